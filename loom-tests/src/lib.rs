@@ -1,0 +1,1 @@
+//! The models live in `tests/`, one file a claim. Run them with `ci/loom.sh`.

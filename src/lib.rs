@@ -1,0 +1,5 @@
+//! coeval
+mod index;
+mod pool;
+mod reclaim;
+mod sync;

@@ -1,0 +1,54 @@
+//! Reclamation: when an object that readers may still hold can be used again.
+//!
+//! One small trait, [`Reclaim`], three backends behind it.
+
+/// An object that nobody can newly reach, and what to do with it once nobody holds it any more.
+pub struct Garbage {
+    /// The object.
+    pub object: *mut (),
+    /// Handed to `reclaim` beside the object: what it needs to know of its surroundings.
+    pub context: *const (),
+    /// Called once, with `object` and `context`, by any thread, in which no guard need be live. It
+    /// may pin and retire, and must not unwind.
+    pub reclaim: unsafe fn(*mut (), *const ()),
+}
+
+/// A reclamation scheme. Its state belongs to the instance: two caches share nothing.
+///
+/// # Safety
+/// `retire(g, x)` calls `x.reclaim` only after every guard of this instance that was live when
+/// `retire` was called has been dropped. `pin` is a full fence as far as later loads through the
+/// guard are concerned: either a retired object's reclaimer sees the guard, or the guard's holder
+/// sees everything that was written before the object was retired.
+pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
+    /// Keeps what could be reached while it lives from being reclaimed. Bound to its thread.
+    type Guard<'a>
+    where
+        Self: 'a;
+
+    /// A scheme with nothing retired.
+    fn new() -> Self;
+
+    /// Begins a guarded section. Guards nest.
+    fn pin(&self) -> Self::Guard<'_>;
+
+    /// Hands over an object that was unlinked: threads that pin from now on cannot reach it.
+    ///
+    /// # Safety
+    /// The object is retired once, was unlinked before, and `garbage.reclaim` may be called with it
+    /// and its context from any thread until `drain` returns.
+    unsafe fn retire(&self, guard: &Self::Guard<'_>, garbage: Garbage);
+
+    /// Does a bounded amount of reclamation that is due. Called by writers between operations, while
+    /// the thread holds no guard (it does nothing if one is held). Cheap when there is little to do.
+    fn collect(&self);
+
+    /// Reclaims all that was retired, and what its reclaiming retires in turn, until nothing is left.
+    ///
+    /// # Safety
+    /// No guard is live, and no other thread uses the scheme meanwhile.
+    unsafe fn drain(&self);
+
+    /// How many objects are retired and not yet reclaimed (approximate while others are at work).
+    fn retired(&self) -> usize;
+}
