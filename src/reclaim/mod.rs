@@ -2,6 +2,14 @@
 //!
 //! One small trait, [`Reclaim`], three backends behind it.
 
+mod asymmetric;
+mod barrier;
+#[cfg(all(test, not(coeval_loom)))]
+mod tests;
+
+#[allow(unused_imports)]
+pub use asymmetric::Asymmetric;
+
 /// An object that nobody can newly reach, and what to do with it once nobody holds it any more.
 pub struct Garbage {
     /// The object.
