@@ -284,8 +284,6 @@ macro_rules! suite {
     ($($(#[$when:meta])* $name:ident: $scheme:ty;)*) => {$(
         $(#[$when])*
         mod $name {
-            use super::*;
-
             #[test]
             fn drained_exactly_once() {
                 super::drained_exactly_once::<$scheme>();
@@ -319,8 +317,8 @@ macro_rules! suite {
 }
 
 suite! {
-    asymmetric: Asymmetric;
-    fences: Fences;
+    asymmetric: super::Asymmetric;
+    fences: super::Fences;
     #[cfg(feature = "crossbeam-epoch")]
     crossbeam_epoch: super::super::CrossbeamEpoch;
     #[cfg(feature = "seize")]
