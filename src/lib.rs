@@ -1,17 +1,16 @@
 //! coeval
 mod index;
 mod pool;
-mod reclaim;
+pub mod reclaim;
 mod sync;
 
-/// What tests and models outside the crate reach into. Not part of the interface.
 #[cfg(any(coeval_loom, coeval_internals))]
+#[doc(hidden)]
 #[allow(missing_docs)]
 pub mod internals {
+    pub use crate::pool::{Pool, os};
+    pub use crate::sync::hook;
     pub mod reclaim {
         pub use crate::reclaim::*;
-    }
-    pub mod hook {
-        pub use crate::sync::hook::*;
     }
 }
