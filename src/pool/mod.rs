@@ -1,1 +1,208 @@
+//! Slots of one size, densely packed, taken and given back without a lock and, once the pool has
+//! grown to what is in use, without the system's allocator.
+//!
+//! Records and versions live here. Slots of one chunk lie side by side, which spares page-table
+//! misses, and a thread that is stopped inside the system's allocator would stop others, so no
+//! write may depend on it.
+//!
+//! Every thread has a [`Magazine`]: free slots that it takes from (*outgoing*), slots that were
+//! given back by it (*incoming*), and a *span* of slots that were never used. A full incoming list
+//! goes, as one batch, to a stack that all threads share ([`batch`]), so that slots do not pile up
+//! with a thread that only gives back. New spans come from [`chunk`].
+//!
+//! A slot that comes to the shared stack was given back after a grace period, never put back
+//! straight after it was taken ([`Pool::put_back`] keeps it with its thread). The argument why a
+//! pop takes what it means to take, in [`batch`], rests on that.
 
+mod asan;
+mod batch;
+mod chunk;
+pub mod os;
+
+use crate::sync::per_thread::PerThread;
+use batch::{BATCH, Batches, Free, Number};
+use chunk::{Chunks, Span};
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// How many headers without a batch a thread keeps.
+const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
+
+/// A pool of slots of one layout. Nothing is allocated before the first is taken, and nothing goes
+/// back to the system before the pool is dropped.
+pub struct Pool {
+    stride: usize,
+    chunks: Chunks,
+    batches: Batches,
+    magazines: PerThread<Magazine>,
+}
+
+/// What one thread has of a pool. The lists are linked through their slots.
+#[derive(Default)]
+struct Magazine {
+    outgoing: Cell<Option<NonNull<Free>>>,
+    incoming: Cell<Option<NonNull<Free>>>,
+    /// The length of `incoming`.
+    given: Cell<u32>,
+    span: Cell<Span>,
+    /// Headers without a batch, linked by `Batches::below`.
+    headers: Cell<Option<Number>>,
+    /// The length of that list, or less.
+    headers_kept: Cell<u32>,
+}
+
+// SAFETY: the slots of a magazine are its own; the pointers work from any thread.
+unsafe impl Send for Magazine {}
+
+impl Pool {
+    /// A pool of slots of this layout: at least a pointer's size, aligned to at most 64 bytes.
+    pub fn new(slot: Layout) -> Self {
+        assert!(slot.size() >= size_of::<Free>(), "a slot holds a pointer at least");
+        assert!(slot.align() <= 64, "slots are aligned to 64 bytes at most");
+        let slot = slot.align_to(align_of::<Free>()).expect("a power of two");
+        let stride = slot.pad_to_align().size();
+        Self {
+            stride,
+            chunks: Chunks::new(stride),
+            batches: Batches::new(),
+            magazines: PerThread::new(),
+        }
+    }
+
+    /// A slot, uninitialised.
+    ///
+    /// # Safety
+    /// The caller holds a guard of the reclaimer through whose grace periods all slots of this pool
+    /// come back.
+    #[inline]
+    pub unsafe fn take(&self) -> NonNull<u8> {
+        let mine = self.magazines.get();
+        let slot = match mine.outgoing.get() {
+            Some(slot) => {
+                // SAFETY: the list is this thread's, and its slots are linked.
+                mine.outgoing.set(unsafe { slot.as_ref() }.next);
+                slot.cast()
+            }
+            // SAFETY: the caller's promise.
+            None => unsafe { self.refill(mine) },
+        };
+        asan::allow(slot.as_ptr(), self.stride);
+        slot
+    }
+
+    /// A slot from elsewhere than the empty outgoing list.
+    ///
+    /// # Safety
+    /// As for `take`.
+    unsafe fn refill(&self, mine: &Magazine) -> NonNull<u8> {
+        if let Some((slot, rest)) = mine.span.get().split_first(self.stride) {
+            mine.span.set(rest);
+            return slot;
+        }
+        let mut list = mine.incoming.take();
+        mine.given.set(0);
+        if list.is_none() {
+            // SAFETY: the caller's promise.
+            list = unsafe { self.batches.pop() }.map(|(header, slots)| {
+                self.keep_header(mine, header);
+                slots
+            });
+        }
+        match list {
+            Some(slot) => {
+                // SAFETY: the list is this thread's, and its slots are linked.
+                mine.outgoing.set(unsafe { slot.as_ref() }.next);
+                slot.cast()
+            }
+            None => {
+                let span = self.chunks.span();
+                let (slot, rest) = span.split_first(self.stride).expect("a span has slots");
+                mine.span.set(rest);
+                slot
+            }
+        }
+    }
+
+    /// Gives back a slot that was not used after all.
+    ///
+    /// # Safety
+    /// The slot was taken by this thread, and no other thread has ever seen it.
+    #[inline]
+    pub unsafe fn put_back(&self, slot: NonNull<u8>) {
+        let mine = self.magazines.get();
+        // SAFETY: the slot is the caller's, who gives it up.
+        mine.outgoing.set(Some(unsafe { self.link(slot, mine.outgoing.get()) }));
+    }
+
+    /// Gives back a slot after it was used.
+    ///
+    /// # Safety
+    /// The slot was taken from this pool, was retired, and a grace period of the reclaimer has
+    /// passed since: nobody has access to it.
+    #[inline]
+    pub unsafe fn give(&self, slot: NonNull<u8>) {
+        let mine = self.magazines.get();
+        // SAFETY: the slot is the caller's, who gives it up.
+        let list = unsafe { self.link(slot, mine.incoming.get()) };
+        mine.incoming.set(Some(list));
+        mine.given.set(mine.given.get() + 1);
+        if mine.given.get() >= BATCH {
+            self.share(mine, list);
+        }
+    }
+
+    /// Makes a free slot the first of a list.
+    ///
+    /// # Safety
+    /// The slot is of this pool, and nobody has access to it.
+    #[inline(always)]
+    unsafe fn link(&self, slot: NonNull<u8>, next: Option<NonNull<Free>>) -> NonNull<Free> {
+        let free = slot.cast::<Free>();
+        // SAFETY: the slot is nobody else's, and large and aligned enough (`new`).
+        unsafe { free.write(Free { next }) };
+        let link = size_of::<Free>();
+        asan::forbid(slot.as_ptr().wrapping_add(link), self.stride - link);
+        free
+    }
+
+    /// Leaves the incoming list, which begins with `list`, to all threads.
+    #[cold]
+    fn share(&self, mine: &Magazine, list: NonNull<Free>) {
+        // Without a header the list stays and grows.
+        if let Some(header) = self.header(mine) {
+            mine.incoming.set(None);
+            mine.given.set(0);
+            self.batches.push(header, list);
+        }
+    }
+
+    /// A header without a batch: one of the thread's own, one that was left, or a new one.
+    fn header(&self, mine: &Magazine) -> Option<Number> {
+        let Some(header) = mine.headers.get().or_else(|| self.batches.left_headers()) else {
+            return self.batches.make_header();
+        };
+        mine.headers.set(self.batches.below(header));
+        mine.headers_kept.set(mine.headers_kept.get().saturating_sub(1));
+        Some(header)
+    }
+
+    /// Keeps the header of a batch that was popped, or leaves it to others.
+    fn keep_header(&self, mine: &Magazine, header: Number) {
+        let kept = mine.headers_kept.get();
+        if kept < HEADERS_KEPT {
+            self.batches.set_below(header, mine.headers.replace(Some(header)));
+            mine.headers_kept.set(kept + 1);
+        } else {
+            self.batches.leave_header(header);
+        }
+    }
+
+    /// How much memory the pool holds.
+    pub fn bytes(&self) -> usize {
+        self.chunks.bytes() + self.batches.bytes()
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests;

@@ -21,7 +21,7 @@ mod primitives {
 #[allow(unused_imports)]
 pub(crate) use primitives::*;
 
-pub(crate) mod hook;
+pub mod hook;
 pub(crate) mod per_thread;
 
 /// Orders an atomic read-modify-write that came before it against every later load, as a

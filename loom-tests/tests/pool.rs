@@ -1,0 +1,157 @@
+//! Claim: no slot of a pool is in two hands, although the shared stack's headers are used again at
+//! once, as long as slots come back only after a grace period.
+//!
+//! Thread P pops once, under a guard, and may be stopped at any step. Thread Q pops, gives back
+//! what was retired before P's guard began, pops again, and gives back what it retired itself only
+//! when it does not find P in its guard. The tag on the stack's top has two bits here and a batch
+//! one slot, so the tag comes round after four pops: the argument in `pool/batch.rs`, that there
+//! are not that many during a guard, is on trial too.
+#![cfg(coeval_loom)]
+
+use coeval::internals::{Pool, hook::with_mutant};
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
+use loom::thread;
+use std::alloc::Layout;
+use std::collections::HashSet;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+/// The pool, who has which of its slots, and P's guard.
+struct Scene {
+    pool: Pool,
+    in_hands: Mutex<HashSet<usize>>,
+    guarded: AtomicBool,
+}
+
+impl Scene {
+    fn take(&self) -> NonNull<u8> {
+        // SAFETY: P is the only thread that others do not wait for, and it has set `guarded`.
+        let slot = unsafe { self.pool.take() };
+        let is_new = self.in_hands.lock().unwrap().insert(slot.as_ptr().addr());
+        assert!(is_new, "a slot is in two hands");
+        slot
+    }
+
+    fn give(&self, slot: NonNull<u8>) {
+        assert!(self.in_hands.lock().unwrap().remove(&slot.as_ptr().addr()));
+        // SAFETY: a grace period has passed, unless the model is to fail.
+        unsafe { self.pool.give(slot) };
+    }
+
+    fn p_takes(&self) {
+        self.guarded.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `p_is_guarded`: Q sees the guard, or P sees what Q popped.
+        fence(Ordering::SeqCst);
+        self.take();
+        self.guarded.store(false, Ordering::Release); // Pairs with the load in `p_is_guarded`.
+    }
+
+    fn p_is_guarded(&self) -> bool {
+        fence(Ordering::SeqCst); // Pairs with the fence in `p_takes`.
+        self.guarded.load(Ordering::Acquire)
+    }
+}
+
+fn two_threads(q: fn(&Scene, NonNull<u8>)) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(move || {
+        let scene = Arc::new(Scene {
+            pool: Pool::new(Layout::new::<[u64; 3]>()),
+            in_hands: Mutex::default(),
+            guarded: AtomicBool::new(false),
+        });
+        let [a, b, retired] = std::array::from_fn(|_| scene.take());
+        scene.give(a);
+        scene.give(b);
+        let p = thread::spawn({
+            let scene = scene.clone();
+            move || scene.p_takes()
+        });
+        q(&scene, retired);
+        p.join().unwrap();
+        // Whatever the stack has now is free.
+        for _ in 0..4 {
+            scene.take();
+        }
+    });
+}
+
+/// Q: pops what there is, gives what was retired long ago, pops that; then retires all.
+fn q_waits_for_grace(scene: &Scene, retired: NonNull<u8>) {
+    let [x, y] = [scene.take(), scene.take()];
+    scene.give(retired);
+    let z = scene.take();
+    for slot in [x, y, z] {
+        if !scene.p_is_guarded() {
+            scene.give(slot);
+        }
+    }
+}
+
+/// Q gives its slots straight back, as if P had no guard.
+fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
+    let [x, y] = [scene.take(), scene.take()];
+    scene.give(retired);
+    for slot in [x, y] {
+        scene.take();
+        scene.give(slot);
+    }
+}
+
+/// Two threads that begin with an empty pool, and use up its first chunks.
+fn two_threads_with_an_empty_pool() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(|| {
+        let pool = Arc::new(Pool::new(Layout::new::<[u64; 8]>()));
+        let in_hands = Arc::new(Mutex::new(HashSet::new()));
+        let take_three = {
+            let (pool, in_hands) = (pool.clone(), in_hands.clone());
+            move || {
+                for _ in 0..3 {
+                    // SAFETY: nothing is ever given back.
+                    let slot = unsafe { pool.take() }.as_ptr().addr();
+                    assert!(in_hands.lock().unwrap().insert(slot), "a slot is in two hands");
+                }
+            }
+        };
+        let other = thread::spawn(take_three.clone());
+        take_three();
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn no_slot_is_in_two_hands() {
+    two_threads(q_waits_for_grace);
+}
+
+#[test]
+fn new_slots_are_not_in_two_hands() {
+    two_threads_with_an_empty_pool();
+}
+
+#[test]
+#[should_panic(expected = "in two hands")]
+fn mutant_spans_are_cut_in_two_steps() {
+    with_mutant("pool.cut_in_two_steps", two_threads_with_an_empty_pool);
+}
+
+#[test]
+#[should_panic(expected = "in two hands")]
+fn mutant_the_tag_stands_still() {
+    with_mutant("pool.tag_stands_still", || two_threads(q_waits_for_grace));
+}
+
+#[test]
+#[should_panic]
+fn mutant_the_push_is_relaxed() {
+    with_mutant("pool.push_relaxed", || two_threads(q_waits_for_grace));
+}
+
+#[test]
+#[should_panic(expected = "in two hands")]
+fn mutant_no_grace_period() {
+    two_threads(q_does_not_wait);
+}

@@ -1,0 +1,136 @@
+//! Memory from the system: zeroed, aligned, and in huge pages where there is enough of it.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// The size of a huge page, and the least size that is worth one.
+pub const HUGE: usize = 2 << 20;
+
+/// What everything is aligned to: a cache line.
+const ALIGN: usize = 64;
+
+/// `bytes` of zeroed memory, aligned to 64 bytes, or to [`HUGE`] from that size on.
+///
+/// Ends the process, as the collections of the standard library do, when there is no memory.
+pub fn map_zeroed(bytes: usize) -> NonNull<u8> {
+    let layout = layout(bytes);
+    let memory = match huge::map(bytes) {
+        Some(memory) => memory,
+        // SAFETY: the size is not zero, `layout` sees to it.
+        None => unsafe { alloc_zeroed(layout) },
+    };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// Gives back what [`map_zeroed`] returned.
+///
+/// # Safety
+/// `memory` came from `map_zeroed(bytes)`, and nobody uses it any more.
+pub unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise; `map` and `unmap` decide alike who serves a size.
+    unsafe {
+        if !huge::unmap(memory.as_ptr(), bytes) {
+            dealloc(memory.as_ptr(), layout(bytes));
+        }
+    }
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes.max(1), ALIGN).expect("a size below isize::MAX")
+}
+
+/// Whole huge pages, mapped without the allocator (and so without its locks). Not under a leak
+/// sanitizer, which looks for references only in memory that the allocator gave.
+#[cfg(all(target_os = "linux", not(coeval_lsan)))]
+mod huge {
+    use super::HUGE;
+    use std::ptr;
+
+    /// Null when there is no memory, `None` when the size is not one for huge pages.
+    pub(super) fn map(bytes: usize) -> Option<*mut u8> {
+        let length = length(bytes)?;
+        // One page more, so that an aligned stretch lies within; the rest is given back.
+        let Some(mapped) = length.checked_add(HUGE) else { return Some(ptr::null_mut()) };
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new private mapping, wherever the system puts it, touches nothing that exists.
+        let start = unsafe { libc::mmap(ptr::null_mut(), mapped, access, kind, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Some(ptr::null_mut());
+        }
+        let start = start.cast::<u8>();
+        let before = start.align_offset(HUGE);
+        // SAFETY: both cuts lie inside the mapping made above, outside what is returned, and on
+        // page borders, as `start`, `HUGE` and `length` are multiples of the page size. Advice
+        // that the system does not take changes nothing.
+        unsafe {
+            let memory = start.add(before);
+            cut(start, before);
+            cut(memory.add(length), HUGE - before);
+            libc::madvise(memory.cast(), length, libc::MADV_HUGEPAGE);
+            Some(memory)
+        }
+    }
+
+    /// Whether the memory was of a size for huge pages; it is unmapped then.
+    ///
+    /// # Safety
+    /// `memory` came from `map(bytes)`, and nobody uses it any more.
+    pub(super) unsafe fn unmap(memory: *mut u8, bytes: usize) -> bool {
+        let Some(length) = length(bytes) else { return false };
+        // SAFETY: `map` left exactly this stretch mapped; the caller gives it up.
+        unsafe { cut(memory, length) };
+        true
+    }
+
+    /// The size in whole huge pages, if it is a size for them.
+    fn length(bytes: usize) -> Option<usize> {
+        (bytes >= HUGE).then(|| bytes.checked_next_multiple_of(HUGE)).flatten()
+    }
+
+    /// # Safety
+    /// The stretch is mapped, begins and ends on page borders, and nobody uses it.
+    unsafe fn cut(start: *mut u8, bytes: usize) {
+        if bytes > 0 {
+            // SAFETY: the caller's promise. It fails only where the system is out of its own
+            // bookkeeping; the stretch then stays mapped, which harms nobody.
+            unsafe { libc::munmap(start.cast(), bytes) };
+        }
+    }
+}
+
+/// Elsewhere the allocator serves every size.
+#[cfg(not(all(target_os = "linux", not(coeval_lsan))))]
+mod huge {
+    pub(super) fn map(_bytes: usize) -> Option<*mut u8> {
+        None
+    }
+
+    pub(super) unsafe fn unmap(_memory: *mut u8, _bytes: usize) -> bool {
+        false
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zeroed_aligned_and_writable_to_its_end() {
+        for bytes in [1, 24, 4096, HUGE - 1, HUGE, HUGE + 1, 3 * HUGE] {
+            for _ in 0..3 {
+                let memory = map_zeroed(bytes);
+                let is_huge = cfg!(all(target_os = "linux", not(coeval_lsan))) && bytes >= HUGE;
+                let align = if is_huge { HUGE } else { ALIGN };
+                assert_eq!(memory.as_ptr().addr() % align, 0);
+                // SAFETY: the memory is ours, `bytes` long, and is given back once.
+                unsafe {
+                    let all = std::slice::from_raw_parts_mut(memory.as_ptr(), bytes);
+                    assert!(all.iter().all(|&byte| byte == 0));
+                    all.fill(0xA5);
+                    unmap(memory, bytes);
+                }
+            }
+        }
+    }
+}

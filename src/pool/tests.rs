@@ -1,0 +1,240 @@
+//! The pool from outside. What it hands out bears a mark while it is in use, so that a slot in two
+//! hands is noticed. The grace periods of these tests are real ones, by crossbeam-epoch's own pin
+//! where threads run side by side.
+
+use super::*;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+
+fn pool_of<T>() -> Pool {
+    Pool::new(Layout::new::<T>())
+}
+
+/// How long a stress test runs: `COEVAL_STRESS=short` is for sanitizers.
+fn rounds(usual: usize) -> usize {
+    if std::env::var("COEVAL_STRESS").is_ok_and(|how| how == "short") { usual / 10 } else { usual }
+}
+
+/// A slot's content in these tests: who has it.
+struct Marked {
+    _link: u64,
+    owner: AtomicU64,
+    _rest: [u64; 2],
+}
+
+const FREE: u64 = 0x0F2E_E0F2_EE00;
+
+/// Takes a slot and marks it; it must not bear another's mark.
+fn take(pool: &Pool, me: u64) -> usize {
+    // SAFETY: these tests give a slot back only when nobody pops, or put it back.
+    let slot = unsafe { pool.take() }.cast::<Marked>();
+    // SAFETY: the slot is ours; its memory is zeroed or holds what was last stored there.
+    let before = unsafe { slot.as_ref() }.owner.swap(me, Ordering::Relaxed);
+    assert!(before == 0 || before == FREE, "taken by {me} while {before} has it");
+    slot.as_ptr().expose_provenance()
+}
+
+/// Takes the mark off; the slot may be given or put back then.
+fn unmark(slot: usize, me: u64) -> NonNull<u8> {
+    let slot = NonNull::new(std::ptr::with_exposed_provenance_mut::<Marked>(slot)).unwrap();
+    // SAFETY: the slot is ours.
+    let before = unsafe { slot.as_ref() }.owner.swap(FREE, Ordering::Relaxed);
+    assert_eq!(before, me, "another thread took what {me} has");
+    slot.cast()
+}
+
+#[test]
+fn nothing_is_held_before_the_first_slot() {
+    let pool = pool_of::<[u64; 6]>();
+    assert_eq!(pool.bytes(), 0);
+    take(&pool, 1);
+    assert_eq!(pool.bytes(), 4096);
+}
+
+#[test]
+fn slots_are_distinct_aligned_and_dense() {
+    for (size, align) in
+        [(8, 1), (24, 8), (32, 16), (40, 8), (48, 16), (64, 64), (100, 4), (5000, 64)]
+    {
+        let layout = Layout::from_size_align(size, align).unwrap();
+        let pool = Pool::new(layout);
+        let stride = size.next_multiple_of(align.max(8));
+        let count = 20_000;
+        let mut slots: Vec<usize> = (0..count)
+            // SAFETY: no slot is ever given back.
+            .map(|_| unsafe { pool.take() })
+            .inspect(|slot| {
+                // SAFETY: the slot is ours and that large.
+                unsafe { slot.write_bytes(0xEE, size) }
+            })
+            .map(|slot| slot.as_ptr().addr())
+            .collect();
+        slots.sort_unstable();
+        assert!(slots.iter().all(|slot| slot % align == 0));
+        let steps: Vec<usize> = slots.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps.iter().all(|&step| step >= stride));
+        let dense = steps.iter().filter(|&&step| step == stride).count();
+        assert!(dense > count - 100, "{dense} of {count} slots follow one upon another");
+        assert!(pool.bytes() < 2 * count * stride + (4 << 20));
+    }
+}
+
+#[test]
+fn what_is_put_back_is_taken_next() {
+    let pool = pool_of::<Marked>();
+    let slots: Vec<usize> = (0..200).map(|_| take(&pool, 1)).collect();
+    let bytes = pool.bytes();
+    for _ in 0..100 {
+        for &slot in slots.iter().rev() {
+            // SAFETY: taken by this thread, and nobody saw it.
+            unsafe { pool.put_back(unmark(slot, 1)) };
+        }
+        for &slot in &slots {
+            assert_eq!(take(&pool, 1), slot);
+        }
+    }
+    assert_eq!(pool.bytes(), bytes);
+}
+
+#[test]
+fn one_thread_runs_in_what_it_has() {
+    let pool = pool_of::<Marked>();
+    let mut slots: Vec<usize> = (0..10_000).map(|_| take(&pool, 1)).collect();
+    let bytes = pool.bytes();
+    for round in 0..100 {
+        for slot in slots.drain(round..) {
+            // SAFETY: this thread alone uses the pool.
+            unsafe { pool.give(unmark(slot, 1)) };
+        }
+        slots.extend((round..10_000).map(|_| take(&pool, 1)));
+    }
+    let distinct: HashSet<usize> = slots.iter().copied().collect();
+    assert_eq!(distinct.len(), 10_000);
+    assert!(pool.bytes() <= bytes + (16 << 10), "{} after {bytes}", pool.bytes());
+}
+
+/// One thread takes, another gives. Of that which is under way there is a bound, so there is one of
+/// the pool too.
+#[test]
+fn slots_do_not_pile_up_with_a_thread_that_only_gives() {
+    let pool = pool_of::<Marked>();
+    let (send, receive) = mpsc::sync_channel::<Vec<usize>>(4);
+    let rounds = rounds(5_000);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for slot in receive.into_iter().flatten() {
+                // SAFETY: one thread takes and this one does not, so that no pop can find a top
+                // that was popped meanwhile: there is no other popper.
+                unsafe { pool.give(unmark(slot, 1)) };
+            }
+        });
+        for _ in 0..rounds {
+            send.send((0..100).map(|_| take(&pool, 1)).collect()).unwrap();
+        }
+        drop(send);
+    });
+    // Under way: six times 100 slots in the channel and at its ends, and each thread's magazine.
+    assert!(pool.bytes() < 256 << 10, "{} bytes", pool.bytes());
+}
+
+/// A grace period, the simplest there is: everybody announces when a guard ends, and waits with
+/// giving back until all others have ended the guard that they were in.
+struct Grace {
+    /// Odd while the thread is in a guard.
+    guards: Vec<AtomicU64>,
+}
+
+impl Grace {
+    fn enter(&self, me: usize) {
+        self.guards[me].fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave(&self, me: usize) {
+        self.guards[me].fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> Vec<u64> {
+        self.guards.iter().map(|guard| guard.load(Ordering::SeqCst)).collect()
+    }
+
+    fn is_over(&self, since: &[u64]) -> bool {
+        self.now().iter().zip(since).all(|(now, then)| then % 2 == 0 || now != then)
+    }
+}
+
+#[test]
+fn no_slot_is_in_two_hands() {
+    const THREADS: usize = 8;
+    let pool = pool_of::<Marked>();
+    let grace = Grace { guards: (0..THREADS).map(|_| AtomicU64::new(0)).collect() };
+    // Half of what is retired is given by its thread, half by another.
+    let handed_on = Mutex::new(Vec::new());
+    let rounds = rounds(30_000);
+    std::thread::scope(|scope| {
+        for me in 0..THREADS {
+            let (pool, grace, handed_on) = (&pool, &grace, &handed_on);
+            scope.spawn(move || {
+                let name = me as u64 + 1;
+                let mut waiting = std::collections::VecDeque::new();
+                for round in 0..rounds {
+                    grace.enter(me);
+                    let slots: Vec<usize> =
+                        (0..1 + round % 150).map(|_| take(pool, name)).collect();
+                    grace.leave(me);
+                    let (back, retired) = slots.split_at(slots.len() / 8);
+                    for &slot in back {
+                        // SAFETY: taken above by this thread, and nobody saw it.
+                        unsafe { pool.put_back(unmark(slot, name)) };
+                    }
+                    let mut package = (grace.now(), name, retired.to_vec());
+                    if round % 2 == 0 {
+                        let mut handed_on = handed_on.lock().unwrap();
+                        handed_on.push(package);
+                        let other = round % handed_on.len();
+                        package = handed_on.swap_remove(other);
+                    }
+                    waiting.push_back(package);
+                    while waiting.front().is_some_and(|package| grace.is_over(&package.0)) {
+                        let (_, name, slots) = waiting.pop_front().unwrap();
+                        for slot in slots {
+                            // SAFETY: all guards have ended that were live when it was retired.
+                            unsafe { pool.give(unmark(slot, name)) };
+                        }
+                    }
+                    // Nobody in the tests may outrun the grace periods without bound.
+                    while waiting.len() > 20 {
+                        std::thread::yield_now();
+                        if waiting.iter().all(|package| grace.is_over(&package.0)) {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert!(pool.bytes() < 64 << 20, "{} bytes", pool.bytes());
+}
+
+#[test]
+fn threads_that_come_and_go_leave_their_slots_to_others() {
+    let pool = pool_of::<Marked>();
+    for name in 1..=rounds(2_000) as u64 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let slots: Vec<usize> = (0..300).map(|_| take(&pool, name)).collect();
+                for slot in slots {
+                    // SAFETY: this thread alone uses the pool.
+                    unsafe { pool.give(unmark(slot, name)) };
+                }
+            });
+        });
+    }
+    assert!(pool.bytes() < 1 << 20, "{} bytes", pool.bytes());
+}
+
+#[test]
+#[should_panic(expected = "a pointer at least")]
+fn a_slot_that_holds_no_link_is_refused() {
+    pool_of::<u32>();
+}
