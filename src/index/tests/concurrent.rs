@@ -1,5 +1,6 @@
 //! Many threads at once.
 
+use super::super::table::Table;
 use super::support::*;
 use crate::reclaim::Reclaim;
 use std::collections::HashMap;
@@ -178,4 +179,39 @@ fn iteration_beside_growth_and_removal() {
         }
         finished.store(true, Ordering::Relaxed);
     });
+}
+
+/// A next table with room for a fraction of the entries: it is exhausted while entries are moved and
+/// inserted into it, and they go on to another one.
+#[test]
+fn a_table_exhausted_during_the_move_into_it() {
+    const KEYS: u64 = 3000;
+    for round in 0..20 {
+        let map = TestMap::with_capacity(KEYS as usize);
+        for key in 0..KEYS {
+            assert!(map.insert(&map.scheme.pin(), key));
+        }
+        map.index.root(&map.scheme.pin()).set_next(Table::new(8 << (round % 3)));
+        let start = Barrier::new(3);
+        thread::scope(|scope| {
+            for thread in 0..3u64 {
+                let (map, start) = (&map, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for key in 0..KEYS {
+                        let guard = map.scheme.pin();
+                        assert!(!map.insert(&guard, (key * 7 + thread * 1000) % KEYS));
+                        assert!(map.insert(&guard, KEYS * (thread + 1) + key));
+                        assert!(map.find(&guard, key).is_some());
+                        drop(guard);
+                        map.scheme.collect();
+                    }
+                });
+            }
+        });
+        let guard = map.scheme.pin();
+        let mut all = map.iterate(&guard);
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..4 * KEYS));
+    }
 }
