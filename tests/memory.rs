@@ -6,8 +6,9 @@ mod common;
 use coeval::reclaim::Reclaim;
 use common::counted::{ById, Counted, Ledger};
 use common::random::{Random, run_seed};
-use common::{Store, on_every_reclaimer, store, stress, together};
+use common::{Store, on_every_reclaimer, store, stress, together, within};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What may be retired and not yet dropped while one thread works and nobody holds a guard.
 const RETIRED: i64 = 4_096;
@@ -237,11 +238,16 @@ fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
             }
         }
     });
-    for round in 0..20_000 {
-        cache.insert(made.key(round % KEYS), made.value(round));
-    }
-    let live = made.values.live();
-    assert!(live <= KEYS as i64 * 3 + RETIRED, "{live} values live");
+    // What the writers left is reclaimed by whoever writes on, once nobody has their thread numbers:
+    // threads of other tests may, for a while.
+    within(Duration::from_secs(120), "reclaiming what ended threads left", || {
+        for round in 0.. {
+            cache.insert(made.key(round % KEYS), made.value(round));
+            if made.values.live() <= KEYS as i64 * 3 + RETIRED {
+                break;
+            }
+        }
+    });
     assert!((0..KEYS).all(|id| view.get(&ById(id)).expect("in the view").read() == id));
     drop((view, cache));
     made.assert_settled();

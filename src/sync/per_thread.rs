@@ -95,13 +95,37 @@ impl<T> PerThread<T> {
     /// The caller touches only what other threads may touch at the same time (the atomic fields of
     /// `T`), or knows that no other thread is using the values.
     pub unsafe fn iter(&self) -> impl Iterator<Item = &T> {
+        // SAFETY: the caller's promise.
+        unsafe { self.numbered() }.map(|(_, value)| value)
+    }
+
+    /// Every value with its thread's number.
+    unsafe fn numbered(&self) -> impl Iterator<Item = (usize, &T)> {
         self.blocks.iter().enumerate().flat_map(|(block, start)| {
             // Acquire: pairs with the publishing CAS in `grow`.
             let start = start.load(Ordering::Acquire);
             let count = if start.is_null() { 0 } else { FIRST << block };
+            let base = FIRST * ((1 << block) - 1);
             // SAFETY: as in `get`.
-            (0..count).map(move |place| unsafe { &**start.add(place) })
+            (0..count).map(move |place| (base + place, unsafe { &**start.add(place) }))
         })
+    }
+}
+
+impl<T> PerThread<T> {
+    /// Visits the values that `wanted` picks of threads that have ended, each as its owner: no thread gets
+    /// that thread's number meanwhile. Skips what others are visiting.
+    ///
+    /// `wanted` is also asked about values of living threads, so it touches only what `iter` allows.
+    pub fn visit_orphans(&self, wanted: impl Fn(&T) -> bool, mut visit: impl FnMut(&T)) {
+        // SAFETY: `wanted` touches only what may be shared.
+        for (number, value) in unsafe { self.numbered() } {
+            if wanted(value)
+                && let Some(_number) = id::Borrowed::claim(number)
+            {
+                visit(value);
+            }
+        }
     }
 }
 
@@ -226,14 +250,39 @@ mod id {
         }
     }
 
-    fn release(number: usize) {
+    /// The number of a thread that has ended, kept from new threads for a while.
+    pub(super) struct Borrowed(usize);
+
+    impl Borrowed {
+        /// Takes a number if no thread has it.
+        pub(super) fn claim(number: usize) -> Option<Self> {
+            let (word, bit) = word_of(number);
+            // Acquire: pairs with `release`, as in `acquire`. The look comes first to spare the line.
+            let free = word.load(Ordering::Relaxed) & bit == 0
+                && word.fetch_or(bit, Ordering::Acquire) & bit == 0;
+            free.then(|| Self(number)) // not `then_some`: dropping one gives the number back
+        }
+    }
+
+    impl Drop for Borrowed {
+        fn drop(&mut self) {
+            release(self.0);
+        }
+    }
+
+    fn word_of(number: usize) -> (&'static AtomicU64, u64) {
         let (mut map, mut number) = (&NUMBERS, number);
         while number >= WORDS * 64 {
             number -= WORDS * 64;
             map = map.next();
         }
-        // Release: pairs with the CAS in `acquire`.
-        map.used[number / 64].fetch_and(!(1 << (number % 64)), Ordering::Release);
+        (&map.used[number / 64], 1 << (number % 64))
+    }
+
+    fn release(number: usize) {
+        let (word, bit) = word_of(number);
+        // Release: pairs with `acquire` and `claim`.
+        word.fetch_and(!bit, Ordering::Release);
     }
 }
 
@@ -245,7 +294,16 @@ mod id {
     loom::lazy_static! { static ref NEXT: AtomicUsize = AtomicUsize::new(0); }
     loom::thread_local! { static NUMBER: Cell<usize> = Cell::new(usize::MAX); }
 
-    /// The calling thread's number. Models do not reuse numbers.
+    /// Models do not reuse numbers.
+    pub(super) struct Borrowed;
+
+    impl Borrowed {
+        pub(super) fn claim(_number: usize) -> Option<Self> {
+            None
+        }
+    }
+
+    /// The calling thread's number.
     pub(crate) fn thread_number() -> usize {
         NUMBER.with(|number| {
             if number.get() == usize::MAX {
