@@ -23,6 +23,7 @@ pub(crate) use primitives::*;
 
 pub mod hook;
 pub(crate) mod per_thread;
+mod thread_number;
 
 /// Orders an atomic read-modify-write that came before it against every later load, as a
 /// sequentially consistent fence does.
