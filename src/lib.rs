@@ -1,14 +1,44 @@
-//! coeval
-mod index;
-mod pool;
-mod reclaim;
-mod sync;
+//! A lock-free MVCC cache engine: a key and its related entries are always of the same age.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
+mod error;
+mod sync;
+mod version;
+
+mod pool;
+pub mod reclaim;
+
+mod chain;
+mod index;
+
+mod commit;
+
+mod relation;
+
+mod engine;
+
+mod batch;
+mod builder;
+mod cache;
+mod hasher;
+mod pinned;
+mod view;
+
+pub use batch::Batch;
+pub use builder::Builder;
+pub use cache::Cache;
+pub use equivalent::Equivalent;
+pub use error::{BuildError, Conflict, Returned};
+pub use hasher::RandomState;
+pub use pinned::Pinned;
+pub use relation::Related;
+pub use version::Version;
+pub use view::{Iter, View};
+
+/// What models and tests of the algorithms reach. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]
 #[doc(hidden)]
-#[allow(missing_docs)]
 pub mod internals {
-    pub use crate::pool::Pool;
-    pub use crate::pool::os;
-    pub use crate::sync::hook;
+    pub use crate::sync::hook::*;
 }

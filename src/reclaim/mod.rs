@@ -2,6 +2,26 @@
 //!
 //! One small trait, [`Reclaim`], three backends behind it.
 
+mod asymmetric;
+mod barrier;
+#[cfg(any(feature = "crossbeam-epoch", feature = "seize"))]
+mod counted;
+#[cfg(feature = "crossbeam-epoch")]
+mod epoch;
+#[cfg(feature = "seize")]
+mod hyaline;
+#[cfg(all(test, not(coeval_loom)))]
+mod tests;
+
+#[allow(unused_imports)]
+pub use asymmetric::Asymmetric;
+#[cfg(feature = "crossbeam-epoch")]
+#[allow(unused_imports)]
+pub use epoch::CrossbeamEpoch;
+#[cfg(feature = "seize")]
+#[allow(unused_imports)]
+pub use hyaline::Seize;
+
 /// An object that nobody can newly reach, and what to do with it once nobody holds it any more.
 pub struct Garbage {
     /// The object.

@@ -1,0 +1,306 @@
+//! The cache.
+
+use crate::batch::Batch;
+use crate::builder::Builder;
+use crate::engine::Engine;
+use crate::error::Conflict;
+use crate::hasher::RandomState;
+use crate::pinned::Pinned;
+use crate::reclaim::{Asymmetric, Reclaim};
+use crate::version::Version;
+use crate::view::View;
+use equivalent::Equivalent;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+/// A concurrent cache whose writes are commits: what one commit wrote is visible all at once.
+///
+/// It is a handle: a clone shares the same entries and costs a reference count.
+///
+/// No operation takes a lock or waits for another thread; reads do not even write to shared memory.
+/// Unless said otherwise an operation is O(1) in the number of entries.
+///
+/// ```
+/// use coeval::Cache;
+///
+/// let cache = Cache::new();
+/// cache.insert("alpha".to_string(), 1);
+/// cache.batch().insert("beta".to_string(), 2).insert("gamma".to_string(), 3).commit();
+/// // Both as of one instant.
+/// assert_eq!(cache.get_many(["beta", "gamma"]), [Some(2), Some(3)]);
+/// ```
+///
+/// # Panics
+/// No operation panics on its own. A panic in a key's `Hash` or `Eq`, a value's `Clone`, or a relation's
+/// closure reaches the caller and changes nothing; one in a destructor that runs when memory is
+/// reclaimed, later and perhaps on another thread, ends there.
+pub struct Cache<K, V, S = RandomState, R = Asymmetric>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    engine: Arc<Engine<K, V, S, R>>,
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// An empty cache without bounds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Settings for a new cache.
+    #[must_use]
+    pub fn builder() -> Builder<K, V> {
+        Builder::new()
+    }
+}
+
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    pub(crate) fn from_engine(engine: Arc<Engine<K, V, S, R>>) -> Self {
+        Self { engine }
+    }
+
+    /// The newest committed value of `key`, cloned. Wait-free, but for helping a commit that it meets
+    /// between its decision and its number.
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let guard = self.engine.pin();
+        self.engine.get(&guard, key).cloned()
+    }
+
+    /// The newest committed value of `key`, cloned, and the version of the commit that wrote it.
+    #[inline]
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(V, Version)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let guard = self.engine.pin();
+        self.engine.get_versioned(&guard, key).map(|(value, version)| (value.clone(), version))
+    }
+
+    /// Whether `key` holds a value.
+    #[inline]
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let guard = self.engine.pin();
+        self.engine.get(&guard, key).is_some()
+    }
+
+    /// One guard for many reads, which can then borrow. Wait-free.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert("key", "value".to_string());
+    /// let pinned = cache.pin();
+    /// let borrowed: Option<&String> = pinned.get("key");
+    /// assert_eq!(borrowed.map(String::as_str), Some("value"));
+    /// ```
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_, K, V, S, R> {
+        Pinned::new(&self.engine)
+    }
+
+    /// What `keys` hold, cloned, all as of one instant. O(N).
+    ///
+    /// Costs little more than N times `get`: no view is opened (but when a view that somebody holds has
+    /// let versions be taken out that this call would need), and nothing is retried.
+    pub fn get_many<Q, const N: usize>(&self, keys: [&Q; N]) -> [Option<V>; N]
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        self.engine.get_many(keys, V::clone)
+    }
+
+    /// A snapshot of the whole cache as it is now.
+    pub fn view(&self) -> View<K, V, S, R> {
+        View::new(Arc::clone(&self.engine), self.engine.open())
+    }
+
+    /// A snapshot of the cache as of `version`, if that is still kept: by a view of that very version
+    /// which somebody holds, or because it is the newest.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// let first = cache.insert("key", 1);
+    /// let view = cache.view_at(first).expect("it is the newest");
+    /// cache.insert("key", 2);
+    /// assert_eq!(cache.view_at(first).expect("a view keeps it").get("key"), Some(&1));
+    /// drop(view);
+    /// assert!(cache.view_at(first).is_none());
+    /// ```
+    #[must_use]
+    pub fn view_at(&self, version: Version) -> Option<View<K, V, S, R>> {
+        let snapshot = self.engine.open_at(version.get())?;
+        Some(View::new(Arc::clone(&self.engine), snapshot))
+    }
+
+    /// How many keys hold a value. O(threads); exact when no write is under way.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.engine.len()
+    }
+
+    /// Whether no key holds a value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The version of the newest commit; 0 before the first.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Version::from_u64(self.engine.version())
+    }
+
+    /// Sets `key`, and with it its [declared relations](Builder::related), by one commit. Lock-free.
+    pub fn insert(&self, key: K, value: V) -> Version {
+        if self.engine.has_relations() {
+            return self.batch().insert(key, value).commit();
+        }
+        self.engine.insert(key, value)
+    }
+
+    /// Removes `key` alone and returns what it held, cloned. No commit is made if it held nothing.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        self.engine.remove(key, V::clone)
+    }
+
+    /// Removes `key`, and with it its [declared relations](Builder::related), by one commit. Lock-free.
+    ///
+    /// Relations are declared for a `&K`, which is found in the cache; for a key that the cache does not
+    /// know they cannot be asked. Where that matters, hand the key over:
+    /// [`batch().invalidate(key)`](Batch::invalidate).
+    pub fn invalidate<Q>(&self, key: &Q) -> Version
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.engine.invalidate(key)
+    }
+
+    /// Removes everything, by one commit. O(1): what it hides is swept out by later writes, a little by
+    /// each. Lock-free, and holds no other writer up.
+    pub fn invalidate_all(&self) -> Version {
+        self.engine.invalidate_all()
+    }
+
+    /// Several writes that one commit will publish.
+    pub fn batch(&self) -> Batch<'_, K, V, S, R> {
+        Batch::new(&self.engine)
+    }
+
+    /// Sets `key`, and with it its declared relations, if it still holds the version `expected`; with
+    /// `None`, only if it holds nothing.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// let first = cache.compare_and_set("key", None, 1)?;
+    /// cache.insert("key", 2);
+    /// let conflict = cache.compare_and_set("key", Some(first), 3).unwrap_err();
+    /// assert_eq!(conflict.found(), Some(cache.version()));
+    /// assert_eq!(conflict.into_value(), Some(3));
+    /// # Ok::<(), coeval::Conflict>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Conflict`] if it holds something else; it hands the value back.
+    pub fn compare_and_set(
+        &self,
+        key: K,
+        expected: Option<Version>,
+        value: V,
+    ) -> Result<Version, Conflict> {
+        self.engine.compare_and_set(key, expected, value)
+    }
+}
+
+impl<K, V, S, R> Clone for Cache<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn clone(&self) -> Self {
+        Self { engine: Arc::clone(&self.engine) }
+    }
+}
+
+impl<K, V, S, R> Default for Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Default,
+    R: Reclaim,
+{
+    fn default() -> Self {
+        Builder::new().hasher(S::default()).reclaimer::<R>().build()
+    }
+}
+
+impl<K, V, S, R> fmt::Debug for Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("len", &self.len())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V, S, R> FromIterator<(K, V)> for Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Default,
+    R: Reclaim,
+{
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        let mut cache = Self::default();
+        cache.extend(entries);
+        cache
+    }
+}
+
+/// Inserts each entry by a commit of its own.
+impl<K, V, S, R> Extend<(K, V)> for Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What a key points to: its record, and below it the chain of its versions, newest first.
+
+mod node;
+mod record;
+
+pub use node::{Link, Node};
+pub use record::{Head, Record, flags};

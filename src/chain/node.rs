@@ -1,0 +1,191 @@
+//! One version of one key.
+
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::version::State;
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// One immutable value of one key, or a tombstone, written by one commit.
+///
+/// | field | read | written |
+/// |---|---|---|
+/// | `state` | any guard | installing → outcome, by whoever stamps or finishes the commit |
+/// | `value` | any guard that saw `state` committed to a value | before it is installed; taken by the owner of an aborted commit |
+/// | `prev` | any guard | until installed: the install protocol; after commit: marks, and `prune` |
+///
+/// The order of the fields puts what a read needs first: a record's key, head, state and value are
+/// then contiguous.
+#[repr(C)]
+pub struct Node<V> {
+    state: AtomicU64,
+    value: UnsafeCell<MaybeUninit<V>>,
+    prev: AtomicPtr<Node<V>>,
+}
+
+// SAFETY: the state is atomic; the value is written before the version is published, and from then
+// on only read, shared (hence `V: Sync`), until one thread, perhaps another (hence `V: Send`), takes or drops it.
+unsafe impl<V: Send + Sync> Send for Node<V> {}
+// SAFETY: as above.
+unsafe impl<V: Send + Sync> Sync for Node<V> {}
+
+/// The link from a version to the one that it supersedes, with its marks.
+pub struct Link<V>(*mut Node<V>);
+
+impl<V> Clone for Link<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Link<V> {}
+impl<V> PartialEq for Link<V> {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self.0, other.0)
+    }
+}
+
+impl<V> Link<V> {
+    /// Everything below was retired, or is being retired, by whoever set this.
+    const TAKEN: usize = 1;
+    /// A version was taken out here: one who needs a version between the two ends must ask elsewhere.
+    const SKIPPED: usize = 2;
+    /// The commit's owner has not yet read what it superseded: do not take the version below out.
+    const OPEN: usize = 4;
+
+    const MARKS: usize = Self::TAKEN | Self::SKIPPED | Self::OPEN;
+
+    /// The link of a version that is about to be installed. One that leads nowhere cannot change and
+    /// needs no mark.
+    pub fn open(target: *mut Node<V>) -> Self {
+        Self(if target.is_null() { target } else { target.map_addr(|a| a | Self::OPEN) })
+    }
+
+    /// The link that replaces one whose target was taken out.
+    pub fn skipping(target: *mut Node<V>) -> Self {
+        Self(target.map_addr(|a| a | Self::SKIPPED))
+    }
+
+    #[inline(always)]
+    pub fn target(self) -> *mut Node<V> {
+        self.0.map_addr(|a| a & !Self::MARKS)
+    }
+
+    pub fn is_taken(self) -> bool {
+        self.0.addr() & Self::TAKEN != 0
+    }
+
+    pub fn is_skipped(self) -> bool {
+        self.0.addr() & Self::SKIPPED != 0
+    }
+
+    pub fn is_open(self) -> bool {
+        self.0.addr() & Self::OPEN != 0
+    }
+
+    /// Nothing lies below that is not being retired.
+    pub fn is_end(self) -> bool {
+        self.target().is_null() || self.is_taken()
+    }
+
+    pub fn taken(self) -> Self {
+        Self(self.0.map_addr(|a| a | Self::TAKEN))
+    }
+
+    pub fn closed(self) -> Self {
+        Self(self.0.map_addr(|a| a & !Self::OPEN))
+    }
+}
+
+impl<V> Node<V> {
+    /// A version that is not installed yet. `None` makes a tombstone.
+    pub fn new(state: State, prev: *mut Node<V>, value: Option<V>) -> Self {
+        let state = state.tombstone(value.is_none());
+        let value = value.map_or_else(MaybeUninit::uninit, MaybeUninit::new);
+        Self {
+            state: AtomicU64::new(state.0),
+            value: UnsafeCell::new(value),
+            prev: AtomicPtr::new(Link::open(prev).0),
+        }
+    }
+
+    /// Room for a version that nobody uses yet.
+    pub fn vacant() -> Self {
+        Self::new(State::ABORTED, ptr::null_mut(), None)
+    }
+
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        // Acquire: pairs with the Release of `set_outcome` and `stamp`: who sees an outcome sees
+        // all that came before it, in all other keys of the commit too.
+        State(self.state.load(Ordering::Acquire))
+    }
+
+    /// Copies the commit's outcome here. Whoever does it writes the same.
+    pub fn set_outcome(&self, outcome: State) {
+        debug_assert!(outcome.is_committed() || outcome.is_aborted());
+        let state = State(self.state.load(Ordering::Relaxed)); // for the kind, which never changes
+        // Release: pairs with `state`.
+        self.state.store(state.with_outcome(outcome).0, Ordering::Release);
+    }
+
+    /// Tries to turn `ready` into `outcome`; returns the state that it then has.
+    pub fn stamp(&self, ready: State, outcome: State) -> State {
+        let outcome = ready.with_outcome(outcome);
+        // AcqRel: pairs with `state` on both sides.
+        match self.state.compare_exchange(ready.0, outcome.0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => outcome,
+            Err(now) => State(now),
+        }
+    }
+
+    #[inline(always)]
+    pub fn prev(&self) -> Link<V> {
+        // Acquire: pairs with `replace_prev`: who follows a link sees the version it leads to.
+        Link(self.prev.load(Ordering::Acquire))
+    }
+
+    /// Sets the link of a version that nobody else has seen yet.
+    pub fn init_prev(&self, target: *mut Node<V>) {
+        // Relaxed: the install that follows publishes it.
+        self.prev.store(Link::open(target).0, Ordering::Relaxed);
+    }
+
+    /// Replaces the link if it is still `seen`.
+    pub fn replace_prev(&self, seen: Link<V>, link: Link<V>) -> bool {
+        // AcqRel: pairs with `prev` on both sides.
+        self.prev.compare_exchange(seen.0, link.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    /// The state was seen committed to a value, under a guard or a registered view that has kept
+    /// this version since, and lives as long as the reference is used.
+    #[inline(always)]
+    pub unsafe fn value<'g>(&self) -> &'g V {
+        // SAFETY: a version that was committed to a value was initialised with one before it was
+        // installed, and is not written again until reclaimed; the caller keeps it from that.
+        unsafe { (*self.value.get()).assume_init_ref() }
+    }
+
+    /// Moves the value out.
+    ///
+    /// # Safety
+    /// There is one, nobody else reads it now or later, and nobody moves it out or drops it again:
+    /// the version is unpublished, aborted and the caller owns the commit, or it is being reclaimed.
+    pub unsafe fn take_value(&self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.value.get()).assume_init_read() }
+    }
+
+    /// Drops the value in place, if the version was committed to one.
+    ///
+    /// # Safety
+    /// As for [`take_value`](Self::take_value).
+    pub unsafe fn drop_value(&self) {
+        if self.state().is_value() {
+            // SAFETY: committed to a value, so there is one; the rest is the caller's promise.
+            unsafe { (*self.value.get()).assume_init_drop() }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The descriptor of a commit of several writes: one word decides for all of them.
+
+use super::Order;
+use crate::chain::{Link, Node, Record};
+use crate::sync::hook::{mutant, step};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::version::State;
+
+/// One write of a commit: the version, and the record that it goes into.
+pub struct Entry<K, V> {
+    pub record: *const Record<K, V>,
+    pub node: *mut Node<V>,
+}
+
+/// What the first entry's key must hold for the commit to succeed (`compare_and_set`).
+pub struct Expected {
+    /// Which entry.
+    pub entry: usize,
+    /// The version that must be current; `None`: the key must be absent.
+    pub version: Option<u64>,
+}
+
+/// A commit of several writes. Helpers find it through the versions that it has installed.
+///
+/// `state` goes *installing* → *ready* → *committed at a version* (or *aborted*, when something was
+/// expected and is not so). The owner keeps a guard from before the records were located until the
+/// outcome stands in every version; so while it is undecided none of its records can be sealed.
+#[repr(align(16))]
+pub struct Descriptor<K, V> {
+    state: AtomicU64,
+    /// How many entries, from the front, are known to be installed. A hint that saves helpers work.
+    installed: AtomicUsize,
+    entries: Box<[Entry<K, V>]>,
+    expected: Option<Expected>,
+}
+
+const _: () = assert!(align_of::<Descriptor<(), ()>>() == State::ALIGN);
+
+// SAFETY: it is shared with helpers on other threads: they reach keys and values through it.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Descriptor<K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Descriptor<K, V> {}
+
+impl<K, V> Descriptor<K, V> {
+    /// A commit that has not begun. The entries are sorted by the address of their record and name
+    /// each record once: the order in which all commits install, which is what lets helping end. It is
+    /// stable, since a record cannot be replaced while the guard of a commit that names it lives.
+    pub fn new(entries: Box<[Entry<K, V>]>, expected: Option<Expected>) -> Self {
+        debug_assert!(entries.is_sorted_by(|a, b| a.record < b.record));
+        Self {
+            state: AtomicU64::new(State::INSTALLING.0),
+            installed: AtomicUsize::new(0),
+            entries,
+            expected,
+        }
+    }
+
+    /// The writes.
+    pub fn entries(&self) -> &[Entry<K, V>] {
+        &self.entries
+    }
+
+    fn state(&self) -> State {
+        // Acquire: pairs with the CASes below: who sees ready sees every version installed, who sees
+        // an outcome sees what led to it.
+        State(self.state.load(Ordering::Acquire))
+    }
+
+    fn advance(&self, from: State, to: State) -> State {
+        // AcqRel: pairs with `state` on both sides.
+        match self.state.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => to,
+            Err(now) => State(now),
+        }
+    }
+
+    /// The outcome, stamping a ready commit first. `None`: still installing.
+    pub fn outcome(&self, order: &Order) -> Option<State> {
+        let state = self.state();
+        if state.is_ready() {
+            if mutant("commit.pass_by_ready") {
+                return None;
+            }
+            return Some(self.stamp(order));
+        }
+        (state != State::INSTALLING).then_some(state)
+    }
+
+    /// Installs what is not installed yet and decides. An error names a commit that stands in the way.
+    ///
+    /// # Safety
+    /// As for [`Order::help`].
+    pub unsafe fn complete(
+        &self,
+        order: &Order,
+        retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+    ) -> Result<State, *const Self> {
+        // Before an entry is touched: while the commit is undecided its records live, and our guard
+        // keeps them from now on.
+        if let Some(outcome) = self.outcome(order) {
+            return Ok(outcome);
+        }
+        // Acquire: pairs with the Release below, so that *ready* is set after every install.
+        let start = self.installed.load(Ordering::Acquire);
+        for (index, entry) in self.entries.iter().enumerate().skip(start) {
+            // SAFETY: the caller's promise, and the argument above.
+            if !unsafe { self.install(entry, order, retire) }? {
+                break;
+            }
+            self.installed.fetch_max(index + 1, Ordering::AcqRel);
+        }
+        step("commit.before_ready");
+        self.advance(State::INSTALLING, State::READY);
+        step("commit.ready");
+        Ok(self.stamp(order))
+    }
+
+    /// Makes one version the head of its record; false if the commit is decided already.
+    ///
+    /// A helper may be arbitrarily late, so the order matters: `prev`, then the head, then the
+    /// state. Undecided at the last means that our version was not superseded, hence (the head being
+    /// another) not yet installed when the head was read; and a head never comes back, so the CAS on
+    /// the head succeeds only if that is still so.
+    unsafe fn install(
+        &self,
+        entry: &Entry<K, V>,
+        order: &Order,
+        retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+    ) -> Result<bool, *const Self> {
+        // SAFETY: the commit was undecided under the caller's guard, so the record is alive and its
+        // memory, and that of the version, is kept by that guard.
+        let (record, node) = unsafe { (&*entry.record, &*entry.node) };
+        loop {
+            let link = node.prev();
+            let head = record.head();
+            if self.state() != State::INSTALLING {
+                return Ok(false);
+            }
+            if head.node() == entry.node {
+                return Ok(true);
+            }
+            // SAFETY: the caller's guard.
+            let below = unsafe { order.below::<K, V>(head) }?;
+            if link.target() != below {
+                step("install.before_prev");
+                let linked = node.replace_prev(link, Link::open(below));
+                // Going on although it failed would lose a version: `prev` must be the head replaced.
+                if !linked && !mutant("commit.ignore_failed_prev") {
+                    continue;
+                }
+            }
+            step("install.before_head");
+            if record.install(head, entry.node) {
+                step("install.installed");
+                if below != head.node() {
+                    retire(record, head.node()); // aborted, and superseded by this very CAS
+                }
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Decides a ready commit: the one atomic step that publishes all its writes.
+    fn stamp(&self, order: &Order) -> State {
+        loop {
+            let state = self.state();
+            if !state.is_ready() {
+                return state;
+            }
+            let version = order.clock.tick(); // only after ready was seen
+            step("commit.ticked");
+            match self.verdict(order, version) {
+                None => continue, // everything was cleared after we took the number: take another
+                Some(outcome) => return self.advance(State::READY, outcome),
+            }
+        }
+    }
+
+    /// What a commit at `version` would be. Every helper computes it from what no longer changes:
+    /// the `prev` of an installed version, and the floor as of `version`.
+    fn verdict(&self, order: &Order, version: u64) -> Option<State> {
+        let Some(expected) = &self.expected else {
+            return Some(State::committed(version));
+        };
+        let floor = order.floor.newest(&order.clock);
+        if floor > version {
+            return None;
+        }
+        // SAFETY: the commit is undecided, so its versions are kept by its owner and by our guard.
+        let prev = unsafe { &*self.entries[expected.entry].node }.prev().target();
+        // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
+        // is final.
+        let current = (!prev.is_null())
+            .then(|| unsafe { &*prev }.state())
+            .filter(|state| state.is_value() && state.version() > floor)
+            .map(State::version);
+        let as_expected = current == expected.version;
+        Some(if as_expected { State::committed(version) } else { State::ABORTED })
+    }
+}

@@ -1,0 +1,267 @@
+//! Commit: how versions are installed, decided by one atomic step, and disposed of.
+//!
+//! It receives records; it looks no key up. The rules are those of `docs/protocol.md`.
+
+mod descriptor;
+mod dispose;
+mod floor;
+mod stack;
+mod views;
+
+pub use descriptor::{Descriptor, Entry, Expected};
+pub use dispose::{prune, take_suffix};
+pub use floor::{Era, Floor};
+pub use stack::{Stack, Taken};
+pub use views::{Registered, Seen, Views};
+
+use crate::chain::{Head, Node, Record};
+use crate::sync::hook::{mutant, step};
+use crate::version::{Clock, State};
+use std::ptr;
+
+/// What orders the commits of one cache: the clock, and the commits that clear everything.
+pub struct Order {
+    pub clock: Clock,
+    pub floor: Floor,
+}
+
+/// What has become of a version.
+pub enum Judged<K, V> {
+    /// Committed: the final state.
+    Committed(State),
+    /// It will never be visible.
+    Aborted,
+    /// Its commit is still being installed. To supersede it, help it first; to read, look below.
+    Installing(*const Descriptor<K, V>),
+}
+
+/// What a read finds.
+pub enum Found<'g, V> {
+    /// The visible version.
+    Value(&'g Node<V>, State),
+    /// The key is absent; the version of the tombstone, if there is one.
+    Absent(Option<State>),
+    /// The version may have been taken out, since no registered view needed it.
+    Unknown,
+}
+
+/// Up to which version a read sees.
+#[derive(Clone, Copy)]
+pub enum Limit {
+    /// The newest committed.
+    Newest,
+    /// As of a registered view.
+    View(u64),
+    /// As of what the clock showed under the reader's guard, without a registration. The guard keeps
+    /// all versions that it needs, but one may have been taken out of its chain: `Unknown`.
+    Now(u64),
+}
+
+impl Order {
+    /// Nothing committed yet.
+    pub fn new() -> Self {
+        Self { clock: Clock::new(), floor: Floor::new() }
+    }
+
+    /// Judges a version. **Whoever meets a ready commit stamps it before judging it**, so that no
+    /// two threads judge it differently, and so that a version is taken only after *ready* was seen.
+    ///
+    /// # Safety
+    /// `node` was reached from its record's head under a guard that is still live.
+    #[inline(always)]
+    pub unsafe fn judge<K, V>(&self, node: &Node<V>) -> Judged<K, V> {
+        let state = node.state();
+        if state.is_committed() {
+            return Judged::Committed(state);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.judge_undecided(node, state) }
+    }
+
+    #[cold]
+    unsafe fn judge_undecided<K, V>(&self, node: &Node<V>, state: State) -> Judged<K, V> {
+        if state.is_aborted() {
+            return Judged::Aborted;
+        }
+        if state.is_ready() {
+            if mutant("commit.pass_by_ready") {
+                return Judged::Aborted;
+            }
+            return Judged::Committed(self.stamp_single(node, state));
+        }
+        let descriptor = ptr::with_exposed_provenance::<Descriptor<K, V>>(state.descriptor());
+        // SAFETY: a version's state names its descriptor until the outcome is copied, and the
+        // descriptor is retired only after it was copied to all of them. We read the name under
+        // our guard, which keeps the descriptor.
+        let outcome = unsafe { &*descriptor }.outcome(self);
+        match outcome {
+            None => Judged::Installing(descriptor),
+            Some(outcome) => {
+                step("commit.outcome_seen");
+                node.set_outcome(outcome);
+                if outcome.is_committed() {
+                    Judged::Committed(state.with_outcome(outcome))
+                } else {
+                    Judged::Aborted
+                }
+            }
+        }
+    }
+
+    /// Gives a ready single write its version, and returns its final state.
+    pub fn stamp_single<V>(&self, node: &Node<V>, ready: State) -> State {
+        // Only now, after ready was seen: the version is larger than any view opened before.
+        let version = self.clock.tick();
+        step("commit.ticked");
+        node.stamp(ready, State::committed(version))
+    }
+
+    /// The newest committed version below or at the head of `record` that is not aborted.
+    ///
+    /// # Safety
+    /// `record` was found under a guard that is live for `'g`.
+    #[inline(always)]
+    pub unsafe fn newest<'g, K, V>(&self, record: &'g Record<K, V>) -> Found<'g, V> {
+        let head = record.head().node();
+        if head.is_null() {
+            return Found::Absent(None);
+        }
+        // SAFETY: reached from the head under the guard.
+        let node: &'g Node<V> = unsafe { &*head };
+        let state = node.state();
+        if state.is_committed() {
+            return self.visible(node, state, self.floor.newest(&self.clock));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.at::<K, V>(record, Limit::Newest, self.floor.newest(&self.clock)) }
+    }
+
+    #[inline(always)]
+    fn visible<'g, V>(&self, node: &'g Node<V>, state: State, floor: u64) -> Found<'g, V> {
+        if state.is_value() && state.version() > floor {
+            Found::Value(node, state)
+        } else {
+            Found::Absent(Some(state))
+        }
+    }
+
+    /// What was visible at version `limit`, when everything up to `floor` had been cleared.
+    ///
+    /// # Safety
+    /// `record` was found under a guard that is live for `'g`, and `limit` is what it says.
+    pub unsafe fn at<'g, K, V>(
+        &self,
+        record: &'g Record<K, V>,
+        limit: Limit,
+        floor: u64,
+    ) -> Found<'g, V> {
+        let (limit, exact) = match limit {
+            Limit::Newest => (u64::MAX, true),
+            Limit::View(version) => (version, true),
+            Limit::Now(version) => (version, false),
+        };
+        let mut next = record.head().node();
+        let mut skipped = false;
+        while !next.is_null() {
+            // SAFETY: reached from the head under the guard; no reader goes below its own visible
+            // version, and everything down to it is kept: by the view, or by the guard.
+            let node: &'g Node<V> = unsafe { &*next };
+            // SAFETY: as above.
+            match unsafe { self.judge::<K, V>(node) } {
+                Judged::Committed(state) if state.version() <= limit => {
+                    // Between the last link and this version one may have been taken out.
+                    if skipped && !exact {
+                        return Found::Unknown;
+                    }
+                    return self.visible(node, state, floor);
+                }
+                _ => {}
+            }
+            let link = node.prev();
+            skipped = link.is_skipped();
+            next = link.target();
+        }
+        if skipped && !exact { Found::Unknown } else { Found::Absent(None) }
+    }
+
+    /// Helps `descriptor` to its end, and whatever stands in its way. Lock-free: each round installs
+    /// a version or finds that somebody has.
+    ///
+    /// # Safety
+    /// `descriptor` was met undecided, under a guard that is still live; `retire` retires a version
+    /// that was superseded in `record` (it is called once for each).
+    pub unsafe fn help<K, V>(
+        &self,
+        descriptor: *const Descriptor<K, V>,
+        retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+    ) -> State {
+        let mut current = descriptor;
+        loop {
+            // SAFETY: `descriptor`: the caller's promise. What blocks it: `judge` found it under
+            // the same guard.
+            match unsafe { (*current).complete(self, retire) } {
+                // What blocks a commit has installed all its versions in smaller records and this
+                // one, so it can only be blocked further up: the chase ends.
+                Err(blocking) => current = blocking,
+                Ok(outcome) if ptr::eq(current, descriptor) => return outcome,
+                Ok(_) => current = descriptor,
+            }
+        }
+    }
+
+    /// Installs a single write, already *ready*, on top of `record`'s chain and stamps it. Returns
+    /// its final state.
+    ///
+    /// # Safety
+    /// `record` was revived, and `node` made for it (its state `READY`, seen by nobody), under a
+    /// guard that is still live. `retire` as for [`help`](Self::help).
+    pub unsafe fn write<K, V>(
+        &self,
+        record: &Record<K, V>,
+        node: *mut Node<V>,
+        retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+    ) -> State {
+        // SAFETY: ours alone so far.
+        let new = unsafe { &*node };
+        loop {
+            let head = record.head();
+            debug_assert!(!head.is_sealed());
+            // SAFETY: the caller's promise.
+            let below = match unsafe { self.below::<K, V>(head) } {
+                Ok(below) => below,
+                Err(blocking) => {
+                    // SAFETY: met just now, under the caller's guard.
+                    unsafe { self.help(blocking, retire) };
+                    continue;
+                }
+            };
+            new.init_prev(below);
+            step("write.before_install");
+            if record.install(head, node) {
+                step("write.installed");
+                if below != head.node() {
+                    retire(record, head.node()); // an aborted version; we alone superseded it
+                }
+                let state = new.state(); // others may have stamped it
+                return if state.is_ready() { self.stamp_single(new, state) } else { state };
+            }
+        }
+    }
+
+    /// The version that one installed on top of `head` supersedes: the newest that is not aborted. An
+    /// error names the commit to help first.
+    unsafe fn below<K, V>(&self, head: Head<V>) -> Result<*mut Node<V>, *const Descriptor<K, V>> {
+        let top = head.node();
+        if top.is_null() {
+            return Ok(top);
+        }
+        // SAFETY: read from a head under the caller's guard.
+        match unsafe { self.judge::<K, V>(&*top) } {
+            Judged::Committed(_) => Ok(top),
+            // SAFETY: as above. Nothing is superseded by an aborted version, and it is skipped
+            // when superseded itself, so what lies below is not aborted.
+            Judged::Aborted => Ok(unsafe { &*top }.prev().target()),
+            Judged::Installing(descriptor) => Err(descriptor),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The registry of open views: which versions must be kept.
+
+use crate::sync::hook::{mutant, step};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
+use crate::version::Clock;
+use crossbeam_utils::CachePadded;
+use std::ptr;
+
+/// How many places a block of the registry has.
+const PLACES: usize = if cfg!(coeval_loom) { 2 } else { 31 };
+
+/// A place that is being released: nobody may join its holders.
+const CLOSING: usize = usize::MAX;
+
+/// The versions that open views see. A view that opens and a writer that wants to dispose of what it superseded
+/// meet as in Dekker's algorithm: the view announces itself, then reads the clock; the writer moves
+/// the clock (its stamp), then looks for announcements; a full fence stands between the two on
+/// either side. So the writer sees the view, or the view begins at the writer's version or later and
+/// needs nothing below it.
+pub struct Views {
+    registered: CachePadded<AtomicUsize>,
+    /// How often a view has closed: tells whether a look at the registry is out of date.
+    closed: AtomicU64,
+    places: Block,
+}
+
+struct Block {
+    places: [Place; PLACES],
+    next: AtomicPtr<Block>,
+}
+
+struct Place {
+    /// How many share the registration; 0: free.
+    holders: AtomicUsize,
+    /// 0, or a version `t` as `t << 2 | 2`, or, while a view is opening, a lower bound of it as `t << 2 | 1`.
+    version: AtomicU64,
+}
+
+const OPENING: u64 = 1;
+const OPEN: u64 = 2;
+
+/// A registration. It must be given back with [`Views::close`].
+pub struct Registered {
+    place: *const Place,
+    version: u64,
+}
+
+// SAFETY: a place is only touched through atomics and lives as long as the registry.
+unsafe impl Send for Registered {}
+// SAFETY: as above.
+unsafe impl Sync for Registered {}
+
+impl Registered {
+    /// The version that the view sees; 0 before the first commit.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Block {
+    fn new() -> Self {
+        Self {
+            places: std::array::from_fn(|_| Place {
+                holders: AtomicUsize::new(0),
+                version: AtomicU64::new(0),
+            }),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    fn next(&self) -> Option<&Block> {
+        // Acquire: pairs with the CAS in `append`. SAFETY: blocks live as long as the registry.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn append(&self) -> &Block {
+        let fresh = Box::into_raw(Box::new(Block::new()));
+        let null = ptr::null_mut();
+        match self.next.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: published just now; lives as long as the registry.
+            Ok(_) => unsafe { &*fresh },
+            Err(winner) => {
+                // SAFETY: `fresh` was not published; `winner` was.
+                unsafe {
+                    drop(Box::from_raw(fresh));
+                    &*winner
+                }
+            }
+        }
+    }
+}
+
+impl Views {
+    /// No view is open.
+    pub fn new() -> Self {
+        Self {
+            registered: CachePadded::new(AtomicUsize::new(0)),
+            closed: AtomicU64::new(0),
+            places: Block::new(),
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::successors(Some(&self.places), |block| block.next())
+            .flat_map(|block| block.places.iter())
+    }
+
+    /// Opens a view of everything that is committed now.
+    pub fn open(&self, clock: &Clock) -> Registered {
+        // SeqCst, and the fence below: the announcement, before the clock is read.
+        self.registered.fetch_add(1, Ordering::SeqCst);
+        step("view.counted");
+        let bound = clock.now();
+        let place = self.claim(bound << 2 | OPENING);
+        step("view.announced");
+        if !mutant("views.no_fence") {
+            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `seen`
+        }
+        let version = clock.now();
+        step("view.versioned");
+        // Release: the place's later readers see the announcement's end only with its version.
+        place.version.store(version << 2 | OPEN, Ordering::Release);
+        Registered { place, version }
+    }
+
+    fn claim(&self, announced: u64) -> &Place {
+        let mut block = &self.places;
+        loop {
+            for place in &block.places {
+                // Relaxed look, then Acquire: pairs with the Release in `close` that freed it.
+                if place.holders.load(Ordering::Relaxed) == 0
+                    && place
+                        .holders
+                        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+                        .is_ok()
+                {
+                    place.version.store(announced, Ordering::Release);
+                    return place;
+                }
+            }
+            block = block.next().unwrap_or_else(|| block.append());
+        }
+    }
+
+    /// Another holder of an open registration.
+    pub fn share(&self, view: &Registered) -> Registered {
+        // SAFETY: the place lives as long as the registry. Relaxed: the holder that we copy keeps it.
+        unsafe { &*view.place }.holders.fetch_add(1, Ordering::Relaxed);
+        Registered { place: view.place, version: view.version }
+    }
+
+    /// Joins an open view of exactly `version`, if there is one.
+    pub fn join(&self, version: u64) -> Option<Registered> {
+        let wanted = version << 2 | OPEN;
+        self.places().find_map(|place| {
+            if place.version.load(Ordering::Acquire) != wanted {
+                return None;
+            }
+            let join = |n| (n != 0 && n != CLOSING).then(|| n + 1);
+            // Acquire: pairs with `close`: if the place was given to another view, we see its version.
+            place.holders.fetch_update(Ordering::Acquire, Ordering::Relaxed, join).ok()?;
+            let joined = Registered { place, version };
+            if place.version.load(Ordering::Acquire) == wanted {
+                return Some(joined);
+            }
+            self.close(joined);
+            None
+        })
+    }
+
+    /// Gives a registration back. True if it was the last holder's: what the view kept may go.
+    pub fn close(&self, view: Registered) -> bool {
+        // SAFETY: the place lives as long as the registry.
+        let place = unsafe { &*view.place };
+        let leave = |n: usize| Some(if n == 1 { CLOSING } else { n - 1 });
+        // AcqRel: what holders read happens before whoever sees the place free disposes of it.
+        let before = place.holders.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave);
+        if before != Ok(1) {
+            return false;
+        }
+        place.version.store(0, Ordering::Release); // pairs with `seen`
+        place.holders.store(0, Ordering::Release); // pairs with `claim`
+        self.registered.fetch_sub(1, Ordering::Release); // pairs with `none`
+        // SeqCst, with the fence in `closings`: see there.
+        self.closed.fetch_add(1, Ordering::SeqCst);
+        fence_after_rmw();
+        true
+    }
+
+    /// Whether no view can need what a commit superseded. To be asked after its stamp was seen, and
+    /// after a `SeqCst` read-modify-write of the caller's.
+    #[inline(always)]
+    pub fn none(&self) -> bool {
+        if !mutant("views.no_fence") {
+            fence_after_rmw(); // partner: the fence in `open`
+        }
+        // Acquire: pairs with `close`.
+        self.registered.load(Ordering::Acquire) == 0
+    }
+
+    /// How many views are open.
+    pub fn count(&self) -> usize {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// A count that has changed if a view closed meanwhile. One who leaves work for a view that may be closing compares
+    /// it before and after: either the closer finds the work, or the leaver finds the count changed.
+    pub fn closings(&self) -> u64 {
+        fence(Ordering::SeqCst); // partner: the fence at the end of `close`
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The open views. To be asked after the stamp of the newest version in question was seen.
+    pub fn seen(&self) -> Seen {
+        fence(Ordering::SeqCst); // partner: the fence in `open`
+        let mut seen = Seen { versions: Vec::new(), opening: u64::MAX };
+        if self.registered.load(Ordering::Acquire) == 0 {
+            return seen;
+        }
+        for place in self.places() {
+            // Acquire: pairs with `close`: a place seen free is no longer read through.
+            let word = place.version.load(Ordering::Acquire);
+            match word & 3 {
+                OPEN => seen.versions.push(word >> 2),
+                OPENING => seen.opening = seen.opening.min(word >> 2),
+                _ => {}
+            }
+        }
+        seen.versions.sort_unstable();
+        seen
+    }
+}
+
+impl Drop for Views {
+    fn drop(&mut self) {
+        let mut next = self.places.next.load(Ordering::Relaxed); // exclusive
+        while !next.is_null() {
+            // SAFETY: exclusive; made by `append` from a box.
+            let block = unsafe { Box::from_raw(next) };
+            next = block.next.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// The views that were open at a look at the registry.
+pub struct Seen {
+    /// Their versions, ascending.
+    versions: Vec<u64>,
+    /// A lower bound of the versions of views that were opening; they may see anything from there up.
+    opening: u64,
+}
+
+impl Seen {
+    /// Whether a view may see a version that was current in `from..to`.
+    pub fn any_between(&self, from: u64, to: u64) -> bool {
+        let next = self.versions.partition_point(|&version| version < from);
+        self.opening < to || self.versions.get(next).is_some_and(|&version| version < to)
+    }
+
+    /// Whether a view may be older than `version`.
+    pub fn any_below(&self, version: u64) -> bool {
+        self.any_between(0, version)
+    }
+}

@@ -1,0 +1,290 @@
+//! A commit of several writes: from the caller's list to a descriptor.
+
+use super::Engine;
+use super::read::version_of;
+use crate::chain::{Node, Record};
+use crate::commit::{Descriptor, Entry, Expected};
+use crate::error::Conflict;
+use crate::reclaim::Reclaim;
+use crate::relation::Related;
+use crate::version::{State, Version};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash};
+use std::ptr;
+
+/// One write that a caller asked for.
+pub struct Change<K, V> {
+    pub key: K,
+    pub hash: u32,
+    /// `None` removes.
+    pub value: Option<V>,
+    /// Whether the key's declared relations apply.
+    pub related: bool,
+}
+
+/// One write of a commit, its record located.
+struct Write<'g, K, V> {
+    record: &'g Record<K, V>,
+    value: Option<V>,
+    related: bool,
+}
+
+/// The writes of a commit that is being put together. If a user's closure panics meanwhile, records
+/// that were made for it and hold nothing go again.
+struct Plan<'g, 'r, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    engine: &'r Engine<K, V, S, R>,
+    guard: &'g R::Guard<'r>,
+    writes: Vec<Write<'g, K, V>>,
+}
+
+impl<K, V, S, R> Drop for Plan<'_, '_, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn drop(&mut self) {
+        for write in &self.writes {
+            self.engine.try_condemn(self.guard, write.record);
+        }
+    }
+}
+
+/// Above how many writes a set, instead of a scan, tells which records a commit writes.
+const SCAN: usize = 16;
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// A change of `key`.
+    pub fn change(&self, key: K, value: Option<V>, related: bool) -> Change<K, V> {
+        let hash = self.hash(&key);
+        Change { key, hash, value, related: related && self.relation.is_some() }
+    }
+
+    /// Whether relations are declared.
+    pub fn has_relations(&self) -> bool {
+        self.relation.is_some()
+    }
+
+    /// Applies `changes`, the last of a key, by one commit.
+    pub fn commit(&self, changes: Vec<Change<K, V>>) -> Version {
+        let version = {
+            let guard = self.pin();
+            let plan = self.plan(&guard, changes);
+            if plan.writes.is_empty() {
+                self.order.clock.tick()
+            } else {
+                self.run(&guard, self.describe(plan, None)).version()
+            }
+        };
+        self.tend();
+        Version::from_u64(version)
+    }
+
+    /// Sets `key` and its related entries if `key` holds `expected`.
+    pub fn compare_and_set(
+        &self,
+        key: K,
+        expected: Option<Version>,
+        value: V,
+    ) -> Result<Version, Conflict> {
+        let hash = self.hash(&key);
+        let guard = self.pin();
+        let (record, _) = self.locate(&guard, hash, key, None);
+        let current = self.current(record);
+        if current != expected {
+            self.try_condemn(&guard, record);
+            drop(guard);
+            return Err(Conflict::new(current, value));
+        }
+        let mut plan = Plan { engine: self, guard: &guard, writes: Vec::new() };
+        plan.writes.push(Write { record, value: Some(value), related: true });
+        self.relate(&mut plan);
+        let expected = (record, expected.map(Version::get));
+        let descriptor = self.describe(plan, Some(expected));
+        let outcome = self.run(&guard, descriptor);
+        let result = if outcome.is_committed() {
+            Ok(version_of(outcome))
+        } else {
+            // SAFETY: the commit is ours, and our guard still keeps it.
+            Err(unsafe { self.take_aborted(&*descriptor, record) })
+        };
+        drop(guard);
+        self.tend();
+        // Here the values of related entries are dropped, which may panic.
+        result.map_err(|(found, value, _related)| Conflict::new(found, value))
+    }
+
+    /// What a located record holds.
+    fn current(&self, record: &Record<K, V>) -> Option<Version> {
+        // SAFETY: callers located it under a live guard.
+        match unsafe { self.order.newest(record) } {
+            crate::commit::Found::Value(_, state) => Some(version_of(state)),
+            _ => None,
+        }
+    }
+
+    /// What `record` holds instead of what was expected, the value that was to be set, and the other
+    /// values of an aborted commit. Nobody reads them, and reclamation does not drop them.
+    ///
+    /// # Safety
+    /// The commit was aborted, it is the caller's, and this is called once.
+    unsafe fn take_aborted(
+        &self,
+        descriptor: &Descriptor<K, V>,
+        record: &Record<K, V>,
+    ) -> (Option<Version>, V, Vec<V>) {
+        let (mut found, mut value, mut related) = (None, None, Vec::new());
+        for entry in descriptor.entries() {
+            // SAFETY: kept by the caller's guard.
+            let node = unsafe { &*entry.node };
+            // SAFETY: the caller's promise.
+            let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
+            if ptr::eq(entry.record, record) {
+                found = self.below_aborted(node);
+                value = taken;
+            } else {
+                related.extend(taken);
+            }
+        }
+        (found, value.expect("a set has a value"), related)
+    }
+
+    fn below_aborted(&self, node: &Node<V>) -> Option<Version> {
+        let prev = node.prev().target();
+        // SAFETY: what an aborted version was installed upon is kept by our guard.
+        let state = (!prev.is_null()).then(|| unsafe { &*prev }.state())?;
+        let floor = self.order.floor.newest(&self.order.clock);
+        (state.is_value() && state.version() > floor).then(|| version_of(state))
+    }
+
+    /// Locates the record of every change, drops all but the last of each key, and adds what the
+    /// declared relations make of them.
+    fn plan<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        changes: Vec<Change<K, V>>,
+    ) -> Plan<'g, 'r, K, V, S, R> {
+        for change in &changes {
+            self.index.prefetch(guard, change.hash);
+        }
+        for change in &changes {
+            self.index.prefetch_entry(guard, change.hash);
+        }
+        let mut plan = Plan { engine: self, guard, writes: Vec::with_capacity(changes.len()) };
+        for Change { key, hash, value, related } in changes {
+            let (record, _) = self.locate(guard, hash, key, None);
+            plan.writes.push(Write { record, value, related });
+        }
+        // Stable, so that the last write of a key stays last.
+        plan.writes.sort_by_key(|write| ptr::from_ref(write.record));
+        plan.writes.dedup_by(|later, earlier| {
+            let same = ptr::eq(later.record, earlier.record);
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        self.relate(&mut plan);
+        plan
+    }
+
+    /// Adds what the declared relations make of the planned writes, and of what they add: each record
+    /// once, what the caller wrote before what a relation says, nearer relations before farther ones.
+    fn relate(&self, plan: &mut Plan<'_, '_, K, V, S, R>) {
+        let Some(relation) = &self.relation else { return };
+        let mut set = HashSet::new();
+        let mut related = Related::new();
+        let mut at = 0;
+        while at < plan.writes.len() {
+            if plan.writes[at].related {
+                relation(plan.writes[at].record.key(), &mut related);
+                for (key, value) in related.take() {
+                    let hash = plan.engine.hash(&key);
+                    let (record, _) = plan.engine.locate(plan.guard, hash, key, None);
+                    if !holds(&mut set, &plan.writes, record) {
+                        plan.writes.push(Write { record, value, related: true });
+                    }
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
+    fn describe(
+        &self,
+        mut plan: Plan<'_, '_, K, V, S, R>,
+        expected: Option<(&Record<K, V>, Option<u64>)>,
+    ) -> *mut Descriptor<K, V> {
+        let mut writes = std::mem::take(&mut plan.writes);
+        // By address: the order in which all commits install.
+        writes.sort_unstable_by_key(|write| ptr::from_ref(write.record));
+        let descriptor = Box::into_raw(Box::<Descriptor<K, V>>::new_uninit());
+        let state = State::undecided(descriptor.expose_provenance());
+        let mut entries = Vec::with_capacity(writes.len());
+        for Write { record, value, .. } in writes {
+            // A guess that is right unless somebody writes the key meanwhile; installing checks it.
+            let below = record.head().node();
+            let node = self.make_node(plan.guard, record, state, below, value);
+            entries.push(Entry { record: ptr::from_ref(record), node });
+        }
+        let expected = expected.map(|(record, version)| {
+            let entry = entries.iter().position(|entry| ptr::eq(entry.record, record));
+            Expected { entry: entry.expect("the key is among the writes"), version }
+        });
+        let made = Descriptor::new(entries.into_boxed_slice(), expected);
+        // SAFETY: the box was allocated above, and nobody has seen it.
+        unsafe { (*descriptor).write(made) };
+        descriptor.cast()
+    }
+
+    /// Installs, decides and settles a commit. Returns its outcome.
+    fn run(&self, guard: &R::Guard<'_>, descriptor: *mut Descriptor<K, V>) -> State {
+        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+        // SAFETY: our commit, under the guard that located its records.
+        let outcome = unsafe { self.order.help(descriptor, &retire) };
+        // SAFETY: retired below, and kept by our guard anyway.
+        let entries = unsafe { &*descriptor }.entries();
+        for entry in entries {
+            // SAFETY: kept by our guard.
+            unsafe { &*entry.node }.set_outcome(outcome);
+        }
+        for entry in entries {
+            // SAFETY: as above.
+            let (record, node) = unsafe { (&*entry.record, &*entry.node) };
+            if outcome.is_committed() {
+                self.settle(guard, record, node, node.state());
+            } else {
+                self.try_condemn(guard, record);
+            }
+        }
+        // No version names it any more.
+        self.retire_box(guard, descriptor);
+        outcome
+    }
+}
+
+/// Whether the commit writes `record` already.
+fn holds<K, V>(
+    set: &mut HashSet<*const Record<K, V>>,
+    writes: &[Write<'_, K, V>],
+    record: &Record<K, V>,
+) -> bool {
+    if writes.len() <= SCAN {
+        return writes.iter().any(|write| ptr::eq(write.record, record));
+    }
+    // Catches up with what was planned since; what is in it stays planned.
+    set.extend(writes[set.len()..].iter().map(|write| ptr::from_ref(write.record)));
+    set.contains(&ptr::from_ref(record))
+}

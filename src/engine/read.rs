@@ -1,0 +1,255 @@
+//! Look-ups. None of them writes to shared memory, but to help a commit that it meets half done.
+
+use super::Engine;
+use crate::chain::{Node, Record};
+use crate::commit::{Found, Limit, Registered};
+use crate::reclaim::Reclaim;
+use crate::version::{State, Version};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+
+/// The version of a committed state, as callers know it.
+pub(super) fn version_of(state: State) -> Version {
+    Version::from_u64(state.version())
+}
+
+/// What a registered view sees.
+pub struct Snapshot {
+    /// Its registration.
+    pub registered: Registered,
+    /// Everything up to this version had been cleared.
+    floor: u64,
+}
+
+impl Snapshot {
+    /// The version that it sees; 0 before the first commit.
+    pub fn version(&self) -> u64 {
+        self.registered.version()
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Keeps what is read through it from being reclaimed.
+    #[inline(always)]
+    pub fn pin(&self) -> R::Guard<'_> {
+        self.reclaim.pin()
+    }
+
+    #[inline(always)]
+    pub(super) fn find<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+    ) -> Option<&'g Record<K, V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.index.find(guard, hash, |record| key.equivalent(record.key()))
+    }
+
+    /// The newest committed version of `key`, if it holds a value.
+    #[inline(always)]
+    pub fn newest<'g, Q>(&self, guard: &'g R::Guard<'_>, key: &Q) -> Option<(&'g Node<V>, State)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let record = self.find(guard, self.hash(key), key)?;
+        // SAFETY: found under the guard, which lives for 'g.
+        match unsafe { self.order.newest(record) } {
+            Found::Value(node, state) => Some((node, state)),
+            _ => None,
+        }
+    }
+
+    /// `key`'s newest value and its version. The value lives as long as the guard.
+    #[inline(always)]
+    pub fn get<'g, Q>(&self, guard: &'g R::Guard<'_>, key: &Q) -> Option<&'g V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (node, _) = self.newest(guard, key)?;
+        // SAFETY: committed to a value, and kept by the guard.
+        Some(unsafe { node.value() })
+    }
+
+    /// The same, with its version.
+    pub fn get_versioned<'g, Q>(&self, guard: &'g R::Guard<'_>, key: &Q) -> Option<(&'g V, Version)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (node, state) = self.newest(guard, key)?;
+        // SAFETY: as in `get`.
+        Some((unsafe { node.value() }, version_of(state)))
+    }
+
+    /// The number of the newest commit; 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.order.clock.now()
+    }
+
+    /// How many keys hold a value.
+    pub fn len(&self) -> usize {
+        let _guard = self.pin();
+        // SAFETY: a guard is live.
+        unsafe { self.order.floor.present(&self.order.clock) }
+    }
+
+    /// `keys`, all as of one instant; `out` gets what each holds, in order.
+    ///
+    /// The clock is read once, under the guard; whatever was visible then is superseded later, if at
+    /// all, so the guard keeps it, and nothing need be registered. Only if a registered view has had
+    /// versions taken out between others can one be missing: then a registered view is opened.
+    pub fn get_many<Q, const N: usize>(
+        &self,
+        keys: [&Q; N],
+        clone: impl Fn(&V) -> V,
+    ) -> [Option<V>; N]
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hashes = keys.map(|key| self.hash(key));
+        let guard = self.pin();
+        for hash in hashes {
+            self.index.prefetch(&guard, hash);
+        }
+        for hash in hashes {
+            self.index.prefetch_entry(&guard, hash);
+        }
+        let now = self.order.clock.now();
+        // SAFETY: the clock was read under the guard.
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
+        let mut found = [None; N];
+        for ((key, hash), place) in keys.iter().zip(hashes).zip(&mut found) {
+            let Some(record) = self.find(&guard, hash, *key) else { continue };
+            // SAFETY: found under the guard, under which the clock was read.
+            *place = match unsafe { self.order.at(record, Limit::Now(now), floor) } {
+                // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
+                Found::Value(node, _) => Some(unsafe { node.value() }),
+                Found::Absent(_) => None,
+                Found::Unknown => return self.get_many_registered(keys, hashes, clone),
+            };
+        }
+        found.map(|value| value.map(&clone))
+    }
+
+    #[cold]
+    fn get_many_registered<Q, const N: usize>(
+        &self,
+        keys: [&Q; N],
+        hashes: [u32; N],
+        clone: impl Fn(&V) -> V,
+    ) -> [Option<V>; N]
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let view = Opened { engine: self, snapshot: Some(self.open()) };
+        let snapshot = view.snapshot.as_ref().expect("taken only on drop");
+        let guard = self.pin();
+        let mut at = 0;
+        keys.map(|key| {
+            let record = self.find(&guard, hashes[at], key);
+            at += 1;
+            let (value, _) = self.read_record(record?, snapshot)?;
+            Some(clone(value))
+        })
+    }
+
+    /// What a view sees of `key`. The value lives as long as the view is registered.
+    pub fn read<'v, Q>(&self, snapshot: &'v Snapshot, key: &Q) -> Option<(&'v V, Version)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let guard = self.pin();
+        let record = self.find(&guard, hash, key)?;
+        self.read_record(record, snapshot)
+    }
+
+    /// What a view sees of a record, which the caller found under a live guard.
+    pub(super) fn read_record<'v>(
+        &self,
+        record: &Record<K, V>,
+        snapshot: &'v Snapshot,
+    ) -> Option<(&'v V, Version)> {
+        let limit = Limit::View(snapshot.registered.version());
+        // SAFETY: the caller's guard, and a registered view's version.
+        match unsafe { self.order.at(record, limit, snapshot.floor) } {
+            // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
+            Found::Value(node, state) => Some((unsafe { node.value() }, version_of(state))),
+            _ => None,
+        }
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    /// Opens a view.
+    pub fn open(&self) -> Snapshot {
+        let registered = self.views.open(&self.order.clock);
+        self.snapshot(registered)
+    }
+
+    /// A view of exactly `version`, if an open one keeps it, or it is the newest.
+    pub fn open_at(&self, version: u64) -> Option<Snapshot> {
+        if let Some(registered) = self.views.join(version) {
+            return Some(self.snapshot(registered));
+        }
+        if self.order.clock.now() != version {
+            return None;
+        }
+        let registered = self.views.open(&self.order.clock);
+        if registered.version() == version {
+            return Some(self.snapshot(registered));
+        }
+        self.close(registered);
+        None
+    }
+
+    /// Another holder of the same view.
+    pub fn share(&self, snapshot: &Snapshot) -> Snapshot {
+        Snapshot { registered: self.views.share(&snapshot.registered), floor: snapshot.floor }
+    }
+
+    fn snapshot(&self, registered: Registered) -> Snapshot {
+        let _guard = self.reclaim.pin();
+        // SAFETY: a registered view's version. Any clearing commit that may be at or before it was
+        // ready before its clock was read, so the answer is final.
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, registered.version()) };
+        Snapshot { registered, floor }
+    }
+}
+
+/// Closes a view also when a user's `Clone` panics.
+struct Opened<'e, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    engine: &'e Engine<K, V, S, R>,
+    snapshot: Option<Snapshot>,
+}
+
+impl<K, V, S, R> Drop for Opened<'_, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn drop(&mut self) {
+        if let Some(snapshot) = self.snapshot.take() {
+            self.engine.close(snapshot.registered);
+        }
+    }
+}

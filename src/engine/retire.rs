@@ -1,0 +1,242 @@
+//! How versions and records go.
+//!
+//! "Absent" is dangerous: **no record that a guard could have found alive may disappear during that
+//! guard.** So a record is condemned (a mark on its head, which any writer that locates it takes off
+//! again), and after a grace period sealed and unlinked, and after another one freed.
+
+use super::Engine;
+use crate::chain::{Node, Record, flags};
+use crate::commit::Era;
+use crate::reclaim::{Garbage, Reclaim};
+use crate::sync::hook::{mutant, step};
+use crate::version::State;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+
+/// Runs a user's destructors. One that panics has told so through the panic hook; it belongs to
+/// another caller's value, so the panic ends here.
+fn contain(destroy: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(destroy));
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn retire<T>(
+        &self,
+        guard: &R::Guard<'_>,
+        object: *const T,
+        reclaim: unsafe fn(*mut (), *const ()),
+    ) {
+        let context = ptr::from_ref(self).cast();
+        let garbage = Garbage { object: object.cast_mut().cast(), context, reclaim };
+        // SAFETY: callers retire what they have just unlinked, once. The context outlives the scheme's
+        // use of it: the engine drains it when dropped.
+        unsafe { self.reclaim.retire(guard, garbage) };
+    }
+
+    /// Retires a version that was superseded in `record`, or went with it.
+    pub(super) fn retire_node(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        node: *mut Node<V>,
+    ) {
+        if ptr::eq(node, record.room()) {
+            self.retire(guard, record, Self::reclaim_room);
+        } else {
+            self.retire(guard, node, Self::reclaim_node);
+        }
+    }
+
+    /// Retires a clearing commit.
+    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Era>) {
+        self.retire(guard, node, Self::reclaim_era);
+    }
+
+    /// Retires what a commit's descriptor, a box of type `T`, was.
+    pub(super) fn retire_box<T>(&self, guard: &R::Guard<'_>, object: *mut T) {
+        unsafe fn reclaim<T>(object: *mut (), _: *const ()) {
+            // SAFETY: `retire_box` was given a box's pointer.
+            drop(unsafe { Box::from_raw(object.cast::<T>()) });
+        }
+        self.retire(guard, object, reclaim::<T>);
+    }
+
+    unsafe fn reclaim_era(node: *mut (), _: *const ()) {
+        // SAFETY: retired by `retire_era`; made as a box, committed to a value.
+        unsafe {
+            let node = Box::from_raw(node.cast::<Node<Era>>());
+            node.drop_value();
+        }
+    }
+
+    unsafe fn reclaim_node(node: *mut (), engine: *const ()) {
+        // SAFETY: retired by `retire_node`, which gave the engine, and whose pool the slot is from; a
+        // grace period has passed.
+        unsafe {
+            let engine = &*engine.cast::<Self>();
+            let node = NonNull::new_unchecked(node.cast::<Node<V>>());
+            contain(|| node.as_ref().drop_value());
+            engine.nodes.give(node.cast());
+        }
+    }
+
+    unsafe fn reclaim_room(record: *mut (), engine: *const ()) {
+        // SAFETY: as in `reclaim_node`. The record is not condemned while its room is neither free nor
+        // on top, so it is alive; once the room is free the guard keeps it.
+        unsafe {
+            let engine = &*engine.cast::<Self>();
+            let record = &*record.cast::<Record<K, V>>();
+            contain(|| (*record.room()).drop_value());
+            let guard = engine.reclaim.pin();
+            let _ = record.change_flags(|now| Some(now | flags::ROOM_FREE));
+            engine.try_condemn(&guard, record);
+        }
+    }
+
+    /// Begins to remove a record that holds no value and no history.
+    pub(super) fn try_condemn(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        loop {
+            let head = record.head();
+            if head.is_condemned() || head.is_sealed() || !self.is_dead(head.node()) {
+                return;
+            }
+            let room_goes_too = Self::is_among_top(record.room(), head.node());
+            let busy = flags::QUEUED | flags::CONDEMNING | flags::PRUNING;
+            let claimed = record.change_flags(|now| {
+                // Whatever holds it back looks here again when it is done.
+                let room_idle = room_goes_too || now & flags::ROOM_FREE != 0;
+                (now & busy == 0 && room_idle).then_some(now | flags::CONDEMNING)
+            });
+            if claimed.is_err() {
+                return;
+            }
+            step("record.before_condemn");
+            if record.condemn(head) {
+                step("record.condemned");
+                if mutant("record.no_grace") {
+                    // SAFETY: none; this is the defect.
+                    unsafe {
+                        Self::seal(
+                            ptr::from_ref(record).cast_mut().cast(),
+                            ptr::from_ref(self).cast(),
+                        )
+                    };
+                } else {
+                    self.retire(guard, record, Self::seal);
+                }
+                return;
+            }
+            let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
+        }
+    }
+
+    /// Whether a record with this on top is absent to everyone, now and as of any view.
+    fn is_dead(&self, top: *mut Node<V>) -> bool {
+        if top.is_null() {
+            return true;
+        }
+        // SAFETY: callers read it from a head under a live guard.
+        let node = unsafe { &*top };
+        let (state, link) = (node.state(), node.prev());
+        if state.is_aborted() {
+            // What lies below an aborted version is not aborted itself: the recursion ends there.
+            return self.is_dead(link.target());
+        }
+        state.is_committed() && link.is_end() && (state.is_tombstone() || self.is_cleared(state))
+    }
+
+    /// Whether `node` is what sealing a record with `top` on it would retire.
+    fn is_among_top(node: *mut Node<V>, top: *mut Node<V>) -> bool {
+        // SAFETY: callers read `top` from a head under a live guard.
+        let below = (!top.is_null())
+            .then(|| unsafe { &*top })
+            .filter(|top| top.state().is_aborted())
+            .map(|top| top.prev().target());
+        node == top || below == Some(node)
+    }
+
+    fn is_cleared(&self, state: State) -> bool {
+        let floor = self.order.floor.newest(&self.order.clock);
+        state.version() <= floor && !self.views.seen().any_below(floor)
+    }
+
+    /// The second step, a grace period after a record was condemned: if no writer came, it ends.
+    unsafe fn seal(record: *mut (), engine: *const ()) {
+        // SAFETY: retired by `try_condemn`; a record lives until a grace period after it was sealed,
+        // and only this call, one at a time, seals it.
+        let (engine, record) =
+            unsafe { (&*engine.cast::<Self>(), &*record.cast::<Record<K, V>>()) };
+        let guard = engine.reclaim.pin();
+        let head = record.head();
+        step("record.before_seal");
+        if !head.is_condemned() || !record.seal(head) {
+            let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
+            engine.try_condemn(&guard, record);
+            return;
+        }
+        step("record.sealed");
+        engine.retire_top(&guard, record, head.node());
+        // SAFETY: sealed; freed a grace period from now.
+        unsafe { engine.unlink(&guard, record) };
+        engine.retire(&guard, record, Self::free);
+    }
+
+    /// Retires what was on top of a record that was sealed.
+    fn retire_top(&self, guard: &R::Guard<'_>, record: &Record<K, V>, top: *mut Node<V>) {
+        if top.is_null() {
+            return;
+        }
+        // SAFETY: it was the head until now, so our guard keeps it.
+        let node = unsafe { &*top };
+        if node.state().is_aborted() {
+            self.retire_top(guard, record, node.prev().target());
+        }
+        if !ptr::eq(top, record.room()) {
+            self.retire_node(guard, record, top);
+        } else if node.state().is_value() {
+            let _ = record.change_flags(|now| Some(now | flags::ROOM_LIVE)); // cleared, not removed
+        }
+    }
+
+    /// The last step: no guard can have found the record.
+    unsafe fn free(record: *mut (), engine: *const ()) {
+        // SAFETY: retired by `seal` after it was unlinked.
+        unsafe {
+            let engine = &*engine.cast::<Self>();
+            let record = NonNull::new_unchecked(record.cast::<Record<K, V>>());
+            let guard = engine.reclaim.pin();
+            engine.release(&guard, record);
+            contain(|| {
+                if record.as_ref().flags() & flags::ROOM_LIVE != 0 {
+                    (*record.as_ref().room()).drop_value();
+                }
+            });
+            contain(|| drop(record.as_ref().take_key()));
+            engine.records.give(record.cast());
+        }
+    }
+
+    /// Drops all keys and values that are still in the cache.
+    ///
+    /// # Safety
+    /// Nobody else uses the engine, which is being dropped, and what was retired has been reclaimed.
+    pub(super) unsafe fn drop_entries(&mut self) {
+        for record in self.all_entries() {
+            // SAFETY: exclusive. What lies above an end was not retired, and is dropped here, once.
+            unsafe {
+                let mut next = record.as_ref().head().node();
+                while !next.is_null() {
+                    let link = (*next).prev();
+                    contain(|| (*next).drop_value());
+                    next = if link.is_end() { ptr::null_mut() } else { link.target() };
+                }
+                contain(|| drop(record.as_ref().take_key()));
+            }
+        }
+    }
+}

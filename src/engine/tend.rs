@@ -1,0 +1,223 @@
+//! Upkeep, in bounded steps by whoever writes or closes a view: what superseded versions leave behind.
+
+use super::Engine;
+use crate::chain::{Node, Record, flags};
+use crate::commit::{self, Judged, Registered, Stack, Taken};
+use crate::reclaim::Reclaim;
+use crate::sync::hook::step;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use std::ptr;
+
+/// How many leftover records a closing view goes over.
+const CLOSING_STEPS: usize = 256;
+/// How many a write goes over.
+const WRITING_STEPS: usize = 8;
+/// How often one claim of the right to prune goes over a chain before it leaves the rest to the queue.
+const PRUNE_ROUNDS: usize = 2;
+
+/// A record in the queue. Its flag `QUEUED` keeps it from being removed.
+pub(super) struct Queued<K, V>(*const Record<K, V>);
+
+// SAFETY: a record is shared between threads anyway, and is kept by its flag.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Queued<K, V> {}
+
+/// Records that hold versions which only a view needs.
+pub(super) struct Leftover<K, V> {
+    /// Those that some view which is open still needs.
+    pub waiting: Stack<Queued<K, V>>,
+    /// What waited when a view closed, and was too much for the closer.
+    pub orphans: Stack<Taken<Queued<K, V>>>,
+}
+
+/// The walk over the index that removes what a clearing commit has hidden.
+pub(super) struct Sweep {
+    /// The clearing commit that the current walk is for.
+    floor: AtomicU64,
+    /// The next part of the index to walk.
+    next: AtomicUsize,
+    /// How many parts there are; 0 when the walk is over.
+    parts: AtomicUsize,
+}
+
+impl Sweep {
+    pub(super) fn new() -> Self {
+        let parts = AtomicUsize::new(0);
+        Self { floor: AtomicU64::new(0), next: AtomicUsize::new(0), parts }
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    /// Disposes of what `node`, a version of a commit of ours, superseded.
+    pub(super) fn dispose_below(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        node: &Node<V>,
+    ) {
+        if self.views.none() {
+            let retire = |node| self.retire_node(guard, record, node);
+            // SAFETY: committed; no view is registered, and later ones begin at its version or later.
+            unsafe { commit::take_suffix(node, true, retire) };
+            return;
+        }
+        loop {
+            let link = node.prev();
+            if !link.is_open() || node.replace_prev(link, link.closed()) {
+                break;
+            }
+        }
+        self.prune(guard, record);
+    }
+
+    /// Removes what no view can see, unless somebody is at it: then they go over it again.
+    fn prune(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        let claimed = record.change_flags(|now| {
+            let busy = now & flags::PRUNING != 0;
+            Some(now | if busy { flags::PRUNE_AGAIN } else { flags::PRUNING })
+        });
+        if claimed.is_ok_and(|before| before & flags::PRUNING != 0) {
+            return;
+        }
+        let closings = self.views.closings();
+        let mut queued = false;
+        for round in 1.. {
+            let _ = record.change_flags(|now| Some(now & !flags::PRUNE_AGAIN));
+            step("prune.claimed");
+            let left = self.prune_once(guard, record);
+            if left || round == PRUNE_ROUNDS {
+                queued |= self.queue(record);
+            }
+            let released = record.change_flags(|now| {
+                let again = now & flags::PRUNE_AGAIN != 0 && round < PRUNE_ROUNDS;
+                (!again).then_some(now & !(flags::PRUNING | flags::PRUNE_AGAIN))
+            });
+            if released.is_ok() {
+                break;
+            }
+        }
+        if queued && (self.views.count() == 0 || self.views.closings() != closings) {
+            // The view that it waits for may have closed before it was in the queue.
+            self.adopt_waiting(guard, WRITING_STEPS);
+        }
+        self.try_condemn(guard, record);
+    }
+
+    fn prune_once(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
+        let mut next = record.head().node();
+        while !next.is_null() {
+            // SAFETY: reached from the head under the guard.
+            let node = unsafe { &*next };
+            // SAFETY: as above.
+            if let Judged::Committed(_) = unsafe { self.order.judge::<K, V>(node) } {
+                let seen = self.views.seen();
+                let retire = |node| self.retire_node(guard, record, node);
+                // SAFETY: the newest committed, seen so before the views; we hold the right.
+                return unsafe { commit::prune(node, &seen, retire) };
+            }
+            next = node.prev().target();
+        }
+        false
+    }
+
+    /// Puts a record into the queue, unless it is there. True if we did.
+    fn queue(&self, record: &Record<K, V>) -> bool {
+        let set =
+            record.change_flags(|now| (now & flags::QUEUED == 0).then_some(now | flags::QUEUED));
+        if set.is_ok() {
+            self.leftover.waiting.push(Queued(ptr::from_ref(record)));
+        }
+        set.is_ok()
+    }
+
+    /// Goes over `steps` of the records that wait for a view, and leaves the others to later writers.
+    fn adopt_waiting(&self, guard: &R::Guard<'_>, steps: usize) {
+        let taken = self.leftover.waiting.take_all();
+        self.go_over(guard, taken, steps);
+    }
+
+    fn go_over(&self, guard: &R::Guard<'_>, mut taken: Taken<Queued<K, V>>, steps: usize) {
+        for Queued(record) in taken.by_ref().take(steps) {
+            // SAFETY: its flag has kept it until now, and our guard does from now on.
+            let record = unsafe { &*record };
+            let _ = record.change_flags(|now| Some(now & !flags::QUEUED));
+            self.prune(guard, record);
+        }
+        if !taken.is_empty() {
+            self.leftover.orphans.push(taken);
+        }
+    }
+
+    /// Closes a view.
+    pub fn close(&self, view: Registered) {
+        if !self.views.close(view) {
+            return;
+        }
+        {
+            let guard = self.reclaim.pin();
+            self.adopt_waiting(&guard, CLOSING_STEPS);
+            // SAFETY: a guard is live.
+            unsafe {
+                let retire = |node| self.retire_era(&guard, node);
+                self.order.floor.trim(&self.order.clock, &self.views, retire);
+            }
+        }
+        self.reclaim.collect();
+    }
+
+    /// A bounded part of the upkeep that is due. Called after each write, without a guard of its own.
+    pub(super) fn tend(&self) {
+        if !self.leftover.orphans.is_empty() {
+            let guard = self.reclaim.pin();
+            if let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) {
+                self.go_over(&guard, taken, WRITING_STEPS);
+            }
+        }
+        if self.order.floor.is_raised() {
+            self.sweep();
+        }
+        self.reclaim.collect();
+    }
+
+    /// Walks one part of the index, if something was cleared that has not been swept out.
+    ///
+    /// The counters are hints: a part that is walked twice or missed costs time or, until the next
+    /// clearing commit, memory.
+    fn sweep(&self) {
+        let guard = self.reclaim.pin();
+        let floor = self.order.floor.newest(&self.order.clock);
+        let swept = self.sweep.floor.load(Ordering::Relaxed);
+        if swept < floor {
+            if self.views.seen().any_below(floor) {
+                return; // a view still sees what was cleared
+            }
+            let parts = self.index.homes(&guard);
+            let begin = self.sweep.floor.compare_exchange(
+                swept,
+                floor,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if begin.is_ok() {
+                self.sweep.next.store(0, Ordering::Relaxed);
+                self.sweep.parts.store(parts, Ordering::Relaxed);
+            }
+        }
+        let parts = self.sweep.parts.load(Ordering::Relaxed);
+        if self.sweep.next.load(Ordering::Relaxed) >= parts {
+            return;
+        }
+        let part = self.sweep.next.fetch_add(1, Ordering::Relaxed);
+        if part < parts {
+            let mut entries = Vec::new();
+            self.index.entries_of(&guard, parts, part, &mut entries);
+            for record in entries {
+                self.try_condemn(&guard, record);
+            }
+        }
+    }
+}

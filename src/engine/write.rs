@@ -1,0 +1,272 @@
+//! A write of one key.
+
+use super::Engine;
+use super::read::version_of;
+use crate::chain::{Node, Record};
+use crate::pool::Pool;
+use crate::reclaim::Reclaim;
+use crate::sync::hook::step;
+use crate::version::{State, Version};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Sets `key`, by one commit; related entries not included.
+    pub fn insert(&self, key: K, value: V) -> Version {
+        let hash = self.hash(&key);
+        let guard = self.pin();
+        let (record, value) = self.locate(&guard, hash, key, Some(value));
+        let (node, state) = match value {
+            Some(value) => self.write(&guard, record, Some(value)),
+            // SAFETY: `locate` has put it into the room of a new record, whence it cannot go under
+            // our guard.
+            None => unsafe { self.stamp_first(record) },
+        };
+        self.settle(&guard, record, node, state);
+        drop(guard);
+        self.tend();
+        version_of(state)
+    }
+
+    /// Removes `key` alone. `taken` gets the value that was removed.
+    pub fn remove<Q, T>(&self, key: &Q, taken: impl FnOnce(&V) -> T) -> Option<T>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let guard = self.pin();
+        let record = self.find(&guard, hash, key).filter(|record| record.revive())?;
+        if !self.is_present(record) {
+            return None;
+        }
+        let (node, state) = self.write(&guard, record, None);
+        let removed = self.superseded(node, state);
+        self.settle(&guard, record, node, state);
+        // Last: a user's `Clone` may panic.
+        let removed = removed.map(taken);
+        drop(guard);
+        self.tend();
+        removed
+    }
+
+    /// Removes `key` alone if it is there, by a commit in any case.
+    pub fn invalidate<Q>(&self, key: &Q) -> Version
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let guard = self.pin();
+        loop {
+            if let Some(record) = self.find(&guard, hash, key)
+                && record.revive()
+                && self.is_present(record)
+            {
+                let (node, state) = self.write(&guard, record, None);
+                self.settle(&guard, record, node, state);
+                drop(guard);
+                self.tend();
+                return version_of(state);
+            }
+            // Nothing to remove, so a commit without writes, provided that it comes before any write that
+            // came meanwhile: all that took a smaller number are ready, hence to be found, by now.
+            let version = self.order.clock.tick();
+            if self.newest(&guard, key).is_none_or(|(_, state)| state.version() > version) {
+                return version_of(State::committed(version));
+            }
+        }
+    }
+
+    /// Clears everything, by one commit.
+    pub fn invalidate_all(&self) -> Version {
+        let guard = self.pin();
+        let retire = |node| self.retire_era(&guard, node);
+        // SAFETY: a guard is live.
+        let version = unsafe { self.order.floor.clear(&self.order.clock, &self.views, retire) };
+        drop(guard);
+        self.tend();
+        version_of(State::committed(version))
+    }
+
+    fn is_present(&self, record: &Record<K, V>) -> bool {
+        // SAFETY: callers found the record under a live guard.
+        matches!(unsafe { self.order.newest(record) }, crate::commit::Found::Value(..))
+    }
+
+    /// The record of `key`, made if there is none, and alive for as long as the guard. Then a value that
+    /// was given is its first version, *ready*; else the value comes back.
+    pub(super) fn locate<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: K,
+        value: Option<V>,
+    ) -> (&'g Record<K, V>, Option<V>) {
+        if let Some(record) = self.find(guard, hash, &key)
+            && record.revive()
+        {
+            return (record, value);
+        }
+        // SAFETY: a guard is live.
+        let fresh = unsafe { Unpublished::new(&self.records, hash, key, value) };
+        step("write.record_made");
+        let entry = fresh.record;
+        // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
+        let inserted = unsafe {
+            self.index.insert(&self.reclaim, guard, hash, entry, |record| {
+                record.key() == entry.as_ref().key()
+            })
+        };
+        match inserted {
+            Ok(()) => {
+                std::mem::forget(fresh);
+                // SAFETY: published just now under our guard.
+                (unsafe { entry.as_ref() }, None)
+            }
+            Err(existing) => (existing, fresh.into_value()),
+        }
+    }
+
+    /// A version for `record`, in its room if that is free.
+    pub(super) fn make_node(
+        &self,
+        _guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        state: State,
+        prev: *mut Node<V>,
+        value: Option<V>,
+    ) -> *mut Node<V> {
+        let node: *mut Node<V> = if record.claim_room() {
+            record.room()
+        } else {
+            // SAFETY: a guard is live.
+            unsafe { self.nodes.take() }.as_ptr().cast()
+        };
+        // SAFETY: the slot was taken, or the room claimed, for us alone.
+        unsafe { node.write(Node::new(state, prev, value)) };
+        node
+    }
+
+    /// Installs and stamps a version of one key.
+    fn write<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: &Record<K, V>,
+        value: Option<V>,
+    ) -> (&'g Node<V>, State) {
+        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), value);
+        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+        // SAFETY: located and revived under the guard; the node was made for it.
+        let state = unsafe { self.order.write(record, node, &retire) };
+        // SAFETY: installed under the guard.
+        (unsafe { &*node }, state)
+    }
+
+    /// # Safety
+    /// The caller has just published `record` with a ready version in its room.
+    unsafe fn stamp_first<'g>(&self, record: &'g Record<K, V>) -> (&'g Node<V>, State) {
+        // SAFETY: the room holds a version; see above.
+        let node = unsafe { &*record.room() };
+        let state = node.state();
+        let state = if state.is_ready() { self.order.stamp_single(node, state) } else { state };
+        (node, state)
+    }
+
+    /// The value that a commit of ours superseded at `node`.
+    pub(super) fn superseded<'g>(&self, node: &'g Node<V>, state: State) -> Option<&'g V> {
+        let prev = node.prev().target();
+        if prev.is_null() {
+            return None;
+        }
+        // SAFETY: superseded by a commit made under our guard, and the link is open until we settle
+        // it, so this is what it was when installed.
+        let prev: &'g Node<V> = unsafe { &*prev };
+        let before = prev.state();
+        // SAFETY: the version of a commit made under our guard.
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
+        // SAFETY: committed to a value, kept by the guard.
+        (before.is_value() && before.version() > floor).then(|| unsafe { prev.value() })
+    }
+
+    /// What the owner of a commit owes for each version that it wrote: the count of present keys, and
+    /// the disposal of what was superseded.
+    pub(super) fn settle(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        node: &Node<V>,
+        state: State,
+    ) {
+        step("settle.begin");
+        let was = self.superseded(node, state).is_some();
+        let is = state.is_value();
+        if was != is {
+            // SAFETY: as in `superseded`.
+            let (_, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
+            era.count(if is { 1 } else { -1 });
+        }
+        if !node.prev().target().is_null() {
+            self.dispose_below(guard, record, node);
+        }
+        if state.is_tombstone() {
+            self.try_condemn(guard, record);
+        }
+    }
+}
+
+/// A record that nobody else has seen yet. Dropped (a user's `Eq` panicked), it drops what it holds
+/// and gives its memory back.
+struct Unpublished<'e, K, V> {
+    record: NonNull<Record<K, V>>,
+    has_value: bool,
+    pool: &'e Pool,
+}
+
+impl<'e, K, V> Unpublished<'e, K, V> {
+    /// # Safety
+    /// As for `Pool::take`, until it is dropped.
+    unsafe fn new(pool: &'e Pool, hash: u32, key: K, value: Option<V>) -> Self {
+        // SAFETY: the caller's promise.
+        let record: NonNull<Record<K, V>> = unsafe { pool.take() }.cast();
+        let has_value = value.is_some();
+        // SAFETY: the slot is ours, and made for a record.
+        unsafe {
+            record.write(Record::vacant(key, hash));
+            if has_value {
+                let first = Node::new(State::READY, ptr::null_mut(), value);
+                (*record.as_ptr()).occupy(first);
+            }
+        }
+        Self { record, has_value, pool }
+    }
+
+    /// Takes it apart: the key is dropped, the value comes back.
+    fn into_value(self) -> Option<V> {
+        let mut this = ManuallyDrop::new(self);
+        this.take_apart()
+    }
+
+    fn take_apart(&mut self) -> Option<V> {
+        // SAFETY: nobody else has seen the record, so key and value are ours to move out, once.
+        unsafe {
+            let record = self.record.as_ref();
+            let value = self.has_value.then(|| (*record.room()).take_value());
+            let _key = record.take_key();
+            self.pool.put_back(self.record.cast());
+            value
+        }
+    }
+}
+
+impl<K, V> Drop for Unpublished<'_, K, V> {
+    fn drop(&mut self) {
+        self.take_apart();
+    }
+}

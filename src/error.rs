@@ -1,0 +1,106 @@
+//! One small enum per family of operations.
+
+use crate::version::Version;
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+
+/// A setting of a [`Builder`](crate::Builder) that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// `initial_capacity` asks for more entries than an index can hold.
+    InitialCapacity(usize),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InitialCapacity(entries) => write!(
+                f,
+                "initial_capacity({entries}) is more than an index can hold; \
+                 leave it out, and the cache grows as needed"
+            ),
+        }
+    }
+}
+
+impl Error for BuildError {}
+
+/// Why a `compare_and_set` changed nothing. It hands the caller's value back.
+#[non_exhaustive]
+pub enum Conflict {
+    /// The key holds another version than the expected one.
+    Changed {
+        /// The version that it holds.
+        found: Version,
+        /// The value that was not set.
+        value: Returned,
+    },
+    /// The key is absent, and a version was expected.
+    Absent {
+        /// The value that was not set.
+        value: Returned,
+    },
+}
+
+/// A value on its way back to the caller; see [`Conflict::into_value`].
+pub struct Returned(Box<dyn Any + Send + Sync>);
+
+impl Conflict {
+    pub(crate) fn new<V: Send + Sync + 'static>(found: Option<Version>, value: V) -> Self {
+        let value = Returned(Box::new(value));
+        match found {
+            Some(found) => Self::Changed { found, value },
+            None => Self::Absent { value },
+        }
+    }
+
+    /// The version that the key holds; `None` if it is absent.
+    #[must_use]
+    pub fn found(&self) -> Option<Version> {
+        match self {
+            Self::Changed { found, .. } => Some(*found),
+            Self::Absent { .. } => None,
+        }
+    }
+
+    /// The value that was not set. `None` only if `V` is not the cache's value type.
+    #[must_use]
+    pub fn into_value<V: 'static>(self) -> Option<V> {
+        let (Self::Changed { value, .. } | Self::Absent { value }) = self;
+        value.0.downcast().ok().map(|value| *value)
+    }
+}
+
+impl fmt::Debug for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { found, .. } => {
+                f.debug_struct("Changed").field("found", found).finish_non_exhaustive()
+            }
+            Self::Absent { .. } => f.debug_struct("Absent").finish_non_exhaustive(),
+        }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { found, .. } => {
+                write!(f, "the key holds {found} now; read it again and retry from that version")
+            }
+            Self::Absent { .. } => {
+                write!(f, "the key is absent now; retry with None to set it only if absent")
+            }
+        }
+    }
+}
+
+impl Error for Conflict {}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Returned(..)")
+    }
+}

@@ -1,0 +1,28 @@
+//! Asking for memory ahead of its use. A hint: nothing is read, no address is invalid.
+
+/// Asks for the line that begins `object`.
+#[inline(always)]
+pub(super) fn line<T>(object: *const T) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+    // SAFETY: a prefetch has no effect but on caches, whatever the address; SSE is there.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(object.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch has no effect but on caches, whatever the address.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) object, options(nostack, readonly));
+    }
+    #[cfg(not(any(all(target_arch = "x86_64", target_feature = "sse"), target_arch = "aarch64")))]
+    let _ = object;
+}
+
+/// Asks for the lines of `object`: its first, and its last where that is another one.
+#[inline(always)]
+pub(super) fn lines<T>(object: *const T) {
+    line(object);
+    if size_of::<T>() > align_of::<T>() {
+        line(object.cast::<u8>().wrapping_add(size_of::<T>() - 1));
+    }
+}

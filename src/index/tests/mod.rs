@@ -1,0 +1,237 @@
+//! Tests of the index with entries that can be condemned and sealed, and with a reclamation scheme
+//! that is slow and simple.
+
+mod concurrent;
+mod support;
+
+use support::*;
+
+use super::{Index, Indexed};
+use crate::reclaim::Reclaim;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[test]
+fn what_was_inserted_is_found_and_nothing_else() {
+    let map = TestMap::with_capacity(0);
+    let guard = map.scheme.pin();
+    for key in 0..5000 {
+        assert!(map.insert(&guard, key));
+        assert!(!map.insert(&guard, key));
+    }
+    for key in 0..5000 {
+        assert_eq!(map.find(&guard, key).map(|item| item.key), Some(key));
+        assert!(map.find(&guard, key + 5000).is_none());
+    }
+}
+
+#[test]
+fn a_million_entries_fit_in_the_planned_table() {
+    let map = TestMap::with_capacity(1 << 20);
+    let guard = map.scheme.pin();
+    assert_eq!(map.index.homes(&guard), 1 << 18);
+    for key in 0..1 << 20 {
+        assert!(map.insert(&guard, key));
+    }
+    assert_eq!(map.index.homes(&guard), 1 << 18);
+    assert!(map.index.memory(&guard) < (1 << 24) + 4096, "a second table was made");
+}
+
+#[test]
+fn the_smallest_table_is_small() {
+    let map = TestMap::with_capacity(0);
+    assert!(map.index.memory(&map.scheme.pin()) <= 1024);
+}
+
+/// Random inserts, removals and look-ups beside a `HashMap`, on many keys and on few, on good hashes
+/// and on bad ones.
+#[test]
+fn it_behaves_as_a_hash_map() {
+    for (keys, hash_bits) in [(50, 32), (3000, 32), (3000, 4), (300, 0), (20_000, 32)] {
+        let map = TestMap::with_hash_bits(0, hash_bits);
+        let mut model: HashMap<u64, *const Item> = HashMap::new();
+        let mut random = Random(keys ^ hash_bits as u64);
+        for round in 0..60_000u64 {
+            let key = random.below(keys);
+            let guard = map.scheme.pin();
+            match random.below(if round % 20_000 < 10_000 { 5 } else { 9 }) {
+                0..=2 => assert_eq!(map.insert(&guard, key), !model.contains_key(&key)),
+                3 => {}
+                _ => {
+                    if let Some(item) = map.find(&guard, key) {
+                        item.condemn();
+                        map.remove_later(&guard, item);
+                        drop(guard);
+                        map.scheme.collect();
+                        assert!(map.find(&map.scheme.pin(), key).is_none());
+                        model.remove(&key);
+                        continue;
+                    }
+                }
+            }
+            let found = map.find(&guard, key).map(|item| item as *const Item);
+            let expected = *model.entry(key).or_insert(found.unwrap_or(std::ptr::null()));
+            if expected.is_null() {
+                model.remove(&key);
+            }
+            assert_eq!(found, (!expected.is_null()).then_some(expected));
+        }
+        let guard = map.scheme.pin();
+        for key in 0..keys {
+            assert_eq!(map.find(&guard, key).is_some(), model.contains_key(&key));
+        }
+        let mut all = map.iterate(&guard);
+        all.sort_unstable();
+        let mut expected: Vec<u64> = model.keys().copied().collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+}
+
+#[test]
+fn equal_hashes_work_and_take_bounded_memory() {
+    let map = TestMap::with_hash_bits(0, 0);
+    let guard = map.scheme.pin();
+    for key in 0..2000 {
+        assert!(map.insert(&guard, key));
+        assert!(!map.insert(&guard, key / 2));
+    }
+    assert!((0..2000).all(|key| map.find(&guard, key).is_some()));
+    assert!(map.find(&guard, 2000).is_none());
+    assert_eq!(map.iterate(&guard).len(), 2000);
+    assert!(map.index.memory(&guard) < 2000 * 64 * 8);
+}
+
+/// Fresh keys come and old ones go: the same table size is rebuilt again and again, never larger.
+#[test]
+fn endless_churn_keeps_its_memory() {
+    let map = TestMap::with_capacity(0);
+    let mut largest = 0;
+    for key in 0..300_000u64 {
+        let guard = map.scheme.pin();
+        assert!(map.insert(&guard, key));
+        if key >= 1000 {
+            let old = map.find(&guard, key - 1000).expect("present");
+            old.condemn();
+            map.remove_later(&guard, old);
+        }
+        largest = largest.max(map.index.memory(&guard));
+        drop(guard);
+        map.scheme.collect();
+    }
+    // 512 buckets and as many again while they are moved.
+    assert!(largest <= 2 * 1024 * 64, "{largest} bytes for 1000 entries");
+    assert_eq!(map.iterate(&map.scheme.pin()).len(), 1000);
+}
+
+#[test]
+fn a_table_shrinks_when_little_is_left() {
+    let map = TestMap::with_capacity(0);
+    for key in 0..100_000 {
+        assert!(map.insert(&map.scheme.pin(), key));
+    }
+    let full = map.index.memory(&map.scheme.pin());
+    map.index.shrink(&map.scheme.pin());
+    assert_eq!(map.index.memory(&map.scheme.pin()), full);
+    for key in 100..100_000 {
+        map.remove(key);
+    }
+    let guard = map.scheme.pin();
+    map.index.shrink(&guard);
+    while map.index.assist(&map.scheme, &guard) {}
+    assert!(map.index.memory(&guard) < full / 100);
+    assert!((0..100).all(|key| map.find(&guard, key).is_some()));
+}
+
+/// An equality that panics leaves nothing behind: not an entry, not a reserved slot.
+#[test]
+fn a_panic_in_equality_leaves_no_trace() {
+    let map = TestMap::with_hash_bits(0, 0);
+    let guard = map.scheme.pin();
+    for key in 0..5 {
+        assert!(map.insert(&guard, key));
+    }
+    let before = map.index.memory(&guard);
+    for key in 100..200 {
+        let item = map.item(key);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: nothing is published, so the entry need not stay.
+            let _ = unsafe { map.index.insert(&map.scheme, &guard, 0, item, |_| panic!("eq")) };
+        }));
+        assert!(outcome.is_err());
+        // SAFETY: as above; made by `item`.
+        drop(unsafe { Box::from_raw(item.as_ptr()) });
+        assert!(map.find(&guard, key).is_none());
+    }
+    // A reserved slot would now be missing: seven fit into one bucket.
+    assert!(map.insert(&guard, 5) && map.insert(&guard, 6));
+    assert_eq!(map.index.memory(&guard), before);
+    assert_eq!(map.iterate(&guard).len(), 7);
+}
+
+/// What is inserted meets a condemned entry: it is revived. It meets a sealed one: it is replaced.
+#[test]
+fn condemned_entries_are_revived_and_sealed_ones_passed_over() {
+    let map = TestMap::with_capacity(0);
+    let guard = map.scheme.pin();
+    assert!(map.insert(&guard, 7));
+    let first = map.find(&guard, 7).expect("present");
+    first.condemn();
+    assert!(!map.insert(&guard, 7));
+    assert!(!first.seal(), "the insert took the mark off");
+    first.condemn();
+    assert!(first.seal());
+    assert!(map.find(&guard, 7).is_none());
+    assert!(map.insert(&guard, 7));
+    let second = map.find(&guard, 7).expect("present");
+    assert!(!std::ptr::eq(first, second));
+    // SAFETY: sealed; then, with no guard live that began before, released; freed by the test.
+    unsafe {
+        map.index.unlink(&guard, first.into());
+        assert!(std::ptr::eq(second, map.find(&guard, 7).expect("present")));
+        let first = std::ptr::from_ref(first).cast_mut();
+        drop(guard);
+        let guard = map.scheme.pin();
+        map.index.release(&guard, std::ptr::NonNull::new(first).expect("not null"));
+        drop(Box::from_raw(first));
+        assert_eq!(map.iterate(&guard), [7]);
+    }
+}
+
+#[test]
+fn prefetching_changes_nothing() {
+    let map = TestMap::with_capacity(0);
+    let guard = map.scheme.pin();
+    for key in 0..100 {
+        map.index.prefetch(&guard, map.hash(key));
+        map.index.prefetch_entry(&guard, map.hash(key));
+        assert!(map.insert(&guard, key));
+        map.index.prefetch_entry(&guard, map.hash(key));
+    }
+    assert_eq!(map.iterate(&guard).len(), 100);
+}
+
+#[test]
+fn parts_of_any_number_make_up_the_whole() {
+    let map = TestMap::with_capacity(0);
+    let guard = map.scheme.pin();
+    for key in 0..3000 {
+        assert!(map.insert(&guard, key));
+    }
+    for homes in [1, 2, 64, 1024, 1 << 16] {
+        let mut all = Vec::new();
+        for home in 0..homes {
+            map.index.entries_of(&guard, homes, home, &mut all);
+        }
+        let mut keys: Vec<u64> = all.iter().map(|item| item.key).collect();
+        keys.sort_unstable();
+        assert!(keys.into_iter().eq(0..3000), "{homes} parts");
+    }
+}
+
+#[test]
+fn an_index_can_be_sent_and_shared() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Index<Item, Grace>>();
+    let _ = <Item as Indexed>::hash;
+}

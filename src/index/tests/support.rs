@@ -1,0 +1,269 @@
+//! Entries, a reclamation scheme and a set of keys for the tests.
+
+use super::{Index, Indexed};
+use crate::reclaim::{Garbage, Reclaim};
+use std::collections::BTreeSet;
+use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const LIVING: u32 = 0;
+const CONDEMNED: u32 = 1;
+const SEALED: u32 = 2;
+
+pub struct Item {
+    pub key: u64,
+    hash: u32,
+    state: AtomicU32,
+}
+
+impl Item {
+    pub fn condemn(&self) {
+        self.state.compare_exchange(LIVING, CONDEMNED, Ordering::SeqCst, Ordering::SeqCst).ok();
+    }
+
+    pub fn seal(&self) -> bool {
+        self.state.compare_exchange(CONDEMNED, SEALED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+impl Indexed for Item {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    fn revive(&self) -> bool {
+        match self.state.compare_exchange(CONDEMNED, LIVING, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => true,
+            Err(state) => state == LIVING,
+        }
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == SEALED
+    }
+}
+
+/// Reclamation as its contract states it, under a mutex: what is retired is reclaimed when all guards
+/// that were live then are gone.
+pub struct Grace {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pins: u64,
+    live: BTreeSet<u64>,
+    retired: Vec<(u64, Retired)>,
+}
+
+struct Retired(Garbage);
+
+// SAFETY: what the tests retire may be reclaimed by any thread.
+unsafe impl Send for Retired {}
+
+pub struct GraceGuard<'a>(&'a Grace, u64);
+
+impl Drop for GraceGuard<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().live.remove(&self.1);
+    }
+}
+
+impl Grace {
+    fn take_due(&self) -> Vec<Retired> {
+        let mut state = self.state.lock().unwrap();
+        let oldest = state.live.first().copied().unwrap_or(u64::MAX);
+        let (due, kept) =
+            std::mem::take(&mut state.retired).into_iter().partition(|r| r.0 < oldest);
+        state.retired = kept;
+        due.into_iter().map(|(_, retired)| retired).collect()
+    }
+}
+
+// SAFETY: `take_due` hands out only what was retired before each live guard began.
+unsafe impl Reclaim for Grace {
+    type Guard<'a> = GraceGuard<'a>;
+
+    fn new() -> Self {
+        Self { state: Mutex::default() }
+    }
+
+    fn pin(&self) -> GraceGuard<'_> {
+        let mut state = self.state.lock().unwrap();
+        state.pins += 1;
+        let pin = state.pins;
+        state.live.insert(pin);
+        GraceGuard(self, pin)
+    }
+
+    unsafe fn retire(&self, _: &GraceGuard<'_>, garbage: Garbage) {
+        let mut state = self.state.lock().unwrap();
+        let now = state.pins;
+        state.retired.push((now, Retired(garbage)));
+    }
+
+    fn collect(&self) {
+        for Retired(garbage) in self.take_due() {
+            // SAFETY: due, and taken out once.
+            unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
+        }
+    }
+
+    unsafe fn drain(&self) {
+        while self.retired() > 0 {
+            self.collect();
+        }
+    }
+
+    fn retired(&self) -> usize {
+        self.state.lock().unwrap().retired.len()
+    }
+}
+
+/// A set of keys: an index, its entries and its scheme.
+pub struct TestMap {
+    // Boxed: callbacks refer to it.
+    inner: Box<Inner>,
+}
+
+pub struct Inner {
+    pub index: Index<Item, Grace>,
+    pub scheme: Grace,
+    hash_bits: u32,
+}
+
+impl std::ops::Deref for TestMap {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl TestMap {
+    pub fn with_capacity(entries: usize) -> Self {
+        Self::with_hash_bits(entries, 32)
+    }
+
+    /// A map whose hashes differ in `hash_bits` bits only.
+    pub fn with_hash_bits(entries: usize, hash_bits: u32) -> Self {
+        let index = Index::with_capacity(entries);
+        Self { inner: Box::new(Inner { index, scheme: Grace::new(), hash_bits }) }
+    }
+}
+
+impl Inner {
+    pub fn hash(&self, key: u64) -> u32 {
+        let hash = (key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29);
+        let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
+        if self.hash_bits == 32 { hash as u32 } else { hash as u32 & ((1 << self.hash_bits) - 1) }
+    }
+
+    pub fn item(&self, key: u64) -> NonNull<Item> {
+        let item = Item { key, hash: self.hash(key), state: AtomicU32::new(LIVING) };
+        NonNull::from(Box::leak(Box::new(item)))
+    }
+
+    pub fn insert(&self, guard: &GraceGuard<'_>, key: u64) -> bool {
+        let item = self.item(key);
+        // SAFETY: a fresh entry, removed by `remove_later` or freed with the map.
+        let inserted = unsafe {
+            self.index.insert(&self.scheme, guard, self.hash(key), item, |there| there.key == key)
+        };
+        if inserted.is_err() {
+            // SAFETY: not published, made by `item`.
+            drop(unsafe { Box::from_raw(item.as_ptr()) });
+        }
+        inserted.is_ok()
+    }
+
+    pub fn find<'g>(&self, guard: &'g GraceGuard<'_>, key: u64) -> Option<&'g Item> {
+        self.index.find(guard, self.hash(key), |item| item.key == key)
+    }
+
+    /// What follows condemning an entry, each step a grace period after the other.
+    pub fn remove_later(&self, guard: &GraceGuard<'_>, item: &Item) {
+        let garbage = Garbage {
+            object: std::ptr::from_ref(item).cast_mut().cast(),
+            context: std::ptr::from_ref(self).cast(),
+            reclaim: seal,
+        };
+        // SAFETY: the entry lives until the last step, and the map outlives its scheme's garbage.
+        unsafe { self.scheme.retire(guard, garbage) };
+    }
+
+    /// Removes a key for good, unless a guard of another thread delays it.
+    pub fn remove(&self, key: u64) {
+        let guard = self.scheme.pin();
+        if let Some(item) = self.find(&guard, key) {
+            item.condemn();
+            self.remove_later(&guard, item);
+        }
+        drop(guard);
+        self.scheme.collect();
+    }
+
+    pub fn iterate(&self, guard: &GraceGuard<'_>) -> Vec<u64> {
+        let mut all = Vec::new();
+        let homes = self.index.homes(guard);
+        for home in 0..homes {
+            self.index.entries_of(guard, homes, home, &mut all);
+        }
+        all.iter().map(|item| item.key).collect()
+    }
+}
+
+/// # Safety
+/// `item` was condemned, a grace period ago; `map` is the map that it is in.
+unsafe fn seal(item: *mut (), map: *const ()) {
+    // SAFETY: the caller's clauses; `remove_later` passed these pointers.
+    let (entry, inner) = unsafe { (&*item.cast::<Item>(), &*map.cast::<Inner>()) };
+    if entry.seal() {
+        let guard = inner.scheme.pin();
+        // SAFETY: sealed just now, by this thread alone.
+        unsafe {
+            inner.index.unlink(&guard, entry.into());
+            inner.scheme.retire(&guard, Garbage { object: item, context: map, reclaim: free });
+        }
+    }
+}
+
+/// # Safety
+/// `item` was unlinked, a grace period ago; `map` is the map that it was in.
+unsafe fn free(item: *mut (), map: *const ()) {
+    // SAFETY: the caller's clauses.
+    let inner = unsafe { &*map.cast::<Inner>() };
+    let item = NonNull::new(item.cast::<Item>()).expect("not null");
+    // SAFETY: as above; made from a box by `item`.
+    unsafe {
+        inner.index.release(&inner.scheme.pin(), item);
+        drop(Box::from_raw(item.as_ptr()));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: nobody else is left.
+        unsafe { self.scheme.drain() };
+        let guard = self.scheme.pin();
+        let mut all = Vec::new();
+        self.index.entries_of(&guard, 1, 0, &mut all);
+        for item in all {
+            // SAFETY: made from a box; found once; nobody else is left.
+            drop(unsafe { Box::from_raw(std::ptr::from_ref(item).cast_mut()) });
+        }
+    }
+}
+
+/// A small generator of random numbers.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}

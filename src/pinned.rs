@@ -1,0 +1,72 @@
+//! One guard for many reads.
+
+use crate::engine::Engine;
+use crate::reclaim::Reclaim;
+use crate::version::Version;
+use equivalent::Equivalent;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+/// One guard for many reads; made by [`Cache::pin`](crate::Cache::pin).
+///
+/// Each read returns the newest committed value at its own time, so several reads are not one instant
+/// (for that, [`get_many`](crate::Cache::get_many) or a [`View`](crate::View)). While it lives, nothing that was
+/// retired in the cache since is reclaimed: hold it briefly.
+pub struct Pinned<'c, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    engine: &'c Engine<K, V, S, R>,
+    guard: R::Guard<'c>,
+}
+
+impl<'c, K, V, S, R> Pinned<'c, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    #[inline]
+    pub(crate) fn new(engine: &'c Engine<K, V, S, R>) -> Self {
+        Self { engine, guard: engine.pin() }
+    }
+
+    /// The newest committed value of `key`, borrowed. O(1), wait-free.
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.engine.get(&self.guard, key)
+    }
+
+    /// The newest committed value of `key` and the version that wrote it. O(1), wait-free.
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(&V, Version)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.engine.get_versioned(&self.guard, key)
+    }
+
+    /// Whether `key` holds a value. O(1), wait-free.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.get(key).is_some()
+    }
+}
+
+impl<K, V, S, R> fmt::Debug for Pinned<'_, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,352 @@
+//! Epochs whose readers issue no fence. The default backend.
+//!
+//! There is one global epoch. To pin, a thread announces the epoch that it read, and passes a light
+//! barrier; to leave, it takes the announcement back. Whoever wants to advance the epoch from `n` to
+//! `n + 1` issues a heavy barrier, finds no thread announcing anything but `n`, and then does the
+//! CAS. A retired object is stamped with the global epoch, read in `retire`, and reclaimed when the
+//! global epoch is three past its stamp.
+//!
+//! # Why three
+//! Write `A(n)` for the CAS that takes the epoch from `n` to `n + 1`, `S(n)` for the scan before it and
+//! `H(n)` for the heavy barrier before that. `A(n - 1)` happens before `H(n)`, since the attempt begins
+//! by an Acquire load that read `n`. Let W retire x, `L(W)` be the light barrier of its outermost pin
+//! and `a(W)` what it announced; likewise for a reader R. `a` may be older than the global epoch by any
+//! number, since a thread may rest between reading and announcing it.
+//! That is why stamping x with `a(W)` would be wrong: R may be pinned at an epoch three ahead of it.
+//!
+//! *If R misses anything that happened before x was retired (the unlinking, say), when has R left?*
+//! 1. If the retirement happens before `A(k)`, then `a(R) <= k`: otherwise R's Acquire load of the
+//!    epoch would have made it see the retirement.
+//! 2. If the retirement happens before `H(k)`, then `L(R)` is before `H(k)`, and so before all later ones.
+//! 3. If `L(R)` is before `H(k)`, then `S(k)` sees R's announcement or a later store of R. So `A(k)`
+//!    succeeds only if `a(R) = k` or R has left; in the latter case all that R did happens before
+//!    `A(k)`, since R's stores are Release and the scan's loads Acquire.
+//!
+//! W itself is pinned while it retires, so (3) holds for it as well. Let `j` be the least number with
+//! `L(W)` before `H(j)`. `H(j - 1)` is then before `L(W)`, so the stamp `s >= j - 1`.
+//! - If W announced `j`: `s >= j`, as `retire` reads the epoch after `pin` did. `A(j)` may succeed
+//!   beside W, `A(j + 1)` only when W has left (3), so the retirement happens before `A(j + 1)` and
+//!   `H(j + 2)`. Hence `a(R) <= j + 1` (1) and `L(R)` is before `H(j + 2)` (2), and R has left before
+//!   `A(j + 2)` (3). At epoch `j + 3 <= s + 3` nobody is left.
+//! - If W announced anything else, W has left before `A(j)`: everything moves one epoch down, and
+//!   nobody is left at epoch `j + 2 <= s + 3`.
+//!
+//! Both bounds are met with equality, so two would not do. `loom-tests/tests/reclamation.rs` shows
+//! each of these steps failing when it is left out.
+//!
+//! # What it costs
+//! A pin is two loads and a store; an advance is a system call that interrupts the other running
+//! threads, so it is attempted once in [`BATCH`] retirements of a thread. A thread that stays pinned
+//! keeps all that is retired meanwhile, by anyone, from being reclaimed; nobody waits for it.
+//! What a thread leaves behind when it ends is inherited by the next thread with its number.
+
+use super::barrier::Barrier;
+use super::{Garbage, Reclaim};
+use crate::sync::hook::{mutant, step};
+use crate::sync::per_thread::PerThread;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crossbeam_utils::CachePadded;
+use std::cell::{Cell, UnsafeCell};
+use std::mem;
+
+/// How many objects a thread retires between two attempts to advance the epoch.
+pub const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 1024 };
+
+/// The largest buffer that a thread keeps for later.
+const KEPT: usize = 8 * BATCH;
+
+/// How many epochs past its stamp an object is reclaimed.
+#[inline(always)]
+fn grace() -> u64 {
+    match () {
+        () if mutant("reclaim.grace_two") => 2,
+        () if mutant("reclaim.grace_one") => 1,
+        () => 3,
+    }
+}
+
+/// Epoch-based reclamation with fence-free pins. See the [module](self).
+pub struct Asymmetric {
+    shared: CachePadded<Shared>,
+    participants: PerThread<Participant>,
+}
+
+/// Read by everyone at each pin, written when the epoch advances.
+struct Shared {
+    epoch: AtomicU64,
+    barrier: Barrier,
+}
+
+/// A thread's part. Only `announced` and `waiting` are touched by other threads.
+#[repr(C)] // What a pin touches comes first, in one line.
+struct Participant {
+    /// 0: not pinned. Otherwise the epoch read when pinning, times two, plus one.
+    announced: AtomicU64,
+    /// How many guards are live.
+    nesting: Cell<u32>,
+    /// Set while this thread calls reclaim functions, which may come back to `collect`.
+    reclaiming: Cell<bool>,
+    /// Retirements since the last attempt to collect.
+    since: Cell<usize>,
+    /// The global epoch at the end of that attempt.
+    seen: Cell<u64>,
+    /// How many objects lie in `bags` and `due`. Written by the owner only.
+    waiting: AtomicUsize,
+    /// What was retired, by stamp modulo four. Never borrowed across a call to the outside.
+    bags: UnsafeCell<[Bag; 4]>,
+    /// What may be reclaimed at the next opportunity. Never borrowed across a call to the outside.
+    due: UnsafeCell<Vec<Garbage>>,
+}
+
+/// What was retired while the global epoch read `stamp`.
+#[derive(Default)]
+struct Bag {
+    stamp: u64,
+    garbage: Vec<Garbage>,
+}
+
+// SAFETY: a participant goes from a thread that ended to one that began later; the garbage in it may
+// be reclaimed by any thread (contract of `retire`).
+unsafe impl Send for Participant {}
+
+/// Keeps a thread pinned. Neither `Send` nor `Sync`, since a participant is not `Sync`.
+pub struct Guard<'a> {
+    participant: &'a Participant,
+}
+
+impl Drop for Guard<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let nesting = self.participant.nesting.get() - 1;
+        self.participant.nesting.set(nesting);
+        if nesting == 0 {
+            let order =
+                if mutant("reclaim.leave_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+            // Release: pairs with the scan in `advance`, so that what was done under the guard
+            // happens before the advance and the reclaiming that it permits.
+            self.participant.announced.store(0, order);
+        }
+    }
+}
+
+// SAFETY: the module's header derives that all guards that missed a retirement are gone when the
+// epoch is `grace()` past its stamp, which `Participant::gather` awaits. `pin` ends with a light barrier
+// whose heavy counterpart precedes every scan.
+unsafe impl Reclaim for Asymmetric {
+    type Guard<'a> = Guard<'a>;
+
+    fn new() -> Self {
+        Self::with(Barrier::detect())
+    }
+
+    #[inline(always)]
+    fn pin(&self) -> Guard<'_> {
+        let participant = self.participants.get();
+        let nesting = participant.nesting.get();
+        participant.nesting.set(nesting + 1);
+        if nesting == 0 {
+            // Acquire: pairs with the CAS in `advance`; step 1 of the header rests on it.
+            let epoch = self.shared.epoch.load(Ordering::Acquire);
+            step("reclaim.pin.read");
+            // Release: pairs with the scan in `advance`. A scan that reads this, having missed the
+            // store that ended an earlier guard, still comes after what that guard protected.
+            participant.announced.store(epoch << 1 | 1, Ordering::Release);
+            self.shared.barrier.light();
+            step("reclaim.pin.announced");
+        }
+        Guard { participant }
+    }
+
+    #[inline]
+    unsafe fn retire(&self, guard: &Guard<'_>, garbage: Garbage) {
+        let participant = guard.participant;
+        // Relaxed: it must only not be older than the header says, which the light barrier of `pin`
+        // (for every load after it) and coherence with the load in `pin` provide.
+        let mut stamp = self.shared.epoch.load(Ordering::Relaxed);
+        if mutant("reclaim.stamp_announced") {
+            stamp = participant.announced.load(Ordering::Relaxed) >> 1;
+        }
+        participant.keep(stamp, garbage);
+    }
+
+    #[inline]
+    fn collect(&self) {
+        let participant = self.participants.get();
+        if participant.since.get() >= BATCH
+            && participant.nesting.get() == 0
+            && !participant.reclaiming.get()
+        {
+            self.collect_now(participant);
+        }
+    }
+
+    unsafe fn drain(&self) {
+        let own = self.participants.get();
+        debug_assert!(own.nesting.get() == 0 && !own.reclaiming.get());
+        own.reclaiming.set(true);
+        loop {
+            let mut reclaimed = 0;
+            // SAFETY: no other thread uses the scheme (contract of `drain`).
+            for participant in unsafe { self.participants.iter() } {
+                participant.gather(|_| true);
+                // SAFETY: no guard was live when we were called, so whatever was retired before may
+                // go. What a reclaim function retires is gathered after it returned.
+                reclaimed += unsafe { participant.reclaim_due() };
+            }
+            if reclaimed == 0 {
+                break;
+            }
+        }
+        own.reclaiming.set(false);
+    }
+
+    fn retired(&self) -> usize {
+        // SAFETY: `waiting` is atomic. Relaxed: a count that orders nothing.
+        unsafe { self.participants.iter() }.map(|p| p.waiting.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Asymmetric {
+    /// A scheme that uses ordinary fences whatever the system offers.
+    #[allow(dead_code)] // For tests and measurements.
+    pub fn with_fences() -> Self {
+        Self::with(Barrier::fences())
+    }
+
+    /// Whether pins of this instance are free of fences.
+    #[allow(dead_code)] // For tests and reports.
+    pub fn is_asymmetric(&self) -> bool {
+        self.shared.barrier.is_asymmetric()
+    }
+
+    fn with(barrier: Barrier) -> Self {
+        let shared = CachePadded::new(Shared { epoch: AtomicU64::new(0), barrier });
+        Self { shared, participants: PerThread::new() }
+    }
+
+    #[cold]
+    fn collect_now(&self, participant: &Participant) {
+        // Also if nothing comes of it: while somebody stays pinned, the barrier is not worth more
+        // than one attempt a batch.
+        participant.since.set(0);
+        // Acquire: pairs with the CAS in `advance`, so that the guards that ended before it ended
+        // before what we reclaim.
+        let mut epoch = self.shared.epoch.load(Ordering::Acquire);
+        if epoch == participant.seen.get() {
+            epoch = self.advance(epoch);
+        } // Otherwise others have advanced it since, which serves as well.
+        participant.seen.set(epoch);
+        participant.gather(|stamp| stamp + grace() <= epoch);
+        participant.reclaiming.set(true);
+        // SAFETY: by the header nobody holds what is three epochs old; `keep` moves to `due` only
+        // what is older, by an epoch that the load above saw too.
+        unsafe { participant.reclaim_due() };
+        participant.reclaiming.set(false);
+    }
+
+    /// One attempt to advance the epoch from `epoch`, which the caller read (Acquire). Returns the
+    /// epoch that this thread may act upon.
+    fn advance(&self, epoch: u64) -> u64 {
+        if !self.shared.barrier.heavy() {
+            return epoch;
+        }
+        // SAFETY: `announced` is atomic.
+        for participant in unsafe { self.participants.iter() } {
+            // Acquire: pairs with the stores in `Guard::drop` and `pin`.
+            let announced = participant.announced.load(Ordering::Acquire);
+            if announced != 0 && announced >> 1 != epoch {
+                return epoch;
+            }
+        }
+        step("reclaim.advance.scanned");
+        // Release: hands on what the scan acquired, to the Acquire loads in `pin` and `collect_now`.
+        // Acquire would add nothing: the value replaced is the one that the caller acquired.
+        let advance = self.shared.epoch.compare_exchange(
+            epoch,
+            epoch + 1,
+            Ordering::Release,
+            Ordering::Relaxed, // We go on as if we had not tried.
+        );
+        if advance.is_ok() { epoch + 1 } else { epoch }
+    }
+}
+
+impl Participant {
+    /// Puts `garbage` into the bag for `stamp`.
+    #[inline]
+    fn keep(&self, stamp: u64, garbage: Garbage) {
+        // SAFETY: the owner's alone, and no other borrow of it lives: none leaves this type's
+        // methods or spans a call to the outside.
+        let bag = unsafe { &mut (&mut *self.bags.get())[(stamp % 4) as usize] };
+        if bag.stamp != stamp {
+            // What it holds is four or more epochs old.
+            // SAFETY: as above.
+            hand_over(&mut bag.garbage, unsafe { &mut *self.due.get() });
+            bag.stamp = stamp;
+        }
+        bag.garbage.push(garbage);
+        self.since.set(self.since.get() + 1);
+        self.waiting.store(self.waiting.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Moves to `due` what is in bags whose stamp satisfies `is_due`.
+    fn gather(&self, is_due: impl Fn(u64) -> bool) {
+        // SAFETY: as in `keep`.
+        let (bags, due) = unsafe { (&mut *self.bags.get(), &mut *self.due.get()) };
+        for bag in bags.iter_mut().filter(|bag| is_due(bag.stamp)) {
+            hand_over(&mut bag.garbage, due);
+        }
+    }
+
+    /// Reclaims what is in `due` and tells how much it was.
+    ///
+    /// # Safety
+    /// It may be reclaimed.
+    unsafe fn reclaim_due(&self) -> usize {
+        // SAFETY: as in `keep`.
+        let mut work = mem::take(unsafe { &mut *self.due.get() });
+        let count = work.len();
+        for garbage in work.drain(..) {
+            // SAFETY: due, says the caller; taken out of the list, so it is called once.
+            unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
+        }
+        self.waiting.store(self.waiting.load(Ordering::Relaxed) - count, Ordering::Relaxed);
+        // SAFETY: as in `keep`; the reclaim functions have returned.
+        let due = unsafe { &mut *self.due.get() };
+        if due.capacity() == 0 && work.capacity() <= KEPT {
+            *due = work; // Its buffer serves again.
+        }
+        count
+    }
+}
+
+/// Moves all garbage, by exchanging buffers if it can.
+fn hand_over(from: &mut Vec<Garbage>, to: &mut Vec<Garbage>) {
+    if to.is_empty() {
+        mem::swap(from, to);
+    } else {
+        to.append(from);
+    }
+}
+
+impl Default for Participant {
+    fn default() -> Self {
+        Self {
+            announced: AtomicU64::new(0),
+            nesting: Cell::new(0),
+            reclaiming: Cell::new(false),
+            since: Cell::new(0),
+            seen: Cell::new(0),
+            waiting: AtomicUsize::new(0),
+            bags: UnsafeCell::default(),
+            due: UnsafeCell::default(),
+        }
+    }
+}
+
+impl Drop for Asymmetric {
+    /// Calls no reclaim function: what was not drained is lost.
+    fn drop(&mut self) {
+        debug_assert!(std::thread::panicking() || self.retired() == 0, "dropped without drain");
+    }
+}

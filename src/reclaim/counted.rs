@@ -1,0 +1,64 @@
+//! Garbage in a box, counted: for backends that hand a reclaim function one pointer and do not tell
+//! how much is waiting.
+
+use super::Garbage;
+use crate::sync::{AtomicUsize, Ordering};
+
+/// How much a thread retired, and how much of that was reclaimed. Relaxed throughout: counts order
+/// nothing.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Written by the owner only.
+    retired: AtomicUsize,
+    /// Written by whoever reclaims.
+    reclaimed: AtomicUsize,
+}
+
+impl Counts {
+    /// Counts a retirement. Called by the owner.
+    pub(super) fn add_retired(&self) {
+        self.retired.store(self.retired.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts an object of this thread as reclaimed. Called by anyone.
+    pub(super) fn add_reclaimed(&self) {
+        self.reclaimed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many objects are waiting, over all threads.
+    pub(super) fn waiting<'a>(all: impl Iterator<Item = &'a Counts>) -> usize {
+        // Wrapping: an object may be counted as reclaimed between the two loads.
+        let count = all.fold(0_usize, |count, one| {
+            let reclaimed = one.reclaimed.load(Ordering::Relaxed);
+            count.wrapping_add(one.retired.load(Ordering::Relaxed)).wrapping_sub(reclaimed)
+        });
+        if count > isize::MAX as usize { 0 } else { count }
+    }
+}
+
+/// A retired object, and where it is counted.
+pub(super) struct Counted {
+    garbage: Garbage,
+    by: *const Counts,
+}
+
+impl Counted {
+    /// Counts the retirement by the calling thread, and boxes it for [`reclaim`](Self::reclaim).
+    pub(super) fn retire(garbage: Garbage, by: &Counts) -> *mut Self {
+        by.add_retired();
+        Box::into_raw(Box::new(Self { garbage, by }))
+    }
+
+    /// Reclaims it.
+    ///
+    /// # Safety
+    /// `counted` comes from `retire`, is due, and is not used again; the counts still exist.
+    pub(super) unsafe fn reclaim(counted: *mut Self) {
+        // SAFETY: made by `Box::into_raw`, ours alone now.
+        let Self { garbage, by } = *unsafe { Box::from_raw(counted) };
+        // SAFETY: due.
+        unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
+        // SAFETY: they still exist.
+        unsafe { &*by }.add_reclaimed();
+    }
+}

@@ -1,0 +1,111 @@
+//! [crossbeam-epoch](https://docs.rs/crossbeam-epoch) as a backend.
+//!
+//! Each instance has a `Collector` of its own. A pin costs a sequentially consistent
+//! read-modify-write or a fence; every 128th pin of a thread, a reader's too, does a bounded amount
+//! of reclamation. Registration of threads is lock-free: a handle is a node in a linked list. We
+//! keep handles by thread number, so a thread's handle and local garbage pass to the next thread
+//! with its number. Each retirement allocates a box: what the reclaiming needs and what counts it
+//! together do not fit into the three words that crossbeam-epoch defers without allocating.
+
+use super::counted::{Counted, Counts};
+use super::{Garbage, Reclaim};
+use crate::sync::per_thread::PerThread;
+use crossbeam_epoch::{Collector, Guard, LocalHandle};
+use std::cell::{Cell, OnceCell};
+use std::mem::ManuallyDrop;
+
+/// How many objects a thread retires between two flushes of its own: fewer than the 512 that a flush
+/// can reclaim, so that it keeps pace with large batches under a single pin.
+const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 256 };
+
+/// Epoch-based reclamation by crossbeam-epoch. See the [module](self).
+pub struct CrossbeamEpoch {
+    collector: Collector,
+    participants: ManuallyDrop<PerThread<Participant>>,
+}
+
+#[derive(Default)]
+struct Participant {
+    handle: OnceCell<LocalHandle>,
+    /// Retirements since the last flush.
+    since: Cell<usize>,
+    counts: Counts,
+}
+
+// SAFETY: a handle's unsynchronised fields are used by its holder alone, which changes only when
+// one thread has ended and another begun (or the instance is drained or dropped).
+unsafe impl Send for Participant {}
+
+// SAFETY: crossbeam-epoch runs what was deferred only after all guards of the collector that were
+// live then have been dropped, and its pin is a full fence: a sequentially consistent compare-exchange
+// on x86, which is one there, `fence(SeqCst)` elsewhere.
+unsafe impl Reclaim for CrossbeamEpoch {
+    type Guard<'a> = Guard;
+
+    fn new() -> Self {
+        Self { collector: Collector::new(), participants: ManuallyDrop::new(PerThread::new()) }
+    }
+
+    #[inline]
+    fn pin(&self) -> Guard {
+        self.handle(self.participants.get()).pin()
+    }
+
+    unsafe fn retire(&self, guard: &Guard, garbage: Garbage) {
+        debug_assert_eq!(guard.collector(), Some(&self.collector));
+        let by = self.participants.get();
+        by.since.set(by.since.get() + 1);
+        let counted = Counted::retire(garbage, &by.counts);
+        // SAFETY: it may be reclaimed once, by any thread (contract of `retire`). The counts are there
+        // until all is reclaimed: see `drop`.
+        unsafe { guard.defer_unchecked(move || Counted::reclaim(counted)) };
+    }
+
+    fn collect(&self) {
+        let participant = self.participants.get();
+        let handle = self.handle(participant);
+        // Reclaim functions run under a pin, so this also stops them from coming back in here.
+        if participant.since.get() >= BATCH && !handle.is_pinned() {
+            participant.since.set(0);
+            handle.pin().flush();
+        }
+    }
+
+    unsafe fn drain(&self) {
+        // Handles hold garbage of their own, so each must flush. A flush reclaims a bounded number
+        // of objects, and only those retired two epochs before.
+        while self.retired() != 0 {
+            // SAFETY: no other thread uses the scheme (contract of `drain`).
+            for participant in unsafe { self.participants.iter() } {
+                if let Some(handle) = participant.handle.get() {
+                    handle.pin().flush();
+                }
+            }
+        }
+    }
+
+    fn retired(&self) -> usize {
+        // SAFETY: counts are atomic.
+        Counts::waiting(unsafe { self.participants.iter() }.map(|p| &p.counts))
+    }
+}
+
+impl CrossbeamEpoch {
+    #[inline(always)]
+    fn handle<'a>(&self, participant: &'a Participant) -> &'a LocalHandle {
+        participant.handle.get_or_init(|| self.collector.register())
+    }
+}
+
+impl Drop for CrossbeamEpoch {
+    /// Calls no reclaim function: what was not drained is lost.
+    fn drop(&mut self) {
+        let clean = self.retired() == 0;
+        debug_assert!(std::thread::panicking() || clean, "dropped without drain");
+        if clean {
+            // SAFETY: dropped once, here. If something is left it stays where it is, with the counts
+            // and the handles, of which each keeps the collector alive.
+            unsafe { ManuallyDrop::drop(&mut self.participants) };
+        }
+    }
+}

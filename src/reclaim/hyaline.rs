@@ -1,0 +1,130 @@
+//! [seize](https://docs.rs/seize) (the Hyaline-1 scheme) as a backend.
+//!
+//! Each instance has a `Collector` of its own. A thread's batch of 32 or more retired objects is
+//! linked to the threads that are pinned at that moment; the last of them to leave reclaims the batch,
+//! so reclaiming may happen where a reader drops its guard. Leaving is an atomic swap. Each
+//! retirement allocates a box, since seize hands a reclaim function only one pointer.
+//!
+//! # Locks
+//! seize takes a process-wide mutex when a thread first uses any collector and when such a thread
+//! ends, and the first collector of a process initialises a `OnceLock`. Where Linux offers no
+//! `membarrier` on x86-64, its heavy barrier takes a mutex too. A cache for which "no lock" must hold
+//! to the letter uses another backend.
+//!
+//! # What its pin orders
+//! The trait promises a full fence for later plain loads; seize promises one for loads made by its
+//! `Guard::protect`, which makes them `SeqCst`.
+//! - With `membarrier`, seize's `enter` is a relaxed store and a compiler fence, and the heavy side
+//!   orders that store before loads of any ordering (`barrier.rs`). Nothing needs to be added, and
+//!   `protect` would be an ordinary load on x86-64.
+//! - Otherwise seize may rely on `SeqCst` on both accesses, which says nothing about an Acquire load
+//!   that follows. Then we add a `fence(SeqCst)` after `enter`, which pairs with the one in seize's
+//!   heavy barrier. (On systems other than Linux this is more than needed where seize has an
+//!   asymmetric barrier that we do not detect.)
+
+use super::barrier::Barrier;
+use super::counted::{Counted, Counts};
+use super::{Garbage, Reclaim};
+use crate::sync::per_thread::PerThread;
+use seize::{Collector, Guard as _, LocalGuard};
+use std::cell::{Cell, UnsafeCell};
+use std::mem::{self, ManuallyDrop};
+
+/// Reclamation by seize. See the [module](self).
+pub struct Seize {
+    collector: ManuallyDrop<Collector>,
+    barrier: Barrier,
+    participants: PerThread<Participant>,
+}
+
+#[derive(Default)]
+struct Participant {
+    counts: Counts,
+    /// Set while this thread is in `drain`.
+    draining: Cell<bool>,
+    /// What reclaim functions retire meanwhile. Never borrowed across a call to the outside.
+    late: UnsafeCell<Vec<Garbage>>,
+}
+
+// SAFETY: a participant goes from a thread that ended to one that began later; garbage may be
+// reclaimed by any thread (contract of `retire`).
+unsafe impl Send for Participant {}
+
+// SAFETY: seize reclaims a batch only when the guards that were live at a heavy barrier after the
+// retirements have been dropped; for the order of pins see the module's header.
+unsafe impl Reclaim for Seize {
+    type Guard<'a> = LocalGuard<'a>;
+
+    fn new() -> Self {
+        Self {
+            collector: ManuallyDrop::new(Collector::new()),
+            barrier: Barrier::detect(),
+            participants: PerThread::new(),
+        }
+    }
+
+    #[inline]
+    fn pin(&self) -> LocalGuard<'_> {
+        let guard = self.collector.enter();
+        self.barrier.light();
+        guard
+    }
+
+    unsafe fn retire(&self, guard: &LocalGuard<'_>, garbage: Garbage) {
+        debug_assert!(*guard.collector() == *self.collector);
+        let by = self.participants.get();
+        if by.draining.get() {
+            by.counts.add_retired();
+            // SAFETY: the owner's alone, and nobody else has it borrowed: no borrow spans a call.
+            unsafe { &mut *by.late.get() }.push(garbage);
+            return;
+        }
+        let counted = Counted::retire(garbage, &by.counts);
+        // SAFETY: unlinked and retired once, and may be reclaimed by any thread (contract of
+        // `retire`). The counts are there as long as the collector: see `drop`.
+        unsafe { guard.defer_retire(counted, |counted, _| Counted::reclaim(counted)) };
+    }
+
+    /// Nothing: a batch is handed over when it is full, and reclaimed as guards are dropped.
+    fn collect(&self) {}
+
+    unsafe fn drain(&self) {
+        let own = self.participants.get();
+        own.draining.set(true);
+        // seize would reclaim what a reclaim function retires at once, even under a live guard of
+        // that function, or leave it in a batch already passed; so `retire` keeps it for us.
+        // SAFETY: no guard is live and no other thread uses the collector (contract of `drain`).
+        unsafe { self.collector.reclaim_all() };
+        loop {
+            // SAFETY: as in `retire`.
+            let late = mem::take(unsafe { &mut *own.late.get() });
+            if late.is_empty() {
+                break;
+            }
+            for garbage in late {
+                // SAFETY: retired before by a reclaim function that has returned: nobody has it.
+                unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
+                own.counts.add_reclaimed();
+            }
+        }
+        own.draining.set(false);
+    }
+
+    fn retired(&self) -> usize {
+        // SAFETY: counts are atomic.
+        Counts::waiting(unsafe { self.participants.iter() }.map(|p| &p.counts))
+    }
+}
+
+impl Drop for Seize {
+    /// Calls no reclaim function: what was not drained is lost.
+    fn drop(&mut self) {
+        let clean = self.retired() == 0;
+        debug_assert!(std::thread::panicking() || clean, "dropped without drain");
+        if clean {
+            // SAFETY: dropped once, here, while the participants still exist. If something is left,
+            // the collector would reclaim it when dropped, so then it is leaked instead.
+            unsafe { ManuallyDrop::drop(&mut self.collector) };
+        }
+    }
+}

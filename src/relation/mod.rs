@@ -1,0 +1,47 @@
+//! Declared relations: what a write of a key does to other entries.
+
+use std::fmt;
+
+/// Collects what a write of a key does to other entries, all in the writer's commit.
+///
+/// Handed to the closure that was given to [`related`](crate::Builder::related).
+pub struct Related<K, V> {
+    writes: Vec<(K, Option<V>)>,
+}
+
+/// The closure that declares them.
+pub type Relation<K, V> = dyn Fn(&K, &mut Related<K, V>) + Send + Sync;
+
+impl<K, V> Related<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { writes: Vec::new() }
+    }
+
+    /// Removes `key` in the same commit.
+    pub fn invalidate(&mut self, key: K) -> &mut Self {
+        self.writes.push((key, None));
+        self
+    }
+
+    /// Sets `key` to a derived value that is at hand, in the same commit.
+    pub fn insert(&mut self, key: K, value: V) -> &mut Self {
+        self.writes.push((key, Some(value)));
+        self
+    }
+
+    /// Drops `key` in the same commit, for the next reader to derive again.
+    pub fn recompute(&mut self, key: K) -> &mut Self {
+        self.invalidate(key)
+    }
+
+    /// What was collected, in order; `None` removes.
+    pub(crate) fn take(&mut self) -> Vec<(K, Option<V>)> {
+        std::mem::take(&mut self.writes)
+    }
+}
+
+impl<K, V> fmt::Debug for Related<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Related").field("writes", &self.writes.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! `Version`, the commit clock, and the state word of a version in a chain.
+
+use crate::sync::{AtomicU64, Ordering};
+use crossbeam_utils::CachePadded;
+use std::fmt;
+
+/// The number of a commit: unique, totally ordered, and borne by every entry that the commit wrote.
+///
+/// ```
+/// let cache = coeval::Cache::new();
+/// let first = cache.insert("key", 1);
+/// let second = cache.insert("key", 2);
+/// assert!(first < second);
+/// assert_eq!(cache.get_versioned("key"), Some((2, second)));
+/// assert_eq!(second.to_string(), "v2");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(u64);
+
+impl Version {
+    /// The version as a number. Commits count from 1; 0 is before the first.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The version with that number.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The one counter that every commit takes its version from.
+pub struct Clock(CachePadded<AtomicU64>);
+
+impl Clock {
+    pub fn new() -> Self {
+        Self(CachePadded::new(AtomicU64::new(0)))
+    }
+
+    /// The newest number that was handed out; 0 before the first.
+    #[inline(always)]
+    pub fn now(&self) -> u64 {
+        // Acquire: pairs with `tick`. Whoever reads a number sees the ready state that its taker saw.
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// The next number. Taken only for a commit that was seen ready.
+    ///
+    /// A number whose taker loses the race to stamp is never used.
+    #[inline(always)]
+    pub fn tick(&self) -> u64 {
+        // Release, for `now`. SeqCst: with `fence_after_rmw` it also stands between the stamp and
+        // the look for registered views (see `commit::views`).
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+/// The packed state of a version, or of the descriptor that decides for several.
+///
+/// | bits | meaning | set by |
+/// |---|---|---|
+/// | `COMMITTED` | committed; the upper 61 bits are the version | who stamps |
+/// | `TOMBSTONE` | a deleting version: holds no value; never changes | who creates it |
+/// | `READY` | every part is installed: it can only commit, and needs its stamp | the installer |
+/// | `ABORTED` | will never be visible | who decides |
+///
+/// With none of the three outcomes set it is *installing*: in a descriptor the word is then zero,
+/// in a version the upper 60 bits are the address of its descriptor, which decides. At most one of
+/// `COMMITTED`, `READY` and `ABORTED` is set; the first and last are final.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct State(pub u64);
+
+impl State {
+    pub const INSTALLING: Self = Self(0);
+    pub const READY: Self = Self(4);
+    pub const ABORTED: Self = Self(8);
+    const COMMITTED: u64 = 1;
+    const TOMBSTONE: u64 = 2;
+    /// What a descriptor's address is aligned to, so that all flags are free in it.
+    pub const ALIGN: usize = 16;
+
+    #[inline(always)]
+    pub fn committed(version: u64) -> Self {
+        Self(version << 3 | Self::COMMITTED)
+    }
+
+    #[inline(always)]
+    pub fn undecided(descriptor: usize) -> Self {
+        debug_assert_eq!(descriptor % Self::ALIGN, 0);
+        Self(descriptor as u64)
+    }
+
+    /// The same state, for a version of the same kind (value or tombstone) as `self`.
+    #[inline(always)]
+    pub fn with_outcome(self, outcome: State) -> Self {
+        Self(outcome.0 | (self.0 & Self::TOMBSTONE))
+    }
+
+    #[inline(always)]
+    pub fn tombstone(self, tombstone: bool) -> Self {
+        Self(self.0 | if tombstone { Self::TOMBSTONE } else { 0 })
+    }
+
+    #[inline(always)]
+    pub fn is_committed(self) -> bool {
+        self.0 & Self::COMMITTED != 0
+    }
+
+    #[inline(always)]
+    pub fn is_tombstone(self) -> bool {
+        self.0 & Self::TOMBSTONE != 0
+    }
+
+    #[inline(always)]
+    pub fn is_ready(self) -> bool {
+        self.0 & (Self::COMMITTED | Self::READY.0) == Self::READY.0
+    }
+
+    #[inline(always)]
+    pub fn is_aborted(self) -> bool {
+        self.0 & !Self::TOMBSTONE == Self::ABORTED.0
+    }
+
+    /// Committed, and to a value.
+    #[inline(always)]
+    pub fn is_value(self) -> bool {
+        self.0 & (Self::COMMITTED | Self::TOMBSTONE) == Self::COMMITTED
+    }
+
+    /// The version. Only for a committed state.
+    #[inline(always)]
+    pub fn version(self) -> u64 {
+        debug_assert!(self.is_committed());
+        self.0 >> 3
+    }
+
+    /// The descriptor's address. Only for a version that is installing.
+    #[inline(always)]
+    pub fn descriptor(self) -> usize {
+        debug_assert!(!self.is_committed() && !self.is_ready() && !self.is_aborted());
+        (self.0 & !(Self::ALIGN as u64 - 1)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_told_apart() {
+        for tombstone in [false, true] {
+            let ready = State::READY.tombstone(tombstone);
+            let aborted = State::ABORTED.tombstone(tombstone);
+            let undecided = State::undecided(0x7f00_1230).tombstone(tombstone);
+            for version in [1, 2, 3, 1 << 40, (1 << 61) - 1] {
+                let committed = undecided.with_outcome(State::committed(version));
+                assert!(committed.is_committed() && !committed.is_ready());
+                assert!(!committed.is_aborted());
+                assert_eq!(committed.version(), version);
+                assert_eq!(committed.is_tombstone(), tombstone);
+                assert_eq!(committed.is_value(), !tombstone);
+            }
+            assert!(ready.is_ready() && !ready.is_committed() && !ready.is_aborted());
+            assert!(aborted.is_aborted() && !aborted.is_committed() && !aborted.is_ready());
+            assert_eq!(undecided.descriptor(), 0x7f00_1230);
+            assert!(!undecided.is_value() && !ready.is_value() && !aborted.is_value());
+        }
+    }
+}

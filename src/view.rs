@@ -1,0 +1,220 @@
+//! A read-only snapshot of the whole cache.
+
+use crate::engine::{Engine, Snapshot};
+use crate::hasher::RandomState;
+use crate::reclaim::{Asymmetric, Reclaim};
+use crate::version::Version;
+use equivalent::Equivalent;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A read-only snapshot of the whole cache as of one [`Version`]; made by
+/// [`Cache::view`](crate::Cache::view).
+///
+/// Whatever is written meanwhile, it shows the same. It keeps the versions that it shows, and no
+/// others: what is overwritten a million times while a view is open costs one more version, not a
+/// million. A clone shares the registration and costs an increment.
+///
+/// ```
+/// let cache = coeval::Cache::new();
+/// cache.insert("key", 1);
+/// let view = cache.view();
+/// cache.insert("key", 2);
+/// assert_eq!(view.get("key"), Some(&1));
+/// assert_eq!(cache.get("key"), Some(2));
+/// ```
+pub struct View<K, V, S = RandomState, R = Asymmetric>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    engine: Arc<Engine<K, V, S, R>>,
+    snapshot: ManuallyDrop<Snapshot>,
+    opened: Instant,
+}
+
+impl<K, V, S, R> View<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    pub(crate) fn new(engine: Arc<Engine<K, V, S, R>>, snapshot: Snapshot) -> Self {
+        Self { engine, snapshot: ManuallyDrop::new(snapshot), opened: Instant::now() }
+    }
+
+    /// The value of `key` in this view. O(1) in the number of entries, lock-free.
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.get_versioned(key).map(|(value, _)| value)
+    }
+
+    /// The value of `key` in this view, and the version that wrote it.
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(&V, Version)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.engine.read(&self.snapshot, key)
+    }
+
+    /// Whether `key` holds a value in this view.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.get_versioned(key).is_some()
+    }
+
+    /// All entries of this view, in no particular order, each once.
+    pub fn iter(&self) -> Iter<'_, K, V, S, R> {
+        Iter { view: self, parts: self.engine.parts(), next: 0, buffer: Vec::new() }
+    }
+
+    /// All entries of this view, on rayon's thread pool.
+    #[cfg(feature = "rayon")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
+    pub fn par_iter(&self) -> impl rayon::iter::ParallelIterator<Item = (&K, &V)>
+    where
+        S: Send + Sync,
+    {
+        use rayon::iter::{IntoParallelIterator, ParallelIterator};
+        let parts = self.engine.parts();
+        (0..parts).into_par_iter().flat_map_iter(move |part| {
+            let mut buffer = Vec::new();
+            self.engine.scan(&self.snapshot, parts, part, &mut buffer);
+            buffer.into_iter().map(|(key, value, _)| (key, value))
+        })
+    }
+
+    /// How many entries this view has. O(n): it counts them.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether this view has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The version that this view shows: everything committed up to it, nothing later.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Version::from_u64(self.snapshot.version())
+    }
+
+    /// How long ago this view was opened.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+}
+
+impl<K, V, S, R> Clone for View<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn clone(&self) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+            snapshot: ManuallyDrop::new(self.engine.share(&self.snapshot)),
+            opened: self.opened,
+        }
+    }
+}
+
+impl<K, V, S, R> Drop for View<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        let snapshot = unsafe { ManuallyDrop::take(&mut self.snapshot) };
+        self.engine.close(snapshot.registered);
+    }
+}
+
+impl<K, V, S, R> fmt::Debug for View<K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("version", &Version::from_u64(self.snapshot.version()))
+            .field("age", &self.opened.elapsed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The entries of a view; made by [`View::iter`].
+pub struct Iter<'v, K, V, S = RandomState, R = Asymmetric>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    view: &'v View<K, V, S, R>,
+    parts: usize,
+    next: usize,
+    buffer: Vec<(&'v K, &'v V, Version)>,
+}
+
+impl<'v, K, V, S, R> Iterator for Iter<'v, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    type Item = (&'v K, &'v V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.buffer.is_empty() {
+            if self.next == self.parts {
+                return None;
+            }
+            let view = self.view;
+            view.engine.scan(&view.snapshot, self.parts, self.next, &mut self.buffer);
+            self.next += 1;
+        }
+        self.buffer.pop().map(|(key, value, _)| (key, value))
+    }
+}
+
+impl<'v, K, V, S, R> IntoIterator for &'v View<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    type Item = (&'v K, &'v V);
+    type IntoIter = Iter<'v, K, V, S, R>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<K, V, S, R> fmt::Debug for Iter<'_, K, V, S, R>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: Reclaim,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("view", self.view).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! What all suites share: how much work to do, reproducible randomness, caches over each of the
+//! reclaimers, and a watchdog.
+#![allow(dead_code, unused_imports, unused_macros)]
+
+pub mod counted;
+pub mod random;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A cache over the reclaimer `R`, otherwise with the defaults.
+pub type Store<K, V, R> = coeval::Cache<K, V, coeval::RandomState, R>;
+
+/// An empty cache over the reclaimer `R`.
+pub fn store<K, V, R>() -> Store<K, V, R>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    R: coeval::reclaim::Reclaim,
+{
+    coeval::Cache::builder().reclaimer::<R>().build()
+}
+
+/// Makes a `#[test]` of each generic function, once for every reclaimer that is compiled in.
+macro_rules! on_every_reclaimer {
+    ($($test:ident),+ $(,)?) => {
+        mod asymmetric {
+            $(#[test] fn $test() { super::$test::<coeval::reclaim::Asymmetric>() })+
+        }
+        #[cfg(feature = "crossbeam-epoch")]
+        mod crossbeam_epoch {
+            $(#[test] fn $test() { super::$test::<coeval::reclaim::CrossbeamEpoch>() })+
+        }
+        #[cfg(feature = "seize")]
+        mod seize {
+            $(#[test] fn $test() { super::$test::<coeval::reclaim::Seize>() })+
+        }
+    };
+}
+pub(crate) use on_every_reclaimer;
+
+/// Picks an amount of work by the environment variable `COEVAL_STRESS`: `short` (the default),
+/// `normal` or `long`.
+pub fn stress(short: u64, normal: u64, long: u64) -> u64 {
+    match std::env::var("COEVAL_STRESS").as_deref() {
+        Ok("long") => long,
+        Ok("normal") => normal,
+        Ok("short") | Err(_) => short,
+        Ok(other) => panic!("COEVAL_STRESS is {other:?}; it may be short, normal or long"),
+    }
+}
+
+/// Runs `body`, and ends the whole process with a message if it takes longer than `limit`: a hang
+/// cannot be unwound from.
+pub fn within<T>(limit: Duration, what: &str, body: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watchdog = scope.spawn(|| {
+            let start = Instant::now();
+            while !done.load(Ordering::Acquire) {
+                if start.elapsed() > limit {
+                    fail_now(&format!("hang: {what} took longer than {limit:?}"));
+                }
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+        });
+        // Set also when the body panics.
+        struct Done<'a>(&'a AtomicBool, std::thread::Thread);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Release);
+                self.1.unpark();
+            }
+        }
+        let _done = Done(&done, watchdog.thread().clone());
+        body()
+    })
+}
+
+/// Ends the process with a message that the test harness does not capture.
+pub fn fail_now(message: &str) -> ! {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "\n{message}");
+    std::process::abort()
+}
+
+/// Runs `body(0)`..`body(n - 1)`, each in a thread of its own, all starting together.
+pub fn together(n: usize, body: impl Fn(usize) + Sync) {
+    let start = std::sync::Barrier::new(n);
+    std::thread::scope(|scope| {
+        for thread in 0..n {
+            let (start, body) = (&start, &body);
+            scope.spawn(move || {
+                start.wait();
+                body(thread)
+            });
+        }
+    });
+}
+
+/// Sets its flag when it is dropped, in a panic too: tells the other threads to stop.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}

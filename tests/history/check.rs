@@ -1,0 +1,260 @@
+//! The checker: is there an order of all operations that explains the history and respects real
+//! time?
+//!
+//! # What is asked
+//! The versions fix the order of the commits that tell theirs. Left to choose is a *place* in that
+//! order for every read, and for every `remove` that returned a value (it commits, but its version
+//! is not told). A choice explains the history if
+//!
+//! 1. every read stands where all that it saw holds at once,
+//! 2. a remove stands after the write of the value that it took and before the next write of the key,
+//! 3. real time holds: if A returned before B was called, A's place is not after B's, and strictly
+//!    before it if B writes. (A read at a place sees what was written *at* it and before.)
+//!
+//! # Why one pass of smallest choices decides it
+//! Every constraint has the form "the place of B is at least some monotone function of the other
+//! places, and within fixed limits":
+//!
+//! - real time: `B >= A` for a read, `B >= A + 1` for a write;
+//! - a read saw the value `v` of a key: it stands at or after v's commit, before the next telling
+//!   commit of the key (a fixed limit), and *a remove that took v stands after the read*: the remove's
+//!   place is at least the read's plus one;
+//! - a read saw the key absent: it stands in one of the key's gaps. A gap begins at a fixed place or
+//!   at a remove. "The first place in a gap, from x on" grows with x and with the removes' places;
+//! - a remove took v: at least v's place plus one, and below a fixed limit.
+//!
+//! Such a system has a solution exactly if its least one (the least fixed point, reached by starting
+//! everything at its smallest and raising only what a constraint demands) is within the fixed limits:
+//! each step keeps every place at or below its place in any solution. So the first violation of a
+//! limit is a proof that no solution exists, and reaching the fixed point within the limits is one.
+//! The sets of fitting places need not be intervals for that.
+//!
+//! Real time is not checked pair by pair: sweeping over the calls and returns in the order of time,
+//! the largest place of all that returned so far bounds whatever is called next. Only a read that
+//! pushes a remove which was called earlier makes another sweep necessary.
+//!
+//! A place in a solution is a commit's place plus at most one for each remove in a chain of strict
+//! demands. The stride between commits is the number of removes and two more; a place farther behind
+//! its commit than there are removes therefore proves a cycle of demands: no solution.
+//!
+//! A view that was asked for a version (`historic`) may lie in the past: nothing bounds it from
+//! below. What is called after it returned is still bounded by it: its version had been given out.
+
+use super::lines::{Lines, NEVER, Place};
+use super::{Key, Op, Read, Seen, What};
+
+/// What is fixed about the place of one operation.
+struct Limits {
+    low: Place,
+    high: Place,
+    /// Keys that it saw absent.
+    absent: Vec<Key>,
+    /// Removes that must stand after it.
+    before: Vec<usize>,
+    writes: bool,
+    historic: bool,
+}
+
+/// Whether the history is strictly serializable; if not, why.
+pub fn check<T: Ord + Copy + std::fmt::Debug>(history: &[Op<T>]) -> Result<(), String> {
+    let lines = Lines::new(history)?;
+    let mut limits = Vec::with_capacity(history.len());
+    for op in history {
+        let limit = limit(&lines, op).map_err(|why| format!("{why}:\n{op:?}"))?;
+        if limit.low > limit.high {
+            return Err(format!("no state ever was like this:\n{op:?}"));
+        }
+        limits.push(limit);
+    }
+    place(&lines, history, &limits)
+}
+
+fn limit<T: Ord + Copy + std::fmt::Debug>(lines: &Lines<T>, op: &Op<T>) -> Result<Limits, String> {
+    let mut limit = Limits {
+        low: 0,
+        high: NEVER - 1,
+        absent: Vec::new(),
+        before: Vec::new(),
+        writes: true,
+        historic: false,
+    };
+    match &op.what {
+        What::Commit { version, found, .. } => {
+            limit.at(lines.place(*version));
+            if let Some((key, found)) = found {
+                found_before(lines, *key, *found, lines.place(*version))?;
+            }
+        }
+        What::Clear { version } => limit.at(lines.place(*version)),
+        What::Remove { key, value } => {
+            let (segment, end) = lines.of_value(*key, *value).expect("checked by `Lines`");
+            limit.low = segment.from + 1;
+            limit.high = end - 1;
+        }
+        What::Read(read) => limit.read(lines, read)?,
+        What::Refused { key, expected, found } => {
+            if expected == found {
+                return Err("refused although it found what it expected".into());
+            }
+            let seen = found.map_or(Seen::Absent, Seen::Version);
+            let seen = vec![(*key, seen)];
+            limit.read(lines, &Read { seen, version: None, historic: false })?;
+        }
+    }
+    Ok(limit)
+}
+
+impl Limits {
+    fn at(&mut self, place: Place) {
+        (self.low, self.high) = (place, place);
+    }
+
+    fn read<T: Ord + Copy + std::fmt::Debug>(
+        &mut self,
+        lines: &Lines<T>,
+        read: &Read<T>,
+    ) -> Result<(), String> {
+        (self.writes, self.historic) = (false, read.historic);
+        if let Some(version) = read.version {
+            self.low = lines.place(version);
+            self.high = self.low + lines.stride - 1;
+        }
+        for (key, seen) in &read.seen {
+            let found = match seen {
+                Seen::Absent => {
+                    self.absent.push(*key);
+                    continue;
+                }
+                Seen::Value(value) | Seen::At(value, _) => lines.of_value(*key, *value),
+                Seen::Version(version) => lines.of_version(*key, *version),
+            };
+            let (segment, end) =
+                found.ok_or_else(|| format!("key {key}: saw what nobody committed"))?;
+            if let Seen::At(_, version) = seen
+                && lines.place(*version) != segment.from
+            {
+                return Err(format!("key {key}: the value was not written at that version"));
+            }
+            self.low = self.low.max(segment.from);
+            self.high = self.high.min(end - 1);
+            self.before.extend(segment.taken_by);
+        }
+        Ok(())
+    }
+}
+
+/// A successful `compare_and_set` at `place`: was the state just before as it says?
+fn found_before<T: Ord + Copy + std::fmt::Debug>(
+    lines: &Lines<T>,
+    key: Key,
+    found: Option<T>,
+    place: Place,
+) -> Result<(), String> {
+    let segment = lines.before(key, place);
+    let present = segment.value.is_some() && segment.taken_by.is_none();
+    match found {
+        None if present => Err("set only if absent, and it was present".into()),
+        Some(_) if !present => Err("set what was there, and it was absent".into()),
+        Some(version) if lines.place(version) != segment.from => {
+            Err("set over another version than expected: an update was lost".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds the least solution.
+fn place<T: Ord + Copy + std::fmt::Debug>(
+    lines: &Lines<T>,
+    history: &[Op<T>],
+    limits: &[Limits],
+) -> Result<(), String> {
+    let moments = moments(history);
+    let threads = history.iter().map(|op| op.thread + 1).max().unwrap_or(0);
+    let mut places: Vec<Place> = limits.iter().map(|limit| limit.low).collect();
+    loop {
+        let mut moved = false;
+        // The largest place of what has returned, and whose it is; the same for each thread alone,
+        // whose calls may touch in time.
+        let mut bound = (0, usize::MAX);
+        let mut own = vec![(0, usize::MAX); threads];
+        for &(_, is_return, index) in &moments {
+            if is_return {
+                bound = bound.max((places[index], index));
+                continue;
+            }
+            let thread = history[index].thread;
+            let least = bound.max(own[thread]);
+            let place = least_place(lines, &limits[index], places[index], least.0, &places);
+            if place > limits[index].high || behind(lines, place) {
+                return Err(explain(history, index, least.1));
+            }
+            moved |= place != places[index];
+            places[index] = place;
+            own[thread] = own[thread].max((place, index));
+            for &remove in &limits[index].before {
+                if places[remove] <= place {
+                    places[remove] = place + 1;
+                    moved = true;
+                    if place + 1 > limits[remove].high || behind(lines, place + 1) {
+                        return Err(explain(history, index, remove));
+                    }
+                }
+            }
+        }
+        if !moved {
+            return Ok(());
+        }
+    }
+}
+
+/// The smallest place that fits an operation, given its own place so far, what returned before it
+/// was called, and the removes.
+fn least_place<T: Ord + Copy + std::fmt::Debug>(
+    lines: &Lines<T>,
+    limit: &Limits,
+    so_far: Place,
+    bound: Place,
+    places: &[Place],
+) -> Place {
+    let bound = if limit.historic { 0 } else { bound + Place::from(limit.writes) };
+    let mut place = so_far.max(bound);
+    loop {
+        let before = place;
+        for &key in &limit.absent {
+            place = lines.next_absent(key, place, places);
+            if place == NEVER {
+                return NEVER;
+            }
+        }
+        if place == before {
+            return place;
+        }
+    }
+}
+
+/// Whether a place is farther behind its commit than any solution puts it.
+fn behind<T: Ord + Copy + std::fmt::Debug>(lines: &Lines<T>, place: Place) -> bool {
+    place % lines.stride == lines.stride - 1
+}
+
+/// Calls and returns in the order of time. At equal times the calls come first: an operation counts
+/// as earlier only if it certainly was.
+fn moments<T>(history: &[Op<T>]) -> Vec<(u64, bool, usize)> {
+    let mut moments = Vec::with_capacity(2 * history.len());
+    for (index, op) in history.iter().enumerate() {
+        assert!(op.start <= op.end, "a call returns after it began");
+        moments.push((op.start, false, index));
+        moments.push((op.end, true, index));
+    }
+    // Stable: calls of one thread at one time keep the order in which they were recorded.
+    moments.sort_by_key(|&(time, is_return, _)| (time, is_return));
+    moments
+}
+
+fn explain<T: std::fmt::Debug>(history: &[Op<T>], index: usize, other: usize) -> String {
+    let this = &history[index];
+    match history.get(other) {
+        Some(other) => format!("these contradict each other:\n{other:?}\n{this:?}"),
+        None => format!("this fits no place:\n{this:?}"),
+    }
+}
