@@ -20,6 +20,8 @@ mod primitives {
 
 #[allow(unused_imports)]
 pub(crate) use primitives::*;
+/// Keeps the compiler, and nothing else, from reordering. The models have no use for it.
+pub(crate) use std::sync::atomic::compiler_fence;
 
 pub mod hook;
 pub(crate) mod per_thread;
@@ -34,7 +36,7 @@ mod thread_number;
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(coeval_loom)))]
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    compiler_fence(Ordering::SeqCst);
     #[cfg(not(all(target_arch = "x86_64", not(coeval_loom))))]
     fence(Ordering::SeqCst);
 }

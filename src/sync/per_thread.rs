@@ -9,8 +9,7 @@ use super::{AtomicPtr, Ordering};
 use crossbeam_utils::CachePadded;
 use std::ptr;
 
-#[allow(unused_imports)]
-pub(crate) use super::thread_number::{hold, let_go, thread_number};
+pub(crate) use super::thread_number::{Hold, thread_number};
 
 /// Thread numbers below this count live in `BLOCKS` blocks of doubling size.
 const BLOCKS: usize = 28;
@@ -46,7 +45,7 @@ impl<T: Default> PerThread<T> {
     ///
     /// The reference must not leave this thread: the value may be `!Sync`, and is this thread's
     /// alone but for what `iter` may touch. If it is kept beyond the caller's return, the caller
-    /// must [`hold`] the thread's number that long.
+    /// must keep a [`Hold`] that long.
     #[inline(always)]
     pub fn get(&self) -> &T {
         let (block, place) = place(thread_number());

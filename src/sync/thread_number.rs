@@ -7,11 +7,31 @@
 //!
 //! A number goes back when the destructors of thread-local values run, in which other values may
 //! still be waiting for theirs. Whoever keeps a reference to its thread's value beyond a call, as a
-//! guard does that a program may have put into a thread-local, calls [`hold`] and [`let_go`]: the
-//! number does not go back in between.
+//! guard does that a program may have put into a thread-local, keeps a [`Hold`] beside it: the
+//! number does not go back before that is dropped.
 
-#[allow(unused_imports)]
-pub(crate) use id::{hold, let_go, thread_number};
+use std::marker::PhantomData;
+
+pub(crate) use id::thread_number;
+
+/// Keeps the number of the thread that made it from going to another thread. Bound to its thread.
+pub(crate) struct Hold(PhantomData<*mut ()>);
+
+impl Hold {
+    /// Begins to hold the calling thread's number.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        id::hold();
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Hold {
+    #[inline(always)]
+    fn drop(&mut self) {
+        id::let_go();
+    }
+}
 
 #[cfg(not(coeval_loom))]
 mod id {
@@ -108,13 +128,13 @@ mod id {
 
     /// Keeps the thread's number until as many calls of [`let_go`].
     #[inline(always)]
-    pub(crate) fn hold() {
+    pub(super) fn hold() {
         ME.with(|me| me.held.set(me.held.get() + 1));
     }
 
     /// Ends what [`hold`] began, on the same thread.
     #[inline(always)]
-    pub(crate) fn let_go() {
+    pub(super) fn let_go() {
         ME.with(|me| {
             let held = me.held.get() - 1;
             me.held.set(held);
@@ -198,9 +218,9 @@ mod id {
         })
     }
 
-    pub(crate) fn hold() {}
+    pub(super) fn hold() {}
 
-    pub(crate) fn let_go() {}
+    pub(super) fn let_go() {}
 }
 
 #[cfg(all(test, not(coeval_loom)))]
@@ -235,15 +255,16 @@ mod tests {
     }
 
     /// A thread-local whose destructor uses a value per thread, and remembers the number.
-    struct AtEnd(Cell<Option<(usize, std::sync::mpsc::Sender<(usize, usize)>)>>);
+    struct AtEnd(Cell<Option<(usize, Hold, Report)>>);
+
+    type Report = std::sync::mpsc::Sender<(usize, usize)>;
 
     impl Drop for AtEnd {
         fn drop(&mut self) {
-            if let Some((number, report)) = self.0.take() {
+            if let Some((number, _hold, report)) = self.0.take() {
                 let other = std::thread::spawn(thread_number).join().unwrap();
                 assert_ne!(other, number, "the number was given away");
                 report.send((number, thread_number())).unwrap();
-                let_go();
             }
         }
     }
@@ -253,15 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_held_stays_until_it_is_let_go() {
+    fn a_number_that_is_held_stays_and_comes_back_later() {
         let (report, reports) = std::sync::mpsc::channel();
         let mut numbers = Vec::new();
         for _ in 0..300 {
             let report = report.clone();
             to_its_end(move || {
                 AT_END.with(|at_end| {
-                    hold();
-                    at_end.0.set(Some((thread_number(), report)));
+                    at_end.0.set(Some((thread_number(), Hold::new(), report)));
                 });
             });
             let (number, at_end) = reports.recv().unwrap();
