@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts beside it: where they run, and how they call what they do.
 # Source it first: . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

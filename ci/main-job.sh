@@ -4,4 +4,4 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 part cargo build --release -p coeval-bench
-part timeout 300 cargo run --release -p coeval-bench -- race --runs "${RUNS:-50}"
+part cargo run --release -p coeval-bench -- race --runs "${RUNS:-50}"

@@ -5,12 +5,12 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 need_nightly
-export COEVAL_STRESS=short
+export COEVAL_STRESS=${COEVAL_STRESS:-short}
 export ASAN_OPTIONS=detect_leaks=1
 target=x86_64-unknown-linux-gnu
 
 run() { # NAME RUSTFLAGS ARGUMENTS...
-    with_flags "$2" cargo +nightly test -p coeval --lib --tests --features crossbeam-epoch,seize \
+    with_flags "$2" cargo +nightly test -p coeval --lib --test '*' --features crossbeam-epoch,seize \
         --target "$target" --target-dir "target/$1" -- "${@:3}"
 }
 

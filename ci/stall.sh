@@ -4,4 +4,4 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 with_flags '--cfg coeval_internals' \
-    cargo test -p coeval --tests --target-dir target/internals -- "$@"
+    cargo test -p coeval --features crossbeam-epoch,seize --test '*' --target-dir target/internals -- "$@"
