@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::reclaim::Reclaim;
+use crate::sync::per_thread::Hold;
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
@@ -15,6 +16,9 @@ use std::hash::{BuildHasher, Hash};
 pub struct Pinned<'c, K, V, S, R: Reclaim> {
     engine: &'c Engine<K, V, S, R>,
     guard: R::Guard<'c>,
+    /// A program may put a `Pinned<'static>` into a thread-local, where it outlives what ends a
+    /// thread's part in the cache. Dropped after the guard.
+    _hold: Hold,
 }
 
 impl<'c, K, V, S, R> Pinned<'c, K, V, S, R>
@@ -26,7 +30,7 @@ where
 {
     #[inline]
     pub(crate) fn new(engine: &'c Engine<K, V, S, R>) -> Self {
-        Self { engine, guard: engine.pin() }
+        Self { engine, _hold: Hold::new(), guard: engine.pin() }
     }
 
     /// The newest committed value of `key`, borrowed. O(1), wait-free.
