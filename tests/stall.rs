@@ -16,7 +16,7 @@ use coeval::reclaim::Reclaim;
 use common::counted::Ledger;
 use common::random::{Random, run_seed};
 use common::{on_every_reclaimer, stress};
-use ice::Ice;
+use ice::{Ice, Stop};
 use operations::{Case, assert_whole, cases, filled, work};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,16 +32,16 @@ fn steps_of<R: Reclaim>((_, case): Case<R>) -> Vec<&'static str> {
 
 /// Stops each of `victims` at its visit, one after another, lets others work, and releases the
 /// victims in the order of `thaw`. Returns the steps at which they stopped.
-fn stop<R: Reclaim>(victims: &[(Case<R>, usize)], thaw: &[usize]) -> Vec<&'static str> {
+fn stop<R: Reclaim>(victims: &[(Case<R>, Stop)], thaw: &[usize]) -> Vec<&'static str> {
     let ledger = Ledger::new();
     let cache = filled::<R>(&ledger);
-    let ices: Vec<_> = victims.iter().map(|(_, visit)| Ice::at(Some(*visit))).collect();
+    let ices: Vec<_> = victims.iter().map(|(_, stop)| Ice::at(Some(*stop))).collect();
     let mut stopped = Vec::new();
     std::thread::scope(|scope| {
         let (cache, ledger) = (&cache, &ledger);
-        for (ice, &((name, case), visit)) in ices.iter().zip(victims) {
+        for (ice, &((name, case), stop)) in ices.iter().zip(victims) {
             scope.spawn(move || ice.run(|| case(cache, ledger)));
-            let what = || format!("{name}, to stop at visit {visit}, beside {stopped:?}");
+            let what = || format!("{name}, to stop at {stop:?}, beside {stopped:?}");
             let step = ice.wait_stopped(&what);
             stopped.extend(step.map(|step| (name, step)));
         }
@@ -63,28 +63,28 @@ fn stop<R: Reclaim>(victims: &[(Case<R>, usize)], thaw: &[usize]) -> Vec<&'stati
     stopped.into_iter().map(|(_, step)| step).collect()
 }
 
-/// The first, some middle and the last visit of each step.
-fn visits(steps: &[&'static str]) -> BTreeSet<usize> {
-    let mut all: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (visit, step) in steps.iter().enumerate() {
-        all.entry(step).or_default().push(visit);
+/// The first, a middle and the last visit of each step.
+fn stops(steps: &[&'static str]) -> Vec<Stop> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for step in steps {
+        *counts.entry(step).or_default() += 1;
     }
-    all.values().flat_map(|at| [at[0], at[at.len() / 2], at[at.len() - 1]]).collect()
+    let visits = |n: usize| BTreeSet::from([0, n / 2, n - 1]);
+    counts
+        .iter()
+        .flat_map(|(step, n)| visits(*n).into_iter().map(|at| Stop::Step(step, at)))
+        .collect()
 }
 
 fn each_step_of_each_operation<R: Reclaim>() {
     ice::install();
     for case in cases::<R>() {
         let steps = steps_of(case);
-        let mut missed = 0;
-        for &visit in &visits(&steps) {
-            let stopped = stop(&[(case, visit)], &[0]);
-            if stopped != [steps[visit]] {
-                missed += 1; // Others' memory was reclaimed in between, say.
-            }
-        }
+        let stops = stops(&steps);
+        let missed = stops.iter().filter(|at| stop(&[(case, **at)], &[0]).is_empty()).count();
         println!("{}: {} visits of {:?}", case.0, steps.len(), BTreeSet::from_iter(&steps));
-        assert!(missed * 4 <= visits(&steps).len(), "{}: {missed} visits were missed", case.0);
+        // A step of the upkeep may be due a little more or less often another time.
+        assert!(missed * 4 <= stops.len(), "{}: {missed} visits were missed", case.0);
     }
 }
 
@@ -106,7 +106,7 @@ fn several_at_once<R: Reclaim>() {
                 true => random.below(steps[which].len() as u64 + 12) as usize,
                 false => random.below(20.min(steps[which].len() as u64 + 12)) as usize,
             };
-            victims.push((cases[which], visit));
+            victims.push((cases[which], Stop::Visit(visit)));
         }
         let mut thaw: Vec<_> = (0..victims.len()).collect();
         thaw.rotate_left(random.below(victims.len() as u64) as usize);
@@ -129,7 +129,7 @@ fn all_named_steps_are_visited() {
     let ledger = Ledger::new();
     for (_, case) in cases::<Default>() {
         let cache = filled::<Default>(&ledger);
-        let first = Ice::at(Some(6));
+        let first = Ice::at(Some(Stop::Visit(6)));
         let other = std::thread::scope(|scope| {
             scope.spawn(|| first.run(|| case(&cache, &ledger)));
             first.wait_stopped(&|| "the first".into());

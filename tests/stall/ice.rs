@@ -8,13 +8,21 @@ use std::time::{Duration, Instant};
 /// How long anything may take before it counts as a hang. Generous: it only tells "late" from "never".
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where a thread is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stop {
+    /// At that visit of a step, whichever step it is; the first is 0.
+    Visit(usize),
+    /// At that visit of this step.
+    Step(&'static str, usize),
+}
+
 /// Where a thread is to be stopped, and what became of it.
 #[derive(Default)]
 struct State {
     /// The steps that it has visited.
     visited: Vec<&'static str>,
-    /// The number of the visit at which it stops.
-    stop_at: Option<usize>,
+    stop_at: Option<Stop>,
     stopped: bool,
     released: bool,
     finished: bool,
@@ -39,10 +47,10 @@ pub fn install() {
 }
 
 impl Ice {
-    /// A thread that stops at its `visit`-th step, or nowhere.
-    pub fn at(visit: Option<usize>) -> Self {
+    /// A thread that stops there, or nowhere.
+    pub fn at(stop: Option<Stop>) -> Self {
         let ice = Self::default();
-        ice.lock().stop_at = visit;
+        ice.lock().stop_at = stop;
         ice
     }
 
@@ -52,9 +60,15 @@ impl Ice {
 
     fn visit(&self, step: &'static str) {
         let mut state = self.lock();
-        let number = state.visited.len();
+        let stops = match state.stop_at {
+            Some(Stop::Visit(number)) => number == state.visited.len(),
+            Some(Stop::Step(name, number)) => {
+                name == step && number == state.visited.iter().filter(|v| **v == step).count()
+            }
+            None => false,
+        };
         state.visited.push(step);
-        if state.stop_at == Some(number) {
+        if stops {
             state.stopped = true;
             self.0.1.notify_all();
             while !state.released {

@@ -17,7 +17,7 @@ pub const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 const SINGLES: std::ops::Range<u64> = 20..25;
 /// Absent at first.
 const FRESH: u64 = 40;
-/// They come and go.
+/// The first of those that come and go.
 const COMING: std::ops::Range<u64> = 3_000..3_200;
 
 fn value(id: u64, ledger: &Arc<Ledger>) -> Counted {
@@ -143,7 +143,7 @@ fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
         ("records come and go", |cache, made| {
             // Long enough for the reclaimer to seal and free some.
             for round in 0..1_600 {
-                let key = COMING.start + round % 200;
+                let key = COMING.start + round;
                 cache.insert(key, value(key, made));
                 drop(cache.remove(&key));
                 cache.batch().insert(FRESH, value(1, made)).remove(key + 1).commit();
