@@ -8,6 +8,7 @@ use crate::error::Conflict;
 use crate::reclaim::Reclaim;
 use crate::relation::Related;
 use crate::version::{State, Version};
+use equivalent::Equivalent;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
@@ -89,6 +90,28 @@ where
         };
         self.tend();
         Version::from_u64(version)
+    }
+
+    /// Removes `key` and its related entries, by one commit.
+    pub fn invalidate<Q>(&self, key: &Q) -> Version
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if self.has_relations() {
+            let guard = self.pin();
+            if let Some(record) = self.find(&guard, self.hash(key), key)
+                && record.revive()
+            {
+                let mut plan = Plan { engine: self, guard: &guard, writes: Vec::new() };
+                plan.writes.push(Write { record, value: None, related: true });
+                self.relate(&mut plan);
+                let outcome = self.run(&guard, self.describe(plan, None));
+                drop(guard);
+                self.tend();
+                return version_of(outcome);
+            }
+        }
+        self.invalidate_alone(key)
     }
 
     /// Sets `key` and its related entries if `key` holds `expected`.

@@ -132,7 +132,7 @@ where
             *place = match unsafe { self.order.at(record, Limit::Now(now), floor) } {
                 // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
                 Found::Value(node, _) => Some(unsafe { node.value() }),
-                Found::Absent(_) => None,
+                Found::Absent => None,
                 Found::Unknown => return self.get_many_registered(keys, hashes, clone),
             };
         }

@@ -58,7 +58,7 @@ where
     }
 
     /// Removes `key` alone if it is there, by a commit in any case.
-    pub fn invalidate<Q>(&self, key: &Q) -> Version
+    pub(super) fn invalidate_alone<Q>(&self, key: &Q) -> Version
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {

@@ -240,6 +240,8 @@ impl<E: Indexed> Table<E> {
             overflowed += usize::from(header.is_overflowed());
             full += usize::from(header.is_overflowed() && occupied == SLOTS);
         }
+        // Where few were counted, more may have been missed.
+        let living = if stride == 1 { living } else { living + SAMPLES / 16 };
         let fitting = table_size((living * stride * 2).div_ceil(TWICE_AFTER_REBUILD));
         Sample { fitting, overflowed, full }
     }

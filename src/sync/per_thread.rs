@@ -14,7 +14,7 @@ pub(crate) use id::thread_number;
 /// Thread numbers below this count live in `BLOCKS` blocks of doubling size.
 const BLOCKS: usize = 28;
 /// How many values the first block holds.
-const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 8 };
+const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 32 };
 
 /// A value of type `T` for every thread that asks for one.
 pub struct PerThread<T> {
@@ -47,16 +47,26 @@ impl<T: Default> PerThread<T> {
     /// alone but for what `iter` may touch.
     #[inline(always)]
     pub fn get(&self) -> &T {
-        let (block, place) = place(thread_number());
+        let number = thread_number();
         // Acquire: pairs with the publishing CAS in `grow`.
-        let start = self.blocks[block].load(Ordering::Acquire);
+        let first = self.blocks[0].load(Ordering::Acquire);
+        if number < FIRST && !first.is_null() {
+            // SAFETY: the first block holds `FIRST` values and lives as long as `self`.
+            return unsafe { &*first.add(number) };
+        }
+        self.get_in_block(number)
+    }
+
+    #[cold]
+    fn get_in_block(&self, number: usize) -> &T {
+        let (block, place) = place(number);
+        let start = self.blocks[block].load(Ordering::Acquire); // as above
         let start = if start.is_null() { self.grow(block) } else { start };
         // SAFETY: a block holds `FIRST << block` initialised values, `place` is below that, and
         // blocks live as long as `self`.
         unsafe { &*start.add(place) }
     }
 
-    #[cold]
     fn grow(&self, block: usize) -> *mut CachePadded<T> {
         let fresh: Box<[CachePadded<T>]> =
             (0..FIRST << block).map(|_| Default::default()).collect();

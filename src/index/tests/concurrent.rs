@@ -1,5 +1,6 @@
 //! Many threads at once.
 
+use super::super::table::Table;
 use super::support::*;
 use crate::reclaim::Reclaim;
 use std::collections::HashMap;
@@ -161,19 +162,16 @@ fn iteration_beside_growth_and_removal() {
             })
             .collect();
         scope.spawn(move || {
-            let mut key = STABLE;
+            // Fresh keys come, up to ten times as many as the stable ones, and all go again.
+            let mut fresh = STABLE;
             while !finished.load(Ordering::Relaxed) {
-                let guard = map.scheme.pin();
-                assert!(map.insert(&guard, key));
-                drop(guard);
-                if key % (4 * STABLE) < 3 * STABLE {
-                    map.remove(key - STABLE / 2);
+                for key in fresh..fresh + 10 * STABLE {
+                    assert!(map.insert(&map.scheme.pin(), key));
                 }
-                key += 1;
-                if key == 40 * STABLE {
-                    (STABLE + STABLE / 2..key).for_each(|key| map.remove(key));
-                    key += STABLE;
-                }
+                map.index.shrink(&map.scheme.pin());
+                (fresh..fresh + 10 * STABLE).for_each(|key| map.remove(key));
+                map.index.shrink(&map.scheme.pin());
+                fresh += 10 * STABLE;
             }
         });
         for iterator in iterators {
@@ -181,4 +179,39 @@ fn iteration_beside_growth_and_removal() {
         }
         finished.store(true, Ordering::Relaxed);
     });
+}
+
+/// A next table with room for a fraction of the entries: it is exhausted while entries are moved and
+/// inserted into it, and they go on to another one.
+#[test]
+fn a_table_exhausted_during_the_move_into_it() {
+    const KEYS: u64 = 3000;
+    for round in 0..20 {
+        let map = TestMap::with_capacity(KEYS as usize);
+        for key in 0..KEYS {
+            assert!(map.insert(&map.scheme.pin(), key));
+        }
+        map.index.root(&map.scheme.pin()).set_next(Table::new(8 << (round % 3)));
+        let start = Barrier::new(3);
+        thread::scope(|scope| {
+            for thread in 0..3u64 {
+                let (map, start) = (&map, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for key in 0..KEYS {
+                        let guard = map.scheme.pin();
+                        assert!(!map.insert(&guard, (key * 7 + thread * 1000) % KEYS));
+                        assert!(map.insert(&guard, KEYS * (thread + 1) + key));
+                        assert!(map.find(&guard, key).is_some());
+                        drop(guard);
+                        map.scheme.collect();
+                    }
+                });
+            }
+        });
+        let guard = map.scheme.pin();
+        let mut all = map.iterate(&guard);
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..4 * KEYS));
+    }
 }

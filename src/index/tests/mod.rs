@@ -137,8 +137,10 @@ fn a_table_shrinks_when_little_is_left() {
         map.remove(key);
     }
     let guard = map.scheme.pin();
-    map.index.shrink(&guard);
-    while map.index.assist(&map.scheme, &guard) {}
+    for _ in 0..2 {
+        map.index.shrink(&guard);
+        while map.index.assist(&map.scheme, &guard) {}
+    }
     assert!(map.index.memory(&guard) < full / 100);
     assert!((0..100).all(|key| map.find(&guard, key).is_some()));
 }
