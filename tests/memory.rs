@@ -10,8 +10,8 @@ use common::{Store, on_every_reclaimer, store, stress, together, within};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What may be retired and not yet dropped while one thread works and nobody holds a guard.
-const RETIRED: i64 = 4_096;
+/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+const RETIRED: i64 = 8_192;
 
 type Cache<R> = Store<Counted, Counted, R>;
 
@@ -222,14 +222,15 @@ fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
 /// One long view, writers and short views beside it; what is left at rest is bounded.
 fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
     const KEYS: u64 = 32;
-    let rounds = stress(20_000, 500_000, 5_000_000);
+    const THREADS: usize = 4;
+    let rounds = stress(40_000, 500_000, 5_000_000);
     let made = Ledgers::new();
     let cache = store::<_, _, R>();
     for id in 0..KEYS {
         cache.insert(made.key(id), made.value(id));
     }
     let view = cache.view();
-    together(4, |thread| {
+    together(THREADS, |thread| {
         let mut random = Random::new(thread as u64);
         for round in 0..rounds {
             cache.insert(made.key(random.below(KEYS)), made.value(round));
