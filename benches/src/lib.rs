@@ -7,5 +7,6 @@ pub mod machine;
 pub mod measure;
 pub mod race;
 pub mod random;
+pub mod stores;
 pub mod table;
 pub mod trace;
