@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser};
 
-use crate::{race::group::MOST_RELATED, random::SEED};
+use crate::{
+    compare::{Workload, memory::Task, usual_threads},
+    race::group::MOST_RELATED,
+    random::SEED,
+    stores::NAMES,
+};
 
 /// The race that coeval grew from, and its comparison with other stores.
 ///
@@ -26,6 +31,11 @@ Exit status: 0 when all is well, 1 when coeval showed a group whose members do n
 pub enum Command {
     /// Race an update of a key and its related entries against readers
     Race(RaceArgs),
+    /// Compare coeval with other stores, all taking turns
+    Compare(CompareArgs),
+    /// Measure the memory of one store in this process (used by compare)
+    #[command(hide = true)]
+    Child(ChildArgs),
 }
 
 /// The settings of the race.
@@ -71,6 +81,85 @@ impl Default for RaceArgs {
             args: RaceArgs,
         }
         Only::parse_from(["race"]).args
+    }
+}
+
+/// The settings of the comparison.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// Workloads, separated by commas [default: all but memory-overwrite and large]
+    #[arg(long, value_name = "W,...", value_delimiter = ',', value_enum)]
+    pub workload: Vec<Workload>,
+    /// Stores, separated by commas [default: all]
+    #[arg(long, value_name = "S,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
+    stores: Vec<String>,
+    /// Numbers of threads, separated by commas [default: 1 and one a core]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 256))]
+    threads: Vec<usize>,
+    /// Length of a window, in seconds
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Keys of the point workloads and of memory
+    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = value_parser!(u64).range(1000..=1 << 30))]
+    pub keys: u64,
+    /// Count operations per second of each thread's processor time: steadier on a busy machine, but blind
+    /// to waiting (latencies stay as they are)
+    #[arg(long)]
+    pub cpu_time: bool,
+    /// Rounds in which the stores take turns
+    #[arg(long, value_name = "N", default_value = "3", value_parser = size(1, 1000))]
+    pub rounds: usize,
+    /// Seconds after which a phase of memory-overwrite ends, done or not
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub cap: u64,
+    /// Write compare.txt, compare.json and compare.csv into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    pub seed: u64,
+    /// Print one JSON document and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl CompareArgs {
+    /// The numbers of threads that were asked for.
+    pub fn threads(&self) -> Vec<usize> {
+        if self.threads.is_empty() { usual_threads() } else { self.threads.clone() }
+    }
+
+    /// The stores that were asked for, in the order of the tables.
+    pub fn stores(&self) -> Vec<&'static str> {
+        let asked = |name: &&str| self.stores.is_empty() || self.stores.iter().any(|s| s == name);
+        NAMES.iter().copied().filter(asked).collect()
+    }
+}
+
+/// What a child measures.
+#[derive(Clone, Debug, Args)]
+pub struct ChildArgs {
+    /// The store
+    #[arg(long, value_parser = PossibleValuesParser::new(NAMES))]
+    pub store: String,
+    /// The task
+    #[arg(long, value_enum)]
+    pub task: Task,
+    /// Entries
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// Seconds a phase
+    #[arg(long)]
+    pub cap: u64,
+}
+
+/// A length of time that makes sense for a window.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.01..=600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("must be between 0.01 and 600".to_owned())
     }
 }
 

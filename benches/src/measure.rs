@@ -6,12 +6,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::latency::Latency;
+use crate::{latency::Latency, machine};
 
 /// Operations between two looks at the clock while counting.
 const BATCH: u32 = 256;
 /// A batch that took longer than this is halved, so that slow stores end in time too.
 const LONG_BATCH: Duration = Duration::from_millis(2);
+
+/// What a thread's rate is measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// Time passing.
+    #[default]
+    Wall,
+    /// The thread's time on a processor: steadier where others are at work on the machine, but blind
+    /// to waiting. Where the system does not tell, time passing.
+    Cpu,
+}
+
+impl Clock {
+    /// What a rate is "per".
+    pub fn second(self) -> &'static str {
+        match self {
+            Self::Wall => "second",
+            Self::Cpu => "second of the thread's processor time",
+        }
+    }
+
+    fn now(self, began: Instant) -> Duration {
+        match self {
+            Self::Wall => began.elapsed(),
+            Self::Cpu => machine::thread_time().unwrap_or_else(|| began.elapsed()),
+        }
+    }
+}
 
 /// How a window is run.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +54,8 @@ pub struct Window {
     pub length: Duration,
     /// Time every operation, or count them in batches.
     pub timed: bool,
+    /// What rates are measured by, while counting.
+    pub clock: Clock,
 }
 
 /// What one role did in a window.
@@ -84,18 +114,21 @@ impl Window {
 
     fn work(&self, mut one: impl FnMut(), start: &Barrier) -> Done {
         start.wait();
-        count(&mut one, self.warm_up);
+        if !self.warm_up.is_zero() {
+            count(&mut one, self.warm_up, Clock::Wall);
+        }
         if self.timed {
             time(&mut one, self.length)
         } else {
-            Done { rate: count(&mut one, self.length), latency: Latency::default() }
+            Done { rate: count(&mut one, self.length, self.clock), latency: Latency::default() }
         }
     }
 }
 
 /// Repeats `one` for `length`; its rate a second.
-fn count(one: &mut impl FnMut(), length: Duration) -> f64 {
+fn count(one: &mut impl FnMut(), length: Duration, clock: Clock) -> f64 {
     let began = Instant::now();
+    let clock_began = clock.now(began);
     let (mut done, mut batch, mut last) = (0u64, BATCH, Duration::ZERO);
     loop {
         for _ in 0..batch {
@@ -104,7 +137,7 @@ fn count(one: &mut impl FnMut(), length: Duration) -> f64 {
         done += u64::from(batch);
         let elapsed = began.elapsed();
         if elapsed >= length {
-            return done as f64 / elapsed.as_secs_f64();
+            return done as f64 / (clock.now(began) - clock_began).as_secs_f64();
         }
         if elapsed - last > LONG_BATCH {
             batch = (batch / 2).max(1);
@@ -160,6 +193,7 @@ mod tests {
             warm_up: Duration::ZERO,
             length: Duration::from_millis(5),
             timed: true,
+            clock: Clock::Wall,
         };
         let outcome = window.run(|_| || (), |_| || thread::sleep(Duration::from_micros(200)));
         assert!(outcome.reads.rate > outcome.writes.rate);

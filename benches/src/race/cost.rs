@@ -19,7 +19,7 @@ use super::{
 use crate::{
     freeze::{self, Target},
     latency::Summary,
-    measure::{Done, Window, median},
+    measure::{Clock, Done, Window, median},
     random::Random,
 };
 
@@ -76,6 +76,7 @@ pub fn window<C: Contestant>(
         warm_up: plan.warm_up,
         length: plan.length,
         timed,
+        clock: Clock::Wall,
     };
     let reader = |i| {
         let stream = plan.groups.stream();

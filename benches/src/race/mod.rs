@@ -12,7 +12,7 @@ pub mod two_step;
 
 use std::{io::Write, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use self::{
     coeval::{Coeval, Relation},
@@ -24,7 +24,7 @@ use self::{
     runs::Tally,
     two_step::TwoStep,
 };
-use crate::{cli::RaceArgs, machine, trace};
+use crate::{cli::RaceArgs, machine, progress, trace};
 
 /// Groups without a trace.
 const GROUPS: u64 = 4096;
@@ -73,7 +73,7 @@ struct Race<'a> {
 /// Runs everything and prints it; the number of mixed groups that `coeval` showed.
 pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     let groups = groups(args)?;
-    let race = Race { args, groups, bar: progress_bar() };
+    let race = Race { args, groups, bar: progress::bar() };
     let settings = race.settings();
     race.say(&settings.head());
 
@@ -114,12 +114,6 @@ fn groups(args: &RaceArgs) -> Result<Groups, Refusal> {
         return Err(Refusal::TooFewGroups { groups: groups.count(), writers: args.writers });
     }
     Ok(groups)
-}
-
-/// A bar on the terminal; nothing where standard error is no terminal.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:40} {wide_bar} {pos}/{len}  {elapsed}");
-    ProgressBar::new(0).with_style(style.expect("the template is valid"))
 }
 
 impl Race<'_> {
