@@ -34,7 +34,7 @@ use std::sync::Arc;
 /// # Panics
 /// No operation panics on its own. A panic in a key's `Hash` or `Eq`, a value's `Clone`, or a relation's
 /// closure reaches the caller and changes nothing; one in a destructor that runs when memory is
-/// reclaimed, later and perhaps on another thread, ends there.
+/// reclaimed, later and perhaps on another thread, ends there (the panic hook has told of it).
 pub struct Cache<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
 }

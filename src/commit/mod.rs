@@ -216,7 +216,7 @@ impl Order {
     }
 
     /// Installs a single write, already *ready*, on top of `record`'s chain and stamps it. Returns
-    /// its final state.
+    /// its final state. With `over`, only if that is the version which it supersedes; else `None`.
     ///
     /// # Safety
     /// `record` was revived, and `node` made for it (its state `READY`, seen by nobody), under a
@@ -225,8 +225,9 @@ impl Order {
         &self,
         record: &Record<K, V>,
         node: *mut Node<V>,
+        over: Option<*const Node<V>>,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
-    ) -> State {
+    ) -> Option<State> {
         // SAFETY: ours alone so far.
         let new = unsafe { &*node };
         loop {
@@ -241,6 +242,9 @@ impl Order {
                     continue;
                 }
             };
+            if over.is_some_and(|over| !ptr::eq(over, below)) {
+                return None;
+            }
             new.init_prev(below);
             step("write.before_install");
             if record.install(head, node) {
@@ -249,7 +253,8 @@ impl Order {
                     retire(record, head.node()); // an aborted version; we alone superseded it
                 }
                 let state = new.state(); // others may have stamped it
-                return if state.is_ready() { self.stamp_single(new, state) } else { state };
+                let ready = state.is_ready();
+                return Some(if ready { self.stamp_single(new, state) } else { state });
             }
         }
     }

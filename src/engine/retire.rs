@@ -88,7 +88,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let record = &*record.cast::<Record<K, V>>();
             contain(|| (*record.room()).drop_value());
             let guard = engine.reclaim.pin();
-            let _ = record.change_flags(|now| Some(now | flags::ROOM_FREE));
+            record.free_room();
             engine.try_condemn(&guard, record);
         }
     }
