@@ -9,6 +9,7 @@ use super::{AtomicPtr, Ordering};
 use crossbeam_utils::CachePadded;
 use std::ptr;
 
+use super::thread_number::Borrowed;
 pub(crate) use super::thread_number::{Hold, thread_number};
 
 /// Thread numbers below this count live in `BLOCKS` blocks of doubling size.
@@ -96,13 +97,37 @@ impl<T> PerThread<T> {
     /// The caller touches only what other threads may touch at the same time (the atomic fields of
     /// `T`), or knows that no other thread is using the values.
     pub unsafe fn iter(&self) -> impl Iterator<Item = &T> {
+        // SAFETY: the caller's promise.
+        unsafe { self.numbered() }.map(|(_, value)| value)
+    }
+
+    /// Every value with its thread's number.
+    unsafe fn numbered(&self) -> impl Iterator<Item = (usize, &T)> {
         self.blocks.iter().enumerate().flat_map(|(block, start)| {
             // Acquire: pairs with the publishing CAS in `grow`.
             let start = start.load(Ordering::Acquire);
             let count = if start.is_null() { 0 } else { FIRST << block };
+            let base = FIRST * ((1 << block) - 1);
             // SAFETY: as in `get`.
-            (0..count).map(move |place| unsafe { &**start.add(place) })
+            (0..count).map(move |place| (base + place, unsafe { &**start.add(place) }))
         })
+    }
+}
+
+impl<T> PerThread<T> {
+    /// Visits the values that `wanted` picks of threads that have ended, each as its owner: no thread gets
+    /// that thread's number meanwhile. Skips what others are visiting.
+    ///
+    /// `wanted` is also asked about values of living threads, so it touches only what `iter` allows.
+    pub fn visit_orphans(&self, wanted: impl Fn(&T) -> bool, mut visit: impl FnMut(&T)) {
+        // SAFETY: `wanted` touches only what may be shared.
+        for (number, value) in unsafe { self.numbered() } {
+            if wanted(value)
+                && let Some(_number) = Borrowed::claim(number)
+            {
+                visit(value);
+            }
+        }
     }
 }
 

@@ -14,6 +14,23 @@ use std::marker::PhantomData;
 
 pub(crate) use id::thread_number;
 
+/// The number of a thread that has ended, kept from new threads until it is dropped.
+pub(super) struct Borrowed(usize);
+
+impl Borrowed {
+    /// Takes a number if no thread has it.
+    pub(super) fn claim(number: usize) -> Option<Self> {
+        // Not `then_some`: dropping one gives the number back.
+        id::claim(number).then(|| Self(number))
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        id::release(self.0);
+    }
+}
+
 /// Keeps the number of the thread that made it from going to another thread. Bound to its thread.
 pub(crate) struct Hold(PhantomData<*mut ()>);
 
@@ -187,14 +204,27 @@ mod id {
         }
     }
 
-    fn release(number: usize) {
+    /// The place of a number in the maps.
+    fn place(number: usize) -> (&'static AtomicU64, u64) {
         let (mut map, mut number) = (&NUMBERS, number);
         while number >= WORDS * 64 {
             number -= WORDS * 64;
             map = map.next();
         }
-        // Release: pairs with the CAS in `acquire`.
-        map.used[number / 64].fetch_and(!(1 << (number % 64)), Ordering::Release);
+        (&map.used[number / 64], 1 << (number % 64))
+    }
+
+    /// Takes this very number, if it is free.
+    pub(super) fn claim(number: usize) -> bool {
+        let (word, bit) = place(number);
+        // Acquire: pairs with `release`, as in `acquire`. The look before it spares the line.
+        word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Acquire) & bit == 0
+    }
+
+    pub(super) fn release(number: usize) {
+        let (word, bit) = place(number);
+        // Release: pairs with `acquire` and `claim`.
+        word.fetch_and(!bit, Ordering::Release);
     }
 }
 
@@ -217,6 +247,13 @@ mod id {
             number.get()
         })
     }
+
+    /// In models the threads that have ended are not told from others.
+    pub(super) fn claim(_number: usize) -> bool {
+        false
+    }
+
+    pub(super) fn release(_number: usize) {}
 
     pub(super) fn hold() {}
 
