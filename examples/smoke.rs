@@ -1,3 +1,5 @@
+//! A quick look at what single operations cost.
+
 use coeval::Cache;
 use std::time::Instant;
 fn main() {

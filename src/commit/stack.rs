@@ -61,7 +61,7 @@ impl<T> Stack<T> {
             if popped.is_ok() {
                 // SAFETY: popped by us alone: the item is ours, the cell is retired once.
                 unsafe {
-                    let item = ManuallyDrop::take(&mut *(&raw mut (*head).item));
+                    let item = ManuallyDrop::take(&mut (*head).item);
                     let object = head.cast();
                     let reclaim_cell = Self::reclaim_cell;
                     let garbage = Garbage { object, context: ptr::null(), reclaim: reclaim_cell };

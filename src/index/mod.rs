@@ -181,6 +181,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 
     /// Bytes of the tables in use.
+    #[allow(dead_code)] // For tests, as long as there are no statistics.
     pub fn memory(&self, guard: &R::Guard<'_>) -> usize {
         let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
         tables.map(Table::memory).sum()

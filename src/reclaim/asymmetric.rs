@@ -71,7 +71,7 @@ fn unless(defect: &'static str, order: Ordering) -> Ordering {
     if mutant(defect) { Ordering::Relaxed } else { order }
 }
 
-/// Epoch-based reclamation with fence-free pins. See the [module](self).
+/// Epoch-based reclamation with fence-free pins. See the header of its module.
 pub struct Asymmetric {
     shared: CachePadded<Shared>,
     participants: PerThread<Participant>,

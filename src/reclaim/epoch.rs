@@ -18,7 +18,7 @@ use std::mem::ManuallyDrop;
 /// can reclaim, so that it keeps pace with large batches under a single pin.
 const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 
-/// Epoch-based reclamation by crossbeam-epoch. See the [module](self).
+/// Epoch-based reclamation by crossbeam-epoch. See the header of its module.
 pub struct CrossbeamEpoch {
     collector: Collector,
     participants: ManuallyDrop<PerThread<Participant>>,

@@ -30,7 +30,7 @@ use seize::{Collector, Guard as _, LocalGuard};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{self, ManuallyDrop};
 
-/// Reclamation by seize. See the [module](self).
+/// Reclamation by seize. See the header of its module.
 pub struct Seize {
     collector: ManuallyDrop<Collector>,
     barrier: Barrier,
