@@ -19,12 +19,7 @@ fn contain(destroy: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(destroy));
 }
 
-impl<K, V, S, R> Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     fn retire<T>(
         &self,
         guard: &R::Guard<'_>,

@@ -24,7 +24,7 @@ use std::ptr::NonNull;
 use table::Table;
 
 /// What an index points to.
-pub trait Indexed: Send + Sync {
+pub trait Indexed {
     /// The 32 bits of the hash under which the entry was inserted. Never changes, never panics.
     fn hash(&self) -> u32;
 

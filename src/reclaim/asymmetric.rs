@@ -38,7 +38,7 @@
 //! A pin is two loads and a store; an advance is a system call that interrupts the other running
 //! threads, so it is attempted once in [`BATCH`] retirements of a thread. A thread that stays pinned
 //! keeps all that is retired meanwhile, by anyone, from being reclaimed; nobody waits for it.
-//! What a thread leaves behind when it ends is inherited by the next thread with its number.
+//! What a thread leaves behind when it ends is reclaimed by whoever collects next.
 
 use super::barrier::Barrier;
 use super::{Garbage, Reclaim};
@@ -247,6 +247,14 @@ impl Asymmetric {
         // SAFETY: by the header nobody holds what is three epochs old; `keep` moves to `due` only
         // what is older, by an epoch that the load above saw too.
         unsafe { participant.reclaim_due() };
+        let waiting = |orphan: &Participant| orphan.waiting.load(Ordering::Relaxed) != 0;
+        self.participants.visit_orphans(waiting, |orphan| {
+            // Acquire, and again: what the orphan found due by a later epoch must be so for us.
+            let epoch = self.shared.epoch.load(Ordering::Acquire);
+            orphan.gather(|stamp| stamp + grace() <= epoch);
+            // SAFETY: as above; nobody else is the orphan's owner during the visit.
+            unsafe { orphan.reclaim_due() };
+        });
         participant.reclaiming.set(false);
     }
 
