@@ -190,7 +190,7 @@ fn versions_are_unique_ordered_and_printed<R: Reclaim>() {
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     for version in all {
         assert_eq!(version.to_string(), format!("v{}", version.get()));
-        assert_eq!(format!("{version:?}").contains(&version.get().to_string()), true);
+        assert!(format!("{version:?}").contains(&version.get().to_string()));
     }
 }
 

@@ -22,7 +22,7 @@ fn with_relations<R: Reclaim>(value: &'static (impl Fn() -> u64 + Sync)) -> Stor
     coeval::Cache::builder()
         .reclaimer::<R>()
         .related(move |key: &u64, related: &mut coeval::Related<u64, u64>| {
-            if *key % GROUP == 0 {
+            if key.is_multiple_of(GROUP) {
                 let value = value();
                 for at in 1..GROUP {
                     related.insert(key + at, value);
@@ -167,7 +167,8 @@ fn of_many_pairs_exactly_one_is_present<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let swap = |cache: &Store<u64, u64, R>, _, value: u64| {
         let pair = value / 7 % 64 * 2;
-        let (here, gone) = if value % 2 == 0 { (pair, pair + 1) } else { (pair + 1, pair) };
+        let (here, gone) =
+            if value.is_multiple_of(2) { (pair, pair + 1) } else { (pair + 1, pair) };
         cache.batch().insert(here, value).remove(gone).commit();
     };
     (0..64).for_each(|pair| swap(&cache, 0, pair * 7));
