@@ -23,6 +23,8 @@ struct State {
     /// The steps that it has visited.
     visited: Vec<&'static str>,
     stop_at: Option<Stop>,
+    /// Its visits of the step at which it stops.
+    matched: usize,
     stopped: bool,
     released: bool,
     finished: bool,
@@ -63,7 +65,8 @@ impl Ice {
         let stops = match state.stop_at {
             Some(Stop::Visit(number)) => number == state.visited.len(),
             Some(Stop::Step(name, number)) => {
-                name == step && number == state.visited.iter().filter(|v| **v == step).count()
+                state.matched += usize::from(name == step);
+                name == step && state.matched == number + 1
             }
             None => false,
         };

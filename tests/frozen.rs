@@ -1,0 +1,216 @@
+//! Promise: writers that are stopped at any instruction, by a signal, hold nobody up.
+//!
+//! `tests/stall.rs` stops threads at the named steps; this one also in between. No clock decides: a
+//! thread stays frozen until two others have each got something done, so if they cannot, it hangs.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use coeval::reclaim::Reclaim;
+use common::random::{Random, run_seed};
+use common::{Store, on_every_reclaimer, store, stress, within};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, mpsc};
+use std::time::Duration;
+
+/// The system's allocator takes locks of its own. A thread that is stopped inside it may hold up others
+/// who allocate; that is not the promise of this test, so nobody is frozen there.
+struct Marked;
+
+std::thread_local! { static ALLOCATING: Cell<bool> = const { Cell::new(false) }; }
+
+fn allocating<T>(body: impl FnOnce() -> T) -> T {
+    ALLOCATING.set(true);
+    let result = body();
+    ALLOCATING.set(false);
+    result
+}
+
+// SAFETY: hands everything to the system's allocator.
+unsafe impl GlobalAlloc for Marked {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the contract of `alloc`.
+        allocating(|| unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        allocating(|| unsafe { System.dealloc(memory, layout) })
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller keeps the contract of `realloc`.
+        allocating(|| unsafe { System.realloc(memory, layout, size) })
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Marked = Marked;
+
+/// What the two undisturbed threads have done, and whether they are still at it.
+static READS: AtomicU64 = AtomicU64::new(0);
+static WRITES: AtomicU64 = AtomicU64::new(0);
+static GOING: AtomicBool = AtomicBool::new(false);
+/// How often somebody was frozen, and how often that has ended.
+static FROZEN: AtomicU64 = AtomicU64::new(0);
+static THAWED: AtomicU64 = AtomicU64::new(0);
+/// One test at a time: they share the counts.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Sleeps wherever the thread is: 20 ms, and until others have done three more reads and writes.
+extern "C" fn freeze(_: libc::c_int) {
+    if ALLOCATING.get() {
+        return;
+    }
+    FROZEN.fetch_add(1, Ordering::SeqCst);
+    let (reads, writes) = (READS.load(Ordering::SeqCst), WRITES.load(Ordering::SeqCst));
+    let done =
+        || READS.load(Ordering::SeqCst) >= reads + 3 && WRITES.load(Ordering::SeqCst) >= writes + 3;
+    // SAFETY: `nanosleep` may be called in a signal handler; errno, which it may set, is put back.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let mut rest = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        libc::nanosleep(&rest, std::ptr::null_mut());
+        rest.tv_nsec = 1_000_000;
+        while !done() && GOING.load(Ordering::SeqCst) {
+            libc::nanosleep(&rest, std::ptr::null_mut());
+        }
+        *libc::__errno_location() = errno;
+    }
+    THAWED.fetch_add(1, Ordering::SeqCst);
+}
+
+fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // SAFETY: zero is a valid `sigaction`; the handler does only what a handler may.
+        let failed = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = freeze as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut())
+        };
+        assert_eq!(failed, 0, "the handler could not be installed");
+    });
+}
+
+const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+/// One write of any kind; the group is only ever written together.
+fn write<R: Reclaim>(cache: &Store<u64, u64, R>, random: &mut Random) {
+    let value = random.next();
+    match random.below(8) {
+        0 => drop(cache.remove(&(8 + random.below(8)))),
+        1 if random.one_in(20) => {
+            cache.invalidate_all();
+        }
+        1..4 => {
+            let key = random.below(1 << 16);
+            cache.insert(16 + key, value);
+            cache.remove(&(16 + key / 2));
+        }
+        4..6 => {
+            cache.insert(8 + random.below(8), value);
+        }
+        _ => {
+            let batch = cache.batch().insert(8 + random.below(8), value);
+            GROUP.iter().fold(batch, |batch, key| batch.insert(*key, value)).commit();
+        }
+    }
+}
+
+fn read<R: Reclaim>(cache: &Store<u64, u64, R>, random: &mut Random) {
+    let found = cache.get_many(GROUP.each_ref());
+    assert!(found.iter().all(|value| *value == found[0]), "torn: {found:?}");
+    cache.get(&random.below(16));
+    let view = cache.view();
+    assert_eq!(view.get(&0), view.get(&7), "torn view");
+}
+
+/// An undisturbed thread: does `operation`, and counts.
+fn undisturbed(count: &AtomicU64, mut operation: impl FnMut()) {
+    // If it panics, nobody waits for it any more.
+    let _stop = StopOnPanic;
+    while GOING.load(Ordering::SeqCst) {
+        operation();
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct StopOnPanic;
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        GOING.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A victim: writes until the undisturbed stop, and lives until the last signal was sent.
+fn victim<R: Reclaim>(cache: &Store<u64, u64, R>, seed: u64, signalling: &AtomicBool) {
+    let mut random = Random::new(seed);
+    let work = || {
+        while GOING.load(Ordering::SeqCst) {
+            write(cache, &mut random);
+        }
+    };
+    let result = catch_unwind(AssertUnwindSafe(work));
+    while signalling.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+/// Two writers are frozen again and again; a reader and a writer are not, and get on.
+fn frozen_writers_hold_nobody_up<R: Reclaim>() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    install();
+    let (seed, signals) = (run_seed(), stress(60, 1_000, 20_000));
+    let cache = store::<u64, u64, R>();
+    let signalling = AtomicBool::new(true);
+    let (reads, writes) = (READS.load(Ordering::SeqCst), WRITES.load(Ordering::SeqCst));
+    GOING.store(true, Ordering::SeqCst);
+    let limit = Duration::from_secs(120 + signals);
+    within(limit, "work beside frozen writers", || {
+        std::thread::scope(|scope| {
+            let (send, victims) = mpsc::channel();
+            let (cache, signalling) = (&cache, &signalling);
+            for number in 0..2 {
+                let send = send.clone();
+                scope.spawn(move || {
+                    // SAFETY: no preconditions.
+                    send.send(unsafe { libc::pthread_self() }).expect("somebody waits for it");
+                    victim(cache, seed ^ number, signalling);
+                });
+            }
+            let mut random = Random::new(seed ^ 10);
+            let mut own = random.clone();
+            scope.spawn(move || undisturbed(&READS, || read(cache, &mut own)));
+            let mut own = Random::new(seed ^ 11);
+            scope.spawn(move || undisturbed(&WRITES, || write(cache, &mut own)));
+            let victims = [victims.recv().unwrap(), victims.recv().unwrap()];
+            for _ in 0..signals {
+                std::thread::sleep(Duration::from_micros(random.below(40_000)));
+                // SAFETY: the victims live until `signalling` is false.
+                unsafe { libc::pthread_kill(random.pick(&victims), libc::SIGUSR2) };
+            }
+            while THAWED.load(Ordering::SeqCst) != FROZEN.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            signalling.store(false, Ordering::Release);
+            GOING.store(false, Ordering::SeqCst);
+        });
+    });
+    let (reads, writes) =
+        (READS.load(Ordering::SeqCst) - reads, WRITES.load(Ordering::SeqCst) - writes);
+    println!("{reads} reads and {writes} writes; {FROZEN:?} freezes");
+    assert!(reads > 0 && writes > 0 && FROZEN.load(Ordering::SeqCst) > 0);
+    let view = cache.view();
+    assert_eq!((view.len(), view.iter().count()), (cache.len(), cache.len()));
+}
+
+on_every_reclaimer!(frozen_writers_hold_nobody_up);
