@@ -5,7 +5,10 @@
 //! in the loop, latencies in windows of their own. Every reading is judged, here too.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -17,7 +20,7 @@ use super::{
     group::{Groups, Way},
 };
 use crate::{
-    freeze::{self, Target},
+    freeze::{self, Enrolled, Target},
     latency::Summary,
     measure::{Clock, Done, Window, median},
     random::Random,
@@ -68,74 +71,98 @@ pub fn window<C: Contestant>(
     timed: bool,
     freeze: Option<Duration>,
 ) -> Sample {
-    let mixed = AtomicU64::new(0);
-    let (victim, over) = (std::sync::Mutex::new(None::<Target>), AtomicBool::new(false));
-    let window = Window {
-        readers: plan.readers,
-        writers: plan.writers,
-        warm_up: plan.warm_up,
-        length: plan.length,
-        timed,
-        clock: Clock::Wall,
-    };
-    let reader = |i| {
-        let stream = plan.groups.stream();
-        let mut at = i * stream.len() / plan.readers;
-        let mixed = &mixed;
-        move || {
-            at = if at + 1 < stream.len() { at + 1 } else { 0 };
-            if cache.read(plan.groups.group(stream[at]), way).mixed().is_some() {
-                mixed.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    };
-    let writer = |i| {
-        let stream = plan.groups.stream_of(i, plan.writers);
-        let member = if i == 0 && freeze.is_some() { freeze::enrol() } else { None };
-        if let Some((_, target)) = &member {
-            *victim.lock().expect("nothing panics while holding it") = Some(*target);
-        }
-        let mut at = 0;
-        move || {
-            let _enrolled_while_it_works = &member;
-            at = if at + 1 < stream.len() { at + 1 } else { 0 };
-            let group = plan.groups.group(stream[at]);
-            let generation = plan.groups.advance(stream[at]);
-            cache.update(group, generation, &mut ());
-            cache.refill(group, generation);
-        }
-    };
+    let (mixed, victim) = (AtomicU64::new(0), Victim::default());
     let outcome = thread::scope(|scope| {
         if let Some(duration) = freeze {
-            let (victim, over) = (&victim, &over);
-            scope.spawn(move || keep_freezing(victim, over, duration, plan.seed));
+            let victim = &victim;
+            scope.spawn(move || victim.keep_freezing(duration, plan.seed));
         }
-        let outcome = window.run(reader, writer);
-        over.store(true, Ordering::Release);
+        let outcome = plan.window(timed).run(
+            |i| reader(cache, way, plan, i, &mixed),
+            |i| writer(cache, plan, i, (i == 0 && freeze.is_some()).then_some(&victim)),
+        );
+        victim.over.store(true, Ordering::Release);
         outcome
     });
-    let victim = victim.into_inner().expect("nothing panics while holding it");
     Sample {
         reads: outcome.reads,
         writes: outcome.writes,
         mixed_reads: mixed.into_inner(),
-        freezes: victim.map_or(0, |target| target.freezes().all),
+        freezes: victim.target().map_or(0, |target| target.freezes().all),
     }
 }
 
-fn keep_freezing(
-    victim: &std::sync::Mutex<Option<Target>>,
-    over: &AtomicBool,
-    duration: Duration,
-    seed: u64,
-) {
-    let mut random = Random::new(seed, 0xF0);
-    while !over.load(Ordering::Acquire) {
-        let target = *victim.lock().expect("nothing panics while holding it");
-        dawdle(Duration::from_micros(200 + random.below(2_000)));
-        target.inspect(|target| {
-            target.freeze(duration);
-        });
+impl Plan<'_> {
+    fn window(&self, timed: bool) -> Window {
+        let Self { readers, writers, warm_up, length, .. } = *self;
+        Window { readers, writers, warm_up, length, timed, clock: Clock::Wall }
+    }
+}
+
+/// Reads group after group, and counts the mixed ones.
+fn reader<'a, C: Contestant>(
+    cache: &'a C,
+    way: Way,
+    plan: Plan<'a>,
+    i: usize,
+    mixed: &'a AtomicU64,
+) -> impl FnMut() + 'a {
+    let stream = plan.groups.stream();
+    let mut at = i * stream.len() / plan.readers;
+    move || {
+        at = if at + 1 < stream.len() { at + 1 } else { 0 };
+        if cache.read(plan.groups.group(stream[at]), way).mixed().is_some() {
+            mixed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Updates and refills the groups that belong to writer `i`, who may be a victim.
+fn writer<'a, C: Contestant>(
+    cache: &'a C,
+    plan: Plan<'a>,
+    i: usize,
+    victim: Option<&Victim>,
+) -> impl FnMut() + use<'a, C> {
+    let stream = plan.groups.stream_of(i, plan.writers);
+    let member = victim.and_then(Victim::enrol);
+    let mut at = 0;
+    move || {
+        let _enrolled_while_it_works = &member;
+        at = if at + 1 < stream.len() { at + 1 } else { 0 };
+        let group = plan.groups.group(stream[at]);
+        let generation = plan.groups.advance(stream[at]);
+        cache.update(group, generation, &mut ());
+        cache.refill(group, generation);
+    }
+}
+
+/// The thread that is frozen again and again, once it has enrolled.
+#[derive(Default)]
+struct Victim {
+    target: Mutex<Option<Target>>,
+    over: AtomicBool,
+}
+
+impl Victim {
+    fn enrol(&self) -> Option<Enrolled> {
+        let (member, target) = freeze::enrol()?;
+        *self.target.lock().expect("nothing panics while holding it") = Some(target);
+        Some(member)
+    }
+
+    fn target(&self) -> Option<Target> {
+        *self.target.lock().expect("nothing panics while holding it")
+    }
+
+    fn keep_freezing(&self, duration: Duration, seed: u64) {
+        let mut random = Random::new(seed, 0xF0);
+        while !self.over.load(Ordering::Acquire) {
+            dawdle(Duration::from_micros(200 + random.below(2_000)));
+            if let Some(target) = self.target() {
+                target.freeze(duration);
+            }
+        }
     }
 }
 
