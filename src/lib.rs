@@ -40,5 +40,9 @@ pub use view::{Iter, View};
 #[cfg(any(coeval_loom, coeval_internals))]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::sync::hook::*;
+    pub use crate::index::{Index, Indexed};
+    pub use crate::pool::Pool;
+    pub use crate::reclaim;
+    pub use crate::sync::hook;
+    pub use hook::*;
 }

@@ -151,9 +151,13 @@ impl<E> Bucket<E> {
         let pointer = unsafe { self.entries.get_unchecked(slot) };
         // Relaxed: the header load that showed the tag acquired the pointer too, and while the
         // guard lives the slot gets no other.
+        let entry = pointer.load(Ordering::Relaxed);
+        if cfg!(coeval_loom) {
+            assert!(!entry.is_null(), "a tag without its pointer");
+        }
         // SAFETY: a tagged slot's pointer is not null, and its entry is not freed before a grace
         // period has passed since the tag was cleared: not during this guard (the caller's clause).
-        unsafe { &*pointer.load(Ordering::Relaxed) }
+        unsafe { &*entry }
     }
 
     /// The first entry among those that bear `tag` in `header` for which `same` holds.
@@ -259,7 +263,12 @@ impl<E> Reservation<'_, E> {
         }
         // Release: pairs with the acquire loads of the header. The pointer and the entry behind it
         // come with the tag.
-        match header.compare_exchange(seen.0, seen.0 | tag, Ordering::Release, Ordering::Relaxed) {
+        let release = if hook::mutant("index.publish_relaxed") {
+            Ordering::Relaxed
+        } else {
+            Ordering::Release
+        };
+        match header.compare_exchange(seen.0, seen.0 | tag, release, Ordering::Relaxed) {
             Ok(_) => {
                 std::mem::forget(self);
                 Ok(())
