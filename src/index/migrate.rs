@@ -76,11 +76,13 @@ impl<E: Indexed> Table<E> {
     fn move_sequence(&self, hash: u32) -> &Self {
         // A bucket is frozen only when there is a next table, and an exhausted one has just got one.
         let next = self.grow(true);
-        if hook::mutant("index.insert_without_moving") {
-            return next;
-        }
         for bucket in self.probe(hash) {
-            if !self.move_bucket(bucket, next).is_overflowed() {
+            let header = if hook::mutant("index.insert_without_copying") {
+                bucket.freeze()
+            } else {
+                self.move_bucket(bucket, next)
+            };
+            if !header.is_overflowed() {
                 break;
             }
         }
@@ -178,6 +180,12 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             // any thread at any time: it refers to entries but owns none.
             unsafe { reclaim.retire(guard, garbage) };
         }
+    }
+
+    /// Begins to move to a larger table, for the models.
+    #[cfg(coeval_loom)]
+    pub fn begin_growth(&self, guard: &R::Guard<'_>) {
+        self.root(guard).grow(true);
     }
 
     /// Begins to move to a smaller table if most of this one is empty, and no move is under way. It

@@ -86,7 +86,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             return found;
         }
         // SAFETY: `guard` protects the tables reached from the root.
-        unsafe { find_beyond(table, header, hash, &mut eq) }
+        unsafe { find_beyond(table, header, hash, eq) }
     }
 
     /// Asks for the line of the hash's home bucket.
@@ -197,7 +197,7 @@ unsafe fn find_beyond<'g, E: Indexed>(
     mut table: &'g Table<E>,
     mut header: Header,
     hash: u32,
-    eq: &mut impl FnMut(&E) -> bool,
+    mut eq: impl FnMut(&E) -> bool,
 ) -> Option<&'g E> {
     let tag = Tag::new(hash);
     let mut buckets = table.probe(hash);

@@ -162,6 +162,7 @@ impl<E: Indexed> Table<E> {
         for bucket in self.probe(hash) {
             let mut reserved = None;
             loop {
+                hook::step("index.search");
                 let header = bucket.header();
                 if header.is_frozen() {
                     return Placed::Frozen;

@@ -3,9 +3,12 @@
 //! build.
 
 /// A named step of an operation. A test built with `--cfg coeval_internals` may install a
-/// function that is called at each of them, to freeze the thread that arrives there.
+/// function that is called at each of them, to freeze the thread that arrives there. A model may
+/// have threads take turns at them (`with_turns`).
 #[inline(always)]
 pub fn step(_name: &'static str) {
+    #[cfg(coeval_loom)]
+    turns::take();
     #[cfg(all(coeval_internals, not(coeval_loom)))]
     armed::visit(_name);
 }
@@ -50,6 +53,42 @@ mod armed {
 
 #[cfg(coeval_loom)]
 pub use mutants::with_mutant;
+#[cfg(coeval_loom)]
+pub use turns::with_turns;
+
+#[cfg(coeval_loom)]
+mod turns {
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use std::cell::Cell;
+
+    loom::lazy_static! { static ref TURN: AtomicUsize = AtomicUsize::new(0); }
+    std::thread_local! { static ON: Cell<bool> = const { Cell::new(false) }; }
+
+    /// Runs `body`, a model, with every order of its threads' steps explored.
+    ///
+    /// loom looks for other orders where accesses depend on each other, but remembers only the last
+    /// access to each atomic. A thread that loads a word and then swaps it has itself as the last one,
+    /// and the order in which another thread's load comes after the swap is not tried. Nearly all of
+    /// our operations are of this kind. Here every step is a read-modify-write of one word, without
+    /// loads, so that all orders of the stretches between steps are tried.
+    pub fn with_turns<T>(body: impl FnOnce() -> T) -> T {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                ON.set(false);
+            }
+        }
+        ON.set(true);
+        let _reset = Reset;
+        body()
+    }
+
+    pub(super) fn take() {
+        if ON.get() {
+            TURN.fetch_add(1, Ordering::Relaxed); // Relaxed: it must not order anything else.
+        }
+    }
+}
 
 #[cfg(coeval_loom)]
 mod mutants {

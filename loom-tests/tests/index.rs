@@ -1,0 +1,368 @@
+//! Claims about the index: one living entry a key, whoever inserts and whatever grows; a key that is
+//! present is never missed; an entry that was sealed and unlinked does not come back.
+//!
+//! Buckets have two slots here and the first table has one bucket, so the third key makes it grow.
+#![cfg(coeval_loom)]
+
+use coeval::internals::reclaim::{Garbage, Reclaim};
+use coeval::internals::{Index, Indexed, hook};
+use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+use loom::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+const LIVING: u32 = 0;
+const CONDEMNED: u32 = 1;
+const SEALED: u32 = 2;
+
+struct Item {
+    key: u32,
+    state: AtomicU32,
+}
+
+/// The tag in the high byte, the home in the low bits.
+fn hash(key: u32) -> u32 {
+    (key + 1) << 24 | key
+}
+
+impl Indexed for Item {
+    fn hash(&self) -> u32 {
+        hash(self.key)
+    }
+
+    fn revive(&self) -> bool {
+        match self.state.compare_exchange(CONDEMNED, LIVING, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(state) => state == LIVING,
+        }
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == SEALED
+    }
+}
+
+/// Counts guards, and reclaims when the model ends. `SEEN`: whether guards are counted at all; a model
+/// that asks nothing of them is smaller without.
+struct Scheme<const SEEN: bool> {
+    guards: AtomicUsize,
+    retired: Mutex<Vec<Garbage>>,
+}
+
+// SAFETY: what the index retires is a table; any thread may free it.
+unsafe impl<const SEEN: bool> Send for Scheme<SEEN> {}
+// SAFETY: as above.
+unsafe impl<const SEEN: bool> Sync for Scheme<SEEN> {}
+
+struct Guard<'a, const SEEN: bool>(&'a Scheme<SEEN>);
+
+impl<const SEEN: bool> Drop for Guard<'_, SEEN> {
+    fn drop(&mut self) {
+        if SEEN {
+            self.0.guards.fetch_sub(1, Ordering::Release); // Pairs with `nobody_is_pinned`.
+        }
+    }
+}
+
+impl<const SEEN: bool> Scheme<SEEN> {
+    /// Whether a grace period that began before this call has passed by now.
+    fn nobody_is_pinned(&self) -> bool {
+        fence(Ordering::SeqCst); // Pairs with the fence in `pin`.
+        self.guards.load(Ordering::Acquire) == 0
+    }
+}
+
+// SAFETY: nothing is reclaimed before the model's threads have ended.
+unsafe impl<const SEEN: bool> Reclaim for Scheme<SEEN> {
+    type Guard<'a> = Guard<'a, SEEN>;
+
+    fn new() -> Self {
+        Self { guards: AtomicUsize::new(0), retired: Mutex::default() }
+    }
+
+    fn pin(&self) -> Guard<'_, SEEN> {
+        if SEEN {
+            self.guards.fetch_add(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst); // Pairs with the fence in `nobody_is_pinned`.
+        }
+        Guard(self)
+    }
+
+    unsafe fn retire(&self, _: &Guard<'_, SEEN>, garbage: Garbage) {
+        self.retired.lock().unwrap().push(garbage);
+    }
+
+    fn collect(&self) {}
+
+    unsafe fn drain(&self) {
+        for garbage in self.retired.lock().unwrap().drain(..) {
+            // SAFETY: the threads have ended.
+            unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
+        }
+    }
+
+    fn retired(&self) -> usize {
+        self.retired.lock().unwrap().len()
+    }
+}
+
+struct Scene<const SEEN: bool> {
+    index: Index<Item, Scheme<SEEN>>,
+    scheme: Scheme<SEEN>,
+    /// All that were made, to be freed at the end.
+    items: Mutex<Vec<NonNull<Item>>>,
+}
+
+// SAFETY: items are shared by reference only, until the threads have ended.
+unsafe impl<const SEEN: bool> Send for Scene<SEEN> {}
+// SAFETY: as above.
+unsafe impl<const SEEN: bool> Sync for Scene<SEEN> {}
+
+impl<const SEEN: bool> Scene<SEEN> {
+    /// An index of the smallest size with these keys.
+    fn with(keys: &[u32]) -> Arc<Self> {
+        let index = Index::with_capacity(0);
+        let scene = Arc::new(Self { index, scheme: Scheme::new(), items: Mutex::default() });
+        for &key in keys {
+            assert!(scene.insert(key));
+        }
+        scene
+    }
+
+    fn insert(&self, key: u32) -> bool {
+        hook::step("model.insert");
+        let item = Box::new(Item { key, state: AtomicU32::new(LIVING) });
+        let item = NonNull::from(Box::leak(item));
+        self.items.lock().unwrap().push(item);
+        let guard = self.scheme.pin();
+        // SAFETY: freed when the threads have ended.
+        let inserted = unsafe {
+            self.index.insert(&self.scheme, &guard, hash(key), item, |there| there.key == key)
+        };
+        inserted.is_ok()
+    }
+
+    fn assist(&self) {
+        hook::step("model.assist");
+        self.index.assist(&self.scheme, &self.scheme.pin());
+    }
+
+    fn contains(&self, key: u32) -> bool {
+        hook::step("model.contains");
+        let guard = self.scheme.pin();
+        self.index.find(&guard, hash(key), |item| item.key == key).is_some()
+    }
+
+    /// The keys of the entries in the index, sorted.
+    fn keys(&self) -> Vec<u32> {
+        hook::step("model.keys");
+        let guard = self.scheme.pin();
+        let mut all = Vec::new();
+        self.index.entries_of(&guard, 1, 0, &mut all);
+        let mut keys: Vec<u32> = all.into_iter().map(|item| item.key).collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+impl<const SEEN: bool> Drop for Scene<SEEN> {
+    fn drop(&mut self) {
+        // SAFETY: the threads have ended; each item was made from a box and is here once.
+        unsafe {
+            self.scheme.drain();
+            for item in self.items.lock().unwrap().drain(..) {
+                drop(Box::from_raw(item.as_ptr()));
+            }
+        }
+    }
+}
+
+type Unseen = Scene<false>;
+
+/// Every schedule with at most so many preemptions.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    hook::with_turns(|| builder.check(model));
+}
+
+/// Runs a model with a defect: it must fail.
+fn must_fail(mutant: &'static str, model: fn()) {
+    let outcome = hook::with_mutant(mutant, || catch_unwind(AssertUnwindSafe(model)));
+    assert!(outcome.is_err(), "the model does not notice {mutant}");
+}
+
+/// Two threads insert one key: one wins, and the other meets its entry.
+fn two_insert_one_key() {
+    explore(4, || {
+        let scene = Unseen::with(&[]);
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || scene.insert(4))
+        };
+        let mine = scene.insert(4);
+        assert!(scene.contains(4));
+        assert!(mine != other.join().unwrap(), "both inserted the key, or neither");
+        assert_eq!(scene.keys(), [4]);
+    });
+}
+
+/// One slot is left for two keys: one of them makes the table grow; both are there.
+fn two_insert_into_one_slot() {
+    explore(3, || {
+        let scene = Unseen::with(&[0]);
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || assert!(scene.insert(1)))
+        };
+        assert!(scene.insert(2));
+        assert!(scene.contains(0) && scene.contains(2));
+        other.join().unwrap();
+        assert_eq!(scene.keys(), [0, 1, 2]);
+    });
+}
+
+/// A table grows while another thread inserts a key that is in it, and reads.
+fn growth_beside_an_insert_of_a_present_key() {
+    explore(2, || {
+        let scene = Unseen::with(&[0, 1]);
+        let grower = {
+            let scene = scene.clone();
+            thread::spawn(move || {
+                assert!(scene.insert(2));
+                assert!(scene.contains(2), "missed what this thread inserted");
+            })
+        };
+        assert!(scene.contains(0), "missed a present key");
+        assert!(!scene.insert(1), "a second entry of a present key");
+        assert!(scene.contains(0), "missed a present key");
+        grower.join().unwrap();
+        assert_eq!(scene.keys(), [0, 1, 2]);
+    });
+}
+
+/// Two threads move the same table, and both may put another table in its place.
+fn two_move_and_promote() {
+    explore(2, || {
+        let scene = Unseen::with(&[0, 1]);
+        scene.index.begin_growth(&scene.scheme.pin());
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || {
+                scene.assist();
+                assert!(scene.contains(1), "missed a present key");
+            })
+        };
+        scene.assist();
+        assert!(scene.contains(0), "missed a present key");
+        other.join().unwrap();
+        assert_eq!(scene.keys(), [0, 1]);
+        assert_eq!(scene.scheme.retired(), 1);
+    });
+}
+
+/// An entry is condemned, sealed a grace period later and unlinked, while another thread grows the
+/// table and may have seen it. Guards that begin after the unlinking do not meet it.
+fn a_late_copier_beside_seal_and_unlink() {
+    explore(5, || {
+        let scene = Scene::<true>::with(&[0, 1]);
+        let copier = {
+            let scene = scene.clone();
+            thread::spawn(move || assert!(scene.insert(2)))
+        };
+        let item = scene.items.lock().unwrap()[0];
+        // SAFETY: freed when the threads have ended.
+        let entry = unsafe { item.as_ref() };
+        let mut sealed = false;
+        assert_eq!(entry.state.swap(CONDEMNED, Ordering::AcqRel), LIVING);
+        hook::step("model.condemned");
+        if scene.scheme.nobody_is_pinned() {
+            hook::step("model.grace");
+            sealed = entry
+                .state
+                .compare_exchange(CONDEMNED, SEALED, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+        }
+        if sealed {
+            hook::step("model.sealed");
+            // SAFETY: sealed just now.
+            unsafe { scene.index.unlink(&scene.scheme.pin(), item) };
+        }
+        copier.join().unwrap();
+        let guard = scene.scheme.pin();
+        let found = scene.index.find(&guard, hash(0), |met| {
+            assert!(!met.is_sealed(), "an unlinked entry came back");
+            met.key == 0
+        });
+        assert_eq!(found.is_some(), !sealed, "a living entry is gone");
+        drop(guard);
+        assert_eq!(scene.keys(), if sealed { vec![1, 2] } else { vec![0, 1, 2] });
+    });
+}
+
+/// Iteration beside growth: each entry that was there, once.
+fn iteration_beside_growth() {
+    explore(4, || {
+        let scene = Unseen::with(&[0, 1]);
+        let grower = {
+            let scene = scene.clone();
+            thread::spawn(move || assert!(scene.insert(2)))
+        };
+        let mut keys = scene.keys();
+        keys.retain(|&key| key != 2);
+        assert_eq!(keys, [0, 1]);
+        grower.join().unwrap();
+    });
+}
+
+#[test]
+fn one_entry_a_key() {
+    two_insert_one_key();
+    two_insert_into_one_slot();
+}
+
+#[test]
+fn one_entry_a_key_needs_a_comparing_publication() {
+    must_fail("index.publish_blindly", two_insert_one_key);
+}
+
+#[test]
+fn the_pointer_comes_with_its_tag_only_by_a_release() {
+    must_fail("index.publish_relaxed", two_insert_one_key);
+}
+
+#[test]
+fn growth_loses_and_doubles_nothing() {
+    growth_beside_an_insert_of_a_present_key();
+}
+
+#[test]
+fn movers_and_promoters_may_be_many() {
+    two_move_and_promote();
+}
+
+#[test]
+fn readers_must_go_on_to_the_next_table() {
+    must_fail("index.reader_stays", growth_beside_an_insert_of_a_present_key);
+}
+
+#[test]
+fn inserters_must_copy_the_sequence_first() {
+    must_fail("index.insert_without_copying", growth_beside_an_insert_of_a_present_key);
+}
+
+#[test]
+fn what_was_unlinked_does_not_come_back() {
+    a_late_copier_beside_seal_and_unlink();
+}
+
+#[test]
+fn copiers_must_revive() {
+    must_fail("index.copy_without_reviving", a_late_copier_beside_seal_and_unlink);
+}
+
+#[test]
+fn iteration_yields_each_once() {
+    iteration_beside_growth();
+}
