@@ -197,7 +197,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// A view of exactly `version`, if an open one keeps it, or it is the newest.
     pub fn open_at(&self, version: u64) -> Option<Snapshot> {
-        if let Some(registered) = self.views.join(version) {
+        if let Some(registered) = self.views.join(version, |view| self.close(view)) {
             return Some(self.snapshot(registered));
         }
         if self.order.clock.now() != version {

@@ -179,6 +179,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             // it is left), and only the thread whose CAS succeeded retires it. It may be freed from
             // any thread at any time: it refers to entries but owns none.
             unsafe { reclaim.retire(guard, garbage) };
+            reclaim.hurry();
         }
     }
 
