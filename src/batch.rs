@@ -21,12 +21,7 @@ use std::hash::{BuildHasher, Hash};
 /// assert_eq!(cache.get("stale"), None);
 /// ```
 #[must_use = "a batch does nothing until it is committed"]
-pub struct Batch<'c, K, V, S = RandomState, R = Asymmetric>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+pub struct Batch<'c, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: &'c Engine<K, V, S, R>,
     changes: Vec<Change<K, V>>,
 }
@@ -73,12 +68,7 @@ where
     }
 }
 
-impl<K, V, S, R> fmt::Debug for Batch<'_, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> fmt::Debug for Batch<'_, K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch").field("writes", &self.changes.len()).finish_non_exhaustive()
     }

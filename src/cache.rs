@@ -34,13 +34,8 @@ use std::sync::Arc;
 /// # Panics
 /// No operation panics on its own. A panic in a key's `Hash` or `Eq`, a value's `Clone`, or a relation's
 /// closure reaches the caller and changes nothing; one in a destructor that runs when memory is
-/// reclaimed, later and perhaps on another thread, ends there.
-pub struct Cache<K, V, S = RandomState, R = Asymmetric>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+/// reclaimed, later and perhaps on another thread, ends there (the panic hook has told of it).
+pub struct Cache<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
 }
 
@@ -238,12 +233,7 @@ where
     }
 }
 
-impl<K, V, S, R> Clone for Cache<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Clone for Cache<K, V, S, R> {
     fn clone(&self) -> Self {
         Self { engine: Arc::clone(&self.engine) }
     }

@@ -39,10 +39,23 @@ pub use view::{Iter, View};
 /// What models and tests of the algorithms reach. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]
 #[doc(hidden)]
+#[allow(missing_docs)]
 pub mod internals {
-    pub use crate::index::{Index, Indexed};
-    pub use crate::pool::Pool;
-    pub use crate::reclaim;
-    pub use crate::sync::hook;
-    pub use hook::*;
+    pub use crate::sync::hook::{self, *};
+    pub mod reclaim {
+        pub use crate::reclaim::*;
+    }
+    pub mod chain {
+        pub use crate::chain::*;
+    }
+    pub mod commit {
+        pub use crate::commit::*;
+    }
+    pub mod index {
+        pub use crate::index::*;
+    }
+    pub mod version {
+        pub use crate::version::*;
+    }
+    pub use crate::pool::{Pool, os};
 }

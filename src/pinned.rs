@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::reclaim::Reclaim;
+use crate::sync::per_thread::Hold;
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
@@ -12,14 +13,12 @@ use std::hash::{BuildHasher, Hash};
 /// Each read returns the newest committed value at its own time, so several reads are not one instant
 /// (for that, [`get_many`](crate::Cache::get_many) or a [`View`](crate::View)). While it lives, nothing that was
 /// retired in the cache since is reclaimed: hold it briefly.
-pub struct Pinned<'c, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+pub struct Pinned<'c, K, V, S, R: Reclaim> {
     engine: &'c Engine<K, V, S, R>,
     guard: R::Guard<'c>,
+    /// A program may put a `Pinned<'static>` into a thread-local, where it outlives what ends a
+    /// thread's part in the cache. Dropped after the guard.
+    _hold: Hold,
 }
 
 impl<'c, K, V, S, R> Pinned<'c, K, V, S, R>
@@ -31,7 +30,7 @@ where
 {
     #[inline]
     pub(crate) fn new(engine: &'c Engine<K, V, S, R>) -> Self {
-        Self { engine, guard: engine.pin() }
+        Self { engine, _hold: Hold::new(), guard: engine.pin() }
     }
 
     /// The newest committed value of `key`, borrowed. O(1), wait-free.
@@ -60,12 +59,7 @@ where
     }
 }
 
-impl<K, V, S, R> fmt::Debug for Pinned<'_, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> fmt::Debug for Pinned<'_, K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pinned").finish_non_exhaustive()
     }

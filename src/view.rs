@@ -26,12 +26,7 @@ use std::time::{Duration, Instant};
 /// assert_eq!(view.get("key"), Some(&1));
 /// assert_eq!(cache.get("key"), Some(2));
 /// ```
-pub struct View<K, V, S = RandomState, R = Asymmetric>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+pub struct View<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
     snapshot: ManuallyDrop<Snapshot>,
     opened: Instant,
@@ -116,12 +111,7 @@ where
     }
 }
 
-impl<K, V, S, R> Clone for View<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Clone for View<K, V, S, R> {
     fn clone(&self) -> Self {
         Self {
             engine: Arc::clone(&self.engine),
@@ -131,12 +121,7 @@ where
     }
 }
 
-impl<K, V, S, R> Drop for View<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Drop for View<K, V, S, R> {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let snapshot = unsafe { ManuallyDrop::take(&mut self.snapshot) };
@@ -144,12 +129,7 @@ where
     }
 }
 
-impl<K, V, S, R> fmt::Debug for View<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> fmt::Debug for View<K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View")
             .field("version", &Version::from_u64(self.snapshot.version()))
@@ -159,12 +139,7 @@ where
 }
 
 /// The entries of a view; made by [`View::iter`].
-pub struct Iter<'v, K, V, S = RandomState, R = Asymmetric>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+pub struct Iter<'v, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     view: &'v View<K, V, S, R>,
     parts: usize,
     next: usize,
@@ -208,12 +183,7 @@ where
     }
 }
 
-impl<K, V, S, R> fmt::Debug for Iter<'_, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> fmt::Debug for Iter<'_, K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Iter").field("view", self.view).finish_non_exhaustive()
     }

@@ -6,11 +6,12 @@ mod common;
 use coeval::reclaim::Reclaim;
 use common::counted::{ById, Counted, Ledger};
 use common::random::{Random, run_seed};
-use common::{Store, on_every_reclaimer, store, stress, together};
+use common::{Store, on_every_reclaimer, store, stress, together, within};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// What may be retired and not yet dropped while one thread works and nobody holds a guard.
-const RETIRED: i64 = 4_096;
+/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+const RETIRED: i64 = 8_192;
 
 type Cache<R> = Store<Counted, Counted, R>;
 
@@ -221,14 +222,15 @@ fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
 /// One long view, writers and short views beside it; what is left at rest is bounded.
 fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
     const KEYS: u64 = 32;
-    let rounds = stress(20_000, 500_000, 5_000_000);
+    const THREADS: usize = 4;
+    let rounds = stress(40_000, 500_000, 5_000_000);
     let made = Ledgers::new();
     let cache = store::<_, _, R>();
     for id in 0..KEYS {
         cache.insert(made.key(id), made.value(id));
     }
     let view = cache.view();
-    together(4, |thread| {
+    together(THREADS, |thread| {
         let mut random = Random::new(thread as u64);
         for round in 0..rounds {
             cache.insert(made.key(random.below(KEYS)), made.value(round));
@@ -237,11 +239,16 @@ fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
             }
         }
     });
-    for round in 0..20_000 {
-        cache.insert(made.key(round % KEYS), made.value(round));
-    }
-    let live = made.values.live();
-    assert!(live <= KEYS as i64 * 3 + RETIRED, "{live} values live");
+    // What the writers left is reclaimed by whoever writes on, once nobody has their thread numbers:
+    // threads of other tests may, for a while.
+    within(Duration::from_secs(120), "reclaiming what ended threads left", || {
+        for round in 0.. {
+            cache.insert(made.key(round % KEYS), made.value(round));
+            if made.values.live() <= KEYS as i64 * 3 + RETIRED {
+                break;
+            }
+        }
+    });
     assert!((0..KEYS).all(|id| view.get(&ById(id)).expect("in the view").read() == id));
     drop((view, cache));
     made.assert_settled();

@@ -1,1 +1,44 @@
-fn main() {}
+//! `coeval-bench`: see `coeval-bench --help`.
+
+use std::{error::Error, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use coeval_bench::{
+    cli::{ChildArgs, Cli, Command, CompareArgs, RaceArgs},
+    compare, race,
+};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        None => race(&RaceArgs::default()),
+        Some(Command::Race(args)) => race(&args),
+        Some(Command::Compare(args)) => compare(&args),
+        Some(Command::Child(args)) => child(&args),
+    };
+    match outcome {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How many mixed groups `coeval` showed, or why nothing was run.
+type Outcome = Result<u64, Box<dyn Error>>;
+
+fn race(args: &RaceArgs) -> Outcome {
+    Ok(race::run(args)?)
+}
+
+fn compare(args: &CompareArgs) -> Outcome {
+    Ok(compare::run(args)?)
+}
+
+fn child(args: &ChildArgs) -> Outcome {
+    let cap = Duration::from_secs(args.cap);
+    let measured = compare::memory::measure(&args.store, args.task, args.keys, cap);
+    println!("{}", serde_json::to_string(&measured.ok_or("there is no such store")?)?);
+    Ok(0)
+}

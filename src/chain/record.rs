@@ -111,6 +111,12 @@ impl<K, V> Record<K, V> {
             && self.flags.fetch_and(!flags::ROOM_FREE, Ordering::Acquire) & flags::ROOM_FREE != 0
     }
 
+    /// Makes the room free: no guard can remember what was there.
+    pub fn free_room(&self) {
+        // Release: pairs with `claim_room`.
+        self.flags.fetch_or(flags::ROOM_FREE, Ordering::Release);
+    }
+
     /// The head.
     #[inline(always)]
     pub fn head(&self) -> Head<V> {

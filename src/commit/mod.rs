@@ -39,8 +39,8 @@ pub enum Judged<K, V> {
 pub enum Found<'g, V> {
     /// The visible version.
     Value(&'g Node<V>, State),
-    /// The key is absent; the version of the tombstone, if there is one.
-    Absent(Option<State>),
+    /// The key is absent.
+    Absent,
     /// The version may have been taken out, since no registered view needed it.
     Unknown,
 }
@@ -124,7 +124,7 @@ impl Order {
     pub unsafe fn newest<'g, K, V>(&self, record: &'g Record<K, V>) -> Found<'g, V> {
         let head = record.head().node();
         if head.is_null() {
-            return Found::Absent(None);
+            return Found::Absent;
         }
         // SAFETY: reached from the head under the guard.
         let node: &'g Node<V> = unsafe { &*head };
@@ -133,7 +133,13 @@ impl Order {
             return self.visible(node, state, self.floor.newest(&self.clock));
         }
         // SAFETY: the caller's promise.
-        unsafe { self.at::<K, V>(record, Limit::Newest, self.floor.newest(&self.clock)) }
+        unsafe { self.newest_below(record) }
+    }
+
+    #[cold]
+    unsafe fn newest_below<'g, K, V>(&self, record: &'g Record<K, V>) -> Found<'g, V> {
+        // SAFETY: the caller's promise.
+        unsafe { self.at(record, Limit::Newest, self.floor.newest(&self.clock)) }
     }
 
     #[inline(always)]
@@ -141,7 +147,7 @@ impl Order {
         if state.is_value() && state.version() > floor {
             Found::Value(node, state)
         } else {
-            Found::Absent(Some(state))
+            Found::Absent
         }
     }
 
@@ -181,7 +187,7 @@ impl Order {
             skipped = link.is_skipped();
             next = link.target();
         }
-        if skipped && !exact { Found::Unknown } else { Found::Absent(None) }
+        if skipped && !exact { Found::Unknown } else { Found::Absent }
     }
 
     /// Helps `descriptor` to its end, and whatever stands in its way. Lock-free: each round installs
@@ -210,7 +216,7 @@ impl Order {
     }
 
     /// Installs a single write, already *ready*, on top of `record`'s chain and stamps it. Returns
-    /// its final state.
+    /// its final state. With `over`, only if that is the version which it supersedes; else `None`.
     ///
     /// # Safety
     /// `record` was revived, and `node` made for it (its state `READY`, seen by nobody), under a
@@ -219,8 +225,9 @@ impl Order {
         &self,
         record: &Record<K, V>,
         node: *mut Node<V>,
+        over: Option<*const Node<V>>,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
-    ) -> State {
+    ) -> Option<State> {
         // SAFETY: ours alone so far.
         let new = unsafe { &*node };
         loop {
@@ -235,6 +242,9 @@ impl Order {
                     continue;
                 }
             };
+            if over.is_some_and(|over| !ptr::eq(over, below)) {
+                return None;
+            }
             new.init_prev(below);
             step("write.before_install");
             if record.install(head, node) {
@@ -243,7 +253,8 @@ impl Order {
                     retire(record, head.node()); // an aborted version; we alone superseded it
                 }
                 let state = new.state(); // others may have stamped it
-                return if state.is_ready() { self.stamp_single(new, state) } else { state };
+                let ready = state.is_ready();
+                return Some(if ready { self.stamp_single(new, state) } else { state });
             }
         }
     }

@@ -27,16 +27,14 @@ use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
 use tend::{Leftover, Sweep};
 
 /// All of a cache's state. Handles share it through an `Arc`.
-pub struct Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+pub struct Engine<K, V, S, R: Reclaim> {
     index: Index<Record<K, V>, R>,
+    /// It owns what the index points to: it is `Send` and `Sync` if keys and values are.
+    entries: PhantomData<Record<K, V>>,
     order: Order,
     views: Views,
     reclaim: R,
@@ -48,7 +46,7 @@ where
     sweep: Sweep,
 }
 
-impl<K: Send + Sync, V: Send + Sync> Indexed for Record<K, V> {
+impl<K, V> Indexed for Record<K, V> {
     #[inline(always)]
     fn hash(&self) -> u32 {
         Record::hash(self)
@@ -81,6 +79,7 @@ where
     pub fn new(capacity: usize, hasher: S, relation: Option<Box<Relation<K, V>>>) -> Self {
         Self {
             index: Index::with_capacity(capacity),
+            entries: PhantomData,
             order: Order::new(),
             views: Views::new(),
             reclaim: R::new(),
@@ -99,12 +98,7 @@ where
     }
 }
 
-impl<K, V, S, R> Drop for Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Drop for Engine<K, V, S, R> {
     fn drop(&mut self) {
         // SAFETY: the last handle is gone, and guards and views borrow or hold handles.
         unsafe { self.reclaim.drain() };

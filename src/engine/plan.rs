@@ -32,23 +32,13 @@ struct Write<'g, K, V> {
 
 /// The writes of a commit that is being put together. If a user's closure panics meanwhile, records
 /// that were made for it and hold nothing go again.
-struct Plan<'g, 'r, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
     writes: Vec<Write<'g, K, V>>,
 }
 
-impl<K, V, S, R> Drop for Plan<'_, '_, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
     fn drop(&mut self) {
         for write in &self.writes {
             self.engine.try_condemn(self.guard, write.record);

@@ -132,7 +132,7 @@ where
             *place = match unsafe { self.order.at(record, Limit::Now(now), floor) } {
                 // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
                 Found::Value(node, _) => Some(unsafe { node.value() }),
-                Found::Absent(_) => None,
+                Found::Absent => None,
                 Found::Unknown => return self.get_many_registered(keys, hashes, clone),
             };
         }
@@ -188,12 +188,7 @@ where
     }
 }
 
-impl<K, V, S, R> Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Opens a view.
     pub fn open(&self) -> Snapshot {
         let registered = self.views.open(&self.order.clock);
@@ -231,22 +226,12 @@ where
 }
 
 /// Closes a view also when a user's `Clone` panics.
-struct Opened<'e, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+struct Opened<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     snapshot: Option<Snapshot>,
 }
 
-impl<K, V, S, R> Drop for Opened<'_, K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Drop for Opened<'_, K, V, S, R> {
     fn drop(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
             self.engine.close(snapshot.registered);

@@ -19,12 +19,7 @@ fn contain(destroy: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(destroy));
 }
 
-impl<K, V, S, R> Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     fn retire<T>(
         &self,
         guard: &R::Guard<'_>,
@@ -93,7 +88,7 @@ where
             let record = &*record.cast::<Record<K, V>>();
             contain(|| (*record.room()).drop_value());
             let guard = engine.reclaim.pin();
-            let _ = record.change_flags(|now| Some(now | flags::ROOM_FREE));
+            record.free_room();
             engine.try_condemn(&guard, record);
         }
     }

@@ -43,12 +43,7 @@ where
     }
 }
 
-impl<K, V, S, R> Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Takes a sealed record out of the index.
     ///
     /// # Safety

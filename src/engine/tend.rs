@@ -46,12 +46,7 @@ impl Sweep {
     }
 }
 
-impl<K, V, S, R> Engine<K, V, S, R>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    R: Reclaim,
-{
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Disposes of what `node`, a version of a commit of ours, superseded.
     pub(super) fn dispose_below(
         &self,

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::read::version_of;
 use crate::chain::{Node, Record};
+use crate::commit::Found;
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -25,7 +26,9 @@ where
         let guard = self.pin();
         let (record, value) = self.locate(&guard, hash, key, Some(value));
         let (node, state) = match value {
-            Some(value) => self.write(&guard, record, Some(value)),
+            Some(value) => {
+                self.write(&guard, record, Some(value), None).expect("it may supersede anything")
+            }
             // SAFETY: `locate` has put it into the room of a new record, whence it cannot go under
             // our guard.
             None => unsafe { self.stamp_first(record) },
@@ -36,25 +39,42 @@ where
         version_of(state)
     }
 
-    /// Removes `key` alone. `taken` gets the value that was removed.
-    pub fn remove<Q, T>(&self, key: &Q, taken: impl FnOnce(&V) -> T) -> Option<T>
+    /// Removes `key` alone and returns what it held, as `copy` makes it: before the removal, so that
+    /// nothing is removed if that panics.
+    pub fn remove<Q, T>(&self, key: &Q, copy: impl Fn(&V) -> T) -> Option<T>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        let guard = self.pin();
-        let record = self.find(&guard, hash, key).filter(|record| record.revive())?;
-        if !self.is_present(record) {
-            return None;
-        }
-        let (node, state) = self.write(&guard, record, None);
-        let removed = self.superseded(node, state);
-        self.settle(&guard, record, node, state);
-        // Last: a user's `Clone` may panic.
-        let removed = removed.map(taken);
-        drop(guard);
+        let removed = {
+            let guard = self.pin();
+            let record = self.find(&guard, hash, key).filter(|record| record.revive())?;
+            self.remove_from(&guard, record, copy)
+        };
         self.tend();
         removed
+    }
+
+    fn remove_from<T>(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        copy: impl Fn(&V) -> T,
+    ) -> Option<T> {
+        loop {
+            // SAFETY: located under the guard.
+            let Found::Value(current, _) = (unsafe { self.order.newest(record) }) else {
+                self.try_condemn(guard, record);
+                return None;
+            };
+            // SAFETY: committed to a value, kept by the guard.
+            let copied = copy(unsafe { current.value() });
+            if let Some((node, state)) = self.write(guard, record, None, Some(current)) {
+                let removed = self.superseded(node, state).map(|_| copied);
+                self.settle(guard, record, node, state);
+                return removed;
+            }
+        }
     }
 
     /// Removes `key` alone if it is there, by a commit in any case.
@@ -67,9 +87,10 @@ where
         loop {
             if let Some(record) = self.find(&guard, hash, key)
                 && record.revive()
-                && self.is_present(record)
+                // SAFETY: found under the guard.
+                && let Found::Value(..) = unsafe { self.order.newest(record) }
+                && let Some((node, state)) = self.write(&guard, record, None, None)
             {
-                let (node, state) = self.write(&guard, record, None);
                 self.settle(&guard, record, node, state);
                 drop(guard);
                 self.tend();
@@ -93,11 +114,6 @@ where
         drop(guard);
         self.tend();
         version_of(State::committed(version))
-    }
-
-    fn is_present(&self, record: &Record<K, V>) -> bool {
-        // SAFETY: callers found the record under a live guard.
-        matches!(unsafe { self.order.newest(record) }, crate::commit::Found::Value(..))
     }
 
     /// The record of `key`, made if there is none, and alive for as long as the guard. Then a value that
@@ -154,19 +170,35 @@ where
         node
     }
 
-    /// Installs and stamps a version of one key.
+    /// Gives back what `make_node` made, if nobody else has seen it.
+    fn unmake_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
+        if ptr::eq(node, record.room()) {
+            record.free_room();
+        } else {
+            // SAFETY: taken by this thread, seen by nobody else.
+            unsafe { self.nodes.put_back(NonNull::new_unchecked(node).cast()) };
+        }
+    }
+
+    /// Installs and stamps a version of one key; with `over`, only if it supersedes just that, which
+    /// is for tombstones (a value would be lost).
     fn write<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
         value: Option<V>,
-    ) -> (&'g Node<V>, State) {
+        over: Option<&Node<V>>,
+    ) -> Option<(&'g Node<V>, State)> {
+        debug_assert!(value.is_none() || over.is_none());
         let node = self.make_node(guard, record, State::READY, ptr::null_mut(), value);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: located and revived under the guard; the node was made for it.
-        let state = unsafe { self.order.write(record, node, &retire) };
+        let state = unsafe { self.order.write(record, node, over.map(ptr::from_ref), &retire) };
+        if state.is_none() {
+            self.unmake_node(record, node);
+        }
         // SAFETY: installed under the guard.
-        (unsafe { &*node }, state)
+        state.map(|state| (unsafe { &*node }, state))
     }
 
     /// # Safety

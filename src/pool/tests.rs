@@ -11,9 +11,14 @@ fn pool_of<T>() -> Pool {
     Pool::new(Layout::new::<T>())
 }
 
-/// How long a stress test runs: `COEVAL_STRESS=short` is for sanitizers.
-fn rounds(usual: usize) -> usize {
-    if std::env::var("COEVAL_STRESS").is_ok_and(|how| how == "short") { usual / 10 } else { usual }
+/// How long a stress test runs, by the environment variable `COEVAL_STRESS`: `short` (the default),
+/// `normal` or `long`.
+fn rounds(short: usize) -> usize {
+    match std::env::var("COEVAL_STRESS").as_deref() {
+        Ok("long") => short * 1000,
+        Ok("normal") => short * 10,
+        _ => short,
+    }
 }
 
 /// A slot's content in these tests: who has it.
@@ -120,7 +125,7 @@ fn one_thread_runs_in_what_it_has() {
 fn slots_do_not_pile_up_with_a_thread_that_only_gives() {
     let pool = pool_of::<Marked>();
     let (send, receive) = mpsc::sync_channel::<Vec<usize>>(4);
-    let rounds = rounds(5_000);
+    let rounds = rounds(2_000);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for slot in receive.into_iter().flatten() {
@@ -170,7 +175,7 @@ fn no_slot_is_in_two_hands() {
     let grace = Grace { guards: (0..THREADS).map(|_| AtomicU64::new(0)).collect() };
     // Half of what is retired is given by its thread, half by another.
     let handed_on = Mutex::new(Vec::new());
-    let rounds = rounds(30_000);
+    let rounds = rounds(3_000);
     std::thread::scope(|scope| {
         for me in 0..THREADS {
             let (pool, grace, handed_on) = (&pool, &grace, &handed_on);
@@ -219,7 +224,7 @@ fn no_slot_is_in_two_hands() {
 #[test]
 fn threads_that_come_and_go_leave_their_slots_to_others() {
     let pool = pool_of::<Marked>();
-    for name in 1..=rounds(2_000) as u64 {
+    for name in 1..=rounds(500) as u64 {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let slots: Vec<usize> = (0..300).map(|_| take(&pool, name)).collect();

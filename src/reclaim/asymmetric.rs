@@ -32,13 +32,13 @@
 //!   nobody is left at epoch `j + 2 <= s + 3`.
 //!
 //! Both bounds are met with equality, so two would not do. `loom-tests/tests/reclamation.rs` shows
-//! each of these steps failing when it is left out.
+//! what fails when a step is left out.
 //!
 //! # What it costs
 //! A pin is two loads and a store; an advance is a system call that interrupts the other running
 //! threads, so it is attempted once in [`BATCH`] retirements of a thread. A thread that stays pinned
 //! keeps all that is retired meanwhile, by anyone, from being reclaimed; nobody waits for it.
-//! What a thread leaves behind when it ends is inherited by the next thread with its number.
+//! What a thread leaves behind when it ends is reclaimed by whoever collects next.
 
 use super::barrier::Barrier;
 use super::{Garbage, Reclaim};
@@ -63,6 +63,12 @@ fn grace() -> u64 {
         () if mutant("reclaim.grace_one") => 1,
         () => 3,
     }
+}
+
+/// `order`, or Relaxed in a model that asked for this defect.
+#[inline(always)]
+fn unless(defect: &'static str, order: Ordering) -> Ordering {
+    if mutant(defect) { Ordering::Relaxed } else { order }
 }
 
 /// Epoch-based reclamation with fence-free pins. See the [module](self).
@@ -119,11 +125,10 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let nesting = self.participant.nesting.get() - 1;
         self.participant.nesting.set(nesting);
-        if nesting == 0 {
-            let order =
-                if mutant("reclaim.leave_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+        if nesting == 0 || mutant("reclaim.inner_guard_leaves") {
             // Release: pairs with the scan in `advance`, so that what was done under the guard
             // happens before the advance and the reclaiming that it permits.
+            let order = unless("reclaim.leave_relaxed", Ordering::Release);
             self.participant.announced.store(0, order);
         }
     }
@@ -150,7 +155,8 @@ unsafe impl Reclaim for Asymmetric {
             step("reclaim.pin.read");
             // Release: pairs with the scan in `advance`. A scan that reads this, having missed the
             // store that ended an earlier guard, still comes after what that guard protected.
-            participant.announced.store(epoch << 1 | 1, Ordering::Release);
+            let order = unless("reclaim.announce_relaxed", Ordering::Release);
+            participant.announced.store(epoch << 1 | 1, order);
             self.shared.barrier.light();
             step("reclaim.pin.announced");
         }
@@ -241,6 +247,14 @@ impl Asymmetric {
         // SAFETY: by the header nobody holds what is three epochs old; `keep` moves to `due` only
         // what is older, by an epoch that the load above saw too.
         unsafe { participant.reclaim_due() };
+        let waiting = |orphan: &Participant| orphan.waiting.load(Ordering::Relaxed) != 0;
+        self.participants.visit_orphans(waiting, |orphan| {
+            // Acquire, and again: what the orphan found due by a later epoch must be so for us.
+            let epoch = self.shared.epoch.load(Ordering::Acquire);
+            orphan.gather(|stamp| stamp + grace() <= epoch);
+            // SAFETY: as above; nobody else is the orphan's owner during the visit.
+            unsafe { orphan.reclaim_due() };
+        });
         participant.reclaiming.set(false);
     }
 
@@ -253,7 +267,8 @@ impl Asymmetric {
         // SAFETY: `announced` is atomic.
         for participant in unsafe { self.participants.iter() } {
             // Acquire: pairs with the stores in `Guard::drop` and `pin`.
-            let announced = participant.announced.load(Ordering::Acquire);
+            let order = unless("reclaim.scan_relaxed", Ordering::Acquire);
+            let announced = participant.announced.load(order);
             if announced != 0 && announced >> 1 != epoch {
                 return epoch;
             }

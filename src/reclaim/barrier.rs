@@ -16,7 +16,7 @@
 //! chosen when the instance is made.
 
 use crate::sync::hook::mutant;
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, compiler_fence, fence};
 
 /// Which kind of barriers an instance uses.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ impl Barrier {
             return;
         }
         if system::POSSIBLE && self.asymmetric {
-            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+            compiler_fence(Ordering::SeqCst);
         } else {
             fence(Ordering::SeqCst);
         }

@@ -20,9 +20,12 @@ mod primitives {
 
 #[allow(unused_imports)]
 pub(crate) use primitives::*;
+/// Keeps the compiler, and nothing else, from reordering. The models have no use for it.
+pub(crate) use std::sync::atomic::compiler_fence;
 
 pub mod hook;
 pub(crate) mod per_thread;
+mod thread_number;
 
 /// Orders an atomic read-modify-write that came before it against every later load, as a
 /// sequentially consistent fence does.
@@ -33,7 +36,7 @@ pub(crate) mod per_thread;
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(coeval_loom)))]
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    compiler_fence(Ordering::SeqCst);
     #[cfg(not(all(target_arch = "x86_64", not(coeval_loom))))]
     fence(Ordering::SeqCst);
 }

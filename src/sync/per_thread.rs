@@ -3,18 +3,19 @@
 //! A thread gets a small number when it first asks and gives it back when it ends; a [`PerThread`]
 //! is an array indexed by that number. A value outlives its thread: the next thread with the same
 //! number inherits it. No lock is taken, not even for a new thread (which is why this is not the
-//! `thread_local` crate).
+//! `thread_local` crate); see [`super::thread_number`] for what that leaves to the system.
 
 use super::{AtomicPtr, Ordering};
 use crossbeam_utils::CachePadded;
 use std::ptr;
 
-pub(crate) use id::thread_number;
+use super::thread_number::Borrowed;
+pub(crate) use super::thread_number::{Hold, thread_number};
 
 /// Thread numbers below this count live in `BLOCKS` blocks of doubling size.
 const BLOCKS: usize = 28;
 /// How many values the first block holds.
-const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 8 };
+const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 32 };
 
 /// A value of type `T` for every thread that asks for one.
 pub struct PerThread<T> {
@@ -44,19 +45,30 @@ impl<T: Default> PerThread<T> {
     /// The calling thread's value.
     ///
     /// The reference must not leave this thread: the value may be `!Sync`, and is this thread's
-    /// alone but for what `iter` may touch.
+    /// alone but for what `iter` may touch. If it is kept beyond the caller's return, the caller
+    /// must keep a [`Hold`] that long.
     #[inline(always)]
     pub fn get(&self) -> &T {
-        let (block, place) = place(thread_number());
+        let number = thread_number();
         // Acquire: pairs with the publishing CAS in `grow`.
-        let start = self.blocks[block].load(Ordering::Acquire);
+        let first = self.blocks[0].load(Ordering::Acquire);
+        if number < FIRST && !first.is_null() {
+            // SAFETY: the first block holds `FIRST` values and lives as long as `self`.
+            return unsafe { &*first.add(number) };
+        }
+        self.get_in_block(number)
+    }
+
+    #[cold]
+    fn get_in_block(&self, number: usize) -> &T {
+        let (block, place) = place(number);
+        let start = self.blocks[block].load(Ordering::Acquire); // as above
         let start = if start.is_null() { self.grow(block) } else { start };
         // SAFETY: a block holds `FIRST << block` initialised values, `place` is below that, and
         // blocks live as long as `self`.
         unsafe { &*start.add(place) }
     }
 
-    #[cold]
     fn grow(&self, block: usize) -> *mut CachePadded<T> {
         let fresh: Box<[CachePadded<T>]> =
             (0..FIRST << block).map(|_| Default::default()).collect();
@@ -85,13 +97,37 @@ impl<T> PerThread<T> {
     /// The caller touches only what other threads may touch at the same time (the atomic fields of
     /// `T`), or knows that no other thread is using the values.
     pub unsafe fn iter(&self) -> impl Iterator<Item = &T> {
+        // SAFETY: the caller's promise.
+        unsafe { self.numbered() }.map(|(_, value)| value)
+    }
+
+    /// Every value with its thread's number.
+    unsafe fn numbered(&self) -> impl Iterator<Item = (usize, &T)> {
         self.blocks.iter().enumerate().flat_map(|(block, start)| {
             // Acquire: pairs with the publishing CAS in `grow`.
             let start = start.load(Ordering::Acquire);
             let count = if start.is_null() { 0 } else { FIRST << block };
+            let base = FIRST * ((1 << block) - 1);
             // SAFETY: as in `get`.
-            (0..count).map(move |place| unsafe { &**start.add(place) })
+            (0..count).map(move |place| (base + place, unsafe { &**start.add(place) }))
         })
+    }
+}
+
+impl<T> PerThread<T> {
+    /// Visits the values that `wanted` picks of threads that have ended, each as its owner: no thread gets
+    /// that thread's number meanwhile. Skips what others are visiting.
+    ///
+    /// `wanted` is also asked about values of living threads, so it touches only what `iter` allows.
+    pub fn visit_orphans(&self, wanted: impl Fn(&T) -> bool, mut visit: impl FnMut(&T)) {
+        // SAFETY: `wanted` touches only what may be shared.
+        for (number, value) in unsafe { self.numbered() } {
+            if wanted(value)
+                && let Some(_number) = Borrowed::claim(number)
+            {
+                visit(value);
+            }
+        }
     }
 }
 
@@ -106,143 +142,6 @@ impl<T> Drop for PerThread<T> {
                 });
             }
         }
-    }
-}
-
-#[cfg(not(coeval_loom))]
-mod id {
-    use std::cell::Cell;
-    use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-
-    const NONE: usize = usize::MAX;
-    const WORDS: usize = 64;
-
-    /// A map of the numbers in use, one bit each; more maps are linked on when one is full.
-    struct Numbers {
-        used: [AtomicU64; WORDS],
-        next: AtomicPtr<Numbers>,
-    }
-
-    impl Numbers {
-        const fn new() -> Self {
-            Self {
-                used: [const { AtomicU64::new(0) }; WORDS],
-                next: AtomicPtr::new(std::ptr::null_mut()),
-            }
-        }
-
-        /// The map after this one, made if there is none. Maps are never freed.
-        fn next(&self) -> &'static Numbers {
-            let next = self.next.load(Ordering::Acquire);
-            if !next.is_null() {
-                // SAFETY: published below, from a box that is never freed.
-                return unsafe { &*next };
-            }
-            let fresh = Box::into_raw(Box::new(Numbers::new()));
-            let null = std::ptr::null_mut();
-            match self.next.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
-                // SAFETY: just published, never freed.
-                Ok(_) => unsafe { &*fresh },
-                Err(winner) => {
-                    // SAFETY: `fresh` was never published; `winner` is never freed.
-                    unsafe {
-                        drop(Box::from_raw(fresh));
-                        &*winner
-                    }
-                }
-            }
-        }
-    }
-
-    static NUMBERS: Numbers = Numbers::new();
-
-    std::thread_local! {
-        // Const and without a destructor: reading it is one load.
-        static NUMBER: Cell<usize> = const { Cell::new(NONE) };
-        static GIVE_BACK: GiveBack = const { GiveBack };
-    }
-
-    /// Its destructor gives the thread's number back.
-    struct GiveBack;
-
-    impl Drop for GiveBack {
-        fn drop(&mut self) {
-            let number = NUMBER.replace(NONE);
-            if number != NONE {
-                release(number);
-            }
-        }
-    }
-
-    /// The calling thread's number: small, and no other living thread's.
-    #[inline(always)]
-    pub(crate) fn thread_number() -> usize {
-        let number = NUMBER.get();
-        if number == NONE { assign() } else { number }
-    }
-
-    #[cold]
-    fn assign() -> usize {
-        let number = acquire();
-        NUMBER.set(number);
-        // Registers the destructor. A thread that is already past it (a destructor of another
-        // thread-local is calling us) keeps its number for good: a few bytes, lost once.
-        let _ = GIVE_BACK.try_with(|_| ());
-        number
-    }
-
-    fn acquire() -> usize {
-        let (mut map, mut base) = (&NUMBERS, 0);
-        loop {
-            for (index, word) in map.used.iter().enumerate() {
-                let mut used = word.load(Ordering::Relaxed);
-                while used != u64::MAX {
-                    let bit = used.trailing_ones();
-                    // Acquire: pairs with `release`, so that this thread sees what the number's
-                    // last owner left in its values.
-                    match word.compare_exchange_weak(
-                        used,
-                        used | 1 << bit,
-                        Ordering::Acquire,
-                        Ordering::Relaxed,
-                    ) {
-                        Ok(_) => return base + index * 64 + bit as usize,
-                        Err(now) => used = now,
-                    }
-                }
-            }
-            base += WORDS * 64;
-            map = map.next();
-        }
-    }
-
-    fn release(number: usize) {
-        let (mut map, mut number) = (&NUMBERS, number);
-        while number >= WORDS * 64 {
-            number -= WORDS * 64;
-            map = map.next();
-        }
-        // Release: pairs with the CAS in `acquire`.
-        map.used[number / 64].fetch_and(!(1 << (number % 64)), Ordering::Release);
-    }
-}
-
-#[cfg(coeval_loom)]
-mod id {
-    use loom::sync::atomic::{AtomicUsize, Ordering};
-    use std::cell::Cell;
-
-    loom::lazy_static! { static ref NEXT: AtomicUsize = AtomicUsize::new(0); }
-    loom::thread_local! { static NUMBER: Cell<usize> = Cell::new(usize::MAX); }
-
-    /// The calling thread's number. Models do not reuse numbers.
-    pub(crate) fn thread_number() -> usize {
-        NUMBER.with(|number| {
-            if number.get() == usize::MAX {
-                number.set(NEXT.fetch_add(1, Ordering::Relaxed));
-            }
-            number.get()
-        })
     }
 }
 
@@ -275,5 +174,21 @@ mod tests {
         // SAFETY: the threads have ended.
         let total: usize = unsafe { counters.iter() }.map(Cell::get).sum();
         assert_eq!(total, 40_000);
+    }
+
+    #[test]
+    fn a_number_and_its_value_are_inherited() {
+        let counters = std::sync::Arc::new(PerThread::<Cell<usize>>::new());
+        for _ in 0..1000 {
+            let counters = counters.clone();
+            let count = move || counters.get().set(counters.get().get() + 1);
+            std::thread::spawn(count).join().unwrap(); // To its end, destructors included.
+        }
+        // SAFETY: the threads have ended.
+        let counts: Vec<usize> = unsafe { counters.iter() }.map(Cell::get).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 1000);
+        // Other tests' threads are at work beside, but not 500 at a time.
+        assert!(counts.len() < 2000);
+        assert!(counts.iter().filter(|&&count| count > 0).count() < 500);
     }
 }

@@ -91,7 +91,7 @@ pub fn run<V: Payload, R: Reclaim>(
     all.into_inner().unwrap()
 }
 
-struct Recorder<'a, V, R: Reclaim> {
+struct Recorder<'a, V: Payload, R: Reclaim> {
     cache: &'a Store<Key, V, R>,
     plan: Plan,
     thread: usize,

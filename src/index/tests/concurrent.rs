@@ -3,7 +3,7 @@
 use super::super::table::Table;
 use super::support::*;
 use crate::reclaim::Reclaim;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -101,11 +101,11 @@ fn churn_by_many_threads() {
                 let (map, largest) = (&map, &largest);
                 scope.spawn(move || {
                     let mut random = Random(thread);
-                    let mut present: HashMap<u64, ()> = HashMap::new();
+                    let mut present = HashSet::new();
                     for _ in 0..rounds {
                         let guard = map.scheme.pin();
                         let key = random.below(60) * 4 + thread;
-                        if present.contains_key(&key) {
+                        if present.contains(&key) {
                             let item = map.find(&guard, key).expect("present");
                             if random.below(2) == 0 {
                                 item.condemn();
@@ -116,7 +116,7 @@ fn churn_by_many_threads() {
                             // Either fresh, or the one that was condemned, revived.
                             map.insert(&guard, key);
                             assert!(map.find(&guard, key).is_some());
-                            present.insert(key, ());
+                            present.insert(key);
                         }
                         let bytes = map.index.memory(&guard) as u64;
                         largest.fetch_max(bytes, Ordering::Relaxed);

@@ -1,0 +1,74 @@
+//! Single operations on each reclamation backend, uncontended, on 65,536 entries.
+#![allow(missing_docs)] // what criterion_group! makes has none
+
+use std::hint::black_box;
+
+use coeval::{
+    Cache,
+    reclaim::{Asymmetric, CrossbeamEpoch, Reclaim, Seize},
+};
+use criterion::{Criterion, criterion_group, criterion_main};
+use foldhash::fast::FixedState;
+
+const KEYS: u64 = 1 << 16;
+const GROUP: usize = 8;
+
+/// Keys in an order that no prefetcher guesses.
+struct Keys(u64);
+
+impl Keys {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 >> 48
+    }
+
+    fn group(&mut self) -> [u64; GROUP] {
+        let first = self.next() & !(GROUP as u64 - 1);
+        std::array::from_fn(|i| first + i as u64)
+    }
+}
+
+fn backend<R: Reclaim>(criterion: &mut Criterion, name: &str) {
+    let builder = Cache::builder().initial_capacity(KEYS as usize);
+    let cache = builder.hasher(FixedState::default()).reclaimer::<R>().build();
+    for key in 0..KEYS {
+        cache.insert(key, key);
+    }
+    let mut keys = Keys(1);
+    let mut group = criterion.benchmark_group(name);
+    group.bench_function("get", |b| b.iter(|| black_box(cache.get(&keys.next()))));
+    group.bench_function("pin", |b| b.iter(|| drop(black_box(cache.pin()))));
+    {
+        let pinned = cache.pin();
+        group.bench_function("get, pinned", |b| {
+            b.iter(|| black_box(pinned.get(&keys.next()).copied()));
+        });
+    }
+    group.bench_function("get_many of 8", |b| {
+        b.iter(|| black_box(cache.get_many(keys.group().each_ref())));
+    });
+    group.bench_function("view, open and drop", |b| b.iter(|| drop(black_box(cache.view()))));
+    {
+        let view = cache.view();
+        group.bench_function("view, get", |b| {
+            b.iter(|| black_box(view.get(&keys.next()).copied()));
+        });
+    }
+    group.bench_function("insert", |b| b.iter(|| black_box(cache.insert(keys.next(), 1))));
+    group.bench_function("batch of 8", |b| {
+        b.iter(|| {
+            let batch = cache.batch();
+            black_box(keys.group().iter().fold(batch, |batch, key| batch.insert(*key, 2)).commit())
+        });
+    });
+    group.finish();
+}
+
+fn micro(criterion: &mut Criterion) {
+    backend::<Asymmetric>(criterion, "asymmetric");
+    backend::<CrossbeamEpoch>(criterion, "crossbeam-epoch");
+    backend::<Seize>(criterion, "seize");
+}
+
+criterion_group!(benches, micro);
+criterion_main!(benches);

@@ -1,0 +1,203 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser};
+
+use crate::{
+    compare::{Workload, memory::Task, usual_threads},
+    race::group::MOST_RELATED,
+    random::SEED,
+    stores::NAMES,
+};
+
+/// The race that coeval grew from, and its comparison with other stores.
+///
+/// Without a subcommand: the race with its default settings, in less than two minutes.
+#[derive(Debug, Parser)]
+#[command(name = "coeval-bench", version, after_help = AFTER)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const AFTER: &str = "\
+Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together, \
+2 when the arguments or the trace are no good.";
+
+/// What can be run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Race an update of a key and its related entries against readers
+    Race(RaceArgs),
+    /// Compare coeval with other stores, all taking turns
+    Compare(CompareArgs),
+    /// Measure the memory of one store in this process (used by compare)
+    #[command(hide = true)]
+    Child(ChildArgs),
+}
+
+/// The settings of the race.
+#[derive(Clone, Debug, Args)]
+pub struct RaceArgs {
+    /// Races of each kind
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = size(1, 1_000_000))]
+    pub runs: usize,
+    /// Delay between the two steps, in microseconds, where the window is widened
+    #[arg(long, value_name = "MICROS", default_value_t = 50, value_parser = value_parser!(u64).range(0..=1_000_000))]
+    pub widen: u64,
+    /// Related entries of each key
+    #[arg(long, value_name = "N", default_value = "4", value_parser = size(1, MOST_RELATED))]
+    pub related: usize,
+    /// Threads that read
+    #[arg(long, value_name = "N", default_value = "1", value_parser = size(1, 256))]
+    pub readers: usize,
+    /// Threads that write, each to groups of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = size(1, 256))]
+    pub writers: usize,
+    /// Take the groups from a recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Rounds in which the caches take turns at full speed
+    #[arg(long, value_name = "N", default_value = "3", value_parser = size(1, 1000))]
+    pub rounds: usize,
+    /// Length of a window at full speed, in milliseconds
+    #[arg(long, value_name = "MILLIS", default_value_t = 600, value_parser = value_parser!(u64).range(1..=600_000))]
+    pub window: u64,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    pub seed: u64,
+    /// Print one JSON document and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Default for RaceArgs {
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            args: RaceArgs,
+        }
+        Only::parse_from(["race"]).args
+    }
+}
+
+/// The settings of the comparison.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// Workloads, separated by commas [default: all but memory-overwrite and large]
+    #[arg(long, value_name = "W,...", value_delimiter = ',', value_enum)]
+    pub workload: Vec<Workload>,
+    /// Stores, separated by commas [default: all]
+    #[arg(long, value_name = "S,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
+    stores: Vec<String>,
+    /// Numbers of threads, separated by commas [default: 1 and one a core]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 256))]
+    threads: Vec<usize>,
+    /// Length of a window, in seconds
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Keys of the point workloads and of memory
+    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = value_parser!(u64).range(1000..=1 << 30))]
+    pub keys: u64,
+    /// Count operations per second of each thread's processor time: steadier on a busy machine, but blind
+    /// to waiting (latencies stay as they are)
+    #[arg(long)]
+    pub cpu_time: bool,
+    /// Rounds in which the stores take turns
+    #[arg(long, value_name = "N", default_value = "3", value_parser = size(1, 1000))]
+    pub rounds: usize,
+    /// Seconds after which a phase of memory-overwrite ends, done or not
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub cap: u64,
+    /// Write compare.txt, compare.json and compare.csv into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    pub seed: u64,
+    /// Print one JSON document and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl CompareArgs {
+    /// The numbers of threads that were asked for.
+    pub fn threads(&self) -> Vec<usize> {
+        if self.threads.is_empty() { usual_threads() } else { self.threads.clone() }
+    }
+
+    /// The stores that were asked for, in the order of the tables.
+    pub fn stores(&self) -> Vec<&'static str> {
+        let asked = |name: &&str| self.stores.is_empty() || self.stores.iter().any(|s| s == name);
+        NAMES.iter().copied().filter(asked).collect()
+    }
+}
+
+/// What a child measures.
+#[derive(Clone, Debug, Args)]
+pub struct ChildArgs {
+    /// The store
+    #[arg(long, value_parser = PossibleValuesParser::new(NAMES))]
+    pub store: String,
+    /// The task
+    #[arg(long, value_enum)]
+    pub task: Task,
+    /// Entries
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// Seconds a phase
+    #[arg(long)]
+    pub cap: u64,
+}
+
+/// A length of time that makes sense for a window.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.01..=600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("must be between 0.01 and 600".to_owned())
+    }
+}
+
+/// A number in `least..=most`, with an error that states the range.
+fn size(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let number: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
+        if (least..=most).contains(&number) {
+            Ok(number)
+        } else {
+            Err(format!("must be between {least} and {most}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        assert_eq!(RaceArgs::default().runs, 1000);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            ["--readers", "0"],
+            ["--writers", "0"],
+            ["--runs", "0"],
+            ["--related", "17"],
+            ["--widen", "-1"],
+            ["--readers", "many"],
+        ] {
+            let line = ["coeval-bench", "race"].into_iter().chain(line);
+            Cli::try_parse_from(line).expect_err("a nonsensical value was accepted");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What each cache costs: the same readers and writers at full speed, in interleaved rounds.
+//!
+//! A write is an update of a group by its owner and the refill of its related entries, so that
+//! readers find full groups; a read is a whole group. Rates are counted in windows without a clock
+//! in the loop, latencies in windows of their own. Every reading is judged, here too.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{
+    contestant::{Contestant, dawdle},
+    group::{Groups, Way},
+};
+use crate::{
+    freeze::{self, Target},
+    latency::Summary,
+    measure::{Clock, Done, Window, median},
+    random::Random,
+};
+
+/// How the windows are run.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Plan<'a> {
+    pub groups: &'a Groups,
+    pub readers: usize,
+    pub writers: usize,
+    pub length: Duration,
+    pub warm_up: Duration,
+    pub seed: u64,
+}
+
+/// One window of one cache.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Sample {
+    pub reads: Done,
+    pub writes: Done,
+    pub mixed_reads: u64,
+    pub freezes: u64,
+}
+
+/// The rounds of one cache: medians, and the latencies of all rounds together.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Cost {
+    pub cache: String,
+    pub reads_per_second: f64,
+    pub writes_per_second: f64,
+    pub read: Summary,
+    pub write: Summary,
+    pub mixed_reads: u64,
+    pub freezes: u64,
+    pub rounds: Vec<[f64; 2]>,
+}
+
+/// One window in which groups are read `way`. With `freeze`, writer 0 is stopped over and over for
+/// that long, with short random pauses in between.
+pub fn window<C: Contestant>(
+    cache: &C,
+    way: Way,
+    plan: Plan<'_>,
+    timed: bool,
+    freeze: Option<Duration>,
+) -> Sample {
+    let mixed = AtomicU64::new(0);
+    let (victim, over) = (std::sync::Mutex::new(None::<Target>), AtomicBool::new(false));
+    let window = Window {
+        readers: plan.readers,
+        writers: plan.writers,
+        warm_up: plan.warm_up,
+        length: plan.length,
+        timed,
+        clock: Clock::Wall,
+    };
+    let reader = |i| {
+        let stream = plan.groups.stream();
+        let mut at = i * stream.len() / plan.readers;
+        let mixed = &mixed;
+        move || {
+            at = if at + 1 < stream.len() { at + 1 } else { 0 };
+            if cache.read(plan.groups.group(stream[at]), way).mixed().is_some() {
+                mixed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let writer = |i| {
+        let stream = plan.groups.stream_of(i, plan.writers);
+        let member = if i == 0 && freeze.is_some() { freeze::enrol() } else { None };
+        if let Some((_, target)) = &member {
+            *victim.lock().expect("nothing panics while holding it") = Some(*target);
+        }
+        let mut at = 0;
+        move || {
+            let _enrolled_while_it_works = &member;
+            at = if at + 1 < stream.len() { at + 1 } else { 0 };
+            let group = plan.groups.group(stream[at]);
+            let generation = plan.groups.advance(stream[at]);
+            cache.update(group, generation, &mut ());
+            cache.refill(group, generation);
+        }
+    };
+    let outcome = thread::scope(|scope| {
+        if let Some(duration) = freeze {
+            let (victim, over) = (&victim, &over);
+            scope.spawn(move || keep_freezing(victim, over, duration, plan.seed));
+        }
+        let outcome = window.run(reader, writer);
+        over.store(true, Ordering::Release);
+        outcome
+    });
+    let victim = victim.into_inner().expect("nothing panics while holding it");
+    Sample {
+        reads: outcome.reads,
+        writes: outcome.writes,
+        mixed_reads: mixed.into_inner(),
+        freezes: victim.map_or(0, |target| target.freezes().all),
+    }
+}
+
+fn keep_freezing(
+    victim: &std::sync::Mutex<Option<Target>>,
+    over: &AtomicBool,
+    duration: Duration,
+    seed: u64,
+) {
+    let mut random = Random::new(seed, 0xF0);
+    while !over.load(Ordering::Acquire) {
+        let target = *victim.lock().expect("nothing panics while holding it");
+        dawdle(Duration::from_micros(200 + random.below(2_000)));
+        target.inspect(|target| {
+            target.freeze(duration);
+        });
+    }
+}
+
+/// Sums up the rounds of `cache`: `counted` for the rates, `timed` for the latencies.
+pub fn sum_up(cache: &str, counted: &[Sample], timed: &[Sample]) -> Cost {
+    let rates = |of: fn(&Sample) -> f64| counted.iter().map(of).collect::<Vec<_>>();
+    let (reads, writes) = (rates(|s| s.reads.rate), rates(|s| s.writes.rate));
+    let all = |of: fn(&Sample) -> &Done| {
+        let mut all = Done::default();
+        timed.iter().for_each(|sample| all.latency.merge(&of(sample).latency));
+        all.latency.summary()
+    };
+    Cost {
+        cache: cache.to_owned(),
+        reads_per_second: median(&reads),
+        writes_per_second: median(&writes),
+        read: all(|s| &s.reads),
+        write: all(|s| &s.writes),
+        mixed_reads: counted.iter().chain(timed).map(|sample| sample.mixed_reads).sum(),
+        freezes: counted.iter().chain(timed).map(|sample| sample.freezes).sum(),
+        rounds: reads.into_iter().zip(writes).map(|(r, w)| [r, w]).collect(),
+    }
+}

@@ -1,0 +1,268 @@
+//! A key, its related entries, and how a mixed group is told without doubt.
+//!
+//! Every value is a generation: the key's value is the generation that was written, a related
+//! entry's value the generation that it was derived from. A related entry that is absent was
+//! invalidated, which is fine where the relation invalidates.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::random::{Random, zipf_stream};
+
+/// The most related entries that a key can have here.
+pub const MOST_RELATED: usize = 16;
+const MEMBERS: usize = MOST_RELATED + 1;
+
+/// A cache key: member 0 of a group is the key itself, the others are its related entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Key {
+    pub group: u64,
+    pub member: u32,
+}
+
+/// A key and its related entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Group {
+    pub id: u64,
+    pub related: usize,
+}
+
+impl Group {
+    /// The key itself.
+    pub fn key(self) -> Key {
+        self.member(0)
+    }
+
+    /// The entries that a write of the key must change with it.
+    pub fn related(self) -> impl Iterator<Item = Key> {
+        (1..=self.related).map(move |i| self.member(i))
+    }
+
+    /// All keys of the group, the key first; beyond the last member the key again.
+    pub fn padded<const N: usize>(self) -> [Key; N] {
+        std::array::from_fn(|i| self.member(if i <= self.related { i } else { 0 }))
+    }
+
+    fn member(self, i: usize) -> Key {
+        Key { group: self.id, member: i as u32 }
+    }
+}
+
+/// How a group is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Plain gets, one after the other, the key first.
+    Gets,
+    /// One call for the whole group.
+    GetMany,
+    /// Through a view opened for this read.
+    View,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gets, Self::GetMany, Self::View];
+}
+
+/// The generations of a group's members as one reader saw them.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    group: Group,
+    seen: [Option<u64>; MEMBERS],
+    /// Seen at one moment: not older *and* not newer.
+    at_once: bool,
+    /// Related entries are rewritten, never invalidated: none may be absent.
+    all_present: bool,
+}
+
+/// Why a reading is a mixed group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Mixed {
+    Older { member: usize, generation: u64, key: u64 },
+    Newer { member: usize, generation: u64, key: u64 },
+    Lost { member: usize },
+}
+
+impl Reading {
+    /// Nothing seen yet, in single steps.
+    pub fn of(group: Group) -> Self {
+        Self { group, seen: [None; MEMBERS], at_once: false, all_present: false }
+    }
+
+    /// Reads the members one by one, the key first.
+    #[inline]
+    pub fn by(mut self, mut get: impl FnMut(Key) -> Option<u64>) -> Self {
+        for (seen, i) in self.seen.iter_mut().zip(0..=self.group.related) {
+            *seen = get(self.group.member(i));
+        }
+        self
+    }
+
+    /// Takes the members from an answer for the whole (padded) group.
+    #[inline]
+    pub fn from_all<const N: usize>(mut self, all: [Option<u64>; N]) -> Self {
+        let count = self.group.related + 1;
+        self.seen[..count].copy_from_slice(&all[..count]);
+        self
+    }
+
+    /// States that the members were seen as of one moment.
+    #[inline]
+    pub fn at_once(mut self) -> Self {
+        self.at_once = true;
+        self
+    }
+
+    /// States whether every member must be there.
+    #[inline]
+    pub fn all_present(mut self, yes: bool) -> Self {
+        self.all_present = yes;
+        self
+    }
+
+    /// The first member that does not belong to the key's value. A related entry newer than a key
+    /// that was read before it is no fault of plain gets: the update came in between.
+    #[inline]
+    pub fn mixed(&self) -> Option<Mixed> {
+        let Some(key) = self.seen[0] else { return Some(Mixed::Lost { member: 0 }) };
+        (1..=self.group.related).find_map(|member| match self.seen[member] {
+            Some(generation) if generation < key => Some(Mixed::Older { member, generation, key }),
+            Some(generation) if self.at_once && generation > key => {
+                Some(Mixed::Newer { member, generation, key })
+            }
+            None if self.all_present => Some(Mixed::Lost { member }),
+            _ => None,
+        })
+    }
+
+    /// The group that was read.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+}
+
+impl std::fmt::Display for Mixed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Older { member, generation, key } => {
+                write!(f, "key: generation {key}, related {member}: generation {generation} [OLD]")
+            }
+            Self::Newer { member, generation, key } => {
+                write!(f, "key: generation {key} [OLD], related {member}: generation {generation}")
+            }
+            Self::Lost { member: 0 } => write!(f, "key: absent [LOST]"),
+            Self::Lost { member } => write!(f, "related {member}: absent [LOST]"),
+        }
+    }
+}
+
+/// The groups of a race, in the order in which they are asked for, and the source of truth that
+/// the cache stands in front of. A group belongs to one writer: like the row lock of a database,
+/// that puts the updates of one key in an order. Readers read whatever they like.
+#[derive(Debug)]
+pub struct Groups {
+    ids: Vec<u64>,
+    stream: Vec<u32>,
+    /// The newest generation of each group. Advanced by its owner only, hence `Relaxed`.
+    source: Vec<AtomicU64>,
+    related: usize,
+}
+
+impl Groups {
+    /// `count` groups asked for by Zipf 0.99.
+    pub fn zipf(count: u64, length: usize, related: usize, seed: u64) -> Self {
+        Self::from_keys(&zipf_stream(count, length, &mut Random::new(seed, 0)), related)
+    }
+
+    /// The groups that a trace asks for: one for each distinct key.
+    pub fn from_keys(keys: &[u64], related: usize) -> Self {
+        let mut ids = Vec::new();
+        let mut index = std::collections::HashMap::new();
+        let mut place = |key: &u64| {
+            *index.entry(*key).or_insert_with(|| {
+                ids.push(*key);
+                ids.len() as u32 - 1
+            })
+        };
+        let stream = keys.iter().map(&mut place).collect();
+        let source = ids.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { ids, stream, source, related }
+    }
+
+    /// How many distinct groups there are.
+    pub fn count(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Where in the source each request's group is, in order.
+    pub fn stream(&self) -> &[u32] {
+        &self.stream
+    }
+
+    /// The requests for groups that belong to writer `writer` of `writers`.
+    pub fn stream_of(&self, writer: usize, writers: usize) -> Vec<u32> {
+        self.stream.iter().copied().filter(|place| *place as usize % writers == writer).collect()
+    }
+
+    /// The group at `place`.
+    #[inline]
+    pub fn group(&self, place: u32) -> Group {
+        Group { id: self.ids[place as usize], related: self.related }
+    }
+
+    /// The newest generation of the group at `place`.
+    pub fn generation(&self, place: u32) -> u64 {
+        self.source[place as usize].load(Ordering::Relaxed)
+    }
+
+    /// Changes the group's row in the source, as its owner.
+    #[inline]
+    pub fn advance(&self, place: u32) -> u64 {
+        self.source[place as usize].fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: Group = Group { id: 7, related: 2 };
+
+    fn seen(members: [Option<u64>; 3]) -> Reading {
+        Reading::of(GROUP).by(|key| members[key.member as usize])
+    }
+
+    #[test]
+    fn an_older_related_entry_is_mixed_however_it_was_read() {
+        let old = Mixed::Older { member: 2, generation: 4, key: 5 };
+        assert_eq!(seen([Some(5), Some(5), Some(4)]).mixed(), Some(old));
+        assert_eq!(seen([Some(5), Some(5), Some(4)]).at_once().mixed(), Some(old));
+    }
+
+    #[test]
+    fn a_newer_one_only_when_read_at_once() {
+        let reading = seen([Some(5), None, Some(6)]);
+        assert_eq!(reading.mixed(), None);
+        let newer = Mixed::Newer { member: 2, generation: 6, key: 5 };
+        assert_eq!(reading.at_once().mixed(), Some(newer));
+    }
+
+    #[test]
+    fn absent_is_fine_where_the_relation_invalidates() {
+        assert_eq!(seen([Some(5), None, None]).at_once().mixed(), None);
+        let lost = seen([Some(5), None, None]).all_present(true);
+        assert_eq!(lost.mixed(), Some(Mixed::Lost { member: 1 }));
+        assert_eq!(seen([None, None, None]).mixed(), Some(Mixed::Lost { member: 0 }));
+    }
+
+    #[test]
+    fn writers_share_no_group() {
+        let groups = Groups::from_keys(&[9, 5, 9, 8, 7], 1);
+        assert_eq!(groups.count(), 4);
+        assert_eq!(groups.stream_of(0, 2), [0, 0, 2]);
+        assert_eq!(groups.stream_of(1, 2), [1, 3]);
+        assert_eq!(groups.group(2).id, 8);
+    }
+}

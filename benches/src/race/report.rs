@@ -1,0 +1,197 @@
+//! What the race found, as text and as JSON.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::{cost::Cost, runs::Tally, timeline::Timeline};
+use crate::table::{Table, rate, time};
+
+/// Everything that `race --json` prints.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Report {
+    pub settings: Settings,
+    pub races: Vec<RaceRow>,
+    /// One failure of the two-step cache.
+    pub timeline: Option<Timeline>,
+    pub cost: Vec<Cost>,
+    /// The same with a writer frozen again and again; empty where threads cannot be frozen.
+    pub frozen: Vec<Cost>,
+    /// Mixed groups that `coeval` showed, over everything above. Anything but 0 is a defect.
+    pub coeval_mixed_reads: u64,
+}
+
+/// What was asked for.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub runs: usize,
+    pub widen_micros: u64,
+    pub related: usize,
+    pub readers: usize,
+    pub writers: usize,
+    pub groups: usize,
+    pub keys_from: String,
+    pub rounds: usize,
+    pub window_millis: u64,
+    pub freeze_in_races_millis: f64,
+    pub freeze_in_windows_millis: f64,
+    pub seed: u64,
+    pub machine: String,
+    pub cores: usize,
+}
+
+/// One cache in one kind of race.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct RaceRow {
+    pub cache: String,
+    pub condition: String,
+    pub runs: usize,
+    pub failed_runs: usize,
+    pub failed_percent: f64,
+    pub reads: u64,
+    pub mixed_reads: u64,
+    pub freezes: u64,
+    pub freezes_inside_a_write: u64,
+    pub first_failure: Option<String>,
+}
+
+impl RaceRow {
+    /// The row of a tally.
+    pub fn of(cache: &str, condition: &str, tally: &Tally) -> Self {
+        Self {
+            cache: cache.to_owned(),
+            condition: condition.to_owned(),
+            runs: tally.runs,
+            failed_runs: tally.failed_runs,
+            failed_percent: 100.0 * tally.failed_runs as f64 / tally.runs.max(1) as f64,
+            reads: tally.reads,
+            mixed_reads: tally.mixed_reads,
+            freezes: tally.freezes.all,
+            freezes_inside_a_write: tally.freezes.inside_a_write,
+            first_failure: tally.first_failure.map(|mixed| mixed.to_string()),
+        }
+    }
+}
+
+impl Settings {
+    /// The lines above the tables.
+    pub fn head(&self) -> String {
+        format!(
+            "A key with {} related entries; {}, {}; {} groups from {}.\n{} on {} cores, seed {:#x}.\n",
+            self.related,
+            count(self.readers, "reader"),
+            count(self.writers, "writer"),
+            self.groups,
+            self.keys_from,
+            self.machine,
+            self.cores,
+            self.seed,
+        )
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The table of the races.
+pub fn races(rows: &[RaceRow]) -> String {
+    let mut table = Table::new(["cache", "runs", "failed", "share", "reads", "mixed"]);
+    for row in rows {
+        let name = match row.condition.as_str() {
+            "" => row.cache.clone(),
+            condition => format!("{}, {condition}", row.cache),
+        };
+        table.row([
+            name,
+            row.runs.to_string(),
+            row.failed_runs.to_string(),
+            format!("{:.1} %", row.failed_percent),
+            row.reads.to_string(),
+            row.mixed_reads.to_string(),
+        ]);
+    }
+    let mut text = String::from(
+        "A run is one update raced by readers. It failed if a reader saw the new value of the key\n\
+         beside a related entry of another generation.\n\n",
+    );
+    text += &table.to_string();
+    for row in rows.iter().filter(|row| row.freezes > 0) {
+        let RaceRow { cache, freezes, freezes_inside_a_write, .. } = row;
+        let _ = writeln!(
+            text,
+            "\n  {cache}: {freezes_inside_a_write} of {freezes} freezes hit the writer inside a write."
+        );
+    }
+    text
+}
+
+/// One failure, as in a log.
+pub fn failure(timeline: Option<&Timeline>) -> String {
+    match timeline {
+        Some(timeline) => format!("One failure of the two-step cache:\n\n{timeline}"),
+        None => "The two-step cache did not fail; try more runs or readers.\n".to_owned(),
+    }
+}
+
+/// The table of what each cache costs.
+pub fn cost(rows: &[Cost], heading: &str) -> String {
+    let mut table = Table::new([
+        "cache",
+        "reads/s",
+        "writes/s",
+        "read p50",
+        "p99.9",
+        "max",
+        "write p50",
+        "p99.9",
+        "max",
+        "mixed",
+    ]);
+    for row in rows {
+        table.row([
+            row.cache.clone(),
+            rate(row.reads_per_second),
+            rate(row.writes_per_second),
+            time(row.read.p50),
+            time(row.read.p999),
+            time(row.read.max),
+            time(row.write.p50),
+            time(row.write.p999),
+            time(row.write.max),
+            row.mixed_reads.to_string(),
+        ]);
+    }
+    format!("{heading}\n\n{table}")
+}
+
+/// The table of the same with a writer frozen: stalls count for all the reads they held up.
+pub fn frozen(rows: &[Cost], heading: &str) -> String {
+    let mut table =
+        Table::new(["cache", "reads/s", "read p99.9", "corrected", "longest", "freezes", "mixed"]);
+    for row in rows {
+        table.row([
+            row.cache.clone(),
+            rate(row.reads_per_second),
+            time(row.read.p999),
+            time(row.read.corrected_p999),
+            time(row.read.max),
+            row.freezes.to_string(),
+            row.mixed_reads.to_string(),
+        ]);
+    }
+    format!(
+        "{heading}\n\n{table}\n  corrected: p99.9 counting the reads that a stalled reader would have issued meanwhile.\n"
+    )
+}
+
+/// The last line.
+pub fn verdict(report: &Report) -> String {
+    match report.coeval_mixed_reads {
+        0 => "coeval never showed a mixed group.\n".to_owned(),
+        mixed => format!("DEFECT: coeval showed {mixed} mixed groups.\n"),
+    }
+}

@@ -1,0 +1,88 @@
+//! Plain tables: the first column to the left, figures to the right.
+
+/// A table that prints aligned.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these column heads.
+    pub fn new<S: Into<String>>(heads: impl IntoIterator<Item = S>) -> Self {
+        Self { rows: vec![heads.into_iter().map(Into::into).collect()] }
+    }
+
+    /// Adds a row; missing cells are empty.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        let mut cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        cells.resize(self.rows[0].len(), String::new());
+        self.rows.push(cells);
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows[0].len();
+        let width = |column: usize| {
+            self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for (line, row) in self.rows.iter().enumerate() {
+            let mut text = format!("  {:<1$}", row[0], widths[0]);
+            for column in 1..columns {
+                text += &format!("  {:>1$}", row[column], widths[column]);
+            }
+            writeln!(f, "{}", text.trim_end())?;
+            if line == 0 {
+                let rule = widths.iter().sum::<usize>() + 2 * (columns - 1);
+                writeln!(f, "  {}", "─".repeat(rule))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A rate a second in three digits: `5.31 M`.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        r if r >= 99.95e6 => format!("{:.0} M", r / 1e6),
+        r if r >= 9.995e6 => format!("{:.1} M", r / 1e6),
+        r if r >= 0.1e6 => format!("{:.2} M", r / 1e6),
+        r if r >= 1e3 => format!("{:.1} k", r / 1e3),
+        r => format!("{r:.0}"),
+    }
+}
+
+/// Nanoseconds in the unit that suits: `812 ns`, `4.1 µs`, `20 ms`.
+pub fn time(nanos: u64) -> String {
+    match nanos {
+        0..1_000 => format!("{nanos} ns"),
+        1_000..100_000 => format!("{:.1} µs", nanos as f64 / 1e3),
+        100_000..1_000_000 => format!("{:.0} µs", nanos as f64 / 1e3),
+        1_000_000..100_000_000 => format!("{:.1} ms", nanos as f64 / 1e6),
+        100_000_000..1_000_000_000 => format!("{:.0} ms", nanos as f64 / 1e6),
+        _ => format!("{:.2} s", nanos as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_also_beside_letters_of_two_bytes() {
+        let mut table = Table::new(["name", "time"]);
+        table.row(["a", "1 µs"]);
+        table.row(["longer", "10 ms"]);
+        let text = table.to_string();
+        assert_eq!(text, "  name     time\n  ─────────────\n  a        1 µs\n  longer  10 ms\n");
+    }
+
+    #[test]
+    fn figures_carry_their_unit() {
+        assert_eq!(rate(5_312_000.0), "5.31 M");
+        assert_eq!(rate(12.0), "12");
+        assert_eq!(time(812), "812 ns");
+        assert_eq!(time(20_400_000), "20.4 ms");
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line of the comparison, as a user meets it.
+
+use std::{path::PathBuf, process::Command, process::Output};
+
+fn compare(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-bench"));
+    command.arg("compare").args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+const SHORT: [&str; 6] = ["--seconds", "0.02", "--rounds", "2", "--keys", "2000"];
+
+#[test]
+fn every_usual_workload_gives_figures_and_files() {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compare");
+    let args = [&SHORT[..], &["--stores", "coeval,rwlock,std", "--out", out.to_str().unwrap()]];
+    let output = compare(&args.concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let tables = text(&output.stdout);
+    let json = std::fs::read(out.join("compare.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let results = json["results"].as_array().unwrap();
+    for workload in ["get-uniform", "get-zipf", "get-held", "overwrite", "batch8", "group-read8"] {
+        assert!(tables.contains(workload), "{workload} is missing in:\n{tables}");
+        assert!(results.iter().any(|row| row["workload"] == workload));
+    }
+    for row in results {
+        assert_eq!(row["rounds"].as_array().unwrap().len(), 2, "{row}");
+        let torn = row["unit"] == "percent" && row["median"] != 0.0;
+        assert!(!torn, "torn reads where there can be none: {row}");
+    }
+    let csv = std::fs::read_to_string(out.join("compare.csv")).unwrap();
+    assert_eq!(csv.lines().count(), results.len() + 1);
+}
+
+#[test]
+fn memory_is_measured_in_children() {
+    let args = [&SHORT[..], &["--workload", "memory,memory-overwrite", "--stores", "coeval,std"]];
+    let output = compare(&[&args.concat()[..], &["--cap", "1", "--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let churned = json["results"].as_array().unwrap().iter();
+    let churned: Vec<_> = churned.filter(|row| row["metric"] == "keys churned").collect();
+    assert_eq!(churned.len(), 2);
+    assert!(churned.iter().all(|row| row["median"].as_f64().unwrap() > 1000.0));
+}
+
+#[test]
+fn nonsense_is_refused_with_status_2() {
+    for args in [
+        &["--stores", "redis"][..],
+        &["--workload", "sort"],
+        &["--threads", "0"],
+        &["--seconds", "NaN"],
+        &["--rounds", "0"],
+        &["--keys", "7"],
+    ] {
+        let output = compare(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains("error"), "{args:?}");
+    }
+    let blocked =
+        [&SHORT[..], &["--workload", "batch8", "--stores", "std", "--out", "/dev/null/x"]];
+    let output = compare(&blocked.concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cannot be written"));
+}

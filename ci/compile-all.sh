@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Everything that nobody runs every day compiles: each feature alone, all together, every example
+# and every benchmark.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# The features as Cargo.toml declares them, optional dependencies' implicit ones excluded.
+features=$(sed -n '/^\[features\]/,/^\[dep/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
+
+part cargo check -p coeval --no-default-features
+for feature in $features; do
+    part cargo check -p coeval --no-default-features --features "$feature"
+done
+part cargo check -p coeval --all-targets --all-features
+part cargo check --workspace --all-targets
+part cargo bench --workspace --all-features --no-run

@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# Shared by the scripts beside it: where they run, and how they call what they do.
+# Source it first: . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# One part of a step: prints it, runs it, says how long it took.
+part() {
+    local begin=$SECONDS
+    printf -- '-- %s\n' "$*"
+    "$@"
+    printf -- '-- %d s\n' $((SECONDS - begin))
+}
+
+# Like part, for cargo with RUSTFLAGS of its own: with_flags FLAGS COMMAND...
+with_flags() {
+    printf -- '-- RUSTFLAGS=%q\n' "$1"
+    RUSTFLAGS=$1 part "${@:2}"
+}
+
+# Makes sure that the nightly toolchain is there, which only the sanitizers need.
+need_nightly() {
+    if cargo +nightly --version >/dev/null 2>&1; then return; fi
+    echo '-- rustup toolchain install nightly --profile minimal'
+    if ! rustup toolchain install nightly --profile minimal; then
+        echo "error: $0 needs a nightly toolchain, and rustup could not install one" >&2
+        exit 1
+    fi
+}

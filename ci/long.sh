@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# What takes too long for every change; hours. Run it before a release, and after a change of an
+# algorithm the lines that concern it. With arguments: only the lines with these names.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# Each integration test with as much work as it has (`COEVAL_STRESS=long`), where more threads than
+# processors run, then the rest: a name, and a command in which variables may be set.
+tests=()
+for file in tests/*.rs; do
+    name=$(basename "$file" .rs)
+    tests+=("$name  RUSTFLAGS=--cfg=coeval_internals CARGO_TARGET_DIR=target/internals COEVAL_STRESS=long \
+        cargo test --release -p coeval --features crossbeam-epoch,seize --test $name")
+done
+tests+=(
+    "units      COEVAL_STRESS=long cargo test --release -p coeval --lib --all-features"
+    "ignored    cargo test --release --workspace --all-features -- --ignored"
+    "loom       LOOM_MAX_PREEMPTIONS=5 LOOM_SECONDS=14400 ci/loom.sh"
+    "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
+    "race       RUNS=20000 ci/main-job.sh"
+    # Another: "name  [VARIABLE=value...] command [argument...]"
+)
+
+for line in "${tests[@]}"; do
+    read -r name command <<<"$line"
+    if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
+    printf '\n== %s\n' "$name"
+    # shellcheck disable=SC2086 # Split at blanks, as the list says.
+    part env $command
+done

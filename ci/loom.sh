@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Every model, and every mutant that must fail. With arguments: only the models named.
+#
+#   LOOM_MAX_PREEMPTIONS  explored depth; a model may state its own (default here: 3)
+#   LOOM_SECONDS          the longest that one model's file may take (default 180)
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
+export RUSTFLAGS='--cfg coeval_loom'
+export CARGO_TARGET_DIR=target/loom
+
+models=("$@")
+if [ ${#models[@]} -eq 0 ]; then
+    for file in loom-tests/tests/*.rs; do
+        models+=("$(basename "$file" .rs)")
+    done
+fi
+
+part cargo test --release -p loom-tests --no-run
+for model in "${models[@]}"; do
+    part timeout "${LOOM_SECONDS:-180}" cargo test --release -p loom-tests --test "$model" -- --quiet
+done

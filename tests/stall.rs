@@ -1,0 +1,162 @@
+//! Promise: a thread that stops forever, at any step of any operation, keeps no other thread from
+//! finishing any operation on any key.
+//!
+//! Each operation is run once to see which steps it visits, then again and again to be stopped at
+//! them, alone and several at a time, while others do everything there is to do on the same keys.
+//! Needs `RUSTFLAGS="--cfg coeval_internals"`.
+#![cfg(coeval_internals)]
+
+mod common;
+#[path = "stall/ice.rs"]
+mod ice;
+#[path = "stall/operations.rs"]
+mod operations;
+
+use coeval::reclaim::Reclaim;
+use common::counted::Ledger;
+use common::random::{Random, run_seed};
+use common::{on_every_reclaimer, stress};
+use ice::{Ice, Stop};
+use operations::{Case, assert_whole, cases, filled, work};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The steps that an operation visits when it is alone.
+fn steps_of<R: Reclaim>((_, case): Case<R>) -> Vec<&'static str> {
+    let ledger = Ledger::new();
+    let cache = filled::<R>(&ledger);
+    let steps = Ice::at(None).run(|| case(&cache, &ledger));
+    drop(cache);
+    ledger.assert_settled();
+    steps
+}
+
+/// Stops each of `victims` at its visit, one after another, lets others work, and releases the
+/// victims in the order of `thaw`. Returns the steps at which they stopped.
+fn stop<R: Reclaim>(victims: &[(Case<R>, Stop)], thaw: &[usize]) -> Vec<&'static str> {
+    let ledger = Ledger::new();
+    let cache = filled::<R>(&ledger);
+    let ices: Vec<_> = victims.iter().map(|(_, stop)| Ice::at(Some(*stop))).collect();
+    let mut stopped = Vec::new();
+    std::thread::scope(|scope| {
+        let (cache, ledger) = (&cache, &ledger);
+        for (ice, &((name, case), stop)) in ices.iter().zip(victims) {
+            scope.spawn(move || ice.run(|| case(cache, ledger)));
+            let what = || format!("{name}, to stop at {stop:?}, beside {stopped:?}");
+            let step = ice.wait_stopped(&what);
+            stopped.extend(step.map(|step| (name, step)));
+        }
+        let workers = [Ice::at(None), Ice::at(None)];
+        for (who, worker) in workers.iter().cloned().enumerate() {
+            scope.spawn(move || worker.run(|| work(cache, who as u64, ledger)));
+        }
+        for worker in &workers {
+            worker.wait_finished(&|| format!("other threads beside {stopped:?}"));
+        }
+        for &which in thaw {
+            let name = victims[which].0.0;
+            ices[which].release(&|| format!("{name}, released, of {stopped:?}"));
+        }
+    });
+    assert_whole(&cache);
+    drop(cache);
+    ledger.assert_settled();
+    stopped.into_iter().map(|(_, step)| step).collect()
+}
+
+/// The first, a middle and the last visit of each step.
+fn stops(steps: &[&'static str]) -> Vec<Stop> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for step in steps {
+        *counts.entry(step).or_default() += 1;
+    }
+    let visits = |n: usize| BTreeSet::from([0, n / 2, n - 1]);
+    counts
+        .iter()
+        .flat_map(|(step, n)| visits(*n).into_iter().map(|at| Stop::Step(step, at)))
+        .collect()
+}
+
+fn each_step_of_each_operation<R: Reclaim>() {
+    ice::install();
+    for case in cases::<R>() {
+        let steps = steps_of(case);
+        let stops = stops(&steps);
+        let missed = stops.iter().filter(|at| stop(&[(case, **at)], &[0]).is_empty()).count();
+        println!("{}: {} visits of {:?}", case.0, steps.len(), BTreeSet::from_iter(&steps));
+        // A step of the upkeep may be due a little more or less often another time.
+        assert!(missed * 4 <= stops.len(), "{}: {missed} visits were missed", case.0);
+    }
+}
+
+/// Two or three stopped at once, the later ones perhaps while they help the earlier ones.
+fn several_at_once<R: Reclaim>() {
+    ice::install();
+    let cases = cases::<R>();
+    let steps: Vec<_> = cases.iter().map(|case| steps_of(*case)).collect();
+    let mut seeds = Random::new(run_seed());
+    for _ in 0..stress(150, 3_000, 100_000) {
+        let seed = seeds.next();
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        let mut victims = Vec::new();
+        for _ in 0..2 + random.below(2) {
+            let which = random.below(cases.len() as u64) as usize;
+            // Helping visits more steps than the operation does alone.
+            let visit = match random.one_in(2) {
+                true => random.below(steps[which].len() as u64 + 12) as usize,
+                false => random.below(20.min(steps[which].len() as u64 + 12)) as usize,
+            };
+            victims.push((cases[which], Stop::Visit(visit)));
+        }
+        let mut thaw: Vec<_> = (0..victims.len()).collect();
+        thaw.rotate_left(random.below(victims.len() as u64) as usize);
+        stop(&victims, &thaw);
+    }
+}
+
+on_every_reclaimer!(each_step_of_each_operation, several_at_once);
+
+/// Every step that the sources name is visited by some operation here, alone or beside another that
+/// is stopped: none is forgotten.
+#[test]
+fn all_named_steps_are_visited() {
+    ice::install();
+    type Default = coeval::reclaim::Asymmetric;
+    let mut visited = BTreeSet::new();
+    for case in cases::<Default>() {
+        visited.extend(steps_of(case));
+    }
+    let ledger = Ledger::new();
+    for (_, case) in cases::<Default>() {
+        let cache = filled::<Default>(&ledger);
+        let first = Ice::at(Some(Stop::Visit(6)));
+        let other = std::thread::scope(|scope| {
+            scope.spawn(|| first.run(|| case(&cache, &ledger)));
+            first.wait_stopped(&|| "the first".into());
+            let other = Ice::at(None).run(|| work(&cache, 0, &ledger));
+            first.release(&|| "the first".into());
+            other
+        });
+        visited.extend(other);
+    }
+    let named = named_steps(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    assert!(!named.is_empty());
+    let forgotten: Vec<_> = named.iter().filter(|step| !visited.contains(step.as_str())).collect();
+    assert!(forgotten.is_empty(), "no operation here visits {forgotten:?}");
+}
+
+/// The names in all calls of `step` below a folder, those of single reclaimers but the default aside.
+fn named_steps(folder: &std::path::Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("the sources are here") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            names.append(&mut named_steps(&path));
+        } else if !path.ends_with("tests.rs") {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let calls = text.split("step(\"").skip(1);
+            names.extend(calls.filter_map(|call| call.split('"').next()).map(String::from));
+        }
+    }
+    names
+}

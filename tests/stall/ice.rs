@@ -1,0 +1,136 @@
+//! Threads that are stopped in the middle of an operation, by way of the library's step hooks.
+
+use crate::common::fail_now;
+use std::cell::RefCell;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as a hang. Generous: it only tells "late" from "never".
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where a thread is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stop {
+    /// At that visit of a step, whichever step it is; the first is 0.
+    Visit(usize),
+    /// At that visit of this step.
+    Step(&'static str, usize),
+}
+
+/// Where a thread is to be stopped, and what became of it.
+#[derive(Default)]
+struct State {
+    /// The steps that it has visited.
+    visited: Vec<&'static str>,
+    stop_at: Option<Stop>,
+    stopped: bool,
+    released: bool,
+    finished: bool,
+}
+
+/// One thread that may be stopped.
+#[derive(Clone, Default)]
+pub struct Ice(Arc<(Mutex<State>, Condvar)>);
+
+std::thread_local! {
+    static OWN: RefCell<Option<Ice>> = const { RefCell::new(None) };
+}
+
+/// Makes the library call us at each step. Threads without ice are not affected.
+pub fn install() {
+    coeval::internals::set_step_hook(|step| {
+        let own = OWN.try_with(|own| own.borrow().clone());
+        if let Ok(Some(ice)) = own {
+            ice.visit(step);
+        }
+    });
+}
+
+impl Ice {
+    /// A thread that stops there, or nowhere.
+    pub fn at(stop: Option<Stop>) -> Self {
+        let ice = Self::default();
+        ice.lock().stop_at = stop;
+        ice
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn visit(&self, step: &'static str) {
+        let mut state = self.lock();
+        let stops = match state.stop_at {
+            Some(Stop::Visit(number)) => number == state.visited.len(),
+            Some(Stop::Step(name, number)) => {
+                name == step && number == state.visited.iter().filter(|v| **v == step).count()
+            }
+            None => false,
+        };
+        state.visited.push(step);
+        if stops {
+            state.stopped = true;
+            self.0.1.notify_all();
+            while !state.released {
+                state = self.0.1.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+        }
+    }
+
+    /// Runs `body` as the thread that this is the ice of, and returns the steps that it visited.
+    pub fn run(&self, body: impl FnOnce()) -> Vec<&'static str> {
+        OWN.set(Some(self.clone()));
+        let finish = Finish(self);
+        body();
+        drop(finish);
+        self.lock().visited.clone()
+    }
+
+    /// Waits until the thread has stopped or finished; the step at which it stopped.
+    pub fn wait_stopped(&self, what: &dyn Fn() -> String) -> Option<&'static str> {
+        let state = self.wait(what, |state| state.stopped || state.finished);
+        state.stopped.then(|| *state.visited.last().expect("it stopped at a step"))
+    }
+
+    /// Lets the thread go on, and waits until it has finished.
+    pub fn release(&self, what: &dyn Fn() -> String) {
+        self.lock().released = true;
+        self.0.1.notify_all();
+        drop(self.wait(what, |state| state.finished));
+    }
+
+    /// Waits until the thread has finished.
+    pub fn wait_finished(&self, what: &dyn Fn() -> String) {
+        drop(self.wait(what, |state| state.finished));
+    }
+
+    fn wait(
+        &self,
+        what: &dyn Fn() -> String,
+        ready: impl Fn(&State) -> bool,
+    ) -> std::sync::MutexGuard<'_, State> {
+        let start = Instant::now();
+        let mut state = self.lock();
+        while !ready(&state) {
+            if start.elapsed() > PATIENCE {
+                let last = state.visited.last();
+                fail_now(&format!("hang: {} (its last step: {last:?})", what()));
+            }
+            let short = Duration::from_secs(1);
+            let waited = self.0.1.wait_timeout(state, short);
+            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+        state
+    }
+}
+
+/// Marks a thread as finished, also if it panics.
+struct Finish<'a>(&'a Ice);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        OWN.set(None);
+        self.0.lock().finished = true;
+        self.0.0.1.notify_all();
+    }
+}

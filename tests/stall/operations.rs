@@ -1,0 +1,200 @@
+//! What the stopped threads do, and what the others must be able to do meanwhile.
+
+use crate::common::counted::{Counted, Ledger};
+use coeval::reclaim::Reclaim;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+/// Always the same hashes: a run visits the same steps as the one before.
+type Fixed = BuildHasherDefault<DefaultHasher>;
+pub type Cache<R> = coeval::Cache<u64, Counted, Fixed, R>;
+/// An operation on a cache, and its name.
+pub type Case<R> = (&'static str, fn(&Cache<R>, &Arc<Ledger>));
+
+/// These are only ever written together, with one value.
+pub const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+/// Present at first.
+const SINGLES: std::ops::Range<u64> = 20..25;
+/// Absent at first.
+const FRESH: u64 = 40;
+/// The first of those that come and go.
+const COMING: std::ops::Range<u64> = 3_000..3_200;
+
+fn value(id: u64, ledger: &Arc<Ledger>) -> Counted {
+    Counted::new(id, ledger)
+}
+
+/// A small cache; its table is about to grow.
+pub fn filled<R: Reclaim>(ledger: &Arc<Ledger>) -> Cache<R> {
+    let builder = coeval::Cache::builder().hasher(Fixed::default()).initial_capacity(0);
+    let cache = builder.reclaimer::<R>().build();
+    write_group(&cache, 0, ledger);
+    for key in SINGLES {
+        cache.insert(key, value(key, ledger));
+    }
+    cache
+}
+
+fn write_group<R: Reclaim>(cache: &Cache<R>, id: u64, ledger: &Arc<Ledger>) {
+    let batch = GROUP.iter().fold(cache.batch(), |b, key| b.insert(*key, value(id, ledger)));
+    batch.commit();
+}
+
+/// Every kind of operation, on keys that the others use too.
+pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
+    let mut all = writes();
+    all.extend(reads());
+    all.extend(upkeep());
+    all
+}
+
+fn writes<R: Reclaim>() -> Vec<Case<R>> {
+    vec![
+        ("insert", |cache, made| {
+            cache.insert(FRESH, value(1, made));
+        }),
+        ("overwrite", |cache, made| {
+            cache.insert(20, value(1, made));
+        }),
+        ("remove", |cache, _| drop(cache.remove(&20))),
+        ("invalidate", |cache, _| {
+            cache.invalidate(&21);
+        }),
+        ("invalidate absent", |cache, _| {
+            cache.invalidate(&FRESH);
+        }),
+        ("invalidate_all", |cache, _| {
+            cache.invalidate_all();
+        }),
+        ("compare_and_set", |cache, made| {
+            let expected = cache.get_versioned(&20).map(|(_, version)| version);
+            drop(cache.compare_and_set(20, expected, value(1, made)));
+        }),
+        ("compare_and_set absent", |cache, made| {
+            drop(cache.compare_and_set(FRESH, None, value(1, made)));
+        }),
+        ("compare_and_set refused", |cache, made| {
+            drop(cache.compare_and_set(20, None, value(1, made)));
+        }),
+        ("batch", |cache, made| write_group(cache, 1, made)),
+        ("mixed batch", |cache, made| {
+            let batch = cache.batch().insert(FRESH, value(1, made)).remove(20);
+            let batch = batch.insert(FRESH + 1, value(1, made)).invalidate(21).remove(99);
+            GROUP.iter().rev().fold(batch, |b, key| b.insert(*key, value(2, made))).commit();
+        }),
+    ]
+}
+
+fn reads<R: Reclaim>() -> Vec<Case<R>> {
+    vec![
+        ("get", |cache, _| drop((cache.get(&20), cache.get(&99), cache.get(&0)))),
+        ("get_versioned", |cache, _| drop((cache.get_versioned(&20), cache.get_versioned(&0)))),
+        ("pin", |cache, _| {
+            let pinned = cache.pin();
+            for key in GROUP {
+                pinned.get(&key).inspect(|value| drop(value.read().to_string()));
+            }
+        }),
+        ("get_many", |cache, _| assert_one_group(cache)),
+        ("view", |cache, _| {
+            let view = cache.view();
+            drop(view.iter().map(|(_, value)| value.read()).sum::<u64>().to_string());
+            assert_eq!(view.len(), view.iter().count());
+            let second = cache.view_at(view.version());
+            drop((view.clone(), view));
+            assert!(second.is_some());
+        }),
+    ]
+}
+
+fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
+    vec![
+        ("growth", |cache, made| {
+            for key in 1_000..1_120 {
+                cache.insert(key, value(key, made));
+            }
+        }),
+        ("growth by batch", |cache, made| {
+            (2_000..2_100).fold(cache.batch(), |b, key| b.insert(key, value(key, made))).commit();
+        }),
+        ("overwrite beside a view", |cache, made| {
+            let view = cache.view();
+            for id in 0..3 {
+                cache.insert(20, value(id, made));
+                cache.insert(21, value(id, made));
+                write_group(cache, id, made);
+                let second = cache.view();
+                drop(cache.remove(&21));
+                drop(second);
+            }
+            drop(view);
+            cache.insert(20, value(9, made));
+        }),
+        ("clear beside a view", |cache, made| {
+            let view = cache.view();
+            cache.invalidate_all();
+            cache.insert(20, value(1, made));
+            drop(view);
+            cache.invalidate_all();
+            for key in 20..60 {
+                cache.insert(key, value(1, made));
+            }
+        }),
+        ("records come and go", |cache, made| {
+            // Long enough for the reclaimer to seal and free some.
+            for round in 0..1_600 {
+                let key = COMING.start + round;
+                cache.insert(key, value(key, made));
+                drop(cache.remove(&key));
+                cache.batch().insert(FRESH, value(1, made)).remove(key + 1).commit();
+                cache.invalidate(&FRESH);
+            }
+        }),
+    ]
+}
+
+fn assert_one_group<R: Reclaim>(cache: &Cache<R>) {
+    let found = cache.get_many(GROUP.each_ref());
+    let read = |value: &Option<Counted>| value.as_ref().map(Counted::read);
+    assert!(found.iter().all(|value| read(value) == read(&found[0])), "torn: {found:?}");
+}
+
+/// Everything that must go on while others are stopped.
+pub fn work<R: Reclaim>(cache: &Cache<R>, who: u64, made: &Arc<Ledger>) {
+    for round in 0..3 {
+        let id = 100 + who * 10 + round;
+        let view = cache.view();
+        let seen: Vec<_> = GROUP.iter().map(|key| view.get(key).map(Counted::read)).collect();
+        assert!(seen.iter().all(|value| *value == seen[0]), "torn view: {seen:?}");
+        for (name, case) in cases::<R>() {
+            if name != "records come and go" {
+                case(cache, made); // That one takes long; there is a short form below.
+            }
+            assert_one_group(cache);
+        }
+        let version = cache.insert(20, value(id, made));
+        let (_, now) = cache.get_versioned(&20).map_or((0, version), |(v, n)| (v.read(), n));
+        assert!(now >= version, "a write that returned cannot be read");
+        let again: Vec<_> = GROUP.iter().map(|key| view.get(key).map(Counted::read)).collect();
+        assert_eq!(seen, again, "a view changed");
+        for key in 0..100 {
+            let fresh = 10_000 * (who + 1) + 100 * round + key;
+            cache.insert(fresh, value(key, made));
+        }
+        for key in COMING {
+            cache.insert(key, value(key, made));
+            drop(cache.remove(&key));
+        }
+    }
+}
+
+/// At rest everything agrees.
+pub fn assert_whole<R: Reclaim>(cache: &Cache<R>) {
+    let view = cache.view();
+    assert_eq!((view.len(), view.iter().count()), (cache.len(), cache.len()));
+    for (key, value) in view.iter() {
+        assert_eq!(cache.get(key).expect("listed").read(), value.read());
+        assert_eq!(view.get(key).expect("listed").read(), value.read());
+    }
+    assert_one_group(cache);
+}
