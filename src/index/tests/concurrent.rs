@@ -107,8 +107,7 @@ fn churn_by_many_threads() {
                         let key = random.below(60) * 4 + thread;
                         if present.contains(&key) {
                             let item = map.find(&guard, key).expect("present");
-                            if random.below(2) == 0 {
-                                item.condemn();
+                            if random.below(2) == 0 && item.condemn() {
                                 map.remove_later(&guard, item);
                                 present.remove(&key);
                             }
