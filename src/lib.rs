@@ -62,6 +62,5 @@ pub mod internals {
     pub mod version {
         pub use crate::version::*;
     }
-    pub use crate::index::{Index, Indexed};
     pub use crate::pool::{Pool, os};
 }

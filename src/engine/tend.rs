@@ -182,6 +182,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.order.floor.is_raised() {
             self.sweep();
         }
+        {
+            let guard = self.reclaim.pin();
+            // Inserts move the index along by themselves; other writes do it here.
+            self.index.assist(&self.reclaim, &guard);
+        }
         self.reclaim.collect();
     }
 
@@ -220,6 +225,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             for record in entries {
                 self.try_condemn(&guard, record);
             }
+        }
+        if part + 1 == parts {
+            self.index.shrink(&guard);
         }
     }
 }

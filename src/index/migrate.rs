@@ -192,7 +192,6 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// Begins to move to a smaller table if most of this one is empty, and no move is under way. It
     /// looks at some hundred buckets: worth a call after much was removed. The next inserts, or calls
     /// of `assist`, do the moving.
-    #[allow(dead_code)] // For tests, as long as nothing shrinks a cache.
     pub fn shrink(&self, guard: &R::Guard<'_>) {
         let table = self.root(guard);
         if table.next().is_none() && table.is_sparse() {
