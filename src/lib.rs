@@ -40,5 +40,23 @@ pub use view::{Iter, View};
 #[cfg(any(coeval_loom, coeval_internals))]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::sync::hook::*;
+    pub use crate::pool::Pool;
+    pub use crate::sync::hook::{self, *};
+
+    /// Keys, and the chains of their versions.
+    pub mod chain {
+        pub use crate::chain::*;
+    }
+    /// Commits.
+    pub mod commit {
+        pub use crate::commit::*;
+    }
+    /// Reclamation.
+    pub mod reclaim {
+        pub use crate::reclaim::*;
+    }
+    /// The clock and states.
+    pub mod version {
+        pub use crate::version::*;
+    }
 }
