@@ -62,5 +62,6 @@ pub mod internals {
     pub mod version {
         pub use crate::version::*;
     }
+    pub use crate::index::{Index, Indexed};
     pub use crate::pool::{Pool, os};
 }
