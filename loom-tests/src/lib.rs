@@ -95,7 +95,8 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     /// Writes one key as the engine does, but that what is superseded stays.
     pub fn write(&self, key: usize, value: Option<V>) -> (&'static Node<V>, u64) {
         let node = self.node(State::READY, ptr::null_mut(), value);
-        let state = unsafe { self.order.write(&self.records[key], node, &|_, _| ()) };
+        let state = unsafe { self.order.write(&self.records[key], node, None, &|_, _| ()) };
+        let state = state.expect("it may supersede anything");
         (unsafe { &*node }, state.version())
     }
 
@@ -142,7 +143,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     fn value(found: Found<'_, V>) -> Option<(&V, u64)> {
         match found {
             Found::Value(node, state) => Some((unsafe { node.value() }, state.version())),
-            Found::Absent(_) => None,
+            Found::Absent => None,
             Found::Unknown => panic!("nothing was taken out"),
         }
     }
