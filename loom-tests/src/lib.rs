@@ -56,6 +56,18 @@ pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
     assert!(message.contains(kind), "it failed for another reason: {message}");
 }
 
+/// A hasher that every execution runs alike.
+#[derive(Clone, Copy, Default)]
+pub struct Hash;
+
+impl std::hash::BuildHasher for Hash {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        std::hash::DefaultHasher::new()
+    }
+}
+
 /// A pointer that a model hands to its threads.
 pub struct Shared<T>(pub *mut T);
 
