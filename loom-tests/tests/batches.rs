@@ -33,13 +33,12 @@ fn assert_complete<const N: usize>(
 fn overlapping<const N: usize, const T: usize>(preemptions: usize, batches: [&'static [usize]; T]) {
     explore(preemptions, move || {
         let keys = Keys::<u32, N>::new();
-        let run = move |number: usize| {
-            let writes = batches[number].iter().map(|&key| (key, Some(number as u32)));
-            let commit = keys.describe(writes, None);
-            (commit, keys.run(commit))
-        };
-        let threads: Vec<_> = (0..T).map(|number| thread::spawn(move || run(number))).collect();
-        let commits: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+        // Described first, so that all but one begin with a guess that will be out of date.
+        let commits = std::array::from_fn::<_, T, _>(|number| {
+            keys.describe(batches[number].iter().map(|&key| (key, Some(number as u32))), None)
+        });
+        let threads = commits.map(|commit| thread::spawn(move || (commit, keys.run(commit))));
+        let commits = threads.map(|thread| thread.join().unwrap());
         assert_complete(keys, &commits);
     });
 }
@@ -59,7 +58,9 @@ fn two_batches_that_meet_in_the_last_key() {
     overlapping::<3, 2>(2, [&[0, 2], &[1, 2]]);
 }
 
+/// Three at a time blow the state space up even with one preemption; see `LOOM_SECONDS`.
 #[test]
+#[ignore = "takes minutes"]
 fn three_commits_of_one_key() {
     overlapping::<1, 3>(1, [&[0], &[0], &[0]]);
 }
