@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::time::Duration;
 
 std::thread_local! {
     /// What an execution leaves behind; the next one frees it, when no thread can touch it any more.
@@ -31,6 +32,12 @@ pub fn leak<T: 'static>(value: T) -> *mut T {
     leaked
 }
 
+/// How long a model is explored; `LOOM_SECONDS` sets it, without it there is no limit.
+fn limit() -> Option<Duration> {
+    let seconds = std::env::var("LOOM_SECONDS").ok()?.parse().expect("a number of seconds");
+    Some(Duration::from_secs(seconds))
+}
+
 /// Explores the interleavings of `model` with at most that many preemptions.
 ///
 /// Everything that races must run on spawned threads: loom was seen to explore a single execution of a
@@ -39,6 +46,7 @@ pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
+    builder.max_duration = limit();
     builder.check(move || {
         LEFT.take();
         model();
@@ -54,6 +62,41 @@ pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
         None => failure.downcast_ref::<&str>().copied().unwrap_or("?"),
     };
     assert!(message.contains(kind), "it failed for another reason: {message}");
+}
+
+/// A hasher that every execution runs alike.
+#[derive(Clone, Copy, Default)]
+pub struct Hash;
+
+impl std::hash::BuildHasher for Hash {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        std::hash::DefaultHasher::new()
+    }
+}
+
+/// A small cache, on the asymmetric backend.
+pub type Small = coeval::Cache<usize, u32, Hash>;
+
+/// A key that only `advance` writes.
+const OTHER: usize = 100;
+
+/// A cache in which key 0 holds 1, of which the room of its record is free: so a tombstone goes there, and
+/// the record may be condemned as soon as the key is removed.
+pub fn small_cache() -> std::sync::Arc<Small> {
+    let cache = coeval::Cache::builder().hasher(Hash).build();
+    cache.insert(0, 0);
+    cache.insert(0, 1);
+    advance(&cache, 4);
+    std::sync::Arc::new(cache)
+}
+
+/// Gives reclamation that many opportunities to advance and to do what is due.
+pub fn advance(cache: &Small, turns: usize) {
+    for _ in 0..turns {
+        cache.insert(OTHER, 0);
+    }
 }
 
 /// A pointer that a model hands to its threads.
@@ -95,7 +138,8 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     /// Writes one key as the engine does, but that what is superseded stays.
     pub fn write(&self, key: usize, value: Option<V>) -> (&'static Node<V>, u64) {
         let node = self.node(State::READY, ptr::null_mut(), value);
-        let state = unsafe { self.order.write(&self.records[key], node, &|_, _| ()) };
+        let state = unsafe { self.order.write(&self.records[key], node, None, &|_, _| ()) };
+        let state = state.expect("it may supersede anything");
         (unsafe { &*node }, state.version())
     }
 
@@ -142,7 +186,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     fn value(found: Found<'_, V>) -> Option<(&V, u64)> {
         match found {
             Found::Value(node, state) => Some((unsafe { node.value() }, state.version())),
-            Found::Absent(_) => None,
+            Found::Absent => None,
             Found::Unknown => panic!("nothing was taken out"),
         }
     }

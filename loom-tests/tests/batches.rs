@@ -60,8 +60,8 @@ fn two_batches_that_meet_in_the_last_key() {
 }
 
 #[test]
-fn three_batches() {
-    overlapping::<2, 3>(1, [&[0, 1], &[0], &[1]]);
+fn three_commits_of_one_key() {
+    overlapping::<1, 3>(1, [&[0], &[0], &[0]]);
 }
 
 /// Two helpers of a commit whose first guess is out of date, and a write that comes between.

@@ -187,7 +187,8 @@ impl<K, V> Descriptor<K, V> {
         let Some(expected) = &self.expected else {
             return Some(State::committed(version));
         };
-        let floor = order.floor.newest(&order.clock);
+        let unaware = mutant("commit.unaware_of_floor");
+        let floor = if unaware { 0 } else { order.floor.newest(&order.clock) };
         if floor > version {
             return None;
         }

@@ -123,14 +123,14 @@ where
         let mut plan = Plan { engine: self, guard: &guard, writes: Vec::new() };
         plan.writes.push(Write { record, value: Some(value), related: true });
         self.relate(&mut plan);
-        let expected = (record, expected.map(Version::get));
-        let descriptor = self.describe(plan, Some(expected));
+        let condition = (record, expected.map(Version::get));
+        let descriptor = self.describe(plan, Some(condition));
         let outcome = self.run(&guard, descriptor);
         let result = if outcome.is_committed() {
             Ok(version_of(outcome))
         } else {
             // SAFETY: the commit is ours, and our guard still keeps it.
-            Err(unsafe { self.take_aborted(&*descriptor, record) })
+            Err(unsafe { self.take_aborted(&*descriptor, record, expected) })
         };
         drop(guard);
         self.tend();
@@ -156,6 +156,7 @@ where
         &self,
         descriptor: &Descriptor<K, V>,
         record: &Record<K, V>,
+        expected: Option<Version>,
     ) -> (Option<Version>, V, Vec<V>) {
         let (mut found, mut value, mut related) = (None, None, Vec::new());
         for entry in descriptor.entries() {
@@ -164,7 +165,7 @@ where
             // SAFETY: the caller's promise.
             let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
             if ptr::eq(entry.record, record) {
-                found = self.below_aborted(node);
+                found = self.below_aborted(node, expected);
                 value = taken;
             } else {
                 related.extend(taken);
@@ -173,12 +174,16 @@ where
         (found, value.expect("a set has a value"), related)
     }
 
-    fn below_aborted(&self, node: &Node<V>) -> Option<Version> {
+    /// What made the commit of `node` abort, which was to find `expected`.
+    fn below_aborted(&self, node: &Node<V>, expected: Option<Version>) -> Option<Version> {
         let prev = node.prev().target();
         // SAFETY: what an aborted version was installed upon is kept by our guard.
         let state = (!prev.is_null()).then(|| unsafe { &*prev }.state())?;
         let floor = self.order.floor.newest(&self.order.clock);
-        (state.is_value() && state.version() > floor).then(|| version_of(state))
+        // If nothing was expected, the value was there when that was decided, even if everything was
+        // cleared since. Otherwise its absence now is as good an answer.
+        let is_found = expected.is_none() || state.version() > floor;
+        (state.is_value() && is_found).then(|| version_of(state))
     }
 
     /// Locates the record of every change, drops all but the last of each key, and adds what the
