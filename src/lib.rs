@@ -106,3 +106,8 @@ pub mod internals {
     pub use crate::index::{Index, Indexed};
     pub use crate::pool::{Pool, os};
 }
+
+/// The README's examples are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
