@@ -28,6 +28,8 @@ fn hash(key: u32) -> u32 {
 }
 
 impl Indexed for Item {
+    const READ: usize = size_of::<Self>();
+
     fn hash(&self) -> u32 {
         hash(self.key)
     }

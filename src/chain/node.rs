@@ -4,7 +4,7 @@ use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::State;
 use std::cell::UnsafeCell;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::ptr;
 
 /// One immutable value of one key, or a tombstone, written by one commit.
@@ -101,6 +101,9 @@ impl<V> Link<V> {
 }
 
 impl<V> Node<V> {
+    /// How many bytes from its beginning a look-up reads: state and value.
+    pub const READ: usize = offset_of!(Self, prev);
+
     /// A version that is not installed yet. `None` makes a tombstone.
     pub fn new(state: State, prev: *mut Node<V>, value: Option<V>) -> Self {
         let state = state.tombstone(value.is_none());

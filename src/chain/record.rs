@@ -3,6 +3,7 @@
 use super::Node;
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+use std::mem::offset_of;
 use std::ptr;
 
 /// A key, the head of its chain, and room for one version in the same memory, so that an entry
@@ -73,6 +74,9 @@ impl<V> Head<V> {
 }
 
 impl<K, V> Record<K, V> {
+    /// How many bytes from its beginning a look-up reads: key, head, and the room's state and value.
+    pub const READ: usize = offset_of!(Self, room) + Node::<V>::READ;
+
     /// A record of a key with no version; its room is free.
     pub fn vacant(key: K, hash: u32) -> Self {
         Self {

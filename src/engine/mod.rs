@@ -47,6 +47,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
 }
 
 impl<K, V> Indexed for Record<K, V> {
+    const READ: usize = Self::READ;
+
     #[inline(always)]
     fn hash(&self) -> u32 {
         Record::hash(self)

@@ -16,6 +16,7 @@
 //! The header changes by read-modify-writes only. They continue each other's release sequences, so an
 //! acquire load of the header synchronizes with *every* earlier release of it, not just the last.
 
+use super::{Indexed, prefetch};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook};
 use std::ptr::{self, NonNull};
 
@@ -124,7 +125,7 @@ pub(super) struct Bucket<E> {
 #[cfg(not(coeval_loom))]
 const _: () = assert!(size_of::<Bucket<u64>>() == 64);
 
-impl<E> Bucket<E> {
+impl<E: Indexed> Bucket<E> {
     /// An empty bucket, for the models (elsewhere buckets begin as zeroed memory).
     #[cfg(coeval_loom)]
     pub(super) fn new() -> Self {
@@ -176,6 +177,7 @@ impl<E> Bucket<E> {
         for slot in header.matching(tag) {
             // SAFETY: the caller's clause; `slot` is tagged in `header`.
             let entry = unsafe { self.entry(slot) };
+            prefetch::end(entry, E::READ);
             if same(entry) {
                 return Some(entry);
             }

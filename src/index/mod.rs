@@ -25,6 +25,9 @@ use table::Table;
 
 /// What an index points to.
 pub trait Indexed {
+    /// How many bytes, from its beginning, who finds the entry usually reads.
+    const READ: usize;
+
     /// The 32 bits of the hash under which the entry was inserted. Never changes, never panics.
     fn hash(&self) -> u32;
 

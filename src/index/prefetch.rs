@@ -26,3 +26,10 @@ pub(super) fn lines<T>(object: *const T) {
         line(object.cast::<u8>().wrapping_add(size_of::<T>() - 1));
     }
 }
+
+/// Asks for the line of the last of the first `size` bytes of `object`, whose first line the caller is about to
+/// read: if it is another one, its miss is then not waited for after the first.
+#[inline(always)]
+pub(super) fn end<T>(object: *const T, size: usize) {
+    line(object.cast::<u8>().wrapping_add(size - 1));
+}

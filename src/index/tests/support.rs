@@ -36,6 +36,8 @@ impl Item {
 }
 
 impl Indexed for Item {
+    const READ: usize = size_of::<Self>();
+
     fn hash(&self) -> u32 {
         self.hash
     }
