@@ -1,10 +1,51 @@
 //! A lock-free MVCC cache engine: a key and its related entries are always of the same age.
+//!
+//! A cache that is updated by `set(key)` and then `invalidate(related)` shows, between the two, a new
+//! value beside stale related entries. Here a write is a *commit*: it changes a key and whatever
+//! belongs to it by one atomic step, readers see all of it or nothing, and nobody takes a lock or
+//! waits for another thread.
+//!
+//! ```
+//! use coeval::Cache;
+//!
+//! let cache = Cache::builder()
+//!     // A write of a user changes the user's profile page in the same commit.
+//!     .related(|key: &String, related| {
+//!         if let Some(id) = key.strip_prefix("user:") {
+//!             related.invalidate(format!("profile:{id}"));
+//!         }
+//!     })
+//!     .build();
+//!
+//! cache.insert("profile:7".to_string(), "Ada (draft)".to_string());
+//! let version = cache.insert("user:7".to_string(), "Ada".to_string());
+//!
+//! // Both as of one instant: never the new user beside the old profile.
+//! let [user, profile] = cache.get_many(["user:7", "profile:7"]);
+//! assert_eq!((user.as_deref(), profile), (Some("Ada"), None));
+//!
+//! // A view shows one version of the whole cache for as long as it is held.
+//! let view = cache.view();
+//! cache.batch().insert("a".to_string(), "1".to_string()).remove("user:7".to_string()).commit();
+//! assert_eq!(view.version(), version);
+//! assert!(view.contains_key("user:7") && !cache.contains_key("user:7"));
+//! ```
+//!
+//! # What is promised
+//! - Commits are strictly serializable: each has a unique [`Version`], their order agrees with real time,
+//!   and every entry that a commit wrote bears its version.
+//! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
+//!   [`View`] show one instant.
+//! - A thread that is stopped anywhere delays no other. While it is stopped within an operation,
+//!   memory that is retired meanwhile is kept.
+//! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache whole.
+//!
+//! `docs/guarantees.md` has the promises operation by operation, `docs/protocol.md` the algorithm.
+//!
+//! # Features
+//! - `rayon`: `View::par_iter`.
+//! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// What only models and tests reach is held to less.
-#![cfg_attr(
-    any(coeval_loom, coeval_internals),
-    allow(missing_docs, clippy::missing_safety_doc, clippy::new_without_default)
-)]
 
 // The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
 mod error;
@@ -65,3 +106,8 @@ pub mod internals {
     pub use crate::index::{Index, Indexed};
     pub use crate::pool::{Pool, os};
 }
+
+/// The README's examples are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

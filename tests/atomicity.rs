@@ -4,7 +4,7 @@ mod common;
 
 use coeval::reclaim::Reclaim;
 use common::random::{Random, run_seed};
-use common::{StopOnDrop, Store, on_every_reclaimer, store, stress, together, within};
+use common::{StopOnDrop, Store, disturb, on_every_reclaimer, store, stress, together, within};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -91,6 +91,7 @@ fn beside<R: Reclaim>(
     rewrite: Rewrite<'_, R>,
     read: ReadGroup<'_, R>,
 ) {
+    disturb();
     let seed = run_seed();
     (0..GROUPS).for_each(|g| rewrite(cache, g, 0));
     let stop = AtomicBool::new(false);

@@ -5,29 +5,9 @@ mod history;
 
 use coeval::reclaim::Reclaim;
 use common::random::{Random, run_seed};
-use common::{on_every_reclaimer, stress};
+use common::{disturb, on_every_reclaimer, stress};
 use history::check::check;
 use history::record::{Large, Payload, Plan, related, run};
-
-/// With step hooks compiled in, threads also give way in the middle of operations.
-#[cfg(coeval_internals)]
-fn disturb() {
-    use std::cell::RefCell;
-    std::thread_local! {
-        static RANDOM: RefCell<Random> = RefCell::new(Random::new(
-            // The address of a stack variable: differs between threads.
-            std::ptr::from_ref(&0u8) as u64,
-        ));
-    }
-    coeval::internals::set_step_hook(|_| {
-        if RANDOM.try_with(|random| random.borrow_mut().one_in(8)).unwrap_or(false) {
-            std::thread::yield_now();
-        }
-    });
-}
-
-#[cfg(not(coeval_internals))]
-fn disturb() {}
 
 /// Records and checks `rounds` histories, each on a fresh cache.
 fn rounds<V: Payload, R: Reclaim>(rounds: u64, plan: impl Fn(&mut Random) -> Plan) {

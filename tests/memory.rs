@@ -6,8 +6,9 @@ mod common;
 use coeval::reclaim::Reclaim;
 use common::counted::{ById, Counted, Ledger};
 use common::random::{Random, run_seed};
-use common::{Store, on_every_reclaimer, store, stress, together, within};
+use common::{StopOnDrop, Store, on_every_reclaimer, store, stress, together, within};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What one thread may have retired that is not yet dropped, while nobody holds a guard.
@@ -162,6 +163,41 @@ fn all_are_dropped_once_after_many_threads<R: Reclaim>() {
     }
 }
 
+/// References of a pin stay good, whatever the same thread reads meanwhile and others overwrite.
+fn pinned_values_outlive_what_overwrites_them<R: Reclaim>() {
+    let rounds = stress(60, 1_000, 20_000);
+    let made = Ledgers::new();
+    let cache = store::<_, _, R>();
+    cache.insert(made.key(1), made.value(1));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for id in 2.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                cache.insert(made.key(1), made.value(id));
+                cache.insert(made.key(id), made.value(id));
+                drop(cache.remove(&ById(id)));
+            }
+        });
+        let _stop = StopOnDrop(&stop);
+        for _ in 0..rounds {
+            let pinned = cache.pin();
+            let held = pinned.get(&ById(1)).expect("never removed");
+            let (id, version) = (held.read(), cache.version());
+            // Others retire several thousand versions meanwhile.
+            while cache.version().get() < version.get() + 6_000 {
+                assert!(cache.get(&ById(1)).expect("never removed").read() >= id);
+                drop(cache.view());
+                assert_eq!(held.read(), id, "a pinned value changed");
+            }
+        }
+    });
+    drop(cache);
+    made.assert_settled();
+}
+
 /// The bound of the protocol: versions kept a key ≤ registered views + 2.
 fn held_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     const KEYS: u64 = 16;
@@ -298,6 +334,7 @@ fn invalidate_all_gives_everything_back<R: Reclaim>() {
 on_every_reclaimer!(
     all_are_dropped_once,
     all_are_dropped_once_after_many_threads,
+    pinned_values_outlive_what_overwrites_them,
     held_views_keep_a_bounded_number_of_versions,
     overlapping_views_keep_a_bounded_number_of_versions,
     at_rest_a_held_view_keeps_little,

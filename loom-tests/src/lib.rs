@@ -1,1 +1,216 @@
 //! The models live in `tests/`, one file a claim. Run them with `ci/loom.sh`.
+//!
+//! Here is what the models of the commit protocol share. They run the library's code on a few records
+//! that are not freed before the end, so that the state space stays small; whether memory is kept long enough is the
+//! subject of other models.
+#![cfg(coeval_loom)]
+// The models are small programs that use an unsafe interface as it asks to be used.
+#![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
+
+use coeval::internals::chain::{Link, Node, Record};
+use coeval::internals::commit::{Descriptor, Entry, Expected, Found, Limit, Order};
+use coeval::internals::hook::with_mutant;
+use coeval::internals::version::State;
+use std::any::Any;
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::time::Duration;
+
+std::thread_local! {
+    /// What an execution leaves behind; the next one frees it, when no thread can touch it any more.
+    static LEFT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory that lives to the end of the execution.
+pub fn leak<T: 'static>(value: T) -> *mut T {
+    // Without its destructor: loom's atomics belong to the execution that made them.
+    let mut boxed = Box::new(MaybeUninit::new(value));
+    let leaked = boxed.as_mut_ptr();
+    LEFT.with_borrow_mut(|left| left.push(boxed));
+    leaked
+}
+
+/// How long a model is explored; `LOOM_SECONDS` sets it, without it there is no limit.
+fn limit() -> Option<Duration> {
+    let seconds = std::env::var("LOOM_SECONDS").ok()?.parse().expect("a number of seconds");
+    Some(Duration::from_secs(seconds))
+}
+
+/// Explores the interleavings of `model` with at most that many preemptions.
+///
+/// Everything that races must run on spawned threads: loom was seen to explore a single execution of a
+/// model whose main thread only read.
+pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.max_duration = limit();
+    builder.check(move || {
+        LEFT.take();
+        model();
+    });
+}
+
+/// The model must fail when the library has `defect`, with a message that contains `kind`.
+pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
+    let failure = catch_unwind(AssertUnwindSafe(|| with_mutant(defect, model)))
+        .expect_err("the model does not see this defect");
+    let message = match failure.downcast_ref::<String>() {
+        Some(message) => message.as_str(),
+        None => failure.downcast_ref::<&str>().copied().unwrap_or("?"),
+    };
+    assert!(message.contains(kind), "it failed for another reason: {message}");
+}
+
+/// A hasher that every execution runs alike.
+#[derive(Clone, Copy, Default)]
+pub struct Hash;
+
+impl std::hash::BuildHasher for Hash {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        std::hash::DefaultHasher::new()
+    }
+}
+
+/// A small cache, on the asymmetric backend.
+pub type Small = coeval::Cache<usize, u32, Hash>;
+
+/// A key that only `advance` writes.
+const OTHER: usize = 100;
+
+/// A cache in which key 0 holds 1, of which the room of its record is free: so a tombstone goes there, and
+/// the record may be condemned as soon as the key is removed.
+pub fn small_cache() -> std::sync::Arc<Small> {
+    let cache = coeval::Cache::builder().hasher(Hash).build();
+    cache.insert(0, 0);
+    cache.insert(0, 1);
+    advance(&cache, 4);
+    std::sync::Arc::new(cache)
+}
+
+/// Gives reclamation that many opportunities to advance and to do what is due.
+pub fn advance(cache: &Small, turns: usize) {
+    for _ in 0..turns {
+        cache.insert(OTHER, 0);
+    }
+}
+
+/// A pointer that a model hands to its threads.
+pub struct Shared<T>(pub *mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Shared<T> {}
+unsafe impl<T> Send for Shared<T> {}
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+/// `N` keys and what orders the commits on them. They live to the end of the execution.
+pub struct Keys<V: 'static, const N: usize> {
+    pub order: Order,
+    pub records: [Record<usize, V>; N],
+}
+
+impl<V: 'static, const N: usize> Keys<V, N> {
+    /// Absent keys.
+    pub fn new() -> &'static Self {
+        let records = std::array::from_fn(|key| Record::vacant(key, 0));
+        unsafe { &*leak(Self { order: Order::new(), records }) }
+    }
+
+    /// A version that is not installed.
+    pub fn node(&self, state: State, prev: *mut Node<V>, value: Option<V>) -> *mut Node<V> {
+        leak(Node::new(state, prev, value))
+    }
+
+    /// Writes one key as the engine does, but that what is superseded stays.
+    pub fn write(&self, key: usize, value: Option<V>) -> (&'static Node<V>, u64) {
+        let node = self.node(State::READY, ptr::null_mut(), value);
+        let state = unsafe { self.order.write(&self.records[key], node, None, &|_, _| ()) };
+        let state = state.expect("it may supersede anything");
+        (unsafe { &*node }, state.version())
+    }
+
+    /// A commit of several writes, their keys ascending, that has not begun. Versions are guessed to
+    /// be installed upon the heads that are seen now.
+    pub fn describe(
+        &self,
+        writes: impl IntoIterator<Item = (usize, Option<V>)>,
+        expected: Option<Expected>,
+    ) -> Shared<Descriptor<usize, V>> {
+        let descriptor = leak(MaybeUninit::<Descriptor<usize, V>>::uninit());
+        let state = State::undecided(descriptor.expose_provenance());
+        let entries = writes
+            .into_iter()
+            .map(|(key, value)| {
+                let record = &self.records[key];
+                let node = self.node(state, record.head().node(), value);
+                Entry { record: ptr::from_ref(record), node }
+            })
+            .collect();
+        unsafe { (*descriptor).write(Descriptor::new(entries, expected)) };
+        Shared(descriptor.cast())
+    }
+
+    /// Helps a commit to its end and copies its outcome, as its owner does.
+    pub fn run(&self, descriptor: Shared<Descriptor<usize, V>>) -> State {
+        let outcome = unsafe { self.order.help(descriptor.get(), &|_, _| ()) };
+        for entry in unsafe { &*descriptor.get() }.entries() {
+            unsafe { &*entry.node }.set_outcome(outcome);
+        }
+        outcome
+    }
+
+    /// What `get` finds: a version, if it holds a value.
+    pub fn newest(&self, key: usize) -> Option<(&V, u64)> {
+        Self::value(unsafe { self.order.newest(&self.records[key]) })
+    }
+
+    /// What was visible at `limit`.
+    pub fn at(&self, key: usize, limit: Limit, floor: u64) -> Option<(&V, u64)> {
+        Self::value(unsafe { self.order.at(&self.records[key], limit, floor) })
+    }
+
+    fn value(found: Found<'_, V>) -> Option<(&V, u64)> {
+        match found {
+            Found::Value(node, state) => Some((unsafe { node.value() }, state.version())),
+            Found::Absent => None,
+            Found::Unknown => panic!("nothing was taken out"),
+        }
+    }
+
+    /// The states down a key's chain, newest first.
+    pub fn chain(&self, key: usize) -> Vec<(Shared<Node<V>>, State)> {
+        let mut chain = Vec::new();
+        let mut next = self.records[key].head().node();
+        while !next.is_null() {
+            let node = unsafe { &*next };
+            chain.push((Shared(next), node.state()));
+            next = Link::target(node.prev());
+        }
+        chain
+    }
+
+    /// The chains are in order: every version decided, committed ones strictly descending.
+    pub fn assert_ordered(&self) {
+        for key in 0..N {
+            let chain = self.chain(key);
+            assert!(chain.iter().all(|(_, s)| s.is_committed() || s.is_aborted()), "undecided");
+            let versions: Vec<_> =
+                chain.iter().filter(|(_, s)| s.is_committed()).map(|(_, s)| s.version()).collect();
+            assert!(versions.is_sorted_by(|a, b| a > b), "not descending: {versions:?}");
+        }
+    }
+}

@@ -4,8 +4,9 @@
 //! Buckets have two slots here and the first table has one bucket, so the third key makes it grow.
 #![cfg(coeval_loom)]
 
+use coeval::internals::hook;
+use coeval::internals::index::{Index, Indexed};
 use coeval::internals::reclaim::{Garbage, Reclaim};
-use coeval::internals::{Index, Indexed, hook};
 use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use loom::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -180,10 +181,10 @@ impl<const SEEN: bool> Drop for Scene<SEEN> {
 
 type Unseen = Scene<false>;
 
-/// Every schedule with at most so many preemptions.
+/// Every schedule with at most so many preemptions: as many as end within some seconds.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.preemption_bound = Some(preemptions);
     hook::with_turns(|| builder.check(model));
 }
 

@@ -1,6 +1,7 @@
 //! A key and the head of its chain.
 
 use super::Node;
+use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 use std::ptr;
 
@@ -156,7 +157,8 @@ impl<K, V> Record<K, V> {
             if head.is_sealed() {
                 return false;
             }
-            if !head.is_condemned() || self.replace(head, head.revived()) {
+            let ignored = mutant("record.no_revive");
+            if ignored || !head.is_condemned() || self.replace(head, head.revived()) {
                 return true;
             }
         }

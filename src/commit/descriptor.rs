@@ -101,13 +101,18 @@ impl<K, V> Descriptor<K, V> {
             return Ok(outcome);
         }
         // Acquire: pairs with the Release below, so that *ready* is set after every install.
-        let start = self.installed.load(Ordering::Acquire);
+        let relaxed = mutant("commit.relaxed_hint");
+        let acquire = if relaxed { Ordering::Relaxed } else { Ordering::Acquire };
+        let start = self.installed.load(acquire);
         for (index, entry) in self.entries.iter().enumerate().skip(start) {
             // SAFETY: the caller's promise, and the argument above.
             if !unsafe { self.install(entry, order, retire) }? {
                 break;
             }
             self.installed.fetch_max(index + 1, Ordering::AcqRel);
+            if mutant("commit.ready_early") {
+                break;
+            }
         }
         step("commit.before_ready");
         self.advance(State::INSTALLING, State::READY);
@@ -182,7 +187,8 @@ impl<K, V> Descriptor<K, V> {
         let Some(expected) = &self.expected else {
             return Some(State::committed(version));
         };
-        let floor = order.floor.newest(&order.clock);
+        let unaware = mutant("commit.unaware_of_floor");
+        let floor = if unaware { 0 } else { order.floor.newest(&order.clock) };
         if floor > version {
             return None;
         }

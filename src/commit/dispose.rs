@@ -6,7 +6,7 @@
 
 use super::Seen;
 use crate::chain::{Link, Node};
-use crate::sync::hook::step;
+use crate::sync::hook::{mutant, step};
 
 /// Retires everything below `node`, which no reader will need any more. Whoever marks a link
 /// retires its target, so each version is retired once, however many do this at a time.
@@ -59,7 +59,8 @@ pub unsafe fn prune<V>(top: &Node<V>, seen: &Seen, retire: impl Fn(*mut Node<V>)
         let below = next.prev();
         let needed = seen.any_between(next.state().version(), kept.state().version());
         // An open link's owner has yet to read what lies below it; it prunes when it has.
-        if needed || link.is_open() || below.is_open() || below.is_taken() {
+        let open = (link.is_open() || below.is_open()) && !mutant("prune.ignore_open");
+        if needed || open || below.is_taken() {
             kept = next;
             continue;
         }

@@ -6,7 +6,7 @@
 
 use super::{Views, take_suffix};
 use crate::chain::Node;
-use crate::sync::hook::step;
+use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::{Clock, State};
@@ -77,6 +77,9 @@ impl Floor {
         // SAFETY: reached from the head; callers hold a guard, through which these are retired.
         let node = unsafe { &*node };
         let mut state = node.state();
+        if state.is_ready() && mutant("floor.pass_by_ready") {
+            return 0;
+        }
         if state.is_ready() {
             state = node.stamp(state, State::committed(clock.tick()));
         }

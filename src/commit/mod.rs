@@ -246,6 +246,9 @@ impl Order {
                 return None;
             }
             new.init_prev(below);
+            if mutant("commit.stamped_first") {
+                new.set_outcome(State::committed(self.clock.tick()));
+            }
             step("write.before_install");
             if record.install(head, node) {
                 step("write.installed");

@@ -149,8 +149,9 @@ impl Views {
         Registered { place: view.place, version: view.version }
     }
 
-    /// Joins an open view of exactly `version`, if there is one.
-    pub fn join(&self, version: u64) -> Option<Registered> {
+    /// Joins an open view of exactly `version`, if there is one. `close` gives back a registration that
+    /// turns out to be another's; the one that it belonged to may have closed meanwhile.
+    pub fn join(&self, version: u64, close: impl Fn(Registered)) -> Option<Registered> {
         let wanted = version << 2 | OPEN;
         self.places().find_map(|place| {
             if place.version.load(Ordering::Acquire) != wanted {
@@ -163,7 +164,7 @@ impl Views {
             if place.version.load(Ordering::Acquire) == wanted {
                 return Some(joined);
             }
-            self.close(joined);
+            close(joined);
             None
         })
     }

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::chain::{Node, Record};
 use crate::commit::{Found, Limit, Registered};
 use crate::reclaim::Reclaim;
+use crate::sync::hook::mutant;
 use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -115,6 +116,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hashes = keys.map(|key| self.hash(key));
+        let early = mutant("get_many.clock_first").then(|| self.order.clock.now());
         let guard = self.pin();
         for hash in hashes {
             self.index.prefetch(&guard, hash);
@@ -122,7 +124,7 @@ where
         for hash in hashes {
             self.index.prefetch_entry(&guard, hash);
         }
-        let now = self.order.clock.now();
+        let now = early.unwrap_or_else(|| self.order.clock.now());
         // SAFETY: the clock was read under the guard.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
         let mut found = [None; N];
@@ -197,7 +199,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// A view of exactly `version`, if an open one keeps it, or it is the newest.
     pub fn open_at(&self, version: u64) -> Option<Snapshot> {
-        if let Some(registered) = self.views.join(version) {
+        if let Some(registered) = self.views.join(version, |view| self.close(view)) {
             return Some(self.snapshot(registered));
         }
         if self.order.clock.now() != version {

@@ -169,7 +169,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let guard = engine.reclaim.pin();
         let head = record.head();
         step("record.before_seal");
-        if !head.is_condemned() || !record.seal(head) {
+        // One who still had it in hand when it was condemned may have put it into the queue; nobody
+        // else can have since, but a writer that took the mark off. Whoever takes it out of the
+        // queue looks here again.
+        let queued = record.flags() & flags::QUEUED != 0;
+        if queued {
+            record.revive();
+        }
+        if queued || !head.is_condemned() || !record.seal(head) {
             let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
             engine.try_condemn(&guard, record);
             return;

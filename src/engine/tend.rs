@@ -84,14 +84,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let _ = record.change_flags(|now| Some(now & !flags::PRUNE_AGAIN));
             step("prune.claimed");
             let left = self.prune_once(guard, record);
-            if left || round == PRUNE_ROUNDS {
+            if left {
                 queued |= self.queue(record);
             }
-            let released = record.change_flags(|now| {
-                let again = now & flags::PRUNE_AGAIN != 0 && round < PRUNE_ROUNDS;
-                (!again).then_some(now & !(flags::PRUNING | flags::PRUNE_AGAIN))
+            // Somebody who came meanwhile has left the chain to us: over it again, or, after some
+            // rounds, into the queue, by the very step that ends our right to it.
+            let released = record.change_flags(|now| match now & flags::PRUNE_AGAIN {
+                0 => Some(now & !flags::PRUNING),
+                _ if round < PRUNE_ROUNDS => None,
+                _ => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::QUEUED),
             });
-            if released.is_ok() {
+            if let Ok(before) = released {
+                if before & flags::PRUNE_AGAIN != 0 && before & flags::QUEUED == 0 {
+                    self.leftover.waiting.push(Queued(ptr::from_ref(record)));
+                    queued = true;
+                }
                 break;
             }
         }
@@ -175,6 +182,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.order.floor.is_raised() {
             self.sweep();
         }
+        {
+            let guard = self.reclaim.pin();
+            // Inserts move the index along by themselves; other writes do it here.
+            self.index.assist(&self.reclaim, &guard);
+        }
         self.reclaim.collect();
     }
 
@@ -213,6 +225,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             for record in entries {
                 self.try_condemn(&guard, record);
             }
+        }
+        if part + 1 == parts {
+            self.index.shrink(&guard);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::read::version_of;
 use crate::chain::{Node, Record};
-use crate::commit::Found;
+use crate::commit::{Found, Limit};
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -96,10 +96,17 @@ where
                 self.tend();
                 return version_of(state);
             }
-            // Nothing to remove, so a commit without writes, provided that it comes before any write that
-            // came meanwhile: all that took a smaller number are ready, hence to be found, by now.
+            // Nothing to remove, so a commit without writes, provided that the key is absent as of its
+            // number: all that took a smaller number are ready, hence to be found, by now.
             let version = self.order.clock.tick();
-            if self.newest(&guard, key).is_none_or(|(_, state)| state.version() > version) {
+            // SAFETY: the number was taken under the guard.
+            let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, version) };
+            let absent = self.find(&guard, hash, key).is_none_or(|record| {
+                // SAFETY: found under the guard, under which the number was taken.
+                let found = unsafe { self.order.at(record, Limit::Now(version), floor) };
+                matches!(found, Found::Absent)
+            });
+            if absent {
                 return version_of(State::committed(version));
             }
         }

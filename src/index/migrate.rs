@@ -179,6 +179,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             // it is left), and only the thread whose CAS succeeded retires it. It may be freed from
             // any thread at any time: it refers to entries but owns none.
             unsafe { reclaim.retire(guard, garbage) };
+            reclaim.hurry();
         }
     }
 
@@ -191,7 +192,6 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// Begins to move to a smaller table if most of this one is empty, and no move is under way. It
     /// looks at some hundred buckets: worth a call after much was removed. The next inserts, or calls
     /// of `assist`, do the moving.
-    #[allow(dead_code)] // For tests, as long as nothing shrinks a cache.
     pub fn shrink(&self, guard: &R::Guard<'_>) {
         let table = self.root(guard);
         if table.next().is_none() && table.is_sparse() {

@@ -44,6 +44,8 @@ pub trait Indexed {
 pub struct Index<E, R: Reclaim> {
     /// The oldest table that is not moved completely. The others hang on it.
     root: AtomicPtr<Table<E>>,
+    /// It is `Send` and `Sync` only as entries are.
+    entries: PhantomData<E>,
     retires_through: PhantomData<fn(&R)>,
 }
 
@@ -52,6 +54,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     pub fn with_capacity(entries: usize) -> Self {
         Self {
             root: AtomicPtr::new(Box::into_raw(Table::with_capacity(entries))),
+            entries: PhantomData,
             retires_through: PhantomData,
         }
     }
@@ -191,14 +194,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
 /// The rest of a look-up that did not end in its home bucket, whose header was `header`.
 ///
 /// # Safety
-/// The caller's guard protects `table`, and those after it, to the end of `'g`.
+/// The caller's guard protects `table`, and those after it, as long as the reference to it lives.
 #[inline(never)]
-unsafe fn find_beyond<'g, E: Indexed>(
-    mut table: &'g Table<E>,
+unsafe fn find_beyond<E: Indexed>(
+    mut table: &Table<E>,
     mut header: Header,
     hash: u32,
     mut eq: impl FnMut(&E) -> bool,
-) -> Option<&'g E> {
+) -> Option<&E> {
     let tag = Tag::new(hash);
     let mut buckets = table.probe(hash);
     buckets.next(); // The home bucket is searched.

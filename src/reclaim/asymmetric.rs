@@ -47,13 +47,13 @@ use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use std::cell::{Cell, UnsafeCell};
-use std::mem;
 
 /// How many objects a thread retires between two attempts to advance the epoch.
 pub const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 1024 };
 
-/// The largest buffer that a thread keeps for later.
-const KEPT: usize = 8 * BATCH;
+/// How many due objects a call of `collect` reclaims, beside two for each that was retired since the
+/// last call: so what is due is worked off without a pause, and does not pile up.
+const STEP: usize = 32;
 
 /// How many epochs past its stamp an object is reclaimed.
 #[inline(always)]
@@ -92,7 +92,9 @@ struct Participant {
     nesting: Cell<u32>,
     /// Set while this thread calls reclaim functions, which may come back to `collect`.
     reclaiming: Cell<bool>,
-    /// Retirements since the last attempt to collect.
+    /// Retirements since the last call of `collect`.
+    fresh: Cell<usize>,
+    /// Retirements before that, since the last attempt to advance.
     since: Cell<usize>,
     /// The global epoch at the end of that attempt.
     seen: Cell<u64>,
@@ -178,12 +180,29 @@ unsafe impl Reclaim for Asymmetric {
     #[inline]
     fn collect(&self) {
         let participant = self.participants.get();
-        if participant.since.get() >= BATCH
-            && participant.nesting.get() == 0
-            && !participant.reclaiming.get()
-        {
-            self.collect_now(participant);
+        let fresh = participant.fresh.get();
+        // SAFETY: as in `keep`; the borrow ends here.
+        let idle = fresh == 0
+            && participant.since.get() < BATCH
+            && unsafe { &*participant.due.get() }.is_empty();
+        if !idle && participant.nesting.get() == 0 && !participant.reclaiming.get() {
+            participant.fresh.set(0);
+            participant.since.set(participant.since.get() + fresh);
+            if participant.since.get() >= BATCH {
+                self.collect_now(participant);
+            }
+            participant.reclaiming.set(true);
+            // SAFETY: by the header nobody holds what is three epochs old, and only that is put
+            // into `due`, after an Acquire load of the epoch.
+            unsafe { participant.reclaim_due(STEP + 2 * fresh) };
+            participant.reclaiming.set(false);
         }
+    }
+
+    fn hurry(&self) {
+        let participant = self.participants.get();
+        // Three advances, and one more if somebody is in the way of the first.
+        participant.since.set(participant.since.get() + 4 * BATCH);
     }
 
     unsafe fn drain(&self) {
@@ -197,7 +216,7 @@ unsafe impl Reclaim for Asymmetric {
                 participant.gather(|_| true);
                 // SAFETY: no guard was live when we were called, so whatever was retired before may
                 // go. What a reclaim function retires is gathered after it returned.
-                reclaimed += unsafe { participant.reclaim_due() };
+                reclaimed += unsafe { participant.reclaim_due(usize::MAX) };
             }
             if reclaimed == 0 {
                 break;
@@ -234,7 +253,7 @@ impl Asymmetric {
     fn collect_now(&self, participant: &Participant) {
         // Also if nothing comes of it: while somebody stays pinned, the barrier is not worth more
         // than one attempt a batch.
-        participant.since.set(0);
+        participant.since.set((participant.since.get() - BATCH).min(4 * BATCH));
         // Acquire: pairs with the CAS in `advance`, so that the guards that ended before it ended
         // before what we reclaim.
         let mut epoch = self.shared.epoch.load(Ordering::Acquire);
@@ -243,17 +262,14 @@ impl Asymmetric {
         } // Otherwise others have advanced it since, which serves as well.
         participant.seen.set(epoch);
         participant.gather(|stamp| stamp + grace() <= epoch);
-        participant.reclaiming.set(true);
-        // SAFETY: by the header nobody holds what is three epochs old; `keep` moves to `due` only
-        // what is older, by an epoch that the load above saw too.
-        unsafe { participant.reclaim_due() };
         let waiting = |orphan: &Participant| orphan.waiting.load(Ordering::Relaxed) != 0;
+        participant.reclaiming.set(true);
         self.participants.visit_orphans(waiting, |orphan| {
             // Acquire, and again: what the orphan found due by a later epoch must be so for us.
             let epoch = self.shared.epoch.load(Ordering::Acquire);
             orphan.gather(|stamp| stamp + grace() <= epoch);
-            // SAFETY: as above; nobody else is the orphan's owner during the visit.
-            unsafe { orphan.reclaim_due() };
+            // SAFETY: as in `collect`; nobody else is the orphan's owner during the visit.
+            unsafe { orphan.reclaim_due(BATCH) };
         });
         participant.reclaiming.set(false);
     }
@@ -300,7 +316,7 @@ impl Participant {
             bag.stamp = stamp;
         }
         bag.garbage.push(garbage);
-        self.since.set(self.since.get() + 1);
+        self.fresh.set(self.fresh.get() + 1);
         self.waiting.store(self.waiting.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
@@ -313,24 +329,20 @@ impl Participant {
         }
     }
 
-    /// Reclaims what is in `due` and tells how much it was.
+    /// Reclaims up to `most` of what is in `due` and tells how much it was.
     ///
     /// # Safety
     /// It may be reclaimed.
-    unsafe fn reclaim_due(&self) -> usize {
-        // SAFETY: as in `keep`.
-        let mut work = mem::take(unsafe { &mut *self.due.get() });
-        let count = work.len();
-        for garbage in work.drain(..) {
+    unsafe fn reclaim_due(&self, most: usize) -> usize {
+        let mut count = 0;
+        while count < most {
+            // SAFETY: as in `keep`; the borrow ends before the call below.
+            let Some(garbage) = (unsafe { &mut *self.due.get() }).pop() else { break };
+            count += 1;
             // SAFETY: due, says the caller; taken out of the list, so it is called once.
             unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
         }
         self.waiting.store(self.waiting.load(Ordering::Relaxed) - count, Ordering::Relaxed);
-        // SAFETY: as in `keep`; the reclaim functions have returned.
-        let due = unsafe { &mut *self.due.get() };
-        if due.capacity() == 0 && work.capacity() <= KEPT {
-            *due = work; // Its buffer serves again.
-        }
         count
     }
 }
@@ -338,7 +350,7 @@ impl Participant {
 /// Moves all garbage, by exchanging buffers if it can.
 fn hand_over(from: &mut Vec<Garbage>, to: &mut Vec<Garbage>) {
     if to.is_empty() {
-        mem::swap(from, to);
+        std::mem::swap(from, to);
     } else {
         to.append(from);
     }
@@ -350,6 +362,7 @@ impl Default for Participant {
             announced: AtomicU64::new(0),
             nesting: Cell::new(0),
             reclaiming: Cell::new(false),
+            fresh: Cell::new(0),
             since: Cell::new(0),
             seen: Cell::new(0),
             waiting: AtomicUsize::new(0),

@@ -63,6 +63,9 @@ pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
     /// the thread holds no guard (it does nothing if one is held). Cheap when there is little to do.
     fn collect(&self);
 
+    /// Asks that what was retired be reclaimed soon: something large is among it.
+    fn hurry(&self) {}
+
     /// Reclaims all that was retired, and what its reclaiming retires in turn, until nothing is left.
     ///
     /// # Safety

@@ -5,7 +5,7 @@
 pub mod counted;
 pub mod random;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A cache over the reclaimer `R`, otherwise with the defaults.
@@ -38,6 +38,28 @@ macro_rules! on_every_reclaimer {
     };
 }
 pub(crate) use on_every_reclaimer;
+
+/// With step hooks compiled in (`--cfg coeval_internals`), makes threads give way in the middle of
+/// operations now and then: on few cores most races need that.
+#[cfg(coeval_internals)]
+pub fn disturb() {
+    use std::cell::RefCell;
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    std::thread_local! {
+        static RANDOM: RefCell<random::Random> = RefCell::new(random::Random::new(
+            NEXT.fetch_add(1, Ordering::Relaxed),
+        ));
+    }
+    coeval::internals::set_step_hook(|_| {
+        if RANDOM.try_with(|random| random.borrow_mut().one_in(8)).unwrap_or(false) {
+            std::thread::yield_now();
+        }
+    });
+}
+
+/// Does nothing: there are no step hooks in this build.
+#[cfg(not(coeval_internals))]
+pub fn disturb() {}
 
 /// Picks an amount of work by the environment variable `COEVAL_STRESS`: `short` (the default),
 /// `normal` or `long`.

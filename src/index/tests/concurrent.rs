@@ -101,14 +101,13 @@ fn churn_by_many_threads() {
                 let (map, largest) = (&map, &largest);
                 scope.spawn(move || {
                     let mut random = Random(thread);
-                    let mut present: HashSet<u64> = HashSet::new();
+                    let mut present = HashSet::new();
                     for _ in 0..rounds {
                         let guard = map.scheme.pin();
                         let key = random.below(60) * 4 + thread;
                         if present.contains(&key) {
                             let item = map.find(&guard, key).expect("present");
-                            if random.below(2) == 0 {
-                                item.condemn();
+                            if random.below(2) == 0 && item.condemn() {
                                 map.remove_later(&guard, item);
                                 present.remove(&key);
                             }

@@ -5,7 +5,7 @@ use crate::reclaim::{Garbage, Reclaim};
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const LIVING: u32 = 0;
 const CONDEMNED: u32 = 1;
@@ -15,11 +15,19 @@ pub struct Item {
     pub key: u64,
     hash: u32,
     state: AtomicU32,
+    /// Whether the removal of this entry is under way. A mark that was taken off and put on again looks
+    /// like the first one: a second removal would be sealed by the first, before its grace period.
+    removing: AtomicBool,
 }
 
 impl Item {
-    pub fn condemn(&self) {
-        self.state.compare_exchange(LIVING, CONDEMNED, Ordering::SeqCst, Ordering::SeqCst).ok();
+    /// Marks the entry. False if a removal of it is under way, whose mark may have been taken off.
+    pub fn condemn(&self) -> bool {
+        !self.removing.swap(true, Ordering::SeqCst)
+            && self
+                .state
+                .compare_exchange(LIVING, CONDEMNED, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
     }
 
     pub fn seal(&self) -> bool {
@@ -160,7 +168,8 @@ impl Inner {
     }
 
     pub fn item(&self, key: u64) -> NonNull<Item> {
-        let item = Item { key, hash: self.hash(key), state: AtomicU32::new(LIVING) };
+        let (state, removing) = (AtomicU32::new(LIVING), AtomicBool::new(false));
+        let item = Item { key, hash: self.hash(key), state, removing };
         NonNull::from(Box::leak(Box::new(item)))
     }
 
@@ -195,8 +204,9 @@ impl Inner {
     /// Removes a key for good, unless a guard of another thread delays it.
     pub fn remove(&self, key: u64) {
         let guard = self.scheme.pin();
-        if let Some(item) = self.find(&guard, key) {
-            item.condemn();
+        if let Some(item) = self.find(&guard, key)
+            && item.condemn()
+        {
             self.remove_later(&guard, item);
         }
         drop(guard);
@@ -225,6 +235,8 @@ unsafe fn seal(item: *mut (), map: *const ()) {
             inner.index.unlink(&guard, entry.into());
             inner.scheme.retire(&guard, Garbage { object: item, context: map, reclaim: free });
         }
+    } else {
+        entry.removing.store(false, Ordering::SeqCst);
     }
 }
 

@@ -1,0 +1,164 @@
+//! Claim: clearing everything is one commit among the others. A compare-and-set whose version was
+//! cleared before its own number aborts; a `get` that begins after a clearing has returned finds nothing
+//! older; a view beside it never changes its answer, and sees a key cleared only if it sees all cleared.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::commit::{Expected, Limit, Views};
+use loom::thread;
+use loom_tests::{Keys, explore, leak, must_fail};
+
+struct World {
+    keys: &'static Keys<u32, 2>,
+    views: Views,
+}
+
+impl World {
+    /// Both keys hold 0.
+    fn new() -> &'static Self {
+        let keys = Keys::new();
+        keys.write(0, Some(0));
+        keys.write(1, Some(0));
+        unsafe { &*leak(Self { keys, views: Views::new() }) }
+    }
+
+    fn clear(&self) -> u64 {
+        let clock = &self.keys.order.clock;
+        unsafe { self.keys.order.floor.clear(clock, &self.views, |_| ()) }
+    }
+
+    /// Sets key 0 if it holds the version `expected`; its version, if it did.
+    fn compare_and_set(&self, expected: Option<u64>) -> Option<u64> {
+        let expected = Expected { entry: 0, version: expected };
+        let outcome = self.keys.run(self.keys.describe([(0, Some(1))], Some(expected)));
+        outcome.is_committed().then(|| outcome.version())
+    }
+
+    fn floor_at(&self, version: u64) -> u64 {
+        unsafe { self.keys.order.floor.at(&self.keys.order.clock, version) }.0
+    }
+}
+
+/// Clearing beside a compare-and-set, which another thread helps if `helped`.
+fn compare_beside_clearing(preemptions: usize, helped: bool) {
+    explore(preemptions, move || {
+        let world = World::new();
+        let was = world.keys.newest(0).unwrap().1;
+        let clearer = thread::spawn(move || world.clear());
+        let setter = thread::spawn(move || world.compare_and_set(Some(was)));
+        let helper = helped.then(|| thread::spawn(move || world.keys.write(0, Some(2))));
+        let cleared = clearer.join().unwrap();
+        let set = setter.join().unwrap();
+        if let Some(helper) = helper {
+            helper.join().unwrap();
+        } else {
+            let expected = set.filter(|&set| set > cleared).map(|_| 1);
+            assert_eq!(world.keys.newest(0).map(|(value, _)| *value), expected);
+            assert!(set.is_some_and(|set| set < cleared) || set.is_none(), "set what was cleared");
+        }
+        assert!(set.is_none_or(|set| set < cleared), "set what was cleared");
+        world.keys.assert_ordered();
+    });
+}
+
+/// Clearing beside a compare-and-set of an absent key.
+fn set_if_absent_beside_clearing() {
+    explore(2, || {
+        let world = World::new();
+        let clearer = thread::spawn(move || world.clear());
+        let setter = thread::spawn(move || world.compare_and_set(None));
+        let cleared = clearer.join().unwrap();
+        if let Some(set) = setter.join().unwrap() {
+            assert!(set > cleared, "set although it was present");
+            assert!(world.keys.newest(0).is_some());
+        } else {
+            assert!(world.keys.newest(0).is_none());
+        }
+    });
+}
+
+/// A view, a get and reads as of now beside a clearing.
+fn reads_beside_clearing() {
+    explore(2, || {
+        let world = World::new();
+        let clearer = thread::spawn(move || world.clear());
+        let reader = thread::spawn(move || {
+            let view = world.views.open(&world.keys.order.clock);
+            let floor = world.floor_at(view.version());
+            let read = |key| world.keys.at(key, Limit::View(view.version()), floor).is_some();
+            let (first, got) = (read(0), world.keys.newest(1).is_some());
+            assert_eq!(read(1), first, "a clearing was torn");
+            assert!(first || !got, "a get found what an older view has cleared");
+            assert_eq!(floor, world.floor_at(view.version()), "a view changed its floor");
+            let now = world.keys.order.clock.now();
+            let floor = world.floor_at(now);
+            let both = [0, 1].map(|key| world.keys.at(key, Limit::Now(now), floor).is_some());
+            assert_eq!(both[0], both[1], "a clearing was torn");
+            assert!(got || !both[1], "what was cleared came back");
+            world.views.close(view);
+        });
+        reader.join().unwrap();
+        clearer.join().unwrap();
+        assert!(world.keys.newest(0).is_none() && world.keys.newest(1).is_none());
+    });
+}
+
+/// Two who clear, and a view: the nodes of the floor are retired once, and none that the view needs.
+fn two_clear() {
+    explore(2, || {
+        let world = World::new();
+        world.clear();
+        let retired: &'static _ = unsafe { &*leak(std::sync::Mutex::new(Vec::new())) };
+        let clear = move || {
+            let clock = &world.keys.order.clock;
+            let retire = |node| retired.lock().unwrap().push(loom_tests::Shared(node));
+            unsafe { world.keys.order.floor.clear(clock, &world.views, retire) }
+        };
+        let clearers = [(); 2].map(|()| thread::spawn(clear));
+        let cleared = clearers.map(|clearer| clearer.join().unwrap());
+        assert_ne!(cleared[0], cleared[1]);
+        let mut retired: Vec<_> = retired.lock().unwrap().iter().map(|node| node.get()).collect();
+        retired.sort_unstable();
+        let count = retired.len();
+        retired.dedup();
+        assert_eq!(retired.len(), count, "retired twice");
+        assert_eq!(count, 2, "forgotten");
+    });
+}
+
+#[test]
+fn a_compare_and_set() {
+    compare_beside_clearing(3, false);
+}
+
+#[test]
+fn a_compare_and_set_that_is_helped() {
+    compare_beside_clearing(1, true);
+}
+
+#[test]
+fn a_set_if_absent() {
+    set_if_absent_beside_clearing();
+}
+
+#[test]
+fn readers() {
+    reads_beside_clearing();
+}
+
+#[test]
+fn two_clearings() {
+    two_clear();
+}
+
+#[test]
+fn defect_a_verdict_without_the_floor() {
+    must_fail("commit.unaware_of_floor", "set what was cleared", || {
+        compare_beside_clearing(2, false)
+    });
+}
+
+#[test]
+fn defect_passing_by_a_ready_clearing() {
+    must_fail("floor.pass_by_ready", "", reads_beside_clearing);
+}

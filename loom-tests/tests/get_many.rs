@@ -1,0 +1,58 @@
+//! Claim: `get_many` is the state at one instant, absences included: of two keys that take turns being
+//! present, their records removed and made anew, it finds exactly one.
+#![cfg(coeval_loom)]
+
+use loom::thread;
+use loom_tests::{advance, explore, must_fail, small_cache};
+use std::sync::Arc;
+
+/// `turns` times the other key comes to be present; then the record of the key that went may end.
+fn take_turns(preemptions: usize, turns: usize, after: usize) {
+    explore(preemptions, move || {
+        let cache = small_cache();
+        let writer = {
+            let cache = Arc::clone(&cache);
+            thread::spawn(move || {
+                for turn in 0..turns {
+                    let (from, to) = (turn % 2, (turn + 1) % 2);
+                    cache.batch().remove(from).insert(to, 1).commit();
+                    advance(&cache, after);
+                }
+            })
+        };
+        let reader = {
+            let cache = Arc::clone(&cache);
+            thread::spawn(move || {
+                let found = cache.get_many([&0, &1]);
+                assert_eq!(found.iter().flatten().count(), 1, "both or none");
+            })
+        };
+        writer.join().unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn one_turn() {
+    take_turns(1, 1, 0);
+}
+
+#[test]
+fn two_turns() {
+    take_turns(1, 2, 0);
+}
+
+#[test]
+fn one_turn_and_the_end_of_the_record() {
+    take_turns(1, 1, 5);
+}
+
+#[test]
+fn defect_sealing_at_once() {
+    must_fail("record.no_grace", "both or none", || take_turns(1, 1, 0));
+}
+
+#[test]
+fn defect_the_clock_is_read_before_the_pin() {
+    must_fail("get_many.clock_first", "both or none", || take_turns(1, 1, 5));
+}

@@ -1,0 +1,264 @@
+//! Claim: a version that a registered view needs is not retired while the view is registered, and each
+//! version is retired once, whoever disposes at the same time: the owners of two commits, one of them
+//! slow, and a pruner. A read as of now that is not registered finds its version or is told that it
+//! cannot know, never a wrong one.
+//!
+//! A version's value is a loom cell that retiring overwrites; a view touches what it found until it
+//! closes. So retiring that is not ordered after the closing is found even if nothing wrong was read.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::chain::{Node, flags};
+use coeval::internals::commit::{Found, Limit, Registered, Views, prune, take_suffix};
+use loom::cell::UnsafeCell;
+use loom::thread;
+use loom_tests::{Keys, Shared, explore, leak, must_fail};
+
+/// Set when its version is retired.
+type Value = UnsafeCell<bool>;
+
+struct World {
+    keys: &'static Keys<Value, 1>,
+    views: Views,
+    /// Whether one who prunes claims the right to it.
+    claims: bool,
+}
+
+unsafe fn retire(node: *mut Node<Value>) {
+    let value = unsafe { (*node).value() };
+    value.with_mut(|retired| unsafe {
+        assert!(!*retired, "retired twice");
+        *retired = true;
+    });
+}
+
+impl World {
+    /// `versions` versions, settled, beside a view of each.
+    fn new(versions: usize, claims: bool) -> (&'static Self, Vec<Registered>) {
+        let world = Self { keys: Keys::new(), views: Views::new(), claims };
+        let world = unsafe { &*leak(world) };
+        let views = (0..versions).map(|_| {
+            let node = world.write();
+            Self::close_link(node);
+            world.views.open(&world.keys.order.clock)
+        });
+        (world, views.collect())
+    }
+
+    fn write(&self) -> &'static Node<Value> {
+        self.keys.write(0, Some(UnsafeCell::new(false))).0
+    }
+
+    fn close_link(node: &Node<Value>) {
+        loop {
+            let link = node.prev();
+            if !link.is_open() || node.replace_prev(link, link.closed()) {
+                break;
+            }
+        }
+    }
+
+    /// What the owner of a commit owes, as the engine does it (but for the queue).
+    fn dispose(&self, node: &Node<Value>) {
+        if self.views.none() {
+            unsafe { take_suffix(node, true, |node| retire(node)) };
+        } else {
+            Self::close_link(node);
+            self.prune();
+        }
+    }
+
+    /// As the engine does it, but that one who holds the right goes on until nobody has come meanwhile.
+    fn prune(&self) {
+        let record = &self.keys.records[0];
+        let claimed = record.change_flags(|now| {
+            let busy = now & flags::PRUNING != 0;
+            Some(now | if busy { flags::PRUNE_AGAIN } else { flags::PRUNING })
+        });
+        if self.claims && claimed.unwrap() & flags::PRUNING != 0 {
+            return;
+        }
+        loop {
+            let _ = record.change_flags(|now| Some(now & !flags::PRUNE_AGAIN));
+            self.prune_once();
+            let end = |now| (now & flags::PRUNE_AGAIN == 0).then_some(now & !flags::PRUNING);
+            if record.change_flags(end).is_ok() || !self.claims {
+                return;
+            }
+        }
+    }
+
+    fn prune_once(&self) {
+        let top = unsafe { &*self.keys.records[0].head().node() };
+        if top.state().is_committed() {
+            let seen = self.views.seen();
+            unsafe { prune(top, &seen, |node| retire(node)) };
+        }
+    }
+
+    fn touch(&self, view: u64) {
+        let found = unsafe { self.keys.order.at(&self.keys.records[0], Limit::View(view), 0) };
+        let Found::Value(node, state) = found else { panic!("a view lost its version") };
+        assert!(state.version() <= view);
+        unsafe { node.value() }
+            .with(|retired| assert!(!unsafe { *retired }, "needed, but retired"));
+    }
+
+    /// Reads and closes a view, and prunes as one who closes does.
+    fn finish(&self, view: Registered) {
+        self.touch(view.version());
+        self.views.close(view);
+        self.prune();
+    }
+
+    /// At rest, without views, one more pass leaves the newest version alone; all below was retired.
+    fn assert_clean(&self) {
+        self.prune();
+        for (node, _) in self.keys.chain(0).iter().skip(1) {
+            let retired = unsafe { (*node.get()).value() }.with(|retired| unsafe { *retired });
+            assert!(retired, "forgotten");
+        }
+    }
+}
+
+/// A view that is being opened meets a writer that disposes of what it superseded.
+fn opening_beside_a_write() {
+    explore(3, || {
+        let (world, _) = World::new(0, true);
+        World::close_link(world.write());
+        let reader = thread::spawn(move || {
+            let view = world.views.open(&world.keys.order.clock);
+            world.touch(view.version());
+            world.finish(view);
+        });
+        let writer = thread::spawn(move || world.dispose(world.write()));
+        reader.join().unwrap();
+        writer.join().unwrap();
+        world.assert_clean();
+    });
+}
+
+/// The same, but another view has it pruned instead.
+fn opening_beside_a_pruner() {
+    explore(2, || {
+        let (world, mut views) = World::new(1, true);
+        World::close_link(world.write());
+        let reader = thread::spawn(move || {
+            let view = world.views.open(&world.keys.order.clock);
+            world.touch(view.version());
+            world.touch(view.version());
+            world.views.close(view);
+        });
+        let writer = thread::spawn(move || world.dispose(world.write()));
+        reader.join().unwrap();
+        writer.join().unwrap();
+        world.finish(views.pop().unwrap());
+        world.assert_clean();
+    });
+}
+
+/// An owner that has yet to dispose of what it superseded, a writer above it, and a view below that
+/// closes.
+fn slow_owner(preemptions: usize) {
+    explore(preemptions, || {
+        let (world, mut views) = World::new(1, true);
+        let slow = Shared(std::ptr::from_ref(world.write()).cast_mut());
+        let owner = thread::spawn(move || world.dispose(unsafe { &*slow.get() }));
+        let closer = {
+            let view = views.pop().unwrap();
+            thread::spawn(move || world.finish(view))
+        };
+        let writer = thread::spawn(move || world.dispose(world.write()));
+        owner.join().unwrap();
+        closer.join().unwrap();
+        writer.join().unwrap();
+        world.assert_clean();
+    });
+}
+
+/// Two who come to prune when the views between which they prune have closed.
+fn two_pruners(claims: bool) {
+    explore(2, move || {
+        let (world, mut views) = World::new(4, claims);
+        let newest = views.pop().unwrap();
+        let (third, second) = (views.pop().unwrap(), views.pop().unwrap());
+        let closers = [third, second].map(|view| thread::spawn(move || world.finish(view)));
+        closers.into_iter().for_each(|closer| closer.join().unwrap());
+        world.finish(newest);
+        world.finish(views.pop().unwrap());
+        world.assert_clean();
+    });
+}
+
+/// A read as of now beside a pruner that takes out what it needs.
+fn reader_that_is_not_registered() {
+    explore(3, || {
+        let (world, mut views) = World::new(2, true);
+        let wanted = world.keys.order.clock.now();
+        let middle = views.pop().unwrap();
+        World::close_link(world.write());
+        let reader = thread::spawn(move || {
+            let record = &world.keys.records[0];
+            match unsafe { world.keys.order.at(record, Limit::Now(wanted), 0) } {
+                Found::Value(_, state) => assert_eq!(state.version(), wanted, "a wrong version"),
+                Found::Absent => panic!("never absent"),
+                Found::Unknown => {}
+            }
+        });
+        let closer = thread::spawn(move || world.finish(middle));
+        reader.join().unwrap();
+        closer.join().unwrap();
+        world.finish(views.pop().unwrap());
+        world.assert_clean();
+    });
+}
+
+#[test]
+fn a_view_that_opens_beside_a_write() {
+    opening_beside_a_write();
+}
+
+#[test]
+fn a_view_that_opens_beside_a_pruner() {
+    opening_beside_a_pruner();
+}
+
+#[test]
+fn an_owner_that_comes_late() {
+    slow_owner(1);
+}
+
+#[test]
+fn pruners_that_claim() {
+    two_pruners(true);
+}
+
+#[test]
+fn an_unregistered_reader() {
+    reader_that_is_not_registered();
+}
+
+#[test]
+fn defect_no_fence_before_none() {
+    must_fail("views.no_fence", "", opening_beside_a_write);
+}
+
+#[test]
+fn defect_no_fence_before_seen() {
+    must_fail("views.no_fence", "", opening_beside_a_pruner);
+}
+
+#[test]
+fn defect_pruning_beneath_an_open_link() {
+    must_fail("prune.ignore_open", "", || slow_owner(2));
+}
+
+#[test]
+fn defect_two_pruners_at_once() {
+    must_fail("none", "", || two_pruners(false));
+}
+
+#[test]
+fn defect_a_skip_that_is_not_marked() {
+    must_fail("prune.no_skip_mark", "a wrong version", reader_that_is_not_registered);
+}

@@ -1,0 +1,141 @@
+//! Claim: whoever meets a ready commit stamps it before judging it, and a number is taken only after
+//! ready was seen. Hence, whatever reads beside a commit:
+//! - if a `get` returned old after a view was opened, that view never returns new;
+//! - a view never changes its answer, and finds a batch in all keys or none;
+//! - so do reads as of what the clock showed (as `get_many` makes them);
+//! - a `get`, a view and a read as of now, begun after a commit has returned, see it.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::commit::{Limit, Views};
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use loom_tests::{Keys, explore, leak, must_fail};
+
+/// How the keys are written.
+#[derive(Clone, Copy, PartialEq)]
+enum Writer {
+    /// Key 0 alone.
+    Single,
+    /// Both, by one commit.
+    Batch,
+}
+
+struct World {
+    keys: &'static Keys<u32, 2>,
+    views: Views,
+    /// Set when the commit has returned.
+    returned: AtomicBool,
+}
+
+impl World {
+    /// Both keys hold 0.
+    fn new() -> &'static Self {
+        let keys = Keys::new();
+        keys.write(0, Some(0));
+        keys.write(1, Some(0));
+        unsafe { &*leak(Self { keys, views: Views::new(), returned: AtomicBool::new(false) }) }
+    }
+
+    /// Both hold 1 then, or key 0.
+    fn write(&self, how: Writer) {
+        match how {
+            Writer::Single => drop(self.keys.write(0, Some(1))),
+            Writer::Batch => {
+                self.keys.run(self.keys.describe([(0, Some(1)), (1, Some(1))], None));
+            }
+        }
+        self.returned.store(true, Ordering::Release);
+    }
+
+    fn get(&self, key: usize) -> u32 {
+        *self.keys.newest(key).expect("never absent").0
+    }
+
+    fn at(&self, key: usize, limit: Limit) -> u32 {
+        *self.keys.at(key, limit, 0).expect("never absent").0
+    }
+}
+
+fn beside(preemptions: usize, how: Writer, read: fn(&World, Writer)) {
+    explore(preemptions, move || {
+        let world = World::new();
+        let writer = thread::spawn(move || world.write(how));
+        let reader = thread::spawn(move || read(world, how));
+        writer.join().unwrap();
+        reader.join().unwrap();
+        assert_eq!(world.get(0), 1);
+        world.keys.assert_ordered();
+    });
+}
+
+/// A view, then gets of one key; the view reads before and after.
+fn view_and_get(world: &World, how: Writer) {
+    let after = world.returned.load(Ordering::Acquire);
+    let view = Limit::View(world.views.open(&world.keys.order.clock).version());
+    let before = world.at(0, view);
+    let got = world.get(0);
+    let seen = world.at(0, view);
+    assert_eq!(before, seen, "a view changed its answer");
+    assert!(got >= seen, "a get missed what an older view has");
+    assert!(!after || seen == 1, "a commit that has returned is missed");
+    if how == Writer::Batch {
+        assert_eq!(world.at(1, view), seen, "a batch was torn");
+    }
+}
+
+/// A get between the opening of a view and its first read.
+fn get_before_view_reads(world: &World, how: Writer) {
+    let view = Limit::View(world.views.open(&world.keys.order.clock).version());
+    let got = world.get(0);
+    let seen = world.at(usize::from(how == Writer::Batch), view);
+    assert!(got >= seen, "a get missed what an older view has");
+}
+
+/// Both keys as of now, between gets.
+fn as_of_now(world: &World, how: Writer) {
+    let after = world.returned.load(Ordering::Acquire);
+    let now = Limit::Now(world.keys.order.clock.now());
+    let (one, other) = (world.at(1, now), world.at(0, now));
+    if how == Writer::Batch {
+        assert_eq!(one, other, "a batch was torn");
+    }
+    assert!(world.get(0) >= other, "a get missed what was seen before");
+    assert!(!after || other == 1, "a commit that has returned is missed");
+}
+
+#[test]
+fn a_view_beside_a_single_write() {
+    beside(3, Writer::Single, view_and_get);
+    beside(3, Writer::Single, get_before_view_reads);
+}
+
+#[test]
+fn a_view_beside_a_batch() {
+    beside(2, Writer::Batch, view_and_get);
+    beside(2, Writer::Batch, get_before_view_reads);
+}
+
+#[test]
+fn reads_as_of_now() {
+    beside(3, Writer::Single, as_of_now);
+    beside(2, Writer::Batch, as_of_now);
+}
+
+#[test]
+fn defect_passing_by_a_ready_write() {
+    let model = || beside(2, Writer::Single, get_before_view_reads);
+    must_fail("commit.pass_by_ready", "a get missed", model);
+}
+
+#[test]
+fn defect_passing_by_a_ready_batch() {
+    let model = || beside(2, Writer::Batch, get_before_view_reads);
+    must_fail("commit.pass_by_ready", "a get missed", model);
+}
+
+#[test]
+fn defect_publishing_what_is_stamped() {
+    let model = || beside(2, Writer::Single, view_and_get);
+    must_fail("commit.stamped_first", "a view changed", model);
+}
