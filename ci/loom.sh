@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Every model, and every mutant that must fail. With arguments: only the models named.
 #
-#   LOOM_MAX_PREEMPTIONS  explored depth; a model may state its own (default here: 3)
-#   LOOM_SECONDS          the longest that one model's file may take (default 180)
+#   LOOM_MAX_PREEMPTIONS  explores deeper, or less deep, than the models state themselves
+#   LOOM_SECONDS          the longest that one file of models may take (default 300)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
 export RUSTFLAGS='--cfg coeval_loom'
 export CARGO_TARGET_DIR=target/loom
 
@@ -18,5 +17,5 @@ fi
 
 part cargo test --release -p loom-tests --no-run
 for model in "${models[@]}"; do
-    part timeout "${LOOM_SECONDS:-180}" cargo test --release -p loom-tests --test "$model" -- --quiet
+    part timeout "${LOOM_SECONDS:-300}" cargo test --release -p loom-tests --test "$model" -- --quiet
 done
