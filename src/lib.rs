@@ -46,8 +46,11 @@
 //! - `rayon`: `View::par_iter`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// These builds show tests what is otherwise private; its documentation is for readers of the code.
-#![cfg_attr(any(coeval_loom, coeval_internals), allow(missing_docs))]
+// What only models and tests reach is held to less.
+#![cfg_attr(
+    any(coeval_loom, coeval_internals),
+    allow(missing_docs, clippy::missing_safety_doc, clippy::new_without_default)
+)]
 
 // The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
 mod error;
