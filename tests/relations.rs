@@ -225,21 +225,23 @@ fn an_uncommitted_batch_changes_nothing_related() {
 #[test]
 fn the_rule_may_read_the_cache() {
     // A rule that looks into another handle of its own cache must not deadlock.
-    let slot = Arc::new(std::sync::OnceLock::<Cache<u64, u64>>::new());
+    let slot = Arc::new(std::sync::Mutex::new(None::<Cache<u64, u64>>));
     let inside = Arc::clone(&slot);
     let cache = Cache::builder()
         .related(move |key: &u64, related: &mut Related<u64, u64>| {
-            let cache = inside.get().expect("set below");
+            let cache = inside.lock().unwrap().clone().expect("set below");
             if *key == 1 {
                 let sum = cache.get(&2).unwrap_or(0) + cache.view().len() as u64;
                 related.insert(3, sum);
             }
         })
         .build();
-    slot.set(cache.clone()).expect("set once");
+    *slot.lock().unwrap() = Some(cache.clone());
     cache.insert(2, 40);
     cache.insert(1, 0);
     assert_eq!(cache.get(&3), Some(41));
+    // The rule belongs to the cache that it holds.
+    slot.lock().unwrap().take();
 }
 
 #[test]
