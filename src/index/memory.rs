@@ -42,7 +42,7 @@ impl<E> Deref for Buckets<E> {
 }
 
 #[cfg(coeval_loom)]
-impl<E> Buckets<E> {
+impl<E: super::Indexed> Buckets<E> {
     pub(super) fn new(count: usize) -> Self {
         Self((0..count).map(|_| Bucket::new()).collect())
     }
