@@ -43,10 +43,19 @@ fn limit() -> Option<Duration> {
 /// Everything that races must run on spawned threads: loom was seen to explore a single execution of a
 /// model whose main thread only read.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(preemptions, limit(), model);
+}
+
+/// As `explore`, but only as far as it comes in `most`: for models that are too large to be explored.
+pub fn explore_within(
+    preemptions: usize,
+    most: Option<Duration>,
+    model: impl Fn() + Send + Sync + 'static,
+) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
-    builder.max_duration = limit();
+    builder.max_duration = most;
     builder.check(move || {
         LEFT.take();
         model();

@@ -9,7 +9,7 @@
 use coeval::internals::commit::Descriptor;
 use coeval::internals::version::State;
 use loom::thread;
-use loom_tests::{Keys, Shared, explore, must_fail};
+use loom_tests::{Keys, Shared, explore, explore_within, must_fail};
 
 /// Every version of every commit lies once in its chain, with the outcome of the commit.
 fn assert_complete<const N: usize>(
@@ -31,7 +31,13 @@ fn assert_complete<const N: usize>(
 
 /// Batches of these keys, each by a thread of its own.
 fn overlapping<const N: usize, const T: usize>(preemptions: usize, batches: [&'static [usize]; T]) {
-    explore(preemptions, move || {
+    explore(preemptions, run_all::<N, T>(batches));
+}
+
+fn run_all<const N: usize, const T: usize>(
+    batches: [&'static [usize]; T],
+) -> impl Fn() + Send + Sync + 'static {
+    move || {
         let keys = Keys::<u32, N>::new();
         // Described first, so that all but one begin with a guess that will be out of date.
         let commits = std::array::from_fn::<_, T, _>(|number| {
@@ -40,7 +46,15 @@ fn overlapping<const N: usize, const T: usize>(preemptions: usize, batches: [&'s
         let threads = commits.map(|commit| thread::spawn(move || (commit, keys.run(commit))));
         let commits = threads.map(|thread| thread.join().unwrap());
         assert_complete(keys, &commits);
-    });
+    }
+}
+
+/// A ring of three: each batch meets each of the others in another key. Too large to be explored
+/// wholly; this goes as far as the time reaches.
+#[test]
+fn three_batches_in_a_ring() {
+    let most = Some(std::time::Duration::from_secs(20));
+    explore_within(2, most, run_all::<3, 3>([&[0, 1], &[1, 2], &[0, 2]]));
 }
 
 #[test]
