@@ -3,10 +3,11 @@
 use crate::common::fail_now;
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long anything may take before it counts as a hang. Generous: it only tells "late" from "never".
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How many seconds anything may take before it counts as a hang. Generous: it only tells "late" from
+/// "never". Counted in waits, so that time for which the whole process is suspended does not count.
+const PATIENCE: u32 = 120;
 
 /// Where a thread is to be stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,16 +113,18 @@ impl Ice {
         what: &dyn Fn() -> String,
         ready: impl Fn(&State) -> bool,
     ) -> std::sync::MutexGuard<'_, State> {
-        let start = Instant::now();
+        let mut waits = 0;
         let mut state = self.lock();
         while !ready(&state) {
-            if start.elapsed() > PATIENCE {
+            if waits > PATIENCE {
                 let last = state.visited.last();
                 fail_now(&format!("hang: {} (its last step: {last:?})", what()));
             }
-            let short = Duration::from_secs(1);
-            let waited = self.0.1.wait_timeout(state, short);
-            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            let second = Duration::from_secs(1);
+            let waited = self.0.1.wait_timeout(state, second);
+            let (next, result) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+            waits += u32::from(result.timed_out());
+            state = next;
         }
         state
     }
