@@ -36,8 +36,8 @@
 //!   and every entry that a commit wrote bears its version.
 //! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
 //!   [`View`] show one instant.
-//! - A thread that is stopped anywhere delays no other. While it is stopped within an operation,
-//!   memory that is retired meanwhile is kept.
+//! - A thread that is stopped anywhere in this library delays no other (one that is stopped inside
+//!   the allocator may delay a writer). While it is stopped, memory that is retired meanwhile is kept.
 //! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache whole.
 //!
 //! `docs/guarantees.md` has the promises operation by operation, `docs/protocol.md` the algorithm.
