@@ -109,7 +109,7 @@ pub mod internals {
         pub use crate::version::*;
     }
     pub use crate::index::{Index, Indexed};
-    pub use crate::pool::{Pool, os};
+    pub use crate::pool::{Pool, Shape, os};
 }
 
 /// The README's examples are compiled and run with the documentation's.

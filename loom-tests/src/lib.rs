@@ -7,7 +7,7 @@
 // The models are small programs that use an unsafe interface as it asks to be used.
 #![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
 
-use coeval::internals::chain::{Link, Node, Record};
+use coeval::internals::chain::{Chain, Linked, Node, Record};
 use coeval::internals::commit::{Descriptor, Entry, Expected, Found, Limit, Order};
 use coeval::internals::hook::with_mutant;
 use coeval::internals::version::State;
@@ -141,7 +141,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
 
     /// A version that is not installed.
     pub fn node(&self, state: State, prev: *mut Node<V>, value: Option<V>) -> *mut Node<V> {
-        leak(Node::new(state, prev, value))
+        leak(Linked::new(state, prev, value)).cast()
     }
 
     /// Writes one key as the engine does, but that what is superseded stays.
@@ -184,7 +184,12 @@ impl<V: 'static, const N: usize> Keys<V, N> {
 
     /// What `get` finds: a version, if it holds a value.
     pub fn newest(&self, key: usize) -> Option<(&V, u64)> {
-        Self::value(unsafe { self.order.newest(&self.records[key]) })
+        let record = &self.records[key];
+        // As the engine does it: first the plain case, then whatever is in the way.
+        let settled = unsafe { self.order.settled(record) };
+        settled
+            .map(|(node, state)| (unsafe { node.value() }, state.version()))
+            .or_else(|| Self::value(unsafe { self.order.newest(record) }))
     }
 
     /// What was visible at `limit`.
@@ -207,7 +212,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         while !next.is_null() {
             let node = unsafe { &*next };
             chain.push((Shared(next), node.state()));
-            next = Link::target(node.prev());
+            next = unsafe { self.records[key].prev_of(next) }.link().target();
         }
         chain
     }

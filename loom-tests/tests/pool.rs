@@ -8,7 +8,7 @@
 //! are not that many during a guard, is on trial too.
 #![cfg(coeval_loom)]
 
-use coeval::internals::{Pool, hook::with_mutant};
+use coeval::internals::{Pool, Shape, hook::with_mutant};
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
 use std::alloc::Layout;
@@ -57,7 +57,7 @@ fn two_threads(q: fn(&Scene, NonNull<u8>)) {
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(move || {
         let scene = Arc::new(Scene {
-            pool: Pool::new(Layout::new::<[u64; 3]>()),
+            pool: Pool::new(Shape::plain(Layout::new::<[u64; 3]>())),
             in_hands: Mutex::default(),
             guarded: AtomicBool::new(false),
         });
@@ -104,7 +104,7 @@ fn two_threads_with_an_empty_pool() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(|| {
-        let pool = Arc::new(Pool::new(Layout::new::<[u64; 8]>()));
+        let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
         let in_hands = Arc::new(Mutex::new(HashSet::new()));
         let take_three = {
             let (pool, in_hands) = (pool.clone(), in_hands.clone());

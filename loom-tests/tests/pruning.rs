@@ -8,7 +8,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::chain::{Node, flags};
+use coeval::internals::chain::{Chain, Node, flags};
 use coeval::internals::commit::{Found, Limit, Registered, Views, prune, take_suffix};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -39,7 +39,7 @@ impl World {
         let world = unsafe { &*leak(world) };
         let views = (0..versions).map(|_| {
             let node = world.write();
-            Self::close_link(node);
+            world.close_link(node);
             world.views.open(&world.keys.order.clock)
         });
         (world, views.collect())
@@ -49,10 +49,11 @@ impl World {
         self.keys.write(0, Some(UnsafeCell::new(false))).0
     }
 
-    fn close_link(node: &Node<Value>) {
+    fn close_link(&self, node: &Node<Value>) {
+        let prev = unsafe { self.keys.records[0].prev_of(node) };
         loop {
-            let link = node.prev();
-            if !link.is_open() || node.replace_prev(link, link.closed()) {
+            let link = prev.link();
+            if !link.is_open() || prev.replace(link, link.closed()) {
                 break;
             }
         }
@@ -61,9 +62,9 @@ impl World {
     /// What the owner of a commit owes, as the engine does it (but for the queue).
     fn dispose(&self, node: &Node<Value>) {
         if self.views.none() {
-            unsafe { take_suffix(node, true, |node| retire(node)) };
+            unsafe { take_suffix(&self.keys.records[0], node, true, |node| retire(node)) };
         } else {
-            Self::close_link(node);
+            self.close_link(node);
             self.prune();
         }
     }
@@ -92,7 +93,7 @@ impl World {
         let top = unsafe { &*self.keys.records[0].head().node() };
         if top.state().is_committed() {
             let seen = self.views.seen();
-            unsafe { prune(top, &seen, |node| retire(node)) };
+            unsafe { prune(&self.keys.records[0], top, &seen, |node| retire(node)) };
         }
     }
 
@@ -125,7 +126,7 @@ impl World {
 fn opening_beside_a_write() {
     explore(3, || {
         let (world, _) = World::new(0, true);
-        World::close_link(world.write());
+        world.close_link(world.write());
         let reader = thread::spawn(move || {
             let view = world.views.open(&world.keys.order.clock);
             world.touch(view.version());
@@ -142,7 +143,7 @@ fn opening_beside_a_write() {
 fn opening_beside_a_pruner() {
     explore(2, || {
         let (world, mut views) = World::new(1, true);
-        World::close_link(world.write());
+        world.close_link(world.write());
         let reader = thread::spawn(move || {
             let view = world.views.open(&world.keys.order.clock);
             world.touch(view.version());
@@ -196,7 +197,7 @@ fn reader_that_is_not_registered() {
         let (world, mut views) = World::new(2, true);
         let wanted = world.keys.order.clock.now();
         let middle = views.pop().unwrap();
-        World::close_link(world.write());
+        world.close_link(world.write());
         let reader = thread::spawn(move || {
             let record = &world.keys.records[0];
             match unsafe { world.keys.order.at(record, Limit::Now(wanted), 0) } {

@@ -3,5 +3,5 @@
 mod node;
 mod record;
 
-pub use node::{Link, Node};
+pub use node::{Chain, Link, Linked, Node, Prev};
 pub use record::{Head, Record, flags};

@@ -4,7 +4,7 @@ use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::State;
 use std::cell::UnsafeCell;
-use std::mem::{MaybeUninit, offset_of};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 /// One immutable value of one key, or a tombstone, written by one commit.
@@ -13,15 +13,33 @@ use std::ptr;
 /// |---|---|---|
 /// | `state` | any guard | installing → outcome, by whoever stamps or finishes the commit |
 /// | `value` | any guard that saw `state` committed to a value | before it is installed; taken by the owner of an aborted commit |
-/// | `prev` | any guard | until installed: the install protocol; after commit: marks, and `prune` |
 ///
-/// The order of the fields puts what a read needs first: a record's key, head, state and value are
-/// then contiguous.
+/// The link to the version below is not among them: few reads need it. It follows the version in
+/// [`Linked`]; of a version in a record's room it lies where a look-up does not come. [`Chain`] knows.
 #[repr(C)]
 pub struct Node<V> {
     state: AtomicU64,
     value: UnsafeCell<MaybeUninit<V>>,
-    prev: AtomicPtr<Node<V>>,
+}
+
+/// A version in memory of its own.
+#[repr(C)]
+pub struct Linked<V> {
+    node: Node<V>,
+    prev: Prev<V>,
+}
+
+/// The place of a version's link to the one below. Written until the version is installed by the install
+/// protocol; after its commit, marked, and moved by `prune`.
+pub struct Prev<V>(AtomicPtr<Node<V>>);
+
+/// What knows the places of its versions' links.
+pub trait Chain<V> {
+    /// The link of `node`.
+    ///
+    /// # Safety
+    /// `node` is a version of this chain, and kept as long as the chain is borrowed.
+    unsafe fn prev_of(&self, node: *const Node<V>) -> &Prev<V>;
 }
 
 // SAFETY: the state is atomic; the value is written before the version is published, and from then
@@ -100,24 +118,53 @@ impl<V> Link<V> {
     }
 }
 
-impl<V> Node<V> {
-    /// How many bytes from its beginning a look-up reads: state and value.
-    pub const READ: usize = offset_of!(Self, prev);
-
-    /// A version that is not installed yet. `None` makes a tombstone.
-    pub fn new(state: State, prev: *mut Node<V>, value: Option<V>) -> Self {
-        let state = state.tombstone(value.is_none());
-        let value = value.map_or_else(MaybeUninit::uninit, MaybeUninit::new);
-        Self {
-            state: AtomicU64::new(state.0),
-            value: UnsafeCell::new(value),
-            prev: AtomicPtr::new(Link::open(prev).0),
-        }
+impl<V> Prev<V> {
+    /// The link of a version that is about to be installed upon `target`.
+    pub fn new(target: *mut Node<V>) -> Self {
+        Self(AtomicPtr::new(Link::open(target).0))
     }
 
-    /// Room for a version that nobody uses yet.
-    pub fn vacant() -> Self {
-        Self::new(State::ABORTED, ptr::null_mut(), None)
+    #[inline(always)]
+    pub fn link(&self) -> Link<V> {
+        // Acquire: pairs with `replace`: who follows a link sees the version it leads to.
+        Link(self.0.load(Ordering::Acquire))
+    }
+
+    /// Sets the link of a version that nobody else has seen yet.
+    pub fn init(&self, target: *mut Node<V>) {
+        // Relaxed: the install that follows publishes it.
+        self.0.store(Link::open(target).0, Ordering::Relaxed);
+    }
+
+    /// Replaces the link if it is still `seen`.
+    pub fn replace(&self, seen: Link<V>, link: Link<V>) -> bool {
+        // AcqRel: pairs with `link` on both sides.
+        self.0.compare_exchange(seen.0, link.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl<V> Linked<V> {
+    /// A version that is not installed yet, upon `prev`. `None` makes a tombstone.
+    pub fn new(state: State, prev: *mut Node<V>, value: Option<V>) -> Self {
+        Self { node: Node::new(state, value), prev: Prev::new(prev) }
+    }
+
+    /// The link of a version that was made as one of these.
+    ///
+    /// # Safety
+    /// It was, and it lives for `'a`.
+    pub unsafe fn prev_of<'a>(node: *const Node<V>) -> &'a Prev<V> {
+        // SAFETY: the caller's promise.
+        unsafe { &(*node.cast::<Self>()).prev }
+    }
+}
+
+impl<V> Node<V> {
+    /// A version that is not installed yet. `None` makes a tombstone.
+    pub(super) fn new(state: State, value: Option<V>) -> Self {
+        let state = state.tombstone(value.is_none());
+        let value = value.map_or_else(MaybeUninit::uninit, MaybeUninit::new);
+        Self { state: AtomicU64::new(state.0), value: UnsafeCell::new(value) }
     }
 
     #[inline(always)]
@@ -143,24 +190,6 @@ impl<V> Node<V> {
             Ok(_) => outcome,
             Err(now) => State(now),
         }
-    }
-
-    #[inline(always)]
-    pub fn prev(&self) -> Link<V> {
-        // Acquire: pairs with `replace_prev`: who follows a link sees the version it leads to.
-        Link(self.prev.load(Ordering::Acquire))
-    }
-
-    /// Sets the link of a version that nobody else has seen yet.
-    pub fn init_prev(&self, target: *mut Node<V>) {
-        // Relaxed: the install that follows publishes it.
-        self.prev.store(Link::open(target).0, Ordering::Relaxed);
-    }
-
-    /// Replaces the link if it is still `seen`.
-    pub fn replace_prev(&self, seen: Link<V>, link: Link<V>) -> bool {
-        // AcqRel: pairs with `prev` on both sides.
-        self.prev.compare_exchange(seen.0, link.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The value.

@@ -1,20 +1,34 @@
 //! A key and the head of its chain.
 
-use super::Node;
+use super::{Chain, Linked, Node, Prev};
+use crate::pool::Shape;
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
-use std::mem::offset_of;
-use std::ptr;
+use crate::version::State;
+use std::alloc::Layout;
+use std::ptr::{self, NonNull};
 
 /// A key, the head of its chain, and room for one version in the same memory, so that an entry
 /// whose version lies here is read in two dependent cache misses: its bucket and this.
 ///
 /// A record whose newest version is a tombstone, aborted, or missing is an absent key.
+///
+/// Here is what a look-up reads, and no more, so that many fit into a cache; the [`Rest`] lies apart.
 #[repr(C)]
 pub struct Record<K, V> {
     key: K,
     head: AtomicPtr<Node<V>>,
     room: Node<V>,
+    /// Models make records without a pool, and have no use for a layout.
+    #[cfg(coeval_loom)]
+    rest: Rest<V>,
+}
+
+/// What only those need who write, or read the past.
+#[repr(C)]
+struct Rest<V> {
+    /// The link of the version in the room.
+    prev: Prev<V>,
     hash: u32,
     flags: AtomicU32,
 }
@@ -50,10 +64,11 @@ impl<V> Head<V> {
     const CONDEMNED: usize = 1;
     /// The record is dead: it takes no versions any more.
     const SEALED: usize = 2;
+    const MARKS: usize = Self::CONDEMNED | Self::SEALED;
 
     #[inline(always)]
     pub fn node(self) -> *mut Node<V> {
-        self.0.map_addr(|a| a & !(Self::CONDEMNED | Self::SEALED))
+        self.0.map_addr(|a| a & !Self::MARKS)
     }
 
     pub fn is_condemned(self) -> bool {
@@ -73,26 +88,76 @@ impl<V> Head<V> {
     }
 }
 
-impl<K, V> Record<K, V> {
-    /// How many bytes from its beginning a look-up reads: key, head, and the room's state and value.
-    pub const READ: usize = offset_of!(Self, room) + Node::<V>::READ;
+impl<K, V> Chain<V> for Record<K, V> {
+    #[inline(always)]
+    unsafe fn prev_of(&self, node: *const Node<V>) -> &Prev<V> {
+        if ptr::eq(node, self.room()) {
+            return &self.rest().prev;
+        }
+        // SAFETY: the caller's promise; outside the room a chain has versions of this kind only.
+        unsafe { Linked::prev_of(node) }
+    }
+}
 
-    /// A record of a key with no version; its room is free.
-    pub fn vacant(key: K, hash: u32) -> Self {
-        Self {
-            key,
-            head: AtomicPtr::new(ptr::null_mut()),
-            room: Node::vacant(),
-            hash,
-            flags: AtomicU32::new(flags::ROOM_FREE),
+impl<V> Rest<V> {
+    fn new(hash: u32, flags: u32) -> Self {
+        Self { prev: Prev::new(ptr::null_mut()), hash, flags: AtomicU32::new(flags) }
+    }
+}
+
+impl<K, V> Record<K, V> {
+    /// How records lie in memory.
+    pub const SHAPE: Shape = Shape::split(Layout::new::<Self>(), Layout::new::<Rest<V>>());
+
+    /// How many bytes from its beginning a look-up reads, if they may lie in two cache lines; else 0.
+    pub const READ: usize = if Self::SHAPE.fits_lines() { 0 } else { size_of::<Self>() };
+
+    /// Makes a record in `slot`. A value is its first version, *ready*; else its room is free.
+    ///
+    /// # Safety
+    /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE), for this.
+    pub unsafe fn write(slot: *mut Self, key: K, hash: u32, value: Option<V>) {
+        let flags = if value.is_none() { flags::ROOM_FREE } else { 0 };
+        let rest = Rest::new(hash, flags);
+        // SAFETY: the slot, and what belongs to it, are the caller's.
+        unsafe {
+            let room = &raw mut (*slot).room;
+            let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { room });
+            let room = Node::new(State::READY, value);
+            #[cfg(coeval_loom)]
+            slot.write(Self { key, head, room, rest });
+            #[cfg(not(coeval_loom))]
+            {
+                slot.write(Self { key, head, room });
+                Self::rest_of(slot).write(rest);
+            }
         }
     }
 
-    /// Puts a first version into the room of a record that nobody else has seen yet.
-    pub fn occupy(&mut self, node: Node<V>) {
-        self.room = node;
-        self.head = AtomicPtr::new(self.room());
-        self.flags = AtomicU32::new(0);
+    /// A record of a key with no version; its room is free.
+    #[cfg(coeval_loom)]
+    pub fn vacant(key: K, hash: u32) -> Self {
+        let head = AtomicPtr::new(ptr::null_mut());
+        let rest = Rest::new(hash, flags::ROOM_FREE);
+        Self { key, head, room: Node::new(State::ABORTED, None), rest }
+    }
+
+    #[cfg(not(coeval_loom))]
+    #[inline(always)]
+    fn rest_of(slot: *const Self) -> *mut Rest<V> {
+        // The pool exposes its memory.
+        ptr::with_exposed_provenance_mut(Self::SHAPE.rest_of(slot.addr()))
+    }
+
+    #[inline(always)]
+    fn rest(&self) -> &Rest<V> {
+        #[cfg(coeval_loom)]
+        return &self.rest;
+        // SAFETY: written with the record, in memory that is the record's as long as it lives.
+        #[cfg(not(coeval_loom))]
+        unsafe {
+            &*Self::rest_of(self)
+        }
     }
 
     /// The key.
@@ -107,19 +172,29 @@ impl<K, V> Record<K, V> {
         (&raw const self.room).cast_mut()
     }
 
+    /// Puts a version that is not installed into the room.
+    ///
+    /// # Safety
+    /// The caller has claimed the room.
+    pub unsafe fn occupy(&self, state: State, prev: *mut Node<V>, value: Option<V>) {
+        self.rest().prev.init(prev);
+        // SAFETY: nobody looks into a room that is not in its chain.
+        unsafe { self.room().write(Node::new(state, value)) };
+    }
+
     /// Claims the room if it is free.
     pub fn claim_room(&self) -> bool {
-        let seen = self.flags.load(Ordering::Relaxed);
+        let seen = self.rest().flags.load(Ordering::Relaxed);
         seen & flags::ROOM_FREE != 0
             // Acquire: pairs with the Release by which reclamation set the flag: the drop of the old value
             // happens before the new one is written.
-            && self.flags.fetch_and(!flags::ROOM_FREE, Ordering::Acquire) & flags::ROOM_FREE != 0
+            && self.rest().flags.fetch_and(!flags::ROOM_FREE, Ordering::Acquire) & flags::ROOM_FREE != 0
     }
 
     /// Makes the room free: no guard can remember what was there.
     pub fn free_room(&self) {
         // Release: pairs with `claim_room`.
-        self.flags.fetch_or(flags::ROOM_FREE, Ordering::Release);
+        self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::Release);
     }
 
     /// The head.
@@ -127,6 +202,17 @@ impl<K, V> Record<K, V> {
     pub fn head(&self) -> Head<V> {
         // Acquire: pairs with `install`: who sees a version sees its contents.
         Head(self.head.load(Ordering::Acquire))
+    }
+
+    /// What the head points to, unless it is marked or null.
+    #[inline(always)]
+    pub fn top(&self) -> Option<NonNull<Node<V>>> {
+        let head = self.head().0;
+        // The usual case, told by one comparison.
+        if ptr::eq(head, self.room()) {
+            return NonNull::new(self.room());
+        }
+        NonNull::new(head).filter(|top| top.addr().get() & Head::<V>::MARKS == 0)
     }
 
     /// Puts `node` on top of `seen`; a mark of condemnation goes with what it was on.
@@ -171,19 +257,19 @@ impl<K, V> Record<K, V> {
     /// The hash bits that the index filed the record under.
     #[inline(always)]
     pub fn hash(&self) -> u32 {
-        self.hash
+        self.rest().hash
     }
 
     /// The flags, to decide upon with [`change_flags`](Self::change_flags).
     pub fn flags(&self) -> u32 {
-        self.flags.load(Ordering::Acquire)
+        self.rest().flags.load(Ordering::Acquire)
     }
 
     /// Applies `change` to the flags until it sticks, or gives up when it says `None`.
     ///
     /// AcqRel throughout: whoever gets a right by a flag sees what its last holder did.
     pub fn change_flags(&self, change: impl Fn(u32) -> Option<u32>) -> Result<u32, u32> {
-        self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
+        self.rest().flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }
 
     /// Moves the key out.

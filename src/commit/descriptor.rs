@@ -1,7 +1,7 @@
 //! The descriptor of a commit of several writes: one word decides for all of them.
 
 use super::Order;
-use crate::chain::{Link, Node, Record};
+use crate::chain::{Chain, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::version::State;
@@ -134,9 +134,9 @@ impl<K, V> Descriptor<K, V> {
     ) -> Result<bool, *const Self> {
         // SAFETY: the commit was undecided under the caller's guard, so the record is alive and its
         // memory, and that of the version, is kept by that guard.
-        let (record, node) = unsafe { (&*entry.record, &*entry.node) };
+        let (record, prev) = unsafe { (&*entry.record, (*entry.record).prev_of(entry.node)) };
         loop {
-            let link = node.prev();
+            let link = prev.link();
             let head = record.head();
             if self.state() != State::INSTALLING {
                 return Ok(false);
@@ -145,10 +145,10 @@ impl<K, V> Descriptor<K, V> {
                 return Ok(true);
             }
             // SAFETY: the caller's guard.
-            let below = unsafe { order.below::<K, V>(head) }?;
+            let below = unsafe { order.below(record, head) }?;
             if link.target() != below {
                 step("install.before_prev");
-                let linked = node.replace_prev(link, Link::open(below));
+                let linked = prev.replace(link, Link::open(below));
                 // Going on although it failed would lose a version: `prev` must be the head replaced.
                 if !linked && !mutant("commit.ignore_failed_prev") {
                     continue;
@@ -192,8 +192,9 @@ impl<K, V> Descriptor<K, V> {
         if floor > version {
             return None;
         }
-        // SAFETY: the commit is undecided, so its versions are kept by its owner and by our guard.
-        let prev = unsafe { &*self.entries[expected.entry].node }.prev().target();
+        let Entry { record, node } = &self.entries[expected.entry];
+        // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
+        let prev = unsafe { (**record).prev_of(*node) }.link().target();
         // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
         // is final.
         let current = (!prev.is_null())

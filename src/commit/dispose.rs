@@ -5,8 +5,9 @@
 //! still goes there finds it kept by its guard.
 
 use super::Seen;
-use crate::chain::{Link, Node};
+use crate::chain::{Chain, Link, Node};
 use crate::sync::hook::{mutant, step};
+use std::ptr;
 
 /// Retires everything below `node`, which no reader will need any more. Whoever marks a link
 /// retires its target, so each version is retired once, however many do this at a time.
@@ -16,23 +17,30 @@ use crate::sync::hook::{mutant, step};
 /// # Safety
 /// `node` is committed, was reached under a live guard, and every view that is registered, or will
 /// be, is at its version or later. `retire` retires a version of this chain.
-pub unsafe fn take_suffix<V>(node: &Node<V>, own: bool, retire: impl Fn(*mut Node<V>)) {
-    let mut node = node;
+pub unsafe fn take_suffix<V>(
+    chain: &impl Chain<V>,
+    node: &Node<V>,
+    own: bool,
+    retire: impl Fn(*mut Node<V>),
+) {
+    let mut node = ptr::from_ref(node);
     let mut own = own;
     loop {
-        let link = node.prev();
+        // SAFETY: of this chain, and kept: by the caller's guard.
+        let prev = unsafe { chain.prev_of(node) };
+        let link = prev.link();
         if link.is_end() {
             return;
         }
         let taken = if own { link.taken().closed() } else { link.taken() };
-        if !node.replace_prev(link, taken) {
+        if !prev.replace(link, taken) {
             continue;
         }
         step("dispose.taken");
         own = false;
         retire(link.target());
-        // SAFETY: it was retired during our guard at the earliest, so the guard keeps it.
-        node = unsafe { &*link.target() };
+        // It was retired during our guard at the earliest, so the guard keeps it.
+        node = link.target();
     }
 }
 
@@ -42,21 +50,29 @@ pub unsafe fn take_suffix<V>(node: &Node<V>, own: bool, retire: impl Fn(*mut Nod
 /// # Safety
 /// `top` is the newest committed version of its record and was seen so before `seen` was taken; the
 /// caller holds the record's right to prune and a live guard. `retire` as above.
-pub unsafe fn prune<V>(top: &Node<V>, seen: &Seen, retire: impl Fn(*mut Node<V>)) -> bool {
+pub unsafe fn prune<V>(
+    chain: &impl Chain<V>,
+    top: &Node<V>,
+    seen: &Seen,
+    retire: impl Fn(*mut Node<V>),
+) -> bool {
     let mut kept = top;
     loop {
-        let link = kept.prev();
+        // SAFETY: of this chain, and kept by the caller's guard.
+        let prev = unsafe { chain.prev_of(kept) };
+        let link = prev.link();
         if link.is_end() {
-            return !std::ptr::eq(kept, top);
+            return !ptr::eq(kept, top);
         }
         if !seen.any_below(kept.state().version()) {
             // SAFETY: no view needs less than `kept`; later ones begin above `top`.
-            unsafe { take_suffix(kept, false, retire) };
-            return !std::ptr::eq(kept, top);
+            unsafe { take_suffix(chain, kept, false, retire) };
+            return !ptr::eq(kept, top);
         }
         // SAFETY: not taken, so not retired by anybody else: only we, who hold the right, unlink.
         let next = unsafe { &*link.target() };
-        let below = next.prev();
+        // SAFETY: as above.
+        let below = unsafe { chain.prev_of(next) }.link();
         let needed = seen.any_between(next.state().version(), kept.state().version());
         // An open link's owner has yet to read what lies below it; it prunes when it has.
         let open = (link.is_open() || below.is_open()) && !mutant("prune.ignore_open");
@@ -65,7 +81,7 @@ pub unsafe fn prune<V>(top: &Node<V>, seen: &Seen, retire: impl Fn(*mut Node<V>)
             continue;
         }
         step("dispose.before_unlink");
-        if kept.replace_prev(link, Link::skipping(below.target())) {
+        if prev.replace(link, Link::skipping(below.target())) {
             retire(link.target());
         }
     }

@@ -5,7 +5,7 @@
 //! keys as for ten million and holds nobody up; what it hid is swept out later, a little by each write.
 
 use super::{Views, take_suffix};
-use crate::chain::Node;
+use crate::chain::{Chain, Linked, Node, Prev};
 use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
@@ -45,6 +45,13 @@ impl Era {
 pub struct Floor {
     head: AtomicPtr<Node<Era>>,
     first: Era,
+}
+
+impl Chain<Era> for Floor {
+    unsafe fn prev_of(&self, node: *const Node<Era>) -> &Prev<Era> {
+        // SAFETY: the caller's promise; `clear` makes all of them so.
+        unsafe { Linked::prev_of(node) }
+    }
 }
 
 impl Floor {
@@ -101,7 +108,8 @@ impl Floor {
                 // SAFETY: committed to a value, as all here are.
                 return (version, unsafe { node.value() });
             }
-            next = node.prev().target();
+            // SAFETY: as above.
+            next = unsafe { self.prev_of(next) }.link().target();
         }
         (0, &self.first)
     }
@@ -116,16 +124,15 @@ impl Floor {
         views: &Views,
         retire: impl Fn(*mut Node<Era>),
     ) -> u64 {
-        let fresh = Node::new(State::READY, ptr::null_mut(), Some(Era::new()));
-        let fresh = Box::into_raw(Box::new(fresh));
-        // SAFETY: just made; nobody else has seen it.
-        let node = unsafe { &*fresh };
+        let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Era::new()));
+        let fresh: *mut Node<Era> = Box::into_raw(Box::new(fresh)).cast();
         loop {
             let head = self.head();
             if !head.is_null() {
                 Self::version(head, clock); // nobody supersedes an undecided version
             }
-            node.init_prev(head);
+            // SAFETY: just made for this chain; nobody else has seen it.
+            unsafe { self.prev_of(fresh) }.init(head);
             step("clear.before_install");
             // AcqRel: Release pairs with `head`.
             let done = self.head.compare_exchange(head, fresh, Ordering::AcqRel, Ordering::Relaxed);
@@ -155,16 +162,29 @@ impl Floor {
         while !next.is_null() {
             // SAFETY: reached from the head under the caller's guard, and not below an end.
             let node = unsafe { &*next };
-            let link = node.prev();
+            // SAFETY: as above.
+            let link = unsafe { self.prev_of(node) }.link();
             if link.is_end() {
                 return;
             }
             if !seen.any_below(node.state().version()) {
                 // SAFETY: no registered view, nor any to come, needs what is below.
-                unsafe { take_suffix(node, true, &retire) };
+                unsafe { take_suffix(self, node, true, &retire) };
                 return;
             }
             next = link.target();
+        }
+    }
+
+    /// Drops a clearing commit that `clear` made.
+    ///
+    /// # Safety
+    /// Nobody else has access to it.
+    pub unsafe fn free(node: *mut Node<Era>) {
+        // SAFETY: `clear` made it so, and it holds an era; the caller's promise.
+        unsafe {
+            (*node).drop_value();
+            drop(Box::from_raw(node.cast::<Linked<Era>>()));
         }
     }
 
@@ -188,10 +208,9 @@ impl Drop for Floor {
         let mut next = self.head();
         while !next.is_null() {
             // SAFETY: exclusive; what is above an end was not retired. Each was made as a box.
-            let node = unsafe { Box::from_raw(next) };
-            let link = node.prev();
-            // SAFETY: exclusive.
-            unsafe { node.drop_value() };
+            let link = unsafe { self.prev_of(next) }.link();
+            // SAFETY: as above.
+            unsafe { Self::free(next) };
             next = if link.is_end() { ptr::null_mut() } else { link.target() };
         }
     }

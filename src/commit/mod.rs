@@ -14,7 +14,7 @@ pub use floor::{Era, Floor};
 pub use stack::{Stack, Taken};
 pub use views::{Registered, Seen, Views};
 
-use crate::chain::{Head, Node, Record};
+use crate::chain::{Chain, Head, Node, Record};
 use crate::sync::hook::{mutant, step};
 use crate::version::{Clock, State};
 use std::ptr;
@@ -116,6 +116,22 @@ impl Order {
         node.stamp(ready, State::committed(version))
     }
 
+    /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value, and nothing
+    /// was ever cleared. `None` says nothing.
+    ///
+    /// # Safety
+    /// `record` was found under a guard that is live for `'g`.
+    #[inline(always)]
+    pub unsafe fn settled<'g, K, V>(
+        &self,
+        record: &'g Record<K, V>,
+    ) -> Option<(&'g Node<V>, State)> {
+        // SAFETY: reached from the head under the guard.
+        let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
+        let state = node.state();
+        (state.is_value() && !self.floor.is_raised()).then_some((node, state))
+    }
+
     /// The newest committed version below or at the head of `record` that is not aborted.
     ///
     /// # Safety
@@ -183,7 +199,8 @@ impl Order {
                 }
                 _ => {}
             }
-            let link = node.prev();
+            // SAFETY: as above.
+            let link = unsafe { record.prev_of(node) }.link();
             skipped = link.is_skipped();
             next = link.target();
         }
@@ -234,7 +251,7 @@ impl Order {
             let head = record.head();
             debug_assert!(!head.is_sealed());
             // SAFETY: the caller's promise.
-            let below = match unsafe { self.below::<K, V>(head) } {
+            let below = match unsafe { self.below(record, head) } {
                 Ok(below) => below,
                 Err(blocking) => {
                     // SAFETY: met just now, under the caller's guard.
@@ -245,7 +262,8 @@ impl Order {
             if over.is_some_and(|over| !ptr::eq(over, below)) {
                 return None;
             }
-            new.init_prev(below);
+            // SAFETY: made for this record; nobody else has seen it.
+            unsafe { record.prev_of(node) }.init(below);
             if mutant("commit.stamped_first") {
                 new.set_outcome(State::committed(self.clock.tick()));
             }
@@ -262,9 +280,13 @@ impl Order {
         }
     }
 
-    /// The version that one installed on top of `head` supersedes: the newest that is not aborted. An
+    /// The version that one installed on top of `head`, of `record`, supersedes: the newest that is not aborted. An
     /// error names the commit to help first.
-    unsafe fn below<K, V>(&self, head: Head<V>) -> Result<*mut Node<V>, *const Descriptor<K, V>> {
+    unsafe fn below<K, V>(
+        &self,
+        record: &Record<K, V>,
+        head: Head<V>,
+    ) -> Result<*mut Node<V>, *const Descriptor<K, V>> {
         let top = head.node();
         if top.is_null() {
             return Ok(top);
@@ -274,7 +296,7 @@ impl Order {
             Judged::Committed(_) => Ok(top),
             // SAFETY: as above. Nothing is superseded by an aborted version, and it is skipped
             // when superseded itself, so what lies below is not aborted.
-            Judged::Aborted => Ok(unsafe { &*top }.prev().target()),
+            Judged::Aborted => Ok(unsafe { record.prev_of(top) }.link().target()),
             Judged::Installing(descriptor) => Err(descriptor),
         }
     }

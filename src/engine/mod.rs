@@ -19,10 +19,10 @@ mod write;
 pub use plan::Change;
 pub use read::Snapshot;
 
-use crate::chain::{Node, Record};
+use crate::chain::{Linked, Record};
 use crate::commit::{Order, Stack, Views};
 use crate::index::{Index, Indexed};
-use crate::pool::Pool;
+use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use std::alloc::Layout;
@@ -47,7 +47,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
 }
 
 impl<K, V> Indexed for Record<K, V> {
-    const READ: usize = Self::READ;
+    const READ: usize = Record::<K, V>::READ;
 
     #[inline(always)]
     fn hash(&self) -> u32 {
@@ -87,8 +87,8 @@ where
             reclaim: R::new(),
             hasher,
             relation,
-            records: Pool::new(Layout::new::<Record<K, V>>()),
-            nodes: Pool::new(Layout::new::<Node<V>>()),
+            records: Pool::new(Record::<K, V>::SHAPE),
+            nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             leftover: Leftover { waiting: Stack::new(), orphans: Stack::new() },
             sweep: Sweep::new(),
         }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::read::version_of;
-use crate::chain::{Node, Record};
+use crate::chain::{Chain, Node, Record};
 use crate::commit::{Descriptor, Entry, Expected};
 use crate::error::Conflict;
 use crate::reclaim::Reclaim;
@@ -165,7 +165,7 @@ where
             // SAFETY: the caller's promise.
             let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
             if ptr::eq(entry.record, record) {
-                found = self.below_aborted(node, expected);
+                found = self.below_aborted(record, node, expected);
                 value = taken;
             } else {
                 related.extend(taken);
@@ -175,8 +175,14 @@ where
     }
 
     /// What made the commit of `node` abort, which was to find `expected`.
-    fn below_aborted(&self, node: &Node<V>, expected: Option<Version>) -> Option<Version> {
-        let prev = node.prev().target();
+    fn below_aborted(
+        &self,
+        record: &Record<K, V>,
+        node: &Node<V>,
+        expected: Option<Version>,
+    ) -> Option<Version> {
+        // SAFETY: installed in this record by our commit, and kept by our guard.
+        let prev = unsafe { record.prev_of(node) }.link().target();
         // SAFETY: what an aborted version was installed upon is kept by our guard.
         let state = (!prev.is_null()).then(|| unsafe { &*prev }.state())?;
         let floor = self.order.floor.newest(&self.order.clock);

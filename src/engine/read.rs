@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::chain::{Node, Record};
 use crate::commit::{Found, Limit, Registered};
+use crate::index::Peek;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::mutant;
 use crate::version::{State, Version};
@@ -61,7 +62,33 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let record = self.find(guard, self.hash(key), key)?;
+        let hash = self.hash(key);
+        match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
+            Peek::Absent => return None,
+            Peek::Beyond => {}
+            Peek::Met(record) => {
+                // SAFETY: found under the guard, which lives for 'g.
+                let settled = unsafe { self.order.settled(record) };
+                if settled.is_some() {
+                    return settled;
+                }
+            }
+        }
+        self.newest_anywhere(guard, hash, key)
+    }
+
+    /// The same, whatever is in the way.
+    #[cold]
+    fn newest_anywhere<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+    ) -> Option<(&'g Node<V>, State)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let record = self.find(guard, hash, key)?;
         // SAFETY: found under the guard, which lives for 'g.
         match unsafe { self.order.newest(record) } {
             Found::Value(node, state) => Some((node, state)),

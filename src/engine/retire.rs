@@ -5,8 +5,8 @@
 //! again), and after a grace period sealed and unlinked, and after another one freed.
 
 use super::Engine;
-use crate::chain::{Node, Record, flags};
-use crate::commit::Era;
+use crate::chain::{Chain, Node, Record, flags};
+use crate::commit::{Era, Floor};
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::hook::{mutant, step};
 use crate::version::State;
@@ -62,11 +62,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     unsafe fn reclaim_era(node: *mut (), _: *const ()) {
-        // SAFETY: retired by `retire_era`; made as a box, committed to a value.
-        unsafe {
-            let node = Box::from_raw(node.cast::<Node<Era>>());
-            node.drop_value();
-        }
+        // SAFETY: retired by `retire_era`; a grace period has passed.
+        unsafe { Floor::free(node.cast()) };
     }
 
     unsafe fn reclaim_node(node: *mut (), engine: *const ()) {
@@ -97,10 +94,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) fn try_condemn(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
         loop {
             let head = record.head();
-            if head.is_condemned() || head.is_sealed() || !self.is_dead(head.node()) {
+            if head.is_condemned() || head.is_sealed() || !self.is_dead(record, head.node()) {
                 return;
             }
-            let room_goes_too = Self::is_among_top(record.room(), head.node());
+            let room_goes_too = Self::is_room_on_top(record, head.node());
             let busy = flags::QUEUED | flags::CONDEMNING | flags::PRUNING;
             let claimed = record.change_flags(|now| {
                 // Whatever holds it back looks here again when it is done.
@@ -131,28 +128,27 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Whether a record with this on top is absent to everyone, now and as of any view.
-    fn is_dead(&self, top: *mut Node<V>) -> bool {
+    fn is_dead(&self, record: &Record<K, V>, top: *mut Node<V>) -> bool {
         if top.is_null() {
             return true;
         }
         // SAFETY: callers read it from a head under a live guard.
-        let node = unsafe { &*top };
-        let (state, link) = (node.state(), node.prev());
+        let (state, link) = unsafe { ((*top).state(), record.prev_of(top).link()) };
         if state.is_aborted() {
             // What lies below an aborted version is not aborted itself: the recursion ends there.
-            return self.is_dead(link.target());
+            return self.is_dead(record, link.target());
         }
         state.is_committed() && link.is_end() && (state.is_tombstone() || self.is_cleared(state))
     }
 
-    /// Whether `node` is what sealing a record with `top` on it would retire.
-    fn is_among_top(node: *mut Node<V>, top: *mut Node<V>) -> bool {
-        // SAFETY: callers read `top` from a head under a live guard.
-        let below = (!top.is_null())
-            .then(|| unsafe { &*top })
-            .filter(|top| top.state().is_aborted())
-            .map(|top| top.prev().target());
-        node == top || below == Some(node)
+    /// Whether sealing `record` with `top` on it would retire what is in its room.
+    fn is_room_on_top(record: &Record<K, V>, top: *mut Node<V>) -> bool {
+        let room = record.room();
+        // SAFETY: callers read `top` from the record's head under a live guard.
+        let below = || unsafe {
+            (*top).state().is_aborted() && ptr::eq(record.prev_of(top).link().target(), room)
+        };
+        ptr::eq(top, room) || (!top.is_null() && below())
     }
 
     fn is_cleared(&self, state: State) -> bool {
@@ -196,7 +192,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: it was the head until now, so our guard keeps it.
         let node = unsafe { &*top };
         if node.state().is_aborted() {
-            self.retire_top(guard, record, node.prev().target());
+            // SAFETY: as above.
+            self.retire_top(guard, record, unsafe { record.prev_of(top) }.link().target());
         }
         if !ptr::eq(top, record.room()) {
             self.retire_node(guard, record, top);
@@ -233,7 +230,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             unsafe {
                 let mut next = record.as_ref().head().node();
                 while !next.is_null() {
-                    let link = (*next).prev();
+                    let link = record.as_ref().prev_of(next).link();
                     contain(|| (*next).drop_value());
                     next = if link.is_end() { ptr::null_mut() } else { link.target() };
                 }

@@ -1,7 +1,7 @@
 //! Upkeep, in bounded steps by whoever writes or closes a view: what superseded versions leave behind.
 
 use super::Engine;
-use crate::chain::{Node, Record, flags};
+use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{self, Judged, Registered, Stack, Taken};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -57,12 +57,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.views.none() {
             let retire = |node| self.retire_node(guard, record, node);
             // SAFETY: committed; no view is registered, and later ones begin at its version or later.
-            unsafe { commit::take_suffix(node, true, retire) };
+            unsafe { commit::take_suffix(record, node, true, retire) };
             return;
         }
+        // SAFETY: installed in this record, under the guard.
+        let prev = unsafe { record.prev_of(node) };
         loop {
-            let link = node.prev();
-            if !link.is_open() || node.replace_prev(link, link.closed()) {
+            let link = prev.link();
+            if !link.is_open() || prev.replace(link, link.closed()) {
                 break;
             }
         }
@@ -119,9 +121,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 let seen = self.views.seen();
                 let retire = |node| self.retire_node(guard, record, node);
                 // SAFETY: the newest committed, seen so before the views; we hold the right.
-                return unsafe { commit::prune(node, &seen, retire) };
+                return unsafe { commit::prune(record, node, &seen, retire) };
             }
-            next = node.prev().target();
+            // SAFETY: as above.
+            next = unsafe { record.prev_of(node) }.link().target();
         }
         false
     }

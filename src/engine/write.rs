@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::read::version_of;
-use crate::chain::{Node, Record};
+use crate::chain::{Chain, Linked, Node, Record};
 use crate::commit::{Found, Limit};
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
@@ -70,7 +70,7 @@ where
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
             if let Some((node, state)) = self.write(guard, record, None, Some(current)) {
-                let removed = self.superseded(node, state).map(|_| copied);
+                let removed = self.superseded(record, node, state).map(|_| copied);
                 self.settle(guard, record, node, state);
                 return removed;
             }
@@ -166,15 +166,16 @@ where
         prev: *mut Node<V>,
         value: Option<V>,
     ) -> *mut Node<V> {
-        let node: *mut Node<V> = if record.claim_room() {
-            record.room()
-        } else {
-            // SAFETY: a guard is live.
-            unsafe { self.nodes.take() }.as_ptr().cast()
-        };
-        // SAFETY: the slot was taken, or the room claimed, for us alone.
-        unsafe { node.write(Node::new(state, prev, value)) };
-        node
+        if record.claim_room() {
+            // SAFETY: claimed.
+            unsafe { record.occupy(state, prev, value) };
+            return record.room();
+        }
+        // SAFETY: a guard is live.
+        let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
+        // SAFETY: the slot was taken, for us alone.
+        unsafe { slot.write(Linked::new(state, prev, value)) };
+        slot.cast().as_ptr()
     }
 
     /// Gives back what `make_node` made, if nobody else has seen it.
@@ -219,8 +220,14 @@ where
     }
 
     /// The value that a commit of ours superseded at `node`.
-    pub(super) fn superseded<'g>(&self, node: &'g Node<V>, state: State) -> Option<&'g V> {
-        let prev = node.prev().target();
+    pub(super) fn superseded<'g>(
+        &self,
+        record: &'g Record<K, V>,
+        node: &'g Node<V>,
+        state: State,
+    ) -> Option<&'g V> {
+        // SAFETY: installed in this record, under our guard.
+        let prev = unsafe { record.prev_of(node) }.link().target();
         if prev.is_null() {
             return None;
         }
@@ -244,14 +251,15 @@ where
         state: State,
     ) {
         step("settle.begin");
-        let was = self.superseded(node, state).is_some();
+        let was = self.superseded(record, node, state).is_some();
         let is = state.is_value();
         if was != is {
             // SAFETY: as in `superseded`.
             let (_, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
             era.count(if is { 1 } else { -1 });
         }
-        if !node.prev().target().is_null() {
+        // SAFETY: as in `superseded`.
+        if !unsafe { record.prev_of(node) }.link().target().is_null() {
             self.dispose_below(guard, record, node);
         }
         if state.is_tombstone() {
@@ -275,14 +283,8 @@ impl<'e, K, V> Unpublished<'e, K, V> {
         // SAFETY: the caller's promise.
         let record: NonNull<Record<K, V>> = unsafe { pool.take() }.cast();
         let has_value = value.is_some();
-        // SAFETY: the slot is ours, and made for a record.
-        unsafe {
-            record.write(Record::vacant(key, hash));
-            if has_value {
-                let first = Node::new(State::READY, ptr::null_mut(), value);
-                (*record.as_ptr()).occupy(first);
-            }
-        }
+        // SAFETY: taken from the pool of records.
+        unsafe { Record::write(record.as_ptr(), key, hash, value) };
         Self { record, has_value, pool }
     }
 

@@ -96,6 +96,11 @@ impl Header {
 pub(super) struct Slots(u64);
 
 impl Slots {
+    #[inline(always)]
+    fn first(&self) -> Option<usize> {
+        (self.0 != 0).then(|| self.0.trailing_zeros() as usize / 8)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.count_ones() as usize
     }
@@ -106,10 +111,7 @@ impl Iterator for Slots {
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
-        }
-        let slot = self.0.trailing_zeros() as usize / 8;
+        let slot = self.first()?;
         self.0 &= self.0 - 1;
         Some(slot)
     }
@@ -174,13 +176,17 @@ impl<E: Indexed> Bucket<E> {
         tag: Tag,
         mut same: impl FnMut(&'g E) -> bool,
     ) -> Option<&'g E> {
-        for slot in header.matching(tag) {
+        let mut slots = header.matching(tag);
+        while let Some(slot) = slots.first() {
             // SAFETY: the caller's clause; `slot` is tagged in `header`.
             let entry = unsafe { self.entry(slot) };
-            prefetch::end(entry, E::READ);
+            if E::READ != 0 {
+                prefetch::end(entry, E::READ);
+            }
             if same(entry) {
                 return Some(entry);
             }
+            slots.next();
         }
         None
     }

@@ -25,7 +25,8 @@ use table::Table;
 
 /// What an index points to.
 pub trait Indexed {
-    /// How many bytes, from its beginning, who finds the entry usually reads.
+    /// How many bytes, from its beginning, who finds the entry usually reads; 0 if they never lie in two
+    /// cache lines.
     const READ: usize;
 
     /// The 32 bits of the hash under which the entry was inserted. Never changes, never panics.
@@ -40,6 +41,16 @@ pub trait Indexed {
 
     /// Whether it is sealed.
     fn is_sealed(&self) -> bool;
+}
+
+/// What a look into one bucket tells.
+pub enum Peek<'g, E> {
+    /// This entry is there, perhaps sealed.
+    Met(&'g E),
+    /// There is none.
+    Absent,
+    /// There is none in this bucket.
+    Beyond,
 }
 
 /// A lock-free hash table from keys to entries of type `E`. Tables that were outgrown are retired
@@ -69,6 +80,25 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         // SAFETY: the root is never null, and a table is freed a grace period after the root left
         // it: not while this guard lives.
         unsafe { &*self.root.load(Ordering::Acquire) }
+    }
+
+    /// A look into the one bucket where an entry with this hash usually is. Unlike [`find`](Self::find) it
+    /// may come upon a sealed entry.
+    #[inline(always)]
+    pub fn peek<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        eq: impl FnMut(&E) -> bool,
+    ) -> Peek<'g, E> {
+        let home = self.root(guard).home(hash);
+        let header = home.header();
+        // SAFETY: `header` was loaded under `guard`.
+        match unsafe { home.search(header, Tag::new(hash), eq) } {
+            Some(entry) => Peek::Met(entry),
+            None if header.leads_on() => Peek::Beyond,
+            None => Peek::Absent,
+        }
     }
 
     /// The living entry with this hash for which `eq` holds. `eq` is called on entries whose tag

@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_free_slot_is_forbidden() {
-        let pool = super::super::Pool::new(Layout::new::<[u64; 4]>());
+        let pool = super::super::Pool::new(super::super::Shape::plain(Layout::new::<[u64; 4]>()));
         // SAFETY: only asks.
         let is_free = |word: *const u64| unsafe { __asan_address_is_poisoned(word.cast()) } != 0;
         // SAFETY: one thread, which gives back what it took and took nothing else.

@@ -1,5 +1,6 @@
 //! Where new slots come from: chunks of memory, cut into spans, one span for one thread.
 
+use super::shape::Shape;
 use super::{asan, os};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use std::alloc::{Layout, handle_alloc_error};
@@ -30,13 +31,13 @@ const HEAD: usize = size_of::<Chunk>().next_multiple_of(64);
 
 impl Chunk {
     /// Cuts off the next span, or `None` if the chunk is used up.
-    fn cut(&self, stride: usize) -> Option<Span> {
+    fn cut(&self, shape: &Shape) -> Option<Span> {
         // A small chunk is shared by several threads, as a large one is.
         let want = (self.slots / 8).clamp(1, SPAN);
         let first = self.advance(want);
         let left = want.min(self.slots.checked_sub(first)?);
         // SAFETY: `first <= slots`, so this is within the chunk or just behind it.
-        let next = unsafe { self.first.add(first * stride) };
+        let next = unsafe { self.first.add(shape.offset(first)) };
         (left > 0).then_some(Span { next, left })
     }
 
@@ -69,10 +70,10 @@ impl Default for Span {
 impl Span {
     /// The first slot and what remains of the span.
     #[inline(always)]
-    pub(super) fn split_first(self, stride: usize) -> Option<(NonNull<u8>, Span)> {
+    pub(super) fn split_first(self, shape: &Shape) -> Option<(NonNull<u8>, Span)> {
         let left = self.left.checked_sub(1)?;
         // SAFETY: a span of at least one slot; the end of its chunk is not passed.
-        let next = unsafe { self.next.add(stride) };
+        let next = unsafe { self.next.add(shape.step(self.next)) };
         Some((self.next, Span { next, left }))
     }
 }
@@ -81,13 +82,13 @@ impl Span {
 pub(super) struct Chunks {
     newest: AtomicPtr<Chunk>,
     bytes: AtomicUsize,
-    stride: usize,
+    shape: Shape,
 }
 
 impl Chunks {
     /// No chunk yet.
-    pub(super) fn new(stride: usize) -> Self {
-        Self { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0), stride }
+    pub(super) fn new(shape: Shape) -> Self {
+        Self { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0), shape }
     }
 
     /// The memory in all chunks.
@@ -101,7 +102,7 @@ impl Chunks {
         let mut newest = self.newest.load(Ordering::Acquire);
         loop {
             // SAFETY: a chunk lives as long as the pool.
-            if let Some(span) = unsafe { newest.as_ref() }.and_then(|chunk| chunk.cut(self.stride))
+            if let Some(span) = unsafe { newest.as_ref() }.and_then(|chunk| chunk.cut(&self.shape))
             {
                 return span;
             }
@@ -136,17 +137,21 @@ impl Chunks {
     fn map(&self, older: *mut Chunk) -> *mut Chunk {
         // SAFETY: a chunk lives as long as the pool.
         let double = unsafe { older.as_ref() }.map_or(FIRST_BYTES, |older| 2 * older.bytes);
-        let least = (HEAD + LEAST_SLOTS * self.stride).next_power_of_two();
+        // The first group begins at a multiple of its size.
+        let most_head = HEAD + self.shape.align();
+        let least = (most_head + self.shape.bytes(LEAST_SLOTS)).next_power_of_two();
         let bytes = double.min(os::HUGE).max(least);
-        if (self.bytes() / self.stride) as u64 >= MOST_SLOTS / 2 {
+        if self.shape.slots(self.bytes()) as u64 >= MOST_SLOTS / 2 {
             // Half the bound leaves room for those who add a chunk at the same time.
             handle_alloc_error(Layout::new::<Chunk>());
         }
         let memory = os::map_zeroed(bytes);
-        let slots = (bytes - HEAD) / self.stride;
-        // SAFETY: `HEAD < bytes`, as `least` counts it in.
-        let first = unsafe { memory.add(HEAD) };
-        asan::forbid(first.as_ptr(), slots * self.stride);
+        let head = HEAD + (memory.as_ptr().addr() + HEAD).wrapping_neg() % self.shape.align();
+        let slots = self.shape.slots(bytes - head);
+        // SAFETY: `head < bytes`, as `least` counts it in.
+        let first = unsafe { memory.add(head) };
+        asan::forbid(first.as_ptr(), bytes - head);
+        memory.as_ptr().expose_provenance(); // for what lies apart from its slot
         let chunk = memory.cast::<Chunk>().as_ptr();
         // SAFETY: the memory is ours alone, aligned to 64 bytes, and holds `HEAD` bytes and more.
         unsafe { chunk.write(Chunk { older, bytes, first, slots, cursor: AtomicUsize::new(0) }) };

@@ -18,11 +18,13 @@ mod asan;
 mod batch;
 mod chunk;
 pub mod os;
+mod shape;
+
+pub use shape::Shape;
 
 use crate::sync::per_thread::PerThread;
 use batch::{BATCH, Batches, Free, Number};
 use chunk::{Chunks, Span};
-use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -32,7 +34,7 @@ const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
 /// A pool of slots of one layout. Nothing is allocated before the first is taken, and nothing goes
 /// back to the system before the pool is dropped.
 pub struct Pool {
-    stride: usize,
+    shape: Shape,
     chunks: Chunks,
     batches: Batches,
     magazines: PerThread<Magazine>,
@@ -56,15 +58,11 @@ struct Magazine {
 unsafe impl Send for Magazine {}
 
 impl Pool {
-    /// A pool of slots of this layout: at least a pointer's size, aligned to at most 64 bytes.
-    pub fn new(slot: Layout) -> Self {
-        assert!(slot.size() >= size_of::<Free>(), "a slot holds a pointer at least");
-        assert!(slot.align() <= 64, "slots are aligned to 64 bytes at most");
-        let slot = slot.align_to(align_of::<Free>()).expect("a power of two");
-        let stride = slot.pad_to_align().size();
+    /// A pool of slots of this shape.
+    pub fn new(shape: Shape) -> Self {
         Self {
-            stride,
-            chunks: Chunks::new(stride),
+            shape,
+            chunks: Chunks::new(shape),
             batches: Batches::new(),
             magazines: PerThread::new(),
         }
@@ -87,7 +85,9 @@ impl Pool {
             // SAFETY: the caller's promise.
             None => unsafe { self.refill(mine) },
         };
-        asan::allow(slot.as_ptr(), self.stride);
+        for (start, bytes) in self.shape.parts(slot) {
+            asan::allow(start, bytes);
+        }
         slot
     }
 
@@ -96,7 +96,7 @@ impl Pool {
     /// # Safety
     /// As for `take`.
     unsafe fn refill(&self, mine: &Magazine) -> NonNull<u8> {
-        if let Some((slot, rest)) = mine.span.get().split_first(self.stride) {
+        if let Some((slot, rest)) = mine.span.get().split_first(&self.shape) {
             mine.span.set(rest);
             return slot;
         }
@@ -117,7 +117,7 @@ impl Pool {
             }
             None => {
                 let span = self.chunks.span();
-                let (slot, rest) = span.split_first(self.stride).expect("a span has slots");
+                let (slot, rest) = span.split_first(&self.shape).expect("a span has slots");
                 mine.span.set(rest);
                 slot
             }
@@ -162,7 +162,9 @@ impl Pool {
         // SAFETY: the slot is nobody else's, and large and aligned enough (`new`).
         unsafe { free.write(Free { next }) };
         let link = size_of::<Free>();
-        asan::forbid(slot.as_ptr().wrapping_add(link), self.stride - link);
+        let [(start, bytes), (rest, rest_bytes)] = self.shape.parts(slot);
+        asan::forbid(start.wrapping_add(link), bytes - link);
+        asan::forbid(rest, rest_bytes);
         free
     }
 

@@ -3,12 +3,13 @@
 //! where threads run side by side.
 
 use super::*;
+use std::alloc::Layout;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 
 fn pool_of<T>() -> Pool {
-    Pool::new(Layout::new::<T>())
+    Pool::new(Shape::plain(Layout::new::<T>()))
 }
 
 /// How long a stress test runs, by the environment variable `COEVAL_STRESS`: `short` (the default),
@@ -63,7 +64,7 @@ fn slots_are_distinct_aligned_and_dense() {
         [(8, 1), (24, 8), (32, 16), (40, 8), (48, 16), (64, 64), (100, 4), (5000, 64)]
     {
         let layout = Layout::from_size_align(size, align).unwrap();
-        let pool = Pool::new(layout);
+        let pool = Pool::new(Shape::plain(layout));
         let stride = size.next_multiple_of(align.max(8));
         let count = 20_000;
         let mut slots: Vec<usize> = (0..count)

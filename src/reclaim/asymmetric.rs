@@ -55,6 +55,18 @@ pub const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 1024 };
 /// last call: so what is due is worked off without a pause, and does not pile up.
 const STEP: usize = 32;
 
+/// A participant's word counts its guards in the low bits, and has the epoch that it announces above
+/// them. The global epoch is kept as the word of a thread with one guard, so that to announce it is to
+/// copy it.
+const ONE_EPOCH: u64 = 1 << 20;
+const GUARDS: u64 = ONE_EPOCH - 1;
+
+/// The epoch in a word.
+#[inline(always)]
+fn epoch_in(word: u64) -> u64 {
+    word / ONE_EPOCH
+}
+
 /// How many epochs past its stamp an object is reclaimed.
 #[inline(always)]
 fn grace() -> u64 {
@@ -79,6 +91,7 @@ pub struct Asymmetric {
 
 /// Read by everyone at each pin, written when the epoch advances.
 struct Shared {
+    /// See [`ONE_EPOCH`].
     epoch: AtomicU64,
     barrier: Barrier,
 }
@@ -86,10 +99,8 @@ struct Shared {
 /// A thread's part. Only `announced` and `waiting` are touched by other threads.
 #[repr(C)] // What a pin touches comes first, in one line.
 struct Participant {
-    /// 0: not pinned. Otherwise the epoch read when pinning, times two, plus one.
+    /// 0: not pinned. Otherwise the epoch read when pinning, and how many guards are live.
     announced: AtomicU64,
-    /// How many guards are live.
-    nesting: Cell<u32>,
     /// Set while this thread calls reclaim functions, which may come back to `collect`.
     reclaiming: Cell<bool>,
     /// Retirements since the last call of `collect`.
@@ -125,13 +136,15 @@ pub struct Guard<'a> {
 impl Drop for Guard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        let nesting = self.participant.nesting.get() - 1;
-        self.participant.nesting.set(nesting);
-        if nesting == 0 || mutant("reclaim.inner_guard_leaves") {
-            // Release: pairs with the scan in `advance`, so that what was done under the guard
-            // happens before the advance and the reclaiming that it permits.
-            let order = unless("reclaim.leave_relaxed", Ordering::Release);
-            self.participant.announced.store(0, order);
+        let announced = &self.participant.announced;
+        let word = announced.load(Ordering::Relaxed); // Written by this thread only.
+        // Release: pairs with the scan in `advance`, so that what was done under the guard
+        // happens before the advance and the reclaiming that it permits.
+        let order = unless("reclaim.leave_relaxed", Ordering::Release);
+        if word & GUARDS == 1 || mutant("reclaim.inner_guard_leaves") {
+            announced.store(0, order);
+        } else {
+            announced.store(word - 1, order);
         }
     }
 }
@@ -149,19 +162,18 @@ unsafe impl Reclaim for Asymmetric {
     #[inline(always)]
     fn pin(&self) -> Guard<'_> {
         let participant = self.participants.get();
-        let nesting = participant.nesting.get();
-        participant.nesting.set(nesting + 1);
-        if nesting == 0 {
-            // Acquire: pairs with the CAS in `advance`; step 1 of the header rests on it.
-            let epoch = self.shared.epoch.load(Ordering::Acquire);
-            step("reclaim.pin.read");
-            // Release: pairs with the scan in `advance`. A scan that reads this, having missed the
-            // store that ended an earlier guard, still comes after what that guard protected.
-            let order = unless("reclaim.announce_relaxed", Ordering::Release);
-            participant.announced.store(epoch << 1 | 1, order);
-            self.shared.barrier.light();
-            step("reclaim.pin.announced");
+        if participant.announced.load(Ordering::Relaxed) != 0 {
+            return participant.nest(); // Written by this thread only.
         }
+        // Acquire: pairs with the CAS in `advance`; step 1 of the header rests on it.
+        let epoch = self.shared.epoch.load(Ordering::Acquire);
+        step("reclaim.pin.read");
+        // Release: pairs with the scan in `advance`. A scan that reads this, having missed the
+        // store that ended an earlier guard, still comes after what that guard protected.
+        let order = unless("reclaim.announce_relaxed", Ordering::Release);
+        participant.announced.store(epoch, order);
+        self.shared.barrier.light();
+        step("reclaim.pin.announced");
         Guard { participant }
     }
 
@@ -172,9 +184,9 @@ unsafe impl Reclaim for Asymmetric {
         // (for every load after it) and coherence with the load in `pin` provide.
         let mut stamp = self.shared.epoch.load(Ordering::Relaxed);
         if mutant("reclaim.stamp_announced") {
-            stamp = participant.announced.load(Ordering::Relaxed) >> 1;
+            stamp = participant.announced.load(Ordering::Relaxed);
         }
-        participant.keep(stamp, garbage);
+        participant.keep(epoch_in(stamp), garbage);
     }
 
     #[inline]
@@ -185,7 +197,7 @@ unsafe impl Reclaim for Asymmetric {
         let idle = fresh == 0
             && participant.since.get() < BATCH
             && unsafe { &*participant.due.get() }.is_empty();
-        if !idle && participant.nesting.get() == 0 && !participant.reclaiming.get() {
+        if !idle && !participant.is_pinned() && !participant.reclaiming.get() {
             participant.fresh.set(0);
             participant.since.set(participant.since.get() + fresh);
             if participant.since.get() >= BATCH {
@@ -207,7 +219,7 @@ unsafe impl Reclaim for Asymmetric {
 
     unsafe fn drain(&self) {
         let own = self.participants.get();
-        debug_assert!(own.nesting.get() == 0 && !own.reclaiming.get());
+        debug_assert!(!own.is_pinned() && !own.reclaiming.get());
         own.reclaiming.set(true);
         loop {
             let mut reclaimed = 0;
@@ -245,7 +257,7 @@ impl Asymmetric {
     }
 
     fn with(barrier: Barrier) -> Self {
-        let shared = CachePadded::new(Shared { epoch: AtomicU64::new(0), barrier });
+        let shared = CachePadded::new(Shared { epoch: AtomicU64::new(1), barrier });
         Self { shared, participants: PerThread::new() }
     }
 
@@ -256,7 +268,7 @@ impl Asymmetric {
         participant.since.set((participant.since.get() - BATCH).min(4 * BATCH));
         // Acquire: pairs with the CAS in `advance`, so that the guards that ended before it ended
         // before what we reclaim.
-        let mut epoch = self.shared.epoch.load(Ordering::Acquire);
+        let mut epoch = epoch_in(self.shared.epoch.load(Ordering::Acquire));
         if epoch == participant.seen.get() {
             epoch = self.advance(epoch);
         } // Otherwise others have advanced it since, which serves as well.
@@ -266,7 +278,7 @@ impl Asymmetric {
         participant.reclaiming.set(true);
         self.participants.visit_orphans(waiting, |orphan| {
             // Acquire, and again: what the orphan found due by a later epoch must be so for us.
-            let epoch = self.shared.epoch.load(Ordering::Acquire);
+            let epoch = epoch_in(self.shared.epoch.load(Ordering::Acquire));
             orphan.gather(|stamp| stamp + grace() <= epoch);
             // SAFETY: as in `collect`; nobody else is the orphan's owner during the visit.
             unsafe { orphan.reclaim_due(BATCH) };
@@ -285,7 +297,7 @@ impl Asymmetric {
             // Acquire: pairs with the stores in `Guard::drop` and `pin`.
             let order = unless("reclaim.scan_relaxed", Ordering::Acquire);
             let announced = participant.announced.load(order);
-            if announced != 0 && announced >> 1 != epoch {
+            if announced != 0 && epoch_in(announced) != epoch {
                 return epoch;
             }
         }
@@ -293,8 +305,8 @@ impl Asymmetric {
         // Release: hands on what the scan acquired, to the Acquire loads in `pin` and `collect_now`.
         // Acquire would add nothing: the value replaced is the one that the caller acquired.
         let advance = self.shared.epoch.compare_exchange(
-            epoch,
-            epoch + 1,
+            epoch * ONE_EPOCH + 1,
+            (epoch + 1) * ONE_EPOCH + 1,
             Ordering::Release,
             Ordering::Relaxed, // We go on as if we had not tried.
         );
@@ -303,6 +315,20 @@ impl Asymmetric {
 }
 
 impl Participant {
+    fn is_pinned(&self) -> bool {
+        self.announced.load(Ordering::Relaxed) != 0 // Written by this thread only.
+    }
+
+    /// A guard beside others of the same thread.
+    #[cold]
+    fn nest(&self) -> Guard<'_> {
+        let word = self.announced.load(Ordering::Relaxed);
+        assert!(word & GUARDS < GUARDS, "a thread may hold {GUARDS} guards at a time");
+        // Release: as in `pin`, since a scan may read this instead.
+        self.announced.store(word + 1, Ordering::Release);
+        Guard { participant: self }
+    }
+
     /// Puts `garbage` into the bag for `stamp`.
     #[inline]
     fn keep(&self, stamp: u64, garbage: Garbage) {
@@ -360,7 +386,6 @@ impl Default for Participant {
     fn default() -> Self {
         Self {
             announced: AtomicU64::new(0),
-            nesting: Cell::new(0),
             reclaiming: Cell::new(false),
             fresh: Cell::new(0),
             since: Cell::new(0),

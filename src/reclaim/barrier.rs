@@ -51,8 +51,14 @@ impl Barrier {
         if system::POSSIBLE && self.asymmetric {
             compiler_fence(Ordering::SeqCst);
         } else {
-            fence(Ordering::SeqCst);
+            Self::ordinary();
         }
+    }
+
+    /// Out of the way of the usual kind.
+    #[cfg_attr(not(coeval_loom), cold)]
+    fn ordinary() {
+        fence(Ordering::SeqCst);
     }
 
     /// The heavy side. False if the system refused: then nothing is promised.

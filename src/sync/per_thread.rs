@@ -7,10 +7,11 @@
 
 use super::{AtomicPtr, Ordering};
 use crossbeam_utils::CachePadded;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
-use super::thread_number::Borrowed;
-pub(crate) use super::thread_number::{Hold, thread_number};
+use super::thread_number::{Borrowed, thread_number, thread_number_below};
+
+pub(crate) use super::thread_number::Hold;
 
 /// Thread numbers below this count live in `BLOCKS` blocks of doubling size.
 const BLOCKS: usize = 28;
@@ -19,6 +20,8 @@ const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 32 };
 
 /// A value of type `T` for every thread that asks for one.
 pub struct PerThread<T> {
+    /// The first block again, which is there from the beginning: most threads' values are in it.
+    first: NonNull<CachePadded<T>>,
     blocks: [AtomicPtr<CachePadded<T>>; BLOCKS],
 }
 
@@ -37,9 +40,13 @@ fn place(number: usize) -> (usize, usize) {
 }
 
 impl<T: Default> PerThread<T> {
-    /// No values yet.
+    /// Room for the values of a few threads; more is made when more come.
     pub fn new() -> Self {
-        Self { blocks: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
+        let first = Self::make(0).cast::<CachePadded<T>>();
+        let blocks = std::array::from_fn(|block| {
+            AtomicPtr::new(if block == 0 { first.as_ptr() } else { ptr::null_mut() })
+        });
+        Self { first, blocks }
     }
 
     /// The calling thread's value.
@@ -49,19 +56,16 @@ impl<T: Default> PerThread<T> {
     /// must keep a [`Hold`] that long.
     #[inline(always)]
     pub fn get(&self) -> &T {
-        let number = thread_number();
-        // Acquire: pairs with the publishing CAS in `grow`.
-        let first = self.blocks[0].load(Ordering::Acquire);
-        if number < FIRST && !first.is_null() {
+        match thread_number_below(FIRST) {
             // SAFETY: the first block holds `FIRST` values and lives as long as `self`.
-            return unsafe { &*first.add(number) };
+            Some(number) => unsafe { self.first.add(number).as_ref() },
+            None => self.get_in_block(),
         }
-        self.get_in_block(number)
     }
 
     #[cold]
-    fn get_in_block(&self, number: usize) -> &T {
-        let (block, place) = place(number);
+    fn get_in_block(&self) -> &T {
+        let (block, place) = place(thread_number());
         let start = self.blocks[block].load(Ordering::Acquire); // as above
         let start = if start.is_null() { self.grow(block) } else { start };
         // SAFETY: a block holds `FIRST << block` initialised values, `place` is below that, and
@@ -69,10 +73,16 @@ impl<T: Default> PerThread<T> {
         unsafe { &*start.add(place) }
     }
 
-    fn grow(&self, block: usize) -> *mut CachePadded<T> {
+    /// The values of a block.
+    fn make(block: usize) -> NonNull<[CachePadded<T>]> {
         let fresh: Box<[CachePadded<T>]> =
             (0..FIRST << block).map(|_| Default::default()).collect();
-        let fresh = Box::into_raw(fresh);
+        // SAFETY: a box is never null.
+        unsafe { NonNull::new_unchecked(Box::into_raw(fresh)) }
+    }
+
+    fn grow(&self, block: usize) -> *mut CachePadded<T> {
+        let fresh = Self::make(block).as_ptr();
         let publish = self.blocks[block].compare_exchange(
             ptr::null_mut(),
             fresh.cast(),
@@ -82,7 +92,7 @@ impl<T: Default> PerThread<T> {
         match publish {
             Ok(_) => fresh.cast(),
             Err(winner) => {
-                // SAFETY: made by `Box::into_raw` above and never published.
+                // SAFETY: made from a box above and never published.
                 drop(unsafe { Box::from_raw(fresh) });
                 winner
             }
@@ -139,7 +149,7 @@ impl<T> Drop for PerThread<T> {
         for (block, start) in self.blocks.iter().enumerate() {
             let start = start.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
             if !start.is_null() {
-                // SAFETY: `grow` made this from a boxed slice of exactly this length.
+                // SAFETY: `make` made this from a boxed slice of exactly this length.
                 drop(unsafe {
                     Box::from_raw(ptr::slice_from_raw_parts_mut(start, FIRST << block))
                 });

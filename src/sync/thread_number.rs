@@ -12,7 +12,7 @@
 
 use std::marker::PhantomData;
 
-pub(crate) use id::thread_number;
+pub(crate) use id::{thread_number, thread_number_below};
 
 /// The number of a thread that has ended, kept from new threads until it is dropped.
 pub(super) struct Borrowed(usize);
@@ -136,8 +136,15 @@ mod id {
         }
     }
 
-    /// The calling thread's number: small, and no other living thread's.
+    /// The calling thread's number if that is below `bound`: small, and no other living thread's.
     #[inline(always)]
+    pub(crate) fn thread_number_below(bound: usize) -> Option<usize> {
+        const { assert!(NONE == usize::MAX) } // which is below no bound
+        let number = ME.with(|me| me.number.get());
+        (number < bound).then_some(number)
+    }
+
+    /// The calling thread's number.
     pub(crate) fn thread_number() -> usize {
         let number = ME.with(|me| me.number.get());
         if number == NONE { assign() } else { number }
@@ -235,6 +242,10 @@ mod id {
     loom::thread_local! { static NUMBER: Cell<usize> = Cell::new(usize::MAX); }
 
     /// The calling thread's number. Models do not reuse numbers.
+    pub(crate) fn thread_number_below(bound: usize) -> Option<usize> {
+        Some(thread_number()).filter(|&number| number < bound)
+    }
+
     pub(crate) fn thread_number() -> usize {
         NUMBER.with(|number| {
             if number.get() == usize::MAX {
