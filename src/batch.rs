@@ -26,9 +26,6 @@ pub struct Batch<'c, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     changes: Vec<Change<K, V>>,
 }
 
-/// Room for this many writes is made at once.
-const USUAL: usize = 8;
-
 impl<'c, K, V, S, R> Batch<'c, K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -37,7 +34,7 @@ where
     R: Reclaim,
 {
     pub(crate) fn new(engine: &'c Engine<K, V, S, R>) -> Self {
-        Self { engine, changes: Vec::with_capacity(USUAL) }
+        Self { engine, changes: engine.changes() }
     }
 
     /// Sets `key`, and with it its declared relations.

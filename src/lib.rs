@@ -36,8 +36,8 @@
 //!   and every entry that a commit wrote bears its version.
 //! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
 //!   [`View`] show one instant.
-//! - A thread that is stopped anywhere in this library delays no other (one that is stopped inside
-//!   the allocator may delay a writer). While it is stopped, memory that is retired meanwhile is kept.
+//! - A thread that is stopped anywhere in this library delays no other. While it is stopped, memory
+//!   that is retired meanwhile is kept.
 //! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache whole.
 //!
 //! `docs/guarantees.md` has the promises operation by operation, `docs/protocol.md` the algorithm.
@@ -57,6 +57,7 @@ mod error;
 mod sync;
 mod version;
 
+mod memory;
 mod pool;
 pub mod reclaim;
 
@@ -109,7 +110,7 @@ pub mod internals {
         pub use crate::version::*;
     }
     pub use crate::index::{Index, Indexed};
-    pub use crate::pool::{Pool, Shape, os};
+    pub use crate::pool::{Pool, Shape};
 }
 
 /// The README's examples are compiled and run with the documentation's.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. What is not listed is on the highest: the public files.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "version", "error"],
+    &["sync", "memory", "version", "error"],
     &["reclaim", "pool"],
     &["chain", "index"],
     &["commit"],
@@ -16,7 +16,8 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Who may import whom on its own floor. (The public files all may.)
-const NEIGHBOURS: &[(&str, &str)] = &[("version", "sync"), ("error", "version")];
+const NEIGHBOURS: &[(&str, &str)] =
+    &[("sync", "memory"), ("version", "sync"), ("error", "version")];
 
 /// Only `src/sync` may name these: locks, and what waits.
 const LOCKS: &[&str] =

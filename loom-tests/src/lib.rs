@@ -15,7 +15,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 std::thread_local! {
@@ -168,8 +168,14 @@ impl<V: 'static, const N: usize> Keys<V, N> {
                 let node = self.node(state, record.head().node(), value);
                 Entry { record: ptr::from_ref(record), node }
             })
-            .collect();
-        unsafe { (*descriptor).write(Descriptor::new(entries, expected)) };
+            .collect::<Vec<_>>();
+        let count = entries.len();
+        let entries = leak(entries);
+        unsafe {
+            let entries = NonNull::new_unchecked((*entries).as_mut_ptr());
+            let entries = NonNull::slice_from_raw_parts(entries, count);
+            (*descriptor).write(Descriptor::new(entries, expected));
+        }
         Shared(descriptor.cast())
     }
 

@@ -1,6 +1,7 @@
 //! A key and the head of its chain.
 
 use super::{Chain, Linked, Node, Prev};
+use crate::memory::prefetch;
 use crate::pool::Shape;
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
@@ -195,6 +196,13 @@ impl<K, V> Record<K, V> {
     pub fn free_room(&self) {
         // Release: pairs with `claim_room`.
         self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::Release);
+    }
+
+    /// Asks for all of its memory, ahead of a write.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch::lines(self);
+        prefetch::line(self.rest());
     }
 
     /// The head.

@@ -5,6 +5,7 @@ use crate::chain::{Chain, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::version::State;
+use std::ptr::NonNull;
 
 /// One write of a commit: the version, and the record that it goes into.
 pub struct Entry<K, V> {
@@ -30,7 +31,7 @@ pub struct Descriptor<K, V> {
     state: AtomicU64,
     /// How many entries, from the front, are known to be installed. A hint that saves helpers work.
     installed: AtomicUsize,
-    entries: Box<[Entry<K, V>]>,
+    entries: NonNull<[Entry<K, V>]>,
     expected: Option<Expected>,
 }
 
@@ -42,22 +43,32 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Descriptor<K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Descriptor<K, V> {}
 
 impl<K, V> Descriptor<K, V> {
-    /// A commit that has not begun. The entries are sorted by the address of their record and name
+    /// A commit that has not begun; `entries` live as long as it does. They are sorted by the address of their record and name
     /// each record once: the order in which all commits install, which is what lets helping end. It is
     /// stable, since a record cannot be replaced while the guard of a commit that names it lives.
-    pub fn new(entries: Box<[Entry<K, V>]>, expected: Option<Expected>) -> Self {
-        debug_assert!(entries.is_sorted_by(|a, b| a.record < b.record));
-        Self {
+    ///
+    /// # Safety
+    /// So they do, and nobody changes them.
+    pub unsafe fn new(entries: NonNull<[Entry<K, V>]>, expected: Option<Expected>) -> Self {
+        let made = Self {
             state: AtomicU64::new(State::INSTALLING.0),
             installed: AtomicUsize::new(0),
             entries,
             expected,
-        }
+        };
+        debug_assert!(made.entries().is_sorted_by(|a, b| a.record < b.record));
+        made
     }
 
     /// The writes.
     pub fn entries(&self) -> &[Entry<K, V>] {
-        &self.entries
+        // SAFETY: they live as long as the descriptor (`new`).
+        unsafe { self.entries.as_ref() }
+    }
+
+    /// Where the entries lie.
+    pub fn memory(&self) -> NonNull<[Entry<K, V>]> {
+        self.entries
     }
 
     fn state(&self) -> State {
@@ -104,7 +115,7 @@ impl<K, V> Descriptor<K, V> {
         let relaxed = mutant("commit.relaxed_hint");
         let acquire = if relaxed { Ordering::Relaxed } else { Ordering::Acquire };
         let start = self.installed.load(acquire);
-        for (index, entry) in self.entries.iter().enumerate().skip(start) {
+        for (index, entry) in self.entries().iter().enumerate().skip(start) {
             // SAFETY: the caller's promise, and the argument above.
             if !unsafe { self.install(entry, order, retire) }? {
                 break;
@@ -192,7 +203,7 @@ impl<K, V> Descriptor<K, V> {
         if floor > version {
             return None;
         }
-        let Entry { record, node } = &self.entries[expected.entry];
+        let Entry { record, node } = &self.entries()[expected.entry];
         // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
         let prev = unsafe { (**record).prev_of(*node) }.link().target();
         // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state

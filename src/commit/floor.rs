@@ -6,6 +6,7 @@
 
 use super::{Views, take_suffix};
 use crate::chain::{Chain, Linked, Node, Prev};
+use crate::memory::Mapped;
 use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
@@ -117,7 +118,7 @@ impl Floor {
     /// Clears everything: one commit. Returns its version.
     ///
     /// # Safety
-    /// A guard is live. `retire` retires a node of this chain (to be dropped as a box).
+    /// A guard is live. `retire` retires a node of this chain (to be [`free`](Self::free)d).
     pub unsafe fn clear(
         &self,
         clock: &Clock,
@@ -125,7 +126,7 @@ impl Floor {
         retire: impl Fn(*mut Node<Era>),
     ) -> u64 {
         let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Era::new()));
-        let fresh: *mut Node<Era> = Box::into_raw(Box::new(fresh)).cast();
+        let fresh: *mut Node<Era> = Mapped::new(fresh).into_raw().cast();
         loop {
             let head = self.head();
             if !head.is_null() {
@@ -184,7 +185,7 @@ impl Floor {
         // SAFETY: `clear` made it so, and it holds an era; the caller's promise.
         unsafe {
             (*node).drop_value();
-            drop(Box::from_raw(node.cast::<Linked<Era>>()));
+            drop(Mapped::from_raw(node.cast::<Linked<Era>>()));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The registry of open views: which versions must be kept.
 
+use crate::memory::Mapped;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
 use crate::version::Clock;
@@ -74,7 +75,7 @@ impl Block {
     }
 
     fn append(&self) -> &Block {
-        let fresh = Box::into_raw(Box::new(Block::new()));
+        let fresh = Mapped::new(Block::new()).into_raw();
         let null = ptr::null_mut();
         match self.next.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: published just now; lives as long as the registry.
@@ -82,7 +83,7 @@ impl Block {
             Err(winner) => {
                 // SAFETY: `fresh` was not published; `winner` was.
                 unsafe {
-                    drop(Box::from_raw(fresh));
+                    drop(Mapped::from_raw(fresh));
                     &*winner
                 }
             }
@@ -236,8 +237,8 @@ impl Drop for Views {
     fn drop(&mut self) {
         let mut next = self.places.next.load(Ordering::Relaxed); // exclusive
         while !next.is_null() {
-            // SAFETY: exclusive; made by `append` from a box.
-            let block = unsafe { Box::from_raw(next) };
+            // SAFETY: exclusive; mapped by `append`.
+            let block = unsafe { Mapped::from_raw(next) };
             next = block.next.load(Ordering::Relaxed);
         }
     }

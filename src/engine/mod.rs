@@ -7,12 +7,16 @@
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
+//! | `commits.rs` | the memory of descriptors |
+//! | `scratch.rs` | lists that a thread uses again and again |
 //! | `scan.rs` | iteration |
 
+mod commits;
 mod plan;
 mod read;
 mod retire;
 mod scan;
+mod scratch;
 mod tend;
 mod write;
 
@@ -25,6 +29,8 @@ use crate::index::{Index, Indexed};
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
+use commits::Commits;
+use scratch::Scratches;
 use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
@@ -42,6 +48,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     relation: Option<Box<Relation<K, V>>>,
     records: Pool,
     nodes: Pool,
+    commits: Commits<K, V>,
+    scratch: Scratches<K, V>,
     leftover: Leftover<K, V>,
     sweep: Sweep,
 }
@@ -60,6 +68,11 @@ impl<K, V> Indexed for Record<K, V> {
 
     fn is_sealed(&self) -> bool {
         self.head().is_sealed()
+    }
+
+    #[inline(always)]
+    fn prefetch(&self) {
+        Record::prefetch(self);
     }
 }
 
@@ -89,6 +102,8 @@ where
             relation,
             records: Pool::new(Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
+            commits: Commits::new(),
+            scratch: Scratches::new(),
             leftover: Leftover { waiting: Stack::new(), orphans: Stack::new() },
             sweep: Sweep::new(),
         }

@@ -23,9 +23,9 @@ pub struct Change<K, V> {
     pub related: bool,
 }
 
-/// One write of a commit, its record located.
-struct Write<'g, K, V> {
-    record: &'g Record<K, V>,
+/// One write of a commit, its record located: under the guard of the [`Plan`] that it is in.
+pub(super) struct Write<K, V> {
+    record: *const Record<K, V>,
     value: Option<V>,
     related: bool,
 }
@@ -35,14 +35,30 @@ struct Write<'g, K, V> {
 struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
-    writes: Vec<Write<'g, K, V>>,
+    writes: Vec<Write<K, V>>,
+}
+
+impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
+    fn new(engine: &'r Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
+        Self { engine, guard, writes: engine.scratch.get().writes.take() }
+    }
+
+    fn push(&mut self, record: &'g Record<K, V>, value: Option<V>, related: bool) {
+        self.writes.push(Write { record, value, related });
+    }
+
+    fn record(&self, at: usize) -> &'g Record<K, V> {
+        // SAFETY: located under the guard, which lives for 'g.
+        unsafe { &*self.writes[at].record }
+    }
 }
 
 impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
     fn drop(&mut self) {
-        for write in &self.writes {
-            self.engine.try_condemn(self.guard, write.record);
+        for at in 0..self.writes.len() {
+            self.engine.try_condemn(self.guard, self.record(at));
         }
+        self.engine.scratch.get().writes.keep(std::mem::take(&mut self.writes));
     }
 }
 
@@ -60,6 +76,11 @@ where
     pub fn change(&self, key: K, value: Option<V>, related: bool) -> Change<K, V> {
         let hash = self.hash(&key);
         Change { key, hash, value, related: related && self.relation.is_some() }
+    }
+
+    /// An empty list of changes.
+    pub fn changes(&self) -> Vec<Change<K, V>> {
+        self.scratch.get().changes.take()
     }
 
     /// Whether relations are declared.
@@ -92,8 +113,8 @@ where
             if let Some(record) = self.find(&guard, self.hash(key), key)
                 && record.revive()
             {
-                let mut plan = Plan { engine: self, guard: &guard, writes: Vec::new() };
-                plan.writes.push(Write { record, value: None, related: true });
+                let mut plan = Plan::new(self, &guard);
+                plan.push(record, None, true);
                 self.relate(&mut plan);
                 let outcome = self.run(&guard, self.describe(plan, None));
                 drop(guard);
@@ -120,8 +141,8 @@ where
             drop(guard);
             return Err(Conflict::new(current, value));
         }
-        let mut plan = Plan { engine: self, guard: &guard, writes: Vec::new() };
-        plan.writes.push(Write { record, value: Some(value), related: true });
+        let mut plan = Plan::new(self, &guard);
+        plan.push(record, Some(value), true);
         self.relate(&mut plan);
         let condition = (record, expected.map(Version::get));
         let descriptor = self.describe(plan, Some(condition));
@@ -197,7 +218,7 @@ where
     fn plan<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
-        changes: Vec<Change<K, V>>,
+        mut changes: Vec<Change<K, V>>,
     ) -> Plan<'g, 'r, K, V, S, R> {
         for change in &changes {
             self.index.prefetch(guard, change.hash);
@@ -205,13 +226,14 @@ where
         for change in &changes {
             self.index.prefetch_entry(guard, change.hash);
         }
-        let mut plan = Plan { engine: self, guard, writes: Vec::with_capacity(changes.len()) };
-        for Change { key, hash, value, related } in changes {
+        let mut plan = Plan::new(self, guard);
+        for Change { key, hash, value, related } in changes.drain(..) {
             let (record, _) = self.locate(guard, hash, key, None);
-            plan.writes.push(Write { record, value, related });
+            plan.push(record, value, related);
         }
+        self.scratch.get().changes.keep(changes);
         // Stable, so that the last write of a key stays last.
-        plan.writes.sort_by_key(|write| ptr::from_ref(write.record));
+        plan.writes.sort_by_key(|write| write.record);
         plan.writes.dedup_by(|later, earlier| {
             let same = ptr::eq(later.record, earlier.record);
             if same {
@@ -228,21 +250,22 @@ where
     fn relate(&self, plan: &mut Plan<'_, '_, K, V, S, R>) {
         let Some(relation) = &self.relation else { return };
         let mut set = HashSet::new();
-        let mut related = Related::new();
+        let mut related = Related::new(self.scratch.get().related.take());
         let mut at = 0;
         while at < plan.writes.len() {
             if plan.writes[at].related {
-                relation(plan.writes[at].record.key(), &mut related);
-                for (key, value) in related.take() {
+                relation(plan.record(at).key(), &mut related);
+                for (key, value) in related.drain() {
                     let hash = plan.engine.hash(&key);
                     let (record, _) = plan.engine.locate(plan.guard, hash, key, None);
                     if !holds(&mut set, &plan.writes, record) {
-                        plan.writes.push(Write { record, value, related: true });
+                        plan.push(record, value, true);
                     }
                 }
             }
             at += 1;
         }
+        self.scratch.get().related.keep(related.into_list());
     }
 
     /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
@@ -251,26 +274,30 @@ where
         mut plan: Plan<'_, '_, K, V, S, R>,
         expected: Option<(&Record<K, V>, Option<u64>)>,
     ) -> *mut Descriptor<K, V> {
-        let mut writes = std::mem::take(&mut plan.writes);
         // By address: the order in which all commits install.
-        writes.sort_unstable_by_key(|write| ptr::from_ref(write.record));
-        let descriptor = Box::into_raw(Box::<Descriptor<K, V>>::new_uninit());
-        let state = State::undecided(descriptor.expose_provenance());
-        let mut entries = Vec::with_capacity(writes.len());
-        for Write { record, value, .. } in writes {
+        plan.writes.sort_unstable_by_key(|write| write.record);
+        let room = self.commits.take(plan.guard, plan.writes.len());
+        let state = State::undecided(room.descriptor.expose_provenance());
+        let mut entry_of_expected = None;
+        for (at, write) in plan.writes.drain(..).enumerate() {
+            // SAFETY: located under the plan's guard.
+            let record = unsafe { &*write.record };
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
-            let node = self.make_node(plan.guard, record, state, below, value);
-            entries.push(Entry { record: ptr::from_ref(record), node });
+            let node = self.make_node(plan.guard, record, state, below, write.value);
+            if expected.is_some_and(|(expected, _)| ptr::eq(expected, record)) {
+                entry_of_expected = Some(at);
+            }
+            // SAFETY: the room has so many places, and is ours.
+            unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(Entry { record, node }) };
         }
-        let expected = expected.map(|(record, version)| {
-            let entry = entries.iter().position(|entry| ptr::eq(entry.record, record));
-            Expected { entry: entry.expect("the key is among the writes"), version }
+        let expected = expected.map(|(_, version)| {
+            let entry = entry_of_expected.expect("the key is among the writes");
+            Expected { entry, version }
         });
-        let made = Descriptor::new(entries.into_boxed_slice(), expected);
-        // SAFETY: the box was allocated above, and nobody has seen it.
-        unsafe { (*descriptor).write(made) };
-        descriptor.cast()
+        // SAFETY: the entries were written above, and live as long as the descriptor.
+        unsafe { room.descriptor.write(Descriptor::new(room.entries, expected)) };
+        room.descriptor
     }
 
     /// Installs, decides and settles a commit. Returns its outcome.
@@ -294,7 +321,7 @@ where
             }
         }
         // No version names it any more.
-        self.retire_box(guard, descriptor);
+        self.retire_commit(guard, descriptor);
         outcome
     }
 }
@@ -302,13 +329,13 @@ where
 /// Whether the commit writes `record` already.
 fn holds<K, V>(
     set: &mut HashSet<*const Record<K, V>>,
-    writes: &[Write<'_, K, V>],
+    writes: &[Write<K, V>],
     record: &Record<K, V>,
 ) -> bool {
     if writes.len() <= SCAN {
         return writes.iter().any(|write| ptr::eq(write.record, record));
     }
     // Catches up with what was planned since; what is in it stays planned.
-    set.extend(writes[set.len()..].iter().map(|write| ptr::from_ref(write.record)));
+    set.extend(writes[set.len()..].iter().map(|write| write.record));
     set.contains(&ptr::from_ref(record))
 }

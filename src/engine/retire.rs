@@ -6,7 +6,7 @@
 
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
-use crate::commit::{Era, Floor};
+use crate::commit::{Descriptor, Era, Floor};
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::hook::{mutant, step};
 use crate::version::State;
@@ -52,13 +52,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.retire(guard, node, Self::reclaim_era);
     }
 
-    /// Retires what a commit's descriptor, a box of type `T`, was.
-    pub(super) fn retire_box<T>(&self, guard: &R::Guard<'_>, object: *mut T) {
-        unsafe fn reclaim<T>(object: *mut (), _: *const ()) {
-            // SAFETY: `retire_box` was given a box's pointer.
-            drop(unsafe { Box::from_raw(object.cast::<T>()) });
-        }
-        self.retire(guard, object, reclaim::<T>);
+    /// Retires a commit's descriptor.
+    pub(super) fn retire_commit(&self, guard: &R::Guard<'_>, descriptor: *mut Descriptor<K, V>) {
+        self.retire(guard, descriptor, Self::reclaim_commit);
+    }
+
+    unsafe fn reclaim_commit(descriptor: *mut (), engine: *const ()) {
+        // SAFETY: retired by `retire_commit`, which gave the engine; a grace period has passed.
+        unsafe { (*engine.cast::<Self>()).commits.give(descriptor.cast()) };
     }
 
     unsafe fn reclaim_era(node: *mut (), _: *const ()) {

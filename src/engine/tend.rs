@@ -223,11 +223,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         let part = self.sweep.next.fetch_add(1, Ordering::Relaxed);
         if part < parts {
-            let mut entries = Vec::new();
-            self.index.entries_of(&guard, parts, part, &mut entries);
-            for record in entries {
-                self.try_condemn(&guard, record);
-            }
+            self.index.visit_part(&guard, parts, part, |record| self.try_condemn(&guard, record));
         }
         if part + 1 == parts {
             self.index.shrink(&guard);

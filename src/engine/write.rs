@@ -132,7 +132,11 @@ where
         key: K,
         value: Option<V>,
     ) -> (&'g Record<K, V>, Option<V>) {
-        if let Some(record) = self.find(guard, hash, &key)
+        let same = |record: &Record<K, V>| {
+            record.prefetch(); // its parts together
+            *record.key() == key
+        };
+        if let Some(record) = self.index.find(guard, hash, same)
             && record.revive()
         {
             return (record, value);

@@ -16,7 +16,8 @@
 //! The header changes by read-modify-writes only. They continue each other's release sequences, so an
 //! acquire load of the header synchronizes with *every* earlier release of it, not just the last.
 
-use super::{Indexed, prefetch};
+use super::Indexed;
+use crate::memory::prefetch;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook};
 use std::ptr::{self, NonNull};
 

@@ -31,17 +31,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         home: usize,
         out: &mut Vec<&'g E>,
     ) {
-        debug_assert!(homes.is_power_of_two() && home < homes);
         let first = out.len();
-        let mut tables = 0;
-        let mut table = Some(self.root(guard));
-        while let Some(current) = table {
-            // SAFETY: `guard` protects the tables that it reaches from the root.
-            unsafe { current.collect(homes, home, out) };
-            tables += 1;
-            table = current.next();
-        }
-        if tables > 1 {
+        if self.visit_part(guard, homes, home, |entry| out.push(entry)) > 1 {
             out[first..].sort_unstable_by_key(|entry| ptr::from_ref::<E>(entry));
             let mut kept = first;
             for at in first..out.len() {
@@ -53,14 +44,41 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             out.truncate(kept);
         }
     }
+
+    /// Visits what [`entries_of`](Self::entries_of) appends, but some perhaps once for each table. Returns
+    /// how many there are.
+    pub fn visit_part<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        homes: usize,
+        home: usize,
+        mut visit: impl FnMut(&'g E),
+    ) -> usize
+    where
+        E: 'g,
+    {
+        debug_assert!(homes.is_power_of_two() && home < homes);
+        let mut tables = 0;
+        let mut table = Some(self.root(guard));
+        while let Some(current) = table {
+            // SAFETY: `guard` protects the tables that it reaches from the root.
+            unsafe { current.visit_part(homes, home, &mut visit) };
+            tables += 1;
+            table = current.next();
+        }
+        tables
+    }
 }
 
 impl<E: Indexed> Table<E> {
-    /// Appends the living entries of part `home` of `homes` that stand in this table.
+    /// Visits the living entries of part `home` of `homes` that stand in this table.
     ///
     /// # Safety
     /// The caller's guard protects this table, to the end of `'g`.
-    unsafe fn collect<'g>(&self, homes: usize, home: usize, out: &mut Vec<&'g E>) {
+    unsafe fn visit_part<'g>(&self, homes: usize, home: usize, visit: &mut impl FnMut(&'g E))
+    where
+        E: 'g,
+    {
         let mask = self.len() - 1;
         // In a larger table the part has several homes; in a smaller one it shares its only one.
         for start in (home & mask..self.len()).step_by(homes) {
@@ -72,7 +90,7 @@ impl<E: Indexed> Table<E> {
                     let entry: &'g E = unsafe { bucket.entry(slot) };
                     let hash = entry.hash() as usize;
                     if hash & mask == start && hash & (homes - 1) == home && !entry.is_sealed() {
-                        out.push(entry);
+                        visit(entry);
                     }
                 }
                 if !header.is_overflowed() {

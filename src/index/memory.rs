@@ -2,7 +2,7 @@
 
 use super::bucket::Bucket;
 #[cfg(not(coeval_loom))]
-use crate::pool::os;
+use crate::memory;
 use std::ops::Deref;
 
 /// A power-of-two number of buckets, empty at first.
@@ -16,7 +16,7 @@ type Inner<E> = Box<[Bucket<E>]>;
 #[cfg(not(coeval_loom))]
 impl<E> Buckets<E> {
     pub(super) fn new(count: usize) -> Self {
-        let start = os::map_zeroed(count * size_of::<Bucket<E>>()).cast();
+        let start = memory::map_zeroed(count * size_of::<Bucket<E>>()).cast();
         Self(std::ptr::NonNull::slice_from_raw_parts(start, count))
     }
 }
@@ -25,7 +25,7 @@ impl<E> Buckets<E> {
 impl<E> Drop for Buckets<E> {
     fn drop(&mut self) {
         // SAFETY: allocated by `new` with this size. Buckets have no destructor.
-        unsafe { os::unmap(self.0.cast(), self.0.len() * size_of::<Bucket<E>>()) }
+        unsafe { memory::unmap(self.0.cast(), self.0.len() * size_of::<Bucket<E>>()) }
     }
 }
 

@@ -28,6 +28,7 @@
 use super::bucket::{Bucket, Header};
 use super::table::{Placed, Table};
 use super::{Index, Indexed};
+use crate::memory::Mapped;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::{Ordering, hook};
 use std::ptr::{self, NonNull};
@@ -213,8 +214,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
 /// Frees a retired table.
 ///
 /// # Safety
-/// `table` is a `Table<E>` made from a box, and nobody uses it any more.
+/// `table` is a mapped `Table<E>`, and nobody uses it any more.
 unsafe fn free_table<E>(table: *mut (), _: *const ()) {
     // SAFETY: the caller's clauses.
-    drop(unsafe { Box::from_raw(table.cast::<Table<E>>()) });
+    drop(unsafe { Mapped::from_raw(table.cast::<Table<E>>()) });
 }

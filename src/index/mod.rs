@@ -11,11 +11,11 @@ mod bucket;
 mod iterate;
 mod memory;
 mod migrate;
-mod prefetch;
 mod table;
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
+use crate::memory::{Mapped, prefetch};
 use crate::reclaim::Reclaim;
 use crate::sync::{AtomicPtr, Ordering, hook};
 use bucket::{Header, Tag};
@@ -41,6 +41,9 @@ pub trait Indexed {
 
     /// Whether it is sealed.
     fn is_sealed(&self) -> bool;
+
+    /// Asks for the memory of an entry that is going to be read or written.
+    fn prefetch(&self);
 }
 
 /// What a look into one bucket tells.
@@ -67,7 +70,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// An index with room for `entries` entries before it grows.
     pub fn with_capacity(entries: usize) -> Self {
         Self {
-            root: AtomicPtr::new(Box::into_raw(Table::with_capacity(entries))),
+            root: AtomicPtr::new(Mapped::into_raw(Table::with_capacity(entries))),
             entries: PhantomData,
             retires_through: PhantomData,
         }
@@ -138,7 +141,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         if let Some(slot) = home.header().matching(Tag::new(hash)).next() {
             // SAFETY: tagged in a header that was loaded under `guard`.
             let entry: &E = unsafe { home.entry(slot) };
-            prefetch::lines(entry);
+            entry.prefetch();
         }
     }
 
@@ -270,8 +273,8 @@ impl<E, R: Reclaim> Drop for Index<E, R> {
     fn drop(&mut self) {
         let mut table = self.root.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
         while !table.is_null() {
-            // SAFETY: made from a box; reached from the root, so not retired; and nobody else is left.
-            let freed = unsafe { Box::from_raw(table) };
+            // SAFETY: mapped; reached from the root, so not retired; and nobody else is left.
+            let freed = unsafe { Mapped::from_raw(table) };
             table = freed.next_pointer();
         }
     }

@@ -7,6 +7,7 @@
 use super::Indexed;
 use super::bucket::{Bucket, SLOTS, Tag};
 use super::memory::Buckets;
+use crate::memory::Mapped;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
@@ -66,9 +67,9 @@ impl<E> Table<E> {
 }
 
 impl<E: Indexed> Table<E> {
-    pub(super) fn new(buckets: usize) -> Box<Self> {
+    pub(super) fn new(buckets: usize) -> Mapped<Self> {
         debug_assert!(buckets.is_power_of_two());
-        Box::new(Self {
+        Mapped::new(Self {
             mask: buckets - 1,
             buckets: Buckets::new(buckets),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -80,7 +81,7 @@ impl<E: Indexed> Table<E> {
         })
     }
 
-    pub(super) fn with_capacity(entries: usize) -> Box<Self> {
+    pub(super) fn with_capacity(entries: usize) -> Mapped<Self> {
         Self::new(table_size(entries.div_ceil(PLANNED)))
     }
 
@@ -121,8 +122,8 @@ impl<E: Indexed> Table<E> {
     }
 
     /// Makes `fresh` the next table, unless there is one. The next table.
-    pub(super) fn set_next(&self, fresh: Box<Self>) -> &Self {
-        let fresh = Box::into_raw(fresh);
+    pub(super) fn set_next(&self, fresh: Mapped<Self>) -> &Self {
+        let fresh = Mapped::into_raw(fresh);
         // Release: pairs with `next`, for what is in the table. Acquire: the same, for the winner's.
         match self.next.compare_exchange(
             ptr::null_mut(),
@@ -133,8 +134,8 @@ impl<E: Indexed> Table<E> {
             // SAFETY: published just now; lives as `next` says.
             Ok(_) => unsafe { &*fresh },
             Err(winner) => {
-                // SAFETY: made from a box above, and never published.
-                drop(unsafe { Box::from_raw(fresh) });
+                // SAFETY: mapped above, and never published.
+                drop(unsafe { Mapped::from_raw(fresh) });
                 // SAFETY: published by another thread; lives as `next` says.
                 unsafe { &*winner }
             }

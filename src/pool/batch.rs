@@ -17,7 +17,7 @@
 //! than 2^32 such batches.
 
 use super::chunk::MOST_SLOTS;
-use super::os;
+use crate::memory;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, hook};
 use crossbeam_utils::CachePadded;
 use std::num::NonZeroU32;
@@ -270,7 +270,7 @@ fn headers_in(block: usize) -> usize {
 fn map_block(block: usize) -> (*mut Header, usize) {
     let bytes = headers_in(block) * size_of::<Header>();
     // All zeros is a header: number 0, null. But for the model checker's atomics.
-    let memory = os::map_zeroed(bytes).cast::<Header>().as_ptr();
+    let memory = memory::map_zeroed(bytes).cast::<Header>().as_ptr();
     #[cfg(coeval_loom)]
     for place in 0..headers_in(block) {
         let (below, first) = (AtomicU32::new(0), AtomicPtr::new(ptr::null_mut()));
@@ -287,7 +287,7 @@ unsafe fn unmap_block(start: *mut Header, block: usize) {
     // SAFETY: the caller's promise. The headers are initialised, as zeros at least.
     unsafe {
         ptr::drop_in_place(ptr::slice_from_raw_parts_mut(start, headers));
-        os::unmap(NonNull::new_unchecked(start.cast()), headers * size_of::<Header>());
+        memory::unmap(NonNull::new_unchecked(start.cast()), headers * size_of::<Header>());
     }
 }
 

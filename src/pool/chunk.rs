@@ -1,7 +1,8 @@
 //! Where new slots come from: chunks of memory, cut into spans, one span for one thread.
 
+use super::asan;
 use super::shape::Shape;
-use super::{asan, os};
+use crate::memory;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use std::alloc::{Layout, handle_alloc_error};
 use std::ptr::{self, NonNull};
@@ -140,12 +141,12 @@ impl Chunks {
         // The first group begins at a multiple of its size.
         let most_head = HEAD + self.shape.align();
         let least = (most_head + self.shape.bytes(LEAST_SLOTS)).next_power_of_two();
-        let bytes = double.min(os::HUGE).max(least);
+        let bytes = double.min(memory::HUGE).max(least);
         if self.shape.slots(self.bytes()) as u64 >= MOST_SLOTS / 2 {
             // Half the bound leaves room for those who add a chunk at the same time.
             handle_alloc_error(Layout::new::<Chunk>());
         }
-        let memory = os::map_zeroed(bytes);
+        let memory = memory::map_zeroed(bytes);
         let head = HEAD + (memory.as_ptr().addr() + HEAD).wrapping_neg() % self.shape.align();
         let slots = self.shape.slots(bytes - head);
         // SAFETY: `head < bytes`, as `least` counts it in.
@@ -167,7 +168,7 @@ impl Chunks {
             ptr::drop_in_place(chunk);
             let memory = NonNull::new_unchecked(chunk.cast::<u8>());
             asan::allow(memory.as_ptr(), bytes);
-            os::unmap(memory, bytes);
+            memory::unmap(memory, bytes);
         }
     }
 }

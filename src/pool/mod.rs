@@ -17,7 +17,6 @@
 mod asan;
 mod batch;
 mod chunk;
-pub mod os;
 mod shape;
 
 pub use shape::Shape;

@@ -41,6 +41,7 @@
 //! What a thread leaves behind when it ends is reclaimed by whoever collects next.
 
 use super::barrier::Barrier;
+use super::pile::{Pile, Spare};
 use super::{Garbage, Reclaim};
 use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
@@ -114,14 +115,16 @@ struct Participant {
     /// What was retired, by stamp modulo four. Never borrowed across a call to the outside.
     bags: UnsafeCell<[Bag; 4]>,
     /// What may be reclaimed at the next opportunity. Never borrowed across a call to the outside.
-    due: UnsafeCell<Vec<Garbage>>,
+    due: UnsafeCell<Pile>,
+    /// Pages for both. Never borrowed across a call to the outside.
+    spare: UnsafeCell<Spare>,
 }
 
 /// What was retired while the global epoch read `stamp`.
 #[derive(Default)]
 struct Bag {
     stamp: u64,
-    garbage: Vec<Garbage>,
+    garbage: Pile,
 }
 
 // SAFETY: a participant goes from a thread that ended to one that began later; the garbage in it may
@@ -332,16 +335,16 @@ impl Participant {
     /// Puts `garbage` into the bag for `stamp`.
     #[inline]
     fn keep(&self, stamp: u64, garbage: Garbage) {
-        // SAFETY: the owner's alone, and no other borrow of it lives: none leaves this type's
+        // SAFETY: the owner's alone, and no other borrow of them lives: none leaves this type's
         // methods or spans a call to the outside.
-        let bag = unsafe { &mut (&mut *self.bags.get())[(stamp % 4) as usize] };
+        let (bags, due, spare) =
+            unsafe { (&mut *self.bags.get(), &mut *self.due.get(), &mut *self.spare.get()) };
+        let bag = &mut bags[(stamp % 4) as usize];
         if bag.stamp != stamp {
-            // What it holds is four or more epochs old.
-            // SAFETY: as above.
-            hand_over(&mut bag.garbage, unsafe { &mut *self.due.get() });
+            due.append(&mut bag.garbage); // It is four or more epochs old.
             bag.stamp = stamp;
         }
-        bag.garbage.push(garbage);
+        bag.garbage.push(garbage, spare);
         self.fresh.set(self.fresh.get() + 1);
         self.waiting.store(self.waiting.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -351,7 +354,7 @@ impl Participant {
         // SAFETY: as in `keep`.
         let (bags, due) = unsafe { (&mut *self.bags.get(), &mut *self.due.get()) };
         for bag in bags.iter_mut().filter(|bag| is_due(bag.stamp)) {
-            hand_over(&mut bag.garbage, due);
+            due.append(&mut bag.garbage);
         }
     }
 
@@ -363,22 +366,14 @@ impl Participant {
         let mut count = 0;
         while count < most {
             // SAFETY: as in `keep`; the borrow ends before the call below.
-            let Some(garbage) = (unsafe { &mut *self.due.get() }).pop() else { break };
+            let (due, spare) = unsafe { (&mut *self.due.get(), &mut *self.spare.get()) };
+            let Some(garbage) = due.pop(spare) else { break };
             count += 1;
             // SAFETY: due, says the caller; taken out of the list, so it is called once.
             unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
         }
         self.waiting.store(self.waiting.load(Ordering::Relaxed) - count, Ordering::Relaxed);
         count
-    }
-}
-
-/// Moves all garbage, by exchanging buffers if it can.
-fn hand_over(from: &mut Vec<Garbage>, to: &mut Vec<Garbage>) {
-    if to.is_empty() {
-        std::mem::swap(from, to);
-    } else {
-        to.append(from);
     }
 }
 
@@ -393,6 +388,7 @@ impl Default for Participant {
             waiting: AtomicUsize::new(0),
             bags: UnsafeCell::default(),
             due: UnsafeCell::default(),
+            spare: UnsafeCell::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod counted;
 mod epoch;
 #[cfg(feature = "seize")]
 mod hyaline;
+mod pile;
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 

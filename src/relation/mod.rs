@@ -13,8 +13,8 @@ pub struct Related<K, V> {
 pub type Relation<K, V> = dyn Fn(&K, &mut Related<K, V>) + Send + Sync;
 
 impl<K, V> Related<K, V> {
-    pub(crate) fn new() -> Self {
-        Self { writes: Vec::new() }
+    pub(crate) fn new(writes: Vec<(K, Option<V>)>) -> Self {
+        Self { writes }
     }
 
     /// Removes `key` in the same commit.
@@ -35,8 +35,13 @@ impl<K, V> Related<K, V> {
     }
 
     /// What was collected, in order; `None` removes.
-    pub(crate) fn take(&mut self) -> Vec<(K, Option<V>)> {
-        std::mem::take(&mut self.writes)
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, Option<V>)> {
+        self.writes.drain(..)
+    }
+
+    /// The list, for use again.
+    pub(crate) fn into_list(self) -> Vec<(K, Option<V>)> {
+        self.writes
     }
 }
 

@@ -6,6 +6,7 @@
 //! `thread_local` crate); see [`super::thread_number`] for what that leaves to the system.
 
 use super::{AtomicPtr, Ordering};
+use crate::memory;
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
 
@@ -42,7 +43,7 @@ fn place(number: usize) -> (usize, usize) {
 impl<T: Default> PerThread<T> {
     /// Room for the values of a few threads; more is made when more come.
     pub fn new() -> Self {
-        let first = Self::make(0).cast::<CachePadded<T>>();
+        let first = Self::make(0);
         let blocks = std::array::from_fn(|block| {
             AtomicPtr::new(if block == 0 { first.as_ptr() } else { ptr::null_mut() })
         });
@@ -73,27 +74,29 @@ impl<T: Default> PerThread<T> {
         unsafe { &*start.add(place) }
     }
 
-    /// The values of a block.
-    fn make(block: usize) -> NonNull<[CachePadded<T>]> {
-        let fresh: Box<[CachePadded<T>]> =
-            (0..FIRST << block).map(|_| Default::default()).collect();
-        // SAFETY: a box is never null.
-        unsafe { NonNull::new_unchecked(Box::into_raw(fresh)) }
+    /// The values of a block, in memory of their own.
+    fn make(block: usize) -> NonNull<CachePadded<T>> {
+        let first = memory::map_zeroed(Self::bytes(block)).cast::<CachePadded<T>>();
+        for place in 0..FIRST << block {
+            // SAFETY: there is room for so many.
+            unsafe { first.add(place).write(CachePadded::default()) };
+        }
+        first
     }
 
     fn grow(&self, block: usize) -> *mut CachePadded<T> {
-        let fresh = Self::make(block).as_ptr();
+        let fresh = Self::make(block);
         let publish = self.blocks[block].compare_exchange(
             ptr::null_mut(),
-            fresh.cast(),
+            fresh.as_ptr(),
             Ordering::AcqRel,
             Ordering::Acquire,
         );
         match publish {
-            Ok(_) => fresh.cast(),
+            Ok(_) => fresh.as_ptr(),
             Err(winner) => {
-                // SAFETY: made from a box above and never published.
-                drop(unsafe { Box::from_raw(fresh) });
+                // SAFETY: made above and never published.
+                unsafe { Self::unmake(block, fresh) };
                 winner
             }
         }
@@ -101,6 +104,25 @@ impl<T: Default> PerThread<T> {
 }
 
 impl<T> PerThread<T> {
+    const ALIGNED: () = assert!(align_of::<CachePadded<T>>() <= memory::PAGE);
+
+    fn bytes(block: usize) -> usize {
+        let () = Self::ALIGNED;
+        // Whole pages, which are aligned as a padded value has to be.
+        (size_of::<CachePadded<T>>() * (FIRST << block)).next_multiple_of(memory::PAGE)
+    }
+
+    /// # Safety
+    /// `first` came from `make` for this block, and nobody uses it any more.
+    unsafe fn unmake(block: usize, first: NonNull<CachePadded<T>>) {
+        for place in 0..FIRST << block {
+            // SAFETY: `make` wrote so many; the caller's promise.
+            unsafe { first.add(place).drop_in_place() };
+        }
+        // SAFETY: `make` mapped so much.
+        unsafe { memory::unmap(first.cast(), Self::bytes(block)) };
+    }
+
     /// Every thread's value, in no particular order, those of ended threads included.
     ///
     /// # Safety
@@ -148,11 +170,9 @@ impl<T> Drop for PerThread<T> {
     fn drop(&mut self) {
         for (block, start) in self.blocks.iter().enumerate() {
             let start = start.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
-            if !start.is_null() {
-                // SAFETY: `make` made this from a boxed slice of exactly this length.
-                drop(unsafe {
-                    Box::from_raw(ptr::slice_from_raw_parts_mut(start, FIRST << block))
-                });
+            if let Some(start) = NonNull::new(start) {
+                // SAFETY: `make` made it; `&mut self` is exclusive.
+                unsafe { Self::unmake(block, start) };
             }
         }
     }

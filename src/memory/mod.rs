@@ -1,20 +1,29 @@
 //! Memory from the system: zeroed, aligned, and in huge pages where there is enough of it.
+//!
+//! From one page on it does not come from the allocator, whose locks a stopped thread may hold.
+
+pub mod prefetch;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::ptr::NonNull;
 
 /// The size of a huge page, and the least size that is worth one.
 pub const HUGE: usize = 2 << 20;
 
+/// The least size that is mapped. Where the system's pages are larger, it rounds up by itself.
+pub const PAGE: usize = 4096;
+
 /// What everything is aligned to: a cache line.
 const ALIGN: usize = 64;
 
-/// `bytes` of zeroed memory, aligned to 64 bytes, or to [`HUGE`] from that size on.
+/// `bytes` of zeroed memory, aligned to 64 bytes, or to [`PAGE`] or [`HUGE`] from that size on.
 ///
 /// Ends the process, as the collections of the standard library do, when there is no memory.
 pub fn map_zeroed(bytes: usize) -> NonNull<u8> {
     let layout = layout(bytes);
-    let memory = match huge::map(bytes) {
+    let memory = match pages::map(bytes) {
         Some(memory) => memory,
         // SAFETY: the size is not zero, `layout` sees to it.
         None => unsafe { alloc_zeroed(layout) },
@@ -29,36 +38,90 @@ pub fn map_zeroed(bytes: usize) -> NonNull<u8> {
 pub unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller's promise; `map` and `unmap` decide alike who serves a size.
     unsafe {
-        if !huge::unmap(memory.as_ptr(), bytes) {
+        if !pages::unmap(memory.as_ptr(), bytes) {
             dealloc(memory.as_ptr(), layout(bytes));
         }
     }
 }
 
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes.max(1), ALIGN).expect("a size below isize::MAX")
+/// A box in pages of its own.
+pub struct Mapped<T>(NonNull<T>);
+
+// SAFETY: it owns a `T`, as a box does.
+unsafe impl<T: Send> Send for Mapped<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Mapped<T> {}
+
+impl<T> Mapped<T> {
+    const BYTES: usize = size_of::<T>().next_multiple_of(PAGE);
+
+    /// Puts a value into pages.
+    pub fn new(value: T) -> Self {
+        const { assert!(align_of::<T>() <= PAGE) }
+        let place = map_zeroed(Self::BYTES).cast::<T>();
+        // SAFETY: large enough, aligned, and ours.
+        unsafe { place.write(value) };
+        Self(place)
+    }
+
+    /// Gives up ownership, until `from_raw`.
+    pub fn into_raw(self) -> *mut T {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// Takes ownership again.
+    ///
+    /// # Safety
+    /// `value` came from `into_raw`, and nobody else uses it.
+    pub unsafe fn from_raw(value: *mut T) -> Self {
+        // SAFETY: a mapped value's address is not null.
+        Self(unsafe { NonNull::new_unchecked(value) })
+    }
 }
 
-/// Whole huge pages, mapped without the allocator (and so without its locks). Not under a leak
-/// sanitizer, which looks for references only in memory that the allocator gave.
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: written by `new`, in memory of this size, and nobody else's.
+        unsafe {
+            self.0.drop_in_place();
+            unmap(self.0.cast(), Self::BYTES);
+        }
+    }
+}
+
+impl<T> Deref for Mapped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: written by `new`; the value lives as long as `self`.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+fn layout(bytes: usize) -> Layout {
+    let align = if bytes < PAGE { ALIGN } else { PAGE };
+    Layout::from_size_align(bytes.max(1), align).expect("a size below isize::MAX")
+}
+
+/// Whole pages, mapped without the allocator. Not under a leak sanitizer, which looks for references
+/// only in memory that the allocator gave.
 #[cfg(all(target_os = "linux", not(coeval_lsan)))]
-mod huge {
-    use super::HUGE;
+mod pages {
+    use super::{HUGE, PAGE};
     use std::ptr;
 
-    /// Null when there is no memory, `None` when the size is not one for huge pages.
+    /// Null when there is no memory, `None` when the size is not one for pages.
     pub(super) fn map(bytes: usize) -> Option<*mut u8> {
         let length = length(bytes)?;
+        if bytes < HUGE {
+            return Some(map_pages(length));
+        }
         // One page more, so that an aligned stretch lies within; the rest is given back.
         let Some(mapped) = length.checked_add(HUGE) else { return Some(ptr::null_mut()) };
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new private mapping, wherever the system puts it, touches nothing that exists.
-        let start = unsafe { libc::mmap(ptr::null_mut(), mapped, access, kind, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Some(ptr::null_mut());
+        let start = map_pages(mapped);
+        if start.is_null() {
+            return Some(start);
         }
-        let start = start.cast::<u8>();
         let before = start.align_offset(HUGE);
         // SAFETY: both cuts lie inside the mapping made above, outside what is returned, and on
         // page borders, as `start`, `HUGE` and `length` are multiples of the page size. Advice
@@ -72,7 +135,16 @@ mod huge {
         }
     }
 
-    /// Whether the memory was of a size for huge pages; it is unmapped then.
+    /// Null when there is no memory.
+    fn map_pages(length: usize) -> *mut u8 {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new private mapping, wherever the system puts it, touches nothing that exists.
+        let start = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, -1, 0) };
+        if start == libc::MAP_FAILED { ptr::null_mut() } else { start.cast() }
+    }
+
+    /// Whether the memory was of a size for pages; it is unmapped then.
     ///
     /// # Safety
     /// `memory` came from `map(bytes)`, and nobody uses it any more.
@@ -83,9 +155,10 @@ mod huge {
         true
     }
 
-    /// The size in whole huge pages, if it is a size for them.
+    /// The size in whole pages, huge ones from the size of one on, if it is a size for them.
     fn length(bytes: usize) -> Option<usize> {
-        (bytes >= HUGE).then(|| bytes.checked_next_multiple_of(HUGE)).flatten()
+        let page = if bytes < HUGE { PAGE } else { HUGE };
+        (bytes >= PAGE).then(|| bytes.checked_next_multiple_of(page)).flatten()
     }
 
     /// # Safety
@@ -101,7 +174,7 @@ mod huge {
 
 /// Elsewhere the allocator serves every size.
 #[cfg(not(all(target_os = "linux", not(coeval_lsan))))]
-mod huge {
+mod pages {
     pub(super) fn map(_bytes: usize) -> Option<*mut u8> {
         None
     }
@@ -117,11 +190,17 @@ mod tests {
 
     #[test]
     fn memory_is_zeroed_aligned_and_writable_to_its_end() {
-        for bytes in [1, 24, 4096, HUGE - 1, HUGE, HUGE + 1, 3 * HUGE] {
+        for bytes in [1, 24, PAGE - 1, PAGE, PAGE + 1, HUGE - 1, HUGE, HUGE + 1, 3 * HUGE] {
             for _ in 0..3 {
                 let memory = map_zeroed(bytes);
                 let is_huge = cfg!(all(target_os = "linux", not(coeval_lsan))) && bytes >= HUGE;
-                let align = if is_huge { HUGE } else { ALIGN };
+                let align = if is_huge {
+                    HUGE
+                } else if bytes < PAGE {
+                    ALIGN
+                } else {
+                    PAGE
+                };
                 assert_eq!(memory.as_ptr().addr() % align, 0);
                 // SAFETY: the memory is ours, `bytes` long, and is given back once.
                 unsafe {

@@ -2,7 +2,7 @@
 
 /// Asks for the line that begins `object`.
 #[inline(always)]
-pub(super) fn line<T>(object: *const T) {
+pub fn line<T>(object: *const T) {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
     // SAFETY: a prefetch has no effect but on caches, whatever the address; SSE is there.
     unsafe {
@@ -20,7 +20,7 @@ pub(super) fn line<T>(object: *const T) {
 
 /// Asks for the lines of `object`: its first, and its last where that is another one.
 #[inline(always)]
-pub(super) fn lines<T>(object: *const T) {
+pub fn lines<T>(object: *const T) {
     line(object);
     if size_of::<T>() > align_of::<T>() {
         line(object.cast::<u8>().wrapping_add(size_of::<T>() - 1));
@@ -30,6 +30,6 @@ pub(super) fn lines<T>(object: *const T) {
 /// Asks for the line of the last of the first `size` bytes of `object`, whose first line the caller is about to
 /// read: if it is another one, its miss is then not waited for after the first.
 #[inline(always)]
-pub(super) fn end<T>(object: *const T, size: usize) {
+pub fn end<T>(object: *const T, size: usize) {
     line(object.cast::<u8>().wrapping_add(size - 1));
 }
