@@ -49,7 +49,12 @@
 // What only models and tests reach is held to less.
 #![cfg_attr(
     any(coeval_loom, coeval_internals),
-    allow(missing_docs, clippy::missing_safety_doc, clippy::new_without_default)
+    allow(
+        missing_docs,
+        clippy::len_without_is_empty,
+        clippy::missing_safety_doc,
+        clippy::new_without_default
+    )
 )]
 
 // The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
@@ -102,6 +107,9 @@ pub mod internals {
     }
     pub mod commit {
         pub use crate::commit::*;
+    }
+    pub mod engine {
+        pub use crate::engine::*;
     }
     pub mod index {
         pub use crate::index::*;

@@ -7,12 +7,16 @@
 // The models are small programs that use an unsafe interface as it asks to be used.
 #![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
 
+mod exact;
+
+pub use exact::Exact;
+
 use coeval::internals::chain::{Chain, Linked, Node, Record};
 use coeval::internals::commit::{Descriptor, Entry, Expected, Found, Limit, Order};
-use coeval::internals::hook::with_mutant;
+use coeval::internals::hook::{with_mutant, with_turns};
 use coeval::internals::version::State;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -21,6 +25,8 @@ use std::time::Duration;
 std::thread_local! {
     /// What an execution leaves behind; the next one frees it, when no thread can touch it any more.
     static LEFT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+    /// Whether what is explored must fail.
+    static MUST_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Memory that lives to the end of the execution.
@@ -38,40 +44,55 @@ fn limit() -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Explores the interleavings of `model` with at most that many preemptions.
+/// Explores the interleavings of `model` with at most that many preemptions; `LOOM_MAX_PREEMPTIONS` has
+/// more or fewer, but where a model must fail.
 ///
 /// Everything that races must run on spawned threads: loom was seen to explore a single execution of a
 /// model whose main thread only read.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    explore_within(preemptions, limit(), model);
+    explore_within(preemptions, None, model);
 }
 
 /// As `explore`, but only as far as it comes in `most`: for models that are too large to be explored.
+/// `LOOM_SECONDS` comes before it.
 pub fn explore_within(
     preemptions: usize,
     most: Option<Duration>,
     model: impl Fn() + Send + Sync + 'static,
 ) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    let asked = builder.preemption_bound.filter(|_| !MUST_FAIL.get());
+    builder.preemption_bound = asked.or(Some(preemptions));
     builder.max_branches = 20_000;
-    builder.max_duration = most;
+    builder.max_duration = limit().or(most);
     builder.check(move || {
         LEFT.take();
         model();
     });
 }
 
-/// The model must fail when the library has `defect`, with a message that contains `kind`.
+/// As `explore`, with every order of the threads' steps (see `with_turns`).
+pub fn explore_steps(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    with_turns(|| explore(preemptions, model));
+}
+
+/// The model must fail when the library has `defect`, with a message that contains `kind`: not by a limit
+/// of loom's, say, or by an index that is out of bounds. A model that must fail by itself names `NONE`.
 pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
-    let failure = catch_unwind(AssertUnwindSafe(|| with_mutant(defect, model)))
-        .expect_err("the model does not see this defect");
+    assert!(!kind.is_empty(), "say how it is to fail");
+    MUST_FAIL.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(|| with_mutant(defect, model)));
+    MUST_FAIL.set(false);
+    let failure = outcome.expect_err("the model does not see this defect");
     let message = match failure.downcast_ref::<String>() {
         Some(message) => message.as_str(),
         None => failure.downcast_ref::<&str>().copied().unwrap_or("?"),
     };
     assert!(message.contains(kind), "it failed for another reason: {message}");
 }
+
+/// No defect of the library.
+pub const NONE: &str = "";
 
 /// A hasher that every execution runs alike.
 #[derive(Clone, Copy, Default)]

@@ -48,6 +48,10 @@ pub mod flags {
     pub const PRUNE_AGAIN: u32 = 16;
     /// The record was sealed while its room held the newest version.
     pub const ROOM_LIVE: u32 = 32;
+    /// The record waits among the orphans for somebody to prune it: one who did had enough.
+    pub const DUE: u32 = 64;
+    /// Somebody will come to the record by a queue.
+    pub const IN_QUEUE: u32 = QUEUED | DUE;
 }
 
 /// What a record's head holds: the newest version, and whether the record is on its way out.

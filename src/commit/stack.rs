@@ -100,6 +100,12 @@ pub struct Taken<T> {
 unsafe impl<T: Send> Send for Taken<T> {}
 
 impl<T> Taken<T> {
+    /// A single item, as if it had been taken.
+    pub fn one(item: T) -> Self {
+        let cell = Cell { item: ManuallyDrop::new(item), next: ptr::null_mut() };
+        Self { next: Box::into_raw(Box::new(cell)) }
+    }
+
     /// Whether none are left.
     pub fn is_empty(&self) -> bool {
         self.next.is_null()
@@ -113,7 +119,7 @@ impl<T> Iterator for Taken<T> {
         if self.next.is_null() {
             return None;
         }
-        // SAFETY: the cells were made by `push` and are ours alone since `take_all`.
+        // SAFETY: the cells were made by `push`, and ours alone since `take_all`, or by `one`.
         let cell = unsafe { Box::from_raw(self.next) };
         self.next = cell.next;
         Some(ManuallyDrop::into_inner(cell.item))

@@ -110,7 +110,7 @@ where
     }
 
     #[inline(always)]
-    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
+    pub fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
         fold(self.hasher.hash_one(key))
     }
 }

@@ -44,7 +44,7 @@ where
     }
 
     #[inline(always)]
-    pub(super) fn find<'g, Q>(
+    pub fn find<'g, Q>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{Descriptor, Era, Floor};
 use crate::reclaim::{Garbage, Reclaim};
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{claim, mutant, step};
 use crate::version::State;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -92,14 +92,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Begins to remove a record that holds no value and no history.
-    pub(super) fn try_condemn(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+    pub fn try_condemn(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
         loop {
             let head = record.head();
             if head.is_condemned() || head.is_sealed() || !self.is_dead(record, head.node()) {
                 return;
             }
             let room_goes_too = Self::is_room_on_top(record, head.node());
-            let busy = flags::QUEUED | flags::CONDEMNING | flags::PRUNING;
+            let busy = flags::IN_QUEUE | flags::CONDEMNING | flags::PRUNING;
             let claimed = record.change_flags(|now| {
                 // Whatever holds it back looks here again when it is done.
                 let room_idle = room_goes_too || now & flags::ROOM_FREE != 0;
@@ -166,10 +166,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let guard = engine.reclaim.pin();
         let head = record.head();
         step("record.before_seal");
-        // One who still had it in hand when it was condemned may have put it into the queue; nobody
-        // else can have since, but a writer that took the mark off. Whoever takes it out of the
-        // queue looks here again.
-        let queued = record.flags() & flags::QUEUED != 0;
+        // One who still had it in hand when it was condemned may have put it into a queue; nobody
+        // else can have since, but a writer that took the mark off. Whoever takes it out of
+        // there looks here again.
+        let queued = record.flags() & flags::IN_QUEUE != 0 && !mutant("leftover.seal_queued");
         if queued {
             record.revive();
         }
@@ -209,6 +209,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let engine = &*engine.cast::<Self>();
             let record = NonNull::new_unchecked(record.cast::<Record<K, V>>());
+            let in_queue = || record.as_ref().flags() & flags::IN_QUEUE != 0;
+            claim(|| !in_queue(), "freed although it is in the queue");
             let guard = engine.reclaim.pin();
             engine.release(&guard, record);
             contain(|| {

@@ -4,28 +4,31 @@ use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{self, Judged, Registered, Stack, Taken};
 use crate::reclaim::Reclaim;
-use crate::sync::hook::step;
+use crate::sync::hook::{claim, mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
-use std::ptr;
 
 /// How many leftover records a closing view goes over.
-const CLOSING_STEPS: usize = 256;
+const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 /// How many a write goes over.
-const WRITING_STEPS: usize = 8;
-/// How often one claim of the right to prune goes over a chain before it leaves the rest to the queue.
-const PRUNE_ROUNDS: usize = 2;
+const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
+/// How often one claim of the right to prune goes over a chain before it leaves it to later writers.
+const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 
-/// A record in the queue. Its flag `QUEUED` keeps it from being removed.
-pub(super) struct Queued<K, V>(*const Record<K, V>);
+/// A record in a queue. The flag that says so keeps it from being removed.
+pub(super) struct Queued<K, V> {
+    record: *const Record<K, V>,
+    flag: u32,
+}
 
 // SAFETY: a record is shared between threads anyway, and is kept by its flag.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Queued<K, V> {}
 
-/// Records that hold versions which only a view needs.
+/// Records that are to be pruned, each at most once for each flag.
 pub(super) struct Leftover<K, V> {
-    /// Those that some view which is open still needs.
+    /// Those with versions that only a view which is open still needs: flag `QUEUED`.
     pub waiting: Stack<Queued<K, V>>,
-    /// What waited when a view closed, and was too much for the closer.
+    /// What later writers are to go over: what waited when a view closed, and was too much for the closer;
+    /// and records that others came to prune all the time: flag `DUE`.
     pub orphans: Stack<Taken<Queued<K, V>>>,
 }
 
@@ -72,10 +75,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Removes what no view can see, unless somebody is at it: then they go over it again.
-    fn prune(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+    pub fn prune(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
         let claimed = record.change_flags(|now| {
             let busy = now & flags::PRUNING != 0;
-            Some(now | if busy { flags::PRUNE_AGAIN } else { flags::PRUNING })
+            let again = if mutant("prune.no_again") { 0 } else { flags::PRUNE_AGAIN };
+            Some(now | if busy { again } else { flags::PRUNING })
         });
         if claimed.is_ok_and(|before| before & flags::PRUNING != 0) {
             return;
@@ -90,25 +94,37 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 queued |= self.queue(record);
             }
             // Somebody who came meanwhile has left the chain to us: over it again, or, after some
-            // rounds, into the queue, by the very step that ends our right to it.
+            // rounds, to later writers, by the very step that ends our right to it. Not to a view
+            // that closes: what was left need not wait for any.
             let released = record.change_flags(|now| match now & flags::PRUNE_AGAIN {
                 0 => Some(now & !flags::PRUNING),
                 _ if round < PRUNE_ROUNDS => None,
-                _ => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::QUEUED),
+                _ => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::DUE),
             });
             if let Ok(before) = released {
-                if before & flags::PRUNE_AGAIN != 0 && before & flags::QUEUED == 0 {
-                    self.leftover.waiting.push(Queued(ptr::from_ref(record)));
-                    queued = true;
+                if before & flags::PRUNE_AGAIN != 0 && before & flags::DUE == 0 {
+                    let record = Queued { record, flag: flags::DUE };
+                    if mutant("leftover.due_waits") {
+                        self.leftover.waiting.push(record);
+                    } else {
+                        self.leftover.orphans.push(Taken::one(record));
+                    }
                 }
                 break;
             }
         }
-        if queued && (self.views.count() == 0 || self.views.closings() != closings) {
+        step("prune.released");
+        if queued && self.may_have_closed_since(closings) {
             // The view that it waits for may have closed before it was in the queue.
             self.adopt_waiting(guard, WRITING_STEPS);
         }
         self.try_condemn(guard, record);
+    }
+
+    fn may_have_closed_since(&self, closings: u64) -> bool {
+        let closings = if mutant("leftover.count_late") { self.views.closings() } else { closings };
+        let unchecked = mutant("leftover.no_recheck");
+        !unchecked && (self.views.count() == 0 || self.views.closings() != closings)
     }
 
     fn prune_once(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
@@ -129,12 +145,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         false
     }
 
-    /// Puts a record into the queue, unless it is there. True if we did.
+    /// Has a record wait for a view to close, unless it does. True if we did.
     fn queue(&self, record: &Record<K, V>) -> bool {
-        let set =
-            record.change_flags(|now| (now & flags::QUEUED == 0).then_some(now | flags::QUEUED));
+        let twice = mutant("leftover.queue_twice");
+        let set = record
+            .change_flags(|now| (twice || now & flags::QUEUED == 0).then_some(now | flags::QUEUED));
         if set.is_ok() {
-            self.leftover.waiting.push(Queued(ptr::from_ref(record)));
+            step("leftover.flagged");
+            self.leftover.waiting.push(Queued { record, flag: flags::QUEUED });
         }
         set.is_ok()
     }
@@ -142,17 +160,22 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Goes over `steps` of the records that wait for a view, and leaves the others to later writers.
     fn adopt_waiting(&self, guard: &R::Guard<'_>, steps: usize) {
         let taken = self.leftover.waiting.take_all();
+        step("leftover.taken");
         self.go_over(guard, taken, steps);
     }
 
     fn go_over(&self, guard: &R::Guard<'_>, mut taken: Taken<Queued<K, V>>, steps: usize) {
-        for Queued(record) in taken.by_ref().take(steps) {
+        for Queued { record, flag } in taken.by_ref().take(steps) {
             // SAFETY: its flag has kept it until now, and our guard does from now on.
             let record = unsafe { &*record };
-            let _ = record.change_flags(|now| Some(now & !flags::QUEUED));
+            claim(|| record.flags() & flag != 0, "in the queue without its flag");
+            let unflag = || record.change_flags(|now| Some(now & !flag));
+            let late = mutant("leftover.unflag_late");
+            let _ = (!late).then(unflag);
             self.prune(guard, record);
+            let _ = late.then(unflag);
         }
-        if !taken.is_empty() {
+        if !taken.is_empty() && !mutant("leftover.no_orphans") {
             self.leftover.orphans.push(taken);
         }
     }
@@ -175,7 +198,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// A bounded part of the upkeep that is due. Called after each write, without a guard of its own.
-    pub(super) fn tend(&self) {
+    pub fn tend(&self) {
         if !self.leftover.orphans.is_empty() {
             let guard = self.reclaim.pin();
             if let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) {

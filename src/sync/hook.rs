@@ -1,6 +1,6 @@
-//! Where tests reach into the algorithms: named steps at which a test may stop a thread, and
-//! mutants, which a model switches on to see itself fail. Both compile to nothing in a normal
-//! build.
+//! Where tests reach into the algorithms: named steps at which a test may stop a thread, mutants,
+//! which a model switches on to see itself fail, and claims, which models and tests check in
+//! passing. All compile to nothing in a normal build.
 
 /// A named step of an operation. A test built with `--cfg coeval_internals` may install a
 /// function that is called at each of them, to freeze the thread that arrives there. A model may
@@ -11,6 +11,14 @@ pub fn step(_name: &'static str) {
     turns::take();
     #[cfg(all(coeval_internals, not(coeval_loom)))]
     armed::visit(_name);
+}
+
+/// Panics with `otherwise` unless `holds`, in the builds of models and of tests with steps.
+#[inline(always)]
+pub fn claim(holds: impl FnOnce() -> bool, otherwise: &'static str) {
+    if cfg!(any(coeval_loom, coeval_internals)) {
+        assert!(holds(), "{otherwise}");
+    }
 }
 
 /// Whether the model that is running asked for this defect. Always false outside the models.

@@ -1,0 +1,263 @@
+//! Claims about the queue of records that hold versions for a view:
+//! - when a view has closed, everybody is done and some more writes have tended to what was left, no
+//!   version is kept that only that view needed;
+//! - a record is in the queue at most once (for each of two reasons, which its flags tell);
+//! - a record that is in the queue is not freed, and goes when it has left the queue.
+//!
+//! The models run the engine on a reclamation scheme that reclaims as early as the contract allows. A
+//! closing view and a write go over one record each, and a pruner goes over its chain once, so that models
+//! meet what is left over. The second claim is checked by the engine: one who takes a record from the
+//! queue must find the flag, which only he takes off.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::chain::Record;
+use coeval::internals::engine;
+use loom::thread;
+use loom_tests::{Exact, Hash, Shared, explore_steps as explore, must_fail};
+use std::sync::Arc;
+
+type Engine = engine::Engine<usize, u32, Hash, Exact>;
+
+/// An engine in which these keys hold a value.
+fn engine(keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
+    let engine = Arc::new(Engine::new(0, Hash, None));
+    for key in keys {
+        engine.insert(key, 0);
+    }
+    engine
+}
+
+fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
+    let engine = Arc::clone(engine);
+    thread::spawn(move || act(&engine))
+}
+
+/// At rest, after so many tended as could be needed, while no view needs more than the newest.
+fn assert_clean(engine: &Engine, keys: usize) {
+    for _ in 0..=keys {
+        engine.tend();
+    }
+    let guard = engine.pin();
+    for key in 0..keys {
+        let record = engine.find(&guard, engine.hash(&key), &key).expect("all hold a value");
+        let newest = unsafe { &*record.head().node() };
+        assert!(newest.prev().is_end(), "a version is kept for a view that has closed");
+    }
+}
+
+/// The view for which a write leaves the version that it supersedes closes beside it. `queued`: the
+/// record already waits for that view. Another view, older than the key, stays open, so that the writer
+/// cannot tell by the number of views that one has closed.
+fn write_beside_closing(preemptions: usize, queued: bool) {
+    explore(preemptions, move || {
+        let engine = engine([]);
+        let _old = engine.open();
+        engine.insert(0, 0);
+        let view = engine.open();
+        if queued {
+            engine.insert(0, 1);
+        }
+        let writer = spawn(&engine, |engine| _ = engine.insert(0, 2));
+        let closer = spawn(&engine, |engine| engine.close(view.registered));
+        writer.join().unwrap();
+        closer.join().unwrap();
+        assert_clean(&engine, 1);
+    });
+}
+
+/// Two views that need a version each of one record close side by side.
+fn two_close(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine([0]);
+        let first = engine.open();
+        engine.insert(0, 1);
+        let second = engine.open();
+        engine.insert(0, 2);
+        let closers =
+            [first, second].map(|view| spawn(&engine, |engine| engine.close(view.registered)));
+        closers.into_iter().for_each(|closer| closer.join().unwrap());
+        assert_clean(&engine, 1);
+    });
+}
+
+/// A view that two records wait for closes, which leaves one of them to later writes, beside a write of
+/// `key`.
+fn closing_leaves_one(preemptions: usize, key: usize) {
+    explore(preemptions, move || {
+        let engine = engine([0, 1]);
+        let view = engine.open();
+        engine.insert(0, 1);
+        engine.insert(1, 1);
+        let closer = spawn(&engine, |engine| engine.close(view.registered));
+        let writer = spawn(&engine, move |engine| _ = engine.insert(key, 2));
+        closer.join().unwrap();
+        writer.join().unwrap();
+        assert_clean(&engine, 2);
+    });
+}
+
+/// Two who tend to what a closing has left, beside the closing of another view that needs it too.
+fn two_tend(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine([0, 1]);
+        let first = engine.open();
+        let second = engine.open();
+        engine.insert(0, 1);
+        engine.insert(1, 1);
+        engine.close(first.registered);
+        let tending = [(); 2].map(|()| spawn(&engine, Engine::tend));
+        let closer = spawn(&engine, |engine| engine.close(second.registered));
+        tending.into_iter().for_each(|tending| tending.join().unwrap());
+        closer.join().unwrap();
+        assert_clean(&engine, 2);
+    });
+}
+
+/// A write, the closing of the view for which it leaves something, and one who tends to what another
+/// closing has left.
+fn three_meet(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine([0, 1]);
+        let first = engine.open();
+        let second = engine.open();
+        engine.insert(1, 1);
+        engine.insert(0, 1);
+        engine.close(first.registered);
+        let writer = spawn(&engine, |engine| _ = engine.insert(1, 2));
+        let closer = spawn(&engine, |engine| engine.close(second.registered));
+        let tending = spawn(&engine, Engine::tend);
+        [writer, closer, tending].into_iter().for_each(|thread| thread.join().unwrap());
+        assert_clean(&engine, 2);
+    });
+}
+
+/// Two writes beside the closing of the view for which both leave something.
+fn two_writes_beside_closing(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine([]);
+        let _old = engine.open();
+        engine.insert(0, 0);
+        let view = engine.open();
+        let writers = [1, 2].map(|value| spawn(&engine, move |engine| _ = engine.insert(0, value)));
+        let closer = spawn(&engine, |engine| engine.close(view.registered));
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        closer.join().unwrap();
+        assert_clean(&engine, 1);
+    });
+}
+
+/// A record of an absent key is condemned while two have it in hand who come to prune: if they meet,
+/// they put it into a queue. Then views close that need nothing of it, and reclaim what is due.
+fn removal_beside_pruners(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine([]);
+        let views = [(); 3].map(|()| engine.open());
+        let early = engine.pin();
+        engine.insert(0, 0);
+        engine.remove(&0, |_| ());
+        drop(early); // from now on the room can be reclaimed, and the record condemned
+        let in_hand = engine.pin();
+        let found = engine.find(&in_hand, engine.hash(&0_usize), &0).expect("not condemned yet");
+        let record = Shared(std::ptr::from_ref::<Record<_, _>>(found).cast_mut());
+        let prune = move |engine: &Engine| engine.prune(&engine.pin(), unsafe { &*record.get() });
+        let pruners = [(); 2].map(|()| spawn(&engine, prune));
+        let remover = spawn(&engine, Engine::tend);
+        pruners.into_iter().for_each(|pruner| pruner.join().unwrap());
+        remover.join().unwrap();
+        drop(in_hand);
+        views.into_iter().for_each(|view| engine.close(view.registered));
+        (0..3).for_each(|_| engine.tend());
+        let guard = engine.pin();
+        let found = engine.find(&guard, engine.hash(&0_usize), &0);
+        assert!(found.is_none(), "the record is forgotten");
+    });
+}
+
+#[test]
+fn a_write_beside_the_closing_of_its_view() {
+    write_beside_closing(3, false);
+}
+
+#[test]
+fn a_write_to_a_record_that_waits() {
+    write_beside_closing(3, true);
+}
+
+#[test]
+fn two_views_close() {
+    two_close(3);
+}
+
+#[test]
+fn a_closing_that_leaves_a_record() {
+    closing_leaves_one(2, 0);
+    closing_leaves_one(2, 1);
+}
+
+#[test]
+fn two_tend_to_what_is_left() {
+    two_tend(1);
+}
+
+#[test]
+fn a_write_a_closing_and_one_who_tends() {
+    three_meet(1);
+}
+
+#[test]
+fn two_writes_beside_the_closing_of_their_view() {
+    two_writes_beside_closing(1);
+}
+
+#[test]
+fn a_record_in_the_queue_is_not_freed() {
+    removal_beside_pruners(2);
+}
+
+const KEPT: &str = "a version is kept";
+
+#[test]
+fn defect_not_looking_again_for_closings() {
+    must_fail("leftover.no_recheck", KEPT, || write_beside_closing(2, false));
+}
+
+#[test]
+fn defect_counting_closings_after_the_pruning() {
+    must_fail("leftover.count_late", KEPT, || write_beside_closing(2, false));
+}
+
+#[test]
+fn defect_no_fence_between_queue_and_closings() {
+    must_fail("views.no_closing_fence", KEPT, || write_beside_closing(2, false));
+}
+
+#[test]
+fn defect_forgetting_one_who_came_meanwhile() {
+    must_fail("prune.no_again", KEPT, || write_beside_closing(2, true));
+}
+
+#[test]
+fn defect_having_what_is_due_wait_for_a_view() {
+    must_fail("leftover.due_waits", KEPT, || write_beside_closing(2, true));
+}
+
+#[test]
+fn defect_taking_the_flag_off_after_pruning() {
+    must_fail("leftover.unflag_late", KEPT, || two_close(1));
+}
+
+#[test]
+fn defect_dropping_what_is_too_much() {
+    must_fail("leftover.no_orphans", KEPT, || closing_leaves_one(1, 0));
+}
+
+#[test]
+fn defect_queueing_without_a_look_at_the_flag() {
+    must_fail("leftover.queue_twice", "without its flag", || write_beside_closing(1, true));
+}
+
+#[test]
+fn defect_sealing_what_is_in_the_queue() {
+    must_fail("leftover.seal_queued", "in the queue", || removal_beside_pruners(2));
+}
