@@ -146,7 +146,7 @@ fn a_reader_that_helped() {
 
 #[test]
 fn defect_going_on_without_prev() {
-    must_fail("commit.ignore_failed_prev", "", helpers_beside_a_write);
+    must_fail("commit.ignore_failed_prev", "a version was lost", helpers_beside_a_write);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use coeval::internals::index::{Index, Indexed};
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use loom::thread;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use loom_tests::{explore_steps as explore, must_fail};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -185,18 +185,8 @@ impl<const SEEN: bool> Drop for Scene<SEEN> {
 
 type Unseen = Scene<false>;
 
-/// Every schedule with at most so many preemptions: as many as end within some seconds.
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    hook::with_turns(|| builder.check(model));
-}
-
-/// Runs a model with a defect: it must fail.
-fn must_fail(mutant: &'static str, model: fn()) {
-    let outcome = hook::with_mutant(mutant, || catch_unwind(AssertUnwindSafe(model)));
-    assert!(outcome.is_err(), "the model does not notice {mutant}");
-}
+/// What loom says when a reader reaches an entry whose making did not come before.
+const UNSEEN: &str = "Concurrent load and mut accesses";
 
 /// Two threads insert one key: one wins, and the other meets its entry.
 fn two_insert_one_key() {
@@ -329,12 +319,12 @@ fn one_entry_a_key() {
 
 #[test]
 fn one_entry_a_key_needs_a_comparing_publication() {
-    must_fail("index.publish_blindly", two_insert_one_key);
+    must_fail("index.publish_blindly", "both inserted the key", two_insert_one_key);
 }
 
 #[test]
 fn the_pointer_comes_with_its_tag_only_by_a_release() {
-    must_fail("index.publish_relaxed", two_insert_one_key);
+    must_fail("index.publish_relaxed", UNSEEN, two_insert_one_key);
 }
 
 #[test]
@@ -349,12 +339,20 @@ fn movers_and_promoters_may_be_many() {
 
 #[test]
 fn readers_must_go_on_to_the_next_table() {
-    must_fail("index.reader_stays", growth_beside_an_insert_of_a_present_key);
+    must_fail(
+        "index.reader_stays",
+        "missed what this thread inserted",
+        growth_beside_an_insert_of_a_present_key,
+    );
 }
 
 #[test]
 fn inserters_must_copy_the_sequence_first() {
-    must_fail("index.insert_without_copying", growth_beside_an_insert_of_a_present_key);
+    must_fail(
+        "index.insert_without_copying",
+        "a second entry",
+        growth_beside_an_insert_of_a_present_key,
+    );
 }
 
 #[test]
@@ -364,7 +362,11 @@ fn what_was_unlinked_does_not_come_back() {
 
 #[test]
 fn copiers_must_revive() {
-    must_fail("index.copy_without_reviving", a_late_copier_beside_seal_and_unlink);
+    must_fail(
+        "index.copy_without_reviving",
+        "an unlinked entry came back",
+        a_late_copier_beside_seal_and_unlink,
+    );
 }
 
 #[test]

@@ -8,9 +8,10 @@
 //! are not that many during a guard, is on trial too.
 #![cfg(coeval_loom)]
 
-use coeval::internals::{Pool, Shape, hook::with_mutant};
+use coeval::internals::{Pool, Shape};
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
+use loom_tests::{NONE, explore, must_fail};
 use std::alloc::Layout;
 use std::collections::HashSet;
 use std::ptr::NonNull;
@@ -53,9 +54,7 @@ impl Scene {
 }
 
 fn two_threads(q: fn(&Scene, NonNull<u8>)) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
-    builder.check(move || {
+    explore(3, move || {
         let scene = Arc::new(Scene {
             pool: Pool::new(Shape::plain(Layout::new::<[u64; 3]>())),
             in_hands: Mutex::default(),
@@ -101,10 +100,15 @@ fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
 
 /// Two threads that begin with an empty pool, and use up its first chunks.
 fn two_threads_with_an_empty_pool() {
+<<<<<<< HEAD
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(|| {
         let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
+=======
+    explore(3, || {
+        let pool = Arc::new(Pool::new(Layout::new::<[u64; 8]>()));
+>>>>>>> 2a0c848 (Each model that must fail says how)
         let in_hands = Arc::new(Mutex::new(HashSet::new()));
         let take_three = {
             let (pool, in_hands) = (pool.clone(), in_hands.clone());
@@ -132,26 +136,25 @@ fn new_slots_are_not_in_two_hands() {
     two_threads_with_an_empty_pool();
 }
 
+const TWO_HANDS: &str = "a slot is in two hands";
+
 #[test]
-#[should_panic(expected = "in two hands")]
-fn mutant_spans_are_cut_in_two_steps() {
-    with_mutant("pool.cut_in_two_steps", two_threads_with_an_empty_pool);
+fn defect_cutting_spans_in_two_steps() {
+    must_fail("pool.cut_in_two_steps", TWO_HANDS, two_threads_with_an_empty_pool);
 }
 
 #[test]
-#[should_panic(expected = "in two hands")]
-fn mutant_the_tag_stands_still() {
-    with_mutant("pool.tag_stands_still", || two_threads(q_waits_for_grace));
+fn defect_the_tag_stands_still() {
+    must_fail("pool.tag_stands_still", TWO_HANDS, || two_threads(q_waits_for_grace));
 }
 
 #[test]
-#[should_panic]
-fn mutant_the_push_is_relaxed() {
-    with_mutant("pool.push_relaxed", || two_threads(q_waits_for_grace));
+fn defect_the_push_is_relaxed() {
+    // Who popped a batch did not see that it was filled.
+    must_fail("pool.push_relaxed", "a batch has slots", || two_threads(q_waits_for_grace));
 }
 
 #[test]
-#[should_panic(expected = "in two hands")]
-fn mutant_no_grace_period() {
-    two_threads(q_does_not_wait);
+fn misuse_no_grace_period() {
+    must_fail(NONE, TWO_HANDS, || two_threads(q_does_not_wait));
 }

@@ -18,12 +18,11 @@
 // The models are small programs that use an unsafe interface as it asks to be used.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::hook::with_mutant;
 use coeval::internals::reclaim::{Asymmetric, Garbage, Reclaim};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicPtr, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use loom_tests::{NONE, must_fail};
 use std::sync::atomic::{AtomicUsize as Count, Ordering::Relaxed};
 
 const ALIVE: u32 = 1;
@@ -118,24 +117,8 @@ impl<R: Reclaim> World<R> {
     }
 }
 
-/// Explores `model` with at most `preemptions` forced switches in an execution.
 fn explore<R: Reclaim>(preemptions: usize, model: impl Fn(Arc<World<R>>) + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    builder.check(move || model(World::new()));
-}
-
-/// The model must fail when the library has `defect`, with a message of one of these kinds.
-fn must_fail(defect: &'static str, model: impl FnOnce()) {
-    let failure = catch_unwind(AssertUnwindSafe(|| with_mutant(defect, model)))
-        .expect_err("the model does not see this defect");
-    let message = match failure.downcast_ref::<String>() {
-        Some(message) => message.as_str(),
-        None => failure.downcast_ref::<&str>().copied().unwrap_or("?"),
-    };
-    let expected = ["read after it was reclaimed", "Causality violation", "already "];
-    assert!(expected.iter().any(|kind| message.contains(kind)), "{message}");
+    loom_tests::explore(preemptions, move || model(World::new()));
 }
 
 /// A reader beside a writer that replaces the object and gives the scheme every opportunity.
@@ -275,49 +258,52 @@ fn an_advance_by_another_hands_on_what_it_saw() {
     advanced_by_a_third();
 }
 
+/// What loom says when an object is reclaimed and a read of it does not come before.
+const TOO_EARLY: &str = "Concurrent read and write accesses";
+
 #[test]
 fn defect_no_light_barrier() {
-    must_fail("reclaim.no_light_barrier", || reader_beside_writer::<Asymmetric>(3, 3));
+    must_fail("reclaim.no_light_barrier", TOO_EARLY, || reader_beside_writer::<Asymmetric>(3, 3));
 }
 
 #[test]
 fn defect_leaving_without_release() {
-    must_fail("reclaim.leave_relaxed", || reader_beside_writer::<Asymmetric>(3, 3));
+    must_fail("reclaim.leave_relaxed", TOO_EARLY, || reader_beside_writer::<Asymmetric>(3, 3));
 }
 
 #[test]
 fn defect_reclaimed_two_epochs_early() {
-    must_fail("reclaim.grace_one", || reader_beside_writer::<Asymmetric>(3, 3));
+    must_fail("reclaim.grace_one", TOO_EARLY, || reader_beside_writer::<Asymmetric>(3, 3));
 }
 
 #[test]
 fn defect_reclaimed_one_epoch_early() {
-    must_fail("reclaim.grace_two", || late_writer(2, 1, 1));
+    must_fail("reclaim.grace_two", TOO_EARLY, || late_writer(2, 1, 1));
 }
 
 #[test]
 fn defect_stamped_with_the_announced_epoch() {
-    must_fail("reclaim.stamp_announced", || late_writer(2, 3, 1));
+    must_fail("reclaim.stamp_announced", TOO_EARLY, || late_writer(2, 3, 1));
 }
 
 #[test]
 fn defect_an_inner_guard_leaves() {
-    must_fail("reclaim.inner_guard_leaves", nested_guards);
+    must_fail("reclaim.inner_guard_leaves", TOO_EARLY, nested_guards);
 }
 
 #[test]
 fn defect_scan_without_acquire() {
-    must_fail("reclaim.scan_relaxed", || late_writer(3, 1, 2));
+    must_fail("reclaim.scan_relaxed", TOO_EARLY, || late_writer(3, 1, 2));
 }
 
 #[test]
 fn defect_announce_without_release() {
-    must_fail("reclaim.announce_relaxed", || late_writer(3, 1, 2));
+    must_fail("reclaim.announce_relaxed", TOO_EARLY, || late_writer(3, 1, 2));
 }
 
 #[test]
 fn misuse_a_read_after_the_guard() {
-    must_fail("none", reads_too_long::<Asymmetric>);
+    must_fail(NONE, TOO_EARLY, reads_too_long::<Asymmetric>);
 }
 
 /// Run with `--cfg coeval_loom --cfg crossbeam_loom`.
@@ -333,6 +319,6 @@ mod crossbeam {
 
     #[test]
     fn misuse_a_read_after_the_guard() {
-        must_fail("none", reads_too_long::<CrossbeamEpoch>);
+        must_fail(NONE, TOO_EARLY, reads_too_long::<CrossbeamEpoch>);
     }
 }

@@ -91,10 +91,10 @@ fn the_end_of_grace_within_an_insert() {
 
 #[test]
 fn defect_sealing_at_once() {
-    must_fail("record.no_grace", "", || removal_beside(1, 0, Beside::Insert));
+    must_fail("record.no_grace", "a write was lost", || removal_beside(1, 0, Beside::Insert));
 }
 
 #[test]
 fn defect_leaving_the_mark_on() {
-    must_fail("record.no_revive", "", || removal_beside(2, 3, Beside::Insert));
+    must_fail("record.no_revive", "a write was lost", || removal_beside(2, 3, Beside::Insert));
 }
