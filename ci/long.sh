@@ -14,7 +14,7 @@ done
 tests+=(
     "units      COEVAL_STRESS=long cargo test --release -p coeval --lib --all-features"
     "ignored    cargo test --release --workspace --all-features -- --ignored"
-    "loom       LOOM_MAX_PREEMPTIONS=5 LOOM_SECONDS=14400 ci/loom.sh"
+    "loom       LOOM_MAX_PREEMPTIONS=4 LOOM_SECONDS=600 ci/loom.sh"
     "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
     "race       RUNS=20000 ci/main-job.sh"
     # Another: "name  [VARIABLE=value...] command [argument...]"

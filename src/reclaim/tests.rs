@@ -151,6 +151,16 @@ unsafe fn reclaim<R: Reclaim>(object: *mut (), context: *const ()) {
 
 const MANY: usize = 20_000;
 
+/// How many times as much as by default a stress test does, by the environment variable
+/// `COEVAL_STRESS`: `short` (the default), `normal` or `long`.
+fn times() -> usize {
+    match std::env::var("COEVAL_STRESS").as_deref() {
+        Ok("long") => 100,
+        Ok("normal") => 10,
+        _ => 1,
+    }
+}
+
 fn drained_exactly_once<R: Reclaim>() {
     let world = World::<R>::new(true);
     std::thread::scope(|scope| {
@@ -244,7 +254,7 @@ fn stress<R: Reclaim>(free: bool) {
             let (world, places) = (&world, &places);
             scope.spawn(move || {
                 let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                for _ in 0..2 * MANY {
+                for _ in 0..2 * MANY * times() {
                     random ^= random << 13;
                     random ^= random >> 7;
                     random ^= random << 17;
