@@ -50,21 +50,11 @@ fn limit() -> Option<Duration> {
 /// Everything that races must run on spawned threads: loom was seen to explore a single execution of a
 /// model whose main thread only read.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    explore_within(preemptions, None, model);
-}
-
-/// As `explore`, but only as far as it comes in `most`: for models that are too large to be explored.
-/// `LOOM_SECONDS` comes before it.
-pub fn explore_within(
-    preemptions: usize,
-    most: Option<Duration>,
-    model: impl Fn() + Send + Sync + 'static,
-) {
     let mut builder = loom::model::Builder::new();
     let asked = builder.preemption_bound.filter(|_| !MUST_FAIL.get());
     builder.preemption_bound = asked.or(Some(preemptions));
     builder.max_branches = 20_000;
-    builder.max_duration = limit().or(most);
+    builder.max_duration = limit();
     builder.check(move || {
         LEFT.take();
         model();
@@ -200,9 +190,14 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         Shared(descriptor.cast())
     }
 
+    /// Helps a commit to its end.
+    pub fn help(&self, descriptor: Shared<Descriptor<usize, V>>) -> State {
+        unsafe { self.order.help(descriptor.get(), &|_, _| ()) }
+    }
+
     /// Helps a commit to its end and copies its outcome, as its owner does.
     pub fn run(&self, descriptor: Shared<Descriptor<usize, V>>) -> State {
-        let outcome = unsafe { self.order.help(descriptor.get(), &|_, _| ()) };
+        let outcome = self.help(descriptor);
         for entry in unsafe { &*descriptor.get() }.entries() {
             unsafe { &*entry.node }.set_outcome(outcome);
         }

@@ -60,6 +60,8 @@ mod armed {
 }
 
 #[cfg(coeval_loom)]
+pub use super::one_order::with_one_order;
+#[cfg(coeval_loom)]
 pub use mutants::with_mutant;
 #[cfg(coeval_loom)]
 pub use turns::with_turns;

@@ -13,9 +13,8 @@ mod primitives {
 
 #[cfg(coeval_loom)]
 mod primitives {
-    pub(crate) use loom::sync::atomic::{
-        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub(crate) use super::one_order::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use loom::sync::atomic::{Ordering, fence};
 }
 
 #[allow(unused_imports)]
@@ -24,6 +23,8 @@ pub(crate) use primitives::*;
 pub(crate) use std::sync::atomic::compiler_fence;
 
 pub mod hook;
+#[cfg(coeval_loom)]
+mod one_order;
 pub(crate) mod per_thread;
 mod thread_number;
 
