@@ -44,8 +44,6 @@ impl Indexed for Item {
     fn is_sealed(&self) -> bool {
         self.state.load(Ordering::Acquire) == SEALED
     }
-
-    fn prefetch(&self) {}
 }
 
 /// Counts guards, and reclaims when the model ends. `SEEN`: whether guards are counted at all; a model

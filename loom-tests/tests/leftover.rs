@@ -11,7 +11,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::chain::Record;
+use coeval::internals::chain::{Chain, Record};
 use coeval::internals::engine;
 use loom::thread;
 use loom_tests::{Exact, Hash, Shared, explore_steps as explore, must_fail};
@@ -41,8 +41,8 @@ fn assert_clean(engine: &Engine, keys: usize) {
     let guard = engine.pin();
     for key in 0..keys {
         let record = engine.find(&guard, engine.hash(&key), &key).expect("all hold a value");
-        let newest = unsafe { &*record.head().node() };
-        assert!(newest.prev().is_end(), "a version is kept for a view that has closed");
+        let below = unsafe { record.prev_of(record.head().node()) }.link();
+        assert!(below.is_end(), "a version is kept for a view that has closed");
     }
 }
 

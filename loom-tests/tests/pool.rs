@@ -100,15 +100,8 @@ fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
 
 /// Two threads that begin with an empty pool, and use up its first chunks.
 fn two_threads_with_an_empty_pool() {
-<<<<<<< HEAD
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
-    builder.check(|| {
-        let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
-=======
     explore(3, || {
-        let pool = Arc::new(Pool::new(Layout::new::<[u64; 8]>()));
->>>>>>> 2a0c848 (Each model that must fail says how)
+        let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
         let in_hands = Arc::new(Mutex::new(HashSet::new()));
         let take_three = {
             let (pool, in_hands) = (pool.clone(), in_hands.clone());

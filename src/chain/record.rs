@@ -202,10 +202,19 @@ impl<K, V> Record<K, V> {
         self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::Release);
     }
 
-    /// Asks for all of its memory, ahead of a write.
+    /// Asks for what a look-up reads.
     #[inline(always)]
-    pub fn prefetch(&self) {
-        prefetch::lines(self);
+    pub fn prefetch_to_read(&self) {
+        prefetch::line(self);
+        if Self::READ != 0 {
+            prefetch::end(self, Self::READ);
+        }
+    }
+
+    /// Asks for all of its memory.
+    #[inline(always)]
+    pub fn prefetch_to_write(&self) {
+        self.prefetch_to_read();
         prefetch::line(self.rest());
     }
 

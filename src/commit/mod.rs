@@ -57,6 +57,17 @@ pub enum Limit {
     Now(u64),
 }
 
+impl Limit {
+    /// Whether it lies at or after a committed version.
+    #[inline(always)]
+    pub fn admits(self, committed: State) -> bool {
+        match self {
+            Self::Newest => true,
+            Self::View(limit) | Self::Now(limit) => committed.version() <= limit,
+        }
+    }
+}
+
 impl Order {
     /// Nothing committed yet.
     pub fn new() -> Self {

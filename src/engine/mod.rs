@@ -69,11 +69,6 @@ impl<K, V> Indexed for Record<K, V> {
     fn is_sealed(&self) -> bool {
         self.head().is_sealed()
     }
-
-    #[inline(always)]
-    fn prefetch(&self) {
-        Record::prefetch(self);
-    }
 }
 
 /// The hash bits by which the index files a key: the upper half of a product in which every bit of

@@ -224,7 +224,7 @@ where
             self.index.prefetch(guard, change.hash);
         }
         for change in &changes {
-            self.index.prefetch_entry(guard, change.hash);
+            self.index.prefetch_entry(guard, change.hash, Record::prefetch_to_write);
         }
         let mut plan = Plan::new(self, guard);
         for Change { key, hash, value, related } in changes.drain(..) {

@@ -149,16 +149,16 @@ where
             self.index.prefetch(&guard, hash);
         }
         for hash in hashes {
-            self.index.prefetch_entry(&guard, hash);
+            self.index.prefetch_entry(&guard, hash, Record::prefetch_to_read);
         }
         let now = early.unwrap_or_else(|| self.order.clock.now());
         // SAFETY: the clock was read under the guard.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
         let mut found = [None; N];
         for ((key, hash), place) in keys.iter().zip(hashes).zip(&mut found) {
-            let Some(record) = self.find(&guard, hash, *key) else { continue };
-            // SAFETY: found under the guard, under which the clock was read.
-            *place = match unsafe { self.order.at(record, Limit::Now(now), floor) } {
+            let limit = Limit::Now(now);
+            // SAFETY: the clock was read under the guard.
+            *place = match unsafe { self.visible(&guard, hash, *key, limit, floor) } {
                 // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
                 Found::Value(node, _) => Some(unsafe { node.value() }),
                 Found::Absent => None,
@@ -166,6 +166,58 @@ where
             };
         }
         found.map(|value| value.map(&clone))
+    }
+
+    /// What was visible of `key` at `limit`, when everything up to `floor` had been cleared.
+    ///
+    /// # Safety
+    /// `limit` is what it says, under this guard.
+    #[inline(always)]
+    unsafe fn visible<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+        limit: Limit,
+        floor: u64,
+    ) -> Found<'g, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
+            Peek::Absent => return Found::Absent,
+            Peek::Beyond => {}
+            Peek::Met(record) => {
+                // SAFETY: found under the guard, which lives for 'g. Whatever was superseded up to the
+                // limit has a newer version above it by now: so the newest, if it is within the limit,
+                // was visible there.
+                if let Some((node, state)) = unsafe { self.order.settled(record) }
+                    && limit.admits(state)
+                {
+                    return Found::Value(node, state);
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.visible_anywhere(guard, hash, key, limit, floor) }
+    }
+
+    /// The same, whatever is in the way.
+    #[inline(never)]
+    unsafe fn visible_anywhere<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+        limit: Limit,
+        floor: u64,
+    ) -> Found<'g, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let Some(record) = self.find(guard, hash, key) else { return Found::Absent };
+        // SAFETY: found under the guard; the caller's promise.
+        unsafe { self.order.at(record, limit, floor) }
     }
 
     #[cold]
@@ -197,8 +249,13 @@ where
     {
         let hash = self.hash(key);
         let guard = self.pin();
-        let record = self.find(&guard, hash, key)?;
-        self.read_record(record, snapshot)
+        let limit = Limit::View(snapshot.version());
+        // SAFETY: a registered view's version.
+        match unsafe { self.visible(&guard, hash, key, limit, snapshot.floor) } {
+            // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
+            Found::Value(node, state) => Some((unsafe { node.value() }, version_of(state))),
+            _ => None,
+        }
     }
 
     /// What a view sees of a record, which the caller found under a live guard.

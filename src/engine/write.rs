@@ -133,7 +133,7 @@ where
         value: Option<V>,
     ) -> (&'g Record<K, V>, Option<V>) {
         let same = |record: &Record<K, V>| {
-            record.prefetch(); // its parts together
+            record.prefetch_to_write(); // its parts together
             *record.key() == key
         };
         if let Some(record) = self.index.find(guard, hash, same)

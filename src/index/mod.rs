@@ -41,9 +41,6 @@ pub trait Indexed {
 
     /// Whether it is sealed.
     fn is_sealed(&self) -> bool;
-
-    /// Asks for the memory of an entry that is going to be read or written.
-    fn prefetch(&self);
 }
 
 /// What a look into one bucket tells.
@@ -134,14 +131,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         prefetch::line(self.root(guard).home(hash));
     }
 
-    /// Asks for the lines of the first entry whose tag matches in the home bucket.
+    /// Has `ask` prefetch the first entry whose tag matches in the home bucket.
     #[inline(always)]
-    pub fn prefetch_entry(&self, guard: &R::Guard<'_>, hash: u32) {
+    pub fn prefetch_entry(&self, guard: &R::Guard<'_>, hash: u32, ask: impl FnOnce(&E)) {
         let home = self.root(guard).home(hash);
         if let Some(slot) = home.header().matching(Tag::new(hash)).next() {
             // SAFETY: tagged in a header that was loaded under `guard`.
             let entry: &E = unsafe { home.entry(slot) };
-            entry.prefetch();
+            ask(entry);
         }
     }
 

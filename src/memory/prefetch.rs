@@ -18,15 +18,6 @@ pub fn line<T>(object: *const T) {
     let _ = object;
 }
 
-/// Asks for the lines of `object`: its first, and its last where that is another one.
-#[inline(always)]
-pub fn lines<T>(object: *const T) {
-    line(object);
-    if size_of::<T>() > align_of::<T>() {
-        line(object.cast::<u8>().wrapping_add(size_of::<T>() - 1));
-    }
-}
-
 /// Asks for the line of the last of the first `size` bytes of `object`, whose first line the caller is about to
 /// read: if it is another one, its miss is then not waited for after the first.
 #[inline(always)]

@@ -52,8 +52,6 @@ impl Indexed for Item {
     fn is_sealed(&self) -> bool {
         self.state.load(Ordering::SeqCst) == SEALED
     }
-
-    fn prefetch(&self) {}
 }
 
 /// Reclamation as its contract states it, under a mutex: what is retired is reclaimed when all guards
