@@ -70,6 +70,9 @@ mod chain;
 mod index;
 
 mod commit;
+/// Eviction. Not part of the public interface: `coeval-bench hitrate` measures it by itself.
+#[doc(hidden)]
+pub mod policy;
 
 mod relation;
 

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["sync", "memory", "version", "error"],
     &["reclaim", "pool"],
     &["chain", "index"],
-    &["commit"],
+    &["commit", "policy"],
     &["relation"],
     &["engine"],
 ];

@@ -1,0 +1,364 @@
+//! Which entry goes when there is no room: decided by the writers themselves, in bounded steps,
+//! without a lock or a thread for it; and a hit writes to nothing but the entry, and seldom.
+//!
+//! # The policy
+//! Two queues, first in, first out, as in S3-FIFO (Yang et al., SOSP'23): *small* for newcomers, *main*
+//! for what has proved itself. An entry has a counter of hits that saturates at three ([`Heat`]), and
+//! moves only when it comes to the front of its queue:
+//!
+//! | at the front of | with no hit since | with one | with more |
+//! |---|---|---|---|
+//! | small | goes | once more through small | to main |
+//! | main | goes | once more through main, with one hit less | as with one |
+//!
+//! What goes is remembered ([`history`]), more sparsely the longer ago it was. An entry that comes back
+//! while it is remembered belongs into main, on one condition: it was pushed to a queue later than what
+//! is at the front of main and had no hit since ([`Policy::admit`]). That is the comparison of LIRS
+//! (Jiang & Zhang, SIGMETRICS'02): the time between two uses of the newcomer, against the time that the
+//! old one has been without a use. A loop that is longer than the cache has nothing to gain from
+//! exchanging one of its entries for another; this is what sees it, and so keeps as much of the loop
+//! as there is room for. Where is room for all that comes back, it changes nothing.
+//!
+//! How much room the newcomers have is adapted to what would bring more hits ([`balance`]): from 1 %,
+//! where popularity decides, to 90 %, where it is recency that does.
+//!
+//! # The contract with the engine
+//! - An entry is known by a [`Handle`]. The engine answers for it through [`Residents`]; the policy
+//!   never looks behind it.
+//! - `charge` when a value becomes present, `discharge` when it ceases to be, for whatever reason (a
+//!   removal, an eviction, ...), once each. `reweigh` when it is replaced.
+//! - `admit` after `charge`, when a value becomes present whose handle the policy does not hold. From
+//!   then on it holds the handle, until `Residents::release`, which it calls once. A handle is in one
+//!   queue, in one place, or in the hands of one thread in here.
+//! - A handle whose value has gone stays in its queue, and is released when it comes to the front. If a
+//!   value becomes present under it before that, there is nothing to tell but its weight: the engine
+//!   needs a flag that says whether the handle is held, which it clears in `release`. When many are
+//!   without a value, each admission looks for a few.
+//! - Calls are made under a guard of the engine's reclamation: a handle may be used here until the guard
+//!   ends, although another thread released it meanwhile.
+//! - All of these may be called by many threads at a time. Of what is counted here, some is lost in
+//!   races: decisions get worse by as much. The weight is exact.
+//!
+//! # What is bounded
+//! A hit: a load, and a store while the counter is not full. An admission: one look-up in the history
+//! (one line), and for each eviction, [`CHANCES`] entries at most are passed over; as many evictions as
+//! it takes to be within the capacity, or [`EVICTIONS`]. When an admission ends, the weight is within
+//! the capacity, unless other threads are about to admit what they charged, or one heavy entry took the
+//! place of more light ones than that: then the next writers go on.
+//!
+//! Memory: a slot of 8 bytes in a queue, and 5⅓ bytes of history, for each entry; rings of slots are
+//! made as they are needed, see [`queue`].
+
+pub mod balance;
+mod handle;
+pub mod history;
+pub mod queue;
+
+pub use handle::{Handle, Heat};
+
+use crate::sync::{AtomicU64, Ordering, hook};
+use balance::Balance;
+use history::{History, Memory, REACH, Time};
+use queue::{Queue, Queued};
+
+/// How many entries with hits are passed over in one search for one without.
+pub const CHANCES: usize = 16;
+/// How many evictions an admission tries at most.
+pub const EVICTIONS: usize = 256;
+/// With more handles without a value than one in so many, and some, they are looked for.
+const DEAD_SHARE: u64 = 4;
+const DEAD_AT_LEAST: u64 = if cfg!(coeval_loom) { 1 } else { 64 };
+/// How many handles an admission looks at then.
+const SWEEP: usize = 4;
+
+/// The two queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// For newcomers.
+    Small,
+    /// For what has proved itself.
+    Main,
+}
+
+/// The engine, as the policy sees it. See the module's head for the contract.
+pub trait Residents {
+    /// The hash of the entry's key.
+    fn hash(&self, entry: Handle) -> u32;
+    /// Whether the entry has a value.
+    fn is_live(&self, entry: Handle) -> bool;
+    /// Its counter of hits; at zero when it is admitted.
+    fn heat(&self, entry: Handle) -> &Heat;
+    /// Takes the entry's value away; false if it has none, or was changed at this moment.
+    fn evict(&self, entry: Handle) -> bool;
+    /// The policy holds the handle no longer.
+    fn release(&self, entry: Handle);
+}
+
+/// The policy of one cache.
+pub struct Policy {
+    capacity: u64,
+    weight: AtomicU64,
+    /// Entries with a value. Not used where each weighs one.
+    live: Option<AtomicU64>,
+    small: Queue,
+    main: Queue,
+    history: History,
+    balance: Balance,
+    /// How long an entry was in each queue since it was pushed there, when it was evicted last.
+    stays: [AtomicU64; 2],
+    /// When an entry was last pushed to main.
+    main_moved: AtomicU64,
+}
+
+// All accesses are Relaxed: nothing is read through what they say but the engine's own data, which
+// the engine orders. See `queue` for how handles are passed on.
+impl Policy {
+    /// For entries of one unit each, `capacity` at most.
+    pub fn counting(capacity: u64) -> Self {
+        Self::new(capacity, capacity, None)
+    }
+
+    /// For entries of different weight.
+    pub fn weighing(capacity: u64) -> Self {
+        Self::new(capacity, 0, Some(AtomicU64::new(0)))
+    }
+
+    fn new(capacity: u64, entries: u64, live: Option<AtomicU64>) -> Self {
+        // Beside the entries: those without a value, and some that are on their way.
+        let most = if entries == 0 { 0 } else { entries + entries / DEAD_SHARE + DEAD_AT_LEAST };
+        Self {
+            capacity,
+            weight: AtomicU64::new(0),
+            live,
+            small: Queue::new(most),
+            main: Queue::new(most),
+            history: History::new(entries),
+            balance: Balance::new(),
+            stays: Default::default(),
+            main_moved: AtomicU64::new(0),
+        }
+    }
+
+    /// The bound on the weight.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The weight of all entries with a value.
+    pub fn weight(&self) -> u64 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Whether an entry of this weight can be kept at all.
+    pub fn fits(&self, weight: u32) -> bool {
+        u64::from(weight) <= self.capacity
+    }
+
+    /// A value has become present.
+    pub fn charge(&self, weight: u32) {
+        self.weight.fetch_add(weight.into(), Ordering::Relaxed);
+        if let Some(live) = &self.live {
+            live.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A value is present no longer.
+    pub fn discharge(&self, weight: u32) {
+        self.weight.fetch_sub(weight.into(), Ordering::Relaxed);
+        if let Some(live) = &self.live {
+            live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A value was replaced by one of another weight. `make_room` follows.
+    pub fn reweigh(&self, old: u32, new: u32) {
+        let change = u64::from(new).wrapping_sub(old.into()); // Sums wrap to the right value.
+        self.weight.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Takes a handle that it does not hold, whose value has been charged, and makes room for it.
+    pub fn admit(&self, residents: &impl Residents, entry: Handle) {
+        let now = self.history.advance();
+        let memory = self.history.recall(residents.hash(entry), now);
+        let place = match memory {
+            Some(memory) => self.place_again(residents, memory),
+            None => Place::Small,
+        };
+        self.push(place, entry, now);
+        hook::step("policy.admitted");
+        self.sweep(residents);
+        self.make_room(residents);
+    }
+
+    /// Evicts until the weight is within the capacity.
+    pub fn make_room(&self, residents: &impl Residents) {
+        for _ in 0..EVICTIONS {
+            if self.weight() <= self.capacity || !self.evict_one(residents) {
+                return;
+            }
+        }
+    }
+
+    /// Where an entry belongs that was here before.
+    fn place_again(&self, residents: &impl Residents, memory: Memory) -> Place {
+        let entries = self.history.entries();
+        let soon = self.balance.soon(memory.place, entries);
+        if memory.tick >= self.history.tick(soon) {
+            self.balance.returned(memory.place, entries);
+        }
+        let is_full = self.weight() > self.capacity;
+        let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
+        // When it was pushed before it went, as far as that is known now.
+        let stay = self.stays[memory.place as usize].load(Ordering::Relaxed) + 1;
+        let pushed = memory.tick.wrapping_sub(stay) as u16;
+        if !is_full || takes_from_small || self.main_yields(residents, pushed) {
+            return Place::Main;
+        }
+        self.balance.refused(entries);
+        Place::Small
+    }
+
+    /// Whether main has an entry that has been without a hit for longer than since `pushed`. Brings it
+    /// to the front.
+    fn main_yields(&self, residents: &impl Residents, pushed: u16) -> bool {
+        for _ in 0..CHANCES {
+            let Some(front) = self.main.peek() else { return self.main.len() == 0 };
+            if !self.is_older(front.stamp, pushed) {
+                return false;
+            }
+            if residents.is_live(front.handle) && residents.heat(front.handle).get() == 0 {
+                return true;
+            }
+            let Some(front) = self.main.pop() else { continue };
+            let heat = residents.heat(front.handle).get();
+            if !residents.is_live(front.handle) {
+                residents.release(front.handle);
+            } else if heat == 0 {
+                self.main.push(front); // Another one than a moment ago.
+            } else {
+                residents.heat(front.handle).set(heat - 1);
+                self.push(Place::Main, front.handle, self.history.now());
+            }
+        }
+        false
+    }
+
+    /// Whether a stamp at the front of main is older than another one. Stamps come round: but when
+    /// nothing has moved in main for so long, all in it is older than anything that is remembered.
+    fn is_older(&self, front: u16, than: u16) -> bool {
+        let idle = self.history.now().saturating_sub(self.main_moved.load(Ordering::Relaxed));
+        idle > REACH * self.history.entries() || (than.wrapping_sub(front) as i16) > 0
+    }
+
+    /// Lets one entry go. False if there is none to try.
+    fn evict_one(&self, residents: &impl Residents) -> bool {
+        let mut chances = CHANCES;
+        loop {
+            let Some((place, queued)) = self.pop() else { return false };
+            let entry = queued.handle;
+            let heat = residents.heat(entry);
+            let now = self.history.now();
+            if !residents.is_live(entry) {
+                residents.release(entry);
+                continue;
+            }
+            let hits = heat.get();
+            if hits > 0 && chances > 0 {
+                chances -= 1;
+                let again = match place {
+                    Place::Small if hits > 1 => Place::Main,
+                    _ => place,
+                };
+                heat.set(if place == Place::Main { hits - 1 } else { 0 });
+                self.push(again, entry, now);
+                continue;
+            }
+            return self.let_go(residents, place, queued, now);
+        }
+    }
+
+    /// Takes an entry's value away, or puts it back into its queue if that does not succeed.
+    fn let_go(&self, residents: &impl Residents, place: Place, queued: Queued, now: Time) -> bool {
+        let hash = residents.hash(queued.handle);
+        hook::step("policy.evicting");
+        if !residents.evict(queued.handle) {
+            self.push(place, queued.handle, now);
+            return true;
+        }
+        residents.release(queued.handle);
+        let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
+        self.stays[place as usize].store(stay.into(), Ordering::Relaxed);
+        self.history.remember(hash, now, place, self.len());
+        self.balance.evicted(place, now, self.history.entries());
+        true
+    }
+
+    /// Takes from small if that has more than its share, otherwise from main.
+    fn pop(&self) -> Option<(Place, Queued)> {
+        let small = self.small.len();
+        let is_small = small > self.balance.target(small + self.main.len());
+        let from = |place, queue: &Queue| queue.pop().map(|queued| (place, queued));
+        let main = if is_small { None } else { from(Place::Main, &self.main) };
+        main.or_else(|| from(Place::Small, &self.small)).or_else(|| from(Place::Main, &self.main))
+    }
+
+    fn push(&self, place: Place, handle: Handle, now: Time) {
+        let stamp = self.history.tick(now) as u16;
+        match place {
+            Place::Small => self.small.push(Queued { handle, stamp }),
+            Place::Main => {
+                self.main.push(Queued { handle, stamp });
+                self.main_moved.store(now, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Looks for handles without a value when there are many.
+    fn sweep(&self, residents: &impl Residents) {
+        let live = self.live.as_ref().unwrap_or(&self.weight).load(Ordering::Relaxed);
+        let dead = self.len().saturating_sub(live);
+        if dead <= self.len() / DEAD_SHARE + DEAD_AT_LEAST {
+            return;
+        }
+        let (small, main) = (&self.small, &self.main);
+        let queue = if small.len() > main.len() { small } else { main };
+        for queued in (0..SWEEP).map_while(|_| queue.pop()) {
+            match residents.is_live(queued.handle) {
+                true => queue.push(queued),
+                false => residents.release(queued.handle),
+            }
+        }
+    }
+
+    /// How many handles are held.
+    pub fn len(&self) -> u64 {
+        self.small.len() + self.main.len()
+    }
+
+    /// Whether no handle is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The newcomers' share of the entries.
+    pub fn share(&self) -> f64 {
+        self.balance.share()
+    }
+
+    /// Bytes of queues and history.
+    pub fn bytes(&self) -> usize {
+        (self.small.slots() + self.main.slots()) as usize * 8 + self.history.bytes()
+    }
+
+    /// Gives all handles back, for when the cache is dropped.
+    pub fn drain(&self, mut each: impl FnMut(Handle)) {
+        for queue in [&self.small, &self.main] {
+            while let Some(queued) = queue.pop() {
+                each(queued.handle);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests;

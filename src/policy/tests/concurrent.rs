@@ -1,0 +1,55 @@
+//! Many threads.
+
+use super::support::{Cache, Random};
+use crate::policy::Policy;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const THREADS: u64 = 6;
+
+fn hammer(cache: &Cache, keys: u64, removals: bool) -> u64 {
+    let most = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let most = &most;
+            scope.spawn(move || {
+                let mut random = Random(thread << 32);
+                for _ in 0..30_000 {
+                    let key = random.below(keys).min(random.below(keys));
+                    if removals && random.below(4) == 0 {
+                        cache.remove(key);
+                    } else {
+                        cache.request(key);
+                    }
+                    most.fetch_max(cache.policy.weight(), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    most.into_inner()
+}
+
+#[test]
+fn the_bound_holds_among_many_threads() {
+    let cache = Cache::counting(300, 2000);
+    let most = hammer(&cache, 2000, false);
+    assert!(most <= 300 + THREADS, "{most}");
+    assert!(cache.policy.weight() <= 300);
+    cache.check();
+}
+
+#[test]
+fn entries_that_come_and_go_are_held_once() {
+    let cache = Cache::counting(300, 2000);
+    let most = hammer(&cache, 2000, true);
+    assert!(most <= 300 + THREADS, "{most}");
+    cache.check();
+}
+
+#[test]
+fn weights_add_up_among_many_threads() {
+    let cache = Cache::new(Policy::weighing(5000), 2000, |key| key as u32 % 40);
+    let most = hammer(&cache, 2000, true);
+    assert!(most <= 5000 + THREADS * 40, "{most}");
+    assert!(cache.policy.weight() <= 5000);
+    cache.check();
+}

@@ -1,0 +1,137 @@
+//! One thread: the same decisions as the model, and what they are good for.
+
+use super::model::Model;
+use super::support::{Cache, Random, streams};
+use crate::policy::Policy;
+
+const LENGTH: u64 = 100_000;
+
+#[test]
+fn decisions_are_the_models() {
+    for (name, keys) in streams(LENGTH) {
+        for capacity in [1, 2, 7, 75, 500, 3000] {
+            let (cache, mut model) = (Cache::counting(capacity, 1 << 16), Model::new(capacity));
+            for (at, key) in keys.iter().enumerate() {
+                let (hit, expected) = (cache.request(*key), model.request(*key));
+                assert_eq!(hit, expected, "{name}, capacity {capacity}, request {at}");
+            }
+            assert!((0..1 << 16).all(|key| cache.is_present(key) == model.is_present(key)));
+            assert!(cache.policy.weight() <= capacity);
+            cache.check();
+        }
+    }
+}
+
+/// The hit ratio of a cache, in percent.
+fn ratio(capacity: u64, keys: &[u64]) -> f64 {
+    let cache = Cache::counting(capacity, 1 << 16);
+    let hits = keys.iter().filter(|key| cache.request(**key)).count();
+    hits as f64 * 100.0 / keys.len() as f64
+}
+
+/// Of an exact LRU.
+fn lru(capacity: usize, keys: &[u64]) -> f64 {
+    let (mut recent, mut hits) = (Vec::new(), 0);
+    for key in keys {
+        match recent.iter().rposition(|other| other == key) {
+            Some(place) => {
+                recent.remove(place);
+                hits += 1;
+            }
+            None if recent.len() == capacity => {
+                recent.remove(0);
+            }
+            None => {}
+        }
+        recent.push(*key);
+    }
+    hits as f64 * 100.0 / keys.len() as f64
+}
+
+#[test]
+fn it_holds_its_own_against_lru_where_that_is_best_and_keeps_most_of_a_loop() {
+    let streams = streams(LENGTH);
+    let of = |name| &streams.iter().find(|stream| stream.0 == name).unwrap().1;
+    for (name, least) in [("popular", 5.0), ("scans", 8.0), ("recent", -1.0)] {
+        let gain = ratio(300, of(name)) - lru(300, of(name));
+        assert!(gain > least, "{name}: {gain:.2} points above LRU");
+    }
+    // 500 of 700 keys could be kept.
+    let looped = ratio(500, of("loop"));
+    assert!(looped > 65.0 && lru(500, of("loop")) == 0.0, "{looped}");
+}
+
+#[test]
+fn without_room_nothing_stays() {
+    let cache = Cache::counting(0, 100);
+    for key in 0..100 {
+        assert!(!cache.request(key));
+    }
+    assert_eq!(cache.present(), 0);
+    cache.check();
+}
+
+#[test]
+fn weights_are_bounded_and_the_largest_entry_fits() {
+    let weight = |key: u64| if key % 50 == 0 { 900 } else { key as u32 % 20 };
+    let cache =
+        Cache::new(
+            Policy::weighing(1000),
+            5001,
+            |key| {
+                if key == 5000 { 1000 } else { weight(key) }
+            },
+        );
+    let mut random = Random(1);
+    for _ in 0..50_000 {
+        cache.request(random.below(5001));
+        assert!(cache.policy.weight() <= 1000);
+    }
+    cache.remove(5000);
+    assert!(!cache.request(5000) && cache.request(5000), "it has all the room");
+    assert!(cache.policy.fits(1000) && !cache.policy.fits(1001));
+    cache.check();
+}
+
+#[test]
+fn handles_without_a_value_do_not_pile_up() {
+    // Far from full, so that no eviction drops them.
+    let cache = Cache::counting(100_000, 60_000);
+    for key in 0..60_000 {
+        cache.request(key);
+        if key >= 100 {
+            assert!(cache.remove(key - 100));
+        }
+        assert!(
+            cache.held() <= (cache.present() + 64) * 2,
+            "{} of {}",
+            cache.held(),
+            cache.present()
+        );
+    }
+    cache.check();
+}
+
+#[test]
+fn an_entry_that_cannot_be_evicted_stays_in_its_queue() {
+    let cache = Cache::counting(10, 1000);
+    (0..10).for_each(|key| assert!(!cache.request(key)));
+    // Gone already when the policy comes to it: that is not an eviction.
+    assert!(cache.remove(0));
+    (10..1000).for_each(|key| assert!(!cache.request(key)));
+    assert_eq!((cache.evictions(), cache.present()), (989, 10));
+    cache.check();
+}
+
+#[test]
+fn memory_stays_small() {
+    let cache = Cache::counting(10_000, 1 << 16);
+    for key in 0..1 << 16 {
+        cache.request(key);
+    }
+    let bytes = cache.policy.bytes() as f64 / 10_000.0;
+    assert!(bytes < 40.0, "{bytes} bytes an entry");
+    let empty = Cache::counting(1 << 40, 1);
+    empty.request(0);
+    assert!(empty.policy.bytes() < 4096, "room is made when it is needed");
+}

@@ -1,0 +1,6 @@
+//! Tests of the policy with a cache that is no more than a table of entries.
+
+mod concurrent;
+mod decisions;
+mod model;
+mod support;

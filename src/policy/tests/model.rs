@@ -1,0 +1,192 @@
+//! The policy once more, for one thread, as plainly as it can be written: what the other does must be
+//! the same to the last decision.
+
+use super::support::hash;
+use std::collections::{HashMap, VecDeque};
+
+const ONE: u64 = 1 << 32;
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    print: u64,
+    time: u64,
+    from_main: bool,
+}
+
+/// The cache: which keys it holds, and their hits.
+pub struct Model {
+    capacity: u64,
+    hits: HashMap<u64, u32>,
+    /// Keys and the tick at which they were pushed.
+    small: VecDeque<(u64, u16)>,
+    main: VecDeque<(u64, u16)>,
+    share: u64,
+    clock: u64,
+    main_moved: u64,
+    /// Of small and of main.
+    evicted: [Vec<u64>; 2],
+    stays: [u16; 2],
+    buckets: Vec<[Slot; 6]>,
+}
+
+impl Model {
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            capacity,
+            hits: HashMap::new(),
+            small: VecDeque::new(),
+            main: VecDeque::new(),
+            share: ONE / 10,
+            clock: 0,
+            main_moved: 0,
+            evicted: [Vec::new(), Vec::new()],
+            stays: [0; 2],
+            buckets: vec![[Slot::default(); 6]; (capacity * 2).div_ceil(6) as usize],
+        }
+    }
+
+    pub fn is_present(&self, key: u64) -> bool {
+        self.hits.contains_key(&key)
+    }
+
+    /// A look-up, and an insertion if the key is absent. True for a hit.
+    pub fn request(&mut self, key: u64) -> bool {
+        if let Some(hits) = self.hits.get_mut(&key) {
+            *hits = (*hits + 1).min(3);
+            return true;
+        }
+        self.clock += 1;
+        let to_main = match self.recall(key) {
+            Some((from_main, tick)) => self.returns_to_main(from_main, tick),
+            None => false,
+        };
+        self.hits.insert(key, 0);
+        self.push(to_main, key);
+        if self.hits.len() as u64 > self.capacity {
+            self.evict();
+        }
+        false
+    }
+
+    fn push(&mut self, to_main: bool, key: u64) {
+        let stamp = self.tick(self.clock) as u16;
+        if to_main {
+            self.main_moved = self.clock;
+            self.main.push_back((key, stamp));
+        } else {
+            self.small.push_back((key, stamp));
+        }
+    }
+
+    fn tick(&self, time: u64) -> u64 {
+        time >> self.capacity.ilog2().saturating_sub(5)
+    }
+
+    /// How many of so many entries are for newcomers.
+    fn target(&self, entries: usize) -> usize {
+        ((entries as u64 * (self.share >> 16)) >> 16).max(1) as usize
+    }
+
+    fn returns_to_main(&mut self, from_main: bool, tick: u64) -> bool {
+        let step = 4 * ONE / self.capacity;
+        if tick >= self.tick(self.soon(from_main)) {
+            let share = if from_main { self.share.saturating_sub(step) } else { self.share + step };
+            self.share = share.clamp(ONE / 100, ONE / 10 * 9);
+        }
+        let entries = self.small.len() + self.main.len();
+        let stay = self.stays[usize::from(from_main)].wrapping_add(1);
+        let pushed = (tick as u16).wrapping_sub(stay);
+        if self.small.len() > self.target(entries + 1) || self.main_yields(pushed) {
+            return true;
+        }
+        let refusal = (step / 16 * ((ONE - self.share) >> 16)) >> 16;
+        self.share = (self.share.saturating_sub(refusal)).max(ONE / 100);
+        false
+    }
+
+    /// The time of the eviction before the last sixteenth of the capacity, in steps of an eighth of it.
+    fn soon(&self, from_main: bool) -> u64 {
+        let evicted = &self.evicted[usize::from(from_main)];
+        let near = (self.capacity / 16).max(1) as usize;
+        let grain = (near / 8).max(1);
+        match (evicted.len() / grain).checked_sub(near / grain) {
+            Some(mark) if mark > 0 => evicted[mark * grain - 1],
+            _ => 0,
+        }
+    }
+
+    fn main_yields(&mut self, pushed: u16) -> bool {
+        for _ in 0..16 {
+            let Some(&(key, stamp)) = self.main.front() else { return true };
+            let is_idle = self.clock - self.main_moved > 16 * self.capacity;
+            if !is_idle && pushed.wrapping_sub(stamp) as i16 <= 0 {
+                return false;
+            }
+            let hits = self.hits.get_mut(&key).unwrap();
+            if *hits == 0 {
+                return true;
+            }
+            *hits -= 1;
+            self.main.pop_front();
+            self.push(true, key);
+        }
+        false
+    }
+
+    fn evict(&mut self) {
+        let mut chances = 16;
+        loop {
+            let entries = self.small.len() + self.main.len();
+            let from_small = self.small.len() > self.target(entries) || self.main.is_empty();
+            let queue = if from_small { &mut self.small } else { &mut self.main };
+            let (key, stamp) = queue.pop_front().unwrap();
+            let hits = self.hits[&key];
+            if hits == 0 || chances == 0 {
+                self.hits.remove(&key);
+                self.stays[usize::from(!from_small)] =
+                    (self.tick(self.clock) as u16).wrapping_sub(stamp);
+                self.remember(key, !from_small);
+                self.evicted[usize::from(!from_small)].push(self.clock);
+                return;
+            }
+            chances -= 1;
+            self.hits.insert(key, if from_small { 0 } else { hits - 1 });
+            self.push(!from_small || hits > 1, key);
+        }
+    }
+
+    /// The bucket and the fingerprint of a key.
+    fn bucket(&self, key: u64) -> (usize, u64) {
+        let bits = u64::from(hash(key)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let bits = (bits ^ (bits >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        let bucket = ((bits >> 32) * self.buckets.len() as u64) >> 32;
+        (bucket as usize, ((bits >> 21) & 2047).max(1))
+    }
+
+    fn age(&self, slot: Slot) -> u64 {
+        (self.tick(self.clock) - slot.time) & 511
+    }
+
+    fn staleness(&self, slot: Slot) -> u64 {
+        let bits = ((slot.print << 9 | slot.time & 511) as u32).wrapping_mul(0x9E37_79B1);
+        self.age(slot) * (u64::from(bits >> 24) + 1).max(16)
+    }
+
+    fn remember(&mut self, key: u64, from_main: bool) {
+        let (bucket, print) = self.bucket(key);
+        let slots = &self.buckets[bucket];
+        let free = slots.iter().position(|slot| slot.print == 0 || slot.print == print);
+        let stalest = (0..6).max_by_key(|place| self.staleness(slots[*place])).unwrap();
+        let slot = Slot { print, time: self.tick(self.clock), from_main };
+        self.buckets[bucket][free.unwrap_or(stalest)] = slot;
+    }
+
+    fn recall(&mut self, key: u64) -> Option<(bool, u64)> {
+        let (bucket, print) = self.bucket(key);
+        let place = self.buckets[bucket].iter().position(|slot| slot.print == print)?;
+        let slot = std::mem::take(&mut self.buckets[bucket][place]);
+        let limit = self.tick(self.capacity * 256);
+        let tick = self.tick(self.clock) - self.age(slot);
+        (self.staleness(slot) <= limit).then_some((slot.from_main, tick))
+    }
+}

@@ -1,0 +1,146 @@
+use super::*;
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
+
+fn queued(number: u64) -> Queued {
+    Queued { handle: Handle::new((number + 1) * 2), stamp: number as u16 }
+}
+
+fn number(queued: Queued) -> u64 {
+    assert_eq!(queued.stamp, (queued.handle.bits() / 2 - 1) as u16);
+    queued.handle.bits() / 2 - 1
+}
+
+#[test]
+fn first_in_first_out_through_growth() {
+    for most in [0, 10, 300, 100_000] {
+        let queue = Queue::new(most);
+        let mut expected = 0..;
+        for n in 0..20_000 {
+            queue.push(queued(n));
+            if n % 3 == 0 {
+                assert_eq!(queue.peek().map(number), expected.clone().next());
+                assert_eq!(queue.pop().map(number), expected.next());
+            }
+        }
+        assert_eq!(queue.len(), 20_000 - expected.start);
+        while let Some(queued) = queue.pop() {
+            assert_eq!(Some(number(queued)), expected.next());
+        }
+        assert_eq!((expected.start, queue.len(), queue.peek()), (20_000, 0, None));
+    }
+}
+
+#[test]
+fn a_ring_comes_round_without_growing() {
+    let queue = Queue::new(0);
+    for n in 0..100_000 {
+        queue.push(queued(n));
+        queue.push(queued(n));
+        assert_eq!(queue.pop().map(number), Some(n));
+        assert_eq!(queue.pop().map(number), Some(n));
+    }
+    assert_eq!(queue.slots(), FIRST);
+}
+
+#[test]
+fn the_last_ring_has_the_size_that_was_asked_for() {
+    for (most, expected) in [(1000, 64 + 1000), (1025, 64 + 256 + 1025), (5, 64 + 128 + 256)] {
+        let queue = Queue::new(most);
+        for n in 0..most.max(200) {
+            queue.push(queued(n));
+        }
+        assert_eq!(queue.slots(), expected);
+    }
+}
+
+/// Whoever is late finds its turn past: nothing is lost, and nobody waits.
+#[test]
+fn a_pusher_that_stands_still_is_passed() {
+    let ring = Ring::new(4);
+    let late = ring.draw().ok().unwrap();
+    assert!(ring.push(queued(1).word()).is_ok());
+    assert_eq!(ring.pop(), Some(queued(1).word()));
+    assert!(!ring.write(late, queued(0).word()));
+    assert!(ring.push(queued(0).word()).is_ok());
+    assert_eq!(ring.pop(), Some(queued(0).word()));
+    assert_eq!(ring.pop(), None);
+}
+
+#[test]
+fn a_popper_that_stands_still_holds_one_word_back_for_a_round() {
+    let ring = Ring::new(4);
+    ring.push(queued(0).word()).ok().unwrap();
+    let late = ring.popped.fetch_add(1, Ordering::Relaxed);
+    let popped = (1..10).map(|n| {
+        ring.push(queued(n).word()).ok().unwrap();
+        number(Queued::from_word(ring.pop().unwrap()))
+    });
+    assert_eq!(popped.collect::<Vec<_>>(), [1, 2, 3, 0, 4, 5, 6, 7, 8]);
+    assert_eq!(ring.take(late), None);
+}
+
+/// A popper that slept may leave an earlier turn behind; a pusher that slept as well, and gets in so,
+/// takes its word back.
+#[test]
+fn a_word_does_not_stay_behind() {
+    let ring = Ring::new(2);
+    ring.push(queued(0).word()).ok().unwrap();
+    let popper = ring.popped.fetch_add(1, Ordering::Relaxed); // ticket 0, turn 0
+    let pusher = (0..2).map(|_| ring.draw().ok().unwrap()).last().unwrap(); // ticket 2, turn 1
+    assert_eq!((popper, pusher), (0, 2));
+    // The poppers of tickets 1 and 2 come by: the second takes the first word, and ends turn 1.
+    assert_eq!((ring.take(1), ring.take(2)), (None, Some(queued(0).word())));
+    ring.popped.store(3, Ordering::Relaxed);
+    // Tickets 3 and 4: the slot holds a word of turn 2, and the first popper wakes up.
+    assert!(ring.write(4, queued(4).word()));
+    ring.pushed.store(5, Ordering::Relaxed);
+    assert_eq!(ring.take(popper), Some(queued(4).word()));
+    // Now the slot is back at turn 1, and the late pusher sees that its popper has passed.
+    assert!(!ring.write(pusher, queued(2).word()));
+    assert_eq!(empty_for(ring.slots[0].load(Ordering::Relaxed)), Some(2));
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_and_each_pushers_words_come_in_order() {
+    const EACH: u64 = 40_000;
+    let queue = Queue::new(0);
+    let done = AtomicBool::new(false);
+    let popped: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let pushers: Vec<_> = (0..3)
+            .map(|pusher| {
+                let queue = &queue;
+                scope.spawn(move || (0..EACH).for_each(|n| queue.push(queued(pusher * EACH + n))))
+            })
+            .collect();
+        let poppers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut mine = Vec::new();
+                    loop {
+                        let last = done.load(Ordering::SeqCst);
+                        match queue.pop() {
+                            Some(queued) => mine.push(number(queued)),
+                            None if last => return mine,
+                            None => std::thread::yield_now(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        pushers.into_iter().for_each(|thread| thread.join().unwrap());
+        done.store(true, Ordering::SeqCst);
+        poppers.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let all: HashSet<u64> = popped.iter().flatten().copied().collect();
+    assert_eq!(popped.iter().map(Vec::len).sum::<usize>() as u64, 3 * EACH, "a word came twice");
+    assert_eq!(all.len() as u64, 3 * EACH, "a word was lost");
+    for pusher in 0..3 {
+        for mine in &popped {
+            let of_pusher = mine.iter().filter(|n| **n / EACH == pusher);
+            let disorder = of_pusher.clone().zip(of_pusher.skip(1)).filter(|(a, b)| a > b).count();
+            // A popper may be overtaken between its ticket and its slot for a round.
+            assert!(disorder < 100, "{disorder}");
+        }
+    }
+}

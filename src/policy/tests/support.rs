@@ -1,0 +1,193 @@
+//! A cache for the policy to decide about, and streams of keys of the kinds that caches meet.
+
+use crate::policy::{Handle, Heat, Policy, Residents};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// The finalizer of SplitMix64.
+pub fn mix(n: u64) -> u64 {
+    let z = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 += 1;
+        mix(self.0)
+    }
+
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Keys by a power law: a few are popular.
+fn skewed(random: &mut Random, keys: u64) -> u64 {
+    ((keys as f64 + 1.0).powf(random.unit()) - 1.0) as u64
+}
+
+/// Streams of keys below 2^16: popularity, a loop, recency, popularity among scans, and these in turn.
+pub fn streams(length: u64) -> Vec<(&'static str, Vec<u64>)> {
+    let mut random = Random(7);
+    let mut popular: Box<dyn FnMut(u64) -> u64> = Box::new(move |_| skewed(&mut random, 5000));
+    let mut random = Random(8);
+    let mut recent: Box<dyn FnMut(u64) -> u64> = Box::new(move |at| {
+        let back = skewed(&mut random, 400);
+        (10_000 + (at / 3).saturating_sub(back)) & 0xFFFF
+    });
+    let mut random = Random(9);
+    let mut scanned: Box<dyn FnMut(u64) -> u64> = Box::new(move |at| match random.below(3) {
+        0 => 20_000 + at % 30_000,
+        _ => skewed(&mut random, 3000),
+    });
+    let mut looped: Box<dyn FnMut(u64) -> u64> = Box::new(|at| 60_000 + at % 700);
+    let mut in_turn: Vec<u64> = Vec::new();
+    let mut part = |part: &mut dyn FnMut(u64) -> u64| in_turn.extend((0..length / 5).map(part));
+    part(&mut popular);
+    part(&mut looped);
+    part(&mut recent);
+    part(&mut scanned);
+    part(&mut looped);
+    vec![
+        ("popular", (0..length).map(popular).collect()),
+        ("loop", (0..length).map(looped).collect()),
+        ("recent", (0..length).map(recent).collect()),
+        ("scans", (0..length).map(scanned).collect()),
+        ("in turn", in_turn),
+    ]
+}
+
+/// A policy, and an entry for each key.
+pub struct Cache {
+    pub policy: Policy,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    weight: u32,
+    heat: Heat,
+    live: AtomicBool,
+    held: AtomicBool,
+    evictions: AtomicU32,
+}
+
+fn handle(key: u64) -> Handle {
+    Handle::new((key + 1) * 2)
+}
+
+fn key(entry: Handle) -> u64 {
+    entry.bits() / 2 - 1
+}
+
+pub fn hash(key: u64) -> u32 {
+    (mix(key) >> 32) as u32
+}
+
+impl Cache {
+    pub fn counting(capacity: u64, keys: u64) -> Self {
+        Self::new(Policy::counting(capacity), keys, |_| 1)
+    }
+
+    pub fn new(policy: Policy, keys: u64, weight: impl Fn(u64) -> u32) -> Self {
+        let entry = |key| Entry {
+            weight: weight(key),
+            heat: Heat::new(),
+            live: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            evictions: AtomicU32::new(0),
+        };
+        Self { policy, entries: (0..keys).map(entry).collect() }
+    }
+
+    fn entry(&self, key: u64) -> &Entry {
+        &self.entries[key as usize]
+    }
+
+    pub fn is_present(&self, key: u64) -> bool {
+        self.entry(key).live.load(Ordering::SeqCst)
+    }
+
+    /// A look-up, and an insertion if the key is absent. True for a hit.
+    pub fn request(&self, key: u64) -> bool {
+        let entry = self.entry(key);
+        if self.is_present(key) {
+            entry.heat.touch();
+            return true;
+        }
+        if self.policy.fits(entry.weight) && !entry.live.swap(true, Ordering::SeqCst) {
+            self.policy.charge(entry.weight);
+            if entry.held.swap(true, Ordering::SeqCst) {
+                self.policy.make_room(self);
+            } else {
+                entry.heat.set(0);
+                self.policy.admit(self, handle(key));
+            }
+        }
+        false
+    }
+
+    /// A removal, by the user or by the policy.
+    pub fn remove(&self, key: u64) -> bool {
+        let was = self.entry(key).live.swap(false, Ordering::SeqCst);
+        if was {
+            self.policy.discharge(self.entry(key).weight);
+        }
+        was
+    }
+
+    pub fn evictions(&self) -> u32 {
+        self.entries.iter().map(|entry| entry.evictions.load(Ordering::SeqCst)).sum()
+    }
+
+    pub fn present(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.live.load(Ordering::SeqCst)).count()
+    }
+
+    pub fn held(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.held.load(Ordering::SeqCst)).count()
+    }
+
+    /// The accounts agree with the entries, and each handle that is held is in one queue, once.
+    pub fn check(&self) {
+        let present = self.entries.iter().filter(|entry| entry.live.load(Ordering::SeqCst));
+        let weight: u64 = present.map(|entry| u64::from(entry.weight)).sum();
+        assert_eq!(self.policy.weight(), weight);
+        let mut found = HashSet::new();
+        self.policy.drain(|entry| assert!(found.insert(key(entry)), "a handle is held twice"));
+        let is_held = |key: &u64| self.entry(*key).held.load(Ordering::SeqCst);
+        assert!(found.len() == self.held() && found.iter().all(is_held));
+    }
+}
+
+impl Residents for Cache {
+    fn hash(&self, entry: Handle) -> u32 {
+        hash(key(entry))
+    }
+
+    fn is_live(&self, entry: Handle) -> bool {
+        self.is_present(key(entry))
+    }
+
+    fn heat(&self, entry: Handle) -> &Heat {
+        &self.entry(key(entry)).heat
+    }
+
+    fn evict(&self, entry: Handle) -> bool {
+        let gone = self.remove(key(entry));
+        self.entry(key(entry)).evictions.fetch_add(gone.into(), Ordering::SeqCst);
+        gone
+    }
+
+    fn release(&self, entry: Handle) {
+        let was = self.entry(key(entry)).held.swap(false, Ordering::SeqCst);
+        assert!(was, "released twice");
+    }
+}

@@ -1,0 +1,90 @@
+//! A short row of parts that are made when they are first needed, and live as long as the row.
+//!
+//! This is how something grows without a lock and without reclamation: the parts double (or so) in
+//! size, and nothing that was made is freed before the row is dropped.
+
+use super::{AtomicPtr, Ordering};
+use std::ptr;
+
+/// Room for `N` parts.
+pub struct Grown<T, const N: usize> {
+    parts: [AtomicPtr<T>; N],
+}
+
+// SAFETY: a row owns its parts, and hands out shared references to them on every thread.
+unsafe impl<T: Send + Sync, const N: usize> Send for Grown<T, N> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync, const N: usize> Sync for Grown<T, N> {}
+
+impl<T, const N: usize> Grown<T, N> {
+    /// No parts yet.
+    pub fn new() -> Self {
+        Self { parts: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
+    }
+
+    /// The part, if it has been made.
+    #[inline]
+    pub fn get(&self, place: usize) -> Option<&T> {
+        // Acquire: pairs with the publishing CAS in `get_or_make`.
+        let part = self.parts[place].load(Ordering::Acquire);
+        // SAFETY: null, or published by `get_or_make`, and kept until the row is dropped.
+        unsafe { part.as_ref() }
+    }
+
+    /// The part, made now if need be. Of several threads that make it, one's stays.
+    pub fn get_or_make(&self, place: usize, make: impl FnOnce() -> T) -> &T {
+        if let Some(part) = self.get(place) {
+            return part;
+        }
+        let fresh = Box::into_raw(Box::new(make()));
+        let publish = self.parts[place].compare_exchange(
+            ptr::null_mut(),
+            fresh,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        let part = match publish {
+            Ok(_) => fresh,
+            Err(winner) => {
+                // SAFETY: made above and never published.
+                drop(unsafe { Box::from_raw(fresh) });
+                winner
+            }
+        };
+        // SAFETY: published, and kept until the row is dropped.
+        unsafe { &*part }
+    }
+}
+
+impl<T, const N: usize> Drop for Grown<T, N> {
+    fn drop(&mut self) {
+        for part in &self.parts {
+            let part = part.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
+            if !part.is_null() {
+                // SAFETY: `get_or_make` made it from a box, and no reference outlives the row.
+                drop(unsafe { Box::from_raw(part) });
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_get_the_same_part() {
+        let row = Grown::<String, 3>::new();
+        assert!(row.get(1).is_none());
+        let parts: Vec<&String> = std::thread::scope(|scope| {
+            let make = |n: usize| {
+                let row = &row;
+                scope.spawn(move || row.get_or_make(1, || n.to_string()))
+            };
+            let threads: Vec<_> = (0..8).map(make).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(parts.iter().all(|part| std::ptr::eq(*part, row.get(1).unwrap())));
+        assert!(row.get(0).is_none() && row.get(2).is_none());
+    }
+}
