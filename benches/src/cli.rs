@@ -24,7 +24,7 @@ pub struct Cli {
 
 const AFTER: &str = "\
 Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together, \
-2 when the arguments or the trace are no good.";
+or a known hit ratio was not met, 2 when the arguments or the trace are no good.";
 
 /// What can be run.
 #[derive(Debug, Subcommand)]
@@ -33,6 +33,8 @@ pub enum Command {
     Race(RaceArgs),
     /// Compare coeval with other stores, all taking turns
     Compare(CompareArgs),
+    /// Measure hit ratios on recorded traces, beside other bounded caches and the optimum
+    Hitrate(HitrateArgs),
     /// Measure the memory of one store in this process (used by compare)
     #[command(hide = true)]
     Child(ChildArgs),
@@ -134,6 +136,26 @@ impl CompareArgs {
         let asked = |name: &&str| self.stores.is_empty() || self.stores.iter().any(|s| s == name);
         NAMES.iter().copied().filter(asked).collect()
     }
+}
+
+/// Which hit ratios are measured.
+#[derive(Clone, Debug, Args)]
+pub struct HitrateArgs {
+    /// A recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["traces", "check"], requires = "capacity")]
+    pub trace: Option<PathBuf>,
+    /// Capacities in entries, separated by commas
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 1 << 30), requires = "trace")]
+    pub capacity: Vec<usize>,
+    /// All traces that DIR/index.tsv lists, at the capacities that it lists
+    #[arg(long, value_name = "DIR", conflicts_with = "trace")]
+    pub traces: Option<PathBuf>,
+    /// Compare exact LRU, FIFO and the optimum with DIR/hit_ratios.tsv (or that file), to the last digit
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "traces", "out"])]
+    pub check: Option<PathBuf>,
+    /// Write hitrate.tsv, and a plot of each trace, into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// What a child measures.

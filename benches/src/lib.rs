@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod compare;
 pub mod freeze;
+pub mod hitrate;
 pub mod latency;
 pub mod machine;
 pub mod measure;

@@ -4,8 +4,8 @@ use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use coeval_bench::{
-    cli::{ChildArgs, Cli, Command, CompareArgs, RaceArgs},
-    compare, race,
+    cli::{ChildArgs, Cli, Command, CompareArgs, HitrateArgs, RaceArgs},
+    compare, hitrate, race,
 };
 
 fn main() -> ExitCode {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         None => race(&RaceArgs::default()),
         Some(Command::Race(args)) => race(&args),
         Some(Command::Compare(args)) => compare(&args),
+        Some(Command::Hitrate(args)) => hitrate(&args),
         Some(Command::Child(args)) => child(&args),
     };
     match outcome {
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many mixed groups `coeval` showed, or why nothing was run.
+/// How many mixed groups `coeval` showed, or known hit ratios were not met, or why nothing was run.
 type Outcome = Result<u64, Box<dyn Error>>;
 
 fn race(args: &RaceArgs) -> Outcome {
@@ -34,6 +35,10 @@ fn race(args: &RaceArgs) -> Outcome {
 
 fn compare(args: &CompareArgs) -> Outcome {
     Ok(compare::run(args)?)
+}
+
+fn hitrate(args: &HitrateArgs) -> Outcome {
+    Ok(hitrate::run(args)?)
 }
 
 fn child(args: &ChildArgs) -> Outcome {
