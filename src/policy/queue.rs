@@ -149,7 +149,8 @@ impl Ring {
         }
         hook::step("queue.written");
         let was_passed = self.popped.load(Ordering::Relaxed) > ticket;
-        if was_passed && !hook::mutant("queue.leaves_word_behind") {
+        let keeps = hook::mutant("queue.skips_without_a_mark"); // Or it would make up for that.
+        if was_passed && !keeps {
             // Whether somebody else took it meanwhile is all the same: then it has been pushed.
             let back =
                 slot.compare_exchange(word, empty(turn + 1), Ordering::AcqRel, Ordering::Relaxed);
@@ -173,6 +174,7 @@ impl Ring {
     /// The next word; none when all tickets of pushers are used up.
     fn pop(&self) -> Option<u64> {
         while self.len() > 0 {
+            hook::step("queue.some_to_pop");
             let ticket = self.popped.fetch_add(1, Ordering::Relaxed);
             hook::step("queue.ticket_to_pop");
             if let Some(word) = self.take(ticket) {
@@ -190,6 +192,10 @@ impl Ring {
             match empty_for(found) {
                 Some(later) if later > turn => return None,
                 Some(_) if hook::mutant("queue.skips_without_a_mark") => return None,
+                Some(_) if hook::mutant("queue.waits") => {
+                    found = slot.load(Ordering::Relaxed);
+                    continue;
+                }
                 _ => {}
             }
             let next = empty(turn + 1);
@@ -239,7 +245,8 @@ impl Queue {
             _ if size < self.most => self.most,
             _ => size * 2,
         };
-        (0..place).fold(FIRST, larger)
+        let first = if self.most == 0 { FIRST } else { self.most.min(FIRST) };
+        (0..place).fold(first, larger)
     }
 
     /// Puts a word at the end.
@@ -259,6 +266,7 @@ impl Queue {
 
     /// Takes the word at the front.
     pub fn pop(&self) -> Option<Queued> {
+        hook::step("queue.pop");
         loop {
             let first = self.first.load(Ordering::Relaxed);
             let ring = self.ring(first);

@@ -1,0 +1,93 @@
+//! Claim: of the policy's queue, no word is lost or comes twice, whoever is late; a thread that stands
+//! still with a ticket in its hand stops nobody; and this through the change to a larger ring.
+//!
+//! Two pushers and a popper, on rings of one or two slots and more. Afterwards the main thread empties the
+//! queue: what it and the popper got is what was pushed, and each pusher's words came in order. A
+//! thread that would wait for another has no end in a model, in which schedules without that other one
+//! are explored, too; loom gives up on those, which is a failure.
+#![cfg(coeval_loom)]
+
+use coeval::internals::hook::{with_mutant, with_turns};
+use coeval::policy::Handle;
+use coeval::policy::queue::{Queue, Queued};
+use loom::thread;
+use std::sync::Arc;
+
+fn queued(number: u64) -> Queued {
+    Queued { handle: Handle::new((number + 1) * 2), stamp: number as u16 }
+}
+
+fn number(queued: Queued) -> u64 {
+    assert_eq!(u64::from(queued.stamp), queued.handle.bits() / 2 - 1, "a word is torn");
+    queued.stamp.into()
+}
+
+/// Pushes `before`, then lets two threads push while one pops so many times.
+fn model(
+    before: &'static [u64],
+    pushers: [&'static [u64]; 2],
+    pops: usize,
+    (first_ring, preemptions): (u64, usize),
+) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.check(move || {
+        let queue = Arc::new(Queue::new(first_ring));
+        before.iter().for_each(|n| queue.push(queued(*n)));
+        let threads = pushers.map(|numbers| {
+            let queue = queue.clone();
+            thread::spawn(move || numbers.iter().for_each(|n| queue.push(queued(*n))))
+        });
+        let mut popped: Vec<u64> = (0..pops).filter_map(|_| queue.pop()).map(number).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        while let Some(queued) = queue.pop() {
+            popped.push(number(queued));
+        }
+        assert_eq!(queue.len(), 0, "the queue takes itself for longer than it is");
+        for pushed in [before, pushers[0], pushers[1]] {
+            let came: Vec<_> = popped.iter().filter(|n| pushed.contains(n)).collect();
+            assert!(came.iter().all(|n| pushed.contains(n)), "a word was never pushed");
+            assert!(came.len() >= pushed.len(), "a word is lost: {popped:?}");
+            assert!(came.len() <= pushed.len(), "a word came twice: {popped:?}");
+            assert!(came.is_sorted(), "a pusher's words changed places: {popped:?}");
+        }
+    });
+}
+
+/// A popper that comes between a pusher's ticket and its word.
+fn late_pushers() {
+    with_turns(|| model(&[], [&[10], &[20]], 2, (2, 2)));
+}
+
+#[test]
+fn nothing_is_lost_to_a_popper_that_comes_first() {
+    late_pushers();
+}
+
+#[test]
+#[should_panic(expected = "a word is lost")]
+fn mutant_a_popper_skips_without_a_mark() {
+    with_mutant("queue.skips_without_a_mark", late_pushers);
+}
+
+#[test]
+#[should_panic]
+fn mutant_a_popper_waits_for_a_late_pusher() {
+    with_mutant("queue.waits", late_pushers);
+}
+
+/// The ring is full when the pushers come. (With one preemption; with two, more than two minutes.)
+fn growth() {
+    with_turns(|| model(&[1], [&[10], &[20]], 2, (1, 1)));
+}
+
+#[test]
+fn nothing_is_lost_when_the_queue_grows() {
+    growth();
+}
+
+#[test]
+#[should_panic(expected = "a word is lost")]
+fn mutant_a_closed_ring_lets_in() {
+    with_mutant("queue.closed_ring_lets_in", growth);
+}
