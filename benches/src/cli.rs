@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser};
 
 use crate::{
-    compare::{Workload, memory::Task, usual_threads},
-    race::group::MOST_RELATED,
-    random::SEED,
-    stores::NAMES,
+    compare::usual_threads, race::group::MOST_RELATED, random::SEED, stores::NAMES,
+    workloads::Workload,
 };
 
 /// The race that coeval grew from, and its comparison with other stores.
@@ -35,9 +33,9 @@ pub enum Command {
     Compare(CompareArgs),
     /// Measure hit ratios on recorded traces, beside other bounded caches and the optimum
     Hitrate(HitrateArgs),
-    /// Measure the memory of one store in this process (used by compare)
+    /// Run one store with one workload in this process (used by compare)
     #[command(hide = true)]
-    Child(ChildArgs),
+    Child,
 }
 
 /// The settings of the race.
@@ -87,34 +85,51 @@ impl Default for RaceArgs {
 }
 
 /// The settings of the comparison.
+///
+/// Without --workload: everything, as planned, in less than 25 minutes on two cores.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// Workloads, separated by commas [default: all but memory-overwrite and large]
+    /// Workloads, separated by commas [default: all, with windows and rounds of their own]
     #[arg(long, value_name = "W,...", value_delimiter = ',', value_enum)]
     pub workload: Vec<Workload>,
-    /// Stores, separated by commas [default: all]
+    /// Without --workload: only the most important ones and stores, in less than two minutes
+    #[arg(long, conflicts_with = "workload")]
+    pub quick: bool,
+    /// Stores, separated by commas [default: all, or those that the plan names]
     #[arg(long, value_name = "S,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
-    stores: Vec<String>,
+    pub stores: Vec<String>,
     /// Numbers of threads, separated by commas [default: 1 and one a core]
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 256))]
     threads: Vec<usize>,
-    /// Length of a window, in seconds
-    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
-    pub seconds: f64,
-    /// Keys of the point workloads and of memory
-    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = value_parser!(u64).range(1000..=1 << 30))]
-    pub keys: u64,
+    /// Length of a window, in seconds [default: 1, or as planned]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// Rounds in which the stores take turns [default: 3, or as planned]
+    #[arg(long, value_name = "N", value_parser = size(1, 1000))]
+    pub rounds: Option<usize>,
+    /// Keys of the point workloads and of memory [default: 2^20, or as planned]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1000..=1 << 28))]
+    pub keys: Option<u64>,
+    /// Let tables grow from empty instead of reserving room (needs --workload; the plan has both)
+    #[arg(long, requires = "workload")]
+    pub grown: bool,
     /// Count operations per second of each thread's processor time: steadier on a busy machine, but blind
     /// to waiting (latencies stay as they are)
     #[arg(long)]
     pub cpu_time: bool,
-    /// Rounds in which the stores take turns
-    #[arg(long, value_name = "N", default_value = "3", value_parser = size(1, 1000))]
-    pub rounds: usize,
-    /// Seconds after which a phase of memory-overwrite ends, done or not
-    #[arg(long, value_name = "S", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
-    pub cap: u64,
-    /// Write compare.txt, compare.json and compare.csv into this directory
+    /// Recorded trace of replay (.keys.zst: a zstd stream of little-endian u64 keys)
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Entries that a bounded store may hold in replay [default: a tenth of the trace's keys]
+    #[arg(long, value_name = "N", value_parser = size(1, 1 << 30))]
+    pub capacity: Option<usize>,
+    /// Seconds after which a phase of memory-overwrite ends, done or not [default: 300, or as planned]
+    #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
+    pub cap: Option<u64>,
+    /// Seconds after which a store that gives no answer is killed, and is out
+    #[arg(long, value_name = "S", default_value_t = 900, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub limit: u64,
+    /// Write tables (text, Markdown), results (JSON, CSV) and plots (SVG) into this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of everything random
@@ -126,15 +141,24 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// The numbers of threads that were asked for.
-    pub fn threads(&self) -> Vec<usize> {
-        if self.threads.is_empty() { usual_threads() } else { self.threads.clone() }
+    /// The settings that these words give, which must make sense.
+    #[cfg(test)]
+    pub fn of(words: &[&str]) -> Self {
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            args: CompareArgs,
+        }
+        Only::parse_from(["compare"].iter().chain(words)).args
     }
 
-    /// The stores that were asked for, in the order of the tables.
-    pub fn stores(&self) -> Vec<&'static str> {
-        let asked = |name: &&str| self.stores.is_empty() || self.stores.iter().any(|s| s == name);
-        NAMES.iter().copied().filter(asked).collect()
+    /// The numbers of threads that were asked for, in ascending order.
+    pub fn threads(&self) -> Vec<usize> {
+        let mut threads =
+            if self.threads.is_empty() { usual_threads() } else { self.threads.clone() };
+        threads.sort_unstable();
+        threads.dedup();
+        threads
     }
 }
 
@@ -156,23 +180,6 @@ pub struct HitrateArgs {
     /// Write hitrate.tsv, and a plot of each trace, into this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-}
-
-/// What a child measures.
-#[derive(Clone, Debug, Args)]
-pub struct ChildArgs {
-    /// The store
-    #[arg(long, value_parser = PossibleValuesParser::new(NAMES))]
-    pub store: String,
-    /// The task
-    #[arg(long, value_enum)]
-    pub task: Task,
-    /// Entries
-    #[arg(long, value_parser = value_parser!(u64).range(1..))]
-    pub keys: u64,
-    /// Seconds a phase
-    #[arg(long)]
-    pub cap: u64,
 }
 
 /// A length of time that makes sense for a window.

@@ -31,29 +31,57 @@ pub fn thread_time() -> Option<std::time::Duration> {
     None
 }
 
-/// The stores and schemes that were compiled in, with their versions.
+/// Makes the calling thread's sleeps end when they are due, and not up to 50 µs later, where the
+/// system can.
+pub fn sleep_precisely() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: concerns the calling thread's timers only; a refusal leaves them as they were.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
+    }
+}
+
+/// The stores and what they are built on, with the versions that were compiled in.
 pub fn versions() -> Vec<(&'static str, &'static str)> {
     const LOCK: &str = include_str!("../../Cargo.lock");
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 20] = [
         "coeval",
+        "arc-swap",
         "concread",
         "crossbeam-epoch",
         "dashmap",
         "evmap",
+        "flurry",
         "foldhash",
+        "foyer-memory",
+        "imbl",
+        "left-right",
+        "mini-moka",
         "moka",
         "papaya",
         "parking_lot",
         "quick_cache",
+        "scc",
         "seize",
+        "stretto",
+        "tokio",
     ];
     let field = |package: &'static str, name: &str| {
         let line = package.lines().find_map(|line| line.strip_prefix(name));
         line.map(|rest| rest.trim_matches([' ', '=', '"']))
     };
-    let packages = LOCK.split("[[package]]");
-    let pairs = packages.filter_map(|p| Some((field(p, "name")?, field(p, "version")?)));
-    pairs.filter(|(name, _)| NAMES.contains(name)).collect()
+    let packages = || LOCK.split("[[package]]");
+    let pair = |package| Some((field(package, "name")?, field(package, "version")?));
+    // Of a package that is there twice, this crate and the library name the version that they use.
+    let ours = ["coeval", "coeval-bench"];
+    let used = packages().filter(|p| field(p, "name").is_some_and(|name| ours.contains(&name)));
+    let used: String = used.collect();
+    let pairs: Vec<_> = packages().filter_map(pair).filter(|(n, _)| NAMES.contains(n)).collect();
+    let only = |name: &str| pairs.iter().filter(|(n, _)| *n == name).count() == 1;
+    let is_used = |(name, version): &(&str, &str)| {
+        only(name) || used.contains(&format!("\"{name} {version}\""))
+    };
+    pairs.iter().copied().filter(is_used).collect()
 }
 
 #[cfg(test)]
@@ -61,8 +89,11 @@ mod tests {
     #[test]
     fn every_store_has_a_version() {
         let versions = super::versions();
-        for name in ["coeval", "papaya", "moka", "seize"] {
+        for name in ["coeval", "papaya", "moka", "foyer-memory", "stretto", "left-right"] {
             assert!(versions.iter().any(|(n, v)| *n == name && v.contains('.')), "{name}");
+        }
+        for (i, (name, _)) in versions.iter().enumerate() {
+            assert!(versions[..i].iter().all(|(n, _)| n != name), "{name} is there twice");
         }
     }
 }

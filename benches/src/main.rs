@@ -1,10 +1,10 @@
 //! `coeval-bench`: see `coeval-bench --help`.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, process::ExitCode};
 
 use clap::Parser;
 use coeval_bench::{
-    cli::{ChildArgs, Cli, Command, CompareArgs, HitrateArgs, RaceArgs},
+    cli::{Cli, Command, CompareArgs, HitrateArgs, RaceArgs},
     compare, hitrate, race,
 };
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Some(Command::Race(args)) => race(&args),
         Some(Command::Compare(args)) => compare(&args),
         Some(Command::Hitrate(args)) => hitrate(&args),
-        Some(Command::Child(args)) => child(&args),
+        Some(Command::Child) => child(),
     };
     match outcome {
         Ok(0) => ExitCode::SUCCESS,
@@ -34,16 +34,14 @@ fn race(args: &RaceArgs) -> Outcome {
 }
 
 fn compare(args: &CompareArgs) -> Outcome {
-    Ok(compare::run(args)?)
+    compare::run(args)
 }
 
 fn hitrate(args: &HitrateArgs) -> Outcome {
     Ok(hitrate::run(args)?)
 }
 
-fn child(args: &ChildArgs) -> Outcome {
-    let cap = Duration::from_secs(args.cap);
-    let measured = compare::memory::measure(&args.store, args.task, args.keys, cap);
-    println!("{}", serde_json::to_string(&measured.ok_or("there is no such store")?)?);
+fn child() -> Outcome {
+    compare::child::work()?;
     Ok(0)
 }

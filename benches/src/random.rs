@@ -78,21 +78,28 @@ impl Zipf {
     }
 }
 
-/// `length` keys below `n`, Zipf 0.99, the popular ones scattered over the whole range.
-pub fn zipf_stream(n: u64, length: usize, random: &mut Random) -> Vec<u64> {
-    let zipf = Zipf::new(n, 0.99);
+/// `length` numbers below `n`, of which `items` occur, Zipf 0.99, the popular ones scattered over the
+/// whole range.
+pub fn scrambled_zipf_stream(n: u64, items: u64, length: usize, random: &mut Random) -> Vec<u32> {
+    let zipf = Zipf::new(items, 0.99);
     let place = shuffled(n, random);
     (0..length).map(|_| place[zipf.rank(random) as usize]).collect()
 }
 
-/// `length` keys below `n`, each as likely.
-pub fn uniform_stream(n: u64, length: usize, random: &mut Random) -> Vec<u64> {
-    (0..length).map(|_| random.below(n)).collect()
+/// `length` ranks below `items`, Zipf 0.99; 0 is the most popular.
+pub fn zipf_ranks(items: u64, length: usize, random: &mut Random) -> Vec<u32> {
+    let zipf = Zipf::new(items, 0.99);
+    (0..length).map(|_| zipf.rank(random) as u32).collect()
+}
+
+/// `length` numbers below `n`, each as likely.
+pub fn uniform_stream(n: u64, length: usize, random: &mut Random) -> Vec<u32> {
+    (0..length).map(|_| random.below(n) as u32).collect()
 }
 
 /// The numbers below `n` in random order.
-pub fn shuffled(n: u64, random: &mut Random) -> Vec<u64> {
-    let mut numbers: Vec<u64> = (0..n).collect();
+pub fn shuffled(n: u64, random: &mut Random) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..u32::try_from(n).expect("numbers of 32 bits")).collect();
     for i in (1..numbers.len()).rev() {
         numbers.swap(i, random.below(i as u64 + 1) as usize);
     }
@@ -116,8 +123,11 @@ mod tests {
 
     #[test]
     fn streams_stay_in_range_and_repeat_by_seed() {
-        let stream = |seed| zipf_stream(7, 1000, &mut Random::new(seed, 1));
-        assert!(stream(1).iter().all(|key| *key < 7));
+        let stream = |seed| scrambled_zipf_stream(70, 7, 1000, &mut Random::new(seed, 1));
+        let mut seen = stream(1);
+        seen.sort_unstable();
+        seen.dedup();
+        assert!(seen.len() <= 7 && seen.iter().all(|key| *key < 70));
         assert_eq!(stream(1), stream(1));
         assert_ne!(stream(1), stream(2));
     }

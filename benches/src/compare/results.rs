@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::measure::median;
+use crate::{measure::median, stores::NAMES};
 
 /// What a figure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Operations a second: more is better.
@@ -16,17 +16,17 @@ pub enum Unit {
     Nanoseconds,
     /// Of memory.
     Bytes,
-    /// Of all reads.
+    /// Of all reads, loads or requests.
     Percent,
     /// How many.
     Count,
 }
 
 /// One figure of one round of one store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Figure {
-    pub metric: &'static str,
+    pub metric: String,
     pub variant: String,
     pub unit: Unit,
     pub value: f64,
@@ -34,8 +34,8 @@ pub struct Figure {
 
 impl Figure {
     /// A figure.
-    pub fn new(metric: &'static str, variant: &str, unit: Unit, value: f64) -> Self {
-        Self { metric, variant: variant.to_owned(), unit, value }
+    pub fn new(metric: &str, variant: &str, unit: Unit, value: f64) -> Self {
+        Self { metric: metric.to_owned(), variant: variant.to_owned(), unit, value }
     }
 }
 
@@ -43,8 +43,8 @@ impl Figure {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct Row {
-    pub workload: &'static str,
-    pub metric: &'static str,
+    pub workload: String,
+    pub metric: String,
     pub variant: String,
     pub store: String,
     pub unit: Unit,
@@ -63,11 +63,76 @@ impl Row {
     }
 }
 
+/// A store that did not take part in a workload, or not to its end.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Absent {
+    pub workload: String,
+    pub store: String,
+    pub reason: String,
+}
+
+/// What came of one or more workloads.
+#[derive(Clone, Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Results {
+    pub rows: Vec<Row>,
+    pub absent: Vec<Absent>,
+}
+
+impl Results {
+    /// Adds those of another workload.
+    pub fn extend(&mut self, more: Self) {
+        self.rows.extend(more.rows);
+        self.absent.extend(more.absent);
+    }
+
+    /// The names of the workloads, in order.
+    pub fn workloads(&self) -> Vec<String> {
+        let rows = self.rows.iter().map(|row| row.workload.clone());
+        distinct(rows.chain(self.absent.iter().map(|absent| absent.workload.clone())))
+    }
+
+    /// Those of one workload.
+    pub fn of(&self, workload: &str) -> Self {
+        let rows = self.rows.iter().filter(|row| row.workload == workload).cloned();
+        let absent = self.absent.iter().filter(|absent| absent.workload == workload).cloned();
+        Self { rows: rows.collect(), absent: absent.collect() }
+    }
+
+    /// The row of that name.
+    pub fn find(&self, workload: &str, metric: &str, variant: &str, store: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| {
+            row.store == store
+                && row.workload == workload
+                && row.metric == metric
+                && row.variant == variant
+        })
+    }
+
+    /// The stores with rows, in the order of the tables.
+    pub fn stores(&self) -> Vec<&'static str> {
+        let present = |name: &&&str| self.rows.iter().any(|row| row.store == **name);
+        NAMES.iter().filter(present).copied().collect()
+    }
+}
+
+/// The distinct values, in order of appearance.
+pub fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut seen = Vec::new();
+    for value in values {
+        if !seen.contains(&value) {
+            seen.push(value);
+        }
+    }
+    seen
+}
+
 /// The store that the others are measured against.
 pub const BASELINE: &str = "coeval";
 
 /// The figures of all rounds of a workload: each store's, in the order of the stores.
-pub fn sum_up(workload: &'static str, figures: &[(String, Vec<Figure>)]) -> Vec<Row> {
+pub fn sum_up(workload: &str, figures: &[(&str, Vec<Figure>)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (store, figures) in figures {
         for Figure { metric, variant, unit, value } in figures {
@@ -77,10 +142,10 @@ pub fn sum_up(workload: &'static str, figures: &[(String, Vec<Figure>)]) -> Vec<
             match rows.iter_mut().find(same) {
                 Some(row) => row.rounds.push(*value),
                 None => rows.push(Row {
-                    workload,
-                    metric,
+                    workload: workload.to_owned(),
+                    metric: metric.clone(),
                     variant: variant.clone(),
-                    store: store.clone(),
+                    store: (*store).to_owned(),
                     unit: *unit,
                     median: 0.0,
                     least: 0.0,
@@ -101,13 +166,13 @@ pub fn sum_up(workload: &'static str, figures: &[(String, Vec<Figure>)]) -> Vec<
 }
 
 fn relate(rows: &mut [Row]) {
-    let baseline: HashMap<(&'static str, String), f64> = rows
+    let baseline: HashMap<(String, String), f64> = rows
         .iter()
         .filter(|row| row.store == BASELINE)
-        .map(|row| ((row.metric, row.variant.clone()), row.median))
+        .map(|row| ((row.metric.clone(), row.variant.clone()), row.median))
         .collect();
     for row in rows {
-        let base = baseline.get(&(row.metric, row.variant.clone())).copied();
+        let base = baseline.get(&(row.metric.clone(), row.variant.clone())).copied();
         row.ratio_to_coeval = base.filter(|base| *base > 0.0).map(|base| row.median / base);
     }
 }
@@ -121,10 +186,7 @@ mod tests {
         let rounds = |values: [f64; 3]| {
             values.map(|value| Figure::new("reads", "1 thread", Unit::PerSecond, value)).to_vec()
         };
-        let figures = [
-            ("papaya".to_owned(), rounds([5.0, 6.0, 4.0])),
-            (BASELINE.to_owned(), rounds([10.0, 12.0, 8.0])),
-        ];
+        let figures = [("papaya", rounds([5.0, 6.0, 4.0])), (BASELINE, rounds([10.0, 12.0, 8.0]))];
         let rows = sum_up("get-zipf", &figures);
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].ratio_to_coeval, Some(0.5));

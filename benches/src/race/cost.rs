@@ -22,7 +22,7 @@ use super::{
 use crate::{
     freeze::{self, Enrolled, Target},
     latency::Summary,
-    measure::{Clock, Done, Window, median},
+    measure::{Clock, Done, How, Role, Window, median},
     random::Random,
 };
 
@@ -77,7 +77,7 @@ pub fn window<C: Contestant>(
             let victim = &victim;
             scope.spawn(move || victim.keep_freezing(duration, plan.seed));
         }
-        let outcome = plan.window(timed).run(
+        let outcome = plan.window(timed).run_timed(
             |i| reader(cache, way, plan, i, &mixed),
             |i| writer(cache, plan, i, (i == 0 && freeze.is_some()).then_some(&victim)),
         );
@@ -94,8 +94,11 @@ pub fn window<C: Contestant>(
 
 impl Plan<'_> {
     fn window(&self, timed: bool) -> Window {
-        let Self { readers, writers, warm_up, length, .. } = *self;
-        Window { readers, writers, warm_up, length, timed, clock: Clock::Wall }
+        let Self { warm_up, length, .. } = *self;
+        let how = if timed { How::Time } else { How::Count };
+        let readers = Role { threads: self.readers, how };
+        let writers = Role { threads: self.writers, how };
+        Window { readers, writers, warm_up, length, clock: Clock::Wall }
     }
 }
 

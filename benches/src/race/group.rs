@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::random::{Random, zipf_stream};
+use crate::random::{Random, scrambled_zipf_stream};
 
 /// The most related entries that a key can have here.
 pub const MOST_RELATED: usize = 16;
@@ -173,7 +173,8 @@ pub struct Groups {
 impl Groups {
     /// `count` groups asked for by Zipf 0.99.
     pub fn zipf(count: u64, length: usize, related: usize, seed: u64) -> Self {
-        Self::from_keys(&zipf_stream(count, length, &mut Random::new(seed, 0)), related)
+        let keys = scrambled_zipf_stream(count, count, length, &mut Random::new(seed, 0));
+        Self::from_keys(&keys.into_iter().map(u64::from).collect::<Vec<_>>(), related)
     }
 
     /// The groups that a trace asks for: one for each distinct key.

@@ -1,130 +1,155 @@
 //! `coeval` on each of its reclamation backends.
 //!
 //! Atomic batch: yes. Consistent group read: yes (`get_many`; [`Viewed`] opens a view for each).
-//! Bounded: not in these runs. Blocks: nowhere; a commit that is met undecided is helped.
+//! Bounded: no, this release cannot. Blocks: nowhere; a commit that is met undecided is helped.
+//! Loader: none yet.
+
+use std::marker::PhantomData;
 
 use coeval::{
     Cache, Pinned, View,
     reclaim::{Asymmetric, Reclaim},
 };
 
-use super::{GROUP, Hasher, NoHeld, Promises, Reader, Store};
+use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 /// Plain gets and `get_many`.
-pub struct Coeval<R: Reclaim> {
-    cache: Cache<u64, u64, Hasher, R>,
-}
+pub struct Coeval<R>(PhantomData<R>);
 
-/// See [`Coeval`].
-pub struct PlainReader<'a, R: Reclaim>(&'a Cache<u64, u64, Hasher, R>);
-
-/// A pin that is held.
-pub struct PinnedReader<'a, R: Reclaim>(Pinned<'a, u64, u64, Hasher, R>);
-
-impl<R: Reclaim> Store for Coeval<R> {
+impl<R: Reclaim> Family for Coeval<R> {
     const PROMISES: Promises = Promises {
         atomic_batch: true,
         consistent_group_read: true,
         bounded: false,
         blocks: "nowhere",
+        loader: None,
     };
-    type Reader<'a> = PlainReader<'a, R>;
-    type Held<'a> = PinnedReader<'a, R>;
+    type Map<K: Key, V: Value> = Plain<K, V, R>;
+}
+
+/// See [`Coeval`].
+pub struct Plain<K: Key, V: Value, R: Reclaim>(Cache<K, V, Hasher, R>);
+
+/// See [`Coeval`].
+pub struct PlainReader<'a, K: Key, V: Value, R: Reclaim>(&'a Cache<K, V, Hasher, R>);
+
+/// A pin that is held.
+pub struct PinnedReader<'a, K: Key, V: Value, R: Reclaim>(Pinned<'a, K, V, Hasher, R>);
+
+impl<K: Key, V: Value, R: Reclaim> Store<K, V> for Plain<K, V, R> {
+    type Reader<'a> = PlainReader<'a, K, V, R>;
+    type Held<'a> = PinnedReader<'a, K, V, R>;
 
     fn with_capacity(entries: usize) -> Self {
         let builder = Cache::builder().hasher(Hasher::default()).reclaimer::<R>();
         let builder = if entries > 0 { builder.initial_capacity(entries) } else { builder };
-        Self { cache: builder.build() }
+        Self(builder.build())
     }
 
-    fn reader(&self) -> PlainReader<'_, R> {
-        PlainReader(&self.cache)
+    fn reader(&self) -> PlainReader<'_, K, V, R> {
+        PlainReader(&self.0)
     }
 
-    fn held(&self) -> Option<PinnedReader<'_, R>> {
-        Some(PinnedReader(self.cache.pin()))
+    fn held(&self) -> Option<PinnedReader<'_, K, V, R>> {
+        Some(PinnedReader(self.0.pin()))
     }
 
-    fn insert(&self, key: u64, value: u64) {
-        self.cache.insert(key, value);
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
-        self.cache.remove(&key);
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.0.remove(key);
     }
 
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
-        keys.iter().fold(self.cache.batch(), |batch, key| batch.insert(*key, value)).commit();
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
+        let batch = self.0.batch();
+        keys.iter().fold(batch, |batch, key| batch.insert(key.clone(), value.clone())).commit();
     }
 
     fn hold_contents(&self) -> (&'static str, impl Sized + '_) {
-        ("view", self.cache.view())
+        ("view", self.0.view())
     }
 }
 
-impl<R: Reclaim> Reader for PlainReader<'_, R> {
+impl<K: Key, V: Value, R: Reclaim> Reader<K, V> for PlainReader<'_, K, V, R> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key)
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key)
     }
 
     #[inline]
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
         self.0.get_many(keys.each_ref())
     }
 }
 
-impl<R: Reclaim> Reader for PinnedReader<'_, R> {
+impl<K: Key, V: Value, R: Reclaim> Reader<K, V> for PinnedReader<'_, K, V, R> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key).copied()
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key).cloned()
     }
 }
 
 /// The default backend, but every read of a group opens a view.
-pub struct Viewed(Coeval<Asymmetric>);
+pub struct Viewed;
 
-/// See [`Viewed`].
-pub struct ViewReader<'a>(&'a Cache<u64, u64, Hasher, Asymmetric>);
-
-impl Store for Viewed {
+impl Family for Viewed {
     const PROMISES: Promises = Coeval::<Asymmetric>::PROMISES;
     const GROUPS_ONLY: bool = true;
-    type Reader<'a> = ViewReader<'a>;
+    type Map<K: Key, V: Value> = ViewedMap<K, V>;
+}
+
+/// See [`Viewed`].
+pub struct ViewedMap<K: Key, V: Value>(Plain<K, V, Asymmetric>);
+
+/// See [`Viewed`].
+pub struct ViewReader<'a, K: Key, V: Value>(&'a Cache<K, V, Hasher, Asymmetric>);
+
+impl<K: Key, V: Value> Store<K, V> for ViewedMap<K, V> {
+    type Reader<'a> = ViewReader<'a, K, V>;
     type Held<'a> = NoHeld;
 
     fn with_capacity(entries: usize) -> Self {
-        Self(Coeval::with_capacity(entries))
+        Self(Plain::with_capacity(entries))
     }
 
-    fn reader(&self) -> ViewReader<'_> {
-        ViewReader(&self.0.cache)
+    fn reader(&self) -> ViewReader<'_, K, V> {
+        ViewReader(&self.0.0)
     }
 
     fn held(&self) -> Option<NoHeld> {
         None
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
+    #[inline(never)]
+    fn remove(&self, key: &K) {
         self.0.remove(key);
     }
 
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
         self.0.insert_group(keys, value);
     }
 }
 
-impl Reader for ViewReader<'_> {
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.view().get(&key).copied()
+impl<K: Key, V: Value> Reader<K, V> for ViewReader<'_, K, V> {
+    #[inline]
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.view().get(key).cloned()
     }
 
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
-        let view: View<u64, u64, Hasher, Asymmetric> = self.0.view();
-        keys.map(|key| view.get(&key).copied())
+    #[inline]
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
+        let view: View<K, V, Hasher, Asymmetric> = self.0.view();
+        keys.each_ref().map(|key| view.get(key).cloned())
     }
 }

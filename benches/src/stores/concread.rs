@@ -1,68 +1,79 @@
 //! concread's HashMap: a copy-on-write tree of buckets; transactions.
 //!
 //! Atomic batch: yes, a write transaction. Consistent group read: yes, a read transaction. Bounded:
-//! no. Blocks: writers queue for one lock; beginning and ending a read takes a short lock. It has a
-//! hasher of its own that cannot be replaced.
+//! no. Blocks: writers queue for one lock; beginning and ending a read takes a short lock. Loader:
+//! none. It hashes with a foldhash of its own, which cannot be replaced.
 
 use concread::hashmap::{HashMap, HashMapReadTxn};
 
-use super::{GROUP, Promises, Reader, Store};
+use super::{Family, Key, Promises, Reader, Store, Value};
 
 /// See above.
-pub struct Concread(HashMap<u64, u64>);
+pub struct Concread;
 
-/// A transaction for every call.
-pub struct TxnPerCall<'a>(&'a HashMap<u64, u64>);
-
-/// One transaction throughout.
-pub struct TxnHeld<'a>(HashMapReadTxn<'a, u64, u64>);
-
-impl Store for Concread {
+impl Family for Concread {
     const PROMISES: Promises = Promises {
         atomic_batch: true,
         consistent_group_read: true,
         bounded: false,
         blocks: "writers on one lock, readers shortly",
+        loader: None,
     };
-    type Reader<'a> = TxnPerCall<'a>;
-    type Held<'a> = TxnHeld<'a>;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+/// See [`Concread`].
+pub struct Map<K: Key, V: Value>(HashMap<K, V>);
+
+/// A transaction for every call.
+pub struct TxnPerCall<'a, K: Key, V: Value>(&'a HashMap<K, V>);
+
+/// One transaction throughout.
+pub struct TxnHeld<'a, K: Key, V: Value>(HashMapReadTxn<'a, K, V>);
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = TxnPerCall<'a, K, V>;
+    type Held<'a> = TxnHeld<'a, K, V>;
 
     fn with_capacity(_: usize) -> Self {
         Self(HashMap::new())
     }
 
-    fn reader(&self) -> TxnPerCall<'_> {
+    fn reader(&self) -> TxnPerCall<'_, K, V> {
         TxnPerCall(&self.0)
     }
 
-    fn held(&self) -> Option<TxnHeld<'_>> {
+    fn held(&self) -> Option<TxnHeld<'_, K, V>> {
         Some(TxnHeld(self.0.read()))
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         let mut txn = self.0.write();
         txn.insert(key, value);
         txn.commit();
     }
 
-    fn remove(&self, key: u64) {
+    #[inline(never)]
+    fn remove(&self, key: &K) {
         let mut txn = self.0.write();
-        txn.remove(&key);
+        txn.remove(key);
         txn.commit();
     }
 
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
         let mut txn = self.0.write();
         for key in keys {
-            txn.insert(*key, value);
+            txn.insert(key.clone(), value.clone());
         }
         txn.commit();
     }
 
-    fn fill(&self, keys: impl Iterator<Item = u64>) {
+    fn fill(&self, entries: impl Iterator<Item = (K, V)>) {
         let mut txn = self.0.write();
-        for key in keys {
-            txn.insert(key, key);
+        for (key, value) in entries {
+            txn.insert(key, value);
         }
         txn.commit();
     }
@@ -72,22 +83,22 @@ impl Store for Concread {
     }
 }
 
-impl Reader for TxnPerCall<'_> {
+impl<K: Key, V: Value> Reader<K, V> for TxnPerCall<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.read().get(&key).copied()
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.read().get(key).cloned()
     }
 
     #[inline]
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
         let txn = self.0.read();
-        keys.map(|key| txn.get(&key).copied())
+        keys.each_ref().map(|key| txn.get(key).cloned())
     }
 }
 
-impl Reader for TxnHeld<'_> {
+impl<K: Key, V: Value> Reader<K, V> for TxnHeld<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key).copied()
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key).cloned()
     }
 }

@@ -1,52 +1,67 @@
 //! dashmap: shards of a hash table, each behind a reader-writer lock.
 //!
 //! Atomic batch: no. Consistent group read: no. Bounded: no. Blocks: readers and writers of a shard
-//! on its lock, and the readers' lock word is written by every read.
+//! on its lock, and the readers' lock word is written by every read. Loader: `entry`, which keeps the
+//! shard locked while it loads.
 
 use dashmap::DashMap;
 
-use super::{Hasher, NoHeld, Promises, Reader, Store};
+use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 /// See above.
-pub struct Dash(DashMap<u64, u64, Hasher>);
+pub struct Dash;
 
-/// See [`Dash`].
-pub struct DashReader<'a>(&'a DashMap<u64, u64, Hasher>);
-
-impl Store for Dash {
+impl Family for Dash {
     const PROMISES: Promises = Promises {
         atomic_batch: false,
         consistent_group_read: false,
         bounded: false,
         blocks: "readers and writers of a shard",
+        loader: Some("entry().or_insert_with"),
     };
-    type Reader<'a> = DashReader<'a>;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+/// See [`Dash`].
+pub struct Map<K: Key, V: Value>(DashMap<K, V, Hasher>);
+
+/// See [`Dash`].
+pub struct MapReader<'a, K: Key, V: Value>(&'a DashMap<K, V, Hasher>);
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = MapReader<'a, K, V>;
     type Held<'a> = NoHeld;
 
     fn with_capacity(entries: usize) -> Self {
         Self(DashMap::with_capacity_and_hasher(entries, Hasher::default()))
     }
 
-    fn reader(&self) -> DashReader<'_> {
-        DashReader(&self.0)
+    fn reader(&self) -> MapReader<'_, K, V> {
+        MapReader(&self.0)
     }
 
     fn held(&self) -> Option<NoHeld> {
         None
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
-        self.0.remove(&key);
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.0.remove(key);
+    }
+
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
+        self.0.entry(key.clone()).or_insert_with(load).value().clone()
     }
 }
 
-impl Reader for DashReader<'_> {
+impl<K: Key, V: Value> Reader<K, V> for MapReader<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key).map(|entry| *entry)
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key).map(|entry| entry.value().clone())
     }
 }

@@ -1,8 +1,9 @@
-//! evmap: two copies of a map, readers on one, the writer on the other; a publish swaps them.
+//! evmap, on left-right: two copies of a map, readers on one, the writer on the other; a publish swaps
+//! them.
 //!
 //! Atomic batch: yes, by publishing once. Consistent group read: yes, under one read guard. Bounded:
 //! no. Blocks: writers on one mutex here, and a publish waits until every reader has left the old
-//! copy; readers never. A single write is published at once, to be visible when it returns.
+//! copy; readers never. Every write is published, to be visible when it returns. Loader: none.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -11,34 +12,43 @@ use evmap::{
     handles::{ReadHandle, WriteHandle},
 };
 
-use super::{GROUP, Hasher, NoHeld, Promises, Reader, Store};
+use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 /// See above.
-pub struct Evmap {
-    writer: Mutex<WriteHandle<u64, u64, (), Hasher>>,
-    first_reader: Mutex<ReadHandle<u64, u64, (), Hasher>>,
-}
+pub struct Evmap;
 
-impl Evmap {
-    fn writer(&self) -> MutexGuard<'_, WriteHandle<u64, u64, (), Hasher>> {
-        self.writer.lock().expect("no writer panicked")
-    }
-}
-
-impl Store for Evmap {
+impl Family for Evmap {
     const PROMISES: Promises = Promises {
         atomic_batch: true,
         consistent_group_read: true,
         bounded: false,
         blocks: "writers on one lock and on readers",
+        loader: None,
     };
-    type Reader<'a> = ReadHandle<u64, u64, (), Hasher>;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+/// See [`Evmap`].
+pub struct Map<K: Key, V: Value> {
+    writer: Mutex<WriteHandle<K, V, (), Hasher>>,
+    first_reader: Mutex<ReadHandle<K, V, (), Hasher>>,
+}
+
+impl<K: Key, V: Value> Map<K, V> {
+    fn writer(&self) -> MutexGuard<'_, WriteHandle<K, V, (), Hasher>> {
+        self.writer.lock().expect("no writer panicked")
+    }
+}
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = ReadHandle<K, V, (), Hasher>;
     type Held<'a> = NoHeld;
 
     fn with_capacity(entries: usize) -> Self {
         // SAFETY: the hasher has a fixed seed, so equal input gives equal hashes.
         let options = unsafe { Options::default().with_hasher(Hasher::default()) };
-        let (mut writer, reader) = options.with_capacity(entries).construct();
+        // SAFETY: all keys and values here derive `Hash` and `Eq` from integers and strings.
+        let (mut writer, reader) = unsafe { options.with_capacity(entries).assert_stable() };
         writer.publish();
         Self { writer: Mutex::new(writer), first_reader: Mutex::new(reader) }
     }
@@ -51,43 +61,46 @@ impl Store for Evmap {
         None
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.writer().update(key, value).publish();
     }
 
-    fn remove(&self, key: u64) {
-        self.writer().remove_entry(key).publish();
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.writer().remove_entry(key.clone()).publish();
     }
 
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
         let mut writer = self.writer();
         for key in keys {
-            writer.update(*key, value);
+            writer.update(key.clone(), value.clone());
         }
         writer.publish();
     }
 
-    fn fill(&self, keys: impl Iterator<Item = u64>) {
+    fn fill(&self, entries: impl Iterator<Item = (K, V)>) {
         let mut writer = self.writer();
-        for key in keys {
-            writer.update(key, key);
+        for (key, value) in entries {
+            writer.update(key, value);
         }
         // The second publish brings the other copy up to date.
         writer.publish().publish();
     }
 }
 
-impl Reader for ReadHandle<u64, u64, (), Hasher> {
+impl<K: Key, V: Value> Reader<K, V> for ReadHandle<K, V, (), Hasher> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.get_one(&key).map(|value| *value)
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.get_one(key).map(|value| V::clone(&value))
     }
 
     #[inline]
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
         match self.enter() {
-            Some(map) => keys.map(|key| map.get_one(&key).copied()),
-            None => [None; GROUP],
+            Some(map) => keys.each_ref().map(|key| map.get_one(key).cloned()),
+            None => std::array::from_fn(|_| None),
         }
     }
 }

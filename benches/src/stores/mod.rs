@@ -1,25 +1,90 @@
 //! The stores that are compared, behind one trait; each file's head says what its store promises.
 //!
-//! All hold `u64` keys and values and, where the store lets itself be told, hash with [`Hasher`].
+//! A [`Family`] makes a store for any type of key and value, and every measuring loop is compiled for
+//! each store by itself: nothing is called through a pointer. In all adapters alike, reads are inlined into
+//! the loop, and a write is a call (`inline(never)`): inlined into each of the many loops, writes would
+//! be most of what there is to compile, and a call is little beside them. Where the store lets itself be told, it
+//! hashes with [`Hasher`]. Keys and values lie in each store as its interface takes them, by value; a
+//! read returns a copy of the value.
 
+mod arcswap;
 mod coeval;
 mod concread;
+mod concread_arc;
 mod dashmap;
 mod evmap;
+mod flurry;
+mod foyer;
+mod list;
+mod mini_moka;
 mod moka;
 mod papaya;
 mod papaya_entry;
 mod quick_cache;
 mod rwlock;
+mod scc;
+mod scc_cache;
+mod sharded;
 mod std_map;
+mod stretto;
+
+use std::{fmt::Debug, hash::Hash};
 
 use serde::Serialize;
+
+pub use list::{NAMES, promises, visit};
 
 /// foldhash, fast, with a fixed seed: the same hashes in every store.
 pub type Hasher = foldhash::fast::FixedState;
 
-/// Keys of one group.
-pub const GROUP: usize = 8;
+/// A key; equal numbers give equal keys.
+pub trait Key: Hash + Eq + Ord + Clone + Debug + Send + Sync + 'static {
+    /// The key of that number.
+    fn of(number: u64) -> Self;
+}
+
+impl Key for u64 {
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
+impl Key for String {
+    /// As YCSB names its records, 24 bytes.
+    fn of(number: u64) -> Self {
+        format!("user{number:020}")
+    }
+}
+
+/// A value; equal numbers give equal values.
+pub trait Value: Hash + Eq + Clone + Debug + Send + Sync + 'static {
+    /// The value of that number.
+    fn of(number: u64) -> Self;
+}
+
+impl Value for u64 {
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
+/// A record of YCSB: 1 KiB, handed out as a copy of all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kilobyte([u64; 128]);
+
+impl Kilobyte {
+    /// Changes one word.
+    #[inline]
+    pub fn touch(&mut self, word: u64) {
+        self.0[(word % 128) as usize] = word;
+    }
+}
+
+impl Value for Kilobyte {
+    fn of(number: u64) -> Self {
+        Self([number; 128])
+    }
+}
 
 /// What a store promises, for the tables.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -28,32 +93,48 @@ pub struct Promises {
     pub atomic_batch: bool,
     /// Several keys can be read as of one moment.
     pub consistent_group_read: bool,
-    /// Can be bounded. (Here all stores are given room for everything.)
+    /// Can be bounded. (Except in `replay`, all are given room for everything.)
     pub bounded: bool,
     /// Where it blocks, in a few words.
     pub blocks: &'static str,
+    /// Its call that fills a missing entry; without one, users get, load and insert.
+    pub loader: Option<&'static str>,
 }
 
-/// A store under test.
-pub trait Store: Sync + Sized {
+/// One kind of store, for any type of keys and values.
+pub trait Family: 'static {
     /// What it promises.
     const PROMISES: Promises;
     /// Whether other threads may write or read while one writes.
     const SHARED: bool = true;
-    /// Takes part only where whole groups are written and read.
+    /// Takes part only where groups are written and read, each as a whole.
     const GROUPS_ONLY: bool = false;
+    /// The only size of groups that it is made for, where there is one.
+    const GROUP_SIZE: Option<usize> = None;
 
+    /// The store.
+    type Map<K: Key, V: Value>: Store<K, V>;
+}
+
+/// A store under test.
+pub trait Store<K: Key, V: Value>: Send + Sync + Sized + 'static {
     /// Reads; made on the thread that uses it.
-    type Reader<'a>: Reader
+    type Reader<'a>: Reader<K, V>
     where
         Self: 'a;
     /// Reads under one guard that is held throughout; [`NoHeld`] where there is nothing to hold.
-    type Held<'a>: Reader
+    type Held<'a>: Reader<K, V>
     where
         Self: 'a;
 
-    /// An empty store with room for `entries` reserved, if it can; of 0, an ordinary empty one.
+    /// An empty store with room for `entries` reserved, if it can; of 0, an ordinary empty one. It
+    /// never evicts.
     fn with_capacity(entries: usize) -> Self;
+
+    /// An empty store that holds at most about `entries`; `None` where there is no such thing.
+    fn bounded(_entries: usize) -> Option<Self> {
+        None
+    }
 
     /// A reader for the calling thread.
     fn reader(&self) -> Self::Reader<'_>;
@@ -62,22 +143,35 @@ pub trait Store: Sync + Sized {
     fn held(&self) -> Option<Self::Held<'_>>;
 
     /// Writes one entry, visible when this returns.
-    fn insert(&self, key: u64, value: u64);
+    fn insert(&self, key: K, value: V);
 
     /// Takes out one entry, visible when this returns.
-    fn remove(&self, key: u64);
+    fn remove(&self, key: &K);
 
     /// Writes `value` to every key: in one batch where the store has them, else one by one.
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
         for key in keys {
-            self.insert(*key, value);
+            self.insert(key.clone(), value.clone());
         }
     }
 
-    /// Writes `key → key` for all of `keys`, as quickly as the store can while nobody else uses it.
-    fn fill(&self, keys: impl Iterator<Item = u64>) {
-        for key in keys {
-            self.insert(key, key);
+    /// The value of `key`; where there is none, `load`ed and put in, by the store's own call for that
+    /// if it has one, else as a user would.
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
+        if let Some(value) = self.reader().get(key) {
+            return value;
+        }
+        let value = load();
+        self.insert(key.clone(), value.clone());
+        value
+    }
+
+    /// Writes all `entries`, as quickly as the store can while nobody else uses it, and finishes what
+    /// it does behind the scenes.
+    fn fill(&self, entries: impl Iterator<Item = (K, V)>) {
+        for (key, value) in entries {
+            self.insert(key, value);
         }
     }
 
@@ -89,14 +183,14 @@ pub trait Store: Sync + Sized {
 }
 
 /// What one thread reads with.
-pub trait Reader {
+pub trait Reader<K: Key, V: Value> {
     /// The value of `key`.
-    fn get(&mut self, key: u64) -> Option<u64>;
+    fn get(&mut self, key: &K) -> Option<V>;
 
     /// The values of all of `keys`: as of one moment where the store can, else one by one.
     #[inline]
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
-        keys.map(|key| self.get(key))
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
+        keys.each_ref().map(|key| self.get(key))
     }
 }
 
@@ -104,8 +198,8 @@ pub trait Reader {
 #[derive(Debug)]
 pub enum NoHeld {}
 
-impl Reader for NoHeld {
-    fn get(&mut self, _: u64) -> Option<u64> {
+impl<K: Key, V: Value> Reader<K, V> for NoHeld {
+    fn get(&mut self, _: &K) -> Option<V> {
         match *self {}
     }
 }
@@ -114,51 +208,8 @@ impl Reader for NoHeld {
 pub trait Visit {
     /// What comes of it.
     type Output;
-    /// Does it with stores of kind `S`.
-    fn visit<S: Store + 'static>(self) -> Self::Output;
-}
-
-macro_rules! stores {
-    ($($name:literal => $store:ty,)*) => {
-        /// All names, in the order of the tables.
-        pub const NAMES: &[&str] = &[$($name),*];
-
-        /// Visits the store of that name.
-        pub fn visit<V: Visit>(name: &str, visitor: V) -> Option<V::Output> {
-            match name {
-                $($name => Some(visitor.visit::<$store>()),)*
-                _ => None,
-            }
-        }
-    };
-}
-
-stores! {
-    "coeval" => coeval::Coeval<::coeval::reclaim::Asymmetric>,
-    "coeval-epoch" => coeval::Coeval<::coeval::reclaim::CrossbeamEpoch>,
-    "coeval-seize" => coeval::Coeval<::coeval::reclaim::Seize>,
-    "coeval-view" => coeval::Viewed,
-    "papaya" => papaya::Papaya,
-    "papaya-entry" => papaya_entry::PapayaEntry,
-    "dashmap" => dashmap::Dash,
-    "concread" => concread::Concread,
-    "evmap" => evmap::Evmap,
-    "moka" => moka::Moka,
-    "quick_cache" => quick_cache::Quick,
-    "rwlock" => rwlock::Locked,
-    "std" => std_map::Unsynchronised,
-}
-
-/// What the store of that name promises.
-pub fn promises(name: &str) -> Option<Promises> {
-    struct Ask;
-    impl Visit for Ask {
-        type Output = Promises;
-        fn visit<S: Store>(self) -> Promises {
-            S::PROMISES
-        }
-    }
-    visit(name, Ask)
+    /// Does it with stores of kind `F`.
+    fn visit<F: Family>(self) -> Self::Output;
 }
 
 #[cfg(test)]
@@ -169,26 +220,37 @@ mod tests {
 
     impl Visit for Behave {
         type Output = ();
-        fn visit<S: Store>(self) {
-            let store = S::with_capacity(1024);
-            let group: [u64; GROUP] = std::array::from_fn(|i| i as u64);
-            store.insert_group(&group, 7);
-            assert_eq!(store.reader().get_group(&group), [Some(7); GROUP], "{}", self.0);
-            if S::GROUPS_ONLY {
-                return;
-            }
-            store.fill(100..400);
-            store.insert(100, 1);
-            store.remove(101);
-            let mut reader = store.reader();
-            assert_eq!(reader.get(100), Some(1), "{}", self.0);
-            assert_eq!(reader.get(101), None, "{}", self.0);
-            assert!((102..400).all(|key| reader.get(key) == Some(key)), "{}", self.0);
-            drop(reader);
-            if let Some(mut held) = store.held() {
-                assert_eq!(held.get(102), Some(102), "{}", self.0);
-            }
+        fn visit<F: Family>(self) {
+            behave::<F, u64, u64>(self.0);
+            behave::<F, String, u64>(self.0);
+            behave::<F, u64, Kilobyte>(self.0);
         }
+    }
+
+    fn behave<F: Family, K: Key, V: Value>(name: &str) {
+        let store = F::Map::<K, V>::with_capacity(1024);
+        let group: [K; 8] = std::array::from_fn(|i| K::of(i as u64));
+        store.insert_group(&group, &V::of(7));
+        store.fill(std::iter::empty());
+        let members = store.reader().get_group(&group);
+        assert!(members.iter().all(|member| *member == Some(V::of(7))), "{name}");
+        if F::GROUPS_ONLY {
+            return;
+        }
+        store.fill((100..400).map(|i| (K::of(i), V::of(i))));
+        store.insert(K::of(100), V::of(1));
+        store.remove(&K::of(101));
+        store.fill(std::iter::empty());
+        let mut reader = store.reader();
+        assert_eq!(reader.get(&K::of(100)), Some(V::of(1)), "{name}");
+        assert_eq!(reader.get(&K::of(101)), None, "{name}");
+        assert!((102..400).all(|i| reader.get(&K::of(i)) == Some(V::of(i))), "{name}");
+        drop(reader);
+        if let Some(mut held) = store.held() {
+            assert_eq!(held.get(&K::of(102)), Some(V::of(102)), "{name}");
+        }
+        assert_eq!(store.get_or_load(&K::of(102), || V::of(3)), V::of(102), "{name}");
+        assert_eq!(store.get_or_load(&K::of(999), || V::of(3)), V::of(3), "{name}");
     }
 
     #[test]
@@ -197,5 +259,30 @@ mod tests {
             visit(name, Behave(name)).unwrap();
         }
         assert!(promises("no such store").is_none());
+    }
+
+    struct Hold(&'static str);
+
+    impl Visit for Hold {
+        type Output = ();
+        fn visit<F: Family>(self) {
+            let store = F::Map::<u64, u64>::bounded(1000);
+            assert_eq!(store.is_some(), F::PROMISES.bounded, "{}", self.0);
+            let Some(store) = store else { return };
+            for key in 0..20_000 {
+                store.insert(key, key);
+            }
+            store.fill(std::iter::empty());
+            let mut reader = store.reader();
+            let kept = (0..20_000).filter(|key| reader.get(key).is_some()).count();
+            assert!((1..=8_000).contains(&kept), "{} kept {kept}", self.0);
+        }
+    }
+
+    #[test]
+    fn a_bounded_store_evicts() {
+        for name in NAMES {
+            visit(name, Hold(name)).unwrap();
+        }
     }
 }

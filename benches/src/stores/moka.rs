@@ -1,52 +1,77 @@
 //! moka's synchronous cache: a lock-free table with policies fed through queues.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: yes; here with room for everything, and so
-//! without a bound. Blocks: housekeeping behind a lock that one caller at a time takes.
+//! Atomic batch: no. Consistent group read: no. Bounded: yes; where nothing may be evicted, it is built
+//! without a bound. Blocks: housekeeping behind a lock that one caller at a time takes. Loader:
+//! `get_with`; callers of one missing key wait for one load.
 
 use moka::sync::Cache;
 
-use super::{Hasher, NoHeld, Promises, Reader, Store};
+use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 /// See above.
-pub struct Moka(Cache<u64, u64, Hasher>);
+pub struct Moka;
 
-/// See [`Moka`].
-pub struct MokaReader<'a>(&'a Cache<u64, u64, Hasher>);
-
-impl Store for Moka {
+impl Family for Moka {
     const PROMISES: Promises = Promises {
         atomic_batch: false,
         consistent_group_read: false,
         bounded: true,
         blocks: "housekeeping, in a caller's thread",
+        loader: Some("get_with"),
     };
-    type Reader<'a> = MokaReader<'a>;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+/// See [`Moka`].
+pub struct Map<K: Key, V: Value>(Cache<K, V, Hasher>);
+
+/// See [`Moka`].
+pub struct MapReader<'a, K: Key, V: Value>(&'a Cache<K, V, Hasher>);
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = MapReader<'a, K, V>;
     type Held<'a> = NoHeld;
 
     fn with_capacity(entries: usize) -> Self {
         Self(Cache::builder().initial_capacity(entries).build_with_hasher(Hasher::default()))
     }
 
-    fn reader(&self) -> MokaReader<'_> {
-        MokaReader(&self.0)
+    fn bounded(entries: usize) -> Option<Self> {
+        let builder = Cache::builder().max_capacity(entries as u64);
+        Some(Self(builder.build_with_hasher(Hasher::default())))
+    }
+
+    fn reader(&self) -> MapReader<'_, K, V> {
+        MapReader(&self.0)
     }
 
     fn held(&self) -> Option<NoHeld> {
         None
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
-        self.0.invalidate(&key);
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.0.invalidate(key);
+    }
+
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
+        self.0.get_with_by_ref(key, load)
+    }
+
+    fn fill(&self, entries: impl Iterator<Item = (K, V)>) {
+        entries.for_each(|(key, value)| self.0.insert(key, value));
+        self.0.run_pending_tasks();
     }
 }
 
-impl Reader for MokaReader<'_> {
+impl<K: Key, V: Value> Reader<K, V> for MapReader<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key)
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key)
     }
 }

@@ -1,35 +1,46 @@
-//! papaya with a whole group in one entry: not general (a key belongs to one group, known ahead), and
-//! unfair to everybody else, for a group is then one look-up. The bar to look up to.
+//! papaya with a whole group of eight in one entry: not general (a key belongs to one group, known
+//! ahead), and unfair to everybody else, for a group is then one look-up. The bar to look up to.
 //!
 //! Atomic batch: yes, within a group. Consistent group read: yes, within a group. Bounded: no.
-//! Blocks: as papaya does.
+//! Blocks: as papaya does. Loader: not used.
 
 use papaya::HashMap;
 
-use super::{GROUP, Hasher, NoHeld, Promises, Reader, Store};
+use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// Groups by their first key.
-pub struct PapayaEntry(HashMap<u64, [u64; GROUP], Hasher>);
+const GROUP: usize = 8;
 
-/// Pins for every call.
-pub struct EntryReader<'a>(&'a HashMap<u64, [u64; GROUP], Hasher>);
+/// See above.
+pub struct PapayaEntry;
 
-impl Store for PapayaEntry {
+impl Family for PapayaEntry {
     const PROMISES: Promises = Promises {
         atomic_batch: true,
         consistent_group_read: true,
         bounded: false,
         blocks: "writers, at times in a resize",
+        loader: None,
     };
     const GROUPS_ONLY: bool = true;
-    type Reader<'a> = EntryReader<'a>;
+    const GROUP_SIZE: Option<usize> = Some(GROUP);
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+/// Groups by their first key.
+pub struct Map<K, V>(HashMap<K, [V; GROUP], Hasher>);
+
+/// Pins for every call.
+pub struct EntryReader<'a, K, V>(&'a HashMap<K, [V; GROUP], Hasher>);
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = EntryReader<'a, K, V>;
     type Held<'a> = NoHeld;
 
     fn with_capacity(entries: usize) -> Self {
         Self(HashMap::with_capacity_and_hasher(entries / GROUP, Hasher::default()))
     }
 
-    fn reader(&self) -> EntryReader<'_> {
+    fn reader(&self) -> EntryReader<'_, K, V> {
         EntryReader(&self.0)
     }
 
@@ -37,30 +48,32 @@ impl Store for PapayaEntry {
         None
     }
 
-    fn insert(&self, key: u64, value: u64) {
-        self.0.pin().insert(key, [value; GROUP]);
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
+        self.0.pin().insert(key, std::array::from_fn(|_| value.clone()));
     }
 
-    fn remove(&self, key: u64) {
-        self.0.pin().remove(&key);
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.0.pin().remove(key);
     }
 
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
-        self.insert(keys[0], value);
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
+        self.insert(keys[0].clone(), value.clone());
     }
 }
 
-impl Reader for EntryReader<'_> {
+impl<K: Key, V: Value> Reader<K, V> for EntryReader<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.pin().get(&key).map(|group| group[0])
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.pin().get(key).map(|group| group[0].clone())
     }
 
     #[inline]
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
-        match self.0.pin().get(&keys[0]) {
-            Some(group) => group.map(Some),
-            None => [None; GROUP],
-        }
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
+        let map = self.0.pin();
+        let group = map.get(&keys[0]);
+        std::array::from_fn(|i| group.and_then(|group| group.get(i)).cloned())
     }
 }

@@ -1,61 +1,92 @@
 //! quick_cache: shards of a bounded map (S3-FIFO-like), each behind a reader-writer lock.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: always; here to far more than is put in.
-//! Blocks: readers and writers of a shard on its lock.
+//! Atomic batch: no. Consistent group read: no. Bounded: always; where nothing may be evicted, to far
+//! more than is put in. Blocks: readers and writers of a shard on its lock. Loader:
+//! `get_value_or_guard`; callers of one missing key wait for one load.
 
 use quick_cache::{
     UnitWeighter,
-    sync::{Cache, DefaultLifecycle},
+    sync::{Cache, DefaultLifecycle, GuardResult},
 };
 
-use super::{Hasher, NoHeld, Promises, Reader, Store};
+use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 /// Room for everything that is ever put in.
 const BOUND: u64 = 1 << 32;
 
-type Map = Cache<u64, u64, UnitWeighter, Hasher, DefaultLifecycle<u64, u64>>;
+type Inner<K, V> = Cache<K, V, UnitWeighter, Hasher, DefaultLifecycle<K, V>>;
+
+fn made<K: Key, V: Value>(entries: usize, bound: u64) -> Inner<K, V> {
+    Cache::with(entries, bound, UnitWeighter, Hasher::default(), DefaultLifecycle::default())
+}
 
 /// See above.
-pub struct Quick(Map);
+pub struct Quick;
 
-/// See [`Quick`].
-pub struct QuickReader<'a>(&'a Map);
-
-impl Store for Quick {
+impl Family for Quick {
     const PROMISES: Promises = Promises {
         atomic_batch: false,
         consistent_group_read: false,
         bounded: true,
         blocks: "readers and writers of a shard",
+        loader: Some("get_value_or_guard"),
     };
-    type Reader<'a> = QuickReader<'a>;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+/// See [`Quick`].
+pub struct Map<K: Key, V: Value>(Inner<K, V>);
+
+/// See [`Quick`].
+pub struct MapReader<'a, K: Key, V: Value>(&'a Inner<K, V>);
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = MapReader<'a, K, V>;
     type Held<'a> = NoHeld;
 
     fn with_capacity(entries: usize) -> Self {
-        let (hasher, lifecycle) = (Hasher::default(), DefaultLifecycle::default());
-        Self(Cache::with(entries, BOUND, UnitWeighter, hasher, lifecycle))
+        Self(made(entries, BOUND))
     }
 
-    fn reader(&self) -> QuickReader<'_> {
-        QuickReader(&self.0)
+    fn bounded(entries: usize) -> Option<Self> {
+        Some(Self(made(entries, entries as u64)))
+    }
+
+    fn reader(&self) -> MapReader<'_, K, V> {
+        MapReader(&self.0)
     }
 
     fn held(&self) -> Option<NoHeld> {
         None
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
-        self.0.remove(&key);
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.0.remove(key);
+    }
+
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
+        match self.0.get_value_or_guard(key, None) {
+            GuardResult::Value(value) => value,
+            GuardResult::Guard(guard) => {
+                let value = load();
+                // Refused where the key was removed meanwhile: then the value is only returned.
+                let _ = guard.insert(value.clone());
+                value
+            }
+            GuardResult::Timeout => unreachable!("no timeout was given"),
+        }
     }
 }
 
-impl Reader for QuickReader<'_> {
+impl<K: Key, V: Value> Reader<K, V> for MapReader<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key)
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key)
     }
 }

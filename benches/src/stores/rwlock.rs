@@ -1,79 +1,90 @@
 //! The standard HashMap behind one reader-writer lock (parking_lot).
 //!
 //! Atomic batch: yes, under the lock. Consistent group read: yes, under the lock. Bounded: no.
-//! Blocks: everybody on everybody, and the lock word is written by every read.
+//! Blocks: everybody on everybody, and the lock word is written by every read. Loader: none.
 
 use std::collections::HashMap;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::{GROUP, Hasher, Promises, Reader, Store};
-
-type Map = HashMap<u64, u64, Hasher>;
+use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
 /// See above.
-pub struct Locked(RwLock<Map>);
+pub struct Locked;
 
-/// Takes the lock for every call.
-pub struct LockPerCall<'a>(&'a RwLock<Map>);
-
-/// Holds the lock.
-pub struct LockHeld<'a>(RwLockReadGuard<'a, Map>);
-
-impl Store for Locked {
+impl Family for Locked {
     const PROMISES: Promises = Promises {
         atomic_batch: true,
         consistent_group_read: true,
         bounded: false,
         blocks: "everybody",
+        loader: None,
     };
-    type Reader<'a> = LockPerCall<'a>;
-    type Held<'a> = LockHeld<'a>;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+type Inner<K, V> = HashMap<K, V, Hasher>;
+
+/// See [`Locked`].
+pub struct Map<K, V>(RwLock<Inner<K, V>>);
+
+/// Takes the lock for every call.
+pub struct LockPerCall<'a, K, V>(&'a RwLock<Inner<K, V>>);
+
+/// Holds the lock.
+pub struct LockHeld<'a, K, V>(RwLockReadGuard<'a, Inner<K, V>>);
+
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = LockPerCall<'a, K, V>;
+    type Held<'a> = LockHeld<'a, K, V>;
 
     fn with_capacity(entries: usize) -> Self {
         Self(RwLock::new(HashMap::with_capacity_and_hasher(entries, Hasher::default())))
     }
 
-    fn reader(&self) -> LockPerCall<'_> {
+    fn reader(&self) -> LockPerCall<'_, K, V> {
         LockPerCall(&self.0)
     }
 
-    fn held(&self) -> Option<LockHeld<'_>> {
+    fn held(&self) -> Option<LockHeld<'_, K, V>> {
         Some(LockHeld(self.0.read()))
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.0.write().insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
-        self.0.write().remove(&key);
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.0.write().remove(key);
     }
 
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
+    #[inline(never)]
+    fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
         let mut map = self.0.write();
         for key in keys {
-            map.insert(*key, value);
+            map.insert(key.clone(), value.clone());
         }
     }
 }
 
-impl Reader for LockPerCall<'_> {
+impl<K: Key, V: Value> Reader<K, V> for LockPerCall<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.read().get(&key).copied()
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.read().get(key).cloned()
     }
 
     #[inline]
-    fn get_group(&mut self, keys: &[u64; GROUP]) -> [Option<u64>; GROUP] {
+    fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
         let map = self.0.read();
-        keys.map(|key| map.get(&key).copied())
+        keys.each_ref().map(|key| map.get(key).cloned())
     }
 }
 
-impl Reader for LockHeld<'_> {
+impl<K: Key, V: Value> Reader<K, V> for LockHeld<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
-        self.0.get(&key).copied()
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.0.get(key).cloned()
     }
 }

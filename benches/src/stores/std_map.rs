@@ -1,75 +1,80 @@
-//! The standard HashMap without any synchronisation: the limit, not a contender. Reads only, or one
+//! The standard HashMap without any synchronization: the limit, not a contender. Reads only, or one
 //! thread only.
 //!
-//! Atomic batch, consistent group read: trivially, alone. Bounded: no. Blocks: nowhere.
+//! Atomic batch, consistent group read: trivially, alone. Bounded: no. Blocks: nowhere. Loader: none.
 
 use std::{cell::UnsafeCell, collections::HashMap};
 
-use super::{GROUP, Hasher, Promises, Reader, Store};
-
-type Map = HashMap<u64, u64, Hasher>;
+use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
 /// See above.
-pub struct Unsynchronised(UnsafeCell<Map>);
+pub struct Unsynchronised;
 
-// SAFETY: `SHARED` is false, and so no workload writes while another thread uses the store.
-unsafe impl Sync for Unsynchronised {}
+impl Family for Unsynchronised {
+    const PROMISES: Promises = Promises {
+        atomic_batch: true,
+        consistent_group_read: true,
+        bounded: false,
+        blocks: "one thread only, or reads only",
+        loader: None,
+    };
+    const SHARED: bool = false;
+    type Map<K: Key, V: Value> = Map<K, V>;
+}
+
+type Inner<K, V> = UnsafeCell<HashMap<K, V, Hasher>>;
 
 /// See [`Unsynchronised`].
-pub struct MapReader<'a>(&'a UnsafeCell<Map>);
+pub struct Map<K, V>(Inner<K, V>);
 
-impl Unsynchronised {
+// SAFETY: `SHARED` is false, and so no workload writes while another thread uses the store; reads by
+// several threads need keys and values to be `Sync`, dropping it elsewhere needs them to be `Send`.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Map<K, V> {}
+
+/// See [`Unsynchronised`].
+pub struct MapReader<'a, K, V>(&'a Inner<K, V>);
+
+impl<K, V> Map<K, V> {
     #[allow(clippy::mut_from_ref)]
-    fn map(&self) -> &mut Map {
+    #[inline]
+    fn map(&self) -> &mut HashMap<K, V, Hasher> {
         // SAFETY: `SHARED` is false: whoever writes is the only thread that uses the store, and no
         // reference outlives a call.
         unsafe { &mut *self.0.get() }
     }
 }
 
-impl Store for Unsynchronised {
-    const PROMISES: Promises = Promises {
-        atomic_batch: true,
-        consistent_group_read: true,
-        bounded: false,
-        blocks: "one thread only, or reads only",
-    };
-    const SHARED: bool = false;
-    type Reader<'a> = MapReader<'a>;
-    type Held<'a> = MapReader<'a>;
+impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
+    type Reader<'a> = MapReader<'a, K, V>;
+    type Held<'a> = MapReader<'a, K, V>;
 
     fn with_capacity(entries: usize) -> Self {
         Self(UnsafeCell::new(HashMap::with_capacity_and_hasher(entries, Hasher::default())))
     }
 
-    fn reader(&self) -> MapReader<'_> {
+    fn reader(&self) -> MapReader<'_, K, V> {
         MapReader(&self.0)
     }
 
-    fn held(&self) -> Option<MapReader<'_>> {
+    fn held(&self) -> Option<MapReader<'_, K, V>> {
         Some(MapReader(&self.0))
     }
 
-    fn insert(&self, key: u64, value: u64) {
+    #[inline(never)]
+    fn insert(&self, key: K, value: V) {
         self.map().insert(key, value);
     }
 
-    fn remove(&self, key: u64) {
-        self.map().remove(&key);
-    }
-
-    fn insert_group(&self, keys: &[u64; GROUP], value: u64) {
-        let map = self.map();
-        for key in keys {
-            map.insert(*key, value);
-        }
+    #[inline(never)]
+    fn remove(&self, key: &K) {
+        self.map().remove(key);
     }
 }
 
-impl Reader for MapReader<'_> {
+impl<K: Key, V: Value> Reader<K, V> for MapReader<'_, K, V> {
     #[inline]
-    fn get(&mut self, key: u64) -> Option<u64> {
+    fn get(&mut self, key: &K) -> Option<V> {
         // SAFETY: as in `map`: nobody writes while this shared reference lives.
-        unsafe { (*self.0.get()).get(&key).copied() }
+        unsafe { (*self.0.get()).get(key).cloned() }
     }
 }

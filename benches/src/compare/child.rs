@@ -1,0 +1,74 @@
+//! The side of the comparison that works: one store and one workload in a process of its own, which a
+//! store that crashes takes down alone, and whose heap no other store has used.
+//!
+//! It reads a [`Job`] and then a line for each round from standard input, and answers every line with one
+//! [`Answer`] on standard output.
+
+use std::{
+    error::Error,
+    io::{BufRead, Write, stdin, stdout},
+    process,
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::results::Figure;
+use crate::{
+    stores,
+    workloads::{Enter, Settings, Workload},
+};
+
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Job {
+    pub store: String,
+    pub workload: Workload,
+    pub settings: Settings,
+}
+
+/// What a child answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// The store is made ready.
+    Ready,
+    /// It cannot take part.
+    Absent(String),
+    /// What came of a round.
+    Figures(Vec<Figure>),
+}
+
+/// Works until standard input ends.
+///
+/// # Errors
+/// When the job makes no sense, or the answers cannot be written.
+pub fn work() -> Result<(), Box<dyn Error>> {
+    // A thread that panics would leave the others waiting for it.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        process::exit(101);
+    }));
+    let mut lines = stdin().lock().lines();
+    let job = lines.next().ok_or("there is no job")??;
+    let job: Job = serde_json::from_str(&job)?;
+    let settings = Arc::new(job.settings);
+    let enter = Enter { workload: job.workload, settings: &settings };
+    let mut entrant = match stores::visit(&job.store, enter).ok_or("there is no such store")? {
+        Ok(entrant) => entrant,
+        Err(reason) => return answer(&Answer::Absent(reason)),
+    };
+    answer(&Answer::Ready)?;
+    for line in lines {
+        line?;
+        answer(&Answer::Figures(entrant()))?;
+    }
+    // To take a large store apart would be time for nothing.
+    process::exit(0);
+}
+
+fn answer(answer: &Answer) -> Result<(), Box<dyn Error>> {
+    let mut out = stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(answer)?)?;
+    Ok(out.flush()?)
+}

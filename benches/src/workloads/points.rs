@@ -1,0 +1,143 @@
+//! Single keys, u64 → u64: reads under a guard for each, reads under a held guard, overwrites.
+//!
+//! The table is filled with every key in random order. Threads follow streams of 2^20 keys made ahead,
+//! uniform or Zipf 0.99 with the popular keys scattered over the whole range.
+
+use std::{hint::black_box, sync::Arc};
+
+use super::{
+    Entrant, Ready, Settings,
+    streams::{Cursor, Distribution},
+};
+use crate::{
+    compare::results::{Figure, Unit},
+    measure::How,
+    random::{Random, shuffled},
+    stores::{Family, Key, Reader, Store, Value},
+};
+
+/// The distributions that a workload runs through.
+pub const UNIFORM: &[Distribution] = &[Distribution::Uniform];
+/// See [`UNIFORM`].
+pub const ZIPF: &[Distribution] = &[Distribution::Zipf];
+/// See [`UNIFORM`].
+pub const BOTH: &[Distribution] = &[Distribution::Zipf, Distribution::Uniform];
+
+/// Keys that are looked up to see whether a store lost any while it was filled.
+const PROBES: u64 = 1000;
+
+/// A store of the keys below `keys`, filled in random order, and checked to hold them. (A bounded store
+/// may drop a few although it has room; the reads of those are misses.)
+pub fn filled<S: Store<K, V>, K: Key, V: Value>(settings: &Settings, keys: u64) -> S {
+    let store = S::with_capacity(settings.reserve(keys));
+    let mut random = Random::new(settings.seed, 0xF111);
+    let numbers = shuffled(keys, &mut random).into_iter().map(u64::from);
+    store.fill(numbers.map(|number| (K::of(number), V::of(number))));
+    let mut reader = store.reader();
+    let probe = (0..PROBES).map(|i| K::of(i * keys / PROBES));
+    let missing = probe.filter(|key| reader.get(key).is_none()).count() as u64;
+    assert!(missing * 100 <= PROBES, "lost {missing} of {PROBES} probed keys while it was filled");
+    drop(reader);
+    store
+}
+
+/// Gets, a guard for each.
+pub fn gets<F: Family>(settings: &Arc<Settings>, distributions: &'static [Distribution]) -> Ready {
+    Ok(points::<F>(settings, distributions, |store, settings, streams, threads| {
+        get_rate::<F>(store, settings, streams, threads)
+    }))
+}
+
+/// The rate of gets, a guard for each.
+pub fn get_rate<F: Family>(
+    store: &F::Map<u64, u64>,
+    settings: &Settings,
+    streams: &[Vec<u32>],
+    threads: usize,
+) -> f64 {
+    let outcome = settings.window(threads, 0, How::Count).run(
+        |i| {
+            let (mut reader, mut cursor) = (store.reader(), Cursor::new(&streams[i]));
+            move || {
+                black_box(reader.get(&cursor.next()));
+            }
+        },
+        |_| || (),
+    );
+    outcome.reads.rate
+}
+
+/// Gets, one guard throughout.
+pub fn held<F: Family>(settings: &Arc<Settings>, distributions: &'static [Distribution]) -> Ready {
+    if F::Map::<u64, u64>::with_capacity(1).held().is_none() {
+        return Err("has no guard to hold".to_owned());
+    }
+    Ok(points::<F>(settings, distributions, |store, settings, streams, threads| {
+        let outcome = settings.window(threads, 0, How::Count).run(
+            |i| {
+                let mut reader = store.held().expect("there was one just now");
+                let mut cursor = Cursor::new(&streams[i]);
+                move || {
+                    black_box(reader.get(&cursor.next()));
+                }
+            },
+            |_| || (),
+        );
+        outcome.reads.rate
+    }))
+}
+
+/// Inserts over keys that are there.
+pub fn overwrites<F: Family>(
+    settings: &Arc<Settings>,
+    distributions: &'static [Distribution],
+) -> Ready {
+    Ok(points::<F>(settings, distributions, |store, settings, streams, threads| {
+        if threads > 1 && !F::SHARED {
+            return f64::NAN;
+        }
+        let outcome = settings.window(0, threads, How::Count).run(
+            |_| || (),
+            |i| {
+                let mut cursor = Cursor::new(&streams[i]);
+                let mut value = i as u64;
+                move || {
+                    value = value.wrapping_add(1);
+                    store.insert(cursor.next(), value);
+                }
+            },
+        );
+        outcome.writes.rate
+    }))
+}
+
+/// One rate for each distribution and number of threads, on a store that is filled once, or, where it
+/// is too large to keep beside the others, for every round.
+fn points<F: Family>(
+    settings: &Arc<Settings>,
+    distributions: &'static [Distribution],
+    rate: impl Fn(&F::Map<u64, u64>, &Settings, &[Vec<u32>], usize) -> f64 + 'static,
+) -> Entrant {
+    let settings = Arc::clone(settings);
+    let keys = settings.keys;
+    let most = settings.threads.iter().copied().max().unwrap_or(1);
+    let streams: Vec<_> = distributions.iter().map(|d| d.streams(&settings, keys, most)).collect();
+    let make = move |settings: &Settings| filled::<F::Map<u64, u64>, u64, u64>(settings, keys);
+    let mut kept = if settings.refill() { None } else { Some(make(&settings)) };
+    Box::new(move || {
+        let store = kept.take().unwrap_or_else(|| make(&settings));
+        let mut figures = Vec::new();
+        for (distribution, streams) in distributions.iter().zip(&streams) {
+            for &threads in &settings.threads {
+                let rate = rate(&store, &settings, streams, threads);
+                let variant = format!("{}, {threads} thr", distribution.name());
+                figures.push(Figure::new("operations", &variant, Unit::PerSecond, rate));
+            }
+        }
+        if !settings.refill() {
+            kept = Some(store);
+        }
+        figures.retain(|figure| !figure.value.is_nan());
+        figures
+    })
+}
