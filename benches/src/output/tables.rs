@@ -27,7 +27,7 @@ pub fn of_workload(results: &Results) -> String {
         let _ = writeln!(text, "{name} (median of the rounds, ± half their spread)\n");
         let _ = writeln!(text, "{}", table(&wide, columns, &["±", "× coeval"], related_cells));
     }
-    for columns in columns(&narrow).chunks(2 * WIDTH) {
+    for columns in columns(&narrow).chunks(WIDTH + 1) {
         let _ = writeln!(text, "{name} (median of the rounds)\n");
         let _ = writeln!(text, "{}", table(&narrow, columns, &[], |row| vec![value(row)]));
     }

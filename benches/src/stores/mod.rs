@@ -2,8 +2,8 @@
 //!
 //! A [`Family`] makes a store for any type of key and value, and every measuring loop is compiled for
 //! each store by itself: nothing is called through a pointer. In all adapters alike, reads are inlined into
-//! the loop, and a write is a call (`inline(never)`): inlined into each of the many loops, writes would
-//! be most of what there is to compile, and a call is little beside them. Where the store lets itself be told, it
+//! the loop, and a write is a call (`inline(never)`), lest it depend on the size of a store's write whether
+//! the compiler inlines it. Where the store lets itself be told, it
 //! hashes with [`Hasher`]. Keys and values lie in each store as its interface takes them, by value; a
 //! read returns a copy of the value.
 
