@@ -72,6 +72,15 @@ fn a_store_that_cannot_take_part_says_why() {
 }
 
 #[test]
+fn a_store_that_takes_for_ever_is_out() {
+    let args = ["--workload", "large", "--stores", "std", "--limit", "1", "--rounds", "1"];
+    let output = compare(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let tables = text(&output.stdout);
+    assert!(tables.contains("large, std: gave no answer within 1 s, and was killed"), "{tables}");
+}
+
+#[test]
 fn nonsense_is_refused_with_status_2() {
     for args in [
         &["--stores", "redis"][..],
