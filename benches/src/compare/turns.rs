@@ -82,7 +82,7 @@ impl Worker {
         let complaints = self.complaints.take().and_then(|thread| thread.join().ok());
         let complaints = complaints.unwrap_or_default();
         let last = complaints.lines().rfind(|line| !line.trim().is_empty());
-        format!("crashed ({status}): {}", last.unwrap_or("it said nothing"))
+        format!("ended early ({status}): {}", last.unwrap_or("it said nothing"))
     }
 }
 
