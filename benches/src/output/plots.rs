@@ -178,7 +178,7 @@ impl Panel {
                 let mut mesh = chart.configure_mesh();
                 // Many, of which only those at a point have a name.
                 mesh.x_labels(30).x_label_formatter(&names).x_desc(self.x);
-                mesh.set_tick_mark_size(LabelAreaPosition::Bottom, 0).y_desc(self.y);
+                mesh.y_desc(self.y);
                 mesh.y_labels(6).y_label_formatter(&$format).label_style((FONT, 11));
                 mesh.disable_x_mesh().light_line_style(TRANSPARENT).draw()?;
                 // `coeval` last, on top.
