@@ -70,7 +70,7 @@ mod chain;
 mod index;
 
 mod commit;
-/// Eviction. Not part of the public interface: `coeval-bench hitrate` measures it by itself.
+// Public for `coeval-bench hitrate`, which measures it by itself; not part of the interface.
 #[doc(hidden)]
 pub mod policy;
 

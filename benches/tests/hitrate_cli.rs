@@ -73,7 +73,7 @@ fn one_trace_at_some_capacities() {
     let trace = traces("hitrate-one", "0.000000").join("looped.keys.zst");
     let output = hitrate(&["--trace", path(&trace), "--capacity", "3,20"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).lines().filter(|line| line.contains("looped ")).count() == 2);
+    assert!(text(&output.stdout).lines().filter(|line| line.starts_with("  looped ")).count() == 2);
 }
 
 #[test]

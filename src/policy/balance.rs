@@ -36,6 +36,12 @@ pub struct Balance {
     trails: [Trail; 2],
 }
 
+impl Default for Balance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// How many entries were evicted from a queue, and when.
 #[derive(Default)]
 struct Trail {

@@ -222,7 +222,7 @@ impl Policy {
     /// to the front.
     fn main_yields(&self, residents: &impl Residents, pushed: u16) -> bool {
         for _ in 0..CHANCES {
-            let Some(front) = self.main.peek() else { return self.main.len() == 0 };
+            let Some(front) = self.main.peek() else { return self.main.is_empty() };
             if !self.is_older(front.stamp, pushed) {
                 return false;
             }

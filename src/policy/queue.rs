@@ -306,6 +306,11 @@ impl Queue {
         (first..RINGS).map_while(|place| self.rings.get(place)).map(Ring::len).sum()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Slots of all rings, for those who count memory.
     pub fn slots(&self) -> u64 {
         (0..RINGS).map_while(|place| self.rings.get(place)).map(Ring::size).sum()

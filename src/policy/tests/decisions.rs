@@ -73,7 +73,7 @@ fn without_room_nothing_stays() {
 
 #[test]
 fn weights_are_bounded_and_the_largest_entry_fits() {
-    let weight = |key: u64| if key % 50 == 0 { 900 } else { key as u32 % 20 };
+    let weight = |key: u64| if key.is_multiple_of(50) { 900 } else { key as u32 % 20 };
     let cache =
         Cache::new(
             Policy::weighing(1000),
