@@ -27,6 +27,7 @@
 //!   never looks behind it.
 //! - `charge` when a value becomes present, `discharge` when it ceases to be, for whatever reason (a
 //!   removal, an eviction, ...), once each. `reweigh` when it is replaced.
+//!   An entry of weight zero counts for nothing, and its number is not bounded.
 //! - `admit` after `charge`, when a value becomes present whose handle the policy does not hold. From
 //!   then on it holds the handle, until `Residents::release`, which it calls once. A handle is in one
 //!   queue, in one place, or in the hands of one thread in here.
@@ -46,8 +47,8 @@
 //! the capacity, unless other threads are about to admit what they charged, or one heavy entry took the
 //! place of more light ones than that: then the next writers go on.
 //!
-//! Memory: a slot of 8 bytes in a queue, and 5⅓ bytes of history, for each entry; rings of slots are
-//! made as they are needed, see [`queue`].
+//! Memory: a slot of 8 bytes in a queue and 5⅓ bytes of history for each entry. Each queue may have had
+//! all entries at some time, and keeps that room ([`queue`]): 28 bytes an entry in all, with 10,000.
 
 pub mod balance;
 mod handle;
