@@ -57,17 +57,6 @@ pub enum Limit {
     Now(u64),
 }
 
-impl Limit {
-    /// Whether it lies at or after a committed version.
-    #[inline(always)]
-    pub fn admits(self, committed: State) -> bool {
-        match self {
-            Self::Newest => true,
-            Self::View(limit) | Self::Now(limit) => committed.version() <= limit,
-        }
-    }
-}
-
 impl Order {
     /// Nothing committed yet.
     pub fn new() -> Self {
@@ -141,6 +130,26 @@ impl Order {
         let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
         let state = node.state();
         (state.is_value() && !self.floor.is_raised()).then_some((node, state))
+    }
+
+    /// What [`at`](Self::at) finds if that is plain, likewise: whatever was superseded up to the limit has a
+    /// newer version above it by now, so the newest, if it is within the limit, was visible there.
+    ///
+    /// # Safety
+    /// As for `at`.
+    #[inline(always)]
+    pub unsafe fn settled_by<'g, K, V>(
+        &self,
+        record: &'g Record<K, V>,
+        limit: Limit,
+    ) -> Option<(&'g Node<V>, State)> {
+        // SAFETY: the caller's promise.
+        let (node, state) = unsafe { self.settled(record) }?;
+        let within = match limit {
+            Limit::Newest => true,
+            Limit::View(limit) | Limit::Now(limit) => state.version() <= limit,
+        };
+        within.then_some((node, state))
     }
 
     /// The newest committed version below or at the head of `record` that is not aborted.

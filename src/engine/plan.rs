@@ -224,7 +224,9 @@ where
             self.index.prefetch(guard, change.hash);
         }
         for change in &changes {
-            self.index.prefetch_entry(guard, change.hash, Record::prefetch_to_write);
+            if let Some(record) = self.index.candidate(guard, change.hash) {
+                record.prefetch_to_write();
+            }
         }
         let mut plan = Plan::new(self, guard);
         for Change { key, hash, value, related } in changes.drain(..) {

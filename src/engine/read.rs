@@ -148,17 +148,27 @@ where
         for hash in hashes {
             self.index.prefetch(&guard, hash);
         }
-        for hash in hashes {
-            self.index.prefetch_entry(&guard, hash, Record::prefetch_to_read);
-        }
+        let candidates = hashes.map(|hash| {
+            let candidate = self.index.candidate(&guard, hash);
+            candidate.inspect(|record| record.prefetch_to_read())
+        });
         let now = early.unwrap_or_else(|| self.order.clock.now());
         // SAFETY: the clock was read under the guard.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
         let mut found = [None; N];
-        for ((key, hash), place) in keys.iter().zip(hashes).zip(&mut found) {
-            let limit = Limit::Now(now);
+        for (at, place) in found.iter_mut().enumerate() {
+            let (key, limit) = (keys[at], Limit::Now(now));
+            if let Some(record) = candidates[at]
+                && key.equivalent(record.key())
+                // SAFETY: found under the guard.
+                && let Some((node, _)) = unsafe { self.order.settled_by(record, limit) }
+            {
+                // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
+                *place = Some(unsafe { node.value() });
+                continue;
+            }
             // SAFETY: the clock was read under the guard.
-            *place = match unsafe { self.visible(&guard, hash, *key, limit, floor) } {
+            *place = match unsafe { self.visible(&guard, hashes[at], key, limit, floor) } {
                 // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
                 Found::Value(node, _) => Some(unsafe { node.value() }),
                 Found::Absent => None,
@@ -188,12 +198,8 @@ where
             Peek::Absent => return Found::Absent,
             Peek::Beyond => {}
             Peek::Met(record) => {
-                // SAFETY: found under the guard, which lives for 'g. Whatever was superseded up to the
-                // limit has a newer version above it by now: so the newest, if it is within the limit,
-                // was visible there.
-                if let Some((node, state)) = unsafe { self.order.settled(record) }
-                    && limit.admits(state)
-                {
+                // SAFETY: found under the guard, which lives for 'g.
+                if let Some((node, state)) = unsafe { self.order.settled_by(record, limit) } {
                     return Found::Value(node, state);
                 }
             }

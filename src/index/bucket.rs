@@ -98,7 +98,7 @@ pub(super) struct Slots(u64);
 
 impl Slots {
     #[inline(always)]
-    fn first(&self) -> Option<usize> {
+    pub(super) fn first(&self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize / 8)
     }
 

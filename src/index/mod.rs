@@ -131,15 +131,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         prefetch::line(self.root(guard).home(hash));
     }
 
-    /// Has `ask` prefetch the first entry whose tag matches in the home bucket.
+    /// The first entry in the home bucket whose tag matches, for the caller to prefetch: usually the one
+    /// that is meant.
     #[inline(always)]
-    pub fn prefetch_entry(&self, guard: &R::Guard<'_>, hash: u32, ask: impl FnOnce(&E)) {
+    pub fn candidate<'g>(&self, guard: &'g R::Guard<'_>, hash: u32) -> Option<&'g E> {
         let home = self.root(guard).home(hash);
-        if let Some(slot) = home.header().matching(Tag::new(hash)).next() {
-            // SAFETY: tagged in a header that was loaded under `guard`.
-            let entry: &E = unsafe { home.entry(slot) };
-            ask(entry);
-        }
+        let slot = home.header().matching(Tag::new(hash)).first()?;
+        // SAFETY: tagged in a header that was loaded under `guard`.
+        Some(unsafe { home.entry(slot) })
     }
 
     /// Inserts `entry` unless a living entry is there for which `eq` holds: that one, revived, is the
