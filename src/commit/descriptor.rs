@@ -123,7 +123,7 @@ impl<K, V> Descriptor<K, V> {
             if !unsafe { self.install(entry, order, retire) }? {
                 break;
             }
-            if (index + 1) % HINT == 0 {
+            if (index + 1).is_multiple_of(HINT) {
                 self.installed.fetch_max(index + 1, Ordering::AcqRel);
             }
             if mutant("commit.ready_early") {

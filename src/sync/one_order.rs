@@ -26,7 +26,7 @@ fn or_one(order: Ordering) -> Ordering {
 
 macro_rules! atomic {
     ($name:ident $(<$t:ident>)?, $value:ty, $($change:ident)*) => {
-        #[derive(Default)]
+        #[derive(Default, Debug)]
         pub struct $name $(<$t>)? (loom::sync::atomic::$name $(<$t>)?);
 
         // Each integer has the same operations, of which not all are used of each.
