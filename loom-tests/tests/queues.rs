@@ -7,10 +7,11 @@
 //! are explored, too; loom gives up on those, which is a failure.
 #![cfg(coeval_loom)]
 
-use coeval::internals::hook::{with_mutant, with_turns};
+use coeval::internals::hook::with_turns;
 use coeval::policy::Handle;
 use coeval::policy::queue::{Queue, Queued};
 use loom::thread;
+use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 
 fn queued(number: u64) -> Queued {
@@ -29,9 +30,7 @@ fn model(
     pops: usize,
     (first_ring, preemptions): (u64, usize),
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    builder.check(move || {
+    explore(preemptions, move || {
         let queue = Arc::new(Queue::new(first_ring));
         before.iter().for_each(|n| queue.push(queued(*n)));
         let threads = pushers.map(|numbers| {
@@ -65,15 +64,13 @@ fn nothing_is_lost_to_a_popper_that_comes_first() {
 }
 
 #[test]
-#[should_panic(expected = "a word is lost")]
-fn mutant_a_popper_skips_without_a_mark() {
-    with_mutant("queue.skips_without_a_mark", late_pushers);
+fn defect_a_popper_skips_without_a_mark() {
+    must_fail("queue.skips_without_a_mark", "a word is lost", late_pushers);
 }
 
 #[test]
-#[should_panic]
-fn mutant_a_popper_waits_for_a_late_pusher() {
-    with_mutant("queue.waits", late_pushers);
+fn defect_a_popper_waits_for_a_late_pusher() {
+    must_fail("queue.waits", "exceeded maximum number of branches", late_pushers);
 }
 
 /// The ring is full when the pushers come. (With one preemption; with two, more than two minutes.)
@@ -87,7 +84,6 @@ fn nothing_is_lost_when_the_queue_grows() {
 }
 
 #[test]
-#[should_panic(expected = "a word is lost")]
-fn mutant_a_closed_ring_lets_in() {
-    with_mutant("queue.closed_ring_lets_in", growth);
+fn defect_a_closed_ring_lets_in() {
+    must_fail("queue.closed_ring_lets_in", "a word is lost", growth);
 }
