@@ -145,12 +145,15 @@ fn all_named_steps_are_visited() {
     assert!(forgotten.is_empty(), "no operation here visits {forgotten:?}");
 }
 
-/// The names in all calls of `step` below a folder, those of single reclaimers but the default aside.
+/// The names in all calls of `step` below a folder. No operation uses `policy` yet; that a thread which
+/// stands still there stops nobody is for its own tests and models.
 fn named_steps(folder: &std::path::Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(folder).expect("the sources are here") {
         let path = entry.expect("readable").path();
-        if path.is_dir() {
+        if path.ends_with("policy") {
+            continue;
+        } else if path.is_dir() {
             names.append(&mut named_steps(&path));
         } else if !path.ends_with("tests.rs") {
             let text = std::fs::read_to_string(&path).expect("readable");
