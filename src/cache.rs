@@ -103,6 +103,9 @@ where
 
     /// One guard for many reads, which can then borrow. Wait-free.
     ///
+    /// # Panics
+    /// If the thread holds a million of them already (2^20 − 1).
+    ///
     /// ```
     /// let cache = coeval::Cache::new();
     /// cache.insert("key", "value".to_string());

@@ -208,7 +208,7 @@ impl Drop for Floor {
     fn drop(&mut self) {
         let mut next = self.head();
         while !next.is_null() {
-            // SAFETY: exclusive; what is above an end was not retired. Each was made as a box.
+            // SAFETY: exclusive; what is above an end was not retired.
             let link = unsafe { self.prev_of(next) }.link();
             // SAFETY: as above.
             unsafe { Self::free(next) };

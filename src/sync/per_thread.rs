@@ -5,7 +5,7 @@
 //! number inherits it. No lock is taken, not even for a new thread (which is why this is not the
 //! `thread_local` crate); see [`super::thread_number`] for what that leaves to the system.
 
-use super::{AtomicPtr, Ordering};
+use super::{AtomicPtr, AtomicUsize, Ordering};
 use crate::memory;
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
@@ -20,9 +20,11 @@ const BLOCKS: usize = 28;
 const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 32 };
 
 /// A value of type `T` for every thread that asks for one.
+#[repr(C)] // What `get` reads of it lies in one line.
 pub struct PerThread<T> {
-    /// The first block again, which is there from the beginning: most threads' values are in it.
-    first: NonNull<CachePadded<T>>,
+    /// Thread numbers below this have their value in the first block: none before that is made, so one
+    /// comparison tells the usual case.
+    ready: AtomicUsize,
     blocks: [AtomicPtr<CachePadded<T>>; BLOCKS],
 }
 
@@ -41,13 +43,10 @@ fn place(number: usize) -> (usize, usize) {
 }
 
 impl<T: Default> PerThread<T> {
-    /// Room for the values of a few threads; more is made when more come.
+    /// No values yet.
     pub fn new() -> Self {
-        let first = Self::make(0);
-        let blocks = std::array::from_fn(|block| {
-            AtomicPtr::new(if block == 0 { first.as_ptr() } else { ptr::null_mut() })
-        });
-        Self { first, blocks }
+        let blocks = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        Self { ready: AtomicUsize::new(0), blocks }
     }
 
     /// The calling thread's value.
@@ -57,9 +56,14 @@ impl<T: Default> PerThread<T> {
     /// must keep a [`Hold`] that long.
     #[inline(always)]
     pub fn get(&self) -> &T {
-        match thread_number_below(FIRST) {
-            // SAFETY: the first block holds `FIRST` values and lives as long as `self`.
-            Some(number) => unsafe { self.first.add(number).as_ref() },
+        if cfg!(coeval_loom) {
+            return self.get_in_block(); // A shortcut would only multiply the schedules.
+        }
+        // Acquire: pairs with the Release in `get_in_block`.
+        match thread_number_below(self.ready.load(Ordering::Acquire)) {
+            // SAFETY: the first block is made, holds `FIRST` values and lives as long as `self`.
+            // Relaxed: what showed it ready showed it.
+            Some(number) => unsafe { &*self.blocks[0].load(Ordering::Relaxed).add(number) },
             None => self.get_in_block(),
         }
     }
@@ -67,8 +71,12 @@ impl<T: Default> PerThread<T> {
     #[cold]
     fn get_in_block(&self) -> &T {
         let (block, place) = place(thread_number());
-        let start = self.blocks[block].load(Ordering::Acquire); // as above
+        // Acquire: pairs with the publishing CAS in `grow`.
+        let start = self.blocks[block].load(Ordering::Acquire);
         let start = if start.is_null() { self.grow(block) } else { start };
+        if block == 0 && !cfg!(coeval_loom) {
+            self.ready.store(FIRST, Ordering::Release); // Pairs with `get`: the block is there.
+        }
         // SAFETY: a block holds `FIRST << block` initialised values, `place` is below that, and
         // blocks live as long as `self`.
         unsafe { &*start.add(place) }
