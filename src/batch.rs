@@ -6,6 +6,7 @@ use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
 
 /// Several writes that one commit publishes; made by [`Cache::batch`](crate::Cache::batch).
 ///
@@ -39,19 +40,26 @@ where
 
     /// Sets `key`, and with it its declared relations.
     pub fn insert(mut self, key: K, value: V) -> Self {
-        self.changes.push(self.engine.change(key, Some(value), true));
+        self.changes.push(self.engine.change(key, Some(value), None, true));
+        self
+    }
+
+    /// Sets `key`, and with it its declared relations, to be absent again after `time_to_live`, whatever the
+    /// cache's own is. What one batch inserts for the same time ends at the same time.
+    pub fn insert_with_ttl(mut self, key: K, value: V, time_to_live: Duration) -> Self {
+        self.changes.push(self.engine.change(key, Some(value), Some(time_to_live), true));
         self
     }
 
     /// Removes `key` alone.
     pub fn remove(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, false));
+        self.changes.push(self.engine.change(key, None, None, false));
         self
     }
 
     /// Removes `key`, and with it its declared relations.
     pub fn invalidate(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, true));
+        self.changes.push(self.engine.change(key, None, None, true));
         self
     }
 
@@ -59,7 +67,7 @@ where
     /// lock-free: whoever needs one of the keys helps the commit to its end.
     ///
     /// # Panics
-    /// Only if `Eq` or a relation's closure does; then nothing was written.
+    /// Only if `Eq`, a relation's closure or the weigher does; then nothing was written.
     pub fn commit(self) -> Version {
         self.engine.commit(self.changes)
     }

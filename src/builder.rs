@@ -1,15 +1,19 @@
 //! How a cache is set up.
 
 use crate::cache::Cache;
-use crate::engine::Engine;
+use crate::engine::{Engine, Listener, Settings};
 use crate::error::BuildError;
 use crate::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
-use crate::relation::{Related, Relation};
+use crate::relation::Related;
+use crate::removal::RemovalCause;
+use crate::sync::time::{ManualClock, Timer};
+use crate::version::Version;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The most entries that an `initial_capacity` may ask for.
 const MAX_INITIAL_CAPACITY: usize = 1 << 36;
@@ -33,8 +37,7 @@ const MAX_INITIAL_CAPACITY: usize = 1 << 36;
 /// assert_eq!(cache.get("profile:7"), None);
 /// ```
 pub struct Builder<K, V, S = RandomState, R = Asymmetric> {
-    initial_capacity: usize,
-    relation: Option<Box<Relation<K, V>>>,
+    settings: Settings<K, V>,
     hasher: S,
     reclaimer: PhantomData<fn() -> R>,
 }
@@ -42,8 +45,7 @@ pub struct Builder<K, V, S = RandomState, R = Asymmetric> {
 impl<K, V> Builder<K, V> {
     pub(crate) fn new() -> Self {
         Self {
-            initial_capacity: 0,
-            relation: None,
+            settings: Settings::default(),
             hasher: RandomState::default(),
             reclaimer: PhantomData,
         }
@@ -54,7 +56,108 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// Makes room in the index for that many entries, so that it need not grow on the way there.
     #[must_use]
     pub fn initial_capacity(mut self, entries: usize) -> Self {
-        self.initial_capacity = entries;
+        self.settings.initial_capacity = entries;
+        self
+    }
+
+    /// Bounds what all entries weigh: by the [weigher](Self::weigher), else each for one.
+    ///
+    /// The writers keep the bound themselves, in bounded steps: while an operation that brings an entry is under
+    /// way, the bound may be exceeded by what it brings, and by no more. Which entry goes is decided
+    /// by an adaptive policy (`docs/decisions.md` has its hit ratios). An entry that alone is heavier than the bound
+    /// goes at once. An eviction is a commit of its own: views that were opened before go on showing the
+    /// entry, and nobody sees an older value instead.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::builder().max_capacity(100).build();
+    /// cache.extend((0..1000).map(|n| (n, n)));
+    /// assert_eq!(cache.len(), 100);
+    /// ```
+    #[must_use]
+    pub fn max_capacity(mut self, weight: u64) -> Self {
+        self.settings.max_capacity = Some(weight);
+        self
+    }
+
+    /// Says what an entry weighs. Called once for each value that is written, by the writer, before its
+    /// commit begins; it may be slow, and panic: then nothing is written.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::builder()
+    ///     .max_capacity(10)
+    ///     .weigher(|_key: &u32, value: &String| value.len() as u32)
+    ///     .build();
+    /// cache.insert(1, "seven".to_string());
+    /// cache.insert(2, "eleven".to_string());
+    /// assert_eq!((cache.len(), cache.weighted_size() <= 10), (1, true));
+    /// ```
+    #[must_use]
+    pub fn weigher<F>(mut self, weigher: F) -> Self
+    where
+        F: Fn(&K, &V) -> u32 + Send + Sync + 'static,
+    {
+        self.settings.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Has every entry be absent again when it was written so long ago. What one commit writes ends at one
+    /// time.
+    ///
+    /// A look-up after that never returns it; the memory comes back by later writes, each of which
+    /// sees to a few entries, without anybody asking for them.
+    #[must_use]
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.settings.time_to_live = Some(time);
+        self
+    }
+
+    /// Has every entry be absent again when it was not read or written for so long. Reads by
+    /// [views](crate::View) and [`contains_key`](Cache::contains_key) do not count. To spare hits the writing, a use
+    /// may be taken for one that was a thousandth of this time earlier.
+    #[must_use]
+    pub fn time_to_idle(mut self, time: Duration) -> Self {
+        self.settings.time_to_idle = Some(time);
+        self
+    }
+
+    /// Has deadlines go by a clock that only moves when it is told to, for tests.
+    #[must_use]
+    pub fn manual_clock(mut self, clock: &ManualClock) -> Self {
+        self.settings.timer = Timer::manual(clock);
+        self
+    }
+
+    /// Has `listener` told of each entry that leaves, once: its key and value, why it left, and the version of
+    /// the commit that took it away (evictions and expirations are commits, too).
+    ///
+    /// It runs on the thread that made that commit, when the operation is over, with nothing held: it may be slow,
+    /// and use the cache. If it panics, that is counted, and ends there. Of what
+    /// [`invalidate_all`](Cache::invalidate_all) cleared it is told as later writes sweep it out. Two entries that
+    /// different threads took away may be told of in either order.
+    ///
+    /// ```
+    /// use coeval::{Cache, RemovalCause};
+    /// use std::sync::{Arc, mpsc};
+    ///
+    /// let (left, leaving) = mpsc::channel();
+    /// let cache = Cache::builder()
+    ///     .eviction_listener(move |key: Arc<&str>, value: i32, cause, version| {
+    ///         let _ = left.send((*key, value, cause, version));
+    ///     })
+    ///     .build();
+    /// cache.insert("key", 1);
+    /// let version = cache.insert("key", 2);
+    /// assert_eq!(leaving.recv(), Ok(("key", 1, RemovalCause::Replaced, version)));
+    /// ```
+    #[must_use]
+    pub fn eviction_listener<F>(mut self, listener: F) -> Self
+    where
+        K: Clone,
+        V: Clone,
+        F: Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static,
+    {
+        let copy = |key: &K, value: &V| (Arc::new(key.clone()), value.clone());
+        self.settings.listener = Some(Listener { copy, tell: Box::new(listener) });
         self
     }
 
@@ -72,30 +175,20 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     where
         F: Fn(&K, &mut Related<K, V>) + Send + Sync + 'static,
     {
-        self.relation = Some(Box::new(relation));
+        self.settings.relation = Some(Box::new(relation));
         self
     }
 
     /// Hashes keys with `hasher`.
     #[must_use]
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T, R> {
-        Builder {
-            initial_capacity: self.initial_capacity,
-            relation: self.relation,
-            hasher,
-            reclaimer: PhantomData,
-        }
+        Builder { settings: self.settings, hasher, reclaimer: PhantomData }
     }
 
     /// Reclaims memory by another scheme than the default one; see [`reclaim`](crate::reclaim).
     #[must_use]
     pub fn reclaimer<T: Reclaim>(self) -> Builder<K, V, S, T> {
-        Builder {
-            initial_capacity: self.initial_capacity,
-            relation: self.relation,
-            hasher: self.hasher,
-            reclaimer: PhantomData,
-        }
+        Builder { settings: self.settings, hasher: self.hasher, reclaimer: PhantomData }
     }
 }
 
@@ -120,10 +213,17 @@ where
     /// # Errors
     /// [`BuildError`] names the setting.
     pub fn try_build(self) -> Result<Cache<K, V, S, R>, BuildError> {
-        if self.initial_capacity > MAX_INITIAL_CAPACITY {
-            return Err(BuildError::InitialCapacity(self.initial_capacity));
+        let settings = &self.settings;
+        if settings.initial_capacity > MAX_INITIAL_CAPACITY {
+            return Err(BuildError::InitialCapacity(settings.initial_capacity));
         }
-        let engine = Engine::new(self.initial_capacity, self.hasher, self.relation);
+        if settings.time_to_live == Some(Duration::ZERO) {
+            return Err(BuildError::TimeToLive);
+        }
+        if settings.time_to_idle == Some(Duration::ZERO) {
+            return Err(BuildError::TimeToIdle);
+        }
+        let engine = Engine::new(self.settings, self.hasher);
         Ok(Cache::from_engine(Arc::new(engine)))
     }
 }
@@ -131,8 +231,11 @@ where
 impl<K, V, S, R> fmt::Debug for Builder<K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("initial_capacity", &self.initial_capacity)
-            .field("related", &self.relation.is_some())
+            .field("initial_capacity", &self.settings.initial_capacity)
+            .field("max_capacity", &self.settings.max_capacity)
+            .field("time_to_live", &self.settings.time_to_live)
+            .field("time_to_idle", &self.settings.time_to_idle)
+            .field("related", &self.settings.relation.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A concurrent cache whose writes are commits: what one commit wrote is visible all at once.
 ///
@@ -91,14 +92,14 @@ where
         self.engine.get_versioned(&guard, key).map(|(value, version)| (value.clone(), version))
     }
 
-    /// Whether `key` holds a value.
+    /// Whether `key` holds a value. It counts neither as a use of the entry nor in the statistics.
     #[inline]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let guard = self.engine.pin();
-        self.engine.get(&guard, key).is_some()
+        self.engine.contains(&guard, key)
     }
 
     /// One guard for many reads, which can then borrow. Wait-free.
@@ -153,7 +154,17 @@ where
         Some(View::new(Arc::clone(&self.engine), snapshot))
     }
 
-    /// How many keys hold a value. O(threads); exact when no write is under way.
+    /// What all entries weigh: by the [weigher](Builder::weigher), else each for one. Exact when no write is
+    /// under way.
+    ///
+    /// It is kept account of only in a cache that has a capacity or a weigher; else it is [`len`](Self::len).
+    #[must_use]
+    pub fn weighted_size(&self) -> u64 {
+        self.engine.weight()
+    }
+
+    /// How many keys hold a value. O(threads); exact when no write is under way. A value whose deadline has
+    /// passed is counted until a write has seen to it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.engine.len()
@@ -176,7 +187,29 @@ where
         if self.engine.has_relations() {
             return self.batch().insert(key, value).commit();
         }
-        self.engine.insert(key, value)
+        self.engine.insert(key, value, None)
+    }
+
+    /// The same, for a value that is to be absent again after `time_to_live`, whatever the cache's
+    /// [own](Builder::time_to_live) is; related entries that this writes are kept as usual. Lock-free.
+    ///
+    /// ```
+    /// use coeval::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().manual_clock(&clock).build();
+    /// cache.insert_with_ttl("token", 7, Duration::from_secs(60));
+    /// clock.advance(Duration::from_secs(59));
+    /// assert_eq!(cache.get("token"), Some(7));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(cache.get("token"), None);
+    /// ```
+    pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Version {
+        if self.engine.has_relations() {
+            return self.batch().insert_with_ttl(key, value, time_to_live).commit();
+        }
+        self.engine.insert(key, value, Some(time_to_live))
     }
 
     /// Removes `key` alone and returns what it held, cloned. No commit is made if it held nothing.

@@ -11,6 +11,10 @@ use std::fmt;
 pub enum BuildError {
     /// `initial_capacity` asks for more entries than an index can hold.
     InitialCapacity(usize),
+    /// `time_to_live` is zero: nothing would ever be found.
+    TimeToLive,
+    /// `time_to_idle` is zero: nothing would ever be found.
+    TimeToIdle,
 }
 
 impl fmt::Display for BuildError {
@@ -20,6 +24,12 @@ impl fmt::Display for BuildError {
                 f,
                 "initial_capacity({entries}) is more than an index can hold; \
                  leave it out, and the cache grows as needed"
+            ),
+            Self::TimeToLive => f.write_str(
+                "time_to_live(0) would have nothing ever be found; leave it out to keep entries",
+            ),
+            Self::TimeToIdle => f.write_str(
+                "time_to_idle(0) would have nothing ever be found; leave it out to keep entries",
             ),
         }
     }

@@ -59,6 +59,7 @@
 
 // The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
 mod error;
+mod removal;
 mod sync;
 mod version;
 
@@ -70,7 +71,6 @@ mod chain;
 mod index;
 
 mod commit;
-// Public for `coeval-bench hitrate`, which measures it by itself; not part of the interface.
 #[doc(hidden)]
 pub mod policy;
 
@@ -93,6 +93,8 @@ pub use error::{BuildError, Conflict, Returned};
 pub use hasher::RandomState;
 pub use pinned::Pinned;
 pub use relation::Related;
+pub use removal::RemovalCause;
+pub use sync::time::ManualClock;
 pub use version::Version;
 pub use view::{Iter, View};
 

@@ -50,12 +50,12 @@ where
         self.engine.get_versioned(&self.guard, key)
     }
 
-    /// Whether `key` holds a value. O(1), wait-free.
+    /// Whether `key` holds a value. O(1), wait-free. It counts neither as a use nor in the statistics.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.get(key).is_some()
+        self.engine.contains(&self.guard, key)
     }
 }
 

@@ -73,29 +73,39 @@ impl Clock {
 ///
 /// | bits | meaning | set by |
 /// |---|---|---|
-/// | `COMMITTED` | committed; the upper 61 bits are the version | who stamps |
-/// | `TOMBSTONE` | a deleting version: holds no value; never changes | who creates it |
-/// | `READY` | every part is installed: it can only commit, and needs its stamp | the installer |
-/// | `ABORTED` | will never be visible | who decides |
+/// | 0–1 | installing, committed, ready (every part is installed: it can only commit, and needs its stamp), or aborted | installer, stamper |
+/// | 2 | a tombstone, a deleting version: holds no value | who creates it |
+/// | 3 | the version has [`Terms`](crate::chain::Terms): a deadline, a weight | who creates it |
+/// | 4–5 | how many hits are yet to be counted | who creates it; once committed, readers |
+/// | 6–63 | the number, when committed; the address of the descriptor that decides, while installing | |
 ///
-/// With none of the three outcomes set it is *installing*: in a descriptor the word is then zero,
-/// in a version the upper 60 bits are the address of its descriptor, which decides. At most one of
-/// `COMMITTED`, `READY` and `ABORTED` is set; the first and last are final.
+/// In a descriptor the word is zero while installing. *Committed* and *aborted* are final; then only
+/// the hits change. A hit need not look at what is plain (`is_plain`) any further, and one comparison tells
+/// that. So in a cache without a bound, where nothing counts hits, all are counted from the beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct State(pub u64);
 
 impl State {
     pub const INSTALLING: Self = Self(0);
-    pub const READY: Self = Self(4);
-    pub const ABORTED: Self = Self(8);
+    pub const READY: Self = Self(2);
+    pub const ABORTED: Self = Self(3);
     const COMMITTED: u64 = 1;
-    const TOMBSTONE: u64 = 2;
+    const PHASE: u64 = 3;
+    const TOMBSTONE: u64 = 1 << 2;
+    const TERMS: u64 = 1 << 3;
+    const HITS_AT: u32 = 4;
+    const HITS: u64 = 3 << Self::HITS_AT;
+    /// What its creator says of a version.
+    const KIND: u64 = Self::TOMBSTONE | Self::TERMS | Self::HITS;
+    const NUMBER_AT: u32 = 6;
     /// What a descriptor's address is aligned to, so that all flags are free in it.
-    pub const ALIGN: usize = 16;
+    pub const ALIGN: usize = 1 << Self::NUMBER_AT;
+    /// As many hits as are counted.
+    pub const HITS_COUNTED: u32 = 3;
 
     #[inline(always)]
     pub fn committed(version: u64) -> Self {
-        Self(version << 3 | Self::COMMITTED)
+        Self(version << Self::NUMBER_AT | Self::COMMITTED)
     }
 
     #[inline(always)]
@@ -104,10 +114,10 @@ impl State {
         Self(descriptor as u64)
     }
 
-    /// The same state, for a version of the same kind (value or tombstone) as `self`.
+    /// The same state, for a version of the same kind as `self`.
     #[inline(always)]
     pub fn with_outcome(self, outcome: State) -> Self {
-        Self(outcome.0 | (self.0 & Self::TOMBSTONE))
+        Self(outcome.0 | (self.0 & Self::KIND))
     }
 
     #[inline(always)]
@@ -115,9 +125,27 @@ impl State {
         Self(self.0 | if tombstone { Self::TOMBSTONE } else { 0 })
     }
 
+    /// With terms.
+    pub fn with_terms(self) -> Self {
+        Self(self.0 | Self::TERMS)
+    }
+
+    /// With so many hits yet to be counted.
+    #[inline(always)]
+    pub fn with_hits_left(self, hits: u32) -> Self {
+        debug_assert!(hits <= Self::HITS_COUNTED);
+        Self(self.0 & !Self::HITS | u64::from(hits) << Self::HITS_AT)
+    }
+
+    /// How many hits are yet to be counted.
+    #[inline(always)]
+    pub fn hits_left(self) -> u32 {
+        ((self.0 & Self::HITS) >> Self::HITS_AT) as u32
+    }
+
     #[inline(always)]
     pub fn is_committed(self) -> bool {
-        self.0 & Self::COMMITTED != 0
+        self.0 & Self::PHASE == Self::COMMITTED
     }
 
     #[inline(always)]
@@ -126,26 +154,37 @@ impl State {
     }
 
     #[inline(always)]
+    pub fn has_terms(self) -> bool {
+        self.0 & Self::TERMS != 0
+    }
+
+    #[inline(always)]
     pub fn is_ready(self) -> bool {
-        self.0 & (Self::COMMITTED | Self::READY.0) == Self::READY.0
+        self.0 & Self::PHASE == Self::READY.0
     }
 
     #[inline(always)]
     pub fn is_aborted(self) -> bool {
-        self.0 & !Self::TOMBSTONE == Self::ABORTED.0
+        self.0 & Self::PHASE == Self::ABORTED.0
     }
 
     /// Committed, and to a value.
     #[inline(always)]
     pub fn is_value(self) -> bool {
-        self.0 & (Self::COMMITTED | Self::TOMBSTONE) == Self::COMMITTED
+        self.0 & (Self::PHASE | Self::TOMBSTONE) == Self::COMMITTED
+    }
+
+    /// Committed to a value without terms, and its hits are counted.
+    #[inline(always)]
+    pub fn is_plain(self) -> bool {
+        self.0 & (Self::PHASE | Self::KIND) == Self::COMMITTED
     }
 
     /// The version. Only for a committed state.
     #[inline(always)]
     pub fn version(self) -> u64 {
         debug_assert!(self.is_committed());
-        self.0 >> 3
+        self.0 >> Self::NUMBER_AT
     }
 
     /// The descriptor's address. Only for a version that is installing.
@@ -162,21 +201,24 @@ mod tests {
 
     #[test]
     fn states_are_told_apart() {
-        for tombstone in [false, true] {
-            let ready = State::READY.tombstone(tombstone);
-            let aborted = State::ABORTED.tombstone(tombstone);
-            let undecided = State::undecided(0x7f00_1230).tombstone(tombstone);
-            for version in [1, 2, 3, 1 << 40, (1 << 61) - 1] {
+        for (tombstone, hits) in [(false, 0), (true, 0), (false, 3), (true, 1)] {
+            let kind = |state: State| state.tombstone(tombstone).with_hits_left(hits);
+            let (ready, aborted) = (kind(State::READY), kind(State::ABORTED));
+            let undecided = kind(State::undecided(0x7f00_1240));
+            for version in [1, 2, 3, 1 << 40, (1 << 58) - 1] {
                 let committed = undecided.with_outcome(State::committed(version));
                 assert!(committed.is_committed() && !committed.is_ready());
                 assert!(!committed.is_aborted());
                 assert_eq!(committed.version(), version);
+                assert_eq!(committed.hits_left(), hits);
                 assert_eq!(committed.is_tombstone(), tombstone);
                 assert_eq!(committed.is_value(), !tombstone);
+                assert_eq!(committed.is_plain(), !tombstone && hits == 0);
+                assert!(!committed.with_terms().is_plain() && committed.with_terms().has_terms());
             }
             assert!(ready.is_ready() && !ready.is_committed() && !ready.is_aborted());
             assert!(aborted.is_aborted() && !aborted.is_committed() && !aborted.is_ready());
-            assert_eq!(undecided.descriptor(), 0x7f00_1230);
+            assert_eq!(undecided.descriptor(), 0x7f00_1240);
             assert!(!undecided.is_value() && !ready.is_value() && !aborted.is_value());
         }
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A read-only snapshot of the whole cache as of one [`Version`]; made by
 /// [`Cache::view`](crate::Cache::view).
@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 pub struct View<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
     snapshot: ManuallyDrop<Snapshot>,
-    opened: Instant,
 }
 
 impl<K, V, S, R> View<K, V, S, R>
@@ -40,7 +39,7 @@ where
     R: Reclaim,
 {
     pub(crate) fn new(engine: Arc<Engine<K, V, S, R>>, snapshot: Snapshot) -> Self {
-        Self { engine, snapshot: ManuallyDrop::new(snapshot), opened: Instant::now() }
+        Self { engine, snapshot: ManuallyDrop::new(snapshot) }
     }
 
     /// The value of `key` in this view. O(1) in the number of entries, lock-free.
@@ -104,10 +103,10 @@ where
         Version::from_u64(self.snapshot.version())
     }
 
-    /// How long ago this view was opened.
+    /// How long ago this view was opened, by the cache's clock.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.opened.elapsed()
+        self.engine.age(&self.snapshot)
     }
 }
 
@@ -116,7 +115,6 @@ impl<K, V, S, R: Reclaim> Clone for View<K, V, S, R> {
         Self {
             engine: Arc::clone(&self.engine),
             snapshot: ManuallyDrop::new(self.engine.share(&self.snapshot)),
-            opened: self.opened,
         }
     }
 }
@@ -133,7 +131,7 @@ impl<K, V, S, R: Reclaim> fmt::Debug for View<K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View")
             .field("version", &Version::from_u64(self.snapshot.version()))
-            .field("age", &self.opened.elapsed())
+            .field("age", &self.engine.age(&self.snapshot))
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. What is not listed is on the highest: the public files.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "memory", "version", "error"],
+    &["sync", "memory", "version", "error", "removal"],
     &["reclaim", "pool"],
     &["chain", "index"],
     &["commit", "policy"],

@@ -1,16 +1,18 @@
-//! The eviction policy: its queue, alone and contended, and an admission that evicts.
+//! The eviction policy: its queue, alone and contended, and an insertion that evicts.
 #![allow(missing_docs)] // what criterion_group! makes has none
 
 use std::{
-    cell::RefCell,
     hint::black_box,
     sync::Barrier,
     time::{Duration, Instant},
 };
 
-use coeval::policy::{
-    Handle, Heat, Policy, Residents,
-    queue::{Queue, Queued},
+use coeval::{
+    Cache,
+    policy::{
+        Handle,
+        queue::{Queue, Queued},
+    },
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -52,48 +54,14 @@ fn queue(criterion: &mut Criterion) {
     }
 }
 
-/// Entries without hits, each used again when it has gone.
-struct Entries {
-    policy: Policy,
-    heat: Vec<Heat>,
-    free: RefCell<Vec<u64>>,
-}
-
-impl Residents for Entries {
-    fn hash(&self, entry: Handle) -> u32 {
-        (entry.bits() as u32).wrapping_mul(0x9E37_79B1)
-    }
-
-    fn is_live(&self, _: Handle) -> bool {
-        true
-    }
-
-    fn heat(&self, entry: Handle) -> &Heat {
-        &self.heat[(entry.bits() / 2) as usize]
-    }
-
-    fn evict(&self, _: Handle) -> bool {
-        self.policy.discharge(1);
-        true
-    }
-
-    fn release(&self, entry: Handle) {
-        self.free.borrow_mut().push(entry.bits());
-    }
-}
-
 fn admission(criterion: &mut Criterion) {
     const CAPACITY: u64 = 10_000;
-    let entries = Entries {
-        policy: Policy::counting(CAPACITY),
-        heat: (0..=2 * CAPACITY).map(|_| Heat::new()).collect(),
-        free: RefCell::new((1..=2 * CAPACITY).map(|n| n * 2).collect()),
-    };
-    criterion.bench_function("admission and eviction, 10,000 entries", |b| {
+    let cache = Cache::builder().max_capacity(CAPACITY).build();
+    let mut next = 0_u64;
+    criterion.bench_function("insert and evict, 10,000 entries", |b| {
         b.iter(|| {
-            let entry = entries.free.borrow_mut().pop().expect("the policy keeps its bound");
-            entries.policy.charge(1);
-            entries.policy.admit(&entries, Handle::new(entry));
+            cache.insert(next, next);
+            next += 1;
         });
     });
 }

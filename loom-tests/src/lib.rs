@@ -11,6 +11,7 @@ mod exact;
 
 pub use exact::Exact;
 
+use coeval::RemovalCause;
 use coeval::internals::chain::{Chain, Linked, Node, Record};
 use coeval::internals::commit::{Descriptor, Entry, Expected, Found, Limit, Order};
 use coeval::internals::hook::{with_mutant, with_turns};
@@ -177,7 +178,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
             .map(|(key, value)| {
                 let record = &self.records[key];
                 let node = self.node(state, record.head().node(), value);
-                Entry { record: ptr::from_ref(record), node }
+                Entry { record: ptr::from_ref(record), node, cause: RemovalCause::Replaced }
             })
             .collect::<Vec<_>>();
         let count = entries.len();

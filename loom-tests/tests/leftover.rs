@@ -12,7 +12,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::{Chain, Record};
-use coeval::internals::engine;
+use coeval::internals::engine::{self, Settings};
 use loom::thread;
 use loom_tests::{Exact, Hash, Shared, explore_steps as explore, must_fail};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
 /// An engine in which these keys hold a value.
 fn engine(keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
-    let engine = Arc::new(Engine::new(0, Hash, None));
+    let engine = Arc::new(Engine::new(Settings::default(), Hash));
     for key in keys {
         engine.insert(key, 0);
     }

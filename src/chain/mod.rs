@@ -3,5 +3,5 @@
 mod node;
 mod record;
 
-pub use node::{Chain, Link, Linked, Node, Prev};
+pub use node::{Chain, Conditional, Link, Linked, Node, Prev, Terms};
 pub use record::{Head, Record, flags};

@@ -29,6 +29,26 @@ pub struct Linked<V> {
     prev: Prev<V>,
 }
 
+/// A version that is kept on terms, in memory of its own.
+#[repr(C)]
+pub struct Conditional<V> {
+    linked: Linked<V>,
+    terms: Terms,
+}
+
+/// On which terms a value is kept. Times are nanoseconds of the cache's timer.
+pub struct Terms {
+    /// From here on the value is absent. Moved on by those who use the value, if it is kept as long as it is used;
+    /// then the lowest bit is no part of the time: it says that somebody found the value over.
+    deadline: AtomicU64,
+    /// Beyond this it is not moved.
+    end: u64,
+    /// How long the value is kept without a use; 0: as long as with.
+    idle: u64,
+    /// What it counts for against the capacity.
+    weight: u32,
+}
+
 /// The place of a version's link to the one below. Written until the version is installed by the install
 /// protocol; after its commit, marked, and moved by `prune`.
 pub struct Prev<V>(AtomicPtr<Node<V>>);
@@ -159,6 +179,78 @@ impl<V> Linked<V> {
     }
 }
 
+impl<V> Conditional<V> {
+    /// A version that is not installed yet, upon `prev`.
+    pub fn new(state: State, prev: *mut Node<V>, value: V, terms: Terms) -> Self {
+        Self { linked: Linked::new(state.with_terms(), prev, Some(value)), terms }
+    }
+}
+
+impl Terms {
+    /// The deadline of what is kept for ever.
+    pub const NEVER: u64 = u64::MAX;
+
+    /// In the deadline of what is kept as long as it is used: it has been found over.
+    const OVER: u64 = 1;
+
+    /// Kept until `end`, and no longer than `idle` (if that is not 0) without a use, the first being now.
+    pub fn new(now: u64, end: u64, idle: u64, weight: u32) -> Self {
+        let terms = Self { deadline: AtomicU64::new(end), end, idle, weight };
+        let deadline = if idle == 0 { end } else { terms.after_use(now) };
+        Self { deadline: AtomicU64::new(deadline), ..terms }
+    }
+
+    /// When the value is absent, unless it is used before.
+    pub fn deadline(&self) -> u64 {
+        // Relaxed, here and below: the value does not come with it.
+        self.deadline.load(Ordering::Relaxed)
+    }
+
+    /// What the value counts for.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether the deadline has passed at `time`. What was found over once is not used again: nobody sees a
+    /// value come back. Lock-free: tried again only if somebody used the value meanwhile.
+    pub fn is_over(&self, time: u64) -> bool {
+        let relaxed = Ordering::Relaxed;
+        let mut deadline = self.deadline();
+        loop {
+            if deadline > time {
+                return false;
+            }
+            if self.idle == 0 || deadline & Self::OVER != 0 {
+                return true;
+            }
+            let over = deadline | Self::OVER;
+            match self.deadline.compare_exchange(deadline, over, relaxed, relaxed) {
+                Ok(_) => return true,
+                Err(now) => deadline = now,
+            }
+        }
+    }
+
+    /// Notes a use. The deadline is moved only if that is by a thousandth of the idle time, so that frequent hits
+    /// do not write.
+    pub fn touch(&self, now: u64) {
+        let seen = self.deadline();
+        if self.idle == 0 || seen & Self::OVER != 0 {
+            return;
+        }
+        let deadline = self.after_use(now);
+        if deadline > seen.saturating_add(self.idle >> 10) {
+            // If somebody else was quicker, they have noted a use, or found the value over.
+            let relaxed = Ordering::Relaxed;
+            let _ = self.deadline.compare_exchange(seen, deadline, relaxed, relaxed);
+        }
+    }
+
+    fn after_use(&self, now: u64) -> u64 {
+        self.end.min(now.saturating_add(self.idle)) & !Self::OVER
+    }
+}
+
 impl<V> Node<V> {
     /// A version that is not installed yet. `None` makes a tombstone.
     pub(super) fn new(state: State, value: Option<V>) -> Self {
@@ -190,6 +282,35 @@ impl<V> Node<V> {
             Ok(_) => outcome,
             Err(now) => State(now),
         }
+    }
+
+    /// Sets how many hits are yet to be counted, of a version that was seen committed.
+    pub fn set_hits_left(&self, state: State, hits: u32) {
+        debug_assert!(state.is_committed());
+        // Release: pairs with `state`: who sees this state instead of the stamper's sees as much. (Not one
+        // step: of two hits at once one may go uncounted. Nothing else of a committed state changes.)
+        self.state.store(state.with_hits_left(hits).0, Ordering::Release);
+    }
+
+    /// On which terms the value is kept.
+    ///
+    /// # Safety
+    /// The version lives for `'g`.
+    #[inline(always)]
+    pub unsafe fn terms<'g>(&self) -> Option<&'g Terms> {
+        let conditional = ptr::from_ref(self).cast::<Conditional<V>>();
+        // SAFETY: whoever says that it has terms makes it in such memory; the caller's promise.
+        self.state().has_terms().then(|| unsafe { &(*conditional).terms })
+    }
+
+    /// Whether the value's deadline has passed at `time`.
+    ///
+    /// # Safety
+    /// The version lives.
+    #[inline(always)]
+    pub unsafe fn is_over(&self, time: u64) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.terms() }.is_some_and(|terms| terms.is_over(time))
     }
 
     /// The value.

@@ -50,8 +50,14 @@ pub mod flags {
     pub const ROOM_LIVE: u32 = 32;
     /// The record waits among the orphans for somebody to prune it: one who did had enough.
     pub const DUE: u32 = 64;
-    /// Somebody will come to the record by a queue.
+    /// Somebody will come to the record by a queue of those that are to be pruned.
     pub const IN_QUEUE: u32 = QUEUED | DUE;
+    /// The eviction policy knows the record.
+    pub const ADMITTED: u32 = 128;
+    /// One of those who hold the record by a count: the upper bits.
+    pub const HOLD: u32 = 256;
+    /// Somebody holds the record, and looks after it when he lets go: it does not end before.
+    pub const HELD: u32 = IN_QUEUE | ADMITTED | !(HOLD - 1);
 }
 
 /// What a record's head holds: the newest version, and whether the record is on its way out.
@@ -117,18 +123,18 @@ impl<K, V> Record<K, V> {
     /// How many bytes from its beginning a look-up reads, if they may lie in two cache lines; else 0.
     pub const READ: usize = if Self::SHAPE.fits_lines() { 0 } else { size_of::<Self>() };
 
-    /// Makes a record in `slot`. A value is its first version, *ready*; else its room is free.
+    /// Makes a record in `slot`. A value is its first version, in state `ready`; else its room is free.
     ///
     /// # Safety
     /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE), for this.
-    pub unsafe fn write(slot: *mut Self, key: K, hash: u32, value: Option<V>) {
+    pub unsafe fn write(slot: *mut Self, key: K, hash: u32, ready: State, value: Option<V>) {
         let flags = if value.is_none() { flags::ROOM_FREE } else { 0 };
         let rest = Rest::new(hash, flags);
         // SAFETY: the slot, and what belongs to it, are the caller's.
         unsafe {
             let room = &raw mut (*slot).room;
             let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { room });
-            let room = Node::new(State::READY, value);
+            let room = Node::new(ready, value);
             #[cfg(coeval_loom)]
             slot.write(Self { key, head, room, rest });
             #[cfg(not(coeval_loom))]
@@ -291,6 +297,16 @@ impl<K, V> Record<K, V> {
     /// AcqRel throughout: whoever gets a right by a flag sees what its last holder did.
     pub fn change_flags(&self, change: impl Fn(u32) -> Option<u32>) -> Result<u32, u32> {
         self.rest().flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
+    }
+
+    /// Sets flags, and says what was set before. AcqRel, as in [`change_flags`](Self::change_flags).
+    pub fn set_flags(&self, flags: u32) -> u32 {
+        self.rest().flags.fetch_or(flags, Ordering::AcqRel)
+    }
+
+    /// Clears flags. AcqRel, likewise.
+    pub fn clear_flags(&self, flags: u32) {
+        self.rest().flags.fetch_and(!flags, Ordering::AcqRel);
     }
 
     /// Moves the key out.

@@ -2,6 +2,7 @@
 
 use super::Order;
 use crate::chain::{Chain, Link, Node, Record};
+use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::version::State;
@@ -11,6 +12,8 @@ use std::ptr::NonNull;
 pub struct Entry<K, V> {
     pub record: *const Record<K, V>,
     pub node: *mut Node<V>,
+    /// Why it takes away what it supersedes.
+    pub cause: RemovalCause,
 }
 
 /// After how many entries the hint of what is installed moves on.
@@ -22,6 +25,8 @@ pub struct Expected {
     pub entry: usize,
     /// The version that must be current; `None`: the key must be absent.
     pub version: Option<u64>,
+    /// When the owner looked: what had a deadline until then is absent.
+    pub time: u64,
 }
 
 /// A commit of several writes. Helpers find it through the versions that it has installed.
@@ -29,7 +34,7 @@ pub struct Expected {
 /// `state` goes *installing* → *ready* → *committed at a version* (or *aborted*, when something was
 /// expected and is not so). The owner keeps a guard from before the records were located until the
 /// outcome stands in every version; so while it is undecided none of its records can be sealed.
-#[repr(align(16))]
+#[repr(align(64))]
 pub struct Descriptor<K, V> {
     state: AtomicU64,
     /// How many entries, from the front, are known to be installed. A hint that saves helpers work.
@@ -208,15 +213,17 @@ impl<K, V> Descriptor<K, V> {
         if floor > version {
             return None;
         }
-        let Entry { record, node } = &self.entries()[expected.entry];
+        let Entry { record, node, .. } = &self.entries()[expected.entry];
         // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
         let prev = unsafe { (**record).prev_of(*node) }.link().target();
         // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
         // is final.
         let current = (!prev.is_null())
-            .then(|| unsafe { &*prev }.state())
-            .filter(|state| state.is_value() && state.version() > floor)
-            .map(State::version);
+            .then(|| unsafe { &*prev })
+            .filter(|node| node.state().is_value() && node.state().version() > floor)
+            // SAFETY: kept, as above.
+            .filter(|node| !unsafe { node.is_over(expected.time) })
+            .map(|node| node.state().version());
         let as_expected = current == expected.version;
         Some(if as_expected { State::committed(version) } else { State::ABORTED })
     }

@@ -13,15 +13,16 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::{Clock, State};
 use std::ptr;
 
-/// The time between two clearing commits, and how many keys are present in it.
+/// The time between two clearing commits, how many keys are present in it, and what they weigh.
 pub struct Era {
     present: PerThread<AtomicU64>,
+    weight: AtomicU64,
 }
 
 impl Era {
     /// Nothing present.
     pub fn new() -> Self {
-        Self { present: PerThread::new() }
+        Self { present: PerThread::new(), weight: AtomicU64::new(0) }
     }
 
     /// Counts keys that became present, less those that became absent.
@@ -31,6 +32,20 @@ impl Era {
         // once writers have come to rest.
         let now = mine.load(Ordering::Relaxed);
         mine.store(now.wrapping_add(change as u64), Ordering::Relaxed);
+    }
+
+    /// Adds to the weight. One sum for all threads, since the bound is kept by it: each of them sees what it
+    /// added itself at least.
+    pub fn weigh(&self, change: i64) {
+        if change != 0 {
+            self.weight.fetch_add(change as u64, Ordering::Relaxed); // read through nothing but itself
+        }
+    }
+
+    /// The weight of what is present.
+    pub fn weight(&self) -> u64 {
+        // What goes may be counted before it was counted as come.
+        u64::try_from(self.weight.load(Ordering::Relaxed) as i64).unwrap_or(0)
     }
 
     /// How many keys are present.
@@ -189,18 +204,18 @@ impl Floor {
         }
     }
 
-    /// How many keys are present in the newest era.
+    /// The newest era.
     ///
     /// # Safety
-    /// A guard is live.
-    pub unsafe fn present(&self, clock: &Clock) -> usize {
+    /// A guard is live for `'g`.
+    pub unsafe fn era<'g>(&'g self, clock: &Clock) -> &'g Era {
         let head = self.head();
         if head.is_null() {
-            return self.first.present();
+            return &self.first;
         }
         Self::version(head, clock);
         // SAFETY: kept by the guard; all here hold an era.
-        unsafe { (*head).value() }.present()
+        unsafe { (*head).value() }
     }
 }
 

@@ -116,13 +116,27 @@ impl Order {
         node.stamp(ready, State::committed(version))
     }
 
-    /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value, and nothing
-    /// was ever cleared. `None` says nothing.
+    /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value of which a hit
+    /// needs to know nothing else, and nothing was ever cleared. `None` says nothing.
     ///
     /// # Safety
     /// `record` was found under a guard that is live for `'g`.
     #[inline(always)]
     pub unsafe fn settled<'g, K, V>(
+        &self,
+        record: &'g Record<K, V>,
+    ) -> Option<(&'g Node<V>, State)> {
+        // SAFETY: reached from the head under the guard.
+        let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
+        let state = node.state();
+        (state.is_plain() && !self.floor.is_raised()).then_some((node, state))
+    }
+
+    /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.
+    ///
+    /// # Safety
+    /// As for [`settled`](Self::settled).
+    pub unsafe fn valued<'g, K, V>(
         &self,
         record: &'g Record<K, V>,
     ) -> Option<(&'g Node<V>, State)> {

@@ -7,11 +7,17 @@
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
+//! | `keep.rs` | on which terms a value is kept, and what a hit does about it |
+//! | `evict.rs` | the capacity bound |
+//! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
 //! | `scan.rs` | iteration |
 
 mod commits;
+mod evict;
+mod keep;
+mod leave;
 mod plan;
 mod read;
 mod retire;
@@ -20,21 +26,57 @@ mod scratch;
 mod tend;
 mod write;
 
+pub use keep::Weigher;
+pub use leave::Listener;
 pub use plan::Change;
 pub use read::Snapshot;
 
-use crate::chain::{Linked, Record};
+use crate::chain::{Conditional, Linked, Record};
 use crate::commit::{Order, Stack, Views};
 use crate::index::{Index, Indexed};
+use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
+use crate::sync::time::Timer;
+use crate::version::State;
 use commits::Commits;
+use keep::Rules;
 use scratch::Scratches;
 use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
+use std::time::Duration;
 use tend::{Leftover, Sweep};
+
+/// How a cache is set up.
+pub struct Settings<K, V> {
+    /// For so many entries there is room in the index from the beginning.
+    pub initial_capacity: usize,
+    /// The most that all entries may weigh.
+    pub max_capacity: Option<u64>,
+    pub weigher: Option<Box<Weigher<K, V>>>,
+    pub time_to_live: Option<Duration>,
+    pub time_to_idle: Option<Duration>,
+    pub relation: Option<Box<Relation<K, V>>>,
+    pub listener: Option<Listener<K, V>>,
+    pub timer: Timer,
+}
+
+impl<K, V> Default for Settings<K, V> {
+    fn default() -> Self {
+        Self {
+            initial_capacity: 0,
+            max_capacity: None,
+            weigher: None,
+            time_to_live: None,
+            time_to_idle: None,
+            relation: None,
+            listener: None,
+            timer: Timer::new(),
+        }
+    }
+}
 
 /// All of a cache's state. Handles share it through an `Arc`.
 pub struct Engine<K, V, S, R: Reclaim> {
@@ -46,8 +88,15 @@ pub struct Engine<K, V, S, R: Reclaim> {
     reclaim: R,
     hasher: S,
     relation: Option<Box<Relation<K, V>>>,
+    rules: Rules<K, V>,
+    policy: Option<Policy>,
+    listener: Option<Listener<K, V>>,
+    timer: Timer,
+    /// What a new version's creator says of it: how many hits are to be counted.
+    fresh: State,
     records: Pool,
     nodes: Pool,
+    conditional: Pool,
     commits: Commits<K, V>,
     scratch: Scratches<K, V>,
     leftover: Leftover<K, V>,
@@ -86,17 +135,33 @@ where
     R: Reclaim,
 {
     /// An empty cache.
-    pub fn new(capacity: usize, hasher: S, relation: Option<Box<Relation<K, V>>>) -> Self {
+    pub fn new(settings: Settings<K, V>, hasher: S) -> Self {
+        let is_weighed = settings.weigher.is_some();
+        let policy = settings.max_capacity.map(|capacity| match is_weighed {
+            true => Policy::weighing(capacity),
+            false => Policy::counting(capacity),
+        });
+        let hits = if policy.is_some() { State::HITS_COUNTED } else { 0 };
         Self {
-            index: Index::with_capacity(capacity),
+            index: Index::with_capacity(settings.initial_capacity),
             entries: PhantomData,
             order: Order::new(),
             views: Views::new(),
             reclaim: R::new(),
             hasher,
-            relation,
+            relation: settings.relation,
+            rules: Rules {
+                weigher: settings.weigher,
+                time_to_live: settings.time_to_live,
+                time_to_idle: settings.time_to_idle.map_or(0, |time| Timer::deadline(0, time)),
+            },
+            policy,
+            listener: settings.listener,
+            timer: settings.timer,
+            fresh: State::INSTALLING.with_hits_left(hits),
             records: Pool::new(Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
+            conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
             commits: Commits::new(),
             scratch: Scratches::new(),
             leftover: Leftover { waiting: Stack::new(), orphans: Stack::new() },

@@ -1,17 +1,20 @@
 //! A commit of several writes: from the caller's list to a descriptor.
 
 use super::Engine;
+use super::keep::{Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Node, Record};
-use crate::commit::{Descriptor, Entry, Expected};
+use crate::commit::{Descriptor, Entry, Expected, Found};
 use crate::error::Conflict;
 use crate::reclaim::Reclaim;
 use crate::relation::Related;
+use crate::removal::RemovalCause;
 use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
+use std::time::Duration;
 
 /// One write that a caller asked for.
 pub struct Change<K, V> {
@@ -19,6 +22,8 @@ pub struct Change<K, V> {
     pub hash: u32,
     /// `None` removes.
     pub value: Option<V>,
+    /// How long the value is kept; `None`: as long as the cache's settings say.
+    pub time_to_live: Option<Duration>,
     /// Whether the key's declared relations apply.
     pub related: bool,
 }
@@ -26,8 +31,10 @@ pub struct Change<K, V> {
 /// One write of a commit, its record located: under the guard of the [`Plan`] that it is in.
 pub(super) struct Write<K, V> {
     record: *const Record<K, V>,
-    value: Option<V>,
+    offer: Option<Offer<V>>,
     related: bool,
+    /// Why it takes away what is there.
+    cause: RemovalCause,
 }
 
 /// The writes of a commit that is being put together. If a user's closure panics meanwhile, records
@@ -36,15 +43,32 @@ struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
     writes: Vec<Write<K, V>>,
+    moment: Moment<'r>,
 }
 
 impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     fn new(engine: &'r Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
-        Self { engine, guard, writes: engine.scratch.get().writes.take() }
+        let writes = engine.scratch.get().writes.take();
+        Self { engine, guard, writes, moment: Moment::new(&engine.timer) }
     }
 
-    fn push(&mut self, record: &'g Record<K, V>, value: Option<V>, related: bool) {
-        self.writes.push(Write { record, value, related });
+    /// Plans a write of `record`; a `cause` that is not the usual one for what it does is given.
+    fn push(
+        &mut self,
+        record: &'g Record<K, V>,
+        offer: Option<Offer<V>>,
+        related: bool,
+        cause: Option<RemovalCause>,
+    ) {
+        let is_value = offer.is_some();
+        let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
+        let cause = cause.unwrap_or(usual);
+        self.writes.push(Write { record, offer, related, cause });
+    }
+
+    /// A value for `record`, with its terms.
+    fn offer(&self, record: &Record<K, V>, value: V, time_to_live: Option<Duration>) -> Offer<V> {
+        self.engine.rules.offer(record.key(), value, time_to_live, &self.moment)
     }
 
     fn record(&self, at: usize) -> &'g Record<K, V> {
@@ -73,9 +97,16 @@ where
     R: Reclaim,
 {
     /// A change of `key`.
-    pub fn change(&self, key: K, value: Option<V>, related: bool) -> Change<K, V> {
+    pub fn change(
+        &self,
+        key: K,
+        value: Option<V>,
+        time_to_live: Option<Duration>,
+        related: bool,
+    ) -> Change<K, V> {
         let hash = self.hash(&key);
-        Change { key, hash, value, related: related && self.relation.is_some() }
+        let related = related && self.relation.is_some();
+        Change { key, hash, value, time_to_live, related }
     }
 
     /// An empty list of changes.
@@ -96,7 +127,7 @@ where
             if plan.writes.is_empty() {
                 self.order.clock.tick()
             } else {
-                self.run(&guard, self.describe(plan, None)).version()
+                self.run(&guard, plan, None).0.version()
             }
         };
         self.tend();
@@ -114,9 +145,9 @@ where
                 && record.revive()
             {
                 let mut plan = Plan::new(self, &guard);
-                plan.push(record, None, true);
+                plan.push(record, None, true, None);
                 self.relate(&mut plan);
-                let outcome = self.run(&guard, self.describe(plan, None));
+                let (outcome, _) = self.run(&guard, plan, None);
                 drop(guard);
                 self.tend();
                 return version_of(outcome);
@@ -135,18 +166,19 @@ where
         let hash = self.hash(&key);
         let guard = self.pin();
         let (record, _) = self.locate(&guard, hash, key, None);
-        let current = self.current(record);
+        let moment = Moment::new(&self.timer);
+        let current = self.current(record, &moment);
         if current != expected {
             self.try_condemn(&guard, record);
             drop(guard);
             return Err(Conflict::new(current, value));
         }
         let mut plan = Plan::new(self, &guard);
-        plan.push(record, Some(value), true);
+        let offer = plan.offer(record, value, None);
+        plan.push(record, Some(offer), true, None);
         self.relate(&mut plan);
         let condition = (record, expected.map(Version::get));
-        let descriptor = self.describe(plan, Some(condition));
-        let outcome = self.run(&guard, descriptor);
+        let (outcome, descriptor) = self.run(&guard, plan, Some(condition));
         let result = if outcome.is_committed() {
             Ok(version_of(outcome))
         } else {
@@ -160,10 +192,12 @@ where
     }
 
     /// What a located record holds.
-    fn current(&self, record: &Record<K, V>) -> Option<Version> {
+    fn current(&self, record: &Record<K, V>, moment: &Moment<'_>) -> Option<Version> {
         // SAFETY: callers located it under a live guard.
         match unsafe { self.order.newest(record) } {
-            crate::commit::Found::Value(_, state) => Some(version_of(state)),
+            Found::Value(node, state) if self.hit(node, state, false, moment) => {
+                Some(version_of(state))
+            }
             _ => None,
         }
     }
@@ -205,12 +239,16 @@ where
         // SAFETY: installed in this record by our commit, and kept by our guard.
         let prev = unsafe { record.prev_of(node) }.link().target();
         // SAFETY: what an aborted version was installed upon is kept by our guard.
-        let state = (!prev.is_null()).then(|| unsafe { &*prev }.state())?;
+        let below = (!prev.is_null()).then(|| unsafe { &*prev })?;
+        let state = below.state();
         let floor = self.order.floor.newest(&self.order.clock);
         // If nothing was expected, the value was there when that was decided, even if everything was
         // cleared since. Otherwise its absence now is as good an answer.
-        let is_found = expected.is_none() || state.version() > floor;
-        (state.is_value() && is_found).then(|| version_of(state))
+        let is_found = || {
+            let moment = Moment::new(&self.timer);
+            state.version() > floor && self.hit(below, state, false, &moment)
+        };
+        (state.is_value() && (expected.is_none() || is_found())).then(|| version_of(state))
     }
 
     /// Locates the record of every change, drops all but the last of each key, and adds what the
@@ -229,9 +267,10 @@ where
             }
         }
         let mut plan = Plan::new(self, guard);
-        for Change { key, hash, value, related } in changes.drain(..) {
+        for Change { key, hash, value, time_to_live, related } in changes.drain(..) {
             let (record, _) = self.locate(guard, hash, key, None);
-            plan.push(record, value, related);
+            let offer = value.map(|value| plan.offer(record, value, time_to_live));
+            plan.push(record, offer, related, None);
         }
         self.scratch.get().changes.keep(changes);
         // Stable, so that the last write of a key stays last.
@@ -261,7 +300,8 @@ where
                     let hash = plan.engine.hash(&key);
                     let (record, _) = plan.engine.locate(plan.guard, hash, key, None);
                     if !holds(&mut set, &plan.writes, record) {
-                        plan.push(record, value, true);
+                        let offer = value.map(|value| plan.offer(record, value, None));
+                        plan.push(record, offer, true, Some(RemovalCause::Related));
                     }
                 }
             }
@@ -273,7 +313,7 @@ where
     /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
     fn describe(
         &self,
-        mut plan: Plan<'_, '_, K, V, S, R>,
+        plan: &mut Plan<'_, '_, K, V, S, R>,
         expected: Option<(&Record<K, V>, Option<u64>)>,
     ) -> *mut Descriptor<K, V> {
         // By address: the order in which all commits install.
@@ -286,24 +326,32 @@ where
             let record = unsafe { &*write.record };
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
-            let node = self.make_node(plan.guard, record, state, below, write.value);
+            let node = self.make_node(plan.guard, record, state, below, write.offer);
             if expected.is_some_and(|(expected, _)| ptr::eq(expected, record)) {
                 entry_of_expected = Some(at);
             }
+            let entry = Entry { record, node, cause: write.cause };
             // SAFETY: the room has so many places, and is ours.
-            unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(Entry { record, node }) };
+            unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
         let expected = expected.map(|(_, version)| {
             let entry = entry_of_expected.expect("the key is among the writes");
-            Expected { entry, version }
+            Expected { entry, version, time: plan.moment.time() }
         });
         // SAFETY: the entries were written above, and live as long as the descriptor.
         unsafe { room.descriptor.write(Descriptor::new(room.entries, expected)) };
         room.descriptor
     }
 
-    /// Installs, decides and settles a commit. Returns its outcome.
-    fn run(&self, guard: &R::Guard<'_>, descriptor: *mut Descriptor<K, V>) -> State {
+    /// Installs, decides and settles a commit. Returns its outcome, and its descriptor, which the guard
+    /// keeps.
+    fn run(
+        &self,
+        guard: &R::Guard<'_>,
+        mut plan: Plan<'_, '_, K, V, S, R>,
+        expected: Option<(&Record<K, V>, Option<u64>)>,
+    ) -> (State, *mut Descriptor<K, V>) {
+        let descriptor = self.describe(&mut plan, expected);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: our commit, under the guard that located its records.
         let outcome = unsafe { self.order.help(descriptor, &retire) };
@@ -317,14 +365,14 @@ where
             // SAFETY: as above.
             let (record, node) = unsafe { (&*entry.record, &*entry.node) };
             if outcome.is_committed() {
-                self.settle(guard, record, node, node.state());
+                self.settle(guard, record, node, node.state(), entry.cause, &plan.moment);
             } else {
                 self.try_condemn(guard, record);
             }
         }
         // No version names it any more.
         self.retire_commit(guard, descriptor);
-        outcome
+        (outcome, descriptor)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Look-ups. None of them writes to shared memory, but to help a commit that it meets half done.
 
 use super::Engine;
+use super::keep::Moment;
 use crate::chain::{Node, Record};
 use crate::commit::{Found, Limit, Registered};
 use crate::index::Peek;
@@ -9,6 +10,7 @@ use crate::sync::hook::mutant;
 use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
 
 /// The version of a committed state, as callers know it.
 pub(super) fn version_of(state: State) -> Version {
@@ -21,6 +23,8 @@ pub struct Snapshot {
     pub registered: Registered,
     /// Everything up to this version had been cleared.
     floor: u64,
+    /// When it was opened: values whose deadline had come by then are absent in it, others are not.
+    opened: u64,
 }
 
 impl Snapshot {
@@ -56,44 +60,65 @@ where
         self.index.find(guard, hash, |record| key.equivalent(record.key()))
     }
 
-    /// The newest committed version of `key`, if it holds a value.
+    /// The newest committed version of `key`, if it holds a value. `COUNTS`: it is a use of the entry.
     #[inline(always)]
-    pub fn newest<'g, Q>(&self, guard: &'g R::Guard<'_>, key: &Q) -> Option<(&'g Node<V>, State)>
+    pub fn newest<'g, Q, const COUNTS: bool>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        key: &Q,
+    ) -> Option<(&'g Node<V>, State)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
+        let record = match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
             Peek::Absent => return None,
-            Peek::Beyond => {}
+            Peek::Beyond => None,
             Peek::Met(record) => {
                 // SAFETY: found under the guard, which lives for 'g.
                 let settled = unsafe { self.order.settled(record) };
                 if settled.is_some() {
                     return settled;
                 }
+                Some(record)
             }
-        }
-        self.newest_anywhere(guard, hash, key)
+        };
+        self.newest_anyhow::<Q, COUNTS>(guard, hash, key, record)
     }
 
-    /// The same, whatever is in the way.
+    /// The same, whatever is in the way; `met` is what is in the key's home bucket.
     #[cold]
-    fn newest_anywhere<'g, Q>(
+    fn newest_anyhow<'g, Q, const COUNTS: bool>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
         key: &Q,
+        met: Option<&'g Record<K, V>>,
     ) -> Option<(&'g Node<V>, State)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let record = self.find(guard, hash, key)?;
         // SAFETY: found under the guard, which lives for 'g.
-        match unsafe { self.order.newest(record) } {
-            Found::Value(node, state) => Some((node, state)),
-            _ => None,
-        }
+        let valued = met.and_then(|record| unsafe { self.order.valued(record) });
+        let (node, state) = valued.or_else(|| {
+            let record = self.find(guard, hash, key)?;
+            // SAFETY: as above.
+            match unsafe { self.order.newest(record) } {
+                Found::Value(node, state) => Some((node, state)),
+                _ => None,
+            }
+        })?;
+        let is_there = self.hit(node, state, COUNTS, &Moment::new(&self.timer));
+        is_there.then_some((node, state))
+    }
+
+    /// Whether `key` holds a value.
+    #[inline(always)]
+    pub fn contains<Q>(&self, guard: &R::Guard<'_>, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.newest::<Q, false>(guard, key).is_some()
     }
 
     /// `key`'s newest value and its version. The value lives as long as the guard.
@@ -102,7 +127,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let (node, _) = self.newest(guard, key)?;
+        let (node, _) = self.newest::<Q, true>(guard, key)?;
         // SAFETY: committed to a value, and kept by the guard.
         Some(unsafe { node.value() })
     }
@@ -112,7 +137,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let (node, state) = self.newest(guard, key)?;
+        let (node, state) = self.newest::<Q, true>(guard, key)?;
         // SAFETY: as in `get`.
         Some((unsafe { node.value() }, version_of(state)))
     }
@@ -126,7 +151,17 @@ where
     pub fn len(&self) -> usize {
         let _guard = self.pin();
         // SAFETY: a guard is live.
-        unsafe { self.order.floor.present(&self.order.clock) }
+        unsafe { self.order.floor.era(&self.order.clock) }.present()
+    }
+
+    /// What they weigh.
+    pub fn weight(&self) -> u64 {
+        if !self.is_weighed() {
+            return self.len() as u64;
+        }
+        let _guard = self.pin();
+        // SAFETY: a guard is live.
+        unsafe { self.order.floor.era(&self.order.clock) }.weight()
     }
 
     /// `keys`, all as of one instant; `out` gets what each holds, in order.
@@ -155,6 +190,7 @@ where
         let now = early.unwrap_or_else(|| self.order.clock.now());
         // SAFETY: the clock was read under the guard.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
+        let moment = Moment::new(&self.timer);
         let mut found = [None; N];
         for (at, place) in found.iter_mut().enumerate() {
             let (key, limit) = (keys[at], Limit::Now(now));
@@ -169,9 +205,11 @@ where
             }
             // SAFETY: the clock was read under the guard.
             *place = match unsafe { self.visible(&guard, hashes[at], key, limit, floor) } {
-                // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
-                Found::Value(node, _) => Some(unsafe { node.value() }),
-                Found::Absent => None,
+                Found::Value(node, state) if self.hit(node, state, true, &moment) => {
+                    // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
+                    Some(unsafe { node.value() })
+                }
+                Found::Value(..) | Found::Absent => None,
                 Found::Unknown => return self.get_many_registered(keys, hashes, clone),
             };
         }
@@ -257,9 +295,17 @@ where
         let guard = self.pin();
         let limit = Limit::View(snapshot.version());
         // SAFETY: a registered view's version.
-        match unsafe { self.visible(&guard, hash, key, limit, snapshot.floor) } {
-            // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
-            Found::Value(node, state) => Some((unsafe { node.value() }, version_of(state))),
+        self.shown(unsafe { self.visible(&guard, hash, key, limit, snapshot.floor) }, snapshot)
+    }
+
+    /// What a view shows of what is visible at its version.
+    fn shown<'v>(&self, found: Found<'_, V>, snapshot: &'v Snapshot) -> Option<(&'v V, Version)> {
+        let moment = Moment::at(&self.timer, snapshot.opened);
+        match found {
+            Found::Value(node, state) if self.hit(node, state, false, &moment) => {
+                // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
+                Some((unsafe { node.value() }, version_of(state)))
+            }
             _ => None,
         }
     }
@@ -272,11 +318,7 @@ where
     ) -> Option<(&'v V, Version)> {
         let limit = Limit::View(snapshot.registered.version());
         // SAFETY: the caller's guard, and a registered view's version.
-        match unsafe { self.order.at(record, limit, snapshot.floor) } {
-            // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
-            Found::Value(node, state) => Some((unsafe { node.value() }, version_of(state))),
-            _ => None,
-        }
+        self.shown(unsafe { self.order.at(record, limit, snapshot.floor) }, snapshot)
     }
 }
 
@@ -305,7 +347,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Another holder of the same view.
     pub fn share(&self, snapshot: &Snapshot) -> Snapshot {
-        Snapshot { registered: self.views.share(&snapshot.registered), floor: snapshot.floor }
+        Snapshot { registered: self.views.share(&snapshot.registered), ..*snapshot }
+    }
+
+    /// How long ago a view was opened.
+    pub fn age(&self, snapshot: &Snapshot) -> Duration {
+        Duration::from_nanos(self.timer.now().saturating_sub(snapshot.opened))
     }
 
     fn snapshot(&self, registered: Registered) -> Snapshot {
@@ -313,7 +360,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: a registered view's version. Any clearing commit that may be at or before it was
         // ready before its clock was read, so the answer is final.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, registered.version()) };
-        Snapshot { registered, floor }
+        Snapshot { registered, floor, opened: self.timer.now() }
     }
 }
 

@@ -8,6 +8,7 @@ use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{Descriptor, Era, Floor};
 use crate::reclaim::{Garbage, Reclaim};
+use crate::removal::RemovalCause;
 use crate::sync::hook::{claim, mutant, step};
 use crate::version::State;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,8 +74,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let engine = &*engine.cast::<Self>();
             let node = NonNull::new_unchecked(node.cast::<Node<V>>());
+            let pool = engine.pool_of(node.as_ptr());
             contain(|| node.as_ref().drop_value());
-            engine.nodes.give(node.cast());
+            pool.give(node.cast());
         }
     }
 
@@ -99,7 +101,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 return;
             }
             let room_goes_too = Self::is_room_on_top(record, head.node());
-            let busy = flags::IN_QUEUE | flags::CONDEMNING | flags::PRUNING;
+            let busy = flags::HELD | flags::CONDEMNING | flags::PRUNING;
             let claimed = record.change_flags(|now| {
                 // Whatever holds it back looks here again when it is done.
                 let room_idle = room_goes_too || now & flags::ROOM_FREE != 0;
@@ -166,14 +168,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let guard = engine.reclaim.pin();
         let head = record.head();
         step("record.before_seal");
-        // One who still had it in hand when it was condemned may have put it into a queue; nobody
-        // else can have since, but a writer that took the mark off. Whoever takes it out of
-        // there looks here again.
-        let queued = record.flags() & flags::IN_QUEUE != 0 && !mutant("leftover.seal_queued");
-        if queued {
+        // One who still had it in hand when it was condemned may have put it into a queue, or holds it;
+        // nobody else can have since, but a writer that took the mark off. Whoever takes it out of
+        // there, or lets go, looks here again.
+        let held = record.flags() & flags::HELD != 0 && !mutant("leftover.seal_queued");
+        if held {
             record.revive();
         }
-        if queued || !head.is_condemned() || !record.seal(head) {
+        if held || !head.is_condemned() || !record.seal(head) {
             let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
             engine.try_condemn(&guard, record);
             return;
@@ -192,6 +194,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         // SAFETY: it was the head until now, so our guard keeps it.
         let node = unsafe { &*top };
+        if node.state().is_value() {
+            // Cleared, not removed: its end is noticed here.
+            let floor = self.order.floor.newest(&self.order.clock);
+            self.leave(record.key(), node, RemovalCause::Explicit, floor);
+        }
         if node.state().is_aborted() {
             // SAFETY: as above.
             self.retire_top(guard, record, unsafe { record.prev_of(top) }.link().target());
@@ -209,8 +216,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let engine = &*engine.cast::<Self>();
             let record = NonNull::new_unchecked(record.cast::<Record<K, V>>());
-            let in_queue = || record.as_ref().flags() & flags::IN_QUEUE != 0;
-            claim(|| !in_queue(), "freed although it is in the queue");
+            let is_held = || record.as_ref().flags() & flags::HELD != 0;
+            claim(|| !is_held(), "freed although it is in the queue");
             let guard = engine.reclaim.pin();
             engine.release(&guard, record);
             contain(|| {

@@ -1,6 +1,7 @@
 //! Lists that a thread uses again and again, so that a write asks the system's allocator for nothing
 //! once its thread has come into the swing: a thread that is stopped inside the allocator stops others.
 
+use super::leave::Leavings;
 use super::plan::{Change, Write};
 use crate::sync::per_thread::PerThread;
 use std::cell::Cell;
@@ -15,6 +16,8 @@ pub(super) struct Scratch<K, V> {
     pub changes: List<Change<K, V>>,
     pub writes: List<Write<K, V>>,
     pub related: List<(K, Option<V>)>,
+    /// What the listener has yet to hear; empty between operations.
+    pub leavings: Leavings<K, V>,
 }
 
 /// The scratch lists of all threads.
@@ -28,7 +31,12 @@ unsafe impl<K, V> Send for Scratch<K, V> {}
 
 impl<K, V> Default for Scratch<K, V> {
     fn default() -> Self {
-        Self { changes: List::new(), writes: List::new(), related: List::new() }
+        Self {
+            changes: List::new(),
+            writes: List::new(),
+            related: List::new(),
+            leavings: Leavings::default(),
+        }
     }
 }
 

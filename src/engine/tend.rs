@@ -195,6 +195,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
         }
         self.reclaim.collect();
+        self.tell();
     }
 
     /// A bounded part of the upkeep that is due. Called after each write, without a guard of its own.
@@ -214,6 +215,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.index.assist(&self.reclaim, &guard);
         }
         self.reclaim.collect();
+        self.tell();
     }
 
     /// Walks one part of the index, if something was cleared that has not been swept out.

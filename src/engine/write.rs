@@ -1,17 +1,20 @@
 //! A write of one key.
 
 use super::Engine;
+use super::keep::{Moment, Offer};
 use super::read::version_of;
-use crate::chain::{Chain, Linked, Node, Record};
+use crate::chain::{Chain, Conditional, Linked, Node, Record};
 use crate::commit::{Found, Limit};
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
 use crate::sync::hook::step;
 use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -20,20 +23,22 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets `key`, by one commit; related entries not included.
-    pub fn insert(&self, key: K, value: V) -> Version {
+    /// Sets `key`, by one commit; related entries not included. `time_to_live` comes before the cache's own.
+    pub fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Version {
         let hash = self.hash(&key);
+        let moment = Moment::new(&self.timer);
+        let offer = self.rules.offer(&key, value, time_to_live, &moment);
         let guard = self.pin();
-        let (record, value) = self.locate(&guard, hash, key, Some(value));
-        let (node, state) = match value {
-            Some(value) => {
-                self.write(&guard, record, Some(value), None).expect("it may supersede anything")
+        let (record, offer) = self.locate(&guard, hash, key, Some(offer));
+        let (node, state) = match offer {
+            Some(offer) => {
+                self.write(&guard, record, Some(offer), None).expect("it may supersede anything")
             }
             // SAFETY: `locate` has put it into the room of a new record, whence it cannot go under
             // our guard.
             None => unsafe { self.stamp_first(record) },
         };
-        self.settle(&guard, record, node, state);
+        self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
         drop(guard);
         self.tend();
         version_of(state)
@@ -61,17 +66,22 @@ where
         record: &Record<K, V>,
         copy: impl Fn(&V) -> T,
     ) -> Option<T> {
+        let moment = Moment::new(&self.timer);
         loop {
             // SAFETY: located under the guard.
-            let Found::Value(current, _) = (unsafe { self.order.newest(record) }) else {
+            let Found::Value(current, state) = (unsafe { self.order.newest(record) }) else {
                 self.try_condemn(guard, record);
                 return None;
             };
+            if !self.hit(current, state, false, &moment) {
+                self.end(guard, record, current, RemovalCause::Expired);
+                return None;
+            }
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
             if let Some((node, state)) = self.write(guard, record, None, Some(current)) {
                 let removed = self.superseded(record, node, state).map(|_| copied);
-                self.settle(guard, record, node, state);
+                self.settle(guard, record, node, state, RemovalCause::Explicit, &moment);
                 return removed;
             }
         }
@@ -91,7 +101,8 @@ where
                 && let Found::Value(..) = unsafe { self.order.newest(record) }
                 && let Some((node, state)) = self.write(&guard, record, None, None)
             {
-                self.settle(&guard, record, node, state);
+                let moment = Moment::new(&self.timer);
+                self.settle(&guard, record, node, state, RemovalCause::Explicit, &moment);
                 drop(guard);
                 self.tend();
                 return version_of(state);
@@ -123,15 +134,15 @@ where
         version_of(State::committed(version))
     }
 
-    /// The record of `key`, made if there is none, and alive for as long as the guard. Then a value that
-    /// was given is its first version, *ready*; else the value comes back.
+    /// The record of `key`, made if there is none, and alive for as long as the guard. Then a value without
+    /// terms that was given is its first version, *ready*; else it comes back.
     pub(super) fn locate<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
         key: K,
-        value: Option<V>,
-    ) -> (&'g Record<K, V>, Option<V>) {
+        offer: Option<Offer<V>>,
+    ) -> (&'g Record<K, V>, Option<Offer<V>>) {
         let same = |record: &Record<K, V>| {
             record.prefetch_to_write(); // its parts together
             *record.key() == key
@@ -139,10 +150,15 @@ where
         if let Some(record) = self.index.find(guard, hash, same)
             && record.revive()
         {
-            return (record, value);
+            return (record, offer);
         }
+        let (first, later) = match offer {
+            Some(Offer { value, terms: None }) => (Some(value), None),
+            offer => (None, offer),
+        };
+        let ready = self.fresh.with_outcome(State::READY);
         // SAFETY: a guard is live.
-        let fresh = unsafe { Unpublished::new(&self.records, hash, key, value) };
+        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, first) };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
@@ -155,21 +171,37 @@ where
             Ok(()) => {
                 std::mem::forget(fresh);
                 // SAFETY: published just now under our guard.
-                (unsafe { entry.as_ref() }, None)
+                (unsafe { entry.as_ref() }, later)
             }
-            Err(existing) => (existing, fresh.into_value()),
+            Err(existing) => {
+                let first = fresh.into_value().map(|value| Offer { value, terms: None });
+                (existing, first.or(later))
+            }
         }
     }
+}
 
-    /// A version for `record`, in its room if that is free.
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// A version for `record`: with terms, or in its room if that is free.
     pub(super) fn make_node(
         &self,
         _guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
-        value: Option<V>,
+        offer: Option<Offer<V>>,
     ) -> *mut Node<V> {
+        let state = self.fresh.with_outcome(state);
+        let value = match offer {
+            Some(Offer { value, terms: Some(terms) }) => {
+                // SAFETY: a guard is live.
+                let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
+                // SAFETY: the slot was taken, for us alone.
+                unsafe { slot.write(Conditional::new(state, prev, value, terms)) };
+                return slot.cast().as_ptr();
+            }
+            offer => offer.map(|offer| offer.value),
+        };
         if record.claim_room() {
             // SAFETY: claimed.
             unsafe { record.occupy(state, prev, value) };
@@ -186,23 +218,32 @@ where
     fn unmake_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
         if ptr::eq(node, record.room()) {
             record.free_room();
-        } else {
-            // SAFETY: taken by this thread, seen by nobody else.
-            unsafe { self.nodes.put_back(NonNull::new_unchecked(node).cast()) };
+            return;
         }
+        // SAFETY: taken by this thread, seen by nobody else.
+        unsafe { self.pool_of(node).put_back(NonNull::new_unchecked(node).cast()) };
+    }
+
+    /// The pool that a version's memory is from, if it is not in a room.
+    ///
+    /// # Safety
+    /// The version is not reclaimed yet.
+    pub(super) unsafe fn pool_of(&self, node: *const Node<V>) -> &Pool {
+        // SAFETY: the caller's promise.
+        if unsafe { &*node }.state().has_terms() { &self.conditional } else { &self.nodes }
     }
 
     /// Installs and stamps a version of one key; with `over`, only if it supersedes just that, which
     /// is for tombstones (a value would be lost).
-    fn write<'g>(
+    pub(super) fn write<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
-        value: Option<V>,
+        offer: Option<Offer<V>>,
         over: Option<&Node<V>>,
     ) -> Option<(&'g Node<V>, State)> {
-        debug_assert!(value.is_none() || over.is_none());
-        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), value);
+        debug_assert!(offer.is_none() || over.is_none());
+        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), offer);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: located and revived under the guard; the node was made for it.
         let state = unsafe { self.order.write(record, node, over.map(ptr::from_ref), &retire) };
@@ -223,13 +264,21 @@ where
         (node, state)
     }
 
-    /// The value that a commit of ours superseded at `node`.
+    /// The value that a commit of ours superseded at `node`, unless it had been cleared.
     pub(super) fn superseded<'g>(
         &self,
         record: &'g Record<K, V>,
         node: &'g Node<V>,
         state: State,
-    ) -> Option<&'g V> {
+    ) -> Option<&'g Node<V>> {
+        let before = self.below(record, node)?;
+        // SAFETY: the version of a commit made under our guard.
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
+        (before.state().version() > floor).then_some(before)
+    }
+
+    /// The value below `node`, a version of a commit of ours, cleared or not.
+    fn below<'g>(&self, record: &'g Record<K, V>, node: &'g Node<V>) -> Option<&'g Node<V>> {
         // SAFETY: installed in this record, under our guard.
         let prev = unsafe { record.prev_of(node) }.link().target();
         if prev.is_null() {
@@ -238,37 +287,76 @@ where
         // SAFETY: superseded by a commit made under our guard, and the link is open until we settle
         // it, so this is what it was when installed.
         let prev: &'g Node<V> = unsafe { &*prev };
-        let before = prev.state();
-        // SAFETY: the version of a commit made under our guard.
-        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
-        // SAFETY: committed to a value, kept by the guard.
-        (before.is_value() && before.version() > floor).then(|| unsafe { prev.value() })
+        prev.state().is_value().then_some(prev)
     }
 
-    /// What the owner of a commit owes for each version that it wrote: the count of present keys, and
-    /// the disposal of what was superseded.
+    /// What the owner of a commit owes for each version that it wrote: the accounts, the listener, the
+    /// disposal of what was superseded, and the bound. `cause` is why it took away what it superseded.
     pub(super) fn settle(
         &self,
         guard: &R::Guard<'_>,
         record: &Record<K, V>,
         node: &Node<V>,
         state: State,
+        cause: RemovalCause,
+        moment: &Moment<'_>,
     ) {
         step("settle.begin");
-        let was = self.superseded(record, node, state).is_some();
-        let is = state.is_value();
-        if was != is {
-            // SAFETY: as in `superseded`.
-            let (_, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
-            era.count(if is { 1 } else { -1 });
+        let before = self.below(record, node);
+        // SAFETY: the version of a commit made under our guard.
+        let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
+        let was = before.filter(|before| before.state().version() > floor);
+        let (old, new) = (was.map(|was| self.weight_of(was)), self.weight_if_value(node, state));
+        if old.is_some() != new.is_some() {
+            era.count(if new.is_some() { 1 } else { -1 });
         }
-        // SAFETY: as in `superseded`.
+        let change = i64::from(new.unwrap_or(0)) - i64::from(old.unwrap_or(0));
+        if self.is_weighed() {
+            era.weigh(change);
+        }
+        if let (Some(was), true) = (was, new.is_some() && state.hits_left() > 0) {
+            // A write is a use, too, and the entry is the same.
+            node.set_hits_left(state, was.state().hits_left().saturating_sub(1));
+        }
+        if let Some(before) = before {
+            let by = if was.is_some() {
+                (cause, state.version())
+            } else {
+                (RemovalCause::Explicit, floor)
+            };
+            self.note_end(record, before, by, moment);
+        }
+        // SAFETY: installed in this record, under our guard.
         if !unsafe { record.prev_of(node) }.link().target().is_null() {
             self.dispose_below(guard, record, node);
         }
-        if state.is_tombstone() {
+        if new.is_some() {
+            self.keep_bound(guard, record, node, change > 0);
+        } else {
             self.try_condemn(guard, record);
         }
+    }
+
+    /// Whether the weight is kept account of.
+    pub(super) fn is_weighed(&self) -> bool {
+        self.policy.is_some() || self.rules.weigher.is_some()
+    }
+
+    fn weight_if_value(&self, node: &Node<V>, state: State) -> Option<u32> {
+        state.is_value().then(|| self.weight_of(node))
+    }
+
+    /// The value `before` has ended, for that reason and by the commit with that version.
+    fn note_end(
+        &self,
+        record: &Record<K, V>,
+        before: &Node<V>,
+        (cause, version): (RemovalCause, u64),
+        moment: &Moment<'_>,
+    ) {
+        let is_over = !self.hit(before, before.state(), false, moment);
+        let cause = if is_over { RemovalCause::Expired } else { cause };
+        self.leave(record.key(), before, cause, version);
     }
 }
 
@@ -283,12 +371,12 @@ struct Unpublished<'e, K, V> {
 impl<'e, K, V> Unpublished<'e, K, V> {
     /// # Safety
     /// As for `Pool::take`, until it is dropped.
-    unsafe fn new(pool: &'e Pool, hash: u32, key: K, value: Option<V>) -> Self {
+    unsafe fn new(pool: &'e Pool, hash: u32, key: K, ready: State, value: Option<V>) -> Self {
         // SAFETY: the caller's promise.
         let record: NonNull<Record<K, V>> = unsafe { pool.take() }.cast();
         let has_value = value.is_some();
         // SAFETY: taken from the pool of records.
-        unsafe { Record::write(record.as_ptr(), key, hash, value) };
+        unsafe { Record::write(record.as_ptr(), key, hash, ready, value) };
         Self { record, has_value, pool }
     }
 

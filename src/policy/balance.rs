@@ -111,11 +111,6 @@ impl Balance {
         let share = change(self.small.load(Ordering::Relaxed)).clamp(LEAST, MOST);
         self.small.store(share, Ordering::Relaxed);
     }
-
-    /// The newcomers' share, of one.
-    pub fn share(&self) -> f64 {
-        self.small.load(Ordering::Relaxed) as f64 / ONE as f64
-    }
 }
 
 #[cfg(all(test, not(coeval_loom)))]

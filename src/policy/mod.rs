@@ -3,7 +3,7 @@
 //!
 //! # The policy
 //! Two queues, first in, first out, as in S3-FIFO (Yang et al., SOSP'23): *small* for newcomers, *main*
-//! for what has proved itself. An entry has a counter of hits that saturates at three ([`Heat`]), and
+//! for what has proved itself. An entry has a counter of hits that saturates at three ([`HITS`]), and
 //! moves only when it comes to the front of its queue:
 //!
 //! | at the front of | with no hit since | with one | with more |
@@ -25,20 +25,20 @@
 //! # The contract with the engine
 //! - An entry is known by a [`Handle`]. The engine answers for it through [`Residents`]; the policy
 //!   never looks behind it.
-//! - `charge` when a value becomes present, `discharge` when it ceases to be, for whatever reason (a
-//!   removal, an eviction, ...), once each. `reweigh` when it is replaced.
-//!   An entry of weight zero counts for nothing, and its number is not bounded.
-//! - `admit` after `charge`, when a value becomes present whose handle the policy does not hold. From
-//!   then on it holds the handle, until `Residents::release`, which it calls once. A handle is in one
-//!   queue, in one place, or in the hands of one thread in here.
+//! - The engine keeps the account of what is present. An entry of weight zero counts for nothing, and
+//!   the number of such is not bounded.
+//! - `admit` when a value has become present, and been counted, whose handle the policy does not hold.
+//!   From then on it holds the handle, until `Residents::release` says that it has let go. A handle is in
+//!   one queue, in one place, or in the hands of one thread in here. `make_room` when a value was replaced by
+//!   a heavier one.
 //! - A handle whose value has gone stays in its queue, and is released when it comes to the front. If a
-//!   value becomes present under it before that, there is nothing to tell but its weight: the engine
-//!   needs a flag that says whether the handle is held, which it clears in `release`. When many are
-//!   without a value, each admission looks for a few.
+//!   value becomes present under it before that, there is nothing to tell: the engine needs a flag that
+//!   says whether the handle is held, which it clears in `release`. When many are without a value, each
+//!   admission looks for a few.
 //! - Calls are made under a guard of the engine's reclamation: a handle may be used here until the guard
 //!   ends, although another thread released it meanwhile.
 //! - All of these may be called by many threads at a time. Of what is counted here, some is lost in
-//!   races: decisions get worse by as much. The weight is exact.
+//!   races: decisions get worse by as much.
 //!
 //! # What is bounded
 //! A hit: a load, and a store while the counter is not full. An admission: one look-up in the history
@@ -55,7 +55,7 @@ mod handle;
 pub mod history;
 pub mod queue;
 
-pub use handle::{Handle, Heat};
+pub use handle::Handle;
 
 use crate::sync::{AtomicU64, Ordering, hook};
 use balance::Balance;
@@ -81,26 +81,34 @@ pub enum Place {
     Main,
 }
 
+/// As far as hits are counted. With seven, the recorded traces gain 0.0 to 0.3 points, and popularity
+/// that drifts loses two.
+pub const HITS: u32 = 3;
+
 /// The engine, as the policy sees it. See the module's head for the contract.
 pub trait Residents {
+    /// The weight of all that is present.
+    fn weight(&self) -> u64;
+    /// The number of entries that are present.
+    fn count(&self) -> u64;
     /// The hash of the entry's key.
     fn hash(&self, entry: Handle) -> u32;
     /// Whether the entry has a value.
     fn is_live(&self, entry: Handle) -> bool;
-    /// Its counter of hits; at zero when it is admitted.
-    fn heat(&self, entry: Handle) -> &Heat;
+    /// Its counter of hits, up to [`HITS`]; at zero when it is admitted.
+    fn hits(&self, entry: Handle) -> u32;
+    /// Sets the counter.
+    fn set_hits(&self, entry: Handle, hits: u32);
     /// Takes the entry's value away; false if it has none, or was changed at this moment.
     fn evict(&self, entry: Handle) -> bool;
-    /// The policy holds the handle no longer.
-    fn release(&self, entry: Handle);
+    /// The policy lets go of the handle. False if it must keep it: a value became present meanwhile, whose
+    /// writer found the handle held.
+    fn release(&self, entry: Handle) -> bool;
 }
 
 /// The policy of one cache.
 pub struct Policy {
     capacity: u64,
-    weight: AtomicU64,
-    /// Entries with a value. Not used where each weighs one.
-    live: Option<AtomicU64>,
     small: Queue,
     main: Queue,
     history: History,
@@ -116,21 +124,19 @@ pub struct Policy {
 impl Policy {
     /// For entries of one unit each, `capacity` at most.
     pub fn counting(capacity: u64) -> Self {
-        Self::new(capacity, capacity, None)
+        Self::new(capacity, capacity)
     }
 
     /// For entries of different weight.
     pub fn weighing(capacity: u64) -> Self {
-        Self::new(capacity, 0, Some(AtomicU64::new(0)))
+        Self::new(capacity, 0)
     }
 
-    fn new(capacity: u64, entries: u64, live: Option<AtomicU64>) -> Self {
+    fn new(capacity: u64, entries: u64) -> Self {
         // Beside the entries: those without a value, and some that are on their way.
         let most = if entries == 0 { 0 } else { entries + entries / DEAD_SHARE + DEAD_AT_LEAST };
         Self {
             capacity,
-            weight: AtomicU64::new(0),
-            live,
             small: Queue::new(most),
             main: Queue::new(most),
             history: History::new(entries),
@@ -140,44 +146,12 @@ impl Policy {
         }
     }
 
-    /// The bound on the weight.
-    pub fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    /// The weight of all entries with a value.
-    pub fn weight(&self) -> u64 {
-        self.weight.load(Ordering::Relaxed)
-    }
-
     /// Whether an entry of this weight can be kept at all.
     pub fn fits(&self, weight: u32) -> bool {
         u64::from(weight) <= self.capacity
     }
 
-    /// A value has become present.
-    pub fn charge(&self, weight: u32) {
-        self.weight.fetch_add(weight.into(), Ordering::Relaxed);
-        if let Some(live) = &self.live {
-            live.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A value is present no longer.
-    pub fn discharge(&self, weight: u32) {
-        self.weight.fetch_sub(weight.into(), Ordering::Relaxed);
-        if let Some(live) = &self.live {
-            live.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A value was replaced by one of another weight. `make_room` follows.
-    pub fn reweigh(&self, old: u32, new: u32) {
-        let change = u64::from(new).wrapping_sub(old.into()); // Sums wrap to the right value.
-        self.weight.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Takes a handle that it does not hold, whose value has been charged, and makes room for it.
+    /// Takes a handle that it does not hold, whose value has been counted, and makes room for it.
     pub fn admit(&self, residents: &impl Residents, entry: Handle) {
         let now = self.history.advance();
         let memory = self.history.recall(residents.hash(entry), now);
@@ -194,7 +168,7 @@ impl Policy {
     /// Evicts until the weight is within the capacity.
     pub fn make_room(&self, residents: &impl Residents) {
         for _ in 0..EVICTIONS {
-            if self.weight() <= self.capacity || !self.evict_one(residents) {
+            if residents.weight() <= self.capacity || !self.evict_one(residents) {
                 return;
             }
         }
@@ -207,7 +181,7 @@ impl Policy {
         if memory.tick >= self.history.tick(soon) {
             self.balance.returned(memory.place, entries);
         }
-        let is_full = self.weight() > self.capacity;
+        let is_full = residents.weight() > self.capacity;
         let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
         // When it was pushed before it went, as far as that is known now.
         let stay = self.stays[memory.place as usize].load(Ordering::Relaxed) + 1;
@@ -227,17 +201,17 @@ impl Policy {
             if !self.is_older(front.stamp, pushed) {
                 return false;
             }
-            if residents.is_live(front.handle) && residents.heat(front.handle).get() == 0 {
+            if residents.is_live(front.handle) && residents.hits(front.handle) == 0 {
                 return true;
             }
             let Some(front) = self.main.pop() else { continue };
-            let heat = residents.heat(front.handle).get();
+            let hits = residents.hits(front.handle);
             if !residents.is_live(front.handle) {
-                residents.release(front.handle);
-            } else if heat == 0 {
+                self.release(residents, Place::Main, front);
+            } else if hits == 0 {
                 self.main.push(front); // Another one than a moment ago.
             } else {
-                residents.heat(front.handle).set(heat - 1);
+                residents.set_hits(front.handle, hits - 1);
                 self.push(Place::Main, front.handle, self.history.now());
             }
         }
@@ -257,20 +231,21 @@ impl Policy {
         loop {
             let Some((place, queued)) = self.pop() else { return false };
             let entry = queued.handle;
-            let heat = residents.heat(entry);
             let now = self.history.now();
             if !residents.is_live(entry) {
-                residents.release(entry);
+                if !self.release(residents, place, queued) {
+                    return true; // Let another round decide.
+                }
                 continue;
             }
-            let hits = heat.get();
+            let hits = residents.hits(entry);
             if hits > 0 && chances > 0 {
                 chances -= 1;
                 let again = match place {
                     Place::Small if hits > 1 => Place::Main,
                     _ => place,
                 };
-                heat.set(if place == Place::Main { hits - 1 } else { 0 });
+                residents.set_hits(entry, if place == Place::Main { hits - 1 } else { 0 });
                 self.push(again, entry, now);
                 continue;
             }
@@ -286,12 +261,22 @@ impl Policy {
             self.push(place, queued.handle, now);
             return true;
         }
-        residents.release(queued.handle);
+        self.release(residents, Place::Small, queued);
         let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
         self.stays[place as usize].store(stay.into(), Ordering::Relaxed);
         self.history.remember(hash, now, place, self.len());
         self.balance.evicted(place, now, self.history.entries());
         true
+    }
+
+    /// Lets go of a handle, or keeps it in its queue if that cannot be. True if it went.
+    fn release(&self, residents: &impl Residents, place: Place, queued: Queued) -> bool {
+        hook::step("policy.releasing");
+        let gone = residents.release(queued.handle);
+        if !gone {
+            self.push(place, queued.handle, self.history.now());
+        }
+        gone
     }
 
     /// Takes from small if that has more than its share, otherwise from main.
@@ -316,17 +301,18 @@ impl Policy {
 
     /// Looks for handles without a value when there are many.
     fn sweep(&self, residents: &impl Residents) {
-        let live = self.live.as_ref().unwrap_or(&self.weight).load(Ordering::Relaxed);
-        let dead = self.len().saturating_sub(live);
+        let dead = self.len().saturating_sub(residents.count());
         if dead <= self.len() / DEAD_SHARE + DEAD_AT_LEAST {
             return;
         }
         let (small, main) = (&self.small, &self.main);
-        let queue = if small.len() > main.len() { small } else { main };
+        let is_small = small.len() > main.len();
+        let (place, queue) = if is_small { (Place::Small, small) } else { (Place::Main, main) };
         for queued in (0..SWEEP).map_while(|_| queue.pop()) {
-            match residents.is_live(queued.handle) {
-                true => queue.push(queued),
-                false => residents.release(queued.handle),
+            if residents.is_live(queued.handle) {
+                queue.push(queued);
+            } else {
+                self.release(residents, place, queued);
             }
         }
     }
@@ -336,22 +322,13 @@ impl Policy {
         self.small.len() + self.main.len()
     }
 
-    /// Whether no handle is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The newcomers' share of the entries.
-    pub fn share(&self) -> f64 {
-        self.balance.share()
-    }
-
     /// Bytes of queues and history.
     pub fn bytes(&self) -> usize {
         (self.small.slots() + self.main.slots()) as usize * 8 + self.history.bytes()
     }
 
-    /// Gives all handles back, for when the cache is dropped.
+    /// Gives all handles back.
+    #[cfg(test)]
     pub fn drain(&self, mut each: impl FnMut(Handle)) {
         for queue in [&self.small, &self.main] {
             while let Some(queued) = queue.pop() {

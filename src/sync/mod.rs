@@ -28,6 +28,7 @@ pub mod hook;
 mod one_order;
 pub(crate) mod per_thread;
 mod thread_number;
+pub(crate) mod time;
 
 /// Orders an atomic read-modify-write that came before it against every later load, as a
 /// sequentially consistent fence does.

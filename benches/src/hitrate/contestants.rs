@@ -1,14 +1,10 @@
 //! The caches with a bound. All hash with the same hasher and seed.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-
 use ::quick_cache::{
     UnitWeighter,
     sync::{Cache as Quick, DefaultLifecycle},
 };
-use coeval::policy::{Handle, Heat, Policy, Residents};
-use std::cell::{Cell, RefCell};
+use coeval::Cache;
 
 use crate::stores::Hasher;
 
@@ -48,81 +44,19 @@ pub fn quick_cache(keys: &[u64], capacity: usize) -> u64 {
     hits
 }
 
-/// coeval's policy, with a table for the rest of the cache.
+/// coeval.
 pub fn coeval(keys: &[u64], capacity: usize) -> u64 {
-    let cache = Simulated::new(capacity as u64);
-    keys.iter().filter(|key| cache.request(**key)).count() as u64
-}
-
-/// A cache for one thread.
-struct Simulated {
-    policy: Policy,
-    hasher: Hasher,
-    places: RefCell<HashMap<u64, u32, Hasher>>,
-    entries: Vec<Entry>,
-    free: RefCell<Vec<u32>>,
-}
-
-#[derive(Default)]
-struct Entry {
-    key: Cell<u64>,
-    heat: Heat,
-}
-
-impl Simulated {
-    fn new(capacity: u64) -> Self {
-        // One more: an entry is admitted before another one goes.
-        let entries = capacity as u32 + 1;
-        Self {
-            policy: Policy::counting(capacity),
-            hasher: Hasher::default(),
-            places: RefCell::default(),
-            entries: (0..entries).map(|_| Entry::default()).collect(),
-            free: RefCell::new((0..entries).rev().collect()),
+    let builder = Cache::builder().max_capacity(capacity as u64);
+    let cache = builder.hasher(Hasher::default()).build();
+    let mut hits = 0;
+    for key in keys {
+        if cache.get(key).is_some() {
+            hits += 1;
+        } else {
+            cache.insert(*key, ());
         }
     }
-
-    fn entry(&self, handle: Handle) -> &Entry {
-        &self.entries[(handle.bits() / 2 - 1) as usize]
-    }
-
-    fn request(&self, key: u64) -> bool {
-        if let Some(place) = self.places.borrow().get(&key) {
-            self.entries[*place as usize].heat.touch();
-            return true;
-        }
-        let place = self.free.borrow_mut().pop().expect("the policy keeps its bound");
-        let entry = &self.entries[place as usize];
-        entry.key.set(key);
-        entry.heat.set(0);
-        self.places.borrow_mut().insert(key, place);
-        self.policy.charge(1);
-        self.policy.admit(self, Handle::new((u64::from(place) + 1) * 2));
-        false
-    }
-}
-
-impl Residents for Simulated {
-    fn hash(&self, entry: Handle) -> u32 {
-        (self.hasher.hash_one(self.entry(entry).key.get()) >> 32) as u32
-    }
-
-    fn is_live(&self, _: Handle) -> bool {
-        true // Nothing is removed but by the policy.
-    }
-
-    fn heat(&self, entry: Handle) -> &Heat {
-        &self.entry(entry).heat
-    }
-
-    fn evict(&self, entry: Handle) -> bool {
-        self.policy.discharge(1);
-        self.places.borrow_mut().remove(&self.entry(entry).key.get()).is_some()
-    }
-
-    fn release(&self, entry: Handle) {
-        self.free.borrow_mut().push((entry.bits() / 2 - 1) as u32);
-    }
+    hits
 }
 
 #[cfg(test)]

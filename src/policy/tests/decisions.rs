@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use super::support::{Cache, Random, streams};
-use crate::policy::Policy;
+use crate::policy::{Policy, Residents};
 
 const LENGTH: u64 = 100_000;
 
@@ -16,7 +16,7 @@ fn decisions_are_the_models() {
                 assert_eq!(hit, expected, "{name}, capacity {capacity}, request {at}");
             }
             assert!((0..1 << 16).all(|key| cache.is_present(key) == model.is_present(key)));
-            assert!(cache.policy.weight() <= capacity);
+            assert!(cache.weight() <= capacity);
             cache.check();
         }
     }
@@ -85,7 +85,7 @@ fn weights_are_bounded_and_the_largest_entry_fits() {
     let mut random = Random(1);
     for _ in 0..50_000 {
         cache.request(random.below(5001));
-        assert!(cache.policy.weight() <= 1000);
+        assert!(cache.weight() <= 1000);
     }
     cache.remove(5000);
     assert!(!cache.request(5000) && cache.request(5000), "it has all the room");

@@ -1,8 +1,8 @@
 //! A cache for the policy to decide about, and streams of keys of the kinds that caches meet.
 
-use crate::policy::{Handle, Heat, Policy, Residents};
+use crate::policy::{HITS, Handle, Policy, Residents};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 /// The finalizer of SplitMix64.
 pub fn mix(n: u64) -> u64 {
@@ -68,12 +68,14 @@ pub fn streams(length: u64) -> Vec<(&'static str, Vec<u64>)> {
 /// A policy, and an entry for each key.
 pub struct Cache {
     pub policy: Policy,
+    weight: AtomicI64,
+    count: AtomicI64,
     entries: Vec<Entry>,
 }
 
 struct Entry {
     weight: u32,
-    heat: Heat,
+    hits: AtomicU32,
     live: AtomicBool,
     held: AtomicBool,
     evictions: AtomicU32,
@@ -99,12 +101,13 @@ impl Cache {
     pub fn new(policy: Policy, keys: u64, weight: impl Fn(u64) -> u32) -> Self {
         let entry = |key| Entry {
             weight: weight(key),
-            heat: Heat::new(),
+            hits: AtomicU32::new(0),
             live: AtomicBool::new(false),
             held: AtomicBool::new(false),
             evictions: AtomicU32::new(0),
         };
-        Self { policy, entries: (0..keys).map(entry).collect() }
+        let entries = (0..keys).map(entry).collect();
+        Self { policy, weight: AtomicI64::new(0), count: AtomicI64::new(0), entries }
     }
 
     fn entry(&self, key: u64) -> &Entry {
@@ -119,26 +122,32 @@ impl Cache {
     pub fn request(&self, key: u64) -> bool {
         let entry = self.entry(key);
         if self.is_present(key) {
-            entry.heat.touch();
+            let touch = |hits: u32| Some((hits + 1).min(HITS));
+            let _ = entry.hits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, touch);
             return true;
         }
         if self.policy.fits(entry.weight) && !entry.live.swap(true, Ordering::SeqCst) {
-            self.policy.charge(entry.weight);
+            self.charge(entry.weight.into(), 1);
             if entry.held.swap(true, Ordering::SeqCst) {
                 self.policy.make_room(self);
             } else {
-                entry.heat.set(0);
+                entry.hits.store(0, Ordering::SeqCst);
                 self.policy.admit(self, handle(key));
             }
         }
         false
     }
 
+    fn charge(&self, weight: i64, count: i64) {
+        self.weight.fetch_add(weight, Ordering::SeqCst);
+        self.count.fetch_add(count, Ordering::SeqCst);
+    }
+
     /// A removal, by the user or by the policy.
     pub fn remove(&self, key: u64) -> bool {
         let was = self.entry(key).live.swap(false, Ordering::SeqCst);
         if was {
-            self.policy.discharge(self.entry(key).weight);
+            self.charge(-i64::from(self.entry(key).weight), -1);
         }
         was
     }
@@ -159,7 +168,7 @@ impl Cache {
     pub fn check(&self) {
         let present = self.entries.iter().filter(|entry| entry.live.load(Ordering::SeqCst));
         let weight: u64 = present.map(|entry| u64::from(entry.weight)).sum();
-        assert_eq!(self.policy.weight(), weight);
+        assert_eq!(self.weight(), weight);
         let mut found = HashSet::new();
         self.policy.drain(|entry| assert!(found.insert(key(entry)), "a handle is held twice"));
         let is_held = |key: &u64| self.entry(*key).held.load(Ordering::SeqCst);
@@ -168,6 +177,14 @@ impl Cache {
 }
 
 impl Residents for Cache {
+    fn weight(&self) -> u64 {
+        self.weight.load(Ordering::SeqCst).max(0) as u64
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst).max(0) as u64
+    }
+
     fn hash(&self, entry: Handle) -> u32 {
         hash(key(entry))
     }
@@ -176,8 +193,12 @@ impl Residents for Cache {
         self.is_present(key(entry))
     }
 
-    fn heat(&self, entry: Handle) -> &Heat {
-        &self.entry(key(entry)).heat
+    fn hits(&self, entry: Handle) -> u32 {
+        self.entry(key(entry)).hits.load(Ordering::SeqCst)
+    }
+
+    fn set_hits(&self, entry: Handle, hits: u32) {
+        self.entry(key(entry)).hits.store(hits, Ordering::SeqCst);
     }
 
     fn evict(&self, entry: Handle) -> bool {
@@ -186,8 +207,11 @@ impl Residents for Cache {
         gone
     }
 
-    fn release(&self, entry: Handle) {
-        let was = self.entry(key(entry)).held.swap(false, Ordering::SeqCst);
+    fn release(&self, entry: Handle) -> bool {
+        let entry = self.entry(key(entry));
+        let was = entry.held.swap(false, Ordering::SeqCst);
         assert!(was, "released twice");
+        // A value that came meanwhile is ours to keep, unless its writer has found the handle free.
+        !entry.live.load(Ordering::SeqCst) || entry.held.swap(true, Ordering::SeqCst)
     }
 }

@@ -1,0 +1,147 @@
+//! The capacity bound, kept by the writers: what the engine tells the policy, and does when it says so.
+//!
+//! An eviction is a commit like any other: a tombstone upon the value that goes. So nobody sees a value again
+//! that was evicted before, and a view that was opened earlier goes on showing it.
+
+use super::Engine;
+use super::keep::Moment;
+use crate::chain::{Node, Record, flags};
+use crate::commit::Found;
+use crate::policy::{HITS, Handle, Residents};
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::sync::hook::{mutant, step};
+use crate::version::State;
+use std::ptr;
+
+/// The engine as the policy sees it, under a guard.
+struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
+    engine: &'g Engine<K, V, S, R>,
+    guard: &'g R::Guard<'r>,
+}
+
+/// A record's handle. It works as long as the record has the flag `ADMITTED`, and the guard lives under which
+/// it had it.
+fn handle<K, V>(record: &Record<K, V>) -> Handle {
+    Handle::new(ptr::from_ref(record).expose_provenance() as u64)
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// A value has become present in `record`, or was replaced by a heavier one (`heavier`): the owner
+    /// of the commit that wrote it sees to the bound.
+    pub(super) fn keep_bound(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        node: &Node<V>,
+        heavier: bool,
+    ) {
+        let Some(policy) = &self.policy else { return };
+        let keeper = Keeper { engine: self, guard };
+        if !policy.fits(self.weight_of(node)) {
+            keeper.evict(handle(record));
+            return;
+        }
+        // By a read-modify-write in any case. Either the policy's `release`, which is one of the same word, comes
+        // after it and sees our value; or before, and we see the flag cleared.
+        let before = record.set_flags(flags::ADMITTED);
+        step("evict.flagged");
+        if before & flags::ADMITTED == 0 {
+            policy.admit(&keeper, handle(record));
+        } else if heavier {
+            policy.make_room(&keeper);
+        }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
+    /// The record of a handle.
+    fn record(&self, entry: Handle) -> &Record<K, V> {
+        // SAFETY: made by `handle`. A record with the flag `ADMITTED` does not end, the flag is not cleared while the
+        // policy holds the handle, and it calls us under the guard under which it took the handle out.
+        unsafe { &*ptr::with_exposed_provenance(entry.bits() as usize) }
+    }
+
+    /// The newest version, if it is a value.
+    fn newest(&self, record: &Record<K, V>) -> Option<(&Node<V>, State)> {
+        // SAFETY: under our guard; see `record`.
+        match unsafe { self.engine.order.newest(record) } {
+            // SAFETY: kept by our guard.
+            Found::Value(node, state) => Some((unsafe { &*ptr::from_ref(node) }, state)),
+            _ => None,
+        }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
+    fn weight(&self) -> u64 {
+        // SAFETY: our guard.
+        unsafe { self.engine.order.floor.era(&self.engine.order.clock) }.weight()
+    }
+
+    fn count(&self) -> u64 {
+        if self.engine.rules.weigher.is_none() {
+            return self.weight();
+        }
+        // SAFETY: our guard.
+        unsafe { self.engine.order.floor.era(&self.engine.order.clock) }.present() as u64
+    }
+
+    fn hash(&self, entry: Handle) -> u32 {
+        self.record(entry).hash()
+    }
+
+    fn is_live(&self, entry: Handle) -> bool {
+        self.newest(self.record(entry)).is_some()
+    }
+
+    fn hits(&self, entry: Handle) -> u32 {
+        self.newest(self.record(entry)).map_or(0, |(_, state)| HITS - state.hits_left())
+    }
+
+    fn set_hits(&self, entry: Handle, hits: u32) {
+        if let Some((node, state)) = self.newest(self.record(entry)) {
+            node.set_hits_left(state, HITS - hits);
+        }
+    }
+
+    fn evict(&self, entry: Handle) -> bool {
+        let record = self.record(entry);
+        let Some((current, _)) = self.newest(record) else { return false };
+        self.engine.end(self.guard, record, current, RemovalCause::Size)
+    }
+
+    fn release(&self, entry: Handle) -> bool {
+        let record = self.record(entry);
+        record.clear_flags(flags::ADMITTED);
+        step("evict.released");
+        let came = self.newest(record).is_some() && !mutant("evict.release_blindly");
+        if came && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
+            return false;
+        }
+        self.engine.try_condemn(self.guard, record);
+        true
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Ends the value `current` of `record`, unless it was superseded, by a commit of the cache's own.
+    pub(super) fn end(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        current: &Node<V>,
+        cause: RemovalCause,
+    ) -> bool {
+        if !record.revive() {
+            return false;
+        }
+        step("evict.before_write");
+        let Some((node, state)) = self.write(guard, record, None, Some(current)) else {
+            return false;
+        };
+        let moment = Moment::new(&self.timer);
+        self.settle(guard, record, node, state, cause, &moment);
+        true
+    }
+}

@@ -1,0 +1,111 @@
+//! On which terms a value is kept: until when, and what it weighs; and what a hit does about it.
+
+use super::Engine;
+use crate::chain::{Node, Terms};
+use crate::reclaim::Reclaim;
+use crate::sync::time::Timer;
+use crate::version::State;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Says what an entry counts for against the capacity.
+pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
+
+/// A value that is to be written, and on which terms.
+pub(super) struct Offer<V> {
+    pub value: V,
+    /// `None`: for ever, and it counts for one.
+    pub terms: Option<Terms>,
+}
+
+/// The rules for all entries of a cache.
+pub(super) struct Rules<K, V> {
+    pub weigher: Option<Box<Weigher<K, V>>>,
+    pub time_to_live: Option<Duration>,
+    /// In nanoseconds; 0 if there is none.
+    pub time_to_idle: u64,
+}
+
+/// The time of one operation: read once, and only if somebody asks. So what one commit writes for the
+/// same time ends at the same time.
+pub(super) struct Moment<'t> {
+    timer: &'t Timer,
+    read: Cell<Option<u64>>,
+}
+
+impl<'t> Moment<'t> {
+    pub fn new(timer: &'t Timer) -> Self {
+        Self { timer, read: Cell::new(None) }
+    }
+
+    /// A moment that is given.
+    pub fn at(timer: &'t Timer, time: u64) -> Self {
+        Self { timer, read: Cell::new(Some(time)) }
+    }
+
+    pub fn time(&self) -> u64 {
+        if self.read.get().is_none() {
+            self.read.set(Some(self.timer.now()));
+        }
+        self.read.get().expect("read")
+    }
+}
+
+impl<K, V> Rules<K, V> {
+    /// A value with its terms. Runs the user's weigher.
+    pub fn offer(
+        &self,
+        key: &K,
+        value: V,
+        time_to_live: Option<Duration>,
+        moment: &Moment<'_>,
+    ) -> Offer<V> {
+        let time_to_live = time_to_live.or(self.time_to_live);
+        let weight = self.weigher.as_ref().map(|weigher| weigher(key, &value));
+        if weight.is_none() && time_to_live.is_none() && self.time_to_idle == 0 {
+            return Offer { value, terms: None };
+        }
+        let is_timed = time_to_live.is_some() || self.time_to_idle > 0;
+        let now = if is_timed { moment.time() } else { 0 };
+        let end = time_to_live.map_or(Terms::NEVER, |time| Timer::deadline(now, time));
+        let terms = Terms::new(now, end, self.time_to_idle, weight.unwrap_or(1));
+        Offer { value, terms: Some(terms) }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Whether a version whose value is visible has not come to its deadline, and what a look-up that `counts`
+    /// leaves behind. The caller's guard keeps the version.
+    pub(super) fn hit(
+        &self,
+        node: &Node<V>,
+        state: State,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> bool {
+        // SAFETY: the caller's guard.
+        if let Some(terms) = unsafe { node.terms() }
+            && terms.deadline() != Terms::NEVER
+        {
+            if terms.is_over(moment.time()) {
+                return false;
+            }
+            if counts {
+                terms.touch(moment.time());
+            }
+        }
+        let left = state.hits_left();
+        if counts && left > 0 {
+            node.set_hits_left(state, left - 1);
+        }
+        true
+    }
+
+    /// What a version's value counts for.
+    ///
+    /// The caller's guard keeps it.
+    pub(super) fn weight_of(&self, node: &Node<V>) -> u32 {
+        // SAFETY: the caller's guard.
+        unsafe { node.terms() }.map_or(1, Terms::weight)
+    }
+}

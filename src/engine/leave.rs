@@ -1,0 +1,77 @@
+//! Who is told of entries that leave.
+//!
+//! A commit's owner finds out what it took away, under its guard. What the listener is to hear is kept by
+//! the thread until the operation is over, so that it runs with nothing held, and may use the cache.
+
+use super::Engine;
+use crate::chain::Node;
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::version::Version;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What hears of entries that leave.
+pub type Tell<K, V> = dyn Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync;
+
+/// A listener, and how it gets what it is told of.
+pub struct Listener<K, V> {
+    /// Clones an entry.
+    pub copy: fn(&K, &V) -> (Arc<K>, V),
+    /// The user's closure.
+    pub tell: Box<Tell<K, V>>,
+}
+
+/// An entry that has left.
+struct Leaving<K, V> {
+    key: Arc<K>,
+    value: V,
+    cause: RemovalCause,
+    version: Version,
+}
+
+/// What a thread has to tell.
+pub(super) struct Leavings<K, V>(Cell<Vec<Leaving<K, V>>>);
+
+impl<K, V> Default for Leavings<K, V> {
+    fn default() -> Self {
+        Self(Cell::new(Vec::new()))
+    }
+}
+
+impl<K, V> Leavings<K, V> {
+    fn push(&self, leaving: Leaving<K, V>) {
+        let mut list = self.0.take();
+        list.push(leaving);
+        self.0.set(list);
+    }
+
+    fn take(&self) -> Vec<Leaving<K, V>> {
+        self.0.take()
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// The value of `node` has left, by the commit `version`. Called once for each that does.
+    pub(super) fn leave(&self, key: &K, node: &Node<V>, cause: RemovalCause, version: u64) {
+        let Some(listener) = &self.listener else { return };
+        // SAFETY: callers say that it was committed to a value, and keep it.
+        let value = unsafe { node.value() };
+        let copied = catch_unwind(AssertUnwindSafe(|| (listener.copy)(key, value)));
+        if let Ok((key, value)) = copied {
+            let version = Version::from_u64(version);
+            self.scratch.get().leavings.push(Leaving { key, value, cause, version });
+        }
+    }
+
+    /// Tells the listener what has left. With no guard live.
+    pub(super) fn tell(&self) {
+        let Some(listener) = &self.listener else { return };
+        // What is added meanwhile, the listener's own writes tell at their own end.
+        for Leaving { key, value, cause, version } in self.scratch.get().leavings.take() {
+            // One that panics has told so through the panic hook; the write that it hears of is done.
+            let _ = catch_unwind(AssertUnwindSafe(|| (listener.tell)(key, value, cause, version)));
+        }
+    }
+}
