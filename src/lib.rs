@@ -65,6 +65,9 @@ mod version;
 
 mod memory;
 mod pool;
+// Public for a benchmark, as `policy` is.
+#[doc(hidden)]
+pub mod queue;
 pub mod reclaim;
 
 mod chain;

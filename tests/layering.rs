@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first. What is not listed is on the highest: the public files.
 const FLOORS: &[&[&str]] = &[
     &["sync", "memory", "version", "error", "removal"],
-    &["reclaim", "pool"],
+    &["reclaim", "pool", "queue"],
     &["chain", "index"],
     &["commit", "policy"],
     &["relation"],

@@ -9,10 +9,7 @@ use std::{
 
 use coeval::{
     Cache,
-    policy::{
-        Handle,
-        queue::{Queue, Queued},
-    },
+    queue::{Handle, Queue, Queued},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 

@@ -1,4 +1,4 @@
-//! Claim: of the policy's queue, no word is lost or comes twice, whoever is late; a thread that stands
+//! Claim: of the queue, no word is lost or comes twice, whoever is late; a thread that stands
 //! still with a ticket in its hand stops nobody; and this through the change to a larger ring.
 //!
 //! Two pushers and a popper, on rings of one or two slots and more. Afterwards the main thread empties the
@@ -8,8 +8,7 @@
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_turns;
-use coeval::policy::Handle;
-use coeval::policy::queue::{Queue, Queued};
+use coeval::queue::{Handle, Queue, Queued};
 use loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;

@@ -48,19 +48,16 @@
 //! place of more light ones than that: then the next writers go on.
 //!
 //! Memory: a slot of 8 bytes in a queue and 5⅓ bytes of history for each entry. Each queue may have had
-//! all entries at some time, and keeps that room ([`queue`]): 28 bytes an entry in all, with 10,000.
+//! all entries at some time, and keeps that room (`queue`): 28 bytes an entry in all, with 10,000.
 
 pub mod balance;
-mod handle;
 pub mod history;
-pub mod queue;
 
-pub use handle::Handle;
 
+use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, hook};
 use balance::Balance;
 use history::{History, Memory, REACH, Time};
-use queue::{Queue, Queued};
 
 /// How many entries with hits are passed over in one search for one without.
 pub const CHANCES: usize = 16;

@@ -1,6 +1,7 @@
 //! A cache for the policy to decide about, and streams of keys of the kinds that caches meet.
 
-use crate::policy::{HITS, Handle, Policy, Residents};
+use crate::policy::{HITS, Policy, Residents};
+use crate::queue::Handle;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 

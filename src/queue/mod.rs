@@ -26,7 +26,10 @@
 //! are kept until the queue is dropped, as a late thread may look at them; together the old ones have
 //! at most as many slots as the last.
 
-use super::Handle;
+mod handle;
+
+pub use handle::Handle;
+
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, grown::Grown, hook};
 use crossbeam_utils::CachePadded;
 
@@ -226,12 +229,10 @@ pub struct Queue {
 
 impl Queue {
     /// An empty queue; `most` is the number of words beyond which it is not expected to grow, 0 when
-    /// nobody knows. (It grows as far as it is made to.)
+    /// nobody knows. (It grows as far as it is made to.) Its memory is made by the first push.
     pub fn new(most: u64) -> Self {
         let (first, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let queue = Self { rings: Grown::new(), first, last, most };
-        queue.ring(0);
-        queue
+        Self { rings: Grown::new(), first, last, most }
     }
 
     fn ring(&self, place: usize) -> &Ring {
@@ -269,7 +270,7 @@ impl Queue {
         hook::step("queue.pop");
         loop {
             let first = self.first.load(Ordering::Relaxed);
-            let ring = self.ring(first);
+            let ring = self.rings.get(first)?;
             if let Some(word) = ring.pop() {
                 return Some(Queued::from_word(word));
             }
@@ -318,5 +319,4 @@ impl Queue {
 }
 
 #[cfg(all(test, not(coeval_loom)))]
-#[path = "tests/queue.rs"]
 mod tests;

@@ -146,3 +146,11 @@ fn nothing_is_lost_or_doubled_and_each_pushers_words_come_in_order() {
         }
     }
 }
+
+#[test]
+fn a_queue_that_is_not_used_takes_no_memory() {
+    let queue = Queue::new(0);
+    assert_eq!((queue.pop(), queue.peek(), queue.len(), queue.slots()), (None, None, 0, 0));
+    queue.push(queued(1));
+    assert_eq!((queue.slots(), queue.pop()), (FIRST, Some(queued(1))));
+}

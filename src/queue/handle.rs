@@ -1,4 +1,4 @@
-//! What the policy knows of an entry: a name to pass back.
+//! What a queue carries: the name of an entry, to be passed back.
 
 /// Names an entry to the engine: an even number below 2^48 that is not zero, such as a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
