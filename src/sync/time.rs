@@ -1,39 +1,140 @@
-//! The cache's time.
+//! The cache's source of time: nanoseconds since the cache was made, or what a test says.
+
+use super::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-/// Manual.
+
+/// A deadline that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// A clock that moves only when it is told to, for tests of what depends on time.
+///
+/// Clones are the same clock. It begins at zero.
+///
+/// ```ignore
+/// use coeval::{Cache, ManualClock};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let cache = Cache::builder()
+///     .time_to_live(Duration::from_secs(60))
+///     .manual_clock(&clock)
+///     .build();
+/// cache.insert("key", 1);
+///
+/// clock.advance(Duration::from_secs(59));
+/// assert_eq!(cache.get("key"), Some(1));
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(cache.get("key"), None);
+/// ```
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock {
+    nanos: Arc<AtomicU64>,
+}
+
+// Relaxed everywhere: a time orders nothing. Each thread sees the clock go forward only, as one word does.
 impl ManualClock {
-    /// New.
+    /// A clock that shows zero.
     pub fn new() -> Self {
         Self::default()
     }
-    /// Moves it.
-    pub fn advance(&self, time: Duration) {
-        self.0.fetch_add(time.as_nanos() as u64, Ordering::SeqCst);
+
+    /// Moves the clock forward. After 584 years it stands still.
+    pub fn advance(&self, by: Duration) {
+        let later = |now: u64| Some(now.saturating_add(nanos(by)));
+        let _ = self.nanos.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+
+    /// The time since the clock was made, as the clock has it.
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 }
-/// Nanoseconds since it was made.
-pub enum Timer {
-    Real(Instant),
+
+/// Where a cache has the time from.
+#[derive(Debug)]
+pub(crate) enum Timer {
+    /// The system's monotonic clock, since then.
+    Monotonic(Instant),
+    /// A clock that somebody moves.
     Manual(ManualClock),
 }
+
 impl Timer {
-    pub fn new() -> Self {
-        Self::Real(Instant::now())
-    }
-    pub fn manual(clock: &ManualClock) -> Self {
-        Self::Manual(clock.clone())
-    }
-    pub fn now(&self) -> u64 {
-        match self {
-            Self::Real(at) => at.elapsed().as_nanos() as u64,
-            Self::Manual(clock) => clock.0.load(Ordering::SeqCst),
+    /// The system's monotonic clock; in models, which must run alike each time, a clock that stands still.
+    pub(crate) fn new() -> Self {
+        match cfg!(coeval_loom) {
+            true => Self::Manual(ManualClock::new()),
+            false => Self::Monotonic(Instant::now()),
         }
     }
-    pub fn deadline(now: u64, time: Duration) -> u64 {
-        now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+
+    /// The time that this clock shows.
+    pub(crate) fn manual(clock: &ManualClock) -> Self {
+        Self::Manual(clock.clone())
+    }
+
+    /// Nanoseconds since the timer was made, or since the manual clock was.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            Self::Monotonic(start) => nanos(start.elapsed()),
+            Self::Manual(clock) => clock.nanos.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The deadline of what lives so long from now; `NEVER` if that is too far to be said.
+pub(crate) fn deadline(now: u64, ttl: Duration) -> u64 {
+    now.saturating_add(nanos(ttl))
+}
+
+/// Nanoseconds, as many as can be said: those of 584 years.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_and_its_timers_agree() {
+        let clock = ManualClock::new();
+        let timer = Timer::manual(&clock);
+        assert_eq!((clock.now(), timer.now()), (Duration::ZERO, 0));
+        clock.clone().advance(Duration::from_millis(1500));
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!((clock.now(), timer.now()), (Duration::new(1, 500_000_001), 1_500_000_001));
+        clock.advance(Duration::MAX);
+        clock.advance(Duration::MAX);
+        assert_eq!(timer.now(), u64::MAX);
+    }
+
+    #[test]
+    fn no_step_of_a_manual_clock_is_lost() {
+        let clock = ManualClock::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|_| clock.advance(Duration::from_nanos(3))));
+            }
+        });
+        assert_eq!(clock.now(), Duration::from_nanos(12_000));
+    }
+
+    #[test]
+    fn the_systems_clock_goes_forward() {
+        let timer = Timer::new();
+        let first = timer.now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(timer.now() >= first + 2_000_000);
+    }
+
+    #[test]
+    fn what_is_too_far_never_comes() {
+        assert_eq!(deadline(5, Duration::from_nanos(7)), 12);
+        assert_eq!(deadline(5, Duration::MAX), NEVER);
+        assert_eq!(deadline(u64::MAX - 1, Duration::from_secs(1)), NEVER);
+        assert_eq!(deadline(0, Duration::from_secs(u64::MAX)), NEVER);
     }
 }
