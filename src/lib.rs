@@ -74,6 +74,9 @@ mod chain;
 mod index;
 
 mod commit;
+// Not used by the engine yet.
+#[allow(dead_code)]
+mod expiry;
 #[doc(hidden)]
 pub mod policy;
 
@@ -118,6 +121,9 @@ pub mod internals {
     }
     pub mod engine {
         pub use crate::engine::*;
+    }
+    pub mod expiry {
+        pub use crate::expiry::*;
     }
     pub mod index {
         pub use crate::index::*;

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["sync", "memory", "version", "error", "removal"],
     &["reclaim", "pool", "queue"],
     &["chain", "index"],
-    &["commit", "policy"],
+    &["commit", "expiry", "policy"],
     &["relation"],
     &["engine"],
 ];

@@ -1,0 +1,223 @@
+//! Claim: of the wheel of deadlines, no entry is lost: when its deadline has passed and everybody is at
+//! rest, one turn brings it out, whoever put it in while others turned the wheel, or was late to
+//! put it in again; and it comes out as often as it was put in.
+//!
+//! Slots of four to a level. After the threads, the main thread turns the wheel one tick further than they did:
+//! an entry that is in a slot that has been passed would come out a round later only.
+#![cfg(coeval_loom)]
+
+use coeval::internals::expiry::{Due, TICK_BITS, Timed, Wheel};
+use coeval::queue::Handle;
+use loom::thread;
+use loom_tests::{explore, explore_steps, must_fail};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
+
+const ENTRIES: usize = 5;
+
+/// What the engine knows of the entries. It is no part of the model.
+#[derive(Default)]
+struct Entries {
+    /// In ticks; 0 when there is no value.
+    deadlines: [AtomicU64; ENTRIES],
+    held: [AtomicI32; ENTRIES],
+}
+
+fn number(entry: Handle) -> usize {
+    entry.bits() as usize / 2 - 1
+}
+
+impl Timed for Entries {
+    fn hold(&self, entry: Handle) {
+        self.held[number(entry)].fetch_add(1, SeqCst);
+    }
+
+    fn come_due(&self, entry: Handle, now: u64) -> Due {
+        let deadline = self.deadlines[number(entry)].load(SeqCst) << TICK_BITS;
+        if deadline > now {
+            return Due::Later(deadline);
+        }
+        self.deadlines[number(entry)].store(0, SeqCst);
+        let held = self.held[number(entry)].fetch_sub(1, SeqCst);
+        assert!(held > 0, "an entry came out once too often");
+        Due::Gone
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    wheel: Wheel,
+    entries: Entries,
+}
+
+/// What a thread does.
+#[derive(Clone, Copy)]
+enum Step {
+    /// An entry, and the tick of its deadline.
+    Schedule(usize, u64),
+    /// The time, in ticks, and how many entries may come out.
+    Advance(u64, usize),
+}
+use Step::{Advance, Schedule};
+
+const ALL: usize = usize::MAX;
+
+impl Cache {
+    fn run(&self, steps: &[Step]) {
+        for step in steps {
+            match *step {
+                Schedule(number, tick) => {
+                    self.entries.deadlines[number].store(tick, SeqCst);
+                    let entry = Handle::new((number as u64 + 1) * 2);
+                    self.wheel.schedule(entry, tick << TICK_BITS, &self.entries);
+                }
+                Advance(tick, steps) => {
+                    self.wheel.advance(tick << TICK_BITS, &self.entries, steps);
+                }
+            }
+        }
+    }
+
+    /// At rest: all deadlines to the end are over.
+    fn settle(&self, end: u64) {
+        self.run(&[Advance(end, ALL)]);
+        for deadline in &self.entries.deadlines {
+            let deadline = deadline.load(SeqCst);
+            assert!(deadline == 0 || deadline > end, "an entry is lost");
+        }
+        let held: i32 = self.entries.held.iter().map(|held| held.load(SeqCst)).sum();
+        assert_eq!(self.wheel.len(), held as u64, "the wheel does not hold what was counted");
+        self.wheel.drain(|entry| {
+            self.entries.held[number(entry)].fetch_sub(1, SeqCst);
+        });
+        let is_settled = self.entries.held.iter().all(|held| held.load(SeqCst) == 0);
+        assert!(is_settled, "an entry is lost or came twice");
+    }
+}
+
+/// Does what comes `before`, then runs the threads, then does what comes `after` and turns the wheel to
+/// the end.
+fn model<const N: usize>(
+    before: &'static [Step],
+    threads: [&'static [Step]; N],
+    after: &'static [Step],
+    end: u64,
+) {
+    let cache = Arc::new(Cache::default());
+    cache.run(before);
+    let threads = threads.map(|steps| {
+        let cache = cache.clone();
+        thread::spawn(move || cache.run(steps))
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    cache.run(after);
+    cache.settle(end);
+}
+
+/// An entry goes into the slot that the wheel comes to.
+fn late_to_put_in() {
+    explore(3, || model(&[], [&[Schedule(0, 1)], &[Advance(1, ALL)]], &[], 2));
+    explore_steps(3, || model(&[], [&[Schedule(0, 1)], &[Advance(1, ALL)]], &[], 2));
+}
+
+#[test]
+fn nothing_is_lost_in_a_slot_that_was_passed() {
+    late_to_put_in();
+}
+
+#[test]
+fn defect_no_second_look_at_the_front() {
+    must_fail("expiry.no_recheck", "an entry is lost", late_to_put_in);
+}
+
+#[test]
+fn defect_emptying_before_the_front_moves() {
+    must_fail("expiry.empty_first", "an entry is lost", late_to_put_in);
+}
+
+#[test]
+fn defect_no_fence_between_putting_in_and_the_second_look() {
+    must_fail("expiry.no_fence", "an entry is lost", late_to_put_in);
+}
+
+/// As before, on the level above, and beside a long way.
+#[test]
+fn nothing_is_lost_in_a_higher_slot_that_was_passed() {
+    explore_steps(3, || model(&[], [&[Schedule(0, 6)], &[Advance(4, ALL)]], &[], 6));
+    explore_steps(3, || model(&[], [&[Schedule(0, 6)], &[Advance(40, ALL)]], &[], 41));
+}
+
+/// Two go into the slot that the wheel comes to: the first cannot take back what lies below the second.
+fn a_copy_stays_behind() {
+    explore_steps(2, || {
+        let threads: [&[Step]; 3] = [&[Schedule(0, 1)], &[Schedule(1, 1)], &[Advance(1, ALL)]];
+        model(&[], threads, &[], 2);
+    });
+}
+
+#[test]
+fn a_copy_that_stays_behind_is_counted() {
+    a_copy_stays_behind();
+}
+
+#[test]
+fn defect_a_copy_is_not_counted() {
+    must_fail("expiry.copy_uncounted", "an entry came out once too often", a_copy_stays_behind);
+}
+
+/// Two turn the wheel, to different times, past an entry that goes to a lower level and one that
+/// comes out.
+#[test]
+fn nothing_is_lost_between_levels() {
+    explore_steps(2, || {
+        let before = &[Schedule(0, 6), Schedule(1, 4)];
+        model(before, [&[Advance(5, ALL)], &[Advance(6, ALL)]], &[], 7);
+    });
+}
+
+/// One stops half-way, as it may take only so many out, and others go on.
+fn stopping_half_way() {
+    explore_steps(2, || {
+        let before = &[Schedule(0, 1), Schedule(1, 2), Schedule(2, 1)];
+        model(before, [&[Advance(2, 1), Schedule(3, 3)], &[Advance(2, 1)]], &[], 4);
+    });
+}
+
+#[test]
+fn one_goes_on_where_another_stopped() {
+    stopping_half_way();
+}
+
+#[test]
+fn defect_stopping_half_way_is_taken_for_the_end() {
+    must_fail("expiry.done_too_early", "an entry is lost", stopping_half_way);
+}
+
+/// One is about to empty a slot, and sleeps until the slot is for the next round.
+#[test]
+fn one_who_sleeps_for_a_round_loses_nothing() {
+    explore_steps(2, || {
+        let other = &[Advance(4, ALL), Schedule(0, 5), Advance(5, ALL)];
+        model(&[Schedule(1, 1)], [&[Advance(1, ALL)], other], &[], 6);
+    });
+}
+
+/// One takes a cell from the list of free ones while another takes it and the next, and gives the
+/// first one back.
+fn cells_come_back() {
+    explore_steps(2, || {
+        let before = &[Schedule(0, 1), Schedule(1, 1), Advance(1, ALL)];
+        let other = &[Schedule(1, 3), Schedule(2, 6), Advance(3, ALL)];
+        model(before, [&[Schedule(0, 6)], other], &[Schedule(3, 6)], 6);
+    });
+}
+
+#[test]
+fn no_cell_is_used_twice() {
+    cells_come_back();
+}
+
+#[test]
+fn defect_the_tag_of_a_list_stands_still() {
+    must_fail("expiry.tag_stands_still", "an entry came out once too often", cells_come_back);
+}
