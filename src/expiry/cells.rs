@@ -6,7 +6,8 @@
 //! were at one time, wherever they were.
 //!
 //! A list's word is the number of its top cell, and a tag that counts how often one was taken off. One who
-//! looked at the top and below it, and slept while that cell went and came back, finds another tag.
+//! looked at the top and below it, and slept while that cell went and came back, finds another tag. (Unless
+//! 2^32 were taken off that one list meanwhile, or a multiple, with the same cell on top again.)
 
 use crate::queue::Handle;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, grown::Grown, hook};

@@ -43,7 +43,8 @@
 //! two sees the other.
 //!
 //! `front` goes as far at once as can be without passing a slot that takes new entries at the same time: see
-//! [`ticks::advanced`].
+//! `advanced` in `ticks`. No counts of entries are kept for that, which all would write to: to look at a slot
+//! that is empty is a load.
 
 mod cells;
 mod ticks;
@@ -142,7 +143,19 @@ impl Wheel {
 
     /// Turns the wheel to this time, as far as that is possible with so many entries that come out. Returns
     /// how many did.
+    #[inline]
     pub fn advance(&self, now: u64, timed: &impl Timed, steps: usize) -> usize {
+        if self.is_idle(now) { 0 } else { self.turn(now, timed, steps) }
+    }
+
+    /// Whether the wheel has come to this time, and nothing is to be done.
+    #[inline]
+    pub fn is_idle(&self, now: u64) -> bool {
+        // Relaxed: nothing is read through it.
+        self.time.swept.load(Ordering::Relaxed) >= ticks::of_time(now)
+    }
+
+    fn turn(&self, now: u64, timed: &impl Timed, steps: usize) -> usize {
         let tick = ticks::of_time(now);
         let mut left = steps;
         loop {
