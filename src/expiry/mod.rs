@@ -165,12 +165,15 @@ impl Wheel {
                 return steps - left;
             }
             // None: another thread is further.
-            let Some(front) = self.front(swept, tick, &mut left, timed) else { continue };
+            let Some(front) = self.front(swept, tick) else { continue };
             hook::step("expiry.to_sweep");
             if !self.sweep(swept, front, now, timed, &mut left) {
                 return steps - left;
             }
             hook::step("expiry.swept");
+            if hook::mutant("expiry.empty_first") {
+                self.move_front(swept, front);
+            }
             // Release: who finds it there finds `front` there. Of several threads that were at it, one moves it.
             let _ = self.time.swept.compare_exchange(
                 swept,
@@ -182,22 +185,24 @@ impl Wheel {
     }
 
     /// Where the wheel is on its way to from `swept`: sent on its way by this call, if by no other.
-    fn front(&self, swept: u64, tick: u64, left: &mut usize, timed: &impl Timed) -> Option<u64> {
+    fn front(&self, swept: u64, tick: u64) -> Option<u64> {
         // Acquire: pairs with the CAS, before which `swept` was seen to have come to where it started.
         let mut front = self.time.front.load(Ordering::Acquire);
         if front == swept {
             let next = ticks::advanced(front, tick);
             if hook::mutant("expiry.empty_first") {
-                self.sweep(swept, next, next << TICK_BITS, timed, left);
+                return Some(next);
             }
-            let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire);
-            let moved = self.time.front.compare_exchange(front, next, release, acquire);
-            front = moved.map_or_else(|other| other, |_| next);
-            if hook::mutant("expiry.empty_first") {
-                let _ = self.time.swept.compare_exchange(swept, front, release, acquire);
-            }
+            front = self.move_front(front, next);
         }
         self.is_swept_to(swept).then_some(front)
+    }
+
+    /// Moves the front on, unless another thread did. Returns where it is.
+    fn move_front(&self, from: u64, to: u64) -> u64 {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire); // see `front`
+        let moved = self.time.front.compare_exchange(from, to, success, failure);
+        moved.map_or_else(|other| other, |_| to)
     }
 
     /// Whether the wheel is still on its way from there.
