@@ -65,7 +65,7 @@ mod version;
 
 mod memory;
 mod pool;
-// Public for a benchmark, as `policy` is.
+// Public for a benchmark; not part of the interface.
 #[doc(hidden)]
 pub mod queue;
 pub mod reclaim;
@@ -74,11 +74,8 @@ mod chain;
 mod index;
 
 mod commit;
-// Not used by the engine yet.
-#[allow(dead_code)]
 mod expiry;
-#[doc(hidden)]
-pub mod policy;
+mod policy;
 
 mod relation;
 

@@ -187,9 +187,6 @@ impl<V> Conditional<V> {
 }
 
 impl Terms {
-    /// The deadline of what is kept for ever.
-    pub const NEVER: u64 = u64::MAX;
-
     /// In the deadline of what is kept as long as it is used: it has been found over.
     const OVER: u64 = 1;
 

@@ -309,6 +309,17 @@ impl<K, V> Record<K, V> {
         self.rest().flags.fetch_and(!flags, Ordering::AcqRel);
     }
 
+    /// Holds the record: it does not end before as many have let go.
+    pub fn hold(&self) {
+        let before = self.rest().flags.fetch_add(flags::HOLD, Ordering::AcqRel);
+        debug_assert!(before < !(flags::HOLD - 1), "held more often than can be counted");
+    }
+
+    /// Lets go of a record that the caller holds, and then looks whether it is to end.
+    pub fn let_go(&self) {
+        self.rest().flags.fetch_sub(flags::HOLD, Ordering::AcqRel);
+    }
+
     /// Moves the key out.
     ///
     /// # Safety

@@ -16,14 +16,14 @@ use crate::version::State;
 use std::ptr;
 
 /// The engine as the policy sees it, under a guard.
-struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
-    engine: &'g Engine<K, V, S, R>,
-    guard: &'g R::Guard<'r>,
+pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
+    pub engine: &'g Engine<K, V, S, R>,
+    pub guard: &'g R::Guard<'r>,
 }
 
 /// A record's handle. It works as long as the record has the flag `ADMITTED`, and the guard lives under which
 /// it had it.
-fn handle<K, V>(record: &Record<K, V>) -> Handle {
+pub(super) fn handle<K, V>(record: &Record<K, V>) -> Handle {
     Handle::new(ptr::from_ref(record).expose_provenance() as u64)
 }
 
@@ -57,14 +57,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
 impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
     /// The record of a handle.
-    fn record(&self, entry: Handle) -> &Record<K, V> {
+    pub fn record(&self, entry: Handle) -> &Record<K, V> {
         // SAFETY: made by `handle`. A record with the flag `ADMITTED` does not end, the flag is not cleared while the
         // policy holds the handle, and it calls us under the guard under which it took the handle out.
         unsafe { &*ptr::with_exposed_provenance(entry.bits() as usize) }
     }
 
     /// The newest version, if it is a value.
-    fn newest(&self, record: &Record<K, V>) -> Option<(&Node<V>, State)> {
+    pub fn newest(&self, record: &Record<K, V>) -> Option<(&Node<V>, State)> {
         // SAFETY: under our guard; see `record`.
         match unsafe { self.engine.order.newest(record) } {
             // SAFETY: kept by our guard.

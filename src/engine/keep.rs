@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::chain::{Node, Terms};
 use crate::reclaim::Reclaim;
-use crate::sync::time::Timer;
+use crate::sync::time::{NEVER, Timer, deadline};
 use crate::version::State;
 use std::cell::Cell;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl<K, V> Rules<K, V> {
         }
         let is_timed = time_to_live.is_some() || self.time_to_idle > 0;
         let now = if is_timed { moment.time() } else { 0 };
-        let end = time_to_live.map_or(Terms::NEVER, |time| Timer::deadline(now, time));
+        let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
         let terms = Terms::new(now, end, self.time_to_idle, weight.unwrap_or(1));
         Offer { value, terms: Some(terms) }
     }
@@ -85,7 +85,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> bool {
         // SAFETY: the caller's guard.
         if let Some(terms) = unsafe { node.terms() }
-            && terms.deadline() != Terms::NEVER
+            && terms.deadline() != NEVER
         {
             if terms.is_over(moment.time()) {
                 return false;

@@ -9,6 +9,7 @@
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
 //! | `keep.rs` | on which terms a value is kept, and what a hit does about it |
 //! | `evict.rs` | the capacity bound |
+//! | `expire.rs` | deadlines |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
@@ -16,6 +17,7 @@
 
 mod commits;
 mod evict;
+mod expire;
 mod keep;
 mod leave;
 mod plan;
@@ -38,9 +40,10 @@ use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
-use crate::sync::time::Timer;
+use crate::sync::time::{Timer, deadline};
 use crate::version::State;
 use commits::Commits;
+use expire::Deadlines;
 use keep::Rules;
 use scratch::Scratches;
 use std::alloc::Layout;
@@ -90,6 +93,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     relation: Option<Box<Relation<K, V>>>,
     rules: Rules<K, V>,
     policy: Option<Policy>,
+    deadlines: Deadlines,
     listener: Option<Listener<K, V>>,
     timer: Timer,
     /// What a new version's creator says of it: how many hits are to be counted.
@@ -153,9 +157,10 @@ where
             rules: Rules {
                 weigher: settings.weigher,
                 time_to_live: settings.time_to_live,
-                time_to_idle: settings.time_to_idle.map_or(0, |time| Timer::deadline(0, time)),
+                time_to_idle: settings.time_to_idle.map_or(0, |time| deadline(0, time)),
             },
             policy,
+            deadlines: Deadlines::new(),
             listener: settings.listener,
             timer: settings.timer,
             fresh: State::INSTALLING.with_hits_left(hits),

@@ -209,6 +209,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.order.floor.is_raised() {
             self.sweep();
         }
+        self.expire_due();
         {
             let guard = self.reclaim.pin();
             // Inserts move the index along by themselves; other writes do it here.

@@ -331,6 +331,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.dispose_below(guard, record, node);
         }
         if new.is_some() {
+            self.schedule(guard, record, node, was);
             self.keep_bound(guard, record, node, change > 0);
         } else {
             self.try_condemn(guard, record);

@@ -53,7 +53,6 @@
 pub mod balance;
 pub mod history;
 
-
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, hook};
 use balance::Balance;

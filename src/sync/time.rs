@@ -11,7 +11,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 ///
 /// Clones are the same clock. It begins at zero.
 ///
-/// ```ignore
+/// ```
 /// use coeval::{Cache, ManualClock};
 /// use std::time::Duration;
 ///

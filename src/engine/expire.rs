@@ -1,0 +1,101 @@
+//! Deadlines: what the engine tells the wheel, and does with what comes out of it.
+//!
+//! Readers go by a version's own deadline, so an entry is absent from it on, to the tick of the clock. The wheel only
+//! brings the memory back: an entry that comes out ends by a tombstone, as an evicted one does.
+//!
+//! A record that is in the wheel for a deadline is in it for every later one: when it comes out it goes in again. So
+//! a value that is overwritten by one that is kept longer costs the wheel nothing.
+
+use super::Engine;
+use super::evict::{Keeper, handle};
+use crate::chain::{Node, Record};
+use crate::expiry::{Due, Timed, Wheel};
+use crate::queue::Handle;
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::sync::time::NEVER;
+use crate::sync::{AtomicUsize, Ordering};
+
+/// How many entries, at most, a write takes out of the wheel.
+const STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
+
+/// The wheel of a cache.
+pub(super) struct Deadlines {
+    wheel: Wheel,
+    /// Whether there ever was a deadline: without one no write looks at the clock.
+    used: AtomicUsize,
+}
+
+impl Deadlines {
+    pub fn new() -> Self {
+        Self { wheel: Wheel::new(), used: AtomicUsize::new(0) }
+    }
+
+    /// Bytes of the wheel.
+    pub fn bytes(&self) -> usize {
+        self.wheel.bytes()
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Has the value `node`, which a commit of ours has put upon `was`, end when its time comes.
+    pub(super) fn schedule(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        node: &Node<V>,
+        was: Option<&Node<V>>,
+    ) {
+        // SAFETY: both are kept by our guard.
+        let of = |node: &Node<V>| unsafe { node.terms() }.map_or(NEVER, |terms| terms.deadline());
+        let deadline = of(node);
+        if deadline == NEVER || was.is_some_and(|was| of(was) <= deadline) {
+            return;
+        }
+        if self.deadlines.used.load(Ordering::Relaxed) == 0 {
+            self.deadlines.used.store(1, Ordering::Relaxed); // only looked at beside the clock
+        }
+        let keeper = Keeper { engine: self, guard };
+        self.deadlines.wheel.schedule(handle(record), deadline, &keeper);
+    }
+
+    /// Ends some of the values whose time has come. Called without a guard.
+    pub(super) fn expire_due(&self) {
+        if self.deadlines.used.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let now = self.timer.now();
+        if !self.deadlines.wheel.is_idle(now) {
+            let guard = self.reclaim.pin();
+            let keeper = Keeper { engine: self, guard: &guard };
+            self.deadlines.wheel.advance(now, &keeper, STEPS);
+        }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
+    fn hold(&self, entry: Handle) {
+        self.record(entry).hold();
+    }
+
+    fn come_due(&self, entry: Handle, now: u64) -> Due {
+        let record = self.record(entry);
+        while let Some((node, _)) = self.newest(record) {
+            // SAFETY: kept by our guard.
+            let Some(terms) = (unsafe { node.terms() }) else { break };
+            if !terms.is_over(now) {
+                match terms.deadline() {
+                    NEVER => break,
+                    deadline => return Due::Later(deadline),
+                }
+            }
+            // Tried again only if somebody wrote the key meanwhile.
+            if self.engine.end(self.guard, record, node, RemovalCause::Expired) {
+                break;
+            }
+        }
+        record.let_go();
+        self.engine.try_condemn(self.guard, record);
+        Due::Gone
+    }
+}
