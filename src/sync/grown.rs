@@ -1,9 +1,11 @@
 //! A short row of parts that are made when they are first needed, and live as long as the row.
 //!
 //! This is how something grows without a lock and without reclamation: the parts double (or so) in
-//! size, and nothing that was made is freed before the row is dropped.
+//! size, and nothing that was made is freed before the row is dropped. A part of a page or more has pages
+//! of its own (see [`memory`]).
 
 use super::{AtomicPtr, Ordering};
+use crate::memory::{self, Mapped};
 use std::ptr;
 
 /// Room for `N` parts.
@@ -36,7 +38,7 @@ impl<T, const N: usize> Grown<T, N> {
         if let Some(part) = self.get(place) {
             return part;
         }
-        let fresh = Box::into_raw(Box::new(make()));
+        let fresh = put(make());
         let publish = self.parts[place].compare_exchange(
             ptr::null_mut(),
             fresh,
@@ -47,7 +49,7 @@ impl<T, const N: usize> Grown<T, N> {
             Ok(_) => fresh,
             Err(winner) => {
                 // SAFETY: made above and never published.
-                drop(unsafe { Box::from_raw(fresh) });
+                unsafe { discard(fresh) };
                 winner
             }
         };
@@ -56,14 +58,44 @@ impl<T, const N: usize> Grown<T, N> {
     }
 }
 
+impl<T, const N: usize> Default for Grown<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T, const N: usize> Drop for Grown<T, N> {
     fn drop(&mut self) {
         for part in &self.parts {
             let part = part.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
             if !part.is_null() {
-                // SAFETY: `get_or_make` made it from a box, and no reference outlives the row.
-                drop(unsafe { Box::from_raw(part) });
+                // SAFETY: `get_or_make` made it, and no reference outlives the row.
+                unsafe { discard(part) };
             }
+        }
+    }
+}
+
+/// Puts a part where it stays.
+fn put<T>(part: T) -> *mut T {
+    if size_of::<T>() < memory::PAGE {
+        Box::into_raw(Box::new(part))
+    } else {
+        Mapped::new(part).into_raw()
+    }
+}
+
+/// Drops a part.
+///
+/// # Safety
+/// It came from `put`, and nobody uses it any more.
+unsafe fn discard<T>(part: *mut T) {
+    // SAFETY: the caller's promise; `put` and `discard` decide alike where a part is.
+    unsafe {
+        if size_of::<T>() < memory::PAGE {
+            drop(Box::from_raw(part));
+        } else {
+            drop(Mapped::from_raw(part));
         }
     }
 }
@@ -86,5 +118,19 @@ mod tests {
         });
         assert!(parts.iter().all(|part| std::ptr::eq(*part, row.get(1).unwrap())));
         assert!(row.get(0).is_none() && row.get(2).is_none());
+    }
+
+    #[test]
+    fn parts_of_any_size_are_dropped_with_the_row() {
+        fn check<const BYTES: usize>() {
+            let dropped = std::sync::Arc::new(());
+            let row = Grown::<([u8; BYTES], std::sync::Arc<()>), 2>::new();
+            assert_eq!(row.get_or_make(1, || ([7; BYTES], dropped.clone())).0[BYTES - 1], 7);
+            assert_eq!(std::sync::Arc::strong_count(&dropped), 2);
+            drop(row);
+            assert_eq!(std::sync::Arc::strong_count(&dropped), 1);
+        }
+        check::<1>();
+        check::<{ memory::PAGE }>();
     }
 }

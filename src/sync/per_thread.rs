@@ -141,7 +141,20 @@ impl<T> PerThread<T> {
         unsafe { self.numbered() }.map(|(_, value)| value)
     }
 
+    /// Every value that may be shared, with its thread's number, those of ended threads included.
+    pub fn shared(&self) -> impl Iterator<Item = (usize, &T)>
+    where
+        T: Sync,
+    {
+        // SAFETY: whatever its own thread does with the value by a shared reference, `T: Sync` lets others
+        // hold one, too.
+        unsafe { self.numbered() }
+    }
+
     /// Every value with its thread's number.
+    ///
+    /// # Safety
+    /// As for [`iter`](Self::iter).
     unsafe fn numbered(&self) -> impl Iterator<Item = (usize, &T)> {
         self.blocks.iter().enumerate().flat_map(|(block, start)| {
             // Acquire: pairs with the publishing CAS in `grow`.
@@ -231,5 +244,16 @@ mod tests {
         // Other tests' threads are at work beside, but not 500 at a time.
         assert!(counts.len() < 2000);
         assert!(counts.iter().filter(|&&count| count > 0).count() < 500);
+    }
+
+    #[test]
+    fn what_is_shared_comes_with_its_threads_number() {
+        let values = PerThread::<super::super::AtomicU64>::new();
+        assert_eq!(values.shared().count(), 0);
+        values.get().store(7, Ordering::Relaxed);
+        let mine: Vec<_> =
+            values.shared().filter(|(_, value)| value.load(Ordering::Relaxed) == 7).collect();
+        assert_eq!(mine.len(), 1);
+        assert_eq!(mine[0].0, thread_number());
     }
 }
