@@ -70,7 +70,9 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     ///
     /// ```
     /// let cache = coeval::Cache::builder().max_capacity(100).build();
-    /// cache.extend((0..1000).map(|n| (n, n)));
+    /// for n in 0..1000 {
+    ///     cache.insert(n, n);
+    /// }
     /// assert_eq!(cache.len(), 100);
     /// ```
     #[must_use]

@@ -75,6 +75,7 @@ mod index;
 
 mod commit;
 mod expiry;
+mod metrics;
 mod policy;
 
 mod relation;
@@ -94,6 +95,7 @@ pub use cache::Cache;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, Returned};
 pub use hasher::RandomState;
+pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use pinned::Pinned;
 pub use relation::Related;
 pub use removal::RemovalCause;
@@ -124,6 +126,9 @@ pub mod internals {
     }
     pub mod index {
         pub use crate::index::*;
+    }
+    pub mod metrics {
+        pub use crate::metrics::*;
     }
     pub mod version {
         pub use crate::version::*;

@@ -1,17 +1,51 @@
-//! Why an entry left.
+//! Why a value went.
 
-/// Why an entry left the cache.
+use std::fmt;
+
+/// Why a value is no longer in the cache.
+///
+/// ```
+/// use coeval::RemovalCause;
+///
+/// assert!(RemovalCause::Size.was_evicted());
+/// assert!(!RemovalCause::Explicit.was_evicted());
+/// assert_eq!(RemovalCause::Related.to_string(), "related");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// It was removed or invalidated by the user.
+    /// The user removed or invalidated it.
     Explicit,
-    /// It was overwritten.
+    /// A write of its key put another value in its place.
     Replaced,
     /// Its deadline passed.
     Expired,
-    /// The capacity bound let it go.
+    /// The capacity bound evicted it.
     Size,
-    /// A relation of another key's write changed it, in that write's commit.
+    /// A relation, by which a write of another key removed or replaced it in its own commit.
     Related,
+}
+
+impl RemovalCause {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Explicit, Self::Replaced, Self::Expired, Self::Size, Self::Related];
+
+    /// Whether the cache let it go by itself, for time or for room ([`Expired`](Self::Expired) and
+    /// [`Size`](Self::Size)): no write asked for it.
+    #[must_use]
+    pub const fn was_evicted(self) -> bool {
+        matches!(self, Self::Expired | Self::Size)
+    }
+}
+
+impl fmt::Display for RemovalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Explicit => "explicit",
+            Self::Replaced => "replaced",
+            Self::Expired => "expired",
+            Self::Size => "size",
+            Self::Related => "related",
+        })
+    }
 }

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["sync", "memory", "version", "error", "removal"],
     &["reclaim", "pool", "queue"],
     &["chain", "index"],
-    &["commit", "expiry", "policy"],
+    &["commit", "expiry", "metrics", "policy"],
     &["relation"],
     &["engine"],
 ];

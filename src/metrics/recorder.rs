@@ -1,0 +1,368 @@
+//! A flight recorder: the last events of each thread, in a ring that only this thread writes.
+//!
+//! To record is wait-free (but that the system is asked for memory, the first time around), and a reader
+//! waits for nobody: what is being overwritten while it looks, it leaves out.
+//!
+//! # Why no torn event is shown
+//! A ring counts the events that were *begun* before their words are stored, and those *written* after. A
+//! reader takes the words of an event below the second count, then looks at the first.
+//! - The load of the second count synchronizes with its store: the words are at least those of this event.
+//! - If a word is that of a later event, the fence after the words synchronizes with the fence before they
+//!   were stored. So the reader finds that a later event of the same slot was begun, and discards the words.
+
+use super::timeline::{Event, EventKind};
+use crate::sync::grown::Grown;
+use crate::sync::hook::{mutant, step};
+use crate::sync::per_thread::PerThread;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::version::Version;
+use std::time::Duration;
+
+/// How many slots a part of a ring has: a few pages of them.
+const PART: usize = if cfg!(coeval_loom) { 1 } else { 512 };
+/// How many parts a ring has.
+const PARTS: usize = 2;
+/// How many events a ring holds.
+const LENGTH: u64 = (PART * PARTS) as u64;
+
+/// What a slot holds of an event: the time in nanoseconds, the version, and the rest (see [`pack`]).
+pub type Words = [u64; 3];
+
+type Slot = [AtomicU64; 3];
+
+/// The last events of one thread.
+#[derive(Default)]
+pub struct Ring {
+    /// How many events were begun.
+    begun: AtomicU64,
+    /// How many events were written, overwritten ones included: the number of the next one.
+    written: AtomicU64,
+    /// Events with numbers below this were cleared.
+    cleared: AtomicU64,
+    parts: Grown<[Slot; PART], PARTS>,
+}
+
+/// The part of a ring in which an event is, and its slot there.
+fn place(number: u64) -> (usize, usize) {
+    let slot = (number % LENGTH) as usize;
+    let part = slot / PART;
+    (part, slot - part * PART)
+}
+
+fn unless(defect: &'static str, order: Ordering) -> Ordering {
+    if mutant(defect) { Ordering::Relaxed } else { order }
+}
+
+impl Ring {
+    /// Records an event. Only by the thread whose ring it is.
+    pub fn push(&self, words: Words) {
+        // Relaxed: only its own thread writes it.
+        let number = self.written.load(Ordering::Relaxed);
+        let (part, slot) = place(number);
+        let part = self.parts.get_or_make(part, || std::array::from_fn(|_| Slot::default()));
+        if !mutant("recorder.not_begun") {
+            self.begun.store(number + 1, Ordering::Relaxed); // Relaxed: the fence is below.
+        }
+        if !mutant("recorder.no_fence") {
+            fence(Ordering::Release); // partner: the fence in `intact`
+        }
+        for (word, value) in part[slot].iter().zip(words) {
+            word.store(value, Ordering::Relaxed); // Relaxed: the fence before, the count after.
+            step("recorder.writing");
+        }
+        // Release: pairs with `read`.
+        self.written.store(number + 1, unless("recorder.count_relaxed", Ordering::Release));
+    }
+
+    /// Visits the events with their numbers, newest first, without a gap. Returns how many older ones were
+    /// overwritten: those visited and these are all that had been recorded (and not cleared) when this began.
+    pub fn read(&self, mut visit: impl FnMut(u64, Words)) -> u64 {
+        // Acquire: pairs with `push`: all below it is there.
+        let written = self.written.load(Ordering::Acquire);
+        let cleared = self.cleared.load(Ordering::Relaxed); // Relaxed: see `clear`.
+        let first = written.saturating_sub(LENGTH).max(cleared);
+        for number in (first..written).rev() {
+            match self.intact(number) {
+                Some(words) => visit(number, words),
+                // Just now, and so were those before it.
+                None => return number + 1 - cleared,
+            }
+        }
+        first - cleared
+    }
+
+    /// The words of an event that was written, unless another one was begun in its slot.
+    fn intact(&self, number: u64) -> Option<Words> {
+        let (part, slot) = place(number);
+        let slot = &self.parts.get(part)?[slot];
+        // Relaxed: the count before, the fence after.
+        let words = slot.each_ref().map(|word| word.load(Ordering::Relaxed));
+        if !mutant("recorder.read_unfenced") {
+            fence(Ordering::Acquire); // partner: the fence in `push`
+        }
+        (self.begun.load(Ordering::Relaxed) <= number + LENGTH).then_some(words)
+    }
+
+    /// Leaves out what was recorded so far.
+    fn clear(&self) {
+        // Relaxed: a reader that does not see it yet shows what it would have shown before.
+        self.cleared.fetch_max(self.written.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+const HAS_KEY: u64 = 1 << 8;
+const HAS_VERSION: u64 = 1 << 9;
+
+/// The kind in the lowest byte, which of key and version there are, the key's hash in the upper half.
+fn pack(kind: EventKind, key: Option<u32>, version: Option<Version>) -> u64 {
+    let has_key = if key.is_some() { HAS_KEY } else { 0 };
+    let has_version = if version.is_some() { HAS_VERSION } else { 0 };
+    u64::from(key.unwrap_or(0)) << 32 | has_version | has_key | kind as u64
+}
+
+/// The event that a slot's words tell of.
+fn unpack(thread: usize, number: u64, [time, version, rest]: Words) -> Event {
+    Event {
+        time: Duration::from_nanos(time),
+        thread,
+        sequence: number,
+        kind: EventKind::ALL[usize::from(rest as u8)],
+        key: (rest & HAS_KEY != 0).then_some((rest >> 32) as u32),
+        version: (rest & HAS_VERSION != 0).then_some(Version::from_u64(version)),
+    }
+}
+
+/// The rings of all threads, and whether anything is recorded.
+pub struct Recorder {
+    on: AtomicU32,
+    rings: PerThread<Ring>,
+}
+
+/// What is in the rings.
+pub struct Picture {
+    /// In the order of time; see [`Event`].
+    pub events: Vec<Event>,
+    /// How many older events were overwritten.
+    pub overwritten: u64,
+}
+
+impl Recorder {
+    /// Switched off, and without memory before it is used.
+    pub fn new() -> Self {
+        Self { on: AtomicU32::new(0), rings: PerThread::new() }
+    }
+
+    /// Whether events are recorded.
+    #[inline(always)]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed) != 0 // Relaxed: other threads may notice a little later.
+    }
+
+    /// Switches it on or off. What was recorded stays.
+    pub fn switch(&self, on: bool) {
+        self.on.store(on.into(), Ordering::Relaxed); // Relaxed: as above.
+    }
+
+    /// Records an event of the calling thread, if switched on: otherwise the time is not asked for. The
+    /// time is in nanoseconds since a moment that is the same for all threads.
+    #[inline(always)]
+    pub fn record(
+        &self,
+        kind: EventKind,
+        key: Option<u32>,
+        version: Option<Version>,
+        time: impl FnOnce() -> u64,
+    ) {
+        if self.is_on() {
+            self.write([time(), version.map_or(0, Version::get), pack(kind, key, version)]);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write(&self, words: Words) {
+        self.rings.get().push(words);
+    }
+
+    /// What is in the rings now.
+    pub fn read(&self) -> Picture {
+        let mut picture = Picture { events: Vec::new(), overwritten: 0 };
+        for (thread, ring) in self.rings.shared() {
+            let visit = |number, words| picture.events.push(unpack(thread, number, words));
+            picture.overwritten += ring.read(visit);
+        }
+        picture.events.sort_unstable_by_key(|event| (event.time, event.thread, event.sequence));
+        picture
+    }
+
+    /// Leaves out, from now on, what was recorded so far.
+    pub fn clear(&self) {
+        self.rings.shared().for_each(|(_, ring)| ring.clear());
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    fn recorded(ring: &Ring) -> (Vec<(u64, Words)>, u64) {
+        let mut events = Vec::new();
+        let overwritten = ring.read(|number, words| events.push((number, words)));
+        events.reverse();
+        (events, overwritten)
+    }
+
+    #[test]
+    fn a_ring_keeps_the_last_events() {
+        let ring = Ring::default();
+        assert_eq!(recorded(&ring), (vec![], 0));
+        for count in 1..=3 * LENGTH {
+            ring.push([count - 1, 7, 8]);
+            if count < 3 || count % (LENGTH / 4) < 2 {
+                let (events, overwritten) = recorded(&ring);
+                let first = count.saturating_sub(LENGTH);
+                assert_eq!(overwritten, first);
+                assert!(events.into_iter().eq((first..count).map(|n| (n, [n, 7, 8]))), "{count}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_cleared_is_neither_shown_nor_counted() {
+        let ring = Ring::default();
+        (0..LENGTH + 10).for_each(|n| ring.push([n, 0, 0]));
+        ring.clear();
+        assert_eq!(recorded(&ring), (vec![], 0));
+        ring.push([1, 2, 3]);
+        assert_eq!(recorded(&ring), (vec![(LENGTH + 10, [1, 2, 3])], 0));
+        (0..LENGTH).for_each(|n| ring.push([n, 0, 0]));
+        assert_eq!(recorded(&ring).1, 1);
+    }
+
+    #[test]
+    fn parts_of_a_ring_are_whole_pages() {
+        assert_eq!(size_of::<[Slot; PART]>() % crate::memory::PAGE, 0);
+        assert_eq!(LENGTH, 1024);
+    }
+
+    #[test]
+    fn words_are_what_they_were_packed_from() {
+        for kind in EventKind::ALL {
+            for key in [None, Some(0), Some(0x9f3a_21c0), Some(u32::MAX)] {
+                for version in [None, Some(0), Some(u64::MAX)] {
+                    let number = version.unwrap_or(0);
+                    let version = version.map(Version::from_u64);
+                    let event = unpack(3, 5, [123, number, pack(kind, key, version)]);
+                    let time = Duration::from_nanos(123);
+                    assert_eq!(event, Event { time, thread: 3, sequence: 5, kind, key, version });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_records_when_switched_on() {
+        let recorder = Recorder::new();
+        let asked = || panic!("the time is not asked for");
+        recorder.record(EventKind::Hit, None, None, asked);
+        assert_eq!(recorder.rings.shared().count(), 0, "no memory before it is used");
+        recorder.switch(true);
+        recorder.record(EventKind::Miss, Some(1), None, || 5);
+        recorder.switch(false);
+        recorder.record(EventKind::Hit, None, None, asked);
+        let picture = recorder.read();
+        assert_eq!((picture.events.len(), picture.overwritten), (1, 0));
+        assert_eq!(picture.events[0].kind, EventKind::Miss);
+        recorder.clear();
+        assert!(recorder.read().events.is_empty());
+    }
+
+    #[test]
+    fn events_come_in_the_order_of_time() {
+        let recorder = Recorder::new();
+        recorder.switch(true);
+        let together = std::sync::Barrier::new(3);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let (recorder, together) = (&recorder, &together);
+                scope.spawn(move || {
+                    together.wait(); // So each has its own number.
+                    for n in 0..100 {
+                        // Each time three times in a row, and the same times in all threads.
+                        let hash = Some(thread * 1000 + n as u32);
+                        recorder.record(EventKind::Hit, hash, None, || 10 * (n / 3));
+                    }
+                    together.wait();
+                });
+            }
+        });
+        let events = recorder.read().events;
+        assert_eq!(events.len(), 300);
+        let order = |event: &Event| (event.time, event.thread, event.sequence);
+        assert!(events.is_sorted_by_key(order));
+        for thread in 0..3 {
+            let own =
+                events.iter().filter_map(|event| event.key).filter(|key| key / 1000 == thread);
+            assert!(
+                own.eq(thread * 1000..thread * 1000 + 100),
+                "a thread's events keep their order"
+            );
+        }
+    }
+
+    struct SetOnDrop<'a>(&'a AtomicBool);
+
+    impl Drop for SetOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    const READINGS: usize = if cfg!(coeval_asan) { 300 } else { 3_000 };
+
+    /// Threads record events of which each word tells the others, while another thread reads.
+    #[test]
+    fn no_torn_event_is_shown() {
+        let recorder = Recorder::new();
+        recorder.switch(true);
+        let record = |n: u64| {
+            let kind = EventKind::ALL[n as usize % EventKind::ALL.len()];
+            recorder.record(kind, Some(n as u32), Some(Version::from_u64(n)), || n * 1_000);
+        };
+        let check = |picture: &Picture| {
+            for event in &picture.events {
+                let n = event.version.unwrap().get();
+                assert_eq!(event.time, Duration::from_nanos(n * 1_000));
+                assert_eq!(event.key, Some(n as u32));
+                assert_eq!(event.kind, EventKind::ALL[n as usize % EventKind::ALL.len()]);
+            }
+            picture.events.len() as u64 + picture.overwritten
+        };
+        let done = AtomicBool::new(false);
+        let recorded: usize = std::thread::scope(|scope| {
+            let writers = [0, 1].map(|_| {
+                scope.spawn(|| {
+                    (0..)
+                        .take_while(|_| !done.load(Ordering::Relaxed))
+                        .inspect(|&n| record(n))
+                        .count()
+                })
+            });
+            // Ends the writers, also if the reader fails.
+            let end = SetOnDrop(&done);
+            let (mut before, mut readings) = (0, 0);
+            while readings < READINGS {
+                let picture = recorder.read();
+                let all = check(&picture);
+                assert!(before <= all, "events were forgotten");
+                before = all;
+                // Not before the writers are at work.
+                readings += usize::from(picture.overwritten > 0);
+            }
+            drop(end);
+            writers.into_iter().map(|writer| writer.join().unwrap()).sum()
+        });
+        assert_eq!(check(&recorder.read()), recorded as u64);
+    }
+}

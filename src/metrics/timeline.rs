@@ -1,0 +1,321 @@
+//! The events of all threads, in order.
+
+use super::recorder::{Picture, Recorder};
+use crate::version::Version;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an [`Event`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum EventKind {
+    /// A read found a value, of the version shown.
+    Hit = 0,
+    /// A read found none.
+    Miss = 1,
+    /// A thread began to install a commit.
+    CommitBegun = 2,
+    /// A commit became visible, as the version shown.
+    Committed = 3,
+    /// A commit changed nothing, as another came before.
+    Conflict = 4,
+    /// The capacity bound evicted an entry.
+    Evicted = 5,
+    /// The deadline of an entry passed.
+    Expired = 6,
+    /// A loaded value was committed.
+    Loaded = 7,
+    /// A loaded value was not committed, as what it was loaded for had changed meanwhile.
+    LoadRefused = 8,
+    /// A view was opened, of the version shown.
+    ViewOpened = 9,
+    /// A view of the version shown was closed.
+    ViewClosed = 10,
+    /// Entries that did not belong together were repaired.
+    Repaired = 11,
+}
+
+impl EventKind {
+    /// Each at its own number.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Hit,
+        Self::Miss,
+        Self::CommitBegun,
+        Self::Committed,
+        Self::Conflict,
+        Self::Evicted,
+        Self::Expired,
+        Self::Loaded,
+        Self::LoadRefused,
+        Self::ViewOpened,
+        Self::ViewClosed,
+        Self::Repaired,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::CommitBegun => "begin",
+            Self::Committed => "commit",
+            Self::Conflict => "conflict",
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
+            Self::Loaded => "loaded",
+            Self::LoadRefused => "refused",
+            Self::ViewOpened => "view open",
+            Self::ViewClosed => "view close",
+            Self::Repaired => "repaired",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Something that a thread did to a cache. It prints as a line:
+///
+/// ```text
+/// +0.000123456s  thread 3  commit      v1042  key 9f3a21c0
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Event {
+    /// When, since a moment that is the same for all events of a cache. Events are in this order; those of
+    /// one instant by thread, then as each thread recorded them.
+    pub time: Duration,
+    /// Who. Numbers are small, and go to new threads when threads end.
+    pub thread: usize,
+    /// How many events this thread number had recorded before.
+    pub sequence: u64,
+    /// What.
+    pub kind: EventKind,
+    /// To which key: bits of its hash, equal for equal keys and seldom for others. `None` where it was none, or more than one.
+    pub key: Option<u32>,
+    /// The version that was read, made, viewed or replaced, where there is one.
+    pub version: Option<Version>,
+}
+
+/// How wide the columns of a line are.
+struct Widths {
+    seconds: usize,
+    thread: usize,
+    version: usize,
+}
+
+impl Widths {
+    fn of(event: &Event) -> Self {
+        Self {
+            seconds: digits(event.time.as_secs()),
+            thread: digits(event.thread as u64),
+            version: event.version.map_or(1, |version| 1 + digits(version.get())),
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            seconds: self.seconds.max(other.seconds),
+            thread: self.thread.max(other.thread),
+            version: self.version.max(other.version),
+        }
+    }
+}
+
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+impl Event {
+    fn line(&self, widths: &Widths, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.time.as_secs(), self.time.subsec_nanos());
+        write!(f, "+{seconds:0width$}.{nanos:09}s", width = widths.seconds)?;
+        write!(f, "  thread {:width$}  {:10}", self.thread, self.kind, width = widths.thread)?;
+        let version = self.version.map_or("-".into(), |version| version.to_string());
+        write!(f, "  {version:>width$}", width = widths.version)?;
+        self.key.map_or(Ok(()), |key| write!(f, "  key {key:08x}"))
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line(&Widths::of(self), f)
+    }
+}
+
+impl fmt::Display for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.overwritten, self.events.len()) {
+            (0, 0) => return f.write_str("nothing was recorded"),
+            (0, _) => {}
+            (1, _) => f.write_str("1 older event was overwritten\n")?,
+            (older, _) => writeln!(f, "{older} older events were overwritten")?,
+        }
+        let Some(widths) = self.events.iter().map(Widths::of).reduce(Widths::or) else {
+            return Ok(());
+        };
+        for (n, event) in self.events.iter().enumerate() {
+            if n > 0 {
+                f.write_char('\n')?;
+            }
+            event.line(&widths, f)?;
+        }
+        Ok(())
+    }
+}
+
+/// What has a recorder: a cache's engine.
+pub trait Recorded: Send + Sync {
+    fn recorder(&self) -> &Recorder;
+}
+
+/// The flight recorder of a cache: what each thread did last, to see how a race came about.
+///
+/// It is off at first, and while it is off an operation pays for it with one load. Once it was
+/// [started](Self::start), each thread keeps its last 1,024 events, in 24 KiB of its own, and overwrites
+/// the oldest. To record delays nobody and to look at it neither; what is being overwritten at that
+/// moment is left out.
+///
+/// It prints as a log, a line an event, oldest first:
+///
+/// ```text
+/// 17 older events were overwritten
+/// +0.000123104s  thread 0  view open   v1041
+/// +0.000123456s  thread 3  commit      v1042  key 9f3a21c0
+/// +0.000123498s  thread 0  hit         v1041  key 9f3a21c0
+/// +0.000124010s  thread 1  miss            -  key 00c1d2e3
+/// ```
+///
+/// It is a handle, and keeps the cache alive.
+#[derive(Clone)]
+pub struct Timeline {
+    source: Arc<dyn Recorded>,
+}
+
+impl Timeline {
+    pub(crate) fn new(source: Arc<dyn Recorded>) -> Self {
+        Self { source }
+    }
+
+    /// Records from now on. Threads that are in the middle of something may notice a little later.
+    pub fn start(&self) {
+        self.source.recorder().switch(true);
+    }
+
+    /// Ends the recording. What was recorded stays.
+    pub fn stop(&self) {
+        self.source.recorder().switch(false);
+    }
+
+    /// Whether events are recorded.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.source.recorder().is_on()
+    }
+
+    /// The events of all threads, in the order of their times: what is in the recorder now. O(n log n)
+    /// for n events.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.source.recorder().read().events
+    }
+
+    /// How many events were recorded but are overwritten by now.
+    #[must_use]
+    pub fn overwritten(&self) -> u64 {
+        self.source.recorder().read().overwritten
+    }
+
+    /// Forgets what was recorded so far.
+    pub fn clear(&self) {
+        self.source.recorder().clear();
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.recorder().read().fmt(f)
+    }
+}
+
+impl fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeline")
+            .field("is_recording", &self.is_recording())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use super::*;
+
+    struct Source(Recorder);
+
+    impl Recorded for Source {
+        fn recorder(&self) -> &Recorder {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn kinds_are_at_their_numbers() {
+        for (number, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            assert!(kind.name().len() <= 10, "{kind} fits its column");
+        }
+    }
+
+    #[test]
+    fn it_prints_as_a_log() {
+        let event = |nanos, thread, kind, version: Option<u64>, key| Event {
+            time: Duration::from_nanos(nanos),
+            thread,
+            sequence: 0,
+            kind,
+            key,
+            version: version.map(Version::from_u64),
+        };
+        let first = event(123_456, 3, EventKind::Committed, Some(1042), Some(0x9f3a_21c0));
+        assert_eq!(first.to_string(), "+0.000123456s  thread 3  commit      v1042  key 9f3a21c0");
+        let events = vec![
+            first,
+            event(123_460, 12, EventKind::Miss, None, Some(1)),
+            event(12_000_000_005, 12, EventKind::ViewClosed, Some(0), None),
+        ];
+        let printed = Picture { events, overwritten: 17 }.to_string();
+        let expected = [
+            "17 older events were overwritten",
+            "+00.000123456s  thread  3  commit      v1042  key 9f3a21c0",
+            "+00.000123460s  thread 12  miss            -  key 00000001",
+            "+12.000000005s  thread 12  view close     v0",
+        ];
+        assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_timeline_starts_stops_and_forgets() {
+        let timeline = Timeline::new(Arc::new(Source(Recorder::new())));
+        assert!(!timeline.is_recording());
+        assert_eq!(timeline.to_string(), "nothing was recorded");
+        timeline.start();
+        assert!(timeline.is_recording());
+        let recorder = timeline.source.recorder();
+        (0..1030).for_each(|n| recorder.record(EventKind::Hit, None, None, || n));
+        assert_eq!((timeline.events().len(), timeline.overwritten()), (1024, 6));
+        assert_eq!(timeline.events()[0].sequence, 6);
+        assert_eq!(timeline.to_string().lines().count(), 1025);
+        timeline.stop();
+        recorder.record(EventKind::Hit, None, None, || 0);
+        assert_eq!(timeline.events().len(), 1024);
+        timeline.clear();
+        assert!(timeline.events().is_empty());
+        assert_eq!(timeline.overwritten(), 0);
+        fn shared<T: Send + Sync + Clone>(_: &T) {}
+        shared(&timeline);
+    }
+}
