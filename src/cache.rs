@@ -5,6 +5,7 @@ use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::error::Conflict;
 use crate::hasher::RandomState;
+use crate::metrics::{Stats, Timeline};
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
@@ -174,6 +175,40 @@ where
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What the cache has done, and what it holds. O(threads); see [`Stats`] for how exact each figure is.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert("key", 1);
+    /// cache.get("key");
+    /// cache.get("other");
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.hits, stats.misses, stats.commits), (1, 1, 1));
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The flight recorder. It is off until it is [started](Timeline::start).
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// let timeline = cache.timeline();
+    /// timeline.start();
+    /// cache.insert("key", 1);
+    /// cache.get("key");
+    /// println!("{timeline}");
+    /// # assert_eq!(timeline.events().len(), 2);
+    /// ```
+    #[must_use]
+    pub fn timeline(&self) -> Timeline
+    where
+        S: Send + Sync + 'static,
+    {
+        Timeline::new(Arc::clone(&self.engine) as Arc<_>)
     }
 
     /// The version of the newest commit; 0 before the first.

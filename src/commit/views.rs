@@ -209,7 +209,6 @@ impl Views {
     }
 
     /// The smallest version of an open view: a moment's picture, for statistics.
-    #[allow(dead_code)] // As long as there are none.
     pub fn oldest(&self) -> Option<u64> {
         if self.count() == 0 {
             return None;

@@ -42,6 +42,11 @@ impl<K, V> Commits<K, V> {
         Self { few, many, of: PhantomData }
     }
 
+    /// Bytes of the pools.
+    pub fn bytes(&self) -> usize {
+        self.few.bytes() + self.many.bytes()
+    }
+
     /// Room for a commit with so many entries.
     pub fn take<G>(&self, _guard: &G, entries: usize) -> Room<K, V> {
         if entries <= FEW {
@@ -52,12 +57,12 @@ impl<K, V> Commits<K, V> {
             // SAFETY: as above.
             return Self::room::<MANY>(unsafe { self.many.take() }, entries);
         }
-        let slot = memory::map_zeroed(Self::bytes(entries));
+        let slot = memory::map_zeroed(Self::size(entries));
         Self::room::<MANY>(slot, entries)
     }
 
     /// The size of a slot for more than [`MANY`] entries.
-    fn bytes(entries: usize) -> usize {
+    fn size(entries: usize) -> usize {
         size_of::<Slot<K, V, 0>>() + entries * size_of::<Entry<K, V>>()
     }
 
@@ -88,7 +93,7 @@ impl<K, V> Commits<K, V> {
             } else if entries.len() <= MANY {
                 self.many.give(slot);
             } else {
-                memory::unmap(slot, Self::bytes(entries.len()));
+                memory::unmap(slot, Self::size(entries.len()));
             }
         }
     }

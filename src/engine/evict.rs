@@ -143,6 +143,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         };
         let moment = Moment::new(&self.timer);
         self.settle(guard, record, node, state, cause, &moment);
+        self.committed();
         true
     }
 }

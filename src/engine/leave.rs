@@ -4,7 +4,7 @@
 //! the thread until the operation is over, so that it runs with nothing held, and may use the cache.
 
 use super::Engine;
-use crate::chain::Node;
+use crate::chain::{Node, Record};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::version::Version;
@@ -53,16 +53,24 @@ impl<K, V> Leavings<K, V> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// The value of `node` has left, by the commit `version`. Called once for each that does.
-    pub(super) fn leave(&self, key: &K, node: &Node<V>, cause: RemovalCause, version: u64) {
+    /// The value of `node` has left `record`, by the commit `version`. Called once for each that does.
+    pub(super) fn leave(
+        &self,
+        record: &Record<K, V>,
+        node: &Node<V>,
+        cause: RemovalCause,
+        version: u64,
+    ) {
+        self.removed(record, cause, version);
         let Some(listener) = &self.listener else { return };
         // SAFETY: callers say that it was committed to a value, and keep it.
         let value = unsafe { node.value() };
-        let copied = catch_unwind(AssertUnwindSafe(|| (listener.copy)(key, value)));
-        if let Ok((key, value)) = copied {
-            let version = Version::from_u64(version);
-            self.scratch.get().leavings.push(Leaving { key, value, cause, version });
-        }
+        let copied = catch_unwind(AssertUnwindSafe(|| (listener.copy)(record.key(), value)));
+        let Ok((key, value)) = copied else {
+            return self.counters.mine().listener_panics.add(1);
+        };
+        let version = Version::from_u64(version);
+        self.scratch.get().leavings.push(Leaving { key, value, cause, version });
     }
 
     /// Tells the listener what has left. With no guard live.
@@ -71,7 +79,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // What is added meanwhile, the listener's own writes tell at their own end.
         for Leaving { key, value, cause, version } in self.scratch.get().leavings.take() {
             // One that panics has told so through the panic hook; the write that it hears of is done.
-            let _ = catch_unwind(AssertUnwindSafe(|| (listener.tell)(key, value, cause, version)));
+            let told = AssertUnwindSafe(|| (listener.tell)(key, value, cause, version));
+            if catch_unwind(told).is_err() {
+                self.counters.mine().listener_panics.add(1);
+            }
         }
     }
 }

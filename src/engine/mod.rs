@@ -10,6 +10,7 @@
 //! | `keep.rs` | on which terms a value is kept, and what a hit does about it |
 //! | `evict.rs` | the capacity bound |
 //! | `expire.rs` | deadlines |
+//! | `watch.rs` | what is counted and recorded |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
@@ -26,6 +27,7 @@ mod retire;
 mod scan;
 mod scratch;
 mod tend;
+mod watch;
 mod write;
 
 pub use keep::Weigher;
@@ -36,6 +38,7 @@ pub use read::Snapshot;
 use crate::chain::{Conditional, Linked, Record};
 use crate::commit::{Order, Stack, Views};
 use crate::index::{Index, Indexed};
+use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
@@ -96,6 +99,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     deadlines: Deadlines,
     listener: Option<Listener<K, V>>,
     timer: Timer,
+    counters: Counters,
+    recorder: Recorder,
     /// What a new version's creator says of it: how many hits are to be counted.
     fresh: State,
     records: Pool,
@@ -163,6 +168,8 @@ where
             deadlines: Deadlines::new(),
             listener: settings.listener,
             timer: settings.timer,
+            counters: Counters::new(),
+            recorder: Recorder::new(),
             fresh: State::INSTALLING.with_hits_left(hits),
             records: Pool::new(Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),

@@ -6,6 +6,7 @@ use super::read::version_of;
 use crate::chain::{Chain, Node, Record};
 use crate::commit::{Descriptor, Entry, Expected, Found};
 use crate::error::Conflict;
+use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::relation::Related;
 use crate::removal::RemovalCause;
@@ -125,6 +126,7 @@ where
             let guard = self.pin();
             let plan = self.plan(&guard, changes);
             if plan.writes.is_empty() {
+                self.committed();
                 self.order.clock.tick()
             } else {
                 self.run(&guard, plan, None).0.version()
@@ -169,6 +171,7 @@ where
         let moment = Moment::new(&self.timer);
         let current = self.current(record, &moment);
         if current != expected {
+            self.conflicted(hash);
             self.try_condemn(&guard, record);
             drop(guard);
             return Err(Conflict::new(current, value));
@@ -182,6 +185,7 @@ where
         let result = if outcome.is_committed() {
             Ok(version_of(outcome))
         } else {
+            self.conflicted(hash);
             // SAFETY: the commit is ours, and our guard still keeps it.
             Err(unsafe { self.take_aborted(&*descriptor, record, expected) })
         };
@@ -352,6 +356,7 @@ where
         expected: Option<(&Record<K, V>, Option<u64>)>,
     ) -> (State, *mut Descriptor<K, V>) {
         let descriptor = self.describe(&mut plan, expected);
+        self.record(EventKind::CommitBegun, None, None);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: our commit, under the guard that located its records.
         let outcome = unsafe { self.order.help(descriptor, &retire) };
@@ -369,6 +374,9 @@ where
             } else {
                 self.try_condemn(guard, record);
             }
+        }
+        if outcome.is_committed() {
+            self.committed();
         }
         // No version names it any more.
         self.retire_commit(guard, descriptor);

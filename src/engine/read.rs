@@ -5,6 +5,7 @@ use super::keep::Moment;
 use crate::chain::{Node, Record};
 use crate::commit::{Found, Limit, Registered};
 use crate::index::Peek;
+use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::mutant;
 use crate::version::{State, Version};
@@ -72,13 +73,20 @@ where
     {
         let hash = self.hash(key);
         let record = match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
-            Peek::Absent => return None,
+            Peek::Absent => {
+                if COUNTS {
+                    self.looked(hash, None);
+                }
+                return None;
+            }
             Peek::Beyond => None,
             Peek::Met(record) => {
                 // SAFETY: found under the guard, which lives for 'g.
-                let settled = unsafe { self.order.settled(record) };
-                if settled.is_some() {
-                    return settled;
+                if let Some((node, state)) = unsafe { self.order.settled(record) } {
+                    if COUNTS {
+                        self.looked(hash, Some(state));
+                    }
+                    return Some((node, state));
                 }
                 Some(record)
             }
@@ -100,16 +108,20 @@ where
     {
         // SAFETY: found under the guard, which lives for 'g.
         let valued = met.and_then(|record| unsafe { self.order.valued(record) });
-        let (node, state) = valued.or_else(|| {
+        let found = valued.or_else(|| {
             let record = self.find(guard, hash, key)?;
             // SAFETY: as above.
             match unsafe { self.order.newest(record) } {
                 Found::Value(node, state) => Some((node, state)),
                 _ => None,
             }
-        })?;
-        let is_there = self.hit(node, state, COUNTS, &Moment::new(&self.timer));
-        is_there.then_some((node, state))
+        });
+        let moment = Moment::new(&self.timer);
+        let found = found.filter(|(node, state)| self.hit(node, *state, COUNTS, &moment));
+        if COUNTS {
+            self.looked(hash, found.map(|(_, state)| state));
+        }
+        found
     }
 
     /// Whether `key` holds a value.
@@ -213,6 +225,7 @@ where
                 Found::Unknown => return self.get_many_registered(keys, hashes, clone),
             };
         }
+        self.looked_for_many(&found);
         found.map(|value| value.map(&clone))
     }
 
@@ -278,12 +291,13 @@ where
         let snapshot = view.snapshot.as_ref().expect("taken only on drop");
         let guard = self.pin();
         let mut at = 0;
-        keys.map(|key| {
+        let found = keys.map(|key| {
             let record = self.find(&guard, hashes[at], key);
             at += 1;
-            let (value, _) = self.read_record(record?, snapshot)?;
-            Some(clone(value))
-        })
+            Some(self.read_record(record?, snapshot)?.0)
+        });
+        self.looked_for_many(&found);
+        found.map(|value| value.map(&clone))
     }
 
     /// What a view sees of `key`. The value lives as long as the view is registered.
@@ -360,6 +374,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: a registered view's version. Any clearing commit that may be at or before it was
         // ready before its clock was read, so the answer is final.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, registered.version()) };
+        self.record(EventKind::ViewOpened, None, Some(registered.version()));
         Snapshot { registered, floor, opened: self.timer.now() }
     }
 }

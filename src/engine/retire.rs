@@ -75,6 +75,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let engine = &*engine.cast::<Self>();
             let node = NonNull::new_unchecked(node.cast::<Node<V>>());
             let pool = engine.pool_of(node.as_ptr());
+            engine.reclaimed(node.as_ref().state());
             contain(|| node.as_ref().drop_value());
             pool.give(node.cast());
         }
@@ -86,6 +87,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let engine = &*engine.cast::<Self>();
             let record = &*record.cast::<Record<K, V>>();
+            engine.reclaimed((*record.room()).state());
             contain(|| (*record.room()).drop_value());
             let guard = engine.reclaim.pin();
             record.free_room();
@@ -197,7 +199,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if node.state().is_value() {
             // Cleared, not removed: its end is noticed here.
             let floor = self.order.floor.newest(&self.order.clock);
-            self.leave(record.key(), node, RemovalCause::Explicit, floor);
+            self.leave(record, node, RemovalCause::Explicit, floor);
         }
         if node.state().is_aborted() {
             // SAFETY: as above.
@@ -205,7 +207,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         if !ptr::eq(top, record.room()) {
             self.retire_node(guard, record, top);
-        } else if node.state().is_value() {
+            return;
+        }
+        self.reclaimed(node.state());
+        if node.state().is_value() {
             let _ = record.change_flags(|now| Some(now | flags::ROOM_LIVE)); // cleared, not removed
         }
     }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{self, Judged, Registered, Stack, Taken};
+use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
@@ -182,9 +183,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Closes a view.
     pub fn close(&self, view: Registered) {
+        let version = view.version();
         if !self.views.close(view) {
             return;
         }
+        self.record(EventKind::ViewClosed, None, Some(version));
         {
             let guard = self.reclaim.pin();
             self.adopt_waiting(&guard, CLOSING_STEPS);

@@ -5,6 +5,7 @@ use super::keep::{Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Conditional, Linked, Node, Record};
 use crate::commit::{Found, Limit};
+use crate::metrics::EventKind;
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -39,6 +40,7 @@ where
             None => unsafe { self.stamp_first(record) },
         };
         self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
+        self.committed();
         drop(guard);
         self.tend();
         version_of(state)
@@ -82,6 +84,7 @@ where
             if let Some((node, state)) = self.write(guard, record, None, Some(current)) {
                 let removed = self.superseded(record, node, state).map(|_| copied);
                 self.settle(guard, record, node, state, RemovalCause::Explicit, &moment);
+                self.committed();
                 return removed;
             }
         }
@@ -103,6 +106,7 @@ where
             {
                 let moment = Moment::new(&self.timer);
                 self.settle(&guard, record, node, state, RemovalCause::Explicit, &moment);
+                self.committed();
                 drop(guard);
                 self.tend();
                 return version_of(state);
@@ -118,6 +122,7 @@ where
                 matches!(found, Found::Absent)
             });
             if absent {
+                self.committed();
                 return version_of(State::committed(version));
             }
         }
@@ -129,6 +134,8 @@ where
         let retire = |node| self.retire_era(&guard, node);
         // SAFETY: a guard is live.
         let version = unsafe { self.order.floor.clear(&self.order.clock, &self.views, retire) };
+        self.committed();
+        self.record(EventKind::Committed, None, Some(version));
         drop(guard);
         self.tend();
         version_of(State::committed(version))
@@ -302,6 +309,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) {
         step("settle.begin");
+        self.wrote(record, state.version());
         let before = self.below(record, node);
         // SAFETY: the version of a commit made under our guard.
         let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
@@ -357,7 +365,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) {
         let is_over = !self.hit(before, before.state(), false, moment);
         let cause = if is_over { RemovalCause::Expired } else { cause };
-        self.leave(record.key(), before, cause, version);
+        self.leave(record, before, cause, version);
     }
 }
 

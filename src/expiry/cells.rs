@@ -156,6 +156,7 @@ impl Cells {
     }
 
     /// How many cells are on a list, if no other thread is at work.
+    #[cfg(any(test, coeval_loom))]
     pub fn count(&self, list: &List) -> u64 {
         let made = self.made.load(Ordering::Relaxed);
         let some = |number: u32| (number != 0).then_some(number);

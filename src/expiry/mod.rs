@@ -250,17 +250,20 @@ impl Wheel {
         }
     }
 
+    #[cfg(any(test, coeval_loom))]
     fn lists(&self) -> impl Iterator<Item = &List> {
         (0..LEVELS).filter_map(|level| self.levels.get(level)).flat_map(|level| &level.0)
     }
 
     /// How many handles are in the wheel, each as often as it is. Counts them; exact when no other thread
     /// is at work.
+    #[cfg(any(test, coeval_loom))]
     pub fn len(&self) -> u64 {
         self.lists().map(|list| self.cells.count(list)).sum()
     }
 
     /// Whether none is.
+    #[cfg(any(test, coeval_loom))]
     pub fn is_empty(&self) -> bool {
         self.lists().all(List::is_empty)
     }
@@ -272,6 +275,7 @@ impl Wheel {
     }
 
     /// Gives all handles back, for when the cache is dropped.
+    #[cfg(any(test, coeval_loom))]
     pub fn drain(&self, mut each: impl FnMut(Handle)) {
         for list in self.lists() {
             while let Some(cell) = self.cells.pop(list) {

@@ -15,7 +15,9 @@ mod recorder;
 mod stats;
 mod timeline;
 
-pub use counters::{Count, Counters, Mine};
-pub use recorder::{Recorder, Ring, Words};
+pub use counters::Counters;
+pub use recorder::Recorder;
+#[cfg(coeval_loom)]
+pub use recorder::{Ring, Words};
 pub use stats::{Removals, Stats};
 pub use timeline::{Event, EventKind, Recorded, Timeline};

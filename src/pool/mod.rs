@@ -200,7 +200,6 @@ impl Pool {
     }
 
     /// How much memory the pool holds.
-    #[allow(dead_code)] // For tests, as long as there are no statistics.
     pub fn bytes(&self) -> usize {
         self.chunks.bytes() + self.batches.bytes()
     }

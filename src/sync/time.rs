@@ -53,7 +53,7 @@ impl ManualClock {
 
 /// Where a cache has the time from.
 #[derive(Debug)]
-pub(crate) enum Timer {
+pub enum Timer {
     /// The system's monotonic clock, since then.
     Monotonic(Instant),
     /// A clock that somebody moves.
@@ -62,7 +62,7 @@ pub(crate) enum Timer {
 
 impl Timer {
     /// The system's monotonic clock; in models, which must run alike each time, a clock that stands still.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         match cfg!(coeval_loom) {
             true => Self::Manual(ManualClock::new()),
             false => Self::Monotonic(Instant::now()),
@@ -70,13 +70,13 @@ impl Timer {
     }
 
     /// The time that this clock shows.
-    pub(crate) fn manual(clock: &ManualClock) -> Self {
+    pub fn manual(clock: &ManualClock) -> Self {
         Self::Manual(clock.clone())
     }
 
     /// Nanoseconds since the timer was made, or since the manual clock was.
     #[inline]
-    pub(crate) fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         match self {
             Self::Monotonic(start) => nanos(start.elapsed()),
             Self::Manual(clock) => clock.nanos.load(Ordering::Relaxed),

@@ -1,0 +1,109 @@
+//! What the engine counts and records, and what it shows of that.
+
+use super::Engine;
+use crate::chain::Record;
+use crate::metrics::{EventKind, Recorded, Recorder, Stats};
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::version::{State, Version};
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// A look-up has found this.
+    #[inline(always)]
+    pub(super) fn looked(&self, hash: u32, found: Option<State>) {
+        let mine = self.counters.mine();
+        match found {
+            Some(_) => mine.hit(),
+            None => mine.miss(),
+        }
+        if self.recorder.is_on() {
+            let kind = if found.is_some() { EventKind::Hit } else { EventKind::Miss };
+            self.record(kind, Some(hash), found.map(State::version));
+        }
+    }
+
+    /// Look-ups of several keys at once have found this.
+    pub(super) fn looked_for_many<T>(&self, found: &[Option<T>]) {
+        let hits = found.iter().flatten().count();
+        let mine = self.counters.mine();
+        mine.hits.add(hits as u64);
+        mine.misses.add((found.len() - hits) as u64);
+    }
+
+    /// A commit of ours has been made.
+    pub(super) fn committed(&self) {
+        self.counters.mine().commits.add(1);
+    }
+
+    /// A commit was not made, as another came before.
+    pub(super) fn conflicted(&self, hash: u32) {
+        self.counters.mine().conflicts.add(1);
+        self.record(EventKind::Conflict, Some(hash), None);
+    }
+
+    /// A commit of ours, at `version`, has written `record`.
+    pub(super) fn wrote(&self, record: &Record<K, V>, version: u64) {
+        self.counters.mine().versions_made.add(1);
+        if self.recorder.is_on() {
+            self.record(EventKind::Committed, Some(record.hash()), Some(version));
+        }
+    }
+
+    /// A value has left `record` by the commit at `version`.
+    pub(super) fn removed(&self, record: &Record<K, V>, cause: RemovalCause, version: u64) {
+        self.counters.mine().removal(cause);
+        let kind = match cause {
+            RemovalCause::Size => EventKind::Evicted,
+            RemovalCause::Expired => EventKind::Expired,
+            _ => return, // the commit itself is recorded
+        };
+        if self.recorder.is_on() {
+            self.record(kind, Some(record.hash()), Some(version));
+        }
+    }
+
+    /// A version's memory is free, or will be with that of its record.
+    pub(super) fn reclaimed(&self, state: State) {
+        if state.is_committed() {
+            self.counters.mine().versions_reclaimed.add(1);
+        }
+    }
+
+    pub(super) fn record(&self, kind: EventKind, hash: Option<u32>, version: Option<u64>) {
+        let version = version.map(Version::from_u64);
+        self.recorder.record(kind, hash, version, || self.timer.now());
+    }
+
+    /// The figures.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.counters.sum();
+        let _guard = self.reclaim.pin();
+        // SAFETY: a guard is live.
+        let era = unsafe { self.order.floor.era(&self.order.clock) };
+        stats.entries = era.present() as u64;
+        stats.weight = if self.is_weighed() { era.weight() } else { stats.entries };
+        stats.views = self.views.count() as u64;
+        let oldest = self.views.oldest();
+        stats.oldest_view = oldest.map(Version::from_u64);
+        stats.oldest_view_lag =
+            oldest.map_or(0, |oldest| self.order.clock.now().saturating_sub(oldest));
+        stats.retired = self.reclaim.retired() as u64;
+        let pools = [&self.records, &self.nodes, &self.conditional];
+        let pools: usize = pools.iter().map(|pool| pool.bytes()).sum();
+        let policy = self.policy.as_ref().map_or(0, |policy| policy.bytes());
+        stats.memory = (pools + policy + self.commits.bytes() + self.deadlines.bytes()) as u64;
+        stats
+    }
+}
+
+impl<K, V, S, R> Recorded for Engine<K, V, S, R>
+where
+    K: Send + Sync,
+    V: Send + Sync,
+    S: Send + Sync,
+    R: Reclaim,
+{
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+}
