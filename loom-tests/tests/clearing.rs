@@ -23,8 +23,7 @@ impl World {
     }
 
     fn clear(&self) -> u64 {
-        let clock = &self.keys.order.clock;
-        unsafe { self.keys.order.floor.clear(clock, &self.views, |_| ()) }
+        unsafe { self.keys.order.clear(&self.views, |_| ()) }
     }
 
     /// Sets key 0 if it holds the version `expected`; its version, if it did.
@@ -111,9 +110,8 @@ fn two_clear() {
         world.clear();
         let retired: &'static _ = unsafe { &*leak(std::sync::Mutex::new(Vec::new())) };
         let clear = move || {
-            let clock = &world.keys.order.clock;
             let retire = |node| retired.lock().unwrap().push(loom_tests::Shared(node));
-            unsafe { world.keys.order.floor.clear(clock, &world.views, retire) }
+            unsafe { world.keys.order.clear(&world.views, retire) }
         };
         let clearers = [(); 2].map(|()| thread::spawn(clear));
         let cleared = clearers.map(|clearer| clearer.join().unwrap());

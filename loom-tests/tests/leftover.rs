@@ -23,7 +23,7 @@ type Engine = engine::Engine<usize, u32, Hash, Exact>;
 fn engine(keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     let engine = Arc::new(Engine::new(Settings::default(), Hash));
     for key in keys {
-        engine.insert(key, 0);
+        engine.insert(key, 0, None);
     }
     engine
 }
@@ -53,12 +53,12 @@ fn write_beside_closing(preemptions: usize, queued: bool) {
     explore(preemptions, move || {
         let engine = engine([]);
         let _old = engine.open();
-        engine.insert(0, 0);
+        engine.insert(0, 0, None);
         let view = engine.open();
         if queued {
-            engine.insert(0, 1);
+            engine.insert(0, 1, None);
         }
-        let writer = spawn(&engine, |engine| _ = engine.insert(0, 2));
+        let writer = spawn(&engine, |engine| _ = engine.insert(0, 2, None));
         let closer = spawn(&engine, |engine| engine.close(view.registered));
         writer.join().unwrap();
         closer.join().unwrap();
@@ -71,9 +71,9 @@ fn two_close(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([0]);
         let first = engine.open();
-        engine.insert(0, 1);
+        engine.insert(0, 1, None);
         let second = engine.open();
-        engine.insert(0, 2);
+        engine.insert(0, 2, None);
         let closers =
             [first, second].map(|view| spawn(&engine, |engine| engine.close(view.registered)));
         closers.into_iter().for_each(|closer| closer.join().unwrap());
@@ -87,10 +87,10 @@ fn closing_leaves_one(preemptions: usize, key: usize) {
     explore(preemptions, move || {
         let engine = engine([0, 1]);
         let view = engine.open();
-        engine.insert(0, 1);
-        engine.insert(1, 1);
+        engine.insert(0, 1, None);
+        engine.insert(1, 1, None);
         let closer = spawn(&engine, |engine| engine.close(view.registered));
-        let writer = spawn(&engine, move |engine| _ = engine.insert(key, 2));
+        let writer = spawn(&engine, move |engine| _ = engine.insert(key, 2, None));
         closer.join().unwrap();
         writer.join().unwrap();
         assert_clean(&engine, 2);
@@ -103,8 +103,8 @@ fn two_tend(preemptions: usize) {
         let engine = engine([0, 1]);
         let first = engine.open();
         let second = engine.open();
-        engine.insert(0, 1);
-        engine.insert(1, 1);
+        engine.insert(0, 1, None);
+        engine.insert(1, 1, None);
         engine.close(first.registered);
         let tending = [(); 2].map(|()| spawn(&engine, Engine::tend));
         let closer = spawn(&engine, |engine| engine.close(second.registered));
@@ -121,10 +121,10 @@ fn three_meet(preemptions: usize) {
         let engine = engine([0, 1]);
         let first = engine.open();
         let second = engine.open();
-        engine.insert(1, 1);
-        engine.insert(0, 1);
+        engine.insert(1, 1, None);
+        engine.insert(0, 1, None);
         engine.close(first.registered);
-        let writer = spawn(&engine, |engine| _ = engine.insert(1, 2));
+        let writer = spawn(&engine, |engine| _ = engine.insert(1, 2, None));
         let closer = spawn(&engine, |engine| engine.close(second.registered));
         let tending = spawn(&engine, Engine::tend);
         [writer, closer, tending].into_iter().for_each(|thread| thread.join().unwrap());
@@ -137,9 +137,10 @@ fn two_writes_beside_closing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([]);
         let _old = engine.open();
-        engine.insert(0, 0);
+        engine.insert(0, 0, None);
         let view = engine.open();
-        let writers = [1, 2].map(|value| spawn(&engine, move |engine| _ = engine.insert(0, value)));
+        let writers =
+            [1, 2].map(|value| spawn(&engine, move |engine| _ = engine.insert(0, value, None)));
         let closer = spawn(&engine, |engine| engine.close(view.registered));
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         closer.join().unwrap();
@@ -154,7 +155,7 @@ fn removal_beside_pruners(preemptions: usize) {
         let engine = engine([]);
         let views = [(); 3].map(|()| engine.open());
         let early = engine.pin();
-        engine.insert(0, 0);
+        engine.insert(0, 0, None);
         engine.remove(&0, |_| ());
         drop(early); // from now on the room can be reclaimed, and the record condemned
         let in_hand = engine.pin();

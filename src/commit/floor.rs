@@ -11,18 +11,20 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::{Clock, State};
+use crossbeam_utils::CachePadded;
 use std::ptr;
 
 /// The time between two clearing commits, how many keys are present in it, and what they weigh.
 pub struct Era {
     present: PerThread<AtomicU64>,
-    weight: AtomicU64,
+    /// Written by all; what look-ups read is not to lie beside it.
+    weight: CachePadded<AtomicU64>,
 }
 
 impl Era {
     /// Nothing present.
     pub fn new() -> Self {
-        Self { present: PerThread::new(), weight: AtomicU64::new(0) }
+        Self { present: PerThread::new(), weight: CachePadded::new(AtomicU64::new(0)) }
     }
 
     /// Counts keys that became present, less those that became absent.

@@ -16,6 +16,7 @@ pub use views::{Registered, Seen, Views};
 
 use crate::chain::{Chain, Head, Node, Record};
 use crate::sync::hook::{mutant, step};
+use crate::sync::{AtomicU32, Ordering};
 use crate::version::{Clock, State};
 use std::ptr;
 
@@ -23,7 +24,14 @@ use std::ptr;
 pub struct Order {
     pub clock: Clock,
     pub floor: Floor,
+    /// Why a look-up must do more than to find a plain version; 0: it need not.
+    notable: AtomicU32,
 }
+
+/// Something was cleared, so a version may be below the floor.
+const CLEARED: u32 = 1;
+/// Look-ups are watched.
+const WATCHED: u32 = 2;
 
 /// What has become of a version.
 pub enum Judged<K, V> {
@@ -60,7 +68,35 @@ pub enum Limit {
 impl Order {
     /// Nothing committed yet.
     pub fn new() -> Self {
-        Self { clock: Clock::new(), floor: Floor::new() }
+        Self { clock: Clock::new(), floor: Floor::new(), notable: AtomicU32::new(0) }
+    }
+
+    /// Clears everything: one commit. Returns its version.
+    ///
+    /// # Safety
+    /// As for [`Floor::clear`].
+    pub unsafe fn clear(&self, views: &Views, retire: impl Fn(*mut Node<Era>)) -> u64 {
+        // Before it is to be found. Relaxed: who sees that it was cleared, or a commit that came after, sees
+        // the number that was taken for that, and so this.
+        self.notable.fetch_or(CLEARED, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { self.floor.clear(&self.clock, views, retire) }
+    }
+
+    /// Has no look-up be [`settled`](Self::settled), until told otherwise.
+    pub fn watch(&self, on: bool) {
+        // Relaxed: threads may notice a little later.
+        if on {
+            self.notable.fetch_or(WATCHED, Ordering::Relaxed);
+        } else {
+            self.notable.fetch_and(!WATCHED, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether look-ups are watched.
+    #[inline(always)]
+    pub fn is_watched(&self) -> bool {
+        self.notable.load(Ordering::Relaxed) & WATCHED != 0
     }
 
     /// Judges a version. **Whoever meets a ready commit stamps it before judging it**, so that no
@@ -117,7 +153,7 @@ impl Order {
     }
 
     /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value of which a hit
-    /// needs to know nothing else, and nothing was ever cleared. `None` says nothing.
+    /// needs to know nothing else, nothing was ever cleared, and nobody watches. `None` says nothing.
     ///
     /// # Safety
     /// `record` was found under a guard that is live for `'g`.
@@ -129,7 +165,8 @@ impl Order {
         // SAFETY: reached from the head under the guard.
         let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
         let state = node.state();
-        (state.is_plain() && !self.floor.is_raised()).then_some((node, state))
+        let plain = state.is_plain() && self.notable.load(Ordering::Relaxed) == 0;
+        plain.then_some((node, state))
     }
 
     /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.

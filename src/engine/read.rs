@@ -75,7 +75,7 @@ where
         let record = match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
             Peek::Absent => {
                 if COUNTS {
-                    self.looked(hash, None);
+                    self.missed(guard, hash);
                 }
                 return None;
             }
@@ -83,8 +83,8 @@ where
             Peek::Met(record) => {
                 // SAFETY: found under the guard, which lives for 'g.
                 if let Some((node, state)) = unsafe { self.order.settled(record) } {
-                    if COUNTS {
-                        self.looked(hash, Some(state));
+                    if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
+                        tally.hit(1);
                     }
                     return Some((node, state));
                 }
@@ -118,8 +118,10 @@ where
         });
         let moment = Moment::new(&self.timer);
         let found = found.filter(|(node, state)| self.hit(node, *state, COUNTS, &moment));
-        if COUNTS {
-            self.looked(hash, found.map(|(_, state)| state));
+        match found {
+            Some((_, state)) if COUNTS => self.hit_of(guard, hash, state),
+            None if COUNTS => self.missed(guard, hash),
+            _ => {}
         }
         found
     }
@@ -225,7 +227,7 @@ where
                 Found::Unknown => return self.get_many_registered(keys, hashes, clone),
             };
         }
-        self.looked_for_many(&found);
+        self.looked_for_many(&guard, &found);
         found.map(|value| value.map(&clone))
     }
 
@@ -296,7 +298,7 @@ where
             at += 1;
             Some(self.read_record(record?, snapshot)?.0)
         });
-        self.looked_for_many(&found);
+        self.looked_for_many(&guard, &found);
         found.map(|value| value.map(&clone))
     }
 

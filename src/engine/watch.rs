@@ -8,26 +8,30 @@ use crate::removal::RemovalCause;
 use crate::version::{State, Version};
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A look-up has found this.
+    /// A look-up has found this, which is not plain.
+    pub(super) fn hit_of(&self, guard: &R::Guard<'_>, hash: u32, state: State) {
+        if let Some(tally) = self.reclaim.tally(guard) {
+            tally.hit(1);
+        }
+        self.record(EventKind::Hit, Some(hash), Some(state.version()));
+    }
+
+    /// A look-up has found nothing.
     #[inline(always)]
-    pub(super) fn looked(&self, hash: u32, found: Option<State>) {
-        let mine = self.counters.mine();
-        match found {
-            Some(_) => mine.hit(),
-            None => mine.miss(),
+    pub(super) fn missed(&self, guard: &R::Guard<'_>, hash: u32) {
+        if let Some(tally) = self.reclaim.tally(guard) {
+            tally.miss(1);
         }
-        if self.recorder.is_on() {
-            let kind = if found.is_some() { EventKind::Hit } else { EventKind::Miss };
-            self.record(kind, Some(hash), found.map(State::version));
-        }
+        self.record(EventKind::Miss, Some(hash), None);
     }
 
     /// Look-ups of several keys at once have found this.
-    pub(super) fn looked_for_many<T>(&self, found: &[Option<T>]) {
+    pub(super) fn looked_for_many<T>(&self, guard: &R::Guard<'_>, found: &[Option<T>]) {
         let hits = found.iter().flatten().count();
-        let mine = self.counters.mine();
-        mine.hits.add(hits as u64);
-        mine.misses.add((found.len() - hits) as u64);
+        if let Some(tally) = self.reclaim.tally(guard) {
+            tally.hit(hits as u64);
+            tally.miss((found.len() - hits) as u64);
+        }
     }
 
     /// A commit of ours has been made.
@@ -44,7 +48,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// A commit of ours, at `version`, has written `record`.
     pub(super) fn wrote(&self, record: &Record<K, V>, version: u64) {
         self.counters.mine().versions_made.add(1);
-        if self.recorder.is_on() {
+        if self.order.is_watched() {
             self.record(EventKind::Committed, Some(record.hash()), Some(version));
         }
     }
@@ -57,7 +61,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             RemovalCause::Expired => EventKind::Expired,
             _ => return, // the commit itself is recorded
         };
-        if self.recorder.is_on() {
+        if self.order.is_watched() {
             self.record(kind, Some(record.hash()), Some(version));
         }
     }
@@ -69,14 +73,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
+    /// Records an event, if that is switched on.
+    #[inline(always)]
     pub(super) fn record(&self, kind: EventKind, hash: Option<u32>, version: Option<u64>) {
-        let version = version.map(Version::from_u64);
-        self.recorder.record(kind, hash, version, || self.timer.now());
+        if self.order.is_watched() {
+            self.recorder.record(kind, hash, version.map(Version::from_u64), self.timer.now());
+        }
     }
 
     /// The figures.
     pub fn stats(&self) -> Stats {
         let mut stats = self.counters.sum();
+        (stats.hits, stats.misses) = self.reclaim.tallied();
         let _guard = self.reclaim.pin();
         // SAFETY: a guard is live.
         let era = unsafe { self.order.floor.era(&self.order.clock) };
@@ -105,5 +113,13 @@ where
 {
     fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    fn switch(&self, on: bool) {
+        self.order.watch(on);
+    }
+
+    fn is_recording(&self) -> bool {
+        self.order.is_watched()
     }
 }

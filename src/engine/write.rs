@@ -133,7 +133,7 @@ where
         let guard = self.pin();
         let retire = |node| self.retire_era(&guard, node);
         // SAFETY: a guard is live.
-        let version = unsafe { self.order.floor.clear(&self.order.clock, &self.views, retire) };
+        let version = unsafe { self.order.clear(&self.views, retire) };
         self.committed();
         self.record(EventKind::Committed, None, Some(version));
         drop(guard);

@@ -14,7 +14,7 @@ use super::timeline::{Event, EventKind};
 use crate::sync::grown::Grown;
 use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::version::Version;
 use std::time::Duration;
 
@@ -132,9 +132,8 @@ fn unpack(thread: usize, number: u64, [time, version, rest]: Words) -> Event {
     }
 }
 
-/// The rings of all threads, and whether anything is recorded.
+/// The rings of all threads.
 pub struct Recorder {
-    on: AtomicU32,
     rings: PerThread<Ring>,
 }
 
@@ -147,40 +146,17 @@ pub struct Picture {
 }
 
 impl Recorder {
-    /// Switched off, and without memory before it is used.
+    /// Without memory before it is used.
     pub fn new() -> Self {
-        Self { on: AtomicU32::new(0), rings: PerThread::new() }
+        Self { rings: PerThread::new() }
     }
 
-    /// Whether events are recorded.
-    #[inline(always)]
-    pub fn is_on(&self) -> bool {
-        self.on.load(Ordering::Relaxed) != 0 // Relaxed: other threads may notice a little later.
-    }
-
-    /// Switches it on or off. What was recorded stays.
-    pub fn switch(&self, on: bool) {
-        self.on.store(on.into(), Ordering::Relaxed); // Relaxed: as above.
-    }
-
-    /// Records an event of the calling thread, if switched on: otherwise the time is not asked for. The
-    /// time is in nanoseconds since a moment that is the same for all threads.
-    #[inline(always)]
-    pub fn record(
-        &self,
-        kind: EventKind,
-        key: Option<u32>,
-        version: Option<Version>,
-        time: impl FnOnce() -> u64,
-    ) {
-        if self.is_on() {
-            self.write([time(), version.map_or(0, Version::get), pack(kind, key, version)]);
-        }
-    }
-
+    /// Records an event of the calling thread. The time is in nanoseconds since a moment that is the same for
+    /// all threads.
     #[cold]
     #[inline(never)]
-    fn write(&self, words: Words) {
+    pub fn record(&self, kind: EventKind, key: Option<u32>, version: Option<Version>, time: u64) {
+        let words = [time, version.map_or(0, Version::get), pack(kind, key, version)];
         self.rings.get().push(words);
     }
 
@@ -262,15 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn it_records_when_switched_on() {
+    fn it_forgets_when_told_to() {
         let recorder = Recorder::new();
-        let asked = || panic!("the time is not asked for");
-        recorder.record(EventKind::Hit, None, None, asked);
         assert_eq!(recorder.rings.shared().count(), 0, "no memory before it is used");
-        recorder.switch(true);
-        recorder.record(EventKind::Miss, Some(1), None, || 5);
-        recorder.switch(false);
-        recorder.record(EventKind::Hit, None, None, asked);
+        recorder.record(EventKind::Miss, Some(1), None, 5);
         let picture = recorder.read();
         assert_eq!((picture.events.len(), picture.overwritten), (1, 0));
         assert_eq!(picture.events[0].kind, EventKind::Miss);
@@ -281,7 +252,6 @@ mod tests {
     #[test]
     fn events_come_in_the_order_of_time() {
         let recorder = Recorder::new();
-        recorder.switch(true);
         let together = std::sync::Barrier::new(3);
         std::thread::scope(|scope| {
             for thread in 0..3 {
@@ -291,7 +261,7 @@ mod tests {
                     for n in 0..100 {
                         // Each time three times in a row, and the same times in all threads.
                         let hash = Some(thread * 1000 + n as u32);
-                        recorder.record(EventKind::Hit, hash, None, || 10 * (n / 3));
+                        recorder.record(EventKind::Hit, hash, None, 10 * (n / 3));
                     }
                     together.wait();
                 });
@@ -325,10 +295,9 @@ mod tests {
     #[test]
     fn no_torn_event_is_shown() {
         let recorder = Recorder::new();
-        recorder.switch(true);
         let record = |n: u64| {
             let kind = EventKind::ALL[n as usize % EventKind::ALL.len()];
-            recorder.record(kind, Some(n as u32), Some(Version::from_u64(n)), || n * 1_000);
+            recorder.record(kind, Some(n as u32), Some(Version::from_u64(n)), n * 1_000);
         };
         let check = |picture: &Picture| {
             for event in &picture.events {

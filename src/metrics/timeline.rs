@@ -171,11 +171,15 @@ impl fmt::Display for Picture {
 /// What has a recorder: a cache's engine.
 pub trait Recorded: Send + Sync {
     fn recorder(&self) -> &Recorder;
+    /// Has events be recorded, or not.
+    fn switch(&self, on: bool);
+    /// Whether they are.
+    fn is_recording(&self) -> bool;
 }
 
 /// The flight recorder of a cache: what each thread did last, to see how a race came about.
 ///
-/// It is off at first, and while it is off an operation pays for it with one load. Once it was
+/// It is off at first, and while it is off a look-up pays nothing for it, and a write a load. Once it was
 /// [started](Self::start), each thread keeps its last 1,024 events, in 24 KiB of its own, and overwrites
 /// the oldest. To record delays nobody and to look at it neither; what is being overwritten at that
 /// moment is left out.
@@ -203,18 +207,18 @@ impl Timeline {
 
     /// Records from now on. Threads that are in the middle of something may notice a little later.
     pub fn start(&self) {
-        self.source.recorder().switch(true);
+        self.source.switch(true);
     }
 
     /// Ends the recording. What was recorded stays.
     pub fn stop(&self) {
-        self.source.recorder().switch(false);
+        self.source.switch(false);
     }
 
     /// Whether events are recorded.
     #[must_use]
     pub fn is_recording(&self) -> bool {
-        self.source.recorder().is_on()
+        self.source.is_recording()
     }
 
     /// The events of all threads, in the order of their times: what is in the recorder now. O(n log n)
@@ -253,12 +257,24 @@ impl fmt::Debug for Timeline {
 #[cfg(all(test, not(coeval_loom)))]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    struct Source(Recorder);
+    struct Source {
+        recorder: Recorder,
+        on: AtomicBool,
+    }
 
     impl Recorded for Source {
         fn recorder(&self) -> &Recorder {
-            &self.0
+            &self.recorder
+        }
+
+        fn switch(&self, on: bool) {
+            self.on.store(on, Ordering::Relaxed);
+        }
+
+        fn is_recording(&self) -> bool {
+            self.on.load(Ordering::Relaxed)
         }
     }
 
@@ -299,18 +315,21 @@ mod tests {
 
     #[test]
     fn a_timeline_starts_stops_and_forgets() {
-        let timeline = Timeline::new(Arc::new(Source(Recorder::new())));
+        let timeline = Timeline::new(Arc::new(Source {
+            recorder: Recorder::new(),
+            on: AtomicBool::new(false),
+        }));
         assert!(!timeline.is_recording());
         assert_eq!(timeline.to_string(), "nothing was recorded");
         timeline.start();
         assert!(timeline.is_recording());
         let recorder = timeline.source.recorder();
-        (0..1030).for_each(|n| recorder.record(EventKind::Hit, None, None, || n));
+        (0..1030).for_each(|n| recorder.record(EventKind::Hit, None, None, n));
         assert_eq!((timeline.events().len(), timeline.overwritten()), (1024, 6));
         assert_eq!(timeline.events()[0].sequence, 6);
         assert_eq!(timeline.to_string().lines().count(), 1025);
         timeline.stop();
-        recorder.record(EventKind::Hit, None, None, || 0);
+        assert!(!timeline.is_recording());
         assert_eq!(timeline.events().len(), 1024);
         timeline.clear();
         assert!(timeline.events().is_empty());

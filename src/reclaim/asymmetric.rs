@@ -42,7 +42,7 @@
 
 use super::barrier::Barrier;
 use super::pile::{Pile, Spare};
-use super::{Garbage, Reclaim};
+use super::{Garbage, Reclaim, Tally};
 use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
@@ -97,11 +97,13 @@ struct Shared {
     barrier: Barrier,
 }
 
-/// A thread's part. Only `announced` and `waiting` are touched by other threads.
+/// A thread's part. Only `announced`, `tally` and `waiting` are touched by other threads.
 #[repr(C)] // What a pin touches comes first, in one line.
 struct Participant {
     /// 0: not pinned. Otherwise the epoch read when pinning, and how many guards are live.
     announced: AtomicU64,
+    /// Written by the owner only.
+    tally: Tally,
     /// Set while this thread calls reclaim functions, which may come back to `collect`.
     reclaiming: Cell<bool>,
     /// Retirements since the last call of `collect`.
@@ -244,6 +246,16 @@ unsafe impl Reclaim for Asymmetric {
         // SAFETY: `waiting` is atomic. Relaxed: a count that orders nothing.
         unsafe { self.participants.iter() }.map(|p| p.waiting.load(Ordering::Relaxed)).sum()
     }
+
+    #[inline(always)]
+    fn tally<'a>(&'a self, guard: &'a Self::Guard<'_>) -> Option<&'a Tally> {
+        Some(&guard.participant.tally)
+    }
+
+    fn tallied(&self) -> (u64, u64) {
+        // SAFETY: tallies are atomic.
+        Tally::sum(unsafe { self.participants.iter() }.map(|p| &p.tally))
+    }
 }
 
 impl Asymmetric {
@@ -381,6 +393,7 @@ impl Default for Participant {
     fn default() -> Self {
         Self {
             announced: AtomicU64::new(0),
+            tally: Tally::default(),
             reclaiming: Cell::new(false),
             fresh: Cell::new(0),
             since: Cell::new(0),

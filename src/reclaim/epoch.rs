@@ -8,7 +8,7 @@
 //! together do not fit into the three words that crossbeam-epoch defers without allocating.
 
 use super::counted::{Counted, Counts};
-use super::{Garbage, Reclaim};
+use super::{Garbage, Reclaim, Tally};
 use crate::sync::per_thread::PerThread;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use std::cell::{Cell, OnceCell};
@@ -30,6 +30,7 @@ struct Participant {
     /// Retirements since the last flush.
     since: Cell<usize>,
     counts: Counts,
+    tally: Tally,
 }
 
 // SAFETY: a handle's unsynchronised fields are used by its holder alone, which changes only when
@@ -87,6 +88,16 @@ unsafe impl Reclaim for CrossbeamEpoch {
     fn retired(&self) -> usize {
         // SAFETY: counts are atomic.
         Counts::waiting(unsafe { self.participants.iter() }.map(|p| &p.counts))
+    }
+
+    #[inline(always)]
+    fn tally<'a>(&'a self, _guard: &'a Self::Guard<'_>) -> Option<&'a Tally> {
+        Some(&self.participants.get().tally)
+    }
+
+    fn tallied(&self) -> (u64, u64) {
+        // SAFETY: tallies are atomic.
+        Tally::sum(unsafe { self.participants.iter() }.map(|p| &p.tally))
     }
 }
 

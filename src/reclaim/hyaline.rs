@@ -24,7 +24,7 @@
 
 use super::barrier::Barrier;
 use super::counted::{Counted, Counts};
-use super::{Garbage, Reclaim};
+use super::{Garbage, Reclaim, Tally};
 use crate::sync::per_thread::PerThread;
 use seize::{Collector, Guard as _, LocalGuard};
 use std::cell::{Cell, UnsafeCell};
@@ -40,6 +40,7 @@ pub struct Seize {
 #[derive(Default)]
 struct Participant {
     counts: Counts,
+    tally: Tally,
     /// Set while this thread is in `drain`.
     draining: Cell<bool>,
     /// What reclaim functions retire meanwhile. Never borrowed across a call to the outside.
@@ -113,6 +114,16 @@ unsafe impl Reclaim for Seize {
     fn retired(&self) -> usize {
         // SAFETY: counts are atomic.
         Counts::waiting(unsafe { self.participants.iter() }.map(|p| &p.counts))
+    }
+
+    #[inline(always)]
+    fn tally<'a>(&'a self, _guard: &'a Self::Guard<'_>) -> Option<&'a Tally> {
+        Some(&self.participants.get().tally)
+    }
+
+    fn tallied(&self) -> (u64, u64) {
+        // SAFETY: tallies are atomic.
+        Tally::sum(unsafe { self.participants.iter() }.map(|p| &p.tally))
     }
 }
 

@@ -11,6 +11,7 @@ mod epoch;
 #[cfg(feature = "seize")]
 mod hyaline;
 mod pile;
+mod tally;
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
@@ -22,6 +23,8 @@ pub use epoch::CrossbeamEpoch;
 #[cfg(feature = "seize")]
 #[allow(unused_imports)]
 pub use hyaline::Seize;
+
+pub use tally::Tally;
 
 /// An object that nobody can newly reach, and what to do with it once nobody holds it any more.
 pub struct Garbage {
@@ -75,4 +78,14 @@ pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
 
     /// How many objects are retired and not yet reclaimed (approximate while others are at work).
     fn retired(&self) -> usize;
+
+    /// Where the thread that holds `guard` counts its look-ups. A scheme may not count.
+    fn tally<'a>(&'a self, _guard: &'a Self::Guard<'_>) -> Option<&'a Tally> {
+        None
+    }
+
+    /// How many look-ups of all threads have found something, and how many have not.
+    fn tallied(&self) -> (u64, u64) {
+        (0, 0)
+    }
 }
