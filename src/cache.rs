@@ -5,6 +5,7 @@ use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::error::Conflict;
 use crate::hasher::RandomState;
+use crate::lease::Lease;
 use crate::metrics::{Stats, Timeline};
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -277,6 +278,32 @@ where
     /// Several writes that one commit will publish.
     pub fn batch(&self) -> Batch<'_, K, V, S, R> {
         Batch::new(&self.engine)
+    }
+
+    /// The right to fill `key` with what is read from its source from now on, as long as nobody writes, removes
+    /// or clears it meanwhile. Lock-free.
+    ///
+    /// So what was read before an invalidation is never cached after it:
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// let lease = cache.lease("user:7");
+    /// let read = "as it was".to_string(); // from the source
+    /// cache.invalidate("user:7"); // somebody changes the source meanwhile, and says so
+    /// let refused = lease.fill(read).unwrap_err();
+    /// assert_eq!(cache.get("user:7"), None);
+    ///
+    /// let lease = cache.lease("user:7");
+    /// assert!(lease.fill("as it is".to_string()).is_ok());
+    /// # assert_eq!(refused.into_value(), "as it was");
+    /// # cache.remove(&"user:7".to_string());
+    /// ```
+    pub fn lease<Q>(&self, key: &Q) -> Lease<K, V, S, R>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        let hold = self.engine.lease(key, || key.to_owned());
+        Lease::new(Arc::clone(&self.engine), hold)
     }
 
     /// Sets `key`, and with it its declared relations, if it still holds the version `expected`; with

@@ -109,6 +109,37 @@ impl fmt::Display for Conflict {
 
 impl Error for Conflict {}
 
+/// A lease's fill that was refused: its key was written, removed or cleared after the lease was taken, so what was
+/// read for it may be out of date. It hands the value back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Outdated<V>(V);
+
+impl<V> Outdated<V> {
+    pub(crate) fn new(value: V) -> Self {
+        Self(value)
+    }
+
+    /// The value that was not set.
+    #[must_use]
+    pub fn into_value(self) -> V {
+        self.0
+    }
+}
+
+impl<V> fmt::Debug for Outdated<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outdated(..)")
+    }
+}
+
+impl<V> fmt::Display for Outdated<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key changed after the lease was taken; take another lease and read the source again")
+    }
+}
+
+impl<V> Error for Outdated<V> {}
+
 impl fmt::Debug for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Returned(..)")

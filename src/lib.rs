@@ -86,6 +86,7 @@ mod batch;
 mod builder;
 mod cache;
 mod hasher;
+mod lease;
 mod pinned;
 mod view;
 
@@ -93,8 +94,9 @@ pub use batch::Batch;
 pub use builder::Builder;
 pub use cache::Cache;
 pub use equivalent::Equivalent;
-pub use error::{BuildError, Conflict, Returned};
+pub use error::{BuildError, Conflict, Outdated, Returned};
 pub use hasher::RandomState;
+pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use pinned::Pinned;
 pub use relation::Related;

@@ -4,7 +4,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Expected, Limit, Views};
+use coeval::internals::commit::{Demand, Expected, Limit, Views};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
@@ -28,7 +28,7 @@ impl World {
 
     /// Sets key 0 if it holds the version `expected`; its version, if it did.
     fn compare_and_set(&self, expected: Option<u64>) -> Option<u64> {
-        let expected = Expected { entry: 0, version: expected, time: 0 };
+        let expected = Expected { entry: 0, demand: Demand::Holds(expected, 0) };
         let outcome = self.keys.run(self.keys.describe([(0, Some(1))], Some(expected)));
         outcome.is_committed().then(|| outcome.version())
     }

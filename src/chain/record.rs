@@ -315,6 +315,11 @@ impl<K, V> Record<K, V> {
         debug_assert!(before < !(flags::HOLD - 1), "held more often than can be counted");
     }
 
+    /// Whether somebody holds the record by a count.
+    pub fn is_held(&self) -> bool {
+        self.flags() & !(flags::HOLD - 1) != 0
+    }
+
     /// Lets go of a record that the caller holds, and then looks whether it is to end.
     pub fn let_go(&self) {
         self.rest().flags.fetch_sub(flags::HOLD, Ordering::AcqRel);

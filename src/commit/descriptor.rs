@@ -19,14 +19,21 @@ pub struct Entry<K, V> {
 /// After how many entries the hint of what is installed moves on.
 const HINT: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
-/// What the first entry's key must hold for the commit to succeed (`compare_and_set`).
+/// What must be so for the commit to succeed.
 pub struct Expected {
-    /// Which entry.
+    /// Of which entry's key.
     pub entry: usize,
-    /// The version that must be current; `None`: the key must be absent.
-    pub version: Option<u64>,
-    /// When the owner looked: what had a deadline until then is absent.
-    pub time: u64,
+    pub demand: Demand,
+}
+
+/// What must be so of a key.
+#[derive(Clone, Copy)]
+pub enum Demand {
+    /// It holds this version (`None`: it is absent), for one who looked at this time: what had a deadline until
+    /// then is absent. (`compare_and_set`)
+    Holds(Option<u64>, u64),
+    /// No commit after this version has written or cleared it. (A lease)
+    UnchangedSince(u64),
 }
 
 /// A commit of several writes. Helpers find it through the versions that it has installed.
@@ -218,13 +225,21 @@ impl<K, V> Descriptor<K, V> {
         let prev = unsafe { (**record).prev_of(*node) }.link().target();
         // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
         // is final.
-        let current = (!prev.is_null())
-            .then(|| unsafe { &*prev })
-            .filter(|node| node.state().is_value() && node.state().version() > floor)
-            // SAFETY: kept, as above.
-            .filter(|node| !unsafe { node.is_over(expected.time) })
-            .map(|node| node.state().version());
-        let as_expected = current == expected.version;
+        let prev = (!prev.is_null()).then(|| unsafe { &*prev });
+        let as_expected = match expected.demand {
+            Demand::Holds(version, time) => {
+                let current = prev
+                    .filter(|node| node.state().is_value() && node.state().version() > floor)
+                    // SAFETY: kept, as above.
+                    .filter(|node| !unsafe { node.is_over(time) })
+                    .map(|node| node.state().version());
+                current == version
+            }
+            Demand::UnchangedSince(version) => {
+                let newest = prev.map_or(0, |node| node.state().version());
+                newest.max(floor) <= version
+            }
+        };
         Some(if as_expected { State::committed(version) } else { State::ABORTED })
     }
 }

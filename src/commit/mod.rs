@@ -8,7 +8,7 @@ mod floor;
 mod stack;
 mod views;
 
-pub use descriptor::{Descriptor, Entry, Expected};
+pub use descriptor::{Demand, Descriptor, Entry, Expected};
 pub use dispose::{prune, take_suffix};
 pub use floor::{Era, Floor};
 pub use stack::{Stack, Taken};
@@ -276,6 +276,25 @@ impl Order {
             next = link.target();
         }
         if skipped && !exact { Found::Unknown } else { Found::Absent }
+    }
+
+    /// The number of the newest commit that wrote `record`, be it a value or a tombstone; 0 if none is known.
+    ///
+    /// # Safety
+    /// `record` is kept, and a guard is live.
+    pub unsafe fn newest_number<K, V>(&self, record: &Record<K, V>) -> u64 {
+        let mut next = record.head().node();
+        while !next.is_null() {
+            // SAFETY: reached from the head under the guard.
+            let node = unsafe { &*next };
+            // SAFETY: as above.
+            if let Judged::Committed(state) = unsafe { self.judge::<K, V>(node) } {
+                return state.version();
+            }
+            // SAFETY: as above.
+            next = unsafe { record.prev_of(node) }.link().target();
+        }
+        0
     }
 
     /// Helps `descriptor` to its end, and whatever stands in its way. Lock-free: each round installs

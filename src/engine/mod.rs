@@ -11,6 +11,7 @@
 //! | `evict.rs` | the capacity bound |
 //! | `expire.rs` | deadlines |
 //! | `watch.rs` | what is counted and recorded |
+//! | `lease.rs` | the right to fill a key with what was read before |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
@@ -20,6 +21,7 @@ mod commits;
 mod evict;
 mod expire;
 mod keep;
+mod lease;
 mod leave;
 mod plan;
 mod read;
@@ -31,6 +33,7 @@ mod watch;
 mod write;
 
 pub use keep::Weigher;
+pub use lease::Hold;
 pub use leave::Listener;
 pub use plan::Change;
 pub use read::Snapshot;

@@ -3,8 +3,8 @@
 use super::Engine;
 use super::keep::{Moment, Offer};
 use super::read::version_of;
-use crate::chain::{Chain, Node, Record};
-use crate::commit::{Descriptor, Entry, Expected, Found};
+use crate::chain::{Chain, Record};
+use crate::commit::{Demand, Descriptor, Entry, Expected, Found};
 use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -180,14 +180,17 @@ where
         let offer = plan.offer(record, value, None);
         plan.push(record, Some(offer), true, None);
         self.relate(&mut plan);
-        let condition = (record, expected.map(Version::get));
-        let (outcome, descriptor) = self.run(&guard, plan, Some(condition));
+        let demand = Demand::Holds(expected.map(Version::get), plan.moment.time());
+        let (outcome, descriptor) = self.run(&guard, plan, Some((record, demand)));
         let result = if outcome.is_committed() {
             Ok(version_of(outcome))
         } else {
             self.conflicted(hash);
-            // SAFETY: the commit is ours, and our guard still keeps it.
-            Err(unsafe { self.take_aborted(&*descriptor, record, expected) })
+            // SAFETY: the commit is ours, aborted, and kept by our guard.
+            let (value, related) = unsafe { self.take_aborted(&*descriptor, record) };
+            // SAFETY: as above.
+            let found = unsafe { self.below_aborted(&*descriptor, record, expected) };
+            Err((found, value, related))
         };
         drop(guard);
         self.tend();
@@ -206,42 +209,44 @@ where
         }
     }
 
-    /// What `record` holds instead of what was expected, the value that was to be set, and the other
-    /// values of an aborted commit. Nobody reads them, and reclamation does not drop them.
+    /// The value that was to be set in `record`, and the other values of an aborted commit. Nobody reads
+    /// them, and reclamation does not drop them.
     ///
     /// # Safety
-    /// The commit was aborted, it is the caller's, and this is called once.
-    unsafe fn take_aborted(
+    /// The commit was aborted, it is the caller's, and kept by its guard; this is called once.
+    pub(super) unsafe fn take_aborted(
         &self,
         descriptor: &Descriptor<K, V>,
         record: &Record<K, V>,
-        expected: Option<Version>,
-    ) -> (Option<Version>, V, Vec<V>) {
-        let (mut found, mut value, mut related) = (None, None, Vec::new());
+    ) -> (V, Vec<V>) {
+        let (mut value, mut related) = (None, Vec::new());
         for entry in descriptor.entries() {
             // SAFETY: kept by the caller's guard.
             let node = unsafe { &*entry.node };
             // SAFETY: the caller's promise.
             let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
             if ptr::eq(entry.record, record) {
-                found = self.below_aborted(record, node, expected);
                 value = taken;
             } else {
                 related.extend(taken);
             }
         }
-        (found, value.expect("a set has a value"), related)
+        (value.expect("a set has a value"), related)
     }
 
-    /// What made the commit of `node` abort, which was to find `expected`.
-    fn below_aborted(
+    /// What `record` held instead of what was expected when our commit was aborted.
+    ///
+    /// # Safety
+    /// As for [`take_aborted`](Self::take_aborted), but as often as wanted.
+    unsafe fn below_aborted(
         &self,
+        descriptor: &Descriptor<K, V>,
         record: &Record<K, V>,
-        node: &Node<V>,
         expected: Option<Version>,
     ) -> Option<Version> {
+        let entry = descriptor.entries().iter().find(|entry| ptr::eq(entry.record, record))?;
         // SAFETY: installed in this record by our commit, and kept by our guard.
-        let prev = unsafe { record.prev_of(node) }.link().target();
+        let prev = unsafe { record.prev_of(entry.node) }.link().target();
         // SAFETY: what an aborted version was installed upon is kept by our guard.
         let below = (!prev.is_null()).then(|| unsafe { &*prev })?;
         let state = below.state();
@@ -253,6 +258,28 @@ where
             state.version() > floor && self.hit(below, state, false, &moment)
         };
         (state.is_value() && (expected.is_none() || is_found())).then(|| version_of(state))
+    }
+
+    /// Sets the key of `record`, which its lease holds, to what was loaded for it, unless it was written or
+    /// cleared after `since`: then the value comes back. Relations are not followed: what is loaded is no change.
+    pub(super) fn fill_record<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: &'g Record<K, V>,
+        since: u64,
+        value: V,
+    ) -> Result<Version, V> {
+        let mut plan = Plan::new(self, guard);
+        let offer = plan.offer(record, value, None);
+        plan.push(record, Some(offer), false, None);
+        let (outcome, descriptor) =
+            self.run(guard, plan, Some((record, Demand::UnchangedSince(since))));
+        if outcome.is_committed() {
+            self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
+            return Ok(version_of(outcome));
+        }
+        // SAFETY: the commit is ours, aborted, and kept by our guard; once.
+        Err(unsafe { self.take_aborted(&*descriptor, record) }.0)
     }
 
     /// Locates the record of every change, drops all but the last of each key, and adds what the
@@ -318,7 +345,7 @@ where
     fn describe(
         &self,
         plan: &mut Plan<'_, '_, K, V, S, R>,
-        expected: Option<(&Record<K, V>, Option<u64>)>,
+        expected: Option<(&Record<K, V>, Demand)>,
     ) -> *mut Descriptor<K, V> {
         // By address: the order in which all commits install.
         plan.writes.sort_unstable_by_key(|write| write.record);
@@ -338,9 +365,9 @@ where
             // SAFETY: the room has so many places, and is ours.
             unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
-        let expected = expected.map(|(_, version)| {
+        let expected = expected.map(|(_, demand)| {
             let entry = entry_of_expected.expect("the key is among the writes");
-            Expected { entry, version, time: plan.moment.time() }
+            Expected { entry, demand }
         });
         // SAFETY: the entries were written above, and live as long as the descriptor.
         unsafe { room.descriptor.write(Descriptor::new(room.entries, expected)) };
@@ -353,7 +380,7 @@ where
         &self,
         guard: &R::Guard<'_>,
         mut plan: Plan<'_, '_, K, V, S, R>,
-        expected: Option<(&Record<K, V>, Option<u64>)>,
+        expected: Option<(&Record<K, V>, Demand)>,
     ) -> (State, *mut Descriptor<K, V>) {
         let descriptor = self.describe(&mut plan, expected);
         self.record(EventKind::CommitBegun, None, None);

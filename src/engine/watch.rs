@@ -45,6 +45,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.record(EventKind::Conflict, Some(hash), None);
     }
 
+    /// What was loaded was not committed.
+    pub(super) fn refused(&self, hash: u32) {
+        self.counters.mine().loads_refused.add(1);
+        self.record(EventKind::LoadRefused, Some(hash), None);
+    }
+
     /// A commit of ours, at `version`, has written `record`.
     pub(super) fn wrote(&self, record: &Record<K, V>, version: u64) {
         self.counters.mine().versions_made.add(1);

@@ -10,6 +10,7 @@ use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::step;
+use crate::sync::{Ordering, fence, fence_after_rmw};
 use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -55,6 +56,7 @@ where
         let hash = self.hash(key);
         let removed = {
             let guard = self.pin();
+            fence(Ordering::SeqCst); // partner: the fence in `lease`; for `is_held`
             let record = self.find(&guard, hash, key).filter(|record| record.revive())?;
             self.remove_from(&guard, record, copy)
         };
@@ -72,6 +74,9 @@ where
         loop {
             // SAFETY: located under the guard.
             let Found::Value(current, state) = (unsafe { self.order.newest(record) }) else {
+                if record.is_held() {
+                    self.mark_absent(guard, record, &moment);
+                }
                 self.try_condemn(guard, record);
                 return None;
             };
@@ -90,6 +95,20 @@ where
         }
     }
 
+    /// Whether a record that was found under the guard has a value, its deadline aside.
+    fn has_value(&self, _guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
+        // SAFETY: found under the guard.
+        matches!(unsafe { self.order.newest(record) }, Found::Value(..))
+    }
+
+    /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was removed.
+    fn mark_absent(&self, guard: &R::Guard<'_>, record: &Record<K, V>, moment: &Moment<'_>) {
+        let written = self.write(guard, record, None, None);
+        let (node, state) = written.expect("it may supersede anything");
+        self.settle(guard, record, node, state, RemovalCause::Explicit, moment);
+        self.committed();
+    }
+
     /// Removes `key` alone if it is there, by a commit in any case.
     pub(super) fn invalidate_alone<Q>(&self, key: &Q) -> Version
     where
@@ -100,8 +119,7 @@ where
         loop {
             if let Some(record) = self.find(&guard, hash, key)
                 && record.revive()
-                // SAFETY: found under the guard.
-                && let Found::Value(..) = unsafe { self.order.newest(record) }
+                && (record.is_held() || self.has_value(&guard, record))
                 && let Some((node, state)) = self.write(&guard, record, None, None)
             {
                 let moment = Moment::new(&self.timer);
@@ -112,14 +130,16 @@ where
                 return version_of(state);
             }
             // Nothing to remove, so a commit without writes, provided that the key is absent as of its
-            // number: all that took a smaller number are ready, hence to be found, by now.
+            // number (all that took a smaller number are ready, hence to be found, by now), and that
+            // nobody has a lease on it who may have read the clock before.
             let version = self.order.clock.tick();
+            fence_after_rmw(); // partner: the fence in `lease`; for `is_held`
             // SAFETY: the number was taken under the guard.
             let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, version) };
             let absent = self.find(&guard, hash, key).is_none_or(|record| {
                 // SAFETY: found under the guard, under which the number was taken.
                 let found = unsafe { self.order.at(record, Limit::Now(version), floor) };
-                matches!(found, Found::Absent)
+                matches!(found, Found::Absent) && !record.is_held()
             });
             if absent {
                 self.committed();

@@ -1,0 +1,103 @@
+//! Leases: the right to fill a key with what was read elsewhere, as long as nobody has written it since.
+//!
+//! A lease holds the key's record, which is made if there is none, and remembers the clock. A fill is a commit
+//! that succeeds only if nothing was committed to the key after that, nor everything cleared; who removes a key
+//! that is absent leaves a tombstone for those who hold its record. The two meet as in Dekker's algorithm:
+//! a lease holds the record, then reads the clock; who removes takes a number, then looks whether the record is
+//! held. So the removal leaves its tombstone, or the lease begins after it.
+//!
+//! What the cache itself does to an entry, an eviction or an expiration, ends a lease on it as well: it is not known
+//! any more then whether somebody wrote it before.
+
+use super::Engine;
+use crate::chain::Record;
+use crate::reclaim::Reclaim;
+use crate::sync::hook::{mutant, step};
+use crate::sync::{Ordering, fence};
+use crate::version::Version;
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::ptr::NonNull;
+
+/// A lease. It must be given back with `Engine::let_go`.
+pub struct Hold<K, V> {
+    record: NonNull<Record<K, V>>,
+    since: u64,
+}
+
+// SAFETY: a record is shared between threads anyway, and is kept by the hold.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Hold<K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Hold<K, V> {}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// A lease on `key`, of which `own` makes one to keep if the cache does not know it.
+    pub fn lease<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Hold<K, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let guard = self.pin();
+        let known = self.find(&guard, hash, key).filter(|record| record.revive());
+        let record = known.unwrap_or_else(|| self.locate(&guard, hash, own(), None).0);
+        // Revived under our guard, so it does not end before that is gone; from now on it is held.
+        record.hold();
+        step("lease.held");
+        let early = mutant("lease.clock_first").then(|| self.order.clock.now());
+        fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
+        let since = early.unwrap_or_else(|| self.order.clock.now());
+        Hold { record: NonNull::from(record), since }
+    }
+
+    /// Sets the key to `value`, unless it was written, removed or cleared since the lease was taken.
+    pub fn fill(&self, hold: &Hold<K, V>, value: V) -> Result<Version, V> {
+        let guard = self.pin();
+        let record = Self::held(&guard, hold);
+        let revived = record.revive();
+        debug_assert!(revived, "a record that is held is not sealed");
+        let filled = self.fill_record(&guard, record, hold.since, value);
+        match &filled {
+            Ok(_) => self.counters.mine().loads.add(1),
+            Err(_) => self.refused(record.hash()),
+        }
+        drop(guard);
+        self.tend();
+        filled
+    }
+
+    /// Whether a fill would be refused now.
+    pub fn is_outdated(&self, hold: &Hold<K, V>) -> bool {
+        let guard = self.pin();
+        let record = Self::held(&guard, hold);
+        // SAFETY: kept by the hold, under our guard.
+        let newest = unsafe { self.order.newest_number(record) };
+        newest.max(self.order.floor.newest(&self.order.clock)) > hold.since
+    }
+
+    /// The version up to which the key has been unchanged.
+    pub fn since(hold: &Hold<K, V>) -> Version {
+        Version::from_u64(hold.since)
+    }
+
+    fn held<'g>(_guard: &'g R::Guard<'_>, hold: &'g Hold<K, V>) -> &'g Record<K, V> {
+        // SAFETY: it is held, so it does not end.
+        unsafe { hold.record.as_ref() }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Gives a lease back.
+    pub fn let_go(&self, hold: &Hold<K, V>) {
+        let guard = self.reclaim.pin();
+        // SAFETY: held until now, and kept by our guard from now on.
+        let record = unsafe { hold.record.as_ref() };
+        record.let_go();
+        self.try_condemn(&guard, record);
+    }
+}
