@@ -78,6 +78,7 @@ mod expiry;
 mod metrics;
 mod policy;
 
+mod loading;
 mod relation;
 
 mod engine;
@@ -131,6 +132,9 @@ pub mod internals {
     }
     pub mod metrics {
         pub use crate::metrics::*;
+    }
+    pub mod loading {
+        pub use crate::loading::*;
     }
     pub mod version {
         pub use crate::version::*;

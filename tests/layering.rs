@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["reclaim", "pool", "queue"],
     &["chain", "index"],
     &["commit", "expiry", "metrics", "policy"],
-    &["relation"],
+    &["loading", "relation"],
     &["engine"],
 ];
 

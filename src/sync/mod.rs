@@ -24,8 +24,10 @@ pub(crate) use std::sync::atomic::compiler_fence;
 
 pub(crate) mod grown;
 pub mod hook;
+pub(crate) mod numbered;
 #[cfg(coeval_loom)]
 mod one_order;
+pub(crate) mod park;
 pub(crate) mod per_thread;
 mod thread_number;
 pub(crate) mod time;

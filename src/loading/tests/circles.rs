@@ -1,0 +1,95 @@
+//! Loads that ask for each other.
+
+use super::{Circle, Loads, get};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+#[test]
+fn a_load_that_asks_for_itself_is_told() {
+    let loads = Loads::new();
+    let asks = || get(&loads, 1, || unreachable!());
+    assert_eq!(get(&loads, 1, || u64::from(asks() == Err(Circle))), Ok(1));
+    // Through loads of other keys, on the same thread.
+    let through =
+        || get(&loads, 2, || get(&loads, 3, || u64::from(asks() == Err(Circle))).unwrap());
+    assert_eq!(get(&loads, 1, || through().unwrap()), Ok(1));
+}
+
+#[test]
+fn a_load_may_ask_for_other_keys() {
+    let loads = Loads::new();
+    fn sum(loads: &Loads, to: u64) -> u64 {
+        let below = || if to == 0 { 0 } else { to + sum(loads, to - 1) };
+        get(loads, to, below).unwrap()
+    }
+    assert_eq!(sum(&loads, 100), 5050);
+    // From many threads: each waits for those who lead the keys below.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..50).for_each(|_| assert_eq!(sum(&loads, 30), 465)));
+        }
+    });
+}
+
+/// As many threads as caches: each loads a key, and within that asks for the next one's.
+fn circle(of: usize, caches: &[Loads]) {
+    let cache = |number: usize| &caches[number % of % caches.len()];
+    let (all_lead, told) = (Barrier::new(of), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for number in 0..of {
+            let (all_lead, told) = (&all_lead, &told);
+            scope.spawn(move || {
+                let load = || {
+                    all_lead.wait();
+                    let next = ((number + 1) % of) as u64;
+                    let asked = get(cache(number + 1), next, || unreachable!());
+                    told.fetch_add(u64::from(asked.is_err()), SeqCst);
+                    asked.unwrap_or(100)
+                };
+                assert_eq!(get(cache(number), number as u64, load), Ok(100));
+            });
+        }
+    });
+    let told = told.into_inner();
+    assert!((1..=of as u64).contains(&told), "{told} were told of a circle of {of}");
+}
+
+#[test]
+fn circles_of_threads_are_found() {
+    for _ in 0..200 {
+        (2..=3).for_each(|of| circle(of, &[Loads::new()]));
+        circle(8, &[Loads::new()]);
+    }
+}
+
+#[test]
+fn circles_through_several_caches_are_found() {
+    for _ in 0..200 {
+        circle(2, &[Loads::new(), Loads::new()]);
+        circle(3, &[Loads::new(), Loads::new(), Loads::new()]);
+    }
+}
+
+/// No circle: they wait for one another in one direction only.
+#[test]
+fn a_row_is_no_circle() {
+    let loads = Loads::new();
+    for round in 0..200 {
+        let all_lead = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for number in 0..4_u64 {
+                let (loads, all_lead) = (&loads, &all_lead);
+                scope.spawn(move || {
+                    let load = || {
+                        all_lead.wait();
+                        match number {
+                            0 => round,
+                            _ => get(loads, number - 1, || round).unwrap(),
+                        }
+                    };
+                    assert_eq!(get(loads, number, load), Ok(round));
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,35 @@
+//! The one place where a thread waits: parked, until whoever it waits for wakes it.
+
+#[cfg(coeval_loom)]
+use loom::thread::{Thread, current, park};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+#[cfg(not(coeval_loom))]
+use std::thread::{Thread, current, park};
+
+/// Wakes a thread that runs [`block_on`].
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future to its end on the calling thread, which is parked as long as there is nothing to do.
+pub(crate) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Parked(current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
+            return output;
+        }
+        // It may return for no reason, or for an older one: the future is asked again.
+        park();
+    }
+}
