@@ -169,13 +169,17 @@ impl<T> Flight<T> {
         self.seats.tell_all();
     }
 
-    /// The outcome.
+    /// A clone of the outcome.
     ///
     /// # Safety
     /// The caller ended the flight, or was told `Done`.
-    pub(super) unsafe fn outcome(&self) -> &T {
+    pub(super) unsafe fn outcome(&self) -> T
+    where
+        T: Clone,
+    {
         // SAFETY: written before the flight was over, and nobody writes it any more.
-        unsafe { &*self.outcome.get() }.as_ref().expect("there is one when one is told so")
+        let outcome = unsafe { &*self.outcome.get() };
+        outcome.clone().expect("there is one if one is told so")
     }
 
     /// The outcome, of one who has the flight alone.

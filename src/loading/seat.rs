@@ -16,8 +16,9 @@
 //! (the `atomic-waker` crate's, say) would have its waiter ask again and again until that one goes on.
 //! `DONE` is for good: nobody sits down in a flight that is over.
 
+use crate::sync::cell::UnsafeCell;
+use crate::sync::hook::mutant;
 use crate::sync::{AtomicU32, Ordering};
-use std::cell::UnsafeCell;
 use std::task::Waker;
 
 const NEW: u32 = 0;
@@ -66,7 +67,11 @@ impl Seat {
     /// AcqRel throughout: Release hands the cell, and what is known of the flight, over; Acquire pairs
     /// with that.
     fn change(&self, from: u32, to: u32) -> Result<u32, u32> {
-        self.word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+        let verdict = match mutant("flights.relaxed_verdict") {
+            true => Ordering::Relaxed,
+            false => Ordering::Acquire,
+        };
+        self.word.compare_exchange(from, to, Ordering::AcqRel, verdict)
     }
 
     fn load(&self) -> u32 {
@@ -99,29 +104,35 @@ impl Seat {
         }
     }
 
+    /// # Safety
+    /// The cell belongs to the caller.
+    unsafe fn take_waker(&self) -> Option<Waker> {
+        // SAFETY: the caller's clause.
+        self.waker.with_mut(|cell| unsafe { (*cell).take() })
+    }
+
     /// Leaves a waker to be woken at the verdict, unless there is one already. Called by the waiter.
     pub(super) fn register(&self, waker: &Waker) -> Result<(), Verdict> {
         self.own()?;
         // SAFETY: owned by us.
-        let cell = unsafe { &mut *self.waker.get() };
-        let mut old = None;
-        if !cell.as_ref().is_some_and(|there| there.will_wake(waker)) {
-            old = cell.replace(waker.clone());
-        }
-        let published = self.change(OWNED, SET);
+        let old = self.waker.with_mut(|cell| unsafe {
+            let is_there = (*cell).as_ref().is_some_and(|there| there.will_wake(waker));
+            if is_there { None } else { (*cell).replace(waker.clone()) }
+        });
+        let published = self.change(OWNED, SET).map_err(verdict);
         if published.is_err() {
             // SAFETY: told while the cell was ours, so it still is.
-            old = unsafe { &mut *self.waker.get() }.take();
+            drop(unsafe { self.take_waker() });
         }
         drop(old); // A user's code; nothing is left half done if it panics.
-        published.map(drop).map_err(verdict)
+        published.map(drop)
     }
 
     /// Stands up, unless there is a verdict. Called by the waiter.
     pub(super) fn leave(&self) -> Result<(), Verdict> {
         self.own()?;
         // SAFETY: owned by us.
-        let waker = unsafe { &mut *self.waker.get() }.take();
+        let waker = unsafe { self.take_waker() };
         let left = self.change(OWNED, VACANT);
         super::contain(|| drop(waker));
         left.map(drop).map_err(verdict)
@@ -150,7 +161,7 @@ impl Seat {
                 OWNED if self.change(OWNED, plain).is_ok() => return Told::Now(None, false),
                 SET if self.change(SET, at_cell).is_ok() => {
                     // SAFETY: taken from `SET`, so it is ours: until the next line, or for good.
-                    let waker = unsafe { &mut *self.waker.get() }.take();
+                    let waker = unsafe { self.take_waker() };
                     return Told::Now(waker, at_cell == LEAD_AT_CELL && self.leave_cell());
                 }
                 OWNED | SET => {} // It changed meanwhile: its waiter came or went.

@@ -5,6 +5,7 @@ use super::seat::Verdict;
 use super::waits::{self, Edge};
 use super::{Flights, Leader, Spot};
 use crate::reclaim::Reclaim;
+use crate::sync::hook::mutant;
 use crate::sync::park;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ impl<'f, K, T, R: Reclaim> Waiter<'f, K, T, R> {
             Verdict::Done => {
                 self.seat = None;
                 // SAFETY: told so.
-                Waited::Done(unsafe { self.flight.outcome() }.clone())
+                Waited::Done(unsafe { self.flight.outcome() })
             }
             Verdict::Lead => Waited::Lead(self.lead()),
         }
@@ -108,7 +109,8 @@ impl<K, T, R: Reclaim> Drop for Waiter<'_, K, T, R> {
     fn drop(&mut self) {
         let Some(seat) = self.seat else { return };
         self.edge = None;
-        if self.flight.leave(seat) == Err(Verdict::Lead) {
+        if self.flight.leave(seat) == Err(Verdict::Lead) && !mutant("flights.leaves_with_the_lead")
+        {
             drop(self.lead()); // Passes it on.
         }
     }

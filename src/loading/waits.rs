@@ -14,7 +14,7 @@
 //! flights. Its name bears a generation that each use raises, so an edge to a flight that is no more leads
 //! nowhere, and nobody who follows edges touches freed memory, or need be waited for.
 
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{is_torn_down, mutant, step};
 use crate::sync::numbered::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use std::cell::Cell;
@@ -248,6 +248,8 @@ pub(super) fn enter(flight: Name) -> Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        INNERMOST.with(|innermost| innermost.set(self.outer));
+        if !is_torn_down() {
+            INNERMOST.with(|innermost| innermost.set(self.outer));
+        }
     }
 }

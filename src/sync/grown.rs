@@ -4,6 +4,7 @@
 //! size, and nothing that was made is freed before the row is dropped. A part of a page or more has pages
 //! of its own (see [`memory`]).
 
+use super::hook::is_torn_down;
 use super::{AtomicPtr, Ordering};
 use crate::memory::{self, Mapped};
 use std::ptr;
@@ -73,6 +74,9 @@ impl<T, const N: usize> Default for Grown<T, N> {
 
 impl<T, const N: usize> Drop for Grown<T, N> {
     fn drop(&mut self) {
+        if is_torn_down() {
+            return;
+        }
         for part in &self.parts {
             let part = part.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
             if !part.is_null() {

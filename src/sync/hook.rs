@@ -34,6 +34,13 @@ pub fn mutant(_name: &'static str) -> bool {
     }
 }
 
+/// Whether this is the end of a model that has failed: what is left of its threads is unwound then,
+/// outside of the execution, where a destructor must touch nothing of it. Always false outside the models.
+#[inline(always)]
+pub fn is_torn_down() -> bool {
+    cfg!(coeval_loom) && std::thread::panicking()
+}
+
 #[cfg(all(coeval_internals, not(coeval_loom)))]
 pub use armed::set_step_hook;
 

@@ -22,6 +22,7 @@ pub(crate) use primitives::*;
 /// Keeps the compiler, and nothing else, from reordering. The models have no use for it.
 pub(crate) use std::sync::atomic::compiler_fence;
 
+pub(crate) mod cell;
 pub(crate) mod grown;
 pub mod hook;
 pub(crate) mod numbered;

@@ -1,7 +1,9 @@
 //! The one place where a thread waits: parked, until whoever it waits for wakes it.
 
+use super::hook::is_torn_down;
 #[cfg(coeval_loom)]
 use loom::thread::{Thread, current, park};
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -21,12 +23,25 @@ impl Wake for Parked {
     }
 }
 
+/// A future that a failed model leaves as it is.
+struct Held<F>(ManuallyDrop<F>);
+
+impl<F> Drop for Held<F> {
+    fn drop(&mut self) {
+        if !is_torn_down() {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
 /// Runs a future to its end on the calling thread, which is parked as long as there is nothing to do.
-pub(crate) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
+pub(crate) fn block_on<F: Future + Unpin>(future: F) -> F::Output {
+    let mut future = Held(ManuallyDrop::new(future));
     let waker = Waker::from(Arc::new(Parked(current())));
     let mut context = Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
+        if let Poll::Ready(output) = Pin::new(&mut *future.0).poll(&mut context) {
             return output;
         }
         // It may return for no reason, or for an older one: the future is asked again.
