@@ -18,7 +18,7 @@ use crate::sync::{AtomicPtr, Ordering};
 use std::ptr;
 use std::sync::{Arc, Weak};
 
-/// How many lists there are. They are made when the first load begins.
+/// How many lists there are, a power of two. They are made when the first load begins.
 const LISTS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 
 /// A flight's place in the registry.
@@ -110,7 +110,7 @@ impl<K, T, R: Reclaim> Registry<K, T, R> {
 
     fn head(&self, hash: u32) -> &AtomicPtr<Node<K, T>> {
         let make = || (0..LISTS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        &self.heads.get_or_make(0, make)[hash as usize % LISTS]
+        &self.heads.get_or_make(0, make)[hash as usize & (LISTS - 1)]
     }
 }
 

@@ -97,7 +97,7 @@ impl<'f, K, T: Clone, R: Reclaim> Future for Waiter<'f, K, T, R> {
         }
         Poll::Ready(match this.flight.leave(seat) {
             Ok(()) => {
-                this.seat = None;
+                (this.seat, this.edge) = (None, None);
                 Waited::Cycle
             }
             Err(verdict) => this.told(verdict),

@@ -10,6 +10,12 @@
 //! A path is seen only edge by edge. So one that comes back is followed again, until it was the same
 //! twice: then all of it was there at one moment.
 //!
+//! **What is not found.** Waits count on behalf of a load while its `Leader::during` is on the stack of the
+//! thread that waits, or polls what waits. So a wait is nobody's if a load hands it to another thread or
+//! task. A load that polls several waits at the same time has the edge of the last one polled. And what a
+//! leader does outside of `during` is not its load. A wait that a load would give up after a time is a wait
+//! as any other: its circle is told at once.
+//!
 //! **Memory.** A point has a slot in a table that is never freed, and a slot is used again by later
 //! flights. Its name bears a generation that each use raises, so an edge to a flight that is no more leads
 //! nowhere, and nobody who follows edges touches freed memory, or need be waited for.

@@ -17,11 +17,6 @@ mod plain {
         }
 
         #[inline(always)]
-        pub(crate) fn with<O>(&self, read: impl FnOnce(*const T) -> O) -> O {
-            read(self.0.get())
-        }
-
-        #[inline(always)]
         pub(crate) fn with_mut<O>(&self, write: impl FnOnce(*mut T) -> O) -> O {
             write(self.0.get())
         }

@@ -141,6 +141,7 @@ fn panics_of_keys_leave_the_flights_whole() {
     drop((join("own"), first));
 }
 
+#[cfg(not(coeval_lsan))] // What is forgotten is lost.
 #[test]
 fn a_forgotten_leader_leaks_its_flight_alone() {
     let loads = Loads::<u64>::new();

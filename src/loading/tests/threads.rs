@@ -106,7 +106,7 @@ fn a_panic_hands_over() {
         done => done,
     };
     std::thread::scope(|scope| {
-        let get = || catch_unwind(AssertUnwindSafe(|| get(&loads, 1, &load)));
+        let get = || catch_unwind(AssertUnwindSafe(|| get(&loads, 1, load)));
         let threads: Vec<_> = (0..10).map(|_| scope.spawn(get)).collect();
         leader.until_waited_for(10);
         let mut leader = leader;
