@@ -1,6 +1,6 @@
 //! Values with numbers from zero on, made in blocks of growing size when one of a block is first needed.
 //!
-//! Made with a lock by nobody, moved by nobody, freed with the whole.
+//! Nothing is moved, or freed before the whole is; see [`super::grown`].
 
 use super::grown::Grown;
 
