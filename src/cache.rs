@@ -71,6 +71,10 @@ where
         Self { engine }
     }
 
+    pub(crate) fn engine(&self) -> &Engine<K, V, S, R> {
+        &self.engine
+    }
+
     /// The newest committed value of `key`, cloned. Wait-free, but for helping a commit that it meets
     /// between its decision and its number.
     #[inline]

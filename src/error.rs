@@ -140,6 +140,36 @@ impl<V> fmt::Display for Outdated<V> {
 
 impl<V> Error for Outdated<V> {}
 
+/// Why a key was not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader failed.
+    Failed(E),
+    /// The load would wait for another that, perhaps through more of them, waits for this one.
+    Cycle,
+}
+
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the loader failed: {error}"),
+            Self::Cycle => f.write_str(
+                "loads wait for each other in a circle; have the loader of one key not ask for another that needs it",
+            ),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for LoadError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Cycle => None,
+        }
+    }
+}
+
 impl fmt::Debug for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Returned(..)")

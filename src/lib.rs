@@ -88,6 +88,7 @@ mod builder;
 mod cache;
 mod hasher;
 mod lease;
+mod load;
 mod pinned;
 mod view;
 
@@ -95,7 +96,7 @@ pub use batch::Batch;
 pub use builder::Builder;
 pub use cache::Cache;
 pub use equivalent::Equivalent;
-pub use error::{BuildError, Conflict, Outdated, Returned};
+pub use error::{BuildError, Conflict, LoadError, Outdated, Returned};
 pub use hasher::RandomState;
 pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};

@@ -22,7 +22,14 @@ use std::ptr::NonNull;
 /// A lease. It must be given back with `Engine::let_go`.
 pub struct Hold<K, V> {
     record: NonNull<Record<K, V>>,
-    since: u64,
+    pub(super) since: u64,
+}
+
+impl<K, V> Hold<K, V> {
+    /// Where the record is: as long as it is held, no other key's is there.
+    pub(super) fn address(&self) -> usize {
+        self.record.as_ptr().addr()
+    }
 }
 
 // SAFETY: a record is shared between threads anyway, and is kept by the hold.
@@ -45,8 +52,12 @@ where
         let hash = self.hash(key);
         let guard = self.pin();
         let known = self.find(&guard, hash, key).filter(|record| record.revive());
-        let record = known.unwrap_or_else(|| self.locate(&guard, hash, own(), None).0);
-        // Revived under our guard, so it does not end before that is gone; from now on it is held.
+        self.hold(known.unwrap_or_else(|| self.locate(&guard, hash, own(), None).0))
+    }
+
+    /// A lease on the key of a record that was located under the caller's guard.
+    pub(super) fn hold(&self, record: &Record<K, V>) -> Hold<K, V> {
+        // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.order.clock.now());
@@ -85,7 +96,7 @@ where
         Version::from_u64(hold.since)
     }
 
-    fn held<'g>(_guard: &'g R::Guard<'_>, hold: &'g Hold<K, V>) -> &'g Record<K, V> {
+    pub(super) fn held<'g>(_guard: &'g R::Guard<'_>, hold: &'g Hold<K, V>) -> &'g Record<K, V> {
         // SAFETY: it is held, so it does not end.
         unsafe { hold.record.as_ref() }
     }

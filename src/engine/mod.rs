@@ -12,6 +12,7 @@
 //! | `expire.rs` | deadlines |
 //! | `watch.rs` | what is counted and recorded |
 //! | `lease.rs` | the right to fill a key with what was read before |
+//! | `load.rs` | loads, of which there is one a key |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
@@ -23,6 +24,7 @@ mod expire;
 mod keep;
 mod lease;
 mod leave;
+mod load;
 mod plan;
 mod read;
 mod retire;
@@ -35,12 +37,14 @@ mod write;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
+pub use load::{Claim, Wanted};
 pub use plan::Change;
 pub use read::Snapshot;
 
 use crate::chain::{Conditional, Linked, Record};
 use crate::commit::{Order, Stack, Views};
 use crate::index::{Index, Indexed};
+use crate::loading::Flights;
 use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
@@ -102,6 +106,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     deadlines: Deadlines,
     listener: Option<Listener<K, V>>,
     timer: Timer,
+    /// The loads under way, by the addresses of their keys' records.
+    flights: Flights<usize, V, R>,
     counters: Counters,
     recorder: Recorder,
     /// What a new version's creator says of it: how many hits are to be counted.
@@ -171,6 +177,7 @@ where
             deadlines: Deadlines::new(),
             listener: settings.listener,
             timer: settings.timer,
+            flights: Flights::new(),
             counters: Counters::new(),
             recorder: Recorder::new(),
             fresh: State::INSTALLING.with_hits_left(hits),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// The caller that loads a key, for itself and all who wait.
 ///
-/// It ends the load with [`finish`](Self::finish) or [`share`](Self::share). Dropped without, because the
+/// It ends the load with [`share`](Self::share). Dropped without, because the
 /// load has failed, panicked or been cancelled, it tells the one that waits longest, about, to lead in its place; if
 /// nobody waits, the next caller will.
 #[must_use = "who waits is told to lead when it is dropped"]
@@ -35,6 +35,7 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
     }
 
     /// The key to load.
+    #[cfg(any(test, coeval_loom))]
     pub fn key(&self) -> &K {
         self.node().key()
     }
@@ -62,11 +63,12 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
     }
 
     /// Ends the load: all who wait get a clone of `outcome`.
+    #[cfg(any(test, coeval_loom))]
     pub fn finish(mut self, outcome: T) {
         self.end(outcome);
     }
 
-    /// As [`finish`](Self::finish), and returns the outcome: itself if nobody waits, else a clone.
+    /// Ends the load: all who wait get a clone of `outcome`, and the caller itself, if nobody waits, or a clone.
     pub fn share(mut self, outcome: T) -> T
     where
         T: Clone,

@@ -7,7 +7,7 @@
 //!   after it was condemned, since look-ups must not miss it meanwhile: a flight is over at once, dozens
 //!   may follow each other within a grace period, and there are few at a time. So lists of nodes that are
 //!   marked and taken out are the simpler thing, and the right one.
-//! - **The leader** loads. It [finishes](Leader::finish) with an outcome, of which all who wait get a
+//! - **The leader** loads. It [ends it](Leader::share) with an outcome, of which all who wait get a
 //!   clone; or it is dropped, and one of those who wait leads in its place. If nobody waits then, the flight is
 //!   over, and the next caller leads another.
 //! - **A waiter** sits in a seat of the flight (`seat`), where it leaves a waker and is given a verdict: the

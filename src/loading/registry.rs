@@ -37,6 +37,7 @@ impl<K, T> Node<K, T> {
         Box::new(Self { next, hash, key, flight: Arc::downgrade(flight) })
     }
 
+    #[cfg(any(test, coeval_loom))]
     pub(super) fn key(&self) -> &K {
         &self.key
     }

@@ -1,0 +1,142 @@
+//! Loads: of those who want a key that is absent, one loads it, through a lease, and the others wait for that.
+//!
+//! A load is known by its key's record, which each of them holds, so it stays where it is. A value that is refused,
+//! since its key was written or removed meanwhile, is for the one who loaded it and nobody else: it was read
+//! during that call. Those who wait may have come after the removal; one of them loads again.
+
+use super::{Engine, Hold};
+use crate::commit::Found;
+use crate::engine::keep::Moment;
+use crate::loading::{Joined, Leader, Waited};
+use crate::reclaim::Reclaim;
+use crate::sync::{Ordering, fence};
+use crate::version::Version;
+use std::hash::{BuildHasher, Hash};
+
+/// What comes of wanting a key that is absent.
+pub enum Wanted<'e, K, V, S, R: Reclaim> {
+    /// Somebody else loaded it.
+    Found(V),
+    /// The caller is to load it.
+    Load(Load<'e, K, V, S, R>),
+    /// The load that it would have to wait for waits for the load that wants this.
+    Cycle,
+}
+
+/// A caller's claim on a key's record.
+pub struct Claim<'e, K, V, S, R: Reclaim> {
+    engine: &'e Engine<K, V, S, R>,
+    hold: Hold<K, V>,
+    hash: u32,
+}
+
+/// A load that the caller leads. Dropped before it is done, it is passed on to one who waits.
+pub struct Load<'e, K, V, S, R: Reclaim> {
+    // In this order: whoever is told to lead has a claim of his own.
+    leader: Leader<'e, usize, V, R>,
+    claim: Claim<'e, K, V, S, R>,
+}
+
+impl<K, V, S, R: Reclaim> Drop for Claim<'_, K, V, S, R> {
+    fn drop(&mut self) {
+        self.engine.let_go(&self.hold);
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// A claim on `key`, to load it.
+    pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
+        let hash = self.hash(&key);
+        let guard = self.pin();
+        let (record, _) = self.locate(&guard, hash, key, None);
+        Claim { engine: self, hold: self.hold(record), hash }
+    }
+}
+
+impl<'e, K, V, S, R> Claim<'e, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Joins the load that is under way, or begins one.
+    pub fn join(&self) -> Joined<'e, usize, V, R> {
+        let record = self.hold.address();
+        self.engine.flights.join(self.hash, &record, || record)
+    }
+
+    /// What is to be done, after a wait if there was one.
+    pub fn waited(self, waited: Waited<'e, usize, V, R>) -> Wanted<'e, K, V, S, R> {
+        match waited {
+            Waited::Done(value) => Wanted::Found(value),
+            Waited::Lead(leader) => self.lead(leader),
+            Waited::Cycle => Wanted::Cycle,
+        }
+    }
+
+    /// The caller leads; unless somebody has loaded the key since it looked.
+    pub fn lead(mut self, leader: Leader<'e, usize, V, R>) -> Wanted<'e, K, V, S, R> {
+        if let Some(value) = self.value() {
+            return Wanted::Found(leader.share(value));
+        }
+        fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
+        self.hold.since = self.engine.order.clock.now();
+        Wanted::Load(Load { leader, claim: self })
+    }
+
+    /// Sets the key, unless it was written, removed or cleared after `since`. True if it was set.
+    pub fn fill_since(mut self, since: Version, value: V) -> bool {
+        self.hold.since = since.get();
+        self.engine.fill(&self.hold, value).is_ok()
+    }
+
+    fn value(&self) -> Option<V> {
+        let guard = self.engine.pin();
+        let record = Engine::<K, V, S, R>::held(&guard, &self.hold);
+        let moment = Moment::new(&self.engine.timer);
+        // SAFETY: held, under our guard.
+        match unsafe { self.engine.order.newest(record) } {
+            Found::Value(node, state) if self.engine.hit(node, state, true, &moment) => {
+                // SAFETY: committed to a value, and kept by the guard.
+                Some(unsafe { node.value() }.clone())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<K, V, S, R> Load<'_, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Runs the load, or a part of it.
+    pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
+        self.leader.during(load)
+    }
+
+    /// Ends it. The value is cached and shared, unless the key was written meanwhile.
+    pub fn finish<E>(self, loaded: Result<V, E>) -> Result<V, E> {
+        let engine = self.claim.engine;
+        let value = match loaded {
+            Ok(value) => value,
+            Err(error) => {
+                engine.counters.mine().loads_failed.add(1);
+                return Err(error);
+            }
+        };
+        match engine.fill(&self.claim.hold, value.clone()) {
+            Ok(_) => Ok(self.leader.share(value)),
+            Err(_) => Ok(value),
+        }
+    }
+}
