@@ -37,7 +37,7 @@ mod write;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
-pub use load::{Claim, Wanted};
+pub use load::Wanted;
 pub use plan::Change;
 pub use read::Snapshot;
 
