@@ -224,6 +224,14 @@ impl<K, V> Record<K, V> {
         prefetch::line(self.rest());
     }
 
+    /// The same as [`prefetch_to_write`](Self::prefetch_to_write), of what may be a record at this address, or was one.
+    pub fn prefetch_at(address: usize) {
+        let slot = ptr::with_exposed_provenance::<Self>(address);
+        prefetch::line(slot);
+        #[cfg(not(coeval_loom))]
+        prefetch::line(Self::rest_of(slot));
+    }
+
     /// The head.
     #[inline(always)]
     pub fn head(&self) -> Head<V> {

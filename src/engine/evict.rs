@@ -92,12 +92,12 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         self.record(entry).hash()
     }
 
-    fn is_live(&self, entry: Handle) -> bool {
-        self.newest(self.record(entry)).is_some()
+    fn hits(&self, entry: Handle) -> Option<u32> {
+        self.newest(self.record(entry)).map(|(_, state)| HITS - state.hits_left())
     }
 
-    fn hits(&self, entry: Handle) -> u32 {
-        self.newest(self.record(entry)).map_or(0, |(_, state)| HITS - state.hits_left())
+    fn prefetch(&self, entry: Handle) {
+        Record::<K, V>::prefetch_at(entry.bits() as usize);
     }
 
     fn set_hits(&self, entry: Handle, hits: u32) {

@@ -60,6 +60,8 @@ use history::{History, Memory, REACH, Time};
 
 /// How many entries with hits are passed over in one search for one without.
 pub const CHANCES: usize = 16;
+/// So many places ahead entries are prefetched: about as many evictions take as long as memory does.
+const AHEAD: u64 = 3;
 /// How many evictions an admission tries at most.
 pub const EVICTIONS: usize = 256;
 /// With more handles without a value than one in so many, and some, they are looked for.
@@ -89,10 +91,10 @@ pub trait Residents {
     fn count(&self) -> u64;
     /// The hash of the entry's key.
     fn hash(&self, entry: Handle) -> u32;
-    /// Whether the entry has a value.
-    fn is_live(&self, entry: Handle) -> bool;
-    /// Its counter of hits, up to [`HITS`]; at zero when it is admitted.
-    fn hits(&self, entry: Handle) -> u32;
+    /// The counter of the entry's hits, up to [`HITS`], at zero when it is admitted; `None` if it has no value.
+    fn hits(&self, entry: Handle) -> Option<u32>;
+    /// The entry will be asked for soon. Its handle may be released by now.
+    fn prefetch(&self, _entry: Handle) {}
     /// Sets the counter.
     fn set_hits(&self, entry: Handle, hits: u32);
     /// Takes the entry's value away; false if it has none, or was changed at this moment.
@@ -197,18 +199,17 @@ impl Policy {
             if !self.is_older(front.stamp, pushed) {
                 return false;
             }
-            if residents.is_live(front.handle) && residents.hits(front.handle) == 0 {
+            if residents.hits(front.handle) == Some(0) {
                 return true;
             }
             let Some(front) = self.main.pop() else { continue };
-            let hits = residents.hits(front.handle);
-            if !residents.is_live(front.handle) {
-                self.release(residents, Place::Main, front);
-            } else if hits == 0 {
-                self.main.push(front); // Another one than a moment ago.
-            } else {
-                residents.set_hits(front.handle, hits - 1);
-                self.push(Place::Main, front.handle, self.history.now());
+            match residents.hits(front.handle) {
+                None => _ = self.release(residents, Place::Main, front),
+                Some(0) => self.main.push(front), // Another one than a moment ago.
+                Some(hits) => {
+                    residents.set_hits(front.handle, hits - 1);
+                    self.push(Place::Main, front.handle, self.history.now());
+                }
             }
         }
         false
@@ -225,16 +226,15 @@ impl Policy {
     fn evict_one(&self, residents: &impl Residents) -> bool {
         let mut chances = CHANCES;
         loop {
-            let Some((place, queued)) = self.pop() else { return false };
+            let Some((place, queued)) = self.pop(residents) else { return false };
             let entry = queued.handle;
             let now = self.history.now();
-            if !residents.is_live(entry) {
+            let Some(hits) = residents.hits(entry) else {
                 if !self.release(residents, place, queued) {
                     return true; // Let another round decide.
                 }
                 continue;
-            }
-            let hits = residents.hits(entry);
+            };
             if hits > 0 && chances > 0 {
                 chances -= 1;
                 let again = match place {
@@ -276,10 +276,15 @@ impl Policy {
     }
 
     /// Takes from small if that has more than its share, otherwise from main.
-    fn pop(&self) -> Option<(Place, Queued)> {
+    fn pop(&self, residents: &impl Residents) -> Option<(Place, Queued)> {
         let small = self.small.len();
         let is_small = small > self.balance.target(small + self.main.len());
-        let from = |place, queue: &Queue| queue.pop().map(|queued| (place, queued));
+        let from = |place, queue: &Queue| {
+            if let Some(later) = queue.ahead(AHEAD) {
+                residents.prefetch(later);
+            }
+            queue.pop().map(|queued| (place, queued))
+        };
         let main = if is_small { None } else { from(Place::Main, &self.main) };
         main.or_else(|| from(Place::Small, &self.small)).or_else(|| from(Place::Main, &self.main))
     }
@@ -305,10 +310,9 @@ impl Policy {
         let is_small = small.len() > main.len();
         let (place, queue) = if is_small { (Place::Small, small) } else { (Place::Main, main) };
         for queued in (0..SWEEP).map_while(|_| queue.pop()) {
-            if residents.is_live(queued.handle) {
-                queue.push(queued);
-            } else {
-                self.release(residents, place, queued);
+            match residents.hits(queued.handle) {
+                Some(_) => queue.push(queued),
+                None => _ = self.release(residents, place, queued),
             }
         }
     }

@@ -209,6 +209,12 @@ impl Ring {
         }
     }
 
+    /// A word behind the next, if one is there.
+    fn ahead(&self, places: u64) -> Option<u64> {
+        let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed) + places);
+        Some(slot.load(Ordering::Relaxed)).filter(|word| empty_for(*word).is_none())
+    }
+
     /// The word that is next, if nobody is at it at this moment.
     fn peek(&self) -> Option<u64> {
         let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed));
@@ -303,8 +309,16 @@ impl Queue {
 
     /// How many words there are; exact when no other thread is at work.
     pub fn len(&self) -> u64 {
-        let first = self.first.load(Ordering::Relaxed);
-        (first..RINGS).map_while(|place| self.rings.get(place)).map(Ring::len).sum()
+        let (first, last) = (self.first.load(Ordering::Relaxed), self.last.load(Ordering::Relaxed));
+        // Relaxed: a ring that another thread has just begun is missed at worst.
+        let rings = (first..=last.max(first)).map_while(|place| self.rings.get(place));
+        rings.map(Ring::len).sum()
+    }
+
+    /// The handle that is so many places behind the front, if one is there: a hint.
+    pub fn ahead(&self, places: u64) -> Option<Handle> {
+        let ring = self.rings.get(self.first.load(Ordering::Relaxed))?;
+        ring.ahead(places).map(|word| Queued::from_word(word).handle)
     }
 
     /// Whether there is none.

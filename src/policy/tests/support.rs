@@ -190,12 +190,9 @@ impl Residents for Cache {
         hash(key(entry))
     }
 
-    fn is_live(&self, entry: Handle) -> bool {
-        self.is_present(key(entry))
-    }
-
-    fn hits(&self, entry: Handle) -> u32 {
-        self.entry(key(entry)).hits.load(Ordering::SeqCst)
+    fn hits(&self, entry: Handle) -> Option<u32> {
+        let hits = self.entry(key(entry)).hits.load(Ordering::SeqCst);
+        self.is_present(key(entry)).then_some(hits)
     }
 
     fn set_hits(&self, entry: Handle, hits: u32) {
