@@ -214,10 +214,11 @@ impl Terms {
         let relaxed = Ordering::Relaxed;
         let mut deadline = self.deadline();
         loop {
-            if deadline > time {
+            let mark = if self.idle == 0 { 0 } else { deadline & Self::OVER };
+            if deadline - mark > time {
                 return false;
             }
-            if self.idle == 0 || deadline & Self::OVER != 0 {
+            if self.idle == 0 || mark != 0 || mutant("terms.unmarked") {
                 return true;
             }
             let over = deadline | Self::OVER;

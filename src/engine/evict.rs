@@ -6,7 +6,7 @@
 use super::Engine;
 use super::keep::Moment;
 use crate::chain::{Node, Record, flags};
-use crate::commit::Found;
+use crate::commit::{Entry, Found};
 use crate::policy::{HITS, Residents};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
@@ -51,6 +51,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             policy.admit(&keeper, handle(record));
         } else if heavier {
             policy.make_room(&keeper);
+        }
+    }
+
+    /// The same for a commit of several writes, when all of them are counted: else what it takes away itself
+    /// would be in the way of what it brings.
+    pub(super) fn keep_bound_of(&self, guard: &R::Guard<'_>, entries: &[Entry<K, V>]) {
+        if self.policy.is_none() {
+            return;
+        }
+        for entry in entries {
+            // SAFETY: of a commit of the caller's, under the guard.
+            let (record, node) = unsafe { (&*entry.record, &*entry.node) };
+            if node.state().is_value() {
+                self.keep_bound(guard, record, node, true);
+            }
         }
     }
 }

@@ -404,6 +404,7 @@ where
         }
         if outcome.is_committed() {
             self.committed();
+            self.keep_bound_of(guard, entries);
         }
         // No version names it any more.
         self.retire_commit(guard, descriptor);

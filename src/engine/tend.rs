@@ -5,6 +5,7 @@ use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{self, Judged, Registered, Stack, Taken};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
 use crate::sync::hook::{claim, mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
@@ -252,10 +253,25 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         let part = self.sweep.next.fetch_add(1, Ordering::Relaxed);
         if part < parts {
-            self.index.visit_part(&guard, parts, part, |record| self.try_condemn(&guard, record));
+            self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
         }
         if part + 1 == parts {
             self.index.shrink(&guard);
         }
+    }
+
+    /// Removes a record if it was cleared. If somebody holds it, at least its value goes.
+    fn sweep_out(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        if record.flags() & flags::HELD != 0
+            && let Some(top) = record.top()
+        {
+            // SAFETY: reached from the head under the guard.
+            let node = unsafe { &*top.as_ptr() };
+            let (state, floor) = (node.state(), self.order.floor.newest(&self.order.clock));
+            if state.is_value() && state.version() <= floor {
+                self.end(guard, record, node, RemovalCause::Explicit);
+            }
+        }
+        self.try_condemn(guard, record);
     }
 }

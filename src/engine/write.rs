@@ -40,7 +40,8 @@ where
             // our guard.
             None => unsafe { self.stamp_first(record) },
         };
-        self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
+        let heavier = self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
+        self.keep_bound(&guard, record, node, heavier);
         self.committed();
         drop(guard);
         self.tend();
@@ -317,8 +318,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         prev.state().is_value().then_some(prev)
     }
 
-    /// What the owner of a commit owes for each version that it wrote: the accounts, the listener, the
-    /// disposal of what was superseded, and the bound. `cause` is why it took away what it superseded.
+    /// What the owner of a commit owes for each version that it wrote: the accounts, the listener, and the
+    /// disposal of what was superseded; and, for values, when this is done for all of the commit, the bound.
+    /// `cause` is why it took away what it superseded. True if that was lighter, or nothing.
     pub(super) fn settle(
         &self,
         guard: &R::Guard<'_>,
@@ -327,7 +329,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         state: State,
         cause: RemovalCause,
         moment: &Moment<'_>,
-    ) {
+    ) -> bool {
         step("settle.begin");
         self.wrote(record, state.version());
         let before = self.below(record, node);
@@ -346,13 +348,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // A write is a use, too, and the entry is the same.
             node.set_hits_left(state, was.state().hits_left().saturating_sub(1));
         }
-        if let Some(before) = before {
-            let by = if was.is_some() {
-                (cause, state.version())
-            } else {
-                (RemovalCause::Explicit, floor)
-            };
-            self.note_end(record, before, by, moment);
+        if let Some(was) = was {
+            let is_over = !self.hit(was, was.state(), false, moment);
+            let cause = if is_over { RemovalCause::Expired } else { cause };
+            self.leave(record, was, cause, state.version());
+        } else if let Some(cleared) = before {
+            self.leave(record, cleared, RemovalCause::Explicit, floor);
         }
         // SAFETY: installed in this record, under our guard.
         if !unsafe { record.prev_of(node) }.link().target().is_null() {
@@ -360,10 +361,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         if new.is_some() {
             self.schedule(guard, record, node, was);
-            self.keep_bound(guard, record, node, change > 0);
         } else {
             self.try_condemn(guard, record);
         }
+        change > 0
     }
 
     /// Whether the weight is kept account of.
@@ -373,19 +374,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     fn weight_if_value(&self, node: &Node<V>, state: State) -> Option<u32> {
         state.is_value().then(|| self.weight_of(node))
-    }
-
-    /// The value `before` has ended, for that reason and by the commit with that version.
-    fn note_end(
-        &self,
-        record: &Record<K, V>,
-        before: &Node<V>,
-        (cause, version): (RemovalCause, u64),
-        moment: &Moment<'_>,
-    ) {
-        let is_over = !self.hit(before, before.state(), false, moment);
-        let cause = if is_over { RemovalCause::Expired } else { cause };
-        self.leave(record, before, cause, version);
     }
 }
 
