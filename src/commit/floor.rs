@@ -36,18 +36,19 @@ impl Era {
         mine.store(now.wrapping_add(change as u64), Ordering::Relaxed);
     }
 
-    /// Adds to the weight. One sum for all threads, since the bound is kept by it: each of them sees what it
-    /// added itself at least.
-    pub fn weigh(&self, change: i64) {
-        if change != 0 {
-            self.weight.fetch_add(change as u64, Ordering::Relaxed); // read through nothing but itself
+    /// Adds to the weight, and says what it is then. One sum for all threads, since the bound is kept by it: each
+    /// of them sees what it added itself at least.
+    pub fn weigh(&self, change: i64) -> u64 {
+        if change == 0 {
+            return self.weight();
         }
+        // Relaxed: it is read through nothing but itself.
+        sum(self.weight.fetch_add(change as u64, Ordering::Relaxed).wrapping_add(change as u64))
     }
 
     /// The weight of what is present.
     pub fn weight(&self) -> u64 {
-        // What goes may be counted before it was counted as come.
-        u64::try_from(self.weight.load(Ordering::Relaxed) as i64).unwrap_or(0)
+        sum(self.weight.load(Ordering::Relaxed))
     }
 
     /// How many keys are present.
@@ -57,6 +58,11 @@ impl Era {
         let sum = counts.fold(0u64, |sum, n| sum.wrapping_add(n.load(Ordering::Relaxed)));
         usize::try_from(sum as i64).unwrap_or(0) // a moment's view may be short of an insert
     }
+}
+
+/// A sum of what came less what went, which may be counted before it was counted as come.
+fn sum(bits: u64) -> u64 {
+    u64::try_from(bits as i64).unwrap_or(0)
 }
 
 /// The chain of clearing commits.

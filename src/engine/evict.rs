@@ -5,20 +5,43 @@
 
 use super::Engine;
 use super::keep::Moment;
+use super::write::Settled;
 use crate::chain::{Node, Record, flags};
-use crate::commit::{Entry, Found};
-use crate::policy::{HITS, Residents};
+use crate::commit::{Entry, Era, Found};
+use crate::policy::{HITS, Policy, Residents};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::version::State;
+use std::cell::Cell;
 use std::ptr;
 
 /// The engine as the policy sees it, under a guard.
 pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,
+    /// Changes of the weight, in this era, that are yet to be accounted for: what an insertion brings and what it
+    /// evicts cancel each other out, and the sum that all threads write to is left alone.
+    pending: Cell<i64>,
+    era: &'g Era,
+}
+
+impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
+    pub fn new(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
+        // SAFETY: the guard is live.
+        let era = unsafe { engine.order.floor.era(&engine.order.clock) };
+        Self { engine, guard, pending: Cell::new(0), era }
+    }
+
+    /// Takes a change of the weight on.
+    fn owe(&self, settled: Settled<'_>) {
+        if ptr::eq(self.era, settled.era) {
+            self.pending.set(self.pending.get() + settled.change);
+        } else {
+            settled.weigh();
+        }
+    }
 }
 
 /// A record's handle. It works as long as the record has the flag `ADMITTED`, and the guard lives under which
@@ -28,19 +51,48 @@ pub(super) fn handle<K, V>(record: &Record<K, V>) -> Handle {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A value has become present in `record`, or was replaced by a heavier one (`heavier`): the owner
-    /// of the commit that wrote it sees to the bound.
+    /// A value was written to `record`: the owner of the commit that wrote it accounts for its weight, and
+    /// sees to the bound.
     pub(super) fn keep_bound(
         &self,
         guard: &R::Guard<'_>,
         record: &Record<K, V>,
         node: &Node<V>,
-        heavier: bool,
+        settled: Settled<'_>,
     ) {
+        let Some(policy) = &self.policy else { return settled.weigh() };
+        let keeper = Keeper::new(self, guard);
+        let is_heavier = settled.change > 0;
+        keeper.owe(settled);
+        keeper.admit(policy, record, node, is_heavier);
+        if keeper.era.weigh(keeper.pending.take()) > policy.capacity() && is_heavier {
+            // Others came meanwhile, who did not see what we owed, nor we what they did.
+            policy.make_room(&keeper);
+            keeper.era.weigh(keeper.pending.take());
+        }
+    }
+
+    /// The bound for a commit of several writes, when all of them are accounted for: else what it takes away itself
+    /// would be in the way of what it brings.
+    pub(super) fn keep_bound_of(&self, guard: &R::Guard<'_>, entries: &[Entry<K, V>]) {
         let Some(policy) = &self.policy else { return };
-        let keeper = Keeper { engine: self, guard };
-        if !policy.fits(self.weight_of(node)) {
-            keeper.evict(handle(record));
+        let keeper = Keeper::new(self, guard);
+        for entry in entries {
+            // SAFETY: of a commit of the caller's, under the guard.
+            let (record, node) = unsafe { (&*entry.record, &*entry.node) };
+            if node.state().is_value() {
+                keeper.admit(policy, record, node, true);
+                keeper.era.weigh(keeper.pending.take());
+            }
+        }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
+    /// Has the policy know the record, whose newest value was `node`, and evict what is too much then.
+    fn admit(&self, policy: &Policy, record: &Record<K, V>, node: &Node<V>, is_heavier: bool) {
+        if !policy.fits(self.engine.weight_of(node)) {
+            self.evict(handle(record));
             return;
         }
         // By a read-modify-write in any case. Either the policy's `release`, which is one of the same word, comes
@@ -48,29 +100,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let before = record.set_flags(flags::ADMITTED);
         step("evict.flagged");
         if before & flags::ADMITTED == 0 {
-            policy.admit(&keeper, handle(record));
-        } else if heavier {
-            policy.make_room(&keeper);
+            policy.admit(self, handle(record));
+        } else if is_heavier {
+            policy.make_room(self);
         }
     }
 
-    /// The same for a commit of several writes, when all of them are counted: else what it takes away itself
-    /// would be in the way of what it brings.
-    pub(super) fn keep_bound_of(&self, guard: &R::Guard<'_>, entries: &[Entry<K, V>]) {
-        if self.policy.is_none() {
-            return;
-        }
-        for entry in entries {
-            // SAFETY: of a commit of the caller's, under the guard.
-            let (record, node) = unsafe { (&*entry.record, &*entry.node) };
-            if node.state().is_value() {
-                self.keep_bound(guard, record, node, true);
-            }
-        }
-    }
-}
-
-impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
     /// The record of a handle.
     pub fn record(&self, entry: Handle) -> &Record<K, V> {
         // SAFETY: made by `handle`. A record with the flag `ADMITTED` does not end, the flag is not cleared while the
@@ -91,16 +126,14 @@ impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
 
 impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     fn weight(&self) -> u64 {
-        // SAFETY: our guard.
-        unsafe { self.engine.order.floor.era(&self.engine.order.clock) }.weight()
+        self.era.weight().saturating_add_signed(self.pending.get())
     }
 
     fn count(&self) -> u64 {
         if self.engine.rules.weigher.is_none() {
             return self.weight();
         }
-        // SAFETY: our guard.
-        unsafe { self.engine.order.floor.era(&self.engine.order.clock) }.present() as u64
+        self.era.present() as u64
     }
 
     fn hash(&self, entry: Handle) -> u32 {
@@ -124,7 +157,8 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         let Some((current, _)) = self.newest(record) else { return false };
-        self.engine.end(self.guard, record, current, RemovalCause::Size)
+        let ended = self.engine.end(self.guard, record, current, RemovalCause::Size);
+        ended.map(|settled| self.owe(settled)).is_some()
     }
 
     fn release(&self, entry: Handle) -> bool {
@@ -141,24 +175,23 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Ends the value `current` of `record`, unless it was superseded, by a commit of the cache's own.
-    pub(super) fn end(
-        &self,
-        guard: &R::Guard<'_>,
+    /// Ends the value `current` of `record`, unless it was superseded, by a commit of the cache's own. Its
+    /// weight is yet to be accounted for.
+    pub(super) fn end<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
         current: &Node<V>,
         cause: RemovalCause,
-    ) -> bool {
+    ) -> Option<Settled<'g>> {
         if !record.revive() {
-            return false;
+            return None;
         }
         step("evict.before_write");
-        let Some((node, state)) = self.write(guard, record, None, Some(current)) else {
-            return false;
-        };
+        let (node, state) = self.write(guard, record, None, Some(current))?;
         let moment = Moment::new(&self.timer);
-        self.settle(guard, record, node, state, cause, &moment);
+        let settled = self.settle(guard, record, node, state, cause, &moment);
         self.committed();
-        true
+        Some(settled)
     }
 }

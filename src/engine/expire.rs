@@ -55,7 +55,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.deadlines.used.load(Ordering::Relaxed) == 0 {
             self.deadlines.used.store(1, Ordering::Relaxed); // only looked at beside the clock
         }
-        let keeper = Keeper { engine: self, guard };
+        let keeper = Keeper::new(self, guard);
         self.deadlines.wheel.schedule(handle(record), deadline, &keeper);
     }
 
@@ -67,7 +67,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let now = self.timer.now();
         if !self.deadlines.wheel.is_idle(now) {
             let guard = self.reclaim.pin();
-            let keeper = Keeper { engine: self, guard: &guard };
+            let keeper = Keeper::new(self, &guard);
             self.deadlines.wheel.advance(now, &keeper, STEPS);
         }
     }
@@ -90,7 +90,8 @@ impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
                 }
             }
             // Tried again only if somebody wrote the key meanwhile.
-            if self.engine.end(self.guard, record, node, RemovalCause::Expired) {
+            if let Some(ended) = self.engine.end(self.guard, record, node, RemovalCause::Expired) {
+                ended.weigh();
                 break;
             }
         }

@@ -397,7 +397,7 @@ where
             // SAFETY: as above.
             let (record, node) = unsafe { (&*entry.record, &*entry.node) };
             if outcome.is_committed() {
-                self.settle(guard, record, node, node.state(), entry.cause, &plan.moment);
+                self.settle(guard, record, node, node.state(), entry.cause, &plan.moment).weigh();
             } else {
                 self.try_condemn(guard, record);
             }

@@ -268,8 +268,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // SAFETY: reached from the head under the guard.
             let node = unsafe { &*top.as_ptr() };
             let (state, floor) = (node.state(), self.order.floor.newest(&self.order.clock));
-            if state.is_value() && state.version() <= floor {
-                self.end(guard, record, node, RemovalCause::Explicit);
+            if state.is_value()
+                && state.version() <= floor
+                && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
+            {
+                ended.weigh();
             }
         }
         self.try_condemn(guard, record);

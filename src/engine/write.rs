@@ -4,7 +4,7 @@ use super::Engine;
 use super::keep::{Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Conditional, Linked, Node, Record};
-use crate::commit::{Found, Limit};
+use crate::commit::{Era, Found, Limit};
 use crate::metrics::EventKind;
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
@@ -40,8 +40,8 @@ where
             // our guard.
             None => unsafe { self.stamp_first(record) },
         };
-        let heavier = self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
-        self.keep_bound(&guard, record, node, heavier);
+        let settled = self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
+        self.keep_bound(&guard, record, node, settled);
         self.committed();
         drop(guard);
         self.tend();
@@ -82,14 +82,16 @@ where
                 return None;
             };
             if !self.hit(current, state, false, &moment) {
-                self.end(guard, record, current, RemovalCause::Expired);
+                if let Some(ended) = self.end(guard, record, current, RemovalCause::Expired) {
+                    ended.weigh();
+                }
                 return None;
             }
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
             if let Some((node, state)) = self.write(guard, record, None, Some(current)) {
                 let removed = self.superseded(record, node, state).map(|_| copied);
-                self.settle(guard, record, node, state, RemovalCause::Explicit, &moment);
+                self.settle(guard, record, node, state, RemovalCause::Explicit, &moment).weigh();
                 self.committed();
                 return removed;
             }
@@ -106,7 +108,7 @@ where
     fn mark_absent(&self, guard: &R::Guard<'_>, record: &Record<K, V>, moment: &Moment<'_>) {
         let written = self.write(guard, record, None, None);
         let (node, state) = written.expect("it may supersede anything");
-        self.settle(guard, record, node, state, RemovalCause::Explicit, moment);
+        self.settle(guard, record, node, state, RemovalCause::Explicit, moment).weigh();
         self.committed();
     }
 
@@ -124,7 +126,7 @@ where
                 && let Some((node, state)) = self.write(&guard, record, None, None)
             {
                 let moment = Moment::new(&self.timer);
-                self.settle(&guard, record, node, state, RemovalCause::Explicit, &moment);
+                self.settle(&guard, record, node, state, RemovalCause::Explicit, &moment).weigh();
                 self.committed();
                 drop(guard);
                 self.tend();
@@ -318,18 +320,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         prev.state().is_value().then_some(prev)
     }
 
-    /// What the owner of a commit owes for each version that it wrote: the accounts, the listener, and the
-    /// disposal of what was superseded; and, for values, when this is done for all of the commit, the bound.
-    /// `cause` is why it took away what it superseded. True if that was lighter, or nothing.
-    pub(super) fn settle(
-        &self,
-        guard: &R::Guard<'_>,
+    /// What the owner of a commit owes for each version that it wrote: the count, the listener, and the
+    /// disposal of what was superseded. Then, for what it returns, the weight; and when this is done for all
+    /// of the commit, for values, the bound. `cause` is why it took away what it superseded.
+    pub(super) fn settle<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
         node: &Node<V>,
         state: State,
         cause: RemovalCause,
         moment: &Moment<'_>,
-    ) -> bool {
+    ) -> Settled<'g> {
         step("settle.begin");
         self.wrote(record, state.version());
         let before = self.below(record, node);
@@ -341,9 +343,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             era.count(if new.is_some() { 1 } else { -1 });
         }
         let change = i64::from(new.unwrap_or(0)) - i64::from(old.unwrap_or(0));
-        if self.is_weighed() {
-            era.weigh(change);
-        }
         if let (Some(was), true) = (was, new.is_some() && state.hits_left() > 0) {
             // A write is a use, too, and the entry is the same.
             node.set_hits_left(state, was.state().hits_left().saturating_sub(1));
@@ -364,7 +363,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         } else {
             self.try_condemn(guard, record);
         }
-        change > 0
+        Settled { era, change: if self.is_weighed() { change } else { 0 } }
     }
 
     /// Whether the weight is kept account of.
@@ -374,6 +373,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     fn weight_if_value(&self, node: &Node<V>, state: State) -> Option<u32> {
         state.is_value().then(|| self.weight_of(node))
+    }
+}
+
+/// A change of the weight that is yet to be accounted for.
+#[must_use]
+pub(super) struct Settled<'g> {
+    pub era: &'g Era,
+    pub change: i64,
+}
+
+impl Settled<'_> {
+    /// Accounts for it.
+    pub fn weigh(self) {
+        self.era.weigh(self.change);
     }
 }
 

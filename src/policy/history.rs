@@ -171,8 +171,9 @@ impl History {
         time >> self.table().map_or_else(|| tick_shift(self.planned), |table| table.shift)
     }
 
-    /// Remembers an eviction, at a time when there are so many entries.
-    pub fn remember(&self, hash: u32, time: Time, place: Place, entries: u64) {
+    /// Remembers an eviction, at a time when there are so many `entries`: asked only if nobody knew before.
+    pub fn remember(&self, hash: u32, time: Time, place: Place, entries: impl FnOnce() -> u64) {
+        let entries = if self.planned > 0 { self.planned } else { entries() };
         let current = self.current.load(Ordering::Relaxed);
         let table = match self.table() {
             Some(table) if entries <= table.entries + table.entries / 2 => table,
@@ -183,9 +184,7 @@ impl History {
                 table
             }
             Some(table) => table,
-            None => self.tables.get_or_make(0, || {
-                Table::new(if self.planned > 0 { self.planned } else { entries })
-            }),
+            None => self.tables.get_or_make(0, || Table::new(entries)),
         };
         table.remember(hash, time >> table.shift, place);
     }

@@ -67,8 +67,9 @@ pub const EVICTIONS: usize = 256;
 /// With more handles without a value than one in so many, and some, they are looked for.
 const DEAD_SHARE: u64 = 4;
 const DEAD_AT_LEAST: u64 = if cfg!(coeval_loom) { 1 } else { 64 };
-/// How many handles an admission looks at then.
-const SWEEP: usize = 4;
+/// How many handles an admission looks at then, one in so many.
+const SWEEP: usize = 4 * SWEEP_EACH as usize;
+const SWEEP_EACH: u64 = if cfg!(coeval_loom) { 1 } else { 8 };
 
 /// The two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,11 @@ impl Policy {
         }
     }
 
+    /// The bound on the weight.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     /// Whether an entry of this weight can be kept at all.
     pub fn fits(&self, weight: u32) -> bool {
         u64::from(weight) <= self.capacity
@@ -159,7 +165,9 @@ impl Policy {
         };
         self.push(place, entry, now);
         hook::step("policy.admitted");
-        self.sweep(residents);
+        if now.is_multiple_of(SWEEP_EACH) {
+            self.sweep(residents);
+        }
         self.make_room(residents);
     }
 
@@ -260,7 +268,7 @@ impl Policy {
         self.release(residents, Place::Small, queued);
         let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
         self.stays[place as usize].store(stay.into(), Ordering::Relaxed);
-        self.history.remember(hash, now, place, self.len());
+        self.history.remember(hash, now, place, || self.len());
         self.balance.evicted(place, now, self.history.entries());
         true
     }

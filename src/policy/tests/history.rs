@@ -5,7 +5,7 @@ fn an_eviction_is_remembered_with_its_time_and_place() {
     let history = History::new(1000);
     for hash in 0..100 {
         let place = if hash % 2 == 0 { Place::Small } else { Place::Main };
-        history.remember(hash, history.advance(), place, 1000);
+        history.remember(hash, history.advance(), place, || 1000);
     }
     let now = history.now();
     for hash in 0..100 {
@@ -22,7 +22,7 @@ fn the_longer_ago_the_less_is_remembered() {
     let history = History::new(size);
     let evictions = size as u32 * 20;
     for hash in 0..evictions {
-        history.remember(hash, history.advance(), Place::Small, size);
+        history.remember(hash, history.advance(), Place::Small, || size);
     }
     let known = |from: f64, to: f64| {
         let at = |ago: f64| evictions - (ago * size as f64) as u32;
@@ -52,12 +52,12 @@ fn the_longer_ago_the_less_is_remembered() {
 fn the_table_is_made_when_needed_and_grows_with_the_entries() {
     let history = History::new(0);
     assert_eq!((history.bytes(), history.entries()), (0, 1));
-    history.remember(1, history.advance(), Place::Main, 600);
+    history.remember(1, history.advance(), Place::Main, || 600);
     let small = history.bytes();
     assert_eq!((small, history.entries()), (200 * 16, 600));
-    history.remember(2, history.advance(), Place::Main, 900);
+    history.remember(2, history.advance(), Place::Main, || 900);
     assert_eq!(history.bytes(), small);
-    history.remember(3, history.advance(), Place::Main, 901);
+    history.remember(3, history.advance(), Place::Main, || 901);
     assert_eq!(history.entries(), 901);
     assert!(history.recall(3, history.now()).is_some());
 }
