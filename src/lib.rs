@@ -36,6 +36,8 @@
 //!   and every entry that a commit wrote bears its version.
 //! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
 //!   [`View`] show one instant.
+//! - A bound, if there is one, is kept by the writers; an eviction is a commit. A value is never returned after its
+//!   deadline. What was read from its source before an invalidation is never cached after it.
 //! - A thread that is stopped anywhere in this library delays no other. While it is stopped, memory
 //!   that is retired meanwhile is kept.
 //! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache whole.
@@ -43,7 +45,8 @@
 //! `docs/guarantees.md` has the promises operation by operation, `docs/protocol.md` the algorithm.
 //!
 //! # Features
-//! - `rayon`: `View::par_iter`.
+//! - `async`: loads by futures, for any runtime.
+//! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What only models and tests reach is held to less.
