@@ -46,8 +46,6 @@ pub mod flags {
     pub const PRUNING: u32 = 8;
     /// Somebody else came to prune meanwhile: whoever prunes goes over it again.
     pub const PRUNE_AGAIN: u32 = 16;
-    /// The record was sealed while its room held the newest version.
-    pub const ROOM_LIVE: u32 = 32;
     /// The record waits among the orphans for somebody to prune it: one who did had enough.
     pub const DUE: u32 = 64;
     /// Somebody will come to the record by a queue of those that are to be pruned.
@@ -92,6 +90,10 @@ impl<V> Head<V> {
 
     fn condemned(self) -> Self {
         Self(self.0.map_addr(|a| a | Self::CONDEMNED))
+    }
+
+    fn sealed(self) -> Self {
+        Self(self.node().map_addr(|a| a | Self::SEALED))
     }
 
     fn revived(self) -> Self {
@@ -261,10 +263,10 @@ impl<K, V> Record<K, V> {
         self.replace(seen, seen.condemned())
     }
 
-    /// Ends the record for good, if it is still condemned with `seen` on top.
+    /// Ends the record for good, if it is still condemned with `seen` on top: what that is, goes with it.
     pub fn seal(&self, seen: Head<V>) -> bool {
         debug_assert!(seen.is_condemned());
-        self.replace(seen, Head(ptr::null_mut::<Node<V>>().map_addr(|_| Head::<V>::SEALED)))
+        self.replace(seen, seen.sealed())
     }
 
     fn replace(&self, seen: Head<V>, head: Head<V>) -> bool {

@@ -183,35 +183,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return;
         }
         step("record.sealed");
-        engine.retire_top(&guard, record, head.node());
+        engine.note_cleared(record, head.node());
         // SAFETY: sealed; freed a grace period from now.
         unsafe { engine.unlink(&guard, record) };
         engine.retire(&guard, record, Self::free);
     }
 
-    /// Retires what was on top of a record that was sealed.
-    fn retire_top(&self, guard: &R::Guard<'_>, record: &Record<K, V>, top: *mut Node<V>) {
-        if top.is_null() {
-            return;
-        }
-        // SAFETY: it was the head until now, so our guard keeps it.
-        let node = unsafe { &*top };
-        if node.state().is_value() {
-            // Cleared, not removed: its end is noticed here.
+    /// If what was on top of a record that was sealed had been cleared, not removed, its end is noticed here.
+    fn note_cleared(&self, record: &Record<K, V>, top: *mut Node<V>) {
+        // SAFETY: null, or the head until now, so that the caller's guard keeps it.
+        if let Some(node) = unsafe { top.as_ref() }
+            && node.state().is_value()
+        {
             let floor = self.order.floor.newest(&self.order.clock);
             self.leave(record, node, RemovalCause::Explicit, floor);
-        }
-        if node.state().is_aborted() {
-            // SAFETY: as above.
-            self.retire_top(guard, record, unsafe { record.prev_of(top) }.link().target());
-        }
-        if !ptr::eq(top, record.room()) {
-            self.retire_node(guard, record, top);
-            return;
-        }
-        self.reclaimed(node.state());
-        if node.state().is_value() {
-            let _ = record.change_flags(|now| Some(now | flags::ROOM_LIVE)); // cleared, not removed
         }
     }
 
@@ -225,13 +210,31 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             claim(|| !is_held(), "freed although it is in the queue");
             let guard = engine.reclaim.pin();
             engine.release(&guard, record);
-            contain(|| {
-                if record.as_ref().flags() & flags::ROOM_LIVE != 0 {
-                    (*record.as_ref().room()).drop_value();
-                }
-            });
+            engine.free_top(record.as_ref());
             contain(|| drop(record.as_ref().take_key()));
             engine.records.give(record.cast());
+        }
+    }
+
+    /// Frees what was on top of a record when it was sealed.
+    ///
+    /// # Safety
+    /// A grace period has passed since, and nobody else does so.
+    unsafe fn free_top(&self, record: &Record<K, V>) {
+        let mut next = record.head().node();
+        // SAFETY: it went with the record, so nobody has access to it; what an aborted version was put upon
+        // likewise, and what any other was put upon has gone before.
+        unsafe {
+            while let Some(node) = next.as_ref() {
+                let (state, below) = (node.state(), record.prev_of(next).link().target());
+                self.reclaimed(state);
+                let pool = self.pool_of(next);
+                contain(|| node.drop_value());
+                if !ptr::eq(next, record.room()) {
+                    pool.give(NonNull::new_unchecked(next).cast());
+                }
+                next = if state.is_aborted() { below } else { ptr::null_mut() };
+            }
         }
     }
 
