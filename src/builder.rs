@@ -122,6 +122,28 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
+    /// Has a value that was written so long ago be loaded anew by the next caller of [`get_with`](Cache::get_with) or
+    /// its kin. Exactly one caller loads; the others, and all other reads, get the present value meanwhile, and so does
+    /// the one whose loader fails. What was loaded is written only if the key was not written since.
+    ///
+    /// ```
+    /// use coeval::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let minute = Duration::from_secs(60);
+    /// let cache = Cache::builder().refresh_after(minute).manual_clock(&clock).build();
+    /// assert_eq!(cache.get_with("rate", || 1), 1);
+    /// clock.advance(minute);
+    /// assert_eq!(cache.get("rate"), Some(1), "it is served");
+    /// assert_eq!(cache.get_with("rate", || 2), 2, "until somebody has loaded it anew");
+    /// ```
+    #[must_use]
+    pub fn refresh_after(mut self, time: Duration) -> Self {
+        self.settings.refresh_after = Some(time);
+        self
+    }
+
     /// Has deadlines go by a clock that only moves when it is told to, for tests.
     #[must_use]
     pub fn manual_clock(mut self, clock: &ManualClock) -> Self {
@@ -225,6 +247,9 @@ where
         if settings.time_to_idle == Some(Duration::ZERO) {
             return Err(BuildError::TimeToIdle);
         }
+        if settings.refresh_after == Some(Duration::ZERO) {
+            return Err(BuildError::RefreshAfter);
+        }
         let engine = Engine::new(self.settings, self.hasher);
         Ok(Cache::from_engine(Arc::new(engine)))
     }
@@ -237,6 +262,7 @@ impl<K, V, S, R> fmt::Debug for Builder<K, V, S, R> {
             .field("max_capacity", &self.settings.max_capacity)
             .field("time_to_live", &self.settings.time_to_live)
             .field("time_to_idle", &self.settings.time_to_idle)
+            .field("refresh_after", &self.settings.refresh_after)
             .field("related", &self.settings.relation.is_some())
             .finish_non_exhaustive()
     }

@@ -15,6 +15,8 @@ pub enum BuildError {
     TimeToLive,
     /// `time_to_idle` is zero: nothing would ever be found.
     TimeToIdle,
+    /// `refresh_after` is zero: every look-up that can would load.
+    RefreshAfter,
 }
 
 impl fmt::Display for BuildError {
@@ -27,6 +29,9 @@ impl fmt::Display for BuildError {
             ),
             Self::TimeToLive => f.write_str(
                 "time_to_live(0) would have nothing ever be found; leave it out to keep entries",
+            ),
+            Self::RefreshAfter => f.write_str(
+                "refresh_after(0) would load at every look-up; leave it out to load once",
             ),
             Self::TimeToIdle => f.write_str(
                 "time_to_idle(0) would have nothing ever be found; leave it out to keep entries",

@@ -1,6 +1,8 @@
 //! Loading: what is absent is read from its source by one caller, for all who want it.
 
 use crate::cache::Cache;
+#[cfg(feature = "async")]
+use crate::engine::Load;
 use crate::engine::Wanted;
 use crate::error::LoadError;
 use crate::loading::Joined;
@@ -76,6 +78,12 @@ where
     /// [`LoadError`]: what the loader returned, or a circle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
         if let Some(value) = self.get(&key) {
+            if self.engine().wants_refresh(&key)
+                && let Some(mut refresh) = self.engine().claim(key).refresh()
+            {
+                let loaded = refresh.during(load);
+                return Ok(refresh.finish(loaded).unwrap_or(value));
+            }
             return Ok(value);
         }
         let claim = self.engine().claim(key);
@@ -139,6 +147,11 @@ where
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
         if let Some(value) = self.get(&key) {
+            if self.engine().wants_refresh(&key)
+                && let Some(refresh) = self.engine().claim(key).refresh()
+            {
+                return Ok(run(refresh, load).await.unwrap_or(value));
+            }
             return Ok(value);
         }
         let claim = self.engine().claim(key);
@@ -149,15 +162,7 @@ where
         match wanted {
             Wanted::Found(value) => Ok(value),
             Wanted::Cycle => Err(LoadError::Cycle),
-            Wanted::Load(mut leading) => {
-                let loaded = {
-                    // Dropped before `leading` in any case: what it holds may be wanted by whoever leads next.
-                    let mut load = std::pin::pin!(load);
-                    std::future::poll_fn(|context| leading.during(|| load.as_mut().poll(context)))
-                        .await
-                };
-                leading.finish(loaded).map_err(LoadError::Failed)
-            }
+            Wanted::Load(leading) => run(leading, load).await.map_err(LoadError::Failed),
         }
     }
 
@@ -195,6 +200,26 @@ where
     fn prewarm_one(&self, key: K, value: V, since: Version) -> bool {
         !self.contains_key(&key) && self.engine().claim(key).fill_since(since, value)
     }
+}
+
+/// Runs a load that is a future.
+#[cfg(feature = "async")]
+async fn run<K, V, S, R, E>(
+    mut leading: Load<'_, K, V, S, R>,
+    load: impl Future<Output = Result<V, E>>,
+) -> Result<V, E>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    let loaded = {
+        // Dropped before `leading` in any case: what it holds may be wanted by whoever leads next.
+        let mut load = std::pin::pin!(load);
+        std::future::poll_fn(|context| leading.during(|| load.as_mut().poll(context))).await
+    };
+    leading.finish(loaded)
 }
 
 #[cold]

@@ -45,6 +45,8 @@ pub struct Terms {
     end: u64,
     /// How long the value is kept without a use; 0: as long as with.
     idle: u64,
+    /// From here on it is to be loaded anew, while it is served.
+    refresh: u64,
     /// What it counts for against the capacity.
     weight: u32,
 }
@@ -191,10 +193,15 @@ impl Terms {
     const OVER: u64 = 1;
 
     /// Kept until `end`, and no longer than `idle` (if that is not 0) without a use, the first being now.
-    pub fn new(now: u64, end: u64, idle: u64, weight: u32) -> Self {
-        let terms = Self { deadline: AtomicU64::new(end), end, idle, weight };
+    pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
+        let terms = Self { deadline: AtomicU64::new(end), end, idle, refresh, weight };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
+    }
+
+    /// Whether it is to be loaded anew at `time`.
+    pub fn is_stale(&self, time: u64) -> bool {
+        self.refresh <= time
     }
 
     /// When the value is absent, unless it is used before.

@@ -24,6 +24,7 @@ pub(super) struct Rules<K, V> {
     pub time_to_live: Option<Duration>,
     /// In nanoseconds; 0 if there is none.
     pub time_to_idle: u64,
+    pub refresh_after: Option<Duration>,
 }
 
 /// The time of one operation: read once, and only if somebody asks. So what one commit writes for the
@@ -62,13 +63,15 @@ impl<K, V> Rules<K, V> {
     ) -> Offer<V> {
         let time_to_live = time_to_live.or(self.time_to_live);
         let weight = self.weigher.as_ref().map(|weigher| weigher(key, &value));
-        if weight.is_none() && time_to_live.is_none() && self.time_to_idle == 0 {
+        let is_timed =
+            time_to_live.is_some() || self.time_to_idle > 0 || self.refresh_after.is_some();
+        if weight.is_none() && !is_timed {
             return Offer { value, terms: None };
         }
-        let is_timed = time_to_live.is_some() || self.time_to_idle > 0;
         let now = if is_timed { moment.time() } else { 0 };
-        let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
-        let terms = Terms::new(now, end, self.time_to_idle, weight.unwrap_or(1));
+        let after = |time: Option<Duration>| time.map_or(NEVER, |time| deadline(now, time));
+        let (end, refresh) = (after(time_to_live), after(self.refresh_after));
+        let terms = Terms::new(now, end, self.time_to_idle, refresh, weight.unwrap_or(1));
         Offer { value, terms: Some(terms) }
     }
 }

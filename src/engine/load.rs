@@ -5,6 +5,7 @@
 //! during that call. Those who wait may have come after the removal; one of them loads again.
 
 use super::{Engine, Hold};
+use crate::chain::Record;
 use crate::commit::Found;
 use crate::engine::keep::Moment;
 use crate::loading::{Joined, Leader, Waited};
@@ -50,6 +51,26 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
+    /// Whether `key` has a value that is to be loaded anew.
+    #[inline]
+    pub fn wants_refresh(&self, key: &K) -> bool {
+        self.rules.refresh_after.is_some() && {
+            let guard = self.pin();
+            let record = self.find(&guard, self.hash(key), key);
+            record.is_some_and(|record| self.is_stale(&guard, record))
+        }
+    }
+
+    fn is_stale(&self, _guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
+        // SAFETY: found, or held, under the guard, which keeps what it leads to.
+        let terms = match unsafe { self.order.newest(record) } {
+            // SAFETY: as above.
+            Found::Value(node, _) => unsafe { node.terms() },
+            _ => None,
+        };
+        terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
+    }
+
     /// A claim on `key`, to load it.
     pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
@@ -82,13 +103,27 @@ where
     }
 
     /// The caller leads; unless somebody has loaded the key since it looked.
-    pub fn lead(mut self, leader: Leader<'e, usize, V, R>) -> Wanted<'e, K, V, S, R> {
+    pub fn lead(self, leader: Leader<'e, usize, V, R>) -> Wanted<'e, K, V, S, R> {
         if let Some(value) = self.value() {
             return Wanted::Found(leader.share(value));
         }
+        Wanted::Load(self.begin(leader))
+    }
+
+    /// The load of a value anew that is present, if it is old, and nobody else is about it.
+    pub fn refresh(self) -> Option<Load<'e, K, V, S, R>> {
+        let Joined::Leader(leader) = self.join() else { return None };
+        let guard = self.engine.pin();
+        let record = Engine::<K, V, S, R>::held(&guard, &self.hold);
+        let is_stale = self.engine.is_stale(&guard, record);
+        drop(guard);
+        is_stale.then(|| self.begin(leader))
+    }
+
+    fn begin(mut self, leader: Leader<'e, usize, V, R>) -> Load<'e, K, V, S, R> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
         self.hold.since = self.engine.order.clock.now();
-        Wanted::Load(Load { leader, claim: self })
+        Load { leader, claim: self }
     }
 
     /// Sets the key, unless it was written, removed or cleared after `since`. True if it was set.

@@ -37,6 +37,8 @@ mod write;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
+#[cfg(feature = "async")]
+pub use load::Load;
 pub use load::Wanted;
 pub use plan::Change;
 pub use read::Snapshot;
@@ -71,6 +73,7 @@ pub struct Settings<K, V> {
     pub weigher: Option<Box<Weigher<K, V>>>,
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
+    pub refresh_after: Option<Duration>,
     pub relation: Option<Box<Relation<K, V>>>,
     pub listener: Option<Listener<K, V>>,
     pub timer: Timer,
@@ -84,6 +87,7 @@ impl<K, V> Default for Settings<K, V> {
             weigher: None,
             time_to_live: None,
             time_to_idle: None,
+            refresh_after: None,
             relation: None,
             listener: None,
             timer: Timer::new(),
@@ -172,6 +176,7 @@ where
                 weigher: settings.weigher,
                 time_to_live: settings.time_to_live,
                 time_to_idle: settings.time_to_idle.map_or(0, |time| deadline(0, time)),
+                refresh_after: settings.refresh_after,
             },
             policy,
             deadlines: Deadlines::new(),
