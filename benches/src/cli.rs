@@ -107,7 +107,7 @@ pub struct CompareArgs {
     /// Rounds in which the stores take turns [default: 3, or as planned]
     #[arg(long, value_name = "N", value_parser = size(1, 1000))]
     pub rounds: Option<usize>,
-    /// Keys of the point workloads and of memory [default: 2^20, or as planned]
+    /// Keys of the point workloads and of memory, and entries of the larger store of evict [default: 2^20, or as planned]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1000..=1 << 28))]
     pub keys: Option<u64>,
     /// Let tables grow from empty instead of reserving room (needs --workload; the plan has both)

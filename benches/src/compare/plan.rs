@@ -41,6 +41,8 @@ enum Who {
     Everybody,
     /// `coeval` on its default backend only.
     OneCoeval,
+    /// The same, and that with a bound.
+    WithBounded,
     Few(&'static [&'static str]),
 }
 
@@ -55,6 +57,18 @@ const fn grown(workload: Workload, seconds: f64, rounds: usize, who: Who) -> Lin
 /// Ten million keys take long to put in, and `sizes` has all the others.
 const AT_TEN_MILLION: Who =
     Who::Few(&["coeval", "papaya", "scc", "dashmap", "rwlock", "quick_cache", "std"]);
+
+/// Those with a bound.
+const CACHES: Who = Who::Few(&[
+    "coeval",
+    "concread-arc",
+    "moka",
+    "mini-moka",
+    "quick_cache",
+    "foyer",
+    "stretto",
+    "scc-cache",
+]);
 
 /// Everything.
 const FULL: &[Line] = &[
@@ -71,8 +85,11 @@ const FULL: &[Line] = &[
     line(Workload::Exchange, 0.15, 3, Who::OneCoeval),
     line(Workload::RapidGrow, 0.1, 3, Who::OneCoeval),
     grown(Workload::RapidGrow, 0.1, 3, Who::OneCoeval),
-    line(Workload::GetPut, 0.1, 3, Who::OneCoeval),
-    line(Workload::Ycsb, 0.1, 3, Who::OneCoeval),
+    line(Workload::GetPut, 0.1, 3, Who::WithBounded),
+    line(Workload::Ycsb, 0.1, 3, Who::WithBounded),
+    line(Workload::GetBounded, 0.15, 5, CACHES),
+    line(Workload::Evict, 0.15, 3, CACHES),
+    line(Workload::EvictLatency, 0.5, 3, CACHES),
     line(Workload::Batch8, 0.15, 5, Who::Everybody),
     line(Workload::GroupRead8, 0.15, 5, Who::Everybody),
     line(Workload::Groups, 0.08, 3, Who::OneCoeval),
@@ -141,6 +158,9 @@ impl Item {
             Workload::RapidGrow => (0.1, threads * (0.2 * million).min(4.0 * window)),
             Workload::GetPut => (0.2, 3.0 * threads * window),
             Workload::Ycsb => (0.6, 5.0 * threads * window),
+            Workload::GetBounded => (2.0 * million, 4.0 * threads * window),
+            Workload::Evict => (2.5 * million, 0.5 + 2.0 * threads * window),
+            Workload::EvictLatency => (0.2, window + at_least(1.25)),
             Workload::Batch8 => (0.1, threads * window),
             Workload::GroupRead8 => (0.1, 2.0 * window),
             Workload::Groups => (0.1, 8.0 * window),
@@ -181,6 +201,7 @@ fn item(args: &CompareArgs, line: Line, cap: u64) -> Item {
     let concerned = |name: &&'static str| match line.who {
         Who::Everybody => true,
         Who::OneCoeval => !name.starts_with("coeval-"),
+        Who::WithBounded => !name.starts_with("coeval-") || *name == "coeval-bounded",
         Who::Few(names) => names.contains(name),
     };
     let asked = |name: &&'static str| args.stores.iter().any(|asked| asked == name);

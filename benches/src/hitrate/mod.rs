@@ -30,7 +30,7 @@ use crate::{
 /// Who is compared, in the order of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contestant {
-    /// coeval's policy, by itself.
+    /// coeval.
     Coeval,
     /// Least recently used, exactly.
     Lru,

@@ -42,8 +42,9 @@ pub fn tables(cells: &[Cell], known: &[Known]) -> String {
 }
 
 const NOTES: &str = "\
-coeval: its policy by itself. moka: housekeeping when it sees fit, which holds some entries more than the
-capacity in between; moka-exact: run_pending_tasks() after each insertion. quick_cache: its own number of shards.
+coeval: the cache, which keeps its bound. moka: housekeeping when it sees fit, which holds some entries more
+than the capacity in between; moka-exact: run_pending_tasks() after each insertion. quick_cache: its own number
+of shards.
 S3FIFO, ARC, Sieve: libCacheSim's, where the table beside the traces has them.
 ";
 

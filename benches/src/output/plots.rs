@@ -18,10 +18,11 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Colours in the order of [`NAMES`]: `coeval`'s are blues, those of tables warm, those of caches green.
-const COLOURS: [(u8, u8, u8); 22] = [
+const COLOURS: [(u8, u8, u8); 23] = [
     (0x0b, 0x3d, 0xd9),
     (0x5b, 0x8d, 0xef),
     (0x00, 0xa7, 0xc7),
+    (0x1f, 0x5f, 0x99),
     (0x7a, 0xb8, 0xf5),
     (0xd6, 0x27, 0x28),
     (0xff, 0x98, 0x96),

@@ -1,8 +1,9 @@
 //! `coeval` on each of its reclamation backends.
 //!
 //! Atomic batch: yes. Consistent group read: yes (`get_many`; [`Viewed`] opens a view for each).
-//! Bounded: no, this release cannot. Blocks: nowhere; a commit that is met undecided is helped.
-//! Loader: none yet.
+//! Bounded: yes; where nothing may be evicted, it is built without a bound, and [`Bounded`] with one that
+//! is far beyond what is put in, as several caches are. Blocks: nowhere; a commit that is met undecided
+//! is helped, and writers evict. Loader: none yet.
 
 use std::marker::PhantomData;
 
@@ -13,6 +14,9 @@ use coeval::{
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
+/// Room for everything that is ever put in.
+const BOUND: u64 = 1 << 32;
+
 /// Plain gets and `get_many`.
 pub struct Coeval<R>(PhantomData<R>);
 
@@ -20,15 +24,24 @@ impl<R: Reclaim> Family for Coeval<R> {
     const PROMISES: Promises = Promises {
         atomic_batch: true,
         consistent_group_read: true,
-        bounded: false,
+        bounded: true,
         blocks: "nowhere",
         loader: None,
     };
-    type Map<K: Key, V: Value> = Plain<K, V, R>;
+    type Map<K: Key, V: Value> = Plain<K, V, R, false>;
 }
 
-/// See [`Coeval`].
-pub struct Plain<K: Key, V: Value, R: Reclaim>(Cache<K, V, Hasher, R>);
+/// The default backend, and always with a bound: every entry is known to the eviction policy, which has
+/// nothing to do.
+pub struct Bounded;
+
+impl Family for Bounded {
+    const PROMISES: Promises = Coeval::<Asymmetric>::PROMISES;
+    type Map<K: Key, V: Value> = Plain<K, V, Asymmetric, true>;
+}
+
+/// See [`Coeval`]; `BOUNDED`: see [`Bounded`].
+pub struct Plain<K: Key, V: Value, R: Reclaim, const BOUNDED: bool>(Cache<K, V, Hasher, R>);
 
 /// See [`Coeval`].
 pub struct PlainReader<'a, K: Key, V: Value, R: Reclaim>(&'a Cache<K, V, Hasher, R>);
@@ -36,14 +49,20 @@ pub struct PlainReader<'a, K: Key, V: Value, R: Reclaim>(&'a Cache<K, V, Hasher,
 /// A pin that is held.
 pub struct PinnedReader<'a, K: Key, V: Value, R: Reclaim>(Pinned<'a, K, V, Hasher, R>);
 
-impl<K: Key, V: Value, R: Reclaim> Store<K, V> for Plain<K, V, R> {
+impl<K: Key, V: Value, R: Reclaim, const BOUNDED: bool> Store<K, V> for Plain<K, V, R, BOUNDED> {
     type Reader<'a> = PlainReader<'a, K, V, R>;
     type Held<'a> = PinnedReader<'a, K, V, R>;
 
     fn with_capacity(entries: usize) -> Self {
         let builder = Cache::builder().hasher(Hasher::default()).reclaimer::<R>();
         let builder = if entries > 0 { builder.initial_capacity(entries) } else { builder };
+        let builder = if BOUNDED { builder.max_capacity(BOUND) } else { builder };
         Self(builder.build())
+    }
+
+    fn bounded(entries: usize) -> Option<Self> {
+        let builder = Cache::builder().hasher(Hasher::default()).reclaimer::<R>();
+        Some(Self(builder.max_capacity(entries as u64).build()))
     }
 
     fn reader(&self) -> PlainReader<'_, K, V, R> {
@@ -104,7 +123,7 @@ impl Family for Viewed {
 }
 
 /// See [`Viewed`].
-pub struct ViewedMap<K: Key, V: Value>(Plain<K, V, Asymmetric>);
+pub struct ViewedMap<K: Key, V: Value>(Plain<K, V, Asymmetric, false>);
 
 /// See [`Viewed`].
 pub struct ViewReader<'a, K: Key, V: Value>(&'a Cache<K, V, Hasher, Asymmetric>);
@@ -115,6 +134,10 @@ impl<K: Key, V: Value> Store<K, V> for ViewedMap<K, V> {
 
     fn with_capacity(entries: usize) -> Self {
         Self(Plain::with_capacity(entries))
+    }
+
+    fn bounded(entries: usize) -> Option<Self> {
+        Plain::bounded(entries).map(Self)
     }
 
     fn reader(&self) -> ViewReader<'_, K, V> {

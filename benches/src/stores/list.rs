@@ -23,6 +23,7 @@ stores! {
     "coeval" => super::coeval::Coeval<Asymmetric>,
     "coeval-epoch" => super::coeval::Coeval<CrossbeamEpoch>,
     "coeval-seize" => super::coeval::Coeval<Seize>,
+    "coeval-bounded" => super::coeval::Bounded,
     "coeval-view" => super::coeval::Viewed,
     "papaya" => super::papaya::Papaya,
     "papaya-entry" => super::papaya_entry::PapayaEntry,

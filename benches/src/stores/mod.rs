@@ -93,7 +93,7 @@ pub struct Promises {
     pub atomic_batch: bool,
     /// Several keys can be read as of one moment.
     pub consistent_group_read: bool,
-    /// Can be bounded. (Except in `replay`, all are given room for everything.)
+    /// Can be bounded. (Where nothing may be evicted, all are given room for everything.)
     pub bounded: bool,
     /// Where it blocks, in a few words.
     pub blocks: &'static str,

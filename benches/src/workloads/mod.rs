@@ -5,6 +5,7 @@
 
 pub mod crowd;
 pub mod frozen;
+pub mod full;
 pub mod getput;
 pub mod groups;
 pub mod memory;
@@ -42,7 +43,7 @@ pub struct Settings {
     pub threads: Vec<usize>,
     /// Length of a window.
     pub length: Duration,
-    /// Keys of the point workloads and of memory.
+    /// Keys of the point workloads and of memory, and entries of the larger full store.
     pub keys: u64,
     /// Stores grow from empty tables instead of having room reserved.
     pub grown: bool,
@@ -117,6 +118,12 @@ pub enum Workload {
     GetPut,
     /// YCSB A, B, C, D and F, values of 1 KiB
     Ycsb,
+    /// Reads of a bounded store that is full, beside those of one without a bound
+    GetBounded,
+    /// Inserts of new keys into a bounded store that is full
+    Evict,
+    /// Latency of such inserts, on a schedule of eight threads
+    EvictLatency,
     /// Eight overwrites of a group in one batch, where the store has batches
     Batch8,
     /// Reads of a group of eight, alone and beside a writer; torn ones are counted
@@ -175,6 +182,9 @@ impl Workload {
             Self::RapidGrow => mixes::growing::<F>(settings, mixes::RAPID_GROW),
             Self::GetPut => getput::entrant::<F>(settings),
             Self::Ycsb => ycsb::entrant::<F>(settings),
+            Self::GetBounded => full::gets::<F>(settings),
+            Self::Evict => full::inserts::<F>(settings),
+            Self::EvictLatency => full::latency::<F>(settings),
             Self::Batch8 => groups::batches::<F>(settings),
             Self::GroupRead8 => groups::reads::<F>(settings),
             Self::Groups => groups::sizes::<F>(settings),

@@ -30,15 +30,28 @@ const PROBES: u64 = 1000;
 /// may drop a few although it has room; the reads of those are misses.)
 pub fn filled<S: Store<K, V>, K: Key, V: Value>(settings: &Settings, keys: u64) -> S {
     let store = S::with_capacity(settings.reserve(keys));
+    fill_in_random_order(&store, settings, keys);
+    let lost = missing(&store, keys);
+    assert!(lost <= 0.01, "lost {lost} of the probed keys while it was filled");
+    store
+}
+
+/// Puts in the keys below `keys`.
+pub fn fill_in_random_order<S: Store<K, V>, K: Key, V: Value>(
+    store: &S,
+    settings: &Settings,
+    keys: u64,
+) {
     let mut random = Random::new(settings.seed, 0xF111);
     let numbers = shuffled(keys, &mut random).into_iter().map(u64::from);
     store.fill(numbers.map(|number| (K::of(number), V::of(number))));
+}
+
+/// Which share of some of the keys below `keys` is missing.
+pub fn missing<S: Store<K, V>, K: Key, V: Value>(store: &S, keys: u64) -> f64 {
     let mut reader = store.reader();
     let probe = (0..PROBES).map(|i| K::of(i * keys / PROBES));
-    let missing = probe.filter(|key| reader.get(key).is_none()).count() as u64;
-    assert!(missing * 100 <= PROBES, "lost {missing} of {PROBES} probed keys while it was filled");
-    drop(reader);
-    store
+    probe.filter(|key| reader.get(key).is_none()).count() as f64 / PROBES as f64
 }
 
 /// Gets, a guard for each.
