@@ -72,6 +72,32 @@ fn a_store_that_cannot_take_part_says_why() {
 }
 
 #[test]
+fn full_caches_are_of_stores_with_a_bound() {
+    let workloads = "get-bounded,evict,evict-latency";
+    let args = ["--stores", "coeval,quick_cache,rwlock", "--workload", workloads, "--rounds", "1"];
+    let output = compare(&[&args[..], &SHORT[..2], &SHORT[4..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let results = json["results"].as_array().unwrap();
+    for (workload, metric) in
+        [("get-bounded", "gets"), ("evict", "held"), ("evict-latency", "insert max")]
+    {
+        for store in ["coeval", "quick_cache"] {
+            let is = |row: &&serde_json::Value| {
+                row["workload"] == workload && row["metric"] == metric && row["store"] == store
+            };
+            let row = results.iter().find(is).unwrap_or_else(|| panic!("{workload}, {store}"));
+            assert!(row["median"].as_f64().unwrap() > 0.0, "{row}");
+        }
+    }
+    let kept = results.iter().find(|row| row["metric"] == "missing" && row["store"] == "coeval");
+    assert_eq!(kept.unwrap()["median"], 0.0);
+    let absent = json["absent"].as_array().unwrap();
+    assert!(absent.iter().all(|absent| absent["reason"] == "cannot be bounded"), "{absent:?}");
+    assert_eq!(absent.len(), 3);
+}
+
+#[test]
 fn a_store_that_takes_for_ever_is_out() {
     let args = ["--workload", "large", "--stores", "std", "--limit", "1", "--rounds", "1"];
     let output = compare(&args);
