@@ -7,8 +7,9 @@
 //!
 //! [`inserts`]: keys that were never there, one after the other without a pause, into a store that is full
 //! at 100,000 entries and at `--keys`: each new one has another one go, or is refused. *held* is
-//! what share of its bound a store holds when its writers have just stopped, by a sample of all keys so
-//! far: more than all of it where what is to go waits for somebody to see to it.
+//! what share of its bound a store holds after the writing, by a sample of all keys so far; in the first
+//! round only, as to ask for a key is to use it. Each window ends with what the store then does behind the
+//! scenes, unmeasured: the next store is not to wait for that.
 //!
 //! [`latency`]: the same at 100,000 entries by eight threads. "on schedule": each has an insert due every
 //! 100 µs, and its time runs from then, whether or not the thread was ready. "one after the other": each
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     compare::results::{Figure, Unit},
-    measure::How,
+    measure::{Done, How, Window},
     random::mix,
     stores::{Family, Reader, Store},
 };
@@ -152,6 +153,13 @@ impl<F: Family> Full<F> {
         }
     }
 
+    /// One window, and what the store does afterwards.
+    fn run(&self, window: &Window) -> Done {
+        let writes = window.run_timed(|_| || (), |i| self.insert(i)).writes;
+        self.store.fill(std::iter::empty());
+        writes
+    }
+
     /// The share of the bound that is held, about.
     fn held(&self) -> f64 {
         let mut reader = self.store.reader();
@@ -173,19 +181,23 @@ pub fn inserts<F: Family>(settings: &Arc<Settings>) -> Ready {
     sizes.dedup();
     let stores = sizes.into_iter().map(|entries| Full::<F>::new(entries, most));
     let stores = stores.collect::<Result<Vec<_>, _>>()?;
+    let mut first = true;
     Ok(Box::new(move || {
         let mut figures = Vec::new();
         for full in &stores {
             let entries = full.entries;
             for threads in settings.writing_threads::<F>() {
                 let window = settings.window(0, threads, How::Count);
-                let rate = window.run(|_| || (), |i| full.insert(i)).writes.rate;
+                let rate = full.run(&window).rate;
                 let variant = format!("{entries} entries, {threads} thr");
                 figures.push(Figure::new("inserts", &variant, Unit::PerSecond, rate));
             }
-            let (variant, held) = (format!("{entries} entries"), 100.0 * full.held());
-            figures.push(Figure::new("held", &variant, Unit::Percent, held));
+            if first {
+                let (variant, held) = (format!("{entries} entries"), 100.0 * full.held());
+                figures.push(Figure::new("held", &variant, Unit::Percent, held));
+            }
         }
+        first = false;
         figures
     }))
 }
@@ -204,7 +216,7 @@ pub fn latency<F: Family>(settings: &Arc<Settings>) -> Ready {
             if how != How::Time {
                 window.length = window.length.max(LEAST);
             }
-            let writes = window.run_timed(|_| || (), |i| full.insert(i)).writes;
+            let writes = full.run(&window);
             let insert = writes.latency.summary();
             let nanos =
                 |metric, value| Figure::new(metric, variant, Unit::Nanoseconds, value as f64);
