@@ -55,35 +55,21 @@ const fn grown(workload: Workload, seconds: f64, rounds: usize, who: Who) -> Lin
 }
 
 /// Ten million keys take long to put in, and `sizes` has all the others.
-const AT_TEN_MILLION: Who =
-    Who::Few(&["coeval", "papaya", "scc", "dashmap", "rwlock", "quick_cache", "std"]);
+const AT_TEN_MILLION: Who = Who::Few(&["coeval", "papaya", "dashmap", "quick_cache", "std"]);
 
-/// Those with a bound.
-const CACHES: Who = Who::Few(&[
-    "coeval",
-    "concread-arc",
-    "moka",
-    "mini-moka",
-    "quick_cache",
-    "foyer",
-    "stretto",
-    "scc-cache",
-]);
-
-/// The same without stretto, which takes seconds to work off what a window put into its queue.
-const EVICTING: Who =
-    Who::Few(&["coeval", "concread-arc", "moka", "mini-moka", "quick_cache", "foyer", "scc-cache"]);
+/// Of those with a bound, the ones that evict within microseconds.
+const CACHES: Who = Who::Few(&["coeval", "moka", "mini-moka", "quick_cache", "foyer"]);
 
 /// Everything.
 const FULL: &[Line] = &[
     line(Workload::GetUniform, 0.15, 5, Who::Everybody),
     line(Workload::GetZipf, 0.15, 5, Who::Everybody),
-    grown(Workload::GetZipf, 0.15, 3, Who::OneCoeval),
-    line(Workload::GetHeld, 0.15, 5, Who::Everybody),
-    line(Workload::GetString, 0.1, 3, Who::OneCoeval),
-    line(Workload::Sizes, 0.1, 3, Who::OneCoeval),
+    grown(Workload::GetZipf, 0.15, 2, Who::OneCoeval),
+    line(Workload::GetHeld, 0.15, 4, Who::Everybody),
+    line(Workload::GetString, 0.1, 2, Who::OneCoeval),
+    line(Workload::Sizes, 0.1, 2, Who::OneCoeval),
     line(Workload::Large, 0.15, 2, AT_TEN_MILLION),
-    line(Workload::Overwritten, 0.1, 3, Who::OneCoeval),
+    line(Workload::Overwritten, 0.1, 2, Who::OneCoeval),
     line(Workload::Overwrite, 0.1, 3, Who::Everybody),
     line(Workload::ReadHeavy, 0.15, 3, Who::OneCoeval),
     line(Workload::Exchange, 0.15, 3, Who::OneCoeval),
@@ -91,12 +77,12 @@ const FULL: &[Line] = &[
     grown(Workload::RapidGrow, 0.1, 3, Who::OneCoeval),
     line(Workload::GetPut, 0.1, 3, Who::WithBounded),
     line(Workload::Ycsb, 0.1, 3, Who::WithBounded),
-    line(Workload::GetBounded, 0.15, 5, CACHES),
-    line(Workload::Evict, 0.15, 3, EVICTING),
-    line(Workload::EvictLatency, 0.5, 3, EVICTING),
+    line(Workload::GetBounded, 0.1, 3, CACHES),
+    line(Workload::Evict, 0.1, 3, CACHES),
+    line(Workload::EvictLatency, 0.3, 3, CACHES),
     line(Workload::Batch8, 0.15, 5, Who::Everybody),
     line(Workload::GroupRead8, 0.15, 5, Who::Everybody),
-    line(Workload::Groups, 0.08, 3, Who::OneCoeval),
+    line(Workload::Groups, 0.08, 2, Who::OneCoeval),
     line(Workload::GroupLatency, 0.3, 3, Who::Everybody),
     line(Workload::Crowd, 0.5, 3, Who::OneCoeval),
     line(Workload::Frozen, 0.6, 2, Who::OneCoeval),
