@@ -282,6 +282,19 @@ where
         Err(unsafe { self.take_aborted(&*descriptor, record) }.0)
     }
 
+    /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was removed.
+    /// False if there is something by now.
+    pub(super) fn mark_absent<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: &'g Record<K, V>,
+    ) -> bool {
+        let mut plan = Plan::new(self, guard);
+        plan.push(record, None, false, None);
+        let demand = Demand::Holds(None, plan.moment.time());
+        self.run(guard, plan, Some((record, demand))).0.is_committed()
+    }
+
     /// Locates the record of every change, drops all but the last of each key, and adds what the
     /// declared relations make of them.
     fn plan<'g, 'r>(

@@ -65,9 +65,9 @@ where
         removed
     }
 
-    fn remove_from<T>(
-        &self,
-        guard: &R::Guard<'_>,
+    fn remove_from<'r, T>(
+        &'r self,
+        guard: &R::Guard<'r>,
         record: &Record<K, V>,
         copy: impl Fn(&V) -> T,
     ) -> Option<T> {
@@ -75,8 +75,8 @@ where
         loop {
             // SAFETY: located under the guard.
             let Found::Value(current, state) = (unsafe { self.order.newest(record) }) else {
-                if record.is_held() {
-                    self.mark_absent(guard, record, &moment);
+                if record.is_held() && !self.mark_absent(guard, record) {
+                    continue; // somebody has set it since
                 }
                 self.try_condemn(guard, record);
                 return None;
@@ -84,8 +84,9 @@ where
             if !self.hit(current, state, false, &moment) {
                 if let Some(ended) = self.end(guard, record, current, RemovalCause::Expired) {
                     ended.weigh();
+                    return None;
                 }
-                return None;
+                continue; // somebody has set it since, by a lease perhaps
             }
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
@@ -102,14 +103,6 @@ where
     fn has_value(&self, _guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
         // SAFETY: found under the guard.
         matches!(unsafe { self.order.newest(record) }, Found::Value(..))
-    }
-
-    /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was removed.
-    fn mark_absent(&self, guard: &R::Guard<'_>, record: &Record<K, V>, moment: &Moment<'_>) {
-        let written = self.write(guard, record, None, None);
-        let (node, state) = written.expect("it may supersede anything");
-        self.settle(guard, record, node, state, RemovalCause::Explicit, moment).weigh();
-        self.committed();
     }
 
     /// Removes `key` alone if it is there, by a commit in any case.

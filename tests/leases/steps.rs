@@ -1,0 +1,65 @@
+//! A removal, and what somebody else does in the middle of it.
+
+use super::changes::{KEY, done};
+use crate::common::{Store, on_every_reclaimer, store};
+use coeval::ManualClock;
+use coeval::reclaim::Reclaim;
+use std::cell::RefCell;
+use std::time::Duration;
+
+type Act = (&'static [&'static str], Box<dyn FnOnce()>);
+
+std::thread_local! { static ACT: RefCell<Option<Act>> = const { RefCell::new(None) }; }
+
+/// Has this thread do something once, when it comes to one of these steps.
+fn at(steps: &'static [&'static str], act: impl FnOnce() + 'static) {
+    ACT.set(Some((steps, Box::new(act))));
+    coeval::internals::set_step_hook(|name| {
+        let due = ACT.with_borrow_mut(|act| act.take_if(|(steps, _)| steps.contains(&name)));
+        if let Some((_, act)) = due {
+            act();
+        }
+    });
+}
+
+/// Where a removal is about to put its tombstone.
+const TOMBSTONE: &[&str] = &["write.before_install", "install.before_head"];
+
+/// A removal finds a value that is over, and before it ends that, a lease is filled with what was read
+/// before.
+fn a_fill_while_what_is_over_is_removed<R: Reclaim>() {
+    let clock = ManualClock::new();
+    let cache = coeval::Cache::builder().manual_clock(&clock).reclaimer::<R>().build();
+    cache.insert_with_ttl(KEY, 1, Duration::from_secs(1));
+    clock.advance(Duration::from_secs(2));
+    let lease = cache.lease(&KEY);
+    at(&["evict.before_write"], move || done(lease.fill(1).unwrap()));
+    assert_eq!(cache.remove(&KEY), Some(1), "filled before the removal");
+    assert_eq!(cache.get(&KEY), None, "what was read before a removal is cached after it");
+}
+
+/// A removal finds nothing, but a lease; before it leaves its mark, somebody sets the key.
+fn an_insert_while_nothing_is_removed<R: Reclaim>() {
+    let cache: Store<u64, u64, R> = store();
+    let lease = cache.lease(&KEY);
+    let other = cache.clone();
+    at(TOMBSTONE, move || done(other.insert(KEY, 2)));
+    let removed = cache.remove(&KEY);
+    assert_eq!((removed, cache.get(&KEY)), (Some(2), None), "a removal says what it removed");
+    assert!(lease.fill(1).is_err());
+}
+
+/// A removal finds nothing, but a lease, and before it leaves its mark, the lease is filled.
+fn a_fill_while_nothing_is_removed<R: Reclaim>() {
+    let cache: Store<u64, u64, R> = store();
+    let (lease, late) = (cache.lease(&KEY), cache.lease(&KEY));
+    at(TOMBSTONE, move || done(lease.fill(1).unwrap()));
+    assert_eq!((cache.remove(&KEY), cache.get(&KEY)), (Some(1), None));
+    assert!(late.fill(1).is_err());
+}
+
+on_every_reclaimer!(
+    a_fill_while_what_is_over_is_removed,
+    an_insert_while_nothing_is_removed,
+    a_fill_while_nothing_is_removed,
+);
