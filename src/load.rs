@@ -86,10 +86,15 @@ where
             }
             return Ok(value);
         }
-        let claim = self.engine().claim(key);
-        let wanted = match claim.join() {
-            Joined::Leader(leader) => claim.lead(leader),
-            Joined::Waiter(waiter) => claim.waited(waiter.wait()),
+        let mut claim = self.engine().claim(key);
+        let wanted = loop {
+            match claim.join() {
+                Joined::Leader(leader) => break claim.lead(leader),
+                Joined::Waiter(waiter) => match claim.waited(waiter.wait()) {
+                    Ok(wanted) => break wanted,
+                    Err(again) => claim = again,
+                },
+            }
         };
         match wanted {
             Wanted::Found(value) => Ok(value),
@@ -154,10 +159,15 @@ where
             }
             return Ok(value);
         }
-        let claim = self.engine().claim(key);
-        let wanted = match claim.join() {
-            Joined::Leader(leader) => claim.lead(leader),
-            Joined::Waiter(waiter) => claim.waited(waiter.await),
+        let mut claim = self.engine().claim(key);
+        let wanted = loop {
+            match claim.join() {
+                Joined::Leader(leader) => break claim.lead(leader),
+                Joined::Waiter(waiter) => match claim.waited(waiter.await) {
+                    Ok(wanted) => break wanted,
+                    Err(again) => claim = again,
+                },
+            }
         };
         match wanted {
             Wanted::Found(value) => Ok(value),

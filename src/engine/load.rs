@@ -3,16 +3,25 @@
 //! A load is known by its key's record, which each of them holds, so it stays where it is. A value that is refused,
 //! since its key was written or removed meanwhile, is for the one who loaded it and nobody else: it was read
 //! during that call. Those who wait may have come after the removal; one of them loads again.
+//!
+//! Between the commit of a value and the end of its load the key may be removed, too, and one may come after that
+//! and find the load under way. So the number of that commit goes with the value: who waits takes it only
+//! if it was committed after he came, else he looks again.
 
 use super::{Engine, Hold};
 use crate::chain::Record;
 use crate::commit::Found;
 use crate::engine::keep::Moment;
 use crate::loading::{Joined, Leader, Waited};
+use crate::metrics::Counters;
 use crate::reclaim::Reclaim;
+use crate::sync::hook::step;
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
+
+/// A value, and the number of the commit by which it is in the cache.
+pub type Cached<V> = (V, u64);
 
 /// What comes of wanting a key that is absent.
 pub enum Wanted<'e, K, V, S, R: Reclaim> {
@@ -34,8 +43,17 @@ pub struct Claim<'e, K, V, S, R: Reclaim> {
 /// A load that the caller leads. Dropped before it is done, it is passed on to one who waits.
 pub struct Load<'e, K, V, S, R: Reclaim> {
     // In this order: whoever is told to lead has a claim of his own.
-    leader: Leader<'e, usize, V, R>,
+    leader: Leader<'e, usize, Cached<V>, R>,
     claim: Claim<'e, K, V, S, R>,
+}
+
+/// Dropped by a panic in a load, it counts that.
+struct Panicked<'e>(&'e Counters);
+
+impl Drop for Panicked<'_> {
+    fn drop(&mut self) {
+        self.0.mine().loads_failed.add(1);
+    }
 }
 
 impl<K, V, S, R: Reclaim> Drop for Claim<'_, K, V, S, R> {
@@ -88,24 +106,28 @@ where
     R: Reclaim,
 {
     /// Joins the load that is under way, or begins one.
-    pub fn join(&self) -> Joined<'e, usize, V, R> {
+    pub fn join(&self) -> Joined<'e, usize, Cached<V>, R> {
         let record = self.hold.address();
         self.engine.flights.join(self.hash, &record, || record)
     }
 
-    /// What is to be done, after a wait if there was one.
-    pub fn waited(self, waited: Waited<'e, usize, V, R>) -> Wanted<'e, K, V, S, R> {
+    /// What is to be done after a wait. The claim comes back if that was for nothing: then it joins again.
+    pub fn waited(
+        self,
+        waited: Waited<'e, usize, Cached<V>, R>,
+    ) -> Result<Wanted<'e, K, V, S, R>, Self> {
         match waited {
-            Waited::Done(value) => Wanted::Found(value),
-            Waited::Lead(leader) => self.lead(leader),
-            Waited::Cycle => Wanted::Cycle,
+            Waited::Done((value, number)) if number > self.hold.since => Ok(Wanted::Found(value)),
+            Waited::Done(_) => self.value().map(|(value, _)| Wanted::Found(value)).ok_or(self),
+            Waited::Lead(leader) => Ok(self.lead(leader)),
+            Waited::Cycle => Ok(Wanted::Cycle),
         }
     }
 
     /// The caller leads; unless somebody has loaded the key since it looked.
-    pub fn lead(self, leader: Leader<'e, usize, V, R>) -> Wanted<'e, K, V, S, R> {
-        if let Some(value) = self.value() {
-            return Wanted::Found(leader.share(value));
+    pub fn lead(self, leader: Leader<'e, usize, Cached<V>, R>) -> Wanted<'e, K, V, S, R> {
+        if let Some(cached) = self.value() {
+            return Wanted::Found(leader.share(cached).0);
         }
         Wanted::Load(self.begin(leader))
     }
@@ -120,7 +142,7 @@ where
         is_stale.then(|| self.begin(leader))
     }
 
-    fn begin(mut self, leader: Leader<'e, usize, V, R>) -> Load<'e, K, V, S, R> {
+    fn begin(mut self, leader: Leader<'e, usize, Cached<V>, R>) -> Load<'e, K, V, S, R> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
         self.hold.since = self.engine.order.clock.now();
         Load { leader, claim: self }
@@ -132,7 +154,7 @@ where
         self.engine.fill(&self.hold, value).is_ok()
     }
 
-    fn value(&self) -> Option<V> {
+    fn value(&self) -> Option<Cached<V>> {
         let guard = self.engine.pin();
         let record = Engine::<K, V, S, R>::held(&guard, &self.hold);
         let moment = Moment::new(&self.engine.timer);
@@ -140,7 +162,7 @@ where
         match unsafe { self.engine.order.newest(record) } {
             Found::Value(node, state) if self.engine.hit(node, state, true, &moment) => {
                 // SAFETY: committed to a value, and kept by the guard.
-                Some(unsafe { node.value() }.clone())
+                Some((unsafe { node.value() }.clone(), state.version()))
             }
             _ => None,
         }
@@ -156,7 +178,10 @@ where
 {
     /// Runs the load, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        self.leader.during(load)
+        let panicked = Panicked(&self.claim.engine.counters);
+        let outcome = self.leader.during(load);
+        std::mem::forget(panicked);
+        outcome
     }
 
     /// Ends it. The value is cached and shared, unless the key was written meanwhile.
@@ -170,7 +195,10 @@ where
             }
         };
         match engine.fill(&self.claim.hold, value.clone()) {
-            Ok(_) => Ok(self.leader.share(value)),
+            Ok(version) => {
+                step("load.filled");
+                Ok(self.leader.share((value, version.get())).0)
+            }
             Err(_) => Ok(value),
         }
     }

@@ -111,7 +111,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     listener: Option<Listener<K, V>>,
     timer: Timer,
     /// The loads under way, by the addresses of their keys' records.
-    flights: Flights<usize, V, R>,
+    flights: Flights<usize, load::Cached<V>, R>,
     counters: Counters,
     recorder: Recorder,
     /// What a new version's creator says of it: how many hits are to be counted.

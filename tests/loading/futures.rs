@@ -1,0 +1,191 @@
+//! Loads by futures, on an executor of a few lines.
+
+use super::{Cache, loads};
+use crate::common::{on_every_reclaimer, store};
+use coeval::reclaim::Reclaim;
+use coeval::{LoadError, RandomState};
+use std::cell::Cell;
+use std::future::{Future, poll_fn, ready};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// A task of an executor: woken, it puts itself into the queue.
+struct Task {
+    number: usize,
+    queue: mpsc::Sender<usize>,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        let _ = self.queue.send(self.number);
+    }
+}
+
+/// Runs futures to their end on this thread; it polls only what was woken.
+fn run<'f, T>(futures: impl IntoIterator<Item = Pin<Box<dyn Future<Output = T> + 'f>>>) -> Vec<T> {
+    let (queue, woken) = mpsc::channel();
+    let mut tasks: Vec<_> = futures
+        .into_iter()
+        .enumerate()
+        .map(|(number, future)| {
+            queue.send(number).unwrap();
+            let waker = Waker::from(Arc::new(Task { number, queue: queue.clone() }));
+            (Some(future), waker, None)
+        })
+        .collect();
+    let mut left = tasks.len();
+    while left > 0 {
+        let (future, waker, outcome) = &mut tasks[woken.recv().expect("the queue is ours")];
+        let Some(running) = future else { continue };
+        if let Poll::Ready(value) = running.as_mut().poll(&mut Context::from_waker(waker)) {
+            (*future, *outcome) = (None, Some(value));
+            left -= 1;
+        }
+    }
+    tasks.into_iter().map(|(.., outcome)| outcome.expect("run to its end")).collect()
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Gives way once.
+async fn give_way() {
+    let gave = Cell::new(false);
+    poll_fn(|context| {
+        context.waker().wake_by_ref();
+        if gave.replace(true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+fn one_load_for_ten_thousand<R: Reclaim>() {
+    let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+    let load = || async {
+        count.fetch_add(1, SeqCst);
+        give_way().await;
+        5
+    };
+    let all = run((0..10_000).map(|_| -> Pin<Box<dyn Future<Output = u64>>> {
+        Box::pin(cache.get_with_async(7, load()))
+    }));
+    assert!(all.iter().all(|value| *value == 5));
+    assert_eq!((count.into_inner(), loads(&cache)), (1, (1, 0, 0)));
+}
+
+/// Every tenth load fails its own caller; the others get what the one that succeeds has loaded.
+fn failures_are_for_their_callers<R: Reclaim>() {
+    let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+    let load = || async {
+        give_way().await;
+        let n = count.fetch_add(1, SeqCst);
+        if n < 10 { Err(n) } else { Ok(n) }
+    };
+    let all = run((0..1_000).map(|_| -> Pin<Box<dyn Future<Output = _>>> {
+        Box::pin(cache.try_get_with_async(7, load()))
+    }));
+    assert_eq!(all.iter().filter(|loaded| loaded.is_err()).count(), 10);
+    assert!(all.iter().flatten().all(|value| *value == 10));
+    assert_eq!((count.into_inner(), loads(&cache)), (11, (1, 10, 0)));
+}
+
+/// A future that loads is dropped: one of those who wait loads in its place, once.
+fn a_load_that_is_given_up<R: Reclaim>() {
+    let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+    let load = || async {
+        count.fetch_add(1, SeqCst);
+        give_way().await;
+        5
+    };
+    let mut first = Box::pin(cache.get_with_async(7, load()));
+    assert!(poll(first.as_mut()).is_pending());
+    let mut others: Vec<Pin<Box<dyn Future<Output = u64>>>> = Vec::new();
+    for _ in 0..100 {
+        let mut other = Box::pin(cache.get_with_async(7, load()));
+        assert!(poll(other.as_mut()).is_pending());
+        others.push(other);
+    }
+    assert_eq!(count.load(SeqCst), 1);
+    drop(first);
+    drop(others.split_off(50)); // Waiting or told to load, they may go, too.
+    assert!(run(others).iter().all(|value| *value == 5));
+    assert_eq!((count.into_inner(), loads(&cache)), (2, (1, 0, 0)));
+}
+
+/// A thread and a future wait for each other's loads as for any.
+fn threads_and_futures_share_loads<R: Reclaim>() {
+    let cache = store::<u64, u64, R>();
+    let mut first = Box::pin(cache.get_with_async(7, async {
+        give_way().await;
+        5
+    }));
+    assert!(poll(first.as_mut()).is_pending());
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| cache.get_with(7, || 6));
+        super::until_missed(&cache, 2);
+        let all: [Pin<Box<dyn Future<Output = u64>>>; 1] = [first];
+        assert_eq!(run(all), [5]);
+        assert_eq!(thread.join().unwrap(), 5);
+    });
+}
+
+fn circles_are_told<R: Reclaim>() {
+    let cache = store::<u64, u64, R>();
+    let outer = cache.load_async(1, async {
+        let inner = cache.load_async(1, ready(Ok::<_, ()>(2))).await;
+        assert_eq!(inner, Err(LoadError::Cycle));
+        Ok::<_, ()>(1)
+    });
+    let Poll::Ready(outer) = poll(pin!(outer)) else { panic!("nothing to wait for") };
+    assert_eq!((outer, cache.get(&1)), (Ok(1), Some(1)));
+}
+
+type Wanted = Pin<Box<dyn Future<Output = u64> + Send>>;
+
+/// A key is removed when its value was committed, and the load not yet over; who comes after that and finds it
+/// under way does not get the value.
+fn who_comes_between_the_commit_and_the_end<R: Reclaim>() {
+    let (cell, late) =
+        (Arc::new(Mutex::new(None::<Cache<R>>)), Arc::new(Mutex::new(None::<Wanted>)));
+    let (reach, slot) = (cell.clone(), late.clone());
+    // The commit of the load evicts the other entry, of which the listener is told before the load is over.
+    let builder = coeval::Cache::builder().max_capacity(1).eviction_listener(move |_, _, _, _| {
+        let Some(cache) = reach.lock().unwrap().take() else { return };
+        for key in [1, 2] {
+            cache.invalidate(&key);
+        }
+        let other = cache.clone();
+        let mut wanted: Wanted = Box::pin(async move { other.get_with_async(2, ready(20)).await });
+        if poll(wanted.as_mut()).is_pending() {
+            *slot.lock().unwrap() = Some(wanted);
+        }
+    });
+    let cache: Cache<R> = builder.reclaimer::<R>().build();
+    cache.insert(1, 1);
+    *cell.lock().unwrap() = Some(cache.clone());
+    assert_eq!(cache.get_with(2, || 2), 2);
+    let mut late = late.lock().unwrap().take().expect("it waits");
+    assert_eq!(poll(late.as_mut()), Poll::Ready(20), "what was read before the removal");
+    assert_eq!(cache.get(&2), Some(20));
+}
+
+/// For runtimes that move tasks between threads.
+#[test]
+fn futures_may_go_to_other_threads() {
+    fn is_send(_: &impl Send) {}
+    let cache: coeval::Cache<u64, u64, RandomState> = coeval::Cache::new();
+    is_send(&cache.get_with_async(1, ready(1)));
+    is_send(&cache.try_get_with_async(1, ready(Ok::<_, ()>(1))));
+    is_send(&cache.load_async(1, ready(Ok::<_, ()>(1))));
+}
+
+on_every_reclaimer!(
+    one_load_for_ten_thousand,
+    failures_are_for_their_callers,
+    a_load_that_is_given_up,
+    threads_and_futures_share_loads,
+    circles_are_told,
+    who_comes_between_the_commit_and_the_end,
+);
