@@ -3,7 +3,8 @@
 //! Atomic batch: yes. Consistent group read: yes (`get_many`; [`Viewed`] opens a view for each).
 //! Bounded: yes; where nothing may be evicted, it is built without a bound, and [`Bounded`] with one that
 //! is far beyond what is put in, as several caches are. Blocks: nowhere; a commit that is met undecided
-//! is helped, and writers evict. Loader: none yet.
+//! is helped, and writers evict. Loader: `get_with`, through a lease; who waits
+//! waits for that load.
 
 use std::marker::PhantomData;
 
@@ -26,7 +27,7 @@ impl<R: Reclaim> Family for Coeval<R> {
         consistent_group_read: true,
         bounded: true,
         blocks: "nowhere",
-        loader: None,
+        loader: Some("get_with"),
     };
     type Map<K: Key, V: Value> = Plain<K, V, R, false>;
 }
@@ -71,6 +72,10 @@ impl<K: Key, V: Value, R: Reclaim, const BOUNDED: bool> Store<K, V> for Plain<K,
 
     fn held(&self) -> Option<PinnedReader<'_, K, V, R>> {
         Some(PinnedReader(self.0.pin()))
+    }
+
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
+        self.0.get_with(key.clone(), load)
     }
 
     #[inline(never)]
@@ -146,6 +151,10 @@ impl<K: Key, V: Value> Store<K, V> for ViewedMap<K, V> {
 
     fn held(&self) -> Option<NoHeld> {
         None
+    }
+
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
+        self.0.0.get_with(key.clone(), load)
     }
 
     #[inline(never)]

@@ -3,8 +3,7 @@
 //! If the old value is found under the key afterwards, it would stay there: stale.
 //!
 //! Filling is by the store's own call where it has one (`get_with`, `get_or_fetch`, `get_value_or_guard`,
-//! `entry`, ...); where it has none, which goes for coeval as well in this release, by what a user would
-//! write: get, miss, load, insert. Some stores keep the invalidation waiting until the load has ended; the
+//! `entry`, ...); where it has none, by what a user would write: get, miss, load, insert. Some stores keep the invalidation waiting until the load has ended; the
 //! load gives it two milliseconds.
 
 use std::{
