@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 pub mod counted;
+pub mod monotone;
 pub mod random;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

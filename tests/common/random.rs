@@ -26,6 +26,12 @@ impl Random {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// A number below 2^`bits`, small ones as likely as large ones.
+    pub fn spread(&mut self, bits: u64) -> u64 {
+        let bound = 1 << self.below(bits);
+        self.below(bound)
+    }
+
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0

@@ -1,0 +1,156 @@
+//! The memory of what has expired.
+
+use super::{HOUR, ns};
+use crate::common::counted::{ById, Counted, Ledger};
+use crate::common::{Store, on_every_reclaimer, stress};
+use coeval::reclaim::Reclaim;
+use coeval::{Builder, ManualClock};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+const RETIRED: i64 = 8_192;
+
+struct Made {
+    keys: Arc<Ledger>,
+    values: Arc<Ledger>,
+    clock: ManualClock,
+}
+
+type Cache<R> = Store<Counted, Counted, R>;
+
+impl Made {
+    fn with<R: Reclaim>(
+        settings: impl FnOnce(Builder<Counted, Counted>) -> Builder<Counted, Counted>,
+    ) -> (Self, Cache<R>) {
+        let made = Self { keys: Ledger::new(), values: Ledger::new(), clock: ManualClock::new() };
+        let builder = settings(coeval::Cache::builder()).manual_clock(&made.clock);
+        (made, builder.reclaimer::<R>().build())
+    }
+
+    fn entry(&self, id: u64) -> (Counted, Counted) {
+        (Counted::new(id, &self.keys), Counted::new(id, &self.values))
+    }
+
+    fn insert<R: Reclaim>(&self, cache: &Cache<R>, id: u64) {
+        let (key, value) = self.entry(id);
+        cache.insert(key, value);
+    }
+
+    #[track_caller]
+    fn assert_few(&self, what: &str) {
+        let (keys, values) = (self.keys.live(), self.values.live());
+        assert!(keys <= RETIRED && values <= RETIRED, "{what}: {keys} keys, {values} values live");
+    }
+
+    #[track_caller]
+    fn settle<R: Reclaim>(&self, cache: Cache<R>) {
+        drop(cache);
+        self.keys.assert_settled();
+        self.values.assert_settled();
+    }
+}
+
+/// Nobody asks for any of them again; others are written.
+fn comes_back_by_later_writes<R: Reclaim>() {
+    let ways: [fn(Builder<Counted, Counted>) -> Builder<Counted, Counted>; 4] = [
+        |builder| builder.time_to_live(HOUR),
+        |builder| builder.time_to_idle(HOUR),
+        |builder| builder.time_to_live(HOUR).max_capacity(1 << 20),
+        |builder| builder,
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let (made, cache) = Made::with::<R>(way);
+        for id in 0..30_000 {
+            let (key, value) = made.entry(id);
+            match number {
+                3 => cache.insert_with_ttl(key, value, HOUR),
+                _ => cache.insert(key, value),
+            };
+        }
+        assert_eq!(cache.len(), 30_000);
+        made.clock.advance(HOUR + Duration::from_millis(2));
+        (0..30_000).for_each(|id| made.insert(&cache, 1_000_000 + id % 10));
+        assert_eq!(cache.len(), 10, "way {number}");
+        let values = made.values.live();
+        assert!(values <= RETIRED, "way {number}: {values} values live");
+        if number != 2 {
+            made.assert_few("expired"); // the policy keeps some keys for a while
+        }
+        made.settle(cache);
+    }
+}
+
+/// Removals turn the wheel as well as inserts do, and so does a batch.
+fn by_any_write<R: Reclaim>() {
+    let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(ns(1_000)));
+    for id in 0..1_000 {
+        made.insert(&cache, id);
+    }
+    for id in 0..300 {
+        let (key, value) = made.entry(id);
+        cache.insert_with_ttl(key, value, HOUR);
+    }
+    made.clock.advance(Duration::from_millis(5));
+    for id in 0..100 {
+        assert!(cache.remove(&ById(id)).is_some());
+        cache.batch().remove(Counted::new(100 + id, &made.keys)).commit();
+        cache.invalidate(&ById(200 + id));
+    }
+    assert_eq!(cache.len(), 0);
+    made.settle(cache);
+}
+
+/// What a view shows is kept for it, and goes when it is closed.
+fn a_view_keeps_what_it_shows<R: Reclaim>() {
+    let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
+    for id in 0..20_000 {
+        made.insert(&cache, id);
+    }
+    let view = cache.view();
+    made.clock.advance(HOUR * 2);
+    (0..20_000).for_each(|id| made.insert(&cache, 1_000_000 + id % 10));
+    assert_eq!((cache.len(), view.len()), (10, 20_000));
+    assert!((0..20_000).all(|id| view.get(&ById(id)).is_some_and(|value| value.read() == id)));
+    drop(view);
+    (0..20_000).for_each(|id| made.insert(&cache, 1_000_000 + id % 10));
+    made.assert_few("after the view");
+    made.settle(cache);
+}
+
+/// Entries that are kept on by overwriting, and by uses, do not pile up.
+fn deadlines_that_are_put_off<R: Reclaim>() {
+    let (made, cache) = Made::with::<R>(|builder| builder.time_to_idle(HOUR));
+    for round in 0..stress(60_000, 1_000_000, 10_000_000) {
+        made.insert(&cache, round % 50);
+        cache.get(&ById(round % 50));
+        made.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(cache.len(), 50);
+    made.assert_few("put off");
+    made.settle(cache);
+}
+
+/// What is cleared goes by later writes also if it has a deadline that is far away.
+fn cleared_before_its_time<R: Reclaim>() {
+    let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
+    for round in 0..4 {
+        for id in 0..20_000 {
+            made.insert(&cache, id);
+        }
+        cache.invalidate_all();
+        (0..20_000).for_each(|id| made.insert(&cache, 1_000_000 + id % 10));
+        assert_eq!(cache.len(), 10);
+        let values = made.values.live();
+        assert!(values <= RETIRED, "round {round}: {values} values live");
+    }
+    made.settle(cache);
+}
+
+on_every_reclaimer!(
+    comes_back_by_later_writes,
+    by_any_write,
+    a_view_keeps_what_it_shows,
+    deadlines_that_are_put_off,
+    cleared_before_its_time,
+);
