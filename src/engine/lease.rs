@@ -52,13 +52,16 @@ where
         let hash = self.hash(key);
         let guard = self.pin();
         let known = self.find(&guard, hash, key).filter(|record| record.revive());
-        self.hold(known.unwrap_or_else(|| self.locate(&guard, hash, own(), None).0))
+        self.hold(&guard, known.unwrap_or_else(|| self.locate(&guard, hash, own(), None).0))
     }
 
     /// A lease on the key of a record that was located under the caller's guard.
-    pub(super) fn hold(&self, record: &Record<K, V>) -> Hold<K, V> {
+    pub(super) fn hold(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Hold<K, V> {
         // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
+        if self.order.floor.is_raised() {
+            self.end_cleared(guard, record); // Or it would be ended later, as by a change.
+        }
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.order.clock.now());
         fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`

@@ -94,7 +94,7 @@ where
         let hash = self.hash(&key);
         let guard = self.pin();
         let (record, _) = self.locate(&guard, hash, key, None);
-        Claim { engine: self, hold: self.hold(record), hash }
+        Claim { engine: self, hold: self.hold(&guard, record), hash }
     }
 }
 

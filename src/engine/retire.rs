@@ -104,12 +104,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             let room_goes_too = Self::is_room_on_top(record, head.node());
             let busy = flags::HELD | flags::CONDEMNING | flags::PRUNING;
-            let claimed = record.change_flags(|now| {
-                // Whatever holds it back looks here again when it is done.
-                let room_idle = room_goes_too || now & flags::ROOM_FREE != 0;
-                (now & busy == 0 && room_idle).then_some(now | flags::CONDEMNING)
+            // Whatever holds it back looks here again when it is done.
+            let may = |now: u32| now & busy == 0 && (room_goes_too || now & flags::ROOM_FREE != 0);
+            // A read-modify-write also if it may not: whoever holds it back ends that by one of the same word, and
+            // if that comes later, he sees what we did before.
+            let looks_only = mutant("record.held_looks_only");
+            let claimed = record.change_flags(|now| match may(now) {
+                true => Some(now | flags::CONDEMNING),
+                false => (!looks_only).then_some(now),
             });
-            if claimed.is_err() {
+            if !claimed.is_ok_and(may) {
                 return;
             }
             step("record.before_condemn");

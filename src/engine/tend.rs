@@ -262,19 +262,23 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Removes a record if it was cleared. If somebody holds it, at least its value goes.
     fn sweep_out(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        if record.flags() & flags::HELD != 0
-            && let Some(top) = record.top()
-        {
-            // SAFETY: reached from the head under the guard.
-            let node = unsafe { &*top.as_ptr() };
-            let (state, floor) = (node.state(), self.order.floor.newest(&self.order.clock));
-            if state.is_value()
-                && state.version() <= floor
-                && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
-            {
-                ended.weigh();
-            }
+        if record.flags() & flags::HELD != 0 {
+            self.end_cleared(guard, record);
         }
         self.try_condemn(guard, record);
+    }
+
+    /// Ends the value of a record, which was revived under the guard or is held, if it was cleared.
+    pub(super) fn end_cleared(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        let Some(top) = record.top() else { return };
+        // SAFETY: reached from the head under the guard.
+        let node = unsafe { &*top.as_ptr() };
+        let (state, floor) = (node.state(), self.order.floor.newest(&self.order.clock));
+        if state.is_value()
+            && state.version() <= floor
+            && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
+        {
+            ended.weigh();
+        }
     }
 }

@@ -70,7 +70,7 @@ fn what_the_policy_holds<R: Reclaim>() {
         assert!(values <= RETIRED, "round {round}: {values} values live");
     }
     // Handles without a value are looked for when others come.
-    (0..2_000).for_each(|id| _ = made.insert(&cache, 2_000_000 + id));
+    (0..2_000).for_each(|id| made.insert(&cache, 2_000_000 + id));
     (0..2_000).for_each(|id| drop(cache.remove(&ById(2_000_000 + id))));
     (0..60_000).for_each(|id| {
         made.insert(&cache, 3_000_000 + id);

@@ -53,7 +53,8 @@ impl Made {
 
 /// Nobody asks for any of them again; others are written.
 fn comes_back_by_later_writes<R: Reclaim>() {
-    let ways: [fn(Builder<Counted, Counted>) -> Builder<Counted, Counted>; 4] = [
+    type Way = fn(Builder<Counted, Counted>) -> Builder<Counted, Counted>;
+    let ways: [Way; 4] = [
         |builder| builder.time_to_live(HOUR),
         |builder| builder.time_to_idle(HOUR),
         |builder| builder.time_to_live(HOUR).max_capacity(1 << 20),

@@ -17,7 +17,7 @@ fn one_that_panics<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder()
         .max_capacity(100)
         .eviction_listener(move |_, _, _, _| {
-            if counted.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            if counted.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 burn();
             }
         })
