@@ -15,15 +15,26 @@ pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 pub(super) struct Offer<V> {
     pub value: V,
     /// `None`: for ever, and it counts for one.
-    pub terms: Option<Terms>,
+    pub asked: Option<Asked>,
+}
+
+/// What [`Terms`] are made of. (They are larger, and a commit's writes are moved about.)
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    now: u64,
+    end: u64,
+    weight: u32,
+    is_timed: bool,
 }
 
 /// The rules for all entries of a cache.
 pub(super) struct Rules<K, V> {
+    /// Whether there are none.
+    is_plain: bool,
     pub weigher: Option<Box<Weigher<K, V>>>,
-    pub time_to_live: Option<Duration>,
+    time_to_live: Option<Duration>,
     /// In nanoseconds; 0 if there is none.
-    pub time_to_idle: u64,
+    time_to_idle: u64,
     pub refresh_after: Option<Duration>,
 }
 
@@ -53,7 +64,20 @@ impl<'t> Moment<'t> {
 }
 
 impl<K, V> Rules<K, V> {
-    /// A value with its terms. Runs the user's weigher.
+    pub fn new(
+        weigher: Option<Box<Weigher<K, V>>>,
+        time_to_live: Option<Duration>,
+        time_to_idle: Option<Duration>,
+        refresh_after: Option<Duration>,
+    ) -> Self {
+        let is_timed = time_to_live.is_some() || time_to_idle.is_some() || refresh_after.is_some();
+        let is_plain = weigher.is_none() && !is_timed;
+        let time_to_idle = time_to_idle.map_or(0, |time| deadline(0, time));
+        Self { is_plain, weigher, time_to_live, time_to_idle, refresh_after }
+    }
+
+    /// A value with what is asked for it. Runs the user's weigher.
+    #[inline]
     pub fn offer(
         &self,
         key: &K,
@@ -61,18 +85,34 @@ impl<K, V> Rules<K, V> {
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
     ) -> Offer<V> {
+        let is_plain = self.is_plain && time_to_live.is_none();
+        let asked = (!is_plain).then(|| self.ask(key, &value, time_to_live, moment));
+        Offer { value, asked }
+    }
+
+    #[inline(never)]
+    fn ask(
+        &self,
+        key: &K,
+        value: &V,
+        time_to_live: Option<Duration>,
+        moment: &Moment<'_>,
+    ) -> Asked {
         let time_to_live = time_to_live.or(self.time_to_live);
-        let weight = self.weigher.as_ref().map(|weigher| weigher(key, &value));
+        let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
         let is_timed =
             time_to_live.is_some() || self.time_to_idle > 0 || self.refresh_after.is_some();
-        if weight.is_none() && !is_timed {
-            return Offer { value, terms: None };
-        }
         let now = if is_timed { moment.time() } else { 0 };
-        let after = |time: Option<Duration>| time.map_or(NEVER, |time| deadline(now, time));
-        let (end, refresh) = (after(time_to_live), after(self.refresh_after));
-        let terms = Terms::new(now, end, self.time_to_idle, refresh, weight.unwrap_or(1));
-        Offer { value, terms: Some(terms) }
+        let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
+        Asked { now, end, weight, is_timed }
+    }
+
+    /// The terms that were asked for.
+    pub fn terms(&self, asked: Asked) -> Terms {
+        let Asked { now, end, weight, is_timed } = asked;
+        let refresh = self.refresh_after.filter(|_| is_timed);
+        let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
+        Terms::new(now, end, self.time_to_idle, refresh, weight)
     }
 }
 
@@ -107,6 +147,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// What a version's value counts for.
     ///
     /// The caller's guard keeps it.
+    #[inline]
     pub(super) fn weight_of(&self, node: &Node<V>) -> u32 {
         // SAFETY: the caller's guard.
         unsafe { node.terms() }.map_or(1, Terms::weight)

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use crate::chain::{Node, Record};
+use crate::metrics::{EventKind, Mine};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::version::Version;
@@ -54,14 +55,32 @@ impl<K, V> Leavings<K, V> {
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// The value of `node` has left `record`, by the commit `version`. Called once for each that does.
+    #[inline]
     pub(super) fn leave(
         &self,
+        mine: &Mine,
         record: &Record<K, V>,
         node: &Node<V>,
         cause: RemovalCause,
         version: u64,
     ) {
-        self.removed(record, cause, version);
+        mine.removal(cause);
+        if self.listener.is_some() || self.order.is_watched() {
+            self.report(record, node, cause, version);
+        }
+    }
+
+    #[cold]
+    fn report(&self, record: &Record<K, V>, node: &Node<V>, cause: RemovalCause, version: u64) {
+        match cause {
+            RemovalCause::Size => {
+                self.record(EventKind::Evicted, Some(record.hash()), Some(version));
+            }
+            RemovalCause::Expired => {
+                self.record(EventKind::Expired, Some(record.hash()), Some(version));
+            }
+            _ => {} // The commit itself is recorded.
+        }
         let Some(listener) = &self.listener else { return };
         // SAFETY: callers say that it was committed to a value, and keep it.
         let value = unsafe { node.value() };

@@ -52,7 +52,7 @@ use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
-use crate::sync::time::{Timer, deadline};
+use crate::sync::time::Timer;
 use crate::version::State;
 use commits::Commits;
 use expire::Deadlines;
@@ -172,12 +172,12 @@ where
             reclaim: R::new(),
             hasher,
             relation: settings.relation,
-            rules: Rules {
-                weigher: settings.weigher,
-                time_to_live: settings.time_to_live,
-                time_to_idle: settings.time_to_idle.map_or(0, |time| deadline(0, time)),
-                refresh_after: settings.refresh_after,
-            },
+            rules: Rules::new(
+                settings.weigher,
+                settings.time_to_live,
+                settings.time_to_idle,
+                settings.refresh_after,
+            ),
             policy,
             deadlines: Deadlines::new(),
             listener: settings.listener,

@@ -200,7 +200,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             && node.state().is_value()
         {
             let floor = self.order.floor.newest(&self.order.clock);
-            self.leave(record, node, RemovalCause::Explicit, floor);
+            self.leave(self.counters.mine(), record, node, RemovalCause::Explicit, floor);
         }
     }
 

@@ -2,9 +2,8 @@
 
 use super::Engine;
 use crate::chain::Record;
-use crate::metrics::{EventKind, Recorded, Recorder, Stats};
+use crate::metrics::{EventKind, Mine, Recorded, Recorder, Stats};
 use crate::reclaim::Reclaim;
-use crate::removal::RemovalCause;
 use crate::version::{State, Version};
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
@@ -51,25 +50,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.record(EventKind::LoadRefused, Some(hash), None);
     }
 
-    /// A commit of ours, at `version`, has written `record`.
-    pub(super) fn wrote(&self, record: &Record<K, V>, version: u64) {
-        self.counters.mine().versions_made.add(1);
+    /// A commit of ours, at `version`, has written `record`. What it does is counted there.
+    #[inline]
+    pub(super) fn wrote(&self, record: &Record<K, V>, version: u64) -> &Mine {
+        let mine = self.counters.mine();
+        mine.versions_made.add(1);
         if self.order.is_watched() {
             self.record(EventKind::Committed, Some(record.hash()), Some(version));
         }
-    }
-
-    /// A value has left `record` by the commit at `version`.
-    pub(super) fn removed(&self, record: &Record<K, V>, cause: RemovalCause, version: u64) {
-        self.counters.mine().removal(cause);
-        let kind = match cause {
-            RemovalCause::Size => EventKind::Evicted,
-            RemovalCause::Expired => EventKind::Expired,
-            _ => return, // the commit itself is recorded
-        };
-        if self.order.is_watched() {
-            self.record(kind, Some(record.hash()), Some(version));
-        }
+        mine
     }
 
     /// A version's memory is free, or will be with that of its record.

@@ -176,7 +176,7 @@ where
             return (record, offer);
         }
         let (first, later) = match offer {
-            Some(Offer { value, terms: None }) => (Some(value), None),
+            Some(Offer { value, asked: None }) => (Some(value), None),
             offer => (None, offer),
         };
         let ready = self.fresh.with_outcome(State::READY);
@@ -197,7 +197,7 @@ where
                 (unsafe { entry.as_ref() }, later)
             }
             Err(existing) => {
-                let first = fresh.into_value().map(|value| Offer { value, terms: None });
+                let first = fresh.into_value().map(|value| Offer { value, asked: None });
                 (existing, first.or(later))
             }
         }
@@ -216,7 +216,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         let value = match offer {
-            Some(Offer { value, terms: Some(terms) }) => {
+            Some(Offer { value, asked: Some(asked) }) => {
+                let terms = self.rules.terms(asked);
                 // SAFETY: a guard is live.
                 let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
                 // SAFETY: the slot was taken, for us alone.
@@ -326,7 +327,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) -> Settled<'g> {
         step("settle.begin");
-        self.wrote(record, state.version());
+        let mine = self.wrote(record, state.version());
         let before = self.below(record, node);
         // SAFETY: the version of a commit made under our guard.
         let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
@@ -341,18 +342,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             node.set_hits_left(state, was.state().hits_left().saturating_sub(1));
         }
         if let Some(was) = was {
-            let is_over = !self.hit(was, was.state(), false, moment);
+            let is_over = was.state().has_terms() && !self.hit(was, was.state(), false, moment);
             let cause = if is_over { RemovalCause::Expired } else { cause };
-            self.leave(record, was, cause, state.version());
+            self.leave(mine, record, was, cause, state.version());
         } else if let Some(cleared) = before {
-            self.leave(record, cleared, RemovalCause::Explicit, floor);
+            self.leave(mine, record, cleared, RemovalCause::Explicit, floor);
         }
         // SAFETY: installed in this record, under our guard.
         if !unsafe { record.prev_of(node) }.link().target().is_null() {
             self.dispose_below(guard, record, node);
         }
         if new.is_some() {
-            self.schedule(guard, record, node, was);
+            if state.has_terms() {
+                self.schedule(guard, record, node, was);
+            }
         } else {
             self.try_condemn(guard, record);
         }
@@ -378,8 +381,11 @@ pub(super) struct Settled<'g> {
 
 impl Settled<'_> {
     /// Accounts for it.
+    #[inline]
     pub fn weigh(self) {
-        self.era.weigh(self.change);
+        if self.change != 0 {
+            self.era.weigh(self.change);
+        }
     }
 }
 

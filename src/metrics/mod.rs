@@ -15,7 +15,7 @@ mod recorder;
 mod stats;
 mod timeline;
 
-pub use counters::Counters;
+pub use counters::{Counters, Mine};
 pub use recorder::Recorder;
 #[cfg(coeval_loom)]
 pub use recorder::{Ring, Words};
