@@ -8,6 +8,7 @@
 tests=()
 for file in tests/*.rs; do
     name=$(basename "$file" .rs)
+    if [ "$name" = churn ]; then continue; fi # below
     tests+=("$name  RUSTFLAGS=--cfg=coeval_internals CARGO_TARGET_DIR=target/internals COEVAL_STRESS=long \
         cargo test --release -p coeval --features crossbeam-epoch,seize --test $name")
 done
@@ -17,6 +18,8 @@ tests+=(
     "loom       LOOM_MAX_PREEMPTIONS=4 LOOM_SECONDS=600 ci/loom.sh"
     "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
     "race       RUNS=20000 ci/main-job.sh"
+    "churn      COEVAL_CHURN_OPS=200000000 cargo test --release -p coeval \
+        --features crossbeam-epoch,seize --test churn -- --nocapture"
     # Another: "name  [VARIABLE=value...] command [argument...]"
 )
 

@@ -7,6 +7,8 @@
 #![cfg(coeval_internals)]
 
 mod common;
+#[path = "stall/full.rs"]
+mod full;
 #[path = "stall/ice.rs"]
 mod ice;
 #[path = "stall/operations.rs"]
@@ -17,13 +19,13 @@ use common::counted::Ledger;
 use common::random::{Random, run_seed};
 use common::{on_every_reclaimer, stress};
 use ice::{Ice, Stop};
-use operations::{Case, assert_whole, cases, filled, work};
+use operations::{Case, KINDS, Kind, assert_whole, cases, filled, work};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The steps that an operation visits when it is alone.
-fn steps_of<R: Reclaim>((_, case): Case<R>) -> Vec<&'static str> {
+fn steps_of<R: Reclaim>(kind: Kind, (_, case): Case<R>) -> Vec<&'static str> {
     let ledger = Ledger::new();
-    let cache = filled::<R>(&ledger);
+    let cache = filled::<R>(kind, &ledger);
     let steps = Ice::at(None).run(|| case(&cache, &ledger));
     drop(cache);
     ledger.assert_settled();
@@ -32,9 +34,9 @@ fn steps_of<R: Reclaim>((_, case): Case<R>) -> Vec<&'static str> {
 
 /// Stops each of `victims` at its visit, one after another, lets others work, and releases the
 /// victims in the order of `thaw`. Returns the steps at which they stopped.
-fn stop<R: Reclaim>(victims: &[(Case<R>, Stop)], thaw: &[usize]) -> Vec<&'static str> {
+fn stop<R: Reclaim>(kind: Kind, victims: &[(Case<R>, Stop)], thaw: &[usize]) -> Vec<&'static str> {
     let ledger = Ledger::new();
-    let cache = filled::<R>(&ledger);
+    let cache = filled::<R>(kind, &ledger);
     let ices: Vec<_> = victims.iter().map(|(_, stop)| Ice::at(Some(*stop))).collect();
     let mut stopped = Vec::new();
     std::thread::scope(|scope| {
@@ -57,7 +59,7 @@ fn stop<R: Reclaim>(victims: &[(Case<R>, Stop)], thaw: &[usize]) -> Vec<&'static
             ices[which].release(&|| format!("{name}, released, of {stopped:?}"));
         }
     });
-    assert_whole(&cache);
+    assert_whole(&cache, &ledger);
     drop(cache);
     ledger.assert_settled();
     stopped.into_iter().map(|(_, step)| step).collect()
@@ -78,10 +80,12 @@ fn stops(steps: &[&'static str]) -> Vec<Stop> {
 
 fn each_step_of_each_operation<R: Reclaim>() {
     ice::install();
-    for case in cases::<R>() {
-        let steps = steps_of(case);
+    for (kind, case) in
+        KINDS.into_iter().flat_map(|k| cases::<R>(k).into_iter().map(move |c| (k, c)))
+    {
+        let steps = steps_of(kind, case);
         let stops = stops(&steps);
-        let missed = stops.iter().filter(|at| stop(&[(case, **at)], &[0]).is_empty()).count();
+        let missed = stops.iter().filter(|at| stop(kind, &[(case, **at)], &[0]).is_empty()).count();
         println!("{}: {} visits of {:?}", case.0, steps.len(), BTreeSet::from_iter(&steps));
         // A step of the upkeep may be due a little more or less often another time.
         assert!(missed * 4 <= stops.len(), "{}: {missed} visits were missed", case.0);
@@ -91,13 +95,17 @@ fn each_step_of_each_operation<R: Reclaim>() {
 /// Two or three stopped at once, the later ones perhaps while they help the earlier ones.
 fn several_at_once<R: Reclaim>() {
     ice::install();
-    let cases = cases::<R>();
-    let steps: Vec<_> = cases.iter().map(|case| steps_of(*case)).collect();
+    let kinds = KINDS.map(|kind| {
+        let cases = cases::<R>(kind);
+        let steps: Vec<_> = cases.iter().map(|case| steps_of(kind, *case)).collect();
+        (kind, cases, steps)
+    });
     let mut seeds = Random::new(run_seed());
     for _ in 0..stress(150, 3_000, 100_000) {
         let seed = seeds.next();
         println!("seed {seed}");
         let mut random = Random::new(seed);
+        let (kind, cases, steps) = &kinds[random.below(2) as usize];
         let mut victims = Vec::new();
         for _ in 0..2 + random.below(2) {
             let which = random.below(cases.len() as u64) as usize;
@@ -110,7 +118,7 @@ fn several_at_once<R: Reclaim>() {
         }
         let mut thaw: Vec<_> = (0..victims.len()).collect();
         thaw.rotate_left(random.below(victims.len() as u64) as usize);
-        stop(&victims, &thaw);
+        stop(*kind, &victims, &thaw);
     }
 }
 
@@ -123,21 +131,21 @@ fn all_named_steps_are_visited() {
     ice::install();
     type Default = coeval::reclaim::Asymmetric;
     let mut visited = BTreeSet::new();
-    for case in cases::<Default>() {
-        visited.extend(steps_of(case));
-    }
-    let ledger = Ledger::new();
-    for (_, case) in cases::<Default>() {
-        let cache = filled::<Default>(&ledger);
-        let first = Ice::at(Some(Stop::Visit(6)));
-        let other = std::thread::scope(|scope| {
-            scope.spawn(|| first.run(|| case(&cache, &ledger)));
-            first.wait_stopped(&|| "the first".into());
-            let other = Ice::at(None).run(|| work(&cache, 0, &ledger));
-            first.release(&|| "the first".into());
-            other
-        });
-        visited.extend(other);
+    for kind in KINDS {
+        for case in cases::<Default>(kind) {
+            visited.extend(steps_of(kind, case));
+            let ledger = Ledger::new();
+            let cache = filled::<Default>(kind, &ledger);
+            let first = Ice::at(Some(Stop::Visit(6)));
+            let other = std::thread::scope(|scope| {
+                scope.spawn(|| first.run(|| case.1(&cache, &ledger)));
+                first.wait_stopped(&|| "the first".into());
+                let other = Ice::at(None).run(|| work(&cache, 0, &ledger));
+                first.release(&|| "the first".into());
+                other
+            });
+            visited.extend(other);
+        }
     }
     let named = named_steps(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
     assert!(!named.is_empty());
@@ -145,13 +153,13 @@ fn all_named_steps_are_visited() {
     assert!(forgotten.is_empty(), "no operation here visits {forgotten:?}");
 }
 
-/// The names in all calls of `step` below a folder. No operation here uses `policy`, `queue`, `expiry` or `loading`;
-/// that a thread which stands still there stops nobody is for their own tests and models.
+/// The names in all calls of `step` below a folder. In `loading` some are of those who wait for a load: its own tests and
+/// models are about these.
 fn named_steps(folder: &std::path::Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(folder).expect("the sources are here") {
         let path = entry.expect("readable").path();
-        if ["policy", "queue", "expiry", "loading"].iter().any(|room| path.ends_with(room)) {
+        if path.ends_with("loading") {
             continue;
         } else if path.is_dir() {
             names.append(&mut named_steps(&path));

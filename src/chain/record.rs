@@ -206,8 +206,9 @@ impl<K, V> Record<K, V> {
 
     /// Makes the room free: no guard can remember what was there.
     pub fn free_room(&self) {
-        // Release: pairs with `claim_room`.
-        self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::Release);
+        // Release: pairs with `claim_room`. Acquire: whoever found the room in use, and so did not condemn the
+        // record, has left that to us; we see what he saw.
+        self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::AcqRel);
     }
 
     /// Asks for what a look-up reads.

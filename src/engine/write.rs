@@ -9,7 +9,7 @@ use crate::metrics::EventKind;
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::sync::hook::step;
+use crate::sync::hook::{mutant, step};
 use crate::sync::{Ordering, fence, fence_after_rmw};
 use crate::version::{State, Version};
 use equivalent::Equivalent;
@@ -57,7 +57,9 @@ where
         let hash = self.hash(key);
         let removed = {
             let guard = self.pin();
-            fence(Ordering::SeqCst); // partner: the fence in `lease`; for `is_held`
+            if !mutant("lease.remove_unfenced") {
+                fence(Ordering::SeqCst); // partner: the fence in `lease`; for `is_held`
+            }
             let record = self.find(&guard, hash, key).filter(|record| record.revive())?;
             self.remove_from(&guard, record, copy)
         };
@@ -135,7 +137,8 @@ where
             let absent = self.find(&guard, hash, key).is_none_or(|record| {
                 // SAFETY: found under the guard, under which the number was taken.
                 let found = unsafe { self.order.at(record, Limit::Now(version), floor) };
-                matches!(found, Found::Absent) && !record.is_held()
+                let is_held = record.is_held() && !mutant("lease.look_first");
+                matches!(found, Found::Absent) && !is_held
             });
             if absent {
                 self.committed();

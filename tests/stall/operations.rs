@@ -1,15 +1,45 @@
 //! What the stopped threads do, and what the others must be able to do meanwhile.
 
 use crate::common::counted::{Counted, Ledger};
+use crate::full;
+use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Always the same hashes: a run visits the same steps as the one before.
 type Fixed = BuildHasherDefault<DefaultHasher>;
-pub type Cache<R> = coeval::Cache<u64, Counted, Fixed, R>;
+type Cache<R> = coeval::Cache<u64, Counted, Fixed, R>;
 /// An operation on a cache, and its name.
-pub type Case<R> = (&'static str, fn(&Cache<R>, &Arc<Ledger>));
+pub type Case<R> = (&'static str, fn(&Stage<R>, &Arc<Ledger>));
+
+/// Which cache it all happens on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Without a bound.
+    Plain,
+    /// With a bound, at which it is, and with deadlines.
+    Full,
+}
+
+pub const KINDS: [Kind; 2] = [Kind::Plain, Kind::Full];
+
+/// A cache, and its clock.
+pub struct Stage<R: Reclaim> {
+    cache: Cache<R>,
+    kind: Kind,
+    pub clock: ManualClock,
+}
+
+impl<R: Reclaim> Deref for Stage<R> {
+    type Target = Cache<R>;
+
+    fn deref(&self) -> &Cache<R> {
+        &self.cache
+    }
+}
 
 /// These are only ever written together, with one value.
 pub const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -17,34 +47,47 @@ pub const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 const SINGLES: std::ops::Range<u64> = 20..25;
 /// Absent at first.
 const FRESH: u64 = 40;
+/// The first of those that are loaded.
+const LOADED: u64 = 1 << 40;
 /// The first of those that come and go.
 const COMING: std::ops::Range<u64> = 3_000..3_200;
 
-fn value(id: u64, ledger: &Arc<Ledger>) -> Counted {
+pub fn value(id: u64, ledger: &Arc<Ledger>) -> Counted {
     Counted::new(id, ledger)
 }
 
 /// A small cache; its table is about to grow.
-pub fn filled<R: Reclaim>(ledger: &Arc<Ledger>) -> Cache<R> {
-    let builder = coeval::Cache::builder().hasher(Fixed::default()).initial_capacity(0);
-    let cache = builder.reclaimer::<R>().build();
-    write_group(&cache, 0, ledger);
-    for key in SINGLES {
-        cache.insert(key, value(key, ledger));
+pub fn filled<R: Reclaim>(kind: Kind, ledger: &Arc<Ledger>) -> Stage<R> {
+    let clock = ManualClock::new();
+    let mut builder = coeval::Cache::builder().hasher(Fixed::default()).initial_capacity(0);
+    if kind == Kind::Full {
+        builder = builder.max_capacity(full::CAPACITY);
     }
-    cache
+    let cache = builder.manual_clock(&clock).reclaimer::<R>().build();
+    let stage = Stage { cache, kind, clock };
+    if kind == Kind::Full {
+        full::fill(&stage, ledger);
+    }
+    write_group(&stage, 0, ledger);
+    for key in SINGLES {
+        stage.insert(key, value(key, ledger));
+    }
+    stage
 }
 
-fn write_group<R: Reclaim>(cache: &Cache<R>, id: u64, ledger: &Arc<Ledger>) {
+fn write_group<R: Reclaim>(cache: &Stage<R>, id: u64, ledger: &Arc<Ledger>) {
     let batch = GROUP.iter().fold(cache.batch(), |b, key| b.insert(*key, value(id, ledger)));
     batch.commit();
 }
 
 /// Every kind of operation, on keys that the others use too.
-pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
+pub fn cases<R: Reclaim>(kind: Kind) -> Vec<Case<R>> {
     let mut all = writes();
     all.extend(reads());
-    all.extend(upkeep());
+    match kind {
+        Kind::Plain => all.extend(upkeep()),
+        Kind::Full => all.extend(full::cases()),
+    }
     all
 }
 
@@ -76,6 +119,20 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
         ("compare_and_set refused", |cache, made| {
             drop(cache.compare_and_set(20, None, value(1, made)));
         }),
+        ("lease", |cache, made| {
+            let (absent, present) = (cache.lease(&FRESH), cache.lease(&20));
+            drop(absent.fill(value(1, made)));
+            drop(cache.remove(&FRESH));
+            drop(cache.lease(&FRESH));
+            drop(present.fill(value(1, made)));
+        }),
+        ("load", |cache, made| {
+            // Each its own key: who wants what a stopped thread loads is to wait.
+            static NEXT: AtomicU64 = AtomicU64::new(LOADED);
+            let key = NEXT.fetch_add(1, Ordering::Relaxed);
+            cache.get_with(key, || value(key, made));
+            drop(cache.remove(&key));
+        }),
         ("batch", |cache, made| write_group(cache, 1, made)),
         ("mixed batch", |cache, made| {
             let batch = cache.batch().insert(FRESH, value(1, made)).remove(20);
@@ -96,6 +153,13 @@ fn reads<R: Reclaim>() -> Vec<Case<R>> {
             }
         }),
         ("get_many", |cache, _| assert_one_group(cache)),
+        ("timeline", |cache, made| {
+            let timeline = cache.timeline();
+            timeline.start();
+            cache.insert(20, value(1, made));
+            assert!(!timeline.events().is_empty());
+            timeline.stop();
+        }),
         ("view", |cache, _| {
             let view = cache.view();
             drop(view.iter().map(|(_, value)| value.read()).sum::<u64>().to_string());
@@ -153,20 +217,35 @@ fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
     ]
 }
 
-fn assert_one_group<R: Reclaim>(cache: &Cache<R>) {
+fn assert_one_group<R: Reclaim>(cache: &Stage<R>) {
     let found = cache.get_many(GROUP.each_ref());
-    let read = |value: &Option<Counted>| value.as_ref().map(Counted::read);
-    assert!(found.iter().all(|value| read(value) == read(&found[0])), "torn: {found:?}");
+    let found: Vec<_> = found.iter().map(|value| value.as_ref().map(Counted::read)).collect();
+    cache.assert_one(&found);
+}
+
+impl<R: Reclaim> Stage<R> {
+    /// These were read at one instant. A bound may have taken some of the group.
+    fn assert_one(&self, group: &[Option<u64>]) {
+        let is_one = match self.kind {
+            Kind::Plain => group.iter().all(|value| *value == group[0]),
+            Kind::Full => {
+                let mut present = group.iter().flatten();
+                let first = present.next();
+                present.all(|value| Some(value) == first)
+            }
+        };
+        assert!(is_one, "torn: {group:?}");
+    }
 }
 
 /// Everything that must go on while others are stopped.
-pub fn work<R: Reclaim>(cache: &Cache<R>, who: u64, made: &Arc<Ledger>) {
+pub fn work<R: Reclaim>(cache: &Stage<R>, who: u64, made: &Arc<Ledger>) {
     for round in 0..3 {
         let id = 100 + who * 10 + round;
         let view = cache.view();
         let seen: Vec<_> = GROUP.iter().map(|key| view.get(key).map(Counted::read)).collect();
-        assert!(seen.iter().all(|value| *value == seen[0]), "torn view: {seen:?}");
-        for (name, case) in cases::<R>() {
+        cache.assert_one(&seen);
+        for (name, case) in cases::<R>(cache.kind) {
             if name != "records come and go" {
                 case(cache, made); // That one takes long; there is a short form below.
             }
@@ -189,7 +268,10 @@ pub fn work<R: Reclaim>(cache: &Cache<R>, who: u64, made: &Arc<Ledger>) {
 }
 
 /// At rest everything agrees.
-pub fn assert_whole<R: Reclaim>(cache: &Cache<R>) {
+pub fn assert_whole<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
+    if cache.kind == Kind::Full {
+        full::settle(cache, ledger);
+    }
     let view = cache.view();
     assert_eq!((view.len(), view.iter().count()), (cache.len(), cache.len()));
     for (key, value) in view.iter() {

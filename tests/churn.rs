@@ -1,0 +1,169 @@
+//! Promise: a full cache may be churned for ever: the bound is kept, memory stays as it is, and in the end everything
+//! has been dropped once.
+//!
+//! `COEVAL_CHURN_OPS` says how many operations; `ci/long.sh churn` runs 200,000,000.
+
+mod common;
+
+use coeval::ManualClock;
+use coeval::reclaim::Reclaim;
+use common::counted::{ById, Counted, Ledger};
+use common::random::{Random, run_seed};
+use common::{StopOnDrop, Store, on_every_reclaimer};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const CAPACITY: u64 = 10_000;
+const THREADS: u64 = 4;
+/// What one batch brings.
+const BATCH: u64 = 8;
+/// What one thread may have retired that is not yet dropped, while nobody holds a guard for long.
+const RETIRED: i64 = 8_192;
+
+/// One test at a time: all look at the same memory.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn operations() -> u64 {
+    let asked = std::env::var("COEVAL_CHURN_OPS");
+    asked.map_or(300_000, |asked| asked.parse().expect("COEVAL_CHURN_OPS is a number"))
+}
+
+/// Bytes of the process that are in memory. `None` where nobody says.
+fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * 4_096)
+}
+
+struct Churn<R: Reclaim> {
+    cache: Store<Counted, Counted, R>,
+    clock: ManualClock,
+    keys: Arc<Ledger>,
+    values: Arc<Ledger>,
+    done: AtomicU64,
+    hits: AtomicU64,
+}
+
+impl<R: Reclaim> Churn<R> {
+    fn new() -> Self {
+        let clock = ManualClock::new();
+        let builder = coeval::Cache::builder().max_capacity(CAPACITY).manual_clock(&clock);
+        let (cache, keys, values) = (builder.reclaimer().build(), Ledger::new(), Ledger::new());
+        Self { cache, clock, keys, values, done: AtomicU64::new(0), hits: AtomicU64::new(0) }
+    }
+
+    fn entry(&self, id: u64) -> (Counted, Counted) {
+        (Counted::new(id, &self.keys), Counted::new(id, &self.values))
+    }
+
+    /// Some operations of one thread: mostly gets, of keys of which some are popular.
+    fn operate(&self, random: &mut Random, count: u64) {
+        let mut hits = 0;
+        for _ in 0..count {
+            let most = if random.one_in(2) { CAPACITY / 2 } else { CAPACITY * 16 };
+            let id = random.below(most);
+            match random.below(100) {
+                0..60 => {
+                    let pinned = self.cache.pin();
+                    let found = pinned.get(&ById(id));
+                    hits += u64::from(found.is_some_and(|value| value.read() == id));
+                }
+                60..80 => {
+                    let (key, value) = self.entry(id);
+                    self.cache.insert(key, value);
+                }
+                80..88 => drop(self.cache.remove(&ById(id))),
+                88..95 => {
+                    let (key, value) = self.entry(id);
+                    let time = Duration::from_millis(random.below(2_000));
+                    self.cache.insert_with_ttl(key, value, time);
+                }
+                95..98 => {
+                    let mut batch = self.cache.batch();
+                    for id in id..id + random.below(BATCH + 1) {
+                        let (key, value) = self.entry(id);
+                        batch = match random.below(4) {
+                            0 => batch.remove(key),
+                            1 => batch.insert_with_ttl(key, value, Duration::from_millis(50)),
+                            _ => batch.insert(key, value),
+                        };
+                    }
+                    batch.commit();
+                }
+                98 => drop(self.cache.get_many([&ById(id), &ById(id + 1)])),
+                _ if random.one_in(1_000) => drop(self.cache.view()),
+                // 1,000 ms are the time of some 100,000 operations.
+                _ => self.clock.advance(Duration::from_millis(1)),
+            }
+        }
+        self.done.fetch_add(count, Ordering::Relaxed);
+        self.hits.fetch_add(hits, Ordering::Relaxed);
+    }
+
+    /// Each thread may have brought a batch that it has not yet made room for.
+    fn watch(&self) {
+        let most = CAPACITY + THREADS * BATCH;
+        let (len, weight) = (self.cache.len() as u64, self.cache.weighted_size());
+        assert!(len <= most && weight <= most, "{len} entries that weigh {weight}");
+        let view = self.cache.view();
+        let count = view.iter().count() as u64;
+        assert!(count <= most, "{count} visible entries");
+    }
+
+    fn run(&self, seed: u64, operations: u64) {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Acquire) {
+                    self.watch();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let _stop = StopOnDrop(&stop);
+            std::thread::scope(|scope| {
+                for thread in 0..THREADS {
+                    scope.spawn(move || {
+                        let mut random = Random::new(seed ^ thread);
+                        for _ in 0..operations / THREADS / 1_000 {
+                            self.operate(&mut random, 1_000);
+                        }
+                    });
+                }
+            });
+        });
+    }
+}
+
+/// Warms up by a tenth, then churns, and looks from time to time whether memory is as it was.
+fn a_full_cache_is_churned<R: Reclaim>() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (churn, seed, operations) = (Churn::<R>::new(), run_seed(), operations());
+    let begin = Instant::now();
+    churn.run(seed, (operations / 10).max(100_000));
+    let mut peaks = vec![(churn.keys.live(), churn.values.live(), resident())];
+    for round in 1..10 {
+        churn.run(seed ^ (round * 100), operations / 10);
+        peaks.push((churn.keys.live(), churn.values.live(), resident()));
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let (done, hits) = (churn.done.load(Ordering::Relaxed), churn.hits.load(Ordering::Relaxed));
+    println!(
+        "{done} operations in {seconds:.1} s, {hits} hits; {:?}",
+        churn.cache.stats().removals
+    );
+    println!("keys, values, bytes in memory: {peaks:?}");
+    let most = CAPACITY as i64 * 2 + RETIRED * (THREADS as i64 + 1);
+    assert!(peaks.iter().all(|(keys, values, _)| *keys <= most && *values <= most), "{peaks:?}");
+    if let (Some(first), Some(last)) = (peaks[0].2, peaks[9].2) {
+        assert!(last <= first + (16 << 20), "grew from {first} to {last} bytes");
+    }
+    assert_eq!(churn.cache.len() as u64, churn.cache.weighted_size());
+    assert!(churn.cache.weighted_size() <= CAPACITY);
+    let Churn { cache, keys, values, .. } = churn;
+    drop(cache);
+    keys.assert_settled();
+    values.assert_settled();
+}
+
+on_every_reclaimer!(a_full_cache_is_churned);

@@ -1,0 +1,97 @@
+//! Operations on a cache that is at its capacity, and whose entries end.
+
+use crate::common::counted::{Counted, Ledger};
+use crate::operations::{Case, Stage, value};
+use coeval::reclaim::Reclaim;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const CAPACITY: u64 = 100;
+/// Longer than all other deadlines.
+const TIME: Duration = Duration::from_secs(60);
+
+/// Keys that are there at first.
+const OLD: std::ops::Range<u64> = 500..500 + CAPACITY;
+
+/// Brings a cache to its capacity: some entries have a deadline, some popularity.
+pub fn fill<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
+    for key in OLD {
+        match key % 3 {
+            0 => _ = cache.insert(key, value(key, ledger)),
+            _ => _ = insert_soon(cache, key, key, ledger),
+        }
+        cache.get(&(key - key % 5));
+    }
+}
+
+/// An entry that ends within some ticks of the wheel.
+fn insert_soon<R: Reclaim>(cache: &Stage<R>, key: u64, ticks: u64, ledger: &Arc<Ledger>) {
+    cache.insert_with_ttl(key, value(key, ledger), Duration::from_millis(1 + ticks % 40));
+}
+
+pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
+    vec![
+        ("eviction", |cache, made| {
+            for key in 4_000..4_010 {
+                cache.insert(key, value(key, made));
+                cache.get(&(key - 2));
+            }
+        }),
+        ("eviction by a batch", |cache, made| {
+            let batch =
+                (4_100..4_110).fold(cache.batch(), |b, key| b.insert(key, value(key, made)));
+            batch.remove(OLD.start).commit();
+        }),
+        ("what went comes back", |cache, made| {
+            for key in (4_200..4_240).chain(4_200..4_240) {
+                cache.insert(key, value(key, made));
+                cache.get(&key);
+            }
+        }),
+        ("handles without a value", |cache, made| {
+            for key in 4_300..4_420 {
+                cache.insert(key, value(key, made));
+                drop(cache.remove(&key));
+            }
+            cache.insert(4_300, value(1, made));
+        }),
+        ("deadlines come", |cache, made| {
+            for key in 4_500..4_520 {
+                insert_soon(cache, key, key * 7, made);
+            }
+            for _ in 0..4 {
+                cache.clock.advance(Duration::from_millis(9));
+                cache.insert(4_500, value(1, made));
+                assert!(cache.get(&4_519).is_none_or(|value| value.read() == 4_519));
+            }
+        }),
+        ("a longer time", |cache, made| {
+            insert_soon(cache, 4_600, 1, made);
+            insert_soon(cache, 4_600, 30, made);
+            cache.clock.advance(Duration::from_millis(5));
+            cache.insert_with_ttl(4_600, value(1, made), TIME * 10);
+            cache.clock.advance(TIME);
+            for key in 4_700..4_704 {
+                cache.insert(key, value(key, made));
+            }
+        }),
+        ("clearing", |cache, made| {
+            cache.invalidate_all();
+            for key in 4_800..4_840 {
+                cache.insert(key, value(key, made));
+            }
+        }),
+    ]
+}
+
+/// At rest: after some more writes the bound is kept, and what is over is gone.
+pub fn settle<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
+    cache.clock.advance(TIME * 60);
+    for _ in 0..400 {
+        cache.insert(1, Counted::new(1_000, ledger));
+    }
+    // Alone, so that none is of the group.
+    cache.invalidate(&1);
+    assert!(cache.weighted_size() <= CAPACITY, "{} entries", cache.weighted_size());
+    assert_eq!(cache.len() as u64, cache.weighted_size());
+}
