@@ -66,8 +66,8 @@ fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
         "the account is wrong"
     );
     assert!(visible <= capacity, "above the bound");
-    // Known, and in a queue: when others come, they go.
-    for other in 0..capacity as usize + 1 {
+    // Known, and in a queue: when others come, they go, if not at once.
+    for other in 0..2 * capacity as usize + 1 {
         engine.insert(100 + other, 0, None);
     }
     assert!((0..keys).all(|key| version(engine, key).is_none()), "an entry cannot be evicted");
@@ -121,17 +121,17 @@ fn removal_beside_its_release(preemptions: usize) {
     });
 }
 
-/// A batch that brings two entries, of which one is about to be evicted, beside another insert.
+/// A batch that brings two entries, for one of which there is room, and of which one is about to be evicted.
 fn eviction_beside_a_batch(preemptions: usize) {
     explore(preemptions, || {
-        let engine = engine(2, [0, 1]);
-        let evicts = spawn(&engine, |engine| _ = engine.insert(2, 0, None));
+        let engine = engine(1, [0]);
+        let evicts = spawn(&engine, |engine| _ = engine.insert(1, 0, None));
         let commits = spawn(&engine, |engine| {
             let change = |key| engine.change(key, Some(1), None, false);
-            engine.commit(vec![change(0), change(3)]);
+            engine.commit(vec![change(0), change(1)]);
         });
         join([evicts, commits]);
-        assert_whole(&engine, 2, 4);
+        assert_whole(&engine, 1, 2);
     });
 }
 
@@ -164,7 +164,7 @@ fn eviction_beside_reads(preemptions: usize, is_written: bool) {
     });
 }
 
-/// Two who evict, for one of whom it is removed at this moment.
+/// Two who evict, at the same time.
 fn two_evict(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0]);
@@ -216,17 +216,19 @@ fn an_eviction_and_a_removal() {
 
 #[test]
 fn a_removal_and_its_release() {
-    removal_beside_its_release(1);
+    removal_beside_its_release(2);
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn an_eviction_and_a_batch() {
     eviction_beside_a_batch(1);
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn an_eviction_and_reads() {
-    eviction_beside_reads(1, false);
+    eviction_beside_reads(2, false);
 }
 
 #[test]
@@ -235,13 +237,14 @@ fn an_eviction_a_write_and_reads() {
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn two_evictions() {
     two_evict(1);
 }
 
 #[test]
 fn an_eviction_and_a_clearing() {
-    eviction_beside_a_clearing(1);
+    eviction_beside_a_clearing(2);
 }
 
 #[test]

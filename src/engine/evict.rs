@@ -65,7 +65,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let is_heavier = settled.change > 0;
         keeper.owe(settled);
         keeper.admit(policy, record, node, is_heavier);
-        if keeper.era.weigh(keeper.pending.take()) > policy.capacity() && is_heavier {
+        let owed = keeper.pending.take();
+        if owed != 0 && keeper.era.weigh(owed) > policy.capacity() && is_heavier {
             // Others came meanwhile, who did not see what we owed, nor we what they did.
             policy.make_room(&keeper);
             keeper.era.weigh(keeper.pending.take());

@@ -54,7 +54,7 @@ pub mod balance;
 pub mod history;
 
 use crate::queue::{Handle, Queue, Queued};
-use crate::sync::{AtomicU64, Ordering, hook};
+use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
 use balance::Balance;
 use history::{History, Memory, REACH, Time};
 
@@ -174,6 +174,9 @@ impl Policy {
     /// Evicts until the weight is within the capacity.
     pub fn make_room(&self, residents: &impl Residents) {
         for _ in 0..EVICTIONS {
+            // One who comes here has charged a weight, pushed a handle, or evicted; now he looks at the weight and for
+            // handles. The last of several at once to do so sees what all did, so he makes the room that is missing.
+            fence_after_rmw(); // partner: another thread's
             if residents.weight() <= self.capacity || !self.evict_one(residents) {
                 return;
             }
