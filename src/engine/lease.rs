@@ -64,7 +64,9 @@ where
         }
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.order.clock.now());
-        fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
+        if !mutant("lease.unfenced") {
+            fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
+        }
         let since = early.unwrap_or_else(|| self.order.clock.now());
         Hold { record: NonNull::from(record), since }
     }

@@ -1,0 +1,226 @@
+//! Claim: what was read from the source before a change is not in the cache after the call that told it of
+//! that: a lease's fill beside an invalidation or a removal of the absent key, beside a batch, and beside a
+//! clearing; and one who comes to a load that is under way. And a lease is refused by every commit that
+//! is newer than the version that it shows, one that finds nothing to remove included.
+//!
+//! The source is a number; its accesses are relaxed, so that all order comes from the cache. The whole cache,
+//! on the asymmetric backend.
+#![cfg(coeval_loom)]
+
+use coeval::Version;
+use coeval::internals::hook::with_one_order;
+use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use loom::thread;
+use loom_tests::{Hash, Small, explore, must_fail};
+use std::sync::Arc;
+
+/// A cache and its source.
+struct World {
+    cache: Small,
+    source: AtomicU32,
+}
+
+/// What key 0 is before.
+#[derive(Clone, Copy)]
+enum Was {
+    Unknown,
+    /// Absent, and known to the cache.
+    Removed,
+    Present,
+}
+
+impl World {
+    fn new(was: Was) -> Arc<Self> {
+        let cache: Small = coeval::Cache::builder().hasher(Hash).build();
+        if !matches!(was, Was::Unknown) {
+            cache.insert(0, 0);
+        }
+        if matches!(was, Was::Removed) {
+            cache.remove(&0);
+        }
+        Arc::new(Self { cache, source: AtomicU32::new(0) })
+    }
+
+    /// Takes a lease and reads the source.
+    fn read(&self) -> (Lease, u32) {
+        let lease = self.cache.lease(&0);
+        (lease, self.source.load(Relaxed))
+    }
+
+    /// Changes the source and tells the cache.
+    fn change(&self, change: Change) -> Option<Version> {
+        self.source.store(1, Relaxed);
+        change(&self.cache)
+    }
+}
+
+type Lease = coeval::Lease<usize, u32, Hash>;
+/// Tells the cache. Its version, if it has one in any case.
+type Change = fn(&Small) -> Option<Version>;
+
+fn invalidate(cache: &Small) -> Option<Version> {
+    Some(cache.invalidate(&0))
+}
+
+fn remove(cache: &Small) -> Option<Version> {
+    cache.remove(&0);
+    None
+}
+
+fn batch(cache: &Small) -> Option<Version> {
+    Some(cache.batch().insert(1, 1).remove(0).commit())
+}
+
+fn clear(cache: &Small) -> Option<Version> {
+    Some(cache.invalidate_all())
+}
+
+/// One takes a lease and reads the source, while another changes it and tells the cache; then the lease is
+/// filled.
+fn lease_beside(preemptions: usize, was: Was, change: Change) {
+    explore(preemptions, move || {
+        let world = World::new(was);
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.read())
+        };
+        let changer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.change(change))
+        };
+        let (lease, read) = reader.join().unwrap();
+        let changed = changer.join().unwrap();
+        let since = lease.version();
+        if lease.fill(read).is_ok() {
+            assert_eq!(read, 1, "what was read before the change is there after it");
+            let refused = changed.is_some_and(|changed| changed > since);
+            assert!(!refused, "a commit after the lease has not refused it");
+        }
+    });
+}
+
+/// As before, with the fill beside the change.
+fn fill_beside(preemptions: usize, was: Was, change: Change) {
+    explore(preemptions, move || {
+        let world = World::new(was);
+        let filler = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let (lease, read) = world.read();
+                let since = lease.version();
+                (since, lease.fill(read).ok())
+            })
+        };
+        let changer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.change(change))
+        };
+        let (since, filled) = filler.join().unwrap();
+        let changed = changer.join().unwrap();
+        let stale = world.cache.get(&0) == Some(0);
+        assert!(!stale, "what was read before the change is there after it");
+        let refused = changed.is_some_and(|changed| changed > since && filled > Some(changed));
+        assert!(!refused, "a commit after the lease has not refused it");
+    });
+}
+
+/// Finds nothing to remove, but the lease perhaps.
+fn nothing_to_remove(change: Change) {
+    for was in [Was::Unknown, Was::Removed] {
+        lease_beside(4, was, change);
+    }
+}
+
+#[test]
+fn a_lease_beside_an_invalidation_of_nothing() {
+    nothing_to_remove(invalidate);
+}
+
+#[test]
+fn a_lease_beside_a_removal_of_nothing() {
+    nothing_to_remove(remove);
+}
+
+#[test]
+fn a_lease_beside_a_batch() {
+    lease_beside(2, Was::Removed, batch);
+}
+
+#[test]
+fn a_fill_beside_a_removal() {
+    fill_beside(1, Was::Present, remove);
+}
+
+#[test]
+fn a_fill_beside_an_invalidation() {
+    fill_beside(1, Was::Removed, invalidate);
+}
+
+#[test]
+fn a_fill_beside_a_batch() {
+    with_one_order(|| fill_beside(1, Was::Removed, batch));
+}
+
+#[test]
+fn a_fill_beside_a_clearing() {
+    fill_beside(2, Was::Removed, clear);
+}
+
+#[test]
+fn a_fill_of_a_present_key_beside_a_clearing() {
+    fill_beside(2, Was::Present, clear);
+}
+
+#[test]
+fn defect_the_clock_is_read_before_the_fence() {
+    must_fail("lease.clock_first", "a commit after the lease", || nothing_to_remove(invalidate));
+}
+
+#[test]
+fn defect_looking_for_leases_before_the_number_is_taken() {
+    must_fail("lease.look_first", "after", || nothing_to_remove(invalidate));
+}
+
+#[test]
+fn defect_no_fence_between_the_hold_and_what_is_read() {
+    must_fail("lease.unfenced", "what was read before the change", || nothing_to_remove(remove));
+}
+
+/// One loads the key. When it has read the source, another changes that, tells the cache, and wants the key.
+fn load_beside(preemptions: usize) {
+    explore(preemptions, || {
+        let world = World::new(Was::Unknown);
+        let loader = thread::spawn({
+            let world = Arc::clone(&world);
+            move || {
+                let mut changer = None;
+                let load = || {
+                    let (read, world) = (world.source.load(Relaxed), Arc::clone(&world));
+                    changer = Some(thread::spawn(move || {
+                        world.change(invalidate);
+                        let wanted = world.cache.get_with(0, || world.source.load(Relaxed));
+                        assert_eq!(
+                            wanted, 1,
+                            "what was loaded before the change is given after it"
+                        );
+                    }));
+                    read
+                };
+                world.cache.get_with(0, load);
+                changer.expect("spawned by the load")
+            }
+        });
+        loader.join().unwrap().join().unwrap();
+        assert_eq!(world.cache.get(&0), Some(1));
+    });
+}
+
+#[test]
+fn who_comes_after_a_change_gets_what_was_loaded_after_it() {
+    with_one_order(|| load_beside(1)); // What is to be seen here does not hang on fences.
+}
+
+#[test]
+fn defect_taking_whatever_the_load_brings() {
+    must_fail("load.take_blindly", "what was loaded before the change", || load_beside(2));
+}
