@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# The examples in the documentation, with every feature.
+# The examples in the documentation, with every feature, and the programs in examples/.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 part cargo test -p coeval --doc --all-features
+for example in examples/*.rs; do
+    part cargo run -q -p coeval --all-features --example "$(basename "$example" .rs)"
+done
+part cargo run -q -p async-service
