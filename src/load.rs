@@ -78,9 +78,11 @@ where
     /// [`LoadError`]: what the loader returned, or a circle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
         if let Some(value) = self.get(&key) {
-            if self.engine().wants_refresh(&key)
-                && let Some(mut refresh) = self.engine().claim(key).refresh()
-            {
+            if !self.engine().wants_refresh(&key) {
+                drop(key); // A panic on the way out would leak what is returned.
+                return Ok(value);
+            }
+            if let Some(mut refresh) = self.engine().claim(key).refresh() {
                 let loaded = refresh.during(load);
                 return Ok(refresh.finish(loaded).unwrap_or(value));
             }
@@ -152,9 +154,11 @@ where
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
         if let Some(value) = self.get(&key) {
-            if self.engine().wants_refresh(&key)
-                && let Some(refresh) = self.engine().claim(key).refresh()
-            {
+            if !self.engine().wants_refresh(&key) {
+                drop(key); // A panic on the way out would leak what is returned.
+                return Ok(value);
+            }
+            if let Some(refresh) = self.engine().claim(key).refresh() {
                 return Ok(run(refresh, load).await.unwrap_or(value));
             }
             return Ok(value);

@@ -96,6 +96,45 @@ fn another_loads_if_one_panics<R: Reclaim>() {
     });
 }
 
+/// After the loader has returned, the clone of what it loaded panics, or the weigher does.
+fn another_loads_if_a_value_panics<R: Reclaim>() {
+    const THREADS: u64 = 8;
+    #[derive(Debug, PartialEq)]
+    struct Value(u64);
+    impl Clone for Value {
+        fn clone(&self) -> Self {
+            if self.0 == 0 {
+                std::panic::resume_unwind(Box::new("a clone"));
+            }
+            Self(self.0)
+        }
+    }
+    within(LIMIT, "loads of values that panic", || {
+        let builder = coeval::Cache::builder().weigher(|_, value: &Value| {
+            if value.0 == 1 {
+                std::panic::resume_unwind(Box::new("a weigher"));
+            }
+            1
+        });
+        let cache = builder.reclaimer::<R>().build();
+        let (count, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        together(THREADS as usize, |_| {
+            let load = || {
+                while cache.stats().misses < THREADS {
+                    std::thread::yield_now();
+                }
+                Value(count.fetch_add(1, SeqCst))
+            };
+            match catch_unwind(AssertUnwindSafe(|| cache.get_with(7, load))) {
+                Ok(value) => assert_eq!(value, Value(2)),
+                Err(_) => drop(failed.fetch_add(1, SeqCst)),
+            }
+        });
+        assert_eq!((count.into_inner(), failed.into_inner()), (3, 2));
+        assert_eq!(cache.get(&7), Some(Value(2)));
+    });
+}
+
 /// What is refused goes to the caller that loaded it; those who wait load again.
 fn a_refused_load_is_for_its_caller_alone<R: Reclaim>() {
     const THREADS: u64 = 8;
@@ -326,6 +365,7 @@ on_every_reclaimer!(
     one_load_for_all,
     another_loads_if_one_fails,
     another_loads_if_one_panics,
+    another_loads_if_a_value_panics,
     a_refused_load_is_for_its_caller_alone,
     a_loader_may_use_the_cache,
     circles_are_told,

@@ -114,6 +114,23 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
         ("compare_and_set refused", |cache, make| {
             drop(cache.compare_and_set(make.key(5), None, make.value(500)));
         }),
+        ("lease and fill", |cache, make| {
+            let key = make.key(50);
+            drop(cache.lease(&key).fill(make.value(500)));
+        }),
+        ("lease and fill what is there", |cache, make| {
+            drop(cache.lease(&make.key(5)).fill(make.value(500)));
+        }),
+        ("load", |cache, make| drop(cache.get_with(make.key(50), || make.value(500)))),
+        ("load what is there", |cache, make| {
+            drop(cache.get_with(make.key(5), || make.value(500)));
+        }),
+        ("load that fails", |cache, make| {
+            drop(cache.load(make.key(50), || Err::<Val, _>(make.value(500))));
+        }),
+        ("prewarm", |cache, make| {
+            cache.prewarm([(make.key(5), make.value(1)), (make.key(50), make.value(500))]);
+        }),
         ("compare_and_set with relations", |cache, make| {
             let expected = cache.view().get_versioned(&ById(0)).map(|(_, version)| version);
             drop(cache.compare_and_set(make.key(0), expected, make.value(500)));

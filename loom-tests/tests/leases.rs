@@ -168,7 +168,7 @@ fn a_fill_beside_a_clearing() {
 
 #[test]
 fn a_fill_of_a_present_key_beside_a_clearing() {
-    fill_beside(2, Was::Present, clear);
+    fill_beside(1, Was::Present, clear);
 }
 
 #[test]

@@ -57,9 +57,7 @@ where
         let hash = self.hash(key);
         let removed = {
             let guard = self.pin();
-            if !mutant("lease.remove_unfenced") {
-                fence(Ordering::SeqCst); // partner: the fence in `lease`; for `is_held`
-            }
+            fence(Ordering::SeqCst); // partner: the fence in `lease`; for `is_held`
             let record = self.find(&guard, hash, key).filter(|record| record.revive())?;
             self.remove_from(&guard, record, copy)
         };

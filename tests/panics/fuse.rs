@@ -103,6 +103,13 @@ impl Clone for Val {
     }
 }
 
+impl Clone for Key {
+    fn clone(&self) -> Self {
+        reach(Site::Clone);
+        Self(self.0.clone())
+    }
+}
+
 impl Drop for Key {
     fn drop(&mut self) {
         reach(Site::DropKey);
