@@ -18,7 +18,7 @@ pub fn fill<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
     for key in OLD {
         match key % 3 {
             0 => _ = cache.insert(key, value(key, ledger)),
-            _ => _ = insert_soon(cache, key, key, ledger),
+            _ => insert_soon(cache, key, key, ledger),
         }
         cache.get(&(key - key % 5));
     }
