@@ -93,8 +93,10 @@ fn one_that_writes<R: Reclaim>() {
         }
     });
     (0..200).for_each(|key| _ = cache.insert(5_000 + key, 9));
-    assert_eq!((cache.len(), cache.weighted_size()), (100, 100));
-    assert_eq!(cache.view().len(), 100);
+    // The listener may have removed some after the last insertion.
+    let len = cache.len();
+    assert!((90..=100).contains(&len), "{len}");
+    assert_eq!((cache.weighted_size(), cache.view().len()), (len as u64, len));
     assert!(calls.load(Ordering::Relaxed) > 1_000);
 }
 
