@@ -336,11 +336,11 @@ fn with_deadlines<R: Reclaim>() {
 fn who_comes_after_a_removal_loads<R: Reclaim>() {
     within(LIMIT, "a load whose end is late", || {
         let late = Arc::new(std::sync::Mutex::new(None::<std::thread::JoinHandle<u64>>));
-        let (slot, handle) = (late.clone(), Arc::new(std::sync::OnceLock::<Cache<R>>::new()));
+        let (slot, handle) = (late.clone(), Arc::new(std::sync::Mutex::new(None::<Cache<R>>)));
         let reach = handle.clone();
         // It runs between the commit of the value, which evicts what was there, and the end of the load.
         let builder = coeval::Cache::builder().eviction_listener(move |_, _, cause, _| {
-            let cache = reach.get().expect("made").clone();
+            let cache = reach.lock().unwrap().clone().expect("made");
             if cause == RemovalCause::Expired && cache.remove(&7) == Some(1) {
                 let misses = cache.stats().misses;
                 let other = cache.clone();
@@ -351,13 +351,14 @@ fn who_comes_after_a_removal_loads<R: Reclaim>() {
         });
         let clock = ManualClock::new();
         let cache: Cache<R> = builder.manual_clock(&clock).reclaimer::<R>().build();
-        handle.set(cache.clone()).unwrap();
+        *handle.lock().unwrap() = Some(cache.clone());
         cache.insert_with_ttl(7, 0, Duration::from_secs(1));
         clock.advance(Duration::from_secs(2));
         assert_eq!(cache.get_with(7, || 1), 1);
         let late = late.lock().unwrap().take().expect("the listener has run").join().unwrap();
         assert_eq!(late, 2, "what was removed before it was wanted");
         assert_eq!(cache.get(&7), Some(2));
+        handle.lock().unwrap().take(); // Or the listener would keep its own cache alive.
     });
 }
 
