@@ -88,22 +88,26 @@ where
             }
             return Ok(value);
         }
-        let mut claim = self.engine().claim(key);
-        let wanted = loop {
-            match claim.join() {
-                Joined::Leader(leader) => break claim.lead(leader),
-                Joined::Waiter(waiter) => match claim.waited(waiter.wait()) {
-                    Ok(wanted) => break wanted,
-                    Err(again) => claim = again,
-                },
-            }
-        };
-        match wanted {
+        match self.wanted(key) {
             Wanted::Found(value) => Ok(value),
             Wanted::Cycle => Err(LoadError::Cycle),
             Wanted::Load(mut leading) => {
                 let loaded = leading.during(load);
                 leading.finish(loaded).map_err(LoadError::Failed)
+            }
+        }
+    }
+
+    /// Joins the load of `key`, and waits for it, or leads it.
+    pub(crate) fn wanted(&self, key: K) -> Wanted<'_, K, V, S, R> {
+        let mut claim = self.engine().claim(key);
+        loop {
+            match claim.join() {
+                Joined::Leader(leader) => return claim.lead(leader),
+                Joined::Waiter(waiter) => match claim.waited(waiter.wait()) {
+                    Ok(wanted) => return wanted,
+                    Err(again) => claim = again,
+                },
             }
         }
     }
@@ -237,6 +241,6 @@ where
 }
 
 #[cold]
-fn circle() -> ! {
+pub(crate) fn circle() -> ! {
     panic!("{}", LoadError::<Infallible>::Cycle)
 }

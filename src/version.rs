@@ -180,6 +180,12 @@ impl State {
         self.0 & (Self::PHASE | Self::KIND) == Self::COMMITTED
     }
 
+    /// Committed to a value with terms, and its hits are counted.
+    #[inline(always)]
+    pub fn is_tied(self) -> bool {
+        self.0 & (Self::PHASE | Self::KIND) == Self::COMMITTED | Self::TERMS
+    }
+
     /// The version. Only for a committed state.
     #[inline(always)]
     pub fn version(self) -> u64 {

@@ -1,7 +1,9 @@
 //! What a key points to: its record, and below it the chain of its versions, newest first.
 
+mod bonds;
 mod node;
 mod record;
 
+pub use bonds::{Bonds, Derived, Input, Inputs};
 pub use node::{Chain, Conditional, Link, Linked, Node, Prev, Terms};
 pub use record::{Head, Record, flags};

@@ -33,7 +33,7 @@ pub struct Linked<V> {
 #[repr(C)]
 pub struct Conditional<V> {
     linked: Linked<V>,
-    terms: Terms,
+    pub(super) terms: Terms,
 }
 
 /// On which terms a value is kept. Times are nanoseconds of the cache's timer.
@@ -49,6 +49,8 @@ pub struct Terms {
     refresh: u64,
     /// What it counts for against the capacity.
     weight: u32,
+    /// The version is a [`Derived`](super::Derived) one.
+    is_derived: bool,
 }
 
 /// The place of a version's link to the one below. Written until the version is installed by the install
@@ -194,9 +196,21 @@ impl Terms {
 
     /// Kept until `end`, and no longer than `idle` (if that is not 0) without a use, the first being now.
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
-        let terms = Self { deadline: AtomicU64::new(end), end, idle, refresh, weight };
+        let deadline = AtomicU64::new(end);
+        let terms = Self { deadline, end, idle, refresh, weight, is_derived: false };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
+    }
+
+    /// The terms of a derived version.
+    pub(super) fn derived(self) -> Self {
+        Self { is_derived: true, ..self }
+    }
+
+    /// Whether the version is a derived one.
+    #[inline(always)]
+    pub(super) fn is_derived(&self) -> bool {
+        self.is_derived
     }
 
     /// Whether it is to be loaded anew at `time`.

@@ -54,6 +54,8 @@ pub mod flags {
     pub const ADMITTED: u32 = 128;
     /// One of those who hold the record by a count: the upper bits.
     pub const HOLD: u32 = 256;
+    /// With so many of them, only those are let in who cannot do without.
+    pub const HOLD_MANY: u32 = 1 << 31;
     /// Somebody holds the record, and looks after it when he lets go: it does not end before.
     pub const HELD: u32 = IN_QUEUE | ADMITTED | !(HOLD - 1);
 }
@@ -324,6 +326,11 @@ impl<K, V> Record<K, V> {
     pub fn hold(&self) {
         let before = self.rest().flags.fetch_add(flags::HOLD, Ordering::AcqRel);
         debug_assert!(before < !(flags::HOLD - 1), "held more often than can be counted");
+    }
+
+    /// Holds the record, unless so many do already that they might not be counted. For those who may be many.
+    pub fn try_hold(&self) -> bool {
+        self.change_flags(|now| (now < flags::HOLD_MANY).then_some(now + flags::HOLD)).is_ok()
     }
 
     /// Whether somebody holds the record by a count.

@@ -53,6 +53,10 @@ pub enum Found<'g, V> {
     Unknown,
 }
 
+/// The version may have been taken out of its chain, since no registered view needed it.
+#[derive(Debug)]
+pub struct TakenOut;
+
 /// Up to which version a read sees.
 #[derive(Clone, Copy)]
 pub enum Limit {
@@ -163,11 +167,20 @@ impl Order {
         &self,
         record: &'g Record<K, V>,
     ) -> Option<(&'g Node<V>, State)> {
+        // SAFETY: the caller's promise.
+        unsafe { self.top(record) }.filter(|(_, state)| state.is_plain())
+    }
+
+    /// The head and its state, whatever it is, if nothing was ever cleared, and nobody watches.
+    ///
+    /// # Safety
+    /// As for [`settled`](Self::settled).
+    #[inline(always)]
+    pub unsafe fn top<'g, K, V>(&self, record: &'g Record<K, V>) -> Option<(&'g Node<V>, State)> {
         // SAFETY: reached from the head under the guard.
         let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
         let state = node.state();
-        let plain = state.is_plain() && self.notable.load(Ordering::Relaxed) == 0;
-        plain.then_some((node, state))
+        (self.notable.load(Ordering::Relaxed) == 0).then_some((node, state))
     }
 
     /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.
@@ -242,13 +255,30 @@ impl Order {
     /// What was visible at version `limit`, when everything up to `floor` had been cleared.
     ///
     /// # Safety
-    /// `record` was found under a guard that is live for `'g`, and `limit` is what it says.
+    /// As for [`version_at`](Self::version_at).
     pub unsafe fn at<'g, K, V>(
         &self,
         record: &'g Record<K, V>,
         limit: Limit,
         floor: u64,
     ) -> Found<'g, V> {
+        // SAFETY: the caller's promise.
+        match unsafe { self.version_at(record, limit) } {
+            Ok(Some((node, state))) => self.visible(node, state, floor),
+            Ok(None) => Found::Absent,
+            Err(TakenOut) => Found::Unknown,
+        }
+    }
+
+    /// The newest version that was committed at `limit`, be it a value or a tombstone, cleared or not.
+    ///
+    /// # Safety
+    /// `record` was found, or is held, under a guard that is live for `'g`, and `limit` is what it says.
+    pub unsafe fn version_at<'g, K, V>(
+        &self,
+        record: &'g Record<K, V>,
+        limit: Limit,
+    ) -> Result<Option<(&'g Node<V>, State)>, TakenOut> {
         let (limit, exact) = match limit {
             Limit::Newest => (u64::MAX, true),
             Limit::View(version) => (version, true),
@@ -262,12 +292,9 @@ impl Order {
             let node: &'g Node<V> = unsafe { &*next };
             // SAFETY: as above.
             match unsafe { self.judge::<K, V>(node) } {
+                // Between the last link and this version one may have been taken out.
                 Judged::Committed(state) if state.version() <= limit => {
-                    // Between the last link and this version one may have been taken out.
-                    if skipped && !exact {
-                        return Found::Unknown;
-                    }
-                    return self.visible(node, state, floor);
+                    return if skipped && !exact { Err(TakenOut) } else { Ok(Some((node, state))) };
                 }
                 _ => {}
             }
@@ -276,7 +303,7 @@ impl Order {
             skipped = link.is_skipped();
             next = link.target();
         }
-        if skipped && !exact { Found::Unknown } else { Found::Absent }
+        if skipped && !exact { Err(TakenOut) } else { Ok(None) }
     }
 
     /// The number of the newest commit that wrote `record`, be it a value or a tombstone; 0 if none is known.
@@ -284,18 +311,25 @@ impl Order {
     /// # Safety
     /// `record` is kept, and a guard is live.
     pub unsafe fn newest_number<K, V>(&self, record: &Record<K, V>) -> u64 {
-        let mut next = record.head().node();
-        while !next.is_null() {
-            // SAFETY: reached from the head under the guard.
-            let node = unsafe { &*next };
-            // SAFETY: as above.
-            if let Judged::Committed(state) = unsafe { self.judge::<K, V>(node) } {
-                return state.version();
-            }
-            // SAFETY: as above.
-            next = unsafe { record.prev_of(node) }.link().target();
+        // SAFETY: the caller's promise.
+        match unsafe { self.version_at(record, Limit::Newest) } {
+            Ok(Some((_, state))) => state.version(),
+            _ => 0,
         }
-        0
+    }
+
+    /// Up to which version everything had been cleared at `limit`.
+    ///
+    /// # Safety
+    /// A guard is live, and `limit` is what it says.
+    pub unsafe fn floor_at(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Newest => self.floor.newest(&self.clock),
+            // SAFETY: the caller's promise.
+            Limit::View(version) | Limit::Now(version) => unsafe {
+                self.floor.at(&self.clock, version).0
+            },
+        }
     }
 
     /// Helps `descriptor` to its end, and whatever stands in its way. Lock-free: each round installs

@@ -1,7 +1,8 @@
 //! On which terms a value is kept: until when, and what it weighs; and what a hit does about it.
 
 use super::Engine;
-use crate::chain::{Node, Terms};
+use crate::chain::{Bonds, Node, Terms};
+use crate::commit::{Limit, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::sync::time::{NEVER, Timer, deadline};
 use crate::version::State;
@@ -19,12 +20,13 @@ pub(super) struct Offer<V> {
 }
 
 /// What [`Terms`] are made of. (They are larger, and a commit's writes are moved about.)
-#[derive(Clone, Copy)]
 pub(super) struct Asked {
     now: u64,
     end: u64,
     weight: u32,
     is_timed: bool,
+    /// What it was derived from.
+    pub bonds: Option<Box<Bonds>>,
 }
 
 /// The rules for all entries of a cache.
@@ -90,6 +92,12 @@ impl<K, V> Rules<K, V> {
         Offer { value, asked }
     }
 
+    /// A value that was derived, with what is asked for it. Runs the user's weigher. The bonds are yet to come.
+    pub fn derived(&self, key: &K, value: V, moment: &Moment<'_>) -> Offer<V> {
+        let asked = Some(self.ask(key, &value, None, moment));
+        Offer { value, asked }
+    }
+
     #[inline(never)]
     fn ask(
         &self,
@@ -104,12 +112,12 @@ impl<K, V> Rules<K, V> {
             time_to_live.is_some() || self.time_to_idle > 0 || self.refresh_after.is_some();
         let now = if is_timed { moment.time() } else { 0 };
         let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
-        Asked { now, end, weight, is_timed }
+        Asked { now, end, weight, is_timed, bonds: None }
     }
 
     /// The terms that were asked for.
-    pub fn terms(&self, asked: Asked) -> Terms {
-        let Asked { now, end, weight, is_timed } = asked;
+    pub fn terms(&self, asked: &Asked) -> Terms {
+        let Asked { now, end, weight, is_timed, .. } = *asked;
         let refresh = self.refresh_after.filter(|_| is_timed);
         let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
         Terms::new(now, end, self.time_to_idle, refresh, weight)
@@ -117,31 +125,48 @@ impl<K, V> Rules<K, V> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Whether a version whose value is visible has not come to its deadline, and what a look-up that `counts`
-    /// leaves behind. The caller's guard keeps the version.
-    pub(super) fn hit(
+    /// Whether a version whose value is visible is to be had: it has not come to its deadline, and what it was
+    /// derived from still is as it was `as_of` then; and what a look-up that `counts` leaves behind. An error: what
+    /// it was derived from cannot be told as of that limit; it can as of a view, and now if it is not
+    /// [nested](Bonds::is_nested). The caller's guard keeps the version.
+    pub(super) fn serves(
         &self,
         node: &Node<V>,
         state: State,
+        as_of: Limit,
         counts: bool,
         moment: &Moment<'_>,
-    ) -> bool {
-        // SAFETY: the caller's guard.
-        if let Some(terms) = unsafe { node.terms() }
-            && terms.deadline() != NEVER
-        {
-            if terms.is_over(moment.time()) {
-                return false;
+    ) -> Result<bool, TakenOut> {
+        if state.has_terms() {
+            // SAFETY: the caller's guard.
+            let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
+            if terms.is_some_and(|terms| !self.is_in_time(terms, counts, moment)) {
+                return Ok(false);
             }
-            if counts {
-                terms.touch(moment.time());
+            if let Some(bonds) = bonds
+                && !self.stands(bonds, as_of, counts, moment)?
+            {
+                return Ok(false);
             }
         }
         let left = state.hits_left();
         if counts && left > 0 {
             node.set_hits_left(state, left - 1);
         }
-        true
+        Ok(true)
+    }
+
+    /// Whether a deadline has not come; a use moves it on.
+    pub(super) fn is_in_time(&self, terms: &Terms, counts: bool, moment: &Moment<'_>) -> bool {
+        if terms.deadline() == NEVER {
+            return true;
+        }
+        let time = moment.time();
+        let is_over = terms.is_over(time);
+        if counts && !is_over {
+            terms.touch(time);
+        }
+        !is_over
     }
 
     /// What a version's value counts for.

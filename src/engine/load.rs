@@ -8,7 +8,8 @@
 //! and find the load under way. So the number of that commit goes with the value: who waits takes it only
 //! if it was committed after he came, else he looks again.
 
-use super::{Engine, Hold};
+use super::read::Opened;
+use super::{Engine, Hold, Reading};
 use crate::chain::Record;
 use crate::commit::Found;
 use crate::engine::keep::Moment;
@@ -162,18 +163,18 @@ where
         let guard = self.engine.pin();
         let record = Engine::<K, V, S, R>::held(&guard, &self.hold);
         let moment = Moment::new(&self.engine.timer);
-        // SAFETY: held, under our guard.
-        match unsafe { self.engine.order.newest(record) } {
-            Found::Value(node, state) if self.engine.hit(node, state, true, &moment) => {
-                // SAFETY: committed to a value, and kept by the guard.
-                Some((unsafe { node.value() }.clone(), state.version()))
-            }
-            _ => None,
-        }
+        let (node, state) = self.engine.present(&guard, record, true, &moment)?;
+        // SAFETY: committed to a value, and kept by the guard.
+        Some((unsafe { node.value() }.clone(), state.version()))
+    }
+
+    /// The lease.
+    pub fn hold(&self) -> &Hold<K, V> {
+        &self.hold
     }
 }
 
-impl<K, V, S, R> Load<'_, K, V, S, R>
+impl<'e, K, V, S, R> Load<'e, K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -204,6 +205,31 @@ where
                 Ok(self.leader.share((value, version.get())).0)
             }
             Err(_) => Ok(value),
+        }
+    }
+
+    /// A view to derive the value in.
+    pub fn view(&self) -> Opened<'e, K, V, S, R> {
+        Opened::new(self.claim.engine)
+    }
+
+    /// A reading of that view.
+    pub fn reading<'s>(&self, view: &'s Opened<'e, K, V, S, R>) -> Reading<'s, K, V, S, R> {
+        Reading::new(self.claim.engine, view.snapshot(), self.claim.hold.record())
+    }
+
+    /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
+    pub fn finish_derived(self, value: V, reading: Reading<'_, K, V, S, R>) -> V
+    where
+        V: PartialEq,
+    {
+        let hold = &self.claim.hold;
+        match reading.keep(hold, hold.since, value.clone()) {
+            Some(derived) => {
+                step("load.filled");
+                self.leader.share((value, derived.version.get())).0
+            }
+            None => value,
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | `expire.rs` | deadlines |
 //! | `watch.rs` | what is counted and recorded |
 //! | `lease.rs` | the right to fill a key with what was read before |
+//! | `derive.rs` | values that were made from others, and go with them |
 //! | `load.rs` | loads, of which there is one a key |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
@@ -19,6 +20,7 @@
 //! | `scan.rs` | iteration |
 
 mod commits;
+mod derive;
 mod evict;
 mod expire;
 mod keep;
@@ -34,16 +36,17 @@ mod tend;
 mod watch;
 mod write;
 
+pub use derive::Reading;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
 #[cfg(feature = "async")]
 pub use load::Load;
-pub use load::Wanted;
+pub use load::{Claim, Wanted};
 pub use plan::Change;
 pub use read::Snapshot;
 
-use crate::chain::{Conditional, Linked, Record};
+use crate::chain::{Conditional, Derived, Linked, Record};
 use crate::commit::{Order, Stack, Views};
 use crate::index::{Index, Indexed};
 use crate::loading::Flights;
@@ -119,6 +122,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     records: Pool,
     nodes: Pool,
     conditional: Pool,
+    derived: Pool,
     commits: Commits<K, V>,
     scratch: Scratches<K, V>,
     leftover: Leftover<K, V>,
@@ -189,6 +193,7 @@ where
             records: Pool::new(Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
+            derived: Pool::new(Shape::plain(Layout::new::<Derived<V>>())),
             commits: Commits::new(),
             scratch: Scratches::new(),
             leftover: Leftover { waiting: Stack::new(), orphans: Stack::new() },

@@ -4,7 +4,7 @@ use super::Engine;
 use super::keep::{Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Record};
-use crate::commit::{Demand, Descriptor, Entry, Expected, Found};
+use crate::commit::{Demand, Descriptor, Entry, Expected, Found, Limit};
 use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -169,7 +169,7 @@ where
         let guard = self.pin();
         let (record, _) = self.locate(&guard, hash, key, None);
         let moment = Moment::new(&self.timer);
-        let current = self.current(record, &moment);
+        let current = self.current(&guard, record, &moment);
         if current != expected {
             self.conflicted(hash);
             self.try_condemn(&guard, record);
@@ -198,14 +198,23 @@ where
         result.map_err(|(found, value, _related)| Conflict::new(found, value))
     }
 
-    /// What a located record holds.
-    fn current(&self, record: &Record<K, V>, moment: &Moment<'_>) -> Option<Version> {
-        // SAFETY: callers located it under a live guard.
-        match unsafe { self.order.newest(record) } {
-            Found::Value(node, state) if self.hit(node, state, false, moment) => {
-                Some(version_of(state))
+    /// What a located record holds. If that is nothing, what is in the way of saying so goes.
+    fn current(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        moment: &Moment<'_>,
+    ) -> Option<Version> {
+        loop {
+            // SAFETY: callers located it under the guard.
+            let Found::Value(node, _) = (unsafe { self.order.newest(record) }) else { return None };
+            if let Some((_, state)) = self.present(guard, record, false, moment) {
+                return Some(version_of(state));
             }
-            _ => None,
+            // Tried again only if somebody wrote the key meanwhile.
+            if self.end_absent(guard, record, node, moment) {
+                return None;
+            }
         }
     }
 
@@ -255,7 +264,8 @@ where
         // cleared since. Otherwise its absence now is as good an answer.
         let is_found = || {
             let moment = Moment::new(&self.timer);
-            state.version() > floor && self.hit(below, state, false, &moment)
+            state.version() > floor
+                && self.serves(below, state, Limit::Newest, false, &moment).is_ok_and(|is| is)
         };
         (state.is_value() && (expected.is_none() || is_found())).then(|| version_of(state))
     }
@@ -269,14 +279,26 @@ where
         since: u64,
         value: V,
     ) -> Result<Version, V> {
+        let moment = Moment::new(&self.timer);
+        let offer = self.rules.offer(record.key(), value, None, &moment);
+        self.fill_offer(guard, record, since, offer).map(version_of)
+    }
+
+    /// The same, of a value with what is asked for it.
+    pub(super) fn fill_offer<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: &'g Record<K, V>,
+        since: u64,
+        offer: Offer<V>,
+    ) -> Result<State, V> {
         let mut plan = Plan::new(self, guard);
-        let offer = plan.offer(record, value, None);
         plan.push(record, Some(offer), false, None);
         let (outcome, descriptor) =
             self.run(guard, plan, Some((record, Demand::UnchangedSince(since))));
         if outcome.is_committed() {
             self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
-            return Ok(version_of(outcome));
+            return Ok(outcome);
         }
         // SAFETY: the commit is ours, aborted, and kept by our guard; once.
         Err(unsafe { self.take_aborted(&*descriptor, record) }.0)

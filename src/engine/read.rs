@@ -3,7 +3,7 @@
 use super::Engine;
 use super::keep::Moment;
 use crate::chain::{Node, Record};
-use crate::commit::{Found, Limit, Registered};
+use crate::commit::{Found, Limit, Registered, TakenOut};
 use crate::index::Peek;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -23,9 +23,9 @@ pub struct Snapshot {
     /// Its registration.
     pub registered: Registered,
     /// Everything up to this version had been cleared.
-    floor: u64,
+    pub(super) floor: u64,
     /// When it was opened: values whose deadline had come by then are absent in it, others are not.
-    opened: u64,
+    pub(super) opened: u64,
 }
 
 impl Snapshot {
@@ -82,7 +82,10 @@ where
             Peek::Beyond => None,
             Peek::Met(record) => {
                 // SAFETY: found under the guard, which lives for 'g.
-                if let Some((node, state)) = unsafe { self.order.settled(record) } {
+                if let Some((node, state)) = unsafe { self.order.top(record) }
+                    // SAFETY: as above.
+                    && (state.is_plain() || unsafe { self.stands_plainly(node, state) })
+                {
                     if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
                         tally.hit(1);
                     }
@@ -106,18 +109,15 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // SAFETY: found under the guard, which lives for 'g.
-        let valued = met.and_then(|record| unsafe { self.order.valued(record) });
-        let found = valued.or_else(|| {
-            let record = self.find(guard, hash, key)?;
-            // SAFETY: as above.
-            match unsafe { self.order.newest(record) } {
-                Found::Value(node, state) => Some((node, state)),
-                _ => None,
-            }
-        });
         let moment = Moment::new(&self.timer);
-        let found = found.filter(|(node, state)| self.hit(node, *state, COUNTS, &moment));
+        // SAFETY: found under the guard, which lives for 'g.
+        let valued = met.and_then(|record| Some((record, unsafe { self.order.valued(record) }?)));
+        let found = match valued {
+            Some((record, found)) => self.serving(guard, record, found, COUNTS, &moment),
+            None => self
+                .find(guard, hash, key)
+                .and_then(|record| self.present(guard, record, COUNTS, &moment)),
+        };
         match found {
             Some((_, state)) if COUNTS => self.hit_of(guard, hash, state),
             None if COUNTS => self.missed(guard, hash),
@@ -219,11 +219,12 @@ where
             }
             // SAFETY: the clock was read under the guard.
             *place = match unsafe { self.visible(&guard, hashes[at], key, limit, floor) } {
-                Found::Value(node, state) if self.hit(node, state, true, &moment) => {
+                Found::Value(node, state) => match self.serves(node, state, limit, true, &moment) {
                     // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
-                    Some(unsafe { node.value() })
-                }
-                Found::Value(..) | Found::Absent => None,
+                    Ok(serves) => serves.then(|| unsafe { node.value() }),
+                    Err(TakenOut) => return self.get_many_registered(keys, hashes, clone),
+                },
+                Found::Absent => None,
                 Found::Unknown => return self.get_many_registered(keys, hashes, clone),
             };
         }
@@ -289,8 +290,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let view = Opened { engine: self, snapshot: Some(self.open()) };
-        let snapshot = view.snapshot.as_ref().expect("taken only on drop");
+        let view = Opened::new(self);
+        let snapshot = view.snapshot();
         let guard = self.pin();
         let mut at = 0;
         let found = keys.map(|key| {
@@ -315,15 +316,14 @@ where
     }
 
     /// What a view shows of what is visible at its version.
+    /// The caller's guard is live.
     fn shown<'v>(&self, found: Found<'_, V>, snapshot: &'v Snapshot) -> Option<(&'v V, Version)> {
+        let Found::Value(node, state) = found else { return None };
         let moment = Moment::at(&self.timer, snapshot.opened);
-        match found {
-            Found::Value(node, state) if self.hit(node, state, false, &moment) => {
-                // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
-                Some((unsafe { node.value() }, version_of(state)))
-            }
-            _ => None,
-        }
+        let limit = Limit::View(snapshot.version());
+        let serves = self.serves(node, state, limit, false, &moment).expect("a view can tell");
+        // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
+        serves.then(|| (unsafe { node.value() }, version_of(state)))
     }
 
     /// What a view sees of a record, which the caller found under a live guard.
@@ -381,10 +381,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-/// Closes a view also when a user's `Clone` panics.
-struct Opened<'e, K, V, S, R: Reclaim> {
+/// A view that is closed also when a user's closure panics.
+pub struct Opened<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     snapshot: Option<Snapshot>,
+}
+
+impl<'e, K, V, S, R: Reclaim> Opened<'e, K, V, S, R> {
+    pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
+        Self { engine, snapshot: Some(engine.open()) }
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        self.snapshot.as_ref().expect("taken only on drop")
+    }
 }
 
 impl<K, V, S, R: Reclaim> Drop for Opened<'_, K, V, S, R> {

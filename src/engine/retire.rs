@@ -77,6 +77,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let pool = engine.pool_of(node.as_ptr());
             engine.reclaimed(node.as_ref().state());
             contain(|| node.as_ref().drop_value());
+            engine.untie(node.as_ref());
             pool.give(node.cast());
         }
     }
@@ -234,6 +235,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 self.reclaimed(state);
                 let pool = self.pool_of(next);
                 contain(|| node.drop_value());
+                self.untie(node);
                 if !ptr::eq(next, record.room()) {
                     pool.give(NonNull::new_unchecked(next).cast());
                 }
@@ -254,6 +256,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 while !next.is_null() {
                     let link = record.as_ref().prev_of(next).link();
                     contain(|| (*next).drop_value());
+                    drop((*next).take_bonds()); // What it held goes, too.
                     next = if link.is_end() { ptr::null_mut() } else { link.target() };
                 }
                 contain(|| drop(record.as_ref().take_key()));

@@ -91,7 +91,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         stats.oldest_view_lag =
             oldest.map_or(0, |oldest| self.order.clock.now().saturating_sub(oldest));
         stats.retired = self.reclaim.retired() as u64;
-        let pools = [&self.records, &self.nodes, &self.conditional];
+        let pools = [&self.records, &self.nodes, &self.conditional, &self.derived];
         let pools: usize = pools.iter().map(|pool| pool.bytes()).sum();
         let policy = self.policy.as_ref().map_or(0, |policy| policy.bytes());
         stats.memory = (pools + policy + self.commits.bytes() + self.deadlines.bytes()) as u64;

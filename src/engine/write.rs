@@ -74,16 +74,16 @@ where
         let moment = Moment::new(&self.timer);
         loop {
             // SAFETY: located under the guard.
-            let Found::Value(current, state) = (unsafe { self.order.newest(record) }) else {
+            let Found::Value(current, _) = (unsafe { self.order.newest(record) }) else {
                 if record.is_held() && !self.mark_absent(guard, record) {
                     continue; // somebody has set it since
                 }
                 self.try_condemn(guard, record);
                 return None;
             };
-            if !self.hit(current, state, false, &moment) {
-                if let Some(ended) = self.end(guard, record, current, RemovalCause::Expired) {
-                    ended.weigh();
+            let present = self.present(guard, record, false, &moment);
+            if present.is_none_or(|(present, _)| !ptr::eq(present, current)) {
+                if self.end_absent(guard, record, current, &moment) {
                     return None;
                 }
                 continue; // somebody has set it since, by a lease perhaps
@@ -217,8 +217,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         let value = match offer {
-            Some(Offer { value, asked: Some(asked) }) => {
-                let terms = self.rules.terms(asked);
+            Some(Offer { value, asked: Some(mut asked) }) => {
+                let terms = self.rules.terms(&asked);
+                if let Some(bonds) = asked.bonds.take() {
+                    return self.make_derived(state, prev, value, terms, *bonds);
+                }
                 // SAFETY: a guard is live.
                 let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
                 // SAFETY: the slot was taken, for us alone.
@@ -255,7 +258,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// The version is not reclaimed yet.
     pub(super) unsafe fn pool_of(&self, node: *const Node<V>) -> &Pool {
         // SAFETY: the caller's promise.
-        if unsafe { &*node }.state().has_terms() { &self.conditional } else { &self.nodes }
+        let (node, is_derived) = unsafe { (&*node, (*node).bonds().is_some()) };
+        match node.state().has_terms() {
+            true if is_derived => &self.derived,
+            true => &self.conditional,
+            false => &self.nodes,
+        }
     }
 
     /// Installs and stamps a version of one key; with `over`, only if it supersedes just that, which
@@ -343,8 +351,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             node.set_hits_left(state, was.state().hits_left().saturating_sub(1));
         }
         if let Some(was) = was {
-            let is_over = was.state().has_terms() && !self.hit(was, was.state(), false, moment);
-            let cause = if is_over { RemovalCause::Expired } else { cause };
+            let cause = self.absence(was, state.version(), moment).unwrap_or(cause);
             self.leave(mine, record, was, cause, state.version());
         } else if let Some(cleared) = before {
             self.leave(mine, record, cleared, RemovalCause::Explicit, floor);

@@ -1,0 +1,166 @@
+//! Claim: nobody sees a derived value that was made from what had changed before he looked: not by look-ups one after
+//! the other, not by one of several keys, not by a view, not by a derivation that is under way; and a value that is
+//! back, since what it was made from came out equal, is not taken for one that was superseded meanwhile.
+//!
+//! The whole cache, on the asymmetric backend.
+#![cfg(coeval_loom)]
+
+use coeval::internals::hook::with_one_order;
+use loom::thread;
+use loom_tests::{Hash, Small, explore, explore_steps, must_fail};
+use std::sync::Arc;
+
+type Scope<'s> = coeval::Scope<'s, usize, u32, Hash>;
+
+/// Key 0 is set, key 1 is made from it, key 2 from that.
+fn half(scope: &mut Scope<'_>) -> u32 {
+    scope.get(&0).unwrap() / 2
+}
+
+fn next(scope: &mut Scope<'_>) -> u32 {
+    scope.get(&1).unwrap() + 1
+}
+
+/// A cache where key 0 is 4, and key 1 is 2.
+fn world() -> Arc<Small> {
+    let cache: Small = coeval::Cache::builder().hasher(Hash).build();
+    cache.insert(0, 4);
+    cache.derive(1, half);
+    Arc::new(cache)
+}
+
+/// Something happens beside a write of key 0.
+fn beside_a_write(preemptions: usize, reader: fn(&Small)) {
+    explore(preemptions, move || {
+        let cache = world();
+        let writer = thread::spawn({
+            let cache = Arc::clone(&cache);
+            move || {
+                cache.batch().insert(0, 6).insert(3, 1).commit();
+            }
+        });
+        let reader = thread::spawn({
+            let cache = Arc::clone(&cache);
+            move || reader(&cache)
+        });
+        reader.join().unwrap();
+        writer.join().unwrap();
+        let derived = cache.get(&1);
+        assert!(derived.is_none_or(|derived| derived == 3), "old when all is done: {derived:?}");
+    });
+}
+
+fn check(input: Option<u32>, derived: Option<u32>) {
+    let fits = derived.is_none_or(|derived| derived == input.unwrap() / 2);
+    assert!(fits, "{derived:?} beside {input:?}");
+}
+
+#[test]
+fn look_ups_beside_a_write() {
+    beside_a_write(3, |cache| {
+        let input = cache.get(&0);
+        let derived = cache.get(&1);
+        assert!(
+            derived.is_none_or(|derived| derived >= input.unwrap() / 2),
+            "older than its input"
+        );
+    });
+}
+
+#[test]
+fn one_look_up_of_several_beside_a_write() {
+    beside_a_write(2, |cache| {
+        let [input, derived] = cache.get_many([&0, &1]);
+        check(input, derived);
+    });
+}
+
+#[test]
+fn a_view_beside_a_write() {
+    beside_a_write(2, |cache| {
+        let view = cache.view();
+        check(view.get(&0).copied(), view.get(&1).copied());
+    });
+}
+
+/// What was derived is there, or nothing is.
+#[test]
+fn a_derivation_beside_a_write() {
+    with_one_order(|| {
+        beside_a_write(2, |cache| {
+            cache.remove(&1);
+            let before = cache.get(&0).unwrap();
+            let derived = cache.derive(1, half);
+            assert!(derived >= before / 2, "older than what had been read before");
+        });
+    });
+}
+
+/// One derives key 1. When it has read key 0, another changes that, and wants key 1, too.
+fn a_second_caller(preemptions: usize) {
+    explore(preemptions, || {
+        let cache: Arc<Small> = Arc::new(coeval::Cache::builder().hasher(Hash).build());
+        cache.insert(0, 4);
+        let mut second = None;
+        cache.derive(1, |scope| {
+            let value = half(scope);
+            let cache = Arc::clone(&cache);
+            second = Some(thread::spawn(move || {
+                cache.insert(0, 6);
+                let derived = cache.derive(1, half);
+                assert_eq!(derived, 3, "what was read before the change is given after it");
+            }));
+            value
+        });
+        second.expect("spawned by the first").join().unwrap();
+        assert_eq!(cache.get(&1), Some(3));
+    });
+}
+
+#[test]
+fn who_comes_after_a_change_gets_what_was_derived_after_it() {
+    with_one_order(|| a_second_caller(2));
+}
+
+#[test]
+fn defect_sharing_what_nobody_may_see() {
+    must_fail("derive.unchecked", "what was read before the change", || {
+        with_one_order(|| a_second_caller(2));
+    });
+}
+
+/// Key 2 has ended, as key 0 was written. One sets key 2, then derives key 1, which comes out equal: what key 2 was
+/// would be back, but for what it was set to.
+fn superseded_while_it_was_gone(preemptions: usize) {
+    explore_steps(preemptions, || {
+        let cache = world();
+        cache.derive(2, next);
+        cache.insert(0, 5);
+        let writer = thread::spawn({
+            let cache = Arc::clone(&cache);
+            move || {
+                cache.insert(2, 9);
+                cache.derive(1, half);
+            }
+        });
+        let reader = thread::spawn(move || {
+            let found = cache.get(&2);
+            let is_right = found.is_none_or(|found| found == 9);
+            assert!(is_right, "back, though it was superseded: {found:?}");
+        });
+        reader.join().unwrap();
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn what_was_superseded_while_it_was_gone_is_not_back() {
+    with_one_order(|| superseded_while_it_was_gone(2));
+}
+
+#[test]
+fn defect_looking_at_nested_inputs_as_they_are_now() {
+    must_fail("derive.nested_now", "back, though it was superseded", || {
+        with_one_order(|| superseded_while_it_was_gone(2));
+    });
+}

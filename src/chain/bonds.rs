@@ -1,0 +1,148 @@
+//! What a derived value was made from.
+
+use super::{Conditional, Node, Terms};
+use crate::version::State;
+use smallvec::SmallVec;
+use std::mem::ManuallyDrop;
+
+/// What one record held for a value that was derived from it. The record is held for as long as this is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Input {
+    /// A `Record`, whose type only the engine knows.
+    record: *const (),
+    /// The state of the version that it held, with nothing of its kind but whether it was to be had: an absent one is
+    /// a tombstone here. The number is 0 if there was none. A derived version goes by the number since which its value has
+    /// been equal.
+    seen: State,
+}
+
+/// Few lie in the version itself, which saves a look-up a cache miss.
+pub type Inputs = SmallVec<[Input; 4]>;
+
+/// What ties a derived value to what it was derived from. It is true as long as each of these holds what it held;
+/// nobody needs to be told when that ends: whoever reads the value looks.
+pub struct Bonds {
+    inputs: Inputs,
+    /// Since which version the value has been equal to this one; 0: since its own.
+    since: u64,
+    /// Some of the inputs are derived themselves.
+    is_nested: bool,
+}
+
+/// A derived version, in memory of its own.
+#[repr(C)]
+pub struct Derived<V> {
+    conditional: Conditional<V>,
+    bonds: ManuallyDrop<Bonds>,
+}
+
+// SAFETY: records are shared between threads anyway; the engine, which alone follows the pointer, sees to the types.
+unsafe impl Send for Input {}
+// SAFETY: as above.
+unsafe impl Sync for Input {}
+
+impl Input {
+    /// `record` held the version `number`, of a value if `is_present`; 0 if it held none.
+    pub fn new<R>(record: *const R, number: u64, is_present: bool) -> Self {
+        let seen = State::committed(number).tombstone(!is_present);
+        Self { record: record.cast(), seen }
+    }
+
+    /// The record.
+    #[inline(always)]
+    pub fn record<R>(&self) -> *const R {
+        self.record.cast()
+    }
+
+    /// The number of the version that it held; 0: none.
+    pub fn number(&self) -> u64 {
+        self.seen.version()
+    }
+
+    /// Whether that was a value, and to be had.
+    pub fn is_present(&self) -> bool {
+        self.seen.is_value()
+    }
+
+    /// Whether it held a value that was in just this state: without terms, and all its hits counted.
+    #[inline(always)]
+    pub fn was(&self, state: State) -> bool {
+        self.seen == state
+    }
+}
+
+impl Bonds {
+    /// To these inputs, each of a record of its own.
+    pub fn new(inputs: Inputs, is_nested: bool) -> Self {
+        Self { inputs, since: 0, is_nested }
+    }
+
+    /// Of a value equal to that which was derived at `number`, and to all since.
+    pub fn carrying(self, number: u64) -> Self {
+        Self { since: number, ..self }
+    }
+
+    /// What the value was derived from.
+    #[inline(always)]
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// Whether some of the inputs are derived themselves.
+    #[inline(always)]
+    pub fn is_nested(&self) -> bool {
+        self.is_nested
+    }
+
+    /// Since which version the value, which is of the version `own`, has been equal.
+    pub fn since(&self, own: u64) -> u64 {
+        if self.since == 0 { own } else { self.since }
+    }
+}
+
+impl<V> Derived<V> {
+    /// A version that is not installed yet, upon `prev`.
+    pub fn new(state: State, prev: *mut Node<V>, value: V, terms: Terms, bonds: Bonds) -> Self {
+        let conditional = Conditional::new(state, prev, value, terms.derived());
+        Self { conditional, bonds: ManuallyDrop::new(bonds) }
+    }
+}
+
+impl<V> Node<V> {
+    /// What ties the value to others that are not derived, if it has no deadline.
+    ///
+    /// # Safety
+    /// The version has terms, and lives for `'g`.
+    #[inline(always)]
+    pub unsafe fn plain_bonds<'g>(&self) -> Option<&'g Bonds> {
+        // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
+        unsafe {
+            let terms = &(*std::ptr::from_ref(self).cast::<Conditional<V>>()).terms;
+            let is_plain = terms.is_derived() && terms.deadline() == u64::MAX;
+            let bonds = || &*(*std::ptr::from_ref(self).cast::<Derived<V>>()).bonds;
+            is_plain.then(bonds).filter(|bonds| !bonds.is_nested)
+        }
+    }
+
+    /// What ties the value to others.
+    ///
+    /// # Safety
+    /// The version lives for `'g`.
+    #[inline(always)]
+    pub unsafe fn bonds<'g>(&self) -> Option<&'g Bonds> {
+        // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
+        unsafe {
+            let is_derived = self.terms()?.is_derived();
+            is_derived.then(|| &*(*std::ptr::from_ref(self).cast::<Derived<V>>()).bonds)
+        }
+    }
+
+    /// Moves the bonds out.
+    ///
+    /// # Safety
+    /// Nobody else has access to the version, and they are moved out once.
+    pub unsafe fn take_bonds(&self) -> Option<Bonds> {
+        // SAFETY: the caller's promise; the bonds are not used again.
+        unsafe { self.bonds().map(|bonds| std::ptr::read(bonds)) }
+    }
+}

@@ -1,0 +1,155 @@
+//! Derived values: made from other entries, and gone when one of those changes.
+
+use crate::cache::Cache;
+use crate::engine::{Claim, Reading, Wanted};
+use crate::hasher::RandomState;
+use crate::load::circle;
+use crate::reclaim::{Asymmetric, Reclaim};
+use equivalent::Equivalent;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+/// # Deriving
+/// A derived value is one that a closure makes from other entries of the cache. It is to be had as long as each of
+/// them is what it was, present or absent; a commit that changes one of them ends in that same step all that was
+/// derived from it, through any number of levels, and costs no more for it. Nobody sees the new input beside the
+/// old derived value: not a look-up, not a view, not `get_many`.
+///
+/// What has ended so is absent for every reader, and counts in [`len`](Self::len) and
+/// [`weighted_size`](Self::weighted_size) until it is derived again, removed or evicted.
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// The value of `key`, cloned; derived if there is none.
+    ///
+    /// All that `compute` reads through the scope is as of one version, so it never sees entries that do not belong
+    /// together, and what it reads becomes a dependency of the entry. What it reads elsewhere does not.
+    ///
+    /// If the value comes out equal to the one that had ended, what was derived from that is to be had again as it
+    /// is: a change that makes no difference goes no further.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert("width", 3);
+    /// cache.insert("height", 4);
+    /// let area = || {
+    ///     cache.derive("area", |scope| {
+    ///         scope.get("width").unwrap_or(0) * scope.get("height").unwrap_or(0)
+    ///     })
+    /// };
+    /// assert_eq!(area(), 12);
+    /// assert_eq!(cache.get("area"), Some(12));
+    /// cache.insert("height", 5);
+    /// assert_eq!(cache.get("area"), None, "gone by the very commit that changed the height");
+    /// assert_eq!(area(), 15);
+    /// ```
+    ///
+    /// Of the callers that want it, one computes it while the others wait for that, as in
+    /// [`get_with`](Self::get_with). If something that was read is written meanwhile, the value goes to its caller (it
+    /// was right during the call), and is seen by nobody else.
+    ///
+    /// A hit takes time in proportion to the number of dependencies, and of theirs as far as they are derived.
+    ///
+    /// # Panics
+    /// If `compute` does, or if what is derived is wanted to derive itself.
+    pub fn derive(&self, key: K, compute: impl FnOnce(&mut Scope<'_, K, V, S, R>) -> V) -> V
+    where
+        V: PartialEq,
+    {
+        if let Some(value) = self.get(&key) {
+            drop(key); // A panic on the way out would leak what is returned.
+            return value;
+        }
+        match self.wanted(key) {
+            Wanted::Found(value) => value,
+            Wanted::Cycle => circle(),
+            Wanted::Load(mut leading) => {
+                let view = leading.view();
+                let mut scope = Scope { reading: leading.reading(&view) };
+                let value = leading.during(|| compute(&mut scope));
+                leading.finish_derived(value, scope.reading)
+            }
+        }
+    }
+}
+
+/// What [`derive`](Cache::derive) hands to its closure: the cache as of one version. What is read through it becomes
+/// a dependency.
+pub struct Scope<'s, K, V, S = RandomState, R: Reclaim = Asymmetric> {
+    reading: Reading<'s, K, V, S, R>,
+}
+
+impl<K, V, S, R> Scope<'_, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// What `key` holds, cloned. Its absence is a dependency, too.
+    pub fn get<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.reading.get(key, || key.to_owned())
+    }
+
+    /// What several keys hold; all that a scope reads is as of one version anyway.
+    pub fn get_many<Q, const N: usize>(&mut self, keys: [&Q; N]) -> [Option<V>; N]
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        keys.map(|key| self.get(key))
+    }
+
+    /// What `key` holds, cloned; derived, for the cache too, if that is nothing.
+    ///
+    /// ```
+    /// use coeval::{Cache, Scope};
+    ///
+    /// let cache: Cache<String, i64> = Cache::new();
+    /// cache.insert("price".to_string(), 100);
+    /// fn with_tax(scope: &mut Scope<String, i64>) -> i64 {
+    ///     scope.get("price").unwrap_or(0) * 119 / 100
+    /// }
+    /// let total = cache.derive("total".to_string(), |scope| {
+    ///     5 + scope.derive("with tax".to_string(), with_tax)
+    /// });
+    /// assert_eq!(total, 124);
+    /// assert_eq!(cache.get("with tax"), Some(119));
+    /// cache.insert("price".to_string(), 200);
+    /// assert_eq!((cache.get("with tax"), cache.get("total")), (None, None));
+    /// ```
+    ///
+    /// # Panics
+    /// If `compute` does, or if `key` is wanted to derive itself.
+    pub fn derive(&mut self, key: K, compute: impl FnOnce(&mut Scope<'_, K, V, S, R>) -> V) -> V
+    where
+        V: PartialEq,
+    {
+        let claim: Claim<'_, K, V, S, R> = self.reading.claim(key);
+        if self.reading.is_circle(claim.hold()) {
+            circle()
+        }
+        if let Some(value) = self.reading.find(claim.hold()) {
+            return value;
+        }
+        let (value, made) = {
+            let mut inner = Scope { reading: self.reading.inner(claim.hold()) };
+            let value = compute(&mut inner);
+            (value.clone(), inner.reading.keep_inner(claim.hold(), value))
+        };
+        self.reading.made(claim.hold(), made, value.clone());
+        value
+    }
+}
+
+impl<K, V, S, R: Reclaim> fmt::Debug for Scope<'_, K, V, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
