@@ -210,6 +210,33 @@ fn written_during_the_computation<R: Reclaim>() {
     assert_eq!((value, cache.get(&100)), (60, Some(1)));
 }
 
+/// A fill of a derived entry was read from the source before what it depends on was written.
+fn a_lease_knows_the_dependencies<R: Reclaim>() {
+    let cache = store::<u64, u64, R>();
+    cache.batch().insert(1, 5).insert(2, 6).commit();
+    cache.derive(101, |scope| scope.get(&1).unwrap() / 10);
+    cache.derive(100, |scope| scope.get(&101).unwrap() + scope.get(&2).unwrap());
+    for write in [1, 2] {
+        let lease = cache.lease(&100);
+        cache.insert(write, 7);
+        assert_eq!(lease.fill(9).unwrap_err().into_value(), 9, "key {write} was written since");
+        assert_eq!(cache.get(&100), None);
+    }
+    // What is filled depends on the same.
+    assert_eq!(cache.derive(101, |scope| scope.get(&1).unwrap() / 10), 0);
+    cache.lease(&100).fill(9).unwrap();
+    assert_eq!(cache.get(&100), Some(9));
+    cache.insert(1, 5);
+    assert_eq!(cache.get(&100), None);
+    assert_eq!(cache.derive(101, |scope| scope.get(&1).unwrap() / 10), 0);
+    assert_eq!(cache.get(&100), Some(9), "a change that made no difference");
+    cache.insert(2, 5);
+    assert_eq!(cache.get(&100), None);
+    let lease = cache.lease(&100);
+    lease.fill(8).unwrap();
+    assert_eq!((cache.get(&100), cache.remove(&2), cache.get(&100)), (Some(8), Some(5), None));
+}
+
 fn a_panic_changes_nothing<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 5);
@@ -266,6 +293,7 @@ on_every_reclaimer!(
     eviction_of_an_input_ends_it,
     it_can_be_written,
     written_during_the_computation,
+    a_lease_knows_the_dependencies,
     a_panic_changes_nothing,
     circles_are_told,
     the_listener_hears_of_it,

@@ -78,8 +78,8 @@ impl Bonds {
     }
 
     /// Of a value equal to that which was derived at `number`, and to all since.
-    pub fn carrying(self, number: u64) -> Self {
-        Self { since: number, ..self }
+    pub fn carry(&mut self, number: u64) {
+        self.since = number;
     }
 
     /// What the value was derived from.

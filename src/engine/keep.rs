@@ -1,11 +1,9 @@
-//! On which terms a value is kept: until when, and what it weighs; and what a hit does about it.
+//! On which terms a value is kept: until when, and what it weighs.
 
 use super::Engine;
 use crate::chain::{Bonds, Node, Terms};
-use crate::commit::{Limit, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::sync::time::{NEVER, Timer, deadline};
-use crate::version::State;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -65,6 +63,13 @@ impl<'t> Moment<'t> {
     }
 }
 
+impl Default for Asked {
+    /// Nothing.
+    fn default() -> Self {
+        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds: None }
+    }
+}
+
 impl<K, V> Rules<K, V> {
     pub fn new(
         weigher: Option<Box<Weigher<K, V>>>,
@@ -89,12 +94,6 @@ impl<K, V> Rules<K, V> {
     ) -> Offer<V> {
         let is_plain = self.is_plain && time_to_live.is_none();
         let asked = (!is_plain).then(|| self.ask(key, &value, time_to_live, moment));
-        Offer { value, asked }
-    }
-
-    /// A value that was derived, with what is asked for it. Runs the user's weigher. The bonds are yet to come.
-    pub fn derived(&self, key: &K, value: V, moment: &Moment<'_>) -> Offer<V> {
-        let asked = Some(self.ask(key, &value, None, moment));
         Offer { value, asked }
     }
 
@@ -125,50 +124,6 @@ impl<K, V> Rules<K, V> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Whether a version whose value is visible is to be had: it has not come to its deadline, and what it was
-    /// derived from still is as it was `as_of` then; and what a look-up that `counts` leaves behind. An error: what
-    /// it was derived from cannot be told as of that limit; it can as of a view, and now if it is not
-    /// [nested](Bonds::is_nested). The caller's guard keeps the version.
-    pub(super) fn serves(
-        &self,
-        node: &Node<V>,
-        state: State,
-        as_of: Limit,
-        counts: bool,
-        moment: &Moment<'_>,
-    ) -> Result<bool, TakenOut> {
-        if state.has_terms() {
-            // SAFETY: the caller's guard.
-            let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
-            if terms.is_some_and(|terms| !self.is_in_time(terms, counts, moment)) {
-                return Ok(false);
-            }
-            if let Some(bonds) = bonds
-                && !self.stands(bonds, as_of, counts, moment)?
-            {
-                return Ok(false);
-            }
-        }
-        let left = state.hits_left();
-        if counts && left > 0 {
-            node.set_hits_left(state, left - 1);
-        }
-        Ok(true)
-    }
-
-    /// Whether a deadline has not come; a use moves it on.
-    pub(super) fn is_in_time(&self, terms: &Terms, counts: bool, moment: &Moment<'_>) -> bool {
-        if terms.deadline() == NEVER {
-            return true;
-        }
-        let time = moment.time();
-        let is_over = terms.is_over(time);
-        if counts && !is_over {
-            terms.touch(time);
-        }
-        !is_over
-    }
-
     /// What a version's value counts for.
     ///
     /// The caller's guard keeps it.

@@ -7,11 +7,12 @@
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
-//! | `keep.rs` | on which terms a value is kept, and what a hit does about it |
+//! | `keep.rs` | on which terms a value is kept |
 //! | `evict.rs` | the capacity bound |
 //! | `expire.rs` | deadlines |
 //! | `watch.rs` | what is counted and recorded |
 //! | `lease.rs` | the right to fill a key with what was read before |
+//! | `present.rs` | whether what was found is to be had |
 //! | `derive.rs` | values that were made from others, and go with them |
 //! | `load.rs` | loads, of which there is one a key |
 //! | `leave.rs` | who is told of entries that leave |
@@ -28,6 +29,7 @@ mod lease;
 mod leave;
 mod load;
 mod plan;
+mod present;
 mod read;
 mod retire;
 mod scan;

@@ -280,7 +280,12 @@ where
         value: V,
     ) -> Result<Version, V> {
         let moment = Moment::new(&self.timer);
-        let offer = self.rules.offer(record.key(), value, None, &moment);
+        let mut offer = self.rules.offer(record.key(), value, None, &moment);
+        match self.ties_since(guard, record, since) {
+            Ok(None) => {}
+            Ok(bonds) => offer.asked.get_or_insert_default().bonds = bonds,
+            Err(()) => return Err(offer.value),
+        }
         self.fill_offer(guard, record, since, offer).map(version_of)
     }
 

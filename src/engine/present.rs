@@ -1,0 +1,290 @@
+//! Whether a value that was found is to be had: it has not come to its deadline, and what it was derived from still
+//! is what it was.
+//!
+//! What one reads is to have been so at one instant. Of a value with plain inputs that is the instant at which it was
+//! found: inputs do not come back once they were superseded, so if they stand later, they stood then. Of
+//! nested ones it is an instant that is fixed before: a derived input may come back.
+
+use super::Engine;
+use super::keep::Moment;
+use super::read::Opened;
+use crate::chain::{Bonds, Input, Node, Record, Terms};
+use crate::commit::{Found, Limit, TakenOut};
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::sync::hook::{mutant, step};
+use crate::sync::time::NEVER;
+use crate::version::State;
+use std::collections::HashSet;
+use std::ptr;
+
+/// How many times "derived from the absence of what is derived" is followed.
+const ABSENCES: usize = 32;
+
+/// What comes of a look at one input.
+enum Look<'g> {
+    Broken,
+    Holds,
+    /// As long as these do.
+    HoldsWith(&'g Bonds),
+}
+
+/// As of when it is looked, and how.
+#[derive(Clone, Copy)]
+struct Glance<'m, 't> {
+    as_of: Limit,
+    /// Up to which version everything was cleared then.
+    floor: u64,
+    counts: bool,
+    moment: &'m Moment<'t>,
+    /// How many absences are yet to be followed.
+    absences: usize,
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// What a record holds, if that is to be had. A look-up that `counts` is a use of it.
+    pub(super) fn present<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: &'g Record<K, V>,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Option<(&'g Node<V>, State)> {
+        // SAFETY: callers located it, or hold it, under the guard.
+        match unsafe { self.order.newest(record) } {
+            Found::Value(node, state) => self.serving(guard, record, (node, state), counts, moment),
+            _ => None,
+        }
+    }
+
+    /// What was found newest in a record, if it is to be had.
+    #[inline]
+    pub(super) fn serving<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: &'g Record<K, V>,
+        (node, state): (&'g Node<V>, State),
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Option<(&'g Node<V>, State)> {
+        // SAFETY: kept by the guard.
+        if state.has_terms() && unsafe { node.bonds() }.is_some_and(Bonds::is_nested) {
+            return self.nested(guard, record, counts, moment);
+        }
+        let serves = self.serves(node, state, Limit::Newest, counts, moment);
+        serves.is_ok_and(|serves| serves).then_some((node, state))
+    }
+
+    /// Whether a version is derived from what is plain, has no deadline, and is to be had: most look-ups of derived
+    /// values end here. False says nothing.
+    ///
+    /// # Safety
+    /// It was found on top of a record under a guard that is live, when nothing had been cleared.
+    #[inline]
+    pub(super) unsafe fn stands_plainly(&self, node: &Node<V>, state: State) -> bool {
+        // SAFETY: the caller's promise; tied, it has terms. Inputs are held by the version, and that by the guard.
+        unsafe {
+            let bonds = if state.is_tied() { node.plain_bonds() } else { None };
+            bonds.is_some_and(|bonds| {
+                bonds.inputs().iter().all(|input| {
+                    let top = (*input.record::<Record<K, V>>()).top();
+                    top.is_some_and(|top| input.was(top.as_ref().state()))
+                })
+            })
+        }
+    }
+
+    /// What a record holds at one instant, if it is to be had then.
+    #[inline(never)]
+    fn nested<'g>(
+        &self,
+        _guard: &'g R::Guard<'_>,
+        record: &'g Record<K, V>,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Option<(&'g Node<V>, State)> {
+        let try_at = |limit: Limit| -> Result<Option<(&'g Node<V>, State)>, TakenOut> {
+            // SAFETY: the clock was read, or the view is registered, under the guard.
+            let found = unsafe { self.order.at(record, limit, self.order.floor_at(limit)) };
+            match found {
+                Found::Value(node, state) => {
+                    step("derive.found");
+                    let serves = self.serves(node, state, limit, counts, moment)?;
+                    Ok(serves.then_some((node, state)))
+                }
+                Found::Absent => Ok(None),
+                Found::Unknown => Err(TakenOut),
+            }
+        };
+        if mutant("derive.nested_now") {
+            return try_at(Limit::Newest).ok().flatten();
+        }
+        try_at(Limit::Now(self.order.clock.now())).unwrap_or_else(|TakenOut| {
+            let view = Opened::new(self);
+            // What is found was visible under the guard, so that keeps it when the view is closed.
+            try_at(Limit::View(view.snapshot().version())).expect("a view can tell")
+        })
+    }
+
+    /// Whether a version whose value is visible is to be had: it has not come to its deadline, and what it was
+    /// derived from still is as it was `as_of` then; and what a look-up that `counts` leaves behind. An error: what
+    /// it was derived from cannot be told as of that limit; it can as of a view, and now if it is not
+    /// [nested](Bonds::is_nested). The caller's guard keeps the version.
+    pub(super) fn serves(
+        &self,
+        node: &Node<V>,
+        state: State,
+        as_of: Limit,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Result<bool, TakenOut> {
+        if state.has_terms() {
+            // SAFETY: the caller's guard.
+            let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
+            if terms.is_some_and(|terms| !self.is_in_time(terms, counts, moment)) {
+                return Ok(false);
+            }
+            if let Some(bonds) = bonds
+                && !self.stands(bonds, as_of, counts, moment)?
+            {
+                return Ok(false);
+            }
+        }
+        let left = state.hits_left();
+        if counts && left > 0 {
+            node.set_hits_left(state, left - 1);
+        }
+        Ok(true)
+    }
+
+    /// Whether a deadline has not come; a use moves it on.
+    pub(super) fn is_in_time(&self, terms: &Terms, counts: bool, moment: &Moment<'_>) -> bool {
+        if terms.deadline() == NEVER {
+            return true;
+        }
+        let time = moment.time();
+        let is_over = terms.is_over(time);
+        if counts && !is_over {
+            terms.touch(time);
+        }
+        !is_over
+    }
+
+    /// Whether all that a value was derived from is as it was, then. Takes time in proportion to what there is of it.
+    pub(super) fn stands(
+        &self,
+        bonds: &Bonds,
+        as_of: Limit,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Result<bool, TakenOut> {
+        // SAFETY: callers have a guard, under which the limit is what it says.
+        let floor = unsafe { self.order.floor_at(as_of) };
+        self.all_stand(bonds, Glance { as_of, floor, counts, moment, absences: ABSENCES })
+    }
+
+    fn all_stand(&self, first: &Bonds, glance: Glance<'_, '_>) -> Result<bool, TakenOut> {
+        let (mut todo, mut known) = (Vec::new(), HashSet::new());
+        let mut bonds = first;
+        loop {
+            for input in bonds.inputs() {
+                match self.look(input, glance)? {
+                    Look::Broken => return Ok(false),
+                    Look::Holds => {}
+                    // Each once, by whatever ways one comes to it.
+                    Look::HoldsWith(more) if known.insert(ptr::from_ref(more)) => todo.push(more),
+                    Look::HoldsWith(_) => {}
+                }
+            }
+            let Some(next) = todo.pop() else { return Ok(true) };
+            bonds = next;
+        }
+    }
+
+    #[inline]
+    fn look<'b>(&'b self, input: &'b Input, glance: Glance<'_, '_>) -> Result<Look<'b>, TakenOut> {
+        // SAFETY: it is held by the version that the bonds are of, which the caller's guard or view keeps.
+        let record = unsafe { &*input.record::<Record<K, V>>() };
+        // SAFETY: as above; and the limit is what it says.
+        let Some((node, state)) = (unsafe { self.order.version_at(record, glance.as_of) })? else {
+            return Ok(if input.number() == 0 { Look::Holds } else { Look::Broken });
+        };
+        if state.is_plain() && state.version() > glance.floor {
+            return Ok(if input.was(state) { Look::Holds } else { Look::Broken });
+        }
+        self.look_closer(input, node, state, glance)
+    }
+
+    #[inline(never)]
+    fn look_closer<'b>(
+        &'b self,
+        input: &'b Input,
+        node: &'b Node<V>,
+        state: State,
+        glance: Glance<'_, '_>,
+    ) -> Result<Look<'b>, TakenOut> {
+        // SAFETY: kept by the caller's guard or view.
+        let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
+        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
+        if number != input.number() {
+            return Ok(Look::Broken);
+        }
+        let is_in_time = |terms: &Terms| self.is_in_time(terms, glance.counts, glance.moment);
+        let is_visible =
+            state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
+        if !input.is_present() {
+            // As it was if it is still absent: cleared, over, or derived from what has changed.
+            let is_back = is_visible && self.is_back(bonds, glance)?;
+            return Ok(if is_back { Look::Broken } else { Look::Holds });
+        }
+        if is_visible && glance.counts && state.hits_left() > 0 {
+            node.set_hits_left(state, state.hits_left() - 1);
+        }
+        Ok(match bonds {
+            _ if !is_visible => Look::Broken,
+            Some(bonds) => Look::HoldsWith(bonds),
+            None => Look::Holds,
+        })
+    }
+
+    /// Whether what was absent only since its inputs had changed is there again.
+    fn is_back(&self, bonds: Option<&Bonds>, glance: Glance<'_, '_>) -> Result<bool, TakenOut> {
+        match (bonds, glance.absences.checked_sub(1)) {
+            (Some(bonds), Some(absences)) => self.all_stand(bonds, Glance { absences, ..glance }),
+            _ => Ok(true), // who asks is then absent himself, which is always allowed
+        }
+    }
+
+    /// Why a value that the commit `version` took away was absent already; `None`: it was not.
+    pub(super) fn absence(
+        &self,
+        was: &Node<V>,
+        version: u64,
+        moment: &Moment<'_>,
+    ) -> Option<RemovalCause> {
+        if !was.state().has_terms() {
+            return None;
+        }
+        // SAFETY: kept by the caller's guard.
+        let (terms, bonds) = unsafe { (was.terms()?, was.bonds()) };
+        if !self.is_in_time(terms, false, moment) {
+            return Some(RemovalCause::Expired);
+        }
+        let before = Limit::Now(version - 1);
+        let stands = self.stands(bonds?, before, false, moment).unwrap_or(true);
+        (!stands).then_some(RemovalCause::Related)
+    }
+
+    /// Ends a value that was found absent, unless it was superseded.
+    pub(super) fn end_absent(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        current: &Node<V>,
+        moment: &Moment<'_>,
+    ) -> bool {
+        let cause = self.absence(current, self.order.clock.now() + 1, moment);
+        let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
+        ended.map(|ended| ended.weigh()).is_some()
+    }
+}
