@@ -180,8 +180,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         V: Clone,
         F: Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static,
     {
-        let copy = |key: &K, value: &V| (Arc::new(key.clone()), value.clone());
-        self.settings.listener = Some(Listener { copy, tell: Box::new(listener) });
+        self.settings.listener = Some(Arc::new(Listener::new(listener)));
         self
     }
 
@@ -199,7 +198,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     where
         F: Fn(&K, &mut Related<K, V>) + Send + Sync + 'static,
     {
-        self.settings.relation = Some(Box::new(relation));
+        self.settings.relation = Some(Arc::new(relation));
         self
     }
 

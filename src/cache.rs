@@ -224,9 +224,6 @@ where
 
     /// Sets `key`, and with it its [declared relations](Builder::related), by one commit. Lock-free.
     pub fn insert(&self, key: K, value: V) -> Version {
-        if self.engine.has_relations() {
-            return self.batch().insert(key, value).commit();
-        }
         self.engine.insert(key, value, None)
     }
 
@@ -246,9 +243,6 @@ where
     /// assert_eq!(cache.get("token"), None);
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Version {
-        if self.engine.has_relations() {
-            return self.batch().insert_with_ttl(key, value, time_to_live).commit();
-        }
         self.engine.insert(key, value, Some(time_to_live))
     }
 

@@ -94,6 +94,7 @@ mod hasher;
 mod lease;
 mod load;
 mod pinned;
+mod settings;
 mod view;
 
 pub use batch::Batch;
@@ -108,6 +109,7 @@ pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use pinned::Pinned;
 pub use relation::Related;
 pub use removal::RemovalCause;
+pub use settings::Settings;
 pub use sync::time::ManualClock;
 pub use version::Version;
 pub use view::{Iter, View};

@@ -362,7 +362,8 @@ where
         let moment = Moment::new(&self.timer);
         let ended = self.ended(guard, record, since);
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
-        let mut offer = self.rules.offer(record.key(), value, None, &moment);
+        let settings = self.in_force.whole();
+        let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
         // From here on no user's code runs that could keep the bonds from their version.
         let mut bonds = reading.ties.into_bonds(guard)?;
         if let Some(equal) = equal {
@@ -371,7 +372,7 @@ where
         offer.asked.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
         let is_again = ended.is_some();
-        let outcome = self.fill_offer(guard, record, since, offer).ok()?;
+        let outcome = self.fill_offer(guard, &settings, record, since, offer).ok()?;
         self.counters.mine().recomputed.add(u64::from(is_again));
         step("derive.filled");
         // If it is to be had now, then since its commit: whoever came before that may have it.

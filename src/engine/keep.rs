@@ -1,6 +1,7 @@
 //! On which terms a value is kept: until when, and what it weighs.
 
 use super::Engine;
+use super::adjust::Times;
 use crate::chain::{Bonds, Node, Terms};
 use crate::reclaim::Reclaim;
 use crate::sync::time::{NEVER, Timer, deadline};
@@ -17,7 +18,7 @@ pub(super) struct Offer<V> {
     pub asked: Option<Asked>,
 }
 
-/// What [`Terms`] are made of. (They are larger, and a commit's writes are moved about.)
+/// What [`Terms`] are made of, together with the cache's times. (They are larger, and a commit's writes are moved about.)
 pub(super) struct Asked {
     now: u64,
     end: u64,
@@ -27,15 +28,19 @@ pub(super) struct Asked {
     pub bonds: Option<Box<Bonds>>,
 }
 
-/// The rules for all entries of a cache.
+impl Asked {
+    /// The terms that were asked for, by the same times as when they were.
+    pub fn terms(&self, times: &Times) -> Terms {
+        let Self { now, end, weight, is_timed, .. } = *self;
+        let refresh = times.refresh_after().filter(|_| is_timed);
+        let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
+        Terms::new(now, end, times.time_to_idle(), refresh, weight)
+    }
+}
+
+/// The rules for all entries of a cache that never change.
 pub(super) struct Rules<K, V> {
-    /// Whether there are none.
-    is_plain: bool,
     pub weigher: Option<Box<Weigher<K, V>>>,
-    time_to_live: Option<Duration>,
-    /// In nanoseconds; 0 if there is none.
-    time_to_idle: u64,
-    pub refresh_after: Option<Duration>,
 }
 
 /// The time of one operation: read once, and only if somebody asks. So what one commit writes for the
@@ -71,55 +76,36 @@ impl Default for Asked {
 }
 
 impl<K, V> Rules<K, V> {
-    pub fn new(
-        weigher: Option<Box<Weigher<K, V>>>,
-        time_to_live: Option<Duration>,
-        time_to_idle: Option<Duration>,
-        refresh_after: Option<Duration>,
-    ) -> Self {
-        let is_timed = time_to_live.is_some() || time_to_idle.is_some() || refresh_after.is_some();
-        let is_plain = weigher.is_none() && !is_timed;
-        let time_to_idle = time_to_idle.map_or(0, |time| deadline(0, time));
-        Self { is_plain, weigher, time_to_live, time_to_idle, refresh_after }
-    }
-
-    /// A value with what is asked for it. Runs the user's weigher.
+    /// A value with what is asked for it, by the caller and by these `times`. Runs the user's weigher.
     #[inline]
     pub fn offer(
         &self,
+        times: &Times,
         key: &K,
         value: V,
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
     ) -> Offer<V> {
-        let is_plain = self.is_plain && time_to_live.is_none();
-        let asked = (!is_plain).then(|| self.ask(key, &value, time_to_live, moment));
+        let is_plain = times.is_none() && self.weigher.is_none() && time_to_live.is_none();
+        let asked = (!is_plain).then(|| self.ask(times, key, &value, time_to_live, moment));
         Offer { value, asked }
     }
 
     #[inline(never)]
     fn ask(
         &self,
+        times: &Times,
         key: &K,
         value: &V,
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
     ) -> Asked {
-        let time_to_live = time_to_live.or(self.time_to_live);
         let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
-        let is_timed =
-            time_to_live.is_some() || self.time_to_idle > 0 || self.refresh_after.is_some();
+        let is_timed = time_to_live.is_some() || !times.is_none();
         let now = if is_timed { moment.time() } else { 0 };
+        let time_to_live = time_to_live.or(times.time_to_live());
         let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
         Asked { now, end, weight, is_timed, bonds: None }
-    }
-
-    /// The terms that were asked for.
-    pub fn terms(&self, asked: &Asked) -> Terms {
-        let Asked { now, end, weight, is_timed, .. } = *asked;
-        let refresh = self.refresh_after.filter(|_| is_timed);
-        let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
-        Terms::new(now, end, self.time_to_idle, refresh, weight)
     }
 }
 

@@ -24,6 +24,17 @@ pub struct Listener<K, V> {
     pub tell: Box<Tell<K, V>>,
 }
 
+impl<K, V> Listener<K, V> {
+    pub fn new(tell: impl Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static) -> Self
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let copy = |key: &K, value: &V| (Arc::new(key.clone()), value.clone());
+        Self { copy, tell: Box::new(tell) }
+    }
+}
+
 /// An entry that has left.
 struct Leaving<K, V> {
     key: Arc<K>,
@@ -65,7 +76,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         version: u64,
     ) {
         mine.removal(cause);
-        if self.listener.is_some() || self.order.is_watched() {
+        if self.in_force.may_have_listener() || self.order.is_watched() {
             self.report(record, node, cause, version);
         }
     }
@@ -81,7 +92,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             _ => {} // The commit itself is recorded.
         }
-        let Some(listener) = &self.listener else { return };
+        if !self.in_force.may_have_listener() {
+            return;
+        }
+        let settings = self.in_force.listening();
+        let Some(listener) = &settings.listener else { return };
         // SAFETY: callers say that it was committed to a value, and keep it.
         let value = unsafe { node.value() };
         let copied = catch_unwind(AssertUnwindSafe(|| (listener.copy)(record.key(), value)));
@@ -94,11 +109,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Tells the listener what has left. With no guard live.
     pub(super) fn tell(&self) {
-        let Some(listener) = &self.listener else { return };
+        if !self.in_force.may_have_listener() {
+            return;
+        }
+        let leavings = self.scratch.get().leavings.take();
+        if leavings.is_empty() {
+            return;
+        }
+        let settings = self.in_force.listening();
         // What is added meanwhile, the listener's own writes tell at their own end.
-        for Leaving { key, value, cause, version } in self.scratch.get().leavings.take() {
+        for Leaving { key, value, cause, version } in leavings {
             // One that panics has told so through the panic hook; the write that it hears of is done.
-            let told = AssertUnwindSafe(|| (listener.tell)(key, value, cause, version));
+            let told = AssertUnwindSafe(|| match &settings.listener {
+                Some(listener) => (listener.tell)(key, value, cause, version),
+                None => drop((key, value)), // It was taken away since.
+            });
             if catch_unwind(told).is_err() {
                 self.counters.mine().listener_panics.add(1);
             }

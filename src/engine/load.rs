@@ -73,7 +73,7 @@ where
     /// Whether `key` has a value that is to be loaded anew.
     #[inline]
     pub fn wants_refresh(&self, key: &K) -> bool {
-        self.rules.refresh_after.is_some() && {
+        self.in_force.may_refresh() && {
             let guard = self.pin();
             let record = self.find(&guard, self.hash(key), key);
             record.is_some_and(|record| self.is_stale(&guard, record))

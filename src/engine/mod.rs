@@ -7,6 +7,7 @@
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
+//! | `adjust.rs` | the settings that may change |
 //! | `keep.rs` | on which terms a value is kept |
 //! | `evict.rs` | the capacity bound |
 //! | `expire.rs` | deadlines |
@@ -20,6 +21,7 @@
 //! | `scratch.rs` | lists that a thread uses again and again |
 //! | `scan.rs` | iteration |
 
+mod adjust;
 mod commits;
 mod derive;
 mod evict;
@@ -38,6 +40,7 @@ mod tend;
 mod watch;
 mod write;
 
+pub use adjust::{Adjustable, Times};
 pub use derive::Reading;
 pub use keep::Weigher;
 pub use lease::Hold;
@@ -59,6 +62,7 @@ use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use crate::sync::time::Timer;
 use crate::version::State;
+use adjust::InForce;
 use commits::Commits;
 use expire::Deadlines;
 use keep::Rules;
@@ -66,6 +70,7 @@ use scratch::Scratches;
 use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 use tend::{Leftover, Sweep};
 
@@ -79,8 +84,8 @@ pub struct Settings<K, V> {
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
-    pub relation: Option<Box<Relation<K, V>>>,
-    pub listener: Option<Listener<K, V>>,
+    pub relation: Option<Arc<Relation<K, V>>>,
+    pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
 }
 
@@ -109,11 +114,10 @@ pub struct Engine<K, V, S, R: Reclaim> {
     views: Views,
     reclaim: R,
     hasher: S,
-    relation: Option<Box<Relation<K, V>>>,
+    in_force: InForce<K, V>,
     rules: Rules<K, V>,
     policy: Option<Policy>,
     deadlines: Deadlines,
-    listener: Option<Listener<K, V>>,
     timer: Timer,
     /// The loads under way, by the addresses of their keys' records.
     flights: Flights<usize, load::Cached<V>, R>,
@@ -177,16 +181,18 @@ where
             views: Views::new(),
             reclaim: R::new(),
             hasher,
-            relation: settings.relation,
-            rules: Rules::new(
-                settings.weigher,
-                settings.time_to_live,
-                settings.time_to_idle,
-                settings.refresh_after,
-            ),
+            in_force: InForce::new(Adjustable {
+                times: Times::new(
+                    settings.time_to_live,
+                    settings.time_to_idle,
+                    settings.refresh_after,
+                ),
+                relation: settings.relation,
+                listener: settings.listener,
+            }),
+            rules: Rules { weigher: settings.weigher },
             policy,
             deadlines: Deadlines::new(),
-            listener: settings.listener,
             timer: settings.timer,
             flights: Flights::new(),
             counters: Counters::new(),

@@ -1,6 +1,7 @@
 //! A commit of several writes: from the caller's list to a descriptor.
 
 use super::Engine;
+use super::adjust::Whole;
 use super::keep::{Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Record};
@@ -43,14 +44,19 @@ pub(super) struct Write<K, V> {
 struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
+    settings: &'g Whole<'r, K, V>,
     writes: Vec<Write<K, V>>,
     moment: Moment<'r>,
 }
 
 impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
-    fn new(engine: &'r Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
+    fn new(
+        engine: &'r Engine<K, V, S, R>,
+        guard: &'g R::Guard<'r>,
+        settings: &'g Whole<'r, K, V>,
+    ) -> Self {
         let writes = engine.scratch.get().writes.take();
-        Self { engine, guard, writes, moment: Moment::new(&engine.timer) }
+        Self { engine, guard, settings, writes, moment: Moment::new(&engine.timer) }
     }
 
     /// Plans a write of `record`; a `cause` that is not the usual one for what it does is given.
@@ -69,7 +75,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
 
     /// A value for `record`, with its terms.
     fn offer(&self, record: &Record<K, V>, value: V, time_to_live: Option<Duration>) -> Offer<V> {
-        self.engine.rules.offer(record.key(), value, time_to_live, &self.moment)
+        let times = self.settings.times();
+        self.engine.rules.offer(times, record.key(), value, time_to_live, &self.moment)
     }
 
     fn record(&self, at: usize) -> &'g Record<K, V> {
@@ -106,7 +113,6 @@ where
         related: bool,
     ) -> Change<K, V> {
         let hash = self.hash(&key);
-        let related = related && self.relation.is_some();
         Change { key, hash, value, time_to_live, related }
     }
 
@@ -115,16 +121,20 @@ where
         self.scratch.get().changes.take()
     }
 
-    /// Whether relations are declared.
-    pub fn has_relations(&self) -> bool {
-        self.relation.is_some()
-    }
-
     /// Applies `changes`, the last of a key, by one commit.
     pub fn commit(&self, changes: Vec<Change<K, V>>) -> Version {
+        self.commit_by(&self.in_force.whole(), changes)
+    }
+
+    /// The same, by these settings.
+    pub(super) fn commit_by<'r>(
+        &'r self,
+        settings: &Whole<'r, K, V>,
+        changes: Vec<Change<K, V>>,
+    ) -> Version {
         let version = {
             let guard = self.pin();
-            let plan = self.plan(&guard, changes);
+            let plan = self.plan(&guard, settings, changes);
             if plan.writes.is_empty() {
                 self.committed();
                 self.order.clock.tick()
@@ -141,12 +151,13 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if self.has_relations() {
+        let settings = self.in_force.whole();
+        if settings.relation().is_some() {
             let guard = self.pin();
             if let Some(record) = self.find(&guard, self.hash(key), key)
                 && record.revive()
             {
-                let mut plan = Plan::new(self, &guard);
+                let mut plan = Plan::new(self, &guard, &settings);
                 plan.push(record, None, true, None);
                 self.relate(&mut plan);
                 let (outcome, _) = self.run(&guard, plan, None);
@@ -176,7 +187,8 @@ where
             drop(guard);
             return Err(Conflict::new(current, value));
         }
-        let mut plan = Plan::new(self, &guard);
+        let settings = self.in_force.whole();
+        let mut plan = Plan::new(self, &guard, &settings);
         let offer = plan.offer(record, value, None);
         plan.push(record, Some(offer), true, None);
         self.relate(&mut plan);
@@ -279,25 +291,27 @@ where
         since: u64,
         value: V,
     ) -> Result<Version, V> {
+        let settings = self.in_force.whole();
         let moment = Moment::new(&self.timer);
-        let mut offer = self.rules.offer(record.key(), value, None, &moment);
+        let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
         match self.ties_since(guard, record, since) {
             Ok(None) => {}
             Ok(bonds) => offer.asked.get_or_insert_default().bonds = bonds,
             Err(()) => return Err(offer.value),
         }
-        self.fill_offer(guard, record, since, offer).map(version_of)
+        self.fill_offer(guard, &settings, record, since, offer).map(version_of)
     }
 
     /// The same, of a value with what is asked for it.
     pub(super) fn fill_offer<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
+        settings: &'g Whole<'r, K, V>,
         record: &'g Record<K, V>,
         since: u64,
         offer: Offer<V>,
     ) -> Result<State, V> {
-        let mut plan = Plan::new(self, guard);
+        let mut plan = Plan::new(self, guard, settings);
         plan.push(record, Some(offer), false, None);
         let (outcome, descriptor) =
             self.run(guard, plan, Some((record, Demand::UnchangedSince(since))));
@@ -316,7 +330,8 @@ where
         guard: &'g R::Guard<'r>,
         record: &'g Record<K, V>,
     ) -> bool {
-        let mut plan = Plan::new(self, guard);
+        let settings = self.in_force.whole();
+        let mut plan = Plan::new(self, guard, &settings);
         plan.push(record, None, false, None);
         let demand = Demand::Holds(None, plan.moment.time());
         self.run(guard, plan, Some((record, demand))).0.is_committed()
@@ -327,6 +342,7 @@ where
     fn plan<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
+        settings: &'g Whole<'r, K, V>,
         mut changes: Vec<Change<K, V>>,
     ) -> Plan<'g, 'r, K, V, S, R> {
         for change in &changes {
@@ -337,7 +353,7 @@ where
                 record.prefetch_to_write();
             }
         }
-        let mut plan = Plan::new(self, guard);
+        let mut plan = Plan::new(self, guard, settings);
         for Change { key, hash, value, time_to_live, related } in changes.drain(..) {
             let (record, _) = self.locate(guard, hash, key, None);
             let offer = value.map(|value| plan.offer(record, value, time_to_live));
@@ -360,7 +376,7 @@ where
     /// Adds what the declared relations make of the planned writes, and of what they add: each record
     /// once, what the caller wrote before what a relation says, nearer relations before farther ones.
     fn relate(&self, plan: &mut Plan<'_, '_, K, V, S, R>) {
-        let Some(relation) = &self.relation else { return };
+        let Some(relation) = plan.settings.relation() else { return };
         let mut set = HashSet::new();
         let mut related = Related::new(self.scratch.get().related.take());
         let mut at = 0;
@@ -391,13 +407,14 @@ where
         plan.writes.sort_unstable_by_key(|write| write.record);
         let room = self.commits.take(plan.guard, plan.writes.len());
         let state = State::undecided(room.descriptor.expose_provenance());
+        let times = plan.settings.times();
         let mut entry_of_expected = None;
         for (at, write) in plan.writes.drain(..).enumerate() {
             // SAFETY: located under the plan's guard.
             let record = unsafe { &*write.record };
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
-            let node = self.make_node(plan.guard, record, state, below, write.offer);
+            let node = self.make_node(plan.guard, record, state, below, write.offer, times);
             if expected.is_some_and(|(expected, _)| ptr::eq(expected, record)) {
                 entry_of_expected = Some(at);
             }

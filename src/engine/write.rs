@@ -1,6 +1,7 @@
 //! A write of one key.
 
 use super::Engine;
+use super::adjust::Times;
 use super::keep::{Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Conditional, Linked, Node, Record};
@@ -25,16 +26,24 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets `key`, by one commit; related entries not included. `time_to_live` comes before the cache's own.
+    /// Sets `key` and its related entries, by one commit. `time_to_live` comes before the cache's own.
     pub fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Version {
+        let settings = self.in_force.whole();
+        if settings.relation().is_some() {
+            let mut changes = self.changes();
+            changes.push(self.change(key, Some(value), time_to_live, true));
+            return self.commit_by(&settings, changes);
+        }
+        let times = settings.times();
         let hash = self.hash(&key);
         let moment = Moment::new(&self.timer);
-        let offer = self.rules.offer(&key, value, time_to_live, &moment);
+        let offer = self.rules.offer(times, &key, value, time_to_live, &moment);
         let guard = self.pin();
         let (record, offer) = self.locate(&guard, hash, key, Some(offer));
         let (node, state) = match offer {
             Some(offer) => {
-                self.write(&guard, record, Some(offer), None).expect("it may supersede anything")
+                let written = self.write(&guard, record, Some(offer), times, None);
+                written.expect("it may supersede anything")
             }
             // SAFETY: `locate` has put it into the room of a new record, whence it cannot go under
             // our guard.
@@ -90,7 +99,9 @@ where
             }
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
-            if let Some((node, state)) = self.write(guard, record, None, Some(current)) {
+            if let Some((node, state)) =
+                self.write(guard, record, None, &Times::NONE, Some(current))
+            {
                 let removed = self.superseded(record, node, state).map(|_| copied);
                 self.settle(guard, record, node, state, RemovalCause::Explicit, &moment).weigh();
                 self.committed();
@@ -116,7 +127,7 @@ where
             if let Some(record) = self.find(&guard, hash, key)
                 && record.revive()
                 && (record.is_held() || self.has_value(&guard, record))
-                && let Some((node, state)) = self.write(&guard, record, None, None)
+                && let Some((node, state)) = self.write(&guard, record, None, &Times::NONE, None)
             {
                 let moment = Moment::new(&self.timer);
                 self.settle(&guard, record, node, state, RemovalCause::Explicit, &moment).weigh();
@@ -206,7 +217,7 @@ where
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A version for `record`: with terms, or in its room if that is free.
+    /// A version for `record`: with terms, for which these `times` were asked, or in its room if that is free.
     pub(super) fn make_node(
         &self,
         _guard: &R::Guard<'_>,
@@ -214,11 +225,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         state: State,
         prev: *mut Node<V>,
         offer: Option<Offer<V>>,
+        times: &Times,
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         let value = match offer {
             Some(Offer { value, asked: Some(mut asked) }) => {
-                let terms = self.rules.terms(&asked);
+                let terms = asked.terms(times);
                 if let Some(bonds) = asked.bonds.take() {
                     return self.make_derived(state, prev, value, terms, *bonds);
                 }
@@ -273,10 +285,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
         offer: Option<Offer<V>>,
+        times: &Times,
         over: Option<&Node<V>>,
     ) -> Option<(&'g Node<V>, State)> {
         debug_assert!(offer.is_none() || over.is_none());
-        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), offer);
+        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), offer, times);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: located and revived under the guard; the node was made for it.
         let state = unsafe { self.order.write(record, node, over.map(ptr::from_ref), &retire) };
