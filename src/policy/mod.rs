@@ -133,7 +133,8 @@ impl Policy {
 
     fn new(capacity: u64, entries: u64) -> Self {
         // Beside the entries: those without a value, and some that are on their way.
-        let most = if entries == 0 { 0 } else { entries + entries / DEAD_SHARE + DEAD_AT_LEAST };
+        let most = entries.saturating_add(entries / DEAD_SHARE).saturating_add(DEAD_AT_LEAST);
+        let most = if entries == 0 { 0 } else { most };
         Self {
             capacity,
             small: Queue::new(most),
