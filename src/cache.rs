@@ -75,6 +75,10 @@ where
         &self.engine
     }
 
+    pub(crate) fn shared_engine(&self) -> Arc<Engine<K, V, S, R>> {
+        Arc::clone(&self.engine)
+    }
+
     /// The newest committed value of `key`, cloned. Wait-free, but for helping a commit that it meets
     /// between its decision and its number.
     #[inline]

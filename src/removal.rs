@@ -22,7 +22,8 @@ pub enum RemovalCause {
     Expired,
     /// The capacity bound evicted it.
     Size,
-    /// A relation, by which a write of another key removed or replaced it in its own commit.
+    /// A relation, by which a write of another key removed or replaced it in its own commit, or by which a monitor found
+    /// it older than its key.
     Related,
 }
 

@@ -61,7 +61,7 @@ impl<K: 'static, V: 'static> Settings<K, V> {
 
     /// Declares what writes of a key do to other entries from now on, as
     /// [`Builder::related`](crate::Builder::related) does, instead of what was declared before. What was written before is
-    /// left as it is.
+    /// left as it is; a [monitor](Cache::monitor) finds what does not belong together by the new declaration.
     pub fn related<F>(&mut self, relation: F) -> &mut Self
     where
         F: Fn(&K, &mut Related<K, V>) + Send + Sync + 'static,

@@ -97,6 +97,16 @@ where
         self.iter().next().is_none()
     }
 
+    /// See `Engine::sights`.
+    pub(crate) fn sights<'v>(
+        &'v self,
+        parts: usize,
+        part: usize,
+        out: &mut Vec<(&'v K, Version)>,
+    ) -> usize {
+        self.engine.sights(&self.snapshot, parts, part, out)
+    }
+
     /// The version that this view shows: everything committed up to it, nothing later.
     #[must_use]
     pub fn version(&self) -> Version {

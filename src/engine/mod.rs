@@ -20,12 +20,14 @@
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
 //! | `scan.rs` | iteration |
+//! | `inspect.rs` | what a monitor asks |
 
 mod adjust;
 mod commits;
 mod derive;
 mod evict;
 mod expire;
+mod inspect;
 mod keep;
 mod lease;
 mod leave;
@@ -42,6 +44,7 @@ mod write;
 
 pub use adjust::{Adjustable, Times};
 pub use derive::Reading;
+pub use inspect::Relations;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;

@@ -337,6 +337,27 @@ where
         self.run(guard, plan, Some((record, demand))).0.is_committed()
     }
 
+    /// Removes `key` alone, as what a relation takes away, if it still holds `version`: a repair. True if it did.
+    pub fn remove_if(&self, key: &K, version: Version) -> bool {
+        let is_removed = {
+            let guard = self.pin();
+            let record = self.find(&guard, self.hash(key), key).filter(|record| record.revive());
+            record.is_some_and(|record| {
+                let settings = self.in_force.whole();
+                let mut plan = Plan::new(self, &guard, &settings);
+                plan.push(record, None, false, Some(RemovalCause::Related));
+                let demand = Demand::Holds(Some(version.get()), plan.moment.time());
+                let (outcome, _) = self.run(&guard, plan, Some((record, demand)));
+                if outcome.is_committed() {
+                    self.record(EventKind::Repaired, Some(record.hash()), Some(outcome.version()));
+                }
+                outcome.is_committed()
+            })
+        };
+        self.tend();
+        is_removed
+    }
+
     /// Locates the record of every change, drops all but the last of each key, and adds what the
     /// declared relations make of them.
     fn plan<'g, 'r>(

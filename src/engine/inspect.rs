@@ -1,0 +1,94 @@
+//! What a monitor asks of the engine: the entries that a view shows, and what belongs to them by the declared relations.
+
+use super::Engine;
+use super::adjust::Whole;
+use super::read::Snapshot;
+use crate::commit::{Found, Limit};
+use crate::reclaim::Reclaim;
+use crate::relation::Related;
+use crate::version::Version;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+
+/// The relations that are declared at some moment.
+pub struct Relations<'e, K, V>(Whole<'e, K, V>);
+
+impl<K, V> Relations<'_, K, V> {
+    /// Whether there are any.
+    pub fn are_declared(&self) -> bool {
+        self.0.relation().is_some()
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// The relations that are declared now.
+    pub fn relations(&self) -> Relations<'_, K, V> {
+        Relations(self.in_force.whole())
+    }
+
+    /// Appends what a view sees in one part of the index, and returns how many entries it does not see only because
+    /// their deadline had come.
+    pub fn sights<'v>(
+        &self,
+        snapshot: &'v Snapshot,
+        parts: usize,
+        part: usize,
+        out: &mut Vec<(&'v K, Version)>,
+    ) -> usize {
+        let guard = self.pin();
+        let mut entries = Vec::new();
+        self.index.entries_of(&guard, parts, part, &mut entries);
+        let mut overdue = 0;
+        for record in entries {
+            if let Some((_, version)) = self.read_record(record, snapshot) {
+                // SAFETY: a record of which a registered view sees a value is not removed while
+                // the view is registered, which it is for 'v.
+                let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };
+                out.push((key, version));
+                continue;
+            }
+            let limit = Limit::View(snapshot.version());
+            // SAFETY: found under our guard, and a registered view's version.
+            let found = unsafe { self.order.at(record, limit, snapshot.floor()) };
+            overdue += usize::from(matches!(found, Found::Value(..)));
+        }
+        overdue
+    }
+
+    /// The keys that a write of `key` writes as well, each once: relations are followed to their end, as a
+    /// commit does. Runs user's code, which may panic.
+    pub fn group(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
+        let Some(relation) = relations.0.relation() else { return Vec::new() };
+        let hash_of_key = self.hash(key);
+        let mut related = Related::new(Vec::new());
+        let mut group: Vec<K> = Vec::new();
+        let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut next = 0;
+        relation(key, &mut related);
+        loop {
+            for (member, _) in related.drain() {
+                let hash = self.hash(&member);
+                let places = places.entry(hash).or_default();
+                let is_key = hash == hash_of_key && member == *key;
+                if !is_key && places.iter().all(|place| group[*place] != member) {
+                    places.push(group.len());
+                    group.push(member);
+                }
+            }
+            let Some(member) = group.get(next) else { return group };
+            relation(member, &mut related);
+            next += 1;
+        }
+    }
+
+    /// A group was found not to belong together, and something was done about it.
+    pub fn repaired(&self) {
+        self.counters.mine().repaired.add(1);
+    }
+}
