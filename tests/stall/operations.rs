@@ -2,8 +2,8 @@
 
 use crate::common::counted::{Counted, Ledger};
 use crate::full;
-use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
+use coeval::{ManualClock, Repair};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -138,6 +138,22 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             let batch = cache.batch().insert(FRESH, value(1, made)).remove(20);
             let batch = batch.insert(FRESH + 1, value(1, made)).invalidate(21).remove(99);
             GROUP.iter().rev().fold(batch, |b, key| b.insert(*key, value(2, made))).commit();
+        }),
+        ("reconfigure, and monitor", |cache, made| {
+            let relate = cache.reconfigure(|settings| {
+                settings.related(|key, related| {
+                    if *key == 24 {
+                        related.invalidate(23);
+                    }
+                });
+            });
+            cache.insert(24, value(1, made));
+            cache.lease(&24).fill(value(2, made)).map_err(drop).ok();
+            cache.monitor().on_mismatch(|_| Repair::Invalidate).step(400);
+            let unrelate = cache.reconfigure(|settings| {
+                settings.unrelated();
+            });
+            assert_eq!((relate, unrelate), (Ok(()), Ok(())));
         }),
     ]
 }
