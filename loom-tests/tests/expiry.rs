@@ -38,9 +38,18 @@ impl Timed for Entries {
             return Due::Later(deadline);
         }
         self.deadlines[number(entry)].store(0, SeqCst);
+        self.let_go(entry);
+        Due::Gone
+    }
+
+    fn awaits(&self, entry: Handle) -> Option<u64> {
+        let deadline = self.deadlines[number(entry)].load(SeqCst);
+        (deadline != 0).then_some(deadline << TICK_BITS)
+    }
+
+    fn let_go(&self, entry: Handle) {
         let held = self.held[number(entry)].fetch_sub(1, SeqCst);
         assert!(held > 0, "an entry came out once too often");
-        Due::Gone
     }
 }
 
@@ -57,8 +66,12 @@ enum Step {
     Schedule(usize, u64),
     /// The time, in ticks, and how many entries may come out.
     Advance(u64, usize),
+    /// An entry that is waited for no longer.
+    Drop(usize),
+    /// Once, two entries at most.
+    Sift,
 }
-use Step::{Advance, Schedule};
+use Step::{Advance, Drop, Schedule, Sift};
 
 const ALL: usize = usize::MAX;
 
@@ -74,6 +87,8 @@ impl Cache {
                 Advance(tick, steps) => {
                     self.wheel.advance(tick << TICK_BITS, &self.entries, steps);
                 }
+                Drop(number) => self.entries.deadlines[number].store(0, SeqCst),
+                Sift => self.wheel.sift(&self.entries),
             }
         }
     }
@@ -220,4 +235,50 @@ fn no_cell_is_used_twice() {
 #[test]
 fn defect_the_tag_of_a_list_stands_still() {
     must_fail("expiry.tag_stands_still", "an entry came out once too often", cells_come_back);
+}
+
+/// One takes entries out of a slot to look at them, and puts back what is waited for, while the wheel comes to the
+/// slot. (Before that, it has come there, past slots without entries.)
+fn sifting_a_slot_that_is_passed() {
+    explore_steps(2, || {
+        let before = &[Schedule(0, 1), Schedule(1, 1), Drop(0), Sift];
+        model(before, [&[Sift], &[Advance(1, ALL)]], &[], 2);
+    });
+}
+
+/// The same with a slot of the level above, of which entries go to a lower one.
+fn sifting_a_higher_slot_that_is_passed() {
+    explore_steps(2, || {
+        model(&[Schedule(0, 6), Sift, Sift], [&[Sift], &[Advance(5, ALL)]], &[], 6);
+    });
+}
+
+#[test]
+fn what_is_sifted_is_not_lost() {
+    sifting_a_slot_that_is_passed();
+    sifting_a_higher_slot_that_is_passed();
+}
+
+#[test]
+fn defect_no_look_at_the_front_after_putting_back() {
+    must_fail("expiry.sift_unchecked", "an entry is lost", sifting_a_slot_that_is_passed);
+}
+
+#[test]
+fn defect_sifting_what_is_being_emptied() {
+    must_fail(
+        "expiry.sift_while_turning",
+        "an entry is lost",
+        sifting_a_higher_slot_that_is_passed,
+    );
+}
+
+/// Two sift while a third puts an entry in.
+#[test]
+fn what_two_sift_is_held_as_often_as_it_is_counted() {
+    explore_steps(2, || {
+        let before = &[Schedule(0, 1), Schedule(1, 1), Drop(0), Sift];
+        let threads: [&[Step]; 3] = [&[Sift], &[Sift], &[Schedule(2, 1)]];
+        model(before, threads, &[], 2);
+    });
 }

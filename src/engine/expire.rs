@@ -4,12 +4,13 @@
 //! brings the memory back: an entry that comes out ends by a tombstone, as an evicted one does.
 //!
 //! A record that is in the wheel for a deadline is in it for every later one: when it comes out it goes in again. So
-//! a value that is overwritten by one that is kept longer costs the wheel nothing.
+//! a value that is overwritten by one that is kept longer costs the wheel nothing. One whose deadline is dropped or
+//! brought forward leaves a handle behind that is of no more use; whoever does that looks for such.
 
 use super::Engine;
 use super::evict::{Keeper, handle};
 use crate::chain::{Node, Record};
-use crate::expiry::{Due, Timed, Wheel};
+use crate::expiry::{AT_ONCE, Due, Timed, Wheel};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -18,6 +19,11 @@ use crate::sync::{AtomicUsize, Ordering};
 
 /// How many entries, at most, a write takes out of the wheel.
 const STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
+/// One in so many deadlines that are dropped or brought forward has the wheel sifted. So four entries are looked at
+/// for each: more than one, or what is of no use would gain on the rest.
+const SIFTED: u32 = (AT_ONCE as u32).div_ceil(4);
+/// A record that is held so often is not put in once more: its count has room for no more than 2^24.
+const HOLDS: u32 = 1 << 20;
 
 /// The wheel of a cache.
 pub(super) struct Deadlines {
@@ -52,11 +58,38 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if deadline == NEVER || was.is_some_and(|was| of(was) <= deadline) {
             return;
         }
+        if record.holds() >= HOLDS {
+            return; // It comes out at a deadline that it had before, if later than it should.
+        }
         if self.deadlines.used.load(Ordering::Relaxed) == 0 {
             self.deadlines.used.store(1, Ordering::Relaxed); // only looked at beside the clock
         }
         let keeper = Keeper::new(self, guard);
         self.deadlines.wheel.schedule(handle(record), deadline, &keeper);
+    }
+
+    /// The value `was`, which has terms, has been superseded by `node`, which a commit of ours has put there. If its
+    /// deadline was dropped or brought forward by that, now and then has the wheel sifted.
+    pub(super) fn superseded_early(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        node: &Node<V>,
+        was: &Node<V>,
+    ) {
+        // SAFETY: both are kept by our guard.
+        let of = |node: &Node<V>| unsafe { node.terms() }.map_or(NEVER, |terms| terms.deadline());
+        let (old, state) = (of(was), node.state());
+        let is_kept = state.is_value() && of(node) != NEVER && old <= of(node);
+        if old == NEVER || is_kept || self.deadlines.wheel.is_past(old) {
+            return;
+        }
+        // By chance, of which the numbers of commits are the source: no pattern of writes evades it.
+        let chance =
+            (state.version() ^ u64::from(record.hash())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if (chance >> 32) as u32 % SIFTED == 0 {
+            self.deadlines.wheel.sift(&Keeper::new(self, guard));
+        }
     }
 
     /// Ends some of the values whose time has come. Called without a guard.
@@ -95,8 +128,24 @@ impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
                 break;
             }
         }
+        self.let_go(entry);
+        Due::Gone
+    }
+
+    fn awaits(&self, entry: Handle) -> Option<u64> {
+        let (node, _) = self.newest(self.record(entry))?;
+        // SAFETY: kept by our guard.
+        let deadline = unsafe { node.terms() }?.deadline();
+        (deadline != NEVER).then_some(deadline)
+    }
+
+    fn let_go(&self, entry: Handle) {
+        let record = self.record(entry);
         record.let_go();
         self.engine.try_condemn(self.guard, record);
-        Due::Gone
+    }
+
+    fn prefetch(&self, entry: Handle) {
+        Record::<K, V>::prefetch_at(entry.bits() as usize);
     }
 }

@@ -380,6 +380,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         } else {
             self.try_condemn(guard, record);
         }
+        if let Some(before) = before.filter(|before| before.state().has_terms()) {
+            self.superseded_early(guard, record, node, before);
+        }
         Settled { era, change: if self.is_weighed() { change } else { 0 } }
     }
 

@@ -1,9 +1,8 @@
 //! Lists of handles, and the cells that they are made of.
 //!
-//! A list is a stack (Treiber's): who puts a handle in takes one step, and who takes one out, too, and a
-//! thread has one in its hands at most. Which of a slot's entries goes first is all the same. Cells are
-//! named by numbers, and used again: so all lists together take no more than the most entries that there
-//! were at one time, wherever they were.
+//! A list is a stack (Treiber's): who puts handles in takes one step, and who takes some off the top, too. Which of
+//! a slot's entries goes first is all the same. Cells are named by numbers, and used again: so all lists
+//! together take no more than the most entries that there were at one time, wherever they were.
 //!
 //! A list's word is the number of its top cell, and a tag that counts how often one was taken off. One who
 //! looked at the top and below it, and slept while that cell went and came back, finds another tag. (Unless
@@ -78,8 +77,12 @@ impl Cells {
     }
 
     fn cell(&self, number: u32) -> &Cell {
+        self.known(number).expect("made before its number was given away")
+    }
+
+    fn known(&self, number: u32) -> Option<&Cell> {
         let (part, at) = place(number);
-        &self.parts.get(part).expect("made before its number was given away")[at]
+        self.parts.get(part).map(|part| &part[at])
     }
 
     /// A cell for a handle, in no list.
@@ -106,19 +109,22 @@ impl Cells {
         Handle::new(self.cell(number).entry.load(Ordering::Relaxed))
     }
 
-    /// Gives a cell back.
-    pub fn free(&self, number: u32) {
-        self.push(&self.free, number);
+    /// Gives cells back.
+    pub fn free(&self, numbers: &[u32]) {
+        self.push(&self.free, numbers);
     }
 
-    /// Puts a cell on a list.
-    pub fn push(&self, list: &List, number: u32) -> Put {
-        let cell = self.cell(number);
+    /// Puts cells on a list, one at least, the first on top.
+    pub fn push(&self, list: &List, numbers: &[u32]) -> Put {
+        for pair in numbers.windows(2) {
+            self.cell(pair[0]).below.store(pair[1], Ordering::Relaxed);
+        }
+        let last = self.cell(numbers[numbers.len() - 1]);
         let mut word = list.0.load(Ordering::Relaxed);
         loop {
-            cell.below.store(top(word), Ordering::Relaxed);
+            last.below.store(top(word), Ordering::Relaxed);
             hook::step("expiry.to_push");
-            let put = with_top(word, number);
+            let put = with_top(word, numbers[0]);
             match list.0.compare_exchange(word, put, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Put(put),
                 Err(now) => word = now,
@@ -128,31 +134,43 @@ impl Cells {
 
     /// Takes the top cell off a list.
     pub fn pop(&self, list: &List) -> Option<u32> {
+        let mut number = [0];
+        (self.pop_some(list, &mut number) == 1).then_some(number[0])
+    }
+
+    /// Takes cells off the top of a list, as many as there is room for. Returns how many there were.
+    pub fn pop_some(&self, list: &List, numbers: &mut [u32]) -> usize {
         let mut word = list.0.load(Ordering::Acquire);
-        loop {
-            if top(word) == 0 {
-                return None;
+        while top(word) != 0 {
+            let (mut count, mut next) = (0, top(word));
+            while next != 0 && count < numbers.len() {
+                // If the list is no longer so, this may be a cell of another, and one that we have not seen made.
+                let Some(cell) = self.known(next) else { break };
+                numbers[count] = next;
+                next = cell.below.load(Ordering::Relaxed);
+                count += 1;
             }
-            match self.take(list, word) {
-                Ok(number) => return Some(number),
+            match self.take(list, word, next) {
+                Ok(()) => return count,
                 Err(now) => word = now,
             }
         }
+        0
     }
 
-    /// Takes the cell off again that was put on, if nothing has happened to the list since.
-    pub fn take_back(&self, list: &List, put: Put) -> bool {
-        self.take(list, put.0).is_ok()
+    /// Takes the cells off again that were put on, if nothing has happened to the list since.
+    pub fn take_back(&self, list: &List, put: Put, numbers: &[u32]) -> bool {
+        let below = self.cell(numbers[numbers.len() - 1]).below.load(Ordering::Relaxed);
+        self.take(list, put.0, below).is_ok()
     }
 
-    /// Takes the top off a list that is still so; else, says how it is.
-    fn take(&self, list: &List, word: u64) -> Result<u32, u64> {
-        let below = self.cell(top(word)).below.load(Ordering::Relaxed);
+    /// Takes what is above `below` off a list that is still so; else, says how it is.
+    fn take(&self, list: &List, word: u64, below: u32) -> Result<(), u64> {
         hook::step("expiry.to_take");
         let tag = if hook::mutant("expiry.tag_stands_still") { 0 } else { TAKEN };
         let without = with_top(word, below).wrapping_add(tag);
         let taken = list.0.compare_exchange(word, without, Ordering::AcqRel, Ordering::Acquire);
-        taken.map(|_| top(word))
+        taken.map(|_| ())
     }
 
     /// How many cells are on a list, if no other thread is at work.

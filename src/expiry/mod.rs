@@ -18,6 +18,8 @@
 //! - `come_due` decides by the deadline that the entry has now. The deadline may well lie ahead: it was
 //!   put off, or the entry came out of a higher level, or it was held twice. An entry whose deadline
 //!   has passed is expired there. `come_due` does not panic.
+//! - `sift` takes out some of what is not waited for any more, by what `Timed::awaits` says. The engine calls it
+//!   when a deadline is dropped, or brought forward.
 //! - Calls are made under a guard of the engine's reclamation: a handle may be used here until the guard
 //!   ends, although another thread released it meanwhile.
 //! - All of these may be called by many threads at a time, with times that differ, as threads read the
@@ -47,12 +49,15 @@
 //! that is empty is a load.
 
 mod cells;
+mod sift;
 mod ticks;
 
 use crate::queue::Handle;
 use crate::sync::{AtomicU64, Ordering, fence, grown::Grown, hook, time::NEVER};
 use cells::{Cells, List};
 use crossbeam_utils::CachePadded;
+pub use sift::AT_ONCE;
+use sift::Cursor;
 use ticks::{LEVELS, Place};
 pub use ticks::{SLOTS, TICK_BITS};
 
@@ -71,16 +76,32 @@ pub trait Timed {
     fn hold(&self, entry: Handle);
     /// The entry came out, and this is the time. If its deadline has passed, this expires it.
     fn come_due(&self, entry: Handle, now: u64) -> Due;
+    /// The entry's deadline, if it has one.
+    fn awaits(&self, entry: Handle) -> Option<u64>;
+    /// The wheel holds the handle once less.
+    fn let_go(&self, entry: Handle);
+    /// One of the other questions about the entry comes soon.
+    fn prefetch(&self, _entry: Handle) {}
 }
 
 /// The slots of one level.
-struct Level([List; SLOTS]);
+struct Level([Slot; SLOTS]);
+
+/// The entries of a slot, in any order, on two sides; see `sift`.
+struct Slot([List; 2]);
+
+impl Slot {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| List::new()))
+    }
+}
 
 /// The wheel of one cache.
 pub struct Wheel {
     time: CachePadded<Time>,
     levels: Grown<Level, LEVELS>,
     cells: Cells,
+    cursor: CachePadded<Cursor>,
 }
 
 /// See "How it turns". `swept <= front`, and both only grow.
@@ -99,7 +120,8 @@ impl Wheel {
     /// An empty wheel, at time zero. The first entries make its memory.
     pub fn new() -> Self {
         let time = Time { front: AtomicU64::new(0), swept: AtomicU64::new(0) };
-        Self { time: CachePadded::new(time), levels: Grown::new(), cells: Cells::new() }
+        let cursor = CachePadded::new(Cursor::new());
+        Self { time: CachePadded::new(time), levels: Grown::new(), cells: Cells::new(), cursor }
     }
 
     /// Puts a handle in for a deadline, which is not `NEVER`. `Timed::hold` is called before each time that
@@ -117,7 +139,7 @@ impl Wheel {
             // Relaxed: if this is not the newest, that is seen below.
             let place = Place::new(self.time.front.load(Ordering::Relaxed), tick);
             let list = self.list(place);
-            let put = self.cells.push(list, cell);
+            let put = self.cells.push(list, &[cell]);
             hook::step("expiry.put");
             if !hook::mutant("expiry.no_fence") {
                 fence(Ordering::SeqCst); // partner: the fence in `sweep`
@@ -126,7 +148,7 @@ impl Wheel {
             if is_ahead || hook::mutant("expiry.no_recheck") {
                 return;
             }
-            if !self.cells.take_back(list, put) {
+            if !self.cells.take_back(list, put, &[cell]) {
                 if !hook::mutant("expiry.copy_uncounted") {
                     timed.hold(entry);
                 }
@@ -137,8 +159,8 @@ impl Wheel {
 
     fn list(&self, place: Place) -> &List {
         let level =
-            self.levels.get_or_make(place.level, || Level(std::array::from_fn(|_| List::new())));
-        &level.0[place.slot]
+            self.levels.get_or_make(place.level, || Level(std::array::from_fn(|_| Slot::new())));
+        &level.0[place.slot].0[self.cursor.side()]
     }
 
     /// Turns the wheel to this time, as far as that is possible with so many entries that come out. Returns
@@ -146,6 +168,11 @@ impl Wheel {
     #[inline]
     pub fn advance(&self, now: u64, timed: &impl Timed, steps: usize) -> usize {
         if self.is_idle(now) { 0 } else { self.turn(now, timed, steps) }
+    }
+
+    /// Whether the wheel has come to this deadline.
+    pub fn is_past(&self, deadline: u64) -> bool {
+        ticks::of_deadline(deadline) <= self.time.front.load(Ordering::Relaxed) // nothing is read through it
     }
 
     /// Whether the wheel has come to this time, and nothing is to be done.
@@ -224,18 +251,20 @@ impl Wheel {
         }
         // Whoever moved the front may have seen a later time than this thread.
         let now = now.max(front << TICK_BITS);
-        for level in 0..LEVELS {
-            let Some(lists) = self.levels.get(level) else { continue };
-            for slot in ticks::passed(level, swept, front) {
-                // If others are done with it, what is in there now is for later.
-                while self.is_swept_to(swept) && !lists.0[slot].is_empty() {
-                    if *left == 0 {
-                        return hook::mutant("expiry.done_too_early");
+        for number in 0..LEVELS {
+            let Some(level) = self.levels.get(number) else { continue };
+            for slot in ticks::passed(number, swept, front) {
+                for list in &level.0[slot].0 {
+                    // If others are done with it, what is in there now is for later.
+                    while self.is_swept_to(swept) && !list.is_empty() {
+                        if *left == 0 {
+                            return hook::mutant("expiry.done_too_early");
+                        }
+                        let Some(cell) = self.cells.pop(list) else { break };
+                        *left -= 1;
+                        hook::step("expiry.out");
+                        self.came_out(cell, now, timed);
                     }
-                    let Some(cell) = self.cells.pop(&lists.0[slot]) else { break };
-                    *left -= 1;
-                    hook::step("expiry.out");
-                    self.came_out(cell, now, timed);
                 }
             }
         }
@@ -246,13 +275,14 @@ impl Wheel {
         let entry = self.cells.entry(cell);
         match timed.come_due(entry, now) {
             Due::Later(deadline) => self.put(cell, entry, deadline, timed),
-            Due::Gone => self.cells.free(cell),
+            Due::Gone => self.cells.free(&[cell]),
         }
     }
 
     #[cfg(any(test, coeval_loom))]
     fn lists(&self) -> impl Iterator<Item = &List> {
-        (0..LEVELS).filter_map(|level| self.levels.get(level)).flat_map(|level| &level.0)
+        let levels = (0..LEVELS).filter_map(|level| self.levels.get(level));
+        levels.flat_map(|level| &level.0).flat_map(|slot| &slot.0)
     }
 
     /// How many handles are in the wheel, each as often as it is. Counts them; exact when no other thread
@@ -280,7 +310,7 @@ impl Wheel {
         for list in self.lists() {
             while let Some(cell) = self.cells.pop(list) {
                 each(self.cells.entry(cell));
-                self.cells.free(cell);
+                self.cells.free(&[cell]);
             }
         }
     }

@@ -97,8 +97,18 @@ impl Timed for Cache {
         if deadline != NEVER && entry.deadline.swap(NEVER, Ordering::SeqCst) != NEVER {
             entry.expired.fetch_add(1, Ordering::SeqCst);
         }
-        assert!(entry.held.fetch_sub(1, Ordering::SeqCst) > 0, "it was not put in so often");
+        self.let_go(handle);
         Due::Gone
+    }
+
+    fn awaits(&self, entry: Handle) -> Option<u64> {
+        let deadline = self.entry(entry).deadline.load(Ordering::SeqCst);
+        (deadline != NEVER).then_some(deadline)
+    }
+
+    fn let_go(&self, entry: Handle) {
+        let held = self.entry(entry).held.fetch_sub(1, Ordering::SeqCst);
+        assert!(held > 0, "it was not put in so often");
     }
 }
 
@@ -215,6 +225,12 @@ fn one_who_stands_still_holds_nobody_up() {
         fn hold(&self, entry: Handle) {
             self.0.hold(entry);
         }
+        fn awaits(&self, entry: Handle) -> Option<u64> {
+            self.0.awaits(entry)
+        }
+        fn let_go(&self, entry: Handle) {
+            self.0.let_go(entry);
+        }
         fn come_due(&self, entry: Handle, now: u64) -> Due {
             if !self.1.swap(true, Ordering::SeqCst) {
                 assert_eq!(self.0.advance(3000 * TICK, ALL), 19);
@@ -275,7 +291,116 @@ fn all_handles_are_given_back() {
     cache.check();
 }
 
-/// Some threads schedule while others turn the wheel: each entry expires once, not too early, and comes out
+/// Sifts so often that all rounds that are under way come to their end.
+fn sift_through(cache: &Cache, entries: usize) {
+    let calls = entries.div_ceil(AT_ONCE) + LEVELS * SLOTS;
+    (0..3 * calls).for_each(|_| cache.wheel.sift(cache));
+}
+
+/// What has no deadline any more goes, wherever it is, and nothing else does.
+#[test]
+fn what_is_not_waited_for_is_let_go() {
+    const ENTRIES: usize = 2_000;
+    let mut random = Random(8);
+    let cache = Cache::new(ENTRIES);
+    for round in 0..20 {
+        let now = cache.clock.load(Ordering::SeqCst);
+        for number in 0..ENTRIES {
+            if cache.entries[number].deadline.load(Ordering::SeqCst) == NEVER {
+                cache.schedule(number, now + TICK + random.spread(50));
+            }
+        }
+        for entry in &cache.entries {
+            if random.below(10) < round % 11 {
+                entry.deadline.store(NEVER, Ordering::SeqCst);
+            }
+        }
+        sift_through(&cache, ENTRIES);
+        let waiting = |entry: &&Entry| entry.deadline.load(Ordering::SeqCst) != NEVER;
+        assert_eq!(cache.wheel.len(), cache.entries.iter().filter(waiting).count() as u64);
+        cache.check();
+        cache.advance(now + random.spread(44), ALL);
+    }
+    let cells = cache.wheel.cells.bytes();
+    assert!(cells < 4 * 16 * ENTRIES, "{cells} bytes");
+}
+
+/// A handle that is in a later slot than it need be goes, and so does one of two in a slot.
+#[test]
+fn what_is_held_twice_is_let_go_once() {
+    for first in [900, 21] {
+        let cache = Cache::new(3);
+        cache.schedule(0, first * TICK);
+        cache.schedule(1, 900 * TICK);
+        (0..9).for_each(|_| cache.schedule(0, 21 * TICK));
+        assert_eq!(cache.wheel.len(), 11);
+        sift_through(&cache, 11);
+        assert_eq!(cache.wheel.len(), 2, "{first}");
+        cache.advance(21 * TICK, ALL);
+        assert_eq!(cache.sum(|entry| &entry.expired), 1);
+        cache.advance(900 * TICK, ALL);
+        assert_eq!((cache.sum(|entry| &entry.expired), cache.wheel.len()), (2, 0));
+    }
+}
+
+/// It is in a later slot than its deadline's, and the wheel does not hold it for another.
+#[test]
+fn what_is_over_already_is_not_let_go() {
+    let cache = Cache::new(1);
+    cache.advance(1000 * TICK, ALL);
+    cache.schedule(0, 1000 * TICK);
+    sift_through(&cache, 1);
+    assert_eq!(cache.wheel.len(), 1);
+    cache.advance(1001 * TICK, ALL);
+    assert_eq!(cache.sum(|entry| &entry.expired), 1);
+}
+
+/// Deadlines that are dropped, put off and brought forward, with sifting between: no entry is late.
+#[test]
+fn sifting_makes_nobody_late() {
+    const ENTRIES: usize = 200;
+    for seed in 0..40 {
+        let mut random = Random(seed);
+        let cache = Cache::new(ENTRIES);
+        let mut comes = [u64::MAX; ENTRIES];
+        let bits = [24, 28, 32, 44][seed as usize % 4];
+        let mut now = 0;
+        for _ in 0..4_000 {
+            let number = random.below(ENTRIES as u64) as usize;
+            let old = cache.entries[number].deadline.load(Ordering::SeqCst);
+            let deadline = now + random.spread(bits);
+            match random.below(8) {
+                0 => {
+                    cache.entries[number].deadline.store(NEVER, Ordering::SeqCst);
+                    comes[number] = u64::MAX;
+                }
+                1..4 => {
+                    if old <= deadline {
+                        cache.entries[number].deadline.store(deadline, Ordering::SeqCst);
+                    } else {
+                        cache.schedule(number, deadline); // none, or brought forward
+                    }
+                    comes[number] = ticks::of_deadline(deadline).max(ticks::of_time(now) + 1);
+                }
+                4 => {
+                    now += random.spread(bits - 4);
+                    let steps = if random.below(2) == 0 { ALL } else { random.below(9) as usize };
+                    if cache.advance(now, steps) == steps {
+                        continue; // perhaps there was more
+                    }
+                    for (entry, comes) in cache.entries.iter().zip(&comes) {
+                        let is_over = entry.deadline.load(Ordering::SeqCst) == NEVER;
+                        assert!(is_over || *comes > ticks::of_time(now), "seed {seed}");
+                    }
+                }
+                _ => cache.wheel.sift(&cache),
+            }
+        }
+        cache.check();
+    }
+}
+
+/// Some threads schedule while others turn the wheel, and sift it: each entry expires once, not too early, and comes out
 /// as often as it was put in.
 #[test]
 fn nothing_is_lost_among_many_threads() {
@@ -291,6 +416,9 @@ fn nothing_is_lost_among_many_threads() {
                     let mut random = Random(which as u64);
                     for number in which * EACH..(which + 1) * EACH {
                         let now = cache.clock.load(Ordering::SeqCst);
+                        if random.below(4) == 0 {
+                            cache.schedule(number, now + (1 << 38));
+                        }
                         cache.schedule(number, now + random.spread(10) * TICK);
                     }
                 })
@@ -304,6 +432,7 @@ fn nothing_is_lost_among_many_threads() {
                     let step = random.spread(8) * TICK / 4;
                     let now = cache.clock.fetch_add(step, Ordering::SeqCst) + step;
                     cache.wheel.advance(now, cache, 1 + random.below(100) as usize);
+                    (0..random.below(4)).for_each(|_| cache.wheel.sift(cache));
                 }
             });
         }
@@ -329,18 +458,18 @@ fn only_what_is_untouched_is_taken_back() {
     let (cells, list) = (Cells::new(), List::new());
     let entry = |number: u64| Handle::new(number * 2);
     let first = cells.make(entry(1));
-    let put = cells.push(&list, first);
-    assert!(cells.take_back(&list, put) && list.is_empty());
+    let put = cells.push(&list, &[first]);
+    assert!(cells.take_back(&list, put, &[first]) && list.is_empty());
 
-    let put = cells.push(&list, first);
+    let put = cells.push(&list, &[first]);
     let second = cells.make(entry(2));
-    cells.push(&list, second);
-    assert!(!cells.take_back(&list, put), "another one is above");
+    cells.push(&list, &[second]);
+    assert!(!cells.take_back(&list, put, &[first]), "another one is above");
 
     assert_eq!((cells.pop(&list), cells.pop(&list)), (Some(second), Some(first)));
-    assert!(!cells.take_back(&list, put), "it was taken");
-    cells.push(&list, first);
-    assert!(!cells.take_back(&list, put), "it was put there by somebody else");
+    assert!(!cells.take_back(&list, put, &[first]), "it was taken");
+    cells.push(&list, &[first]);
+    assert!(!cells.take_back(&list, put, &[first]), "it was put there by somebody else");
     assert_eq!((cells.count(&list), cells.entry(first)), (1, entry(1)));
 }
 
@@ -349,13 +478,13 @@ fn cells_have_numbers_of_their_own() {
     let (cells, list) = (Cells::new(), List::new());
     for round in 0..3 {
         for number in 1..=10_000 {
-            cells.push(&list, cells.make(Handle::new(number * 2)));
+            cells.push(&list, &[cells.make(Handle::new(number * 2))]);
         }
         assert_eq!(cells.count(&list), 10_000);
         for number in (1..=10_000).rev() {
             let cell = cells.pop(&list).unwrap();
             assert_eq!(cells.entry(cell).bits(), number * 2, "round {round}");
-            cells.free(cell);
+            cells.free(&[cell]);
         }
     }
     assert!(cells.bytes() < 2 * 16 * 10_000);

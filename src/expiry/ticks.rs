@@ -47,6 +47,17 @@ impl Place {
     }
 }
 
+/// The first tick for which the wheel comes to a slot next. What was put in there for one is there for that, if all
+/// slots up to the front are empty.
+pub fn next_begin(front: u64, level: usize, slot: usize) -> u64 {
+    let come_to = front >> shift(level);
+    let mut number = come_to - come_to % SLOTS as u64 + slot as u64;
+    if number <= come_to {
+        number += SLOTS as u64;
+    }
+    number << shift(level)
+}
+
 /// The slots of a level that the wheel comes to on its way, each once.
 pub fn passed(level: usize, swept: u64, front: u64) -> impl Iterator<Item = usize> {
     let (first, last) = ((swept >> shift(level)) + 1, front >> shift(level));
@@ -129,6 +140,10 @@ mod tests {
             let tick = from + 1 + random.below(now - from);
             let mut place = Place::new(from, tick);
             assert!(from < place.begins && place.begins <= tick);
+            let between = from + random.below(place.begins - from);
+            for front in [from, between, place.begins - 1] {
+                assert_eq!(next_begin(front, place.level, place.slot), place.begins);
+            }
             let mut visits = 0;
             for (swept, front) in turns(from, now) {
                 let is_passed = passed(place.level, swept, front).any(|slot| slot == place.slot);

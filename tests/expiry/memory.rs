@@ -11,6 +11,9 @@ use std::time::Duration;
 /// What one thread may have retired that is not yet dropped, while nobody holds a guard.
 const RETIRED: i64 = 8_192;
 
+/// Bytes of the pools and of the wheel, for entries of which there are few at any time.
+const MEMORY: u64 = 4 << 20;
+
 struct Made {
     keys: Arc<Ledger>,
     values: Arc<Ledger>,
@@ -148,10 +151,84 @@ fn cleared_before_its_time<R: Reclaim>() {
     made.settle(cache);
 }
 
+/// Fresh keys whose values go in each way long before their deadlines.
+fn gone_before_their_time<R: Reclaim>() {
+    type Way<R> = fn(&Made, &Cache<R>, u64);
+    let ways: [(&str, Way<R>); 4] = [
+        ("removed", |_, cache, id| assert!(cache.remove(&ById(id)).is_some())),
+        ("invalidated", |_, cache, id| {
+            cache.invalidate(&ById(id));
+        }),
+        ("removed by a batch", |made, cache, id| {
+            cache.batch().remove(Counted::new(id, &made.keys)).commit();
+        }),
+        ("kept as briefly as can be, then gone", |made, cache, id| {
+            let (key, value) = made.entry(id);
+            cache.insert_with_ttl(key, value, ns(1));
+            made.clock.advance(ns(1));
+            assert!(cache.remove(&ById(id)).is_none());
+        }),
+    ];
+    for (what, end) in ways {
+        let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
+        (0..1_000).for_each(|id| made.insert(&cache, id));
+        for id in 1_000..stress(60_000, 1_000_000, 10_000_000) {
+            made.insert(&cache, id);
+            end(&made, &cache, id);
+        }
+        assert_eq!(cache.len(), 1_000);
+        made.assert_few(what);
+        let memory = cache.stats().memory;
+        assert!(memory < MEMORY, "{what}: {memory} bytes");
+        made.clock.advance(HOUR);
+        (0..2_000).for_each(|id| made.insert(&cache, 1 << 40 | id % 10));
+        assert_eq!(cache.len(), 10, "{what}");
+        made.settle(cache);
+    }
+}
+
+/// Fresh keys of which the bound lets most go long before their deadlines.
+fn evicted_before_their_time<R: Reclaim>() {
+    let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR).max_capacity(100));
+    for id in 0..stress(60_000, 1_000_000, 10_000_000) {
+        made.insert(&cache, id);
+    }
+    assert_eq!(cache.len(), 100);
+    made.assert_few("evicted");
+    let memory = cache.stats().memory;
+    assert!(memory < MEMORY, "{memory} bytes");
+    made.settle(cache);
+}
+
+/// A deadline that is brought forward again and again, while no time passes.
+fn deadlines_that_are_brought_forward<R: Reclaim>() {
+    let (made, cache) = Made::with::<R>(|builder| builder);
+    for round in 0..stress(60_000, 1_000_000, 10_000_000) {
+        for time in [HOUR, HOUR / 60] {
+            let (key, value) = made.entry(round % 3);
+            cache.insert_with_ttl(key, value, time);
+        }
+        let (key, value) = made.entry(3);
+        match round % 2 {
+            0 => cache.insert_with_ttl(key, value, HOUR),
+            _ => cache.insert(key, value), // for ever
+        };
+    }
+    let memory = cache.stats().memory;
+    assert!(memory < MEMORY, "{memory} bytes");
+    made.clock.advance(HOUR / 60);
+    (0..1_000).for_each(|_| made.insert(&cache, 3));
+    assert_eq!(cache.len(), 1);
+    made.settle(cache);
+}
+
 on_every_reclaimer!(
     comes_back_by_later_writes,
     by_any_write,
     a_view_keeps_what_it_shows,
     deadlines_that_are_put_off,
     cleared_before_its_time,
+    gone_before_their_time,
+    evicted_before_their_time,
+    deadlines_that_are_brought_forward,
 );
