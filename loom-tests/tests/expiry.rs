@@ -1,6 +1,7 @@
 //! Claim: of the wheel of deadlines, no entry is lost: when its deadline has passed and everybody is at
 //! rest, one turn brings it out, whoever put it in while others turned the wheel, or was late to
-//! put it in again; and it comes out as often as it was put in.
+//! put it in again, or had it in hand to see whether it is still waited for; and it comes out as often as
+//! it was put in.
 //!
 //! Slots of four to a level. After the threads, the main thread turns the wheel one tick further than they did:
 //! an entry that is in a slot that has been passed would come out a round later only.

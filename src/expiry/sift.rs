@@ -1,6 +1,6 @@
 //! Letting go of entries that are not waited for any more, before the wheel comes to them.
 //!
-//! An entry that is removed, or kept for longer, stays in the slot that it was put into: to find it there would
+//! An entry that is removed, or kept for ever, stays in the slot that it was put into: to find it there would
 //! take links both ways. Instead whoever ends a deadline early goes over a few entries of the wheel, whichever are
 //! next, and takes out those that need not be there. So what need not be there is in proportion to the rest.
 //!
@@ -10,10 +10,10 @@
 //!
 //! # What may go
 //! An entry without a deadline; and a handle of one whose deadline comes before the slot: the wheel holds another for
-//! it, as one is put in for each deadline that is brought forward. There are two cases where that is not so, and both
-//! are told by the front: what was over when it was put in is in a later slot than its deadline's, but
-//! then the front has come to the deadline; and while a slot is emptied, what was put into it for this round is not told from what was
-//! put in for the next. So a handle stays if its deadline is over, or if the wheel is turning.
+//! it, as one is put in for each deadline that is brought forward. There are two cases where that is not so, and the
+//! front tells both: what was over when it was put in is in a later slot than its deadline's, but then the front has
+//! come to the deadline; and while a slot is emptied, what was put there for this turn is not told from what was put
+//! there for the next. So a handle stays if its deadline is over, or if the wheel is turning.
 
 use super::cells::List;
 use super::ticks::{self, LEVELS, SLOTS};
