@@ -202,6 +202,33 @@ fn the_explicit_write_wins() {
     }
 }
 
+/// Of two writes of a batch whose relations say different things, in either order, also if one is written twice.
+#[test]
+fn an_earlier_relation_wins() {
+    for others in [0, 30] {
+        for (first, second) in [("a", "b"), ("b", "a")] {
+            for is_twice in [false, true] {
+                let cache = cache(ABCD, |key, related| {
+                    if let "a" | "b" = key {
+                        related.insert("c".into(), if key == "a" { 1 } else { 2 });
+                    }
+                });
+                let mut batch = cache.batch();
+                if is_twice {
+                    batch = batch.insert(second.into(), 8);
+                }
+                batch = batch.insert(first.into(), 9).insert(second.into(), 9);
+                for other in 0..others {
+                    batch = batch.insert(format!("other {other}"), 0);
+                }
+                batch.commit();
+                let expected = if first == "a" { 1 } else { 2 };
+                assert_eq!(cache.get("c"), Some(expected), "{first} before {second}, {others}");
+            }
+        }
+    }
+}
+
 #[test]
 fn compare_and_set_carries_relations_only_if_it_succeeds() {
     let cache = cache(ABCD, invalidates(&[("a", "b"), ("e", "c")]));

@@ -381,15 +381,7 @@ where
             plan.push(record, offer, related, None);
         }
         self.scratch.get().changes.keep(changes);
-        // Stable, so that the last write of a key stays last.
-        plan.writes.sort_by_key(|write| write.record);
-        plan.writes.dedup_by(|later, earlier| {
-            let same = ptr::eq(later.record, earlier.record);
-            if same {
-                std::mem::swap(later, earlier);
-            }
-            same
-        });
+        keep_last(&mut plan.writes, self.relation.is_some());
         self.relate(&mut plan);
         plan
     }
@@ -487,6 +479,36 @@ where
         // No version names it any more.
         self.retire_commit(guard, descriptor);
         (outcome, descriptor)
+    }
+}
+
+/// Drops all writes but the last of each record. They stay in order if asked to.
+fn keep_last<K, V>(writes: &mut Vec<Write<K, V>>, in_order: bool) {
+    if !in_order {
+        // Stable, so that the last write of a key stays last.
+        writes.sort_by_key(|write| write.record);
+        writes.dedup_by(|later, earlier| {
+            let same = ptr::eq(later.record, earlier.record);
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+    } else if writes.len() <= SCAN {
+        let mut at = 0;
+        while at < writes.len() {
+            let later = &writes[at + 1..];
+            if later.iter().any(|write| ptr::eq(write.record, writes[at].record)) {
+                writes.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    } else {
+        let mut seen = HashSet::new();
+        writes.reverse();
+        writes.retain(|write| seen.insert(write.record));
+        writes.reverse();
     }
 }
 
