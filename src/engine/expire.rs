@@ -87,7 +87,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // By chance, of which the numbers of commits are the source: no pattern of writes evades it.
         let chance =
             (state.version() ^ u64::from(record.hash())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        if (chance >> 32) as u32 % SIFTED == 0 {
+        if ((chance >> 32) as u32).is_multiple_of(SIFTED) {
             self.deadlines.wheel.sift(&Keeper::new(self, guard));
         }
     }

@@ -181,7 +181,7 @@ fn gone_before_their_time<R: Reclaim>() {
         let memory = cache.stats().memory;
         assert!(memory < MEMORY, "{what}: {memory} bytes");
         made.clock.advance(HOUR);
-        (0..2_000).for_each(|id| made.insert(&cache, 1 << 40 | id % 10));
+        (0..2_000).for_each(|id| made.insert(&cache, (1 << 40) + id % 10));
         assert_eq!(cache.len(), 10, "{what}");
         made.settle(cache);
     }

@@ -282,8 +282,8 @@ impl<R: Reclaim> Pair<R> {
             }
             Loader::Fails => Err("failed"),
         });
-        if held.is_some() {
-            agree!((loaded, inner), (Ok(held.unwrap()), None), "a load of what is there");
+        if let Some(held) = held {
+            agree!((loaded, inner), (Ok(held), None), "a load of what is there");
             return;
         }
         let is_failure = matches!(loader, Loader::Fails);
