@@ -381,7 +381,7 @@ where
             plan.push(record, offer, related, None);
         }
         self.scratch.get().changes.keep(changes);
-        keep_last(&mut plan.writes, self.relation.is_some());
+        keep_last(&mut plan.writes, settings.relation().is_some());
         self.relate(&mut plan);
         plan
     }
