@@ -93,7 +93,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
     /// Has the policy know the record, whose newest value was `node`, and evict what is too much then.
     fn admit(&self, policy: &Policy, record: &Record<K, V>, node: &Node<V>, is_heavier: bool) {
-        if !policy.fits(self.engine.weight_of(node)) {
+        if !policy.fits(self.engine.weight_of(node, node.state())) {
             self.evict(handle(record));
             return;
         }
@@ -192,8 +192,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         step("evict.before_write");
         let (node, state) = self.write(guard, record, None, &Times::NONE, Some(current))?;
         let moment = Moment::new(&self.timer);
-        let settled = self.settle(guard, record, node, state, cause, &moment);
-        self.committed();
-        Some(settled)
+        Some(self.settle_one(guard, record, (node, state), cause, &moment))
     }
 }

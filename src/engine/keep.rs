@@ -5,6 +5,7 @@ use super::adjust::Times;
 use crate::chain::{Bonds, Node, Terms};
 use crate::reclaim::Reclaim;
 use crate::sync::time::{NEVER, Timer, deadline};
+use crate::version::State;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -113,8 +114,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// What a version's value counts for.
     ///
     /// The caller's guard keeps it.
-    #[inline]
-    pub(super) fn weight_of(&self, node: &Node<V>) -> u32 {
+    #[inline(always)]
+    pub(super) fn weight_of(&self, node: &Node<V>, state: State) -> u32 {
+        if !state.has_terms() {
+            return 1;
+        }
         // SAFETY: the caller's guard.
         unsafe { node.terms() }.map_or(1, Terms::weight)
     }

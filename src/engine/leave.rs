@@ -76,9 +76,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         version: u64,
     ) {
         mine.removal(cause);
-        if self.in_force.may_have_listener() || self.order.is_watched() {
+        if !self.is_unobserved() {
             self.report(record, node, cause, version);
         }
+    }
+
+    /// Whether nobody is to hear of what leaves.
+    #[inline(always)]
+    pub(super) fn is_unobserved(&self) -> bool {
+        !self.in_force.may_have_listener() && !self.order.is_watched()
     }
 
     #[cold]

@@ -46,6 +46,8 @@ struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     guard: &'g R::Guard<'r>,
     settings: &'g Whole<'r, K, V>,
     writes: Vec<Write<K, V>>,
+    /// The addresses of their records, in order, and their places; unless writes have been added since.
+    order: Vec<(usize, usize)>,
     moment: Moment<'r>,
 }
 
@@ -55,8 +57,26 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         guard: &'g R::Guard<'r>,
         settings: &'g Whole<'r, K, V>,
     ) -> Self {
-        let writes = engine.scratch.get().writes.take();
-        Self { engine, guard, settings, writes, moment: Moment::new(&engine.timer) }
+        let scratch = engine.scratch.get();
+        let (writes, order) = (scratch.writes.take(), scratch.order.take());
+        Self { engine, guard, settings, writes, order, moment: Moment::new(&engine.timer) }
+    }
+
+    /// Puts the writes in order, by their places: to move them about costs more, as they are large.
+    fn sort(&mut self) {
+        self.order.clear();
+        let places = self.writes.iter().enumerate();
+        self.order.extend(places.map(|(place, write)| (write.record.addr(), place)));
+        self.order.sort_unstable_by_key(|(address, _)| *address);
+    }
+
+    /// Drops all writes but the last of each record.
+    fn keep_last(&mut self) {
+        self.sort();
+        if self.order.windows(2).any(|two| two[0].0 == two[1].0) {
+            self.order.clear();
+            keep_last(&mut self.writes);
+        }
     }
 
     /// Plans a write of `record`; a `cause` that is not the usual one for what it does is given.
@@ -90,7 +110,9 @@ impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
         for at in 0..self.writes.len() {
             self.engine.try_condemn(self.guard, self.record(at));
         }
-        self.engine.scratch.get().writes.keep(std::mem::take(&mut self.writes));
+        let scratch = self.engine.scratch.get();
+        scratch.writes.keep(std::mem::take(&mut self.writes));
+        scratch.order.keep(std::mem::take(&mut self.order));
     }
 }
 
@@ -381,7 +403,7 @@ where
             plan.push(record, offer, related, None);
         }
         self.scratch.get().changes.keep(changes);
-        keep_last(&mut plan.writes, settings.relation().is_some());
+        plan.keep_last();
         self.relate(&mut plan);
         plan
     }
@@ -417,17 +439,21 @@ where
         expected: Option<(&Record<K, V>, Demand)>,
     ) -> *mut Descriptor<K, V> {
         // By address: the order in which all commits install.
-        plan.writes.sort_unstable_by_key(|write| write.record);
+        if plan.order.len() != plan.writes.len() {
+            plan.sort();
+        }
         let room = self.commits.take(plan.guard, plan.writes.len());
         let state = State::undecided(room.descriptor.expose_provenance());
         let times = plan.settings.times();
         let mut entry_of_expected = None;
-        for (at, write) in plan.writes.drain(..).enumerate() {
+        for (at, &(_, place)) in plan.order.iter().enumerate() {
+            let write = &mut plan.writes[place];
             // SAFETY: located under the plan's guard.
             let record = unsafe { &*write.record };
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
-            let node = self.make_node(plan.guard, record, state, below, write.offer, times);
+            let offer = write.offer.take();
+            let node = self.make_node(plan.guard, record, state, below, offer, times);
             if expected.is_some_and(|(expected, _)| ptr::eq(expected, record)) {
                 entry_of_expected = Some(at);
             }
@@ -435,6 +461,7 @@ where
             // SAFETY: the room has so many places, and is ours.
             unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
+        plan.writes.clear();
         let expected = expected.map(|(_, demand)| {
             let entry = entry_of_expected.expect("the key is among the writes");
             Expected { entry, demand }
@@ -463,53 +490,46 @@ where
             // SAFETY: kept by our guard.
             unsafe { &*entry.node }.set_outcome(outcome);
         }
-        for entry in entries {
-            // SAFETY: as above.
-            let (record, node) = unsafe { (&*entry.record, &*entry.node) };
-            if outcome.is_committed() {
-                self.settle(guard, record, node, node.state(), entry.cause, &plan.moment).weigh();
-            } else {
-                self.try_condemn(guard, record);
-            }
-        }
         if outcome.is_committed() {
-            self.committed();
-            self.keep_bound_of(guard, entries);
+            self.settle_all(guard, entries, outcome, &plan.moment);
+        } else {
+            for entry in entries {
+                // SAFETY: as above.
+                self.try_condemn(guard, unsafe { &*entry.record });
+            }
         }
         // No version names it any more.
         self.retire_commit(guard, descriptor);
         (outcome, descriptor)
     }
+
+    /// Settles a commit of several writes.
+    fn settle_all(
+        &self,
+        guard: &R::Guard<'_>,
+        entries: &[Entry<K, V>],
+        outcome: State,
+        moment: &Moment<'_>,
+    ) {
+        let settling = self.settling(guard, outcome.version());
+        settling.mine.commits.add(1);
+        for Entry { record, node, cause } in entries {
+            // SAFETY: of a commit of ours, kept by our guard.
+            let (record, node) = unsafe { (&**record, &**node) };
+            let state = node.state();
+            self.settle(guard, &settling, record, node, state, *cause, moment).weigh();
+        }
+        self.keep_bound_of(guard, entries);
+    }
 }
 
-/// Drops all writes but the last of each record. They stay in order if asked to.
-fn keep_last<K, V>(writes: &mut Vec<Write<K, V>>, in_order: bool) {
-    if !in_order {
-        // Stable, so that the last write of a key stays last.
-        writes.sort_by_key(|write| write.record);
-        writes.dedup_by(|later, earlier| {
-            let same = ptr::eq(later.record, earlier.record);
-            if same {
-                std::mem::swap(later, earlier);
-            }
-            same
-        });
-    } else if writes.len() <= SCAN {
-        let mut at = 0;
-        while at < writes.len() {
-            let later = &writes[at + 1..];
-            if later.iter().any(|write| ptr::eq(write.record, writes[at].record)) {
-                writes.remove(at);
-            } else {
-                at += 1;
-            }
-        }
-    } else {
-        let mut seen = HashSet::new();
-        writes.reverse();
-        writes.retain(|write| seen.insert(write.record));
-        writes.reverse();
-    }
+/// Drops all writes but the last of each record. They stay in order.
+#[cold]
+fn keep_last<K, V>(writes: &mut Vec<Write<K, V>>) {
+    let mut seen = HashSet::new();
+    writes.reverse();
+    writes.retain(|write| seen.insert(write.record));
+    writes.reverse();
 }
 
 /// Whether the commit writes `record` already.

@@ -256,6 +256,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Why a value that the commit `version` took away was absent already; `None`: it was not.
+    #[inline]
     pub(super) fn absence(
         &self,
         was: &Node<V>,

@@ -7,6 +7,7 @@
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
 use crate::commit::{Descriptor, Era, Floor};
+use crate::pool::Pool;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::removal::RemovalCause;
 use crate::sync::hook::{claim, mutant, step};
@@ -74,11 +75,29 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let engine = &*engine.cast::<Self>();
             let node = NonNull::new_unchecked(node.cast::<Node<V>>());
-            let pool = engine.pool_of(node.as_ptr());
-            engine.reclaimed(node.as_ref().state());
-            contain(|| node.as_ref().drop_value());
-            engine.untie(node.as_ref());
-            pool.give(node.cast());
+            engine.empty(node.as_ref()).give(node.cast());
+        }
+    }
+
+    /// Drops what a version holds, and says which pool its memory is from, if that is not a room.
+    ///
+    /// # Safety
+    /// Nobody else has access to it, and this is done once.
+    #[inline(always)]
+    unsafe fn empty(&self, node: &Node<V>) -> &Pool {
+        let state = node.state();
+        self.reclaimed(state);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if std::mem::needs_drop::<V>() {
+                contain(|| node.drop_value());
+            }
+            if !state.has_terms() {
+                return &self.nodes;
+            }
+            let pool = self.pool_of(node);
+            self.untie(node);
+            pool
         }
     }
 
@@ -88,8 +107,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let engine = &*engine.cast::<Self>();
             let record = &*record.cast::<Record<K, V>>();
-            engine.reclaimed((*record.room()).state());
-            contain(|| (*record.room()).drop_value());
+            engine.empty(&*record.room());
             let guard = engine.reclaim.pin();
             record.free_room();
             engine.try_condemn(&guard, record);
@@ -232,10 +250,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             while let Some(node) = next.as_ref() {
                 let (state, below) = (node.state(), record.prev_of(next).link().target());
-                self.reclaimed(state);
-                let pool = self.pool_of(next);
-                contain(|| node.drop_value());
-                self.untie(node);
+                let pool = self.empty(node);
                 if !ptr::eq(next, record.room()) {
                     pool.give(NonNull::new_unchecked(next).cast());
                 }

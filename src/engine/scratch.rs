@@ -16,6 +16,8 @@ pub(super) struct Scratch<K, V> {
     pub changes: List<Change<K, V>>,
     pub writes: List<Write<K, V>>,
     pub related: List<(K, Option<V>)>,
+    /// The addresses of records, and the places of their writes.
+    pub order: List<(usize, usize)>,
     /// What the listener has yet to hear; empty between operations.
     pub leavings: Leavings<K, V>,
 }
@@ -35,6 +37,7 @@ impl<K, V> Default for Scratch<K, V> {
             changes: List::new(),
             writes: List::new(),
             related: List::new(),
+            order: List::new(),
             leavings: Leavings::default(),
         }
     }

@@ -1,8 +1,7 @@
 //! What the engine counts and records, and what it shows of that.
 
 use super::Engine;
-use crate::chain::Record;
-use crate::metrics::{EventKind, Mine, Recorded, Recorder, Stats};
+use crate::metrics::{EventKind, Recorded, Recorder, Stats};
 use crate::reclaim::Reclaim;
 use crate::version::{State, Version};
 
@@ -48,17 +47,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) fn refused(&self, hash: u32) {
         self.counters.mine().loads_refused.add(1);
         self.record(EventKind::LoadRefused, Some(hash), None);
-    }
-
-    /// A commit of ours, at `version`, has written `record`. What it does is counted there.
-    #[inline]
-    pub(super) fn wrote(&self, record: &Record<K, V>, version: u64) -> &Mine {
-        let mine = self.counters.mine();
-        mine.versions_made.add(1);
-        if self.order.is_watched() {
-            self.record(EventKind::Committed, Some(record.hash()), Some(version));
-        }
-        mine
     }
 
     /// A version's memory is free, or will be with that of its record.

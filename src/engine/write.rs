@@ -2,11 +2,11 @@
 
 use super::Engine;
 use super::adjust::Times;
-use super::keep::{Moment, Offer};
+use super::keep::{Asked, Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Chain, Conditional, Linked, Node, Record};
 use crate::commit::{Era, Found, Limit};
-use crate::metrics::EventKind;
+use crate::metrics::{EventKind, Mine};
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -49,9 +49,9 @@ where
             // our guard.
             None => unsafe { self.stamp_first(record) },
         };
-        let settled = self.settle(&guard, record, node, state, RemovalCause::Replaced, &moment);
+        let cause = RemovalCause::Replaced;
+        let settled = self.settle_one(&guard, record, (node, state), cause, &moment);
         self.keep_bound(&guard, record, node, settled);
-        self.committed();
         drop(guard);
         self.tend();
         version_of(state)
@@ -103,8 +103,8 @@ where
                 self.write(guard, record, None, &Times::NONE, Some(current))
             {
                 let removed = self.superseded(record, node, state).map(|_| copied);
-                self.settle(guard, record, node, state, RemovalCause::Explicit, &moment).weigh();
-                self.committed();
+                let cause = RemovalCause::Explicit;
+                self.settle_one(guard, record, (node, state), cause, &moment).weigh();
                 return removed;
             }
         }
@@ -130,8 +130,8 @@ where
                 && let Some((node, state)) = self.write(&guard, record, None, &Times::NONE, None)
             {
                 let moment = Moment::new(&self.timer);
-                self.settle(&guard, record, node, state, RemovalCause::Explicit, &moment).weigh();
-                self.committed();
+                let cause = RemovalCause::Explicit;
+                self.settle_one(&guard, record, (node, state), cause, &moment).weigh();
                 drop(guard);
                 self.tend();
                 return version_of(state);
@@ -229,16 +229,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         let value = match offer {
-            Some(Offer { value, asked: Some(mut asked) }) => {
-                let terms = asked.terms(times);
-                if let Some(bonds) = asked.bonds.take() {
-                    return self.make_derived(state, prev, value, terms, *bonds);
-                }
-                // SAFETY: a guard is live.
-                let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
-                // SAFETY: the slot was taken, for us alone.
-                unsafe { slot.write(Conditional::new(state, prev, value, terms)) };
-                return slot.cast().as_ptr();
+            Some(Offer { value, asked: Some(asked) }) => {
+                return self.make_conditional(state, prev, value, asked, times);
             }
             offer => offer.map(|offer| offer.value),
         };
@@ -251,6 +243,27 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
         // SAFETY: the slot was taken, for us alone.
         unsafe { slot.write(Linked::new(state, prev, value)) };
+        slot.cast().as_ptr()
+    }
+
+    /// A version with terms. The caller has a guard.
+    #[inline(never)]
+    fn make_conditional(
+        &self,
+        state: State,
+        prev: *mut Node<V>,
+        value: V,
+        mut asked: Asked,
+        times: &Times,
+    ) -> *mut Node<V> {
+        let terms = asked.terms(times);
+        if let Some(bonds) = asked.bonds.take() {
+            return self.make_derived(state, prev, value, terms, *bonds);
+        }
+        // SAFETY: a guard is live.
+        let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
+        // SAFETY: the slot was taken, for us alone.
+        unsafe { slot.write(Conditional::new(state, prev, value, terms)) };
         slot.cast().as_ptr()
     }
 
@@ -317,14 +330,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         node: &'g Node<V>,
         state: State,
     ) -> Option<&'g Node<V>> {
-        let before = self.below(record, node)?;
+        let (before, was) = self.below(record, node)?;
         // SAFETY: the version of a commit made under our guard.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
-        (before.state().version() > floor).then_some(before)
+        (was.version() > floor).then_some(before)
     }
 
     /// The value below `node`, a version of a commit of ours, cleared or not.
-    fn below<'g>(&self, record: &'g Record<K, V>, node: &'g Node<V>) -> Option<&'g Node<V>> {
+    #[inline(always)]
+    fn below<'g>(
+        &self,
+        record: &'g Record<K, V>,
+        node: &'g Node<V>,
+    ) -> Option<(&'g Node<V>, State)> {
         // SAFETY: installed in this record, under our guard.
         let prev = unsafe { record.prev_of(node) }.link().target();
         if prev.is_null() {
@@ -333,15 +351,26 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: superseded by a commit made under our guard, and the link is open until we settle
         // it, so this is what it was when installed.
         let prev: &'g Node<V> = unsafe { &*prev };
-        prev.state().is_value().then_some(prev)
+        let state = prev.state();
+        state.is_value().then_some((prev, state))
+    }
+
+    /// What settling the versions of a commit of ours goes by.
+    #[inline(always)]
+    pub(super) fn settling<'g>(&'g self, _guard: &'g R::Guard<'_>, version: u64) -> Settling<'g> {
+        // SAFETY: the version of a commit made under our guard.
+        let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, version) };
+        Settling { version, floor, era, mine: self.counters.mine() }
     }
 
     /// What the owner of a commit owes for each version that it wrote: the count, the listener, and the
     /// disposal of what was superseded. Then, for what it returns, the weight; and when this is done for all
     /// of the commit, for values, the bound. `cause` is why it took away what it superseded.
+    #[inline]
     pub(super) fn settle<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
+        settling: &Settling<'g>,
         record: &Record<K, V>,
         node: &Node<V>,
         state: State,
@@ -349,41 +378,72 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) -> Settled<'g> {
         step("settle.begin");
-        let mine = self.wrote(record, state.version());
+        settling.mine.versions_made.add(1);
         let before = self.below(record, node);
-        // SAFETY: the version of a commit made under our guard.
-        let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
-        let was = before.filter(|before| before.state().version() > floor);
-        let (old, new) = (was.map(|was| self.weight_of(was)), self.weight_if_value(node, state));
-        if old.is_some() != new.is_some() {
-            era.count(if new.is_some() { 1 } else { -1 });
+        if let Some((_, was)) = before
+            && was.version() > settling.floor
+            && !was.has_terms()
+            && state.is_plain()
+            && self.is_unobserved()
+        {
+            // One plain value for another: nothing but the version below changes hands.
+            settling.mine.removal(cause);
+            self.dispose_below(guard, record, node);
+            return Settled { era: settling.era, change: 0 };
         }
-        let change = i64::from(new.unwrap_or(0)) - i64::from(old.unwrap_or(0));
-        if let (Some(was), true) = (was, new.is_some() && state.hits_left() > 0) {
+        self.settle_anyhow(guard, settling, record, (node, state), before, cause, moment)
+    }
+
+    /// The same, whatever was there before, and whoever is to hear of it.
+    #[inline(never)]
+    fn settle_anyhow<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        settling: &Settling<'g>,
+        record: &Record<K, V>,
+        (node, state): (&Node<V>, State),
+        before: Option<(&Node<V>, State)>,
+        cause: RemovalCause,
+        moment: &Moment<'_>,
+    ) -> Settled<'g> {
+        if self.order.is_watched() {
+            self.record(EventKind::Committed, Some(record.hash()), Some(settling.version));
+        }
+        let was = before.filter(|(_, was)| was.version() > settling.floor);
+        let new = state.is_value();
+        let weight = |node: &Node<V>, state: State| i64::from(self.weight_of(node, state));
+        let old_weight = was.map_or(0, |(was, state)| weight(was, state));
+        let change = if new { weight(node, state) } else { 0 } - old_weight;
+        if was.is_some() != new {
+            settling.era.count(if new { 1 } else { -1 });
+        }
+        if let Some((_, was)) = was
+            && new
+            && state.hits_left() > 0
+        {
             // A write is a use, too, and the entry is the same.
-            node.set_hits_left(state, was.state().hits_left().saturating_sub(1));
+            node.set_hits_left(state, was.hits_left().saturating_sub(1));
         }
-        if let Some(was) = was {
-            let cause = self.absence(was, state.version(), moment).unwrap_or(cause);
-            self.leave(mine, record, was, cause, state.version());
-        } else if let Some(cleared) = before {
-            self.leave(mine, record, cleared, RemovalCause::Explicit, floor);
+        if let Some((left, _)) = was {
+            let cause = self.absence(left, settling.version, moment).unwrap_or(cause);
+            self.leave(settling.mine, record, left, cause, settling.version);
+        } else if let Some((cleared, _)) = before {
+            let cause = RemovalCause::Explicit;
+            self.leave(settling.mine, record, cleared, cause, settling.floor);
         }
         // SAFETY: installed in this record, under our guard.
         if !unsafe { record.prev_of(node) }.link().target().is_null() {
             self.dispose_below(guard, record, node);
         }
-        if new.is_some() {
-            if state.has_terms() {
-                self.schedule(guard, record, node, was);
-            }
-        } else {
+        if !new {
             self.try_condemn(guard, record);
+        } else if state.has_terms() {
+            self.schedule(guard, record, node, was.map(|(was, _)| was));
         }
-        if let Some(before) = before.filter(|before| before.state().has_terms()) {
+        if let Some((before, _)) = before.filter(|(_, before)| before.has_terms()) {
             self.superseded_early(guard, record, node, before);
         }
-        Settled { era, change: if self.is_weighed() { change } else { 0 } }
+        Settled { era: settling.era, change: if self.is_weighed() { change } else { 0 } }
     }
 
     /// Whether the weight is kept account of.
@@ -391,9 +451,28 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.policy.is_some() || self.rules.weigher.is_some()
     }
 
-    fn weight_if_value(&self, node: &Node<V>, state: State) -> Option<u32> {
-        state.is_value().then(|| self.weight_of(node))
+    /// Settles a write of one key.
+    pub(super) fn settle_one<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: &Record<K, V>,
+        (node, state): (&Node<V>, State),
+        cause: RemovalCause,
+        moment: &Moment<'_>,
+    ) -> Settled<'g> {
+        let settling = self.settling(guard, state.version());
+        settling.mine.commits.add(1);
+        self.settle(guard, &settling, record, node, state, cause, moment)
     }
+}
+
+/// What settling the versions of one commit goes by.
+pub(super) struct Settling<'g> {
+    pub version: u64,
+    /// Up to which version everything had been cleared then.
+    floor: u64,
+    era: &'g Era,
+    pub mine: &'g Mine,
 }
 
 /// A change of the weight that is yet to be accounted for.
