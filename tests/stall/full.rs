@@ -75,6 +75,16 @@ pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
                 cache.insert(key, value(key, made));
             }
         }),
+        ("ends before deadlines", |cache, made| {
+            for key in 4_900..4_960 {
+                cache.insert_with_ttl(key, value(key, made), TIME);
+                match key % 3 {
+                    0 => drop(cache.remove(&key)),
+                    1 => insert_soon(cache, key, 30, made),
+                    _ => _ = cache.insert(key, value(key, made)),
+                }
+            }
+        }),
         ("clearing", |cache, made| {
             cache.invalidate_all();
             for key in 4_800..4_840 {
