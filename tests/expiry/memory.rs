@@ -2,7 +2,7 @@
 
 use super::{HOUR, ns};
 use crate::common::counted::{ById, Counted, Ledger};
-use crate::common::{Store, on_every_reclaimer, stress};
+use crate::common::{Store, disturb, on_every_reclaimer, stress, together};
 use coeval::reclaim::Reclaim;
 use coeval::{Builder, ManualClock};
 use std::sync::Arc;
@@ -222,6 +222,33 @@ fn deadlines_that_are_brought_forward<R: Reclaim>() {
     made.settle(cache);
 }
 
+/// Several threads write and remove, for long and for short, while time passes; then others do.
+fn gone_before_their_time_beside_others<R: Reclaim>() {
+    const THREADS: u64 = 4;
+    let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
+    disturb();
+    together(THREADS as usize, |thread| {
+        for round in 0..stress(6_000, 200_000, 3_000_000) {
+            let id = round * THREADS + thread as u64;
+            made.insert(&cache, id);
+            let (key, value) = made.entry(id);
+            match round % 4 {
+                0 => made.clock.advance(Duration::from_micros(300)),
+                1 => _ = cache.insert_with_ttl(key, value, Duration::from_millis(round % 50)),
+                _ => {}
+            }
+            cache.remove(&ById(id));
+        }
+    });
+    assert_eq!(cache.len(), 0);
+    for id in 0..4_000 {
+        made.insert(&cache, id);
+        assert!(cache.remove(&ById(id)).is_some());
+    }
+    made.assert_few("removed beside others");
+    made.settle(cache);
+}
+
 on_every_reclaimer!(
     comes_back_by_later_writes,
     by_any_write,
@@ -229,6 +256,7 @@ on_every_reclaimer!(
     deadlines_that_are_put_off,
     cleared_before_its_time,
     gone_before_their_time,
+    gone_before_their_time_beside_others,
     evicted_before_their_time,
     deadlines_that_are_brought_forward,
 );
