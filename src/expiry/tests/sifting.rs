@@ -1,0 +1,112 @@
+//! What is not waited for any more leaves the wheel before its time, and nothing else does.
+
+use super::*;
+
+/// Sifts so often that all rounds that are under way come to their end.
+fn sift_through(cache: &Cache, entries: usize) {
+    let calls = entries.div_ceil(AT_ONCE) + LEVELS * SLOTS;
+    (0..3 * calls).for_each(|_| cache.wheel.sift(cache));
+}
+
+/// What has no deadline any more goes, wherever it is, and nothing else does.
+#[test]
+fn what_is_not_waited_for_is_let_go() {
+    const ENTRIES: usize = 2_000;
+    let mut random = Random(8);
+    let cache = Cache::new(ENTRIES);
+    for round in 0..20 {
+        let now = cache.clock.load(Ordering::SeqCst);
+        for number in 0..ENTRIES {
+            if cache.entries[number].deadline.load(Ordering::SeqCst) == NEVER {
+                cache.schedule(number, now + TICK + random.spread(50));
+            }
+        }
+        for entry in &cache.entries {
+            if random.below(10) < round % 11 {
+                entry.deadline.store(NEVER, Ordering::SeqCst);
+            }
+        }
+        sift_through(&cache, ENTRIES);
+        let waiting = |entry: &&Entry| entry.deadline.load(Ordering::SeqCst) != NEVER;
+        assert_eq!(cache.wheel.len(), cache.entries.iter().filter(waiting).count() as u64);
+        cache.check();
+        cache.advance(now + random.spread(44), ALL);
+    }
+    let cells = cache.wheel.cells.bytes();
+    assert!(cells < 4 * 16 * ENTRIES, "{cells} bytes");
+}
+
+/// A handle that is in a later slot than it need be goes, and so does one of two in a slot.
+#[test]
+fn what_is_held_twice_is_let_go_once() {
+    for first in [900, 21] {
+        let cache = Cache::new(3);
+        cache.schedule(0, first * TICK);
+        cache.schedule(1, 900 * TICK);
+        (0..9).for_each(|_| cache.schedule(0, 21 * TICK));
+        assert_eq!(cache.wheel.len(), 11);
+        sift_through(&cache, 11);
+        assert_eq!(cache.wheel.len(), 2, "{first}");
+        cache.advance(21 * TICK, ALL);
+        assert_eq!(cache.sum(|entry| &entry.expired), 1);
+        cache.advance(900 * TICK, ALL);
+        assert_eq!((cache.sum(|entry| &entry.expired), cache.wheel.len()), (2, 0));
+    }
+}
+
+/// It is in a later slot than its deadline's, and the wheel does not hold it for another.
+#[test]
+fn what_is_over_already_is_not_let_go() {
+    let cache = Cache::new(1);
+    cache.advance(1000 * TICK, ALL);
+    cache.schedule(0, 1000 * TICK);
+    sift_through(&cache, 1);
+    assert_eq!(cache.wheel.len(), 1);
+    cache.advance(1001 * TICK, ALL);
+    assert_eq!(cache.sum(|entry| &entry.expired), 1);
+}
+
+/// Deadlines that are dropped, put off and brought forward, with sifting between: no entry is late.
+#[test]
+fn sifting_makes_nobody_late() {
+    const ENTRIES: usize = 200;
+    for seed in 0..40 {
+        let mut random = Random(seed);
+        let cache = Cache::new(ENTRIES);
+        let mut comes = [u64::MAX; ENTRIES];
+        let bits = [24, 28, 32, 44][seed as usize % 4];
+        let mut now = 0;
+        for _ in 0..4_000 {
+            let number = random.below(ENTRIES as u64) as usize;
+            let old = cache.entries[number].deadline.load(Ordering::SeqCst);
+            let deadline = now + random.spread(bits);
+            match random.below(8) {
+                0 => {
+                    cache.entries[number].deadline.store(NEVER, Ordering::SeqCst);
+                    comes[number] = u64::MAX;
+                }
+                1..4 => {
+                    if old <= deadline {
+                        cache.entries[number].deadline.store(deadline, Ordering::SeqCst);
+                    } else {
+                        cache.schedule(number, deadline); // none, or brought forward
+                    }
+                    comes[number] = ticks::of_deadline(deadline).max(ticks::of_time(now) + 1);
+                }
+                4 => {
+                    now += random.spread(bits - 4);
+                    let steps = if random.below(2) == 0 { ALL } else { random.below(9) as usize };
+                    if cache.advance(now, steps) == steps {
+                        continue; // perhaps there was more
+                    }
+                    for (entry, comes) in cache.entries.iter().zip(&comes) {
+                        let is_over = entry.deadline.load(Ordering::SeqCst) == NEVER;
+                        assert!(is_over || *comes > ticks::of_time(now), "seed {seed}");
+                    }
+                }
+                _ => cache.wheel.sift(&cache),
+            }
+        }
+        cache.check();
+    }
+}
