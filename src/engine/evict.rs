@@ -6,7 +6,7 @@
 use super::Engine;
 use super::adjust::Times;
 use super::keep::Moment;
-use super::write::Settled;
+use super::settle::Settled;
 use crate::chain::{Node, Record, flags};
 use crate::commit::{Entry, Era, Found};
 use crate::policy::{HITS, Policy, Residents};

@@ -3,8 +3,10 @@
 //! | file | what |
 //! |---|---|
 //! | `read.rs` | look-ups: newest, as of a view, several at one instant |
-//! | `write.rs` | a write of one key, and what its owner owes afterwards |
+//! | `write.rs` | a write of one key |
+//! | `settle.rs` | what the owner of a commit owes afterwards |
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
+//! | `expect.rs` | commits on the condition that a key is what is expected |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
 //! | `adjust.rs` | the settings that may change |
@@ -26,6 +28,7 @@ mod adjust;
 mod commits;
 mod derive;
 mod evict;
+mod expect;
 mod expire;
 mod inspect;
 mod keep;
@@ -38,6 +41,7 @@ mod read;
 mod retire;
 mod scan;
 mod scratch;
+mod settle;
 mod tend;
 mod watch;
 mod write;

@@ -1,0 +1,213 @@
+//! Commits that are made only if a key is what is expected: `compare_and_set`, fills, repairs.
+
+use super::Engine;
+use super::adjust::Whole;
+use super::keep::{Moment, Offer};
+use super::plan::Plan;
+use super::read::version_of;
+use crate::chain::{Chain, Record};
+use crate::commit::{Demand, Descriptor, Found, Limit};
+use crate::error::Conflict;
+use crate::metrics::EventKind;
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::version::{State, Version};
+use std::hash::{BuildHasher, Hash};
+use std::ptr;
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Sets `key` and its related entries if `key` holds `expected`.
+    pub fn compare_and_set(
+        &self,
+        key: K,
+        expected: Option<Version>,
+        value: V,
+    ) -> Result<Version, Conflict> {
+        let hash = self.hash(&key);
+        let guard = self.pin();
+        let (record, _) = self.locate(&guard, hash, key, None);
+        let moment = Moment::new(&self.timer);
+        let current = self.current(&guard, record, &moment);
+        if current != expected {
+            self.conflicted(hash);
+            self.try_condemn(&guard, record);
+            drop(guard);
+            return Err(Conflict::new(current, value));
+        }
+        let settings = self.in_force.whole();
+        let mut plan = Plan::new(self, &guard, &settings);
+        let offer = plan.offer(record, value, None);
+        plan.push(record, Some(offer), true, None);
+        self.relate(&mut plan);
+        let demand = Demand::Holds(expected.map(Version::get), plan.moment.time());
+        let (outcome, descriptor) = self.run(&guard, plan, Some((record, demand)));
+        let result = if outcome.is_committed() {
+            Ok(version_of(outcome))
+        } else {
+            self.conflicted(hash);
+            // SAFETY: the commit is ours, aborted, and kept by our guard.
+            let (value, related) = unsafe { self.take_aborted(&*descriptor, record) };
+            // SAFETY: as above.
+            let found = unsafe { self.below_aborted(&*descriptor, record, expected) };
+            Err((found, value, related))
+        };
+        drop(guard);
+        self.tend();
+        // Here the values of related entries are dropped, which may panic.
+        result.map_err(|(found, value, _related)| Conflict::new(found, value))
+    }
+
+    /// What a located record holds. If that is nothing, what is in the way of saying so goes.
+    fn current(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        moment: &Moment<'_>,
+    ) -> Option<Version> {
+        loop {
+            // SAFETY: callers located it under the guard.
+            let Found::Value(node, _) = (unsafe { self.order.newest(record) }) else { return None };
+            if let Some((_, state)) = self.present(guard, record, false, moment) {
+                return Some(version_of(state));
+            }
+            // Tried again only if somebody wrote the key meanwhile.
+            if self.end_absent(guard, record, node, moment) {
+                return None;
+            }
+        }
+    }
+
+    /// The value that was to be set in `record`, and the other values of an aborted commit. Nobody reads
+    /// them, and reclamation does not drop them.
+    ///
+    /// # Safety
+    /// The commit was aborted, it is the caller's, and kept by its guard; this is called once.
+    pub(super) unsafe fn take_aborted(
+        &self,
+        descriptor: &Descriptor<K, V>,
+        record: &Record<K, V>,
+    ) -> (V, Vec<V>) {
+        let (mut value, mut related) = (None, Vec::new());
+        for entry in descriptor.entries() {
+            // SAFETY: kept by the caller's guard.
+            let node = unsafe { &*entry.node };
+            // SAFETY: the caller's promise.
+            let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
+            if ptr::eq(entry.record, record) {
+                value = taken;
+            } else {
+                related.extend(taken);
+            }
+        }
+        (value.expect("a set has a value"), related)
+    }
+
+    /// What `record` held instead of what was expected when our commit was aborted.
+    ///
+    /// # Safety
+    /// As for [`take_aborted`](Self::take_aborted), but as often as wanted.
+    unsafe fn below_aborted(
+        &self,
+        descriptor: &Descriptor<K, V>,
+        record: &Record<K, V>,
+        expected: Option<Version>,
+    ) -> Option<Version> {
+        let entry = descriptor.entries().iter().find(|entry| ptr::eq(entry.record, record))?;
+        // SAFETY: installed in this record by our commit, and kept by our guard.
+        let prev = unsafe { record.prev_of(entry.node) }.link().target();
+        // SAFETY: what an aborted version was installed upon is kept by our guard.
+        let below = (!prev.is_null()).then(|| unsafe { &*prev })?;
+        let state = below.state();
+        let floor = self.order.floor.newest(&self.order.clock);
+        // If nothing was expected, the value was there when that was decided, even if everything was
+        // cleared since. Otherwise its absence now is as good an answer.
+        let is_found = || {
+            let moment = Moment::new(&self.timer);
+            state.version() > floor
+                && self.serves(below, state, Limit::Newest, false, &moment).is_ok_and(|is| is)
+        };
+        (state.is_value() && (expected.is_none() || is_found())).then(|| version_of(state))
+    }
+
+    /// Sets the key of `record`, which its lease holds, to what was loaded for it, unless it was written or
+    /// cleared after `since`: then the value comes back. Relations are not followed: what is loaded is no change.
+    pub(super) fn fill_record<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: &'g Record<K, V>,
+        since: u64,
+        value: V,
+    ) -> Result<Version, V> {
+        let settings = self.in_force.whole();
+        let moment = Moment::new(&self.timer);
+        let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
+        match self.ties_since(guard, record, since) {
+            Ok(None) => {}
+            Ok(bonds) => offer.asked.get_or_insert_default().bonds = bonds,
+            Err(()) => return Err(offer.value),
+        }
+        self.fill_offer(guard, &settings, record, since, offer).map(version_of)
+    }
+
+    /// The same, of a value with what is asked for it.
+    pub(super) fn fill_offer<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        settings: &'g Whole<'r, K, V>,
+        record: &'g Record<K, V>,
+        since: u64,
+        offer: Offer<V>,
+    ) -> Result<State, V> {
+        let mut plan = Plan::new(self, guard, settings);
+        plan.push(record, Some(offer), false, None);
+        let (outcome, descriptor) =
+            self.run(guard, plan, Some((record, Demand::UnchangedSince(since))));
+        if outcome.is_committed() {
+            self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
+            return Ok(outcome);
+        }
+        // SAFETY: the commit is ours, aborted, and kept by our guard; once.
+        Err(unsafe { self.take_aborted(&*descriptor, record) }.0)
+    }
+
+    /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was removed.
+    /// False if there is something by now.
+    pub(super) fn mark_absent<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: &'g Record<K, V>,
+    ) -> bool {
+        let settings = self.in_force.whole();
+        let mut plan = Plan::new(self, guard, &settings);
+        plan.push(record, None, false, None);
+        let demand = Demand::Holds(None, plan.moment.time());
+        self.run(guard, plan, Some((record, demand))).0.is_committed()
+    }
+
+    /// Removes `key` alone, as what a relation takes away, if it still holds `version`: a repair. True if it did.
+    pub fn remove_if(&self, key: &K, version: Version) -> bool {
+        let is_removed = {
+            let guard = self.pin();
+            let record = self.find(&guard, self.hash(key), key).filter(|record| record.revive());
+            record.is_some_and(|record| {
+                let settings = self.in_force.whole();
+                let mut plan = Plan::new(self, &guard, &settings);
+                plan.push(record, None, false, Some(RemovalCause::Related));
+                let demand = Demand::Holds(Some(version.get()), plan.moment.time());
+                let (outcome, _) = self.run(&guard, plan, Some((record, demand)));
+                if outcome.is_committed() {
+                    self.record(EventKind::Repaired, Some(record.hash()), Some(outcome.version()));
+                }
+                outcome.is_committed()
+            })
+        };
+        self.tend();
+        is_removed
+    }
+}
