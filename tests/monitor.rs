@@ -334,6 +334,8 @@ fn what_else_it_counts<R: Reclaim>() {
     let lease = cache.lease(&5);
     cache.insert(5, 1);
     assert!(lease.fill(2).is_err());
+    cache.derive(6, |scope| scope.get(&5).unwrap());
+    cache.insert(5, 3); // What was derived from it has ended, but not by its deadline.
     clock.advance(Duration::from_secs(1));
     let report = round(&mut monitor, 100);
     assert_eq!((report.keys, report.related, report.overdue), (1, 0, 5));

@@ -55,8 +55,11 @@ where
             }
             let limit = Limit::View(snapshot.version());
             // SAFETY: found under our guard, and a registered view's version.
-            let found = unsafe { self.order.at(record, limit, snapshot.floor()) };
-            overdue += usize::from(matches!(found, Found::Value(..)));
+            let found = unsafe { self.order.at(record, limit, snapshot.floor) };
+            if let Found::Value(node, _) = found {
+                // SAFETY: kept by the view.
+                overdue += usize::from(unsafe { node.is_over(snapshot.opened) });
+            }
         }
         overdue
     }

@@ -33,11 +33,6 @@ impl Snapshot {
     pub fn version(&self) -> u64 {
         self.registered.version()
     }
-
-    /// Up to which version everything had been cleared.
-    pub(super) fn floor(&self) -> u64 {
-        self.floor
-    }
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
