@@ -38,7 +38,7 @@ where
     /// cache.insert("height", 4);
     /// let area = || {
     ///     cache.derive("area", |scope| {
-    ///         scope.get("width").unwrap_or(0) * scope.get("height").unwrap_or(0)
+    ///         scope.get(&"width").unwrap_or(0) * scope.get(&"height").unwrap_or(0)
     ///     })
     /// };
     /// assert_eq!(area(), 12);

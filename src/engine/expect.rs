@@ -40,6 +40,9 @@ where
             drop(guard);
             return Err(Conflict::new(current, value));
         }
+        if expected.is_none() {
+            self.end_broken(&guard, record, &moment);
+        }
         let settings = self.in_force.whole();
         let mut plan = Plan::new(self, &guard, &settings);
         let offer = plan.offer(record, value, None);
@@ -63,23 +66,27 @@ where
         result.map_err(|(found, value, _related)| Conflict::new(found, value))
     }
 
-    /// What a located record holds. If that is nothing, what is in the way of saying so goes.
+    /// What a located record holds.
     fn current(
         &self,
         guard: &R::Guard<'_>,
         record: &Record<K, V>,
         moment: &Moment<'_>,
     ) -> Option<Version> {
-        loop {
-            // SAFETY: callers located it under the guard.
-            let Found::Value(node, _) = (unsafe { self.order.newest(record) }) else { return None };
-            if let Some((_, state)) = self.present(guard, record, false, moment) {
-                return Some(version_of(state));
-            }
-            // Tried again only if somebody wrote the key meanwhile.
-            if self.end_absent(guard, record, node, moment) {
-                return None;
-            }
+        let (_, state) = self.present(guard, record, false, moment)?;
+        Some(version_of(state))
+    }
+
+    /// Ends the derived value of a record if it is absent, as what it was made from has changed: a commit's verdict knows
+    /// deadlines, but not that.
+    fn end_broken(&self, guard: &R::Guard<'_>, record: &Record<K, V>, moment: &Moment<'_>) {
+        // SAFETY: callers located it under the guard.
+        let Found::Value(node, _) = (unsafe { self.order.newest(record) }) else { return };
+        // SAFETY: kept by the guard.
+        let is_derived = unsafe { node.bonds() }.is_some();
+        // It was newest before that look, so if it still is when it ends, the look was at it.
+        if is_derived && self.present(guard, record, false, moment).is_none() {
+            self.end_absent(guard, record, node, moment);
         }
     }
 
