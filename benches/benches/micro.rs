@@ -64,10 +64,36 @@ fn backend<R: Reclaim>(criterion: &mut Criterion, name: &str) {
     group.finish();
 }
 
+/// Hits of plain values, and of values that were derived from one and from four of them: so many of each.
+fn derived(criterion: &mut Criterion) {
+    for count in [100, KEYS] {
+        let cache = Cache::builder().hasher(FixedState::default()).build();
+        let (one, four) = (1 << 32, 2 << 32);
+        for key in 0..count {
+            cache.insert(key, key);
+        }
+        for key in 0..count {
+            cache.derive(one + key, |scope| scope.get(&key).unwrap_or(0) + 1);
+            cache.derive(four + key, |scope| {
+                (0..4).filter_map(|at| scope.get(&((key + at * 7) % count))).sum()
+            });
+        }
+        let mut keys = Keys(1);
+        let mut group = criterion.benchmark_group(format!("derived, {count} keys"));
+        for (name, first) in [("plain", 0), ("of one", one), ("of four", four)] {
+            group.bench_function(name, |b| {
+                b.iter(|| black_box(cache.get(&(first + keys.next() % count))));
+            });
+        }
+        group.finish();
+    }
+}
+
 fn micro(criterion: &mut Criterion) {
     backend::<Asymmetric>(criterion, "asymmetric");
     backend::<CrossbeamEpoch>(criterion, "crossbeam-epoch");
     backend::<Seize>(criterion, "seize");
+    derived(criterion);
 }
 
 criterion_group!(benches, micro);
