@@ -49,6 +49,8 @@ const SINGLES: std::ops::Range<u64> = 20..25;
 const FRESH: u64 = 40;
 /// The first of those that are loaded.
 const LOADED: u64 = 1 << 40;
+/// The first of those that are derived.
+const DERIVED: u64 = 1 << 41;
 /// The first of those that come and go.
 const COMING: std::ops::Range<u64> = 3_000..3_200;
 
@@ -132,6 +134,21 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             let key = NEXT.fetch_add(1, Ordering::Relaxed);
             cache.get_with(key, || value(key, made));
             drop(cache.remove(&key));
+        }),
+        ("derive", |cache, made| {
+            // Each its own keys, as above.
+            static NEXT: AtomicU64 = AtomicU64::new(DERIVED);
+            let key = NEXT.fetch_add(2, Ordering::Relaxed);
+            cache.derive(key, |scope| {
+                let made_of = |read: Option<Counted>| read.map_or(0, |read| read.read());
+                let inner = scope.derive(key + 1, |scope| {
+                    value(made_of(scope.get(&20)) + made_of(scope.get(&FRESH)), made)
+                });
+                value(inner.read() + made_of(scope.get(&21)), made)
+            });
+            drop((cache.get(&key), cache.get_many([&key, &20])));
+            cache.insert(20, value(2, made));
+            drop((cache.get(&key), cache.remove(&key), cache.remove(&(key + 1))));
         }),
         ("batch", |cache, made| write_group(cache, 1, made)),
         ("mixed batch", |cache, made| {
