@@ -160,8 +160,8 @@ fn eviction_of_an_input_ends_it<R: Reclaim>() {
         assert!(derived == round * 10 || derived == 0, "{derived} of {round}, or of nothing");
         for key in 0..round % 60 {
             cache.insert(1_000 + key, key);
-            if let [derived @ Some(_), input] = cache.get_many([&100, &1]) {
-                assert_eq!(derived, input.map(|input| input * 10), "beside an absent input");
+            if let [Some(derived), input] = cache.get_many([&100, &1]) {
+                assert_eq!(derived, input.unwrap_or(0) * 10, "of another age than its input");
             }
         }
         assert!(cache.weighted_size() <= 20);
