@@ -1,6 +1,7 @@
 //! What a derived value was made from.
 
 use super::{Conditional, Node, Terms};
+use crate::sync::time::NEVER;
 use crate::version::State;
 use smallvec::SmallVec;
 use std::mem::ManuallyDrop;
@@ -118,7 +119,7 @@ impl<V> Node<V> {
         // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
         unsafe {
             let terms = &(*std::ptr::from_ref(self).cast::<Conditional<V>>()).terms;
-            let is_plain = terms.is_derived() && terms.deadline() == u64::MAX;
+            let is_plain = terms.is_derived() && terms.deadline() == NEVER;
             let bonds = || &*(*std::ptr::from_ref(self).cast::<Derived<V>>()).bonds;
             is_plain.then(bonds).filter(|bonds| !bonds.is_nested)
         }

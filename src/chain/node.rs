@@ -311,6 +311,15 @@ impl<V> Node<V> {
         self.state.store(state.with_hits_left(hits).0, Ordering::Release);
     }
 
+    /// Counts a hit of a version that was seen committed, unless enough have been counted.
+    #[inline(always)]
+    pub fn count_hit(&self, state: State) {
+        let left = state.hits_left();
+        if left > 0 {
+            self.set_hits_left(state, left - 1);
+        }
+    }
+
     /// On which terms the value is kept.
     ///
     /// # Safety

@@ -58,24 +58,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         for input in bonds.inputs() {
             // SAFETY: held by the version, which the guard keeps.
             let record = unsafe { &*input.record::<Record<K, V>>() };
-            // Whatever is written after this look ends what is filled.
-            let number = self.number_of(record);
+            // SAFETY: as above. Whatever is written after this look ends what is filled.
+            let newest = unsafe { self.order.version_at(record, Limit::Newest) }.ok().flatten();
             let is_present = self.present(guard, record, false, &moment).is_some();
-            ties.note(guard, record, number, is_present);
+            ties.note(guard, record, newest, is_present);
         }
-        ties.is_nested = bonds.is_nested();
         ties.into_bonds(guard).map(Some).ok_or(())
-    }
-
-    /// The number that what a record holds goes by as an input.
-    fn number_of(&self, record: &Record<K, V>) -> u64 {
-        // SAFETY: held, under a guard of the caller's.
-        let newest = unsafe { self.order.version_at(record, Limit::Newest) };
-        newest.ok().flatten().map_or(0, |(node, state)| {
-            // SAFETY: kept by that guard.
-            let bonds = unsafe { node.bonds() };
-            bonds.map_or(state.version(), |bonds| bonds.since(state.version()))
-        })
     }
 
     /// Whether nothing that a value was derived from, on whatever way, was written after `since`.
@@ -152,9 +140,18 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
         &mut self,
         _guard: &R::Guard<'_>,
         record: &Record<K, V>,
-        number: u64,
+        held: Option<(&Node<V>, State)>,
         is_present: bool,
     ) {
+        // SAFETY: callers keep what they say it held.
+        let bonds = held.and_then(|(node, _)| unsafe { node.bonds() });
+        self.is_nested |= bonds.is_some();
+        let own = held.map_or(0, |(_, state)| state.version());
+        self.push(record, bonds.map_or(own, |bonds| bonds.since(own)), is_present);
+    }
+
+    /// The same, by the number that it goes by.
+    fn push(&mut self, record: &Record<K, V>, number: u64, is_present: bool) {
         if record.try_hold() {
             self.inputs.push(Input::new(record, number, is_present));
         } else {
@@ -241,10 +238,7 @@ where
     {
         let engine = self.engine;
         let guard = engine.pin();
-        let hash = engine.hash(key);
-        let known = engine.find(&guard, hash, key).filter(|record| record.revive());
-        let record = known.unwrap_or_else(|| engine.locate(&guard, hash, own(), None).0);
-        self.read(&guard, record)
+        self.read(&guard, engine.know(&guard, key, own))
     }
 
     /// A claim on a key that is to be derived on behalf of this.
@@ -273,17 +267,13 @@ where
         // SAFETY: located under the guard; a registered view's version.
         let found = unsafe { engine.order.version_at(record, limit) }.expect("a view can tell");
         let Some((node, state)) = found else {
-            self.ties.note(guard, record, 0, false);
+            self.ties.note(guard, record, None, false);
             return None;
         };
         let moment = Moment::at(&engine.timer, self.snapshot.opened);
         let serves = || engine.serves(node, state, limit, false, &moment).expect("as above");
         let is_present = state.is_value() && state.version() > self.snapshot.floor && serves();
-        // SAFETY: kept by the view.
-        let bonds = unsafe { node.bonds() };
-        self.ties.is_nested |= bonds.is_some();
-        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
-        self.ties.note(guard, record, number, is_present);
+        self.ties.note(guard, record, found, is_present);
         // SAFETY: committed to a value, and kept by the view.
         is_present.then(|| unsafe { node.value() }.clone())
     }
@@ -293,7 +283,7 @@ where
         let guard = self.engine.pin();
         let record = Engine::<K, V, S, R>::held(&guard, hold);
         match number {
-            Some(number) => self.ties.note(&guard, record, number, true),
+            Some(number) => self.ties.push(record, number, true),
             None => self.ties.is_lost = true,
         }
         self.ties.is_nested = true;
@@ -317,20 +307,10 @@ where
         V: PartialEq,
     {
         let engine = self.engine;
-        let kept = {
-            let guard = engine.pin();
-            let record = Engine::<K, V, S, R>::held(&guard, hold);
-            let revived = record.revive();
-            debug_assert!(revived, "a record that is held is not sealed");
-            let kept = engine.keep_derived(&guard, record, since, value, self);
-            match kept {
-                Some(_) => engine.counters.mine().loads.add(1),
-                None => engine.refused(record.hash()),
-            }
-            kept
-        };
-        engine.tend();
-        kept
+        let kept = engine.fill_by(hold, |guard, record| {
+            engine.keep_derived(guard, record, since, value, self).ok_or(())
+        });
+        kept.ok()
     }
 }
 

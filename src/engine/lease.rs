@@ -54,10 +54,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hash = self.hash(key);
         let guard = self.pin();
-        let known = self.find(&guard, hash, key).filter(|record| record.revive());
-        self.hold(&guard, known.unwrap_or_else(|| self.locate(&guard, hash, own(), None).0))
+        self.hold(&guard, self.know(&guard, key, own))
     }
 
     /// A lease on the key of a record that was located under the caller's guard.
@@ -78,16 +76,27 @@ where
 
     /// Sets the key to `value`, unless it was written, removed or cleared since the lease was taken.
     pub fn fill(&self, hold: &Hold<K, V>, value: V) -> Result<Version, V> {
-        let guard = self.pin();
-        let record = Self::held(&guard, hold);
-        let revived = record.revive();
-        debug_assert!(revived, "a record that is held is not sealed");
-        let filled = self.fill_record(&guard, record, hold.since, value);
-        match &filled {
-            Ok(_) => self.counters.mine().loads.add(1),
-            Err(_) => self.refused(record.hash()),
-        }
-        drop(guard);
+        self.fill_by(hold, |guard, record| self.fill_record(guard, record, hold.since, value))
+    }
+
+    /// Has `fill` set the key that a lease is on, and counts whether it did.
+    pub(super) fn fill_by<'r, T, E>(
+        &'r self,
+        hold: &Hold<K, V>,
+        fill: impl for<'g> FnOnce(&'g R::Guard<'r>, &'g Record<K, V>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let filled = {
+            let guard = self.pin();
+            let record = Self::held(&guard, hold);
+            let revived = record.revive();
+            debug_assert!(revived, "a record that is held is not sealed");
+            let filled = fill(&guard, record);
+            match &filled {
+                Ok(_) => self.counters.mine().loads.add(1),
+                Err(_) => self.refused(record.hash()),
+            }
+            filled
+        };
         self.tend();
         filled
     }

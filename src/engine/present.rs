@@ -150,9 +150,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 return Ok(false);
             }
         }
-        let left = state.hits_left();
-        if counts && left > 0 {
-            node.set_hits_left(state, left - 1);
+        if counts {
+            node.count_hit(state);
         }
         Ok(true)
     }
@@ -237,8 +236,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let is_back = is_visible && self.is_back(bonds, glance)?;
             return Ok(if is_back { Look::Broken } else { Look::Holds });
         }
-        if is_visible && glance.counts && state.hits_left() > 0 {
-            node.set_hits_left(state, state.hits_left() - 1);
+        if is_visible && glance.counts {
+            node.count_hit(state);
         }
         Ok(match bonds {
             _ if !is_visible => Look::Broken,

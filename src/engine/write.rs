@@ -169,6 +169,21 @@ where
         version_of(State::committed(version))
     }
 
+    /// The record of `key`, likewise; `own` makes a key to keep if the cache does not know it.
+    pub(super) fn know<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        key: &Q,
+        own: impl FnOnce() -> K,
+    ) -> &'g Record<K, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let known = self.find(guard, hash, key).filter(|record| record.revive());
+        known.unwrap_or_else(|| self.locate(guard, hash, own(), None).0)
+    }
+
     /// The record of `key`, made if there is none, and alive for as long as the guard. Then a value without
     /// terms that was given is its first version, *ready*; else it comes back.
     pub(super) fn locate<'g>(
