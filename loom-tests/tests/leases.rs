@@ -156,6 +156,39 @@ fn a_fill_beside_an_invalidation() {
     fill_beside(1, Was::Removed, invalidate);
 }
 
+/// The lease is filled and given back while the other looks whether there is anything to remove.
+fn fill_that_ends_beside(preemptions: usize, was: Was, change: Change) {
+    with_one_order(|| fill_beside(preemptions, was, change));
+}
+
+#[test]
+fn a_fill_that_ends_beside_a_removal_of_nothing() {
+    fill_that_ends_beside(2, Was::Removed, remove);
+}
+
+#[test]
+fn a_fill_that_ends_beside_an_invalidation_of_nothing() {
+    fill_that_ends_beside(3, Was::Removed, invalidate);
+}
+
+#[test]
+fn defect_looking_for_leases_after_their_fills_in_a_removal() {
+    let model = || fill_that_ends_beside(2, Was::Removed, remove);
+    must_fail("lease.look_late", "after", model);
+}
+
+#[test]
+fn defect_looking_for_leases_after_their_fills_in_an_invalidation() {
+    let model = || fill_that_ends_beside(3, Was::Removed, invalidate);
+    must_fail("lease.look_late", "after", model);
+}
+
+#[test]
+fn defect_looking_for_fills_as_of_the_number_alone() {
+    let model = || fill_that_ends_beside(3, Was::Removed, invalidate);
+    must_fail("lease.as_of_number", "after", model);
+}
+
 #[test]
 fn a_fill_beside_a_batch() {
     with_one_order(|| fill_beside(1, Was::Removed, batch));

@@ -82,9 +82,13 @@ where
     ) -> Option<T> {
         let moment = Moment::new(&self.timer);
         loop {
+            // First of all: what a lease was filled with that has been let go by now, is found below.
+            let is_held = record.is_held();
             // SAFETY: located under the guard.
             let Found::Value(current, _) = (unsafe { self.order.newest(record) }) else {
-                if record.is_held() && !self.mark_absent(guard, record) {
+                step("remove.nothing");
+                let is_held = if mutant("lease.look_late") { record.is_held() } else { is_held };
+                if is_held && !self.mark_absent(guard, record) {
                     continue; // somebody has set it since
                 }
                 self.try_condemn(guard, record);
@@ -136,24 +140,38 @@ where
                 self.tend();
                 return version_of(state);
             }
-            // Nothing to remove, so a commit without writes, provided that the key is absent as of its
-            // number (all that took a smaller number are ready, hence to be found, by now), and that
-            // nobody has a lease on it who may have read the clock before.
+            // Nothing to remove, so a commit without writes.
+            step("invalidate.nothing");
             let version = self.order.clock.tick();
-            fence_after_rmw(); // partner: the fence in `lease`; for `is_held`
-            // SAFETY: the number was taken under the guard.
-            let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, version) };
-            let absent = self.find(&guard, hash, key).is_none_or(|record| {
-                // SAFETY: found under the guard, under which the number was taken.
-                let found = unsafe { self.order.at(record, Limit::Now(version), floor) };
-                let is_held = record.is_held() && !mutant("lease.look_first");
-                matches!(found, Found::Absent) && !is_held
-            });
-            if absent {
+            if self.is_absent_at(&guard, hash, key, version) {
                 self.committed();
                 return version_of(State::committed(version));
             }
         }
+    }
+
+    /// Whether `key` is absent as of a number that was just taken under the guard (all that took a smaller one
+    /// are ready, hence to be found, by now), and whoever had a lease on it before is done without having filled it.
+    fn is_absent_at<Q>(&self, guard: &R::Guard<'_>, hash: u32, key: &Q, version: u64) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        fence_after_rmw(); // partner: the fence in `lease`; for `is_held`
+        // SAFETY: the number was taken under the guard.
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, version) };
+        self.find(guard, hash, key).is_none_or(|record| {
+            // First of all: what a lease was filled with that has been let go by now, is found below; it may
+            // have a larger number, although it was read before.
+            let is_held = || record.is_held() && !mutant("lease.look_first");
+            let held_first = is_held();
+            let is_filled = || self.has_value(guard, record) && !mutant("lease.as_of_number");
+            // SAFETY: found under the guard, under which the number was taken.
+            let found = unsafe { self.order.at(record, Limit::Now(version), floor) };
+            let is_absent = matches!(found, Found::Absent) && !is_filled();
+            step("invalidate.absent");
+            let is_held = if mutant("lease.look_late") { is_held() } else { held_first };
+            is_absent && !is_held
+        })
     }
 
     /// Clears everything, by one commit.

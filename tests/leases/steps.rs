@@ -58,8 +58,34 @@ fn a_fill_while_nothing_is_removed<R: Reclaim>() {
     assert!(late.fill(1).is_err());
 }
 
+/// The same, of a lease that is given back by that: nobody holds the key any more.
+fn a_fill_that_ends_while_nothing_is_removed<R: Reclaim>() {
+    let cache: Store<u64, u64, R> = store();
+    let lease = cache.lease(&KEY);
+    at(&["remove.nothing"], move || done(lease.fill(1).unwrap()));
+    assert_eq!((cache.remove(&KEY), cache.get(&KEY)), (Some(1), None));
+}
+
+/// An invalidation finds nothing. Before it takes its number somebody takes a lease, and fills it after that.
+fn a_fill_that_ends_while_nothing_is_invalidated<R: Reclaim>() {
+    let cache: Store<u64, u64, R> = store();
+    let other = cache.clone();
+    at(&["invalidate.nothing"], move || {
+        let lease = other.lease(&KEY);
+        at(&["invalidate.absent"], move || done(lease.fill(1).unwrap()));
+    });
+    let version = cache.invalidate(&KEY);
+    assert_eq!(
+        cache.get_versioned(&KEY),
+        None,
+        "read before the invalidation, which is {version:?}"
+    );
+}
+
 on_every_reclaimer!(
     a_fill_while_what_is_over_is_removed,
     an_insert_while_nothing_is_removed,
     a_fill_while_nothing_is_removed,
+    a_fill_that_ends_while_nothing_is_removed,
+    a_fill_that_ends_while_nothing_is_invalidated,
 );
