@@ -34,10 +34,15 @@ where
     /// Sets the key to `value` by a commit, unless it was written, removed or cleared since the lease was taken.
     /// Lock-free. Declared relations are not followed: what is loaded is no change of the source.
     ///
+    /// The value has the tags that the key had, and depends on what a derived value depended on that it takes the place of.
+    /// If one of those is invalidated or written in the very middle of this call, that is not an error: the value is
+    /// committed, and seen by nobody.
+    ///
     /// # Errors
     /// [`Outdated`] hands the value back.
     pub fn fill(self, value: V) -> Result<Version, Outdated<V>> {
-        self.engine.fill(&self.hold, value).map_err(Outdated::new)
+        let filled = self.engine.fill(&self.hold, value);
+        filled.map(|filled| filled.version).map_err(Outdated::new)
     }
 
     /// Whether a fill would be refused by now, so that a load need not go on. Lock-free.

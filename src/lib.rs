@@ -96,6 +96,7 @@ mod load;
 mod monitor;
 mod pinned;
 mod settings;
+mod tagged;
 mod view;
 
 pub use batch::Batch;
@@ -109,7 +110,7 @@ pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use monitor::{Finding, Monitor, Repair, Report};
 pub use pinned::Pinned;
-pub use relation::Related;
+pub use relation::{Related, Tag};
 pub use removal::RemovalCause;
 pub use settings::Settings;
 pub use sync::time::ManualClock;

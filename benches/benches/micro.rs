@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use coeval::{
-    Cache,
+    Cache, Tag,
     reclaim::{Asymmetric, CrossbeamEpoch, Reclaim, Seize},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -89,11 +89,39 @@ fn derived(criterion: &mut Criterion) {
     }
 }
 
+/// Hits of values with one tag and with four, beside plain ones: so many of each. And the invalidation of a tag that a
+/// million have.
+fn tagged(criterion: &mut Criterion) {
+    let cache = Cache::builder().hasher(FixedState::default()).build();
+    let tags: Vec<Tag> = (0..4).map(Tag::from).collect();
+    let (one, four, many) = (1 << 32, 2 << 32, 3 << 32);
+    for key in 0..KEYS {
+        cache.insert(key, key);
+        cache.insert_tagged(one + key, key, &tags[..1]);
+        cache.insert_tagged(four + key, key, &tags);
+    }
+    for key in 0..1 << 20 {
+        cache.insert_tagged(many + key, key, &[Tag::from("many")]);
+    }
+    let mut keys = Keys(1);
+    let mut group = criterion.benchmark_group(format!("tagged, {KEYS} keys"));
+    for (name, first) in [("plain", 0), ("one tag", one), ("four tags", four)] {
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(cache.get(&(first + keys.next() % KEYS))));
+        });
+    }
+    group.bench_function("invalidate_tag of a million", |b| {
+        b.iter(|| black_box(cache.invalidate_tag("many")));
+    });
+    group.finish();
+}
+
 fn micro(criterion: &mut Criterion) {
     backend::<Asymmetric>(criterion, "asymmetric");
     backend::<CrossbeamEpoch>(criterion, "crossbeam-epoch");
     backend::<Seize>(criterion, "seize");
     derived(criterion);
+    tagged(criterion);
 }
 
 criterion_group!(benches, micro);

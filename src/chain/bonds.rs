@@ -1,4 +1,4 @@
-//! What a derived value was made from.
+//! What a value is tied to: what it was made from, and its tags.
 
 use super::{Conditional, Node, Terms};
 use crate::sync::time::NEVER;
@@ -6,7 +6,8 @@ use crate::version::State;
 use smallvec::SmallVec;
 use std::mem::ManuallyDrop;
 
-/// What one record held for a value that was derived from it. The record is held for as long as this is kept.
+/// What one record held for a value that was derived from it; or a tag that a value has. The record, or the tag's cell, is
+/// held for as long as this is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Input {
     /// A `Record`, whose type only the engine knows.
@@ -20,17 +21,20 @@ pub struct Input {
 /// Few lie in the version itself, which saves a look-up a cache miss.
 pub type Inputs = SmallVec<[Input; 4]>;
 
-/// What ties a derived value to what it was derived from. It is true as long as each of these holds what it held;
-/// nobody needs to be told when that ends: whoever reads the value looks.
+/// What ties a value to what it was derived from, and to its tags. It is true as long as each input holds what it
+/// held, and no tag was invalidated since the value has it. Nobody needs to be told when that ends: whoever reads the value looks.
 pub struct Bonds {
-    inputs: Inputs,
+    /// The inputs, then the tags.
+    ties: Inputs,
+    /// How many are inputs.
+    inputs: usize,
     /// Since which version the value has been equal to this one; 0: since its own.
     since: u64,
     /// Some of the inputs are derived themselves.
     is_nested: bool,
 }
 
-/// A derived version, in memory of its own.
+/// A version that is tied to others, in memory of its own.
 #[repr(C)]
 pub struct Derived<V> {
     conditional: Conditional<V>,
@@ -47,6 +51,23 @@ impl Input {
     pub fn new<R>(record: *const R, number: u64, is_present: bool) -> Self {
         let seen = State::committed(number).tombstone(!is_present);
         Self { record: record.cast(), seen }
+    }
+
+    /// A value has a tag, whose cell this is, since the commit `since`; 0: since its own.
+    pub fn tag<C>(cell: *const C, since: u64) -> Self {
+        Self { record: cell.cast(), seen: State::committed(since) }
+    }
+
+    /// The cell of a tag.
+    #[inline(always)]
+    pub fn cell<C>(&self) -> *const C {
+        self.record.cast()
+    }
+
+    /// Since which commit a value of the version `own` has the tag.
+    #[inline(always)]
+    pub fn tagged_since(&self, own: u64) -> u64 {
+        if self.number() == 0 { own } else { self.number() }
     }
 
     /// The record.
@@ -73,9 +94,13 @@ impl Input {
 }
 
 impl Bonds {
-    /// To these inputs, each of a record of its own.
-    pub fn new(inputs: Inputs, is_nested: bool) -> Self {
-        Self { inputs, since: 0, is_nested }
+    /// To these inputs, each of a record of its own, and tags.
+    pub fn new(inputs: Inputs, tags: Inputs, is_nested: bool) -> Self {
+        let mut ties = inputs;
+        let inputs = ties.len();
+        ties.extend(tags);
+        ties.shrink_to_fit();
+        Self { ties, inputs, since: 0, is_nested }
     }
 
     /// Of a value equal to that which was derived at `number`, and to all since.
@@ -86,7 +111,13 @@ impl Bonds {
     /// What the value was derived from.
     #[inline(always)]
     pub fn inputs(&self) -> &[Input] {
-        &self.inputs
+        &self.ties[..self.inputs]
+    }
+
+    /// The tags of the value.
+    #[inline(always)]
+    pub fn tags(&self) -> &[Input] {
+        &self.ties[self.inputs..]
     }
 
     /// Whether some of the inputs are derived themselves.

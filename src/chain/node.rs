@@ -213,6 +213,14 @@ impl Terms {
         self.is_derived
     }
 
+    /// The same terms, for a version that takes the place of this one's and counts for as much.
+    pub fn again(&self) -> Self {
+        let deadline =
+            AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::OVER });
+        let Self { end, idle, refresh, weight, .. } = *self;
+        Self { deadline, end, idle, refresh, weight, is_derived: false }
+    }
+
     /// Whether it is to be loaded anew at `time`.
     pub fn is_stale(&self, time: u64) -> bool {
         self.refresh <= time

@@ -1,15 +1,13 @@
 //! The floor: commits that cleared everything.
 //!
 //! Clearing is one commit of one version in a chain of its own. A key's version is visible only if
-//! it is newer than the newest clearing commit that the reader may see. So it costs the same for ten
-//! keys as for ten million and holds nobody up; what it hid is swept out later, a little by each write.
+//! it is newer than the newest clearing commit that the reader may see. What that hid is swept out later, a little by each write.
 
-use super::{Views, take_suffix};
-use crate::chain::{Chain, Linked, Node, Prev};
+use super::{Milestones, Views};
+use crate::chain::{Linked, Node};
 use crate::memory::Mapped;
-use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use crate::version::{Clock, State};
 use crossbeam_utils::CachePadded;
 use std::ptr;
@@ -67,54 +65,26 @@ fn sum(bits: u64) -> u64 {
 
 /// The chain of clearing commits.
 pub struct Floor {
-    head: AtomicPtr<Node<Era>>,
+    cleared: Milestones<Era>,
     first: Era,
-}
-
-impl Chain<Era> for Floor {
-    unsafe fn prev_of(&self, node: *const Node<Era>) -> &Prev<Era> {
-        // SAFETY: the caller's promise; `clear` makes all of them so.
-        unsafe { Linked::prev_of(node) }
-    }
 }
 
 impl Floor {
     /// Nothing cleared yet.
     pub fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), first: Era::new() }
-    }
-
-    #[inline(always)]
-    fn head(&self) -> *mut Node<Era> {
-        // Acquire: pairs with the install in `clear`.
-        self.head.load(Ordering::Acquire)
+        Self { cleared: Milestones::new(), first: Era::new() }
     }
 
     /// Whether anything was ever cleared.
     #[inline(always)]
     pub fn is_raised(&self) -> bool {
-        !self.head.load(Ordering::Relaxed).is_null() // a hint
+        !self.cleared.is_empty()
     }
 
     /// The version of the newest clearing commit; 0 if there is none. Stamps one that is ready.
     #[inline(always)]
     pub fn newest(&self, clock: &Clock) -> u64 {
-        let head = self.head();
-        if head.is_null() { 0 } else { Self::version(head, clock) }
-    }
-
-    #[cold]
-    fn version(node: *mut Node<Era>, clock: &Clock) -> u64 {
-        // SAFETY: reached from the head; callers hold a guard, through which these are retired.
-        let node = unsafe { &*node };
-        let mut state = node.state();
-        if state.is_ready() && mutant("floor.pass_by_ready") {
-            return 0;
-        }
-        if state.is_ready() {
-            state = node.stamp(state, State::committed(clock.tick()));
-        }
-        state.version()
+        self.cleared.newest(clock)
     }
 
     /// The version of the newest clearing commit at or before `limit` (0 if none), and its era.
@@ -123,19 +93,8 @@ impl Floor {
     /// A guard is live for `'g`, and `limit` is a registered view's version, or the version of a
     /// commit made, or of the clock read, under that guard.
     pub unsafe fn at<'g>(&'g self, clock: &Clock, limit: u64) -> (u64, &'g Era) {
-        let mut next = self.head();
-        while !next.is_null() {
-            let version = Self::version(next, clock);
-            // SAFETY: kept by the guard, or by the view; see `Order::at`.
-            let node: &'g Node<Era> = unsafe { &*next };
-            if version <= limit {
-                // SAFETY: committed to a value, as all here are.
-                return (version, unsafe { node.value() });
-            }
-            // SAFETY: as above.
-            next = unsafe { self.prev_of(next) }.link().target();
-        }
-        (0, &self.first)
+        // SAFETY: the caller's promise.
+        unsafe { self.cleared.at(clock, limit) }.unwrap_or((0, &self.first))
     }
 
     /// Clears everything: one commit. Returns its version.
@@ -149,26 +108,9 @@ impl Floor {
         retire: impl Fn(*mut Node<Era>),
     ) -> u64 {
         let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Era::new()));
-        let fresh: *mut Node<Era> = Mapped::new(fresh).into_raw().cast();
-        loop {
-            let head = self.head();
-            if !head.is_null() {
-                Self::version(head, clock); // nobody supersedes an undecided version
-            }
-            // SAFETY: just made for this chain; nobody else has seen it.
-            unsafe { self.prev_of(fresh) }.init(head);
-            step("clear.before_install");
-            // AcqRel: Release pairs with `head`.
-            let done = self.head.compare_exchange(head, fresh, Ordering::AcqRel, Ordering::Relaxed);
-            if done.is_ok() {
-                break;
-            }
-        }
-        step("clear.installed");
-        let version = Self::version(fresh, clock);
-        // SAFETY: the caller's guard; the commit is decided.
-        unsafe { self.trim(clock, views, retire) };
-        version
+        let fresh = Mapped::new(fresh).into_raw().cast();
+        // SAFETY: made just now; the rest is the caller's promise.
+        unsafe { self.cleared.add(clock, views, fresh, retire) }
     }
 
     /// Retires the clearing commits that no view needs. Those between views stay: one per
@@ -177,27 +119,8 @@ impl Floor {
     /// # Safety
     /// As for [`clear`](Self::clear).
     pub unsafe fn trim(&self, clock: &Clock, views: &Views, retire: impl Fn(*mut Node<Era>)) {
-        let mut next = self.head();
-        if next.is_null() {
-            return;
-        }
-        Self::version(next, clock);
-        let seen = views.seen();
-        while !next.is_null() {
-            // SAFETY: reached from the head under the caller's guard, and not below an end.
-            let node = unsafe { &*next };
-            // SAFETY: as above.
-            let link = unsafe { self.prev_of(node) }.link();
-            if link.is_end() {
-                return;
-            }
-            if !seen.any_below(node.state().version()) {
-                // SAFETY: no registered view, nor any to come, needs what is below.
-                unsafe { take_suffix(self, node, true, &retire) };
-                return;
-            }
-            next = link.target();
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.cleared.trim(clock, views, retire) };
     }
 
     /// Drops a clearing commit that `clear` made.
@@ -217,25 +140,14 @@ impl Floor {
     /// # Safety
     /// A guard is live for `'g`.
     pub unsafe fn era<'g>(&'g self, clock: &Clock) -> &'g Era {
-        let head = self.head();
-        if head.is_null() {
-            return &self.first;
-        }
-        Self::version(head, clock);
-        // SAFETY: kept by the guard; all here hold an era.
-        unsafe { (*head).value() }
+        // SAFETY: the caller's promise.
+        unsafe { self.cleared.newest_of(clock) }.unwrap_or(&self.first)
     }
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        let mut next = self.head();
-        while !next.is_null() {
-            // SAFETY: exclusive; what is above an end was not retired.
-            let link = unsafe { self.prev_of(next) }.link();
-            // SAFETY: as above.
-            unsafe { Self::free(next) };
-            next = if link.is_end() { ptr::null_mut() } else { link.target() };
-        }
+        // SAFETY: exclusive, and each once.
+        self.cleared.drain(|node| unsafe { Self::free(node) });
     }
 }

@@ -5,12 +5,14 @@
 mod descriptor;
 mod dispose;
 mod floor;
+mod milestones;
 mod stack;
 mod views;
 
 pub use descriptor::{Demand, Descriptor, Entry, Expected};
 pub use dispose::{prune, take_suffix};
 pub use floor::{Era, Floor};
+pub use milestones::Milestones;
 pub use stack::{Stack, Taken};
 pub use views::{Registered, Seen, Views};
 

@@ -40,7 +40,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// What ties the newest version of a record that is leased, as of now, for one that is to be filled in its place:
-    /// it depends on the same. `None`: on nothing. An error: some of that was written after `since`.
+    /// it depends on the same, and has the same tags. `None`: on nothing. An error: some of that was written, or a tag
+    /// invalidated, after `since`.
     pub(super) fn ties_since(
         &self,
         guard: &R::Guard<'_>,
@@ -63,13 +64,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let is_present = self.present(guard, record, false, &moment).is_some();
             ties.note(guard, record, newest, is_present);
         }
+        ties.tags_of(bonds, |_| since);
         ties.into_bonds(guard).map(Some).ok_or(())
     }
 
-    /// Whether nothing that a value was derived from, on whatever way, was written after `since`.
+    /// Whether nothing that a value was derived from, on whatever way, was written, and none of their tags invalidated, after
+    /// `since`.
     fn is_older(&self, first: &Bonds, since: u64) -> bool {
         let (mut todo, mut known) = (vec![first], HashSet::new());
         while let Some(bonds) = todo.pop() {
+            if !self.are_untouched(bonds.tags(), since) {
+                return false;
+            }
             for input in bonds.inputs() {
                 // SAFETY: held by the version that the bonds are of, which the caller's guard keeps.
                 let record = unsafe { &*input.record::<Record<K, V>>() };
@@ -87,7 +93,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         true
     }
 
-    /// Lets go of what a version was derived from.
+    /// Lets go of what a version is tied to.
     ///
     /// # Safety
     /// Nobody else has access to the version, and this is done once.
@@ -98,6 +104,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         for input in bonds.inputs() {
             self.let_input_go(&guard, input);
         }
+        self.let_tags_go(&guard, bonds.tags());
     }
 
     fn let_input_go(&self, guard: &R::Guard<'_>, input: &Input) {
@@ -114,10 +121,11 @@ struct Reader<'s, K, V> {
     outer: Option<&'s Reader<'s, K, V>>,
 }
 
-/// Inputs, of which this holds the records until a version does.
-struct Ties<'e, K, V, S, R: Reclaim> {
+/// Inputs and tags, of which this holds the records and cells until a version does.
+pub(super) struct Ties<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     inputs: Inputs,
+    pub(super) tags: Inputs,
     /// Some of them are derived themselves.
     is_nested: bool,
     /// What was read cannot be named: the value is not kept.
@@ -127,12 +135,26 @@ struct Ties<'e, K, V, S, R: Reclaim> {
 impl<K, V, S, R: Reclaim> Drop for Ties<'_, K, V, S, R> {
     fn drop(&mut self) {
         self.forget_from(0);
+        let guard = self.engine.reclaim.pin();
+        self.engine.let_tags_go(&guard, &self.tags);
     }
 }
 
 impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
-    fn new(engine: &'e Engine<K, V, S, R>) -> Self {
-        Self { engine, inputs: Inputs::new(), is_nested: false, is_lost: false }
+    pub(super) fn new(engine: &'e Engine<K, V, S, R>) -> Self {
+        let (inputs, tags) = (Inputs::new(), Inputs::new());
+        Self { engine, inputs, tags, is_nested: false, is_lost: false }
+    }
+
+    /// The same as another version is tied to, whose guard is the caller's; `own` is its number.
+    pub(super) fn same_as(&mut self, bonds: &Bonds, own: u64) {
+        for input in bonds.inputs() {
+            // SAFETY: held by the version, which the guard keeps.
+            let record = unsafe { &*input.record::<Record<K, V>>() };
+            self.push(record, input.number(), input.is_present());
+        }
+        self.is_nested |= bonds.is_nested();
+        self.tags_of(bonds, |tag| tag.tagged_since(own));
     }
 
     /// Notes what a record held that was located, or is held, under the guard.
@@ -168,7 +190,7 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
     }
 
     /// For the version that is made from them. It holds the records from now on.
-    fn into_bonds(mut self, guard: &R::Guard<'_>) -> Option<Box<Bonds>> {
+    pub(super) fn into_bonds(mut self, guard: &R::Guard<'_>) -> Option<Box<Bonds>> {
         if self.is_lost {
             return None;
         }
@@ -181,8 +203,8 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
             }
             same
         });
-        inputs.shrink_to_fit();
-        Some(Box::new(Bonds::new(inputs, self.is_nested)))
+        let tags = std::mem::take(&mut self.tags);
+        Some(Box::new(Bonds::new(inputs, tags, self.is_nested)))
     }
 }
 
@@ -344,8 +366,10 @@ where
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
         let settings = self.in_force.whole();
         let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
+        let mut ties = reading.ties;
+        self.inherit_tags(guard, record, since, &mut ties).ok()?;
         // From here on no user's code runs that could keep the bonds from their version.
-        let mut bonds = reading.ties.into_bonds(guard)?;
+        let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
             bonds.carry(equal);
         }
@@ -355,9 +379,8 @@ where
         let outcome = self.fill_offer(guard, &settings, record, since, offer).ok()?;
         self.counters.mine().recomputed.add(u64::from(is_again));
         step("derive.filled");
-        // If it is to be had now, then since its commit: whoever came before that may have it.
-        let present = self.present(guard, record, false, &moment);
-        let is_seen = present.is_some_and(|(_, state)| state.version() == outcome.version());
+        // As in `fill_record`.
+        let is_seen = self.is_newest(guard, record, outcome, &moment);
         (is_seen || mutant("derive.unchecked")).then(|| Derivation {
             version: Version::from_u64(outcome.version()),
             since: equal.unwrap_or(outcome.version()),

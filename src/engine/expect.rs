@@ -11,9 +11,17 @@ use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::sync::hook::{mutant, step};
 use crate::version::{State, Version};
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
+
+/// A fill that was committed.
+pub struct Filled {
+    pub version: Version,
+    /// Whether the value was to be had then: what it is tied to had not changed meanwhile.
+    pub is_had: bool,
+}
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -150,16 +158,37 @@ where
         record: &'g Record<K, V>,
         since: u64,
         value: V,
-    ) -> Result<Version, V> {
+    ) -> Result<Filled, V> {
         let settings = self.in_force.whole();
         let moment = Moment::new(&self.timer);
         let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
+        let mut is_tied = false;
         match self.ties_since(guard, record, since) {
             Ok(None) => {}
-            Ok(bonds) => offer.asked.get_or_insert_default().bonds = bonds,
+            Ok(bonds) => {
+                offer.asked.get_or_insert_default().bonds = bonds;
+                is_tied = true;
+            }
             Err(()) => return Err(offer.value),
         }
-        self.fill_offer(guard, &settings, record, since, offer).map(version_of)
+        step("fill.tied");
+        let outcome = self.fill_offer(guard, &settings, record, since, offer)?;
+        // If it is to be had now, then since its commit: whoever came before that may have it.
+        let is_had = !is_tied || self.is_newest(guard, record, outcome, &moment);
+        let is_had = is_had || mutant("fill.unchecked");
+        Ok(Filled { version: version_of(outcome), is_had })
+    }
+
+    /// Whether a record holds what the commit with this outcome wrote, and that is to be had.
+    pub(super) fn is_newest(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        outcome: State,
+        moment: &Moment<'_>,
+    ) -> bool {
+        let present = self.present(guard, record, false, moment);
+        present.is_some_and(|(_, state)| state.version() == outcome.version())
     }
 
     /// The same, of a value with what is asked for it.

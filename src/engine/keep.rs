@@ -25,13 +25,23 @@ pub(super) struct Asked {
     end: u64,
     weight: u32,
     is_timed: bool,
-    /// What it was derived from.
+    /// What it is tied to.
     pub bonds: Option<Box<Bonds>>,
+    /// The terms that it has already.
+    same: Option<Box<Terms>>,
 }
 
 impl Asked {
+    /// Nothing but the terms of what is there.
+    pub fn again(terms: Option<&Terms>) -> Self {
+        Self { same: terms.map(|terms| Box::new(terms.again())), ..Self::default() }
+    }
+
     /// The terms that were asked for, by the same times as when they were.
-    pub fn terms(&self, times: &Times) -> Terms {
+    pub fn terms(&mut self, times: &Times) -> Terms {
+        if let Some(same) = self.same.take() {
+            return *same;
+        }
         let Self { now, end, weight, is_timed, .. } = *self;
         let refresh = times.refresh_after().filter(|_| is_timed);
         let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
@@ -72,7 +82,7 @@ impl<'t> Moment<'t> {
 impl Default for Asked {
     /// Nothing.
     fn default() -> Self {
-        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds: None }
+        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds: None, same: None }
     }
 }
 
@@ -106,7 +116,7 @@ impl<K, V> Rules<K, V> {
         let now = if is_timed { moment.time() } else { 0 };
         let time_to_live = time_to_live.or(times.time_to_live());
         let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
-        Asked { now, end, weight, is_timed, bonds: None }
+        Asked { now, end, weight, is_timed, bonds: None, same: None }
     }
 }
 

@@ -10,6 +10,7 @@
 //! any more then whether somebody wrote it before.
 
 use super::Engine;
+use super::expect::Filled;
 use crate::chain::Record;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
@@ -75,7 +76,7 @@ where
     }
 
     /// Sets the key to `value`, unless it was written, removed or cleared since the lease was taken.
-    pub fn fill(&self, hold: &Hold<K, V>, value: V) -> Result<Version, V> {
+    pub fn fill(&self, hold: &Hold<K, V>, value: V) -> Result<Filled, V> {
         self.fill_by(hold, |guard, record| self.fill_record(guard, record, hold.since, value))
     }
 

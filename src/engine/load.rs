@@ -200,11 +200,12 @@ where
             }
         };
         match engine.fill(&self.claim.hold, value.clone()) {
-            Ok(version) => {
+            Ok(filled) if filled.is_had => {
                 step("load.filled");
-                Ok(self.leader.share((value, version.get())).0)
+                Ok(self.leader.share((value, filled.version.get())).0)
             }
-            Err(_) => Ok(value),
+            // Read before a change, in any case.
+            _ => Ok(value),
         }
     }
 

@@ -17,6 +17,7 @@
 //! | `lease.rs` | the right to fill a key with what was read before |
 //! | `present.rs` | whether what was found is to be had |
 //! | `derive.rs` | values that were made from others, and go with them |
+//! | `tags.rs` | what has a tag, and the end of all that |
 //! | `load.rs` | loads, of which there is one a key |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
@@ -42,6 +43,7 @@ mod retire;
 mod scan;
 mod scratch;
 mod settle;
+mod tags;
 mod tend;
 mod watch;
 mod write;
@@ -66,7 +68,8 @@ use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
-use crate::relation::Relation;
+use crate::relation::{Relation, TagCell};
+use crate::sync::grown::Grown;
 use crate::sync::time::Timer;
 use crate::version::State;
 use adjust::InForce;
@@ -115,6 +118,8 @@ impl<K, V> Default for Settings<K, V> {
 /// All of a cache's state. Handles share it through an `Arc`.
 pub struct Engine<K, V, S, R: Reclaim> {
     index: Index<Record<K, V>, R>,
+    /// The cells of the tags that are in use; made with the first.
+    tags: Grown<Index<TagCell, R>, 1>,
     /// It owns what the index points to: it is `Send` and `Sync` if keys and values are.
     entries: PhantomData<Record<K, V>>,
     order: Order,
@@ -183,6 +188,7 @@ where
         let hits = if policy.is_some() { State::HITS_COUNTED } else { 0 };
         Self {
             index: Index::with_capacity(settings.initial_capacity),
+            tags: Grown::new(),
             entries: PhantomData,
             order: Order::new(),
             views: Views::new(),
@@ -228,5 +234,7 @@ impl<K, V, S, R: Reclaim> Drop for Engine<K, V, S, R> {
         unsafe { self.reclaim.drain() };
         // SAFETY: as above.
         unsafe { self.drop_entries() };
+        // SAFETY: as above.
+        unsafe { self.drop_tags() };
     }
 }

@@ -4,7 +4,7 @@ use super::Engine;
 use super::adjust::Whole;
 use super::keep::{Moment, Offer};
 use super::read::version_of;
-use crate::chain::Record;
+use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -101,6 +101,12 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     ) -> Offer<V> {
         let times = self.settings.times();
         self.engine.rules.offer(times, record.key(), value, time_to_live, &self.moment)
+    }
+
+    /// Ties the value that was planned first.
+    pub(super) fn tie_first(&mut self, bonds: Box<Bonds>) {
+        let offer = self.writes.first_mut().and_then(|write| write.offer.as_mut());
+        offer.expect("a value").asked.get_or_insert_default().bonds = Some(bonds);
     }
 
     fn record(&self, at: usize) -> &'g Record<K, V> {

@@ -25,8 +25,8 @@ const ABSENCES: usize = 32;
 enum Look<'g> {
     Broken,
     Holds,
-    /// As long as these do.
-    HoldsWith(&'g Bonds),
+    /// As long as these do, which are those of a version of this number.
+    HoldsWith(&'g Bonds, u64),
 }
 
 /// As of when it is looked, and how.
@@ -51,9 +51,23 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) -> Option<(&'g Node<V>, State)> {
         // SAFETY: callers located it, or hold it, under the guard.
-        match unsafe { self.order.newest(record) } {
-            Found::Value(node, state) => self.serving(guard, record, (node, state), counts, moment),
+        let newest = || match unsafe { self.order.newest(record) } {
+            Found::Value(node, state) => Some((node, state)),
             _ => None,
+        };
+        let mut found = newest()?;
+        loop {
+            let serving = self.serving(guard, record, found, counts, moment);
+            if serving.is_some() {
+                return serving;
+            }
+            // It has ended. That was an instant at which there was nothing only if nobody has put anything in
+            // its place before it did: tried again, if so, upon what that is.
+            let again = newest()?;
+            if ptr::eq(again.0, found.0) || mutant("present.ended_is_absent") {
+                return None;
+            }
+            found = again;
         }
     }
 
@@ -71,6 +85,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if state.has_terms() && unsafe { node.bonds() }.is_some_and(Bonds::is_nested) {
             return self.nested(guard, record, counts, moment);
         }
+        step("present.found");
         let serves = self.serves(node, state, Limit::Newest, counts, moment);
         serves.is_ok_and(|serves| serves).then_some((node, state))
     }
@@ -86,10 +101,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         unsafe {
             let bonds = if state.is_tied() { node.plain_bonds() } else { None };
             bonds.is_some_and(|bonds| {
-                bonds.inputs().iter().all(|input| {
+                let stand = bonds.inputs().iter().all(|input| {
                     let top = (*input.record::<Record<K, V>>()).top();
                     top.is_some_and(|top| input.was(top.as_ref().state()))
-                })
+                });
+                stand && self.have_stayed(bonds.tags(), state.version(), Limit::Newest)
             })
         }
     }
@@ -145,7 +161,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 return Ok(false);
             }
             if let Some(bonds) = bonds
-                && !self.stands(bonds, as_of, counts, moment)?
+                && !self.stands((bonds, state.version()), as_of, counts, moment)?
             {
                 return Ok(false);
             }
@@ -169,10 +185,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         !is_over
     }
 
-    /// Whether all that a value was derived from is as it was, then. Takes time in proportion to what there is of it.
+    /// Whether all that a value was derived from is as it was, then, and no tag of it was invalidated. Takes time in
+    /// proportion to what there is of it. The bonds are those of a version of this number.
     pub(super) fn stands(
         &self,
-        bonds: &Bonds,
+        bonds: (&Bonds, u64),
         as_of: Limit,
         counts: bool,
         moment: &Moment<'_>,
@@ -182,21 +199,26 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.all_stand(bonds, Glance { as_of, floor, counts, moment, absences: ABSENCES })
     }
 
-    fn all_stand(&self, first: &Bonds, glance: Glance<'_, '_>) -> Result<bool, TakenOut> {
+    fn all_stand(&self, first: (&Bonds, u64), glance: Glance<'_, '_>) -> Result<bool, TakenOut> {
         let (mut todo, mut known) = (Vec::new(), HashSet::new());
-        let mut bonds = first;
+        let (mut bonds, mut own) = first;
         loop {
+            if !self.have_stayed(bonds.tags(), own, glance.as_of) {
+                return Ok(false);
+            }
             for input in bonds.inputs() {
                 match self.look(input, glance)? {
                     Look::Broken => return Ok(false),
                     Look::Holds => {}
                     // Each once, by whatever ways one comes to it.
-                    Look::HoldsWith(more) if known.insert(ptr::from_ref(more)) => todo.push(more),
-                    Look::HoldsWith(_) => {}
+                    Look::HoldsWith(more, own) if known.insert(ptr::from_ref(more)) => {
+                        todo.push((more, own));
+                    }
+                    Look::HoldsWith(..) => {}
                 }
             }
             let Some(next) = todo.pop() else { return Ok(true) };
-            bonds = next;
+            (bonds, own) = next;
         }
     }
 
@@ -233,7 +255,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
         if !input.is_present() {
             // As it was if it is still absent: cleared, over, or derived from what has changed.
-            let is_back = is_visible && self.is_back(bonds, glance)?;
+            let is_back = is_visible && self.is_back(bonds, state.version(), glance)?;
             return Ok(if is_back { Look::Broken } else { Look::Holds });
         }
         if is_visible && glance.counts {
@@ -241,15 +263,22 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         Ok(match bonds {
             _ if !is_visible => Look::Broken,
-            Some(bonds) => Look::HoldsWith(bonds),
+            Some(bonds) => Look::HoldsWith(bonds, state.version()),
             None => Look::Holds,
         })
     }
 
     /// Whether what was absent only since its inputs had changed is there again.
-    fn is_back(&self, bonds: Option<&Bonds>, glance: Glance<'_, '_>) -> Result<bool, TakenOut> {
+    fn is_back(
+        &self,
+        bonds: Option<&Bonds>,
+        own: u64,
+        glance: Glance<'_, '_>,
+    ) -> Result<bool, TakenOut> {
         match (bonds, glance.absences.checked_sub(1)) {
-            (Some(bonds), Some(absences)) => self.all_stand(bonds, Glance { absences, ..glance }),
+            (Some(bonds), Some(absences)) => {
+                self.all_stand((bonds, own), Glance { absences, ..glance })
+            }
             _ => Ok(true), // who asks is then absent himself, which is always allowed
         }
     }
@@ -271,7 +300,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return Some(RemovalCause::Expired);
         }
         let before = Limit::Now(version - 1);
-        let stands = self.stands(bonds?, before, false, moment).unwrap_or(true);
+        let bonds = (bonds?, was.state().version());
+        let stands = self.stands(bonds, before, false, moment).unwrap_or(true);
         (!stands).then_some(RemovalCause::Related)
     }
 

@@ -113,7 +113,9 @@ where
         // SAFETY: found under the guard, which lives for 'g.
         let valued = met.and_then(|record| Some((record, unsafe { self.order.valued(record) }?)));
         let found = match valued {
-            Some((record, found)) => self.serving(guard, record, found, COUNTS, &moment),
+            Some((record, found)) => self
+                .serving(guard, record, found, COUNTS, &moment)
+                .or_else(|| self.present(guard, record, COUNTS, &moment)),
             None => self
                 .find(guard, hash, key)
                 .and_then(|record| self.present(guard, record, COUNTS, &moment)),

@@ -22,7 +22,7 @@ fn contain(destroy: impl FnOnce()) {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    fn retire<T>(
+    pub(super) fn retire<T>(
         &self,
         guard: &R::Guard<'_>,
         object: *const T,

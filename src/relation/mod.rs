@@ -1,4 +1,9 @@
-//! Declared relations: what a write of a key does to other entries.
+//! What entries have to do with each other: declared relations, by which a write of a key does something to others,
+//! and tags, by which many are invalidated at once.
+
+mod tag;
+
+pub use tag::{Tag, TagCell};
 
 use std::fmt;
 
