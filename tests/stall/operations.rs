@@ -3,7 +3,7 @@
 use crate::common::counted::{Counted, Ledger};
 use crate::full;
 use coeval::reclaim::Reclaim;
-use coeval::{ManualClock, Repair};
+use coeval::{ManualClock, Repair, Tag};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ const FRESH: u64 = 40;
 const LOADED: u64 = 1 << 40;
 /// The first of those that are derived.
 const DERIVED: u64 = 1 << 41;
+/// The first of those that have tags.
+const TAGGED: u64 = 1 << 42;
 /// The first of those that come and go.
 const COMING: std::ops::Range<u64> = 3_000..3_200;
 
@@ -107,6 +109,8 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
         }),
         ("invalidate absent", |cache, _| {
             cache.invalidate(&FRESH);
+            drop(cache.remove(&22));
+            cache.invalidate(&22); // Its record is there still.
         }),
         ("invalidate_all", |cache, _| {
             cache.invalidate_all();
@@ -127,6 +131,9 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             drop(cache.remove(&FRESH));
             drop(cache.lease(&FRESH));
             drop(present.fill(value(1, made)));
+            let unfilled = cache.lease(&(FRESH + 2));
+            drop(cache.remove(&(FRESH + 2)));
+            drop(unfilled);
         }),
         ("load", |cache, made| {
             // Each its own key: who wants what a stopped thread loads is to wait.
@@ -148,6 +155,23 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             });
             drop((cache.get(&key), cache.get_many([&key, &20])));
             cache.insert(20, value(2, made));
+            drop((cache.get(&key), cache.remove(&key), cache.remove(&(key + 1))));
+        }),
+        ("tags", |cache, made| {
+            // Each its own keys, but one tag.
+            static NEXT: AtomicU64 = AtomicU64::new(TAGGED);
+            let key = NEXT.fetch_add(2, Ordering::Relaxed);
+            let (shared, own) = (Tag::from("shared"), Tag::from(key));
+            cache.invalidate_tag(&own);
+            cache.insert_tagged(key, value(1, made), &[shared.clone(), own.clone()]);
+            cache.insert(key + 1, value(1, made));
+            cache.tag(key + 1, std::slice::from_ref(&own));
+            cache.invalidate_tag(&own);
+            assert!(cache.get(&key).is_none() && cache.get(&(key + 1)).is_none());
+            cache.insert_tagged(key, value(2, made), &[own, shared.clone()]);
+            cache.lease(&key).fill(value(3, made)).map_err(drop).ok();
+            cache.get_with(key, || value(4, made));
+            cache.invalidate_tag(shared);
             drop((cache.get(&key), cache.remove(&key), cache.remove(&(key + 1))));
         }),
         ("batch", |cache, made| write_group(cache, 1, made)),
@@ -241,7 +265,7 @@ fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
             // Long enough for the reclaimer to seal and free some.
             for round in 0..1_600 {
                 let key = COMING.start + round;
-                cache.insert(key, value(key, made));
+                cache.insert_tagged(key, value(key, made), &[Tag::from(round)]);
                 drop(cache.remove(&key));
                 cache.batch().insert(FRESH, value(1, made)).remove(key + 1).commit();
                 cache.invalidate(&FRESH);
@@ -294,7 +318,7 @@ pub fn work<R: Reclaim>(cache: &Stage<R>, who: u64, made: &Arc<Ledger>) {
             cache.insert(fresh, value(key, made));
         }
         for key in COMING {
-            cache.insert(key, value(key, made));
+            cache.insert_tagged(key, value(key, made), &[Tag::from(key)]);
             drop(cache.remove(&key));
         }
     }
