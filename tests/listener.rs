@@ -7,6 +7,9 @@ mod common;
 mod concurrent;
 #[path = "listener/rude.rs"]
 mod rude;
+#[cfg(coeval_internals)]
+#[path = "listener/steps.rs"]
+mod steps;
 
 use coeval::RemovalCause::{self, Expired, Explicit, Related, Replaced, Size};
 use coeval::reclaim::Reclaim;

@@ -7,7 +7,7 @@ use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{claim, mutant, step};
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// How many leftover records a closing view goes over.
 const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
@@ -38,16 +38,35 @@ pub(super) struct Leftover<K, V> {
 pub(super) struct Sweep {
     /// The clearing commit that the current walk is for.
     floor: AtomicU64,
-    /// The next part of the index to walk.
-    next: AtomicUsize,
-    /// How many parts there are; 0 when the walk is over.
-    parts: AtomicUsize,
+    /// Into how many parts it divides the index (their logarithm), and which is next: one word, for a part of another
+    /// division would leave something out.
+    place: AtomicU64,
 }
 
 impl Sweep {
+    /// The logarithm of the number of parts, above the next one.
+    const DIVISION_AT: u32 = 56;
+
+    /// No walk: the only part has been walked.
     pub(super) fn new() -> Self {
-        let parts = AtomicUsize::new(0);
-        Self { floor: AtomicU64::new(0), next: AtomicUsize::new(0), parts }
+        Self { floor: AtomicU64::new(0), place: AtomicU64::new(1) }
+    }
+
+    /// Begins a walk of so many parts, a power of two.
+    fn begin(&self, parts: usize) {
+        let division = u64::from(parts.ilog2()) << Self::DIVISION_AT;
+        self.place.store(division, Ordering::Relaxed);
+    }
+
+    /// The next part to walk, if there is one, and how many there are.
+    fn next_part(&self) -> Option<(usize, usize)> {
+        let read = |place: u64| {
+            let next = place & ((1 << Self::DIVISION_AT) - 1);
+            let parts = 1 << (place >> Self::DIVISION_AT);
+            (next < parts).then_some((next as usize, parts as usize))
+        };
+        read(self.place.load(Ordering::Relaxed))?;
+        read(self.place.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -225,8 +244,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Walks one part of the index, if something was cleared that has not been swept out.
     ///
-    /// The counters are hints: a part that is walked twice or missed costs time or, until the next
-    /// clearing commit, memory.
+    /// A walk that begins while another is under way begins it anew: parts that are walked twice cost time.
     fn sweep(&self) {
         let guard = self.reclaim.pin();
         let floor = self.order.floor.newest(&self.order.clock);
@@ -243,18 +261,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 Ordering::Relaxed,
             );
             if begin.is_ok() {
-                self.sweep.next.store(0, Ordering::Relaxed);
-                self.sweep.parts.store(parts, Ordering::Relaxed);
+                step("sweep.begun");
+                self.sweep.begin(parts);
             }
         }
-        let parts = self.sweep.parts.load(Ordering::Relaxed);
-        if self.sweep.next.load(Ordering::Relaxed) >= parts {
-            return;
-        }
-        let part = self.sweep.next.fetch_add(1, Ordering::Relaxed);
-        if part < parts {
-            self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
-        }
+        let Some((part, parts)) = self.sweep.next_part() else { return };
+        self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
         if part + 1 == parts {
             self.index.shrink(&guard);
         }

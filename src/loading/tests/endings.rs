@@ -1,6 +1,8 @@
 //! When things go, and what happens when users' code panics as they do.
 
-use super::{Loads, done, join, lead, poll, wait};
+#[cfg(not(coeval_lsan))]
+use super::join;
+use super::{Loads, done, lead, poll, wait};
 use crate::loading::Flights;
 use crate::reclaim::Asymmetric;
 use equivalent::Equivalent;
