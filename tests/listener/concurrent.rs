@@ -96,13 +96,16 @@ impl<R: Reclaim> Books<R> {
                 if missing() == 0 {
                     return;
                 }
-                together(THREADS, |thread| {
+                let write = |thread: usize| {
                     for _ in 0..200 {
                         let (value, key) = (self.value(), 1_000 + round * 10 + thread as u64);
                         let version = self.cache.insert(key % 5_000, value);
                         self.written.lock().unwrap().insert(value, Some(version));
                     }
-                });
+                };
+                together(THREADS, write);
+                // This thread, too: what it has in hand itself, of the views above, waits for its writes.
+                write(THREADS);
             }
             let missing = missing();
             assert!(!is_handed_on::<R>(), "{missing} values have left, and nobody was told");
