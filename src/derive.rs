@@ -64,8 +64,8 @@ where
             drop(key); // A panic on the way out would leak what is returned.
             return value;
         }
-        match self.wanted(key) {
-            Wanted::Found(value) => value,
+        match self.wanted([key]) {
+            Wanted::Found([value]) => value,
             Wanted::Cycle => circle(),
             Wanted::Load(mut leading) => {
                 let view = leading.view();

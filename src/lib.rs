@@ -93,8 +93,11 @@ mod derive;
 mod hasher;
 mod lease;
 mod load;
+#[cfg(feature = "async")]
+mod load_async;
 mod monitor;
 mod pinned;
+mod refresh;
 mod settings;
 mod tagged;
 mod view;
@@ -110,6 +113,9 @@ pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use monitor::{Finding, Monitor, Repair, Report};
 pub use pinned::Pinned;
+pub use refresh::Job;
+#[cfg(feature = "async")]
+pub use refresh::Task;
 pub use relation::{Related, Tag};
 pub use removal::RemovalCause;
 pub use settings::Settings;

@@ -1,9 +1,7 @@
 //! Loading: what is absent is read from its source by one caller, for all who want it.
 
 use crate::cache::Cache;
-#[cfg(feature = "async")]
-use crate::engine::Load;
-use crate::engine::Wanted;
+use crate::engine::{Wanted, all};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -56,10 +54,7 @@ where
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Arc<E>> {
-        self.load(key, load).map_err(|error| match error {
-            LoadError::Failed(error) => Arc::new(error),
-            LoadError::Cycle => circle(),
-        })
+        self.load(key, load).map_err(failure)
     }
 
     /// The same, but a circle is an error: a loader asks for a key whose load, perhaps through others and on
@@ -77,19 +72,110 @@ where
     /// # Errors
     /// [`LoadError`]: what the loader returned, or a circle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
+        let load = || load().map(|value| [value]);
         if let Some(value) = self.get(&key) {
             if !self.engine().wants_refresh(&key) {
                 drop(key); // A panic on the way out would leak what is returned.
                 return Ok(value);
             }
-            if let Some(mut refresh) = self.engine().claim(key).refresh() {
-                let loaded = refresh.during(load);
-                return Ok(refresh.finish(loaded).unwrap_or(value));
-            }
+            let [value] = self.refreshed([key], [value], load);
             return Ok(value);
         }
-        match self.wanted(key) {
-            Wanted::Found(value) => Ok(value),
+        self.loaded([key], load).map(|[value]| value)
+    }
+
+    /// The values of several keys that belong together, cloned, all as of one instant. If one is absent, or has come to
+    /// its time to be [refreshed](crate::Builder::refresh_after), all are loaded by one call of the loader, and set by
+    /// **one commit**: nobody ever finds some of them loaded anew beside others that are not.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// let group = cache.get_many_with(["user:7", "feed:7"], || ["Ada", "[]"]);
+    /// assert_eq!(group, ["Ada", "[]"]);
+    /// let [user, feed] = ["user:7", "feed:7"].map(|key| cache.get_versioned(key));
+    /// assert_eq!(user.unwrap().1, feed.unwrap().1);
+    /// ```
+    ///
+    /// A group is known by its first key: of those that want it, one loads it, and the others wait for that, or go on with
+    /// what there is if that is only old. A load is refused, and its values go to its caller alone, if
+    /// one of its keys is written, removed or cleared meanwhile; so its loader should not write or load one of them.
+    ///
+    /// # Panics
+    /// As [`get_with`](Self::get_with).
+    pub fn get_many_with<const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> [V; N],
+    ) -> [V; N] {
+        match self.load_many(keys, || Ok::<_, Infallible>(load())) {
+            Ok(values) => values,
+            Err(LoadError::Cycle) => circle(),
+        }
+    }
+
+    /// The same, with a loader that may fail, as in [`try_get_with`](Self::try_get_with).
+    ///
+    /// # Errors
+    /// What the loader returned.
+    ///
+    /// # Panics
+    /// As [`get_with`](Self::get_with).
+    pub fn try_get_many_with<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<[V; N], E>,
+    ) -> Result<[V; N], Arc<E>> {
+        self.load_many(keys, load).map_err(failure)
+    }
+
+    /// The same, but a circle is an error, as in [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`LoadError`]: what the loader returned, or a circle.
+    pub fn load_many<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<[V; N], E>,
+    ) -> Result<[V; N], LoadError<E>> {
+        if let Some(values) = self.all_of(&keys) {
+            if !self.want_refresh(&keys) {
+                drop(keys); // As in `load`.
+                return Ok(values);
+            }
+            return Ok(self.refreshed(keys, values, load));
+        }
+        self.loaded(keys, load)
+    }
+
+    /// What these keys hold, if all do.
+    pub(crate) fn all_of<const N: usize>(&self, keys: &[K; N]) -> Option<[V; N]> {
+        all(self.engine().get_many::<_, N, true>(keys.each_ref(), V::clone))
+    }
+
+    pub(crate) fn want_refresh<const N: usize>(&self, keys: &[K; N]) -> bool {
+        keys.iter().any(|key| self.engine().wants_refresh(key))
+    }
+
+    /// Loads what is present anew, unless somebody else does.
+    fn refreshed<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        values: [V; N],
+        load: impl FnOnce() -> Result<[V; N], E>,
+    ) -> [V; N] {
+        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return values };
+        let loaded = refresh.during(load);
+        refresh.finish(loaded).unwrap_or(values)
+    }
+
+    /// Loads a group, or waits for who does.
+    pub(crate) fn loaded<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<[V; N], E>,
+    ) -> Result<[V; N], LoadError<E>> {
+        match self.wanted(keys) {
+            Wanted::Found(values) => Ok(values),
             Wanted::Cycle => Err(LoadError::Cycle),
             Wanted::Load(mut leading) => {
                 let loaded = leading.during(load);
@@ -98,89 +184,17 @@ where
         }
     }
 
-    /// Joins the load of `key`, and waits for it, or leads it.
-    pub(crate) fn wanted(&self, key: K) -> Wanted<'_, K, V, S, R> {
-        let mut claim = self.engine().claim(key);
+    /// Joins the load of a group, and waits for it, or leads it.
+    pub(crate) fn wanted<const N: usize>(&self, keys: [K; N]) -> Wanted<'_, K, V, S, R, N> {
+        let mut claims = self.engine().claim_all(keys);
         loop {
-            match claim.join() {
-                Joined::Leader(leader) => return claim.lead(leader),
-                Joined::Waiter(waiter) => match claim.waited(waiter.wait()) {
+            match claims.join() {
+                Joined::Leader(leader) => return claims.lead(leader),
+                Joined::Waiter(waiter) => match claims.waited(waiter.wait()) {
                     Ok(wanted) => return wanted,
-                    Err(again) => claim = again,
+                    Err(again) => claims = again,
                 },
             }
-        }
-    }
-
-    /// [`get_with`](Self::get_with) for a future, which is polled only if the key is absent and nobody else
-    /// loads it. On any runtime. If the future that this returns is dropped, one of those who wait loads.
-    ///
-    /// # Panics
-    /// As `get_with`. Circles are found among what is polled by one load's own task.
-    #[cfg(feature = "async")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
-    pub async fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> V {
-        match self.load_async(key, async { Ok::<_, Infallible>(load.await) }).await {
-            Ok(value) => value,
-            Err(LoadError::Cycle) => circle(),
-        }
-    }
-
-    /// [`try_get_with`](Self::try_get_with) for a future.
-    ///
-    /// # Errors
-    /// What the future returned.
-    ///
-    /// # Panics
-    /// As [`get_with_async`](Self::get_with_async).
-    #[cfg(feature = "async")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
-    pub async fn try_get_with_async<E>(
-        &self,
-        key: K,
-        load: impl Future<Output = Result<V, E>>,
-    ) -> Result<V, Arc<E>> {
-        self.load_async(key, load).await.map_err(|error| match error {
-            LoadError::Failed(error) => Arc::new(error),
-            LoadError::Cycle => circle(),
-        })
-    }
-
-    /// [`load`](Self::load) for a future.
-    ///
-    /// # Errors
-    /// [`LoadError`]: what the future returned, or a circle.
-    #[cfg(feature = "async")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
-    pub async fn load_async<E>(
-        &self,
-        key: K,
-        load: impl Future<Output = Result<V, E>>,
-    ) -> Result<V, LoadError<E>> {
-        if let Some(value) = self.get(&key) {
-            if !self.engine().wants_refresh(&key) {
-                drop(key); // A panic on the way out would leak what is returned.
-                return Ok(value);
-            }
-            if let Some(refresh) = self.engine().claim(key).refresh() {
-                return Ok(run(refresh, load).await.unwrap_or(value));
-            }
-            return Ok(value);
-        }
-        let mut claim = self.engine().claim(key);
-        let wanted = loop {
-            match claim.join() {
-                Joined::Leader(leader) => break claim.lead(leader),
-                Joined::Waiter(waiter) => match claim.waited(waiter.await) {
-                    Ok(wanted) => break wanted,
-                    Err(again) => claim = again,
-                },
-            }
-        };
-        match wanted {
-            Wanted::Found(value) => Ok(value),
-            Wanted::Cycle => Err(LoadError::Cycle),
-            Wanted::Load(leading) => run(leading, load).await.map_err(LoadError::Failed),
         }
     }
 
@@ -220,27 +234,15 @@ where
     }
 }
 
-/// Runs a load that is a future.
-#[cfg(feature = "async")]
-async fn run<K, V, S, R, E>(
-    mut leading: Load<'_, K, V, S, R>,
-    load: impl Future<Output = Result<V, E>>,
-) -> Result<V, E>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    let loaded = {
-        // Dropped before `leading` in any case: what it holds may be wanted by whoever leads next.
-        let mut load = std::pin::pin!(load);
-        std::future::poll_fn(|context| leading.during(|| load.as_mut().poll(context))).await
-    };
-    leading.finish(loaded)
-}
-
 #[cold]
 pub(crate) fn circle() -> ! {
     panic!("{}", LoadError::<Infallible>::Cycle)
+}
+
+/// The error of a loader; a circle panics.
+pub(crate) fn failure<E>(error: LoadError<E>) -> Arc<E> {
+    match error {
+        LoadError::Failed(error) => Arc::new(error),
+        LoadError::Cycle => circle(),
+    }
 }

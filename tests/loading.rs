@@ -5,6 +5,10 @@ mod common;
 #[cfg(feature = "async")]
 #[path = "loading/futures.rs"]
 mod futures;
+#[path = "loading/groups.rs"]
+mod groups;
+#[path = "loading/refresh.rs"]
+mod refresh;
 
 use coeval::reclaim::Reclaim;
 use coeval::{LoadError, ManualClock, RemovalCause};

@@ -39,6 +39,12 @@ pub fn leak<T: 'static>(value: T) -> *mut T {
     leaked
 }
 
+fn leak_all<T: 'static>(values: Vec<T>) -> NonNull<[T]> {
+    let count = values.len();
+    let first = unsafe { NonNull::new_unchecked((*leak(values)).as_mut_ptr()) };
+    NonNull::slice_from_raw_parts(first, count)
+}
+
 /// How long a model is explored; `LOOM_SECONDS` sets it, without it there is no limit.
 fn limit() -> Option<Duration> {
     let seconds = std::env::var("LOOM_SECONDS").ok()?.parse().expect("a number of seconds");
@@ -169,7 +175,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     pub fn describe(
         &self,
         writes: impl IntoIterator<Item = (usize, Option<V>)>,
-        expected: Option<Expected>,
+        expected: Vec<Expected>,
     ) -> Shared<Descriptor<usize, V>> {
         let descriptor = leak(MaybeUninit::<Descriptor<usize, V>>::uninit());
         let state = State::undecided(descriptor.expose_provenance());
@@ -181,13 +187,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
                 Entry { record: ptr::from_ref(record), node, cause: RemovalCause::Replaced }
             })
             .collect::<Vec<_>>();
-        let count = entries.len();
-        let entries = leak(entries);
-        unsafe {
-            let entries = NonNull::new_unchecked((*entries).as_mut_ptr());
-            let entries = NonNull::slice_from_raw_parts(entries, count);
-            (*descriptor).write(Descriptor::new(entries, expected));
-        }
+        unsafe { (*descriptor).write(Descriptor::new(leak_all(entries), leak_all(expected))) };
         Shared(descriptor.cast())
     }
 

@@ -36,7 +36,7 @@ fn overlapping<const N: usize, const T: usize>(preemptions: usize, batches: [&'s
         let keys = Keys::<u32, N>::new();
         // Described first, so that all but one begin with a guess that will be out of date.
         let commits = std::array::from_fn::<_, T, _>(|number| {
-            keys.describe(batches[number].iter().map(|&key| (key, Some(number as u32))), None)
+            keys.describe(batches[number].iter().map(|&key| (key, Some(number as u32))), vec![])
         });
         let threads = commits.map(|commit| thread::spawn(move || (commit, keys.run(commit))));
         let commits = threads.map(|thread| thread.join().unwrap());
@@ -54,7 +54,7 @@ fn ring(begun: usize) -> impl Fn() + Send + Sync + 'static {
     move || {
         let keys = Keys::<u32, 3>::new();
         let commits =
-            RING.map(|batch| keys.describe(batch.iter().map(|&key| (key, Some(0))), None));
+            RING.map(|batch| keys.describe(batch.iter().map(|&key| (key, Some(0))), vec![]));
         for commit in &commits[..begun] {
             let first = &unsafe { &*commit.get() }.entries()[0];
             let record = unsafe { &*first.record };
@@ -118,7 +118,7 @@ fn helpers_beside_a_write() {
     explore(3, || {
         let keys = Keys::<u32, 1>::new();
         keys.write(0, Some(0));
-        let commit = keys.describe([(0, Some(1))], None);
+        let commit = keys.describe([(0, Some(1))], vec![]);
         keys.write(0, Some(2));
         let helper = thread::spawn(move || keys.run(commit));
         let other = thread::spawn(move || {
@@ -144,7 +144,7 @@ fn reader_beside(preemptions: usize, first: usize, before: Option<usize>) {
         let keys = Keys::<u32, 2>::new();
         keys.write(0, Some(0));
         keys.write(1, Some(0));
-        let batch = |number| keys.describe([(0, Some(number)), (1, Some(number))], None);
+        let batch = |number| keys.describe([(0, Some(number)), (1, Some(number))], vec![]);
         let commits = [batch(1), batch(2)];
         let writer = thread::spawn(move || keys.run(commits[0]));
         let reader = thread::spawn(move || {

@@ -42,7 +42,7 @@ impl World {
         match how {
             Writer::Single => drop(self.keys.write(0, Some(1))),
             Writer::Batch => {
-                self.keys.run(self.keys.describe([(0, Some(1)), (1, Some(1))], None));
+                self.keys.run(self.keys.describe([(0, Some(1)), (1, Some(1))], vec![]));
             }
         }
         self.returned.store(true, Ordering::Release);

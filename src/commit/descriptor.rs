@@ -38,8 +38,8 @@ pub enum Demand {
 
 /// A commit of several writes. Helpers find it through the versions that it has installed.
 ///
-/// `state` goes *installing* → *ready* → *committed at a version* (or *aborted*, when something was
-/// expected and is not so). The owner keeps a guard from before the records were located until the
+/// `state` goes *installing* → *ready* → *committed at a version* (or *aborted*, when something is
+/// not as expected). The owner keeps a guard from before the records were located until the
 /// outcome stands in every version; so while it is undecided none of its records can be sealed.
 #[repr(align(64))]
 pub struct Descriptor<K, V> {
@@ -47,7 +47,7 @@ pub struct Descriptor<K, V> {
     /// How many entries, from the front, are known to be installed. A hint that saves helpers work.
     installed: AtomicUsize,
     entries: NonNull<[Entry<K, V>]>,
-    expected: Option<Expected>,
+    expected: NonNull<[Expected]>,
 }
 
 const _: () = assert!(align_of::<Descriptor<(), ()>>() == State::ALIGN);
@@ -58,13 +58,14 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Descriptor<K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Descriptor<K, V> {}
 
 impl<K, V> Descriptor<K, V> {
-    /// A commit that has not begun; `entries` live as long as it does. They are sorted by the address of their record and name
-    /// each record once: the order in which all commits install, which is what lets helping end. It is
-    /// stable, since a record cannot be replaced while the guard of a commit that names it lives.
+    /// A commit that has not begun, to be made if all is as `expected`; both lists live as long as it does. Entries
+    /// are sorted by the address of their record and name each record once: the order in which all commits install,
+    /// which is what lets helping end. It is stable, since a record cannot be replaced while the guard of a commit
+    /// that names it lives.
     ///
     /// # Safety
     /// So they do, and nobody changes them.
-    pub unsafe fn new(entries: NonNull<[Entry<K, V>]>, expected: Option<Expected>) -> Self {
+    pub unsafe fn new(entries: NonNull<[Entry<K, V>]>, expected: NonNull<[Expected]>) -> Self {
         let made = Self {
             state: AtomicU64::new(State::INSTALLING.0),
             installed: AtomicUsize::new(0),
@@ -81,9 +82,10 @@ impl<K, V> Descriptor<K, V> {
         unsafe { self.entries.as_ref() }
     }
 
-    /// Where the entries lie.
-    pub fn memory(&self) -> NonNull<[Entry<K, V>]> {
-        self.entries
+    /// What is expected.
+    pub fn expected(&self) -> &[Expected] {
+        // SAFETY: as above.
+        unsafe { self.expected.as_ref() }
     }
 
     fn state(&self) -> State {
@@ -212,21 +214,27 @@ impl<K, V> Descriptor<K, V> {
     /// What a commit at `version` would be. Every helper computes it from what no longer changes:
     /// the `prev` of an installed version, and the floor as of `version`.
     fn verdict(&self, order: &Order, version: u64) -> Option<State> {
-        let Some(expected) = &self.expected else {
+        if self.expected().is_empty() {
             return Some(State::committed(version));
-        };
+        }
         let unaware = mutant("commit.unaware_of_floor");
         let floor = if unaware { 0 } else { order.floor.newest(&order.clock) };
         if floor > version {
             return None;
         }
+        let all = self.expected().iter().all(|expected| self.is_so(expected, floor));
+        Some(if all { State::committed(version) } else { State::ABORTED })
+    }
+
+    /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was cleared.
+    fn is_so(&self, expected: &Expected, floor: u64) -> bool {
         let Entry { record, node, .. } = &self.entries()[expected.entry];
         // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
         let prev = unsafe { (**record).prev_of(*node) }.link().target();
         // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
         // is final.
         let prev = (!prev.is_null()).then(|| unsafe { &*prev });
-        let as_expected = match expected.demand {
+        match expected.demand {
             Demand::Holds(version, time) => {
                 let current = prev
                     .filter(|node| node.state().is_value() && node.state().version() > floor)
@@ -239,7 +247,6 @@ impl<K, V> Descriptor<K, V> {
                 let newest = prev.map_or(0, |node| node.state().version());
                 newest.max(floor) <= version
             }
-        };
-        Some(if as_expected { State::committed(version) } else { State::ABORTED })
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! The memory of descriptors and of their entries: from pools, one for small commits and one for
-//! larger ones; a very large one has pages of its own.
+//! The memory of descriptors, of their entries and of what they expect: from pools, one for small commits and one
+//! for larger ones; a very large one has pages of its own.
 
-use crate::commit::{Descriptor, Entry};
+use crate::commit::{Descriptor, Entry, Expected};
 use crate::memory;
 use crate::pool::{Pool, Shape};
 use std::alloc::Layout;
@@ -14,7 +14,7 @@ const FEW: usize = 8;
 /// How many a larger one has at most.
 const MANY: usize = 64;
 
-/// A descriptor with room for `N` entries.
+/// A descriptor with room for `N` entries. What it expects lies behind those that it has.
 #[repr(C)]
 struct Slot<K, V, const N: usize> {
     descriptor: MaybeUninit<Descriptor<K, V>>,
@@ -32,6 +32,7 @@ pub(super) struct Commits<K, V> {
 pub(super) struct Room<K, V> {
     pub descriptor: *mut Descriptor<K, V>,
     pub entries: NonNull<[Entry<K, V>]>,
+    pub expected: NonNull<[Expected]>,
 }
 
 impl<K, V> Commits<K, V> {
@@ -47,35 +48,42 @@ impl<K, V> Commits<K, V> {
         self.few.bytes() + self.many.bytes()
     }
 
-    /// Room for a commit with so many entries.
-    pub fn take<G>(&self, _guard: &G, entries: usize) -> Room<K, V> {
-        if entries <= FEW {
+    /// Room for a commit with so many entries, of which so many are expected to be something.
+    pub fn take<G>(&self, _guard: &G, entries: usize, expected: usize) -> Room<K, V> {
+        let places = Self::places(entries, expected);
+        let slot = if places <= FEW {
             // SAFETY: a guard is live.
-            return Self::room::<FEW>(unsafe { self.few.take() }, entries);
-        }
-        if entries <= MANY {
+            unsafe { self.few.take() }
+        } else if places <= MANY {
             // SAFETY: as above.
-            return Self::room::<MANY>(unsafe { self.many.take() }, entries);
-        }
-        let slot = memory::map_zeroed(Self::size(entries));
-        Self::room::<MANY>(slot, entries)
+            unsafe { self.many.take() }
+        } else {
+            memory::map_zeroed(Self::size(places))
+        };
+        Self::room(slot, entries, expected)
     }
 
-    /// The size of a slot for more than [`MANY`] entries.
-    fn size(entries: usize) -> usize {
-        size_of::<Slot<K, V, 0>>() + entries * size_of::<Entry<K, V>>()
+    /// In how many entries' places a commit's lists have room.
+    fn places(entries: usize, expected: usize) -> usize {
+        const { assert!(align_of::<Expected>() <= align_of::<Entry<K, V>>()) };
+        entries + (expected * size_of::<Expected>()).div_ceil(size_of::<Entry<K, V>>())
     }
 
-    fn room<const N: usize>(slot: NonNull<u8>, entries: usize) -> Room<K, V> {
-        let slot = slot.cast::<Slot<K, V, N>>().as_ptr();
-        // SAFETY: the slot is as large as that.
-        let (descriptor, first) =
-            unsafe { (&raw mut (*slot).descriptor, &raw mut (*slot).entries) };
-        // SAFETY: within a slot, so not null.
-        let first = unsafe { NonNull::new_unchecked(first.cast()) };
-        Room {
-            descriptor: descriptor.cast(),
-            entries: NonNull::slice_from_raw_parts(first, entries),
+    /// The size of a slot with more than [`MANY`] places.
+    fn size(places: usize) -> usize {
+        size_of::<Slot<K, V, 0>>() + places * size_of::<Entry<K, V>>()
+    }
+
+    fn room(slot: NonNull<u8>, entries: usize, expected: usize) -> Room<K, V> {
+        let slot = slot.cast::<Slot<K, V, 0>>().as_ptr();
+        // SAFETY: the slot has so many places behind the descriptor, however many it was made for.
+        unsafe {
+            let first = NonNull::new_unchecked((&raw mut (*slot).entries).cast::<Entry<K, V>>());
+            Room {
+                descriptor: slot.cast(),
+                entries: NonNull::slice_from_raw_parts(first, entries),
+                expected: NonNull::slice_from_raw_parts(first.add(entries).cast(), expected),
+            }
         }
     }
 
@@ -86,14 +94,15 @@ impl<K, V> Commits<K, V> {
     pub unsafe fn give(&self, descriptor: *mut Descriptor<K, V>) {
         // SAFETY: the caller's promise. Neither descriptors nor entries have a destructor.
         unsafe {
-            let entries = (*descriptor).memory();
+            let (entries, expected) = ((*descriptor).entries(), (*descriptor).expected());
+            let places = Self::places(entries.len(), expected.len());
             let slot = NonNull::new_unchecked(descriptor).cast();
-            if entries.len() <= FEW {
+            if places <= FEW {
                 self.few.give(slot);
-            } else if entries.len() <= MANY {
+            } else if places <= MANY {
                 self.many.give(slot);
             } else {
-                memory::unmap(slot, Self::size(entries.len()));
+                memory::unmap(slot, Self::size(places));
             }
         }
     }

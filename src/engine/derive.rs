@@ -99,12 +99,17 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Nobody else has access to the version, and this is done once.
     pub(super) unsafe fn untie(&self, node: &Node<V>) {
         // SAFETY: the caller's promise.
-        let Some(bonds) = (unsafe { node.take_bonds() }) else { return };
-        let guard = self.reclaim.pin();
-        for input in bonds.inputs() {
-            self.let_input_go(&guard, input);
+        if let Some(bonds) = unsafe { node.take_bonds() } {
+            self.let_bonds_go(&self.reclaim.pin(), &bonds);
         }
-        self.let_tags_go(&guard, bonds.tags());
+    }
+
+    /// Lets go of what these have held. Called once.
+    pub(super) fn let_bonds_go(&self, guard: &R::Guard<'_>, bonds: &Bonds) {
+        for input in bonds.inputs() {
+            self.let_input_go(guard, input);
+        }
+        self.let_tags_go(guard, bonds.tags());
     }
 
     fn let_input_go(&self, guard: &R::Guard<'_>, input: &Input) {
@@ -329,7 +334,7 @@ where
         V: PartialEq,
     {
         let engine = self.engine;
-        let kept = engine.fill_by(hold, |guard, record| {
+        let kept = engine.fill_by([hold], |guard, [record]| {
             engine.keep_derived(guard, record, since, value, self).ok_or(())
         });
         kept.ok()
@@ -376,10 +381,10 @@ where
         offer.asked.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
         let is_again = ended.is_some();
-        let outcome = self.fill_offer(guard, &settings, record, since, offer).ok()?;
+        let outcome = self.fill_offers(guard, &settings, [record], since, [Some(offer)]).ok()?;
         self.counters.mine().recomputed.add(u64::from(is_again));
         step("derive.filled");
-        // As in `fill_record`.
+        // As in `fill_records`.
         let is_seen = self.is_newest(guard, record, outcome, &moment);
         (is_seen || mutant("derive.unchecked")).then(|| Derivation {
             version: Version::from_u64(outcome.version()),

@@ -1,8 +1,7 @@
-//! Commits that are made only if a key is what is expected: `compare_and_set`, fills, repairs.
+//! Commits that are made only if a key is what is expected: `compare_and_set`, repairs; fills are in `fill.rs`.
 
 use super::Engine;
-use super::adjust::Whole;
-use super::keep::{Moment, Offer};
+use super::keep::Moment;
 use super::plan::Plan;
 use super::read::version_of;
 use crate::chain::{Chain, Record};
@@ -11,17 +10,9 @@ use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::sync::hook::{mutant, step};
-use crate::version::{State, Version};
+use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
-
-/// A fill that was committed.
-pub struct Filled {
-    pub version: Version,
-    /// Whether the value was to be had then: what it is tied to had not changed meanwhile.
-    pub is_had: bool,
-}
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -57,7 +48,7 @@ where
         plan.push(record, Some(offer), true, None);
         self.relate(&mut plan);
         let demand = Demand::Holds(expected.map(Version::get), plan.moment.time());
-        let (outcome, descriptor) = self.run(&guard, plan, Some((record, demand)));
+        let (outcome, descriptor) = self.run(&guard, plan, &[(record, demand)]);
         let result = if outcome.is_committed() {
             Ok(version_of(outcome))
         } else {
@@ -123,6 +114,25 @@ where
         (value.expect("a set has a value"), related)
     }
 
+    /// The values that were to be set in `records`, of an aborted commit that writes nothing else; the last has it if one is
+    /// there twice.
+    ///
+    /// # Safety
+    /// As for [`take_aborted`](Self::take_aborted).
+    pub(super) unsafe fn take_each_aborted<const N: usize>(
+        &self,
+        descriptor: &Descriptor<K, V>,
+        records: [&Record<K, V>; N],
+    ) -> [Option<V>; N] {
+        let mut values = [const { None }; N];
+        for entry in descriptor.entries() {
+            let at = records.iter().rposition(|record| ptr::eq(*record, entry.record));
+            // SAFETY: kept by the caller's guard; the caller's promise.
+            values[at.expect("one of them")] = Some(unsafe { (*entry.node).take_value() });
+        }
+        values
+    }
+
     /// What `record` held instead of what was expected when our commit was aborted.
     ///
     /// # Safety
@@ -150,68 +160,6 @@ where
         (state.is_value() && (expected.is_none() || is_found())).then(|| version_of(state))
     }
 
-    /// Sets the key of `record`, which its lease holds, to what was loaded for it, unless it was written or
-    /// cleared after `since`: then the value comes back. Relations are not followed: what is loaded is no change.
-    pub(super) fn fill_record<'g, 'r>(
-        &'r self,
-        guard: &'g R::Guard<'r>,
-        record: &'g Record<K, V>,
-        since: u64,
-        value: V,
-    ) -> Result<Filled, V> {
-        let settings = self.in_force.whole();
-        let moment = Moment::new(&self.timer);
-        let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
-        let mut is_tied = false;
-        match self.ties_since(guard, record, since) {
-            Ok(None) => {}
-            Ok(bonds) => {
-                offer.asked.get_or_insert_default().bonds = bonds;
-                is_tied = true;
-            }
-            Err(()) => return Err(offer.value),
-        }
-        step("fill.tied");
-        let outcome = self.fill_offer(guard, &settings, record, since, offer)?;
-        // If it is to be had now, then since its commit: whoever came before that may have it.
-        let is_had = !is_tied || self.is_newest(guard, record, outcome, &moment);
-        let is_had = is_had || mutant("fill.unchecked");
-        Ok(Filled { version: version_of(outcome), is_had })
-    }
-
-    /// Whether a record holds what the commit with this outcome wrote, and that is to be had.
-    pub(super) fn is_newest(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        outcome: State,
-        moment: &Moment<'_>,
-    ) -> bool {
-        let present = self.present(guard, record, false, moment);
-        present.is_some_and(|(_, state)| state.version() == outcome.version())
-    }
-
-    /// The same, of a value with what is asked for it.
-    pub(super) fn fill_offer<'g, 'r>(
-        &'r self,
-        guard: &'g R::Guard<'r>,
-        settings: &'g Whole<'r, K, V>,
-        record: &'g Record<K, V>,
-        since: u64,
-        offer: Offer<V>,
-    ) -> Result<State, V> {
-        let mut plan = Plan::new(self, guard, settings);
-        plan.push(record, Some(offer), false, None);
-        let (outcome, descriptor) =
-            self.run(guard, plan, Some((record, Demand::UnchangedSince(since))));
-        if outcome.is_committed() {
-            self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
-            return Ok(outcome);
-        }
-        // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-        Err(unsafe { self.take_aborted(&*descriptor, record) }.0)
-    }
-
     /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was removed.
     /// False if there is something by now.
     pub(super) fn mark_absent<'g, 'r>(
@@ -223,7 +171,7 @@ where
         let mut plan = Plan::new(self, guard, &settings);
         plan.push(record, None, false, None);
         let demand = Demand::Holds(None, plan.moment.time());
-        self.run(guard, plan, Some((record, demand))).0.is_committed()
+        self.run(guard, plan, &[(record, demand)]).0.is_committed()
     }
 
     /// Removes `key` alone, as what a relation takes away, if it still holds `version`: a repair. True if it did.
@@ -236,7 +184,7 @@ where
                 let mut plan = Plan::new(self, &guard, &settings);
                 plan.push(record, None, false, Some(RemovalCause::Related));
                 let demand = Demand::Holds(Some(version.get()), plan.moment.time());
-                let (outcome, _) = self.run(&guard, plan, Some((record, demand)));
+                let (outcome, _) = self.run(&guard, plan, &[(record, demand)]);
                 if outcome.is_committed() {
                     self.record(EventKind::Repaired, Some(record.hash()), Some(outcome.version()));
                 }

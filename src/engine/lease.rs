@@ -10,7 +10,6 @@
 //! any more then whether somebody wrote it before.
 
 use super::Engine;
-use super::expect::Filled;
 use crate::chain::Record;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
@@ -73,33 +72,6 @@ where
         }
         let since = early.unwrap_or_else(|| self.order.clock.now());
         Hold { record: NonNull::from(record), since }
-    }
-
-    /// Sets the key to `value`, unless it was written, removed or cleared since the lease was taken.
-    pub fn fill(&self, hold: &Hold<K, V>, value: V) -> Result<Filled, V> {
-        self.fill_by(hold, |guard, record| self.fill_record(guard, record, hold.since, value))
-    }
-
-    /// Has `fill` set the key that a lease is on, and counts whether it did.
-    pub(super) fn fill_by<'r, T, E>(
-        &'r self,
-        hold: &Hold<K, V>,
-        fill: impl for<'g> FnOnce(&'g R::Guard<'r>, &'g Record<K, V>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let filled = {
-            let guard = self.pin();
-            let record = Self::held(&guard, hold);
-            let revived = record.revive();
-            debug_assert!(revived, "a record that is held is not sealed");
-            let filled = fill(&guard, record);
-            match &filled {
-                Ok(_) => self.counters.mine().loads.add(1),
-                Err(_) => self.refused(record.hash()),
-            }
-            filled
-        };
-        self.tend();
-        filled
     }
 
     /// Whether a fill would be refused now.

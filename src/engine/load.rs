@@ -1,8 +1,9 @@
-//! Loads: of those who want a key that is absent, one loads it, through a lease, and the others wait for that.
+//! Loads: of those who want a key that is absent, one loads it, through a lease, and the others wait for that. What is
+//! loaded is a *group* of keys, mostly of one, which is set by one commit.
 //!
-//! A load is known by its key's record, which each of them holds, so it stays where it is. A value that is refused,
-//! since its key was written or removed meanwhile, is for the one who loaded it and nobody else: it was read
-//! during that call. Those who wait may have come after the removal; one of them loads again.
+//! A load is known by the record of its group's first key, which each of them holds, so it stays where it is. A value
+//! that is refused, since its key was written or removed meanwhile, is for the one who loaded it and nobody else: it was
+//! read during that call. Those who wait may have come after the removal; one of them loads again.
 //!
 //! Between the commit of a value and the end of its load the key may be removed, too, and one may come after that
 //! and find the load under way. So the number of that commit goes with the value: who waits takes it only
@@ -12,24 +13,30 @@ use super::read::Opened;
 use super::{Engine, Hold, Reading};
 use crate::chain::Record;
 use crate::commit::Found;
-use crate::engine::keep::Moment;
 use crate::loading::{Joined, Leader, Waited};
 use crate::metrics::Counters;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
+use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
-/// A value, and the number of the commit by which it is in the cache.
-pub type Cached<V> = (V, u64);
+/// What a load has brought, and the number of the commit by which it is in the cache.
+#[derive(Clone)]
+pub struct Cached<V> {
+    /// With the addresses of the records that have them.
+    values: SmallVec<[(usize, V); 1]>,
+    number: u64,
+}
 
-/// What comes of wanting a key that is absent.
-pub enum Wanted<'e, K, V, S, R: Reclaim> {
+/// What comes of wanting a group of which something is absent.
+pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
     /// Somebody else loaded it.
-    Found(V),
+    Found([V; N]),
     /// The caller is to load it.
-    Load(Load<'e, K, V, S, R>),
+    Load(Load<'e, K, V, S, R, N>),
     /// The load that it would have to wait for waits for the load that wants this.
     Cycle,
 }
@@ -41,11 +48,27 @@ pub struct Claim<'e, K, V, S, R: Reclaim> {
     hash: u32,
 }
 
+/// Claims on keys that are loaded together: at least one.
+pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
+    each: [Claim<'e, K, V, S, R>; N],
+}
+
 /// A load that the caller leads. Dropped before it is done, it is passed on to one who waits.
-pub struct Load<'e, K, V, S, R: Reclaim> {
-    // In this order: whoever is told to lead has a claim of his own.
+pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
+    // In this order: whoever is told to lead has claims of his own.
     leader: Leader<'e, usize, Cached<V>, R>,
-    claim: Claim<'e, K, V, S, R>,
+    claims: Claims<'e, K, V, S, R, N>,
+}
+
+/// A load that may go to another thread, and keeps the engine.
+pub struct Detached<K, V, S: 'static, R: Reclaim, const N: usize>
+where
+    K: 'static,
+    V: 'static,
+{
+    // In this order: the load refers to the engine.
+    load: Load<'static, K, V, S, R, N>,
+    engine: Arc<Engine<K, V, S, R>>,
 }
 
 /// Dropped by a panic in a load, it counts that.
@@ -97,9 +120,38 @@ where
         let (record, _) = self.locate(&guard, hash, key, None);
         Claim { engine: self, hold: self.hold(&guard, record), hash }
     }
+
+    /// Claims on the keys of a group.
+    pub fn claim_all<const N: usize>(&self, keys: [K; N]) -> Claims<'_, K, V, S, R, N> {
+        const { assert!(N > 0, "a group has a key") };
+        Claims { each: keys.map(|key| self.claim(key)) }
+    }
 }
 
-impl<'e, K, V, S, R> Claim<'e, K, V, S, R>
+impl<K, V, S, R> Claim<'_, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Sets the key, unless it was written, removed or cleared after `since`. True if it was set.
+    pub fn fill_since(mut self, since: Version, value: V) -> bool {
+        self.hold.since = since.get();
+        self.engine.fill(&self.hold, value).is_ok()
+    }
+
+    /// The lease.
+    pub fn hold(&self) -> &Hold<K, V> {
+        &self.hold
+    }
+
+    fn record<'g>(&'g self, guard: &'g R::Guard<'_>) -> &'g Record<K, V> {
+        Engine::<K, V, S, R>::held(guard, &self.hold)
+    }
+}
+
+impl<'e, K, V, S, R, const N: usize> Claims<'e, K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -108,73 +160,132 @@ where
 {
     /// Joins the load that is under way, or begins one.
     pub fn join(&self) -> Joined<'e, usize, Cached<V>, R> {
-        let record = self.hold.address();
-        self.engine.flights.join(self.hash, &record, || record)
+        let Claim { engine, hold, hash } = &self.each[0];
+        engine.flights.join(*hash, &hold.address(), || hold.address())
     }
 
-    /// What is to be done after a wait. The claim comes back if that was for nothing: then it joins again.
+    /// What is to be done after a wait. The claims come back if that was for nothing: then they join again.
     pub fn waited(
         self,
         waited: Waited<'e, usize, Cached<V>, R>,
-    ) -> Result<Wanted<'e, K, V, S, R>, Self> {
+    ) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
         match waited {
-            Waited::Done((value, number))
-                if number > self.hold.since || mutant("load.take_blindly") =>
-            {
-                Ok(Wanted::Found(value))
-            }
-            Waited::Done(_) => self.value().map(|(value, _)| Wanted::Found(value)).ok_or(self),
+            Waited::Done(cached) => self.brought(cached).map(Wanted::Found),
             Waited::Lead(leader) => Ok(self.lead(leader)),
             Waited::Cycle => Ok(Wanted::Cycle),
         }
     }
 
-    /// The caller leads; unless somebody has loaded the key since it looked.
-    pub fn lead(self, leader: Leader<'e, usize, Cached<V>, R>) -> Wanted<'e, K, V, S, R> {
-        if let Some(cached) = self.value() {
-            return Wanted::Found(leader.share(cached).0);
+    /// What another's load has brought, if the group is among it and current; else what there is.
+    fn brought(self, cached: Cached<V>) -> Result<[V; N], Self> {
+        // All claims were there before we joined, so a larger number was taken after we came.
+        let is_current = cached.number > self.each[0].hold.since;
+        if is_current || mutant("load.take_blindly") {
+            let value_of = |claim: &Claim<'_, K, V, S, R>| {
+                let mut values = cached.values.iter();
+                values.find(|(record, _)| *record == claim.hold.address()).map(|(_, value)| value)
+            };
+            if let Some(values) = all(self.each.each_ref().map(value_of)) {
+                return Ok(values.map(V::clone));
+            }
         }
-        Wanted::Load(self.begin(leader))
+        self.values().ok_or(self)
     }
 
-    /// The load of a value anew that is present, if it is old, and nobody else is about it.
-    pub fn refresh(self) -> Option<Load<'e, K, V, S, R>> {
+    /// The caller leads; unless somebody has loaded the keys since it looked.
+    pub fn lead(self, leader: Leader<'e, usize, Cached<V>, R>) -> Wanted<'e, K, V, S, R, N> {
+        // What is there after the clock was read was so after whoever has an older number came.
+        let number = self.each[0].engine.order.clock.now();
+        match self.values() {
+            Some(values) => {
+                leader.share(self.cached(values.clone(), number));
+                Wanted::Found(values)
+            }
+            None => Wanted::Load(self.begin(leader)),
+        }
+    }
+
+    fn cached(&self, values: [V; N], number: u64) -> Cached<V> {
+        let records = self.each.iter().map(|claim| claim.hold.address());
+        Cached { values: records.zip(values).collect(), number }
+    }
+
+    /// The load of values anew that are present, if one is old, and nobody else is about it.
+    pub fn refresh(self) -> Option<Load<'e, K, V, S, R, N>> {
         let Joined::Leader(leader) = self.join() else { return None };
-        let guard = self.engine.pin();
-        let record = Engine::<K, V, S, R>::held(&guard, &self.hold);
-        let is_stale = self.engine.is_stale(&guard, record);
+        let engine = self.each[0].engine;
+        let guard = engine.pin();
+        let mut records = self.each.iter().map(|claim| claim.record(&guard));
+        let is_stale = records.any(|record| engine.is_stale(&guard, record));
         drop(guard);
         is_stale.then(|| self.begin(leader))
     }
 
-    fn begin(mut self, leader: Leader<'e, usize, Cached<V>, R>) -> Load<'e, K, V, S, R> {
+    fn begin(mut self, leader: Leader<'e, usize, Cached<V>, R>) -> Load<'e, K, V, S, R, N> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
-        self.hold.since = self.engine.order.clock.now();
-        Load { leader, claim: self }
+        let since = self.each[0].engine.order.clock.now();
+        self.each.iter_mut().for_each(|claim| claim.hold.since = since);
+        Load { leader, claims: self }
     }
 
-    /// Sets the key, unless it was written, removed or cleared after `since`. True if it was set.
-    pub fn fill_since(mut self, since: Version, value: V) -> bool {
-        self.hold.since = since.get();
-        self.engine.fill(&self.hold, value).is_ok()
-    }
-
-    fn value(&self) -> Option<Cached<V>> {
-        let guard = self.engine.pin();
-        let record = Engine::<K, V, S, R>::held(&guard, &self.hold);
-        let moment = Moment::new(&self.engine.timer);
-        let (node, state) = self.engine.present(&guard, record, true, &moment)?;
-        // SAFETY: committed to a value, and kept by the guard.
-        Some((unsafe { node.value() }.clone(), state.version()))
-    }
-
-    /// The lease.
-    pub fn hold(&self) -> &Hold<K, V> {
-        &self.hold
+    /// What the keys hold, as of one instant.
+    fn values(&self) -> Option<[V; N]> {
+        let engine = self.each[0].engine;
+        let guard = engine.pin();
+        let keys = self.each.each_ref().map(|claim| claim.record(&guard).key());
+        all(engine.get_many::<_, N, false>(keys, V::clone))
     }
 }
 
-impl<'e, K, V, S, R> Load<'e, K, V, S, R>
+impl<'e, K, V, S, R, const N: usize> Load<'e, K, V, S, R, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    fn engine(&self) -> &'e Engine<K, V, S, R> {
+        self.claims.each[0].engine
+    }
+
+    /// Runs the load, or a part of it.
+    pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
+        let panicked = Panicked(&self.engine().counters);
+        let outcome = self.leader.during(load);
+        std::mem::forget(panicked);
+        outcome
+    }
+
+    /// Ends it. The values are cached, by one commit, and shared, unless one of the keys was written meanwhile.
+    pub fn finish<E>(self, loaded: Result<[V; N], E>) -> Result<[V; N], E> {
+        let engine = self.engine();
+        let values = loaded.inspect_err(|_| engine.counters.mine().loads_failed.add(1))?;
+        let holds = self.claims.each.each_ref().map(|claim| &claim.hold);
+        match engine.fill_many(holds, values.clone()) {
+            Ok(filled) if filled.is_had => {
+                step("load.filled");
+                Ok(self.share(values, filled.version))
+            }
+            _ => Ok(values), // Read before a change, in any case.
+        }
+    }
+
+    /// The same load, of the engine that is given, which it keeps.
+    pub fn detach(self, engine: Arc<Engine<K, V, S, R>>) -> Detached<K, V, S, R, N> {
+        assert!(std::ptr::eq(self.engine(), &raw const *engine));
+        // SAFETY: all that it refers to is in that engine, which stays where it is, and is there longer than the load.
+        let load = unsafe { std::mem::transmute::<Self, Load<'static, K, V, S, R, N>>(self) };
+        Detached { load, engine }
+    }
+
+    fn share(self, values: [V; N], version: Version) -> [V; N] {
+        let cached = self.claims.cached(values, version.get());
+        let mut shared = self.leader.share(cached).values.into_iter();
+        [(); N].map(|()| shared.next().expect("one for each").1)
+    }
+}
+
+impl<K, V, S, R, const N: usize> Detached<K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -183,40 +294,32 @@ where
 {
     /// Runs the load, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        let panicked = Panicked(&self.claim.engine.counters);
-        let outcome = self.leader.during(load);
-        std::mem::forget(panicked);
-        outcome
+        self.load.during(load)
     }
 
-    /// Ends it. The value is cached and shared, unless the key was written meanwhile.
-    pub fn finish<E>(self, loaded: Result<V, E>) -> Result<V, E> {
-        let engine = self.claim.engine;
-        let value = match loaded {
-            Ok(value) => value,
-            Err(error) => {
-                engine.counters.mine().loads_failed.add(1);
-                return Err(error);
-            }
-        };
-        match engine.fill(&self.claim.hold, value.clone()) {
-            Ok(filled) if filled.is_had => {
-                step("load.filled");
-                Ok(self.leader.share((value, filled.version.get())).0)
-            }
-            // Read before a change, in any case.
-            _ => Ok(value),
-        }
+    /// Ends it, as [`Load::finish`].
+    pub fn finish<E>(self, loaded: Result<[V; N], E>) {
+        let Self { load, engine } = self;
+        drop(load.finish(loaded));
+        drop(engine); // Not before.
     }
+}
 
+impl<'e, K, V, S, R> Load<'e, K, V, S, R, 1>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
     /// A view to derive the value in.
     pub fn view(&self) -> Opened<'e, K, V, S, R> {
-        Opened::new(self.claim.engine)
+        Opened::new(self.engine())
     }
 
     /// A reading of that view.
     pub fn reading<'s>(&self, view: &'s Opened<'e, K, V, S, R>) -> Reading<'s, K, V, S, R> {
-        Reading::new(self.claim.engine, view.snapshot(), self.claim.hold.record())
+        Reading::new(self.engine(), view.snapshot(), self.claims.each[0].hold.record())
     }
 
     /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
@@ -224,13 +327,19 @@ where
     where
         V: PartialEq,
     {
-        let hold = &self.claim.hold;
+        let hold = &self.claims.each[0].hold;
         match reading.keep(hold, hold.since, value.clone()) {
             Some(derived) => {
                 step("load.filled");
-                self.leader.share((value, derived.version.get())).0
+                let [value] = self.share([value], derived.version);
+                value
             }
             None => value,
         }
     }
+}
+
+/// All of them, if there is none that is not.
+pub fn all<T, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
+    values.iter().all(Option::is_some).then(|| values.map(|value| value.expect("as all are")))
 }

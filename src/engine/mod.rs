@@ -15,6 +15,7 @@
 //! | `expire.rs` | deadlines |
 //! | `watch.rs` | what is counted and recorded |
 //! | `lease.rs` | the right to fill a key with what was read before |
+//! | `fill.rs` | and the fills |
 //! | `present.rs` | whether what was found is to be had |
 //! | `derive.rs` | values that were made from others, and go with them |
 //! | `tags.rs` | what has a tag, and the end of all that |
@@ -31,6 +32,7 @@ mod derive;
 mod evict;
 mod expect;
 mod expire;
+mod fill;
 mod inspect;
 mod keep;
 mod lease;
@@ -54,9 +56,9 @@ pub use inspect::Relations;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
+pub use load::{Claim, Wanted, all};
 #[cfg(feature = "async")]
-pub use load::Load;
-pub use load::{Claim, Wanted};
+pub use load::{Detached, Load};
 pub use plan::Change;
 pub use read::Snapshot;
 

@@ -171,7 +171,7 @@ where
                 self.committed();
                 self.order.clock.tick()
             } else {
-                self.run(&guard, plan, None).0.version()
+                self.run(&guard, plan, &[]).0.version()
             }
         };
         self.tend();
@@ -192,7 +192,7 @@ where
                 let mut plan = Plan::new(self, &guard, &settings);
                 plan.push(record, None, true, None);
                 self.relate(&mut plan);
-                let (outcome, _) = self.run(&guard, plan, None);
+                let (outcome, _) = self.run(&guard, plan, &[]);
                 drop(guard);
                 self.tend();
                 return version_of(outcome);
@@ -257,16 +257,15 @@ where
     fn describe(
         &self,
         plan: &mut Plan<'_, '_, K, V, S, R>,
-        expected: Option<(&Record<K, V>, Demand)>,
+        demands: &[(&Record<K, V>, Demand)],
     ) -> *mut Descriptor<K, V> {
         // By address: the order in which all commits install.
         if plan.order.len() != plan.writes.len() {
             plan.sort();
         }
-        let room = self.commits.take(plan.guard, plan.writes.len());
+        let room = self.commits.take(plan.guard, plan.writes.len(), demands.len());
         let state = State::undecided(room.descriptor.expose_provenance());
         let times = plan.settings.times();
-        let mut entry_of_expected = None;
         for (at, &(_, place)) in plan.order.iter().enumerate() {
             let write = &mut plan.writes[place];
             // SAFETY: located under the plan's guard.
@@ -275,32 +274,32 @@ where
             let below = record.head().node();
             let offer = write.offer.take();
             let node = self.make_node(plan.guard, record, state, below, offer, times);
-            if expected.is_some_and(|(expected, _)| ptr::eq(expected, record)) {
-                entry_of_expected = Some(at);
-            }
             let entry = Entry { record, node, cause: write.cause };
             // SAFETY: the room has so many places, and is ours.
             unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
         plan.writes.clear();
-        let expected = expected.map(|(_, demand)| {
-            let entry = entry_of_expected.expect("the key is among the writes");
-            Expected { entry, demand }
-        });
-        // SAFETY: the entries were written above, and live as long as the descriptor.
-        unsafe { room.descriptor.write(Descriptor::new(room.entries, expected)) };
+        for (at, &(record, demand)) in demands.iter().enumerate() {
+            let address = ptr::from_ref(record).addr();
+            let entry = plan.order.binary_search_by_key(&address, |(address, _)| *address);
+            let entry = entry.expect("the key is among the writes");
+            // SAFETY: as above.
+            unsafe { room.expected.cast::<Expected>().add(at).write(Expected { entry, demand }) };
+        }
+        // SAFETY: the lists were written above, and live as long as the descriptor.
+        unsafe { room.descriptor.write(Descriptor::new(room.entries, room.expected)) };
         room.descriptor
     }
 
-    /// Installs, decides and settles a commit. Returns its outcome, and its descriptor, which the guard
-    /// keeps.
+    /// Installs, decides and settles a commit, which is made only if all demands are met: each upon a record that it
+    /// writes. Returns its outcome, and its descriptor, which the guard keeps.
     pub(super) fn run(
         &self,
         guard: &R::Guard<'_>,
         mut plan: Plan<'_, '_, K, V, S, R>,
-        expected: Option<(&Record<K, V>, Demand)>,
+        demands: &[(&Record<K, V>, Demand)],
     ) -> (State, *mut Descriptor<K, V>) {
-        let descriptor = self.describe(&mut plan, expected);
+        let descriptor = self.describe(&mut plan, demands);
         self.record(EventKind::CommitBegun, None, None);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: our commit, under the guard that located its records.

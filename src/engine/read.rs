@@ -180,12 +180,12 @@ where
         unsafe { self.order.floor.era(&self.order.clock) }.weight()
     }
 
-    /// `keys`, all as of one instant; `out` gets what each holds, in order.
+    /// What each of `keys` holds, all as of one instant. `COUNTS`: it is a use of the entries.
     ///
     /// The clock is read once, under the guard; whatever was visible then is superseded later, if at
     /// all, so the guard keeps it, and nothing need be registered. Only if a registered view has had
     /// versions taken out between others can one be missing: then a registered view is opened.
-    pub fn get_many<Q, const N: usize>(
+    pub fn get_many<Q, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         clone: impl Fn(&V) -> V,
@@ -221,16 +221,23 @@ where
             }
             // SAFETY: the clock was read under the guard.
             *place = match unsafe { self.visible(&guard, hashes[at], key, limit, floor) } {
-                Found::Value(node, state) => match self.serves(node, state, limit, true, &moment) {
+                Found::Value(node, state) => match self.serves(node, state, limit, COUNTS, &moment)
+                {
                     // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
                     Ok(serves) => serves.then(|| unsafe { node.value() }),
-                    Err(TakenOut) => return self.get_many_registered(keys, hashes, clone),
+                    Err(TakenOut) => {
+                        return self.get_many_registered::<_, N, COUNTS>(keys, hashes, clone);
+                    }
                 },
                 Found::Absent => None,
-                Found::Unknown => return self.get_many_registered(keys, hashes, clone),
+                Found::Unknown => {
+                    return self.get_many_registered::<_, N, COUNTS>(keys, hashes, clone);
+                }
             };
         }
-        self.looked_for_many(&guard, &found);
+        if COUNTS {
+            self.looked_for_many(&guard, &found);
+        }
         found.map(|value| value.map(&clone))
     }
 
@@ -283,7 +290,7 @@ where
     }
 
     #[cold]
-    fn get_many_registered<Q, const N: usize>(
+    fn get_many_registered<Q, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         hashes: [u32; N],
@@ -301,7 +308,9 @@ where
             at += 1;
             Some(self.read_record(record?, snapshot)?.0)
         });
-        self.looked_for_many(&guard, &found);
+        if COUNTS {
+            self.looked_for_many(&guard, &found);
+        }
         found.map(|value| value.map(&clone))
     }
 

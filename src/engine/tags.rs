@@ -224,7 +224,7 @@ where
             let bonds = ties.into_bonds(&guard);
             plan.tie_first(bonds.expect("no input is lost, for there are none"));
             step("tag.before_run");
-            version_of(self.run(&guard, plan, None).0)
+            version_of(self.run(&guard, plan, &[]).0)
         };
         self.tend();
         version
@@ -276,7 +276,7 @@ where
             asked.bonds = Some(bonds);
             plan.push(record, Some(Offer { value, asked: Some(asked) }), false, None);
             let demand = Demand::Holds(Some(own), plan.moment.time());
-            let (outcome, descriptor) = self.run(guard, plan, Some((record, demand)));
+            let (outcome, descriptor) = self.run(guard, plan, &[(record, demand)]);
             if outcome.is_committed() {
                 return Some(version_of(outcome));
             }

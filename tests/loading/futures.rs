@@ -4,7 +4,6 @@ use super::{Cache, loads};
 use crate::common::{on_every_reclaimer, store};
 use coeval::reclaim::Reclaim;
 use coeval::{LoadError, RandomState};
-use std::cell::Cell;
 use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -24,7 +23,9 @@ impl Wake for Task {
 }
 
 /// Runs futures to their end on this thread; it polls only what was woken.
-fn run<'f, T>(futures: impl IntoIterator<Item = Pin<Box<dyn Future<Output = T> + 'f>>>) -> Vec<T> {
+pub fn run<'f, T>(
+    futures: impl IntoIterator<Item = Pin<Box<dyn Future<Output = T> + 'f>>>,
+) -> Vec<T> {
     let (queue, woken) = mpsc::channel();
     let mut tasks: Vec<_> = futures
         .into_iter()
@@ -47,16 +48,16 @@ fn run<'f, T>(futures: impl IntoIterator<Item = Pin<Box<dyn Future<Output = T> +
     tasks.into_iter().map(|(.., outcome)| outcome.expect("run to its end")).collect()
 }
 
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Gives way once.
-async fn give_way() {
-    let gave = Cell::new(false);
-    poll_fn(|context| {
+pub async fn give_way() {
+    let mut gave = false;
+    poll_fn(move |context| {
         context.waker().wake_by_ref();
-        if gave.replace(true) { Poll::Ready(()) } else { Poll::Pending }
+        if std::mem::replace(&mut gave, true) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }

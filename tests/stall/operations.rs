@@ -49,6 +49,8 @@ const SINGLES: std::ops::Range<u64> = 20..25;
 const FRESH: u64 = 40;
 /// The first of those that are loaded.
 const LOADED: u64 = 1 << 40;
+/// The first of those that are loaded as the first of a group.
+const FIRST: u64 = 3 << 40;
 /// The first of those that are derived.
 const DERIVED: u64 = 1 << 41;
 /// The first of those that have tags.
@@ -141,6 +143,13 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             let key = NEXT.fetch_add(1, Ordering::Relaxed);
             cache.get_with(key, || value(key, made));
             drop(cache.remove(&key));
+        }),
+        ("load a group", |cache, made| {
+            // A first key of its own, as above; the others are everybody's.
+            static NEXT: AtomicU64 = AtomicU64::new(FIRST);
+            let keys = [NEXT.fetch_add(1, Ordering::Relaxed), 22, FRESH];
+            cache.get_many_with(keys, || keys.map(|key| value(key, made)));
+            drop(cache.remove(&keys[0]));
         }),
         ("derive", |cache, made| {
             // Each its own keys, as above.

@@ -1,0 +1,170 @@
+//! Loading by futures, on any runtime.
+
+use crate::cache::Cache;
+use crate::engine::{Load, Wanted};
+use crate::error::LoadError;
+use crate::load::{circle, failure};
+use crate::loading::Joined;
+use crate::reclaim::Reclaim;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+/// # Loading, for futures
+/// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
+/// nobody else loads it. If the future that these return is dropped, one of those who wait loads. Circles are found among what is
+/// polled by one load's own task.
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// [`get_with`](Self::get_with) for a future.
+    ///
+    /// # Panics
+    /// As `get_with`.
+    pub async fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> V {
+        match self.load_async(key, async { Ok::<_, Infallible>(load.await) }).await {
+            Ok(value) => value,
+            Err(LoadError::Cycle) => circle(),
+        }
+    }
+
+    /// [`try_get_with`](Self::try_get_with) for a future.
+    ///
+    /// # Errors
+    /// What the future returned.
+    ///
+    /// # Panics
+    /// As `get_with`.
+    pub async fn try_get_with_async<E>(
+        &self,
+        key: K,
+        load: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, Arc<E>> {
+        self.load_async(key, load).await.map_err(failure)
+    }
+
+    /// [`load`](Self::load) for a future.
+    ///
+    /// # Errors
+    /// [`LoadError`]: what the future returned, or a circle.
+    pub async fn load_async<E>(
+        &self,
+        key: K,
+        load: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, LoadError<E>> {
+        let load = async { load.await.map(|value| [value]) };
+        if let Some(value) = self.get(&key) {
+            if !self.engine().wants_refresh(&key) {
+                drop(key); // A panic on the way out would leak what is returned.
+                return Ok(value);
+            }
+            let [value] = self.refreshed_async([key], [value], load).await;
+            return Ok(value);
+        }
+        self.loaded_async([key], load).await.map(|[value]| value)
+    }
+
+    /// [`get_many_with`](Self::get_many_with) for a future.
+    ///
+    /// # Panics
+    /// As `get_many_with`.
+    pub async fn get_many_with_async<const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl Future<Output = [V; N]>,
+    ) -> [V; N] {
+        match self.load_many_async(keys, async { Ok::<_, Infallible>(load.await) }).await {
+            Ok(values) => values,
+            Err(LoadError::Cycle) => circle(),
+        }
+    }
+
+    /// [`try_get_many_with`](Self::try_get_many_with) for a future.
+    ///
+    /// # Errors
+    /// What the future returned.
+    ///
+    /// # Panics
+    /// As `get_many_with`.
+    pub async fn try_get_many_with_async<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl Future<Output = Result<[V; N], E>>,
+    ) -> Result<[V; N], Arc<E>> {
+        self.load_many_async(keys, load).await.map_err(failure)
+    }
+
+    /// [`load_many`](Self::load_many) for a future.
+    ///
+    /// # Errors
+    /// [`LoadError`]: what the future returned, or a circle.
+    pub async fn load_many_async<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl Future<Output = Result<[V; N], E>>,
+    ) -> Result<[V; N], LoadError<E>> {
+        if let Some(values) = self.all_of(&keys) {
+            if !self.want_refresh(&keys) {
+                drop(keys); // As in `load_async`.
+                return Ok(values);
+            }
+            return Ok(self.refreshed_async(keys, values, load).await);
+        }
+        self.loaded_async(keys, load).await
+    }
+
+    async fn refreshed_async<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        values: [V; N],
+        load: impl Future<Output = Result<[V; N], E>>,
+    ) -> [V; N] {
+        let Some(refresh) = self.engine().claim_all(keys).refresh() else { return values };
+        run(refresh, load).await.unwrap_or(values)
+    }
+
+    pub(crate) async fn loaded_async<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl Future<Output = Result<[V; N], E>>,
+    ) -> Result<[V; N], LoadError<E>> {
+        let mut claims = self.engine().claim_all(keys);
+        let wanted = loop {
+            match claims.join() {
+                Joined::Leader(leader) => break claims.lead(leader),
+                Joined::Waiter(waiter) => match claims.waited(waiter.await) {
+                    Ok(wanted) => break wanted,
+                    Err(again) => claims = again,
+                },
+            }
+        };
+        match wanted {
+            Wanted::Found(values) => Ok(values),
+            Wanted::Cycle => Err(LoadError::Cycle),
+            Wanted::Load(leading) => run(leading, load).await.map_err(LoadError::Failed),
+        }
+    }
+}
+
+/// Runs a load that is a future.
+async fn run<K, V, S, R, E, const N: usize>(
+    mut leading: Load<'_, K, V, S, R, N>,
+    load: impl Future<Output = Result<[V; N], E>>,
+) -> Result<[V; N], E>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    let loaded = {
+        // Dropped before `leading` in any case: what it holds may be wanted by whoever leads next.
+        let mut load = std::pin::pin!(load);
+        std::future::poll_fn(|context| leading.during(|| load.as_mut().poll(context))).await
+    };
+    leading.finish(loaded)
+}

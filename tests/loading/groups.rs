@@ -1,0 +1,333 @@
+//! Groups: several keys are loaded by one call, and set by one commit.
+
+use super::{Cache, LIMIT, loads, until_missed};
+use crate::common::random::{Random, run_seed};
+use crate::common::{StopOnDrop, disturb, on_every_reclaimer, store, stress, together, within};
+use coeval::reclaim::Reclaim;
+use coeval::{LoadError, ManualClock, Tag};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Barrier, mpsc};
+use std::time::Duration;
+
+const KEYS: [u64; 3] = [1, 2, 3];
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The version of all of them, if it is one.
+fn version<R: Reclaim>(cache: &Cache<R>) -> u64 {
+    let view = cache.view();
+    let versions = KEYS.map(|key| view.get_versioned(&key).expect("it is there").1.get());
+    assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
+    versions[0]
+}
+
+fn refreshing<R: Reclaim>() -> (Cache<R>, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = coeval::Cache::builder().refresh_after(SECOND).manual_clock(&clock);
+    (builder.reclaimer::<R>().build(), clock)
+}
+
+fn all_by_one_commit<R: Reclaim>() {
+    let cache = store::<u64, u64, R>();
+    assert_eq!(cache.get_many_with(KEYS, || [10, 20, 30]), [10, 20, 30]);
+    assert_eq!(version(&cache), cache.version().get());
+    assert_eq!(cache.get_many_with(KEYS, || unreachable!("they are there")), [10, 20, 30]);
+    assert_eq!((loads(&cache), cache.len()), ((3, 0, 0), 3));
+    // One is absent: all are loaded anew, those that are there as well.
+    cache.remove(&2);
+    assert_eq!(cache.get_many_with(KEYS, || [11, 21, 31]), [11, 21, 31]);
+    assert_eq!(version(&cache), cache.version().get());
+    // A key twice: what is said last counts.
+    assert_eq!(cache.get_many_with([7, 8, 7], || [70, 80, 71]), [70, 80, 71]);
+    assert_eq!((cache.get(&7), cache.get(&8)), (Some(71), Some(80)));
+    assert_eq!(cache.get_many_with([7, 8, 7], || unreachable!()), [71, 80, 71]);
+    let many = std::array::from_fn::<u64, 200, _>(|at| 1_000 + at as u64);
+    assert_eq!(cache.get_many_with(many, || many), many);
+    assert!(many.iter().all(|key| cache.get_versioned(key).unwrap().1 == cache.version()));
+}
+
+fn one_load_of_a_group_for_all<R: Reclaim>() {
+    const THREADS: u64 = 32;
+    within(LIMIT, "a group that 32 threads want", || {
+        for round in 0..stress(5, 50, 1_000) {
+            let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+            together(THREADS as usize, |thread| {
+                let load = || {
+                    count.fetch_add(1, SeqCst);
+                    // Each of the others has missed at least the first.
+                    until_missed(&cache, 3 * THREADS - 2 * (THREADS / 4));
+                    [round, round + 1, round + 2]
+                };
+                if thread % 4 == 0 {
+                    // The first of them alone is there when the group is.
+                    assert_eq!(cache.get_with(1, || load()[0]), round);
+                } else {
+                    assert_eq!(cache.get_many_with(KEYS, load), [round, round + 1, round + 2]);
+                }
+            });
+            assert!(
+                count.into_inner() <= 2,
+                "one for the first alone, perhaps, and one for the group"
+            );
+            version(&cache);
+        }
+    });
+}
+
+/// While a group is loaded anew, others have what there is, and then all of it is new.
+fn the_old_set_is_served<R: Reclaim>() {
+    within(LIMIT, "a group that is refreshed", || {
+        let (cache, clock) = refreshing::<R>();
+        cache.get_many_with(KEYS, || [10, 20, 30]);
+        clock.advance(SECOND / 2);
+        cache.insert(2, 21); // Younger, but the group is as old as its oldest.
+        clock.advance(SECOND / 2);
+        let (begun, (done, wait)) = (Barrier::new(2), mpsc::channel());
+        let wait = std::sync::Mutex::new(wait);
+        std::thread::scope(|scope| {
+            let refresher = scope.spawn(|| {
+                cache.get_many_with(KEYS, || {
+                    begun.wait();
+                    wait.lock().unwrap().recv().unwrap();
+                    [12, 22, 32]
+                })
+            });
+            begun.wait();
+            for _ in 0..10 {
+                let others = cache.get_many_with(KEYS, || unreachable!("somebody is about it"));
+                assert_eq!(others, [10, 21, 30]);
+                assert_eq!(cache.get_with(1, || unreachable!("the same")), 10);
+            }
+            done.send(()).unwrap();
+            assert_eq!(refresher.join().unwrap(), [12, 22, 32]);
+        });
+        assert_eq!(cache.get_many_with(KEYS, || unreachable!("it is new")), [12, 22, 32]);
+        version(&cache);
+        // A load that fails leaves what there is.
+        clock.advance(SECOND);
+        assert_eq!(cache.load_many(KEYS, || Err::<[u64; 3], _>("no")), Ok([12, 22, 32]));
+        assert_eq!(cache.get_many_with(KEYS, || [13, 23, 33]), [13, 23, 33]);
+        assert_eq!(loads(&cache), (9, 1, 0));
+    });
+}
+
+/// Whatever happens to one member while the group is loaded.
+fn a_change_of_one_refuses_all<R: Reclaim>() {
+    let tag = Tag::new("tag");
+    let changes: [fn(&Cache<R>, &Tag); 7] = [
+        |cache, _| _ = cache.insert(3, 31),
+        |cache, _| _ = cache.remove(&2),
+        |cache, _| _ = cache.invalidate(&1),
+        |cache, _| _ = cache.batch().insert(9, 9).remove(2).commit(),
+        |cache, _| _ = cache.invalidate_all(),
+        |cache, tag| _ = cache.invalidate_tag(tag),
+        |cache, _| _ = cache.get_with(4, || 40), // Not one of them: no change.
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        for is_present in [false, true] {
+            let (cache, clock) = refreshing::<R>();
+            if is_present {
+                cache.get_many_with(KEYS, || [10, 20, 30]);
+                cache.tag(2, std::slice::from_ref(&tag));
+                clock.advance(SECOND);
+            }
+            let before = loads(&cache);
+            let loaded = cache.get_many_with(KEYS, || {
+                change(&cache, &tag);
+                [12, 22, 32]
+            });
+            assert_eq!(loaded, [12, 22, 32], "it goes to its caller");
+            let (loads, _, refused) = loads(&cache);
+            let is_kept = number == 6 || number == 5 && !is_present;
+            assert_eq!(refused, if is_kept { 0 } else { 3 }, "{number}, {is_present}");
+            if is_kept {
+                version(&cache);
+                continue;
+            }
+            assert_eq!(loads, before.0);
+            let there = cache.get_many(KEYS.each_ref());
+            let was = if is_present { [10, 20, 30].map(Some) } else { [None; 3] };
+            let now = match number {
+                0 => [was[0], was[1], Some(31)],
+                1 | 3 | 5 => [was[0], None, was[2]],
+                2 => [None, was[1], was[2]],
+                _ => [None; 3],
+            };
+            assert_eq!(there, now, "{number}, {is_present}: nothing of the load is there");
+        }
+    }
+}
+
+fn failures<R: Reclaim>() {
+    const THREADS: u64 = 8;
+    within(LIMIT, "groups whose loads fail", || {
+        let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+        together(THREADS as usize, |_| {
+            let loaded = cache.try_get_many_with(KEYS, || {
+                let n = count.fetch_add(1, SeqCst);
+                until_missed(&cache, 3 * THREADS);
+                if n < 3 { Err(n) } else { Ok([n; 3]) }
+            });
+            assert!(loaded.is_err_and(|n| *n < 3) || cache.get(&1) == Some(3));
+        });
+        assert_eq!((count.into_inner(), loads(&cache)), (4, (3, 3, 0)));
+        // A loader that wants its own group is told.
+        let inner = |cache: &Cache<R>| cache.load_many([7, 8], || Ok::<_, ()>([1, 2]));
+        let outer = cache.load_many([7, 8], || {
+            assert_eq!(inner(&cache), Err(LoadError::Cycle));
+            Ok::<_, ()>([3, 4])
+        });
+        assert_eq!(outer, Ok([3, 4]));
+    });
+}
+
+fn with_a_bound_and_deadlines<R: Reclaim>() {
+    const THREADS: u64 = 4;
+    within(LIMIT, "groups that are not kept", || {
+        // One goes as soon as they are there, so nobody finds all of them.
+        let cache: Cache<R> = coeval::Cache::builder().max_capacity(2).reclaimer::<R>().build();
+        let count = AtomicU64::new(0);
+        together(THREADS as usize, |_| {
+            let load = || {
+                count.fetch_add(1, SeqCst);
+                until_missed(&cache, 3 * THREADS);
+                [10, 20, 30]
+            };
+            assert_eq!(cache.get_many_with(KEYS, load), [10, 20, 30]);
+        });
+        assert!(cache.len() <= 2);
+        assert!((1..=THREADS).contains(&count.into_inner()));
+        // A deadline that they have in common ends them together.
+        let clock = ManualClock::new();
+        let builder = coeval::Cache::builder().time_to_live(SECOND).manual_clock(&clock);
+        let cache: Cache<R> = builder.reclaimer::<R>().build();
+        cache.get_many_with(KEYS, || [10, 20, 30]);
+        clock.advance(SECOND);
+        assert_eq!(cache.get_many(KEYS.each_ref()), [None; 3]);
+        assert_eq!(cache.get_many_with(KEYS, || [11, 21, 31]), [11, 21, 31]);
+    });
+}
+
+/// What is loaded takes over tags and inputs, member by member.
+fn ties_stay<R: Reclaim>() {
+    let (cache, clock) = refreshing::<R>();
+    let tag = Tag::new("tag");
+    cache.insert(9, 90);
+    cache.derive(1, |scope| scope.get(&9).unwrap() / 9);
+    cache.insert_tagged(2, 20, std::slice::from_ref(&tag));
+    clock.advance(SECOND);
+    assert_eq!(cache.get_many_with(KEYS, || [11, 21, 31]), [11, 21, 31]);
+    version(&cache);
+    cache.insert(9, 99);
+    assert_eq!(cache.get_many(KEYS.each_ref()), [None, Some(21), Some(31)]);
+    cache.invalidate_tag(&tag);
+    assert_eq!(cache.get_many(KEYS.each_ref()), [None, None, Some(31)]);
+    // What a member depends on was written meanwhile: nothing is kept, and nothing is held for ever.
+    let loaded = cache.get_many_with(KEYS, || {
+        cache.insert(9, 100);
+        [12, 22, 32]
+    });
+    assert_eq!((loaded, cache.get(&3)), ([12, 22, 32], Some(31)));
+    assert_eq!(cache.get_many_with(KEYS, || [13, 23, 33]), [13, 23, 33]);
+    version(&cache);
+}
+
+/// Writers change the source and drop the group, readers load and refresh it. No look shows parts of two
+/// loads, or what was older than the writer's word.
+fn beside_writers<R: Reclaim>() {
+    disturb();
+    let (seed, rounds) = (run_seed(), stress(3_000, 60_000, 1_000_000));
+    let (cache, clock) = refreshing::<R>();
+    let (source, told, stop) = (AtomicU64::new(1), AtomicU64::new(0), AtomicBool::new(false));
+    within(Duration::from_secs(600), "groups beside writers", || {
+        together(4, |thread| {
+            let mut random = Random::new(seed ^ thread as u64);
+            if thread == 0 {
+                while !stop.load(SeqCst) {
+                    let now = source.fetch_add(1, SeqCst) + 1;
+                    match random.below(3) {
+                        0 => drop(
+                            KEYS.iter()
+                                .fold(cache.batch(), |batch, key| batch.remove(*key))
+                                .commit(),
+                        ),
+                        1 => drop(
+                            KEYS.iter()
+                                .fold(cache.batch(), |batch, key| batch.insert(*key, now))
+                                .commit(),
+                        ),
+                        _ => drop(cache.invalidate_all()),
+                    }
+                    told.store(now, SeqCst);
+                    clock.advance(SECOND / 3);
+                    (0..random.below(200)).for_each(|_| std::hint::spin_loop());
+                }
+                return;
+            }
+            let _stop = StopOnDrop(&stop);
+            let seen = Cell::new(0);
+            for _ in 0..rounds {
+                let least = told.load(SeqCst);
+                let group = match random.below(3) {
+                    0 => cache.get_many(KEYS.each_ref()),
+                    1 => {
+                        let view = cache.view();
+                        KEYS.map(|key| view.get(&key).copied())
+                    }
+                    _ => cache.get_many_with(KEYS, || [source.load(SeqCst); 3]).map(Some),
+                };
+                assert!(group.iter().all(|value| *value == group[0]), "torn: {group:?}");
+                if let Some(value) = group[0] {
+                    assert!(value >= least, "stale: {value}, {least} was told");
+                    seen.set(seen.get() + 1);
+                }
+            }
+            assert!(seen.get() > rounds / 10);
+        });
+    });
+}
+
+#[cfg(feature = "async")]
+fn futures<R: Reclaim>() {
+    use super::futures::{give_way, poll, run};
+    use std::pin::Pin;
+    let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+    let load = || async {
+        count.fetch_add(1, SeqCst);
+        give_way().await;
+        [10, 20, 30]
+    };
+    let mut first = Box::pin(cache.get_many_with_async(KEYS, load()));
+    assert!(poll(first.as_mut()).is_pending());
+    let mut others: Vec<Pin<Box<dyn Future<Output = [u64; 3]>>>> = Vec::new();
+    for _ in 0..100 {
+        let mut other = Box::pin(cache.get_many_with_async(KEYS, load()));
+        assert!(poll(other.as_mut()).is_pending());
+        others.push(other);
+    }
+    drop(first); // One of the others loads.
+    assert!(run(others).iter().all(|values| *values == [10, 20, 30]));
+    assert_eq!((count.into_inner(), loads(&cache)), (2, (3, 0, 0)));
+    version(&cache);
+    let failed = cache.try_get_many_with_async([7, 8], async { Err::<[u64; 2], _>("no") });
+    let mut failed = std::pin::pin!(failed);
+    let std::task::Poll::Ready(failed) = poll(failed.as_mut()) else {
+        panic!("it has nothing to wait for")
+    };
+    assert_eq!(failed.map_err(|error| *error), Err("no"));
+}
+
+#[cfg(not(feature = "async"))]
+fn futures<R: Reclaim>() {}
+
+on_every_reclaimer!(
+    all_by_one_commit,
+    one_load_of_a_group_for_all,
+    the_old_set_is_served,
+    a_change_of_one_refuses_all,
+    failures,
+    with_a_bound_and_deadlines,
+    ties_stay,
+    beside_writers,
+    futures,
+);
