@@ -69,7 +69,7 @@ where
             Wanted::Cycle => circle(),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
-                let mut scope = Scope { reading: leading.reading(&view) };
+                let mut scope = Scope::new(leading.reading(&view));
                 let value = leading.during(|| compute(&mut scope));
                 leading.finish_derived(value, scope.reading)
             }
@@ -83,13 +83,22 @@ pub struct Scope<'s, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     reading: Reading<'s, K, V, S, R>,
 }
 
-impl<K, V, S, R> Scope<'_, K, V, S, R>
+impl<'s, K, V, S, R> Scope<'s, K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
     R: Reclaim,
 {
+    pub(crate) fn new(reading: Reading<'s, K, V, S, R>) -> Self {
+        Self { reading }
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn into_reading(self) -> Reading<'s, K, V, S, R> {
+        self.reading
+    }
+
     /// What `key` holds, cloned. Its absence is a dependency, too.
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
     where
@@ -131,20 +140,53 @@ where
     where
         V: PartialEq,
     {
-        let claim: Claim<'_, K, V, S, R> = self.reading.claim(key);
-        if self.reading.is_circle(claim.hold()) {
-            circle()
-        }
-        if let Some(value) = self.reading.find(claim.hold()) {
-            return value;
-        }
+        let claim = match self.found(key) {
+            Ok(value) => return value,
+            Err(claim) => claim,
+        };
         let (value, made) = {
-            let mut inner = Scope { reading: self.reading.inner(claim.hold()) };
+            let mut inner = Scope::new(self.reading.inner(claim.hold()));
             let value = compute(&mut inner);
             (value.clone(), inner.reading.keep_inner(claim.hold(), value))
         };
         self.reading.made(claim.hold(), made, value.clone());
         value
+    }
+
+    /// [`derive`](Self::derive) by a future.
+    ///
+    /// # Panics
+    /// As `derive`.
+    #[cfg(feature = "async")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+    pub async fn derive_async(
+        &mut self,
+        key: K,
+        compute: impl AsyncFnOnce(&mut Scope<'_, K, V, S, R>) -> V,
+    ) -> V
+    where
+        V: PartialEq,
+    {
+        let claim = match self.found(key) {
+            Ok(value) => return value,
+            Err(claim) => claim,
+        };
+        let (value, made) = {
+            let mut inner = Scope::new(self.reading.inner(claim.hold()));
+            let value = compute(&mut inner).await;
+            (value.clone(), inner.reading.keep_inner(claim.hold(), value))
+        };
+        self.reading.made(claim.hold(), made, value.clone());
+        value
+    }
+
+    /// What `key` holds, or a claim on it, to derive it.
+    fn found(&mut self, key: K) -> Result<V, Claim<'s, K, V, S, R>> {
+        let claim = self.reading.claim(key);
+        if self.reading.is_circle(claim.hold()) {
+            circle()
+        }
+        self.reading.find(claim.hold()).ok_or(claim)
     }
 }
 

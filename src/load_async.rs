@@ -1,6 +1,7 @@
 //! Loading by futures, on any runtime.
 
 use crate::cache::Cache;
+use crate::derive::Scope;
 use crate::engine::{Load, Wanted};
 use crate::error::LoadError;
 use crate::load::{circle, failure};
@@ -9,6 +10,7 @@ use crate::reclaim::Reclaim;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+use std::task::Context;
 
 /// # Loading, for futures
 /// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
@@ -132,20 +134,80 @@ where
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> Result<[V; N], LoadError<E>> {
-        let mut claims = self.engine().claim_all(keys);
-        let wanted = loop {
-            match claims.join() {
-                Joined::Leader(leader) => break claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited(waiter.await) {
-                    Ok(wanted) => break wanted,
-                    Err(again) => claims = again,
-                },
-            }
-        };
-        match wanted {
+        match self.wanted_async(keys).await {
             Wanted::Found(values) => Ok(values),
             Wanted::Cycle => Err(LoadError::Cycle),
             Wanted::Load(leading) => run(leading, load).await.map_err(LoadError::Failed),
+        }
+    }
+
+    async fn wanted_async<const N: usize>(&self, keys: [K; N]) -> Wanted<'_, K, V, S, R, N> {
+        let mut claims = self.engine().claim_all(keys);
+        loop {
+            match claims.join() {
+                Joined::Leader(leader) => return claims.lead(leader),
+                Joined::Waiter(waiter) => match claims.waited(waiter.await) {
+                    Ok(wanted) => return wanted,
+                    Err(again) => claims = again,
+                },
+            }
+        }
+    }
+
+    /// [`derive`](Self::derive) by a future. What it reads is as of one version, whenever it reads it: the view is open until it
+    /// is done.
+    ///
+    /// ```
+    /// # fn finish<T>(future: impl Future<Output = T>) -> T {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// #     let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) else { panic!() };
+    /// #     value
+    /// # }
+    /// use coeval::{Cache, Scope};
+    ///
+    /// async fn convert(price: i64) -> i64 {
+    ///     price * 119 / 100
+    /// }
+    /// let cache: Cache<&str, i64> = Cache::new();
+    /// cache.insert("price", 100);
+    /// let total = cache.derive_async("total", async |scope: &mut Scope<&str, i64>| {
+    ///     convert(scope.get(&"price").unwrap_or(0)).await
+    /// });
+    /// assert_eq!(finish(total), 119);
+    /// cache.insert("price", 200);
+    /// assert_eq!(cache.get("total"), None);
+    /// ```
+    ///
+    /// # Panics
+    /// As `derive`.
+    pub async fn derive_async(
+        &self,
+        key: K,
+        compute: impl AsyncFnOnce(&mut Scope<'_, K, V, S, R>) -> V,
+    ) -> V
+    where
+        V: PartialEq,
+    {
+        if let Some(value) = self.get(&key) {
+            drop(key); // As in `load_async`.
+            return value;
+        }
+        match self.wanted_async([key]).await {
+            Wanted::Found([value]) => value,
+            Wanted::Cycle => circle(),
+            Wanted::Load(mut leading) => {
+                let view = leading.view();
+                let mut scope = Scope::new(leading.reading(&view));
+                let value = {
+                    let mut compute = std::pin::pin!(compute(&mut scope));
+                    let poll = |context: &mut Context<'_>| {
+                        leading.during(|| compute.as_mut().poll(context))
+                    };
+                    std::future::poll_fn(poll).await
+                };
+                leading.finish_derived(value, scope.into_reading())
+            }
         }
     }
 }

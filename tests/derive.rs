@@ -5,6 +5,9 @@ mod beside_writers;
 mod common;
 #[path = "derive/early_cutoff.rs"]
 mod early_cutoff;
+#[cfg(feature = "async")]
+#[path = "derive/futures.rs"]
+mod futures;
 #[path = "derive/levels.rs"]
 mod levels;
 #[path = "derive/memory.rs"]

@@ -121,9 +121,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 }
 
 /// For whom something is read, and on whose behalf that is made.
-struct Reader<'s, K, V> {
-    record: *const Record<K, V>,
-    outer: Option<&'s Reader<'s, K, V>>,
+struct Reader<'s> {
+    /// The address of its record.
+    record: usize,
+    outer: Option<&'s Reader<'s>>,
 }
 
 /// Inputs and tags, of which this holds the records and cells until a version does.
@@ -217,10 +218,11 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
 pub struct Reading<'s, K, V, S, R: Reclaim> {
     engine: &'s Engine<K, V, S, R>,
     snapshot: &'s Snapshot,
-    reader: Reader<'s, K, V>,
+    reader: Reader<'s>,
     ties: Ties<'s, K, V, S, R>,
     /// What was derived on the way: it is newer than the view, but made from what that shows.
-    made: Vec<(*const Record<K, V>, V)>,
+    /// With the addresses of the records.
+    made: Vec<(usize, V)>,
 }
 
 impl<'s, K, V, S, R> Reading<'s, K, V, S, R>
@@ -233,15 +235,15 @@ where
     pub(super) fn new(
         engine: &'s Engine<K, V, S, R>,
         snapshot: &'s Snapshot,
-        record: *const Record<K, V>,
+        of: &Hold<K, V>,
     ) -> Self {
-        let reader = Reader { record, outer: None };
+        let reader = Reader { record: of.address(), outer: None };
         Self { engine, snapshot, reader, ties: Ties::new(engine), made: Vec::new() }
     }
 
     /// The same view, read on behalf of this.
     pub fn inner(&self, of: &Hold<K, V>) -> Reading<'_, K, V, S, R> {
-        let mut inner = Reading::new(self.engine, self.snapshot, of.record());
+        let mut inner = Reading::new(self.engine, self.snapshot, of);
         inner.reader.outer = Some(&self.reader);
         inner
     }
@@ -250,7 +252,7 @@ where
     pub fn is_circle(&self, hold: &Hold<K, V>) -> bool {
         let mut reader = Some(&self.reader);
         while let Some(one) = reader {
-            if ptr::eq(one.record, hold.record()) {
+            if one.record == hold.address() {
                 return true;
             }
             reader = one.outer;
@@ -286,7 +288,9 @@ where
     }
 
     fn read(&mut self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Option<V> {
-        if let Some((_, value)) = self.made.iter().find(|(made, _)| ptr::eq(*made, record)) {
+        if let Some((_, value)) =
+            self.made.iter().find(|(made, _)| *made == ptr::from_ref(record).addr())
+        {
             return Some(value.clone());
         }
         let engine = self.engine;
@@ -308,13 +312,14 @@ where
     /// Notes what was derived on the way: since `number`, if it is kept.
     pub fn made(&mut self, hold: &Hold<K, V>, number: Option<u64>, value: V) {
         let guard = self.engine.pin();
-        let record = Engine::<K, V, S, R>::held(&guard, hold);
         match number {
-            Some(number) => self.ties.push(record, number, true),
+            Some(number) => {
+                self.ties.push(Engine::<K, V, S, R>::held(&guard, hold), number, true);
+            }
             None => self.ties.is_lost = true,
         }
         self.ties.is_nested = true;
-        self.made.push((record, value));
+        self.made.push((hold.address(), value));
     }
 
     /// The same as [`keep`](Self::keep), for what was made on behalf of another reading: since which version the value

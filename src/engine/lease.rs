@@ -26,11 +26,6 @@ pub struct Hold<K, V> {
 }
 
 impl<K, V> Hold<K, V> {
-    /// The record.
-    pub(super) fn record(&self) -> *const Record<K, V> {
-        self.record.as_ptr()
-    }
-
     /// Where the record is: as long as it is held, no other key's is there.
     pub(super) fn address(&self) -> usize {
         self.record.as_ptr().addr()

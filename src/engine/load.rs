@@ -319,7 +319,7 @@ where
 
     /// A reading of that view.
     pub fn reading<'s>(&self, view: &'s Opened<'e, K, V, S, R>) -> Reading<'s, K, V, S, R> {
-        Reading::new(self.engine(), view.snapshot(), self.claims.each[0].hold.record())
+        Reading::new(self.engine(), view.snapshot(), &self.claims.each[0].hold)
     }
 
     /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
