@@ -56,17 +56,11 @@ pub const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 1024 };
 /// last call: so what is due is worked off without a pause, and does not pile up.
 const STEP: usize = 32;
 
-/// A participant's word counts its guards in the low bits, and has the epoch that it announces above
-/// them. The global epoch is kept as the word of a thread with one guard, so that to announce it is to
-/// copy it.
-const ONE_EPOCH: u64 = 1 << 20;
-const GUARDS: u64 = ONE_EPOCH - 1;
+/// The first epoch. 0 is what a thread announces that is not pinned.
+const FIRST: u64 = 1;
 
-/// The epoch in a word.
-#[inline(always)]
-fn epoch_in(word: u64) -> u64 {
-    word / ONE_EPOCH
-}
+/// How many guards a thread may hold at a time.
+const GUARDS: u32 = (1 << 20) - 1;
 
 /// How many epochs past its stamp an object is reclaimed.
 #[inline(always)]
@@ -92,7 +86,7 @@ pub struct Asymmetric {
 
 /// Read by everyone at each pin, written when the epoch advances.
 struct Shared {
-    /// See [`ONE_EPOCH`].
+    /// From [`FIRST`] on.
     epoch: AtomicU64,
     barrier: Barrier,
 }
@@ -100,8 +94,10 @@ struct Shared {
 /// A thread's part. Only `announced`, `tally` and `waiting` are touched by other threads.
 #[repr(C)] // What a pin touches comes first, in one line.
 struct Participant {
-    /// 0: not pinned. Otherwise the epoch read when pinning, and how many guards are live.
+    /// 0: not pinned. Otherwise the epoch read when pinning.
     announced: AtomicU64,
+    /// How many guards are live beside the one with which that was announced.
+    nested: Cell<u32>,
     /// Written by the owner only.
     tally: Tally,
     /// Set while this thread calls reclaim functions, which may come back to `collect`.
@@ -141,16 +137,13 @@ pub struct Guard<'a> {
 impl Drop for Guard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        let announced = &self.participant.announced;
-        let word = announced.load(Ordering::Relaxed); // Written by this thread only.
+        let nested = self.participant.nested.get();
+        if nested != 0 && !mutant("reclaim.inner_guard_leaves") {
+            return self.participant.nested.set(nested - 1);
+        }
         // Release: pairs with the scan in `advance`, so that what was done under the guard
         // happens before the advance and the reclaiming that it permits.
-        let order = unless("reclaim.leave_relaxed", Ordering::Release);
-        if word & GUARDS == 1 || mutant("reclaim.inner_guard_leaves") {
-            announced.store(0, order);
-        } else {
-            announced.store(word - 1, order);
-        }
+        self.participant.announced.store(0, unless("reclaim.leave_relaxed", Ordering::Release));
     }
 }
 
@@ -166,20 +159,12 @@ unsafe impl Reclaim for Asymmetric {
 
     #[inline(always)]
     fn pin(&self) -> Guard<'_> {
-        let participant = self.participants.get();
-        if participant.announced.load(Ordering::Relaxed) != 0 {
-            return participant.nest(); // Written by this thread only.
-        }
-        // Acquire: pairs with the CAS in `advance`; step 1 of the header rests on it.
-        let epoch = self.shared.epoch.load(Ordering::Acquire);
-        step("reclaim.pin.read");
-        // Release: pairs with the scan in `advance`. A scan that reads this, having missed the
-        // store that ended an earlier guard, still comes after what that guard protected.
-        let order = unless("reclaim.announce_relaxed", Ordering::Release);
-        participant.announced.store(epoch, order);
-        self.shared.barrier.light();
-        step("reclaim.pin.announced");
-        Guard { participant }
+        self.try_pin().unwrap_or_else(|| self.pin_anyhow())
+    }
+
+    #[inline(always)]
+    fn try_pin(&self) -> Option<Guard<'_>> {
+        self.announce(self.participants.try_get()?)
     }
 
     #[inline]
@@ -191,7 +176,7 @@ unsafe impl Reclaim for Asymmetric {
         if mutant("reclaim.stamp_announced") {
             stamp = participant.announced.load(Ordering::Relaxed);
         }
-        participant.keep(epoch_in(stamp), garbage);
+        participant.keep(stamp, garbage);
     }
 
     #[inline]
@@ -271,8 +256,32 @@ impl Asymmetric {
         self.shared.barrier.is_asymmetric()
     }
 
+    /// Pins a thread that is not pinned.
+    #[inline(always)]
+    fn announce<'a>(&'a self, participant: &'a Participant) -> Option<Guard<'a>> {
+        if participant.announced.load(Ordering::Relaxed) != 0 {
+            return None; // Written by this thread only.
+        }
+        // Acquire: pairs with the CAS in `advance`; step 1 of the header rests on it.
+        let epoch = self.shared.epoch.load(Ordering::Acquire);
+        step("reclaim.pin.read");
+        // Release: pairs with the scan in `advance`. A scan that reads this, having missed the
+        // store that ended an earlier guard, still comes after what that guard protected.
+        let order = unless("reclaim.announce_relaxed", Ordering::Release);
+        participant.announced.store(epoch, order);
+        self.shared.barrier.light();
+        step("reclaim.pin.announced");
+        Some(Guard { participant })
+    }
+
+    #[cold]
+    fn pin_anyhow(&self) -> Guard<'_> {
+        let participant = self.participants.get();
+        self.announce(participant).unwrap_or_else(|| participant.nest())
+    }
+
     fn with(barrier: Barrier) -> Self {
-        let shared = CachePadded::new(Shared { epoch: AtomicU64::new(1), barrier });
+        let shared = CachePadded::new(Shared { epoch: AtomicU64::new(FIRST), barrier });
         Self { shared, participants: PerThread::new() }
     }
 
@@ -283,7 +292,7 @@ impl Asymmetric {
         participant.since.set((participant.since.get() - BATCH).min(4 * BATCH));
         // Acquire: pairs with the CAS in `advance`, so that the guards that ended before it ended
         // before what we reclaim.
-        let mut epoch = epoch_in(self.shared.epoch.load(Ordering::Acquire));
+        let mut epoch = self.shared.epoch.load(Ordering::Acquire);
         if epoch == participant.seen.get() {
             epoch = self.advance(epoch);
         } // Otherwise others have advanced it since, which serves as well.
@@ -293,7 +302,7 @@ impl Asymmetric {
         participant.reclaiming.set(true);
         self.participants.visit_orphans(waiting, |orphan| {
             // Acquire, and again: what the orphan found due by a later epoch must be so for us.
-            let epoch = epoch_in(self.shared.epoch.load(Ordering::Acquire));
+            let epoch = self.shared.epoch.load(Ordering::Acquire);
             orphan.gather(|stamp| stamp + grace() <= epoch);
             // SAFETY: as in `collect`; nobody else is the orphan's owner during the visit.
             unsafe { orphan.reclaim_due(BATCH) };
@@ -312,7 +321,7 @@ impl Asymmetric {
             // Acquire: pairs with the stores in `Guard::drop` and `pin`.
             let order = unless("reclaim.scan_relaxed", Ordering::Acquire);
             let announced = participant.announced.load(order);
-            if announced != 0 && epoch_in(announced) != epoch {
+            if announced != 0 && announced != epoch {
                 return epoch;
             }
         }
@@ -320,8 +329,8 @@ impl Asymmetric {
         // Release: hands on what the scan acquired, to the Acquire loads in `pin` and `collect_now`.
         // Acquire would add nothing: the value replaced is the one that the caller acquired.
         let advance = self.shared.epoch.compare_exchange(
-            epoch * ONE_EPOCH + 1,
-            (epoch + 1) * ONE_EPOCH + 1,
+            epoch,
+            epoch + 1,
             Ordering::Release,
             Ordering::Relaxed, // We go on as if we had not tried.
         );
@@ -337,10 +346,9 @@ impl Participant {
     /// A guard beside others of the same thread.
     #[cold]
     fn nest(&self) -> Guard<'_> {
-        let word = self.announced.load(Ordering::Relaxed);
-        assert!(word & GUARDS < GUARDS, "a thread may hold {GUARDS} guards at a time");
-        // Release: as in `pin`, since a scan may read this instead.
-        self.announced.store(word + 1, Ordering::Release);
+        let nested = self.nested.get() + 1;
+        assert!(nested < GUARDS, "a thread may hold {GUARDS} guards at a time");
+        self.nested.set(nested);
         Guard { participant: self }
     }
 
@@ -393,11 +401,12 @@ impl Default for Participant {
     fn default() -> Self {
         Self {
             announced: AtomicU64::new(0),
+            nested: Cell::new(0),
             tally: Tally::default(),
             reclaiming: Cell::new(false),
             fresh: Cell::new(0),
             since: Cell::new(0),
-            seen: Cell::new(0),
+            seen: Cell::new(FIRST),
             waiting: AtomicUsize::new(0),
             bags: UnsafeCell::default(),
             due: UnsafeCell::default(),

@@ -48,17 +48,10 @@ impl Barrier {
         if mutant("reclaim.no_light_barrier") {
             return;
         }
-        if system::POSSIBLE && self.asymmetric {
-            compiler_fence(Ordering::SeqCst);
-        } else {
-            Self::ordinary();
+        if !(system::POSSIBLE && self.asymmetric) {
+            fence(Ordering::SeqCst);
         }
-    }
-
-    /// Out of the way of the usual kind.
-    #[cfg_attr(not(coeval_loom), cold)]
-    fn ordinary() {
-        fence(Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst); // All that it takes otherwise.
     }
 
     /// The heavy side. False if the system refused: then nothing is promised.

@@ -56,6 +56,12 @@ pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
     /// Begins a guarded section. Guards nest.
     fn pin(&self) -> Self::Guard<'_>;
 
+    /// The same, if that takes a few steps only, none of them a call. `None` says nothing.
+    #[inline(always)]
+    fn try_pin(&self) -> Option<Self::Guard<'_>> {
+        Some(self.pin())
+    }
+
     /// Hands over an object that was unlinked: threads that pin from now on cannot reach it.
     ///
     /// # Safety

@@ -8,6 +8,7 @@
 use super::{AtomicPtr, AtomicUsize, Ordering};
 use crate::memory;
 use crossbeam_utils::CachePadded;
+use std::hint;
 use std::ptr::{self, NonNull};
 
 use super::thread_number::{Borrowed, thread_number, thread_number_below};
@@ -56,16 +57,24 @@ impl<T: Default> PerThread<T> {
     /// must keep a [`Hold`] that long.
     #[inline(always)]
     pub fn get(&self) -> &T {
+        self.try_get().unwrap_or_else(|| self.get_in_block())
+    }
+
+    /// The same, if it lies where most do.
+    #[inline(always)]
+    pub fn try_get(&self) -> Option<&T> {
         if cfg!(coeval_loom) {
-            return self.get_in_block(); // A shortcut would only multiply the schedules.
+            return None; // A shortcut would only multiply the schedules.
         }
         // Acquire: pairs with the Release in `get_in_block`.
-        match thread_number_below(self.ready.load(Ordering::Acquire)) {
-            // SAFETY: the first block is made, holds `FIRST` values and lives as long as `self`.
-            // Relaxed: what showed it ready showed it.
-            Some(number) => unsafe { &*self.blocks[0].load(Ordering::Relaxed).add(number) },
-            None => self.get_in_block(),
-        }
+        let number = thread_number_below(self.ready.load(Ordering::Acquire))?;
+        // Relaxed: what showed it ready showed it.
+        let start = self.blocks[0].load(Ordering::Relaxed);
+        // SAFETY: the first block is made, holds `FIRST` values and lives as long as `self`.
+        Some(unsafe {
+            hint::assert_unchecked(!start.is_null());
+            &*start.add(number)
+        })
     }
 
     #[cold]
