@@ -87,8 +87,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
-        let guard = self.engine.pin();
-        self.engine.get(&guard, key).cloned()
+        self.engine.look_up::<Q, _, true>(key, |value, _| value.clone())
     }
 
     /// The newest committed value of `key`, cloned, and the version of the commit that wrote it.
@@ -98,8 +97,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
-        let guard = self.engine.pin();
-        self.engine.get_versioned(&guard, key).map(|(value, version)| (value.clone(), version))
+        self.engine.look_up::<Q, _, true>(key, |value, version| (value.clone(), version))
     }
 
     /// Whether `key` holds a value. It counts neither as a use of the entry nor in the statistics.
@@ -108,8 +106,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let guard = self.engine.pin();
-        self.engine.contains(&guard, key)
+        self.engine.look_up::<Q, _, false>(key, |_, _| ()).is_some()
     }
 
     /// One guard for many reads, which can then borrow. Wait-free.

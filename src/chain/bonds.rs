@@ -1,10 +1,14 @@
 //! What a value is tied to: what it was made from, and its tags.
 
+use super::node::Tie;
 use super::{Conditional, Node, Terms};
 use crate::sync::time::NEVER;
 use crate::version::State;
 use smallvec::SmallVec;
+use std::hint;
 use std::mem::ManuallyDrop;
+use std::ptr;
+use std::slice;
 
 /// What one record held for a value that was derived from it; or a tag that a value has. The record, or the tag's cell, is
 /// held for as long as this is kept.
@@ -26,10 +30,10 @@ pub type Inputs = SmallVec<[Input; 4]>;
 pub struct Bonds {
     /// The inputs, then the tags.
     ties: Inputs,
-    /// How many are inputs.
-    inputs: usize,
     /// Since which version the value has been equal to this one; 0: since its own.
     since: u64,
+    /// How many of the ties are inputs.
+    inputs: u32,
     /// Some of the inputs are derived themselves.
     is_nested: bool,
 }
@@ -77,6 +81,7 @@ impl Input {
     }
 
     /// The number of the version that it held; 0: none.
+    #[inline]
     pub fn number(&self) -> u64 {
         self.seen.version()
     }
@@ -97,10 +102,11 @@ impl Bonds {
     /// To these inputs, each of a record of its own, and tags.
     pub fn new(inputs: Inputs, tags: Inputs, is_nested: bool) -> Self {
         let mut ties = inputs;
-        let inputs = ties.len();
+        // Each holds a record, of which there are not that many.
+        let inputs = u32::try_from(ties.len()).expect("fewer inputs");
         ties.extend(tags);
         ties.shrink_to_fit();
-        Self { ties, inputs, since: 0, is_nested }
+        Self { ties, since: 0, inputs, is_nested }
     }
 
     /// Of a value equal to that which was derived at `number`, and to all since.
@@ -111,19 +117,26 @@ impl Bonds {
     /// What the value was derived from.
     #[inline(always)]
     pub fn inputs(&self) -> &[Input] {
-        &self.ties[..self.inputs]
+        &self.ties[..self.inputs as usize]
     }
 
     /// The tags of the value.
     #[inline(always)]
     pub fn tags(&self) -> &[Input] {
-        &self.ties[self.inputs..]
+        &self.ties[self.inputs as usize..]
     }
 
     /// Whether some of the inputs are derived themselves.
     #[inline(always)]
     pub fn is_nested(&self) -> bool {
         self.is_nested
+    }
+
+    /// How many inputs and tags there are, if they lie here, and no input is derived.
+    fn plainly(&self) -> Option<Tie> {
+        let lie_here = !self.ties.spilled() && !self.is_nested;
+        let count = |ties: &[Input]| u8::try_from(ties.len()).expect("few lie here");
+        lie_here.then(|| Tie::Plain { inputs: count(self.inputs()), tags: count(self.tags()) })
     }
 
     /// Since which version the value, which is of the version `own`, has been equal.
@@ -135,24 +148,40 @@ impl Bonds {
 impl<V> Derived<V> {
     /// A version that is not installed yet, upon `prev`.
     pub fn new(state: State, prev: *mut Node<V>, value: V, terms: Terms, bonds: Bonds) -> Self {
-        let conditional = Conditional::new(state, prev, value, terms.derived());
+        let tie = if terms.deadline() == NEVER { bonds.plainly() } else { None };
+        let terms = terms.tied(tie.unwrap_or(Tie::Any));
+        let conditional = Conditional::new(state, prev, value, terms);
         Self { conditional, bonds: ManuallyDrop::new(bonds) }
     }
 }
 
 impl<V> Node<V> {
-    /// What ties the value to others that are not derived, if it has no deadline.
+    /// How many inputs and tags there are, if they lie in the version, none of the inputs is derived, and the value has
+    /// no deadline. `None` says nothing.
     ///
     /// # Safety
-    /// The version has terms, and lives for `'g`.
+    /// The version has terms, and lives.
     #[inline(always)]
-    pub unsafe fn plain_bonds<'g>(&self) -> Option<&'g Bonds> {
-        // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
+    pub unsafe fn plain_ties(&self) -> Option<(usize, usize)> {
+        // SAFETY: the caller's promise.
+        match unsafe { &(*ptr::from_ref(self).cast::<Conditional<V>>()).terms }.tie {
+            Tie::Plain { inputs, tags } => Some((inputs.into(), tags.into())),
+            _ => None,
+        }
+    }
+
+    /// So many inputs or tags from `first` on.
+    ///
+    /// # Safety
+    /// They are of those that [`plain_ties`](Self::plain_ties) tells of, and the version lives for `'g`.
+    #[inline(always)]
+    pub unsafe fn ties<'g>(&self, first: usize, count: usize) -> &'g [Input] {
+        // SAFETY: the caller's promise: only versions of this kind have such ties, and they lie in it.
         unsafe {
-            let terms = &(*std::ptr::from_ref(self).cast::<Conditional<V>>()).terms;
-            let is_plain = terms.is_derived() && terms.deadline() == NEVER;
-            let bonds = || &*(*std::ptr::from_ref(self).cast::<Derived<V>>()).bonds;
-            is_plain.then(bonds).filter(|bonds| !bonds.is_nested)
+            let derived = &*ptr::from_ref(self).cast::<Derived<V>>();
+            let ties = &derived.bonds.ties;
+            hint::assert_unchecked(!ties.spilled());
+            slice::from_raw_parts(ties.as_ptr().add(first), count)
         }
     }
 
@@ -164,8 +193,8 @@ impl<V> Node<V> {
     pub unsafe fn bonds<'g>(&self) -> Option<&'g Bonds> {
         // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
         unsafe {
-            let is_derived = self.terms()?.is_derived();
-            is_derived.then(|| &*(*std::ptr::from_ref(self).cast::<Derived<V>>()).bonds)
+            let is_derived = self.terms()?.tie != Tie::None;
+            is_derived.then(|| &*(*ptr::from_ref(self).cast::<Derived<V>>()).bonds)
         }
     }
 
@@ -175,6 +204,6 @@ impl<V> Node<V> {
     /// Nobody else has access to the version, and they are moved out once.
     pub unsafe fn take_bonds(&self) -> Option<Bonds> {
         // SAFETY: the caller's promise; the bonds are not used again.
-        unsafe { self.bonds().map(|bonds| std::ptr::read(bonds)) }
+        unsafe { self.bonds().map(|bonds| ptr::read(bonds)) }
     }
 }

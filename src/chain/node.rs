@@ -37,7 +37,12 @@ pub struct Conditional<V> {
 }
 
 /// On which terms a value is kept. Times are nanoseconds of the cache's timer.
+#[repr(C)] // What look-ups ask first comes first.
 pub struct Terms {
+    /// What it counts for against the capacity.
+    weight: u32,
+    /// What the value is tied to.
+    pub(super) tie: Tie,
     /// From here on the value is absent. Moved on by those who use the value, if it is kept as long as it is used;
     /// then the lowest bit is no part of the time: it says that somebody found the value over.
     deadline: AtomicU64,
@@ -47,10 +52,18 @@ pub struct Terms {
     idle: u64,
     /// From here on it is to be loaded anew, while it is served.
     refresh: u64,
-    /// What it counts for against the capacity.
-    weight: u32,
-    /// The version is a [`Derived`](super::Derived) one.
-    is_derived: bool,
+}
+
+/// Whether a version is a [`Derived`](super::Derived) one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// It is not.
+    None,
+    /// It is, and has no deadline, and so many inputs and tags, which lie in it, none of them derived: what most
+    /// look-ups need to know.
+    Plain { inputs: u8, tags: u8 },
+    /// It is.
+    Any,
 }
 
 /// The place of a version's link to the one below. Written until the version is installed by the install
@@ -197,20 +210,14 @@ impl Terms {
     /// Kept until `end`, and no longer than `idle` (if that is not 0) without a use, the first being now.
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
         let deadline = AtomicU64::new(end);
-        let terms = Self { deadline, end, idle, refresh, weight, is_derived: false };
+        let terms = Self { deadline, end, idle, refresh, weight, tie: Tie::None };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
     }
 
     /// The terms of a derived version.
-    pub(super) fn derived(self) -> Self {
-        Self { is_derived: true, ..self }
-    }
-
-    /// Whether the version is a derived one.
-    #[inline(always)]
-    pub(super) fn is_derived(&self) -> bool {
-        self.is_derived
+    pub(super) fn tied(self, tie: Tie) -> Self {
+        Self { tie, ..self }
     }
 
     /// The same terms, for a version that takes the place of this one's and counts for as much.
@@ -218,7 +225,7 @@ impl Terms {
         let deadline =
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::OVER });
         let Self { end, idle, refresh, weight, .. } = *self;
-        Self { deadline, end, idle, refresh, weight, is_derived: false }
+        Self { deadline, end, idle, refresh, weight, tie: Tie::None }
     }
 
     /// Whether it is to be loaded anew at `time`.
@@ -227,6 +234,7 @@ impl Terms {
     }
 
     /// When the value is absent, unless it is used before.
+    #[inline]
     pub fn deadline(&self) -> u64 {
         // Relaxed, here and below: the value does not come with it.
         self.deadline.load(Ordering::Relaxed)

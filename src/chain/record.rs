@@ -252,7 +252,7 @@ impl<K, V> Record<K, V> {
         if ptr::eq(head, self.room()) {
             return NonNull::new(self.room());
         }
-        NonNull::new(head).filter(|top| top.addr().get() & Head::<V>::MARKS == 0)
+        if head.addr() & Head::<V>::MARKS == 0 { NonNull::new(head) } else { None }
     }
 
     /// Puts `node` on top of `seen`; a mark of condemnation goes with what it was on.

@@ -46,6 +46,21 @@ impl<T> Milestones<T> {
         if head.is_null() { 0 } else { Self::version(head, clock) }
     }
 
+    /// The same, unless it is yet to be stamped.
+    ///
+    /// # Safety
+    /// A guard is live.
+    #[inline(always)]
+    pub unsafe fn newest_settled(&self) -> Option<u64> {
+        let head = self.head();
+        if head.is_null() {
+            return Some(0);
+        }
+        // SAFETY: reached from the head; kept by the caller's guard.
+        let state = unsafe { &*head }.state();
+        state.is_committed().then(|| state.version())
+    }
+
     /// What begins with the newest, which is decided then.
     ///
     /// # Safety

@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `read.rs` | look-ups: newest, as of a view, several at one instant |
+//! | `look.rs` | look-ups: newest |
+//! | `read.rs` | look-ups: as of a view, several at one instant |
 //! | `write.rs` | a write of one key |
 //! | `settle.rs` | what the owner of a commit owes afterwards |
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
@@ -38,6 +39,7 @@ mod keep;
 mod lease;
 mod leave;
 mod load;
+mod look;
 mod plan;
 mod present;
 mod read;

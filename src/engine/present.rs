@@ -11,6 +11,7 @@ use super::read::Opened;
 use crate::chain::{Bonds, Input, Node, Record, Terms};
 use crate::commit::{Found, Limit, TakenOut};
 use crate::reclaim::Reclaim;
+use crate::relation::TagCell;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
@@ -94,19 +95,25 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// values end here. False says nothing.
     ///
     /// # Safety
-    /// It was found on top of a record under a guard that is live, when nothing had been cleared.
-    #[inline]
-    pub(super) unsafe fn stands_plainly(&self, node: &Node<V>, state: State) -> bool {
-        // SAFETY: the caller's promise; tied, it has terms. Inputs are held by the version, and that by the guard.
+    /// It was found on top of a record, and [tied](State::is_tied), under a guard that is live, when nothing had been
+    /// cleared.
+    #[inline(always)]
+    pub(super) unsafe fn stands_plainly(&self, node: &Node<V>) -> bool {
+        // SAFETY: the caller's promise; tied, it has terms. Inputs and tags are held by the version, and that by the guard.
         unsafe {
-            let bonds = if state.is_tied() { node.plain_bonds() } else { None };
-            bonds.is_some_and(|bonds| {
-                let stand = bonds.inputs().iter().all(|input| {
-                    let top = (*input.record::<Record<K, V>>()).top();
-                    top.is_some_and(|top| input.was(top.as_ref().state()))
-                });
-                stand && self.have_stayed(bonds.tags(), state.version(), Limit::Newest)
-            })
+            let Some((inputs, tags)) = node.plain_ties() else { return false };
+            let stand = node.ties(0, inputs).iter().all(|input| {
+                let top = (*input.record::<Record<K, V>>()).top();
+                top.is_some_and(|top| input.was(top.as_ref().state()))
+            });
+            stand
+                && (tags == 0 || {
+                    let own = node.state().version();
+                    node.ties(inputs, tags).iter().all(|tag| {
+                        let ended = (*tag.cell::<TagCell>()).ended.newest_settled();
+                        ended.is_some_and(|ended| ended <= tag.tagged_since(own))
+                    })
+                })
         }
     }
 

@@ -1,8 +1,9 @@
-//! Look-ups. None of them writes to shared memory, but to help a commit that it meets half done.
+//! Look-ups as of one instant: of a view, or several keys at once. None of them writes to shared memory, but to help a commit
+//! that it meets half done.
 
 use super::Engine;
 use super::keep::Moment;
-use crate::chain::{Node, Record};
+use crate::chain::Record;
 use crate::commit::{Found, Limit, Registered, TakenOut};
 use crate::index::Peek;
 use crate::metrics::EventKind;
@@ -59,103 +60,6 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         self.index.find(guard, hash, |record| key.equivalent(record.key()))
-    }
-
-    /// The newest committed version of `key`, if it holds a value. `COUNTS`: it is a use of the entry.
-    #[inline(always)]
-    pub fn newest<'g, Q, const COUNTS: bool>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        key: &Q,
-    ) -> Option<(&'g Node<V>, State)>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let hash = self.hash(key);
-        let record = match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
-            Peek::Absent => {
-                if COUNTS {
-                    self.missed(guard, hash);
-                }
-                return None;
-            }
-            Peek::Beyond => None,
-            Peek::Met(record) => {
-                // SAFETY: found under the guard, which lives for 'g.
-                if let Some((node, state)) = unsafe { self.order.top(record) }
-                    // SAFETY: as above.
-                    && (state.is_plain() || unsafe { self.stands_plainly(node, state) })
-                {
-                    if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
-                        tally.hit(1);
-                    }
-                    return Some((node, state));
-                }
-                Some(record)
-            }
-        };
-        self.newest_anyhow::<Q, COUNTS>(guard, hash, key, record)
-    }
-
-    /// The same, whatever is in the way; `met` is what is in the key's home bucket.
-    #[cold]
-    fn newest_anyhow<'g, Q, const COUNTS: bool>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        hash: u32,
-        key: &Q,
-        met: Option<&'g Record<K, V>>,
-    ) -> Option<(&'g Node<V>, State)>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let moment = Moment::new(&self.timer);
-        // SAFETY: found under the guard, which lives for 'g.
-        let valued = met.and_then(|record| Some((record, unsafe { self.order.valued(record) }?)));
-        let found = match valued {
-            Some((record, found)) => self
-                .serving(guard, record, found, COUNTS, &moment)
-                .or_else(|| self.present(guard, record, COUNTS, &moment)),
-            None => self
-                .find(guard, hash, key)
-                .and_then(|record| self.present(guard, record, COUNTS, &moment)),
-        };
-        match found {
-            Some((_, state)) if COUNTS => self.hit_of(guard, hash, state),
-            None if COUNTS => self.missed(guard, hash),
-            _ => {}
-        }
-        found
-    }
-
-    /// Whether `key` holds a value.
-    #[inline(always)]
-    pub fn contains<Q>(&self, guard: &R::Guard<'_>, key: &Q) -> bool
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        self.newest::<Q, false>(guard, key).is_some()
-    }
-
-    /// `key`'s newest value and its version. The value lives as long as the guard.
-    #[inline(always)]
-    pub fn get<'g, Q>(&self, guard: &'g R::Guard<'_>, key: &Q) -> Option<&'g V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let (node, _) = self.newest::<Q, true>(guard, key)?;
-        // SAFETY: committed to a value, and kept by the guard.
-        Some(unsafe { node.value() })
-    }
-
-    /// The same, with its version.
-    pub fn get_versioned<'g, Q>(&self, guard: &'g R::Guard<'_>, key: &Q) -> Option<(&'g V, Version)>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let (node, state) = self.newest::<Q, true>(guard, key)?;
-        // SAFETY: as in `get`.
-        Some((unsafe { node.value() }, version_of(state)))
     }
 
     /// The number of the newest commit; 0 before the first.

@@ -43,13 +43,13 @@ pub trait Indexed {
     fn is_sealed(&self) -> bool;
 }
 
-/// What a look into one bucket tells.
+/// What a look at one place tells.
 pub enum Peek<'g, E> {
     /// This entry is there, perhaps sealed.
     Met(&'g E),
     /// There is none.
     Absent,
-    /// There is none in this bucket.
+    /// There is none in this place.
     Beyond,
 }
 
@@ -82,23 +82,30 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         unsafe { &*self.root.load(Ordering::Acquire) }
     }
 
-    /// A look into the one bucket where an entry with this hash usually is. Unlike [`find`](Self::find) it
+    /// A look at the one place where an entry with this hash usually is. Unlike [`find`](Self::find) it
     /// may come upon a sealed entry.
     #[inline(always)]
     pub fn peek<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
-        eq: impl FnMut(&E) -> bool,
+        eq: impl FnOnce(&E) -> bool,
     ) -> Peek<'g, E> {
         let home = self.root(guard).home(hash);
         let header = home.header();
-        // SAFETY: `header` was loaded under `guard`.
-        match unsafe { home.search(header, Tag::new(hash), eq) } {
-            Some(entry) => Peek::Met(entry),
-            None if header.leads_on() => Peek::Beyond,
-            None => Peek::Absent,
+        let mut slots = header.matching(Tag::new(hash));
+        if let Some(slot) = slots.next() {
+            // SAFETY: tagged in a header that was loaded under `guard`.
+            let entry = unsafe { home.entry(slot) };
+            if E::READ != 0 {
+                prefetch::end(entry, E::READ);
+            }
+            if eq(entry) {
+                return Peek::Met(entry);
+            }
         }
+        let leads_on = header.leads_on() || slots.first().is_some();
+        if leads_on { Peek::Beyond } else { Peek::Absent }
     }
 
     /// The living entry with this hash for which `eq` holds. `eq` is called on entries whose tag
