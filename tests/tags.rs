@@ -16,7 +16,7 @@ mod steps;
 
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, RemovalCause, Tag};
-use common::{Store, on_every_reclaimer, store};
+use common::{Store, assert_gone, on_every_reclaimer, store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,15 +25,6 @@ type Cache<R> = Store<u64, u64, R>;
 
 fn tags<const N: usize>(names: [&str; N]) -> [Tag; N] {
     names.map(Tag::from)
-}
-
-/// Nothing shows the key.
-fn assert_gone<R: Reclaim>(cache: &Cache<R>, key: u64) {
-    assert_eq!((cache.get(&key), cache.get_versioned(&key)), (None, None));
-    assert!(!cache.contains_key(&key));
-    assert_eq!((cache.pin().get(&key), cache.get_many([&key])), (None, [None]));
-    let view = cache.view();
-    assert!(!view.contains_key(&key) && view.iter().all(|(shown, _)| *shown != key));
 }
 
 fn all_that_have_it_go_and_nothing_else<R: Reclaim>() {

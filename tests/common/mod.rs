@@ -5,6 +5,8 @@
 pub mod counted;
 pub mod monotone;
 pub mod random;
+#[cfg(coeval_internals)]
+pub mod steps;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +22,16 @@ where
     R: coeval::reclaim::Reclaim,
 {
     coeval::Cache::builder().reclaimer::<R>().build()
+}
+
+/// Nothing shows the key.
+#[track_caller]
+pub fn assert_gone<R: coeval::reclaim::Reclaim>(cache: &Store<u64, u64, R>, key: u64) {
+    assert_eq!((cache.get(&key), cache.get_versioned(&key)), (None, None));
+    assert!(!cache.contains_key(&key));
+    assert_eq!((cache.pin().get(&key), cache.get_many([&key])), (None, [None]));
+    let view = cache.view();
+    assert!(!view.contains_key(&key) && view.iter().all(|(shown, _)| *shown != key));
 }
 
 /// Makes a `#[test]` of each generic function, once for every reclaimer that is compiled in.

@@ -1,26 +1,11 @@
 //! A removal, and what somebody else does in the middle of it.
 
 use super::changes::{KEY, done};
+use crate::common::steps::at;
 use crate::common::{Store, on_every_reclaimer, store};
 use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
-use std::cell::RefCell;
 use std::time::Duration;
-
-type Act = (&'static [&'static str], Box<dyn FnOnce()>);
-
-std::thread_local! { static ACT: RefCell<Option<Act>> = const { RefCell::new(None) }; }
-
-/// Has this thread do something once, when it comes to one of these steps.
-fn at(steps: &'static [&'static str], act: impl FnOnce() + 'static) {
-    ACT.set(Some((steps, Box::new(act))));
-    coeval::internals::set_step_hook(|name| {
-        let due = ACT.with_borrow_mut(|act| act.take_if(|(steps, _)| steps.contains(&name)));
-        if let Some((_, act)) = due {
-            act();
-        }
-    });
-}
 
 /// Where a removal is about to put its tombstone.
 const TOMBSTONE: &[&str] = &["write.before_install", "install.before_head"];

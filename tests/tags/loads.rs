@@ -1,7 +1,7 @@
 //! Values that are loaded in place of those with tags.
 
-use super::{Cache, assert_gone, tags};
-use crate::common::{on_every_reclaimer, store};
+use super::{Cache, tags};
+use crate::common::{assert_gone, on_every_reclaimer, store};
 use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::time::Duration;
