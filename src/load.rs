@@ -230,7 +230,7 @@ where
     }
 
     fn prewarm_one(&self, key: K, value: V, since: Version) -> bool {
-        !self.contains_key(&key) && self.engine().claim(key).fill_since(since, value)
+        !self.contains_key(&key) && self.engine().fill_since(key, since, value)
     }
 }
 

@@ -11,11 +11,12 @@ mod steps;
 
 use changes::{KEY, changes, done, harmless, holding, states};
 use coeval::reclaim::Reclaim;
-use coeval::{Lease, ManualClock, RandomState};
+use coeval::{Lease, LoadError, ManualClock, RandomState};
 use common::counted::{ById, Counted, Ledger};
 use common::{Store, on_every_reclaimer, store, stress};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What one thread may have retired that is not yet dropped, while nobody holds a guard.
@@ -218,6 +219,40 @@ fn a_panic_in_the_clone_of_a_key<R: Reclaim>() {
     assert_eq!(cache.remove(&Touchy(2)), None);
 }
 
+/// To take a lease on what was cleared is to take it away, of which the listener hears at once.
+fn what_was_cleared_is_told_of<R: Reclaim>() {
+    let left = Arc::new(AtomicU64::new(0));
+    let told = left.clone();
+    let builder = coeval::Cache::builder().eviction_listener(move |key: Arc<u64>, _: u64, _, _| {
+        told.fetch_add(*key, Ordering::Relaxed);
+    });
+    let cache: Store<u64, u64, R> = builder.reclaimer::<R>().build();
+    let view = (cache.insert(KEY, 1), cache.insert(KEY + 1, 1), cache.view());
+    cache.invalidate_all(); // Nothing is swept out as long as there is an older view.
+    let lease = cache.lease(&KEY);
+    assert_eq!(left.load(Ordering::Relaxed), KEY);
+    assert_eq!(cache.load(KEY + 1, || Err(())), Err(LoadError::Failed(())));
+    assert_eq!(left.load(Ordering::Relaxed), KEY + KEY + 1);
+    drop((lease, view));
+}
+
+/// A refused fill leaves something behind upon the value, which is to be swept out all the same when that is cleared.
+fn what_was_cleared_below_a_refused_fill<R: Reclaim>() {
+    let left = Arc::new(AtomicU64::new(0));
+    let told = left.clone();
+    let builder = coeval::Cache::builder().eviction_listener(move |key: Arc<u64>, _: u64, _, _| {
+        told.fetch_add(u64::from(*key == KEY), Ordering::Relaxed);
+    });
+    let cache: Store<u64, u64, R> = builder.reclaimer::<R>().build();
+    let (lease, late) = (cache.lease(&KEY), cache.lease(&KEY));
+    cache.insert(KEY, 1);
+    assert!(late.fill(2).is_err());
+    cache.invalidate_all();
+    (1..1_000).for_each(|at| _ = cache.insert(1_000, at));
+    assert_eq!(left.load(Ordering::Relaxed), 1);
+    drop(lease);
+}
+
 /// A lease keeps the cache, may go to another thread, and prints.
 fn a_lease_is_a_handle<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
@@ -239,6 +274,8 @@ on_every_reclaimer!(
     a_lease_outlives_many_writes,
     an_eviction_refuses,
     an_expiration_refuses,
+    what_was_cleared_is_told_of,
+    what_was_cleared_below_a_refused_fill,
     a_lease_is_a_handle,
 );
 

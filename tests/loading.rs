@@ -284,6 +284,25 @@ fn prewarming<R: Reclaim>() {
     }
 }
 
+/// Be what was cleared swept out by then or not.
+fn prewarming_what_was_cleared<R: Reclaim>() {
+    for is_kept in [false, true] {
+        let cache = store::<u64, u64, R>();
+        (0..100).for_each(|key| _ = cache.insert(key, 0));
+        let view = is_kept.then(|| cache.view());
+        cache.invalidate_all();
+        assert_eq!(cache.prewarm((0..100).map(|key| (key, 1))), 100, "beside a view: {is_kept}");
+        assert_eq!((cache.len(), cache.get_many([&0, &99])), (100, [Some(1), Some(1)]));
+        drop(view);
+        // What was cleared meanwhile is not filled with what was read before.
+        let cleared = cache.clone();
+        let entries =
+            (100..200).inspect(move |key| _ = (*key == 150).then(|| cleared.invalidate_all()));
+        cache.prewarm(entries.map(|key| (key, 1)));
+        assert_eq!((cache.get(&149), cache.get(&150)), (None, None));
+    }
+}
+
 fn with_a_bound_and_a_listener<R: Reclaim>() {
     let (left, leaving) = mpsc::channel();
     let cache = coeval::Cache::builder()
@@ -376,6 +395,7 @@ on_every_reclaimer!(
     circles_are_told,
     nobody_else_waits,
     prewarming,
+    prewarming_what_was_cleared,
     with_a_bound_and_a_listener,
     with_deadlines,
     who_comes_after_a_removal_loads,

@@ -272,7 +272,7 @@ where
 
     /// A claim on a key that is to be derived on behalf of this.
     pub fn claim(&self, key: K) -> Claim<'s, K, V, S, R> {
-        self.engine.claim(key)
+        self.engine.claim_as_it_is(key)
     }
 
     /// What a key that is claimed holds as of the view. Only if it holds something, that was read.

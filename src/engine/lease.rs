@@ -49,17 +49,27 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let guard = self.pin();
-        self.hold(&guard, self.know(&guard, key, own))
+        let hold = {
+            let guard = self.pin();
+            self.hold(&guard, self.know(&guard, key, own))
+        };
+        self.tell();
+        hold
     }
 
-    /// A lease on the key of a record that was located under the caller's guard.
+    /// A lease on the key of a record that was located under the caller's guard. The caller [tells](Self::tell) what
+    /// has left by that.
     pub(super) fn hold(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Hold<K, V> {
         // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
         if self.order.floor.is_raised() {
             self.end_cleared(guard, record); // Or it would be ended later, as by a change.
         }
+        self.held_from_now(record)
+    }
+
+    /// A lease on the key of a record that the caller holds.
+    pub(super) fn held_from_now(&self, record: &Record<K, V>) -> Hold<K, V> {
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.order.clock.now());
         if !mutant("lease.unfenced") {

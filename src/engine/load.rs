@@ -116,9 +116,30 @@ where
     /// A claim on `key`, to load it.
     pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
+        let hold = {
+            let guard = self.pin();
+            let (record, _) = self.locate(&guard, hash, key, None);
+            self.hold(&guard, record)
+        };
+        self.tell();
+        Claim { engine: self, hold, hash }
+    }
+
+    /// The same for what is to be filled as of before: what was cleared is left as it is, for to end it would be a change
+    /// since then.
+    pub(super) fn claim_as_it_is(&self, key: K) -> Claim<'_, K, V, S, R> {
+        let hash = self.hash(&key);
         let guard = self.pin();
         let (record, _) = self.locate(&guard, hash, key, None);
-        Claim { engine: self, hold: self.hold(&guard, record), hash }
+        record.hold(); // As in `hold`.
+        Claim { engine: self, hold: self.held_from_now(record), hash }
+    }
+
+    /// Sets `key`, unless it was written, removed or cleared after `since`. True if it was set.
+    pub fn fill_since(&self, key: K, since: Version, value: V) -> bool {
+        let mut claim = self.claim_as_it_is(key);
+        claim.hold.since = since.get();
+        self.fill(&claim.hold, value).is_ok()
     }
 
     /// Claims on the keys of a group.
@@ -135,12 +156,6 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets the key, unless it was written, removed or cleared after `since`. True if it was set.
-    pub fn fill_since(mut self, since: Version, value: V) -> bool {
-        self.hold.since = since.get();
-        self.engine.fill(&self.hold, value).is_ok()
-    }
-
     /// The lease.
     pub fn hold(&self) -> &Hold<K, V> {
         &self.hold

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
-use crate::commit::{self, Judged, Registered, Stack, Taken};
+use crate::commit::{self, Judged, Limit, Registered, Stack, Taken};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -282,10 +282,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Ends the value of a record, which was revived under the guard or is held, if it was cleared.
     pub(super) fn end_cleared(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        let Some(top) = record.top() else { return };
-        // SAFETY: reached from the head under the guard.
-        let node = unsafe { &*top.as_ptr() };
-        let (state, floor) = (node.state(), self.order.floor.newest(&self.order.clock));
+        // What was aborted may lie upon it.
+        // SAFETY: it was found, or is held, under the guard.
+        let newest = unsafe { self.order.version_at(record, Limit::Newest) };
+        let Ok(Some((node, state))) = newest else { return };
+        let floor = self.order.floor.newest(&self.order.clock);
         if state.is_value()
             && state.version() <= floor
             && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
