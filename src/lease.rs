@@ -45,7 +45,8 @@ where
         filled.map(|filled| filled.version).map_err(Outdated::new)
     }
 
-    /// Whether a fill would be refused by now, so that a load need not go on. Lock-free.
+    /// Whether a fill would be refused by now, so that a load need not go on. Lock-free, in time proportional to what the
+    /// key is tied to.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.engine.is_outdated(&self.hold)

@@ -212,7 +212,9 @@ fn a_lease_knows_the_dependencies<R: Reclaim>() {
     cache.derive(100, |scope| scope.get(&101).unwrap() + scope.get(&2).unwrap());
     for write in [1, 2] {
         let lease = cache.lease(&100);
+        assert!(!lease.is_outdated());
         cache.insert(write, 7);
+        assert!(lease.is_outdated());
         assert_eq!(lease.fill(9).unwrap_err().into_value(), 9, "key {write} was written since");
         assert_eq!(cache.get(&100), None);
     }

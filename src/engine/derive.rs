@@ -68,6 +68,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         ties.into_bonds(guard).map(Some).ok_or(())
     }
 
+    /// Whether something of what ties the newest version of a record that is held was changed after `since`.
+    pub(super) fn has_changed(
+        &self,
+        _guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        since: u64,
+    ) -> bool {
+        // SAFETY: held, under the guard.
+        let Found::Value(node, _) = (unsafe { self.order.newest(record) }) else { return false };
+        // SAFETY: kept by the guard.
+        unsafe { node.bonds() }.is_some_and(|bonds| !self.is_older(bonds, since))
+    }
+
     /// Whether nothing that a value was derived from, on whatever way, was written, and none of their tags invalidated, after
     /// `since`.
     fn is_older(&self, first: &Bonds, since: u64) -> bool {

@@ -86,6 +86,7 @@ where
         // SAFETY: kept by the hold, under our guard.
         let newest = unsafe { self.order.newest_number(record) };
         newest.max(self.order.floor.newest(&self.order.clock)) > hold.since
+            || self.has_changed(&guard, record, hold.since)
     }
 
     /// The version up to which the key has been unchanged.

@@ -26,7 +26,9 @@ fn a_lease_is_refused_after_it<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert_tagged(1, 10, &tags(["a"]));
     let lease = cache.lease(&1);
+    assert!(!lease.is_outdated());
     cache.invalidate_tag("a");
+    assert!(lease.is_outdated());
     assert_eq!(lease.fill(11).unwrap_err().into_value(), 11);
     assert_gone(&cache, 1);
     // One that is taken afterwards is not.
