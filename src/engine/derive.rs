@@ -56,6 +56,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return Err(());
         }
         let (mut ties, moment) = (Ties::new(self), Moment::new(&self.timer));
+        // SAFETY: kept by the guard.
+        if unsafe { node.is_over(moment.time()) } {
+            return Ok(None); // It may be taken away at any time, and with it what it was tied to.
+        }
         for input in bonds.inputs() {
             // SAFETY: held by the version, which the guard keeps.
             let record = unsafe { &*input.record::<Record<K, V>>() };
@@ -385,12 +389,12 @@ where
         V: PartialEq,
     {
         let moment = Moment::new(&self.timer);
-        let ended = self.ended(guard, record, since);
+        let ended = self.ended(guard, record, since, &moment);
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
         let settings = self.in_force.whole();
         let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
         let mut ties = reading.ties;
-        self.inherit_tags(guard, record, since, &mut ties).ok()?;
+        self.inherit_tags(guard, record, since, &moment, &mut ties).ok()?;
         // From here on no user's code runs that could keep the bonds from their version.
         let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
@@ -410,17 +414,22 @@ where
         })
     }
 
-    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since when it was equal.
+    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since when it was equal. What
+    /// is over is as good as taken away.
     fn ended<'g>(
         &self,
         _guard: &'g R::Guard<'_>,
         record: &'g Record<K, V>,
         since: u64,
+        moment: &Moment<'_>,
     ) -> Option<(&'g V, u64)> {
         // SAFETY: held, under the guard.
         let Found::Value(node, state) = (unsafe { self.order.newest(record) }) else { return None };
         // SAFETY: committed to a value, and kept by the guard.
         let (bonds, value) = unsafe { (node.bonds()?, node.value()) };
-        (state.version() <= since).then(|| (value, bonds.since(state.version())))
+        // SAFETY: as above.
+        let is_over = || unsafe { node.is_over(moment.time()) };
+        let has_ended = state.version() <= since && !is_over();
+        has_ended.then(|| (value, bonds.since(state.version())))
     }
 }

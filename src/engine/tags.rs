@@ -5,7 +5,7 @@
 
 use super::Engine;
 use super::derive::Ties;
-use super::keep::{Asked, Offer};
+use super::keep::{Asked, Moment, Offer};
 use super::plan::Plan;
 use super::read::version_of;
 use crate::chain::{Bonds, Input, Linked, Node, Record};
@@ -46,13 +46,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         tags.iter().all(|tag| self.tag_ended(tag, Limit::Newest) <= since)
     }
 
-    /// The tags of the newest version of a record that is leased go with what is filled in its place. An error: one was
-    /// invalidated after `since`.
+    /// The tags of the newest version of a record that is leased go with what is filled in its place, unless it is over. An
+    /// error: one was invalidated after `since`.
     pub(super) fn inherit_tags(
         &self,
         _guard: &R::Guard<'_>,
         record: &Record<K, V>,
         since: u64,
+        moment: &Moment<'_>,
         ties: &mut Ties<'_, K, V, S, R>,
     ) -> Result<(), ()> {
         // SAFETY: held, under the guard.
@@ -62,7 +63,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !self.are_untouched(bonds.tags(), since) {
             return Err(());
         }
-        ties.tags_of(bonds, |_| since);
+        // SAFETY: kept by the guard.
+        if !unsafe { node.is_over(moment.time()) } {
+            ties.tags_of(bonds, |_| since);
+        }
         Ok(())
     }
 

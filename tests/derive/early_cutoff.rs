@@ -2,8 +2,10 @@
 
 use super::Cache;
 use crate::common::{on_every_reclaimer, store};
+use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Key 101: whether key 1 is even. Key 100: a word about that. Counts how often each is made.
 struct Parity<R: Reclaim> {
@@ -82,6 +84,26 @@ fn a_write_between_is_a_change<R: Reclaim>() {
     assert_eq!(it.cache.get(&100), None);
 }
 
+/// A value that is over is forgotten, whether the cache has taken it away yet or not.
+fn its_own_deadline_is_a_change<R: Reclaim>() {
+    for writes in [0, 100] {
+        let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+        let builder = coeval::Cache::builder().time_to_live(second).manual_clock(&clock);
+        let cache: Cache<R> = builder.reclaimer::<R>().build();
+        cache.insert_with_ttl(1, 2, Duration::MAX);
+        cache.derive(101, |scope| scope.get(&1).unwrap() % 2);
+        clock.advance(second / 2);
+        let word = || cache.derive(100, |scope| 1_000 + scope.get(&101).unwrap());
+        word();
+        clock.advance(second / 2);
+        assert_eq!(cache.get_many([&100, &101]), [None, None]);
+        (0..writes).for_each(|key| _ = cache.insert(1_000 + key, key));
+        assert_eq!(cache.derive(101, |scope| scope.get(&1).unwrap() % 2), 0);
+        assert_eq!(cache.get(&100), None, "after {writes} writes");
+        assert_eq!((word(), cache.get(&100)), (1_000, Some(1_000)));
+    }
+}
+
 fn views_hold_several_carried_versions<R: Reclaim>() {
     let it = Parity::<R>::new();
     let mut views = Vec::new();
@@ -105,5 +127,6 @@ on_every_reclaimer!(
     an_equal_value_brings_the_rest_back,
     there_and_back_again_is_a_change,
     a_write_between_is_a_change,
+    its_own_deadline_is_a_change,
     views_hold_several_carried_versions,
 );

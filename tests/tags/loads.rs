@@ -78,9 +78,26 @@ fn a_refresh_keeps_the_tags<R: Reclaim>() {
     assert_gone(&cache, 1);
 }
 
+/// Whether the cache has taken it away yet or not.
+fn past_its_deadline_it_forgets_them<R: Reclaim>() {
+    for writes in [0, 100] {
+        let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+        let builder = coeval::Cache::builder().time_to_live(second).manual_clock(&clock);
+        let cache: Cache<R> = builder.reclaimer::<R>().build();
+        cache.insert_tagged(1, 10, &tags(["a"]));
+        cache.insert_tagged(2, 20, &tags(["a"]));
+        clock.advance(second);
+        (0..writes).for_each(|key| _ = cache.insert(1_000 + key, key));
+        assert_eq!((cache.get_with(1, || 11), cache.derive(2, |_| 21)), (11, 21));
+        cache.invalidate_tag("a");
+        assert_eq!(cache.get_many([&1, &2]), [Some(11), Some(21)], "after {writes} writes");
+    }
+}
+
 on_every_reclaimer!(
     what_is_loaded_keeps_the_tags,
     a_lease_is_refused_after_it,
     a_load_that_is_overtaken_is_not_cached,
     a_refresh_keeps_the_tags,
+    past_its_deadline_it_forgets_them,
 );
