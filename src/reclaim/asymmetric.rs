@@ -256,11 +256,11 @@ impl Asymmetric {
         self.shared.barrier.is_asymmetric()
     }
 
-    /// Pins a thread that is not pinned.
+    /// Pins a thread, unless it has too many guards.
     #[inline(always)]
     fn announce<'a>(&'a self, participant: &'a Participant) -> Option<Guard<'a>> {
-        if participant.announced.load(Ordering::Relaxed) != 0 {
-            return None; // Written by this thread only.
+        if participant.is_pinned() {
+            return participant.nest();
         }
         // Acquire: pairs with the CAS in `advance`; step 1 of the header rests on it.
         let epoch = self.shared.epoch.load(Ordering::Acquire);
@@ -276,8 +276,8 @@ impl Asymmetric {
 
     #[cold]
     fn pin_anyhow(&self) -> Guard<'_> {
-        let participant = self.participants.get();
-        self.announce(participant).unwrap_or_else(|| participant.nest())
+        let guard = self.announce(self.participants.get());
+        guard.unwrap_or_else(|| panic!("a thread may hold {GUARDS} guards at a time"))
     }
 
     fn with(barrier: Barrier) -> Self {
@@ -339,17 +339,20 @@ impl Asymmetric {
 }
 
 impl Participant {
+    #[inline(always)]
     fn is_pinned(&self) -> bool {
         self.announced.load(Ordering::Relaxed) != 0 // Written by this thread only.
     }
 
     /// A guard beside others of the same thread.
-    #[cold]
-    fn nest(&self) -> Guard<'_> {
+    #[inline(always)]
+    fn nest(&self) -> Option<Guard<'_>> {
         let nested = self.nested.get() + 1;
-        assert!(nested < GUARDS, "a thread may hold {GUARDS} guards at a time");
+        if nested == GUARDS {
+            return None;
+        }
         self.nested.set(nested);
-        Guard { participant: self }
+        Some(Guard { participant: self })
     }
 
     /// Puts `garbage` into the bag for `stamp`.

@@ -343,3 +343,15 @@ fn the_system_offers_asymmetric_barriers() {
     }
     assert!(!Asymmetric::with_fences().is_asymmetric());
 }
+
+#[test]
+fn a_thread_may_hold_so_many_guards() {
+    let scheme = Asymmetric::new();
+    let most = (1 << 20) - 1;
+    let mut guards: Vec<_> = (0..most).map(|_| scheme.pin()).collect();
+    let one_more = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(scheme.pin())));
+    assert!(one_more.is_err());
+    guards.pop();
+    drop(scheme.pin());
+    assert_eq!(guards.len(), most - 1);
+}
