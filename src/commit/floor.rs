@@ -87,6 +87,16 @@ impl Floor {
         self.cleared.newest(clock)
     }
 
+    /// The same, unless it is yet to be stamped.
+    ///
+    /// # Safety
+    /// A guard is live.
+    #[inline(always)]
+    pub unsafe fn newest_settled(&self) -> Option<u64> {
+        // SAFETY: the caller's promise.
+        unsafe { self.cleared.newest_settled() }
+    }
+
     /// The version of the newest clearing commit at or before `limit` (0 if none), and its era.
     ///
     /// # Safety

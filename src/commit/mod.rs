@@ -185,6 +185,26 @@ impl Order {
         (self.notable.load(Ordering::Relaxed) == 0).then_some((node, state))
     }
 
+    /// The same as [`settled`](Self::settled), of what was committed after everything had been cleared.
+    ///
+    /// # Safety
+    /// As for [`settled`](Self::settled).
+    #[inline(always)]
+    pub unsafe fn settled_since_clear<'g, K, V>(
+        &self,
+        record: &'g Record<K, V>,
+    ) -> Option<(&'g Node<V>, State)> {
+        if self.notable.load(Ordering::Relaxed) != CLEARED {
+            return None;
+        }
+        // SAFETY: reached from the head under the guard.
+        let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
+        let state = node.state();
+        // SAFETY: a guard is live. Read after the state, as in `newest`.
+        let floor = unsafe { self.floor.newest_settled() }?;
+        (state.is_plain() && state.version() > floor).then_some((node, state))
+    }
+
     /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.
     ///
     /// # Safety

@@ -237,6 +237,15 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        // SAFETY: found under the guard, which lives for 'g.
+        if let Some(found) =
+            met.and_then(|record| unsafe { self.order.settled_since_clear(record) })
+        {
+            if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
+                tally.hit(1);
+            }
+            return Some(found);
+        }
         let hash = self.hash(key);
         let moment = Moment::new(&self.timer);
         // SAFETY: found under the guard, which lives for 'g.
