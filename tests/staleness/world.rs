@@ -1,20 +1,35 @@
-//! A source that changes, and the ways to tell a cache of that.
+//! A source that changes, the entries that are made from it, and the ways to tell a cache of a change.
 
 use super::Cache;
 use crate::common::random::Random;
+use coeval::Tag;
 use coeval::reclaim::Reclaim;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
+/// This more than a key is its twin, another entry that is read from the same number. What tells of a change of it
+/// concerns both, in one commit or one after the other, but never writes one of them and leaves the other as it was.
+pub const TWIN: usize = 1_000;
 /// A write of this key more than another drops the other; a write of that key more sets it to what the source says.
-pub const DROPS: usize = 1_000;
-pub const SETS: usize = 2_000;
+pub const DROPS: usize = 2_000;
+pub const SETS: usize = 3_000;
+/// Derived from a key and its twin; from that; and from the key, or from the source as long as the key is absent.
+pub const PAIR: usize = 4_000;
+pub const OF_PAIR: usize = 5_000;
+pub const OWN: usize = 6_000;
 
-/// Nothing, mostly; or a short while, or another thread's turn.
+/// A tag that all entries have that are read from the source, where tags are what tells; and one that some have
+/// at times.
+pub const ALL: u64 = 1_000;
+pub const SOME: u64 = 1_001;
+
+/// Nothing, mostly; or a short while, or another thread's turn; rarely a longer one.
 pub fn pause(random: &mut Random) {
-    match random.below(16) {
-        0 => std::thread::yield_now(),
-        1..5 => (0..random.below(100)).for_each(|_| std::hint::spin_loop()),
+    match random.below(4_096) {
+        0 => std::thread::sleep(Duration::from_micros(random.spread(8))),
+        1..256 => std::thread::yield_now(),
+        256..1_280 => (0..random.below(100)).for_each(|_| std::hint::spin_loop()),
         _ => {}
     }
 }
@@ -33,8 +48,14 @@ impl Source {
         self.numbers.len() as u64
     }
 
+    /// A key's number, as a value that is loaded: even.
     pub fn read(&self, key: usize) -> u64 {
-        self.numbers[key].0.load(SeqCst)
+        2 * self.numbers[key].0.load(SeqCst)
+    }
+
+    /// The same as a value that is written: odd.
+    pub fn written(&self, key: usize) -> u64 {
+        self.read(key) + 1
     }
 
     /// Changes a key's number.
@@ -47,8 +68,9 @@ impl Source {
         self.numbers[key].1.store(number, SeqCst);
     }
 
+    /// What values of a key must not be less than.
     pub fn told(&self, key: usize) -> u64 {
-        self.numbers[key].1.load(SeqCst)
+        2 * self.numbers[key].1.load(SeqCst)
     }
 
     /// One of the keys that one of so many writers has for itself.
@@ -59,9 +81,10 @@ impl Source {
 }
 
 /// How the cache is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Insert,
+    InsertFor,
     Invalidate,
     Remove,
     RemoveTwice,
@@ -73,21 +96,25 @@ pub enum Kind {
     SettingRelation,
     InsertAndRemove,
     Clear,
+    Tag,
+    TagAndInsert,
+    TagOfAll,
 }
 
 impl Kind {
-    pub fn any(random: &mut Random) -> Self {
+    /// Those that concern a key whatever is there.
+    pub const USUAL: [Self; 16] = {
         use Kind::*;
-        if random.one_in(64) {
-            return Clear;
-        }
-        random.pick(&[
+        [
             Insert,
+            Insert,
+            InsertFor,
             Invalidate,
             Invalidate,
             Remove,
             Remove,
             RemoveTwice,
+            BatchInsert,
             BatchInsert,
             BatchInvalidate,
             BatchRemove,
@@ -95,27 +122,61 @@ impl Kind {
             DroppingRelation,
             SettingRelation,
             InsertAndRemove,
-        ])
+        ]
+    };
+
+    /// A way for a cache whose entries always have their tags, or for another.
+    pub fn any(random: &mut Random, is_tagged: bool) -> Self {
+        match (is_tagged, random.one_in(64)) {
+            (false, true) => Self::Clear,
+            (false, false) => random.pick(&Self::USUAL),
+            (true, true) => Self::TagOfAll,
+            (true, false) => random.pick(&[Self::Tag, Self::TagAndInsert]),
+        }
     }
 
-    /// Tells the cache that `key` is `value` by now.
-    pub fn tell<R: Reclaim>(self, cache: &Cache<R>, key: usize, value: u64) {
+    /// Tells the cache that the number of `key` is another by now, which is `value` as it is written.
+    pub fn tell<R: Reclaim>(self, cache: &Cache<R>, key: usize, value: u64, random: &mut Random) {
+        let twin = key + TWIN;
         match self {
             Self::Insert => _ = cache.insert(key, value),
-            Self::Invalidate => _ = cache.invalidate(&key),
-            Self::Remove => _ = cache.remove(&key),
-            Self::RemoveTwice => _ = (cache.remove(&key), cache.remove(&key)),
+            Self::InsertFor => {
+                let time = Duration::from_nanos(random.below(200));
+                _ = cache.insert_with_ttl(key, value, time);
+            }
+            // Where the cache does not know the key, relations are not followed.
+            Self::Invalidate => _ = (cache.invalidate(&key), cache.invalidate(&twin)),
+            Self::Remove => _ = (cache.remove(&key), cache.remove(&twin)),
+            Self::RemoveTwice => {
+                _ = (cache.remove(&key), cache.remove(&key), cache.remove(&twin));
+            }
             // Others' keys in the same commit: what they hold may only go.
-            Self::BatchInsert => _ = cache.batch().remove(0).insert(key, value).commit(),
-            Self::BatchInvalidate => _ = cache.batch().invalidate(key).remove(1).commit(),
-            Self::BatchRemove => _ = cache.batch().remove(key).commit(),
+            Self::BatchInsert => {
+                _ = cache.batch().remove(0).insert(key, value).insert(twin, value).commit();
+            }
+            Self::BatchInvalidate => _ = cache.batch().remove(1).invalidate(key).commit(),
+            Self::BatchRemove => _ = cache.batch().remove(key).remove(twin).commit(),
             Self::Exchange => exchange(cache, key, value),
             Self::DroppingRelation => _ = cache.batch().invalidate(DROPS + key).commit(),
             Self::SettingRelation => _ = cache.insert(SETS + key, 0),
-            Self::InsertAndRemove => _ = (cache.insert(key, value), cache.remove(&key)),
+            Self::InsertAndRemove => {
+                _ = (cache.insert(key, value), cache.remove(&key), cache.remove(&twin));
+            }
             Self::Clear => _ = cache.invalidate_all(),
+            Self::Tag => _ = cache.invalidate_tag(key as u64),
+            Self::TagAndInsert => {
+                cache.invalidate_tag(key as u64);
+                cache.insert_tagged(key, value, &tags(key));
+                cache.insert_tagged(twin, value, &tags(key));
+            }
+            Self::TagOfAll => _ = cache.invalidate_tag(ALL),
         }
     }
+}
+
+/// The tags of a key's entries.
+pub fn tags(key: usize) -> [Tag; 2] {
+    [Tag::from(key as u64), Tag::from(ALL)]
 }
 
 /// Sets the key by compare-and-set, as often as it takes.

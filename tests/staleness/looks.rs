@@ -1,0 +1,136 @@
+//! The ways to look, and what must not be seen.
+
+use super::Cache;
+use super::world::{OF_PAIR, OWN, PAIR, SOME, Source, TWIN, pause};
+use crate::common::random::Random;
+use coeval::reclaim::Reclaim;
+use coeval::{RandomState, Tag};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+type Scope<'s, R> = coeval::Scope<'s, usize, u64, RandomState, R>;
+
+/// Whoever looks at a cache, and counts what should not be.
+pub struct Watch<'c, R: Reclaim> {
+    pub cache: &'c Cache<R>,
+    pub source: Arc<Source>,
+    /// Older than what the cache had been told of before the look began.
+    pub stale: AtomicU64,
+    /// One member of a group beside another that does not belong to it.
+    pub torn: AtomicU64,
+}
+
+/// A group, all as of one instant: a key, its twin, and what was derived from them.
+type Group = [Option<u64>; 5];
+
+fn keys(key: usize) -> [usize; 5] {
+    [key, key + TWIN, key + PAIR, key + OF_PAIR, key + OWN]
+}
+
+/// Two values as one.
+fn both(first: Option<u64>, second: Option<u64>) -> u64 {
+    let part = |value: Option<u64>| value.map_or(0, |value| value + 1);
+    part(first) << 32 | part(second)
+}
+
+/// The values that one was made of.
+fn parts(both: u64) -> [Option<u64>; 2] {
+    [both >> 32, both & u64::from(u32::MAX)].map(|part| part.checked_sub(1))
+}
+
+/// Whether one was written beside the other as it had been before: a write takes that away.
+fn is_mixed([first, second]: [Option<u64>; 2]) -> bool {
+    let (Some(first), Some(second)) = (first, second) else { return false };
+    let (least, most) = (first.min(second), first.max(second));
+    most % 2 == 1 && least < most - 1
+}
+
+impl<'c, R: Reclaim> Watch<'c, R> {
+    pub fn new(cache: &'c Cache<R>, source: &Arc<Source>) -> Self {
+        let (stale, torn) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { cache, source: Arc::clone(source), stale, torn }
+    }
+
+    /// Reads a key's number, which takes a while.
+    fn read(&self, key: usize, random: &mut Random) -> u64 {
+        pause(random);
+        let value = self.source.read(key);
+        pause(random);
+        value
+    }
+
+    fn is_fresh(&self, value: Option<u64>, told: u64) {
+        if value.is_some_and(|value| value < told) {
+            self.stale.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn is_whole(&self, is_whole: bool) {
+        if !is_whole {
+            self.torn.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn are_both_fine(&self, both: [Option<u64>; 2], told: u64) {
+        both.into_iter().for_each(|value| self.is_fresh(value, told));
+        self.is_whole(!is_mixed(both));
+    }
+
+    fn is_fine(&self, [key, twin, pair, of_pair, own]: Group, told: u64) {
+        self.are_both_fine([key, twin], told);
+        let made = both(key, twin);
+        self.is_whole([pair, of_pair].iter().flatten().all(|derived| *derived == made));
+        self.is_fresh(own, told);
+        self.is_whole(key.is_none() || own.is_none() || key == own);
+    }
+
+    /// One look, in one of all ways.
+    pub fn look(&self, random: &mut Random) {
+        let (cache, source) = (self.cache, &self.source);
+        let key = random.below(source.len()) as usize;
+        let told = source.told(key);
+        let member = key + TWIN * random.below(2) as usize;
+        let found = match random.below(14) {
+            0 => cache.get(&member),
+            1 => return self.is_fine(cache.get_many(keys(key).each_ref()), told),
+            2 => {
+                let view = cache.view();
+                return self.is_fine(keys(key).map(|key| view.get(&key).copied()), told);
+            }
+            3 => {
+                let lease = cache.lease(&member);
+                let value = self.read(key, random);
+                let _ = lease.fill(value);
+                cache.get(&member)
+            }
+            // A load that fails, whatever it has read.
+            4 => cache.load(member, || Err(self.read(key, random))).ok(),
+            5 => {
+                let made = cache.derive(key + PAIR, |scope| self.pair(scope, key, told));
+                return self.are_both_fine(parts(made), told);
+            }
+            6 => {
+                let made = cache.derive(key + OF_PAIR, |scope| {
+                    scope.derive(key + PAIR, |scope| self.pair(scope, key, told))
+                });
+                return self.are_both_fine(parts(made), told);
+            }
+            7 | 8 => Some(cache.derive(key + OWN, |scope| {
+                scope.get(&key).unwrap_or_else(|| self.read(key, random))
+            })),
+            9 if random.one_in(4) => {
+                cache.tag(member, &[Tag::from(SOME)]);
+                cache.get(&member)
+            }
+            _ => Some(cache.get_with(member, || self.read(key, random))),
+        };
+        self.is_fresh(found, told);
+    }
+
+    /// Derives one value from a key and its twin.
+    fn pair(&self, scope: &mut Scope<'_, R>, key: usize, told: u64) -> u64 {
+        let [first, second] = scope.get_many([&key, &(key + TWIN)]);
+        self.are_both_fine([first, second], told);
+        both(first, second)
+    }
+}
