@@ -195,13 +195,14 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
         self.push(record, bonds.map_or(own, |bonds| bonds.since(own)), is_present);
     }
 
-    /// The same, by the number that it goes by.
-    fn push(&mut self, record: &Record<K, V>, number: u64, is_present: bool) {
-        if record.try_hold() {
+    /// The same, by the number that it goes by. Whether it is held, of which there is a bound.
+    fn push(&mut self, record: &Record<K, V>, number: u64, is_present: bool) -> bool {
+        let is_held = record.try_hold();
+        if is_held {
             self.inputs.push(Input::new(record, number, is_present));
-        } else {
-            self.is_lost = true;
         }
+        self.is_lost |= !is_held;
+        is_held
     }
 
     /// Forgets all but the first so many.
@@ -237,8 +238,8 @@ pub struct Reading<'s, K, V, S, R: Reclaim> {
     snapshot: &'s Snapshot,
     reader: Reader<'s>,
     ties: Ties<'s, K, V, S, R>,
-    /// What was derived on the way: it is newer than the view, but made from what that shows.
-    /// With the addresses of the records.
+    /// What was derived on the way: it is newer than the view, but made from what that shows. With the addresses of the
+    /// records, which the ties hold.
     made: Vec<(usize, V)>,
 }
 
@@ -326,17 +327,17 @@ where
         is_present.then(|| unsafe { node.value() }.clone())
     }
 
-    /// Notes what was derived on the way: since `number`, if it is kept.
+    /// Notes what was derived on the way: since `number`, if it is kept. Its record is held in any case: else another key's
+    /// could take its place.
     pub fn made(&mut self, hold: &Hold<K, V>, number: Option<u64>, value: V) {
         let guard = self.engine.pin();
-        match number {
-            Some(number) => {
-                self.ties.push(Engine::<K, V, S, R>::held(&guard, hold), number, true);
-            }
-            None => self.ties.is_lost = true,
-        }
+        let record = Engine::<K, V, S, R>::held(&guard, hold);
+        let is_held = self.ties.push(record, number.unwrap_or(0), true);
+        self.ties.is_lost |= number.is_none();
         self.ties.is_nested = true;
-        self.made.push((hold.address(), value));
+        if is_held {
+            self.made.push((hold.address(), value));
+        }
     }
 
     /// The same as [`keep`](Self::keep), for what was made on behalf of another reading: since which version the value

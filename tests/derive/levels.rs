@@ -103,7 +103,28 @@ fn from_what_has_ended<R: Reclaim>() {
     assert_eq!(cache.derive(100, |scope| scope.get(&101).map_or(77, |_| 78)), 78);
 }
 
+/// What was derived on the way and evicted at once is known as long as the derivation lasts that it was made for; and
+/// nothing else is taken for it.
+fn what_is_not_kept_is_known_on_the_way<R: Reclaim>() {
+    let cache: Cache<R> = coeval::Cache::builder().max_capacity(0).reclaimer::<R>().build();
+    let mut count = 0;
+    cache.derive(100, |scope| {
+        for _ in 0..2 {
+            let inner = scope.derive(101, |_| {
+                count += 1;
+                7
+            });
+            assert_eq!(inner, 7);
+            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at)); // memory is reclaimed
+            (10_000..11_000).for_each(|key| assert_eq!(scope.get(&key), None, "key {key}"));
+        }
+        0
+    });
+    assert_eq!(count, 1);
+}
+
 on_every_reclaimer!(
+    what_is_not_kept_is_known_on_the_way,
     a_commit_goes_through_all_levels,
     deep,
     diamonds,
