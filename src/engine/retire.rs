@@ -212,10 +212,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         engine.retire(&guard, record, Self::free);
     }
 
-    /// If what was on top of a record that was sealed had been cleared, not removed, its end is noticed here.
+    /// If the newest version of a record that was sealed had been cleared, not removed, its end is noticed here.
     fn note_cleared(&self, record: &Record<K, V>, top: *mut Node<V>) {
-        // SAFETY: null, or the head until now, so that the caller's guard keeps it.
-        if let Some(node) = unsafe { top.as_ref() }
+        // SAFETY: null, or the head until now, so that the caller's guard keeps it; what an aborted version was put upon
+        // likewise, and that is not aborted itself.
+        let newest = unsafe {
+            let is_aborted = !top.is_null() && (*top).state().is_aborted();
+            let below = || record.prev_of(top).link().target();
+            if is_aborted { below().as_ref() } else { top.as_ref() }
+        };
+        if let Some(node) = newest
             && node.state().is_value()
         {
             let floor = self.order.floor.newest(&self.order.clock);
