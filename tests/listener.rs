@@ -7,9 +7,6 @@ mod common;
 mod concurrent;
 #[path = "listener/rude.rs"]
 mod rude;
-#[cfg(coeval_internals)]
-#[path = "listener/steps.rs"]
-mod steps;
 
 use coeval::RemovalCause::{self, Expired, Explicit, Related, Replaced, Size};
 use coeval::reclaim::Reclaim;
@@ -199,6 +196,19 @@ fn what_is_cleared<R: Reclaim>() {
     assert_eq!(left, expected);
 }
 
+/// However often everything is cleared, what was cleared before is swept out.
+fn what_is_cleared_again_and_again<R: Reclaim>() {
+    let (heard, cache) = heard::<R>(|builder| builder);
+    let mut waiting = 0;
+    for round in 0..3_000 {
+        (0..20).for_each(|key| _ = cache.insert(round * 20 + key, 0));
+        cache.invalidate_all();
+        waiting += 20;
+        waiting -= heard.take().len();
+    }
+    assert!(waiting < 20_000, "{waiting} of 60000 were not told of");
+}
+
 /// What a view still shows has left the cache all the same.
 fn a_view_does_not_hold_it_back<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
@@ -218,5 +228,6 @@ on_every_reclaimer!(
     what_the_bound_takes,
     what_time_takes,
     what_is_cleared,
+    what_is_cleared_again_and_again,
     a_view_does_not_hold_it_back,
 );

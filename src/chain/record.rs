@@ -46,7 +46,7 @@ pub mod flags {
     pub const PRUNING: u32 = 8;
     /// Somebody else came to prune meanwhile: whoever prunes goes over it again.
     pub const PRUNE_AGAIN: u32 = 16;
-    /// The record waits among the orphans for somebody to prune it: one who did had enough.
+    /// The record waits among the orphans for somebody to prune it, as one who did had enough, or to sweep it out.
     pub const DUE: u32 = 64;
     /// Somebody will come to the record by a queue of those that are to be pruned.
     pub const IN_QUEUE: u32 = QUEUED | DUE;

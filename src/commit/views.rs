@@ -112,6 +112,9 @@ impl Views {
         self.registered.fetch_add(1, Ordering::SeqCst);
         step("view.counted");
         let bound = clock.now();
+        if !cfg!(coeval_loom) {
+            step("view.bounded"); // It would only multiply the schedules.
+        }
         let place = self.claim(bound << 2 | OPENING);
         step("view.announced");
         if !mutant("views.no_fence") {

@@ -9,6 +9,7 @@
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
 //! | `expect.rs` | commits on the condition that a key is what is expected |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
+//! | `sweep.rs` | the walk that sweeps out what was cleared |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
 //! | `adjust.rs` | the settings that may change |
 //! | `keep.rs` | on which terms a value is kept |
@@ -47,6 +48,7 @@ mod retire;
 mod scan;
 mod scratch;
 mod settle;
+mod sweep;
 mod tags;
 mod tend;
 mod watch;
@@ -86,7 +88,8 @@ use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use tend::{Leftover, Sweep};
+use sweep::Sweep;
+use tend::Leftover;
 
 /// How a cache is set up.
 pub struct Settings<K, V> {

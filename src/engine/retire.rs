@@ -203,6 +203,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if held || !head.is_condemned() || !record.seal(head) {
             let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
             engine.try_condemn(&guard, record);
+            engine.leave_to_writers(&guard, record);
             return;
         }
         step("record.sealed");

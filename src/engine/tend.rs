@@ -2,12 +2,10 @@
 
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
-use crate::commit::{self, Judged, Limit, Registered, Stack, Taken};
+use crate::commit::{self, Judged, Registered, Stack, Taken};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::removal::RemovalCause;
 use crate::sync::hook::{claim, mutant, step};
-use crate::sync::{AtomicU64, Ordering};
 
 /// How many leftover records a closing view goes over.
 const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
@@ -18,8 +16,8 @@ const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 
 /// A record in a queue. The flag that says so keeps it from being removed.
 pub(super) struct Queued<K, V> {
-    record: *const Record<K, V>,
-    flag: u32,
+    pub record: *const Record<K, V>,
+    pub flag: u32,
 }
 
 // SAFETY: a record is shared between threads anyway, and is kept by its flag.
@@ -30,44 +28,8 @@ pub(super) struct Leftover<K, V> {
     /// Those with versions that only a view which is open still needs: flag `QUEUED`.
     pub waiting: Stack<Queued<K, V>>,
     /// What later writers are to go over: what waited when a view closed, and was too much for the closer;
-    /// and records that others came to prune all the time: flag `DUE`.
+    /// records that others came to prune all the time, or that are to be swept out: flag `DUE`.
     pub orphans: Stack<Taken<Queued<K, V>>>,
-}
-
-/// The walk over the index that removes what a clearing commit has hidden.
-pub(super) struct Sweep {
-    /// The clearing commit that the current walk is for.
-    floor: AtomicU64,
-    /// Into how many parts it divides the index (their logarithm), and which is next: one word, for a part of another
-    /// division would leave something out.
-    place: AtomicU64,
-}
-
-impl Sweep {
-    /// The logarithm of the number of parts, above the next one.
-    const DIVISION_AT: u32 = 56;
-
-    /// No walk: the only part has been walked.
-    pub(super) fn new() -> Self {
-        Self { floor: AtomicU64::new(0), place: AtomicU64::new(1) }
-    }
-
-    /// Begins a walk of so many parts, a power of two.
-    fn begin(&self, parts: usize) {
-        let division = u64::from(parts.ilog2()) << Self::DIVISION_AT;
-        self.place.store(division, Ordering::Relaxed);
-    }
-
-    /// The next part to walk, if there is one, and how many there are.
-    fn next_part(&self) -> Option<(usize, usize)> {
-        let read = |place: u64| {
-            let next = place & ((1 << Self::DIVISION_AT) - 1);
-            let parts = 1 << (place >> Self::DIVISION_AT);
-            (next < parts).then_some((next as usize, parts as usize))
-        };
-        read(self.place.load(Ordering::Relaxed))?;
-        read(self.place.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
@@ -195,6 +157,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let _ = (!late).then(unflag);
             self.prune(guard, record);
             let _ = late.then(unflag);
+            // Not what waited for a view: closing one is no commit.
+            if flag == flags::DUE {
+                self.sweep_out(guard, record);
+            }
         }
         if !taken.is_empty() && !mutant("leftover.no_orphans") {
             self.leftover.orphans.push(taken);
@@ -240,58 +206,5 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         self.reclaim.collect();
         self.tell();
-    }
-
-    /// Walks one part of the index, if something was cleared that has not been swept out.
-    ///
-    /// A walk that begins while another is under way begins it anew: parts that are walked twice cost time.
-    fn sweep(&self) {
-        let guard = self.reclaim.pin();
-        let floor = self.order.floor.newest(&self.order.clock);
-        let swept = self.sweep.floor.load(Ordering::Relaxed);
-        if swept < floor {
-            if self.views.seen().any_below(floor) {
-                return; // a view still sees what was cleared
-            }
-            let parts = self.index.homes(&guard);
-            let begin = self.sweep.floor.compare_exchange(
-                swept,
-                floor,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            if begin.is_ok() {
-                step("sweep.begun");
-                self.sweep.begin(parts);
-            }
-        }
-        let Some((part, parts)) = self.sweep.next_part() else { return };
-        self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
-        if part + 1 == parts {
-            self.index.shrink(&guard);
-        }
-    }
-
-    /// Removes a record if it was cleared. If somebody holds it, at least its value goes.
-    fn sweep_out(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        if record.flags() & flags::HELD != 0 {
-            self.end_cleared(guard, record);
-        }
-        self.try_condemn(guard, record);
-    }
-
-    /// Ends the value of a record, which was revived under the guard or is held, if it was cleared.
-    pub(super) fn end_cleared(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        // What was aborted may lie upon it.
-        // SAFETY: it was found, or is held, under the guard.
-        let newest = unsafe { self.order.version_at(record, Limit::Newest) };
-        let Ok(Some((node, state))) = newest else { return };
-        let floor = self.order.floor.newest(&self.order.clock);
-        if state.is_value()
-            && state.version() <= floor
-            && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
-        {
-            ended.weigh();
-        }
     }
 }

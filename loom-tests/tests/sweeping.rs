@@ -1,0 +1,176 @@
+//! Claim: when everybody is done and some more writes have tended to what was left, nothing that was cleared is
+//! left in the index, whatever others were in the middle of as it was walked.
+//!
+//! The models run the engine on a reclamation scheme that reclaims as early as the contract allows.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::chain::Record;
+use coeval::internals::engine::{self, Settings};
+use loom::thread;
+use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
+use std::sync::Arc;
+
+type Engine = engine::Engine<usize, u32, Hash, Exact>;
+
+fn engine() -> Arc<Engine> {
+    Arc::new(Engine::new(Settings::default(), Hash))
+}
+
+fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
+    let engine = Arc::clone(engine);
+    thread::spawn(move || act(&engine))
+}
+
+/// At rest: each of the first `keys` holds a value, or is not in the index.
+fn assert_swept(engine: &Engine, keys: usize) {
+    for _ in 0..6 {
+        engine.tend();
+    }
+    let guard = engine.pin();
+    for key in 0..keys {
+        let is_absent = engine.find(&guard, engine.hash(&key), &key).is_none();
+        assert!(is_absent || engine.contains(&guard, &key), "what was cleared is left");
+    }
+}
+
+fn clear(engine: &Engine) {
+    engine.invalidate_all();
+}
+
+/// A write beside a clearing, of a key that has a value if `present`.
+fn write_beside_clearing(preemptions: usize, present: bool) {
+    explore(preemptions, move || {
+        let engine = engine();
+        if present {
+            engine.insert(0, 2, None);
+        }
+        let writer = spawn(&engine, |engine| _ = engine.insert(0, 1, None));
+        let clearer = spawn(&engine, clear);
+        writer.join().unwrap();
+        clearer.join().unwrap();
+        assert_swept(&engine, 1);
+    });
+}
+
+/// The same, of a commit of two writes.
+fn batch_beside_clearing(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine();
+        let writer = spawn(&engine, |engine| {
+            let change = |key: usize| engine.change(key, Some(key as u32 + 1), None, false);
+            _ = engine.commit(vec![change(0), change(1)]);
+        });
+        let clearer = spawn(&engine, clear);
+        writer.join().unwrap();
+        clearer.join().unwrap();
+        assert_swept(&engine, 2);
+    });
+}
+
+/// A view opens, and closes, beside a clearing.
+fn view_beside_clearing(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine();
+        engine.insert(0, 1, None);
+        let clearer = spawn(&engine, clear);
+        let viewer = spawn(&engine, |engine| engine.close(engine.open().registered));
+        clearer.join().unwrap();
+        viewer.join().unwrap();
+        assert_swept(&engine, 1);
+    });
+}
+
+/// Somebody takes a lease, and gives it back, beside a clearing.
+fn lease_beside_clearing(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine();
+        engine.insert(0, 1, None);
+        let clearer = spawn(&engine, clear);
+        let leaser = spawn(&engine, |engine| engine.let_go(&engine.lease(&0, || 0)));
+        clearer.join().unwrap();
+        leaser.join().unwrap();
+        assert_swept(&engine, 1);
+    });
+}
+
+/// Somebody who has found the record beside a clearing holds it from then on: its value goes all the same.
+fn hold_beside_clearing(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine();
+        engine.insert(0, 1, None);
+        let clearer = spawn(&engine, clear);
+        let holder = spawn(&engine, |engine| {
+            let guard = engine.pin();
+            let found = engine.find(&guard, engine.hash(&0_usize), &0);
+            found.filter(|record| record.revive()).into_iter().for_each(Record::hold);
+        });
+        clearer.join().unwrap();
+        holder.join().unwrap();
+        (0..6).for_each(|_| engine.tend());
+        let guard = engine.pin();
+        if let Some(record) = engine.find(&guard, engine.hash(&0_usize), &0) {
+            let state = unsafe { &*record.head().node() }.state();
+            assert!(state.is_tombstone(), "what was cleared is left");
+        }
+    });
+}
+
+/// Two clear, each of whom walks over the index, if it comes to that.
+fn two_clear(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine();
+        engine.insert(0, 1, None);
+        let clearers = [(); 2].map(|()| spawn(&engine, clear));
+        clearers.into_iter().for_each(|clearer| clearer.join().unwrap());
+        assert_swept(&engine, 1);
+    });
+}
+
+#[test]
+fn a_write() {
+    write_beside_clearing(2, false);
+    write_beside_clearing(2, true);
+}
+
+#[test]
+fn a_batch() {
+    batch_beside_clearing(1);
+}
+
+#[test]
+fn a_view() {
+    view_beside_clearing(2);
+}
+
+#[test]
+fn a_lease() {
+    lease_beside_clearing(2);
+}
+
+#[test]
+fn a_hold() {
+    hold_beside_clearing(2);
+}
+
+#[test]
+fn two_clearings() {
+    two_clear(2);
+}
+
+const LEFT: &str = "what was cleared is left";
+
+#[test]
+fn defect_passing_by_what_is_not_stamped() {
+    must_fail("sweep.unjudged", LEFT, || write_beside_clearing(2, false));
+}
+
+#[test]
+fn defect_leaving_what_cannot_be_condemned() {
+    must_fail("sweep.condemns_only", LEFT, || view_beside_clearing(2));
+}
+
+#[test]
+fn defect_forgetting_what_cannot_be_sealed() {
+    must_fail("sweep.forgets", LEFT, || hold_beside_clearing(2));
+}

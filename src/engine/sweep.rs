@@ -1,0 +1,245 @@
+//! The walk over the index that sweeps out what was cleared: each write walks over one part.
+
+use super::Engine;
+use super::tend::Queued;
+use crate::chain::{Node, Record, flags};
+use crate::commit::{Limit, Taken};
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::sync::hook::{mutant, step};
+use crate::sync::{AtomicU64, Ordering};
+use std::ptr::NonNull;
+
+/// How far the walk has come.
+pub(super) struct Sweep {
+    /// The newest clearing commit that a walk has begun for.
+    floor: AtomicU64,
+    /// A [`Place`]: one word, for a part of another division would leave something out.
+    place: AtomicU64,
+}
+
+/// Where the walk is. It goes round and round: one that begins in the middle of another goes on from where that is, for
+/// else clearing again and again would always have the same parts walked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Place {
+    /// Into how many parts the index is divided: the logarithm.
+    division: u32,
+    /// The next part, by the order in which they are walked.
+    next: u64,
+    /// How many are still to be walked.
+    left: u64,
+}
+
+impl Place {
+    /// The index is divided into no more parts than 2 to this. (A part may have several homes.)
+    const FINEST: u32 = 28;
+    const DIVISION_BITS: u32 = 5;
+    const NEXT_AT: u32 = Self::DIVISION_BITS;
+    const LEFT_AT: u32 = Self::NEXT_AT + Self::FINEST;
+
+    fn from_word(word: u64) -> Self {
+        let bits = |at: u32, bits: u32| word >> at & ((1 << bits) - 1);
+        Self {
+            division: bits(0, Self::DIVISION_BITS) as u32,
+            next: bits(Self::NEXT_AT, Self::FINEST),
+            left: word >> Self::LEFT_AT,
+        }
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.division) | self.next << Self::NEXT_AT | self.left << Self::LEFT_AT
+    }
+
+    /// A walk over all parts of another division, from about here.
+    fn begin(self, homes: usize) -> Self {
+        let division = homes.ilog2().min(Self::FINEST);
+        let next = self.next << division >> self.division;
+        Self { division, next, left: 1 << division }
+    }
+
+    /// With the next part taken.
+    fn step(self) -> Option<Self> {
+        let left = self.left.checked_sub(1)?;
+        let next = (self.next + 1) & ((1 << self.division) - 1);
+        Some(Self { next, left, ..self })
+    }
+
+    /// The part that is next, by the low bits of its hashes. The other way round, so that what has been walked are the
+    /// same hashes whatever the division.
+    fn part(self) -> usize {
+        match self.division {
+            0 => 0,
+            division => (self.next.reverse_bits() >> (64 - division)) as usize,
+        }
+    }
+}
+
+impl Sweep {
+    /// No walk.
+    pub(super) fn new() -> Self {
+        Self { floor: AtomicU64::new(0), place: AtomicU64::new(0) }
+    }
+
+    /// Whether no walk has begun for this clearing commit.
+    fn is_due(&self, floor: u64) -> bool {
+        self.floor.load(Ordering::Relaxed) < floor // Relaxed: one more walk costs time.
+    }
+
+    /// Begins a walk for a clearing commit. The walk first: who is stopped before that is noted has others begin it
+    /// again, not wait for him.
+    fn begin(&self, floor: u64, homes: usize) {
+        let begin = |word| Some(Place::from_word(word).begin(homes).word());
+        // Release: pairs with `take`: who takes a part sees what this walk is for; and what those were for that began
+        // before it, since this is a read-modify-write. Relaxed: it says nothing but where to go on.
+        let _ = self.place.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
+        step("sweep.begun");
+        self.floor.fetch_max(floor, Ordering::Relaxed);
+    }
+
+    /// Takes the next part, if there is one.
+    fn take(&self) -> Option<Place> {
+        let step = |word| Place::from_word(word).step().map(Place::word);
+        // Acquire: pairs with `begin`.
+        let taken = self.place.fetch_update(Ordering::Acquire, Ordering::Relaxed, step);
+        taken.ok().map(Place::from_word)
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Walks over one part of the index, if something was cleared that has not been swept out.
+    pub(super) fn sweep(&self) {
+        let guard = self.reclaim.pin();
+        let floor = self.order.floor.newest(&self.order.clock);
+        if self.sweep.is_due(floor) {
+            if self.views.seen().any_below(floor) {
+                return; // a view still sees what was cleared
+            }
+            step("sweep.begins");
+            self.sweep.begin(floor, self.index.homes(&guard));
+        }
+        let Some(place) = self.sweep.take() else { return };
+        let (parts, part) = (1 << place.division, place.part());
+        self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
+        if place.step().is_some_and(|after| after.next == 0 || after.left == 0) {
+            self.index.shrink(&guard);
+        }
+    }
+
+    /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least its value goes:
+    /// who is in the way need not come back to it.
+    pub(super) fn sweep_out(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        self.try_condemn(guard, record);
+        if !mutant("sweep.condemns_only") && !Self::is_ending(record) {
+            self.end_cleared(guard, record);
+        }
+    }
+
+    /// Has a later write sweep a record out that was condemned, and could not be sealed. To be called by a step of
+    /// reclamation, which may be in the middle of a read: no place for a commit.
+    pub(super) fn leave_to_writers(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        if mutant("sweep.forgets")
+            || Self::is_ending(record)
+            || self.cleared(guard, record).is_none()
+        {
+            return;
+        }
+        // If it is condemned by now, it is not sealed before our guard ends, and so not with this flag.
+        if record.set_flags(flags::DUE) & flags::DUE == 0 {
+            self.leftover.orphans.push(Taken::one(Queued { record, flag: flags::DUE }));
+        }
+    }
+
+    /// Whether a record is condemned, to be looked at again when it is sealed or cannot be; or sealed.
+    fn is_ending(record: &Record<K, V>) -> bool {
+        let head = record.head();
+        head.is_condemned() || head.is_sealed()
+    }
+
+    /// Ends the value of a record, which was found or is held under the guard, if it was cleared.
+    pub(super) fn end_cleared(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        if let Some(node) = self.cleared(guard, record)
+            && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
+        {
+            ended.weigh();
+        }
+    }
+
+    /// The newest version of such a record, if it is a value that was cleared.
+    fn cleared<'g>(
+        &self,
+        _guard: &'g R::Guard<'_>,
+        record: &'g Record<K, V>,
+    ) -> Option<&'g Node<V>> {
+        if !self.order.floor.is_raised() {
+            return None;
+        }
+        // SAFETY: the callers' promise.
+        let undecided = |top: NonNull<Node<V>>| unsafe { !top.as_ref().state().is_committed() };
+        if mutant("sweep.unjudged") && record.top().is_some_and(undecided) {
+            return None;
+        }
+        // Judged: what has taken a number that it does not bear yet gets that now, or a larger one.
+        // SAFETY: the callers' promise.
+        let (node, state) = unsafe { self.order.version_at(record, Limit::Newest) }.ok()??;
+        let floor = self.order.floor.newest(&self.order.clock);
+        (state.is_value() && state.version() <= floor).then_some(node)
+    }
+}
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_word() {
+        for division in [0, 1, 7, Place::FINEST] {
+            let place = Place { division, next: (1 << division) - 1, left: 1 << division };
+            assert_eq!(Place::from_word(place.word()), place);
+            assert_eq!(Place::from_word(place.word()).part(), (1 << division) - 1);
+        }
+    }
+
+    /// The hashes that some steps of a walk come to.
+    struct Walked([bool; 64]);
+
+    impl Walked {
+        fn walk(&mut self, sweep: &Sweep, most: usize) -> usize {
+            let mut steps = 0;
+            while steps < most
+                && let Some(place) = sweep.take()
+            {
+                let hashes = self.0[place.part()..].iter_mut().step_by(1 << place.division);
+                hashes.for_each(|walked| *walked = true);
+                steps += 1;
+            }
+            steps
+        }
+    }
+
+    #[test]
+    fn a_walk_leaves_nothing_out() {
+        let sweep = Sweep::new();
+        assert_eq!(Walked([false; 64]).walk(&sweep, 1), 0);
+        for (before, steps, homes) in [(8, 8, 8), (8, 3, 64), (64, 63, 16), (4, 9, 1), (1, 0, 2)] {
+            let mut walked = Walked([false; 64]);
+            sweep.begin(1, before);
+            walked.walk(&sweep, steps);
+            sweep.begin(2, homes);
+            walked = Walked([false; 64]);
+            assert_eq!(walked.walk(&sweep, usize::MAX), homes);
+            assert_eq!(walked.0, [true; 64]);
+        }
+    }
+
+    #[test]
+    fn walks_that_begin_again_and_again_get_round() {
+        for homes in [[16, 16], [16, 32], [8, 64]] {
+            let (sweep, mut walked) = (Sweep::new(), Walked([false; 64]));
+            for walk in 0..homes[1] {
+                sweep.begin(walk as u64, homes[usize::from(walk > 3)]);
+                walked.walk(&sweep, 1);
+            }
+            assert_eq!(walked.0, [true; 64]);
+        }
+    }
+}
