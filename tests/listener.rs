@@ -209,6 +209,57 @@ fn what_is_cleared_again_and_again<R: Reclaim>() {
     assert!(waiting < 20_000, "{waiting} of 60000 were not told of");
 }
 
+/// Who takes a lease on what was cleared ends it; one who writes nothing, too, tells of that.
+fn what_a_lease_finds_cleared<R: Reclaim>() {
+    let (heard, cache) = heard::<R>(|builder| builder);
+    (0..60).for_each(|key| _ = cache.insert(key, key));
+    let version = cache.invalidate_all();
+    let leases: Vec<_> = (0..60).map(|key| cache.lease(&key)).collect();
+    let expected: Vec<_> = (0..60).map(|key| (key, key, Explicit, version)).collect();
+    assert_eq!(heard.take(), expected);
+    assert!(leases.into_iter().all(|lease| lease.fill(1).is_ok()));
+}
+
+/// What was cleared may come to its end in the hands of a thread that only reads.
+fn beside_one_who_reads<R: Reclaim>() {
+    let (heard, cache) = heard::<R>(|builder| builder);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let reads = std::sync::atomic::AtomicU64::new(0);
+    let ordering = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        let _stop = common::StopOnDrop(&stop);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(ordering) {
+                    cache.get(&0);
+                    reads.fetch_add(1, ordering);
+                }
+            });
+        }
+        let mut told = 0;
+        for round in 0..10 {
+            (0..100).for_each(|key| _ = cache.insert(key, round));
+            cache.invalidate_all();
+            (0..1_000).for_each(|key| _ = cache.insert(1_000 + key % 10, key));
+            let before = reads.load(ordering);
+            while reads.load(ordering) < before + 1_000 {
+                std::thread::yield_now();
+            }
+            told += heard.take().iter().filter(|(key, ..)| *key < 1_000).count();
+        }
+        // While they still read.
+        for _ in 0..1_000 {
+            if told == 1_000 {
+                break;
+            }
+            (0..1_000).for_each(|key| _ = cache.insert(1_000 + key % 10, key));
+            std::thread::yield_now();
+            told += heard.take().iter().filter(|(key, ..)| *key < 1_000).count();
+        }
+        assert_eq!(told, 1_000);
+    });
+}
+
 /// What a view still shows has left the cache all the same.
 fn a_view_does_not_hold_it_back<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
@@ -229,5 +280,7 @@ on_every_reclaimer!(
     what_time_takes,
     what_is_cleared,
     what_is_cleared_again_and_again,
+    what_a_lease_finds_cleared,
+    beside_one_who_reads,
     a_view_does_not_hold_it_back,
 );

@@ -62,9 +62,8 @@ where
     pub(super) fn hold(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Hold<K, V> {
         // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
-        if self.order.floor.is_raised() {
-            self.end_cleared(guard, record); // Or it would be ended later, as by a change.
-        }
+        // Or it would be ended later, as by a change.
+        self.for_others(|| self.end_cleared(guard, record));
         self.held_from_now(record)
     }
 

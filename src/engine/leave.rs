@@ -35,8 +35,11 @@ impl<K, V> Listener<K, V> {
     }
 }
 
+/// How many entries of those that left in nobody's operation one operation tells of.
+const TELLING_STEPS: usize = 64;
+
 /// An entry that has left.
-struct Leaving<K, V> {
+pub(super) struct Leaving<K, V> {
     key: Arc<K>,
     value: V,
     cause: RemovalCause,
@@ -61,6 +64,10 @@ impl<K, V> Leavings<K, V> {
 
     fn take(&self) -> Vec<Leaving<K, V>> {
         self.0.take()
+    }
+
+    fn replace(&self, list: Vec<Leaving<K, V>>) -> Vec<Leaving<K, V>> {
+        self.0.replace(list)
     }
 }
 
@@ -113,12 +120,36 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.scratch.get().leavings.push(Leaving { key, value, cause, version });
     }
 
+    /// Has what leaves meanwhile be told of by whoever tells next: this is a step of reclamation, which the thread comes
+    /// to in any operation, of a reader perhaps.
+    pub(super) fn for_others(&self, act: impl FnOnce()) {
+        if !self.in_force.may_have_listener() {
+            return act();
+        }
+        let own = self.scratch.get().leavings.take();
+        act();
+        for leaving in self.scratch.get().leavings.replace(own) {
+            self.untold.push(leaving);
+        }
+    }
+
+    /// Some of that.
+    fn told_for_others(&self, leavings: &mut Vec<Leaving<K, V>>) {
+        if self.untold.is_empty() {
+            return;
+        }
+        let guard = self.reclaim.pin();
+        let some = || self.untold.pop(&self.reclaim, &guard);
+        leavings.extend(std::iter::from_fn(some).take(TELLING_STEPS));
+    }
+
     /// Tells the listener what has left. With no guard live.
     pub(super) fn tell(&self) {
         if !self.in_force.may_have_listener() {
             return;
         }
-        let leavings = self.scratch.get().leavings.take();
+        let mut leavings = self.scratch.get().leavings.take();
+        self.told_for_others(&mut leavings);
         if leavings.is_empty() {
             return;
         }

@@ -82,6 +82,7 @@ use adjust::InForce;
 use commits::Commits;
 use expire::Deadlines;
 use keep::Rules;
+use leave::Leaving;
 use scratch::Scratches;
 use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
@@ -150,6 +151,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     derived: Pool,
     commits: Commits<K, V>,
     scratch: Scratches<K, V>,
+    /// What the listener has yet to hear of what left in nobody's operation.
+    untold: Stack<Leaving<K, V>>,
     leftover: Leftover<K, V>,
     sweep: Sweep,
 }
@@ -224,6 +227,7 @@ where
             derived: Pool::new(Shape::plain(Layout::new::<Derived<V>>())),
             commits: Commits::new(),
             scratch: Scratches::new(),
+            untold: Stack::new(),
             leftover: Leftover { waiting: Stack::new(), orphans: Stack::new() },
             sweep: Sweep::new(),
         }
