@@ -12,8 +12,6 @@ mod futures;
 mod levels;
 #[path = "derive/memory.rs"]
 mod memory;
-#[path = "derive/model.rs"]
-mod model;
 
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, RemovalCause, Scope};

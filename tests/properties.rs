@@ -1,17 +1,26 @@
-//! Promise: alone on a thread, a cache is a map with deadlines: every operation, in any order and with any settings,
-//! does what a simple model says; and what left is told of once, with its cause.
+//! Promise: alone on a thread, a cache is a map whose values end with time, with what they were derived from, and with
+//! their tags: every operation, in any order and with any settings, does what a simple model says; and what left is told
+//! of once, with its cause.
 //!
 //! With a bound an entry may be gone at any time, but then it stays so until it is written. A program that fails is
 //! printed with its seed, after all steps were left out that it fails without.
 
 mod common;
 
+#[path = "properties/compare.rs"]
+mod compare;
+#[path = "properties/loads.rs"]
+mod loads;
 #[path = "properties/model.rs"]
 mod model;
 #[path = "properties/pair.rs"]
 mod pair;
 #[path = "properties/program.rs"]
 mod program;
+#[path = "properties/state.rs"]
+mod state;
+#[path = "properties/ties.rs"]
+mod ties;
 
 use coeval::reclaim::Reclaim;
 use common::random::{Random, run_seed};
@@ -25,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const STEPS: u64 = 80;
 
 /// Runs a program; what went wrong.
-fn run<R: Reclaim>(settings: Settings, steps: &[Step]) -> Result<(), String> {
+fn run<R: Reclaim>(settings: &Settings, steps: &[Step]) -> Result<(), String> {
     let all = || {
         let mut pair = Pair::<R>::new(settings);
         steps.iter().for_each(|step| pair.step(step));
@@ -39,7 +48,7 @@ fn message(panic: Box<dyn Any + Send>) -> String {
 }
 
 /// Leaves out steps as long as the program still fails.
-fn shrink<R: Reclaim>(settings: Settings, mut steps: Vec<Step>) -> Vec<Step> {
+fn shrink<R: Reclaim>(settings: &Settings, mut steps: Vec<Step>) -> Vec<Step> {
     let mut size = steps.len() / 2;
     while size > 0 {
         let mut at = 0;
@@ -63,11 +72,12 @@ fn every_program_agrees_with_the_model<R: Reclaim>() {
         let seed = seeds.next();
         let mut random = Random::new(seed);
         let settings = Settings::random(&mut random);
-        let steps: Vec<_> = (0..STEPS).map(|_| Step::random(&mut random)).collect();
-        if run::<R>(settings, &steps).is_err() {
-            let steps = shrink::<R>(settings, steps);
-            let what = run::<R>(settings, &steps).err().unwrap_or("not always".into());
-            panic!("seed {seed}: {what}\n{settings:?}\n{steps:#?}");
+        let steps: Vec<_> = (0..STEPS).map(|_| Step::random(&mut random, &settings)).collect();
+        if run::<R>(&settings, &steps).is_err() {
+            let steps = shrink::<R>(&settings, steps);
+            let what = run::<R>(&settings, &steps).err().unwrap_or("not always".into());
+            let steps: Vec<_> = steps.iter().map(|step| format!("{step:?}")).collect();
+            panic!("seed {seed}: {what}\n{settings:?}\n{}", steps.join("\n"));
         }
     }
 }

@@ -8,8 +8,6 @@ mod common;
 mod loads;
 #[path = "tags/memory.rs"]
 mod memory;
-#[path = "tags/model.rs"]
-mod model;
 #[cfg(coeval_internals)]
 #[path = "tags/steps.rs"]
 mod steps;

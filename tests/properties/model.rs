@@ -1,24 +1,23 @@
-//! What a cache is to be: a map, and what is known of what has left it.
+//! What a cache is to be: a map whose values end, and what is known of what has left it.
 
 use super::program::{FOREVER, Settings, UNIT, related};
+use super::state::{Held, Slot, Stamp, State};
 use coeval::{RemovalCause, Version};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A value in the cache. What is shared is that of the value in views, too.
-#[derive(Clone, Debug)]
-pub struct Held {
-    pub value: u64,
-    /// `None` if it was loaded, and gone before anybody could ask.
-    pub version: Option<Version>,
-    deadline: Rc<Cell<u64>>,
-    /// Beyond this, uses do not move the deadline.
-    end: u64,
+/// A write that somebody asks for.
+pub struct Asked {
+    pub key: u64,
+    /// `None` removes.
+    pub value: Option<u64>,
+    /// If not as long as the settings say.
+    pub time_to_live: Option<u64>,
+    pub tags: Vec<u64>,
+    /// Whether relations are followed.
+    pub follow: bool,
 }
-
-/// A write of a commit: the value, and its own time to live.
-pub type Wanted = Option<(u64, Option<u64>)>;
 
 /// A departure: the key, the value, why, and by which commit if that is known.
 pub type Left = (u64, u64, RemovalCause, Option<Version>);
@@ -26,189 +25,314 @@ pub type Left = (u64, u64, RemovalCause, Option<Version>);
 /// A lease that is open.
 pub struct Leased {
     pub key: u64,
-    /// Whether a fill would be refused; `None` if the cache may have let go of what was there meanwhile.
-    pub is_outdated: Option<bool>,
+    pub since: Stamp,
+    /// The cache has said that a fill would be refused.
+    pub is_outdated: bool,
 }
 
 pub struct Model {
-    settings: Settings,
+    pub settings: Settings,
     /// In nanoseconds.
-    now: u64,
-    /// What was written and not superseded; its deadline may have come.
-    pub held: BTreeMap<u64, Held>,
+    pub now: u64,
+    pub state: State,
+    /// The last of what was done.
+    pub stamp: Stamp,
+    /// When everything was cleared last.
+    pub cleared: Stamp,
     /// What must have been heard of when the operation is over.
     pub leaves: Vec<Left>,
-    /// What will be heard of by and by.
-    pub cleared: Vec<Left>,
+    /// What was cleared, and has made room for something else: it may be heard of later, when its memory is reclaimed.
+    late: Vec<(u64, u64)>,
+    /// What it may have held for a moment, and nobody can tell.
+    pub unsure: Vec<(u64, u64)>,
+    /// Of these keys it may hear of a value that had ended as if the commit had taken it away.
+    either: Vec<(u64, RemovalCause)>,
+    /// Whether a view is open.
+    pub is_viewed: bool,
     pub leases: Vec<Leased>,
+}
+
+impl Asked {
+    pub fn set(key: u64, value: u64) -> Self {
+        Self { key, value: Some(value), time_to_live: None, tags: Vec::new(), follow: true }
+    }
+
+    pub fn unset(key: u64, follow: bool) -> Self {
+        Self { key, value: None, time_to_live: None, tags: Vec::new(), follow }
+    }
+
+    pub fn kept_for(self, time: u64) -> Self {
+        Self { time_to_live: Some(time), ..self }
+    }
 }
 
 impl Model {
     pub fn new(settings: Settings) -> Self {
-        let (held, leaves, cleared) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { settings, now: 0, held, leaves, cleared, leases: Vec::new() }
-    }
-
-    /// Whether its deadline has come.
-    pub fn is_over(&self, held: &Held) -> bool {
-        held.deadline.get() <= self.now
+        let (state, now, stamp, cleared, is_viewed) = (State::new(), 0, 0, 0, false);
+        let (leaves, late, unsure) = (Vec::new(), Vec::new(), Vec::new());
+        let (either, leases) = (Vec::new(), Vec::new());
+        Self {
+            settings,
+            now,
+            state,
+            stamp,
+            cleared,
+            leaves,
+            late,
+            unsure,
+            either,
+            is_viewed,
+            leases,
+        }
     }
 
     pub fn get(&self, key: u64) -> Option<&Held> {
-        self.held.get(&key).filter(|held| !self.is_over(held))
+        self.state.present(key, self.now)
     }
 
     /// All that is present.
     pub fn present(&self) -> BTreeMap<u64, Held> {
-        self.still_there(&self.held)
+        self.state.all(self.now)
     }
 
-    /// What of a view would be in one that is opened now.
-    pub fn still_there(&self, shown: &BTreeMap<u64, Held>) -> BTreeMap<u64, Held> {
-        let there = shown.iter().filter(|(_, held)| !self.is_over(held));
-        there.map(|(key, held)| (*key, held.clone())).collect()
+    /// All that is in memory, but for what was cleared.
+    pub fn in_memory(&self) -> impl Iterator<Item = &Held> {
+        let held = self.state.slots.iter().filter_map(|slot| slot.held.as_ref());
+        held.filter(|held| !held.is_cleared)
     }
 
     /// A look-up that counts as a use.
     pub fn used(&mut self, key: u64) -> Option<Held> {
         let held = self.get(key)?.clone();
+        self.touch(&held);
+        Some(held)
+    }
+
+    /// Everything is looked up that is not over, be it present or not.
+    pub fn all_used(&mut self) {
+        self.in_memory().filter(|held| !held.is_over(self.now)).for_each(|held| self.touch(held));
+    }
+
+    fn touch(&self, held: &Held) {
         if let Some(idle) = self.settings.time_to_idle {
             held.deadline.set(held.deadline.get().max(held.end.min(self.now + idle * UNIT)));
         }
-        Some(held)
     }
 
     /// Time passes.
     pub fn advance(&mut self, units: u64) {
         self.now += units * UNIT;
-        self.doubt_leases();
     }
 
-    /// From here on the cache may end what is over, and with it a lease on its key.
-    fn doubt_leases(&mut self) {
-        let (held, now) = (&self.held, self.now);
-        for lease in &mut self.leases {
-            let is_over = held.get(&lease.key).is_some_and(|held| held.deadline.get() <= now);
-            if is_over && lease.is_outdated == Some(false) {
-                lease.is_outdated = None;
-            }
+    /// Something is done to the cache.
+    pub fn next(&mut self) -> Stamp {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    /// A value as it is written now, which nothing else ends than time.
+    pub fn fresh(&self, value: u64, time_to_live: Option<u64>) -> Held {
+        let of = |units: u64| match units {
+            FOREVER => u64::MAX,
+            units => self.now + units * UNIT,
+        };
+        let end = time_to_live.or(self.settings.time_to_live).map_or(u64::MAX, of);
+        let idle = self.settings.time_to_idle.map_or(u64::MAX, of);
+        Held {
+            value,
+            version: None,
+            deadline: Rc::new(Cell::new(end.min(idle))),
+            end,
+            old_from: self.settings.refresh_after.map_or(u64::MAX, of),
+            same_since: self.stamp,
+            inputs: Vec::new(),
+            tags: BTreeMap::new(),
+            is_cleared: false,
+            is_broken: false,
         }
     }
 
-    pub fn lease(&mut self, key: u64) {
-        self.leases.push(Leased { key, is_outdated: Some(false) });
-        self.doubt_leases();
+    /// What a listener hears if a key is written now: why a value was absent already comes before `cause`.
+    fn departure(&self, key: u64, cause: RemovalCause, version: Option<Version>) -> Option<Left> {
+        let held = self.state.held(key)?;
+        Some(match () {
+            () if held.is_cleared => (key, held.value, RemovalCause::Explicit, None),
+            () if held.is_over(self.now) => (key, held.value, RemovalCause::Expired, version),
+            () if self.get(key).is_none() => (key, held.value, RemovalCause::Related, version),
+            () => (key, held.value, cause, version),
+        })
     }
 
-    /// A commit has written the key.
-    fn outdate(&mut self, key: u64) {
-        for lease in self.leases.iter_mut().filter(|lease| lease.key == key) {
-            lease.is_outdated = Some(true);
+    fn leave(&mut self, key: u64, cause: RemovalCause, version: Option<Version>) {
+        match self.state.held(key) {
+            Some(held) if held.is_cleared => self.late.push((key, held.value)),
+            _ => self.leaves.extend(self.departure(key, cause, version)),
         }
     }
 
-    /// A commit of one write, relations aside. Its version may not be known.
+    fn put(&mut self, key: u64, held: Option<Held>) {
+        *self.state.slot_mut(key) = Slot { written: self.stamp, held, swept: 0 };
+    }
+
+    /// A commit of one write, relations aside, for which there is a stamp.
     pub fn write(
         &mut self,
         key: u64,
-        wanted: Wanted,
+        held: Option<Held>,
         cause: RemovalCause,
         version: Option<Version>,
     ) {
-        if let Some(was) = self.held.remove(&key) {
-            let cause = if self.is_over(&was) { RemovalCause::Expired } else { cause };
-            self.leaves.push((key, was.value, cause, version));
-        }
-        self.outdate(key);
-        if let Some((value, time_to_live)) = wanted {
-            let of = |units: u64| match units {
-                FOREVER => u64::MAX,
-                units => self.now + units * UNIT,
-            };
-            let end = time_to_live.or(self.settings.time_to_live).map_or(u64::MAX, of);
-            let idle = self.settings.time_to_idle.map_or(u64::MAX, of);
-            let deadline = Rc::new(Cell::new(end.min(idle)));
-            self.held.insert(key, Held { value, version, deadline, end });
-            self.doubt_leases();
-        }
+        self.leave(key, cause, version);
+        self.put(key, held);
     }
 
     /// A commit of several writes, the last of a key, and of what relations make of those that have them followed.
-    pub fn commit(&mut self, asked: &[(u64, Wanted, bool)], version: Version) {
-        let mut writes: Vec<(u64, Wanted, bool, RemovalCause)> = Vec::new();
-        for &(key, wanted, follow) in asked {
-            writes.retain(|(other, ..)| *other != key);
-            let cause = match wanted {
-                Some(_) => RemovalCause::Replaced,
-                None => RemovalCause::Explicit,
-            };
-            writes.push((key, wanted, follow, cause));
+    pub fn commit(&mut self, asked: Vec<Asked>, version: Version) {
+        let mut writes: Vec<(Asked, RemovalCause)> = Vec::new();
+        for write in asked {
+            writes.retain(|(other, _)| other.key != write.key);
+            let is_value = write.value.is_some();
+            let cause = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
+            writes.push((write, cause));
         }
         let mut at = 0;
         while self.settings.has_relations && at < writes.len() {
-            let (key, _, follow, _) = writes[at];
+            let Asked { key, follow, .. } = writes[at].0;
             for &(other, value) in related(key).iter().filter(|_| follow) {
-                if writes.iter().all(|(known, ..)| *known != other) {
-                    let wanted = value.map(|value| (value, None));
-                    writes.push((other, wanted, true, RemovalCause::Related));
+                if writes.iter().all(|(known, _)| known.key != other) {
+                    let write = Asked { value, ..Asked::unset(other, true) };
+                    writes.push((write, RemovalCause::Related));
                 }
             }
             at += 1;
         }
-        for (key, wanted, _, cause) in writes {
-            self.write(key, wanted, cause, Some(version));
+        let stamp = self.next();
+        for (write, cause) in &writes {
+            self.leave(write.key, *cause, Some(version));
+            // Beside a view a commit that writes what a value was derived from, too, does not find out any more whether
+            // that had ended.
+            if self.is_viewed && writes.len() > 1 {
+                self.either.push((write.key, *cause));
+            }
+        }
+        for (write, _) in writes {
+            let held = write.value.map(|value| Held {
+                version: Some(version),
+                tags: write.tags.into_iter().map(|tag| (tag, stamp)).collect(),
+                ..self.fresh(value, write.time_to_live)
+            });
+            self.put(write.key, held);
         }
     }
 
     /// A commit that clears everything.
     pub fn clear(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        let left = |(key, held): (u64, Held)| (key, held.value, RemovalCause::Explicit, None);
-        self.cleared.extend(held.into_iter().map(left));
-        for lease in &mut self.leases {
-            lease.is_outdated = Some(true);
-        }
+        self.cleared = self.next();
+        let slots = self.state.slots.iter_mut();
+        slots.filter_map(|slot| slot.held.as_mut()).for_each(|held| held.is_cleared = true);
     }
 
-    /// What was removed of a key, if anything. A key that was absent is removed for those who have leases on it.
+    /// Ends all values that have the tag.
+    pub fn invalidate_tag(&mut self, tag: u64) {
+        let stamp = self.next();
+        self.state.ended.insert(tag, stamp);
+    }
+
+    /// Gives what a key holds more tags: it keeps those that it has, its deadlines, and what was derived from it.
+    pub fn tag(&mut self, key: u64, tags: &[u64], version: Version) {
+        let Some(held) = self.get(key).cloned() else { return };
+        let stamp = self.next();
+        let mut tagged = Held {
+            version: Some(version),
+            deadline: Rc::new(Cell::new(held.deadline.get())),
+            ..held
+        };
+        tags.iter().for_each(|tag| _ = tagged.tags.entry(*tag).or_insert(stamp));
+        self.write(key, Some(tagged), RemovalCause::Replaced, Some(version));
+    }
+
+    /// What was removed of a key, if anything. A key that was absent is removed for those who have leases on it, or have
+    /// derived something from its absence.
     pub fn remove(&mut self, key: u64) -> Option<u64> {
         let removed = self.get(key).map(|held| held.value);
-        self.write(key, None, RemovalCause::Explicit, None);
+        let stamp = self.next();
+        let slot = self.state.slot_mut(key);
+        match &mut slot.held {
+            // If nobody is interested in the key, that is all the same to what is yet to be swept out.
+            Some(held) if held.is_cleared => (held.same_since, slot.written) = (stamp, stamp),
+            _ => self.write(key, None, RemovalCause::Explicit, None),
+        }
         removed
     }
 
-    /// The cache has let go of what a key held.
+    /// The cache has taken away what a key held.
     pub fn lost(&mut self, key: u64) {
-        self.held.remove(&key);
-        self.outdate(key);
+        self.next();
+        self.put(key, None);
+        self.state.slot_mut(key).swept = self.stamp;
+    }
+
+    /// The key is absent for the cache, which has told nobody why. False if it should not be.
+    pub fn is_missing(&mut self, key: u64) -> bool {
+        let Some(held) = self.state.held(key) else { return false };
+        // What is over is swept out at any time; what was derived from its absence ends then.
+        let is_unsure = held.inputs.iter().any(|input| self.may_vanish(input.key));
+        if is_unsure && let Some(held) = &mut self.state.slot_mut(key).held {
+            held.is_broken = true;
+            return true;
+        }
+        let is_evicted = !self.settings.is_heard && self.settings.capacity.is_some();
+        if is_evicted {
+            self.lost(key);
+        }
+        is_evicted
+    }
+
+    /// Whether what a key holds may have been taken away meanwhile, with nobody told.
+    pub fn may_vanish(&self, key: u64) -> bool {
+        let held = self.state.held(key);
+        !self.settings.is_heard
+            && held.is_some_and(|held| held.is_cleared || held.is_over(self.now))
+    }
+
+    /// All has been heard of that was to be.
+    pub fn is_told(&mut self) -> bool {
+        self.either.clear();
+        self.unsure.clear();
+        self.leaves.is_empty()
     }
 
     /// The cache says that this has left. False if it should not have.
     pub fn left(&mut self, key: u64, value: u64, cause: RemovalCause, version: Version) -> bool {
         let is_it = |left: &Left| {
-            (left.0, left.1, left.2) == (key, value, cause) && left.3.is_none_or(|by| by == version)
+            let is_either = |(of, or): &(u64, RemovalCause)| {
+                let both = [*or, RemovalCause::Related];
+                *of == key && both.contains(&cause) && both.contains(&left.2)
+            };
+            let is_why = left.2 == cause || self.either.iter().any(is_either);
+            (left.0, left.1) == (key, value) && is_why && left.3.is_none_or(|by| by == version)
         };
         if let Some(at) = self.leaves.iter().position(is_it) {
             self.leaves.swap_remove(at);
             return true;
         }
-        // Before what is held: values that a relation sets are the same each time.
-        if let Some(at) = self.cleared.iter().position(is_it) {
-            self.cleared.swap_remove(at);
+        let is_cleared =
+            |left: &(u64, u64)| *left == (key, value) && cause == RemovalCause::Explicit;
+        if let Some(at) = self.late.iter().position(is_cleared) {
+            self.late.swap_remove(at);
             return true;
         }
-        if let Some(held) = self.held.get(&key)
-            && held.value == value
-        {
-            let may = match cause {
-                RemovalCause::Expired => self.is_over(held),
-                RemovalCause::Size => self.settings.capacity.is_some() && !self.is_over(held),
-                _ => false,
-            };
-            let is_later = held.version < Some(version);
-            self.lost(key);
-            return may && is_later;
-        }
-        false
+        let Some(held) = self.state.held(key).filter(|held| held.value == value) else {
+            return false;
+        };
+        // The cache has taken it away itself, to make room, or as it is absent anyway.
+        let is_bounded = self.settings.capacity.is_some();
+        let is_due = held.is_cleared || held.is_over(self.now);
+        let may = is_due || is_bounded;
+        let expected = self.departure(key, RemovalCause::Size, Some(version));
+        let is_later = held.is_cleared || held.version < Some(version);
+        let is_right = expected.is_some_and(|expected| expected.2 == cause);
+        self.lost(key);
+        may && is_right && is_later
     }
 }

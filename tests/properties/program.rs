@@ -4,21 +4,40 @@ use crate::common::random::Random;
 use std::time::Duration;
 
 /// Keys are below this.
-pub const KEYS: u64 = 8;
+pub const KEYS: u64 = 12;
+/// Keys from this one on can be derived, from keys below them.
+pub const DERIVED: u64 = 6;
+/// Tags are below this.
+pub const TAGS: u64 = 3;
 /// The unit of time, in nanoseconds.
 pub const UNIT: u64 = 100_000_000;
 /// How long a program's longest time to live is.
 pub const FOREVER: u64 = u64::MAX;
 
 /// Times are in units.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub capacity: Option<u64>,
     pub is_weighed: bool,
     pub time_to_live: Option<u64>,
     pub time_to_idle: Option<u64>,
+    pub refresh_after: Option<u64>,
     pub has_relations: bool,
     pub is_heard: bool,
+    /// Of each key that can be derived.
+    pub recipes: Vec<Recipe>,
+    /// Whether programs derive and tag.
+    pub has_ties: bool,
+}
+
+/// How a value is derived.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub of: Vec<u64>,
+    /// Whether it derives those that are absent, and can be.
+    pub derives: bool,
+    /// Changes that are smaller make no difference, mostly.
+    pub coarse: u64,
 }
 
 /// One write of a batch.
@@ -39,22 +58,30 @@ pub enum Expected {
     Newest,
 }
 
-/// What a loader does.
+/// What somebody does while a value is loaded or derived.
+#[derive(Clone, Copy, Debug)]
+pub enum Meanwhile {
+    Insert(u64),
+    Remove(u64),
+    InvalidateTag(u64),
+    InvalidateAll,
+}
+
+/// What a loader comes to.
 #[derive(Clone, Copy, Debug)]
 pub enum Loader {
-    Plain,
-    /// Sets the key that it is to load.
-    Inserts,
-    /// Removes it.
-    Removes,
+    Loads,
     Fails,
 }
 
-/// One operation. A number that is not a key or a time chooses among what is open.
+/// One operation. A number that is not a key, a tag or a time chooses among what is open.
 #[derive(Clone, Debug)]
 pub enum Step {
     Insert(u64),
     InsertFor(u64, u64),
+    InsertTagged(u64, Vec<u64>),
+    Tag(u64, Vec<u64>),
+    InvalidateTag(u64),
     Remove(u64),
     Invalidate(u64),
     InvalidateAll,
@@ -70,7 +97,11 @@ pub enum Step {
     Lease(u64),
     Fill(usize),
     GiveBack(usize),
-    Load(u64, Loader),
+    Load(u64, Loader, Option<Meanwhile>),
+    Derive(u64, Option<Meanwhile>),
+    Prewarm(Vec<u64>),
+    /// Whether it repairs what it finds.
+    Monitor(bool),
     Advance(u64),
 }
 
@@ -79,24 +110,56 @@ pub fn units(count: u64) -> Duration {
     if count == FOREVER { Duration::MAX } else { Duration::from_nanos(count * UNIT) }
 }
 
+impl Recipe {
+    fn random(random: &mut Random, key: u64) -> Self {
+        let lowest = |random: &mut Random| if random.one_in(2) { DERIVED.min(key - 1) } else { 0 };
+        let below = |random: &mut Random| {
+            let lowest = lowest(random);
+            lowest + random.below(key - lowest)
+        };
+        let of = (0..1 + random.below(3)).map(|_| below(random)).collect();
+        Self { of, derives: random.one_in(2), coarse: random.pick(&[1, 4, 1_000, 10_000_000]) }
+    }
+
+    /// The value that is made of what `get` gets.
+    pub fn make(&self, get: impl FnMut(u64) -> Option<u64>) -> u64 {
+        let found = self.of.iter().copied().map(get);
+        found.fold(7, |sum, value| sum * 3 + value.unwrap_or(17)) / self.coarse
+    }
+}
+
 impl Settings {
     pub fn random(random: &mut Random) -> Self {
         let some =
             |random: &mut Random, items: &[u64]| random.one_in(2).then(|| random.pick(items));
-        Self {
-            capacity: some(random, &[0, 1, 3, 5]),
+        let mut settings = Self {
+            capacity: some(random, &[0, 1, 3, 5, 8]),
             is_weighed: random.one_in(3),
             time_to_live: some(random, &[1, 3, 20, 100_000]),
             time_to_idle: some(random, &[2, 5, 30]).filter(|_| random.one_in(2)),
+            refresh_after: some(random, &[1, 3, 20]).filter(|_| random.one_in(2)),
             has_relations: random.one_in(3),
             is_heard: !random.one_in(3),
-        }
+            recipes: (DERIVED..KEYS).map(|key| Recipe::random(random, key)).collect(),
+            has_ties: !random.one_in(4),
+        };
+        // What has ended may be evicted, and nobody could tell.
+        settings.is_heard |= settings.has_ties && settings.capacity.is_some();
+        settings
+    }
+
+    pub fn recipe(&self, key: u64) -> &Recipe {
+        &self.recipes[(key - DERIVED) as usize]
     }
 }
 
 /// A time to live.
 fn time(random: &mut Random) -> u64 {
     random.pick(&[0, 1, 2, 5, 10, 1_000, 1_000_000, FOREVER])
+}
+
+fn tags(random: &mut Random) -> Vec<u64> {
+    (0..random.below(4)).map(|_| random.below(TAGS)).collect()
 }
 
 fn batch(random: &mut Random) -> Vec<Write> {
@@ -113,11 +176,29 @@ fn batch(random: &mut Random) -> Vec<Write> {
         .collect()
 }
 
+impl Meanwhile {
+    /// Mostly nothing. It may concern `key`.
+    fn random(random: &mut Random, key: u64, has_ties: bool) -> Option<Self> {
+        let key = if random.one_in(3) { key } else { random.below(KEYS) };
+        match random.below(16) {
+            0..3 => Some(Self::Insert(key)),
+            3 | 4 => Some(Self::Remove(key)),
+            5 | 6 if has_ties => Some(Self::InvalidateTag(random.below(TAGS))),
+            7 if random.one_in(2) => Some(Self::InvalidateAll),
+            _ => None,
+        }
+    }
+}
+
 impl Step {
-    pub fn random(random: &mut Random) -> Self {
+    pub fn random(random: &mut Random, settings: &Settings) -> Self {
+        let has_ties = settings.has_ties;
+        if has_ties && random.one_in(3) {
+            return Self::of_ties(random);
+        }
         let key = random.below(KEYS);
         let which = random.below(8) as usize;
-        match random.below(100) {
+        match random.below(104) {
             0..16 => Self::Insert(key),
             16..24 => Self::InsertFor(key, time(random)),
             24..30 => Self::Remove(key),
@@ -138,11 +219,27 @@ impl Step {
             74..79 => Self::Lease(key),
             79..83 => Self::Fill(which),
             83..85 => Self::GiveBack(which),
-            85..91 => {
-                let all = [Loader::Plain, Loader::Inserts, Loader::Removes, Loader::Fails];
-                Self::Load(key, random.pick(&all))
+            85..92 => {
+                let loader = random.pick(&[Loader::Loads, Loader::Loads, Loader::Fails]);
+                Self::Load(key, loader, Meanwhile::random(random, key, has_ties))
             }
+            92..94 => Self::Prewarm((0..random.below(5)).map(|_| random.below(KEYS)).collect()),
+            94 | 95 => Self::Monitor(random.one_in(2)),
             _ => Self::Advance(random.pick(&[1, 1, 1, 2, 5, 20, 1_000, 100_000])),
+        }
+    }
+
+    /// One of those that tie values to others, or to tags.
+    fn of_ties(random: &mut Random) -> Self {
+        let key = random.below(KEYS);
+        match random.below(10) {
+            0 | 1 => Self::InsertTagged(key, tags(random)),
+            2 => Self::Tag(key, tags(random)),
+            3 => Self::InvalidateTag(random.below(TAGS)),
+            _ => {
+                let key = DERIVED + random.below(KEYS - DERIVED);
+                Self::Derive(key, Meanwhile::random(random, key, true))
+            }
         }
     }
 }
@@ -151,9 +248,10 @@ impl Step {
 pub fn related(key: u64) -> &'static [(u64, Option<u64>)] {
     match key {
         0 => &[(1, None), (2, Some(1_000_002))],
-        1 => &[(3, None)],
+        1 => &[(3, None), (7, None)],
         2 => &[(4, Some(2_000_004)), (0, None)],
         3 => &[(4, Some(3_000_004))],
+        5 => &[(8, Some(5_000_008))],
         _ => &[],
     }
 }

@@ -1,0 +1,201 @@
+//! Loads, derivations, and what else fills the cache with what was read before.
+
+use super::compare::{agree, fail};
+use super::pair::{Hasher, Pair};
+use super::program::{DERIVED, Loader, Meanwhile};
+use super::state::Stamp;
+use super::ties::Reading;
+use coeval::reclaim::Reclaim;
+
+type Scope<'s, R> = coeval::Scope<'s, u64, u64, Hasher, R>;
+
+impl<R: Reclaim> Pair<R> {
+    pub fn fill(&mut self, which: usize) {
+        let (value, lease) = (self.value(), self.leases.remove(which));
+        let leased = self.model.leases.remove(which);
+        let is_outdated = self.model.is_outdated(leased.key, leased.since);
+        let was_outdated = lease.is_outdated();
+        match lease.fill(value) {
+            Ok(version) => {
+                agree!((is_outdated != Some(true), was_outdated), (true, false), "filled");
+                self.is_newer(version);
+                self.model.fill(leased.key, value, leased.since, Some(version));
+            }
+            Err(refused) => {
+                agree!((is_outdated != Some(false), was_outdated), (true, true), "refused");
+                agree!(refused.into_value(), value, "a refused fill gave back");
+            }
+        }
+    }
+
+    /// From here on fills are counted.
+    fn count_fills(&mut self) {
+        let stats = self.cache.stats();
+        self.fills = (stats.loads, stats.loads_refused);
+    }
+
+    /// Whether the one fill since then was made; `None`: there was none.
+    fn was_filled(&self) -> Option<bool> {
+        let stats = self.cache.stats();
+        match (stats.loads - self.fills.0, stats.loads_refused - self.fills.1) {
+            (0, 0) => None,
+            (1, 0) => Some(true),
+            (0, 1) => Some(false),
+            fills => fail(format!("{fills:?} fills made and refused instead of one")),
+        }
+    }
+
+    /// The end of a load that was not to fail, and which is refused if it is outdated, as far as anybody can tell.
+    fn loaded(&mut self, key: u64, value: u64, since: Stamp, is_outdated: Option<bool>) {
+        let is_filled = self.was_filled();
+        let expected = is_outdated.map_or(is_filled, |is_outdated| Some(!is_outdated));
+        agree!(is_filled, expected, "whether what was loaded of {key} was kept");
+        if is_filled == Some(true) {
+            self.model.fill(key, value, since, None);
+        }
+    }
+
+    pub fn load(&mut self, key: u64, loader: Loader, meanwhile: Option<Meanwhile>) {
+        let (value, cache) = (self.value(), self.cache.clone());
+        let shown = self.model.used(key).map(|held| held.value);
+        let loads = shown.is_none() || self.model.is_old(key);
+        if loads {
+            self.model.claim(key);
+        }
+        let mut since = None;
+        let loaded = cache.try_get_with(key, || {
+            self.hear();
+            since = Some(self.model.stamp);
+            self.meanwhile(meanwhile);
+            self.count_fills();
+            match loader {
+                Loader::Loads => Ok(value),
+                Loader::Fails => Err(()),
+            }
+        });
+        agree!(since.is_some(), loads, "whether {key} was loaded");
+        let own = matches!(loader, Loader::Loads).then_some(value);
+        agree!(loaded.ok(), if loads { own.or(shown) } else { shown }, "a load");
+        if let Some(since) = since.filter(|_| own.is_some()) {
+            let is_outdated = self.model.is_outdated(key, since);
+            self.loaded(key, value, since, is_outdated);
+        }
+        self.hear();
+        self.use_all();
+    }
+
+    /// What is there, or was written since it began, stays.
+    pub fn prewarm(&mut self, keys: &[u64]) {
+        let (cache, since) = (self.cache.clone(), self.model.stamp);
+        let (mut before, mut left) = (None, keys.iter());
+        let mut filled = 0;
+        let mut next = |pair: &mut Self| {
+            if let Some((key, value)) = before.take() {
+                let is_there = pair.model.get(key).is_some();
+                if is_there {
+                    agree!(pair.was_filled(), None, "a fill of {key}, which is there");
+                } else {
+                    filled += u64::from(pair.was_filled() == Some(true));
+                    // Who does not hold a key does not learn that it was swept out meanwhile.
+                    let is_swept = pair.model.is_swept(key, since);
+                    let is_outdated = pair.model.is_outdated(key, since).filter(|_| !is_swept);
+                    pair.loaded(key, value, since, is_outdated);
+                }
+                pair.hear();
+            }
+            pair.count_fills();
+            before = left.next().map(|key| (*key, pair.value()));
+            before
+        };
+        let counted = cache.prewarm(std::iter::from_fn(|| next(self)));
+        agree!(counted, filled, "how many were prewarmed");
+    }
+
+    pub fn derive(&mut self, key: u64, meanwhile: Option<Meanwhile>) {
+        let cache = self.cache.clone();
+        let shown = self.model.used(key).map(|held| held.value);
+        if shown.is_none() {
+            self.model.claim(key);
+        }
+        let mut reading = None;
+        let value = cache.derive(key, |scope| {
+            self.hear();
+            let reading = reading.insert(self.model.reading());
+            let value = self.compute(scope, key, reading);
+            self.meanwhile(meanwhile);
+            self.count_fills();
+            value
+        });
+        match (shown, reading) {
+            (Some(shown), None) => {
+                agree!(value, shown, "what is derived already");
+            }
+            (None, Some(reading)) => _ = self.keep(key, value, reading),
+            (shown, _) => fail(format!("derived {value}, with {shown:?} there")),
+        }
+        self.hear();
+        self.use_all();
+    }
+
+    /// Derives a key from its inputs. The model reads the same.
+    fn compute(&mut self, scope: &mut Scope<'_, R>, key: u64, reading: &mut Reading) -> u64 {
+        let recipe = self.model.settings.recipe(key).clone();
+        recipe.make(|input| {
+            if recipe.derives && input >= DERIVED {
+                return Some(self.derive_within(scope, input, reading));
+            }
+            let found = scope.get(&input);
+            agree!(found, self.model.read(reading, input), "reading {input} to derive {key}");
+            found
+        })
+    }
+
+    fn derive_within(&mut self, scope: &mut Scope<'_, R>, key: u64, reading: &mut Reading) -> u64 {
+        let shown = self.model.find(reading, key);
+        let (mut inner, mut is_made) = (reading.inner(), false);
+        let value = scope.derive(key, |scope| {
+            is_made = true;
+            self.hear();
+            let value = self.compute(scope, key, &mut inner);
+            self.count_fills();
+            value
+        });
+        agree!(is_made, shown.is_none(), "whether {key} was derived on the way");
+        if let Some(shown) = shown {
+            agree!(value, shown, "{key}, which was read on the way");
+            return value;
+        }
+        let same_since = self.keep(key, value, inner);
+        reading.made(key, value, same_since);
+        self.hear();
+        value
+    }
+
+    /// The end of a derivation: since when the value is the same, if it is kept.
+    fn keep(&mut self, key: u64, value: u64, reading: Reading) -> Option<Stamp> {
+        let since = reading.since;
+        let is_refused = self.model.refuses(key, &reading, since);
+        let is_kept = self.was_filled() == Some(true);
+        if is_refused == Some(true) {
+            agree!(is_kept, false, "whether what was derived of {key} was kept");
+            return None;
+        }
+        if is_refused.is_none() && !is_kept {
+            // It may as well have been made, and be seen by nobody: so it is taken away.
+            agree!(self.cache.remove(&key), None, "remove");
+            self.model.remove(key);
+            self.model.unsure.push((key, value));
+            self.hear();
+            return None;
+        }
+        let same_since = self.model.keep(key, value, reading, since);
+        // That it was made may have had others evicted, and it was looked whether it is there after that.
+        let was_there = self.model.get(key).is_some();
+        self.hear();
+        let is_there = self.model.get(key).is_some();
+        if is_kept != was_there && is_kept != is_there {
+            fail(format!("that what was derived of {key} was kept is {is_kept}"));
+        }
+        is_kept.then_some(same_since)
+    }
+}
