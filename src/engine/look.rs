@@ -237,9 +237,9 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // SAFETY: found under the guard, which lives for 'g.
-        if let Some(found) =
-            met.and_then(|record| unsafe { self.order.settled_since_clear(record) })
+        if let Some(record) = met
+            // SAFETY: found under the guard, which lives for 'g.
+            && let Some(found) = unsafe { self.order.settled_since_clear(record) }
         {
             if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
                 tally.hit(1);
