@@ -277,11 +277,6 @@ impl Seen {
         self.opening < to || self.versions.get(next).is_some_and(|&version| version < to)
     }
 
-    /// Whether a view is older than `version`; those that are opening are not counted.
-    pub fn any_open_below(&self, version: u64) -> bool {
-        self.versions.first().is_some_and(|&oldest| oldest < version)
-    }
-
     /// Whether a view may be older than `version`.
     pub fn any_below(&self, version: u64) -> bool {
         self.any_between(0, version)

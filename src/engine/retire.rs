@@ -111,7 +111,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let guard = engine.reclaim.pin();
             record.free_room();
             engine.try_condemn(&guard, record);
-            engine.leave_to_writers(&guard, record);
         }
     }
 
@@ -154,17 +153,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
         }
-    }
-
-    /// Whether what keeps a record from being condemned is only that somebody is to sweep it out later, or a grace period,
-    /// of the version that was in its room, or of an earlier condemnation: whose end looks here again.
-    pub(super) fn is_awaited(&self, record: &Record<K, V>) -> bool {
-        let (top, now) = (record.head().node(), record.flags());
-        let by_room = now & flags::ROOM_FREE == 0 && !Self::is_room_on_top(record, top);
-        let others = (flags::HELD | flags::PRUNING) & !flags::DUE;
-        (by_room || now & (flags::DUE | flags::CONDEMNING) != 0)
-            && now & others == 0
-            && self.is_dead(record, top)
     }
 
     /// Whether a record with this on top is absent to everyone, now and as of any view.

@@ -126,23 +126,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least its value goes:
-    /// who is in the way need not come back to it. But reclamation does, and whoever is to sweep it out later.
+    /// who is in the way need not come back to it.
     pub(super) fn sweep_out(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
         self.try_condemn(guard, record);
-        let comes_back =
-            || Self::is_ending(record) || self.is_awaited(record) || self.is_to_be_walked();
-        if !mutant("sweep.condemns_only") && !comes_back() {
+        if !mutant("sweep.condemns_only") && !Self::is_ending(record) {
             self.end_cleared(guard, record);
         }
     }
 
-    /// Has a later write sweep a record out that could not be condemned, or not be sealed. To be called by a step of
+    /// Has a later write sweep a record out that was condemned, and could not be sealed. To be called by a step of
     /// reclamation, which may be in the middle of a read: no place for a commit.
     pub(super) fn leave_to_writers(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
         if mutant("sweep.forgets")
             || Self::is_ending(record)
             || self.cleared(guard, record).is_none()
-            || self.is_to_be_walked()
         {
             return;
         }
@@ -150,11 +147,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if record.set_flags(flags::DUE) & flags::DUE == 0 {
             self.leftover.orphans.push(Taken::one(Queued { record, flag: flags::DUE }));
         }
-    }
-
-    /// Whether the walk for the newest clearing commit is yet to begin, as a view is open that is older.
-    fn is_to_be_walked(&self) -> bool {
-        self.views.seen().any_open_below(self.order.floor.newest(&self.order.clock))
     }
 
     /// Whether a record is condemned, to be looked at again when it is sealed or cannot be; or sealed.
