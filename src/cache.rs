@@ -217,7 +217,8 @@ where
         Timeline::new(Arc::clone(&self.engine) as Arc<_>)
     }
 
-    /// The version of the newest commit; 0 before the first.
+    /// The version of the newest commit; 0 before the first. The cache makes some of its own: evictions, the ends of
+    /// expired entries, and of some that were cleared.
     #[must_use]
     pub fn version(&self) -> Version {
         Version::from_u64(self.engine.version())
