@@ -144,13 +144,12 @@ where
             Ok(value) => return value,
             Err(claim) => claim,
         };
-        let (value, made) = {
+        let made = {
             let mut inner = Scope::new(self.reading.inner(claim.hold()));
             let value = compute(&mut inner);
-            (value.clone(), inner.reading.keep_inner(claim.hold(), value))
+            inner.reading.keep_inner(claim.hold(), value)
         };
-        self.reading.made(claim.hold(), made, value.clone());
-        value
+        self.reading.made(claim.hold(), made)
     }
 
     /// [`derive`](Self::derive) by a future.
@@ -171,13 +170,12 @@ where
             Ok(value) => return value,
             Err(claim) => claim,
         };
-        let (value, made) = {
+        let made = {
             let mut inner = Scope::new(self.reading.inner(claim.hold()));
             let value = compute(&mut inner).await;
-            (value.clone(), inner.reading.keep_inner(claim.hold(), value))
+            inner.reading.keep_inner(claim.hold(), value)
         };
-        self.reading.made(claim.hold(), made, value.clone());
-        value
+        self.reading.made(claim.hold(), made)
     }
 
     /// What `key` holds, or a claim on it, to derive it.

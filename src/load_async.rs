@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::derive::Scope;
-use crate::engine::{Load, Wanted};
+use crate::engine::Wanted;
 use crate::error::LoadError;
 use crate::load::{circle, failure};
 use crate::loading::Joined;
@@ -10,7 +10,7 @@ use crate::reclaim::Reclaim;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
-use std::task::Context;
+use std::task::Poll;
 
 /// # Loading, for futures
 /// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
@@ -125,8 +125,9 @@ where
         values: [V; N],
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> [V; N] {
-        let Some(refresh) = self.engine().claim_all(keys).refresh() else { return values };
-        run(refresh, load).await.unwrap_or(values)
+        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return values };
+        let loaded = polled(load, |poll| refresh.during(poll)).await;
+        refresh.finish(loaded).unwrap_or(values)
     }
 
     pub(crate) async fn loaded_async<E, const N: usize>(
@@ -137,7 +138,10 @@ where
         match self.wanted_async(keys).await {
             Wanted::Found(values) => Ok(values),
             Wanted::Cycle => Err(LoadError::Cycle),
-            Wanted::Load(leading) => run(leading, load).await.map_err(LoadError::Failed),
+            Wanted::Load(mut leading) => {
+                let loaded = polled(load, |poll| leading.during(poll)).await;
+                leading.finish(loaded).map_err(LoadError::Failed)
+            }
         }
     }
 
@@ -199,34 +203,19 @@ where
             Wanted::Load(mut leading) => {
                 let view = leading.view();
                 let mut scope = Scope::new(leading.reading(&view));
-                let value = {
-                    let mut compute = std::pin::pin!(compute(&mut scope));
-                    let poll = |context: &mut Context<'_>| {
-                        leading.during(|| compute.as_mut().poll(context))
-                    };
-                    std::future::poll_fn(poll).await
-                };
+                let value = polled(compute(&mut scope), |poll| leading.during(poll)).await;
                 leading.finish_derived(value, scope.into_reading())
             }
         }
     }
 }
 
-/// Runs a load that is a future.
-async fn run<K, V, S, R, E, const N: usize>(
-    mut leading: Load<'_, K, V, S, R, N>,
-    load: impl Future<Output = Result<[V; N], E>>,
-) -> Result<[V; N], E>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    let loaded = {
-        // Dropped before `leading` in any case: what it holds may be wanted by whoever leads next.
-        let mut load = std::pin::pin!(load);
-        std::future::poll_fn(|context| leading.during(|| load.as_mut().poll(context))).await
-    };
-    leading.finish(loaded)
+/// What a future comes to that is polled through `during`.
+pub(crate) async fn polled<F: Future>(
+    future: F,
+    mut during: impl FnMut(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
+) -> F::Output {
+    // Dropped before what the caller has: what it holds may be wanted by whoever loads next.
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| during(&mut || future.as_mut().poll(context))).await
 }

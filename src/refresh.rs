@@ -1,9 +1,9 @@
 //! Refreshing elsewhere: what is old is served at once, and loaded anew by an executor.
 
 use crate::cache::Cache;
-#[cfg(feature = "async")]
-use crate::engine::Detached;
 use crate::error::LoadError;
+#[cfg(feature = "async")]
+use crate::load_async::polled;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
 #[cfg(feature = "async")]
@@ -146,26 +146,11 @@ where
         if self.want_refresh(&keys)
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
         {
-            execute(Box::pin(run(refresh.detach(self.shared_engine()), load)));
+            let mut refresh = refresh.detach(self.shared_engine());
+            execute(Box::pin(async move {
+                let loaded = polled(load, |poll| refresh.during(poll)).await;
+                refresh.finish(loaded);
+            }));
         }
     }
-}
-
-/// Runs a load that is a future.
-#[cfg(feature = "async")]
-async fn run<K, V, S, R, E, const N: usize>(
-    mut leading: Detached<K, V, S, R, N>,
-    load: impl Future<Output = Result<[V; N], E>>,
-) where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    let loaded = {
-        // Dropped before `leading` in any case: what it holds may be wanted by whoever leads next.
-        let mut load = std::pin::pin!(load);
-        std::future::poll_fn(|context| leading.during(|| load.as_mut().poll(context))).await
-    };
-    leading.finish(loaded);
 }

@@ -329,25 +329,27 @@ where
 
     /// Notes what was derived on the way: since `number`, if it is kept. Its record is held in any case: else another key's
     /// could take its place.
-    pub fn made(&mut self, hold: &Hold<K, V>, number: Option<u64>, value: V) {
+    pub fn made(&mut self, hold: &Hold<K, V>, (value, number): (V, Option<u64>)) -> V {
         let guard = self.engine.pin();
         let record = Engine::<K, V, S, R>::held(&guard, hold);
         let is_held = self.ties.push(record, number.unwrap_or(0), true);
         self.ties.is_lost |= number.is_none();
         self.ties.is_nested = true;
         if is_held {
-            self.made.push((hold.address(), value));
+            self.made.push((hold.address(), value.clone()));
         }
+        value
     }
 
     /// The same as [`keep`](Self::keep), for what was made on behalf of another reading: since which version the value
     /// has been equal, if it is kept.
-    pub fn keep_inner(self, hold: &Hold<K, V>, value: V) -> Option<u64>
+    pub fn keep_inner(self, hold: &Hold<K, V>, value: V) -> (V, Option<u64>)
     where
         V: PartialEq,
     {
         let since = self.snapshot.version();
-        self.keep(hold, since, value).map(|derived| derived.since)
+        let kept = self.keep(hold, since, value.clone());
+        (value, kept.map(|derived| derived.since))
     }
 
     /// Sets the key that a lease is on to what was derived from this, if nobody wrote the key or what was read since.

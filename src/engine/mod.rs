@@ -61,8 +61,6 @@ pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
 pub use load::{Claim, Wanted, all};
-#[cfg(feature = "async")]
-pub use load::{Detached, Load};
 pub use plan::Change;
 pub use read::Snapshot;
 
