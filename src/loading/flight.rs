@@ -187,10 +187,9 @@ impl<T> Flight<T> {
         self.outcome.get_mut().take()
     }
 
-    /// How many seats there are.
     #[cfg(all(test, not(coeval_loom)))]
-    pub(super) fn seats(&self) -> usize {
-        self.seats.len()
+    pub(super) fn seats(&self) -> &Seats {
+        &self.seats
     }
 }
 

@@ -95,9 +95,8 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
         flight
     }
 
-    /// How many seats there are.
     #[cfg(all(test, not(coeval_loom)))]
-    pub(super) fn seats(&self) -> usize {
+    pub(super) fn seats(&self) -> &super::seats::Seats {
         self.flight().seats()
     }
 

@@ -95,6 +95,12 @@ impl Seat {
         matches!(self.load(), OWNED | SET)
     }
 
+    /// Whether somebody waits here and has left a waker.
+    #[cfg(all(test, not(coeval_loom)))]
+    pub(super) fn is_asleep(&self) -> bool {
+        self.load() == SET
+    }
+
     /// Takes the cell, for its waiter. The verdict if there is one.
     fn own(&self) -> Result<(), Verdict> {
         match self.change(SET, OWNED) {

@@ -133,4 +133,13 @@ impl Seats {
     pub(super) fn len(&self) -> usize {
         self.given.load(Ordering::Relaxed)
     }
+
+    /// How many have left a waker in theirs.
+    #[cfg(all(test, not(coeval_loom)))]
+    pub(super) fn asleep(&self) -> usize {
+        (0..self.len())
+            .filter_map(|number| self.seats.get(number))
+            .filter(|seat| seat.is_asleep())
+            .count()
+    }
 }

@@ -72,9 +72,9 @@ fn told_to_lead<T: Clone>(polled: Poll<Outcome<'_, T>>) -> Option<Led<'_, T>> {
 }
 
 impl<T> Led<'_, T> {
-    /// Until so many have sat down.
+    /// Until so many wait. (Who has only sat down may find, yet, that the load is over.)
     fn until_waited_for(&self, by: usize) {
-        while self.seats() < by {
+        while self.seats().asleep() < by {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -130,8 +130,9 @@ fn another_key_is_not_delayed() {
     let (go_on, until) = mpsc::channel::<()>();
     let first = lead(&loads, 1);
     std::thread::scope(|scope| {
-        scope.spawn(|| get(&loads, 1, || unreachable!()).unwrap());
         let loads = &loads;
+        scope.spawn(|| get(loads, 1, || unreachable!()).unwrap());
+        first.until_waited_for(1);
         scope.spawn(move || {
             let mut first = first;
             first.during(|| until.recv().unwrap());
