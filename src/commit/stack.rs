@@ -1,8 +1,10 @@
 //! A lock-free stack (R. K. Treiber, *Systems Programming: Coping with Parallelism*, 1986).
 
+use crate::pool::{Pool, Shape};
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::{AtomicPtr, Ordering};
-use std::mem::ManuallyDrop;
+use std::alloc::Layout;
+use std::mem::{ManuallyDrop, needs_drop};
 use std::ptr;
 
 struct Cell<T> {
@@ -10,10 +12,13 @@ struct Cell<T> {
     next: *mut Cell<T>,
 }
 
-/// A stack whose cells are made anew by each push and retired by each pop; so a head that a popper
-/// remembers does not come back while its guard lives.
+/// A stack whose cells are taken from a pool by each push, and retired by whoever takes their item out; so a head that
+/// a popper remembers does not come back while its guard lives.
+///
+/// All calls are to name guards of one reclaimer, which is drained before the stack is dropped.
 pub struct Stack<T> {
     head: AtomicPtr<Cell<T>>,
+    cells: Pool,
 }
 
 // SAFETY: items are handed from the pushing to the popping thread.
@@ -24,7 +29,8 @@ unsafe impl<T: Send> Sync for Stack<T> {}
 impl<T> Stack<T> {
     /// No items.
     pub fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()) }
+        let cells = Pool::new(Shape::plain(Layout::new::<Cell<T>>()));
+        Self { head: AtomicPtr::new(ptr::null_mut()), cells }
     }
 
     /// Whether there was nothing, a moment ago.
@@ -32,10 +38,24 @@ impl<T> Stack<T> {
         self.head.load(Ordering::Relaxed).is_null() // a hint only
     }
 
+    /// The memory of its cells, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.cells.bytes()
+    }
+
+    /// A cell of its own for an item.
+    fn cell<G>(&self, _guard: &G, item: T, next: *mut Cell<T>) -> *mut Cell<T> {
+        // SAFETY: a guard is live, and cells come back by it.
+        let cell = unsafe { self.cells.take() }.cast::<Cell<T>>().as_ptr();
+        // SAFETY: the slot is ours, and of this layout.
+        unsafe { cell.write(Cell { item: ManuallyDrop::new(item), next }) };
+        cell
+    }
+
     /// Puts an item on top.
-    pub fn push(&self, item: T) {
+    pub fn push<G>(&self, guard: &G, item: T) {
         let mut head = self.head.load(Ordering::Relaxed);
-        let cell = Box::into_raw(Box::new(Cell { item: ManuallyDrop::new(item), next: head }));
+        let cell = self.cell(guard, item, head);
         // Release: pairs with the Acquire in `pop` and `take_all`.
         while let Err(now) =
             self.head.compare_exchange_weak(head, cell, Ordering::Release, Ordering::Relaxed)
@@ -59,39 +79,77 @@ impl<T> Stack<T> {
             let popped =
                 self.head.compare_exchange(head, next, Ordering::Acquire, Ordering::Relaxed);
             if popped.is_ok() {
-                // SAFETY: popped by us alone: the item is ours, the cell is retired once.
-                unsafe {
-                    let item = ManuallyDrop::take(&mut (*head).item);
-                    let object = head.cast();
-                    let reclaim_cell = Self::reclaim_cell;
-                    let garbage = Garbage { object, context: ptr::null(), reclaim: reclaim_cell };
-                    reclaim.retire(guard, garbage);
-                    return Some(item);
-                }
+                // SAFETY: popped by us alone.
+                return Some(unsafe { self.empty(reclaim, guard, head) });
             }
         }
     }
 
-    unsafe fn reclaim_cell(cell: *mut (), _context: *const ()) {
-        // SAFETY: `pop` retired a cell made by `push`, its item already moved out.
-        drop(unsafe { Box::from_raw(cell.cast::<Cell<T>>()) });
-    }
-
-    /// Takes all items in one step. Not for a stack that others `pop` from: a popper may still read
-    /// a cell that is freed here.
+    /// Takes all items in one step.
     pub fn take_all(&self) -> Taken<T> {
+        const { assert!(!needs_drop::<T>(), "what is taken may be left") };
         // Acquire: pairs with `push`. Pushers compare the head, but never look into it.
         Taken { next: self.head.swap(ptr::null_mut(), Ordering::Acquire) }
+    }
+
+    /// A single item, as if it had been taken from here.
+    pub fn one<G>(&self, guard: &G, item: T) -> Taken<T> {
+        Taken { next: self.cell(guard, item, ptr::null_mut()) }
+    }
+
+    /// The next item of those that were taken from here.
+    pub fn next<R: Reclaim>(
+        &self,
+        reclaim: &R,
+        guard: &R::Guard<'_>,
+        taken: &mut Taken<T>,
+    ) -> Option<T> {
+        let cell = taken.next;
+        if cell.is_null() {
+            return None;
+        }
+        // SAFETY: made by `push` and ours alone since `take_all`, or made by `one`.
+        unsafe {
+            taken.next = (*cell).next;
+            Some(self.empty(reclaim, guard, cell))
+        }
+    }
+
+    /// Takes the item out of a cell.
+    ///
+    /// # Safety
+    /// The cell is the caller's alone, but for poppers who have yet to find that.
+    unsafe fn empty<R: Reclaim>(&self, reclaim: &R, guard: &R::Guard<'_>, cell: *mut Cell<T>) -> T {
+        let (object, context) = (cell.cast(), ptr::from_ref(&self.cells).cast());
+        // SAFETY: the item is the caller's, who takes it and retires the cell once. The pool is there until the
+        // reclaimer is drained.
+        unsafe {
+            let item = ManuallyDrop::take(&mut (*cell).item);
+            reclaim.retire(guard, Garbage { object, context, reclaim: Self::give });
+            item
+        }
+    }
+
+    unsafe fn give(cell: *mut (), cells: *const ()) {
+        // SAFETY: retired by `empty`, and a grace period has passed.
+        unsafe { (*cells.cast::<Pool>()).give(ptr::NonNull::new_unchecked(cell.cast())) };
     }
 }
 
 impl<T> Drop for Stack<T> {
     fn drop(&mut self) {
-        self.take_all();
+        let mut next = self.head.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
+        while !next.is_null() {
+            // SAFETY: in the stack, so not retired; its memory goes with the pool.
+            unsafe {
+                ManuallyDrop::drop(&mut (*next).item);
+                next = (*next).next;
+            }
+        }
     }
 }
 
-/// Items taken from a stack, the last pushed first.
+/// Items taken from a stack, the last pushed first. Their cells are the stack's.
 pub struct Taken<T> {
     next: *mut Cell<T>,
 }
@@ -100,34 +158,8 @@ pub struct Taken<T> {
 unsafe impl<T: Send> Send for Taken<T> {}
 
 impl<T> Taken<T> {
-    /// A single item, as if it had been taken.
-    pub fn one(item: T) -> Self {
-        let cell = Cell { item: ManuallyDrop::new(item), next: ptr::null_mut() };
-        Self { next: Box::into_raw(Box::new(cell)) }
-    }
-
     /// Whether none are left.
     pub fn is_empty(&self) -> bool {
         self.next.is_null()
-    }
-}
-
-impl<T> Iterator for Taken<T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        if self.next.is_null() {
-            return None;
-        }
-        // SAFETY: the cells were made by `push`, and ours alone since `take_all`, or by `one`.
-        let cell = unsafe { Box::from_raw(self.next) };
-        self.next = cell.next;
-        Some(ManuallyDrop::into_inner(cell.item))
-    }
-}
-
-impl<T> Drop for Taken<T> {
-    fn drop(&mut self) {
-        self.for_each(drop);
     }
 }

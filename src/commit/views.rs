@@ -5,6 +5,7 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
 use crate::version::Clock;
 use crossbeam_utils::CachePadded;
+use smallvec::SmallVec;
 use std::ptr;
 
 /// How many places a block of the registry has.
@@ -233,7 +234,7 @@ impl Views {
     /// The open views. To be asked after the stamp of the newest version in question was seen.
     pub fn seen(&self) -> Seen {
         fence(Ordering::SeqCst); // partner: the fence in `open`
-        let mut seen = Seen { versions: Vec::new(), opening: u64::MAX };
+        let mut seen = Seen { versions: SmallVec::new(), opening: u64::MAX };
         if self.registered.load(Ordering::Acquire) == 0 {
             return seen;
         }
@@ -264,8 +265,8 @@ impl Drop for Views {
 
 /// The views that were open at a look at the registry.
 pub struct Seen {
-    /// Their versions, ascending.
-    versions: Vec<u64>,
+    /// Their versions, ascending. The allocator is not asked for those of one block.
+    versions: SmallVec<[u64; PLACES]>,
     /// A lower bound of the versions of views that were opening; they may see anything from there up.
     opening: u64,
 }

@@ -63,7 +63,7 @@ where
         // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
         // Or it would be ended later, as by a change.
-        self.for_others(|| self.end_cleared(guard, record));
+        self.for_others(guard, || self.end_cleared(guard, record));
         self.held_from_now(record)
     }
 

@@ -122,14 +122,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Has what leaves meanwhile be told of by whoever tells next: this is a step of reclamation, which the thread comes
     /// to in any operation, of a reader perhaps.
-    pub(super) fn for_others(&self, act: impl FnOnce()) {
+    pub(super) fn for_others(&self, guard: &R::Guard<'_>, act: impl FnOnce()) {
         if !self.in_force.may_have_listener() {
             return act();
         }
         let own = self.scratch.get().leavings.take();
         act();
         for leaving in self.scratch.get().leavings.replace(own) {
-            self.untold.push(leaving);
+            self.untold.push(guard, leaving);
         }
     }
 

@@ -226,7 +226,7 @@ where
             commits: Commits::new(),
             scratch: Scratches::new(),
             untold: Stack::new(),
-            leftover: Leftover { waiting: Stack::new(), orphans: Stack::new() },
+            leftover: Leftover::new(),
             sweep: Sweep::new(),
         }
     }

@@ -207,7 +207,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return;
         }
         step("record.sealed");
-        engine.for_others(|| engine.note_cleared(record, head.node()));
+        engine.for_others(&guard, || engine.note_cleared(record, head.node()));
         // SAFETY: sealed; freed a grace period from now.
         unsafe { engine.unlink(&guard, record) };
         engine.retire(&guard, record, Self::free);

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::tend::Queued;
 use crate::chain::{Node, Record, flags};
-use crate::commit::{Limit, Taken};
+use crate::commit::Limit;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
@@ -145,7 +145,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         // If it is condemned by now, it is not sealed before our guard ends, and so not with this flag.
         if record.set_flags(flags::DUE) & flags::DUE == 0 {
-            self.leftover.orphans.push(Taken::one(Queued { record, flag: flags::DUE }));
+            self.leftover.leave(guard, Queued { record, flag: flags::DUE });
         }
     }
 

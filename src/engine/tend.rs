@@ -32,6 +32,22 @@ pub(super) struct Leftover<K, V> {
     pub orphans: Stack<Taken<Queued<K, V>>>,
 }
 
+impl<K, V> Leftover<K, V> {
+    pub fn new() -> Self {
+        Self { waiting: Stack::new(), orphans: Stack::new() }
+    }
+
+    /// Bytes of the queues.
+    pub fn bytes(&self) -> usize {
+        self.waiting.bytes() + self.orphans.bytes()
+    }
+
+    /// Leaves a record to later writers.
+    pub fn leave<G>(&self, guard: &G, record: Queued<K, V>) {
+        self.orphans.push(guard, self.waiting.one(guard, record));
+    }
+}
+
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Disposes of what `node`, a version of a commit of ours, superseded.
     pub(super) fn dispose_below(
@@ -74,7 +90,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             step("prune.claimed");
             let left = self.prune_once(guard, record);
             if left {
-                queued |= self.queue(record);
+                queued |= self.queue(guard, record);
             }
             // Somebody who came meanwhile has left the chain to us: over it again, or, after some
             // rounds, to later writers, by the very step that ends our right to it. Not to a view
@@ -88,9 +104,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 if before & flags::PRUNE_AGAIN != 0 && before & flags::DUE == 0 {
                     let record = Queued { record, flag: flags::DUE };
                     if mutant("leftover.due_waits") {
-                        self.leftover.waiting.push(record);
+                        self.leftover.waiting.push(guard, record);
                     } else {
-                        self.leftover.orphans.push(Taken::one(record));
+                        self.leftover.leave(guard, record);
                     }
                 }
                 break;
@@ -129,13 +145,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Has a record wait for a view to close, unless it does. True if we did.
-    fn queue(&self, record: &Record<K, V>) -> bool {
+    fn queue(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
         let twice = mutant("leftover.queue_twice");
         let set = record
             .change_flags(|now| (twice || now & flags::QUEUED == 0).then_some(now | flags::QUEUED));
         if set.is_ok() {
             step("leftover.flagged");
-            self.leftover.waiting.push(Queued { record, flag: flags::QUEUED });
+            self.leftover.waiting.push(guard, Queued { record, flag: flags::QUEUED });
         }
         set.is_ok()
     }
@@ -148,7 +164,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     fn go_over(&self, guard: &R::Guard<'_>, mut taken: Taken<Queued<K, V>>, steps: usize) {
-        for Queued { record, flag } in taken.by_ref().take(steps) {
+        for _ in 0..steps {
+            let next = self.leftover.waiting.next(&self.reclaim, guard, &mut taken);
+            let Some(Queued { record, flag }) = next else { return };
             // SAFETY: its flag has kept it until now, and our guard does from now on.
             let record = unsafe { &*record };
             claim(|| record.flags() & flag != 0, "in the queue without its flag");
@@ -163,7 +181,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
         }
         if !taken.is_empty() && !mutant("leftover.no_orphans") {
-            self.leftover.orphans.push(taken);
+            self.leftover.orphans.push(guard, taken);
         }
     }
 

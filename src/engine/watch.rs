@@ -82,7 +82,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let pools = [&self.records, &self.nodes, &self.conditional, &self.derived];
         let pools: usize = pools.iter().map(|pool| pool.bytes()).sum();
         let policy = self.policy.as_ref().map_or(0, |policy| policy.bytes());
-        stats.memory = (pools + policy + self.commits.bytes() + self.deadlines.bytes()) as u64;
+        let queues = self.leftover.bytes() + self.untold.bytes();
+        stats.memory =
+            (pools + queues + policy + self.commits.bytes() + self.deadlines.bytes()) as u64;
         stats
     }
 }

@@ -105,7 +105,7 @@ fn layout(bytes: usize) -> Layout {
 
 /// Whole pages, mapped without the allocator. Not under a leak sanitizer, which looks for references
 /// only in memory that the allocator gave.
-#[cfg(all(target_os = "linux", not(coeval_lsan)))]
+#[cfg(all(target_os = "linux", not(any(coeval_lsan, coeval_loom))))]
 mod pages {
     use super::{HUGE, PAGE};
     use std::ptr;
@@ -173,7 +173,7 @@ mod pages {
 }
 
 /// Elsewhere the allocator serves every size.
-#[cfg(not(all(target_os = "linux", not(coeval_lsan))))]
+#[cfg(not(all(target_os = "linux", not(any(coeval_lsan, coeval_loom)))))]
 mod pages {
     pub(super) fn map(_bytes: usize) -> Option<*mut u8> {
         None

@@ -32,8 +32,8 @@ const _: () = assert!(cfg!(coeval_loom) || MOST_SLOTS / (BATCH as u64) < 1 << TA
 
 /// Headers live in blocks of doubling size; the first holds this many.
 const FIRST_BLOCK: u32 = if cfg!(coeval_loom) { 4 } else { 64 };
-const BLOCKS: usize = 25;
-/// So many headers fill all blocks: 2 billion.
+const BLOCKS: usize = if cfg!(coeval_loom) { 6 } else { 25 };
+/// So many headers fill all blocks: 2 billion (in a model, 252).
 const MOST_HEADERS: u32 = FIRST_BLOCK * ((1 << BLOCKS) - 1);
 
 /// A free slot, linked to the next one of its list. Only the list's owner touches it.

@@ -16,7 +16,7 @@ use super::thread_number::{Borrowed, thread_number, thread_number_below};
 pub(crate) use super::thread_number::Hold;
 
 /// Thread numbers below this count live in `BLOCKS` blocks of doubling size.
-const BLOCKS: usize = 28;
+const BLOCKS: usize = if cfg!(coeval_loom) { 4 } else { 28 };
 /// How many values the first block holds.
 const FIRST: usize = if cfg!(coeval_loom) { 4 } else { 32 };
 
