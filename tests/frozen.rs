@@ -22,9 +22,11 @@ use std::time::Duration;
 /// beginning); the others do, and with them nobody is frozen there.
 struct Marked;
 
-std::thread_local! { static ALLOCATING: Cell<bool> = const { Cell::new(false) }; }
-
-std::thread_local! { static ASKED: Cell<u64> = const { Cell::new(0) }; }
+std::thread_local! {
+    static ALLOCATING: Cell<bool> = const { Cell::new(false) };
+    /// How often the allocator was asked.
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+}
 
 fn allocating<T>(body: impl FnOnce() -> T) -> T {
     ALLOCATING.set(true);
