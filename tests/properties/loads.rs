@@ -56,6 +56,7 @@ impl<R: Reclaim> Pair<R> {
     }
 
     pub fn load(&mut self, key: u64, loader: Loader, meanwhile: Option<Meanwhile>) {
+        self.use_all();
         let (value, cache) = (self.value(), self.cache.clone());
         let shown = self.model.used(key).map(|held| held.value);
         let loads = shown.is_none() || self.model.is_old(key);
@@ -112,6 +113,7 @@ impl<R: Reclaim> Pair<R> {
     }
 
     pub fn derive(&mut self, key: u64, meanwhile: Option<Meanwhile>) {
+        self.use_all();
         let cache = self.cache.clone();
         let shown = self.model.used(key).map(|held| held.value);
         if shown.is_none() {

@@ -215,7 +215,7 @@ impl<R: Reclaim> Pair<R> {
     }
 
     /// After a look-up that counts. Upon a value that has ended, nobody can tell which of those it was derived from were
-    /// looked at; so all are.
+    /// looked at; so all are. Before one that may put others in their place, too: views that show them live on.
     pub fn use_all(&mut self) {
         if self.model.settings.has_ties && self.model.settings.time_to_idle.is_some() {
             for key in 0..KEYS {
