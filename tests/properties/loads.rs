@@ -183,9 +183,12 @@ impl<R: Reclaim> Pair<R> {
             return None;
         }
         if is_refused.is_none() && !is_kept {
-            // It may as well have been made, and be seen by nobody: so it is taken away.
+            // It may as well have been made, and be seen by nobody: so it is taken away. A cache that has forgotten the key
+            // does not know it again by that.
             agree!(self.cache.remove(&key), None, "remove");
+            let swept = self.model.state.slot(key).swept;
             self.model.remove(key);
+            self.model.state.slot_mut(key).swept = swept;
             self.model.unsure.push((key, value));
             self.hear();
             return None;
