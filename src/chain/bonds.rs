@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use std::hint;
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::slice;
 
 /// What one record held for a value that was derived from it; or a tag that a value has. The record, or the tag's cell, is
 /// held for as long as this is kept.
@@ -22,8 +21,10 @@ pub struct Input {
     seen: State,
 }
 
-/// Few lie in the version itself, which saves a look-up a cache miss.
-pub type Inputs = SmallVec<[Input; 4]>;
+/// So many lie in the version itself, which saves a look-up a cache miss.
+pub const FEW: usize = 4;
+
+pub type Inputs = SmallVec<[Input; FEW]>;
 
 /// What ties a value to what it was derived from, and to its tags. It is true as long as each input holds what it
 /// held, and no tag was invalidated since the value has it. Nobody needs to be told when that ends: whoever reads the value looks.
@@ -136,7 +137,8 @@ impl Bonds {
     fn plainly(&self) -> Option<Tie> {
         let lie_here = !self.ties.spilled() && !self.is_nested;
         let count = |ties: &[Input]| u8::try_from(ties.len()).expect("few lie here");
-        lie_here.then(|| Tie::Plain { inputs: count(self.inputs()), tags: count(self.tags()) })
+        let is_any = !self.ties.is_empty();
+        (lie_here && is_any).then(|| Tie::plain(count(self.inputs()), count(self.tags())))
     }
 
     /// Since which version the value, which is of the version `own`, has been equal.
@@ -149,7 +151,7 @@ impl<V> Derived<V> {
     /// A version that is not installed yet, upon `prev`.
     pub fn new(state: State, prev: *mut Node<V>, value: V, terms: Terms, bonds: Bonds) -> Self {
         let tie = if terms.deadline() == NEVER { bonds.plainly() } else { None };
-        let terms = terms.tied(tie.unwrap_or(Tie::Any));
+        let terms = terms.tied(tie.unwrap_or(Tie::ANY));
         let conditional = Conditional::new(state, prev, value, terms);
         Self { conditional, bonds: ManuallyDrop::new(bonds) }
     }
@@ -164,24 +166,47 @@ impl<V> Node<V> {
     #[inline(always)]
     pub unsafe fn plain_ties(&self) -> Option<(usize, usize)> {
         // SAFETY: the caller's promise.
-        match unsafe { &(*ptr::from_ref(self).cast::<Conditional<V>>()).terms }.tie {
-            Tie::Plain { inputs, tags } => Some((inputs.into(), tags.into())),
-            _ => None,
-        }
+        unsafe { self.tie() }.counts()
     }
 
-    /// So many inputs or tags from `first` on.
+    /// How many inputs there are, if that is so, and there are no tags: at most [`FEW`].
     ///
     /// # Safety
-    /// They are of those that [`plain_ties`](Self::plain_ties) tells of, and the version lives for `'g`.
+    /// As for [`plain_ties`](Self::plain_ties).
     #[inline(always)]
-    pub unsafe fn ties<'g>(&self, first: usize, count: usize) -> &'g [Input] {
+    pub unsafe fn few_inputs(&self) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        unsafe { self.tie() }.inputs_alone()
+    }
+
+    /// Whether that is so, and there are no inputs, and one tag.
+    ///
+    /// # Safety
+    /// As for [`plain_ties`](Self::plain_ties).
+    #[inline(always)]
+    pub unsafe fn has_one_tag(&self) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.tie() == Tie::ONE_TAG }
+    }
+
+    #[inline(always)]
+    unsafe fn tie(&self) -> Tie {
+        // SAFETY: the caller's promise: what has terms is such a version.
+        unsafe { (*ptr::from_ref(self).cast::<Conditional<V>>()).terms.tie }
+    }
+
+    /// An input, or beyond those a tag.
+    ///
+    /// # Safety
+    /// It is one of those that [`plain_ties`](Self::plain_ties) tells of, and the version lives for `'g`.
+    #[inline(always)]
+    pub unsafe fn tie_at<'g>(&self, at: usize) -> &'g Input {
         // SAFETY: the caller's promise: only versions of this kind have such ties, and they lie in it.
         unsafe {
             let derived = &*ptr::from_ref(self).cast::<Derived<V>>();
             let ties = &derived.bonds.ties;
             hint::assert_unchecked(!ties.spilled());
-            slice::from_raw_parts(ties.as_ptr().add(first), count)
+            &*ties.as_ptr().add(at)
         }
     }
 
@@ -193,7 +218,7 @@ impl<V> Node<V> {
     pub unsafe fn bonds<'g>(&self) -> Option<&'g Bonds> {
         // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
         unsafe {
-            let is_derived = self.terms()?.tie != Tie::None;
+            let is_derived = self.terms()?.tie != Tie::NONE;
             is_derived.then(|| &*(*ptr::from_ref(self).cast::<Derived<V>>()).bonds)
         }
     }

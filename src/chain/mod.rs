@@ -4,6 +4,6 @@ mod bonds;
 mod node;
 mod record;
 
-pub use bonds::{Bonds, Derived, Input, Inputs};
+pub use bonds::{Bonds, Derived, FEW, Input, Inputs};
 pub use node::{Chain, Conditional, Link, Linked, Node, Prev, Terms};
 pub use record::{Head, Record, flags};

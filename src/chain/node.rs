@@ -1,5 +1,6 @@
 //! One version of one key.
 
+use super::FEW;
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::State;
@@ -54,17 +55,10 @@ pub struct Terms {
     refresh: u64,
 }
 
-/// Whether a version is a [`Derived`](super::Derived) one.
+/// Whether a version is a [`Derived`](super::Derived) one; and how it is tied, if that is soon told. One word, so that a
+/// look-up has it in one comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tie {
-    /// It is not.
-    None,
-    /// It is, and has no deadline, and so many inputs and tags, which lie in it, none of them derived: what most
-    /// look-ups need to know.
-    Plain { inputs: u8, tags: u8 },
-    /// It is.
-    Any,
-}
+pub(super) struct Tie(u16);
 
 /// The place of a version's link to the one below. Written until the version is installed by the install
 /// protocol; after its commit, marked, and moved by `prune`.
@@ -203,6 +197,34 @@ impl<V> Conditional<V> {
     }
 }
 
+impl Tie {
+    /// It is not.
+    pub const NONE: Self = Self(0);
+    /// It is.
+    pub const ANY: Self = Self(u16::MAX);
+    pub const ONE_TAG: Self = Self::plain(0, 1);
+
+    /// It is, and has no deadline, and so many inputs and tags, which lie in it, none of them derived: what most
+    /// look-ups need to know.
+    pub const fn plain(inputs: u8, tags: u8) -> Self {
+        Self(u16::from_le_bytes([inputs, tags]))
+    }
+
+    /// The inputs and tags that [`plain`](Self::plain) was told of.
+    #[inline(always)]
+    pub fn counts(self) -> Option<(usize, usize)> {
+        let [inputs, tags] = self.0.to_le_bytes();
+        (self != Self::NONE && self != Self::ANY).then_some((inputs.into(), tags.into()))
+    }
+
+    /// The inputs, if there are no tags.
+    #[inline(always)]
+    pub fn inputs_alone(self) -> Option<usize> {
+        let inputs = usize::from(self.0);
+        (1..=FEW).contains(&inputs).then_some(inputs)
+    }
+}
+
 impl Terms {
     /// In the deadline of what is kept as long as it is used: it has been found over.
     const OVER: u64 = 1;
@@ -210,7 +232,7 @@ impl Terms {
     /// Kept until `end`, and no longer than `idle` (if that is not 0) without a use, the first being now.
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
         let deadline = AtomicU64::new(end);
-        let terms = Self { deadline, end, idle, refresh, weight, tie: Tie::None };
+        let terms = Self { deadline, end, idle, refresh, weight, tie: Tie::NONE };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
     }
@@ -225,7 +247,7 @@ impl Terms {
         let deadline =
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::OVER });
         let Self { end, idle, refresh, weight, .. } = *self;
-        Self { deadline, end, idle, refresh, weight, tie: Tie::None }
+        Self { deadline, end, idle, refresh, weight, tie: Tie::NONE }
     }
 
     /// Whether it is to be loaded anew at `time`.

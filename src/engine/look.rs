@@ -96,12 +96,60 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         // SAFETY: the caller's promise.
-        if let Some(state) = unsafe { self.tied::<COUNTS>(&guard, node.as_ref()) } {
-            // SAFETY: committed to a value, and kept by the guard.
-            return Some(give(unsafe { node.as_ref().value() }, version_of(state)));
+        match unsafe { self.stands_on_few(node.as_ref()) } {
+            // SAFETY: the caller's promise.
+            Some(true) => Some(unsafe { self.hit_tied::<T, COUNTS>(&guard, node, give) }),
+            // SAFETY: the caller's promise.
+            Some(false) => unsafe {
+                self.look_up_fully::<Q, T, COUNTS>(guard, key, Some(record), give)
+            },
+            // SAFETY: the caller's promise.
+            None => unsafe {
+                self.look_up_tied_anyhow::<Q, T, COUNTS>(guard, key, (record, node), give)
+            },
+        }
+    }
+
+    /// The same, whatever it is tied to.
+    ///
+    /// # Safety
+    /// As for [`look_up_tied`](Self::look_up_tied).
+    #[inline(never)]
+    unsafe fn look_up_tied_anyhow<Q, T, const COUNTS: bool>(
+        &self,
+        guard: R::Guard<'_>,
+        key: &Q,
+        (record, node): (NonNull<Record<K, V>>, NonNull<Node<V>>),
+        give: impl FnOnce(&V, Version) -> T,
+    ) -> Option<T>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        // SAFETY: the caller's promise.
+        if unsafe { self.stands_plainly(node.as_ref()) } {
+            // SAFETY: the caller's promise.
+            return Some(unsafe { self.hit_tied::<T, COUNTS>(&guard, node, give) });
         }
         // SAFETY: the caller's promise.
         unsafe { self.look_up_fully::<Q, T, COUNTS>(guard, key, Some(record), give) }
+    }
+
+    /// What `give` makes of a value that serves, which is a hit.
+    ///
+    /// # Safety
+    /// It was found under the guard.
+    #[inline(always)]
+    unsafe fn hit_tied<T, const COUNTS: bool>(
+        &self,
+        guard: &R::Guard<'_>,
+        node: NonNull<Node<V>>,
+        give: impl FnOnce(&V, Version) -> T,
+    ) -> T {
+        if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
+            tally.hit(1);
+        }
+        // SAFETY: committed to a value, and kept by the guard.
+        unsafe { give(node.as_ref().value(), version_of(node.as_ref().state())) }
     }
 
     /// The same, whatever is in the way; `met` is what is in the key's home bucket.
@@ -157,11 +205,16 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // SAFETY: found by a glance under the guard.
-        match unsafe { self.tied::<COUNTS>(guard, node) } {
-            Some(state) => Some((node, state)),
-            None => self.newest_anyhow::<Q, COUNTS>(guard, key, Some(record)),
+        // SAFETY: found tied by a glance under the guard.
+        let serves =
+            unsafe { self.stands_on_few(node).unwrap_or_else(|| self.stands_plainly(node)) };
+        if !serves {
+            return self.newest_anyhow::<Q, COUNTS>(guard, key, Some(record));
         }
+        if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
+            tally.hit(1);
+        }
+        Some((node, node.state()))
     }
 
     /// The usual look-up: of a value without terms, found in the first place.
@@ -201,27 +254,6 @@ where
                 Glance::Absent
             }
         }
-    }
-
-    /// The second most usual one: of a value that is derived, or has tags. Its state, if it is to be had and that is easily
-    /// said.
-    ///
-    /// # Safety
-    /// It was found tied on top of a record under the guard, when nothing had been cleared.
-    #[inline(always)]
-    unsafe fn tied<const COUNTS: bool>(
-        &self,
-        guard: &R::Guard<'_>,
-        node: &Node<V>,
-    ) -> Option<State> {
-        // SAFETY: the caller's promise.
-        if !unsafe { self.stands_plainly(node) } {
-            return None;
-        }
-        if COUNTS && let Some(tally) = self.reclaim.tally(guard) {
-            tally.hit(1);
-        }
-        Some(node.state())
     }
 
     /// The newest committed version of `key`, if it holds a value, whatever is in the way; `met` is what is in the key's home

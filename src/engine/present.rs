@@ -8,7 +8,7 @@
 use super::Engine;
 use super::keep::Moment;
 use super::read::Opened;
-use crate::chain::{Bonds, Input, Node, Record, Terms};
+use crate::chain::{Bonds, FEW, Input, Node, Record, Terms};
 use crate::commit::{Found, Limit, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
@@ -91,30 +91,70 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         serves.is_ok_and(|serves| serves).then_some((node, state))
     }
 
-    /// Whether a version is derived from what is plain, has no deadline, and is to be had: most look-ups of derived
-    /// values end here. False says nothing.
+    /// Whether a version that is derived from a few plain values, or has one tag, and nothing else that could end it, is to
+    /// be had: most look-ups of what is tied end here. `None`: it is not of that kind.
     ///
     /// # Safety
     /// It was found on top of a record, and [tied](State::is_tied), under a guard that is live, when nothing had been
     /// cleared.
     #[inline(always)]
+    pub(super) unsafe fn stands_on_few(&self, node: &Node<V>) -> Option<bool> {
+        // SAFETY: the caller's promise: tied, it has terms, and the guard keeps it and what it holds.
+        unsafe {
+            let Some(inputs) = node.few_inputs() else {
+                let is_kind = node.has_one_tag();
+                let own = || node.state().version();
+                return is_kind.then(|| self.has_stayed(node.tie_at(0), own()));
+            };
+            // The bound is a constant: this becomes no loop.
+            for at in 0..FEW {
+                if !self.is_as_seen(node.tie_at(at)) {
+                    return Some(false);
+                }
+                if at + 1 == inputs {
+                    break;
+                }
+            }
+        }
+        Some(true)
+    }
+
+    /// The same, of any number. False says nothing.
+    ///
+    /// # Safety
+    /// As for [`stands_on_few`](Self::stands_on_few).
+    #[inline(always)]
     pub(super) unsafe fn stands_plainly(&self, node: &Node<V>) -> bool {
-        // SAFETY: the caller's promise; tied, it has terms. Inputs and tags are held by the version, and that by the guard.
+        // SAFETY: the caller's promise, as above.
         unsafe {
             let Some((inputs, tags)) = node.plain_ties() else { return false };
-            let stand = node.ties(0, inputs).iter().all(|input| {
-                let top = (*input.record::<Record<K, V>>()).top();
-                top.is_some_and(|top| input.was(top.as_ref().state()))
-            });
-            stand
-                && (tags == 0 || {
-                    let own = node.state().version();
-                    node.ties(inputs, tags).iter().all(|tag| {
-                        let ended = (*tag.cell::<TagCell>()).ended.newest_settled();
-                        ended.is_some_and(|ended| ended <= tag.tagged_since(own))
-                    })
-                })
+            let own = node.state().version();
+            (0..inputs).all(|at| self.is_as_seen(node.tie_at(at)))
+                && (inputs..inputs + tags).all(|at| self.has_stayed(node.tie_at(at), own))
         }
+    }
+
+    /// Whether a tag of a version of this number was not invalidated, which is easily said.
+    ///
+    /// # Safety
+    /// The version is kept by a live guard.
+    #[inline(always)]
+    unsafe fn has_stayed(&self, tag: &Input, own: u64) -> bool {
+        // SAFETY: the caller's promise: the version holds the tag's cell.
+        let ended = unsafe { (*tag.cell::<TagCell>()).ended.newest_settled() };
+        ended.is_some_and(|ended| ended <= tag.tagged_since(own))
+    }
+
+    /// Whether a record holds a plain value, the one that it held.
+    ///
+    /// # Safety
+    /// The input is held by a version that a live guard keeps.
+    #[inline(always)]
+    unsafe fn is_as_seen(&self, input: &Input) -> bool {
+        // SAFETY: the caller's promise.
+        let top = unsafe { (*input.record::<Record<K, V>>()).top() };
+        // SAFETY: reached from the head under the guard.
+        top.is_some_and(|top| input.was(unsafe { top.as_ref() }.state()))
     }
 
     /// What a record holds at one instant, if it is to be had then.
