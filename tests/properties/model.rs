@@ -43,7 +43,7 @@ pub struct Model {
     pub leaves: Vec<Left>,
     /// What was cleared, and has made room for something else: it may be heard of later, when its memory is reclaimed.
     late: Vec<(u64, u64)>,
-    /// What it may have held for a moment, and nobody can tell.
+    /// What it may have held for a moment before it had to make room: that it left may be heard of, or not.
     pub unsure: Vec<(u64, u64)>,
     /// Of these keys it may hear of a value that had ended as if the commit had taken it away.
     either: Vec<(u64, RemovalCause)>,
@@ -320,6 +320,11 @@ impl Model {
             |left: &(u64, u64)| *left == (key, value) && cause == RemovalCause::Explicit;
         if let Some(at) = self.late.iter().position(is_cleared) {
             self.late.swap_remove(at);
+            return true;
+        }
+        let is_unsure = |held: &(u64, u64)| *held == (key, value) && cause == RemovalCause::Size;
+        if let Some(at) = self.unsure.iter().position(is_unsure) {
+            self.unsure.swap_remove(at);
             return true;
         }
         let Some(held) = self.state.held(key).filter(|held| held.value == value) else {
