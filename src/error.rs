@@ -114,6 +114,37 @@ impl fmt::Display for Conflict {
 
 impl Error for Conflict {}
 
+/// Why a [transaction](crate::Cache::transact) changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransactError<E> {
+    /// Its closure returned this.
+    Aborted(E),
+    /// Each time that it was tried somebody changed meanwhile what it had read.
+    Conflict,
+}
+
+impl<E: fmt::Display> fmt::Display for TransactError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aborted(error) => write!(f, "the transaction was given up: {error}"),
+            Self::Conflict => f.write_str(
+                "what the transaction had read was changed each time before it could commit; try it again later, \
+                 or have it read less",
+            ),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for TransactError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Aborted(error) => Some(error),
+            Self::Conflict => None,
+        }
+    }
+}
+
 /// A lease's fill that was refused: its key was written, removed or cleared after the lease was taken, so what was
 /// read for it may be out of date. It hands the value back.
 #[derive(Clone, Copy, PartialEq, Eq)]

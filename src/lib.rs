@@ -100,6 +100,7 @@ mod pinned;
 mod refresh;
 mod settings;
 mod tagged;
+mod transaction;
 mod view;
 
 pub use batch::Batch;
@@ -107,7 +108,7 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use derive::Scope;
 pub use equivalent::Equivalent;
-pub use error::{BuildError, Conflict, LoadError, Outdated, Returned};
+pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
 pub use hasher::RandomState;
 pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
@@ -120,6 +121,7 @@ pub use relation::{Related, Tag};
 pub use removal::RemovalCause;
 pub use settings::Settings;
 pub use sync::time::ManualClock;
+pub use transaction::{Committed, Transaction};
 pub use version::Version;
 pub use view::{Iter, View};
 

@@ -75,7 +75,7 @@ impl Clock {
 /// |---|---|---|
 /// | 0–1 | installing, committed, ready (every part is installed: it can only commit, and needs its stamp), or aborted | installer, stamper |
 /// | 2 | a tombstone, a deleting version: holds no value | who creates it |
-/// | 3 | the version has [`Terms`](crate::chain::Terms): a deadline, a weight | who creates it |
+/// | 3 | the version has [`Terms`](crate::chain::Terms): a deadline, a weight. With bit 2: it is a witness, which is never visible | who creates it |
 /// | 4–5 | how many hits are yet to be counted | who creates it; once committed, readers |
 /// | 6–63 | the number, when committed; the address of the descriptor that decides, while installing | |
 ///
@@ -93,6 +93,7 @@ impl State {
     const PHASE: u64 = 3;
     const TOMBSTONE: u64 = 1 << 2;
     const TERMS: u64 = 1 << 3;
+    const WITNESS: u64 = Self::TOMBSTONE | Self::TERMS;
     const HITS_AT: u32 = 4;
     const HITS: u64 = 3 << Self::HITS_AT;
     /// What its creator says of a version.
@@ -114,10 +115,22 @@ impl State {
         Self(descriptor as u64)
     }
 
-    /// The same state, for a version of the same kind as `self`.
+    /// The same state, for a version of the same kind as `self`. A witness is aborted, whatever becomes of its commit.
     #[inline(always)]
     pub fn with_outcome(self, outcome: State) -> Self {
+        let outcome = if self.is_witness() { Self::ABORTED } else { outcome };
         Self(outcome.0 | (self.0 & Self::KIND))
+    }
+
+    /// Of a witness.
+    pub fn witness(self) -> Self {
+        Self(self.0 | Self::WITNESS)
+    }
+
+    /// Whether it is a witness: it says, by what it was put upon, what a key held that its commit does not write.
+    #[inline(always)]
+    pub fn is_witness(self) -> bool {
+        self.0 & Self::WITNESS == Self::WITNESS
     }
 
     #[inline(always)]
@@ -155,7 +168,7 @@ impl State {
 
     #[inline(always)]
     pub fn has_terms(self) -> bool {
-        self.0 & Self::TERMS != 0
+        self.0 & Self::WITNESS == Self::TERMS
     }
 
     #[inline(always)]
@@ -227,5 +240,18 @@ mod tests {
             assert_eq!(undecided.descriptor(), 0x7f00_1240);
             assert!(!undecided.is_value() && !ready.is_value() && !aborted.is_value());
         }
+    }
+
+    #[test]
+    fn a_witness_is_never_visible() {
+        let witness = State::undecided(0x7f00_1240).witness();
+        assert!(witness.is_witness() && witness.is_tombstone() && !witness.has_terms());
+        assert_eq!(witness.descriptor(), 0x7f00_1240);
+        for outcome in [State::committed(7), State::ABORTED] {
+            let decided = witness.with_outcome(outcome);
+            assert!(decided.is_aborted() && decided.is_witness());
+        }
+        assert!(!State::committed(7).tombstone(true).is_witness());
+        assert!(!State::committed(7).with_terms().is_witness());
     }
 }

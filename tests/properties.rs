@@ -21,6 +21,8 @@ mod program;
 mod state;
 #[path = "properties/ties.rs"]
 mod ties;
+#[path = "properties/transact.rs"]
+mod transact;
 
 use coeval::reclaim::Reclaim;
 use common::random::{Random, run_seed};

@@ -177,14 +177,28 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         writes: impl IntoIterator<Item = (usize, Option<V>)>,
         expected: Vec<Expected>,
     ) -> Shared<Descriptor<usize, V>> {
+        let writes = writes.into_iter().map(|(key, value)| (key, Some(value)));
+        self.describe_all(writes, expected)
+    }
+
+    /// The same, with witnesses, which write nothing.
+    pub fn describe_all(
+        &self,
+        entries: impl IntoIterator<Item = (usize, Option<Option<V>>)>,
+        expected: Vec<Expected>,
+    ) -> Shared<Descriptor<usize, V>> {
         let descriptor = leak(MaybeUninit::<Descriptor<usize, V>>::uninit());
         let state = State::undecided(descriptor.expose_provenance());
-        let entries = writes
+        let entries = entries
             .into_iter()
-            .map(|(key, value)| {
+            .map(|(key, write)| {
                 let record = &self.records[key];
-                let node = self.node(state, record.head().node(), value);
-                Entry { record: ptr::from_ref(record), node, cause: RemovalCause::Replaced }
+                let (state, cause) = match write {
+                    Some(_) => (state, Some(RemovalCause::Replaced)),
+                    None => (state.witness(), None),
+                };
+                let node = self.node(state, record.head().node(), write.flatten());
+                Entry { record: ptr::from_ref(record), node, cause }
             })
             .collect::<Vec<_>>();
         unsafe { (*descriptor).write(Descriptor::new(leak_all(entries), leak_all(expected))) };
@@ -193,12 +207,30 @@ impl<V: 'static, const N: usize> Keys<V, N> {
 
     /// Helps a commit to its end.
     pub fn help(&self, descriptor: Shared<Descriptor<usize, V>>) -> State {
-        unsafe { self.order.help(descriptor.get(), &|_, _| ()) }
+        self.help_and(descriptor, |_| ())
+    }
+
+    /// The same, and is told of what was superseded and is to go.
+    pub fn help_and(
+        &self,
+        descriptor: Shared<Descriptor<usize, V>>,
+        retire: impl Fn(*mut Node<V>),
+    ) -> State {
+        unsafe { self.order.help(descriptor.get(), &|_, node| retire(node)) }
     }
 
     /// Helps a commit to its end and copies its outcome, as its owner does.
     pub fn run(&self, descriptor: Shared<Descriptor<usize, V>>) -> State {
-        let outcome = self.help(descriptor);
+        self.run_and(descriptor, |_| ())
+    }
+
+    /// The same, and is told of what was superseded and is to go.
+    pub fn run_and(
+        &self,
+        descriptor: Shared<Descriptor<usize, V>>,
+        retire: impl Fn(*mut Node<V>),
+    ) -> State {
+        let outcome = self.help_and(descriptor, retire);
         for entry in unsafe { &*descriptor.get() }.entries() {
             unsafe { &*entry.node }.set_outcome(outcome);
         }

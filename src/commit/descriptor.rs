@@ -1,6 +1,6 @@
 //! The descriptor of a commit of several writes: one word decides for all of them.
 
-use super::Order;
+use super::{Milestones, Order, discard};
 use crate::chain::{Chain, Link, Node, Record};
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 pub struct Entry<K, V> {
     pub record: *const Record<K, V>,
     pub node: *mut Node<V>,
-    /// Why it takes away what it supersedes.
-    pub cause: RemovalCause,
+    /// Why it takes away what it supersedes. `None`: it is a witness, put where something is demanded and nothing written.
+    pub cause: Option<RemovalCause>,
 }
 
 /// After how many entries the hint of what is installed moves on.
@@ -34,6 +34,8 @@ pub enum Demand {
     Holds(Option<u64>, u64),
     /// No commit after this version has written or cleared it. (A lease)
     UnchangedSince(u64),
+    /// No commit after this version is among these, which invalidate a tag that it has. (What a transaction has read)
+    NotEndedSince(NonNull<Milestones<()>>, u64),
 }
 
 /// A commit of several writes. Helpers find it through the versions that it has installed.
@@ -187,9 +189,8 @@ impl<K, V> Descriptor<K, V> {
             step("install.before_head");
             if record.install(head, entry.node) {
                 step("install.installed");
-                if below != head.node() {
-                    retire(record, head.node()); // aborted, and superseded by this very CAS
-                }
+                // SAFETY: superseded by this very CAS.
+                unsafe { discard(record, head, below, retire) };
                 return Ok(true);
             }
         }
@@ -211,8 +212,9 @@ impl<K, V> Descriptor<K, V> {
         }
     }
 
-    /// What a commit at `version` would be. Every helper computes it from what no longer changes:
-    /// the `prev` of an installed version, and the floor as of `version`.
+    /// What a commit at `version` would be. Every helper computes it from what no longer changes: the `prev` of an
+    /// installed version, and the floor as of `version`. A tag may be invalidated after that was looked at, but then
+    /// by a larger number.
     fn verdict(&self, order: &Order, version: u64) -> Option<State> {
         if self.expected().is_empty() {
             return Some(State::committed(version));
@@ -222,12 +224,12 @@ impl<K, V> Descriptor<K, V> {
         if floor > version {
             return None;
         }
-        let all = self.expected().iter().all(|expected| self.is_so(expected, floor));
+        let all = self.expected().iter().all(|expected| self.is_so(expected, order, floor));
         Some(if all { State::committed(version) } else { State::ABORTED })
     }
 
     /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was cleared.
-    fn is_so(&self, expected: &Expected, floor: u64) -> bool {
+    fn is_so(&self, expected: &Expected, order: &Order, floor: u64) -> bool {
         let Entry { record, node, .. } = &self.entries()[expected.entry];
         // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
         let prev = unsafe { (**record).prev_of(*node) }.link().target();
@@ -246,6 +248,11 @@ impl<K, V> Descriptor<K, V> {
             Demand::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
                 newest.max(floor) <= version
+            }
+            Demand::NotEndedSince(ended, version) => {
+                // SAFETY: of a tag that the value has which was read; the owner's view keeps both while the commit is
+                // undecided, which it was under our guard.
+                unsafe { ended.as_ref() }.newest(&order.clock) <= version
             }
         }
     }

@@ -5,9 +5,48 @@
 //! still goes there finds it kept by its guard.
 
 use super::Seen;
-use crate::chain::{Chain, Link, Node};
+use crate::chain::{Chain, Head, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
 use std::ptr;
+
+/// Retires what was on top of `record`, as `head` said, and was superseded together with `below`: if it is not that, it
+/// was aborted. A witness goes with its commit.
+///
+/// # Safety
+/// It was superseded by the caller's install, under the guard under which the head was read.
+pub unsafe fn discard<K, V>(
+    record: &Record<K, V>,
+    head: Head<V>,
+    below: *mut Node<V>,
+    retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+) {
+    let top = head.node();
+    // SAFETY: the caller's guard keeps it.
+    if below != top && !unsafe { (*top).state() }.is_witness() {
+        retire(record, top);
+    }
+}
+
+/// Takes a witness off its record, if nothing has superseded it: what it was put upon is on top again. That head comes
+/// back, but not to anybody who could remember it.
+///
+/// # Safety
+/// The witness is decided and not reclaimed, the record is held, and a grace period has passed since the witness was
+/// installed.
+pub unsafe fn withdraw<K, V>(record: &Record<K, V>, witness: *mut Node<V>) {
+    // SAFETY: the caller's promise. While it is on top what it was put upon is newest, and is not taken out.
+    let below = unsafe { record.prev_of(witness) }.link().target();
+    loop {
+        let head = record.head();
+        if head.node() != witness {
+            return;
+        }
+        step("witness.before_withdrawal");
+        if record.install(head, below) {
+            return;
+        }
+    }
+}
 
 /// Retires everything below `node`, which no reader will need any more. Whoever marks a link
 /// retires its target, so each version is retired once, however many do this at a time.

@@ -10,7 +10,8 @@ mod stack;
 mod views;
 
 pub use descriptor::{Demand, Descriptor, Entry, Expected};
-pub use dispose::{prune, take_suffix};
+use dispose::discard;
+pub use dispose::{prune, take_suffix, withdraw};
 pub use floor::{Era, Floor};
 pub use milestones::Milestones;
 pub use stack::{Stack, Taken};
@@ -142,11 +143,8 @@ impl Order {
             Some(outcome) => {
                 step("commit.outcome_seen");
                 node.set_outcome(outcome);
-                if outcome.is_committed() {
-                    Judged::Committed(state.with_outcome(outcome))
-                } else {
-                    Judged::Aborted
-                }
+                let state = state.with_outcome(outcome);
+                if state.is_committed() { Judged::Committed(state) } else { Judged::Aborted }
             }
         }
     }
@@ -417,9 +415,8 @@ impl Order {
             step("write.before_install");
             if record.install(head, node) {
                 step("write.installed");
-                if below != head.node() {
-                    retire(record, head.node()); // an aborted version; we alone superseded it
-                }
+                // SAFETY: read from a head under the caller's guard; we alone superseded it.
+                unsafe { discard(record, head, below, retire) };
                 let state = new.state(); // others may have stamped it
                 let ready = state.is_ready();
                 return Some(if ready { self.stamp_single(new, state) } else { state });

@@ -8,6 +8,7 @@
 //! | `settle.rs` | what the owner of a commit owes afterwards |
 //! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
 //! | `expect.rs` | commits on the condition that a key is what is expected |
+//! | `transact.rs` | commits on the condition that all that was read is as it was |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
 //! | `sweep.rs` | the walk that sweeps out what was cleared |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
@@ -51,6 +52,7 @@ mod settle;
 mod sweep;
 mod tags;
 mod tend;
+mod transact;
 mod watch;
 mod write;
 
@@ -62,7 +64,8 @@ pub use lease::Hold;
 pub use leave::Listener;
 pub use load::{Claim, Wanted, all};
 pub use plan::Change;
-pub use read::Snapshot;
+pub use read::{Opened, Snapshot};
+pub use transact::Attempt;
 
 use crate::chain::{Conditional, Derived, Linked, Record};
 use crate::commit::{Order, Stack, Views};

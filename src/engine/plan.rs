@@ -34,8 +34,8 @@ pub(super) struct Write<K, V> {
     record: *const Record<K, V>,
     offer: Option<Offer<V>>,
     related: bool,
-    /// Why it takes away what is there.
-    cause: RemovalCause,
+    /// Why it takes away what is there. `None`: it is a witness.
+    cause: Option<RemovalCause>,
 }
 
 /// The writes of a commit that is being put together. If a user's closure panics meanwhile, records
@@ -47,6 +47,7 @@ pub(super) struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     writes: Vec<Write<K, V>>,
     /// The addresses of their records, in order, and their places; unless writes have been added since.
     order: Vec<(usize, usize)>,
+    has_witnesses: bool,
     pub moment: Moment<'r>,
 }
 
@@ -58,7 +59,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     ) -> Self {
         let scratch = engine.scratch.get();
         let (writes, order) = (scratch.writes.take(), scratch.order.take());
-        Self { engine, guard, settings, writes, order, moment: Moment::new(&engine.timer) }
+        let moment = Moment::new(&engine.timer);
+        Self { engine, guard, settings, writes, order, has_witnesses: false, moment }
     }
 
     /// Puts the writes in order, by their places: to move them about costs more, as they are large.
@@ -88,8 +90,19 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     ) {
         let is_value = offer.is_some();
         let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
-        let cause = cause.unwrap_or(usual);
+        let cause = Some(cause.unwrap_or(usual));
         self.writes.push(Write { record, offer, related, cause });
+    }
+
+    /// Plans witnesses for those records, which the caller holds, that are not written: after all writes were planned.
+    pub(super) fn witness(&mut self, records: impl Iterator<Item = &'g Record<K, V>>) {
+        let mut set = HashSet::new();
+        for record in records {
+            if !holds(&mut set, &self.writes, record) {
+                self.writes.push(Write { record, offer: None, related: false, cause: None });
+                self.has_witnesses = true;
+            }
+        }
     }
 
     /// A value for `record`, with its terms.
@@ -203,7 +216,7 @@ where
 
     /// Locates the record of every change, drops all but the last of each key, and adds what the
     /// declared relations make of them.
-    fn plan<'g, 'r>(
+    pub(super) fn plan<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
         settings: &'g Whole<'r, K, V>,
@@ -273,7 +286,10 @@ where
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
             let offer = write.offer.take();
-            let node = self.make_node(plan.guard, record, state, below, offer, times);
+            let node = match write.cause {
+                Some(_) => self.make_node(plan.guard, record, state, below, offer, times),
+                None => self.make_witness(plan.guard, record, state, below),
+            };
             let entry = Entry { record, node, cause: write.cause };
             // SAFETY: the room has so many places, and is ours.
             unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
@@ -319,7 +335,7 @@ where
             }
         }
         // No version names it any more.
-        self.retire_commit(guard, descriptor);
+        self.retire_commit(guard, descriptor, plan.has_witnesses);
         (outcome, descriptor)
     }
 
@@ -334,10 +350,11 @@ where
         let settling = self.settling(guard, outcome.version(), moment);
         settling.mine.commits.add(1);
         for Entry { record, node, cause } in entries {
+            let Some(cause) = *cause else { continue };
             // SAFETY: of a commit of ours, kept by our guard.
             let (record, node) = unsafe { (&**record, &**node) };
             let state = node.state();
-            self.settle(guard, &settling, record, node, state, *cause).weigh();
+            self.settle(guard, &settling, record, node, state, cause).weigh();
         }
         self.keep_bound_of(guard, entries);
     }

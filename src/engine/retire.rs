@@ -6,7 +6,7 @@
 
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
-use crate::commit::{Descriptor, Era, Floor};
+use crate::commit::{Descriptor, Entry, Era, Floor, withdraw};
 use crate::pool::Pool;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::removal::RemovalCause;
@@ -19,6 +19,11 @@ use std::ptr::{self, NonNull};
 /// another caller's value, so the panic ends here.
 fn contain(destroy: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(destroy));
+}
+
+/// The witnesses of a commit.
+fn witnesses<K, V>(commit: &Descriptor<K, V>) -> impl Iterator<Item = &Entry<K, V>> {
+    commit.entries().iter().filter(|entry| entry.cause.is_none())
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
@@ -54,9 +59,35 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.retire(guard, node, Self::reclaim_era);
     }
 
-    /// Retires a commit's descriptor.
-    pub(super) fn retire_commit(&self, guard: &R::Guard<'_>, descriptor: *mut Descriptor<K, V>) {
-        self.retire(guard, descriptor, Self::reclaim_commit);
+    /// Retires a commit's descriptor, and its witnesses, if it has any.
+    pub(super) fn retire_commit(
+        &self,
+        guard: &R::Guard<'_>,
+        descriptor: *mut Descriptor<K, V>,
+        has_witnesses: bool,
+    ) {
+        let reclaim = if has_witnesses { Self::reclaim_witnessed } else { Self::reclaim_commit };
+        self.retire(guard, descriptor, reclaim);
+    }
+
+    /// The first step for a commit with witnesses: nobody remembers what was on top before they were. They are retired in
+    /// their turn, since somebody may stand on one.
+    unsafe fn reclaim_witnessed(descriptor: *mut (), engine: *const ()) {
+        // SAFETY: retired by `retire_commit`, which gave the engine; a grace period has passed. The witnesses hold
+        // their records, and are retired here only, once.
+        unsafe {
+            let (engine, commit) =
+                (&*engine.cast::<Self>(), &*descriptor.cast::<Descriptor<K, V>>());
+            let guard = engine.reclaim.pin();
+            for Entry { record, node, .. } in witnesses(commit) {
+                let record = &**record;
+                withdraw(record, *node);
+                engine.retire_node(&guard, record, *node);
+                record.let_go();
+                engine.try_condemn(&guard, record);
+            }
+            Self::reclaim_commit(descriptor, ptr::from_ref(engine).cast());
+        }
     }
 
     unsafe fn reclaim_commit(descriptor: *mut (), engine: *const ()) {

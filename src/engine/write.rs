@@ -279,6 +279,23 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         slot.cast().as_ptr()
     }
 
+    /// A witness for `record`, which the caller holds, and which it holds itself until it is reclaimed. Not in the room,
+    /// which is for what is read.
+    pub(super) fn make_witness(
+        &self,
+        _guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        state: State,
+        prev: *mut Node<V>,
+    ) -> *mut Node<V> {
+        record.hold();
+        // SAFETY: a guard is live.
+        let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
+        // SAFETY: the slot was taken, for us alone.
+        unsafe { slot.write(Linked::new(state.witness(), prev, None)) };
+        slot.cast().as_ptr()
+    }
+
     /// A version with terms. The caller has a guard.
     #[inline(never)]
     fn make_conditional(

@@ -12,7 +12,7 @@ fn op(thread: usize, (start, end): (u64, u64), what: What<u64>) -> Made {
 }
 
 fn commit(version: u64, writes: &[(Key, Option<Value>)]) -> What<u64> {
-    What::Commit { version, writes: writes.to_vec(), found: None }
+    What::Commit { version, writes: writes.to_vec(), found: Vec::new() }
 }
 
 fn insert(version: u64, key: Key, value: Value) -> What<u64> {
@@ -20,7 +20,14 @@ fn insert(version: u64, key: Key, value: Value) -> What<u64> {
 }
 
 fn set(version: u64, key: Key, found: Option<u64>, value: Value) -> What<u64> {
-    What::Commit { version, writes: vec![(key, Some(value))], found: Some((key, found)) }
+    let found = vec![(key, found.map_or(Seen::Absent, Seen::Version))];
+    What::Commit { version, writes: vec![(key, Some(value))], found }
+}
+
+/// A transaction that saw these values, of which 0 stands for absent.
+fn transact(version: u64, seen: &[(Key, Value)], writes: &[(Key, Value)]) -> What<u64> {
+    let writes = writes.iter().map(|&(key, value)| (key, Some(value))).collect();
+    What::Commit { version, writes, found: values(seen) }
 }
 
 fn remove(key: Key, value: Value) -> What<u64> {
@@ -372,4 +379,47 @@ fn absences_that_never_were_at_once() {
     good(&history(&[(2, 0), (3, 33)], 0));
     bad(&history(&[(1, 0), (2, 0), (3, 33)], 0), "no place");
     bad(&history(&[(2, 0)], 8), "");
+}
+
+#[test]
+fn a_transaction_that_has_read_what_was_changed_before_it_committed() {
+    let seen = |first, second| {
+        vec![
+            op(0, (0, 1), insert(1, 1, 11)),
+            op(1, (0, 9), transact(3, &[(1, first), (2, second)], &[(2, 32)])),
+            op(0, (2, 9), insert(2, 1, 21)),
+        ]
+    };
+    good(&seen(21, 0));
+    bad(&seen(11, 0), "no state ever");
+    bad(&seen(0, 0), "");
+    bad(&seen(21, 22), "set what was there");
+}
+
+#[test]
+fn two_transactions_that_each_write_what_the_other_has_read() {
+    let skewed = |second| {
+        vec![
+            op(0, (0, 1), commit(1, &[(1, Some(11)), (2, Some(12))])),
+            op(1, (2, 9), transact(2, &[(1, 11)], &[(2, 22)])),
+            op(2, (2, 9), transact(3, &[(2, second)], &[(1, 31)])),
+        ]
+    };
+    good(&skewed(22));
+    bad(&skewed(12), "no state ever");
+}
+
+#[test]
+fn a_transaction_that_has_read_what_was_taken() {
+    let takes = |removed: (u64, u64), seen| {
+        vec![
+            op(0, (0, 1), insert(1, 1, 11)),
+            op(0, removed, remove(1, 11)),
+            op(1, (3, 6), transact(2, &[(1, seen)], &[(2, 22)])),
+        ]
+    };
+    good(&takes((2, 9), 11));
+    good(&takes((2, 9), 0));
+    bad(&takes((7, 9), 0), "");
+    bad(&takes((1, 2), 11), CONTRADICT);
 }

@@ -79,10 +79,16 @@ fn limit<T: Ord + Copy + std::fmt::Debug>(lines: &Lines<T>, op: &Op<T>) -> Resul
         historic: false,
     };
     match &op.what {
-        What::Commit { version, found, .. } => {
-            limit.at(lines.place(*version));
-            if let Some((key, found)) = found {
-                found_before(lines, *key, *found, lines.place(*version))?;
+        What::Commit { version, writes, found } => {
+            let place = lines.place(*version);
+            limit.at(place);
+            let is_written = |key: Key| writes.iter().any(|(written, _)| *written == key);
+            for (key, found) in found {
+                if is_written(*key) {
+                    found_before(lines, *key, *found, place)?;
+                } else {
+                    limit.see(lines, *key, *found)?; // it is the same at that place
+                }
             }
         }
         What::Clear { version } => limit.at(lines.place(*version)),
@@ -119,46 +125,62 @@ impl Limits {
             self.low = lines.place(version);
             self.high = self.low + lines.stride - 1;
         }
-        for (key, seen) in &read.seen {
-            let found = match seen {
-                Seen::Absent => {
-                    self.absent.push(*key);
-                    continue;
-                }
-                Seen::Value(value) | Seen::At(value, _) => lines.of_value(*key, *value),
-                Seen::Version(version) => lines.of_version(*key, *version),
-            };
-            let (segment, end) =
-                found.ok_or_else(|| format!("key {key}: saw what nobody committed"))?;
-            if let Seen::At(_, version) = seen
-                && lines.place(*version) != segment.from
-            {
-                return Err(format!("key {key}: the value was not written at that version"));
+        read.seen.iter().try_for_each(|(key, seen)| self.see(lines, *key, *seen))
+    }
+
+    /// It saw this of a key, at its place.
+    fn see<T: Ord + Copy + std::fmt::Debug>(
+        &mut self,
+        lines: &Lines<T>,
+        key: Key,
+        seen: Seen<T>,
+    ) -> Result<(), String> {
+        let found = match seen {
+            Seen::Absent => {
+                self.absent.push(key);
+                return Ok(());
             }
-            self.low = self.low.max(segment.from);
-            self.high = self.high.min(end - 1);
-            self.before.extend(segment.taken_by);
+            Seen::Value(value) | Seen::At(value, _) => lines.of_value(key, value),
+            Seen::Version(version) => lines.of_version(key, version),
+        };
+        let (segment, end) =
+            found.ok_or_else(|| format!("key {key}: saw what nobody committed"))?;
+        if let Seen::At(_, version) = seen
+            && lines.place(version) != segment.from
+        {
+            return Err(format!("key {key}: the value was not written at that version"));
         }
+        self.low = self.low.max(segment.from);
+        self.high = self.high.min(end - 1);
+        self.before.extend(segment.taken_by);
         Ok(())
     }
 }
 
-/// A successful `compare_and_set` at `place`: was the state just before as it says?
+/// A commit at `place` that writes the key: was it just before as it says?
 fn found_before<T: Ord + Copy + std::fmt::Debug>(
     lines: &Lines<T>,
     key: Key,
-    found: Option<T>,
+    found: Seen<T>,
     place: Place,
 ) -> Result<(), String> {
     let segment = lines.before(key, place);
-    let present = segment.value.is_some() && segment.taken_by.is_none();
-    match found {
-        None if present => Err("set only if absent, and it was present".into()),
-        Some(_) if !present => Err("set what was there, and it was absent".into()),
-        Some(version) if lines.place(version) != segment.from => {
-            Err("set over another version than expected: an update was lost".into())
+    let is_present = segment.value.is_some() && segment.taken_by.is_none();
+    let is_as_found = match found {
+        Seen::Absent if is_present => {
+            return Err("set only if absent, and it was present".into());
         }
-        _ => Ok(()),
+        Seen::Absent => true,
+        _ if !is_present => return Err("set what was there, and it was absent".into()),
+        Seen::Value(value) => segment.value == Some(value),
+        Seen::Version(version) => lines.place(version) == segment.from,
+        Seen::At(value, version) => {
+            segment.value == Some(value) && lines.place(version) == segment.from
+        }
+    };
+    match is_as_found {
+        true => Ok(()),
+        false => Err("set over another version than expected: an update was lost".into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one candidate order: every key's line of values, by version.
 
-use super::{Key, Op, Value, What};
+use super::{Key, Op, Seen, Value, What};
 use std::collections::{BTreeSet, HashMap};
 
 /// A place in the order of all operations. The commit whose version has rank `r` stands at
@@ -154,21 +154,25 @@ fn version_of<T: Copy>(op: &Op<T>) -> Option<T> {
     }
 }
 
+/// The version that was seen of a key, if that was told.
+fn told<T: Copy>((_, seen): &(Key, Seen<T>)) -> Option<T> {
+    match seen {
+        Seen::At(_, version) | Seen::Version(version) => Some(*version),
+        _ => None,
+    }
+}
+
 /// Every version that occurs, in order.
 fn versions<T: Ord + Copy>(history: &[Op<T>]) -> Vec<T> {
     let mut all = BTreeSet::new();
     for op in history {
         all.extend(version_of(op));
         match &op.what {
-            What::Commit { found: Some((_, found)), .. } => all.extend(*found),
+            What::Commit { found, .. } => all.extend(found.iter().filter_map(told)),
             What::Refused { expected, found, .. } => all.extend(expected.iter().chain(found)),
             What::Read(read) => {
                 all.extend(read.version);
-                for (_, seen) in &read.seen {
-                    if let super::Seen::At(_, version) | super::Seen::Version(version) = seen {
-                        all.insert(*version);
-                    }
-                }
+                all.extend(read.seen.iter().filter_map(told));
             }
             _ => {}
         }

@@ -26,9 +26,9 @@ pub struct Op<T> {
 /// What an operation did or saw.
 #[derive(Clone, Debug)]
 pub enum What<T> {
-    /// It committed `writes` (a key once; `None`: removed) as `version`. A successful
-    /// `compare_and_set` also states what it found.
-    Commit { version: T, writes: Vec<(Key, Option<Value>)>, found: Option<(Key, Option<T>)> },
+    /// It committed `writes` (a key once; `None`: removed) as `version`. A successful `compare_and_set`, or a transaction,
+    /// also states what it found of each key just before that.
+    Commit { version: T, writes: Vec<(Key, Option<Value>)>, found: Vec<(Key, Seen<T>)> },
     /// It removed all keys as `version`.
     Clear { version: T },
     /// `remove` took `value` out of `key`. It is a commit, but does not tell its version.

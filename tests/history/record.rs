@@ -144,8 +144,9 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
             41..50 => self.get(),
             50..60 => self.get_versioned(),
             60..72 => self.get_many(),
-            72..84 => self.compare_and_set(),
-            84..98 => self.use_view(view),
+            72..80 => self.compare_and_set(),
+            80..88 => self.transact(),
+            88..98 => self.use_view(view),
             _ => self.version(),
         }
         if self.plan.growth {
@@ -176,7 +177,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
         let writes = self.with_related(vec![(key, Some(value))]);
         let version = self.record(
             |this| this.cache.insert(key, V::new(value)),
-            |&version| What::Commit { version, writes, found: None },
+            |&version| What::Commit { version, writes, found: Vec::new() },
         );
         self.known.insert(key, Some(version));
     }
@@ -202,7 +203,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
                 true => this.cache.batch().invalidate(key).commit(),
                 false => this.cache.invalidate(&key),
             },
-            |&version| What::Commit { version, writes, found: None },
+            |&version| What::Commit { version, writes, found: Vec::new() },
         );
     }
 
@@ -231,7 +232,10 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
             }
         }
         let writes = self.with_related(writes);
-        self.record(|_| batch.commit(), |&version| What::Commit { version, writes, found: None });
+        self.record(
+            |_| batch.commit(),
+            |&version| What::Commit { version, writes, found: Vec::new() },
+        );
     }
 
     fn get(&mut self) {
@@ -272,7 +276,10 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
         let outcome = self.record(
             |this| this.cache.compare_and_set(key, expected, V::new(value)),
             |outcome| match outcome {
-                &Ok(version) => What::Commit { version, writes, found: Some((key, expected)) },
+                &Ok(version) => {
+                    let found = vec![(key, expected.map_or(Seen::Absent, Seen::Version))];
+                    What::Commit { version, writes, found }
+                }
                 Err(conflict) => What::Refused { key, expected, found: conflict.found() },
             },
         );
@@ -286,6 +293,49 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
             }
         };
         self.known.insert(key, now);
+    }
+
+    /// Reads some keys, and writes some.
+    fn transact(&mut self) {
+        let mut reads: Vec<Key> = (0..self.random.below(4)).map(|_| self.key()).collect();
+        reads.sort_unstable();
+        reads.dedup();
+        let mut writes: Vec<(Key, Option<Value>)> = Vec::new();
+        for _ in 0..self.random.below(3) {
+            let key = self.key();
+            let value = (!self.random.one_in(3)).then(|| self.value());
+            writes.retain(|(other, _)| *other != key);
+            writes.push((key, value));
+        }
+        let all = self.with_related(writes.clone());
+        let _ = self.record(
+            |this| {
+                this.cache.transact(|tx| {
+                    let found = reads.iter().map(|key| (*key, tx.get(key).map(|v| v.read())));
+                    let found: Vec<_> = found.collect();
+                    for (key, value) in &writes {
+                        match value {
+                            Some(value) => tx.insert(*key, V::new(*value)),
+                            None => tx.invalidate(*key),
+                        }
+                    }
+                    Ok::<_, std::convert::Infallible>(found)
+                })
+            },
+            |outcome| {
+                // One that was disturbed each time has not been.
+                let Ok(committed) = outcome else { return seen(Vec::new()) };
+                let each = |found: Option<Value>| found.map_or(Seen::Absent, Seen::Value);
+                let found = committed.value.iter().map(|(key, found)| (*key, each(*found)));
+                let (version, found) = (committed.version, found.collect());
+                match all.is_empty() {
+                    true => {
+                        What::Read(Read { seen: found, version: Some(version), historic: false })
+                    }
+                    false => What::Commit { version, writes: all, found },
+                }
+            },
+        );
     }
 
     fn version(&mut self) {

@@ -47,9 +47,12 @@ impl<R: Reclaim> Pair<R> {
     pub fn hear(&mut self) {
         self.listen();
         for key in 0..KEYS {
-            let is_missing = self.model.get(key).is_some() && !self.cache.contains_key(&key);
-            if is_missing && !self.model.is_missing(key) {
-                fail(format!("{key} has gone, and nobody told why"));
+            match (self.model.get(key).is_some(), self.cache.contains_key(&key)) {
+                (true, false) if !self.model.is_missing(key) => {
+                    fail(format!("{key} has gone, and nobody told why"));
+                }
+                (false, true) if !self.model.is_back(key) => fail(format!("{key} is there")),
+                _ => {}
             }
         }
     }

@@ -288,6 +288,14 @@ impl Model {
         is_evicted
     }
 
+    /// The key is there for the cache. Whether that may be, though it was not to be.
+    pub fn is_back(&self, key: u64) -> bool {
+        if let Some(held) = self.state.held(key) {
+            self.state.forget(held);
+        }
+        self.get(key).is_some()
+    }
+
     /// Whether what a key holds may have been taken away meanwhile, with nobody told.
     pub fn may_vanish(&self, key: u64) -> bool {
         let held = self.state.held(key);
@@ -334,9 +342,13 @@ impl Model {
         let is_bounded = self.settings.capacity.is_some();
         let is_due = held.is_cleared || held.is_over(self.now);
         let may = is_due || is_bounded;
-        let expected = self.departure(key, RemovalCause::Size, Some(version));
+        let expected = || self.departure(key, RemovalCause::Size, Some(version));
+        let is_why = || expected().is_some_and(|expected| expected.2 == cause);
         let is_later = held.is_cleared || held.version < Some(version);
-        let is_right = expected.is_some_and(|expected| expected.2 == cause);
+        let is_right = is_why() || {
+            self.state.forget(held);
+            is_why()
+        };
         self.lost(key);
         may && is_right && is_later
     }

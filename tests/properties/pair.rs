@@ -103,7 +103,7 @@ impl<R: Reclaim> Pair<R> {
     }
 
     /// The commit of an operation that has just returned.
-    fn commit(&mut self, asked: Vec<Asked>, version: Version) {
+    pub fn commit(&mut self, asked: Vec<Asked>, version: Version) {
         self.is_newer(version);
         self.model.commit(asked, version);
     }
@@ -116,7 +116,7 @@ impl<R: Reclaim> Pair<R> {
 
     /// Does one step with both.
     pub fn step(&mut self, step: &Step) {
-        let opens_one = matches!(step, Step::Derive(..) | Step::Monitor(_));
+        let opens_one = matches!(step, Step::Derive(..) | Step::Monitor(_) | Step::Transact(..));
         self.model.is_viewed = opens_one || !self.views.is_empty();
         match step {
             Step::Insert(key) => self.insert(*key),
@@ -140,6 +140,7 @@ impl<R: Reclaim> Pair<R> {
             Step::Invalidate(key) => self.invalidate(*key),
             Step::InvalidateAll => self.invalidate_all(),
             Step::Batch(writes) => self.batch(writes),
+            Step::Transact(reads, writes, meanwhile) => self.transact(*reads, writes, *meanwhile),
             Step::CompareAndSet(key, expected) => self.compare_and_set(*key, *expected),
             Step::Lease(key) if self.leases.len() < OPEN => {
                 self.leases.push(self.cache.lease(key));

@@ -86,6 +86,8 @@ pub enum Step {
     Invalidate(u64),
     InvalidateAll,
     Batch(Vec<Write>),
+    /// Reads these keys and then does these writes. Meanwhile somebody does something, the first time.
+    Transact([u64; 2], Vec<Write>, Option<Meanwhile>),
     CompareAndSet(u64, Expected),
     Get(u64),
     GetVersioned(u64),
@@ -204,7 +206,11 @@ impl Step {
             24..30 => Self::Remove(key),
             30..34 => Self::Invalidate(key),
             34..36 => Self::InvalidateAll,
-            36..44 => Self::Batch(batch(random)),
+            36..41 => Self::Batch(batch(random)),
+            41..44 => {
+                let (reads, writes) = ([key, random.below(KEYS)], batch(random));
+                Self::Transact(reads, writes, Meanwhile::random(random, key, has_ties))
+            }
             44..50 => {
                 let all = [Expected::Right, Expected::Right, Expected::Absent, Expected::Newest];
                 Self::CompareAndSet(key, random.pick(&all))

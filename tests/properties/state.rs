@@ -13,7 +13,8 @@ pub type Stamp = u64;
 #[derive(Clone, Debug)]
 pub struct Input {
     pub key: u64,
-    pub same_since: Stamp,
+    /// Shared with views, as the cache may forget what has been there since.
+    pub same_since: Rc<Cell<Stamp>>,
     pub was_present: bool,
 }
 
@@ -103,7 +104,18 @@ impl State {
 
     fn is_same(&self, input: &Input, now: u64) -> bool {
         let is_present = self.present(input.key, now).is_some();
-        (self.same_since(input.key), is_present) == (input.same_since, input.was_present)
+        (self.same_since(input.key), is_present) == (input.same_since.get(), input.was_present)
+    }
+
+    /// What a value was derived from the absence of may have been there for a moment since, and the cache have forgotten
+    /// that: then it is what it was.
+    pub fn forget(&self, held: &Held) {
+        for input in held.inputs.iter().filter(|input| !input.was_present) {
+            let slot = self.slot(input.key);
+            if slot.held.is_none() && slot.swept == slot.written {
+                input.same_since.set(input.same_since.get().max(slot.swept));
+            }
+        }
     }
 
     /// Since when the key has been what it is.
@@ -115,7 +127,7 @@ impl State {
     /// What the key is.
     pub fn input(&self, key: u64, now: u64) -> Input {
         let was_present = self.present(key, now).is_some();
-        Input { key, same_since: self.same_since(key), was_present }
+        Input { key, same_since: Rc::new(Cell::new(self.same_since(key))), was_present }
     }
 
     /// All that is present.

@@ -3,6 +3,7 @@
 use super::model::{Leased, Model};
 use super::state::{Held, Input, Stamp, State};
 use coeval::{RemovalCause, Version};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// What one derivation has read, all as of one moment.
@@ -32,7 +33,10 @@ impl Reading {
     /// Notes what was derived on the way: since when it is the same, if it is kept.
     pub fn made(&mut self, key: u64, value: u64, same_since: Option<Stamp>) {
         match same_since {
-            Some(same_since) => self.inputs.push(Input { key, same_since, was_present: true }),
+            Some(same_since) => {
+                let same_since = Rc::new(Cell::new(same_since));
+                self.inputs.push(Input { key, same_since, was_present: true });
+            }
             None => self.is_lost = true,
         }
         self.made.push((key, value));

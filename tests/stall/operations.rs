@@ -4,6 +4,7 @@ use crate::common::counted::{Counted, Ledger};
 use crate::full;
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Repair, Tag};
+use std::convert::Infallible;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -126,6 +127,27 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
         }),
         ("compare_and_set refused", |cache, made| {
             drop(cache.compare_and_set(20, None, value(1, made)));
+        }),
+        ("transact", |cache, made| {
+            let outcome = cache.transact(|tx| {
+                tx.get_many([&20, &21, &FRESH]);
+                tx.insert(22, value(1, made));
+                tx.remove(23);
+                Ok::<_, Infallible>(())
+            });
+            drop(outcome);
+        }),
+        ("transact disturbed", |cache, made| {
+            let mut is_first = true;
+            let outcome = cache.transact(|tx| {
+                tx.get(&20);
+                tx.insert(21, value(1, made));
+                if std::mem::take(&mut is_first) {
+                    cache.insert(20, value(1, made));
+                }
+                Ok::<_, Infallible>(())
+            });
+            drop(outcome);
         }),
         ("lease", |cache, made| {
             let (absent, present) = (cache.lease(&FRESH), cache.lease(&20));
@@ -271,7 +293,13 @@ fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
             }
         }),
         ("records come and go", |cache, made| {
-            // Long enough for the reclaimer to seal and free some.
+            let outcome = cache.transact(|tx| {
+                tx.get(&(FRESH + 3));
+                tx.insert(FRESH, value(1, made));
+                Ok::<_, Infallible>(())
+            });
+            drop(outcome);
+            // Long enough for the reclaimer to seal and free some, and to withdraw what that has left.
             for round in 0..1_600 {
                 let key = COMING.start + round;
                 cache.insert_tagged(key, value(key, made), &[Tag::from(round)]);

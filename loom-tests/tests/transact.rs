@@ -1,0 +1,221 @@
+//! Claim: a transaction is committed only if all that it has read is so still when it is, what it does not write
+//! included; and what it puts on such a key goes again, without a head coming back to who remembers it.
+//!
+//! The commit protocol alone, and the whole cache.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::commit::{Demand, Descriptor, Expected, withdraw};
+use coeval::internals::hook::with_one_order;
+use coeval::internals::reclaim::{Garbage, Reclaim};
+use coeval::internals::version::State;
+use coeval::{Tag, Transaction, Version};
+use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use loom::thread;
+use loom_tests::{Exact, Hash, Keys, NONE, Shared, Small, explore, leak, must_fail};
+use std::convert::Infallible;
+use std::ptr;
+use std::sync::Arc;
+
+type Tx<'t> = Transaction<'t, usize, u32, Hash>;
+
+fn cache() -> Arc<Small> {
+    Arc::new(coeval::Cache::builder().hasher(Hash).build())
+}
+
+fn spawn<T: 'static>(
+    cache: &Arc<Small>,
+    run: impl FnOnce(&Small) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let cache = Arc::clone(cache);
+    thread::spawn(move || run(&cache))
+}
+
+/// What a transaction came to, and by which version, if it was not disturbed each time.
+fn transact<T>(cache: &Small, body: impl Fn(&mut Tx<'_>) -> T) -> Option<(T, Version)> {
+    let committed = cache.transact(|tx| Ok::<_, Infallible>(body(tx)));
+    committed.ok().map(|committed| (committed.value, committed.version))
+}
+
+/// Each of two writes its key if the other's is absent.
+fn each_reads_what_the_other_writes(preemptions: usize) {
+    explore(preemptions, || {
+        let cache = cache();
+        let step = |mine: usize, other: usize| {
+            move |cache: &Small| {
+                transact(cache, |tx| {
+                    if tx.get(&other).is_none() {
+                        tx.insert(mine, 1);
+                    }
+                });
+            }
+        };
+        let (one, two) = (spawn(&cache, step(0, 1)), spawn(&cache, step(1, 0)));
+        one.join().unwrap();
+        two.join().unwrap();
+        let [first, second] = cache.get_many([&0, &1]);
+        assert!(first.is_none() || second.is_none(), "each without the other");
+    });
+}
+
+#[test]
+fn there_is_no_write_skew() {
+    with_one_order(|| each_reads_what_the_other_writes(1));
+}
+
+#[test]
+fn defect_reading_without_witnesses() {
+    let kind = "each without the other";
+    must_fail("transact.reads_unwitnessed", kind, || each_reads_what_the_other_writes(2));
+}
+
+/// A transaction reads what has a tag, beside an invalidation of that.
+fn beside_an_invalidation() {
+    explore(2, || {
+        let cache = cache();
+        cache.insert_tagged(0, 1, &[Tag::from(7)]);
+        let reader = spawn(&cache, |cache| {
+            transact(cache, |tx| {
+                let found = tx.get(&0);
+                tx.insert(1, 1);
+                found
+            })
+        });
+        let other = spawn(&cache, |cache| cache.invalidate_tag(7));
+        let (read, ended) = (reader.join().unwrap(), other.join().unwrap());
+        if let Some((found, version)) = read {
+            assert_eq!(
+                found.is_some(),
+                version < ended,
+                "{found:?} at {version}, ended at {ended}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_tag_that_is_invalidated_meanwhile() {
+    beside_an_invalidation();
+}
+
+#[test]
+fn defect_passing_by_tags() {
+    must_fail("transact.tags_undemanded", "ended at", beside_an_invalidation);
+}
+
+/// Two commits, each of which demands that the key which the other writes is unchanged.
+fn commits_that_demand_what_the_other_writes(preemptions: usize) {
+    explore(preemptions, || {
+        let keys = Keys::<u32, 2>::new();
+        let demand = |entry| vec![Expected { entry, demand: Demand::UnchangedSince(0) }];
+        let one = keys.describe_all([(0, Some(Some(1))), (1, None)], demand(1));
+        let two = keys.describe_all([(0, None), (1, Some(Some(2)))], demand(0));
+        let threads = [one, two].map(|commit| thread::spawn(move || keys.run(commit)));
+        let outcomes = threads.map(|thread| thread.join().unwrap());
+        let made = outcomes.map(State::is_committed);
+        assert!(made[0] != made[1], "the first to be decided is made, the other not: {made:?}");
+        assert_eq!([0, 1].map(|key| keys.newest(key).is_some()), made, "what a witness shows");
+        keys.assert_ordered();
+    });
+}
+
+#[test]
+fn of_two_commits_that_demand_what_the_other_writes_one_is_made() {
+    commits_that_demand_what_the_other_writes(3);
+}
+
+/// A commit that is aborted, and is helped, beside one with a witness, which is withdrawn when it is decided: a grace period
+/// later, or at once.
+fn a_late_helper_beside_a_withdrawal(has_grace: bool) {
+    explore(2, move || {
+        let keys = Keys::<u32, 1>::new();
+        keys.write(0, Some(1));
+        let demand = |since| vec![Expected { entry: 0, demand: Demand::UnchangedSince(since) }];
+        let aborted = keys.describe([(0, Some(2))], demand(0));
+        let with_witness = keys.describe_all([(0, None)], demand(1));
+        let node = Shared(unsafe { &*aborted.get() }.entries()[0].node);
+        let scheme: &Exact = unsafe { &*leak(Exact::new()) };
+        let is_retired: &AtomicBool = unsafe { &*leak(AtomicBool::new(false)) };
+        let note = move |retired| {
+            if retired == node.get() {
+                is_retired.store(true, Relaxed);
+            }
+        };
+        let owner = thread::spawn(move || {
+            let _guard = scheme.pin();
+            assert!(keys.run_and(aborted, note).is_aborted());
+        });
+        let helper = thread::spawn(move || {
+            let _guard = scheme.pin();
+            keys.help_and(aborted, note);
+        });
+        let transaction = thread::spawn(move || {
+            let guard = scheme.pin();
+            assert!(keys.run_and(with_witness, note).is_committed());
+            if has_grace {
+                let object = with_witness.get().cast();
+                let context = ptr::from_ref(keys).cast();
+                unsafe { scheme.retire(&guard, Garbage { object, context, reclaim: withdrawn }) };
+            } else {
+                unsafe { withdrawn(with_witness.get().cast(), ptr::from_ref(keys).cast()) };
+            }
+        });
+        for thread in [owner, helper, transaction] {
+            thread.join().unwrap();
+        }
+        scheme.collect();
+        let top = keys.records[0].head().node();
+        assert!(!is_retired.load(Relaxed) || top != node.get(), "on top again, though retired");
+        assert_eq!(keys.newest(0).map(|(value, _)| *value), Some(1));
+    });
+}
+
+unsafe fn withdrawn(commit: *mut (), keys: *const ()) {
+    let (commit, keys) =
+        unsafe { (&*commit.cast::<Descriptor<usize, u32>>(), &*keys.cast::<Keys<u32, 1>>()) };
+    unsafe { withdraw(&keys.records[0], commit.entries()[0].node) };
+}
+
+#[test]
+fn a_head_does_not_come_back_to_who_remembers_it() {
+    a_late_helper_beside_a_withdrawal(true);
+}
+
+#[test]
+fn a_witness_must_not_be_withdrawn_at_once() {
+    must_fail(NONE, "on top again", || a_late_helper_beside_a_withdrawal(false));
+}
+
+/// A transaction has read key 0, which another writes before or after that is withdrawn.
+fn beside_a_writer() {
+    with_one_order(|| {
+        explore(1, || {
+            let cache =
+                Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Exact>().build());
+            cache.insert(0, 7);
+            let (mine, others) = (Arc::clone(&cache), Arc::clone(&cache));
+            let reader = thread::spawn(move || {
+                let committed = mine.transact(|tx| {
+                    let found = tx.get(&0);
+                    tx.insert(1, found.unwrap());
+                    Ok::<_, Infallible>(())
+                });
+                drop(committed);
+                mine.insert(2, 0);
+            });
+            let writer = thread::spawn(move || {
+                others.insert(0, 8);
+                assert_eq!(others.get(&0), Some(8), "what was withdrawn came in place of it");
+            });
+            reader.join().unwrap();
+            writer.join().unwrap();
+            cache.insert(2, 1);
+            assert_eq!(cache.get(&0), Some(8), "what was withdrawn came in place of it");
+        });
+    });
+}
+
+#[test]
+fn what_supersedes_a_witness_stays() {
+    beside_a_writer();
+}
