@@ -1,7 +1,7 @@
 //! Transactions: reads and writes that are as if done at one instant.
 
 use crate::cache::Cache;
-use crate::engine::{Attempt, Opened};
+use crate::engine::Attempt;
 use crate::error::TransactError;
 use crate::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -71,8 +71,7 @@ where
     ) -> Result<Committed<T>, TransactError<E>> {
         let engine = self.engine();
         for _ in 0..ATTEMPTS {
-            let view = Opened::new(engine);
-            let mut transaction = Transaction { attempt: Attempt::new(engine, view.snapshot()) };
+            let mut transaction = Transaction { attempt: Attempt::new(engine) };
             let value = body(&mut transaction).map_err(TransactError::Aborted)?;
             if let Some(version) = transaction.attempt.commit() {
                 return Ok(Committed { value, version });

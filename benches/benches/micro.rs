@@ -1,6 +1,8 @@
 //! Single operations on each reclamation backend, uncontended, on 65,536 entries.
 #![allow(missing_docs)] // what criterion_group! makes has none
 
+use std::convert::Infallible;
+use std::hash::BuildHasher;
 use std::hint::black_box;
 
 use coeval::{
@@ -61,7 +63,27 @@ fn backend<R: Reclaim>(criterion: &mut Criterion, name: &str) {
             black_box(keys.group().iter().fold(batch, |batch, key| batch.insert(*key, 2)).commit())
         });
     });
+    group.bench_function("transact, two read and written", |b| {
+        b.iter(|| transact(&cache, [keys.next(), keys.next()], true));
+    });
+    group.bench_function("transact, one read, another written", |b| {
+        b.iter(|| transact(&cache, [keys.next(), keys.next()], false));
+    });
     group.finish();
+}
+
+/// Reads the first key and writes the second; or does both with both.
+fn transact<S: BuildHasher, R: Reclaim>(cache: &Cache<u64, u64, S, R>, keys: [u64; 2], both: bool) {
+    let committed = cache.transact(|tx| {
+        let first = tx.get(&keys[0]).unwrap_or(0);
+        if both {
+            let second = tx.get(&keys[1]).unwrap_or(0);
+            tx.insert(keys[0], second);
+        }
+        tx.insert(keys[1], first);
+        Ok::<_, Infallible>(())
+    });
+    black_box(committed.map(|committed| committed.version).ok());
 }
 
 /// Hits of plain values, and of values that were derived from one and from four of them: so many of each.

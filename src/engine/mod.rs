@@ -64,7 +64,7 @@ pub use lease::Hold;
 pub use leave::Listener;
 pub use load::{Claim, Wanted, all};
 pub use plan::Change;
-pub use read::{Opened, Snapshot};
+pub use read::Snapshot;
 pub use transact::Attempt;
 
 use crate::chain::{Conditional, Derived, Linked, Record};

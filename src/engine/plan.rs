@@ -312,8 +312,20 @@ where
     pub(super) fn run(
         &self,
         guard: &R::Guard<'_>,
+        plan: Plan<'_, '_, K, V, S, R>,
+        demands: &[(&Record<K, V>, Demand)],
+    ) -> (State, *mut Descriptor<K, V>) {
+        self.run_and(guard, plan, demands, || ())
+    }
+
+    /// The same, and does something as soon as it is decided.
+    #[inline(always)]
+    pub(super) fn run_and(
+        &self,
+        guard: &R::Guard<'_>,
         mut plan: Plan<'_, '_, K, V, S, R>,
         demands: &[(&Record<K, V>, Demand)],
+        decided: impl FnOnce(),
     ) -> (State, *mut Descriptor<K, V>) {
         let descriptor = self.describe(&mut plan, demands);
         self.record(EventKind::CommitBegun, None, None);
@@ -326,6 +338,7 @@ where
             // SAFETY: kept by our guard.
             unsafe { &*entry.node }.set_outcome(outcome);
         }
+        decided();
         if outcome.is_committed() {
             self.settle_all(guard, entries, outcome, &plan.moment);
         } else {

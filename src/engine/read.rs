@@ -308,7 +308,13 @@ impl<'e, K, V, S, R: Reclaim> Opened<'e, K, V, S, R> {
     }
 
     pub fn snapshot(&self) -> &Snapshot {
-        self.snapshot.as_ref().expect("taken only on drop")
+        self.snapshot.as_ref().expect("taken only at its end")
+    }
+
+    /// Closes it in the middle of an operation.
+    pub(super) fn close_within(mut self, guard: &R::Guard<'_>) {
+        let snapshot = self.snapshot.take().expect("taken only at its end");
+        self.engine.close_within(guard, snapshot.registered);
     }
 }
 

@@ -187,22 +187,26 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Closes a view.
     pub fn close(&self, view: Registered) {
+        if self.close_within(&self.reclaim.pin(), view) {
+            self.reclaim.collect();
+            self.tell();
+        }
+    }
+
+    /// The same in the middle of an operation, which sees to the rest when it ends. False if others hold the view.
+    pub(super) fn close_within(&self, guard: &R::Guard<'_>, view: Registered) -> bool {
         let version = view.version();
         if !self.views.close(view) {
-            return;
+            return false;
         }
         self.record(EventKind::ViewClosed, None, Some(version));
-        {
-            let guard = self.reclaim.pin();
-            self.adopt_waiting(&guard, CLOSING_STEPS);
-            // SAFETY: a guard is live.
-            unsafe {
-                let retire = |node| self.retire_era(&guard, node);
-                self.order.floor.trim(&self.order.clock, &self.views, retire);
-            }
+        self.adopt_waiting(guard, CLOSING_STEPS);
+        // SAFETY: a guard is live.
+        unsafe {
+            let retire = |node| self.retire_era(guard, node);
+            self.order.floor.trim(&self.order.clock, &self.views, retire);
         }
-        self.reclaim.collect();
-        self.tell();
+        true
     }
 
     /// A bounded part of the upkeep that is due. Called after each write, without a guard of its own.

@@ -9,7 +9,7 @@
 use super::Engine;
 use super::keep::Moment;
 use super::plan::Change;
-use super::read::{Snapshot, version_of};
+use super::read::{Opened, Snapshot, version_of};
 use crate::chain::{Node, Record};
 use crate::commit::{Demand, Descriptor, Limit};
 use crate::reclaim::Reclaim;
@@ -22,23 +22,28 @@ use std::hash::{BuildHasher, Hash};
 use std::ptr::{self, NonNull};
 
 /// One try of a transaction: what it has read, as of one view, and is to write.
-pub struct Attempt<'s, K, V, S, R: Reclaim> {
-    engine: &'s Engine<K, V, S, R>,
-    snapshot: &'s Snapshot,
-    /// The records of the keys that were read, each held as often as it stands here.
-    reads: Vec<NonNull<Record<K, V>>>,
-    /// A record could not be held, as too many hold it.
-    is_lost: bool,
+pub struct Attempt<'e, K, V, S, R: Reclaim> {
+    engine: &'e Engine<K, V, S, R>,
+    view: Opened<'e, K, V, S, R>,
+    reads: Reads<'e, K, V, S, R>,
     changes: Vec<Change<K, V>>,
+}
+
+/// The records of the keys that were read, each held as often as it stands here.
+struct Reads<'e, K, V, S, R: Reclaim> {
+    engine: &'e Engine<K, V, S, R>,
+    records: Vec<NonNull<Record<K, V>>>,
+    /// One could not be held, as too many hold it.
+    is_lost: bool,
 }
 
 /// What a commit demands, and of which record.
 type Demands<'g, K, V> = Vec<(&'g Record<K, V>, Demand)>;
 
-impl<K, V, S, R: Reclaim> Drop for Attempt<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
     fn drop(&mut self) {
         let guard = self.engine.reclaim.pin();
-        for record in self.reads.drain(..) {
+        for record in self.records.drain(..) {
             // SAFETY: held until now, and kept by our guard from now on.
             let record = unsafe { record.as_ref() };
             record.let_go();
@@ -47,16 +52,16 @@ impl<K, V, S, R: Reclaim> Drop for Attempt<'_, K, V, S, R> {
     }
 }
 
-impl<'s, K, V, S, R> Attempt<'s, K, V, S, R>
+impl<'e, K, V, S, R> Attempt<'e, K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
     S: BuildHasher,
     R: Reclaim,
 {
-    pub fn new(engine: &'s Engine<K, V, S, R>, snapshot: &'s Snapshot) -> Self {
-        let (reads, changes) = (Vec::new(), engine.changes());
-        Self { engine, snapshot, reads, is_lost: false, changes }
+    pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
+        let reads = Reads { engine, records: Vec::new(), is_lost: false };
+        Self { engine, view: Opened::new(engine), reads, changes: engine.changes() }
     }
 
     /// How many writes are planned.
@@ -78,13 +83,8 @@ where
         }
         let guard = engine.pin();
         let record = engine.know(&guard, key, own);
-        if record.try_hold() {
-            self.reads.push(NonNull::from(record));
-        } else {
-            self.is_lost = true;
-            engine.try_condemn(&guard, record);
-        }
-        engine.read_record(record, self.snapshot).map(|(value, _)| value.clone())
+        self.reads.note(&guard, record);
+        engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
     }
 
     /// Plans a write of `key`; relations are followed if it is `related`.
@@ -93,87 +93,106 @@ where
     }
 
     /// Writes, by one commit, if all that was read is still so. `None`: it is not.
-    pub fn commit(mut self) -> Option<Version> {
-        let engine = self.engine;
-        if self.changes.is_empty() {
-            return Some(Version::from_u64(self.snapshot.version())); // Then it was as the view shows.
+    pub fn commit(self) -> Option<Version> {
+        let Self { engine, view, reads, changes } = self;
+        if changes.is_empty() {
+            return Some(Version::from_u64(view.snapshot().version())); // It was as the view shows.
         }
-        let changes = std::mem::take(&mut self.changes);
-        let (version, _aborted) = {
+        let committed = {
             let guard = engine.pin();
             let settings = engine.in_force.whole();
             let mut plan = engine.plan(&guard, &settings, changes);
-            match self.demands(&guard, &plan.moment) {
-                None => (None, Vec::new()),
-                Some(mut demands) => {
-                    if mutant("transact.reads_unwitnessed") {
-                        demands.clear();
-                    }
-                    plan.witness(demands.iter().map(|(record, _)| *record));
-                    step("transact.planned");
-                    let (outcome, descriptor) = engine.run(&guard, plan, &demands);
-                    match outcome.is_committed() {
-                        true => (Some(version_of(outcome)), Vec::new()),
-                        // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-                        false => (None, unsafe { take_all_aborted(&*descriptor) }),
-                    }
+            let demands = reads.demands(&guard, view.snapshot(), &plan.moment);
+            demands.ok_or_else(Vec::new).and_then(|mut demands| {
+                if mutant("transact.reads_unwitnessed") {
+                    demands.clear();
                 }
-            }
+                plan.witness(demands.iter().map(|(record, _)| *record));
+                step("transact.planned");
+                // The view is for the verdict; and what is superseded need not wait for it.
+                let decided = || view.close_within(&guard);
+                let (outcome, descriptor) = engine.run_and(&guard, plan, &demands, decided);
+                match outcome.is_committed() {
+                    true => Ok(version_of(outcome)),
+                    // SAFETY: the commit is ours, aborted, and kept by our guard; once.
+                    false => Err(unsafe { take_all_aborted(&*descriptor) }),
+                }
+            })
         };
-        if version.is_none() {
-            let first = self.reads.first();
-            // SAFETY: held.
-            engine.conflicted(first.map_or(0, |record| unsafe { record.as_ref() }.hash()));
+        if committed.is_err() {
+            engine.conflicted(reads.hash());
         }
         engine.tend();
-        version
+        committed.ok()
+    }
+}
+
+impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
+    /// Holds a record that was located under the guard.
+    fn note(&mut self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        if record.try_hold() {
+            self.records.push(NonNull::from(record));
+        } else {
+            self.is_lost = true;
+            self.engine.try_condemn(guard, record);
+        }
     }
 
-    /// What must be so of all that was read, and of what that was derived from, on whatever way. `None`: something has
-    /// come to its deadline since, or cannot be demanded.
+    /// The hash of the first key, for the record of what has happened.
+    fn hash(&self) -> u32 {
+        // SAFETY: held.
+        self.records.first().map_or(0, |record| unsafe { record.as_ref() }.hash())
+    }
+
+    /// What must be so of all that was read in a view, and of what that was derived from, on whatever way. `None`:
+    /// something has come to its deadline since, or cannot be demanded.
     fn demands<'g>(
         &'g self,
         _guard: &'g R::Guard<'_>,
+        snapshot: &Snapshot,
         moment: &Moment<'_>,
     ) -> Option<Demands<'g, K, V>> {
-        let (order, since) = (&self.engine.order, self.snapshot.version());
-        let (mut demands, mut known) = (Vec::with_capacity(self.reads.len()), HashSet::new());
+        let (order, since) = (&self.engine.order, snapshot.version());
         // SAFETY: held.
-        let mut todo: Vec<_> = self.reads.iter().map(|r| unsafe { r.as_ref() }).collect();
-        while let Some(record) = todo.pop() {
-            if !known.insert(ptr::from_ref(record)) {
-                continue;
-            }
+        let mut todo: Vec<_> = self.records.iter().map(|r| unsafe { r.as_ref() }).collect();
+        todo.sort_unstable_by_key(|record| ptr::from_ref(*record));
+        todo.dedup_by_key(|record| ptr::from_ref(*record));
+        let (mut demands, mut known, mut at) = (Vec::with_capacity(todo.len()), HashSet::new(), 0);
+        while let Some(&record) = todo.get(at) {
+            at += 1;
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
             demands.push((record, Demand::UnchangedSince(since)));
             // SAFETY: held, under the guard; a registered view's version.
             let found = unsafe { order.version_at(record, Limit::View(since)) };
             let Some((node, _)) = found.expect("a view can tell") else { continue };
-            if self.has_come_due(node, moment) {
+            if has_come_due(node, snapshot, moment) {
                 return None;
             }
-            // SAFETY: kept by the view, for 's; and with it all that it is tied to, whose records it holds.
+            // SAFETY: kept by the view; and with it all that it is tied to, whose records it holds.
             let Some(bonds) = (unsafe { node.bonds() }) else { continue };
             for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
                 // SAFETY: as above.
                 let ended = unsafe { &(*tag.cell::<TagCell>()).ended };
                 demands.push((record, Demand::NotEndedSince(NonNull::from(ended), since)));
             }
-            // SAFETY: as above.
-            let inputs = bonds.inputs().iter().map(|input| unsafe { &*input.record() });
-            todo.extend(inputs.map(|record: &Record<K, V>| record));
+            if known.is_empty() {
+                known.extend(todo.iter().map(|record| ptr::from_ref(*record)));
+            }
+            for input in bonds.inputs().iter().filter(|input| known.insert(input.record())) {
+                // SAFETY: as above.
+                todo.push(unsafe { &*input.record() });
+            }
         }
         (!self.is_lost).then_some(demands)
     }
+}
 
-    /// Whether the deadline of a version has passed since the view was opened.
-    fn has_come_due(&self, node: &Node<V>, moment: &Moment<'_>) -> bool {
-        // SAFETY: kept by the view.
-        let terms = unsafe { node.terms() };
-        let opened = self.snapshot.opened;
-        terms.is_some_and(|terms| !terms.is_over(opened) && terms.is_over(moment.time()))
-    }
+/// Whether the deadline of a version, which a view keeps, has passed since that was opened.
+fn has_come_due<V>(node: &Node<V>, snapshot: &Snapshot, moment: &Moment<'_>) -> bool {
+    // SAFETY: the caller's view.
+    let terms = unsafe { node.terms() };
+    terms.is_some_and(|terms| !terms.is_over(snapshot.opened) && terms.is_over(moment.time()))
 }
 
 /// The values of an aborted commit.
