@@ -7,6 +7,7 @@ use coeval::reclaim::Reclaim;
 use common::counted::{ById, Counted, Ledger};
 use common::random::{Random, run_seed};
 use common::{StopOnDrop, Store, on_every_reclaimer, store, stress, together, within};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,7 +47,7 @@ fn operate<R: Reclaim>(cache: &Cache<R>, made: &Ledgers, random: &mut Random, ke
     let id = random.below(keys);
     let value = |id: u64| made.value(id * 1_000 + 7);
     let right = |found: &Counted| assert_eq!(found.read(), id * 1_000 + 7);
-    match random.below(12) {
+    match random.below(13) {
         0..3 => {
             cache.insert(made.key(id), value(id));
         }
@@ -98,6 +99,18 @@ fn operate<R: Reclaim>(cache: &Cache<R>, made: &Ledgers, random: &mut Random, ke
         }
         10 => {
             cache.invalidate(&ById(id));
+        }
+        11 => {
+            let (other, mut is_disturbed) = (random.below(keys), random.one_in(3));
+            let outcome = cache.transact(|tx| {
+                tx.get_many([&made.key(id), &made.key(other)])[0].iter().for_each(right);
+                if std::mem::take(&mut is_disturbed) {
+                    cache.insert(made.key(id), value(id));
+                }
+                tx.insert(made.key(other), value(other));
+                Ok::<_, Infallible>(())
+            });
+            drop(outcome);
         }
         _ => {
             cache.get(&ById(id)).iter().for_each(right);

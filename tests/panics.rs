@@ -14,6 +14,7 @@ use common::random::{Random, run_seed};
 use common::{Store, on_every_reclaimer, stress, together, within};
 use fuse::{ById, Key, Maker, Site, Val, reach, with_fuse};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 type Cache<R> = Store<Key, Val, R>;
@@ -134,6 +135,20 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
         ("compare_and_set with relations", |cache, make| {
             let expected = cache.view().get_versioned(&ById(0)).map(|(_, version)| version);
             drop(cache.compare_and_set(make.key(0), expected, make.value(500)));
+        }),
+        ("transact with relations", |cache, make| {
+            let outcome = cache.transact(|tx| {
+                drop(tx.get_many([&make.key(5), &make.key(60), &make.key(2)]));
+                tx.insert(make.key(0), make.value(500));
+                tx.insert(make.key(0), make.value(501));
+                tx.remove(make.key(6));
+                // Not in one: a panic on the way out would leak what is returned.
+                let key = make.key(0);
+                let written = tx.get(&key);
+                drop(key);
+                Ok::<_, Infallible>(written)
+            });
+            drop(outcome);
         }),
     ]
 }
