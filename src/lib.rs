@@ -33,7 +33,7 @@
 //!
 //! # What is promised
 //! - Commits are strictly serializable: each has a unique [`Version`], their order agrees with real time,
-//!   and every entry that a commit wrote bears its version.
+//!   and every entry that a commit wrote bears its version. So are transactions, which read as well ([`Cache::transact`]).
 //! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
 //!   [`View`] show one instant.
 //! - A bound, if there is one, is kept by the writers; an eviction is a commit. A value is never returned after its
