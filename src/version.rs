@@ -233,7 +233,8 @@ mod tests {
                 assert_eq!(committed.is_tombstone(), tombstone);
                 assert_eq!(committed.is_value(), !tombstone);
                 assert_eq!(committed.is_plain(), !tombstone && hits == 0);
-                assert!(!committed.with_terms().is_plain() && committed.with_terms().has_terms());
+                assert!(!committed.with_terms().is_plain());
+                assert_eq!(committed.with_terms().has_terms(), !tombstone);
             }
             assert!(ready.is_ready() && !ready.is_committed() && !ready.is_aborted());
             assert!(aborted.is_aborted() && !aborted.is_committed() && !aborted.is_ready());

@@ -56,6 +56,8 @@ pub mod flags {
     pub const HOLD: u32 = 256;
     /// With so many of them, only those are let in who cannot do without.
     pub const HOLD_MANY: u32 = 1 << 31;
+    /// More than this, and what so many threads at once may add, cannot be counted.
+    pub const HOLD_MOST: u32 = 7 << 29;
     /// Somebody holds the record, and looks after it when he lets go: it does not end before.
     pub const HELD: u32 = IN_QUEUE | ADMITTED | !(HOLD - 1);
 }
@@ -325,7 +327,7 @@ impl<K, V> Record<K, V> {
     /// Holds the record: it does not end before as many have let go.
     pub fn hold(&self) {
         let before = self.rest().flags.fetch_add(flags::HOLD, Ordering::AcqRel);
-        if before >= 1 << 31 {
+        if before >= flags::HOLD_MOST {
             // Someone forgets leases, by millions. As `Arc` does: an overflow would free what is in use.
             std::process::abort();
         }

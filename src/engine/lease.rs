@@ -109,3 +109,29 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.try_condemn(&guard, record);
     }
 }
+
+#[cfg(all(test, not(coeval_loom)))]
+mod tests {
+    use crate::{Cache, TransactError};
+
+    #[test]
+    fn where_many_hold_a_record_who_cannot_do_without_may_still() {
+        let cache: Cache<u64, u64> = Cache::new();
+        cache.insert(1, 1);
+        let guard = cache.engine().pin();
+        let record = cache.engine().find(&guard, cache.engine().hash(&1_u64), &1).expect("set");
+        let mut holds = 0;
+        while record.try_hold() {
+            holds += 1;
+        }
+        assert!(cache.lease(&1).fill(2).is_ok());
+        let read = cache.transact(|tx| {
+            tx.insert(2, 2);
+            Ok::<_, ()>(tx.get(&1))
+        });
+        assert_eq!(read, Err(TransactError::Conflict));
+        (0..holds).for_each(|_| record.let_go());
+        let read = cache.transact(|tx| Ok::<_, ()>(tx.get(&1)));
+        assert_eq!(read.map(|read| read.value), Ok(Some(2)));
+    }
+}

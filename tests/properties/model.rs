@@ -330,7 +330,8 @@ impl Model {
             self.late.swap_remove(at);
             return true;
         }
-        let is_unsure = |held: &(u64, u64)| *held == (key, value) && cause == RemovalCause::Size;
+        let causes = [RemovalCause::Size, RemovalCause::Related];
+        let is_unsure = |held: &(u64, u64)| *held == (key, value) && causes.contains(&cause);
         if let Some(at) = self.unsure.iter().position(is_unsure) {
             self.unsure.swap_remove(at);
             return true;
