@@ -12,6 +12,8 @@ use coeval::RemovalCause::{self, Expired, Explicit, Related, Replaced, Size};
 use coeval::reclaim::Reclaim;
 use coeval::{Builder, ManualClock, Version};
 use common::{Store, on_every_reclaimer};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -220,19 +222,27 @@ fn what_a_lease_finds_cleared<R: Reclaim>() {
     assert!(leases.into_iter().all(|lease| lease.fill(1).is_ok()));
 }
 
-/// What was cleared may come to its end in the hands of a thread that only reads.
+/// What was cleared may come to its end in the hands of a thread that only reads, and is told of all the same while it
+/// goes on reading.
 fn beside_one_who_reads<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let reads = std::sync::atomic::AtomicU64::new(0);
-    let ordering = std::sync::atomic::Ordering::Relaxed;
+    let stop = AtomicBool::new(false);
+    let reads = [const { AtomicU64::new(0) }; 2];
+    // Until each of them has ended so many reads.
+    let each_has_read = |times| {
+        let before = reads.each_ref().map(|reads| reads.load(Relaxed));
+        let reads = || reads.iter().map(|reads| reads.load(Relaxed));
+        while reads().zip(before).any(|(now, before)| now < before + times) {
+            std::thread::yield_now();
+        }
+    };
     std::thread::scope(|scope| {
         let _stop = common::StopOnDrop(&stop);
-        for _ in 0..2 {
+        for reads in &reads {
             scope.spawn(|| {
-                while !stop.load(ordering) {
+                while !stop.load(Relaxed) {
                     cache.get(&0);
-                    reads.fetch_add(1, ordering);
+                    reads.fetch_add(1, Relaxed);
                 }
             });
         }
@@ -241,19 +251,15 @@ fn beside_one_who_reads<R: Reclaim>() {
             (0..100).for_each(|key| _ = cache.insert(key, round));
             cache.invalidate_all();
             (0..1_000).for_each(|key| _ = cache.insert(1_000 + key % 10, key));
-            let before = reads.load(ordering);
-            while reads.load(ordering) < before + 1_000 {
-                std::thread::yield_now();
-            }
+            each_has_read(500);
             told += heard.take().iter().filter(|(key, ..)| *key < 1_000).count();
         }
-        // While they still read.
         for _ in 0..1_000 {
             if told == 1_000 {
                 break;
             }
-            (0..1_000).for_each(|key| _ = cache.insert(1_000 + key % 10, key));
-            std::thread::yield_now();
+            (0..100).for_each(|key| _ = cache.insert(1_000 + key % 10, key));
+            each_has_read(2);
             told += heard.take().iter().filter(|(key, ..)| *key < 1_000).count();
         }
         assert_eq!(told, 1_000);

@@ -133,7 +133,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: held until now, and kept by our guard from now on.
         let record = unsafe { &*input.record::<Record<K, V>>() };
         record.let_go();
-        self.try_condemn(guard, record);
+        self.condemn_or_leave(guard, record);
     }
 }
 

@@ -84,7 +84,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 withdraw(record, *node);
                 engine.retire_node(&guard, record, *node);
                 record.let_go();
-                engine.try_condemn(&guard, record);
+                engine.condemn_or_leave(&guard, record);
             }
             Self::reclaim_commit(descriptor, ptr::from_ref(engine).cast());
         }
@@ -141,7 +141,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             engine.empty(&*record.room());
             let guard = engine.reclaim.pin();
             record.free_room();
-            engine.try_condemn(&guard, record);
+            engine.condemn_or_leave(&guard, record);
         }
     }
 
@@ -233,9 +233,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         if held || !head.is_condemned() || !record.seal(head) {
             let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
-            engine.try_condemn(&guard, record);
-            engine.leave_to_writers(&guard, record);
-            return;
+            return engine.condemn_or_leave(&guard, record);
         }
         step("record.sealed");
         engine.for_others(&guard, || engine.note_cleared(record, head.node()));

@@ -134,17 +134,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Has a later write sweep a record out that was condemned, and could not be sealed. To be called by a step of
-    /// reclamation, which may be in the middle of a read: no place for a commit.
-    pub(super) fn leave_to_writers(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        if mutant("sweep.forgets")
-            || Self::is_ending(record)
-            || self.cleared(guard, record).is_none()
-        {
-            return;
+    /// Condemns a record that was let go of, or has a later write sweep it out if it was cleared. This may be a step of
+    /// reclamation in the middle of a read: no place for a commit. And what is retired may lie for long with a thread that
+    /// only reads, while somebody is to be told of a cleared value.
+    pub(super) fn condemn_or_leave(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        if mutant("sweep.forgets") || self.cleared(guard, record).is_none() {
+            return self.try_condemn(guard, record);
         }
         // If it is condemned by now, it is not sealed before our guard ends, and so not with this flag.
-        if record.set_flags(flags::DUE) & flags::DUE == 0 {
+        if !Self::is_ending(record) && record.set_flags(flags::DUE) & flags::DUE == 0 {
             self.leftover.leave(guard, Queued { record, flag: flags::DUE });
         }
     }

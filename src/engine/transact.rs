@@ -47,7 +47,7 @@ impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
             // SAFETY: held until now, and kept by our guard from now on.
             let record = unsafe { record.as_ref() };
             record.let_go();
-            self.engine.try_condemn(&guard, record);
+            self.engine.condemn_or_leave(&guard, record);
         }
     }
 }
