@@ -6,9 +6,12 @@
 //! when it does not find P in its guard. The tag on the stack's top has two bits here and a batch
 //! one slot, so the tag comes round after four pops: the argument in `pool/batch.rs`, that there
 //! are not that many during a guard, is on trial too.
+//!
+//! The same of slots that are taken at home, by one bit each: and who takes one sees what was done to it before.
 #![cfg(coeval_loom)]
 
 use coeval::internals::{Pool, Shape};
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
 use loom_tests::{NONE, explore, must_fail};
@@ -119,9 +122,58 @@ fn two_threads_with_an_empty_pool() {
     });
 }
 
+/// A block of two homes, and what is in them.
+struct AtHome {
+    pool: Pool,
+    in_hands: Mutex<HashSet<usize>>,
+    contents: [UnsafeCell<()>; 2],
+}
+
+impl AtHome {
+    /// Takes a slot at home, uses it, and gives it back, if both were not taken.
+    fn visit(&self) {
+        const SIZE: usize = 24;
+        // SAFETY: nothing is given back that came from elsewhere.
+        let slot = unsafe { self.pool.take_at(0) };
+        let address = slot.as_ptr().addr();
+        let is_new = self.in_hands.lock().unwrap().insert(address);
+        assert!(is_new, "a slot is in two hands");
+        let shape = Shape::plain(Layout::new::<[u8; SIZE]>());
+        let number = address - self.pool.home(&shape, 0).unwrap().addr();
+        if let Some(content) = self.contents.get(number / SIZE) {
+            content.with_mut(|_| ());
+            assert!(self.in_hands.lock().unwrap().remove(&address));
+            // SAFETY: nobody has access to it.
+            unsafe { self.pool.give(slot) };
+        }
+    }
+}
+
+fn three_visits_at_home() {
+    explore(3, || {
+        let shape = Shape::plain(Layout::new::<[u64; 3]>());
+        let scene = Arc::new(AtHome {
+            pool: Pool::with_homes(shape, 1),
+            in_hands: Mutex::default(),
+            contents: Default::default(),
+        });
+        let others = [(); 2].map(|()| {
+            let scene = scene.clone();
+            thread::spawn(move || scene.visit())
+        });
+        scene.visit();
+        others.map(|other| other.join().unwrap());
+    });
+}
+
 #[test]
 fn no_slot_is_in_two_hands() {
     two_threads(q_waits_for_grace);
+}
+
+#[test]
+fn no_slot_at_home_is_in_two_hands() {
+    three_visits_at_home();
 }
 
 #[test]
@@ -134,6 +186,17 @@ const TWO_HANDS: &str = "a slot is in two hands";
 #[test]
 fn defect_cutting_spans_in_two_steps() {
     must_fail("pool.cut_in_two_steps", TWO_HANDS, two_threads_with_an_empty_pool);
+}
+
+#[test]
+fn defect_taking_at_home_in_two_steps() {
+    // Both use it, which comes to light first.
+    must_fail("pool.home_in_two_steps", "Causality violation", three_visits_at_home);
+}
+
+#[test]
+fn defect_giving_home_relaxed() {
+    must_fail("pool.home_given_relaxed", "Causality violation", three_visits_at_home);
 }
 
 #[test]

@@ -218,9 +218,15 @@ impl<K, V> Record<K, V> {
     /// Asks for what a look-up reads.
     #[inline(always)]
     pub fn prefetch_to_read(&self) {
-        prefetch::line(self);
+        Self::prefetch_to_read_at(self);
+    }
+
+    /// The same, of what may be a record at this address.
+    #[inline(always)]
+    pub fn prefetch_to_read_at(address: *const Self) {
+        prefetch::line(address);
         if Self::READ != 0 {
-            prefetch::end(self, Self::READ);
+            prefetch::end(address, Self::READ);
         }
     }
 

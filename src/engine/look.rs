@@ -228,6 +228,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
+        self.ask_at_home(hash);
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
             Peek::Met(record) => {
                 // SAFETY: found under the guard, which lives for 'g.

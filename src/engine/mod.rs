@@ -93,6 +93,9 @@ use std::time::Duration;
 use sweep::Sweep;
 use tend::Leftover;
 
+/// Records that take no more than this are found in a cache near the processor, wherever they lie.
+const LARGEST_CACHED: usize = 128 << 10;
+
 /// How a cache is set up.
 pub struct Settings<K, V> {
     /// For so many entries there is room in the index from the beginning.
@@ -175,6 +178,15 @@ impl<K, V> Indexed for Record<K, V> {
     }
 }
 
+/// A pool of so many records. With fewer than fill a second-level cache there is no miss that homes could spare.
+fn records_for(entries: usize, shape: Shape) -> Pool {
+    if entries < shape.slots_in(LARGEST_CACHED) {
+        Pool::new(shape)
+    } else {
+        Pool::with_homes(shape, entries)
+    }
+}
+
 /// The hash bits by which the index files a key: the upper half of a product in which every bit of
 /// the hash has a part, so that a hasher with good bits only in one place still serves.
 #[inline(always)]
@@ -222,7 +234,7 @@ where
             counters: Counters::new(),
             recorder: Recorder::new(),
             fresh: State::INSTALLING.with_hits_left(hits),
-            records: Pool::new(Record::<K, V>::SHAPE),
+            records: records_for(settings.initial_capacity, Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
             derived: Pool::new(Shape::plain(Layout::new::<Derived<V>>())),
@@ -237,6 +249,14 @@ where
     #[inline(always)]
     pub fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
         fold(self.hasher.hash_one(key))
+    }
+
+    /// Asks for what a look-up reads of a record with this hash, where that usually lies.
+    #[inline(always)]
+    fn ask_at_home(&self, hash: u32) {
+        if let Some(home) = self.records.home(&Record::<K, V>::SHAPE, hash) {
+            Record::<K, V>::prefetch_to_read_at(home.cast());
+        }
     }
 }
 

@@ -224,6 +224,7 @@ where
     ) -> Plan<'g, 'r, K, V, S, R> {
         for change in &changes {
             self.index.prefetch(guard, change.hash);
+            self.ask_at_home(change.hash);
         }
         for change in &changes {
             if let Some(record) = self.index.candidate(guard, change.hash) {

@@ -102,6 +102,7 @@ where
         let guard = self.pin();
         for hash in hashes {
             self.index.prefetch(&guard, hash);
+            self.ask_at_home(hash);
         }
         let candidates = hashes.map(|hash| {
             let candidate = self.index.candidate(&guard, hash);
@@ -224,6 +225,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
+        self.ask_at_home(hash);
         let guard = self.pin();
         let limit = Limit::View(snapshot.version());
         // SAFETY: a registered view's version.

@@ -36,6 +36,7 @@ where
         }
         let times = settings.times();
         let hash = self.hash(&key);
+        self.ask_at_home(hash);
         let moment = Moment::new(&self.timer);
         let offer = self.rules.offer(times, &key, value, time_to_live, &moment);
         let guard = self.pin();
@@ -387,7 +388,7 @@ impl<'e, K, V> Unpublished<'e, K, V> {
     /// As for `Pool::take`, until it is dropped.
     unsafe fn new(pool: &'e Pool, hash: u32, key: K, ready: State, value: Option<V>) -> Self {
         // SAFETY: the caller's promise.
-        let record: NonNull<Record<K, V>> = unsafe { pool.take() }.cast();
+        let record: NonNull<Record<K, V>> = unsafe { pool.take_at(hash) }.cast();
         let has_value = value.is_some();
         // SAFETY: taken from the pool of records.
         unsafe { Record::write(record.as_ptr(), key, hash, ready, value) };

@@ -17,7 +17,7 @@
 //! acquire load of the header synchronizes with *every* earlier release of it, not just the last.
 
 use super::Indexed;
-use crate::memory::prefetch;
+use crate::memory::{Zeroable, prefetch};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook};
 use std::ptr::{self, NonNull};
 
@@ -128,16 +128,17 @@ pub(super) struct Bucket<E> {
 #[cfg(not(coeval_loom))]
 const _: () = assert!(size_of::<Bucket<u64>>() == 64);
 
-impl<E: Indexed> Bucket<E> {
-    /// An empty bucket, for the models (elsewhere buckets begin as zeroed memory).
-    #[cfg(coeval_loom)]
-    pub(super) fn new() -> Self {
+// SAFETY: an atomic zero and null pointers are all zeroes, and have no destructor.
+unsafe impl<E> Zeroable for Bucket<E> {
+    fn zero() -> Self {
         Self {
             header: AtomicU64::new(0),
             entries: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
         }
     }
+}
 
+impl<E: Indexed> Bucket<E> {
     #[inline(always)]
     pub(super) fn header(&self) -> Header {
         // Acquire: pairs with `publish` (the slot's pointer and the entry behind it), with `freeze`

@@ -9,7 +9,6 @@
 
 mod bucket;
 mod iterate;
-mod memory;
 mod migrate;
 mod table;
 #[cfg(all(test, not(coeval_loom)))]

@@ -6,8 +6,7 @@
 
 use super::Indexed;
 use super::bucket::{Bucket, SLOTS, Tag};
-use super::memory::Buckets;
-use crate::memory::Mapped;
+use crate::memory::{Mapped, Zeroed};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
@@ -32,7 +31,7 @@ const SAMPLES: usize = 128;
 pub(super) struct Table<E> {
     // This line is only read, but for `next`, which changes once.
     mask: usize,
-    buckets: Buckets<E>,
+    buckets: Zeroed<Bucket<E>>,
     next: AtomicPtr<Table<E>>,
     pub(super) progress: CachePadded<Progress>,
 }
@@ -71,7 +70,7 @@ impl<E: Indexed> Table<E> {
         debug_assert!(buckets.is_power_of_two());
         Mapped::new(Self {
             mask: buckets - 1,
-            buckets: Buckets::new(buckets),
+            buckets: Zeroed::new(buckets),
             next: AtomicPtr::new(ptr::null_mut()),
             progress: CachePadded::new(Progress {
                 overflowed: AtomicUsize::new(0),

@@ -3,6 +3,9 @@
 //! From one page on it does not come from the allocator, whose locks a stopped thread may hold.
 
 pub mod prefetch;
+mod zeroed;
+
+pub use zeroed::{Zeroable, Zeroed};
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::mem::ManuallyDrop;
@@ -22,13 +25,17 @@ const ALIGN: usize = 64;
 ///
 /// Ends the process, as the collections of the standard library do, when there is no memory.
 pub fn map_zeroed(bytes: usize) -> NonNull<u8> {
-    let layout = layout(bytes);
-    let memory = match pages::map(bytes) {
+    let layout = layout(bytes).expect("a size below isize::MAX");
+    try_map_zeroed(bytes).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// The same, or `None` when there is no memory.
+pub fn try_map_zeroed(bytes: usize) -> Option<NonNull<u8>> {
+    NonNull::new(match pages::map(bytes) {
         Some(memory) => memory,
         // SAFETY: the size is not zero, `layout` sees to it.
-        None => unsafe { alloc_zeroed(layout) },
-    };
-    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+        None => unsafe { alloc_zeroed(layout(bytes)?) },
+    })
 }
 
 /// Gives back what [`map_zeroed`] returned.
@@ -39,7 +46,7 @@ pub unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller's promise; `map` and `unmap` decide alike who serves a size.
     unsafe {
         if !pages::unmap(memory.as_ptr(), bytes) {
-            dealloc(memory.as_ptr(), layout(bytes));
+            dealloc(memory.as_ptr(), layout(bytes).expect("as it was mapped"));
         }
     }
 }
@@ -98,9 +105,9 @@ impl<T> Deref for Mapped<T> {
     }
 }
 
-fn layout(bytes: usize) -> Layout {
+fn layout(bytes: usize) -> Option<Layout> {
     let align = if bytes < PAGE { ALIGN } else { PAGE };
-    Layout::from_size_align(bytes.max(1), align).expect("a size below isize::MAX")
+    Layout::from_size_align(bytes.max(1), align).ok()
 }
 
 /// Whole pages, mapped without the allocator. Not under a leak sanitizer, which looks for references

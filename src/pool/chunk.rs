@@ -142,13 +142,13 @@ impl Chunks {
         let most_head = HEAD + self.shape.align();
         let least = (most_head + self.shape.bytes(LEAST_SLOTS)).next_power_of_two();
         let bytes = double.min(memory::HUGE).max(least);
-        if self.shape.slots(self.bytes()) as u64 >= MOST_SLOTS / 2 {
+        if self.shape.slots_in(self.bytes()) as u64 >= MOST_SLOTS / 2 {
             // Half the bound leaves room for those who add a chunk at the same time.
             handle_alloc_error(Layout::new::<Chunk>());
         }
         let memory = memory::map_zeroed(bytes);
         let head = HEAD + (memory.as_ptr().addr() + HEAD).wrapping_neg() % self.shape.align();
-        let slots = self.shape.slots(bytes - head);
+        let slots = self.shape.slots_in(bytes - head);
         // SAFETY: `head < bytes`, as `least` counts it in.
         let first = unsafe { memory.add(head) };
         asan::forbid(first.as_ptr(), bytes - head);

@@ -8,7 +8,8 @@
 //! Every thread has a [`Magazine`]: free slots that it takes from (*outgoing*), slots that were
 //! given back by it (*incoming*), and a *span* of slots that were never used. A full incoming list
 //! goes, as one batch, to a stack that all threads share ([`batch`]), so that slots do not pile up
-//! with a thread that only gives back. New spans come from [`chunk`].
+//! with a thread that only gives back. New spans come from [`chunk`]. A pool of which it is known how many
+//! slots it will have may have [`homes`] for them.
 //!
 //! A slot that comes to the shared stack was given back after a grace period, never put back
 //! straight after it was taken ([`Pool::put_back`] keeps it with its thread). The argument why a
@@ -17,6 +18,7 @@
 mod asan;
 mod batch;
 mod chunk;
+mod homes;
 mod shape;
 
 pub use shape::Shape;
@@ -24,6 +26,7 @@ pub use shape::Shape;
 use crate::sync::per_thread::PerThread;
 use batch::{BATCH, Batches, Free, Number};
 use chunk::{Chunks, Span};
+use homes::Homes;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -34,6 +37,7 @@ const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
 /// back to the system before the pool is dropped.
 pub struct Pool {
     shape: Shape,
+    homes: Option<Homes>,
     chunks: Chunks,
     batches: Batches,
     magazines: PerThread<Magazine>,
@@ -61,9 +65,41 @@ impl Pool {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
+            homes: None,
             chunks: Chunks::new(shape),
             batches: Batches::new(),
             magazines: PerThread::new(),
+        }
+    }
+
+    /// The same, with homes for so many slots, if there is memory for them.
+    pub fn with_homes(shape: Shape, slots: usize) -> Self {
+        Self { homes: Homes::new(&shape, slots), ..Self::new(shape) }
+    }
+
+    /// Where a slot that was taken by this hash is likely to begin, or shortly before that in the same line. `shape` is the
+    /// pool's, told by the caller as a constant.
+    #[inline(always)]
+    pub fn home(&self, shape: &Shape, hash: u32) -> Option<*const u8> {
+        Some(self.homes.as_ref()?.home(shape, hash))
+    }
+
+    /// A slot, uninitialised, at the home of a hash if there is room.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    pub unsafe fn take_at(&self, hash: u32) -> NonNull<u8> {
+        let Some(slot) = self.homes.as_ref().and_then(|homes| homes.take(&self.shape, hash)) else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.take() };
+        };
+        self.allow(slot);
+        slot
+    }
+
+    fn allow(&self, slot: NonNull<u8>) {
+        for (start, bytes) in self.shape.parts(slot) {
+            asan::allow(start, bytes);
         }
     }
 
@@ -84,9 +120,7 @@ impl Pool {
             // SAFETY: the caller's promise.
             None => unsafe { self.refill(mine) },
         };
-        for (start, bytes) in self.shape.parts(slot) {
-            asan::allow(start, bytes);
-        }
+        self.allow(slot);
         slot
     }
 
@@ -129,6 +163,10 @@ impl Pool {
     /// The slot was taken by this thread, and no other thread has ever seen it.
     #[inline]
     pub unsafe fn put_back(&self, slot: NonNull<u8>) {
+        // SAFETY: the slot is the caller's, who gives it up.
+        if unsafe { self.give_home(slot) } {
+            return;
+        }
         let mine = self.magazines.get();
         // SAFETY: the slot is the caller's, who gives it up.
         mine.outgoing.set(Some(unsafe { self.link(slot, mine.outgoing.get()) }));
@@ -141,6 +179,10 @@ impl Pool {
     /// passed since: nobody has access to it.
     #[inline]
     pub unsafe fn give(&self, slot: NonNull<u8>) {
+        // SAFETY: the slot is the caller's, who gives it up.
+        if unsafe { self.give_home(slot) } {
+            return;
+        }
         let mine = self.magazines.get();
         // SAFETY: the slot is the caller's, who gives it up.
         let list = unsafe { self.link(slot, mine.incoming.get()) };
@@ -149,6 +191,20 @@ impl Pool {
         if mine.given.get() >= BATCH {
             self.share(mine, list);
         }
+    }
+
+    /// Makes a slot free if it is one of the homes.
+    ///
+    /// # Safety
+    /// The slot is of this pool, and nobody has access to it.
+    #[inline(always)]
+    unsafe fn give_home(&self, slot: NonNull<u8>) -> bool {
+        let Some(homes) = self.homes.as_ref().filter(|homes| homes.own(&self.shape, slot)) else {
+            return false;
+        };
+        // SAFETY: one of these; the caller's promise.
+        unsafe { homes.give(&self.shape, slot) };
+        true
     }
 
     /// Makes a free slot the first of a list.
@@ -201,7 +257,8 @@ impl Pool {
 
     /// How much memory the pool holds.
     pub fn bytes(&self) -> usize {
-        self.chunks.bytes() + self.batches.bytes()
+        let homes = self.homes.as_ref().map_or(0, Homes::bytes);
+        homes + self.chunks.bytes() + self.batches.bytes()
     }
 }
 

@@ -12,6 +12,8 @@ use std::ptr::{self, NonNull};
 const SHARING: usize = 16;
 /// What is larger than this, a cache line, gains nothing by being apart from its rest.
 const LARGE: usize = 64;
+/// So many slots that are groups of their own make a block of homes.
+const SINGLES: usize = if cfg!(coeval_loom) { 2 } else { 16 };
 
 /// See the module's header.
 #[derive(Clone, Copy, Debug)]
@@ -90,13 +92,50 @@ impl Shape {
     }
 
     /// How many slots so much memory holds.
-    pub(super) const fn slots(&self, bytes: usize) -> usize {
+    pub const fn slots_in(&self, bytes: usize) -> usize {
         bytes / self.group * self.slots
     }
 
     /// How much memory so many slots take.
     pub(super) const fn bytes(&self, slots: usize) -> usize {
         slots.div_ceil(self.slots) * self.group
+    }
+
+    /// How many slots make a block of homes: a group, or so many groups of one.
+    pub(super) const fn block_slots(&self) -> usize {
+        if self.slots == 1 { SINGLES } else { self.slots }
+    }
+
+    /// How much memory a block takes.
+    pub(super) const fn block_bytes(&self) -> usize {
+        if self.slots == 1 { SINGLES * self.group } else { self.group }
+    }
+
+    /// How many slots make a bin: those that share a cache line, if none lies in two.
+    pub(super) const fn bin_slots(&self) -> usize {
+        if self.fits_lines() { LARGE / self.stride } else { 1 }
+    }
+
+    /// The block, of so many, and in it the first slot of the bin, that is a hash's home.
+    #[inline(always)]
+    pub(super) const fn home(&self, hash: u32, blocks: usize) -> (usize, usize) {
+        // The product's upper half is a number below `blocks`; the lower half, what is left of the hash, does the same
+        // for the bins.
+        let product = hash as u64 * blocks as u64;
+        let bins = (self.block_slots() / self.bin_slots()) as u64;
+        let bin = (product & u32::MAX as u64) * bins >> 32;
+        ((product >> 32) as usize, bin as usize * self.bin_slots())
+    }
+
+    /// From a block's beginning to the slot of this number.
+    #[inline(always)]
+    pub(super) const fn within_block(&self, number: usize) -> usize {
+        number * if self.slots == 1 { self.group } else { self.stride }
+    }
+
+    /// The number of the slot that is so far from a block's beginning.
+    pub(super) const fn number_in_block(&self, distance: usize) -> usize {
+        distance / if self.slots == 1 { self.group } else { self.stride }
     }
 
     /// Both parts of a slot: where they begin, and their sizes.

@@ -34,7 +34,17 @@ const FREE: u64 = 0x0F2E_E0F2_EE00;
 /// Takes a slot and marks it; it must not bear another's mark.
 fn take(pool: &Pool, me: u64) -> usize {
     // SAFETY: these tests give a slot back only when nobody pops, or put it back.
-    let slot = unsafe { pool.take() }.cast::<Marked>();
+    mark(unsafe { pool.take() }, me)
+}
+
+/// The same at the home of a hash.
+fn take_at(pool: &Pool, hash: u32, me: u64) -> usize {
+    // SAFETY: as above.
+    mark(unsafe { pool.take_at(hash) }, me)
+}
+
+fn mark(slot: NonNull<u8>, me: u64) -> usize {
+    let slot = slot.cast::<Marked>();
     // SAFETY: the slot is ours; its memory is zeroed or holds what was last stored there.
     let before = unsafe { slot.as_ref() }.owner.swap(me, Ordering::Relaxed);
     assert!(before == 0 || before == FREE, "taken by {me} while {before} has it");
@@ -171,22 +181,31 @@ impl Grace {
 
 #[test]
 fn no_slot_is_in_two_hands() {
+    several_threads(&pool_of::<Marked>(), |pool, _, me| take(pool, me));
+}
+
+#[test]
+fn no_slot_at_home_is_in_two_hands() {
+    let pool = Pool::with_homes(Shape::plain(Layout::new::<Marked>()), 600);
+    several_threads(&pool, |pool, turn, me| take_at(pool, (turn as u32).wrapping_mul(HASH), me));
+}
+
+fn several_threads(pool: &Pool, take: impl Fn(&Pool, usize, u64) -> usize + Sync) {
     const THREADS: usize = 8;
-    let pool = pool_of::<Marked>();
     let grace = Grace { guards: (0..THREADS).map(|_| AtomicU64::new(0)).collect() };
     // Half of what is retired is given by its thread, half by another.
     let handed_on = Mutex::new(Vec::new());
     let rounds = rounds(3_000);
     std::thread::scope(|scope| {
         for me in 0..THREADS {
-            let (pool, grace, handed_on) = (&pool, &grace, &handed_on);
+            let (take, grace, handed_on) = (&take, &grace, &handed_on);
             scope.spawn(move || {
                 let name = me as u64 + 1;
                 let mut waiting = std::collections::VecDeque::new();
                 for round in 0..rounds {
                     grace.enter(me);
                     let slots: Vec<usize> =
-                        (0..1 + round % 150).map(|_| take(pool, name)).collect();
+                        (0..1 + round % 150).map(|turn| take(pool, turn, name)).collect();
                     grace.leave(me);
                     let (back, retired) = slots.split_at(slots.len() / 8);
                     for &slot in back {
@@ -237,6 +256,70 @@ fn threads_that_come_and_go_leave_their_slots_to_others() {
         });
     }
     assert!(pool.bytes() < 1 << 20, "{} bytes", pool.bytes());
+}
+
+/// Multiples of this are spread over all hashes.
+const HASH: u32 = 0x9e37_79b1;
+
+/// Pools whose slots share lines, lie in two, and are larger.
+fn pools_with_homes(slots: usize) -> impl Iterator<Item = (Shape, Pool)> {
+    let rest = Layout::new::<[u64; 2]>();
+    [(32, 16), (40, 8), (64, 8), (200, 8), (1056, 8)].into_iter().map(move |(size, align)| {
+        let shape = Shape::split(Layout::from_size_align(size, align).unwrap(), rest);
+        (shape, Pool::with_homes(shape, slots))
+    })
+}
+
+#[test]
+fn most_slots_are_at_home() {
+    const SLOTS: usize = 5_000;
+    for (shape, pool) in pools_with_homes(SLOTS) {
+        let mapped = pool.bytes();
+        let mut taken = HashSet::new();
+        let mut at_home = 0;
+        for number in 0..SLOTS as u32 {
+            let hash = number.wrapping_mul(HASH);
+            // SAFETY: no slot is ever given back.
+            let slot = unsafe { pool.take_at(hash) };
+            let home = pool.home(&shape, hash).unwrap().addr();
+            let distance = slot.as_ptr().addr().wrapping_sub(home);
+            at_home += usize::from(distance == 0 || shape.fits_lines() && distance < 64);
+            for (start, bytes) in shape.parts(slot) {
+                // SAFETY: the slot is ours.
+                unsafe { start.write_bytes(0xEE, bytes) };
+                assert!((start.addr()..start.addr() + bytes).all(|at| taken.insert(at)));
+            }
+        }
+        assert!(at_home > SLOTS / 2, "{at_home} of {SLOTS}: {shape:?}");
+        assert!(pool.bytes() < mapped + SLOTS / 10 * (shape.bytes(16) / 16), "{shape:?}");
+    }
+}
+
+#[test]
+fn homes_are_used_again_and_what_has_no_room_is_elsewhere() {
+    for (_, pool) in pools_with_homes(1_000) {
+        let mut first = None;
+        for _ in 0..20 {
+            let hashes = (0..3_000_u32).map(|number| number.wrapping_mul(HASH));
+            // SAFETY: this thread alone uses the pool.
+            let slots: Vec<_> = hashes.map(|hash| unsafe { pool.take_at(hash) }).collect();
+            assert_eq!(slots.iter().collect::<HashSet<_>>().len(), slots.len());
+            let bytes = *first.get_or_insert(pool.bytes());
+            assert!(pool.bytes() <= bytes + (64 << 10), "{} after {bytes}", pool.bytes());
+            for (number, slot) in slots.into_iter().enumerate() {
+                // SAFETY: as above; each once.
+                unsafe { if number % 2 == 0 { pool.give(slot) } else { pool.put_back(slot) } };
+            }
+        }
+    }
+}
+
+/// AddressSanitizer ends the process where an allocator would return nothing.
+#[cfg(not(any(coeval_asan, coeval_lsan)))]
+#[test]
+fn without_memory_for_homes_there_are_none() {
+    let pool = Pool::with_homes(Shape::plain(Layout::new::<[u64; 1 << 20]>()), 1 << 36);
+    assert_eq!((pool.bytes(), pool.homes.is_none()), (0, true));
 }
 
 #[test]
