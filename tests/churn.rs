@@ -51,7 +51,9 @@ struct Churn<R: Reclaim> {
 impl<R: Reclaim> Churn<R> {
     fn new() -> Self {
         let clock = ManualClock::new();
-        let builder = coeval::Cache::builder().max_capacity(CAPACITY).manual_clock(&clock);
+        // With so much room records have homes, which are full all the time.
+        let builder = coeval::Cache::builder().initial_capacity(CAPACITY as usize);
+        let builder = builder.max_capacity(CAPACITY).manual_clock(&clock);
         let (cache, keys, values) = (builder.reclaimer().build(), Ledger::new(), Ledger::new());
         Self { cache, clock, keys, values, done: AtomicU64::new(0), hits: AtomicU64::new(0) }
     }

@@ -4,7 +4,6 @@
 //! that was evicted before, and a view that was opened earlier goes on showing it.
 
 use super::Engine;
-use super::adjust::Times;
 use super::keep::Moment;
 use super::settle::Settled;
 use crate::chain::{Node, Record, flags};
@@ -190,7 +189,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return None;
         }
         step("evict.before_write");
-        let (node, state) = self.write(guard, record, None, &Times::NONE, Some(current))?;
+        let (node, state) = self.write(guard, record, None, None, Some(current))?;
         let moment = Moment::new(&self.timer);
         Some(self.settle_one(guard, record, (node, state), cause, &moment))
     }

@@ -30,7 +30,7 @@ where
     ) -> Result<Version, Conflict> {
         let hash = self.hash(&key);
         let guard = self.pin();
-        let (record, _) = self.locate(&guard, hash, key, None);
+        let record = self.locate(&guard, hash, key, &mut None);
         let moment = Moment::new(&self.timer);
         let current = self.current(&guard, record, &moment);
         if current != expected {

@@ -19,7 +19,7 @@ pub(super) struct Offer<V> {
     pub asked: Option<Asked>,
 }
 
-/// What [`Terms`] are made of, together with the cache's times. (They are larger, and a commit's writes are moved about.)
+/// What [`Terms`] are made of, together with the cache's times.
 pub(super) struct Asked {
     now: u64,
     end: u64,
@@ -87,7 +87,7 @@ impl Default for Asked {
 }
 
 impl<K, V> Rules<K, V> {
-    /// A value with what is asked for it, by the caller and by these `times`. Runs the user's weigher.
+    /// A value with what is asked for it, likewise.
     #[inline]
     pub fn offer(
         &self,
@@ -97,13 +97,32 @@ impl<K, V> Rules<K, V> {
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
     ) -> Offer<V> {
-        let is_plain = times.is_none() && self.weigher.is_none() && time_to_live.is_none();
-        let asked = (!is_plain).then(|| self.ask(times, key, &value, time_to_live, moment));
-        Offer { value, asked }
+        Offer { asked: self.asked(times, key, &value, time_to_live, moment), value }
     }
 
+    /// What is asked for a value, by the caller and by these `times`. Runs the user's weigher.
+    #[inline]
+    pub fn asked(
+        &self,
+        times: &Times,
+        key: &K,
+        value: &V,
+        time_to_live: Option<Duration>,
+        moment: &Moment<'_>,
+    ) -> Option<Asked> {
+        let plain = self.are_plain(times, time_to_live);
+        (!plain).then(|| self.ask(times, key, value, time_to_live, moment))
+    }
+
+    /// Whether nothing is asked for any value.
+    #[inline]
+    pub fn are_plain(&self, times: &Times, time_to_live: Option<Duration>) -> bool {
+        times.is_none() && self.weigher.is_none() && time_to_live.is_none()
+    }
+
+    /// What is asked for a value, whatever it is.
     #[inline(never)]
-    fn ask(
+    pub fn ask(
         &self,
         times: &Times,
         key: &K,

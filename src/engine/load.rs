@@ -118,7 +118,7 @@ where
         let hash = self.hash(&key);
         let hold = {
             let guard = self.pin();
-            let (record, _) = self.locate(&guard, hash, key, None);
+            let record = self.locate(&guard, hash, key, &mut None);
             self.hold(&guard, record)
         };
         self.tell();
@@ -130,7 +130,7 @@ where
     pub(super) fn claim_as_it_is(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
         let guard = self.pin();
-        let (record, _) = self.locate(&guard, hash, key, None);
+        let record = self.locate(&guard, hash, key, &mut None);
         record.hold(); // As in `hold`.
         Claim { engine: self, hold: self.held_from_now(record), hash }
     }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::adjust::Whole;
-use super::keep::{Moment, Offer};
+use super::keep::{Asked, Moment, Offer};
 use super::read::version_of;
 use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
@@ -32,11 +32,16 @@ pub struct Change<K, V> {
 /// One write of a commit, its record located: under the guard of the [`Plan`] that it is in.
 pub(super) struct Write<K, V> {
     record: *const Record<K, V>,
-    offer: Option<Offer<V>>,
+    value: Option<V>,
+    /// Where the plan has what is asked for the value; [`NOTHING`]: nowhere.
+    asked: u32,
     related: bool,
     /// Why it takes away what is there. `None`: it is a witness.
     cause: Option<RemovalCause>,
 }
+
+/// See [`Write::asked`].
+const NOTHING: u32 = u32::MAX;
 
 /// The writes of a commit that is being put together. If a user's closure panics meanwhile, records
 /// that were made for it and hold nothing go again.
@@ -45,6 +50,8 @@ pub(super) struct Plan<'g, 'r, K, V, S, R: Reclaim> {
     guard: &'g R::Guard<'r>,
     settings: &'g Whole<'r, K, V>,
     writes: Vec<Write<K, V>>,
+    /// What is asked for their values. Not with each, as writes are moved about, and mostly nothing is.
+    asked: Vec<Asked>,
     /// The addresses of their records, in order, and their places; unless writes have been added since.
     order: Vec<(usize, usize)>,
     has_witnesses: bool,
@@ -60,15 +67,33 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let scratch = engine.scratch.get();
         let (writes, order) = (scratch.writes.take(), scratch.order.take());
         let moment = Moment::new(&engine.timer);
-        Self { engine, guard, settings, writes, order, has_witnesses: false, moment }
+        let asked = Vec::new();
+        Self { engine, guard, settings, writes, asked, order, has_witnesses: false, moment }
     }
 
     /// Puts the writes in order, by their places: to move them about costs more, as they are large.
     fn sort(&mut self) {
         self.order.clear();
-        let places = self.writes.iter().enumerate();
-        self.order.extend(places.map(|(place, write)| (write.record.addr(), place)));
-        self.order.sort_unstable_by_key(|(address, _)| *address);
+        let address = |write: &Write<K, V>| write.record.addr();
+        let count = self.writes.len();
+        if count > RANKED {
+            let places = self.writes.iter().enumerate();
+            self.order.extend(places.map(|(place, write)| (address(write), place)));
+            return self.order.sort_unstable();
+        }
+        let mut addresses = [0; RANKED];
+        for (place, write) in addresses.iter_mut().zip(&self.writes) {
+            *place = address(write);
+        }
+        // Each goes where as many come before it: there is no branch that depends on addresses, which no processor foresees.
+        self.order.resize(count, (0, 0));
+        let addresses = &addresses[..count];
+        for (place, &address) in addresses.iter().enumerate() {
+            let (earlier, later) = addresses.split_at(place);
+            let before = earlier.iter().filter(|&&other| other <= address).count()
+                + later.iter().filter(|&&other| other < address).count();
+            self.order[before] = (address, place);
+        }
     }
 
     /// Drops all writes but the last of each record.
@@ -91,7 +116,31 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let is_value = offer.is_some();
         let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
         let cause = Some(cause.unwrap_or(usual));
-        self.writes.push(Write { record, offer, related, cause });
+        let (value, asked) = offer.map_or((None, None), |offer| (Some(offer.value), offer.asked));
+        let asked = asked.map_or(NOTHING, |asked| self.keep_asked(asked));
+        self.writes.push(Write { record, value, asked, related, cause });
+    }
+
+    /// Plans what a caller asked for, whose record this is.
+    #[inline(always)]
+    fn push_change(
+        &mut self,
+        record: &'g Record<K, V>,
+        value: Option<V>,
+        time_to_live: Option<Duration>,
+        related: bool,
+    ) {
+        let Some(value) = value else { return self.push(record, None, related, None) };
+        let (rules, times) = (&self.engine.rules, self.settings.times());
+        let asked = match rules.are_plain(times, time_to_live) {
+            true => NOTHING,
+            false => {
+                let key = record.key();
+                self.keep_asked(rules.ask(times, key, &value, time_to_live, &self.moment))
+            }
+        };
+        let (value, cause) = (Some(value), Some(RemovalCause::Replaced));
+        self.writes.push(Write { record, value, asked, related, cause });
     }
 
     /// Plans witnesses for those records, which the caller holds, that are not written: after all writes were planned.
@@ -99,7 +148,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let mut set = HashSet::new();
         for record in records {
             if !holds(&mut set, &self.writes, record) {
-                self.writes.push(Write { record, offer: None, related: false, cause: None });
+                let (value, asked) = (None, NOTHING);
+                self.writes.push(Write { record, value, asked, related: false, cause: None });
                 self.has_witnesses = true;
             }
         }
@@ -118,8 +168,21 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
 
     /// Ties the value that was planned first.
     pub(super) fn tie_first(&mut self, bonds: Box<Bonds>) {
-        let offer = self.writes.first_mut().and_then(|write| write.offer.as_mut());
-        offer.expect("a value").asked.get_or_insert_default().bonds = Some(bonds);
+        if self.writes[0].asked == NOTHING {
+            self.writes[0].asked = self.keep_asked(Asked::default());
+        }
+        self.asked[self.writes[0].asked as usize].bonds = Some(bonds);
+    }
+
+    /// Where it is kept.
+    #[inline(never)]
+    fn keep_asked(&mut self, asked: Asked) -> u32 {
+        if self.asked.capacity() == 0 {
+            self.asked = self.engine.scratch.get().asked.take();
+        }
+        let place = self.asked.len();
+        self.asked.push(asked);
+        u32::try_from(place).ok().filter(|place| *place != NOTHING).expect("fewer writes")
     }
 
     fn record(&self, at: usize) -> &'g Record<K, V> {
@@ -136,9 +199,14 @@ impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
         let scratch = self.engine.scratch.get();
         scratch.writes.keep(std::mem::take(&mut self.writes));
         scratch.order.keep(std::mem::take(&mut self.order));
+        if self.asked.capacity() != 0 {
+            scratch.asked.keep(std::mem::take(&mut self.asked));
+        }
     }
 }
 
+/// Up to how many writes are sorted by comparing each with each.
+const RANKED: usize = 12;
 /// Above how many writes a set, instead of a scan, tells which records a commit writes.
 const SCAN: usize = 16;
 
@@ -224,7 +292,6 @@ where
     ) -> Plan<'g, 'r, K, V, S, R> {
         for change in &changes {
             self.index.prefetch(guard, change.hash);
-            self.ask_at_home(change.hash);
         }
         for change in &changes {
             if let Some(record) = self.index.candidate(guard, change.hash) {
@@ -233,9 +300,8 @@ where
         }
         let mut plan = Plan::new(self, guard, settings);
         for Change { key, hash, value, time_to_live, related } in changes.drain(..) {
-            let (record, _) = self.locate(guard, hash, key, None);
-            let offer = value.map(|value| plan.offer(record, value, time_to_live));
-            plan.push(record, offer, related, None);
+            let record = self.locate(guard, hash, key, &mut None);
+            plan.push_change(record, value, time_to_live, related);
         }
         self.scratch.get().changes.keep(changes);
         plan.keep_last();
@@ -255,7 +321,7 @@ where
                 relation(plan.record(at).key(), &mut related);
                 for (key, value) in related.drain() {
                     let hash = plan.engine.hash(&key);
-                    let (record, _) = plan.engine.locate(plan.guard, hash, key, None);
+                    let record = plan.engine.locate(plan.guard, hash, key, &mut None);
                     if !holds(&mut set, &plan.writes, record) {
                         let offer = value.map(|value| plan.offer(record, value, None));
                         plan.push(record, offer, true, Some(RemovalCause::Related));
@@ -286,9 +352,10 @@ where
             let record = unsafe { &*write.record };
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
-            let offer = write.offer.take();
+            let asked = plan.asked.get_mut(write.asked as usize).map(|asked| (asked, times));
+            let value = write.value.take();
             let node = match write.cause {
-                Some(_) => self.make_node(plan.guard, record, state, below, offer, times),
+                Some(_) => self.make_node(plan.guard, record, state, below, value, asked),
                 None => self.make_witness(plan.guard, record, state, below),
             };
             let entry = Entry { record, node, cause: write.cause };

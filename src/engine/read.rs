@@ -102,7 +102,6 @@ where
         let guard = self.pin();
         for hash in hashes {
             self.index.prefetch(&guard, hash);
-            self.ask_at_home(hash);
         }
         let candidates = hashes.map(|hash| {
             let candidate = self.index.candidate(&guard, hash);

@@ -1,6 +1,7 @@
 //! Lists that a thread uses again and again, so that a write asks the system's allocator for nothing
 //! once its thread has come into the swing: a thread that is stopped inside the allocator stops others.
 
+use super::keep::Asked;
 use super::leave::Leavings;
 use super::plan::{Change, Write};
 use crate::sync::per_thread::PerThread;
@@ -15,6 +16,7 @@ const KEPT: usize = 64;
 pub(super) struct Scratch<K, V> {
     pub changes: List<Change<K, V>>,
     pub writes: List<Write<K, V>>,
+    pub asked: List<Asked>,
     pub related: List<(K, Option<V>)>,
     /// The addresses of records, and the places of their writes.
     pub order: List<(usize, usize)>,
@@ -36,6 +38,7 @@ impl<K, V> Default for Scratch<K, V> {
         Self {
             changes: List::new(),
             writes: List::new(),
+            asked: List::new(),
             related: List::new(),
             order: List::new(),
             leavings: Leavings::default(),

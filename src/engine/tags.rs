@@ -217,7 +217,7 @@ where
         let version = {
             let settings = self.in_force.whole();
             let guard = self.pin();
-            let (record, _) = self.locate(&guard, hash, key, None);
+            let record = self.locate(&guard, hash, key, &mut None);
             let mut plan = Plan::new(self, &guard, &settings);
             let offer = plan.offer(record, value, None);
             plan.push(record, Some(offer), true, None);

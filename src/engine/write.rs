@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::adjust::Times;
-use super::keep::{Asked, Moment, Offer};
+use super::keep::{Asked, Moment};
 use super::read::version_of;
 use crate::chain::{Conditional, Linked, Node, Record};
 use crate::commit::{Found, Limit};
@@ -38,12 +38,17 @@ where
         let hash = self.hash(&key);
         self.ask_at_home(hash);
         let moment = Moment::new(&self.timer);
-        let offer = self.rules.offer(times, &key, value, time_to_live, &moment);
+        let mut asked = self.rules.asked(times, &key, &value, time_to_live, &moment);
+        let mut value = Some(value);
         let guard = self.pin();
-        let (record, offer) = self.locate(&guard, hash, key, Some(offer));
-        let (node, state) = match offer {
-            Some(offer) => {
-                let written = self.write(&guard, record, Some(offer), times, None);
+        let record = match asked {
+            None => self.locate(&guard, hash, key, &mut value),
+            Some(_) => self.locate(&guard, hash, key, &mut None),
+        };
+        let (node, state) = match value {
+            Some(_) => {
+                let asked = asked.as_mut().map(|asked| (asked, times));
+                let written = self.write(&guard, record, value, asked, None);
                 written.expect("it may supersede anything")
             }
             // SAFETY: `locate` has put it into the room of a new record, whence it cannot go under
@@ -104,9 +109,7 @@ where
             }
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
-            if let Some((node, state)) =
-                self.write(guard, record, None, &Times::NONE, Some(current))
-            {
+            if let Some((node, state)) = self.write(guard, record, None, None, Some(current)) {
                 let removed = self.superseded(record, node, state).map(|_| copied);
                 let cause = RemovalCause::Explicit;
                 self.settle_one(guard, record, (node, state), cause, &moment).weigh();
@@ -132,7 +135,7 @@ where
             if let Some(record) = self.find(&guard, hash, key)
                 && record.revive()
                 && (record.is_held() || self.has_value(&guard, record))
-                && let Some((node, state)) = self.write(&guard, record, None, &Times::NONE, None)
+                && let Some((node, state)) = self.write(&guard, record, None, None, None)
             {
                 let moment = Moment::new(&self.timer);
                 let cause = RemovalCause::Explicit;
@@ -200,18 +203,18 @@ where
     {
         let hash = self.hash(key);
         let known = self.find(guard, hash, key).filter(|record| record.revive());
-        known.unwrap_or_else(|| self.locate(guard, hash, own(), None).0)
+        known.unwrap_or_else(|| self.locate(guard, hash, own(), &mut None))
     }
 
-    /// The record of `key`, made if there is none, and alive for as long as the guard. Then a value without
-    /// terms that was given is its first version, *ready*; else it comes back.
+    /// The record of `key`, made if there is none, and alive for as long as the guard. If it was made, a value that is
+    /// offered, to be kept without terms, is taken for its first version, *ready*.
     pub(super) fn locate<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
         key: K,
-        offer: Option<Offer<V>>,
-    ) -> (&'g Record<K, V>, Option<Offer<V>>) {
+        offered: &mut Option<V>,
+    ) -> &'g Record<K, V> {
         let same = |record: &Record<K, V>| {
             record.prefetch_to_write(); // its parts together
             *record.key() == key
@@ -219,15 +222,11 @@ where
         if let Some(record) = self.index.find(guard, hash, same)
             && record.revive()
         {
-            return (record, offer);
+            return record;
         }
-        let (first, later) = match offer {
-            Some(Offer { value, asked: None }) => (Some(value), None),
-            offer => (None, offer),
-        };
         let ready = self.fresh.with_outcome(State::READY);
         // SAFETY: a guard is live.
-        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, first) };
+        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered.take()) };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
@@ -240,34 +239,32 @@ where
             Ok(()) => {
                 std::mem::forget(fresh);
                 // SAFETY: published just now under our guard.
-                (unsafe { entry.as_ref() }, later)
+                unsafe { entry.as_ref() }
             }
             Err(existing) => {
-                let first = fresh.into_value().map(|value| Offer { value, asked: None });
-                (existing, first.or(later))
+                *offered = fresh.into_value();
+                existing
             }
         }
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A version for `record`: with terms, for which these `times` were asked, or in its room if that is free.
+    /// A version for `record`: with terms, if any are asked for, by these `times`, or in its room if that is free.
     pub(super) fn make_node(
         &self,
         _guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
-        offer: Option<Offer<V>>,
-        times: &Times,
+        value: Option<V>,
+        asked: Option<(&mut Asked, &Times)>,
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
-        let value = match offer {
-            Some(Offer { value, asked: Some(asked) }) => {
-                return self.make_conditional(state, prev, value, asked, times);
-            }
-            offer => offer.map(|offer| offer.value),
-        };
+        if let Some((asked, times)) = asked {
+            let value = value.expect("terms are asked for values");
+            return self.make_conditional(state, prev, value, asked, times);
+        }
         if record.claim_room() {
             // SAFETY: claimed.
             unsafe { record.occupy(state, prev, value) };
@@ -304,7 +301,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         state: State,
         prev: *mut Node<V>,
         value: V,
-        mut asked: Asked,
+        asked: &mut Asked,
         times: &Times,
     ) -> *mut Node<V> {
         let terms = asked.terms(times);
@@ -348,12 +345,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &self,
         guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
-        offer: Option<Offer<V>>,
-        times: &Times,
+        value: Option<V>,
+        asked: Option<(&mut Asked, &Times)>,
         over: Option<&Node<V>>,
     ) -> Option<(&'g Node<V>, State)> {
-        debug_assert!(offer.is_none() || over.is_none());
-        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), offer, times);
+        debug_assert!(value.is_none() || over.is_none());
+        let node = self.make_node(guard, record, State::READY, ptr::null_mut(), value, asked);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: located and revived under the guard; the node was made for it.
         let state = unsafe { self.order.write(record, node, over.map(ptr::from_ref), &retire) };

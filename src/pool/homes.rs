@@ -22,7 +22,7 @@ const SPARE: usize = 8;
 /// How many blocks are looked at for a slot.
 const TRIED: usize = if cfg!(coeval_loom) { 1 } else { 4 };
 
-/// A block's word: which of its slots are taken.
+/// A block's word: which of its slots, fewer than 32, are taken.
 struct Taken(AtomicU32);
 
 // SAFETY: an atomic zero is all zeroes, and has no destructor.
@@ -133,7 +133,6 @@ impl Taken {
         let mut free = !self.0.load(Ordering::Relaxed) & among; // Relaxed: a guess.
         while free != 0 {
             let slot = free.ilog2();
-            hook::step("pool.home_found");
             // Acquire: pairs with the Release in `Homes::give`.
             let before = if hook::mutant("pool.home_in_two_steps") {
                 let before = self.0.load(Ordering::Acquire);

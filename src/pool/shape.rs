@@ -123,7 +123,7 @@ impl Shape {
         // for the bins.
         let product = hash as u64 * blocks as u64;
         let bins = (self.block_slots() / self.bin_slots()) as u64;
-        let bin = (product & u32::MAX as u64) * bins >> 32;
+        let bin = ((product & u32::MAX as u64) * bins) >> 32;
         ((product >> 32) as usize, bin as usize * self.bin_slots())
     }
 

@@ -2,12 +2,14 @@
 //! retires something must not stop others.
 
 use super::Garbage;
-use crate::memory::{self, PAGE};
+use crate::memory::{self, PAGE, prefetch};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 /// How much garbage a page holds.
 const ROOM: usize = (PAGE - 16) / size_of::<Garbage>();
+/// So many places ahead what is to be reclaimed is asked for.
+const AHEAD: usize = 4;
 /// How many empty pages a thread keeps.
 const KEPT: usize = 64;
 
@@ -64,6 +66,9 @@ impl Pile {
             let page = self.top.as_mut()?;
             page.count -= 1;
             let garbage = page.garbage[page.count].assume_init_read();
+            if let Some(later) = page.count.checked_sub(AHEAD) {
+                prefetch::line(page.garbage[later].assume_init_ref().object);
+            }
             if page.count == 0 {
                 spare.keep(self.take_off());
             }
