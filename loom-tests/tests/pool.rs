@@ -129,6 +129,9 @@ struct AtHome {
     contents: [UnsafeCell<()>; 2],
 }
 
+// SAFETY: the contents are watched by loom, which is what the model is about.
+unsafe impl Sync for AtHome {}
+
 impl AtHome {
     /// Takes a slot at home, uses it, and gives it back, if both were not taken.
     fn visit(&self) {
@@ -162,7 +165,9 @@ fn three_visits_at_home() {
             thread::spawn(move || scene.visit())
         });
         scene.visit();
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
     });
 }
 

@@ -98,7 +98,7 @@ const LARGEST_CACHED: usize = 128 << 10;
 
 /// How a cache is set up.
 pub struct Settings<K, V> {
-    /// For so many entries there is room in the index from the beginning.
+    /// For so many entries there is room from the beginning.
     pub initial_capacity: usize,
     /// The most that all entries may weigh.
     pub max_capacity: Option<u64>,

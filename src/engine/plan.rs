@@ -71,7 +71,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         Self { engine, guard, settings, writes, asked, order, has_witnesses: false, moment }
     }
 
-    /// Puts the writes in order, by their places: to move them about costs more, as they are large.
+    /// Puts the writes in order, by their places: to move them about costs more.
     fn sort(&mut self) {
         self.order.clear();
         let address = |write: &Write<K, V>| write.record.addr();
