@@ -66,7 +66,7 @@ impl Homes {
     #[inline(always)]
     pub(super) fn home(&self, shape: &Shape, hash: u32) -> *const u8 {
         let (block, slot) = shape.home(hash, self.blocks);
-        self.first.as_ptr().wrapping_add(block * shape.block_bytes() + shape.within_block(slot))
+        self.first.as_ptr().wrapping_add(shape.offset_in(block, slot))
     }
 
     /// Takes a slot at a hash's home, or near it.
@@ -80,7 +80,7 @@ impl Homes {
             .chain(next)
             .find_map(|(block, among)| Some((block, self.taken[block].take(among)?)))?;
         // SAFETY: within the stretch.
-        Some(unsafe { self.first.add(block * shape.block_bytes() + shape.within_block(slot)) })
+        Some(unsafe { self.first.add(shape.offset_in(block, slot)) })
     }
 
     /// Whether a slot is one of these.

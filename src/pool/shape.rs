@@ -127,10 +127,10 @@ impl Shape {
         ((product >> 32) as usize, bin as usize * self.bin_slots())
     }
 
-    /// From a block's beginning to the slot of this number.
+    /// From the first block to the slot of this number in a block.
     #[inline(always)]
-    pub(super) const fn within_block(&self, number: usize) -> usize {
-        number * if self.slots == 1 { self.group } else { self.stride }
+    pub(super) const fn offset_in(&self, block: usize, number: usize) -> usize {
+        block * self.block_bytes() + number * if self.slots == 1 { self.group } else { self.stride }
     }
 
     /// The number of the slot that is so far from a block's beginning.
