@@ -158,8 +158,8 @@ pub(super) struct Ties<'e, K, V, S, R: Reclaim> {
 impl<K, V, S, R: Reclaim> Drop for Ties<'_, K, V, S, R> {
     fn drop(&mut self) {
         self.forget_from(0);
-        let guard = self.engine.reclaim.pin();
-        self.engine.let_tags_go(&guard, &self.tags);
+        self.engine.let_tags_go(&self.engine.reclaim.pin(), &self.tags);
+        self.engine.collect_some();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
-use std::ptr;
+use std::{mem, ptr};
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -29,6 +29,7 @@ where
         value: V,
     ) -> Result<Version, Conflict> {
         let hash = self.hash(&key);
+        let unwound = self.unless_it_panics();
         let guard = self.pin();
         let record = self.locate(&guard, hash, key, &mut None);
         let moment = Moment::new(&self.timer);
@@ -37,6 +38,8 @@ where
             self.conflicted(hash);
             self.try_condemn(&guard, record);
             drop(guard);
+            mem::forget(unwound);
+            self.tend();
             return Err(Conflict::new(current, value));
         }
         if expected.is_none() {
@@ -60,6 +63,7 @@ where
             Err((found, value, related))
         };
         drop(guard);
+        mem::forget(unwound);
         self.tend();
         // Here the values of related entries are dropped, which may panic.
         result.map_err(|(found, value, _related)| Conflict::new(found, value))

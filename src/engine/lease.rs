@@ -53,6 +53,7 @@ where
             let guard = self.pin();
             self.hold(&guard, self.know(&guard, key, own))
         };
+        self.collect_some();
         self.tell();
         hold
     }
@@ -102,11 +103,14 @@ where
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Gives a lease back.
     pub fn let_go(&self, hold: &Hold<K, V>) {
-        let guard = self.reclaim.pin();
-        // SAFETY: held until now, and kept by our guard from now on.
-        let record = unsafe { hold.record.as_ref() };
-        record.let_go();
-        self.condemn_or_leave(&guard, record);
+        {
+            let guard = self.reclaim.pin();
+            // SAFETY: held until now, and kept by our guard from now on.
+            let record = unsafe { hold.record.as_ref() };
+            record.let_go();
+            self.condemn_or_leave(&guard, record);
+        }
+        self.collect_some();
     }
 }
 

@@ -121,6 +121,7 @@ where
             let record = self.locate(&guard, hash, key, &mut None);
             self.hold(&guard, record)
         };
+        self.collect_some();
         self.tell();
         Claim { engine: self, hold, hash }
     }

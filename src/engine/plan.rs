@@ -245,6 +245,7 @@ where
         settings: &Whole<'r, K, V>,
         changes: Vec<Change<K, V>>,
     ) -> Version {
+        let unwound = self.unless_it_panics();
         let version = {
             let guard = self.pin();
             let plan = self.plan(&guard, settings, changes);
@@ -255,6 +256,7 @@ where
                 self.run(&guard, plan, &[]).0.version()
             }
         };
+        std::mem::forget(unwound);
         self.tend();
         Version::from_u64(version)
     }

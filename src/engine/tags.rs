@@ -214,6 +214,7 @@ where
     /// Sets `key` and its related entries, by one commit; the value has these tags.
     pub fn insert_tagged(&self, key: K, value: V, tags: &[Tag]) -> Version {
         let hash = self.hash(&key);
+        let unwound = self.unless_it_panics();
         let version = {
             let settings = self.in_force.whole();
             let guard = self.pin();
@@ -230,6 +231,7 @@ where
             step("tag.before_run");
             version_of(self.run(&guard, plan, &[]).0)
         };
+        std::mem::forget(unwound);
         self.tend();
         version
     }

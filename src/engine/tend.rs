@@ -48,6 +48,15 @@ impl<K, V> Leftover<K, V> {
     }
 }
 
+/// Dropped by a panic in an operation, when its guard is gone, collects: it has retired the records that it made.
+pub(super) struct Unwound<'e, K, V, S, R: Reclaim>(&'e Engine<K, V, S, R>);
+
+impl<K, V, S, R: Reclaim> Drop for Unwound<'_, K, V, S, R> {
+    fn drop(&mut self) {
+        self.0.collect_some();
+    }
+}
+
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Disposes of what `node`, a version of a commit of ours, superseded.
     pub(super) fn dispose_below(
@@ -188,7 +197,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Closes a view.
     pub fn close(&self, view: Registered) {
         if self.close_within(&self.reclaim.pin(), view) {
-            self.reclaim.collect();
+            self.collect_some();
             self.tell();
         }
     }
@@ -207,6 +216,17 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.order.floor.trim(&self.order.clock, &self.views, retire);
         }
         true
+    }
+
+    /// Ends an operation that has retired something, and is no write, by a bounded part of what that calls for. Does
+    /// nothing under a guard: then an outer operation does.
+    pub(super) fn collect_some(&self) {
+        self.reclaim.collect();
+    }
+
+    /// For an operation in which users' code runs when records have been located: to be forgotten if it does not panic.
+    pub(super) fn unless_it_panics(&self) -> Unwound<'_, K, V, S, R> {
+        Unwound(self)
     }
 
     /// A bounded part of the upkeep that is due. Called after each write, without a guard of its own.

@@ -42,13 +42,16 @@ type Demands<'g, K, V> = Vec<(&'g Record<K, V>, Demand)>;
 
 impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
     fn drop(&mut self) {
-        let guard = self.engine.reclaim.pin();
-        for record in self.records.drain(..) {
-            // SAFETY: held until now, and kept by our guard from now on.
-            let record = unsafe { record.as_ref() };
-            record.let_go();
-            self.engine.condemn_or_leave(&guard, record);
+        {
+            let guard = self.engine.reclaim.pin();
+            for record in self.records.drain(..) {
+                // SAFETY: held until now, and kept by our guard from now on.
+                let record = unsafe { record.as_ref() };
+                record.let_go();
+                self.engine.condemn_or_leave(&guard, record);
+            }
         }
+        self.engine.collect_some();
     }
 }
 

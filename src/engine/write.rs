@@ -149,6 +149,8 @@ where
             let version = self.order.clock.tick();
             if self.is_absent_at(&guard, hash, key, version) {
                 self.committed();
+                drop(guard);
+                self.tend();
                 return version_of(State::committed(version));
             }
         }

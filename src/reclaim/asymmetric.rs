@@ -367,7 +367,10 @@ impl Participant {
             due.append(&mut bag.garbage); // It is four or more epochs old.
             bag.stamp = stamp;
         }
-        bag.garbage.push(garbage, spare);
+        if bag.garbage.is_full() {
+            bag.garbage.begin_page(spare);
+        }
+        bag.garbage.push(garbage);
         self.fresh.set(self.fresh.get() + 1);
         self.waiting.store(self.waiting.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }

@@ -45,13 +45,25 @@ impl Pile {
         self.top.is_null()
     }
 
-    #[inline]
-    pub fn push(&mut self, garbage: Garbage, spare: &mut Spare) {
+    /// Whether nothing can be pushed before a page is begun.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
         // SAFETY: the pages of a pile are its own.
-        if self.top.is_null() || unsafe { (*self.top).count } == ROOM {
-            self.put_on(spare.take());
-        }
-        // SAFETY: as above; it has room.
+        self.top.is_null() || unsafe { (*self.top).count } == ROOM
+    }
+
+    /// Begins a page.
+    #[cold]
+    #[inline(never)]
+    pub fn begin_page(&mut self, spare: &mut Spare) {
+        self.put_on(spare.take());
+    }
+
+    /// Puts garbage on top of a pile that is not full.
+    #[inline]
+    pub fn push(&mut self, garbage: Garbage) {
+        debug_assert!(!self.is_full());
+        // SAFETY: the pages of a pile are its own; the top has room, as the caller has seen to.
         unsafe {
             let page = &mut *self.top;
             page.garbage[page.count].write(garbage);
@@ -165,7 +177,10 @@ mod tests {
             for size in sizes {
                 let mut pile = Pile::default();
                 for number in next..next + size {
-                    pile.push(numbered(number), &mut spare);
+                    if pile.is_full() {
+                        pile.begin_page(&mut spare);
+                    }
+                    pile.push(numbered(number));
                 }
                 next += size;
                 all.append(&mut pile);
