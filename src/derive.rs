@@ -1,9 +1,9 @@
 //! Derived values: made from other entries, and gone when one of those changes.
 
 use crate::cache::Cache;
-use crate::engine::{Claim, Reading, Wanted};
+use crate::engine::{Claim, Reading, Wanted, boxed};
 use crate::hasher::RandomState;
-use crate::load::circle;
+use crate::load::{circle, one};
 use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
 use std::fmt;
@@ -65,13 +65,13 @@ where
             return value;
         }
         match self.wanted([key]) {
-            Wanted::Found([value]) => value,
+            Wanted::Found(values) => one(values),
             Wanted::Cycle => circle(),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
                 let mut scope = Scope::new(leading.reading(&view));
-                let value = leading.during(|| compute(&mut scope));
-                leading.finish_derived(value, scope.reading)
+                let value = leading.during(|| boxed([compute(&mut scope)]));
+                one(leading.finish_derived(value, scope.reading))
             }
         }
     }

@@ -41,8 +41,11 @@ where
     /// # Errors
     /// [`Outdated`] hands the value back.
     pub fn fill(self, value: V) -> Result<Version, Outdated<V>> {
-        let filled = self.engine.fill(&self.hold, value);
-        filled.map(|filled| filled.version).map_err(Outdated::new)
+        let mut value = Some(value);
+        match self.engine.fill(&self.hold, &mut value) {
+            Some(filled) => Ok(filled.version),
+            None => Err(Outdated::new(value.expect("taken only if it is set"))),
+        }
     }
 
     /// Whether a fill would be refused by now, so that a load need not go on. Lock-free, in time proportional to what the

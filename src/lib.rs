@@ -95,6 +95,8 @@ mod lease;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
+#[cfg(feature = "async")]
+mod load_future;
 mod monitor;
 mod pinned;
 mod refresh;

@@ -1,7 +1,7 @@
 //! Loading: what is absent is read from its source by one caller, for all who want it.
 
 use crate::cache::Cache;
-use crate::engine::{Wanted, all};
+use crate::engine::{Wanted, all, array, boxed};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -9,6 +9,16 @@ use crate::version::Version;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+
+/// A group that takes more bytes than this is on the heap while somebody is at work on it.
+const LARGE: usize = 2048;
+
+/// What a group holds.
+pub(crate) struct Old<V> {
+    pub values: Box<[V]>,
+    /// It is to be loaded anew.
+    pub is_stale: bool,
+}
 
 /// # Loading
 /// Of the callers that want the same absent key, one runs its loader; the others wait for that load and for
@@ -35,8 +45,15 @@ where
     /// # Panics
     /// If the loader does, or if loads wait for each other in a circle (see [`load`](Self::load)).
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
-        match self.load(key, || Ok::<_, Infallible>(load())) {
-            Ok(value) => value,
+        let old = match self.hit([&key]) {
+            Ok([value]) => {
+                drop(key); // A panic on the way out would leak what is returned.
+                return value;
+            }
+            Err(old) => old,
+        };
+        match self.obtain([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
+            Ok(values) => one(values),
             Err(LoadError::Cycle) => circle(),
         }
     }
@@ -54,7 +71,15 @@ where
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Arc<E>> {
-        self.load(key, load).map_err(failure)
+        let old = match self.hit([&key]) {
+            Ok([value]) => {
+                drop(key); // As in `get_with`.
+                return Ok(value);
+            }
+            Err(old) => old,
+        };
+        let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
+        loaded.map(one).map_err(failure)
     }
 
     /// The same, but a circle is an error: a loader asks for a key whose load, perhaps through others and on
@@ -72,16 +97,14 @@ where
     /// # Errors
     /// [`LoadError`]: what the loader returned, or a circle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
-        let load = || load().map(|value| [value]);
-        if let Some(value) = self.get(&key) {
-            if !self.engine().wants_refresh(&key) {
-                drop(key); // A panic on the way out would leak what is returned.
+        let old = match self.hit([&key]) {
+            Ok([value]) => {
+                drop(key); // As in `get_with`.
                 return Ok(value);
             }
-            let [value] = self.refreshed([key], [value], load);
-            return Ok(value);
-        }
-        self.loaded([key], load).map(|[value]| value)
+            Err(old) => old,
+        };
+        self.obtain([key], old, || load().map(|value| boxed([value]))).map(one)
     }
 
     /// The values of several keys that belong together, cloned, all as of one instant. If one is absent, or has come to
@@ -107,8 +130,15 @@ where
         keys: [K; N],
         load: impl FnOnce() -> [V; N],
     ) -> [V; N] {
-        match self.load_many(keys, || Ok::<_, Infallible>(load())) {
-            Ok(values) => values,
+        let old = match self.hit(keys.each_ref()) {
+            Ok(values) => {
+                drop(keys); // As in `get_with`.
+                return values;
+            }
+            Err(old) => old,
+        };
+        match self.obtain(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
+            Ok(values) => array(values),
             Err(LoadError::Cycle) => circle(),
         }
     }
@@ -137,43 +167,82 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Result<[V; N], LoadError<E>> {
-        if let Some(values) = self.all_of(&keys) {
-            if !self.want_refresh(&keys) {
-                drop(keys); // As in `load`.
+        let old = match self.hit(keys.each_ref()) {
+            Ok(values) => {
+                drop(keys); // As in `get_with`.
                 return Ok(values);
             }
-            return Ok(self.refreshed(keys, values, load));
-        }
-        self.loaded(keys, load)
+            Err(old) => old,
+        };
+        self.obtain(keys, old, || load().map(boxed)).map(array)
     }
 
     /// What these keys hold, if all do.
-    pub(crate) fn all_of<const N: usize>(&self, keys: &[K; N]) -> Option<[V; N]> {
-        all(self.engine().get_many::<_, N, true>(keys.each_ref(), V::clone))
+    pub(crate) fn all_of<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
+        all(self.engine().get_many::<_, N, true>(keys, V::clone))
     }
 
-    pub(crate) fn want_refresh<const N: usize>(&self, keys: &[K; N]) -> bool {
-        keys.iter().any(|key| self.engine().wants_refresh(key))
+    pub(crate) fn want_refresh<const N: usize>(&self, keys: [&K; N]) -> bool {
+        keys.iter().any(|key| self.engine().wants_refresh(*key))
     }
 
-    /// Loads what is present anew, unless somebody else does.
-    fn refreshed<E, const N: usize>(
+    /// What these keys hold, if all do and none is to be loaded anew. Else what is old, if all hold something.
+    #[inline(always)]
+    pub(crate) fn hit<const N: usize>(&self, keys: [&K; N]) -> Result<[V; N], Option<Old<V>>> {
+        if const { size_of::<[V; N]>() > LARGE } {
+            return Err(self.hit_apart(keys));
+        }
+        match self.held(keys) {
+            Some(values) if self.want_refresh(keys) => {
+                Err(Some(Old { values: boxed(values), is_stale: true }))
+            }
+            Some(values) => Ok(values),
+            None => Err(None),
+        }
+    }
+
+    /// The same, of what is large: so that its caller's frame, in which a load may run, has no room for it.
+    #[inline(never)]
+    fn hit_apart<const N: usize>(&self, keys: [&K; N]) -> Option<Old<V>> {
+        let values = self.held(keys).map(boxed)?;
+        Some(Old { values, is_stale: self.want_refresh(keys) })
+    }
+
+    #[inline(always)]
+    fn held<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
+        if N > 1 {
+            return self.all_of(keys);
+        }
+        let mut value = self.get(keys[0]);
+        value.is_some().then(|| [(); N].map(|()| value.take().expect("it is the only one")))
+    }
+
+    /// Loads a group of which something is absent; or what is old, unless somebody else does. Apart from what looks for it
+    /// first: a value may be large, and each of their frames has room for it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn obtain<E, const N: usize>(
         &self,
         keys: [K; N],
-        values: [V; N],
-        load: impl FnOnce() -> Result<[V; N], E>,
-    ) -> [V; N] {
-        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return values };
+        old: Option<Old<V>>,
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+    ) -> Result<Box<[V]>, LoadError<E>> {
+        let Some(Old { values: old, is_stale }) = old else { return self.loaded(keys, load) };
+        if !is_stale {
+            drop(keys); // As in `get_with`.
+            return Ok(old);
+        }
+        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return Ok(old) };
         let loaded = refresh.during(load);
-        refresh.finish(loaded).unwrap_or(values)
+        Ok(refresh.finish(loaded).unwrap_or(old))
     }
 
     /// Loads a group, or waits for who does.
     pub(crate) fn loaded<E, const N: usize>(
         &self,
         keys: [K; N],
-        load: impl FnOnce() -> Result<[V; N], E>,
-    ) -> Result<[V; N], LoadError<E>> {
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+    ) -> Result<Box<[V]>, LoadError<E>> {
         match self.wanted(keys) {
             Wanted::Found(values) => Ok(values),
             Wanted::Cycle => Err(LoadError::Cycle),
@@ -232,6 +301,13 @@ where
     fn prewarm_one(&self, key: K, value: V, since: Version) -> bool {
         !self.contains_key(&key) && self.engine().fill_since(key, since, value)
     }
+}
+
+/// The value of a group of one key.
+#[inline(always)]
+pub(crate) fn one<V>(values: Box<[V]>) -> V {
+    let [value] = array(values);
+    value
 }
 
 #[cold]

@@ -2,15 +2,16 @@
 
 use crate::cache::Cache;
 use crate::derive::Scope;
-use crate::engine::Wanted;
+use crate::engine::{Wanted, array, boxed};
 use crate::error::LoadError;
-use crate::load::{circle, failure};
+use crate::load::{circle, failure, one};
+use crate::load_future::{First, Loading};
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::Context;
 
 /// # Loading, for futures
 /// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
@@ -27,11 +28,13 @@ where
     ///
     /// # Panics
     /// As `get_with`.
-    pub async fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> V {
-        match self.load_async(key, async { Ok::<_, Infallible>(load.await) }).await {
-            Ok(value) => value,
+    pub fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> impl Future<Output = V> {
+        let read = |value| Ok::<_, Infallible>(boxed([value]));
+        let give = |loaded: Result<[V; 1], _>| match loaded {
+            Ok([value]) => value,
             Err(LoadError::Cycle) => circle(),
-        }
+        };
+        Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
     /// [`try_get_with`](Self::try_get_with) for a future.
@@ -41,48 +44,45 @@ where
     ///
     /// # Panics
     /// As `get_with`.
-    pub async fn try_get_with_async<E>(
+    pub fn try_get_with_async<E>(
         &self,
         key: K,
         load: impl Future<Output = Result<V, E>>,
-    ) -> Result<V, Arc<E>> {
-        self.load_async(key, load).await.map_err(failure)
+    ) -> impl Future<Output = Result<V, Arc<E>>> {
+        let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
+        let give = |loaded: Result<[V; 1], _>| loaded.map(|[value]| value).map_err(failure);
+        Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
     /// [`load`](Self::load) for a future.
     ///
     /// # Errors
     /// [`LoadError`]: what the future returned, or a circle.
-    pub async fn load_async<E>(
+    pub fn load_async<E>(
         &self,
         key: K,
         load: impl Future<Output = Result<V, E>>,
-    ) -> Result<V, LoadError<E>> {
-        let load = async { load.await.map(|value| [value]) };
-        if let Some(value) = self.get(&key) {
-            if !self.engine().wants_refresh(&key) {
-                drop(key); // A panic on the way out would leak what is returned.
-                return Ok(value);
-            }
-            let [value] = self.refreshed_async([key], [value], load).await;
-            return Ok(value);
-        }
-        self.loaded_async([key], load).await.map(|[value]| value)
+    ) -> impl Future<Output = Result<V, LoadError<E>>> {
+        let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
+        let give = |loaded: Result<[V; 1], _>| loaded.map(|[value]| value);
+        Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
     /// [`get_many_with`](Self::get_many_with) for a future.
     ///
     /// # Panics
     /// As `get_many_with`.
-    pub async fn get_many_with_async<const N: usize>(
+    pub fn get_many_with_async<const N: usize>(
         &self,
         keys: [K; N],
         load: impl Future<Output = [V; N]>,
-    ) -> [V; N] {
-        match self.load_many_async(keys, async { Ok::<_, Infallible>(load.await) }).await {
+    ) -> impl Future<Output = [V; N]> {
+        let read = |values| Ok::<_, Infallible>(boxed(values));
+        let give = |loaded: Result<[V; N], _>| match loaded {
             Ok(values) => values,
             Err(LoadError::Cycle) => circle(),
-        }
+        };
+        Loading::new(self, keys, load, self.beginning(), read, give)
     }
 
     /// [`try_get_many_with`](Self::try_get_many_with) for a future.
@@ -92,56 +92,41 @@ where
     ///
     /// # Panics
     /// As `get_many_with`.
-    pub async fn try_get_many_with_async<E, const N: usize>(
+    pub fn try_get_many_with_async<E, const N: usize>(
         &self,
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
-    ) -> Result<[V; N], Arc<E>> {
-        self.load_many_async(keys, load).await.map_err(failure)
+    ) -> impl Future<Output = Result<[V; N], Arc<E>>> {
+        let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
+        let give = |loaded: Result<[V; N], _>| loaded.map_err(failure);
+        Loading::new(self, keys, load, self.beginning(), read, give)
     }
 
     /// [`load_many`](Self::load_many) for a future.
     ///
     /// # Errors
     /// [`LoadError`]: what the future returned, or a circle.
-    pub async fn load_many_async<E, const N: usize>(
+    pub fn load_many_async<E, const N: usize>(
         &self,
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
-    ) -> Result<[V; N], LoadError<E>> {
-        if let Some(values) = self.all_of(&keys) {
-            if !self.want_refresh(&keys) {
-                drop(keys); // As in `load_async`.
-                return Ok(values);
-            }
-            return Ok(self.refreshed_async(keys, values, load).await);
-        }
-        self.loaded_async(keys, load).await
+    ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
+        let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
+        Loading::new(self, keys, load, self.beginning(), read, |loaded| loaded)
     }
 
-    async fn refreshed_async<E, const N: usize>(
+    /// What loads look for first.
+    fn beginning<F, const N: usize>(
         &self,
-        keys: [K; N],
-        values: [V; N],
-        load: impl Future<Output = Result<[V; N], E>>,
-    ) -> [V; N] {
-        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return values };
-        let loaded = polled(load, |poll| refresh.during(poll)).await;
-        refresh.finish(loaded).unwrap_or(values)
-    }
-
-    pub(crate) async fn loaded_async<E, const N: usize>(
-        &self,
-        keys: [K; N],
-        load: impl Future<Output = Result<[V; N], E>>,
-    ) -> Result<[V; N], LoadError<E>> {
-        match self.wanted_async(keys).await {
-            Wanted::Found(values) => Ok(values),
-            Wanted::Cycle => Err(LoadError::Cycle),
-            Wanted::Load(mut leading) => {
-                let loaded = polled(load, |poll| leading.during(poll)).await;
-                leading.finish(loaded).map_err(LoadError::Failed)
+    ) -> impl FnOnce([K; N], &mut Option<F>) -> First<K, V, N> {
+        |keys, _| match self.hit(keys.each_ref()) {
+            Ok(values) => {
+                drop(keys); // A panic on the way out would leak what is returned.
+                First::Found(values)
             }
+            Err(Some(old)) if old.is_stale => First::Old(keys, old.values),
+            Err(Some(old)) => First::Found(array(old.values)),
+            Err(None) => First::Absent(keys),
         }
     }
 
@@ -198,24 +183,21 @@ where
             return value;
         }
         match self.wanted_async([key]).await {
-            Wanted::Found([value]) => value,
+            Wanted::Found(values) => one(values),
             Wanted::Cycle => circle(),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
                 let mut scope = Scope::new(leading.reading(&view));
-                let value = polled(compute(&mut scope), |poll| leading.during(poll)).await;
-                leading.finish_derived(value, scope.into_reading())
+                let value = {
+                    // Dropped before what the caller has: what it holds may be wanted by whoever loads next.
+                    let mut future = std::pin::pin!(compute(&mut scope));
+                    let poll = |context: &mut Context<'_>| {
+                        leading.during(|| future.as_mut().poll(context).map(|value| boxed([value])))
+                    };
+                    std::future::poll_fn(poll).await
+                };
+                one(leading.finish_derived(value, scope.into_reading()))
             }
         }
     }
-}
-
-/// What a future comes to that is polled through `during`.
-pub(crate) async fn polled<F: Future>(
-    future: F,
-    mut during: impl FnMut(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
-) -> F::Output {
-    // Dropped before what the caller has: what it holds may be wanted by whoever loads next.
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|context| during(&mut || future.as_mut().poll(context))).await
 }

@@ -1,9 +1,11 @@
 //! Refreshing elsewhere: what is old is served at once, and loaded anew by an executor.
 
 use crate::cache::Cache;
+use crate::engine::{array, boxed};
 use crate::error::LoadError;
+use crate::load::one;
 #[cfg(feature = "async")]
-use crate::load_async::polled;
+use crate::load_future::{First, Loading, Refreshing};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
 #[cfg(feature = "async")]
@@ -48,12 +50,12 @@ where
         execute: impl FnOnce(Job),
         load: impl FnOnce() -> Result<V, E> + Send + 'static,
     ) -> Result<V, LoadError<E>> {
-        let load = || load().map(|value| [value]);
+        let load = || load().map(|value| boxed([value]));
         if let Some(value) = self.get(&key) {
             self.refresh_on([key], execute, load);
             return Ok(value);
         }
-        self.loaded([key], load).map(|[value]| value)
+        self.loaded([key], load).map(one)
     }
 
     /// [`load_many`](Self::load_many), refreshing elsewhere: the old set is served until the new one takes its place by
@@ -67,20 +69,21 @@ where
         execute: impl FnOnce(Job),
         load: impl FnOnce() -> Result<[V; N], E> + Send + 'static,
     ) -> Result<[V; N], LoadError<E>> {
-        if let Some(values) = self.all_of(&keys) {
+        let load = || load().map(boxed);
+        if let Some(values) = self.all_of(keys.each_ref()) {
             self.refresh_on(keys, execute, load);
             return Ok(values);
         }
-        self.loaded(keys, load)
+        self.loaded(keys, load).map(array)
     }
 
     fn refresh_on<E, const N: usize>(
         &self,
         keys: [K; N],
         execute: impl FnOnce(Job),
-        load: impl FnOnce() -> Result<[V; N], E> + Send + 'static,
+        load: impl FnOnce() -> Result<Box<[V]>, E> + Send + 'static,
     ) {
-        if self.want_refresh(&keys)
+        if self.want_refresh(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
         {
             let mut refresh = refresh.detach(self.shared_engine());
@@ -106,51 +109,58 @@ where
     ///
     /// # Errors
     /// As `load_async`, if the caller loads.
-    pub async fn load_async_on<E: 'static>(
+    pub fn load_async_on<E: 'static>(
         &self,
         key: K,
         execute: impl FnOnce(Task),
         load: impl Future<Output = Result<V, E>> + Send + 'static,
-    ) -> Result<V, LoadError<E>> {
-        let load = async { load.await.map(|value| [value]) };
-        if let Some(value) = self.get(&key) {
-            self.refresh_async_on([key], execute, load);
-            return Ok(value);
-        }
-        self.loaded_async([key], load).await.map(|[value]| value)
+    ) -> impl Future<Output = Result<V, LoadError<E>>> {
+        let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
+        let give = |loaded: Result<[V; 1], _>| loaded.map(|[value]| value);
+        Loading::new(self, [key], load, self.beginning_on(execute, read), read, give)
     }
 
     /// [`load_many_async`](Self::load_many_async), refreshing elsewhere, as [`load_many_on`](Self::load_many_on) does.
     ///
     /// # Errors
     /// As `load_many_async`, if the caller loads.
-    pub async fn load_many_async_on<E: 'static, const N: usize>(
+    pub fn load_many_async_on<E: 'static, const N: usize>(
         &self,
         keys: [K; N],
         execute: impl FnOnce(Task),
         load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
-    ) -> Result<[V; N], LoadError<E>> {
-        if let Some(values) = self.all_of(&keys) {
-            self.refresh_async_on(keys, execute, load);
-            return Ok(values);
-        }
-        self.loaded_async(keys, load).await
+    ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
+        let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
+        Loading::new(self, keys, load, self.beginning_on(execute, read), read, |loaded| loaded)
     }
 
-    fn refresh_async_on<E: 'static, const N: usize>(
+    /// What loads look for first.
+    fn beginning_on<E: 'static, F: Future + Send + 'static, const N: usize>(
+        &self,
+        execute: impl FnOnce(Task),
+        read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
+    ) -> impl FnOnce([K; N], &mut Option<F>) -> First<K, V, N> {
+        |keys, load| match self.all_of(keys.each_ref()) {
+            Some(values) => {
+                let load = load.take().expect("not polled yet");
+                self.refresh_async_on(keys, execute, load, read);
+                First::Found(values)
+            }
+            None => First::Absent(keys),
+        }
+    }
+
+    fn refresh_async_on<E: 'static, F: Future + Send + 'static, const N: usize>(
         &self,
         keys: [K; N],
         execute: impl FnOnce(Task),
-        load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
+        load: F,
+        read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
     ) {
-        if self.want_refresh(&keys)
+        if self.want_refresh(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
         {
-            let mut refresh = refresh.detach(self.shared_engine());
-            execute(Box::pin(async move {
-                let loaded = polled(load, |poll| refresh.during(poll)).await;
-                refresh.finish(loaded);
-            }));
+            execute(Box::pin(Refreshing::new(load, refresh.detach(self.shared_engine()), read)));
         }
     }
 }

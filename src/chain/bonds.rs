@@ -148,12 +148,25 @@ impl Bonds {
 }
 
 impl<V> Derived<V> {
-    /// A version that is not installed yet, upon `prev`.
-    pub fn new(state: State, prev: *mut Node<V>, value: V, terms: Terms, bonds: Bonds) -> Self {
+    /// Makes a version in its place, upon `prev`, with the value that is taken out of `value`.
+    ///
+    /// # Safety
+    /// The place is the caller's to write.
+    pub unsafe fn init(
+        place: *mut Self,
+        state: State,
+        prev: *mut Node<V>,
+        value: &mut Option<V>,
+        terms: Terms,
+        bonds: Bonds,
+    ) {
         let tie = if terms.deadline() == NEVER { bonds.plainly() } else { None };
         let terms = terms.tied(tie.unwrap_or(Tie::ANY));
-        let conditional = Conditional::new(state, prev, value, terms);
-        Self { conditional, bonds: ManuallyDrop::new(bonds) }
+        // SAFETY: the caller's promise.
+        unsafe {
+            Conditional::init(&raw mut (*place).conditional, state, prev, value, terms);
+            (&raw mut (*place).bonds).write(ManuallyDrop::new(bonds));
+        }
     }
 }
 

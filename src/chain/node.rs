@@ -180,6 +180,19 @@ impl<V> Linked<V> {
         Self { node: Node::new(state, value), prev: Prev::new(prev) }
     }
 
+    /// Makes a version in its place, upon `prev`, with what is taken out of `value`; of nothing, a tombstone.
+    ///
+    /// # Safety
+    /// The place is the caller's to write.
+    #[inline(always)]
+    pub unsafe fn init(place: *mut Self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Node::init(&raw mut (*place).node, state, value);
+            (&raw mut (*place).prev).write(Prev::new(prev));
+        }
+    }
+
     /// The link of a version that was made as one of these.
     ///
     /// # Safety
@@ -191,9 +204,24 @@ impl<V> Linked<V> {
 }
 
 impl<V> Conditional<V> {
-    /// A version that is not installed yet, upon `prev`.
-    pub fn new(state: State, prev: *mut Node<V>, value: V, terms: Terms) -> Self {
-        Self { linked: Linked::new(state.with_terms(), prev, Some(value)), terms }
+    /// Makes a version in its place, upon `prev`, with the value that is taken out of `value`.
+    ///
+    /// # Safety
+    /// The place is the caller's to write.
+    #[inline(always)]
+    pub unsafe fn init(
+        place: *mut Self,
+        state: State,
+        prev: *mut Node<V>,
+        value: &mut Option<V>,
+        terms: Terms,
+    ) {
+        debug_assert!(value.is_some(), "terms are kept of values");
+        // SAFETY: the caller's promise.
+        unsafe {
+            Linked::init(&raw mut (*place).linked, state.with_terms(), prev, value);
+            (&raw mut (*place).terms).write(terms);
+        }
     }
 }
 
@@ -314,6 +342,23 @@ impl<V> Node<V> {
         let state = state.tombstone(value.is_none());
         let value = value.map_or_else(MaybeUninit::uninit, MaybeUninit::new);
         Self { state: AtomicU64::new(state.0), value: UnsafeCell::new(value) }
+    }
+
+    /// Makes one in its place, with what is taken out of `value`: a large value is moved but once.
+    ///
+    /// # Safety
+    /// The place is the caller's to write.
+    #[inline(always)]
+    pub(super) unsafe fn init(place: *mut Self, state: State, value: &mut Option<V>) {
+        let state = state.tombstone(value.is_none());
+        // SAFETY: the caller's promise. What is moved out is forgotten where it was.
+        unsafe {
+            (&raw mut (*place).state).write(AtomicU64::new(state.0));
+            if let Some(held) = value {
+                ptr::copy_nonoverlapping(held, (&raw mut (*place).value).cast::<V>(), 1);
+                ptr::write(value, None);
+            }
+        }
     }
 
     #[inline(always)]

@@ -129,25 +129,24 @@ impl<K, V> Record<K, V> {
     /// How many bytes from its beginning a look-up reads, if they may lie in two cache lines; else 0.
     pub const READ: usize = if Self::SHAPE.fits_lines() { 0 } else { size_of::<Self>() };
 
-    /// Makes a record in `slot`. A value is its first version, in state `ready`; else its room is free.
+    /// Makes a record in `slot`. A value, which is taken, is its first version, in state `ready`; else its room is free.
     ///
     /// # Safety
     /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE), for this.
-    pub unsafe fn write(slot: *mut Self, key: K, hash: u32, ready: State, value: Option<V>) {
+    pub unsafe fn write(slot: *mut Self, key: K, hash: u32, ready: State, value: &mut Option<V>) {
         let flags = if value.is_none() { flags::ROOM_FREE } else { 0 };
         let rest = Rest::new(hash, flags);
         // SAFETY: the slot, and what belongs to it, are the caller's.
         unsafe {
             let room = &raw mut (*slot).room;
             let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { room });
-            let room = Node::new(ready, value);
+            (&raw mut (*slot).key).write(key);
+            (&raw mut (*slot).head).write(head);
+            Node::init(room, ready, value);
             #[cfg(coeval_loom)]
-            slot.write(Self { key, head, room, rest });
+            (&raw mut (*slot).rest).write(rest);
             #[cfg(not(coeval_loom))]
-            {
-                slot.write(Self { key, head, room });
-                Self::rest_of(slot).write(rest);
-            }
+            Self::rest_of(slot).write(rest);
         }
     }
 
@@ -189,14 +188,14 @@ impl<K, V> Record<K, V> {
         (&raw const self.room).cast_mut()
     }
 
-    /// Puts a version that is not installed into the room.
+    /// Puts a version that is not installed into the room, with what is taken out of `value`.
     ///
     /// # Safety
     /// The caller has claimed the room.
-    pub unsafe fn occupy(&self, state: State, prev: *mut Node<V>, value: Option<V>) {
+    pub unsafe fn occupy(&self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
         self.rest().prev.init(prev);
         // SAFETY: nobody looks into a room that is not in its chain.
-        unsafe { self.room().write(Node::new(state, value)) };
+        unsafe { Node::init(self.room(), state, value) };
     }
 
     /// Claims the room if it is free.

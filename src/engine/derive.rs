@@ -23,19 +23,19 @@ use std::hash::{BuildHasher, Hash};
 use std::ptr;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Makes a derived version.
+    /// Makes a derived version, with the value that is taken out of `value`.
     pub(super) fn make_derived(
         &self,
         state: State,
         prev: *mut Node<V>,
-        value: V,
+        value: &mut Option<V>,
         terms: Terms,
         bonds: Bonds,
     ) -> *mut Node<V> {
         // SAFETY: the caller has a guard.
         let slot = unsafe { self.derived.take() }.cast::<Derived<V>>();
         // SAFETY: the slot was taken, for us alone.
-        unsafe { slot.write(Derived::new(state, prev, value, terms, bonds)) };
+        unsafe { Derived::init(slot.as_ptr(), state, prev, value, terms, bonds) };
         slot.cast().as_ptr()
     }
 
@@ -348,21 +348,25 @@ where
         V: PartialEq,
     {
         let since = self.snapshot.version();
-        let kept = self.keep(hold, since, value.clone());
+        let kept = self.keep(hold, since, &mut Some(value.clone()));
         (value, kept.map(|derived| derived.since))
     }
 
     /// Sets the key that a lease is on to what was derived from this, if nobody wrote the key or what was read since.
     /// Else, or if somebody does later, it is not to be seen.
-    pub(super) fn keep(self, hold: &Hold<K, V>, since: u64, value: V) -> Option<Derivation>
+    pub(super) fn keep(
+        self,
+        hold: &Hold<K, V>,
+        since: u64,
+        value: &mut Option<V>,
+    ) -> Option<Derivation>
     where
         V: PartialEq,
     {
         let engine = self.engine;
-        let kept = engine.fill_by([hold], |guard, [record]| {
-            engine.keep_derived(guard, record, since, value, self).ok_or(())
-        });
-        kept.ok()
+        engine.fill_by([hold], |guard, [record]| {
+            engine.keep_derived(guard, record, since, value, self)
+        })
     }
 }
 
@@ -385,7 +389,7 @@ where
         guard: &'g R::Guard<'r>,
         record: &'g Record<K, V>,
         since: u64,
-        value: V,
+        value: &mut Option<V>,
         reading: Reading<'_, K, V, S, R>,
     ) -> Option<Derivation>
     where
@@ -393,9 +397,10 @@ where
     {
         let moment = Moment::new(&self.timer);
         let ended = self.ended(guard, record, since, &moment);
-        let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
+        let new = value.as_ref()?;
+        let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
         let settings = self.in_force.whole();
-        let mut offer = self.rules.offer(settings.times(), record.key(), value, None, &moment);
+        let mut asked = self.rules.asked(settings.times(), record.key(), new, None, &moment);
         let mut ties = reading.ties;
         self.inherit_tags(guard, record, since, &moment, &mut ties).ok()?;
         // From here on no user's code runs that could keep the bonds from their version.
@@ -403,10 +408,11 @@ where
         if let Some(equal) = equal {
             bonds.carry(equal);
         }
-        offer.asked.get_or_insert_default().bonds = Some(bonds);
+        asked.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
         let is_again = ended.is_some();
-        let outcome = self.fill_offers(guard, &settings, [record], since, [Some(offer)]).ok()?;
+        let value = std::slice::from_mut(value);
+        let outcome = self.fill_asked(guard, &settings, [record], since, value, [asked])?;
         self.counters.mine().recomputed.add(u64::from(is_again));
         step("derive.filled");
         // As in `fill_records`.

@@ -189,7 +189,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return None;
         }
         step("evict.before_write");
-        let (node, state) = self.write(guard, record, None, None, Some(current))?;
+        let (node, state) = self.write(guard, record, &mut None, None, Some(current))?;
         let moment = Moment::new(&self.timer);
         Some(self.settle_one(guard, record, (node, state), cause, &moment))
     }

@@ -47,8 +47,9 @@ where
         }
         let settings = self.in_force.whole();
         let mut plan = Plan::new(self, &guard, &settings);
-        let offer = plan.offer(record, value, None);
-        plan.push(record, Some(offer), true, None);
+        let mut value = Some(value);
+        let asked = plan.asked_for(record, &value);
+        plan.push(record, &mut value, asked, true, None);
         self.relate(&mut plan);
         let demand = Demand::Holds(expected.map(Version::get), plan.moment.time());
         let (outcome, descriptor) = self.run(&guard, plan, &[(record, demand)]);
@@ -57,16 +58,16 @@ where
         } else {
             self.conflicted(hash);
             // SAFETY: the commit is ours, aborted, and kept by our guard.
-            let (value, related) = unsafe { self.take_aborted(&*descriptor, record) };
+            let related = unsafe { self.take_aborted(&*descriptor, record, &mut value) };
             // SAFETY: as above.
             let found = unsafe { self.below_aborted(&*descriptor, record, expected) };
-            Err((found, value, related))
+            Err((found, related))
         };
         drop(guard);
         mem::forget(unwound);
         self.tend();
         // Here the values of related entries are dropped, which may panic.
-        result.map_err(|(found, value, _related)| Conflict::new(found, value))
+        result.map_err(|(found, _related)| Conflict::new(found, value.expect("just put back")))
     }
 
     /// What a located record holds.
@@ -93,48 +94,52 @@ where
         }
     }
 
-    /// The value that was to be set in `record`, and the other values of an aborted commit. Nobody reads
+    /// Puts the value that was to be set in `record` back, and returns the other values of an aborted commit. Nobody reads
     /// them, and reclamation does not drop them.
     ///
     /// # Safety
     /// The commit was aborted, it is the caller's, and kept by its guard; this is called once.
+    #[cold]
+    #[inline(never)]
     pub(super) unsafe fn take_aborted(
         &self,
         descriptor: &Descriptor<K, V>,
         record: &Record<K, V>,
-    ) -> (V, Vec<V>) {
-        let (mut value, mut related) = (None, Vec::new());
+        value: &mut Option<V>,
+    ) -> Vec<V> {
+        let mut related = Vec::new();
         for entry in descriptor.entries() {
             // SAFETY: kept by the caller's guard.
             let node = unsafe { &*entry.node };
             // SAFETY: the caller's promise.
             let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
             if ptr::eq(entry.record, record) {
-                value = taken;
+                *value = taken;
             } else {
                 related.extend(taken);
             }
         }
-        (value.expect("a set has a value"), related)
+        related
     }
 
-    /// The values that were to be set in `records`, of an aborted commit that writes nothing else; the last has it if one is
-    /// there twice.
+    /// Puts the values that were to be set in `records` back, of an aborted commit that writes nothing else; the last has it
+    /// if one is there twice.
     ///
     /// # Safety
     /// As for [`take_aborted`](Self::take_aborted).
+    #[cold]
+    #[inline(never)]
     pub(super) unsafe fn take_each_aborted<const N: usize>(
         &self,
         descriptor: &Descriptor<K, V>,
         records: [&Record<K, V>; N],
-    ) -> [Option<V>; N] {
-        let mut values = [const { None }; N];
+        values: &mut [Option<V>],
+    ) {
         for entry in descriptor.entries() {
             let at = records.iter().rposition(|record| ptr::eq(*record, entry.record));
             // SAFETY: kept by the caller's guard; the caller's promise.
             values[at.expect("one of them")] = Some(unsafe { (*entry.node).take_value() });
         }
-        values
     }
 
     /// What `record` held instead of what was expected when our commit was aborted.
@@ -173,7 +178,7 @@ where
     ) -> bool {
         let settings = self.in_force.whole();
         let mut plan = Plan::new(self, guard, &settings);
-        plan.push(record, None, false, None);
+        plan.push(record, &mut None, None, false, None);
         let demand = Demand::Holds(None, plan.moment.time());
         self.run(guard, plan, &[(record, demand)]).0.is_committed()
     }
@@ -186,7 +191,7 @@ where
             record.is_some_and(|record| {
                 let settings = self.in_force.whole();
                 let mut plan = Plan::new(self, &guard, &settings);
-                plan.push(record, None, false, Some(RemovalCause::Related));
+                plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
                 let demand = Demand::Holds(Some(version.get()), plan.moment.time());
                 let (outcome, _) = self.run(&guard, plan, &[(record, demand)]);
                 if outcome.is_committed() {

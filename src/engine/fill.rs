@@ -3,7 +3,7 @@
 //! A fill's values take the place of others, and are tied to what those are tied to.
 
 use super::adjust::Whole;
-use super::keep::{Moment, Offer};
+use super::keep::{Asked, Moment};
 use super::plan::Plan;
 use super::read::version_of;
 use super::{Engine, Hold};
@@ -30,29 +30,29 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets the key to `value`, unless it was written, removed or cleared since the lease was taken.
-    pub fn fill(&self, hold: &Hold<K, V>, value: V) -> Result<Filled, V> {
-        self.fill_many([hold], [value]).map_err(|[value]| value.expect("no other of that key"))
+    /// Sets the key to `value`, which is taken, unless it was written, removed or cleared since the lease was taken.
+    pub fn fill(&self, hold: &Hold<K, V>, value: &mut Option<V>) -> Option<Filled> {
+        self.fill_many([hold], std::slice::from_mut(value))
     }
 
     /// Sets the keys to these values by one commit, the last of a key, unless one was written, removed or cleared since
-    /// the leases were taken, which all are as of one version. Else those that were to be set come back.
+    /// the leases were taken, which all are as of one version. Those that are set are taken.
     pub fn fill_many<const N: usize>(
         &self,
         holds: [&Hold<K, V>; N],
-        values: [V; N],
-    ) -> Result<Filled, [Option<V>; N]> {
+        values: &mut [Option<V>],
+    ) -> Option<Filled> {
         self.fill_by(holds, |guard, records| {
             self.fill_records(guard, records, holds[0].since, values)
         })
     }
 
     /// Has `fill` set the keys that leases are on, and counts whether it did.
-    pub(super) fn fill_by<'r, T, E, const N: usize>(
+    pub(super) fn fill_by<'r, T, const N: usize>(
         &'r self,
         holds: [&Hold<K, V>; N],
-        fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [&'g Record<K, V>; N]) -> Result<T, E>,
-    ) -> Result<T, E> {
+        fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [&'g Record<K, V>; N]) -> Option<T>,
+    ) -> Option<T> {
         let filled = {
             let guard = self.pin();
             let records = holds.map(|hold| Self::held(&guard, hold));
@@ -62,8 +62,8 @@ where
             }
             let filled = fill(&guard, records);
             match &filled {
-                Ok(_) => self.counters.mine().loads.add(N as u64),
-                Err(_) => records.iter().for_each(|record| self.refused(record.hash())),
+                Some(_) => self.counters.mine().loads.add(N as u64),
+                None => records.iter().for_each(|record| self.refused(record.hash())),
             }
             filled
         };
@@ -78,33 +78,28 @@ where
         guard: &'g R::Guard<'r>,
         records: [&'g Record<K, V>; N],
         since: u64,
-        values: [V; N],
-    ) -> Result<Filled, [Option<V>; N]> {
+        values: &mut [Option<V>],
+    ) -> Option<Filled> {
         let settings = self.in_force.whole();
         let moment = Moment::new(&self.timer);
-        let mut values = values.map(Some);
         for at in 0..N {
             if records[at + 1..].iter().any(|later| ptr::eq(*later, records[at])) {
                 values[at] = None; // the last of a key counts
             }
         }
-        let mut at = 0;
-        let mut offers = values.map(|value| {
-            let key = records[at].key();
-            at += 1;
-            value.map(|value| self.rules.offer(settings.times(), key, value, None, &moment))
+        let mut asked = std::array::from_fn(|at| {
+            let (key, value) = (records[at].key(), values[at].as_ref()?);
+            self.rules.asked(settings.times(), key, value, None, &moment)
         });
         // From here on no user's code runs that could keep the bonds from their versions.
-        let Ok(is_tied) = self.tie_all(guard, records, since, &mut offers) else {
-            return Err(offers.map(|offer| offer.map(|offer| offer.value)));
-        };
+        let is_tied = self.tie_all(guard, records, since, values, &mut asked).ok()?;
         step("fill.tied");
-        let outcome = self.fill_offers(guard, &settings, records, since, offers)?;
+        let outcome = self.fill_asked(guard, &settings, records, since, values, asked)?;
         // If they are to be had now, then since their commit: whoever came before that may have them.
         let is_newest = |record: &Record<K, V>| self.is_newest(guard, record, outcome, &moment);
         let is_had = !is_tied || records.iter().all(|record| is_newest(record));
         let is_had = is_had || mutant("fill.unchecked");
-        Ok(Filled { version: version_of(outcome), is_had })
+        Some(Filled { version: version_of(outcome), is_had })
     }
 
     /// Ties what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
@@ -114,20 +109,19 @@ where
         guard: &R::Guard<'_>,
         records: [&Record<K, V>; N],
         since: u64,
-        offers: &mut [Option<Offer<V>>; N],
+        values: &[Option<V>],
+        asked: &mut [Option<Asked>; N],
     ) -> Result<bool, ()> {
         let mut is_tied = false;
-        for (record, offer) in records.iter().zip(&mut *offers) {
-            let Some(offer) = offer else { continue };
-            match self.ties_since(guard, record, since) {
+        for at in (0..N).filter(|at| values[*at].is_some()) {
+            match self.ties_since(guard, records[at], since) {
                 Ok(None) => {}
                 Ok(bonds) => {
-                    offer.asked.get_or_insert_default().bonds = bonds;
+                    asked[at].get_or_insert_default().bonds = bonds;
                     is_tied = true;
                 }
                 Err(()) => {
-                    let asked =
-                        offers.iter_mut().flatten().filter_map(|offer| offer.asked.as_mut());
+                    let asked = asked.iter_mut().flatten();
                     let tied = asked.filter_map(|asked| asked.bonds.take());
                     tied.for_each(|bonds: Box<Bonds>| self.let_bonds_go(guard, &bonds));
                     return Err(());
@@ -149,19 +143,21 @@ where
         present.is_some_and(|(_, state)| state.version() == outcome.version())
     }
 
-    /// Sets the keys of records, which leases hold, to what is offered, unless one was written or cleared after `since`.
-    pub(super) fn fill_offers<'g, 'r, const N: usize>(
+    /// Sets the keys of records, which leases hold, to those of the values that there are, with what is asked for them,
+    /// unless one was written or cleared after `since`.
+    pub(super) fn fill_asked<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
         settings: &'g Whole<'r, K, V>,
         records: [&'g Record<K, V>; N],
         since: u64,
-        offers: [Option<Offer<V>>; N],
-    ) -> Result<State, [Option<V>; N]> {
+        values: &mut [Option<V>],
+        asked: [Option<Asked>; N],
+    ) -> Option<State> {
         let mut plan = Plan::new(self, guard, settings);
-        for (record, offer) in records.iter().zip(offers) {
-            if offer.is_some() {
-                plan.push(record, offer, false, None);
+        for ((record, value), asked) in records.iter().zip(&mut *values).zip(asked) {
+            if value.is_some() {
+                plan.push(record, value, asked, false, None);
             }
         }
         let demands = records.map(|record| (record, Demand::UnchangedSince(since)));
@@ -171,9 +167,10 @@ where
             for record in records {
                 self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
             }
-            return Ok(outcome);
+            return Some(outcome);
         }
         // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-        Err(unsafe { self.take_each_aborted(&*descriptor, records) })
+        unsafe { self.take_each_aborted(&*descriptor, records, values) };
+        None
     }
 }

@@ -12,14 +12,8 @@ use std::time::Duration;
 /// Says what an entry counts for against the capacity.
 pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 
-/// A value that is to be written, and on which terms.
-pub(super) struct Offer<V> {
-    pub value: V,
-    /// `None`: for ever, and it counts for one.
-    pub asked: Option<Asked>,
-}
-
-/// What [`Terms`] are made of, together with the cache's times.
+/// What [`Terms`] are made of, together with the cache's times. If nothing is asked for a value it is kept for ever, and
+/// counts for one.
 pub(super) struct Asked {
     now: u64,
     end: u64,
@@ -87,19 +81,6 @@ impl Default for Asked {
 }
 
 impl<K, V> Rules<K, V> {
-    /// A value with what is asked for it, likewise.
-    #[inline]
-    pub fn offer(
-        &self,
-        times: &Times,
-        key: &K,
-        value: V,
-        time_to_live: Option<Duration>,
-        moment: &Moment<'_>,
-    ) -> Offer<V> {
-        Offer { asked: self.asked(times, key, &value, time_to_live, moment), value }
-    }
-
     /// What is asked for a value, by the caller and by these `times`. Runs the user's weigher.
     #[inline]
     pub fn asked(

@@ -24,17 +24,31 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// What a load has brought, and the number of the commit by which it is in the cache.
-#[derive(Clone)]
 pub struct Cached<V> {
-    /// With the addresses of the records that have them.
-    values: SmallVec<[(usize, V); 1]>,
+    /// The addresses of the records that have the values.
+    records: SmallVec<[usize; 2]>,
+    values: Arc<Box<[V]>>,
     number: u64,
+}
+
+impl<V> Clone for Cached<V> {
+    fn clone(&self) -> Self {
+        let Self { records, values, number } = self;
+        Self { records: records.clone(), values: Arc::clone(values), number: *number }
+    }
+}
+
+impl<V: Clone> Cached<V> {
+    /// The values, or clones of them if others want them, too.
+    fn into_values(self) -> Box<[V]> {
+        Arc::try_unwrap(self.values).unwrap_or_else(|shared| Box::clone(&shared))
+    }
 }
 
 /// What comes of wanting a group of which something is absent.
 pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
     /// Somebody else loaded it.
-    Found([V; N]),
+    Found(Box<[V]>),
     /// The caller is to load it.
     Load(Load<'e, K, V, S, R, N>),
     /// The load that it would have to wait for waits for the load that wants this.
@@ -140,7 +154,7 @@ where
     pub fn fill_since(&self, key: K, since: Version, value: V) -> bool {
         let mut claim = self.claim_as_it_is(key);
         claim.hold.since = since.get();
-        self.fill(&claim.hold, value).is_ok()
+        self.fill(&claim.hold, &mut Some(value)).is_some()
     }
 
     /// Claims on the keys of a group.
@@ -193,16 +207,16 @@ where
     }
 
     /// What another's load has brought, if the group is among it and current; else what there is.
-    fn brought(self, cached: Cached<V>) -> Result<[V; N], Self> {
+    fn brought(self, cached: Cached<V>) -> Result<Box<[V]>, Self> {
         // All claims were there before we joined, so a larger number was taken after we came.
         let is_current = cached.number > self.each[0].hold.since;
         if is_current || mutant("load.take_blindly") {
             let value_of = |claim: &Claim<'_, K, V, S, R>| {
-                let mut values = cached.values.iter();
-                values.find(|(record, _)| *record == claim.hold.address()).map(|(_, value)| value)
+                let at = cached.records.iter().position(|record| *record == claim.hold.address());
+                Some(&cached.values[at?])
             };
             if let Some(values) = all(self.each.each_ref().map(value_of)) {
-                return Ok(values.map(V::clone));
+                return Ok(values.into_iter().cloned().collect());
             }
         }
         self.values().ok_or(self)
@@ -214,16 +228,16 @@ where
         let number = self.each[0].engine.order.clock.now();
         match self.values() {
             Some(values) => {
-                leader.share(self.cached(values.clone(), number));
-                Wanted::Found(values)
+                let shared = leader.share(self.cached(values, number));
+                Wanted::Found(shared.into_values())
             }
             None => Wanted::Load(self.begin(leader)),
         }
     }
 
-    fn cached(&self, values: [V; N], number: u64) -> Cached<V> {
-        let records = self.each.iter().map(|claim| claim.hold.address());
-        Cached { values: records.zip(values).collect(), number }
+    fn cached(&self, values: Box<[V]>, number: u64) -> Cached<V> {
+        let records = self.each.iter().map(|claim| claim.hold.address()).collect();
+        Cached { records, values: Arc::new(values), number }
     }
 
     /// The load of values anew that are present, if one is old, and nobody else is about it.
@@ -245,11 +259,12 @@ where
     }
 
     /// What the keys hold, as of one instant.
-    fn values(&self) -> Option<[V; N]> {
+    #[inline(never)]
+    fn values(&self) -> Option<Box<[V]>> {
         let engine = self.each[0].engine;
         let guard = engine.pin();
         let keys = self.each.each_ref().map(|claim| claim.record(&guard).key());
-        all(engine.get_many::<_, N, false>(keys, V::clone))
+        all(engine.get_many::<_, N, false>(keys, V::clone)).map(|values| Box::new(values) as _)
     }
 }
 
@@ -273,12 +288,13 @@ where
     }
 
     /// Ends it. The values are cached, by one commit, and shared, unless one of the keys was written meanwhile.
-    pub fn finish<E>(self, loaded: Result<[V; N], E>) -> Result<[V; N], E> {
+    pub fn finish<E>(self, loaded: Result<Box<[V]>, E>) -> Result<Box<[V]>, E> {
         let engine = self.engine();
         let values = loaded.inspect_err(|_| engine.counters.mine().loads_failed.add(1))?;
         let holds = self.claims.each.each_ref().map(|claim| &claim.hold);
-        match engine.fill_many(holds, values.clone()) {
-            Ok(filled) if filled.is_had => {
+        let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
+        match engine.fill_many(holds, &mut offered) {
+            Some(filled) if filled.is_had => {
                 step("load.filled");
                 Ok(self.share(values, filled.version))
             }
@@ -294,10 +310,9 @@ where
         Detached { load, engine }
     }
 
-    fn share(self, values: [V; N], version: Version) -> [V; N] {
+    fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
         let cached = self.claims.cached(values, version.get());
-        let mut shared = self.leader.share(cached).values.into_iter();
-        [(); N].map(|()| shared.next().expect("one for each").1)
+        self.leader.share(cached).into_values()
     }
 }
 
@@ -314,7 +329,7 @@ where
     }
 
     /// Ends it, as [`Load::finish`].
-    pub fn finish<E>(self, loaded: Result<[V; N], E>) {
+    pub fn finish<E>(self, loaded: Result<Box<[V]>, E>) {
         let Self { load, engine } = self;
         drop(load.finish(loaded));
         drop(engine); // Not before.
@@ -339,20 +354,31 @@ where
     }
 
     /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
-    pub fn finish_derived(self, value: V, reading: Reading<'_, K, V, S, R>) -> V
+    pub fn finish_derived(self, value: Box<[V]>, reading: Reading<'_, K, V, S, R>) -> Box<[V]>
     where
         V: PartialEq,
     {
         let hold = &self.claims.each[0].hold;
-        match reading.keep(hold, hold.since, value.clone()) {
+        match reading.keep(hold, hold.since, &mut Some(value[0].clone())) {
             Some(derived) => {
                 step("load.filled");
-                let [value] = self.share([value], derived.version);
-                value
+                self.share(value, derived.version)
             }
             None => value,
         }
     }
+}
+
+/// What a group's load has brought, or a value alone: of so many keys as there are values.
+pub fn array<V, const N: usize>(values: Box<[V]>) -> [V; N] {
+    let values: Box<[V; N]> = values.try_into().unwrap_or_else(|_| unreachable!("one for each"));
+    *values
+}
+
+/// The other way. A large value lies on the heap as soon as it is there.
+#[inline(always)]
+pub fn boxed<V, const N: usize>(values: [V; N]) -> Box<[V]> {
+    Box::new(values)
 }
 
 /// All of them, if there is none that is not.

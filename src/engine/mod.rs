@@ -62,7 +62,9 @@ pub use inspect::Relations;
 pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
-pub use load::{Claim, Wanted, all};
+#[cfg(feature = "async")]
+pub use load::{Cached, Claims, Detached, Load};
+pub use load::{Claim, Wanted, all, array, boxed};
 pub use plan::Change;
 pub use read::Snapshot;
 pub use transact::Attempt;

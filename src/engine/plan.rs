@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::adjust::Whole;
-use super::keep::{Asked, Moment, Offer};
+use super::keep::{Asked, Moment};
 use super::read::version_of;
 use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
@@ -105,20 +105,24 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         }
     }
 
-    /// Plans a write of `record`; a `cause` that is not the usual one for what it does is given.
+    /// Plans a write of `record`, of what is taken out of `value`, if there is any, with what is asked for it; a `cause`
+    /// that is not the usual one for what it does is given.
     pub(super) fn push(
         &mut self,
         record: &'g Record<K, V>,
-        offer: Option<Offer<V>>,
+        value: &mut Option<V>,
+        asked: Option<Asked>,
         related: bool,
         cause: Option<RemovalCause>,
     ) {
-        let is_value = offer.is_some();
+        let is_value = value.is_some();
         let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
         let cause = Some(cause.unwrap_or(usual));
-        let (value, asked) = offer.map_or((None, None), |offer| (Some(offer.value), offer.asked));
         let asked = asked.map_or(NOTHING, |asked| self.keep_asked(asked));
-        self.writes.push(Write { record, value, asked, related, cause });
+        self.writes.push(Write { record, value: None, asked, related, cause });
+        if is_value && let Some(write) = self.writes.last_mut() {
+            std::mem::swap(&mut write.value, value); // A large value takes no room on the stack.
+        }
     }
 
     /// Plans what a caller asked for, whose record this is.
@@ -130,7 +134,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         time_to_live: Option<Duration>,
         related: bool,
     ) {
-        let Some(value) = value else { return self.push(record, None, related, None) };
+        let Some(value) = value else { return self.push(record, &mut None, None, related, None) };
         let (rules, times) = (&self.engine.rules, self.settings.times());
         let asked = match rules.are_plain(times, time_to_live) {
             true => NOTHING,
@@ -155,15 +159,10 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         }
     }
 
-    /// A value for `record`, with its terms.
-    pub(super) fn offer(
-        &self,
-        record: &Record<K, V>,
-        value: V,
-        time_to_live: Option<Duration>,
-    ) -> Offer<V> {
+    /// What is asked for a value for `record`, if there is one.
+    pub(super) fn asked_for(&self, record: &Record<K, V>, value: &Option<V>) -> Option<Asked> {
         let times = self.settings.times();
-        self.engine.rules.offer(times, record.key(), value, time_to_live, &self.moment)
+        self.engine.rules.asked(times, record.key(), value.as_ref()?, None, &self.moment)
     }
 
     /// Ties the value that was planned first.
@@ -273,7 +272,7 @@ where
                 && record.revive()
             {
                 let mut plan = Plan::new(self, &guard, &settings);
-                plan.push(record, None, true, None);
+                plan.push(record, &mut None, None, true, None);
                 self.relate(&mut plan);
                 let (outcome, _) = self.run(&guard, plan, &[]);
                 drop(guard);
@@ -321,12 +320,12 @@ where
         while at < plan.writes.len() {
             if plan.writes[at].related {
                 relation(plan.record(at).key(), &mut related);
-                for (key, value) in related.drain() {
+                for (key, mut value) in related.drain() {
                     let hash = plan.engine.hash(&key);
                     let record = plan.engine.locate(plan.guard, hash, key, &mut None);
                     if !holds(&mut set, &plan.writes, record) {
-                        let offer = value.map(|value| plan.offer(record, value, None));
-                        plan.push(record, offer, true, Some(RemovalCause::Related));
+                        let asked = plan.asked_for(record, &value);
+                        plan.push(record, &mut value, asked, true, Some(RemovalCause::Related));
                     }
                 }
             }
@@ -355,7 +354,7 @@ where
             // A guess that is right unless somebody writes the key meanwhile; installing checks it.
             let below = record.head().node();
             let asked = plan.asked.get_mut(write.asked as usize).map(|asked| (asked, times));
-            let value = write.value.take();
+            let value = &mut write.value;
             let node = match write.cause {
                 Some(_) => self.make_node(plan.guard, record, state, below, value, asked),
                 None => self.make_witness(plan.guard, record, state, below),

@@ -5,7 +5,7 @@
 
 use super::Engine;
 use super::derive::Ties;
-use super::keep::{Asked, Moment, Offer};
+use super::keep::{Asked, Moment};
 use super::plan::Plan;
 use super::read::version_of;
 use crate::chain::{Bonds, Input, Linked, Node, Record};
@@ -220,8 +220,9 @@ where
             let guard = self.pin();
             let record = self.locate(&guard, hash, key, &mut None);
             let mut plan = Plan::new(self, &guard, &settings);
-            let offer = plan.offer(record, value, None);
-            plan.push(record, Some(offer), true, None);
+            let mut value = Some(value);
+            let asked = plan.asked_for(record, &value);
+            plan.push(record, &mut value, asked, true, None);
             self.relate(&mut plan);
             let mut ties = Ties::new(self);
             tags.iter().for_each(|tag| ties.tag(self.know_tag(&guard, tag), 0));
@@ -271,7 +272,8 @@ where
             let mut plan = Plan::new(self, guard, &settings);
             let (node, state) = self.present(guard, record, false, &plan.moment)?;
             // SAFETY: committed to a value, and kept by the guard.
-            let (value, terms, old) = unsafe { (node.value().clone(), node.terms(), node.bonds()) };
+            let (value, terms, old) = unsafe { (node.value(), node.terms(), node.bonds()) };
+            let mut value = Some(value.clone());
             let (own, mut ties) = (state.version(), Ties::new(self));
             old.into_iter().for_each(|bonds| ties.same_as(bonds, own));
             tags.iter().for_each(|tag| ties.tag(self.know_tag(guard, tag), 0));
@@ -280,14 +282,14 @@ where
             bonds.carry(old.map_or(own, |old| old.since(own)));
             let mut asked = Asked::again(terms);
             asked.bonds = Some(bonds);
-            plan.push(record, Some(Offer { value, asked: Some(asked) }), false, None);
+            plan.push(record, &mut value, Some(asked), false, None);
             let demand = Demand::Holds(Some(own), plan.moment.time());
             let (outcome, descriptor) = self.run(guard, plan, &[(record, demand)]);
             if outcome.is_committed() {
                 return Some(version_of(outcome));
             }
             // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-            drop(unsafe { self.take_aborted(&*descriptor, record) });
+            drop(unsafe { self.take_aborted(&*descriptor, record, &mut value) });
         }
     }
 

@@ -1,7 +1,7 @@
 //! A write of one key.
 
 use super::Engine;
-use super::adjust::Times;
+use super::adjust::{Times, Whole};
 use super::keep::{Asked, Moment};
 use super::read::version_of;
 use crate::chain::{Conditional, Linked, Node, Record};
@@ -15,7 +15,6 @@ use crate::sync::{Ordering, fence, fence_after_rmw};
 use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
-use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -30,9 +29,7 @@ where
     pub fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Version {
         let settings = self.in_force.whole();
         if settings.relation().is_some() {
-            let mut changes = self.changes();
-            changes.push(self.change(key, Some(value), time_to_live, true));
-            return self.commit_by(&settings, changes);
+            return self.insert_related(&settings, key, value, time_to_live);
         }
         let times = settings.times();
         let hash = self.hash(&key);
@@ -45,15 +42,14 @@ where
             None => self.locate(&guard, hash, key, &mut value),
             Some(_) => self.locate(&guard, hash, key, &mut None),
         };
-        let (node, state) = match value {
-            Some(_) => {
-                let asked = asked.as_mut().map(|asked| (asked, times));
-                let written = self.write(&guard, record, value, asked, None);
-                written.expect("it may supersede anything")
-            }
+        let (node, state) = if value.is_some() {
+            let asked = asked.as_mut().map(|asked| (asked, times));
+            let written = self.write(&guard, record, &mut value, asked, None);
+            written.expect("it may supersede anything")
+        } else {
             // SAFETY: `locate` has put it into the room of a new record, whence it cannot go under
             // our guard.
-            None => unsafe { self.stamp_first(record) },
+            unsafe { self.stamp_first(record) }
         };
         let cause = RemovalCause::Replaced;
         let settled = self.settle_one(&guard, record, (node, state), cause, &moment);
@@ -61,6 +57,20 @@ where
         drop(guard);
         self.tend();
         version_of(state)
+    }
+
+    /// The same, if there are relations. Apart, as the change takes the room of a value on the stack.
+    #[inline(never)]
+    fn insert_related(
+        &self,
+        settings: &Whole<'_, K, V>,
+        key: K,
+        value: V,
+        time_to_live: Option<Duration>,
+    ) -> Version {
+        let mut changes = self.changes();
+        changes.push(self.change(key, Some(value), time_to_live, true));
+        self.commit_by(settings, changes)
     }
 
     /// Removes `key` alone and returns what it held, as `copy` makes it: before the removal, so that
@@ -109,7 +119,7 @@ where
             }
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
-            if let Some((node, state)) = self.write(guard, record, None, None, Some(current)) {
+            if let Some((node, state)) = self.write(guard, record, &mut None, None, Some(current)) {
                 let removed = self.superseded(record, node, state).map(|_| copied);
                 let cause = RemovalCause::Explicit;
                 self.settle_one(guard, record, (node, state), cause, &moment).weigh();
@@ -135,7 +145,7 @@ where
             if let Some(record) = self.find(&guard, hash, key)
                 && record.revive()
                 && (record.is_held() || self.has_value(&guard, record))
-                && let Some((node, state)) = self.write(&guard, record, None, None, None)
+                && let Some((node, state)) = self.write(&guard, record, &mut None, None, None)
             {
                 let moment = Moment::new(&self.timer);
                 let cause = RemovalCause::Explicit;
@@ -228,7 +238,7 @@ where
         }
         let ready = self.fresh.with_outcome(State::READY);
         // SAFETY: a guard is live.
-        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered.take()) };
+        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered) };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
@@ -244,7 +254,7 @@ where
                 unsafe { entry.as_ref() }
             }
             Err(existing) => {
-                *offered = fresh.into_value();
+                fresh.give_back(offered);
                 existing
             }
         }
@@ -252,19 +262,19 @@ where
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A version for `record`: with terms, if any are asked for, by these `times`, or in its room if that is free.
+    /// A version for `record`, with what is taken out of `value`: with terms, if any are asked for, by these `times`, or in
+    /// its room if that is free.
     pub(super) fn make_node(
         &self,
         _guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
-        value: Option<V>,
+        value: &mut Option<V>,
         asked: Option<(&mut Asked, &Times)>,
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         if let Some((asked, times)) = asked {
-            let value = value.expect("terms are asked for values");
             return self.make_conditional(state, prev, value, asked, times);
         }
         if record.claim_room() {
@@ -275,7 +285,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
         // SAFETY: the slot was taken, for us alone.
-        unsafe { slot.write(Linked::new(state, prev, value)) };
+        unsafe { Linked::init(slot.as_ptr(), state, prev, value) };
         slot.cast().as_ptr()
     }
 
@@ -292,7 +302,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
         // SAFETY: the slot was taken, for us alone.
-        unsafe { slot.write(Linked::new(state.witness(), prev, None)) };
+        unsafe { Linked::init(slot.as_ptr(), state.witness(), prev, &mut None) };
         slot.cast().as_ptr()
     }
 
@@ -302,7 +312,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &self,
         state: State,
         prev: *mut Node<V>,
-        value: V,
+        value: &mut Option<V>,
         asked: &mut Asked,
         times: &Times,
     ) -> *mut Node<V> {
@@ -313,7 +323,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: a guard is live.
         let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
         // SAFETY: the slot was taken, for us alone.
-        unsafe { slot.write(Conditional::new(state, prev, value, terms)) };
+        unsafe { Conditional::init(slot.as_ptr(), state, prev, value, terms) };
         slot.cast().as_ptr()
     }
 
@@ -341,13 +351,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Installs and stamps a version of one key; with `over`, only if it supersedes just that, which
-    /// is for tombstones (a value would be lost).
+    /// Installs and stamps a version of one key, with what is taken out of `value`; with `over`, only if it supersedes
+    /// just that, which is for tombstones (a value would be lost).
     pub(super) fn write<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         record: &Record<K, V>,
-        value: Option<V>,
+        value: &mut Option<V>,
         asked: Option<(&mut Asked, &Times)>,
         over: Option<&Node<V>>,
     ) -> Option<(&'g Node<V>, State)> {
@@ -385,7 +395,7 @@ struct Unpublished<'e, K, V> {
 impl<'e, K, V> Unpublished<'e, K, V> {
     /// # Safety
     /// As for `Pool::take`, until it is dropped.
-    unsafe fn new(pool: &'e Pool, hash: u32, key: K, ready: State, value: Option<V>) -> Self {
+    unsafe fn new(pool: &'e Pool, hash: u32, key: K, ready: State, value: &mut Option<V>) -> Self {
         // SAFETY: the caller's promise.
         let record: NonNull<Record<K, V>> = unsafe { pool.take_at(hash) }.cast();
         let has_value = value.is_some();
@@ -395,25 +405,36 @@ impl<'e, K, V> Unpublished<'e, K, V> {
     }
 
     /// Takes it apart: the key is dropped, the value comes back.
-    fn into_value(self) -> Option<V> {
-        let mut this = ManuallyDrop::new(self);
-        this.take_apart()
-    }
-
-    fn take_apart(&mut self) -> Option<V> {
-        // SAFETY: nobody else has seen the record, so key and value are ours to move out, once.
-        unsafe {
-            let record = self.record.as_ref();
-            let value = self.has_value.then(|| (*record.room()).take_value());
-            let _key = record.take_key();
-            self.pool.put_back(self.record.cast());
-            value
+    #[cold]
+    #[inline(never)]
+    fn give_back(mut self, value: &mut Option<V>) {
+        if std::mem::take(&mut self.has_value) {
+            // SAFETY: nobody else has seen the record, so the value is ours to move out, once.
+            *value = Some(unsafe { (*self.record.as_ref().room()).take_value() });
         }
     }
 }
 
 impl<K, V> Drop for Unpublished<'_, K, V> {
     fn drop(&mut self) {
-        self.take_apart();
+        self.end();
+    }
+}
+
+impl<K, V> Unpublished<'_, K, V> {
+    #[cold]
+    #[inline(never)]
+    fn end(&mut self) {
+        let (mut value, is_there) = (None, std::mem::take(&mut self.has_value));
+        // SAFETY: nobody else has seen the record, so key and value are ours to move out, once.
+        unsafe {
+            let record = self.record.as_ref();
+            if is_there {
+                value = Some((*record.room()).take_value());
+            }
+            let _key = record.take_key();
+            self.pool.put_back(self.record.cast());
+        }
+        drop(value);
     }
 }

@@ -1,0 +1,214 @@
+//! The futures of loads. A load's own future may be large, so it lies in one of these once, and is polled where it lies:
+//! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
+
+use crate::cache::Cache;
+use crate::engine::{Cached, Claims, Detached, Load, Wanted, array};
+use crate::error::LoadError;
+use crate::loading::{Joined, Waiter};
+use crate::reclaim::Reclaim;
+use std::hash::{BuildHasher, Hash};
+use std::mem::{forget, replace};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// What there is before anybody loads.
+pub(crate) enum First<K, V, const N: usize> {
+    Found([V; N]),
+    Absent([K; N]),
+    /// It is to be loaded anew, unless somebody else does.
+    Old([K; N], Box<[V]>),
+}
+
+/// How far the load of a group is.
+enum Stage<'c, K, V, S, R: Reclaim, B, const N: usize> {
+    Begun([K; N], B),
+    Joins(Claims<'c, K, V, S, R, N>),
+    // In this order: whoever is told to lead has claims of his own.
+    Waits(Waiter<'c, usize, Cached<V>, R>, Claims<'c, K, V, S, R, N>),
+    Leads(Load<'c, K, V, S, R, N>, Option<Box<[V]>>),
+    Over,
+}
+
+/// Loads a group by a future, or waits for who does. `B` looks what there is, and may take the future; `P` makes
+/// values of its output, and `G` what the caller gets of them.
+#[must_use = "a future does nothing until it is polled"]
+pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> {
+    // In this order: what the future holds may be wanted by whoever loads next.
+    load: Option<F>,
+    stage: Stage<'c, K, V, S, R, B, N>,
+    cache: &'c Cache<K, V, S, R>,
+    read: P,
+    give: G,
+}
+
+/// Loads a group anew by a future, on behalf of nobody.
+pub(crate) struct Refreshing<K: 'static, V: 'static, S: 'static, R: Reclaim, F, P, const N: usize> {
+    // In this order, as above.
+    load: Option<F>,
+    refresh: Option<Detached<K, V, S, R, N>>,
+    read: P,
+}
+
+/// Dropped by a panic, it drops a future that is being polled: before what its caller has.
+struct Emptied<'p, F>(Pin<&'p mut Option<F>>);
+
+impl<F> Drop for Emptied<'_, F> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
+/// Polls a future through `during`, and drops it when it is done.
+fn poll_within<F: Future>(
+    future: Pin<&mut Option<F>>,
+    context: &mut Context<'_>,
+    during: impl FnOnce(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
+) -> Poll<F::Output> {
+    let mut emptied = Emptied(future);
+    let polled = during(&mut || {
+        let future = emptied.0.as_mut().as_pin_mut();
+        future.expect("not polled after it was ready").poll(context)
+    });
+    if polled.is_pending() {
+        forget(emptied);
+    }
+    polled
+}
+
+impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R, F, B, P, G, N> {
+    pub fn new(
+        cache: &'c Cache<K, V, S, R>,
+        keys: [K; N],
+        load: F,
+        begin: B,
+        read: P,
+        give: G,
+    ) -> Self {
+        Self { load: Some(load), stage: Stage::Begun(keys, begin), cache, read, give }
+    }
+
+    /// What came of wanting the group. `None`: the caller leads.
+    fn wanted<E>(
+        &mut self,
+        wanted: Wanted<'c, K, V, S, R, N>,
+    ) -> Option<Result<Box<[V]>, LoadError<E>>> {
+        match wanted {
+            Wanted::Found(values) => Some(Ok(values)),
+            Wanted::Cycle => Some(Err(LoadError::Cycle)),
+            Wanted::Load(leading) => {
+                self.stage = Stage::Leads(leading, None);
+                None
+            }
+        }
+    }
+}
+
+impl<'c, K, V, S, R, F, E, T, B, P, G, const N: usize> Future
+    for Loading<'c, K, V, S, R, F, B, P, G, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    F: Future,
+    B: FnOnce([K; N], &mut Option<F>) -> First<K, V, N>,
+    P: Fn(F::Output) -> Result<Box<[V]>, E>,
+    G: Fn(Result<[V; N], LoadError<E>>) -> T,
+{
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // SAFETY: of its fields only `load` is pinned, and from its first poll on: it is polled, and dropped, where it lies,
+        // and moved by `begin` only, before that.
+        let this = unsafe { self.get_unchecked_mut() };
+        let outcome = loop {
+            match replace(&mut this.stage, Stage::Over) {
+                Stage::Begun(keys, begin) => match begin(keys, &mut this.load) {
+                    First::Found(values) => {
+                        this.load = None; // Not pinned yet.
+                        return Poll::Ready((this.give)(Ok(values)));
+                    }
+                    First::Absent(keys) => {
+                        this.stage = Stage::Joins(this.cache.engine().claim_all(keys));
+                    }
+                    First::Old(keys, old) => match this.cache.engine().claim_all(keys).refresh() {
+                        Some(refresh) => this.stage = Stage::Leads(refresh, Some(old)),
+                        None => break Ok(old),
+                    },
+                },
+                Stage::Joins(claims) => match claims.join() {
+                    Joined::Waiter(waiter) => this.stage = Stage::Waits(waiter, claims),
+                    Joined::Leader(leader) => {
+                        if let Some(outcome) = this.wanted(claims.lead(leader)) {
+                            break outcome;
+                        }
+                    }
+                },
+                Stage::Waits(mut waiter, claims) => {
+                    let Poll::Ready(waited) = Pin::new(&mut waiter).poll(context) else {
+                        this.stage = Stage::Waits(waiter, claims);
+                        return Poll::Pending;
+                    };
+                    match claims.waited(waited) {
+                        Ok(wanted) => {
+                            if let Some(outcome) = this.wanted(wanted) {
+                                break outcome;
+                            }
+                        }
+                        Err(again) => this.stage = Stage::Joins(again),
+                    }
+                }
+                Stage::Leads(mut leading, old) => {
+                    // SAFETY: see above.
+                    let load = unsafe { Pin::new_unchecked(&mut this.load) };
+                    let polled = poll_within(load, context, |poll| leading.during(poll));
+                    let Poll::Ready(output) = polled else {
+                        this.stage = Stage::Leads(leading, old);
+                        return Poll::Pending;
+                    };
+                    let loaded = leading.finish((this.read)(output));
+                    break match old {
+                        Some(old) => Ok(loaded.unwrap_or(old)),
+                        None => loaded.map_err(LoadError::Failed),
+                    };
+                }
+                Stage::Over => panic!("polled after it was ready"),
+            }
+        };
+        // SAFETY: as above.
+        unsafe { Pin::new_unchecked(&mut this.load) }.set(None);
+        Poll::Ready((this.give)(outcome.map(array)))
+    }
+}
+
+impl<K, V, S, R: Reclaim, F, P, const N: usize> Refreshing<K, V, S, R, F, P, N> {
+    pub fn new(load: F, refresh: Detached<K, V, S, R, N>, read: P) -> Self {
+        Self { load: Some(load), refresh: Some(refresh), read }
+    }
+}
+
+impl<K, V, S, R, F, E, P, const N: usize> Future for Refreshing<K, V, S, R, F, P, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    F: Future,
+    P: Fn(F::Output) -> Result<Box<[V]>, E>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: of its fields only `load` is pinned: it is polled, and dropped, where it lies.
+        let this = unsafe { self.get_unchecked_mut() };
+        let mut refresh = this.refresh.take().expect("not polled after it was ready");
+        // SAFETY: as above.
+        let load = unsafe { Pin::new_unchecked(&mut this.load) };
+        let Poll::Ready(output) = poll_within(load, context, |poll| refresh.during(poll)) else {
+            this.refresh = Some(refresh);
+            return Poll::Pending;
+        };
+        refresh.finish((this.read)(output));
+        Poll::Ready(())
+    }
+}
