@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# What each operation costs as one quantity grows, in instructions under valgrind: no more than
+# docs/guarantees.md promises. With an argument: only the rows whose name contains it.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+if ! command -v valgrind >/dev/null; then
+    part apt-get update -qq
+    part apt-get install -qq -y valgrind
+fi
+COEVAL_SLOPES=${1:-} part cargo test --release -p coeval --features async \
+    --test slopes -- --ignored --nocapture

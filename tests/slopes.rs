@@ -1,0 +1,79 @@
+//! What operations cost as one quantity grows: instructions, counted by callgrind.
+//!
+//! docs/guarantees.md says for each operation what its cost depends on. Each row here takes one
+//! operation and one quantity, at n, 4 n and 16 n, and compares the instructions of one operation with
+//! the promise. No row depends on time, so the verdict is the same on any machine.
+//!
+//! `ci/slopes.sh` runs all rows; `ci/slopes.sh TEXT` those whose name contains the text.
+//! `cargo test` checks only that each operation of the table has a row, as valgrind may be missing.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+#[path = "slopes/counter.rs"]
+mod counter;
+#[path = "slopes/derived.rs"]
+mod derived;
+#[path = "slopes/loads.rs"]
+mod loads;
+#[path = "slopes/reads.rs"]
+mod reads;
+#[path = "slopes/row.rs"]
+mod row;
+#[path = "slopes/watching.rs"]
+mod watching;
+#[path = "slopes/writes.rs"]
+mod writes;
+
+use row::Row;
+use std::collections::BTreeSet;
+
+fn rows() -> Vec<Row> {
+    [reads::rows(), writes::rows(), loads::rows(), derived::rows(), watching::rows()].concat()
+}
+
+/// Names that stand for rows of others: `par_*` add another crate's thread pool, `Scope` is measured as nested `derive`.
+const ELSEWHERE: [&str; 3] = ["par_iter", "par_prewarm", "Scope"];
+
+/// The operations in the first column of the table, without what surrounds a method's name.
+fn promised() -> BTreeSet<String> {
+    let table = include_str!("../docs/guarantees.md");
+    let names =
+        table.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 3);
+    let first_columns = names.filter_map(|line| line.split('|').nth(1));
+    let quoted = |column: &'static str| column.split('`').skip(1).step_by(2);
+    first_columns.flat_map(quoted).map(|name| row::method(name).to_string()).collect()
+}
+
+#[test]
+fn every_operation_of_the_table_has_a_row() {
+    let measured: BTreeSet<String> = rows().iter().map(|row| row.operation.to_string()).collect();
+    let is_missing = |name: &String| !measured.contains(name) && !ELSEWHERE.contains(&&name[..]);
+    let missing: Vec<String> = promised().into_iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "no row measures {missing:?}");
+}
+
+#[test]
+fn a_verdict_tells_one_slope_from_another() {
+    use row::Grows::{Linear, Logarithmic, Not};
+    for (costs, fits) in [
+        ([100., 100., 100.], [true, true, true]),
+        ([100., 120., 140.], [true, true, true]),
+        ([100., 150., 200.], [false, true, true]),
+        ([100., 400., 1_600.], [false, false, true]),
+        ([100., 1_600., 25_600.], [false, false, false]),
+        ([100., 900., 8_000.], [false, false, false]),
+    ] {
+        let verdicts = [Not, Logarithmic, Linear].map(|grows| grows.allows(costs));
+        assert_eq!(verdicts, fits, "{costs:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs valgrind; ci/slopes.sh runs it"]
+fn costs_grow_as_promised() {
+    if counter::is_counting() {
+        return counter::run(&rows());
+    }
+    let filter = std::env::var("COEVAL_SLOPES").unwrap_or_default();
+    let wrong = counter::report(&rows(), &filter);
+    assert!(wrong.is_empty(), "these cost more than is promised:\n{}", wrong.join("\n"));
+}

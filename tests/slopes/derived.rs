@@ -1,0 +1,143 @@
+//! Derived values: by inputs, by levels, by what they share.
+
+use crate::counter::count;
+use crate::row::Grows::{Linear, Not};
+use crate::row::{Cache, Row, filled, row};
+use std::hint::black_box;
+
+type Scope<'s> = coeval::Scope<'s, u64, u64, crate::row::Hasher>;
+
+/// The first of the keys that values are derived for; those below are inputs.
+const DERIVED: u64 = 1 << 32;
+
+/// n levels, each derived from the one below it by a call of its own, the first from the key 0.
+fn levels(cache: &Cache, n: u64) {
+    for level in 0..n {
+        let below = if level == 0 { 0 } else { DERIVED + level - 1 };
+        cache.derive(DERIVED + level, |scope| scope.get(&below).unwrap() + 1);
+    }
+}
+
+/// The same within one derivation.
+fn nested(scope: &mut Scope<'_>, level: u64) -> u64 {
+    match level {
+        0 => scope.get(&0).unwrap(),
+        _ => scope.derive(DERIVED + level - 1, |scope| nested(scope, level - 1)) + 1,
+    }
+}
+
+/// Each level from the two below it: the nth number of Fibonacci, within one derivation.
+fn fibonacci(scope: &mut Scope<'_>, n: u64) -> u64 {
+    let mut below = |n| scope.derive(DERIVED + n, |scope| fibonacci(scope, n));
+    if n < 2 { n } else { below(n - 1).wrapping_add(below(n - 2)) }
+}
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("derive", "inputs", Linear, 16, |n| {
+            let cache = filled(n);
+            let derive = |round| {
+                let sum = |scope: &mut Scope<'_>| (0..n).map(|key| scope.get(&key).unwrap()).sum();
+                cache.derive(DERIVED + round, sum);
+            };
+            count(8, || (0..8).for_each(derive));
+        }),
+        row("derive", "levels, one call each", Linear, 64, |n| {
+            let cache = filled(1);
+            count(1, || levels(&cache, n));
+        }),
+        row("derive", "levels, nested", Linear, 16, |n| {
+            let cache = filled(1);
+            count(1, || _ = cache.derive(DERIVED + n, |scope| nested(scope, n)));
+        }),
+        row("derive", "levels that share", Linear, 1, |n| {
+            let cache = filled(1);
+            count(1, || _ = cache.derive(DERIVED + n, |scope| fibonacci(scope, n)));
+        }),
+        row("derive", "entries overwritten since an older view", Not, 16, |n| {
+            let cache = filled(n);
+            let _held = cache.view();
+            (0..n).for_each(|key| _ = cache.insert(key, 1));
+            let derive = |key| _ = cache.derive(DERIVED + key, |scope| scope.get(&0).unwrap());
+            count(500, || (0..500).for_each(derive));
+        }),
+        row("get", "inputs of a derived value", Linear, 16, |n| {
+            let cache = filled(n);
+            cache.derive(DERIVED, |scope| (0..n).map(|key| scope.get(&key).unwrap()).sum());
+            count(20, || (0..20).for_each(|_| _ = black_box(cache.get(&DERIVED))));
+        }),
+        row("get", "levels of a derived value", Linear, 16, |n| {
+            let cache = filled(1);
+            levels(&cache, n);
+            count(20, || (0..20).for_each(|_| _ = black_box(cache.get(&(DERIVED + n - 1)))));
+        }),
+        row("get", "levels of a derived value, each of two", Linear, 8, |n| {
+            let cache = filled(1);
+            for level in 0..n {
+                for side in 0..2 {
+                    cache.derive(DERIVED + 2 * level + side, |scope| match level {
+                        0 => scope.get(&0).unwrap(),
+                        _ => {
+                            let below = DERIVED + 2 * (level - 1);
+                            let both = scope.get_many([&below, &(below + 1)]);
+                            both.into_iter().flatten().fold(0, u64::wrapping_add)
+                        }
+                    });
+                }
+            }
+            let top = DERIVED + 2 * (n - 1);
+            count(20, || (0..20).for_each(|_| assert!(cache.get(&top).is_some())));
+        }),
+        row("get", "levels of absences", Linear, 1, |n| {
+            let cache = absences(n);
+            count(1, || _ = cache.get(&(DERIVED + 2 * (n - 1))));
+        }),
+        row("get", "tags", Linear, 16, |n| {
+            let cache = filled(1);
+            let tags: Vec<coeval::Tag> = (0..n).map(|n| format!("tag {n}").into()).collect();
+            cache.insert_tagged(0, 0, &tags);
+            count(20, || (0..20).for_each(|_| assert!(cache.get(&0).is_some())));
+        }),
+        row("get_many", "inputs of a derived value", Linear, 16, |n| {
+            let cache = filled(n);
+            cache.derive(DERIVED, |scope| (0..n).map(|key| scope.get(&key).unwrap()).sum());
+            let get = |_| _ = black_box(cache.get_many([&DERIVED, &DERIVED, &DERIVED]));
+            count(20, || (0..20).for_each(get));
+        }),
+        row("transact", "levels of a derived value that it reads", Linear, 16, |n| {
+            let cache = filled(1);
+            levels(&cache, n);
+            let run = |value| {
+                let body = |tx: &mut coeval::Transaction<u64, u64, _>| {
+                    assert!(tx.get(&(DERIVED + n - 1)).is_some());
+                    tx.insert(1, value);
+                    Ok::<_, ()>(())
+                };
+                cache.transact(body).unwrap();
+            };
+            (0..4).for_each(run);
+            count(8, || (0..8).for_each(run));
+        }),
+    ]
+}
+
+/// Two values a level, each derived from the absence of both of the level below, whose input has
+/// changed; each level has an input of its own.
+fn absences(levels: u64) -> Cache {
+    let cache = filled(2 * levels);
+    for level in 0..levels {
+        let below = DERIVED + 2 * level.saturating_sub(1);
+        for side in 0..2 {
+            cache.derive(DERIVED + 2 * level + side, |scope| {
+                if level > 0 {
+                    assert_eq!(scope.get_many([&below, &(below + 1)]), [None, None]);
+                }
+                scope.get(&level).unwrap()
+            });
+        }
+        if level + 1 < levels {
+            cache.insert(level, 1);
+        }
+    }
+    cache
+}

@@ -1,0 +1,62 @@
+//! Settings, the monitor, figures and the recorder.
+
+use crate::counter::count;
+use crate::row::Grows::{Linear, Not};
+use crate::row::{Row, ended_threads, filled, row};
+use std::hint::black_box;
+use std::time::Duration;
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("reconfigure", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            let set = |seconds: u64| {
+                let time = Duration::from_secs(60 + seconds);
+                cache.reconfigure(|settings| _ = settings.time_to_live(time)).unwrap();
+            };
+            (0..10).for_each(set);
+            count(10, || (0..10).for_each(set));
+        }),
+        row("Monitor::step", "entries", Not, 2_000, |n| {
+            let cache = filled(n);
+            let mut monitor = cache.monitor();
+            monitor.step(10);
+            count(10, || (0..10).for_each(|_| _ = monitor.step(50)));
+        }),
+        row("Monitor::step", "keys of the step", Linear, 32, |n| {
+            let cache = filled(2_000);
+            let mut monitor = cache.monitor();
+            monitor.step(10);
+            count(2, || (0..2).for_each(|_| _ = monitor.step(n as usize)));
+        }),
+        row("timeline", "events", Not, 4_096, |n| {
+            let cache = filled(100);
+            let timeline = cache.timeline();
+            timeline.start();
+            (0..n).for_each(|key| _ = cache.get(&(key % 100)));
+            count(1, || _ = black_box(timeline.events()));
+        }),
+        row("len", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.len())));
+        }),
+        row("len", "ended threads", Linear, 16, |n| {
+            let cache = filled(1);
+            ended_threads(&cache, n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.len())));
+        }),
+        row("weighted_size", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.weighted_size())));
+        }),
+        row("stats", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.stats())));
+        }),
+        row("stats", "ended threads", Linear, 16, |n| {
+            let cache = filled(1);
+            ended_threads(&cache, n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.stats())));
+        }),
+    ]
+}
