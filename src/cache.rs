@@ -111,6 +111,9 @@ where
 
     /// One guard for many reads, which can then borrow. Wait-free.
     ///
+    /// If it is forgotten (`mem::forget`), nothing that is retired from then on is reclaimed before the cache is dropped;
+    /// see [`leaked`](crate::reclaim::leaked). With seize it takes a lock.
+    ///
     /// # Panics
     /// If the thread holds a million of them already (2^20 − 1).
     ///

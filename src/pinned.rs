@@ -30,7 +30,7 @@ where
 {
     #[inline]
     pub(crate) fn new(engine: &'c Engine<K, V, S, R>) -> Self {
-        Self { engine, _hold: Hold::new(), guard: engine.pin() }
+        Self { engine, _hold: Hold::new(), guard: engine.pin_for_long() }
     }
 
     /// The newest committed value of `key`, borrowed. O(1), wait-free.

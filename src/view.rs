@@ -16,7 +16,7 @@ use std::time::Duration;
 ///
 /// Whatever is written meanwhile, it shows the same. It keeps the versions that it shows, and no
 /// others: what is overwritten a million times while a view is open costs one more version, not a
-/// million. A clone shares the registration and costs an increment.
+/// million. A clone shares the registration and costs an increment. It keeps the cache as well, for ever if it is forgotten.
 ///
 /// ```
 /// let cache = coeval::Cache::new();

@@ -76,7 +76,7 @@ use crate::loading::Flights;
 use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
-use crate::reclaim::Reclaim;
+use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::{Relation, TagCell};
 use crate::sync::grown::Grown;
 use crate::sync::time::Timer;
@@ -266,7 +266,8 @@ impl<K, V, S, R: Reclaim> Drop for Engine<K, V, S, R> {
     fn drop(&mut self) {
         // SAFETY: the last handle is gone, and guards and views borrow or hold handles.
         unsafe { self.reclaim.drain() };
-        // SAFETY: as above.
+        count_leaked(&self.reclaim);
+        // SAFETY: as above. What was retired and is left, as a guard was forgotten, is never reclaimed.
         unsafe { self.drop_entries() };
         // SAFETY: as above.
         unsafe { self.drop_tags() };

@@ -49,6 +49,12 @@ where
         self.reclaim.pin()
     }
 
+    /// The same, by a guard that the program may keep.
+    #[inline(always)]
+    pub fn pin_for_long(&self) -> R::Guard<'_> {
+        self.reclaim.pin_for_long()
+    }
+
     #[inline(always)]
     pub fn find<'g, Q>(
         &self,

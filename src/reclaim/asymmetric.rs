@@ -208,8 +208,14 @@ unsafe impl Reclaim for Asymmetric {
     }
 
     unsafe fn drain(&self) {
+        // SAFETY: no other thread uses the scheme (contract of `drain`).
+        for participant in unsafe { self.participants.iter() } {
+            // No guard is live, so what is announced was left by guards that were forgotten. Relaxed: nobody else looks.
+            participant.announced.store(0, Ordering::Relaxed);
+            participant.nested.set(0);
+        }
         let own = self.participants.get();
-        debug_assert!(!own.is_pinned() && !own.reclaiming.get());
+        debug_assert!(!own.reclaiming.get());
         own.reclaiming.set(true);
         loop {
             let mut reclaimed = 0;

@@ -11,6 +11,12 @@
 //! `membarrier` on x86-64, its heavy barrier takes a mutex too. A cache for which "no lock" must hold
 //! to the letter uses another backend.
 //!
+//! # Threads that end
+//! seize keeps what it knows of a thread in a thread-local value, panics when it is asked for that after its destructor,
+//! and gives the thread's slot to another. So a guard of the thread's slot must not be made, or dropped, after that.
+//! Guards of a call are made in slots of their own by then ([`thread`]); those that a program may keep always are
+//! (`pin_for_long`). Such a guard takes the mutex when it is made and when it is dropped.
+//!
 //! # What its pin orders
 //! The trait promises a full fence for later plain loads; seize promises one for loads made by its
 //! `Guard::protect`, which makes them `SeqCst`.
@@ -26,9 +32,65 @@ use super::barrier::Barrier;
 use super::counted::{Counted, Counts};
 use super::{Garbage, Reclaim, Tally};
 use crate::sync::per_thread::PerThread;
-use seize::{Collector, Guard as _, LocalGuard};
+use seize::{Collector, Guard as _, LocalGuard, OwnedGuard};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{self, ManuallyDrop};
+
+/// Keeps a thread pinned. Bound to its thread, as the usual kind is.
+pub struct Guard<'a>(Kind<'a>);
+
+enum Kind<'a> {
+    /// By the slot that seize keeps for the thread.
+    Local(LocalGuard<'a>),
+    /// By a slot of its own.
+    Owned(OwnedGuard<'a>),
+}
+
+/// Whether seize knows the thread. What it knows of a thread has a destructor, after which it panics when asked for
+/// it again; and by then another thread may have the slot.
+mod thread {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[derive(Clone, Copy, PartialEq)]
+    pub(super) enum State {
+        Unknown,
+        Registered,
+        Ended,
+    }
+
+    std::thread_local! {
+        // Const and without a destructor: reading it is one load, at any time.
+        static STATE: Cell<State> = const { Cell::new(State::Unknown) };
+        static BEFORE: End = const { End };
+        static AFTER: End = const { End };
+    }
+
+    struct End;
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            STATE.set(State::Ended);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_registered() -> bool {
+        STATE.get() == State::Registered
+    }
+
+    /// Registers the thread if that may be. Destructors run in the order of registration, or the other way round:
+    /// one of ours runs before that of seize.
+    #[cold]
+    pub(super) fn register(enter: impl FnOnce()) -> bool {
+        let mut is_alive = STATE.get() == State::Unknown && BEFORE.try_with(|_| ()).is_ok();
+        // It panics only if others have used seize on this thread, and its own destructor has run already.
+        is_alive = is_alive && catch_unwind(AssertUnwindSafe(enter)).is_ok();
+        is_alive = is_alive && AFTER.try_with(|_| ()).is_ok();
+        STATE.set(if is_alive { State::Registered } else { State::Ended });
+        is_alive
+    }
+}
 
 /// Reclamation by seize. See the header of its module.
 pub struct Seize {
@@ -54,7 +116,7 @@ unsafe impl Send for Participant {}
 // SAFETY: seize reclaims a batch only when the guards that were live at a heavy barrier after the
 // retirements have been dropped; for the order of pins see the module's header.
 unsafe impl Reclaim for Seize {
-    type Guard<'a> = LocalGuard<'a>;
+    type Guard<'a> = Guard<'a>;
 
     fn new() -> Self {
         Self {
@@ -65,14 +127,23 @@ unsafe impl Reclaim for Seize {
     }
 
     #[inline]
-    fn pin(&self) -> LocalGuard<'_> {
-        let guard = self.collector.enter();
+    fn pin(&self) -> Guard<'_> {
+        let guard = if thread::is_registered() {
+            Guard(Kind::Local(self.collector.enter()))
+        } else {
+            self.pin_unregistered()
+        };
         self.barrier.light();
         guard
     }
 
-    unsafe fn retire(&self, guard: &LocalGuard<'_>, garbage: Garbage) {
-        debug_assert!(*guard.collector() == *self.collector);
+    fn pin_for_long(&self) -> Guard<'_> {
+        let guard = Guard(Kind::Owned(self.collector.enter_owned()));
+        self.barrier.light();
+        guard
+    }
+
+    unsafe fn retire(&self, guard: &Guard<'_>, garbage: Garbage) {
         let by = self.participants.get();
         if by.draining.get() {
             by.counts.add_retired();
@@ -83,7 +154,12 @@ unsafe impl Reclaim for Seize {
         let counted = Counted::retire(garbage, &by.counts);
         // SAFETY: unlinked and retired once, and may be reclaimed by any thread (contract of
         // `retire`). The counts are there as long as the collector: see `drop`.
-        unsafe { guard.defer_retire(counted, |counted, _| Counted::reclaim(counted)) };
+        unsafe {
+            match &guard.0 {
+                Kind::Local(guard) => guard.defer_retire(counted, |it, _| Counted::reclaim(it)),
+                Kind::Owned(guard) => guard.defer_retire(counted, |it, _| Counted::reclaim(it)),
+            }
+        };
     }
 
     /// Nothing: a batch is handed over when it is full, and reclaimed as guards are dropped.
@@ -127,14 +203,24 @@ unsafe impl Reclaim for Seize {
     }
 }
 
+impl Seize {
+    /// For a thread's first guard, and those of its end: these have slots of their own, each for a lock.
+    #[cold]
+    fn pin_unregistered(&self) -> Guard<'_> {
+        let is_registered = thread::register(|| drop(self.collector.enter()));
+        Guard(match is_registered {
+            true => Kind::Local(self.collector.enter()),
+            false => Kind::Owned(self.collector.enter_owned()),
+        })
+    }
+}
+
 impl Drop for Seize {
     /// Calls no reclaim function: what was not drained is lost.
     fn drop(&mut self) {
-        let clean = self.retired() == 0;
-        debug_assert!(std::thread::panicking() || clean, "dropped without drain");
-        if clean {
-            // SAFETY: dropped once, here, while the participants still exist. If something is left,
-            // the collector would reclaim it when dropped, so then it is leaked instead.
+        if self.retired() == 0 {
+            // SAFETY: dropped once, here, while the participants still exist. If something is left, as a
+            // guard was forgotten, the collector would reclaim it when dropped, so then it is leaked instead.
             unsafe { ManuallyDrop::drop(&mut self.collector) };
         }
     }
