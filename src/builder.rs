@@ -164,6 +164,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// [`invalidate_all`](Cache::invalidate_all) cleared it is told as later writes sweep it out. Two entries that
     /// different threads took away may be told of in either order.
     ///
+    /// A listener that uses the cache has a [`WeakCache`](crate::WeakCache): with a handle it would keep the cache for ever.
+    ///
     /// ```
     /// use coeval::{Cache, RemovalCause};
     /// use std::sync::{Arc, mpsc};

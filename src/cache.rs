@@ -11,6 +11,7 @@ use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
 use crate::view::View;
+use crate::weak::WeakCache;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -276,6 +277,39 @@ where
     /// each. Lock-free, and holds no other writer up.
     pub fn invalidate_all(&self) -> Version {
         self.engine.invalidate_all()
+    }
+
+    /// Does all upkeep that is due, and gives back the memory of what was removed, replaced, evicted or cleared, or is over,
+    /// and that nobody can see any more: keys and values that nobody keeps are dropped. Returns how many objects are
+    /// retired still; 0 if nothing keeps anything.
+    ///
+    /// Writes do that by themselves, a little each, so that a value is dropped some thousands of writes after it was removed.
+    /// This is for those who want it now, or write no more. What stays is kept by
+    /// - open views and [pinned](Self::pin) guards, and operations under way on other threads (if it is the calling
+    ///   thread that holds a guard, nothing is reclaimed);
+    /// - other threads that live: what one has retired, a thousand objects or a few, goes by its own calls;
+    /// - the capacity bound and the deadlines, as for keys: that of a removed entry may stay until their turn comes to it.
+    ///
+    /// Lock-free; it waits for nobody. O(n) after [`invalidate_all`](Self::invalidate_all), else in proportion to
+    /// what is due. The [listener](Builder::eviction_listener) is told of what leaves by it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// let (cache, value) = (coeval::Cache::new(), Arc::new("large"));
+    /// cache.insert("key", Arc::clone(&value));
+    /// cache.remove("key");
+    /// assert_eq!(cache.collect(), 0);
+    /// assert_eq!(Arc::strong_count(&value), 1);
+    /// ```
+    pub fn collect(&self) -> u64 {
+        self.engine.collect() as u64
+    }
+
+    /// A handle that does not keep the cache, for what the cache keeps: listeners, relations, values.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCache<K, V, S, R> {
+        WeakCache::new(Arc::downgrade(&self.engine))
     }
 
     /// Several writes that one commit will publish.

@@ -104,6 +104,7 @@ mod settings;
 mod tagged;
 mod transaction;
 mod view;
+mod weak;
 
 pub use batch::Batch;
 pub use builder::Builder;
@@ -126,6 +127,7 @@ pub use sync::time::ManualClock;
 pub use transaction::{Committed, Transaction};
 pub use version::Version;
 pub use view::{Iter, View};
+pub use weak::WeakCache;
 
 /// What models and tests of the algorithms reach. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]

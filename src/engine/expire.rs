@@ -94,15 +94,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Ends some of the values whose time has come. Called without a guard.
     pub(super) fn expire_due(&self) {
-        if self.deadlines.used.load(Ordering::Relaxed) == 0 {
-            return;
+        if self.deadlines.used.load(Ordering::Relaxed) != 0 {
+            self.expire_by(self.timer.now());
         }
-        let now = self.timer.now();
-        if !self.deadlines.wheel.is_idle(now) {
-            let guard = self.reclaim.pin();
-            let keeper = Keeper::new(self, &guard);
-            self.deadlines.wheel.advance(now, &keeper, STEPS);
+    }
+
+    /// Ends some of the values whose time had come by `now`. Whether there may be more.
+    pub(super) fn expire_by(&self, now: u64) -> bool {
+        if self.deadlines.used.load(Ordering::Relaxed) == 0 || self.deadlines.wheel.is_idle(now) {
+            return false;
         }
+        let guard = self.reclaim.pin();
+        let keeper = Keeper::new(self, &guard);
+        self.deadlines.wheel.advance(now, &keeper, STEPS) == STEPS
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `expect.rs` | commits on the condition that a key is what is expected |
 //! | `transact.rs` | commits on the condition that all that was read is as it was |
 //! | `tend.rs` | pruning, and the work that is left for later writers |
+//! | `collect.rs` | all upkeep at once |
 //! | `sweep.rs` | the walk that sweeps out what was cleared |
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
 //! | `adjust.rs` | the settings that may change |
@@ -30,6 +31,7 @@
 //! | `inspect.rs` | what a monitor asks |
 
 mod adjust;
+mod collect;
 mod commits;
 mod derive;
 mod evict;

@@ -106,23 +106,24 @@ impl Sweep {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Walks over one part of the index, if something was cleared that has not been swept out.
-    pub(super) fn sweep(&self) {
+    /// Walks over one part of the index, if something was cleared that has not been swept out. Whether it has.
+    pub(super) fn sweep(&self) -> bool {
         let guard = self.reclaim.pin();
         let floor = self.order.floor.newest(&self.order.clock);
         if self.sweep.is_due(floor) {
             if self.views.seen().any_below(floor) {
-                return; // a view still sees what was cleared
+                return false; // a view still sees what was cleared
             }
             step("sweep.begins");
             self.sweep.begin(floor, self.index.homes(&guard));
         }
-        let Some(place) = self.sweep.take() else { return };
+        let Some(place) = self.sweep.take() else { return false };
         let (parts, part) = (1 << place.division, place.part());
         self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
         if place.step().is_some_and(|after| after.next == 0 || after.left == 0) {
             self.index.shrink(&guard);
         }
+        true
     }
 
     /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least its value goes:

@@ -166,13 +166,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Goes over `steps` of the records that wait for a view, and leaves the others to later writers.
-    fn adopt_waiting(&self, guard: &R::Guard<'_>, steps: usize) {
+    pub(super) fn adopt_waiting(&self, guard: &R::Guard<'_>, steps: usize) {
         let taken = self.leftover.waiting.take_all();
         step("leftover.taken");
         self.go_over(guard, taken, steps);
     }
 
-    fn go_over(&self, guard: &R::Guard<'_>, mut taken: Taken<Queued<K, V>>, steps: usize) {
+    pub(super) fn go_over(
+        &self,
+        guard: &R::Guard<'_>,
+        mut taken: Taken<Queued<K, V>>,
+        steps: usize,
+    ) {
         for _ in 0..steps {
             let next = self.leftover.waiting.next(&self.reclaim, guard, &mut taken);
             let Some(Queued { record, flag }) = next else { return };

@@ -56,6 +56,9 @@ pub const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 1024 };
 /// last call: so what is due is worked off without a pause, and does not pile up.
 const STEP: usize = 32;
 
+/// So many attempts `reclaim_now` makes: one for each epoch, and one more if somebody is in the way of the first.
+const ADVANCES: usize = 4;
+
 /// The first epoch. 0 is what a thread announces that is not pinned.
 const FIRST: u64 = 1;
 
@@ -201,6 +204,27 @@ unsafe impl Reclaim for Asymmetric {
         }
     }
 
+    fn reclaim_now(&self) -> bool {
+        let participant = self.participants.get();
+        if participant.is_pinned() || participant.reclaiming.get() {
+            return false;
+        }
+        participant.fresh.set(0);
+        let mut epoch = FIRST;
+        for _ in 0..ADVANCES {
+            // Acquire: pairs with the CAS in `advance`, as in `collect_now`.
+            epoch = self.advance(self.shared.epoch.load(Ordering::Acquire));
+        }
+        participant.seen.set(epoch);
+        participant.gather(|stamp| stamp + grace() <= epoch);
+        participant.reclaiming.set(true);
+        // SAFETY: as in `collect`.
+        let mut count = unsafe { participant.reclaim_due(usize::MAX) };
+        count += self.reclaim_orphans(usize::MAX);
+        participant.reclaiming.set(false);
+        count != 0
+    }
+
     fn hurry(&self) {
         let participant = self.participants.get();
         // Three advances, and one more if somebody is in the way of the first.
@@ -304,16 +328,23 @@ impl Asymmetric {
         } // Otherwise others have advanced it since, which serves as well.
         participant.seen.set(epoch);
         participant.gather(|stamp| stamp + grace() <= epoch);
-        let waiting = |orphan: &Participant| orphan.waiting.load(Ordering::Relaxed) != 0;
         participant.reclaiming.set(true);
+        self.reclaim_orphans(BATCH);
+        participant.reclaiming.set(false);
+    }
+
+    /// Reclaims up to `most` of what is due of each thread that has ended.
+    fn reclaim_orphans(&self, most: usize) -> usize {
+        let waiting = |orphan: &Participant| orphan.waiting.load(Ordering::Relaxed) != 0;
+        let mut count = 0;
         self.participants.visit_orphans(waiting, |orphan| {
             // Acquire, and again: what the orphan found due by a later epoch must be so for us.
             let epoch = self.shared.epoch.load(Ordering::Acquire);
             orphan.gather(|stamp| stamp + grace() <= epoch);
             // SAFETY: as in `collect`; nobody else is the orphan's owner during the visit.
-            unsafe { orphan.reclaim_due(BATCH) };
+            count += unsafe { orphan.reclaim_due(most) };
         });
-        participant.reclaiming.set(false);
+        count
     }
 
     /// One attempt to advance the epoch from `epoch`, which the caller read (Acquire). Returns the

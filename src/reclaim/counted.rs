@@ -25,6 +25,16 @@ impl Counts {
         self.reclaimed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether objects of this thread are waiting.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.retired.load(Ordering::Relaxed) != self.reclaimed.load(Ordering::Relaxed)
+    }
+
+    /// How many objects were reclaimed, over all threads. It may wrap.
+    pub(super) fn reclaimed<'a>(all: impl Iterator<Item = &'a Counts>) -> usize {
+        all.fold(0, |count, one| count.wrapping_add(one.reclaimed.load(Ordering::Relaxed)))
+    }
+
     /// How many objects are waiting, over all threads.
     pub(super) fn waiting<'a>(all: impl Iterator<Item = &'a Counts>) -> usize {
         // Wrapping: an object may be counted as reclaimed between the two loads.

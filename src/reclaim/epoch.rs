@@ -18,6 +18,8 @@ use std::mem::ManuallyDrop;
 /// can reclaim, so that it keeps pace with large batches under a single pin.
 const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 
+/// A flush reclaims no fewer than this, if so many are due.
+const FLUSHED: usize = 64;
 /// After so many rounds of flushes that reclaimed nothing, what is left is kept by a guard that was forgotten: two
 /// would see all reclaimed that is due, and each object may retire another.
 const IN_VAIN: usize = 8;
@@ -76,6 +78,33 @@ unsafe impl Reclaim for CrossbeamEpoch {
         }
     }
 
+    fn reclaim_now(&self) -> bool {
+        let participant = self.participants.get();
+        let handle = self.handle(participant);
+        if handle.is_pinned() {
+            return false;
+        }
+        let before = self.reclaimed();
+        participant.since.set(0);
+        handle.pin().flush();
+        // What threads that have ended have not handed over yet.
+        self.participants.visit_orphans(
+            |orphan| orphan.counts.is_waiting(),
+            |orphan| orphan.handle.get().into_iter().for_each(|handle| handle.pin().flush()),
+        );
+        let (mut last, mut in_vain) = (self.reclaimed(), 0);
+        for _ in 0..self.retired() / FLUSHED + IN_VAIN {
+            handle.pin().flush();
+            let now = self.reclaimed();
+            in_vain = if now == last { in_vain + 1 } else { 0 };
+            last = now;
+            if in_vain == IN_VAIN {
+                break;
+            }
+        }
+        last != before
+    }
+
     unsafe fn drain(&self) {
         // Handles hold garbage of their own, so each must flush. A flush reclaims a bounded number
         // of objects, and only those retired two epochs before.
@@ -108,6 +137,11 @@ unsafe impl Reclaim for CrossbeamEpoch {
 }
 
 impl CrossbeamEpoch {
+    fn reclaimed(&self) -> usize {
+        // SAFETY: counts are atomic.
+        Counts::reclaimed(unsafe { self.participants.iter() }.map(|p| &p.counts))
+    }
+
     #[inline(always)]
     fn handle<'a>(&self, participant: &'a Participant) -> &'a LocalHandle {
         participant.handle.get_or_init(|| self.collector.register())

@@ -36,6 +36,9 @@ use seize::{Collector, Guard as _, LocalGuard, OwnedGuard};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{self, ManuallyDrop};
 
+/// With so much more a batch is handed over although it is not full.
+const MADE_UP: usize = 31;
+
 /// Keeps a thread pinned. Bound to its thread, as the usual kind is.
 pub struct Guard<'a>(Kind<'a>);
 
@@ -165,6 +168,24 @@ unsafe impl Reclaim for Seize {
     /// Nothing: a batch is handed over when it is full, and reclaimed as guards are dropped.
     fn collect(&self) {}
 
+    fn reclaim_now(&self) -> bool {
+        if self.participants.get().draining.get() {
+            return false;
+        }
+        let before = self.reclaimed();
+        {
+            // SAFETY: counts are atomic.
+            let waiting = unsafe { self.participants.iter() }.filter(|p| p.counts.is_waiting());
+            // The slots of threads that have ended are given out again, the lowest first: with them, what these left.
+            let orphans: Vec<_> = waiting.map(|_| self.pin_for_long()).collect();
+            let threads = MADE_UP + orphans.len();
+            for guard in orphans.into_iter().chain([self.pin()]) {
+                guard.0.hand_over(threads);
+            }
+        }
+        self.reclaimed() != before
+    }
+
     unsafe fn drain(&self) {
         let own = self.participants.get();
         own.draining.set(true);
@@ -203,7 +224,32 @@ unsafe impl Reclaim for Seize {
     }
 }
 
+impl Kind<'_> {
+    /// Hands over what was retired through this slot, with so much beside it that it may go to as many threads as
+    /// are pinned.
+    fn hand_over(&self, threads: usize) {
+        match self {
+            Self::Local(guard) => hand_over(guard, threads),
+            Self::Owned(guard) => hand_over(guard, threads),
+        }
+    }
+}
+
+fn hand_over(guard: &impl seize::Guard, threads: usize) {
+    for _ in 0..threads {
+        let nothing = std::ptr::NonNull::<()>::dangling().as_ptr();
+        // SAFETY: nobody looks at it, and to reclaim it is to do nothing.
+        unsafe { guard.defer_retire(nothing, |_, _| ()) };
+    }
+    guard.flush();
+}
+
 impl Seize {
+    fn reclaimed(&self) -> usize {
+        // SAFETY: counts are atomic.
+        Counts::reclaimed(unsafe { self.participants.iter() }.map(|p| &p.counts))
+    }
+
     /// For a thread's first guard, and those of its end: these have slots of their own, each for a lock.
     #[cold]
     fn pin_unregistered(&self) -> Guard<'_> {

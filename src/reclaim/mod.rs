@@ -105,6 +105,14 @@ pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
     /// the thread holds no guard (it does nothing if one is held). Cheap when there is little to do.
     fn collect(&self);
 
+    /// Reclaims all that was retired before and that no guard keeps: what this thread has retired, what threads that have
+    /// ended have, and of others what can be had without waiting for them. Says whether that was anything. Does
+    /// nothing if the thread holds a guard.
+    fn reclaim_now(&self) -> bool {
+        self.collect();
+        false
+    }
+
     /// Asks that what was retired be reclaimed soon: something large is among it.
     fn hurry(&self) {}
 

@@ -8,6 +8,28 @@ use std::time::Duration;
 
 pub fn rows() -> Vec<Row> {
     vec![
+        row("collect", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            cache.collect();
+            count(10, || (0..10).for_each(|_| _ = cache.collect()));
+        }),
+        row("collect", "removed entries", Linear, 200, |n| {
+            let cache = filled(n);
+            cache.collect();
+            (0..n).for_each(|key| _ = cache.remove(&key));
+            count(1, || _ = cache.collect());
+        }),
+        row("collect", "cleared entries", Linear, 500, |n| {
+            let cache = filled(n);
+            cache.invalidate_all();
+            count(1, || _ = cache.collect());
+        }),
+        row("collect", "ended threads", Linear, 16, |n| {
+            let cache = filled(1);
+            ended_threads(&cache, n);
+            cache.collect(); // What they have left takes some rounds, as it happens.
+            count(1, || _ = cache.collect());
+        }),
         row("reconfigure", "entries", Not, 500, |n| {
             let cache = filled(n);
             let set = |seconds: u64| {

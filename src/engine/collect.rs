@@ -1,0 +1,55 @@
+//! The upkeep that writes do a little of each, all at once: for who wants memory back now.
+
+use super::Engine;
+use crate::reclaim::Reclaim;
+
+/// How often all that is due is gone over. A record goes by three grace periods, each of which is a round: its version
+/// is reclaimed, so that it is condemned; it is sealed; and freed. Each may leave something behind for the next.
+const ROUNDS: usize = if cfg!(coeval_loom) { 4 } else { 16 };
+/// How many lists of leftovers a round goes over, and how many times it tells of what left: others may add to them.
+const MANY: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Does all upkeep that is due, and reclaims what nobody keeps. Says how much is retired still.
+    pub fn collect(&self) -> usize {
+        for _ in 0..ROUNDS {
+            self.tend_all();
+            let is_some = self.reclaim.reclaim_now();
+            self.tell_all();
+            if !is_some || (self.reclaim.retired() == 0 && self.leftover.orphans.is_empty()) {
+                break;
+            }
+        }
+        self.reclaim.retired()
+    }
+
+    /// What [`tend`](Self::tend) does a part of.
+    fn tend_all(&self) {
+        {
+            let guard = self.reclaim.pin();
+            self.adopt_waiting(&guard, usize::MAX);
+            for _ in 0..MANY {
+                let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) else { break };
+                self.go_over(&guard, taken, usize::MAX);
+            }
+            self.index.assist(&self.reclaim, &guard);
+        }
+        if self.order.floor.is_raised() {
+            // All parts, twice: somebody may have begun the walk for an earlier clearing just before.
+            let parts = 2 * self.index.homes(&self.reclaim.pin());
+            let _ = (0..parts).all(|_| self.sweep());
+        }
+        let now = self.timer.now();
+        while self.expire_by(now) {}
+    }
+
+    fn tell_all(&self) {
+        self.tell();
+        for _ in 0..MANY {
+            if self.untold.is_empty() {
+                break;
+            }
+            self.tell();
+        }
+    }
+}
