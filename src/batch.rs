@@ -64,7 +64,8 @@ where
     }
 
     /// Publishes all writes by one atomic step and returns their version. O(n log n) for n writes,
-    /// lock-free: whoever needs one of the keys helps the commit to its end.
+    /// lock-free: whoever needs one of the keys helps the commit to its end. An empty batch is a commit like any other: it
+    /// takes a version, as of which nothing is different.
     ///
     /// # Panics
     /// Only if `Eq`, a relation's closure or the weigher does; then nothing was written.

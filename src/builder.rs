@@ -67,11 +67,18 @@ impl<K, V, S, R> Builder<K, V, S, R> {
 
     /// Bounds what all entries weigh: by the [weigher](Self::weigher), else each for one.
     ///
-    /// The writers keep the bound themselves, in bounded steps: while an operation that brings an entry is under
-    /// way, the bound may be exceeded by what it brings, and by no more. Which entry goes is decided
-    /// by an adaptive policy (`docs/decisions.md` has its hit ratios). An entry that alone is heavier than the bound
-    /// goes at once. An eviction is a commit of its own: views that were opened before go on showing the
-    /// entry, and nobody sees an older value instead.
+    /// The writers keep the bound themselves: while an operation that brings an entry is under way, the bound may be
+    /// exceeded by what it brings, and by no more. Who brings an entry evicts until there is room for it, so a heavy one may
+    /// take time in proportion to the lighter ones that go for it (each of which was paid for when it came, and counts for one
+    /// at least). A write that finds the bound exceeded, as somebody stopped in the middle of that, evicts up to 32 entries.
+    /// An eviction is a commit of its own: views that were opened before go on showing the entry, and nobody sees an older
+    /// value instead.
+    ///
+    /// Which entry goes is decided by an adaptive policy (`docs/decisions.md` has its hit ratios). It is none that the
+    /// operation at hand brings, as long as others are left: an entry stays at least until its thread brings another
+    /// one ([`insert`](Cache::insert) says more). An entry that alone is heavier than the bound goes at once; with a bound
+    /// of zero, every one does. What weighs zero is not evicted to make room, whatever the bound is, and the number of such
+    /// entries is not bounded: a weigher that says zero of everything makes no bound at all.
     ///
     /// ```
     /// let cache = coeval::Cache::builder().max_capacity(100).build();
@@ -87,7 +94,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     }
 
     /// Says what an entry weighs. Called once for each value that is written, by the writer, before its
-    /// commit begins; it may be slow, and panic: then nothing is written.
+    /// commit begins; it may be slow, and panic: then nothing is written. What weighs zero is not evicted to make room.
     ///
     /// ```
     /// let cache = coeval::Cache::builder()
@@ -130,6 +137,10 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// Has a value that was written so long ago be loaded anew by the next caller of [`get_with`](Cache::get_with) or
     /// its kin. Exactly one caller loads; the others, and all other reads, get the present value meanwhile, and so does
     /// the one whose loader fails. What was loaded is written only if the key was not written since.
+    ///
+    /// A value that ends before that is loaded as any that is absent. So if this is no shorter than the
+    /// [time to live](Self::time_to_live), which is not refused, only values with a longer time of
+    /// [their own](Cache::insert_with_ttl) are refreshed.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};

@@ -229,12 +229,24 @@ where
     }
 
     /// Sets `key`, and with it its [declared relations](Builder::related), by one commit. Lock-free.
+    ///
+    /// If the cache has a [bound](Builder::max_capacity), this makes the room that is missing. The entry is not among those
+    /// that go for that, unless alone it is heavier than the bound; nor, unless nothing else is left, among those that go
+    /// for what other threads write, until this thread's next write. The same holds for what any other operation brings
+    /// (of a commit of several writes, if there is room for all of them; for more than 64, only as far as that commit
+    /// itself is concerned). To bring an entry is to set a key that was absent, or to make its entry heavier; any other
+    /// overwrite counts as a use of the entry. If threads bring the same key in turn, it is spared for the first of them.
+    ///
+    /// If the cache knows a key that is equal to `key`, it keeps that one, as a [`HashMap`](std::collections::HashMap) does,
+    /// and drops `key`. It knows a key for some time after its entry has gone.
     pub fn insert(&self, key: K, value: V) -> Version {
         self.engine.insert(key, value, None)
     }
 
     /// The same, for a value that is to be absent again after `time_to_live`, whatever the cache's
     /// [own](Builder::time_to_live) is; related entries that this writes are kept as usual. Lock-free.
+    ///
+    /// With a time of zero nobody gets the value, and what was there before is gone.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};

@@ -103,6 +103,7 @@ mod refresh;
 mod settings;
 mod tagged;
 mod transaction;
+mod unwind;
 mod view;
 mod weak;
 

@@ -7,6 +7,12 @@ mod common;
 mod concurrent;
 #[path = "eviction/memory.rs"]
 mod memory;
+#[path = "eviction/newcomers.rs"]
+mod newcomers;
+#[path = "eviction/owed.rs"]
+mod owed;
+#[path = "eviction/weightless.rs"]
+mod weightless;
 
 use coeval::Builder;
 use coeval::reclaim::Reclaim;
@@ -160,20 +166,6 @@ fn entries_that_are_too_heavy<R: Reclaim>() {
     cache.insert(22, 100);
     assert_eq!(cache.get(&22), Some(100));
     assert_eq!(assert_within(&cache, 100, true), 1);
-}
-
-fn entries_without_weight<R: Reclaim>() {
-    for capacity in [0, 5] {
-        let cache = weighed::<R>(capacity);
-        for key in 0..5_000 {
-            cache.insert(key, 0);
-            cache.insert(10_000 + key, 1);
-        }
-        assert_eq!(cache.weighted_size(), capacity);
-        // They may have to go, as others do, when something is to go.
-        let count = assert_within(&cache, capacity, true);
-        assert!(capacity > 0 || count == 5_000, "{count} entries");
-    }
 }
 
 fn no_room_at_all<R: Reclaim>() {
@@ -340,7 +332,6 @@ on_every_reclaimer!(
     batches,
     entries_that_get_heavier,
     entries_that_are_too_heavy,
-    entries_without_weight,
     no_room_at_all,
     clearing,
     keys_that_come_back,

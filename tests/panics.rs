@@ -372,7 +372,41 @@ fn panics_beside_other_threads<R: Reclaim>() {
     settled(&maker);
 }
 
+/// What refers to a cache may be used after a panic that it was there for: the compiler agrees, whatever the types inside.
+fn the_compiler_is_told<R: Reclaim>() {
+    use std::cell::Cell;
+    use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
+    fn holds<T: UnwindSafe + RefUnwindSafe>(_: &T) {}
+    type Inside = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;
+    let builder = coeval::Cache::<u64, Inside>::builder().reclaimer::<R>();
+    holds(&builder);
+    let cache = builder.build();
+    holds(&cache);
+    holds(&&cache);
+    holds(&cache.downgrade());
+    holds(&cache.view());
+    holds(&cache.view().iter());
+    holds(&cache.pin());
+    holds(&cache.batch());
+    holds(&cache.lease(&1));
+    holds(&cache.monitor());
+    holds(&cache.timeline());
+    let cell = Cell::new(0);
+    let burnt = catch_unwind(|| {
+        cache.insert(1, std::sync::Arc::new(|| 7));
+        let held = cache.pin();
+        assert!(held.get(&1).is_none_or(|value| value() != 7), "burnt");
+    });
+    assert!(burnt.is_err());
+    cell.set(cache.get(&1).expect("it was written")());
+    assert_eq!((cell.get(), cache.len()), (7, 1));
+    let (view, batch) = (cache.view(), cache.batch());
+    assert!(catch_unwind(move || (view.len(), batch.remove(1).commit())).is_ok());
+    assert!(cache.is_empty());
+}
+
 on_every_reclaimer!(
+    the_compiler_is_told,
     every_call_may_panic,
     a_failed_clone_removes_nothing,
     every_destructor_may_panic,

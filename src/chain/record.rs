@@ -46,6 +46,8 @@ pub mod flags {
     pub const PRUNING: u32 = 8;
     /// Somebody else came to prune meanwhile: whoever prunes goes over it again.
     pub const PRUNE_AGAIN: u32 = 16;
+    /// A thread has brought the value, and has it spared until its next write: it looks after the record then.
+    pub const FRESH: u32 = 32;
     /// The record waits among the orphans for somebody to prune it, as one who did had enough, or to sweep it out.
     pub const DUE: u32 = 64;
     /// Somebody will come to the record by a queue of those that are to be pruned.
@@ -59,7 +61,7 @@ pub mod flags {
     /// More than this, and what so many threads at once may add, cannot be counted.
     pub const HOLD_MOST: u32 = 7 << 29;
     /// Somebody holds the record, and looks after it when he lets go: it does not end before.
-    pub const HELD: u32 = IN_QUEUE | ADMITTED | !(HOLD - 1);
+    pub const HELD: u32 = IN_QUEUE | ADMITTED | FRESH | !(HOLD - 1);
 }
 
 /// What a record's head holds: the newest version, and whether the record is on its way out.

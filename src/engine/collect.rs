@@ -1,6 +1,7 @@
 //! The upkeep that writes do a little of each, all at once: for who wants memory back now.
 
 use super::Engine;
+use super::tend::due;
 use crate::reclaim::Reclaim;
 
 /// How often all that is due is gone over. A record goes by three grace periods, each of which is a round: its version
@@ -27,6 +28,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     fn tend_all(&self) {
         {
             let guard = self.reclaim.pin();
+            self.spare_no_more(&guard);
             self.adopt_waiting(&guard, usize::MAX);
             for _ in 0..MANY {
                 let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) else { break };
@@ -38,6 +40,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // All parts, twice: somebody may have begun the walk for an earlier clearing just before.
             let parts = 2 * self.index.homes(&self.reclaim.pin());
             let _ = (0..parts).all(|_| self.sweep());
+        }
+        if self.due.is_set(due::ROOM) {
+            self.make_up();
         }
         let now = self.timer.now();
         while self.expire_by(now) {}

@@ -2,13 +2,27 @@
 //!
 //! An eviction is a commit like any other: a tombstone upon the value that goes. So nobody sees a value again
 //! that was evicted before, and a view that was opened earlier goes on showing it.
+//!
+//! # Who pays
+//! Whoever brings a weight makes room for it before his operation ends: [`EVICTIONS`] entries or so under the guard of
+//! the operation, and what is still missing then when that is over (`make_up`), under a guard for each so many, with
+//! reclamation and the listener in between. Each eviction frees one unit at least, and was paid for by an insertion. Any
+//! write that finds the weight above the bound nevertheless, as one who brought it has not come to it yet, or never
+//! will, evicts a few ([`CARRIED`]).
+//!
+//! # What is spared
+//! What an operation brings is not to go for the sake of just that. Its records get the flag `FRESH`, and lose it when
+//! their thread brings something else. While a record has the flag, the policy takes others first, as long as it finds
+//! some. The flag keeps the record, as its thread will come back to it; so a thread holds what its last operation brought,
+//! 64 records at most. Of larger batches the rest is spared only by themselves.
 
 use super::Engine;
 use super::keep::Moment;
 use super::settle::Settled;
+use super::tend::due;
 use crate::chain::{Node, Record, flags};
 use crate::commit::{Entry, Era, Found};
-use crate::policy::{HITS, Policy, Residents};
+use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, Spare};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -16,6 +30,14 @@ use crate::sync::hook::{mutant, step};
 use crate::version::State;
 use std::cell::Cell;
 use std::ptr;
+
+/// How many entries a write evicts that did not bring what is too much.
+const CARRIED: usize = if cfg!(coeval_loom) { 1 } else { 32 };
+/// How little of a weight others need not see while room is made for it: what an entry counts for if nobody weighs.
+const LITTLE: i64 = 1;
+/// How often what a thread has just brought is spared in one search. Each time all others were passed over that are to be
+/// had, for a hit or as they are spared, of which there is room for [`CHANCES`] each: so there are none.
+const INSISTENCE: usize = 2 * CHANCES + 2;
 
 /// The engine as the policy sees it, under a guard.
 pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
@@ -25,13 +47,41 @@ pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
     /// evicts cancel each other out, and the sum that all threads write to is left alone.
     pending: Cell<i64>,
     era: &'g Era,
+    /// The commit that brings what there is to be room for, unless it is a write of one key: in order of the records'
+    /// addresses.
+    own: &'g [Entry<K, V>],
+    /// How many more entries are spared, and how often more the one is that the thread has just brought, until something
+    /// is evicted.
+    patience: Cell<usize>,
+    insistence: Cell<usize>,
+    evicted: Cell<usize>,
 }
 
 impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
     pub fn new(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
         // SAFETY: the guard is live.
         let era = unsafe { engine.order.floor.era(&engine.order.clock) };
-        Self { engine, guard, pending: Cell::new(0), era }
+        Self {
+            engine,
+            guard,
+            pending: Cell::new(0),
+            era,
+            own: &[],
+            patience: Cell::new(CHANCES),
+            insistence: Cell::new(INSISTENCE),
+            evicted: Cell::new(0),
+        }
+    }
+
+    /// For a commit of several writes.
+    fn of(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>, own: &'g [Entry<K, V>]) -> Self {
+        let patience = Cell::new(own.len() + CHANCES);
+        Self { own, patience, ..Self::new(engine, guard) }
+    }
+
+    /// Accounts for what is pending. The weight that there is then.
+    fn account(&self) -> u64 {
+        self.era.weigh(self.pending.take())
     }
 
     /// Takes a change of the weight on.
@@ -62,14 +112,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) {
         let Some(policy) = &self.policy else { return settled.weigh() };
         let keeper = Keeper::new(self, guard);
-        let is_heavier = settled.change > 0;
+        let brought = settled.change;
         keeper.owe(settled);
-        keeper.admit(policy, record, node, is_heavier);
-        let owed = keeper.pending.take();
-        if owed != 0 && keeper.era.weigh(owed) > policy.capacity() && is_heavier {
-            // Others came meanwhile, who did not see what we owed, nor we what they did.
-            policy.make_room(&keeper);
-            keeper.era.weigh(keeper.pending.take());
+        if brought > 0 {
+            self.spare_no_more(guard);
+        }
+        keeper.admit(policy, record, node, brought > 0);
+        if keeper.account() > policy.capacity() {
+            keeper.go_on(policy, brought.max(0) as u64);
         }
     }
 
@@ -77,33 +127,131 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// would be in the way of what it brings.
     pub(super) fn keep_bound_of(&self, guard: &R::Guard<'_>, entries: &[Entry<K, V>]) {
         let Some(policy) = &self.policy else { return };
-        let keeper = Keeper::new(self, guard);
+        let keeper = Keeper::of(self, guard, entries);
+        self.spare_no_more(guard);
+        let mut brought = 0;
         for entry in entries {
             // SAFETY: of a commit of the caller's, under the guard.
             let (record, node) = unsafe { (&*entry.record, &*entry.node) };
-            if node.state().is_value() {
+            let state = node.state();
+            if state.is_value() {
+                brought += u64::from(self.weight_of(node, state));
                 keeper.admit(policy, record, node, true);
-                keeper.era.weigh(keeper.pending.take());
+                keeper.account();
             }
         }
+        if keeper.era.weight() > policy.capacity() {
+            keeper.go_on(policy, brought);
+        }
+    }
+
+    /// Accounts for what a write has taken away. If there is too much nevertheless, it carries on.
+    pub(super) fn lighten(&self, settled: Settled<'_>) {
+        let Some(policy) = &self.policy else { return settled.weigh() };
+        if settled.era.weigh(settled.change) > policy.capacity() {
+            self.owe_room();
+        }
+    }
+
+    /// Says that the weight is above the bound, and nobody may be about to change that.
+    fn owe_room(&self) {
+        // Release: who takes the mark off sees the weight that we have seen or made.
+        self.due.set(due::ROOM);
+    }
+
+    /// Carries on with the room that is missing: until there is some, or as much was done as the thread owes itself, or a
+    /// little. Without a guard.
+    #[cold]
+    pub(super) fn make_up(&self) {
+        let Some(policy) = &self.policy else { return };
+        let owed = usize::try_from(self.scratch.get().owed.take()).unwrap_or(usize::MAX);
+        let mut left = owed.max(CARRIED);
+        loop {
+            // First of all: whoever sets it anew has come to a weight that we need not have seen.
+            self.due.clear(due::ROOM);
+            step("evict.making_up");
+            let gone = {
+                let guard = self.reclaim.pin();
+                let keeper = Keeper::new(self, &guard);
+                let more = self.scratch.get().fresh.count();
+                keeper.patience.set(CHANCES + more);
+                policy.make_room(&keeper, left.min(EVICTIONS));
+                if keeper.account() <= policy.capacity() {
+                    return;
+                }
+                keeper.evicted.get()
+            };
+            self.owe_room();
+            left = left.saturating_sub(gone);
+            if gone == 0 || left == 0 {
+                return;
+            }
+            self.reclaim.collect();
+            self.tell();
+        }
+    }
+
+    /// What the thread brought before is no longer spared on its behalf.
+    pub(super) fn spare_no_more(&self, guard: &R::Guard<'_>) {
+        self.scratch.get().fresh.take(|record| {
+            // SAFETY: it has had the flag since we gave it to it, and nobody else takes it off: until then it does not end,
+            // and our guard keeps it from then on.
+            let record = unsafe { &*record };
+            record.clear_flags(flags::FRESH);
+            step("evict.spared_no_more");
+            if !mutant("room.forgets") {
+                self.try_condemn(guard, record);
+            }
+        });
     }
 }
 
 impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
     /// Has the policy know the record, whose newest value was `node`, and evict what is too much then.
     fn admit(&self, policy: &Policy, record: &Record<K, V>, node: &Node<V>, is_heavier: bool) {
-        if !policy.fits(self.engine.weight_of(node, node.state())) {
+        let weight = self.engine.weight_of(node, node.state());
+        if weight == 0 {
+            return; // Whatever is above the bound, it is not for that.
+        }
+        if !policy.fits(weight) {
             self.evict(handle(record));
             return;
         }
         // By a read-modify-write in any case. Either the policy's `release`, which is one of the same word, comes
         // after it and sees our value; or before, and we see the flag cleared.
-        let before = record.set_flags(flags::ADMITTED);
+        let before =
+            if is_heavier { self.admit_fresh(record) } else { record.set_flags(flags::ADMITTED) };
         step("evict.flagged");
         if before & flags::ADMITTED == 0 {
             policy.admit(self, handle(record));
         } else if is_heavier {
-            policy.make_room(self);
+            policy.make_room(self, EVICTIONS);
+        }
+    }
+
+    /// Sets the flags of a record whose value the operation has brought, and says what was set before.
+    fn admit_fresh(&self, record: &Record<K, V>) -> u32 {
+        let fresh = &self.engine.scratch.get().fresh;
+        if !fresh.has_room() {
+            return record.set_flags(flags::ADMITTED);
+        }
+        let before = record.set_flags(flags::ADMITTED | flags::FRESH);
+        if before & flags::FRESH == 0 {
+            fresh.push(record); // Else another thread's, which spares it.
+        }
+        before
+    }
+
+    /// The weight is above the bound, although a number of entries went for what was `brought`, if anything was.
+    #[cold]
+    fn go_on(&self, policy: &Policy, brought: u64) {
+        // Others came meanwhile, who did not see what we owed, nor we what they did; or it was not enough.
+        if brought > 0 {
+            policy.make_room(self, EVICTIONS);
+        }
+        if self.account() > policy.capacity() {
+            self.engine.scratch.get().owed.set(brought);
+            self.engine.owe_room();
         }
     }
 
@@ -122,6 +270,17 @@ impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
             Found::Value(node, state) => Some((unsafe { &*ptr::from_ref(node) }, state)),
             _ => None,
         }
+    }
+
+    /// The same, if the value counts for anything.
+    fn heavy(&self, record: &Record<K, V>) -> Option<(&Node<V>, State)> {
+        self.newest(record).filter(|(node, state)| self.engine.weight_of(node, *state) > 0)
+    }
+
+    /// Whether the commit at hand writes the record.
+    fn brings(&self, record: &Record<K, V>) -> bool {
+        let address = ptr::from_ref(record).addr();
+        self.own.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
     }
 }
 
@@ -142,7 +301,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn hits(&self, entry: Handle) -> Option<u32> {
-        self.newest(self.record(entry)).map(|(_, state)| HITS - state.hits_left())
+        self.heavy(self.record(entry)).map(|(_, state)| HITS - state.hits_left())
     }
 
     fn prefetch(&self, entry: Handle) {
@@ -155,18 +314,51 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         }
     }
 
+    fn spare(&self, entry: Handle) -> Spare {
+        let record = self.record(entry);
+        let is_fresh = record.flags() & flags::FRESH != 0;
+        if !is_fresh && !self.brings(record) {
+            return Spare::No;
+        }
+        // What there is nothing else for, there is room for.
+        if is_fresh && self.own.is_empty() && self.engine.scratch.get().fresh.is(record) {
+            let left = self.insistence.get();
+            self.insistence.set(left.saturating_sub(1));
+            return if left > 0 { Spare::Own } else { Spare::Last };
+        }
+        let left = self.patience.get();
+        self.patience.set(left.saturating_sub(1));
+        match left {
+            0 => Spare::No,
+            _ if self.brings(record) || self.engine.scratch.get().fresh.has(record) => Spare::Own,
+            _ => Spare::Other,
+        }
+    }
+
+    fn publish(&self) {
+        if self.pending.get() > LITTLE {
+            self.account();
+        }
+    }
+
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         let Some((current, _)) = self.newest(record) else { return false };
         let ended = self.engine.end(self.guard, record, current, RemovalCause::Size);
-        ended.map(|settled| self.owe(settled)).is_some()
+        let is_gone = ended.map(|settled| self.owe(settled)).is_some();
+        if is_gone {
+            self.evicted.set(self.evicted.get() + 1);
+            self.patience.set(self.patience.get().max(CHANCES));
+            self.insistence.set(INSISTENCE);
+        }
+        is_gone
     }
 
     fn release(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         record.clear_flags(flags::ADMITTED);
         step("evict.released");
-        let came = self.newest(record).is_some() && !mutant("evict.release_blindly");
+        let came = self.heavy(record).is_some() && !mutant("evict.release_blindly");
         if came && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
             return false;
         }

@@ -9,13 +9,13 @@
 
 use super::Engine;
 use super::evict::{Keeper, handle};
+use super::tend::due;
 use crate::chain::{Node, Record};
 use crate::expiry::{AT_ONCE, Due, Timed, Wheel};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::time::NEVER;
-use crate::sync::{AtomicUsize, Ordering};
 
 /// How many entries, at most, a write takes out of the wheel.
 const STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
@@ -28,13 +28,11 @@ const HOLDS: u32 = 1 << 20;
 /// The wheel of a cache.
 pub(super) struct Deadlines {
     wheel: Wheel,
-    /// Whether there ever was a deadline: without one no write looks at the clock.
-    used: AtomicUsize,
 }
 
 impl Deadlines {
     pub fn new() -> Self {
-        Self { wheel: Wheel::new(), used: AtomicUsize::new(0) }
+        Self { wheel: Wheel::new() }
     }
 
     /// Bytes of the wheel.
@@ -61,8 +59,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if record.holds() >= HOLDS {
             return; // It comes out at a deadline that it had before, if later than it should.
         }
-        if self.deadlines.used.load(Ordering::Relaxed) == 0 {
-            self.deadlines.used.store(1, Ordering::Relaxed); // only looked at beside the clock
+        if !self.due.is_set(due::TIME) {
+            self.due.set(due::TIME);
         }
         let keeper = Keeper::new(self, guard);
         self.deadlines.wheel.schedule(handle(record), deadline, &keeper);
@@ -94,14 +92,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Ends some of the values whose time has come. Called without a guard.
     pub(super) fn expire_due(&self) {
-        if self.deadlines.used.load(Ordering::Relaxed) != 0 {
-            self.expire_by(self.timer.now());
-        }
+        self.expire_by(self.timer.now());
     }
 
     /// Ends some of the values whose time had come by `now`. Whether there may be more.
     pub(super) fn expire_by(&self, now: u64) -> bool {
-        if self.deadlines.used.load(Ordering::Relaxed) == 0 || self.deadlines.wheel.is_idle(now) {
+        if !self.due.is_set(due::TIME) || self.deadlines.wheel.is_idle(now) {
             return false;
         }
         let guard = self.reclaim.pin();

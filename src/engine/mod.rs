@@ -69,6 +69,8 @@ pub use load::{Cached, Claims, Detached, Load};
 pub use load::{Claim, Wanted, all, array, boxed};
 pub use plan::Change;
 pub use read::Snapshot;
+#[cfg(any(coeval_loom, coeval_internals))]
+pub use tend::{Due, due};
 pub use transact::Attempt;
 
 use crate::chain::{Conditional, Derived, Linked, Record};
@@ -95,6 +97,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
+#[cfg(not(any(coeval_loom, coeval_internals)))]
+use tend::Due;
 use tend::Leftover;
 
 /// Records that take no more than this are found in a cache near the processor, wherever they lie.
@@ -146,6 +150,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     rules: Rules<K, V>,
     policy: Option<Policy>,
     deadlines: Deadlines,
+    due: Due,
     timer: Timer,
     /// The loads under way, by the addresses of their keys' records.
     flights: Flights<usize, load::Cached<V>, R>,
@@ -233,6 +238,7 @@ where
             rules: Rules { weigher: settings.weigher },
             policy,
             deadlines: Deadlines::new(),
+            due: Due::new(),
             timer: settings.timer,
             flights: Flights::new(),
             counters: Counters::new(),

@@ -153,7 +153,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 return;
             }
             let room_goes_too = Self::is_room_on_top(record, head.node());
-            let busy = flags::HELD | flags::CONDEMNING | flags::PRUNING;
+            let busy = Self::holding() | flags::CONDEMNING | flags::PRUNING;
             // Whatever holds it back looks here again when it is done.
             let may = |now: u32| now & busy == 0 && (room_goes_too || now & flags::ROOM_FREE != 0);
             // A read-modify-write also if it may not: whoever holds it back ends that by one of the same word, and
@@ -184,6 +184,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
         }
+    }
+
+    /// The flags of those who hold a record.
+    fn holding() -> u32 {
+        let but = if mutant("room.fresh_unheld") { flags::FRESH } else { 0 };
+        flags::HELD & !but
     }
 
     /// Whether a record with this on top is absent to everyone, now and as of any view.
@@ -227,7 +233,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // One who still had it in hand when it was condemned may have put it into a queue, or holds it;
         // nobody else can have since, but a writer that took the mark off. Whoever takes it out of
         // there, or lets go, looks here again.
-        let held = record.flags() & flags::HELD != 0 && !mutant("leftover.seal_queued");
+        let held = record.flags() & Self::holding() != 0 && !mutant("leftover.seal_queued");
         if held {
             record.revive();
         }

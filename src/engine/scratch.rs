@@ -4,8 +4,10 @@
 use super::keep::Asked;
 use super::leave::Leavings;
 use super::plan::{Change, Write};
+use crate::chain::Record;
 use crate::sync::per_thread::PerThread;
 use std::cell::Cell;
+use std::ptr;
 
 /// Room for this many is made at once.
 const USUAL: usize = 8;
@@ -22,6 +24,73 @@ pub(super) struct Scratch<K, V> {
     pub order: List<(usize, usize)>,
     /// What the listener has yet to hear; empty between operations.
     pub leavings: Leavings<K, V>,
+    /// The records of the entries that the thread's last operation has brought, as far as the thread has given them the
+    /// flag `FRESH`.
+    pub fresh: Fresh<K, V>,
+    /// How many more entries the operation has to evict if there is no room yet.
+    pub owed: Cell<u64>,
+}
+
+/// Mostly there is one.
+pub(super) struct Fresh<K, V> {
+    one: Cell<*const Record<K, V>>,
+    more: Cell<Vec<*const Record<K, V>>>,
+}
+
+impl<K, V> Fresh<K, V> {
+    fn new() -> Self {
+        Self { one: Cell::new(ptr::null()), more: Cell::new(Vec::new()) }
+    }
+
+    /// Whether it is just this one.
+    pub fn is(&self, record: &Record<K, V>) -> bool {
+        ptr::eq(self.one.get(), record) && self.count() == 1
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        let more = self.more.take();
+        let count = more.len();
+        self.more.set(more);
+        count + usize::from(!self.one.get().is_null())
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, record: &Record<K, V>) -> bool {
+        let more = self.more.take();
+        let is_more = more.iter().any(|other| ptr::eq(*other, record));
+        self.more.set(more);
+        is_more || ptr::eq(self.one.get(), record)
+    }
+
+    /// Whether it takes one more.
+    pub fn has_room(&self) -> bool {
+        self.one.get().is_null() || self.count() < KEPT
+    }
+
+    pub fn push(&self, record: &Record<K, V>) {
+        if self.one.get().is_null() {
+            return self.one.set(record);
+        }
+        let mut more = self.more.take();
+        if more.capacity() == 0 {
+            more.reserve_exact(KEPT);
+        }
+        more.push(record);
+        self.more.set(more);
+    }
+
+    /// Hands each of them over.
+    pub fn take(&self, mut each: impl FnMut(*const Record<K, V>)) {
+        let one = self.one.replace(ptr::null());
+        if one.is_null() {
+            return;
+        }
+        each(one);
+        let mut more = self.more.take();
+        more.drain(..).for_each(each);
+        self.more.set(more);
+    }
 }
 
 /// The scratch lists of all threads.
@@ -30,7 +99,8 @@ pub(super) type Scratches<K, V> = PerThread<Scratch<K, V>>;
 /// A list that is empty while it is here.
 pub(super) struct List<T>(Cell<Vec<T>>);
 
-// SAFETY: the lists are empty, so a thread inherits nothing but memory.
+// SAFETY: the lists are empty, so a thread inherits nothing but memory; and the addresses of records, which are shared
+// between threads anyway if keys and values can be: the engine sees to that.
 unsafe impl<K, V> Send for Scratch<K, V> {}
 
 impl<K, V> Default for Scratch<K, V> {
@@ -42,6 +112,8 @@ impl<K, V> Default for Scratch<K, V> {
             related: List::new(),
             order: List::new(),
             leavings: Leavings::default(),
+            fresh: Fresh::new(),
+            owed: Cell::new(0),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::commit::{self, Judged, Registered, Stack, Taken};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
+use crate::sync::{AtomicUsize, Ordering};
 
 /// How many leftover records a closing view goes over.
 const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
@@ -13,6 +14,47 @@ const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// How often one claim of the right to prune goes over a chain before it leaves it to later writers.
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
+
+/// What later writes are to see to, beside what is in queues.
+pub struct Due(AtomicUsize);
+
+/// The parts of that.
+pub mod due {
+    /// There was a deadline at some time: without one no write looks at the clock.
+    pub const TIME: usize = 1;
+    /// The weight was found above the bound.
+    pub const ROOM: usize = 2;
+}
+
+impl Due {
+    pub fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// Whether there is nothing. What the thread itself has set it finds.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0 // Relaxed: a hint; who does it looks again.
+    }
+
+    pub fn is_set(&self, what: usize) -> bool {
+        self.0.load(Ordering::Relaxed) & what != 0 // Relaxed: likewise.
+    }
+
+    /// By a read-modify-write also if it is set: see `clear`.
+    pub fn set(&self, what: usize) {
+        // Release: pairs with `clear`.
+        self.0.fetch_or(what, Ordering::AcqRel);
+    }
+
+    /// Whoever sets it before this has it done by us, who see what he saw; who does so later, sets it anew.
+    pub fn clear(&self, what: usize) {
+        let relaxed = mutant("room.clear_relaxed");
+        // Acquire: pairs with `set`.
+        let order = if relaxed { Ordering::Relaxed } else { Ordering::AcqRel };
+        self.0.fetch_and(!what, order);
+    }
+}
 
 /// A record in a queue. The flag that says so keeps it from being removed.
 pub(super) struct Queued<K, V> {
@@ -234,6 +276,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         Unwound(self)
     }
 
+    #[inline(never)]
+    fn see_to_due(&self) {
+        if self.due.is_set(due::ROOM) {
+            self.make_up();
+        }
+        if self.due.is_set(due::TIME) {
+            self.expire_due();
+        }
+    }
+
     /// A bounded part of the upkeep that is due. Called after each write, without a guard of its own.
     pub fn tend(&self) {
         if !self.leftover.orphans.is_empty() {
@@ -245,7 +297,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.order.floor.is_raised() {
             self.sweep();
         }
-        self.expire_due();
+        if !self.due.is_empty() {
+            self.see_to_due();
+        }
         {
             let guard = self.reclaim.pin();
             // Inserts move the index along by themselves; other writes do it here.

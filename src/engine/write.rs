@@ -122,7 +122,7 @@ where
             if let Some((node, state)) = self.write(guard, record, &mut None, None, Some(current)) {
                 let removed = self.superseded(record, node, state).map(|_| copied);
                 let cause = RemovalCause::Explicit;
-                self.settle_one(guard, record, (node, state), cause, &moment).weigh();
+                self.lighten(self.settle_one(guard, record, (node, state), cause, &moment));
                 return removed;
             }
         }
@@ -149,7 +149,7 @@ where
             {
                 let moment = Moment::new(&self.timer);
                 let cause = RemovalCause::Explicit;
-                self.settle_one(&guard, record, (node, state), cause, &moment).weigh();
+                self.lighten(self.settle_one(&guard, record, (node, state), cause, &moment));
                 drop(guard);
                 self.tend();
                 return version_of(state);

@@ -19,14 +19,18 @@
 //! exchanging one of its entries for another; this is what sees it, and so keeps as much of the loop
 //! as there is room for. Where is room for all that comes back, it changes nothing.
 //!
+//! What was written only just now is spared, whatever its place: whoever makes room for an entry takes others
+//! first ([`Residents::spare`]). Where the queue for newcomers has hardly any room, the one before it with its one
+//! hit would else outlive each new one.
+//!
 //! How much room the newcomers have is adapted to what would bring more hits ([`balance`]): from 1 %,
 //! where popularity decides, to 90 %, where it is recency that does.
 //!
 //! # The contract with the engine
 //! - An entry is known by a [`Handle`]. The engine answers for it through [`Residents`]; the policy
 //!   never looks behind it.
-//! - The engine keeps the account of what is present. An entry of weight zero counts for nothing, and
-//!   the number of such is not bounded.
+//! - The engine keeps the account of what is present. An entry of weight zero is none of the policy's, as if it had no
+//!   value: it counts for nothing, the number of such is not bounded, and none is evicted or looked for.
 //! - `admit` when a value has become present, and been counted, whose handle the policy does not hold.
 //!   From then on it holds the handle, until `Residents::release` says that it has let go. A handle is in
 //!   one queue, in one place, or in the hands of one thread in here. `make_room` when a value was replaced by
@@ -42,10 +46,9 @@
 //!
 //! # What is bounded
 //! A hit: a load, and a store while the counter is not full. An admission: one look-up in the history
-//! (one line), and for each eviction, [`CHANCES`] entries at most are passed over; as many evictions as
-//! it takes to be within the capacity, or [`EVICTIONS`]. When an admission ends, the weight is within
-//! the capacity, unless other threads are about to admit what they charged, or one heavy entry took the
-//! place of more light ones than that: then the next writers go on.
+//! (one line), and for each eviction, [`CHANCES`] entries at most are passed over that have hits, and about as many that
+//! are spared; as many evictions as it takes to be within the capacity, or [`EVICTIONS`]. Who took away as many as that
+//! and is not there yet ([`Policy::make_room`] tells) goes on, in further calls.
 //!
 //! Memory: a slot of 8 bytes in a queue and 5⅓ bytes of history for each entry. Each queue may have had
 //! all entries at some time, and keeps that room (`queue`): 28 bytes an entry in all, with 10,000.
@@ -59,11 +62,11 @@ use balance::Balance;
 use history::{History, Memory, REACH, Time};
 
 /// How many entries with hits are passed over in one search for one without.
-pub const CHANCES: usize = 16;
+pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 16 };
 /// So many places ahead entries are prefetched: about as many evictions take as long as memory does.
 const AHEAD: u64 = 3;
 /// How many evictions an admission tries at most.
-pub const EVICTIONS: usize = 256;
+pub const EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 /// With more handles without a value than one in so many, and some, they are looked for.
 const DEAD_SHARE: u64 = 4;
 const DEAD_AT_LEAST: u64 = if cfg!(coeval_loom) { 1 } else { 64 };
@@ -84,6 +87,19 @@ pub enum Place {
 /// that drifts loses two.
 pub const HITS: u32 = 3;
 
+/// Whether an entry that would go is to be spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spare {
+    /// It is not.
+    No,
+    /// It is whoever makes room that brought it: the other queue's front comes before it.
+    Own,
+    /// Another brought it only just now. It goes to main, out of the newcomers' way.
+    Other,
+    /// It is, and there seems to be nothing else.
+    Last,
+}
+
 /// The engine, as the policy sees it. See the module's head for the contract.
 pub trait Residents {
     /// The weight of all that is present.
@@ -98,6 +114,10 @@ pub trait Residents {
     fn prefetch(&self, _entry: Handle) {}
     /// Sets the counter.
     fn set_hits(&self, entry: Handle, hits: u32);
+    /// Whether the entry is to be spared now. Asked of what would be evicted otherwise; in the end it says no, or `Last`.
+    fn spare(&self, entry: Handle) -> Spare;
+    /// Something is to be evicted: what others do not see of the weight, they are to see from now on, unless it is little.
+    fn publish(&self) {}
     /// Takes the entry's value away; false if it has none, or was changed at this moment.
     fn evict(&self, entry: Handle) -> bool;
     /// The policy lets go of the handle. False if it must keep it: a value became present meanwhile, whose
@@ -156,8 +176,9 @@ impl Policy {
         u64::from(weight) <= self.capacity
     }
 
-    /// Takes a handle that it does not hold, whose value has been counted, and makes room for it.
-    pub fn admit(&self, residents: &impl Residents, entry: Handle) {
+    /// Takes a handle that it does not hold, whose value has been counted, and makes room for it. The answer is as for
+    /// [`make_room`](Self::make_room).
+    pub fn admit(&self, residents: &impl Residents, entry: Handle) -> bool {
         let now = self.history.advance();
         let memory = self.history.recall(residents.hash(entry), now);
         let place = match memory {
@@ -169,19 +190,25 @@ impl Policy {
         if now.is_multiple_of(SWEEP_EACH) {
             self.sweep(residents);
         }
-        self.make_room(residents);
+        self.make_room(residents, EVICTIONS)
     }
 
-    /// Evicts until the weight is within the capacity.
-    pub fn make_room(&self, residents: &impl Residents) {
-        for _ in 0..EVICTIONS {
+    /// Evicts until the weight is within the capacity, or nothing is left to evict. False if it stopped before that, as
+    /// it tried so many.
+    pub fn make_room(&self, residents: &impl Residents, most: usize) -> bool {
+        for _ in 0..most {
             // One who comes here has charged a weight, pushed a handle, or evicted; now he looks at the weight and for
             // handles. The last of several at once to do so sees what all did, so he makes the room that is missing.
             fence_after_rmw(); // partner: another thread's
-            if residents.weight() <= self.capacity || !self.evict_one(residents) {
-                return;
+            if residents.weight() <= self.capacity {
+                return true;
+            }
+            residents.publish();
+            if !self.evict_one(residents) {
+                return true;
             }
         }
+        false
     }
 
     /// Where an entry belongs that was here before.
@@ -237,8 +264,9 @@ impl Policy {
     /// Lets one entry go. False if there is none to try.
     fn evict_one(&self, residents: &impl Residents) -> bool {
         let mut chances = CHANCES;
+        let mut aside = None;
         loop {
-            let Some((place, queued)) = self.pop(residents) else { return false };
+            let Some((place, queued)) = self.pop(residents, aside) else { return false };
             let entry = queued.handle;
             let now = self.history.now();
             let Some(hits) = residents.hits(entry) else {
@@ -257,7 +285,18 @@ impl Policy {
                 self.push(again, entry, now);
                 continue;
             }
-            return self.let_go(residents, place, queued, now);
+            match residents.spare(entry) {
+                Spare::No => return self.let_go(residents, place, queued, now),
+                Spare::Own => {
+                    self.push(place, entry, now);
+                    aside = Some(place);
+                }
+                Spare::Other => self.push(Place::Main, entry, now),
+                Spare::Last => {
+                    self.push(place, entry, now);
+                    return false;
+                }
+            }
         }
     }
 
@@ -287,10 +326,16 @@ impl Policy {
         gone
     }
 
-    /// Takes from small if that has more than its share, otherwise from main.
-    fn pop(&self, residents: &impl Residents) -> Option<(Place, Queued)> {
-        let small = self.small.len();
-        let is_small = small > self.balance.target(small + self.main.len());
+    /// Takes from small if that has more than its share, otherwise from main; but from the other one if one is left
+    /// `aside`.
+    fn pop(&self, residents: &impl Residents, aside: Option<Place>) -> Option<(Place, Queued)> {
+        let is_small = match aside {
+            Some(place) => place == Place::Main,
+            None => {
+                let small = self.small.len();
+                small > self.balance.target(small + self.main.len())
+            }
+        };
         let from = |place, queue: &Queue| {
             if let Some(later) = queue.ahead(AHEAD) {
                 residents.prefetch(later);

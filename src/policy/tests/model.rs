@@ -63,7 +63,7 @@ impl Model {
         self.hits.insert(key, 0);
         self.push(to_main, key);
         if self.hits.len() as u64 > self.capacity {
-            self.evict();
+            self.evict(key);
         }
         false
     }
@@ -133,14 +133,25 @@ impl Model {
         false
     }
 
-    fn evict(&mut self) {
+    /// Evicts an entry, but not the one that was just brought.
+    fn evict(&mut self, own: u64) {
         let mut chances = 16;
+        let mut aside: Option<bool> = None;
         loop {
             let entries = self.small.len() + self.main.len();
-            let from_small = self.small.len() > self.target(entries) || self.main.is_empty();
+            let from_small = match aside {
+                None => self.small.len() > self.target(entries),
+                Some(was_small) => !was_small,
+            };
+            let from_small = if from_small { !self.small.is_empty() } else { self.main.is_empty() };
             let queue = if from_small { &mut self.small } else { &mut self.main };
             let (key, stamp) = queue.pop_front().unwrap();
             let hits = self.hits[&key];
+            if (hits == 0 || chances == 0) && key == own {
+                self.push(!from_small, key);
+                aside = Some(from_small);
+                continue;
+            }
             if hits == 0 || chances == 0 {
                 self.hits.remove(&key);
                 self.stays[usize::from(!from_small)] =

@@ -1,7 +1,8 @@
 //! A cache for the policy to decide about, and streams of keys of the kinds that caches meet.
 
-use crate::policy::{HITS, Policy, Residents};
+use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, Spare};
 use crate::queue::Handle;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
@@ -64,6 +65,11 @@ pub fn streams(length: u64) -> Vec<(&'static str, Vec<u64>)> {
         ("scans", (0..length).map(scanned).collect()),
         ("in turn", in_turn),
     ]
+}
+
+std::thread_local! {
+    /// The entry that the thread is making room for, and how often more it is spared.
+    static OWN: Cell<(Option<Handle>, usize)> = const { Cell::new((None, 0)) };
 }
 
 /// A policy, and an entry for each key.
@@ -129,11 +135,17 @@ impl Cache {
         }
         if self.policy.fits(entry.weight) && !entry.live.swap(true, Ordering::SeqCst) {
             self.charge(entry.weight.into(), 1);
-            if entry.held.swap(true, Ordering::SeqCst) {
-                self.policy.make_room(self);
+            OWN.set((Some(handle(key)), CHANCES * 2));
+            let mut is_done = if entry.weight == 0 {
+                true
+            } else if entry.held.swap(true, Ordering::SeqCst) {
+                self.policy.make_room(self, EVICTIONS)
             } else {
                 entry.hits.store(0, Ordering::SeqCst);
-                self.policy.admit(self, handle(key));
+                self.policy.admit(self, handle(key))
+            };
+            while !is_done {
+                is_done = self.policy.make_room(self, EVICTIONS);
             }
         }
         false
@@ -192,7 +204,18 @@ impl Residents for Cache {
 
     fn hits(&self, entry: Handle) -> Option<u32> {
         let hits = self.entry(key(entry)).hits.load(Ordering::SeqCst);
-        self.is_present(key(entry)).then_some(hits)
+        (self.is_present(key(entry)) && self.entry(key(entry)).weight > 0).then_some(hits)
+    }
+
+    fn spare(&self, entry: Handle) -> Spare {
+        match OWN.get() {
+            (Some(own), 0) if own == entry => Spare::Last,
+            (Some(own), left) if own == entry => {
+                OWN.set((Some(own), left - 1));
+                Spare::Own
+            }
+            _ => Spare::No,
+        }
     }
 
     fn set_hits(&self, entry: Handle, hits: u32) {
@@ -210,6 +233,7 @@ impl Residents for Cache {
         let was = entry.held.swap(false, Ordering::SeqCst);
         assert!(was, "released twice");
         // A value that came meanwhile is ours to keep, unless its writer has found the handle free.
-        !entry.live.load(Ordering::SeqCst) || entry.held.swap(true, Ordering::SeqCst)
+        let is_there = entry.live.load(Ordering::SeqCst) && entry.weight > 0;
+        !is_there || entry.held.swap(true, Ordering::SeqCst)
     }
 }

@@ -1,0 +1,143 @@
+//! Claims about who makes room, and what is spared meanwhile:
+//! - a weight of which nobody knows has the mark set that says so, or who takes it off sees the weight: at rest there is none;
+//! - however heavy what threads have brought is, and however few entries go under one guard, it is within the bound at rest;
+//! - a record that a thread has its policy spare is not freed before the thread has come back to it, and goes then, if it is
+//!   empty.
+//!
+//! The first is about the mark alone. The others run the engine, in which one entry goes at a time, on a reclamation scheme
+//! that reclaims as early as the contract allows.
+#![cfg(coeval_loom)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use coeval::internals::chain::flags;
+use coeval::internals::engine::{self, Due, Settings, due};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use loom_tests::{Exact, Hash, explore, must_fail};
+use std::sync::Arc;
+
+type Engine = engine::Engine<usize, u32, Hash, Exact>;
+
+/// An engine with so much room, in which so many keys weigh one. Values are what they weigh, if anybody weighs.
+fn engine(capacity: u64, keys: usize, is_weighed: bool) -> Arc<Engine> {
+    let settings = Settings {
+        max_capacity: Some(capacity),
+        initial_capacity: 14,
+        weigher: is_weighed.then(|| Box::new(|_: &usize, value: &u32| *value) as Box<_>),
+        ..Settings::default()
+    };
+    let engine = Arc::new(Engine::new(settings, Hash));
+    (0..keys).for_each(|key| _ = engine.insert(key, 1, None));
+    engine
+}
+
+fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
+    let engine = Arc::clone(engine);
+    thread::spawn(move || act(&engine))
+}
+
+fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// The mark, and a weight for which there is no room.
+fn marked(preemptions: usize) {
+    explore(preemptions, || {
+        let shared = Arc::new((Due::new(), AtomicUsize::new(0)));
+        let make_up = |(mark, weight): &(Due, AtomicUsize)| {
+            if !mark.is_empty() {
+                mark.clear(due::ROOM);
+                if weight.load(Ordering::Relaxed) > 0 {
+                    weight.store(0, Ordering::Relaxed);
+                }
+            }
+        };
+        shared.0.set(due::ROOM); // One has set it for a weight that others have made up for since.
+        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
+        let brings = thread::spawn(move || {
+            ours.1.fetch_add(1, Ordering::Relaxed);
+            ours.0.set(due::ROOM);
+            make_up(&ours);
+        });
+        let carries_on = thread::spawn(move || make_up(&theirs));
+        join([brings, carries_on]);
+        assert_eq!(shared.1.load(Ordering::Relaxed), 0, "above the bound at rest");
+    });
+}
+
+/// Two bring more than goes under one guard.
+fn two_heavy_ones(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine(4, 4, true);
+        let bring = |key| spawn(&engine, move |engine| _ = engine.insert(key, 4, None));
+        join([bring(10), bring(11)]);
+        assert!(engine.weight() <= 4, "above the bound at rest");
+    });
+}
+
+/// What one has brought goes for what another brings, as there is room for one only.
+fn spared_beside_an_eviction(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine(1, 0, false);
+        let brings = spawn(&engine, |engine| {
+            engine.insert(0, 0, None);
+            thread::yield_now(); // So that what is of interest comes early.
+            engine.insert(1, 0, None);
+        });
+        let evicts = spawn(&engine, |engine| _ = engine.insert(2, 0, None));
+        join([brings, evicts]);
+        assert!(engine.weight() <= 1, "above the bound at rest");
+        (0..8).for_each(|_| engine.tend());
+        let guard = engine.pin();
+        for key in 0..3 {
+            if let Some(record) = engine.find(&guard, engine.hash(&key), &key)
+                && !engine.contains(&guard, &key)
+            {
+                assert!(record.flags() & flags::HELD != 0, "a record is forgotten");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_mark_and_a_weight() {
+    marked(3);
+}
+
+#[test]
+fn two_who_bring_weight() {
+    two_heavy_ones(0);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn two_who_bring_weight_at_length() {
+    two_heavy_ones(1);
+}
+
+#[test]
+fn what_is_spared_and_an_eviction() {
+    spared_beside_an_eviction(0);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn what_is_spared_and_an_eviction_at_length() {
+    spared_beside_an_eviction(1);
+}
+
+#[test]
+fn defect_taking_the_mark_off_without_acquire() {
+    must_fail("room.clear_relaxed", "above the bound at rest", || marked(3));
+}
+
+#[test]
+fn defect_what_is_spared_is_not_held() {
+    let kind = "freed although it is in the queue";
+    must_fail("room.fresh_unheld", kind, || spared_beside_an_eviction(1));
+}
+
+#[test]
+fn defect_no_look_at_what_was_spared() {
+    must_fail("room.forgets", "a record is forgotten", || spared_beside_an_eviction(1));
+}
