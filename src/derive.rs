@@ -29,6 +29,9 @@ where
     /// All that `compute` reads through the scope is as of one version, so it never sees entries that do not belong
     /// together, and what it reads becomes a dependency of the entry. What it reads elsewhere does not.
     ///
+    /// What is derived on the way ([`Scope::derive`]) counts as set for all that is read after it, so that each key is derived
+    /// once. All of it is set at the end, by one commit.
+    ///
     /// If the value comes out equal to the one that had ended, what was derived from that is to be had again as it
     /// is: a change that makes no difference goes no further.
     ///
@@ -69,7 +72,8 @@ where
             Wanted::Cycle => circle(),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
-                let mut scope = Scope::new(leading.reading(&view));
+                let mut derivation = leading.derivation();
+                let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));
                 let value = leading.during(|| boxed([compute(&mut scope)]));
                 one(leading.finish_derived(value, scope.reading))
             }
@@ -77,8 +81,8 @@ where
     }
 }
 
-/// What [`derive`](Cache::derive) hands to its closure: the cache as of one version. What is read through it becomes
-/// a dependency.
+/// What [`derive`](Cache::derive) hands to its closure: the cache as of one version, and what was derived on the way. What is
+/// read through it becomes a dependency.
 pub struct Scope<'s, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     reading: Reading<'s, K, V, S, R>,
 }
@@ -115,7 +119,10 @@ where
         keys.map(|key| self.get(key))
     }
 
-    /// What `key` holds, cloned; derived, for the cache too, if that is nothing.
+    /// What `key` holds, cloned; derived, for the cache too, if that is nothing, and it was not derived on the way already.
+    ///
+    /// It is set together with the value that is derived by the outermost call, by one commit. If that call panics, or its
+    /// future is dropped, nothing is set.
     ///
     /// ```
     /// use coeval::{Cache, Scope};
@@ -144,12 +151,12 @@ where
             Ok(value) => return value,
             Err(claim) => claim,
         };
-        let made = {
+        {
             let mut inner = Scope::new(self.reading.inner(claim.hold()));
             let value = compute(&mut inner);
-            inner.reading.keep_inner(claim.hold(), value)
-        };
-        self.reading.made(claim.hold(), made)
+            inner.reading.made(claim.hold(), value);
+        }
+        self.reading.find(claim.hold()).expect("made just now")
     }
 
     /// [`derive`](Self::derive) by a future.
@@ -170,12 +177,12 @@ where
             Ok(value) => return value,
             Err(claim) => claim,
         };
-        let made = {
+        {
             let mut inner = Scope::new(self.reading.inner(claim.hold()));
             let value = compute(&mut inner).await;
-            inner.reading.keep_inner(claim.hold(), value)
-        };
-        self.reading.made(claim.hold(), made)
+            inner.reading.made(claim.hold(), value);
+        }
+        self.reading.find(claim.hold()).expect("made just now")
     }
 
     /// What `key` holds, or a claim on it, to derive it.

@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::derive::Scope;
-use crate::engine::{Wanted, array, boxed};
+use crate::engine::{Reading, Wanted, array, boxed};
 use crate::error::LoadError;
 use crate::load::{circle, failure, one};
 use crate::load_future::{First, Loading};
@@ -187,7 +187,8 @@ where
             Wanted::Cycle => circle(),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
-                let mut scope = Scope::new(leading.reading(&view));
+                let mut derivation = leading.derivation();
+                let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));
                 let value = {
                     // Dropped before what the caller has: what it holds may be wanted by whoever loads next.
                     let mut future = std::pin::pin!(compute(&mut scope));

@@ -1,5 +1,7 @@
 //! Promise: a derived value is to be had as long as what it was made from is what it was, and not a step longer.
 
+#[path = "derive/absences.rs"]
+mod absences;
 #[path = "derive/beside_writers.rs"]
 mod beside_writers;
 mod common;
@@ -12,6 +14,8 @@ mod futures;
 mod levels;
 #[path = "derive/memory.rs"]
 mod memory;
+#[path = "derive/shared.rs"]
+mod shared;
 
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, RemovalCause, Scope};

@@ -17,7 +17,7 @@ pub struct Input {
     record: *const (),
     /// The state of the version that it held, with nothing of its kind but whether it was to be had: an absent one is
     /// a tombstone here. The number is 0 if there was none. A derived version goes by the number since which its value has
-    /// been equal.
+    /// been equal. A value with the number 0 is of the same commit as the version that the bonds are of.
     seen: State,
 }
 
@@ -85,6 +85,18 @@ impl Input {
     #[inline]
     pub fn number(&self) -> u64 {
         self.seen.version()
+    }
+
+    /// Whether it held nothing, and never had.
+    #[inline(always)]
+    pub fn was_nothing(&self) -> bool {
+        self.seen == State::committed(0).tombstone(true)
+    }
+
+    /// The number by which it goes in the bonds of a version `own`.
+    #[inline(always)]
+    pub fn number_beside(&self, own: u64) -> u64 {
+        if self.seen == State::committed(0) { own } else { self.number() }
     }
 
     /// Whether that was a value, and to be had.

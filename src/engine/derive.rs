@@ -9,17 +9,13 @@
 //! comes out equal, it keeps that number, and what was derived from it is to be had again as it is (early cutoff, as
 //! in incremental build systems: Mokhov, Mitchell, Peyton Jones, "Build systems à la carte", 2018).
 
+use super::Engine;
 use super::keep::Moment;
-use super::read::Snapshot;
-use super::{Claim, Engine, Hold};
 use crate::chain::{Bonds, Derived, Input, Inputs, Node, Record, Terms};
 use crate::commit::{Found, Limit};
 use crate::reclaim::Reclaim;
-use crate::sync::hook::{mutant, step};
-use crate::version::{State, Version};
-use equivalent::Equivalent;
+use crate::version::State;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash};
 use std::ptr;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
@@ -129,7 +125,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.let_tags_go(guard, bonds.tags());
     }
 
-    fn let_input_go(&self, guard: &R::Guard<'_>, input: &Input) {
+    pub(super) fn let_input_go(&self, guard: &R::Guard<'_>, input: &Input) {
         // SAFETY: held until now, and kept by our guard from now on.
         let record = unsafe { &*input.record::<Record<K, V>>() };
         record.let_go();
@@ -137,22 +133,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-/// For whom something is read, and on whose behalf that is made.
-struct Reader<'s> {
-    /// The address of its record.
-    record: usize,
-    outer: Option<&'s Reader<'s>>,
-}
-
 /// Inputs and tags, of which this holds the records and cells until a version does.
 pub(super) struct Ties<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    inputs: Inputs,
+    pub(super) inputs: Inputs,
     pub(super) tags: Inputs,
     /// Some of them are derived themselves.
-    is_nested: bool,
+    pub(super) is_nested: bool,
     /// What was read cannot be named: the value is not kept.
-    is_lost: bool,
+    pub(super) is_lost: bool,
 }
 
 impl<K, V, S, R: Reclaim> Drop for Ties<'_, K, V, S, R> {
@@ -174,14 +163,14 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
         for input in bonds.inputs() {
             // SAFETY: held by the version, which the guard keeps.
             let record = unsafe { &*input.record::<Record<K, V>>() };
-            self.push(record, input.number(), input.is_present());
+            self.push(record, input.number_beside(own), input.is_present());
         }
         self.is_nested |= bonds.is_nested();
         self.tags_of(bonds, |tag| tag.tagged_since(own));
     }
 
     /// Notes what a record held that was located, or is held, under the guard.
-    fn note(
+    pub(super) fn note(
         &mut self,
         _guard: &R::Guard<'_>,
         record: &Record<K, V>,
@@ -196,7 +185,7 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
     }
 
     /// The same, by the number that it goes by. Whether it is held, of which there is a bound.
-    fn push(&mut self, record: &Record<K, V>, number: u64, is_present: bool) -> bool {
+    pub(super) fn push(&mut self, record: &Record<K, V>, number: u64, is_present: bool) -> bool {
         let is_held = record.try_hold();
         if is_held {
             self.inputs.push(Input::new(record, number, is_present));
@@ -206,239 +195,45 @@ impl<'e, K, V, S, R: Reclaim> Ties<'e, K, V, S, R> {
     }
 
     /// Forgets all but the first so many.
-    fn forget_from(&mut self, first: usize) {
+    pub(super) fn forget_from(&mut self, first: usize) {
         let guard = self.engine.reclaim.pin();
         for input in self.inputs.drain(first..) {
             self.engine.let_input_go(&guard, &input);
         }
     }
 
+    /// Whether a value cannot be kept that is made from these. They are in order from then on.
+    pub(super) fn are_lost(&mut self) -> bool {
+        self.inputs.sort_unstable_by_key(Input::record::<()>);
+        // Something was absent when it was read first, and derived after that, or there again by that.
+        let contradict =
+            |two: &[Input]| two[0].record::<()>() == two[1].record() && two[0] != two[1];
+        self.is_lost || self.inputs.windows(2).any(contradict)
+    }
+
     /// For the version that is made from them. It holds the records from now on.
     pub(super) fn into_bonds(mut self, guard: &R::Guard<'_>) -> Option<Box<Bonds>> {
-        if self.is_lost {
+        if self.are_lost() {
             return None;
         }
-        let mut inputs = std::mem::take(&mut self.inputs);
-        inputs.sort_unstable_by_key(|input| input.record::<()>());
+        let (mut inputs, mut tags) =
+            (std::mem::take(&mut self.inputs), std::mem::take(&mut self.tags));
         inputs.dedup_by(|again, input| {
-            let same = again == input; // all are as of one view
+            let same = again == input;
             if same {
                 self.engine.let_input_go(guard, again);
             }
             same
         });
-        let tags = std::mem::take(&mut self.tags);
-        Some(Box::new(Bonds::new(inputs, tags, self.is_nested)))
-    }
-}
-
-/// What is read to derive a value, as of one view.
-pub struct Reading<'s, K, V, S, R: Reclaim> {
-    engine: &'s Engine<K, V, S, R>,
-    snapshot: &'s Snapshot,
-    reader: Reader<'s>,
-    ties: Ties<'s, K, V, S, R>,
-    /// What was derived on the way: it is newer than the view, but made from what that shows. With the addresses of the
-    /// records, which the ties hold.
-    made: Vec<(usize, V)>,
-}
-
-impl<'s, K, V, S, R> Reading<'s, K, V, S, R>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    pub(super) fn new(
-        engine: &'s Engine<K, V, S, R>,
-        snapshot: &'s Snapshot,
-        of: &Hold<K, V>,
-    ) -> Self {
-        let reader = Reader { record: of.address(), outer: None };
-        Self { engine, snapshot, reader, ties: Ties::new(engine), made: Vec::new() }
-    }
-
-    /// The same view, read on behalf of this.
-    pub fn inner(&self, of: &Hold<K, V>) -> Reading<'_, K, V, S, R> {
-        let mut inner = Reading::new(self.engine, self.snapshot, of);
-        inner.reader.outer = Some(&self.reader);
-        inner
-    }
-
-    /// Whether the key is being derived already, by this or on its behalf.
-    pub fn is_circle(&self, hold: &Hold<K, V>) -> bool {
-        let mut reader = Some(&self.reader);
-        while let Some(one) = reader {
-            if one.record == hold.address() {
-                return true;
+        tags.sort_by_key(Input::cell::<()>);
+        tags.dedup_by(|again, tag| {
+            // The one that was said first counts.
+            let same = again.cell::<()>() == tag.cell();
+            if same {
+                self.engine.let_tags_go(guard, std::slice::from_ref(again));
             }
-            reader = one.outer;
-        }
-        false
-    }
-
-    /// What `key` holds as of the view.
-    pub fn get<Q>(&mut self, key: &Q, own: impl FnOnce() -> K) -> Option<V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let engine = self.engine;
-        let guard = engine.pin();
-        self.read(&guard, engine.know(&guard, key, own))
-    }
-
-    /// A claim on a key that is to be derived on behalf of this.
-    pub fn claim(&self, key: K) -> Claim<'s, K, V, S, R> {
-        self.engine.claim_as_it_is(key)
-    }
-
-    /// What a key that is claimed holds as of the view. Only if it holds something, that was read.
-    pub fn find(&mut self, hold: &Hold<K, V>) -> Option<V> {
-        let engine = self.engine;
-        let guard = engine.pin();
-        let before = self.ties.inputs.len();
-        let found = self.read(&guard, Engine::<K, V, S, R>::held(&guard, hold));
-        if found.is_none() {
-            self.ties.forget_from(before);
-        }
-        found
-    }
-
-    fn read(&mut self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Option<V> {
-        if let Some((_, value)) =
-            self.made.iter().find(|(made, _)| *made == ptr::from_ref(record).addr())
-        {
-            return Some(value.clone());
-        }
-        let engine = self.engine;
-        let limit = Limit::View(self.snapshot.version());
-        // SAFETY: located under the guard; a registered view's version.
-        let found = unsafe { engine.order.version_at(record, limit) }.expect("a view can tell");
-        let Some((node, state)) = found else {
-            self.ties.note(guard, record, None, false);
-            return None;
-        };
-        let moment = Moment::at(&engine.timer, self.snapshot.opened);
-        let serves = || engine.serves(node, state, limit, false, &moment).expect("as above");
-        let is_present = state.is_value() && state.version() > self.snapshot.floor && serves();
-        self.ties.note(guard, record, found, is_present);
-        // SAFETY: committed to a value, and kept by the view.
-        is_present.then(|| unsafe { node.value() }.clone())
-    }
-
-    /// Notes what was derived on the way: since `number`, if it is kept. Its record is held in any case: else another key's
-    /// could take its place.
-    pub fn made(&mut self, hold: &Hold<K, V>, (value, number): (V, Option<u64>)) -> V {
-        let guard = self.engine.pin();
-        let record = Engine::<K, V, S, R>::held(&guard, hold);
-        let is_held = self.ties.push(record, number.unwrap_or(0), true);
-        self.ties.is_lost |= number.is_none();
-        self.ties.is_nested = true;
-        if is_held {
-            self.made.push((hold.address(), value.clone()));
-        }
-        value
-    }
-
-    /// The same as [`keep`](Self::keep), for what was made on behalf of another reading: since which version the value
-    /// has been equal, if it is kept.
-    pub fn keep_inner(self, hold: &Hold<K, V>, value: V) -> (V, Option<u64>)
-    where
-        V: PartialEq,
-    {
-        let since = self.snapshot.version();
-        let kept = self.keep(hold, since, &mut Some(value.clone()));
-        (value, kept.map(|derived| derived.since))
-    }
-
-    /// Sets the key that a lease is on to what was derived from this, if nobody wrote the key or what was read since.
-    /// Else, or if somebody does later, it is not to be seen.
-    pub(super) fn keep(
-        self,
-        hold: &Hold<K, V>,
-        since: u64,
-        value: &mut Option<V>,
-    ) -> Option<Derivation>
-    where
-        V: PartialEq,
-    {
-        let engine = self.engine;
-        engine.fill_by([hold], |guard, [record]| {
-            engine.keep_derived(guard, record, since, value, self)
-        })
-    }
-}
-
-/// A derived value that was committed, and to be had then.
-pub(super) struct Derivation {
-    pub version: Version,
-    /// Since which version the value has been equal.
-    since: u64,
-}
-
-impl<K, V, S, R> Engine<K, V, S, R>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    fn keep_derived<'g, 'r>(
-        &'r self,
-        guard: &'g R::Guard<'r>,
-        record: &'g Record<K, V>,
-        since: u64,
-        value: &mut Option<V>,
-        reading: Reading<'_, K, V, S, R>,
-    ) -> Option<Derivation>
-    where
-        V: PartialEq,
-    {
-        let moment = Moment::new(&self.timer);
-        let ended = self.ended(guard, record, since, &moment);
-        let new = value.as_ref()?;
-        let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
-        let settings = self.in_force.whole();
-        let mut asked = self.rules.asked(settings.times(), record.key(), new, None, &moment);
-        let mut ties = reading.ties;
-        self.inherit_tags(guard, record, since, &moment, &mut ties).ok()?;
-        // From here on no user's code runs that could keep the bonds from their version.
-        let mut bonds = ties.into_bonds(guard)?;
-        if let Some(equal) = equal {
-            bonds.carry(equal);
-        }
-        asked.get_or_insert_default().bonds = Some(bonds);
-        step("derive.before_fill");
-        let is_again = ended.is_some();
-        let value = std::slice::from_mut(value);
-        let outcome = self.fill_asked(guard, &settings, [record], since, value, [asked])?;
-        self.counters.mine().recomputed.add(u64::from(is_again));
-        step("derive.filled");
-        // As in `fill_records`.
-        let is_seen = self.is_newest(guard, record, outcome, &moment);
-        (is_seen || mutant("derive.unchecked")).then(|| Derivation {
-            version: Version::from_u64(outcome.version()),
-            since: equal.unwrap_or(outcome.version()),
-        })
-    }
-
-    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since when it was equal. What
-    /// is over is as good as taken away.
-    fn ended<'g>(
-        &self,
-        _guard: &'g R::Guard<'_>,
-        record: &'g Record<K, V>,
-        since: u64,
-        moment: &Moment<'_>,
-    ) -> Option<(&'g V, u64)> {
-        // SAFETY: held, under the guard.
-        let Found::Value(node, state) = (unsafe { self.order.newest(record) }) else { return None };
-        // SAFETY: committed to a value, and kept by the guard.
-        let (bonds, value) = unsafe { (node.bonds()?, node.value()) };
-        // SAFETY: as above.
-        let is_over = || unsafe { node.is_over(moment.time()) };
-        let has_ended = state.version() <= since && !is_over();
-        has_ended.then(|| (value, bonds.since(state.version())))
+            same
+        });
+        Some(Box::new(Bonds::new(inputs, tags, self.is_nested)))
     }
 }

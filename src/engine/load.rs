@@ -10,7 +10,7 @@
 //! if it was committed after he came, else he looks again.
 
 use super::read::Opened;
-use super::{Engine, Hold, Reading};
+use super::{Derivation, Engine, Hold, Reading};
 use crate::chain::Record;
 use crate::commit::Found;
 use crate::loading::{Joined, Leader, Waited};
@@ -348,9 +348,9 @@ where
         Opened::new(self.engine())
     }
 
-    /// A reading of that view.
-    pub fn reading<'s>(&self, view: &'s Opened<'e, K, V, S, R>) -> Reading<'s, K, V, S, R> {
-        Reading::new(self.engine(), view.snapshot(), &self.claims.each[0].hold)
+    /// A derivation of it.
+    pub fn derivation(&self) -> Derivation<'e, K, V, S, R> {
+        Derivation::new(self.engine(), &self.claims.each[0].hold)
     }
 
     /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
@@ -358,11 +358,10 @@ where
     where
         V: PartialEq,
     {
-        let hold = &self.claims.each[0].hold;
-        match reading.keep(hold, hold.since, &mut Some(value[0].clone())) {
-            Some(derived) => {
+        match reading.keep(&self.claims.each[0].hold, &mut Some(value[0].clone())) {
+            Some(version) => {
                 step("load.filled");
-                self.share(value, derived.version)
+                self.share(value, version)
             }
             None => value,
         }

@@ -21,7 +21,10 @@
 //! | `lease.rs` | the right to fill a key with what was read before |
 //! | `fill.rs` | and the fills |
 //! | `present.rs` | whether what was found is to be had |
+//! | `hold.rs` | whether all holds by which it is |
 //! | `derive.rs` | values that were made from others, and go with them |
+//! | `derivation.rs` | one derivation, and all that is derived within it |
+//! | `set.rs` | and how that is set |
 //! | `tags.rs` | what has a tag, and the end of all that |
 //! | `load.rs` | loads, of which there is one a key |
 //! | `leave.rs` | who is told of entries that leave |
@@ -33,11 +36,13 @@
 mod adjust;
 mod collect;
 mod commits;
+mod derivation;
 mod derive;
 mod evict;
 mod expect;
 mod expire;
 mod fill;
+mod hold;
 mod inspect;
 mod keep;
 mod lease;
@@ -50,6 +55,7 @@ mod read;
 mod retire;
 mod scan;
 mod scratch;
+mod set;
 mod settle;
 mod sweep;
 mod tags;
@@ -59,7 +65,7 @@ mod watch;
 mod write;
 
 pub use adjust::{Adjustable, Times};
-pub use derive::Reading;
+pub use derivation::{Derivation, Reading};
 pub use inspect::Relations;
 pub use keep::Weigher;
 pub use lease::Hold;

@@ -16,31 +16,7 @@ use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
 use crate::version::State;
-use std::collections::HashSet;
 use std::ptr;
-
-/// How many times "derived from the absence of what is derived" is followed.
-const ABSENCES: usize = 32;
-
-/// What comes of a look at one input.
-enum Look<'g> {
-    Broken,
-    Holds,
-    /// As long as these do, which are those of a version of this number.
-    HoldsWith(&'g Bonds, u64),
-}
-
-/// As of when it is looked, and how.
-#[derive(Clone, Copy)]
-struct Glance<'m, 't> {
-    as_of: Limit,
-    /// Up to which version everything was cleared then.
-    floor: u64,
-    counts: bool,
-    moment: &'m Moment<'t>,
-    /// How many absences are yet to be followed.
-    absences: usize,
-}
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// What a record holds, if that is to be had. A look-up that `counts` is a use of it.
@@ -230,104 +206,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             terms.touch(time);
         }
         !is_over
-    }
-
-    /// Whether all that a value was derived from is as it was, then, and no tag of it was invalidated. Takes time in
-    /// proportion to what there is of it. The bonds are those of a version of this number.
-    pub(super) fn stands(
-        &self,
-        bonds: (&Bonds, u64),
-        as_of: Limit,
-        counts: bool,
-        moment: &Moment<'_>,
-    ) -> Result<bool, TakenOut> {
-        // SAFETY: callers have a guard, under which the limit is what it says.
-        let floor = unsafe { self.order.floor_at(as_of) };
-        self.all_stand(bonds, Glance { as_of, floor, counts, moment, absences: ABSENCES })
-    }
-
-    fn all_stand(&self, first: (&Bonds, u64), glance: Glance<'_, '_>) -> Result<bool, TakenOut> {
-        let (mut todo, mut known) = (Vec::new(), HashSet::new());
-        let (mut bonds, mut own) = first;
-        loop {
-            if !self.have_stayed(bonds.tags(), own, glance.as_of) {
-                return Ok(false);
-            }
-            for input in bonds.inputs() {
-                match self.look(input, glance)? {
-                    Look::Broken => return Ok(false),
-                    Look::Holds => {}
-                    // Each once, by whatever ways one comes to it.
-                    Look::HoldsWith(more, own) if known.insert(ptr::from_ref(more)) => {
-                        todo.push((more, own));
-                    }
-                    Look::HoldsWith(..) => {}
-                }
-            }
-            let Some(next) = todo.pop() else { return Ok(true) };
-            (bonds, own) = next;
-        }
-    }
-
-    #[inline]
-    fn look<'b>(&'b self, input: &'b Input, glance: Glance<'_, '_>) -> Result<Look<'b>, TakenOut> {
-        // SAFETY: it is held by the version that the bonds are of, which the caller's guard or view keeps.
-        let record = unsafe { &*input.record::<Record<K, V>>() };
-        // SAFETY: as above; and the limit is what it says.
-        let Some((node, state)) = (unsafe { self.order.version_at(record, glance.as_of) })? else {
-            return Ok(if input.number() == 0 { Look::Holds } else { Look::Broken });
-        };
-        if state.is_plain() && state.version() > glance.floor {
-            return Ok(if input.was(state) { Look::Holds } else { Look::Broken });
-        }
-        self.look_closer(input, node, state, glance)
-    }
-
-    #[inline(never)]
-    fn look_closer<'b>(
-        &'b self,
-        input: &'b Input,
-        node: &'b Node<V>,
-        state: State,
-        glance: Glance<'_, '_>,
-    ) -> Result<Look<'b>, TakenOut> {
-        // SAFETY: kept by the caller's guard or view.
-        let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
-        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
-        if number != input.number() {
-            return Ok(Look::Broken);
-        }
-        let is_in_time = |terms: &Terms| self.is_in_time(terms, glance.counts, glance.moment);
-        let is_visible =
-            state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
-        if !input.is_present() {
-            // As it was if it is still absent: cleared, over, or derived from what has changed.
-            let is_back = is_visible && self.is_back(bonds, state.version(), glance)?;
-            return Ok(if is_back { Look::Broken } else { Look::Holds });
-        }
-        if is_visible && glance.counts {
-            node.count_hit(state);
-        }
-        Ok(match bonds {
-            _ if !is_visible => Look::Broken,
-            Some(bonds) => Look::HoldsWith(bonds, state.version()),
-            None => Look::Holds,
-        })
-    }
-
-    /// Whether what was absent only since its inputs had changed is there again.
-    fn is_back(
-        &self,
-        bonds: Option<&Bonds>,
-        own: u64,
-        glance: Glance<'_, '_>,
-    ) -> Result<bool, TakenOut> {
-        match (bonds, glance.absences.checked_sub(1)) {
-            (Some(bonds), Some(absences)) => {
-                self.all_stand((bonds, own), Glance { absences, ..glance })
-            }
-            _ => Ok(true), // who asks is then absent himself, which is always allowed
-        }
     }
 
     /// Why a value that the commit `version` took away was absent already; `None`: it was not.

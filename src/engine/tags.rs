@@ -171,12 +171,11 @@ impl<K, V, S, R: Reclaim> Ties<'_, K, V, S, R> {
         }
     }
 
-    /// Has the version be tagged by this cell, revived or held under the guard, since a number; 0: its own.
+    /// Has the version be tagged by this cell, revived or held under the guard, since a number; 0: its own. Of what is
+    /// said of one cell the first counts.
     fn tag(&mut self, cell: &TagCell, since: u64) {
-        if !self.tags.iter().any(|tag| ptr::eq(tag.cell(), cell)) {
-            cell.hold();
-            self.tags.push(Input::tag(cell, since));
-        }
+        cell.hold();
+        self.tags.push(Input::tag(cell, since));
     }
 }
 

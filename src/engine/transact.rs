@@ -202,7 +202,7 @@ fn has_come_due<V>(node: &Node<V>, snapshot: &Snapshot, moment: &Moment<'_>) -> 
 ///
 /// # Safety
 /// It is the caller's, and kept by its guard; this is called once.
-unsafe fn take_all_aborted<K, V>(descriptor: &Descriptor<K, V>) -> Vec<V> {
+pub(super) unsafe fn take_all_aborted<K, V>(descriptor: &Descriptor<K, V>) -> Vec<V> {
     // SAFETY: the caller's promise.
     let nodes = descriptor.entries().iter().map(|entry| unsafe { &*entry.node });
     let values = nodes.filter(|node| !node.state().is_tombstone());

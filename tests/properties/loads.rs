@@ -4,7 +4,7 @@ use super::compare::{agree, fail};
 use super::pair::{Hasher, Pair};
 use super::program::{DERIVED, Loader, Meanwhile};
 use super::state::Stamp;
-use super::ties::Reading;
+use super::ties::{Fate, Reading, Session};
 use coeval::reclaim::Reclaim;
 
 type Scope<'s, R> = coeval::Scope<'s, u64, u64, Hasher, R>;
@@ -119,20 +119,22 @@ impl<R: Reclaim> Pair<R> {
         if shown.is_none() {
             self.model.claim(key);
         }
-        let mut reading = None;
+        let mut session = None;
         let value = cache.derive(key, |scope| {
             self.hear();
-            let reading = reading.insert(self.model.reading());
-            let value = self.compute(scope, key, reading);
+            let session = session.insert(self.model.session());
+            let mut reading = Reading::default();
+            let value = self.compute(scope, key, session, &mut reading);
+            self.model.make(session, reading, key, value);
             self.meanwhile(meanwhile);
             self.count_fills();
             value
         });
-        match (shown, reading) {
+        match (shown, session) {
             (Some(shown), None) => {
                 agree!(value, shown, "what is derived already");
             }
-            (None, Some(reading)) => _ = self.keep(key, value, reading),
+            (None, Some(session)) => self.keep(key, session),
             (shown, _) => fail(format!("derived {value}, with {shown:?} there")),
         }
         self.hear();
@@ -140,67 +142,84 @@ impl<R: Reclaim> Pair<R> {
     }
 
     /// Derives a key from its inputs. The model reads the same.
-    fn compute(&mut self, scope: &mut Scope<'_, R>, key: u64, reading: &mut Reading) -> u64 {
+    fn compute(
+        &mut self,
+        scope: &mut Scope<'_, R>,
+        key: u64,
+        session: &mut Session,
+        reading: &mut Reading,
+    ) -> u64 {
         let recipe = self.model.settings.recipe(key).clone();
         recipe.make(|input| {
             if recipe.derives && input >= DERIVED {
-                return Some(self.derive_within(scope, input, reading));
+                return Some(self.derive_within(scope, input, session, reading));
             }
             let found = scope.get(&input);
-            agree!(found, self.model.read(reading, input), "reading {input} to derive {key}");
+            let expected = self.model.read(session, reading, input);
+            let is_unlike = found != expected;
+            if found.is_some() || !is_unlike || !self.model.is_missed(session, reading, input) {
+                agree!(found, expected, "reading {input} to derive {key}");
+            }
             found
         })
     }
 
-    fn derive_within(&mut self, scope: &mut Scope<'_, R>, key: u64, reading: &mut Reading) -> u64 {
-        let shown = self.model.find(reading, key);
-        let (mut inner, mut is_made) = (reading.inner(), false);
+    fn derive_within(
+        &mut self,
+        scope: &mut Scope<'_, R>,
+        key: u64,
+        session: &mut Session,
+        reading: &mut Reading,
+    ) -> u64 {
+        let mut shown = self.model.find(session, reading, key);
+        let mut is_made = false;
         let value = scope.derive(key, |scope| {
             is_made = true;
-            self.hear();
-            let value = self.compute(scope, key, &mut inner);
-            self.count_fills();
+            let mut inner = Reading::default();
+            if shown.is_some() && self.model.is_missed(session, reading, key) {
+                shown = None;
+                reading.forget_last();
+            }
+            let value = self.compute(scope, key, session, &mut inner);
+            self.model.make(session, inner, key, value);
             value
         });
         agree!(is_made, shown.is_none(), "whether {key} was derived on the way");
-        if let Some(shown) = shown {
-            agree!(value, shown, "{key}, which was read on the way");
-            return value;
+        if is_made {
+            agree!(self.model.find(session, reading, key), Some(value), "derived just now");
+        } else {
+            agree!(Some(value), shown, "{key}, which was read on the way");
         }
-        let same_since = self.keep(key, value, inner);
-        reading.made(key, value, same_since);
-        self.hear();
         value
     }
 
-    /// The end of a derivation: since when the value is the same, if it is kept.
-    fn keep(&mut self, key: u64, value: u64, reading: Reading) -> Option<Stamp> {
-        let since = reading.since;
-        let is_refused = self.model.refuses(key, &reading, since);
-        let is_kept = self.was_filled() == Some(true);
-        if is_refused == Some(true) {
-            agree!(is_kept, false, "whether what was derived of {key} was kept");
-            return None;
+    /// The end of a derivation.
+    fn keep(&mut self, key: u64, session: Session) {
+        let fates = self.model.fates(&session);
+        let stats = self.cache.stats();
+        let filled = (stats.loads - self.fills.0, stats.loads_refused - self.fills.1);
+        if fates.contains(&Fate::Unsure) {
+            // They may or may not have been set, and be seen by nobody: so all are taken away. A cache that has forgotten a
+            // key does not know it again by that.
+            for made in &session.made {
+                self.cache.remove(&made.key);
+                self.model.forget(made.key);
+                self.model.unsure.push((made.key, made.value));
+            }
+            return self.hear();
         }
-        if is_refused.is_none() && !is_kept {
-            // It may as well have been made, and be seen by nobody: so it is taken away. A cache that has forgotten the key
-            // does not know it again by that.
-            agree!(self.cache.remove(&key), None, "remove");
-            let swept = self.model.state.slot(key).swept;
-            self.model.remove(key);
-            self.model.state.slot_mut(key).swept = swept;
-            self.model.unsure.push((key, value));
-            self.hear();
-            return None;
-        }
-        let same_since = self.model.keep(key, value, reading, since);
+        let count = |fate| fates.iter().filter(|one| **one == fate).count() as u64;
+        let (kept, refused) = (count(Fate::Kept), count(Fate::Refused));
+        let is_kept = fates.last() == Some(&Fate::Kept);
+        self.model.keep(session, &fates);
         // That it was made may have had others evicted, and it was looked whether it is there after that.
         let was_there = self.model.get(key).is_some();
         self.hear();
         let is_there = self.model.get(key).is_some();
-        if is_kept != was_there && is_kept != is_there {
-            fail(format!("that what was derived of {key} was kept is {is_kept}"));
+        let unseen = |is_there: bool| u64::from(is_kept && !is_there);
+        let expected = [was_there, is_there].map(|is| (kept - unseen(is), refused + unseen(is)));
+        if !expected.contains(&filled) {
+            fail(format!("{filled:?} were kept and refused of what was derived, not {expected:?}"));
         }
-        is_kept.then_some(same_since)
     }
 }

@@ -163,14 +163,14 @@ impl Model {
         })
     }
 
-    fn leave(&mut self, key: u64, cause: RemovalCause, version: Option<Version>) {
+    pub fn leave(&mut self, key: u64, cause: RemovalCause, version: Option<Version>) {
         match self.state.held(key) {
             Some(held) if held.is_cleared => self.late.push((key, held.value)),
             _ => self.leaves.extend(self.departure(key, cause, version)),
         }
     }
 
-    fn put(&mut self, key: u64, held: Option<Held>) {
+    pub fn put(&mut self, key: u64, held: Option<Held>) {
         *self.state.slot_mut(key) = Slot { written: self.stamp, held, swept: 0 };
     }
 
@@ -265,6 +265,19 @@ impl Model {
         removed
     }
 
+    /// A key is absent. Of what it held may be heard that it left, or not.
+    pub fn forget(&mut self, key: u64) {
+        self.next();
+        let swept = self.state.slot(key).swept;
+        match self.state.held(key) {
+            Some(held) if held.is_cleared => self.late.push((key, held.value)),
+            Some(held) => self.unsure.push((key, held.value)),
+            None => {}
+        }
+        self.put(key, None);
+        self.state.slot_mut(key).swept = swept;
+    }
+
     /// The cache has taken away what a key held.
     pub fn lost(&mut self, key: u64) {
         self.next();
@@ -330,8 +343,7 @@ impl Model {
             self.late.swap_remove(at);
             return true;
         }
-        let causes = [RemovalCause::Size, RemovalCause::Related];
-        let is_unsure = |held: &(u64, u64)| *held == (key, value) && causes.contains(&cause);
+        let is_unsure = |held: &(u64, u64)| *held == (key, value);
         if let Some(at) = self.unsure.iter().position(is_unsure) {
             self.unsure.swap_remove(at);
             return true;

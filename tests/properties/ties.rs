@@ -6,40 +6,56 @@ use coeval::{RemovalCause, Version};
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// What one derivation has read, all as of one moment.
-pub struct Reading {
-    shown: Rc<State>,
+/// One derivation, with all that is derived within it: as of one moment, and of what was derived so far.
+pub struct Session {
+    shown: State,
     pub since: Stamp,
+    pub made: Vec<Made>,
+}
+
+/// What is read to derive one value.
+#[derive(Default)]
+pub struct Reading {
     inputs: Vec<Input>,
-    /// What was derived on the way, though that moment does not show it.
-    made: Vec<(u64, u64)>,
-    /// Something was derived on the way, and not kept.
-    is_lost: bool,
-    /// It is on behalf of another: nobody held the key when that began.
-    is_inner: bool,
 }
 
 impl Reading {
-    /// Another derivation, on behalf of this, of the same moment.
-    pub fn inner(&self) -> Self {
-        Self { is_inner: true, ..Self::of(Rc::clone(&self.shown), self.since) }
+    /// What was noted last was not read.
+    pub fn forget_last(&mut self) {
+        self.inputs.pop();
     }
+}
 
-    fn of(shown: Rc<State>, since: Stamp) -> Self {
-        let (inputs, made) = (Vec::new(), Vec::new());
-        Self { shown, since, inputs, made, is_lost: false, is_inner: false }
-    }
+/// A value that was derived, and is yet to be set.
+pub struct Made {
+    pub key: u64,
+    pub value: u64,
+    /// Since when it is the same; one that is new has a stamp that no commit has.
+    same_since: Stamp,
+    inputs: Vec<Input>,
+}
 
-    /// Notes what was derived on the way: since when it is the same, if it is kept.
-    pub fn made(&mut self, key: u64, value: u64, same_since: Option<Stamp>) {
-        match same_since {
-            Some(same_since) => {
-                let same_since = Rc::new(Cell::new(same_since));
-                self.inputs.push(Input { key, same_since, was_present: true });
-            }
-            None => self.is_lost = true,
-        }
-        self.made.push((key, value));
+/// What becomes of a value that was derived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is set.
+    Kept,
+    /// An equal one was set by somebody else.
+    Adopted(Stamp),
+    Refused,
+    /// Nobody can tell.
+    Unsure,
+}
+
+impl Made {
+    /// Whether something was noted of one key at two times, and was not the same.
+    fn is_contradictory(&self) -> bool {
+        let same = |one: &Input, other: &Input| {
+            one.key != other.key
+                || (one.same_since.get(), one.was_present)
+                    == (other.same_since.get(), other.was_present)
+        };
+        self.inputs.iter().any(|one| self.inputs.iter().any(|other| !same(one, other)))
     }
 }
 
@@ -127,56 +143,127 @@ impl Model {
     }
 
     /// A derivation that begins now.
-    pub fn reading(&self) -> Reading {
-        Reading::of(Rc::new(self.state.clone()), self.stamp)
+    pub fn session(&self) -> Session {
+        Session { shown: self.state.clone(), since: self.stamp, made: Vec::new() }
     }
 
     /// What a derivation reads. It depends on that from then on.
-    pub fn read(&self, reading: &mut Reading, key: u64) -> Option<u64> {
-        if let Some((_, value)) = reading.made.iter().find(|(made, _)| *made == key) {
-            return Some(*value);
-        }
-        reading.inputs.push(reading.shown.input(key, self.now));
-        reading.shown.present(key, self.now).map(|held| held.value)
+    pub fn read(&self, session: &Session, reading: &mut Reading, key: u64) -> Option<u64> {
+        reading.inputs.push(session.shown.input(key, self.now));
+        session.shown.present(key, self.now).map(|held| held.value)
     }
 
     /// The same, of a key that is to be derived if it is absent: then nothing was read.
-    pub fn find(&self, reading: &mut Reading, key: u64) -> Option<u64> {
+    pub fn find(&self, session: &Session, reading: &mut Reading, key: u64) -> Option<u64> {
         let before = reading.inputs.len();
-        let found = self.read(reading, key);
+        let found = self.read(session, reading, key);
         if found.is_none() {
             reading.inputs.truncate(before);
         }
         found
     }
 
-    /// Whether what was derived is refused: the key was written meanwhile, a tag of it invalidated, or what was derived
-    /// on the way is not kept. `None`: nobody can tell.
-    pub fn refuses(&self, key: u64, reading: &Reading, since: Stamp) -> Option<bool> {
+    /// In a derivation something is absent that is not to be. Whether that may be: the cache has taken away, without a word,
+    /// what it was derived from the absence of, on whatever way.
+    pub fn is_missed(&mut self, session: &mut Session, reading: &mut Reading, key: u64) -> bool {
+        let is_unsure = self.is_unsure(&session.shown, key);
+        if is_unsure {
+            for state in [&mut session.shown, &mut self.state] {
+                state.slot_mut(key).held.iter_mut().for_each(|held| held.is_broken = true);
+            }
+            let again = reading.inputs.iter_mut().filter(|input| input.key == key);
+            again.for_each(|input| input.was_present = false);
+        }
+        is_unsure
+    }
+
+    fn is_unsure(&self, shown: &State, key: u64) -> bool {
+        let inputs = shown.held(key).map_or(&[][..], |held| &held.inputs);
+        inputs.iter().any(|input| self.may_vanish(input.key) || self.is_unsure(shown, input.key))
+    }
+
+    /// Something was derived, and counts as set.
+    pub fn make(&self, session: &mut Session, reading: Reading, key: u64, value: u64) {
+        let new = Stamp::MAX - session.made.len() as u64;
+        let old =
+            session.shown.held(key).filter(|held| !held.is_cleared && !held.is_over(self.now));
+        let same_since = old.filter(|held| held.value == value).map_or(new, |held| held.same_since);
+        let held =
+            Held { deadline: Rc::new(Cell::new(u64::MAX)), same_since, ..self.fresh(value, None) };
+        session.shown.slot_mut(key).held = Some(held);
+        session.made.push(Made { key, value, same_since, inputs: reading.inputs });
+    }
+
+    /// What becomes of each that was made, in order.
+    pub fn fates(&self, session: &Session) -> Vec<Fate> {
+        let mut fates = Vec::new();
+        for (at, made) in session.made.iter().enumerate() {
+            let is_outermost = at + 1 == session.made.len();
+            fates.push(self.fate(session, made, is_outermost, &fates));
+        }
+        fates
+    }
+
+    fn fate(&self, session: &Session, made: &Made, is_outermost: bool, fates: &[Fate]) -> Fate {
+        let (key, since) = (made.key, session.since);
+        if self.may_vanish(key) || (self.is_swept(key, since) && self.cleared <= since) {
+            return Fate::Unsure;
+        }
+        if self.is_written(key, since) {
+            let there = self.get(key).filter(|held| !is_outermost && held.value == made.value);
+            return there.map_or(Fate::Refused, |held| Fate::Adopted(held.same_since));
+        }
+        let mut is_unsure = false;
+        for input in &made.inputs {
+            let Some(of) = session.made.iter().position(|made| made.key == input.key) else {
+                continue;
+            };
+            if input.same_since.get() != session.made[of].same_since || !input.was_present {
+                return Fate::Refused;
+            }
+            match fates.get(of) {
+                Some(Fate::Kept | Fate::Adopted(_)) => {}
+                Some(Fate::Unsure) => is_unsure = true,
+                Some(Fate::Refused) | None => return Fate::Refused,
+            }
+        }
         let held = self.state.held(key).filter(|held| !held.is_cleared);
         let mut tags = held.iter().flat_map(|held| held.tags.keys());
         let is_ended = tags.any(|tag| self.state.is_ended(*tag, since));
-        let is_written = self.is_written(key, since);
-        let is_swept = self.is_swept(key, since) && reading.is_inner && self.cleared <= since;
-        if reading.is_lost || (is_written && !is_swept) {
-            return Some(true);
+        match () {
+            () if is_ended || made.is_contradictory() => Fate::Refused,
+            () if is_unsure => Fate::Unsure,
+            () => Fate::Kept,
         }
-        if is_swept || self.may_vanish(key) { None } else { Some(is_ended) }
     }
 
-    /// A key is set to what was derived: it has the tags of the value before, and is taken for the same if it is
-    /// equal. Returns since when it is the same.
-    pub fn keep(&mut self, key: u64, value: u64, reading: Reading, since: Stamp) -> Stamp {
-        self.next();
-        let mut derived = Held { inputs: reading.inputs, ..self.fresh(value, None) };
-        if let Some(held) = self.place(key) {
-            derived.tags = held.tags.keys().map(|tag| (*tag, since)).collect();
-            if held.value == value {
-                derived.same_since = held.same_since;
-            }
+    /// Sets what is kept, by one commit: each has the tags of the value before.
+    pub fn keep(&mut self, session: Session, fates: &[Fate]) {
+        let stamp = self.next();
+        let number = |made: &Made, fate: &Fate| match fate {
+            Fate::Adopted(number) => *number,
+            _ if made.same_since <= session.since => made.same_since,
+            _ => stamp,
+        };
+        let all = || session.made.iter().zip(fates);
+        for (made, _) in all().filter(|(_, fate)| **fate == Fate::Kept) {
+            // What was there had ended, or ends by this commit, as something is set that it was derived from.
+            let is_alone = session.made.len() == 1;
+            let cause = if is_alone { RemovalCause::Replaced } else { RemovalCause::Related };
+            self.leave(made.key, cause, None);
         }
-        let same_since = derived.same_since;
-        self.write(key, Some(derived), RemovalCause::Replaced, None);
-        same_since
+        for (made, fate) in all().filter(|(_, fate)| **fate == Fate::Kept) {
+            for input in &made.inputs {
+                if let Some((of, fate)) = all().find(|(of, _)| of.key == input.key) {
+                    input.same_since.set(number(of, fate));
+                }
+            }
+            let (inputs, same_since) = (made.inputs.clone(), number(made, fate));
+            let mut derived = Held { inputs, same_since, ..self.fresh(made.value, None) };
+            if let Some(held) = self.place(made.key) {
+                derived.tags = held.tags.keys().map(|tag| (*tag, session.since)).collect();
+            }
+            self.put(made.key, Some(derived));
+        }
     }
 }

@@ -1,0 +1,300 @@
+//! Whether all still is so by which a value holds: what it was derived from, through all levels, and its tags.
+//!
+//! A value holds by others that hold, and may hold by others that do not: it was derived from the absence of what had
+//! ended, and might be back. The walk goes over the former first, each once. Mostly that is all. What is not to hold is
+//! judged after that, each once, too, in a loop with a stack of its own: so all of it takes time in proportion to the
+//! inputs of all levels, and depth costs no stack of the thread. Where one holds if the other does not, and the other if
+//! the one does not, neither is to be had.
+
+use super::Engine;
+use super::keep::Moment;
+use super::read::Snapshot;
+use crate::chain::{Bonds, Input, Node, Record, Terms};
+use crate::commit::{Limit, TakenOut};
+use crate::reclaim::Reclaim;
+use crate::version::State;
+use std::collections::{HashMap, HashSet};
+use std::ptr;
+
+/// What comes of a look at one input.
+enum Look<'b> {
+    Broken,
+    Holds,
+    /// As long as these do, which are those of a version of this number.
+    HoldsWith(&'b Bonds, u64),
+    /// As long as these do not all hold: then what was absent is there again.
+    HoldsWithout(&'b Bonds, u64),
+}
+
+/// What is known of records beside what they hold.
+pub(super) trait Beside {
+    /// What is to be set in a record, so that it counts as set already.
+    fn made(&self, record: *const ()) -> Option<Input>;
+
+    /// Whether these are known to hold.
+    fn are_known(&self, bonds: &Bonds) -> bool;
+}
+
+impl Beside for () {
+    #[inline(always)]
+    fn made(&self, _: *const ()) -> Option<Input> {
+        None
+    }
+
+    #[inline(always)]
+    fn are_known(&self, _: &Bonds) -> bool {
+        false
+    }
+}
+
+/// What one has come upon on the way through all levels.
+#[derive(Default)]
+pub(super) struct Walk<'b> {
+    /// All that is to hold.
+    pub known: HashSet<*const Bonds>,
+    /// What is yet to be gone over of that.
+    todo: Vec<(&'b Bonds, u64)>,
+    /// What is not to hold.
+    absent: Vec<(&'b Bonds, u64)>,
+    /// Something holds since it is absent.
+    pub is_any_absent: bool,
+}
+
+/// What is known of bonds, some of which hold if others do not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Hold,
+    Broken,
+    /// They wait for what they wait for: a circle, of which nobody is to be had, which is always allowed.
+    Unsure,
+}
+
+/// Bonds that are being judged.
+struct Judging<'b> {
+    bonds: &'b Bonds,
+    own: u64,
+    /// How many inputs were looked at.
+    at: usize,
+    verdict: Verdict,
+}
+
+/// As of when it is looked, and how.
+#[derive(Clone, Copy)]
+struct Glance<'m, 't> {
+    as_of: Limit,
+    /// Up to which version everything was cleared then.
+    floor: u64,
+    counts: bool,
+    moment: &'m Moment<'t>,
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Whether all that a value was derived from is as it was, then, and no tag of it was invalidated. Takes time in
+    /// proportion to what there is of it. The bonds are those of a version of this number.
+    pub(super) fn stands(
+        &self,
+        bonds: (&Bonds, u64),
+        as_of: Limit,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Result<bool, TakenOut> {
+        // SAFETY: callers have a guard, under which the limit is what it says.
+        let floor = unsafe { self.order.floor_at(as_of) };
+        let glance = Glance { as_of, floor, counts, moment };
+        self.walk(bonds, glance, &(), &mut Walk::default())
+    }
+
+    /// The same, as of a view, where something is known beside, and is learnt.
+    pub(super) fn stands_beside<'b>(
+        &'b self,
+        bonds: (&'b Bonds, u64),
+        snapshot: &Snapshot,
+        moment: &Moment<'_>,
+        beside: &impl Beside,
+        walk: &mut Walk<'b>,
+    ) -> bool {
+        let (as_of, floor) = (Limit::View(snapshot.version()), snapshot.floor);
+        let glance = Glance { as_of, floor, counts: false, moment };
+        self.walk(bonds, glance, beside, walk).expect("a view can tell")
+    }
+
+    fn walk<'b>(
+        &'b self,
+        first: (&'b Bonds, u64),
+        glance: Glance<'_, '_>,
+        beside: &impl Beside,
+        walk: &mut Walk<'b>,
+    ) -> Result<bool, TakenOut> {
+        let (mut bonds, mut own) = first;
+        loop {
+            if !self.have_stayed(bonds.tags(), own, glance.as_of) {
+                return Ok(false);
+            }
+            for input in bonds.inputs() {
+                walk.is_any_absent |= !input.is_present();
+                match self.look(input, own, glance, beside)? {
+                    Look::Broken => return Ok(false),
+                    Look::Holds => {}
+                    Look::HoldsWith(more, own) => {
+                        // Each once, by whatever ways one comes to it.
+                        if !beside.are_known(more) && walk.known.insert(ptr::from_ref(more)) {
+                            walk.todo.push((more, own));
+                        }
+                    }
+                    Look::HoldsWithout(more, own) => walk.absent.push((more, own)),
+                }
+            }
+            let Some(next) = walk.todo.pop() else { break };
+            (bonds, own) = next;
+        }
+        if walk.absent.is_empty() { Ok(true) } else { self.are_broken(walk, glance, beside) }
+    }
+
+    #[inline]
+    fn look<'b>(
+        &'b self,
+        input: &'b Input,
+        own: u64,
+        glance: Glance<'_, '_>,
+        beside: &impl Beside,
+    ) -> Result<Look<'b>, TakenOut> {
+        if let Some(made) = beside.made(input.record()) {
+            // What goes by the number 0 is new to all that is there.
+            let is_same = input.is_present() && made.number() != 0;
+            let is_same = is_same && made.number() == input.number_beside(own);
+            return Ok(if is_same { Look::Holds } else { Look::Broken });
+        }
+        // SAFETY: it is held by the version that the bonds are of, which the caller's guard or view keeps.
+        let record = unsafe { &*input.record::<Record<K, V>>() };
+        // SAFETY: as above; and the limit is what it says.
+        let Some((node, state)) = (unsafe { self.order.version_at(record, glance.as_of) })? else {
+            return Ok(if input.was_nothing() { Look::Holds } else { Look::Broken });
+        };
+        if state.is_plain() && state.version() > glance.floor {
+            return Ok(if input.was(state) { Look::Holds } else { Look::Broken });
+        }
+        self.look_closer(input, own, (node, state), glance)
+    }
+
+    #[inline(never)]
+    fn look_closer<'b>(
+        &'b self,
+        input: &'b Input,
+        own: u64,
+        (node, state): (&'b Node<V>, State),
+        glance: Glance<'_, '_>,
+    ) -> Result<Look<'b>, TakenOut> {
+        // SAFETY: kept by the caller's guard or view.
+        let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
+        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
+        if number != input.number_beside(own) {
+            return Ok(Look::Broken);
+        }
+        let is_in_time = |terms: &Terms| self.is_in_time(terms, glance.counts, glance.moment);
+        let is_visible =
+            state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
+        if !input.is_present() {
+            // As it was if it is still absent: cleared, over, or derived from what has changed.
+            return Ok(match bonds {
+                _ if !is_visible => Look::Holds,
+                Some(bonds) => Look::HoldsWithout(bonds, state.version()),
+                None => Look::Broken,
+            });
+        }
+        if is_visible && glance.counts {
+            node.count_hit(state);
+        }
+        Ok(match bonds {
+            _ if !is_visible => Look::Broken,
+            Some(bonds) => Look::HoldsWith(bonds, state.version()),
+            None => Look::Holds,
+        })
+    }
+
+    /// Whether of what was absent only since its inputs had changed nothing is there again.
+    #[cold]
+    #[inline(never)]
+    fn are_broken(
+        &self,
+        walk: &Walk<'_>,
+        glance: Glance<'_, '_>,
+        beside: &impl Beside,
+    ) -> Result<bool, TakenOut> {
+        let (glance, mut verdicts) = (Glance { counts: false, ..glance }, HashMap::new());
+        for &absent in &walk.absent {
+            if self.judge(absent, glance, beside, &mut verdicts)? != Verdict::Broken {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether these hold, each being judged once: what some of them hold by may be that others do not.
+    fn judge<'b>(
+        &'b self,
+        first: (&'b Bonds, u64),
+        glance: Glance<'_, '_>,
+        beside: &impl Beside,
+        verdicts: &mut HashMap<*const Bonds, Verdict>,
+    ) -> Result<Verdict, TakenOut> {
+        let judging = |(bonds, own)| Judging { bonds, own, at: 0, verdict: Verdict::Hold };
+        let mut stack = Vec::new();
+        if !verdicts.contains_key(&ptr::from_ref(first.0)) {
+            stack.push(judging(first));
+        }
+        while let Some(top) = stack.last_mut() {
+            // Until it is judged, who comes back to it is not sure.
+            verdicts.insert(ptr::from_ref(top.bonds), Verdict::Unsure);
+            match self.judge_on(top, glance, beside, verdicts)? {
+                Some(next) => stack.push(judging(next)),
+                None => {
+                    verdicts.insert(ptr::from_ref(top.bonds), top.verdict);
+                    stack.pop();
+                }
+            }
+        }
+        Ok(verdicts[&ptr::from_ref(first.0)])
+    }
+
+    /// Goes on, to what is to be judged before; `None`: to the end.
+    fn judge_on<'b>(
+        &'b self,
+        judging: &mut Judging<'b>,
+        glance: Glance<'_, '_>,
+        beside: &impl Beside,
+        verdicts: &HashMap<*const Bonds, Verdict>,
+    ) -> Result<Option<(&'b Bonds, u64)>, TakenOut> {
+        let Judging { bonds, own, .. } = *judging;
+        let of = |more: &Bonds| match beside.are_known(more) {
+            true => Some(Verdict::Hold),
+            false => verdicts.get(&ptr::from_ref(more)).copied(),
+        };
+        if judging.at == 0 && !self.have_stayed(bonds.tags(), own, glance.as_of) {
+            judging.verdict = Verdict::Broken;
+            return Ok(None);
+        }
+        while let Some(input) = bonds.inputs().get(judging.at) {
+            let look = self.look(input, own, glance, beside)?;
+            let is_broken = match look {
+                Look::Broken => true,
+                Look::Holds => false,
+                Look::HoldsWith(more, own) | Look::HoldsWithout(more, own) => match of(more) {
+                    None => return Ok(Some((more, own))),
+                    Some(Verdict::Unsure) => {
+                        judging.verdict = Verdict::Unsure;
+                        false
+                    }
+                    Some(verdict) => {
+                        (verdict == Verdict::Hold) == matches!(look, Look::HoldsWithout(..))
+                    }
+                },
+            };
+            if is_broken {
+                judging.verdict = Verdict::Broken;
+                return Ok(None);
+            }
+            judging.at += 1;
+        }
+        Ok(None)
+    }
+}

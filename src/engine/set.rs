@@ -1,0 +1,183 @@
+//! The end of a derivation: all that was made is set, by one commit.
+//!
+//! A key that somebody else has set meanwhile stays as that is. What was made from it is kept only if it is equal.
+
+use super::Engine;
+use super::derivation::{Made, Memo, Place};
+use super::derive::Ties;
+use super::keep::{Asked, Moment};
+use super::plan::Plan;
+use super::transact::take_all_aborted;
+use crate::chain::Record;
+use crate::commit::Demand;
+use crate::metrics::EventKind;
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::sync::hook::step;
+use crate::version::Version;
+use std::hash::{BuildHasher, Hash};
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + PartialEq + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Sets all that was made. The version if the last of it is to be seen.
+    pub(super) fn keep_made(&self, memo: &Memo<V>) -> Option<Version> {
+        let version = {
+            let guard = self.pin();
+            for made in &memo.made {
+                let revived = self.record_of(&guard, made).revive();
+                debug_assert!(revived, "a record that is held is not sealed");
+            }
+            // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
+            loop {
+                if let Ok(version) = self.try_to_keep(&guard, memo) {
+                    break version;
+                }
+            }
+        };
+        self.tend();
+        version
+    }
+
+    fn record_of<'g>(&self, _guard: &'g R::Guard<'_>, made: &Made<V>) -> &'g Record<K, V> {
+        // SAFETY: held until the derivation ends, and kept by the guard after that.
+        unsafe { &*made.as_input.record::<Record<K, V>>() }
+    }
+
+    /// The same, once. An error: a key was written in the very middle of it.
+    fn try_to_keep<'r>(
+        &'r self,
+        guard: &R::Guard<'r>,
+        memo: &Memo<V>,
+    ) -> Result<Option<Version>, ()> {
+        let settings = self.in_force.whole();
+        let mut plan = Plan::new(self, guard, &settings);
+        let mut keeping = Keeping { engine: self, memo, numbers: Vec::new(), writes: Vec::new() };
+        for made in &memo.made {
+            let number = keeping.fate(guard, made, &plan);
+            keeping.numbers.push(number);
+        }
+        let Keeping { writes, numbers, .. } = keeping;
+        // From here on no user's code runs that could keep the bonds from their versions.
+        let mut demands = Vec::with_capacity(writes.len());
+        let (mut again, mut last) = (0, None);
+        for (made, mut value, mut asked, ties) in writes {
+            let record = self.record_of(guard, made);
+            let mut bonds = ties.into_bonds(guard).expect("nothing is lost, for it was looked");
+            bonds.carry(made.as_input.number());
+            asked.get_or_insert_default().bonds = Some(bonds);
+            // What has ended stays so, whatever else this commit does.
+            let cause = made.is_again.then_some(RemovalCause::Related);
+            plan.push(record, &mut value, asked, false, cause);
+            demands.push((record, Demand::UnchangedSince(made.since)));
+            again += u64::from(made.is_again);
+            last = Some(record);
+        }
+        step("derive.before_fill");
+        let mut version = None;
+        if let Some(last) = last {
+            let moment = Moment::new(&self.timer);
+            let (outcome, descriptor) = self.run(guard, plan, &demands);
+            if !outcome.is_committed() {
+                // SAFETY: the commit is ours, aborted, and kept by our guard; once.
+                drop(unsafe { take_all_aborted(&*descriptor) });
+                return Err(());
+            }
+            for (record, _) in &demands {
+                self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
+            }
+            let is_last_set = numbers.last().is_some_and(Option::is_some);
+            version = is_last_set.then(|| self.seen(guard, last, outcome, &moment)).flatten();
+        }
+        // What nobody sees of the outermost one is refused, as where it is set alone.
+        let is_unseen = version.is_none() && numbers.last().is_some_and(Option::is_some);
+        let mine = self.counters.mine();
+        mine.loads.add(demands.len() as u64 - u64::from(is_unseen));
+        mine.recomputed.add(again);
+        let refused = |at: &usize| numbers[*at].is_none() || (is_unseen && at + 1 == numbers.len());
+        for at in (0..numbers.len()).filter(refused) {
+            self.refused(self.record_of(guard, &memo.made[at]).hash());
+        }
+        Ok(version)
+    }
+}
+
+/// What is to be set, and what ties it.
+type Set<'m, K, V, S, R> = (&'m Made<V>, Option<V>, Option<Asked>, Ties<'m, K, V, S, R>);
+
+/// What is to become of what was made.
+struct Keeping<'m, K, V, S, R: Reclaim> {
+    engine: &'m Engine<K, V, S, R>,
+    memo: &'m Memo<V>,
+    /// For each, in order: the number by which it goes in the bonds of others. `None`: it is not kept, nor are those.
+    numbers: Vec<Option<u64>>,
+    /// What is to be set.
+    writes: Vec<Set<'m, K, V, S, R>>,
+}
+
+impl<'m, K, V, S, R> Keeping<'m, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + PartialEq + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Of the next one.
+    fn fate<'r>(
+        &mut self,
+        guard: &R::Guard<'r>,
+        made: &'m Made<V>,
+        plan: &Plan<'_, 'r, K, V, S, R>,
+    ) -> Option<u64> {
+        let engine = self.engine;
+        let record = engine.record_of(guard, made);
+        // SAFETY: held, under the guard.
+        let newest = unsafe { engine.order.newest_number(record) };
+        if newest.max(engine.order.floor.newest(&engine.order.clock)) > made.since {
+            return self.adopted(guard, made, &plan.moment);
+        }
+        let mut ties = self.ties(guard, made)?;
+        engine.inherit_tags(guard, record, made.since, &plan.moment, &mut ties).ok()?;
+        let value = Some(made.value.clone());
+        let asked = plan.asked_for(record, &value);
+        self.writes.push((made, value, asked, ties));
+        Some(made.as_input.number())
+    }
+
+    /// Somebody has set the key: that is as good if it is equal. But for what the derivation is of, which is to be of its
+    /// own commit.
+    fn adopted(&self, guard: &R::Guard<'_>, made: &Made<V>, moment: &Moment<'_>) -> Option<u64> {
+        let is_outermost = made.as_input.record::<()>().addr() == self.memo.outermost;
+        if is_outermost || made.is_lost {
+            return None;
+        }
+        let record = self.engine.record_of(guard, made);
+        let (node, state) = self.engine.present(guard, record, false, moment)?;
+        // SAFETY: committed to a value, and kept by the guard.
+        let (value, bonds) = unsafe { (node.value(), node.bonds()) };
+        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
+        (*value == made.value).then_some(number)
+    }
+
+    /// What ties it, if none of that is lost: what it was made from that was made, too, has its number by now.
+    fn ties(&self, _guard: &R::Guard<'_>, made: &Made<V>) -> Option<Ties<'m, K, V, S, R>> {
+        let mut ties = Ties::new(self.engine);
+        ties.is_nested = made.is_nested;
+        ties.is_lost = made.is_lost;
+        for input in &made.inputs {
+            let (record, mut number) = (input.record::<Record<K, V>>(), input.number());
+            if let Some(Place::Made(at)) = self.memo.places.get(&record.addr()) {
+                // If it was noted as something else, it was absent, and derived only after that.
+                let is_same = *input == self.memo.made[*at].as_input;
+                number = self.numbers.get(*at).copied().flatten().filter(|_| is_same)?;
+            }
+            // SAFETY: held by what was made.
+            ties.push(unsafe { &*record }, number, input.is_present());
+        }
+        (!ties.are_lost()).then_some(ties)
+    }
+}
