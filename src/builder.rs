@@ -160,6 +160,53 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
+    /// Has a value that could not be loaded anew be left as it is for so long: nobody tries again before. Without it the
+    /// next caller does, at once.
+    ///
+    /// ```
+    /// use coeval::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let minute = Duration::from_secs(60);
+    /// let builder = Cache::builder().refresh_after(minute).refresh_pause(minute / 6);
+    /// let cache = builder.manual_clock(&clock).build();
+    /// cache.insert("rate", 1);
+    /// clock.advance(minute);
+    /// assert_eq!(cache.try_get_with("rate", || Err::<i32, _>("the source is down")), Ok(1));
+    /// assert_eq!(cache.get_with("rate", || unreachable!("it is not tried again yet")), 1);
+    /// clock.advance(minute / 6);
+    /// assert_eq!(cache.get_with("rate", || 2), 2);
+    /// ```
+    #[must_use]
+    pub fn refresh_pause(mut self, time: Duration) -> Self {
+        self.settings.loads.pause = time;
+        self
+    }
+
+    /// Has nobody wait for a load that was begun so long ago. One of those who wait then loads beside it, by its own
+    /// loader, and the others wait for that one; what is brought first is cached, and what is brought later is for its
+    /// own caller, as if the key had been written meanwhile.
+    ///
+    /// It goes by the system's clock. A thread that waits wakes up by itself. A future that waits must be polled: give it
+    /// a time-out of the runtime's where no thread waits beside it. Without this setting a load is waited for as long as it
+    /// takes, but for a future that [was left alone](Cache#loading-for-futures).
+    #[must_use]
+    pub fn load_timeout(mut self, time: Duration) -> Self {
+        self.settings.loads.limit = Some(time);
+        self
+    }
+
+    /// Has those who waited for a load that failed load one after the other, each with all others waiting for it: there is
+    /// never more than one load of a key, and if all fail the last caller waits for all of them. Without it they
+    /// load beside each other, and none waits for a second failure. Where one error is to be for all of them, see
+    /// [`load_shared`](Cache::load_shared).
+    #[must_use]
+    pub fn loads_in_turn(mut self) -> Self {
+        self.settings.loads.tells_failures = false;
+        self
+    }
+
     /// Has deadlines go by a clock that only moves when it is told to, for tests.
     #[must_use]
     pub fn manual_clock(mut self, clock: &ManualClock) -> Self {
@@ -266,6 +313,9 @@ where
         }
         if settings.refresh_after == Some(Duration::ZERO) {
             return Err(BuildError::RefreshAfter);
+        }
+        if settings.loads.limit == Some(Duration::ZERO) {
+            return Err(BuildError::LoadTimeout);
         }
         let engine = Engine::new(self.settings, self.hasher);
         Ok(Cache::from_engine(Arc::new(engine)))

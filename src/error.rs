@@ -17,6 +17,8 @@ pub enum BuildError {
     TimeToIdle,
     /// `refresh_after` is zero: every look-up that can would load.
     RefreshAfter,
+    /// `load_timeout` is zero: every caller would load.
+    LoadTimeout,
 }
 
 impl fmt::Display for BuildError {
@@ -32,6 +34,9 @@ impl fmt::Display for BuildError {
             ),
             Self::RefreshAfter => f.write_str(
                 "refresh_after(0) would load at every look-up; leave it out to load once",
+            ),
+            Self::LoadTimeout => f.write_str(
+                "load_timeout(0) would have every caller load; leave it out to wait as long as a load takes",
             ),
             Self::TimeToIdle => f.write_str(
                 "time_to_idle(0) would have nothing ever be found; leave it out to keep entries",

@@ -2,7 +2,7 @@
 //! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
 
 use crate::cache::Cache;
-use crate::engine::{Cached, Claims, Detached, Load, Wanted, array};
+use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array};
 use crate::error::LoadError;
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
@@ -24,7 +24,7 @@ enum Stage<'c, K, V, S, R: Reclaim, B, const N: usize> {
     Begun([K; N], B),
     Joins(Claims<'c, K, V, S, R, N>),
     // In this order: whoever is told to lead has claims of his own.
-    Waits(Waiter<'c, usize, Cached<V>, R>, Claims<'c, K, V, S, R, N>),
+    Waits(Waiter<'c, usize, Brought<V>, R>, Claims<'c, K, V, S, R, N>),
     Leads(Load<'c, K, V, S, R, N>, Option<Box<[V]>>),
     Over,
 }
@@ -45,8 +45,15 @@ pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> {
 pub(crate) struct Refreshing<K: 'static, V: 'static, S: 'static, R: Reclaim, F, P, const N: usize> {
     // In this order, as above.
     load: Option<F>,
-    refresh: Option<Detached<K, V, S, R, N>>,
+    refresh: Refresh<K, V, S, R, N>,
     read: P,
+}
+
+/// How far a load of what is there is.
+enum Refresh<K: 'static, V: 'static, S: 'static, R: Reclaim, const N: usize> {
+    Later(Detached<K, V, S, R, N>),
+    Leads(Begun<K, V, S, R, N>),
+    Over,
 }
 
 /// Dropped by a panic, it drops a future that is being polled: before what its caller has.
@@ -183,7 +190,7 @@ where
 
 impl<K, V, S, R: Reclaim, F, P, const N: usize> Refreshing<K, V, S, R, F, P, N> {
     pub fn new(load: F, refresh: Detached<K, V, S, R, N>, read: P) -> Self {
-        Self { load: Some(load), refresh: Some(refresh), read }
+        Self { load: Some(load), refresh: Refresh::Later(refresh), read }
     }
 }
 
@@ -201,11 +208,19 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // SAFETY: of its fields only `load` is pinned: it is polled, and dropped, where it lies.
         let this = unsafe { self.get_unchecked_mut() };
-        let mut refresh = this.refresh.take().expect("not polled after it was ready");
         // SAFETY: as above.
-        let load = unsafe { Pin::new_unchecked(&mut this.load) };
+        let mut load = unsafe { Pin::new_unchecked(&mut this.load) };
+        let begun = match replace(&mut this.refresh, Refresh::Over) {
+            Refresh::Later(refresh) => refresh.begin(),
+            Refresh::Leads(refresh) => Some(refresh),
+            Refresh::Over => panic!("polled after it was ready"),
+        };
+        let Some(mut refresh) = begun else {
+            load.set(None); // Somebody else has taken it over.
+            return Poll::Ready(());
+        };
         let Poll::Ready(output) = poll_within(load, context, |poll| refresh.during(poll)) else {
-            this.refresh = Some(refresh);
+            this.refresh = Refresh::Leads(refresh);
             return Poll::Pending;
         };
         refresh.finish((this.read)(output));

@@ -85,9 +85,10 @@ where
     ) {
         if self.want_refresh(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
+            && let Some(refresh) = refresh.detach(self.shared_engine())
         {
-            let mut refresh = refresh.detach(self.shared_engine());
             execute(Box::new(move || {
+                let Some(mut refresh) = refresh.begin() else { return };
                 let loaded = refresh.during(load);
                 refresh.finish(loaded);
             }));
@@ -159,8 +160,9 @@ where
     ) {
         if self.want_refresh(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
+            && let Some(refresh) = refresh.detach(self.shared_engine())
         {
-            execute(Box::pin(Refreshing::new(load, refresh.detach(self.shared_engine()), read)));
+            execute(Box::pin(Refreshing::new(load, refresh, read)));
         }
     }
 }

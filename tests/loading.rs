@@ -2,13 +2,20 @@
 //! it failed; nobody else is delayed, and nobody gets what was read before a removal that was over when he came.
 
 mod common;
+#[path = "loading/failures.rs"]
+mod failures;
 #[cfg(feature = "async")]
 #[path = "loading/futures.rs"]
 mod futures;
 #[path = "loading/groups.rs"]
 mod groups;
+#[cfg(feature = "async")]
+#[path = "loading/left_alone.rs"]
+mod left_alone;
 #[path = "loading/refresh.rs"]
 mod refresh;
+#[path = "loading/taken_over.rs"]
+mod taken_over;
 
 use coeval::reclaim::Reclaim;
 use coeval::{LoadError, ManualClock, RemovalCause};
@@ -21,6 +28,11 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 type Cache<R> = Store<u64, u64, R>;
+
+/// A cache in which those who waited for a load that failed load in turn.
+fn in_turn<R: Reclaim>() -> Cache<R> {
+    coeval::Cache::builder().loads_in_turn().reclaimer::<R>().build()
+}
 
 /// Waits until so many look-ups have missed: so many callers want the key.
 fn until_missed<R: Reclaim>(cache: &Cache<R>, misses: u64) {
@@ -57,7 +69,7 @@ fn one_load_for_all<R: Reclaim>() {
 fn another_loads_if_one_fails<R: Reclaim>() {
     const THREADS: u64 = 16;
     within(LIMIT, "loads that fail", || {
-        let (cache, count, failed) = (store::<u64, u64, R>(), AtomicU64::new(0), AtomicU64::new(0));
+        let (cache, count, failed) = (in_turn::<R>(), AtomicU64::new(0), AtomicU64::new(0));
         together(THREADS as usize, |_| {
             let loaded = cache.try_get_with(7, || {
                 let n = count.fetch_add(1, SeqCst);
@@ -79,7 +91,7 @@ fn another_loads_if_one_fails<R: Reclaim>() {
 fn another_loads_if_one_panics<R: Reclaim>() {
     const THREADS: u64 = 16;
     within(LIMIT, "loads that panic", || {
-        let (cache, count, failed) = (store::<u64, u64, R>(), AtomicU64::new(0), AtomicU64::new(0));
+        let (cache, count, failed) = (in_turn::<R>(), AtomicU64::new(0), AtomicU64::new(0));
         together(THREADS as usize, |_| {
             let load = || {
                 let n = count.fetch_add(1, SeqCst);
@@ -120,7 +132,7 @@ fn another_loads_if_a_value_panics<R: Reclaim>() {
             }
             1
         });
-        let cache = builder.reclaimer::<R>().build();
+        let cache = builder.loads_in_turn().reclaimer::<R>().build();
         let (count, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         together(THREADS as usize, |_| {
             let load = || {

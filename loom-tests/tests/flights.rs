@@ -1,6 +1,7 @@
 //! Claim: of the callers that want a key one loads it at a time, and each of the others is told of an
 //! outcome or leads in its turn: nobody waits for ever, whoever fails, leaves or comes meanwhile. Of
-//! loads that wait for each other in a circle at least one is told.
+//! loads that wait for each other in a circle at least one is told. A load that was handed out is begun by
+//! one alone, and nobody waits for it before. Nobody waits for a load that was ousted.
 //!
 //! One who waits for ever is a deadlock, which loom reports. What is loaded is a loom cell, which every
 //! clone reads; so are the cells for wakers. Nodes that are taken out of the registry are kept to the end of the
@@ -10,7 +11,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::hook::with_one_order;
-use coeval::internals::loading::{Flights, Joined, Leader, Waited, Waiter};
+use coeval::internals::loading::{Flights, Handed, Joined, Leader, Waited, Waiter};
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -77,6 +78,7 @@ impl Clone for Outcome {
 
 type Lead = Leader<'static, usize, Outcome, AtTheEnd>;
 type Wait = Waiter<'static, usize, Outcome, AtTheEnd>;
+type Hand = Handed<'static, usize, Outcome, AtTheEnd>;
 
 /// The flights of keys 0 and 1, which are in one list. A load of a key yields one more than the key.
 struct World {
@@ -120,8 +122,10 @@ impl World {
     }
 
     /// Waits, and leads if it is told to. False in a circle.
-    fn wait(&self, waiter: Wait) -> bool {
+    fn wait(&'static self, waiter: Wait) -> bool {
         match waiter.wait() {
+            Waited::Failed => panic!("nobody is told so"),
+            Waited::Moved => return self.get(0),
             Waited::Done(outcome) => assert_eq!(outcome.value(), 1),
             Waited::Lead(leader) => self.succeed(leader),
             Waited::Cycle => return false,
@@ -133,7 +137,7 @@ impl World {
     fn get(&'static self, key: usize) -> bool {
         match self.join(key) {
             Joined::Leader(leader) => {
-                self.succeed(leader);
+                self.succeed_of(key, leader);
                 true
             }
             Joined::Waiter(waiter) => self.wait(waiter),
@@ -142,15 +146,27 @@ impl World {
 
     /// Runs a load.
     fn load<T>(&self, leader: &mut Lead, load: impl FnOnce() -> T) -> T {
-        let running = &self.running[*leader.key()];
+        let key = *leader.key();
+        self.load_of(key, leader, load)
+    }
+
+    /// Runs a load of that key.
+    fn load_of<T>(&self, key: usize, leader: &mut Lead, load: impl FnOnce() -> T) -> T {
+        let running = &self.running[key];
         assert_eq!(running.fetch_add(1, Relaxed), 0, "two loads of a key");
         let loaded = leader.during(load);
         running.fetch_sub(1, Relaxed);
         loaded
     }
 
-    fn succeed(&self, mut leader: Lead) {
-        let outcome = self.load(&mut leader, || Outcome::new(1));
+    fn succeed(&self, leader: Lead) {
+        let key = *leader.key();
+        self.succeed_of(key, leader);
+    }
+
+    /// Ends a load of that key, which may be over.
+    fn succeed_of(&self, key: usize, mut leader: Lead) {
+        let outcome = self.load_of(key, &mut leader, || Outcome::new(1));
         leader.finish(outcome);
     }
 
@@ -278,4 +294,96 @@ fn one_of_a_circle_is_told() {
 #[test]
 fn defect_looking_for_a_circle_before_one_is_in_it() {
     must_fail("flights.cycle_looks_first", "deadlock", crossing);
+}
+
+enum Late {
+    Begins(Hand),
+    HandsOut(Lead),
+    Comes,
+    Ousts(Wait),
+    Ends(Lead),
+}
+
+fn play_late(world: &'static World, part: Late) {
+    match part {
+        Late::Begins(handed) => {
+            if let Some(leader) = handed.begin() {
+                world.succeed_of(0, leader);
+            }
+        }
+        // The job is never run, nor dropped.
+        Late::HandsOut(leader) => std::mem::forget(leader.hand_out()),
+        Late::Comes => assert!(world.get(0)),
+        Late::Ousts(waiter) => {
+            if waiter.oust() {
+                assert!(world.get(0));
+            }
+        }
+        Late::Ends(leader) => leader.finish(Outcome::new(1)),
+    }
+}
+
+/// A load was handed out; one begins it while another comes.
+fn handed_out() {
+    let begin = |world: &'static World| {
+        let handed = world.lead(0).hand_out().expect("nobody waits");
+        [Late::Begins(handed), Late::Comes]
+    };
+    model(3, begin, play_late);
+}
+
+#[test]
+fn what_was_handed_out_is_loaded_by_one() {
+    handed_out();
+}
+
+#[test]
+fn defect_a_job_begins_what_was_taken_over() {
+    must_fail("flights.begins_anyway", "two loads of a key", handed_out);
+}
+
+/// A leader hands its load out, for good, while another comes.
+fn never_begun() {
+    model(3, |world| [Late::HandsOut(world.lead(0)), Late::Comes], play_late);
+}
+
+#[test]
+fn nobody_waits_for_what_is_not_begun() {
+    never_begun();
+}
+
+#[test]
+fn defect_handing_out_before_the_look_at_the_seats() {
+    must_fail("flights.hands_out_unseen", "deadlock", never_begun);
+}
+
+/// A load is let be, for good. One who waits ousts it while another comes.
+fn let_be() {
+    let begin = |world: &'static World| {
+        std::mem::forget(world.lead(0));
+        [Late::Ousts(world.sit(0)), Late::Comes]
+    };
+    model(2, begin, play_late);
+}
+
+#[test]
+fn nobody_waits_for_what_was_ousted() {
+    let_be();
+}
+
+#[test]
+fn defect_sitting_down_in_what_was_ousted() {
+    must_fail("flights.sits_in_the_ousted", "deadlock", let_be);
+}
+
+#[test]
+fn defect_those_who_sit_are_not_told_that_it_was_ousted() {
+    must_fail("flights.ousts_silently", "deadlock", let_be);
+}
+
+/// A load is ousted when it comes to its end. Who has ousted it may load beside.
+#[test]
+fn who_ousts_what_ends_is_told_or_loads() {
+    let begin = |world: &'static World| [Late::Ends(world.lead(0)), Late::Ousts(world.sit(0))];
+    model(3, begin, play_late);
 }

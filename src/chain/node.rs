@@ -52,7 +52,7 @@ pub struct Terms {
     /// How long the value is kept without a use; 0: as long as with.
     idle: u64,
     /// From here on it is to be loaded anew, while it is served.
-    refresh: u64,
+    refresh: AtomicU64,
 }
 
 /// Whether a version is a [`Derived`](super::Derived) one; and how it is tied, if that is soon told. One word, so that a
@@ -260,6 +260,7 @@ impl Terms {
     /// Kept until `end`, and no longer than `idle` (if that is not 0) without a use, the first being now.
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
         let deadline = AtomicU64::new(end);
+        let refresh = AtomicU64::new(refresh);
         let terms = Self { deadline, end, idle, refresh, weight, tie: Tie::NONE };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
@@ -274,13 +275,19 @@ impl Terms {
     pub fn again(&self) -> Self {
         let deadline =
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::OVER });
-        let Self { end, idle, refresh, weight, .. } = *self;
+        let Self { end, idle, weight, .. } = *self;
+        let refresh = AtomicU64::new(self.refresh.load(Ordering::Relaxed));
         Self { deadline, end, idle, refresh, weight, tie: Tie::NONE }
     }
 
     /// Whether it is to be loaded anew at `time`.
     pub fn is_stale(&self, time: u64) -> bool {
-        self.refresh <= time
+        self.refresh.load(Ordering::Relaxed) <= time // Relaxed: it orders nothing.
+    }
+
+    /// It is not to be loaded anew before that time.
+    pub fn put_refresh_off(&self, until: u64) {
+        self.refresh.fetch_max(until, Ordering::Relaxed);
     }
 
     /// When the value is absent, unless it is used before.

@@ -11,15 +11,16 @@
 
 use super::read::Opened;
 use super::{Derivation, Engine, Hold, Reading};
-use crate::chain::Record;
+use crate::chain::{Record, Terms};
 use crate::commit::Found;
-use crate::loading::{Joined, Leader, Waited};
-use crate::metrics::Counters;
+use crate::loading::{Handed, Joined, Leader, Waited};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
+use crate::sync::time::deadline;
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
 use smallvec::SmallVec;
+use std::any::Any;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -38,10 +39,27 @@ impl<V> Clone for Cached<V> {
     }
 }
 
-impl<V: Clone> Cached<V> {
-    /// The values, or clones of them if others want them, too.
+impl<V: Clone> Brought<V> {
+    /// The values, or clones of them if others want them, too; of what was shared as such.
     fn into_values(self) -> Box<[V]> {
-        Arc::try_unwrap(self.values).unwrap_or_else(|shared| Box::clone(&shared))
+        let Self::Cached(cached) = self else { unreachable!("no error") };
+        Arc::try_unwrap(cached.values).unwrap_or_else(|shared| Box::clone(&shared))
+    }
+}
+
+/// What those are told who wait for a load.
+pub enum Brought<V> {
+    Cached(Cached<V>),
+    /// It has failed, and its caller shares the error.
+    Failed(Arc<dyn Any + Send + Sync>),
+}
+
+impl<V> Clone for Brought<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Cached(cached) => Self::Cached(cached.clone()),
+            Self::Failed(error) => Self::Failed(error.clone()),
+        }
     }
 }
 
@@ -67,15 +85,27 @@ pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
     each: [Claim<'e, K, V, S, R>; N],
 }
 
-/// A load that the caller leads. Dropped before it is done, it is passed on to one who waits.
+/// A load that the caller leads, or one that nobody waits for. Dropped before it is done, it is passed on to one who waits.
 pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
     // In this order: whoever is told to lead has claims of his own.
-    leader: Leader<'e, usize, Cached<V>, R>,
+    leader: Option<Leader<'e, usize, Brought<V>, R>>,
     claims: Claims<'e, K, V, S, R, N>,
 }
 
-/// A load that may go to another thread, and keeps the engine.
+/// A load that begins later, perhaps on another thread, unless somebody else has begun it by then. It keeps the engine.
 pub struct Detached<K, V, S: 'static, R: Reclaim, const N: usize>
+where
+    K: 'static,
+    V: 'static,
+{
+    // In this order: these refer to the engine.
+    handed: Handed<'static, usize, Brought<V>, R>,
+    claims: Claims<'static, K, V, S, R, N>,
+    engine: Arc<Engine<K, V, S, R>>,
+}
+
+/// One that has begun.
+pub struct Begun<K, V, S: 'static, R: Reclaim, const N: usize>
 where
     K: 'static,
     V: 'static,
@@ -85,12 +115,23 @@ where
     engine: Arc<Engine<K, V, S, R>>,
 }
 
-/// Dropped by a panic in a load, it counts that.
-struct Panicked<'e>(&'e Counters);
+/// Dropped by a panic in a load, it notes that.
+struct Panicked<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim;
 
-impl Drop for Panicked<'_> {
+impl<K, V, S, R, const N: usize> Drop for Panicked<'_, '_, K, V, S, R, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
     fn drop(&mut self) {
-        self.0.mine().loads_failed.add(1);
+        self.0.note_failure();
     }
 }
 
@@ -117,14 +158,23 @@ where
         }
     }
 
-    fn is_stale(&self, _guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
+    fn is_stale(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
+        let terms = self.newest_terms(guard, record);
+        terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
+    }
+
+    /// The terms of a record's newest value.
+    fn newest_terms<'g>(
+        &self,
+        _guard: &'g R::Guard<'_>,
+        record: &'g Record<K, V>,
+    ) -> Option<&'g Terms> {
         // SAFETY: found, or held, under the guard, which keeps what it leads to.
-        let terms = match unsafe { self.order.newest(record) } {
+        match unsafe { self.order.newest(record) } {
             // SAFETY: as above.
             Found::Value(node, _) => unsafe { node.terms() },
             _ => None,
-        };
-        terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
+        }
     }
 
     /// A claim on `key`, to load it.
@@ -189,7 +239,7 @@ where
     R: Reclaim,
 {
     /// Joins the load that is under way, or begins one.
-    pub fn join(&self) -> Joined<'e, usize, Cached<V>, R> {
+    pub fn join(&self) -> Joined<'e, usize, Brought<V>, R> {
         let Claim { engine, hold, hash } = &self.each[0];
         engine.flights.join(*hash, &hold.address(), || hold.address())
     }
@@ -197,13 +247,50 @@ where
     /// What is to be done after a wait. The claims come back if that was for nothing: then they join again.
     pub fn waited(
         self,
-        waited: Waited<'e, usize, Cached<V>, R>,
+        waited: Waited<'e, usize, Brought<V>, R>,
     ) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
         match waited {
-            Waited::Done(cached) => self.brought(cached).map(Wanted::Found),
+            Waited::Done(Brought::Cached(cached)) => self.brought(cached).map(Wanted::Found),
+            Waited::Done(Brought::Failed(_)) | Waited::Failed => self.after_failure(),
             Waited::Lead(leader) => Ok(self.lead(leader)),
+            Waited::Moved => Err(self),
             Waited::Cycle => Ok(Wanted::Cycle),
         }
+    }
+
+    /// The same for one who takes another's error for his own, if it is of this type.
+    pub fn waited_sharing<E: Send + Sync + 'static>(
+        self,
+        waited: Waited<'e, usize, Brought<V>, R>,
+    ) -> Result<Result<Wanted<'e, K, V, S, R, N>, Arc<E>>, Self> {
+        match waited {
+            Waited::Done(Brought::Failed(error)) => match error.downcast() {
+                Ok(error) => Ok(Err(error)),
+                Err(_) => self.after_failure().map(Ok),
+            },
+            waited => self.waited(waited).map(Ok),
+        }
+    }
+
+    /// What is to be done by one who has waited for a load that failed: it waits no more, and loads beside another, if there is
+    /// one; unless the cache is one in which they take turns.
+    #[cold]
+    fn after_failure(self) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
+        if !self.each[0].engine.flights.rules().tells_failures {
+            return Err(self);
+        }
+        Ok(match self.try_lead(true) {
+            Some(leader) => self.lead(leader),
+            None => match self.values() {
+                Some(values) => Wanted::Found(values),
+                None => Wanted::Load(self.begin(None)),
+            },
+        })
+    }
+
+    fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, Brought<V>, R>> {
+        let Claim { engine, hold, hash } = &self.each[0];
+        engine.flights.try_lead(*hash, &hold.address(), || hold.address(), takes)
     }
 
     /// What another's load has brought, if the group is among it and current; else what there is.
@@ -223,15 +310,15 @@ where
     }
 
     /// The caller leads; unless somebody has loaded the keys since it looked.
-    pub fn lead(self, leader: Leader<'e, usize, Cached<V>, R>) -> Wanted<'e, K, V, S, R, N> {
+    pub fn lead(self, leader: Leader<'e, usize, Brought<V>, R>) -> Wanted<'e, K, V, S, R, N> {
         // What is there after the clock was read was so after whoever has an older number came.
         let number = self.each[0].engine.order.clock.now();
         match self.values() {
             Some(values) => {
-                let shared = leader.share(self.cached(values, number));
+                let shared = leader.share(Brought::Cached(self.cached(values, number)));
                 Wanted::Found(shared.into_values())
             }
-            None => Wanted::Load(self.begin(leader)),
+            None => Wanted::Load(self.begin(Some(leader))),
         }
     }
 
@@ -242,20 +329,39 @@ where
 
     /// The load of values anew that are present, if one is old, and nobody else is about it.
     pub fn refresh(self) -> Option<Load<'e, K, V, S, R, N>> {
-        let Joined::Leader(leader) = self.join() else { return None };
+        let leader = self.try_lead(false)?;
         let engine = self.each[0].engine;
         let guard = engine.pin();
         let mut records = self.each.iter().map(|claim| claim.record(&guard));
         let is_stale = records.any(|record| engine.is_stale(&guard, record));
         drop(guard);
-        is_stale.then(|| self.begin(leader))
+        is_stale.then(|| self.begin(Some(leader)))
     }
 
-    fn begin(mut self, leader: Leader<'e, usize, Cached<V>, R>) -> Load<'e, K, V, S, R, N> {
+    fn begin(mut self, leader: Option<Leader<'e, usize, Brought<V>, R>>) -> Load<'e, K, V, S, R, N> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
         let since = self.each[0].engine.order.clock.now();
         self.each.iter_mut().for_each(|claim| claim.hold.since = since);
         Load { leader, claims: self }
+    }
+
+    /// Counts a load that has failed. What it was to load anew is left as it is for a while, if there is a pause.
+    #[cold]
+    fn note_failure(&self) {
+        let engine = self.each[0].engine;
+        engine.counters.mine().loads_failed.add(1);
+        let pause = engine.flights.rules().pause;
+        if pause.is_zero() {
+            return;
+        }
+        let guard = engine.pin();
+        let now = engine.timer.now();
+        for claim in &self.each {
+            let terms = engine.newest_terms(&guard, claim.record(&guard));
+            terms.filter(|terms| terms.is_stale(now)).inspect(|terms| {
+                terms.put_refresh_off(deadline(now, pause));
+            });
+        }
     }
 
     /// What the keys hold, as of one instant.
@@ -281,8 +387,11 @@ where
 
     /// Runs the load, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        let panicked = Panicked(&self.engine().counters);
-        let outcome = self.leader.during(load);
+        let panicked = Panicked(&self.claims);
+        let outcome = match &mut self.leader {
+            Some(leader) => leader.during(load),
+            None => load(),
+        };
         std::mem::forget(panicked);
         outcome
     }
@@ -290,7 +399,9 @@ where
     /// Ends it. The values are cached, by one commit, and shared, unless one of the keys was written meanwhile.
     pub fn finish<E>(self, loaded: Result<Box<[V]>, E>) -> Result<Box<[V]>, E> {
         let engine = self.engine();
-        let values = loaded.inspect_err(|_| engine.counters.mine().loads_failed.add(1))?;
+        // Until it is shared: a panic in users' code is a failure as well.
+        self.set_failing(true);
+        let values = loaded.inspect_err(|_| self.claims.note_failure())?;
         let holds = self.claims.each.each_ref().map(|claim| &claim.hold);
         let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
         match engine.fill_many(holds, &mut offered) {
@@ -298,25 +409,73 @@ where
                 step("load.filled");
                 Ok(self.share(values, filled.version))
             }
-            _ => Ok(values), // Read before a change, in any case.
+            _ => {
+                self.set_failing(false);
+                Ok(values) // Read before a change, in any case.
+            }
         }
     }
 
-    /// The same load, of the engine that is given, which it keeps.
-    pub fn detach(self, engine: Arc<Engine<K, V, S, R>>) -> Detached<K, V, S, R, N> {
+    /// The same, but an error is shared with those who waited and take it.
+    pub fn finish_sharing<E: Send + Sync + 'static>(
+        self,
+        loaded: Result<Box<[V]>, E>,
+    ) -> Result<Box<[V]>, Arc<E>> {
+        let error = match loaded {
+            Ok(values) => return self.finish(Ok(values)),
+            Err(error) => Arc::new(error),
+        };
+        self.claims.note_failure();
+        if let Some(leader) = self.leader {
+            leader.share(Brought::Failed(error.clone()));
+        }
+        Err(error)
+    }
+
+    fn set_failing(&self, is_failing: bool) {
+        if let Some(leader) = &self.leader {
+            leader.set_failing(is_failing);
+        }
+    }
+
+    /// The same load, to be begun later, of the engine that is given, which it keeps. `None` if somebody wants the keys
+    /// already, and loads them.
+    pub fn detach(self, engine: Arc<Engine<K, V, S, R>>) -> Option<Detached<K, V, S, R, N>> {
         assert!(std::ptr::eq(self.engine(), &raw const *engine));
         // SAFETY: all that it refers to is in that engine, which stays where it is, and is there longer than the load.
         let load = unsafe { std::mem::transmute::<Self, Load<'static, K, V, S, R, N>>(self) };
-        Detached { load, engine }
+        let Load { leader, claims } = load;
+        let handed = leader?.hand_out()?;
+        Some(Detached { handed, claims, engine })
     }
 
     fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
+        let Some(leader) = self.leader else { return values };
         let cached = self.claims.cached(values, version.get());
-        self.leader.share(cached).into_values()
+        leader.share(Brought::Cached(cached)).into_values()
     }
 }
 
 impl<K, V, S, R, const N: usize> Detached<K, V, S, R, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Begins it. `None` if somebody has taken it over.
+    pub fn begin(self) -> Option<Begun<K, V, S, R, N>> {
+        let Self { handed, claims, engine } = self;
+        let Some(leader) = handed.begin() else {
+            drop(claims);
+            drop(engine); // Not before.
+            return None;
+        };
+        Some(Begun { load: Load { leader: Some(leader), claims }, engine })
+    }
+}
+
+impl<K, V, S, R, const N: usize> Begun<K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -358,12 +517,16 @@ where
     where
         V: PartialEq,
     {
+        self.set_failing(true); // As in `finish`.
         match reading.keep(&self.claims.each[0].hold, &mut Some(value[0].clone())) {
             Some(version) => {
                 step("load.filled");
                 self.share(value, version)
             }
-            None => value,
+            None => {
+                self.set_failing(false);
+                value
+            }
         }
     }
 }

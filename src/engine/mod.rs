@@ -71,7 +71,7 @@ pub use keep::Weigher;
 pub use lease::Hold;
 pub use leave::Listener;
 #[cfg(feature = "async")]
-pub use load::{Cached, Claims, Detached, Load};
+pub use load::{Begun, Brought, Claims, Detached, Load};
 pub use load::{Claim, Wanted, all, array, boxed};
 pub use plan::Change;
 pub use read::Snapshot;
@@ -82,7 +82,7 @@ pub use transact::Attempt;
 use crate::chain::{Conditional, Derived, Linked, Record};
 use crate::commit::{Order, Stack, Views};
 use crate::index::{Index, Indexed};
-use crate::loading::Flights;
+use crate::loading::{Flights, Rules as LoadRules};
 use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
@@ -123,6 +123,7 @@ pub struct Settings<K, V> {
     pub relation: Option<Arc<Relation<K, V>>>,
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
+    pub loads: LoadRules,
 }
 
 impl<K, V> Default for Settings<K, V> {
@@ -137,6 +138,7 @@ impl<K, V> Default for Settings<K, V> {
             relation: None,
             listener: None,
             timer: Timer::new(),
+            loads: LoadRules { tells_failures: true, ..LoadRules::default() },
         }
     }
 }
@@ -159,7 +161,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     due: Due,
     timer: Timer,
     /// The loads under way, by the addresses of their keys' records.
-    flights: Flights<usize, load::Cached<V>, R>,
+    flights: Flights<usize, load::Brought<V>, R>,
     counters: Counters,
     recorder: Recorder,
     /// What a new version's creator says of it: how many hits are to be counted.
@@ -246,7 +248,7 @@ where
             deadlines: Deadlines::new(),
             due: Due::new(),
             timer: settings.timer,
-            flights: Flights::new(),
+            flights: Flights::with(settings.loads),
             counters: Counters::new(),
             recorder: Recorder::new(),
             fresh: State::INSTALLING.with_hits_left(hits),

@@ -12,6 +12,12 @@
 //!   over, and the next caller leads another.
 //! - **A waiter** sits in a seat of the flight (`seat`), where it leaves a waker and is given a verdict: the
 //!   outcome is there, or lead.
+//! - **A load that has failed** ends the same way, without an outcome, if the flights tell of failures: those who have
+//!   waited for it load beside each other, for none of them is to wait for a second failure. Else one of them leads in its place.
+//! - **A load that takes too long** is ousted: it is no longer the key's, and who waited for it joins another. That is so
+//!   after a time, if one is set, and if a waiter is asked again and again without having been woken,
+//!   while nobody goes on with the load: its future may have been left alone for good.
+//! - **A load may be handed out**, to be begun later; who wants the key before then takes it over.
 //! - **A circle** of loads that wait for each other is found before its last member waits (`waits`).
 //!
 //! No step here waits for another thread, so a thread that is stopped anywhere holds up those who wait for
@@ -29,16 +35,17 @@ mod tests;
 mod waiter;
 mod waits;
 
-pub use leader::Leader;
+pub use leader::{Handed, Leader};
 pub use waiter::{Waited, Waiter};
 
 use crate::reclaim::Reclaim;
+use crate::sync::time::{NEVER, Timer, deadline};
 use equivalent::Equivalent;
-use flight::{Came, Flight};
+use flight::{Came, Flight, Idle};
 use registry::{Node, Registry, Search, Section};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs users' code on behalf of others. If it panics it has told so through the panic hook, and that
 /// is all.
@@ -49,6 +56,22 @@ fn contain(act: impl FnOnce()) {
 /// The loads under way: keys of type `K`, and outcomes of type `T`.
 pub struct Flights<K, T, R: Reclaim> {
     registry: Registry<K, T, R>,
+    /// The longest that one waits for a load, in nanoseconds; or `NEVER`.
+    limit: u64,
+    /// By which that is. It is the system's: who waits on a thread is woken by that.
+    timer: Timer,
+    rules: Rules,
+}
+
+/// By what rules loads are waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// The longest that one waits for a load, from when it was begun.
+    pub limit: Option<Duration>,
+    /// Whether all who waited for a load that has failed are told so; else one of them is told to lead.
+    pub tells_failures: bool,
+    /// How long values are left as they are when it has failed to load them anew. (It is for the engine to see to.)
+    pub pause: Duration,
 }
 
 /// What a caller is to do.
@@ -59,38 +82,76 @@ pub enum Joined<'f, K, T, R: Reclaim> {
     Waiter(Waiter<'f, K, T, R>),
 }
 
-/// Where a flight's node is. Followed only while the flight is known not to be over, or under a section
-/// that began then.
-struct Spot<K, T>(NonNull<Node<K, T>>);
-
-impl<K, T> Spot<K, T> {
-    fn of(node: &Node<K, T>) -> Self {
-        Self(NonNull::from(node))
-    }
-
-    /// # Safety
-    /// See the type.
-    unsafe fn node(&self) -> &Node<K, T> {
-        // SAFETY: a node leaves the registry when its flight is over.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl<K, T> Clone for Spot<K, T> {
-    fn clone(&self) -> Self {
-        Self(self.0)
-    }
-}
-
-// SAFETY: it leads to a key and a flight that are shared among threads.
-unsafe impl<K: Send + Sync, T: Send + Sync> Send for Spot<K, T> {}
-// SAFETY: as above.
-unsafe impl<K: Send + Sync, T: Send + Sync> Sync for Spot<K, T> {}
-
 impl<K, T, R: Reclaim> Flights<K, T, R> {
     /// No loads under way. It takes no memory before the first.
     pub fn new() -> Self {
-        Self { registry: Registry::new() }
+        Self::with(Rules::default())
+    }
+
+    /// The same, by these rules.
+    pub fn with(rules: Rules) -> Self {
+        let limit = rules.limit.map_or(NEVER, |limit| deadline(0, limit));
+        Self { registry: Registry::new(), limit, timer: Timer::new(), rules }
+    }
+
+    /// The rules that it goes by.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The time, if it matters.
+    fn now(&self) -> u64 {
+        if self.limit == NEVER { 0 } else { self.timer.now() }
+    }
+
+    /// How long a load is still to be waited for, if that is limited.
+    fn rest(&self, flight: &Flight<T>) -> Option<Duration> {
+        let end = flight.begun().saturating_add(self.limit);
+        (self.limit != NEVER).then(|| Duration::from_nanos(end.saturating_sub(self.timer.now())))
+    }
+
+    fn is_overdue(&self, flight: &Flight<T>) -> bool {
+        self.rest(flight).is_some_and(|rest| rest.is_zero())
+    }
+
+    /// Has a flight be the key's no longer: who waits for it joins another.
+    #[cold]
+    fn oust(&self, flight: &Flight<T>) {
+        let section = self.registry.pin();
+        // SAFETY: it is not over, as was seen in the section.
+        if flight.is_over() || !unsafe { section.remove_flight(flight) } {
+            return; // All who wait are told so.
+        }
+        drop(section);
+        flight.tell_to_move();
+        self.registry.collect();
+    }
+
+    /// Leads the load of `key`, unless somebody else does. One that is handed out is taken over if `takes`.
+    pub fn try_lead<Q>(
+        &self,
+        hash: u32,
+        key: &Q,
+        own: impl FnOnce() -> K,
+        takes: bool,
+    ) -> Option<Leader<'_, K, T, R>>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let come = |section: &Section<'_, K, T, R>, node: &Node<K, T>| {
+            let Some(flight) = node.flight() else { return self.late(section, node) };
+            match flight.come_idle(takes) {
+                // SAFETY: just told so.
+                Idle::Leads => Some(Some(unsafe { Leader::new(self, flight) })),
+                Idle::Busy if self.is_overdue(&flight) => {
+                    self.oust(&flight);
+                    None
+                }
+                Idle::Busy => Some(None),
+                Idle::Late => self.late(section, node),
+            }
+        };
+        self.find_or_begin(hash, key, own, come, Some)
     }
 
     /// Joins the load of `key`: the caller leads it, if there is none.
@@ -101,12 +162,28 @@ impl<K, T, R: Reclaim> Flights<K, T, R> {
     where
         Q: Equivalent<K> + ?Sized,
     {
+        self.find_or_begin(hash, key, own, |section, node| self.come(section, node), Joined::Leader)
+    }
+
+    /// What `come` makes of the flight of `key`, or what `begun` makes of a new one's leader. `come` is called again if
+    /// the flight was none any more.
+    fn find_or_begin<'f, Q, J>(
+        &'f self,
+        hash: u32,
+        key: &Q,
+        own: impl FnOnce() -> K,
+        come: impl Fn(&Section<'f, K, T, R>, &Node<K, T>) -> Option<J>,
+        begun: impl FnOnce(Leader<'f, K, T, R>) -> J,
+    ) -> J
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
         let mut own = Some(own);
         let mut fresh = None;
         let section = self.registry.pin();
         loop {
             let first = match section.find(hash, |there| key.equivalent(there)) {
-                Search::Met(node) => match self.come(&section, node) {
+                Search::Met(node) => match come(&section, node) {
                     Some(joined) => return joined,
                     None => continue, // It is over, and taken out.
                 },
@@ -118,12 +195,9 @@ impl<K, T, R: Reclaim> Flights<K, T, R> {
                 let node = Node::new(hash, key, &flight);
                 (flight, node)
             });
-            match section.insert(first, node) {
-                Ok(node) => {
-                    // SAFETY: a new flight is its maker's to lead.
-                    let leader = unsafe { Leader::new(self, flight, Spot::of(node)) };
-                    return Joined::Leader(leader);
-                }
+            match section.insert(first, node, &flight) {
+                // SAFETY: a new flight is its maker's to lead.
+                Ok(()) => return begun(unsafe { Leader::new(self, flight) }),
                 Err(node) => fresh = Some((flight, node)),
             }
         }
@@ -136,17 +210,20 @@ impl<K, T, R: Reclaim> Flights<K, T, R> {
         node: &Node<K, T>,
     ) -> Option<Joined<'_, K, T, R>> {
         let came = node.flight().map(|flight| (flight.come(), flight));
-        let spot = Spot::of(node);
         match came {
             Some((Came::Sits(seat), flight)) => {
-                return Some(Joined::Waiter(Waiter::new(self, flight, spot, seat)));
+                Some(Joined::Waiter(Waiter::new(self, flight, seat)))
             }
             Some((Came::Leads, flight)) => {
                 // SAFETY: just told so.
-                return Some(Joined::Leader(unsafe { Leader::new(self, flight, spot) }));
+                Some(Joined::Leader(unsafe { Leader::new(self, flight) }))
             }
-            Some((Came::Late, _)) | None => {}
+            Some((Came::Late, _)) | None => self.late(section, node),
         }
+    }
+
+    /// A flight is over, or ousted: it is taken out.
+    fn late<J>(&self, section: &Section<'_, K, T, R>, node: &Node<K, T>) -> Option<J> {
         section.remove(node);
         None
     }

@@ -169,22 +169,36 @@ impl<K, T, R: Reclaim> Section<'_, K, T, R> {
         &self,
         first: *mut Node<K, T>,
         node: Box<Node<K, T>>,
-    ) -> Result<&Node<K, T>, Box<Node<K, T>>> {
+        flight: &Flight<T>,
+    ) -> Result<(), Box<Node<K, T>>> {
         node.next.store(first, Ordering::Relaxed); // Published by the CAS.
         let head = self.registry.head(node.hash);
         let node = Box::into_raw(node);
+        flight.set_node(node.cast());
         step("flights.insert");
         // Release: pairs with the loads in `find`. A head does not come back while the guard lives:
         // a node is put in once, and not freed under us. (Null may: then the list is empty.)
         match head.compare_exchange(first, node, Ordering::Release, Ordering::Relaxed) {
-            // SAFETY: not freed while our guard lives.
-            Ok(_) => Ok(unsafe { &*node }),
+            Ok(_) => Ok(()),
             // SAFETY: made above, and not published.
             Err(_) => Err(unsafe { Box::from_raw(node) }),
         }
     }
 
-    /// Takes out the node of a flight that is over.
+    /// Takes out the node of a flight. True if the caller is the first who does so by the flight itself, and not
+    /// upon meeting its node.
+    ///
+    /// # Safety
+    /// The flight is of this registry, and was not over at some time since the section began.
+    pub(super) unsafe fn remove_flight(&self, flight: &Flight<T>) -> bool {
+        let node = flight.take_node().cast::<Node<K, T>>();
+        // SAFETY: who takes a node out has taken this link away before, or found the flight over. Neither was so when
+        // our section had begun, so the node is retired after that, and not freed yet.
+        let node = unsafe { node.as_ref() };
+        node.inspect(|node| self.remove(node)).is_some()
+    }
+
+    /// Takes out the node of a flight that is over, or was ousted.
     pub(super) fn remove(&self, node: &Node<K, T>) {
         node.mark();
         step("flights.marked");

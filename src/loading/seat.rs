@@ -7,6 +7,7 @@
 //! | `OWNED` | a waiter sits here, and is at work | the waiter |
 //! | `SET` | a waiter sits here, its waker is in the cell | who takes the word away from `SET` |
 //! | `DONE` | the waiter is told that the load is over | who told it, if that found `SET`; else the waiter |
+//! | `MOVE` | the waiter is told to look for another load | as of `DONE` |
 //! | `LEAD` | the waiter is told to lead | the waiter |
 //! | `LEAD_AT_CELL` | as `LEAD`, while who told it takes the waker out | who told it |
 //! | `LEAD_GONE` | as `LEAD_AT_CELL`, and the waiter is gone | who told it, who then makes it `VACANT` |
@@ -14,7 +15,7 @@
 //! The verdict and the right to the cell are one word, so that a waiter learns of a verdict as soon as
 //! it is given, even if the one who gave it stops before it wakes anybody; a separate slot for a waker
 //! (the `atomic-waker` crate's, say) would have its waiter ask again and again until that one goes on.
-//! `DONE` is for good: nobody sits down in a flight that is over.
+//! `DONE` and `MOVE` are for good: nobody needs a seat any more in a flight that is over, or was ousted.
 
 use crate::sync::cell::UnsafeCell;
 use crate::sync::hook::mutant;
@@ -29,6 +30,7 @@ const DONE: u32 = 4;
 const LEAD: u32 = 5;
 const LEAD_AT_CELL: u32 = 6;
 const LEAD_GONE: u32 = 7;
+const MOVE: u32 = 8;
 
 /// What a waiter is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,8 @@ pub(super) enum Verdict {
     Done,
     /// It leads from now on.
     Lead,
+    /// It waits here no longer, and looks for another flight.
+    Move,
 }
 
 /// What came of an attempt to tell a seat's waiter something.
@@ -156,10 +160,11 @@ impl Seat {
         }
     }
 
-    /// Gives the waiter a verdict. Called by the one who leads.
+    /// Gives the waiter a verdict. Called by the one who leads, and by who ousts the flight.
     pub(super) fn tell(&self, verdict: Verdict) -> Told {
         let (plain, at_cell) = match verdict {
             Verdict::Done => (DONE, DONE),
+            Verdict::Move => (MOVE, MOVE),
             Verdict::Lead => (LEAD, LEAD_AT_CELL),
         };
         loop {
@@ -189,6 +194,7 @@ impl Seat {
 fn verdict(word: u32) -> Verdict {
     match word {
         DONE => Verdict::Done,
+        MOVE => Verdict::Move,
         LEAD | LEAD_AT_CELL => Verdict::Lead,
         _ => unreachable!("a waiter's seat is waited in, or told"),
     }

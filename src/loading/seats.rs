@@ -111,10 +111,10 @@ impl Seats {
         false
     }
 
-    /// Tells all waiters that the flight is over.
-    pub(super) fn tell_all(&self) {
+    /// Tells all waiters the same, which is not to lead.
+    pub(super) fn tell_all(&self, verdict: Verdict) {
         for number in 0..self.given.load(Ordering::Relaxed) {
-            self.tell(number, Verdict::Done);
+            self.tell(number, verdict);
         }
     }
 

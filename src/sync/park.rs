@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 #[cfg(not(coeval_loom))]
-use std::thread::{Thread, current, park};
+use std::thread::{Thread, current, park, park_timeout};
+use std::time::Duration;
 
 /// Wakes a thread that runs [`block_on`].
 struct Parked(Thread);
@@ -35,8 +36,18 @@ impl<F> Drop for Held<F> {
     }
 }
 
-/// Runs a future to its end on the calling thread, which is parked as long as there is nothing to do.
-pub(crate) fn block_on<F: Future + Unpin>(future: F) -> F::Output {
+/// In models time stands still.
+#[cfg(coeval_loom)]
+fn park_timeout(_: Duration) {
+    park();
+}
+
+/// Runs a future to its end on the calling thread, which is parked as long as there is nothing to do, but no
+/// longer than `rest` says before it asks the future again.
+pub(crate) fn block_on<F: Future + Unpin>(
+    future: F,
+    rest: impl Fn(&F) -> Option<Duration>,
+) -> F::Output {
     let mut future = Held(ManuallyDrop::new(future));
     let waker = Waker::from(Arc::new(Parked(current())));
     let mut context = Context::from_waker(&waker);
@@ -45,6 +56,9 @@ pub(crate) fn block_on<F: Future + Unpin>(future: F) -> F::Output {
             return output;
         }
         // It may return for no reason, or for an older one: the future is asked again.
-        park();
+        match rest(&*future.0) {
+            Some(rest) => park_timeout(rest),
+            None => park(),
+        }
     }
 }

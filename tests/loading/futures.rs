@@ -78,7 +78,7 @@ fn one_load_for_ten_thousand<R: Reclaim>() {
 
 /// Every tenth load fails its own caller; the others get what the one that succeeds has loaded.
 fn failures_are_for_their_callers<R: Reclaim>() {
-    let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+    let (cache, count) = (super::in_turn::<R>(), AtomicU64::new(0));
     let load = || async {
         give_way().await;
         let n = count.fetch_add(1, SeqCst);

@@ -161,7 +161,7 @@ fn a_change_of_one_refuses_all<R: Reclaim>() {
 fn failures<R: Reclaim>() {
     const THREADS: u64 = 8;
     within(LIMIT, "groups whose loads fail", || {
-        let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
+        let (cache, count) = (super::in_turn::<R>(), AtomicU64::new(0));
         together(THREADS as usize, |_| {
             let loaded = cache.try_get_many_with(KEYS, || {
                 let n = count.fetch_add(1, SeqCst);

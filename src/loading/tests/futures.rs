@@ -150,6 +150,7 @@ async fn get<F: Future<Output = u64>>(loads: &Loads, key: u64, load: F) -> Optio
             Waited::Done(outcome) => return Some(outcome),
             Waited::Lead(leader) => leader,
             Waited::Cycle => return None,
+            Waited::Failed | Waited::Moved => panic!("nobody says so"),
         },
     };
     let mut load = pin!(load);

@@ -3,6 +3,7 @@
 mod circles;
 mod endings;
 mod futures;
+mod leaving;
 mod threads;
 
 use super::{Flights, Joined, Leader, Waited, Waiter};
@@ -45,6 +46,7 @@ fn get<T: Clone>(loads: &Loads<T>, key: u64, load: impl FnOnce() -> T) -> Result
             Waited::Done(outcome) => return Ok(outcome),
             Waited::Lead(leader) => leader,
             Waited::Cycle => return Err(Circle),
+            Waited::Failed | Waited::Moved => panic!("nobody says so"),
         },
     };
     assert_eq!(*leader.key(), key);

@@ -76,7 +76,7 @@ fn nobody_is_lost_where_many_fail_and_leave() {
                                 continue;
                             }
                             Waited::Lead(leader) => leader,
-                            Waited::Cycle => panic!("no circle here"),
+                            _ => panic!("no circle here, and nobody gives up"),
                         },
                     };
                     let running = &running[key as usize];
