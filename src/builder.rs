@@ -1,7 +1,7 @@
 //! How a cache is set up.
 
 use crate::cache::Cache;
-use crate::engine::{Engine, Listener, Settings};
+use crate::engine::{Engine, Listener, Settings, name_of};
 use crate::error::BuildError;
 use crate::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -181,6 +181,17 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     #[must_use]
     pub fn refresh_pause(mut self, time: Duration) -> Self {
         self.settings.loads.pause = time;
+        self
+    }
+
+    /// Has messages show keys by their `Debug`. Without it they show keys of common types so (numbers, strings and the
+    /// like), and others by their hash.
+    #[must_use]
+    pub fn debug_keys(mut self) -> Self
+    where
+        K: fmt::Debug,
+    {
+        self.settings.name = Some(name_of);
         self
     }
 

@@ -8,6 +8,7 @@ use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
 
 /// # Deriving
 /// A derived value is one that a closure makes from other entries of the cache. It is to be had as long as each of
@@ -59,6 +60,7 @@ where
     ///
     /// # Panics
     /// If `compute` does, or if what is derived is wanted to derive itself.
+    #[track_caller]
     pub fn derive(&self, key: K, compute: impl FnOnce(&mut Scope<'_, K, V, S, R>) -> V) -> V
     where
         V: PartialEq,
@@ -69,7 +71,7 @@ where
         }
         match self.wanted([key]) {
             Wanted::Found(values) => one(values),
-            Wanted::Cycle => circle(),
+            Wanted::Cycle(key) => circle(&key, Some(Location::caller())),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
                 let mut derivation = leading.derivation();
@@ -189,7 +191,7 @@ where
     fn found(&mut self, key: K) -> Result<V, Claim<'s, K, V, S, R>> {
         let claim = self.reading.claim(key);
         if self.reading.is_circle(claim.hold()) {
-            circle()
+            circle(&claim.name(), None)
         }
         self.reading.find(claim.hold()).ok_or(claim)
     }

@@ -97,6 +97,7 @@ mod load;
 mod load_async;
 #[cfg(feature = "async")]
 mod load_future;
+mod load_shared;
 mod monitor;
 mod pinned;
 mod refresh;

@@ -8,6 +8,7 @@ use crate::reclaim::Reclaim;
 use crate::version::Version;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A group that takes more bytes than this is on the heap while somebody is at work on it.
@@ -23,7 +24,12 @@ pub(crate) struct Old<V> {
 /// # Loading
 /// Of the callers that want the same absent key, one runs its loader; the others wait for that load and for
 /// nothing else, which is the only waiting in this library. No lock is held while a loader runs, and it may use
-/// the cache. If it fails, panics, or its future is dropped, one of those who wait loads in its place.
+/// the cache. If its future is dropped, one of those who wait loads in its place. If it fails or panics, those who
+/// waited for it load, beside each other: nobody waits for a second failure
+/// (unless that is [asked for](crate::Builder::loads_in_turn), or the error is [shared](Self::load_shared)).
+///
+/// A load is waited for as long as it takes, or [for a time](crate::Builder::load_timeout). A thread that is stopped in its
+/// loader, or a load's future that is neither polled nor dropped any more, holds up those who want the key.
 ///
 /// Every load goes through a [lease](Cache::lease): if its key is written, removed or cleared meanwhile, what was
 /// loaded goes to the caller that loaded it, is not cached, and is given to no other.
@@ -44,6 +50,7 @@ where
     ///
     /// # Panics
     /// If the loader does, or if loads wait for each other in a circle (see [`load`](Self::load)).
+    #[track_caller]
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
         let old = match self.hit([&key]) {
             Ok([value]) => {
@@ -54,18 +61,18 @@ where
         };
         match self.obtain([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
             Ok(values) => one(values),
-            Err(LoadError::Cycle) => circle(),
+            Err(Refusal::Cycle(key)) => circle(&key, Some(Location::caller())),
         }
     }
 
-    /// The same, with a loader that may fail: then only its caller gets the error, and one of those who
-    /// wait loads in its place.
+    /// The same, with a loader that may fail: then only its caller gets the error, and those who wait load.
     ///
     /// # Errors
     /// What the loader returned.
     ///
     /// # Panics
     /// As [`get_with`](Self::get_with).
+    #[track_caller]
     pub fn try_get_with<E>(
         &self,
         key: K,
@@ -79,7 +86,7 @@ where
             Err(old) => old,
         };
         let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
-        loaded.map(one).map_err(failure)
+        failure(loaded.map(one), Location::caller())
     }
 
     /// The same, but a circle is an error: a loader asks for a key whose load, perhaps through others and on
@@ -104,7 +111,8 @@ where
             }
             Err(old) => old,
         };
-        self.obtain([key], old, || load().map(|value| boxed([value]))).map(one)
+        let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
+        Ok(loaded.map(one)?)
     }
 
     /// The values of several keys that belong together, cloned, all as of one instant. If one is absent, or has come to
@@ -125,6 +133,7 @@ where
     ///
     /// # Panics
     /// As [`get_with`](Self::get_with).
+    #[track_caller]
     pub fn get_many_with<const N: usize>(
         &self,
         keys: [K; N],
@@ -139,7 +148,7 @@ where
         };
         match self.obtain(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
             Ok(values) => array(values),
-            Err(LoadError::Cycle) => circle(),
+            Err(Refusal::Cycle(key)) => circle(&key, Some(Location::caller())),
         }
     }
 
@@ -150,12 +159,13 @@ where
     ///
     /// # Panics
     /// As [`get_with`](Self::get_with).
+    #[track_caller]
     pub fn try_get_many_with<E, const N: usize>(
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Result<[V; N], Arc<E>> {
-        self.load_many(keys, load).map_err(failure)
+        failure(self.try_load_many(keys, load), Location::caller())
     }
 
     /// The same, but a circle is an error, as in [`load`](Self::load).
@@ -167,6 +177,14 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Result<[V; N], LoadError<E>> {
+        Ok(self.try_load_many(keys, load)?)
+    }
+
+    fn try_load_many<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<[V; N], E>,
+    ) -> Result<[V; N], Refusal<E>> {
         let old = match self.hit(keys.each_ref()) {
             Ok(values) => {
                 drop(keys); // As in `get_with`.
@@ -226,7 +244,7 @@ where
         keys: [K; N],
         old: Option<Old<V>>,
         load: impl FnOnce() -> Result<Box<[V]>, E>,
-    ) -> Result<Box<[V]>, LoadError<E>> {
+    ) -> Result<Box<[V]>, Refusal<E>> {
         let Some(Old { values: old, is_stale }) = old else { return self.loaded(keys, load) };
         if !is_stale {
             drop(keys); // As in `get_with`.
@@ -242,13 +260,13 @@ where
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
-    ) -> Result<Box<[V]>, LoadError<E>> {
+    ) -> Result<Box<[V]>, Refusal<E>> {
         match self.wanted(keys) {
             Wanted::Found(values) => Ok(values),
-            Wanted::Cycle => Err(LoadError::Cycle),
+            Wanted::Cycle(key) => Err(Refusal::Cycle(key)),
             Wanted::Load(mut leading) => {
                 let loaded = leading.during(load);
-                leading.finish(loaded).map_err(LoadError::Failed)
+                leading.finish(loaded).map_err(Refusal::Failed)
             }
         }
     }
@@ -310,15 +328,35 @@ pub(crate) fn one<V>(values: Box<[V]>) -> V {
     value
 }
 
+/// Why a key was not loaded, as `LoadError`.
+pub(crate) enum Refusal<E> {
+    Failed(E),
+    /// Of the key of this name.
+    Cycle(Box<str>),
+}
+
+impl<E> From<Refusal<E>> for LoadError<E> {
+    fn from(refusal: Refusal<E>) -> Self {
+        match refusal {
+            Refusal::Failed(error) => Self::Failed(error),
+            Refusal::Cycle(_) => Self::Cycle,
+        }
+    }
+}
+
 #[cold]
-pub(crate) fn circle() -> ! {
-    panic!("{}", LoadError::<Infallible>::Cycle)
+#[track_caller]
+pub(crate) fn circle(key: &str, at: Option<&Location<'_>>) -> ! {
+    let at = at.map(|at| format!(" wanted at {at}")).unwrap_or_default();
+    panic!("the key {key}{at}: {}", LoadError::<Infallible>::Cycle)
 }
 
 /// The error of a loader; a circle panics.
-pub(crate) fn failure<E>(error: LoadError<E>) -> Arc<E> {
-    match error {
-        LoadError::Failed(error) => Arc::new(error),
-        LoadError::Cycle => circle(),
+#[track_caller]
+pub(crate) fn failure<T, E>(loaded: Result<T, Refusal<E>>, at: &Location<'_>) -> Result<T, Arc<E>> {
+    match loaded {
+        Ok(loaded) => Ok(loaded),
+        Err(Refusal::Failed(error)) => Err(Arc::new(error)),
+        Err(Refusal::Cycle(key)) => circle(&key, Some(at)),
     }
 }

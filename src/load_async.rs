@@ -4,18 +4,24 @@ use crate::cache::Cache;
 use crate::derive::Scope;
 use crate::engine::{Reading, Wanted, array, boxed};
 use crate::error::LoadError;
-use crate::load::{circle, failure, one};
+use crate::load::{Refusal, circle, failure, one};
 use crate::load_future::{First, Loading};
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::Context;
 
 /// # Loading, for futures
 /// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
-/// nobody else loads it. If the future that these return is dropped, one of those who wait loads. Circles are found among what is
+/// nobody else loads it. If the future that these return is dropped, one of those who wait loads.
+/// **One that was polled, and then is neither polled nor dropped, holds up those who want the key**: threads, until the
+/// cache's [time to wait](crate::Builder::load_timeout) is over; and futures that are polled only when they are
+/// woken, until then as well, if they are polled then. One that is polled again and again without having been
+/// woken, a thousand times since somebody last went on with the load, loads beside it; so a task that
+/// polls both comes to an end. What is brought first is cached. Circles are found among what is
 /// polled by one load's own task.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
@@ -28,11 +34,13 @@ where
     ///
     /// # Panics
     /// As `get_with`.
+    #[track_caller]
     pub fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> impl Future<Output = V> {
         let read = |value| Ok::<_, Infallible>(boxed([value]));
-        let give = |loaded: Result<[V; 1], _>| match loaded {
+        let at = Location::caller();
+        let give = move |loaded: Result<[V; 1], _>| match loaded {
             Ok([value]) => value,
-            Err(LoadError::Cycle) => circle(),
+            Err(Refusal::Cycle(key)) => circle(&key, Some(at)),
         };
         Loading::new(self, [key], load, self.beginning(), read, give)
     }
@@ -44,13 +52,15 @@ where
     ///
     /// # Panics
     /// As `get_with`.
+    #[track_caller]
     pub fn try_get_with_async<E>(
         &self,
         key: K,
         load: impl Future<Output = Result<V, E>>,
     ) -> impl Future<Output = Result<V, Arc<E>>> {
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
-        let give = |loaded: Result<[V; 1], _>| loaded.map(|[value]| value).map_err(failure);
+        let at = Location::caller();
+        let give = move |loaded: Result<[V; 1], _>| failure(loaded.map(|[value]| value), at);
         Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
@@ -64,7 +74,7 @@ where
         load: impl Future<Output = Result<V, E>>,
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
-        let give = |loaded: Result<[V; 1], _>| loaded.map(|[value]| value);
+        let give = |loaded: Result<[V; 1], _>| Ok(loaded.map(|[value]| value)?);
         Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
@@ -72,15 +82,17 @@ where
     ///
     /// # Panics
     /// As `get_many_with`.
+    #[track_caller]
     pub fn get_many_with_async<const N: usize>(
         &self,
         keys: [K; N],
         load: impl Future<Output = [V; N]>,
     ) -> impl Future<Output = [V; N]> {
         let read = |values| Ok::<_, Infallible>(boxed(values));
-        let give = |loaded: Result<[V; N], _>| match loaded {
+        let at = Location::caller();
+        let give = move |loaded: Result<[V; N], _>| match loaded {
             Ok(values) => values,
-            Err(LoadError::Cycle) => circle(),
+            Err(Refusal::Cycle(key)) => circle(&key, Some(at)),
         };
         Loading::new(self, keys, load, self.beginning(), read, give)
     }
@@ -92,13 +104,15 @@ where
     ///
     /// # Panics
     /// As `get_many_with`.
+    #[track_caller]
     pub fn try_get_many_with_async<E, const N: usize>(
         &self,
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> impl Future<Output = Result<[V; N], Arc<E>>> {
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        let give = |loaded: Result<[V; N], _>| loaded.map_err(failure);
+        let at = Location::caller();
+        let give = move |loaded: Result<[V; N], _>| failure(loaded, at);
         Loading::new(self, keys, load, self.beginning(), read, give)
     }
 
@@ -112,7 +126,7 @@ where
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        Loading::new(self, keys, load, self.beginning(), read, |loaded| loaded)
+        Loading::new(self, keys, load, self.beginning(), read, |loaded| Ok(loaded?))
     }
 
     /// What loads look for first.
@@ -184,7 +198,7 @@ where
         }
         match self.wanted_async([key]).await {
             Wanted::Found(values) => one(values),
-            Wanted::Cycle => circle(),
+            Wanted::Cycle(key) => circle(&key, None),
             Wanted::Load(mut leading) => {
                 let view = leading.view();
                 let mut derivation = leading.derivation();

@@ -3,7 +3,7 @@
 
 use crate::cache::Cache;
 use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array};
-use crate::error::LoadError;
+use crate::load::Refusal;
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
@@ -98,10 +98,10 @@ impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R
     fn wanted<E>(
         &mut self,
         wanted: Wanted<'c, K, V, S, R, N>,
-    ) -> Option<Result<Box<[V]>, LoadError<E>>> {
+    ) -> Option<Result<Box<[V]>, Refusal<E>>> {
         match wanted {
             Wanted::Found(values) => Some(Ok(values)),
-            Wanted::Cycle => Some(Err(LoadError::Cycle)),
+            Wanted::Cycle(key) => Some(Err(Refusal::Cycle(key))),
             Wanted::Load(leading) => {
                 self.stage = Stage::Leads(leading, None);
                 None
@@ -120,7 +120,7 @@ where
     F: Future,
     B: FnOnce([K; N], &mut Option<F>) -> First<K, V, N>,
     P: Fn(F::Output) -> Result<Box<[V]>, E>,
-    G: Fn(Result<[V; N], LoadError<E>>) -> T,
+    G: Fn(Result<[V; N], Refusal<E>>) -> T,
 {
     type Output = T;
 
@@ -176,7 +176,7 @@ where
                     let loaded = leading.finish((this.read)(output));
                     break match old {
                         Some(old) => Ok(loaded.unwrap_or(old)),
-                        None => loaded.map_err(LoadError::Failed),
+                        None => loaded.map_err(Refusal::Failed),
                     };
                 }
                 Stage::Over => panic!("polled after it was ready"),

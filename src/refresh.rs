@@ -23,7 +23,10 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// As the loading of the same names, but a value that has come to its time to be
 /// [refreshed](crate::Builder::refresh_after) is returned at once, and loaded anew by whatever the executor hands its job to:
 /// one job at a time for a key, or for a group. What is absent is loaded by the caller. A job that fails, or is dropped, leaves
-/// the value as it is; the next who wants it tries again.
+/// the value as it is; the next who wants it tries again (after a [pause](crate::Builder::refresh_pause), if that is set).
+///
+/// A job keeps nobody waiting before it begins: who finds nothing any more loads in its place, and the job, when it is
+/// run at last, does nothing. Once it has begun it is waited for as any load.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -55,7 +58,7 @@ where
             self.refresh_on([key], execute, load);
             return Ok(value);
         }
-        self.loaded([key], load).map(one)
+        Ok(self.loaded([key], load).map(one)?)
     }
 
     /// [`load_many`](Self::load_many), refreshing elsewhere: the old set is served until the new one takes its place by
@@ -74,7 +77,7 @@ where
             self.refresh_on(keys, execute, load);
             return Ok(values);
         }
-        self.loaded(keys, load).map(array)
+        Ok(self.loaded(keys, load).map(array)?)
     }
 
     fn refresh_on<E, const N: usize>(
@@ -117,7 +120,7 @@ where
         load: impl Future<Output = Result<V, E>> + Send + 'static,
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
-        let give = |loaded: Result<[V; 1], _>| loaded.map(|[value]| value);
+        let give = |loaded: Result<[V; 1], _>| Ok(loaded.map(|[value]| value)?);
         Loading::new(self, [key], load, self.beginning_on(execute, read), read, give)
     }
 
@@ -132,7 +135,7 @@ where
         load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        Loading::new(self, keys, load, self.beginning_on(execute, read), read, |loaded| loaded)
+        Loading::new(self, keys, load, self.beginning_on(execute, read), read, |loaded| Ok(loaded?))
     }
 
     /// What loads look for first.

@@ -1,6 +1,8 @@
 //! Promise: of those who want the same absent key one loads it, and all others get that, or load in its place if
 //! it failed; nobody else is delayed, and nobody gets what was read before a removal that was over when he came.
 
+#[path = "loading/circles.rs"]
+mod circles;
 mod common;
 #[path = "loading/failures.rs"]
 mod failures;

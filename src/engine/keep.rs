@@ -46,6 +46,8 @@ impl Asked {
 /// The rules for all entries of a cache that never change.
 pub(super) struct Rules<K, V> {
     pub weigher: Option<Box<Weigher<K, V>>>,
+    /// How a key is shown.
+    pub name: Option<fn(&K) -> Box<str>>,
 }
 
 /// The time of one operation: read once, and only if somebody asks. So what one commit writes for the

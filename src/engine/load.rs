@@ -13,7 +13,7 @@ use super::read::Opened;
 use super::{Derivation, Engine, Hold, Reading};
 use crate::chain::{Record, Terms};
 use crate::commit::Found;
-use crate::loading::{Handed, Joined, Leader, Waited};
+use crate::loading::{Joined, Leader, Waited};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::deadline;
@@ -69,8 +69,8 @@ pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
     Found(Box<[V]>),
     /// The caller is to load it.
     Load(Load<'e, K, V, S, R, N>),
-    /// The load that it would have to wait for waits for the load that wants this.
-    Cycle,
+    /// The load that it would have to wait for waits for the load that wants this: of the key of this name.
+    Cycle(Box<str>),
 }
 
 /// A caller's claim on a key's record.
@@ -88,31 +88,8 @@ pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
 /// A load that the caller leads, or one that nobody waits for. Dropped before it is done, it is passed on to one who waits.
 pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
     // In this order: whoever is told to lead has claims of his own.
-    leader: Option<Leader<'e, usize, Brought<V>, R>>,
-    claims: Claims<'e, K, V, S, R, N>,
-}
-
-/// A load that begins later, perhaps on another thread, unless somebody else has begun it by then. It keeps the engine.
-pub struct Detached<K, V, S: 'static, R: Reclaim, const N: usize>
-where
-    K: 'static,
-    V: 'static,
-{
-    // In this order: these refer to the engine.
-    handed: Handed<'static, usize, Brought<V>, R>,
-    claims: Claims<'static, K, V, S, R, N>,
-    engine: Arc<Engine<K, V, S, R>>,
-}
-
-/// One that has begun.
-pub struct Begun<K, V, S: 'static, R: Reclaim, const N: usize>
-where
-    K: 'static,
-    V: 'static,
-{
-    // In this order: the load refers to the engine.
-    load: Load<'static, K, V, S, R, N>,
-    engine: Arc<Engine<K, V, S, R>>,
+    pub(super) leader: Option<Leader<'e, usize, Brought<V>, R>>,
+    pub(super) claims: Claims<'e, K, V, S, R, N>,
 }
 
 /// Dropped by a panic in a load, it notes that.
@@ -229,6 +206,13 @@ where
     fn record<'g>(&'g self, guard: &'g R::Guard<'_>) -> &'g Record<K, V> {
         Engine::<K, V, S, R>::held(guard, &self.hold)
     }
+
+    /// The key, to be shown to people.
+    #[cold]
+    pub fn name(&self) -> Box<str> {
+        let guard = self.engine.pin();
+        self.engine.rules.name(self.record(&guard).key(), self.hash)
+    }
 }
 
 impl<'e, K, V, S, R, const N: usize> Claims<'e, K, V, S, R, N>
@@ -254,7 +238,7 @@ where
             Waited::Done(Brought::Failed(_)) | Waited::Failed => self.after_failure(),
             Waited::Lead(leader) => Ok(self.lead(leader)),
             Waited::Moved => Err(self),
-            Waited::Cycle => Ok(Wanted::Cycle),
+            Waited::Cycle => Ok(Wanted::Cycle(self.each[0].name())),
         }
     }
 
@@ -338,7 +322,10 @@ where
         is_stale.then(|| self.begin(Some(leader)))
     }
 
-    fn begin(mut self, leader: Option<Leader<'e, usize, Brought<V>, R>>) -> Load<'e, K, V, S, R, N> {
+    fn begin(
+        mut self,
+        leader: Option<Leader<'e, usize, Brought<V>, R>>,
+    ) -> Load<'e, K, V, S, R, N> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
         let since = self.each[0].engine.order.clock.now();
         self.each.iter_mut().for_each(|claim| claim.hold.since = since);
@@ -381,7 +368,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    fn engine(&self) -> &'e Engine<K, V, S, R> {
+    pub(super) fn engine(&self) -> &'e Engine<K, V, S, R> {
         self.claims.each[0].engine
     }
 
@@ -438,60 +425,10 @@ where
         }
     }
 
-    /// The same load, to be begun later, of the engine that is given, which it keeps. `None` if somebody wants the keys
-    /// already, and loads them.
-    pub fn detach(self, engine: Arc<Engine<K, V, S, R>>) -> Option<Detached<K, V, S, R, N>> {
-        assert!(std::ptr::eq(self.engine(), &raw const *engine));
-        // SAFETY: all that it refers to is in that engine, which stays where it is, and is there longer than the load.
-        let load = unsafe { std::mem::transmute::<Self, Load<'static, K, V, S, R, N>>(self) };
-        let Load { leader, claims } = load;
-        let handed = leader?.hand_out()?;
-        Some(Detached { handed, claims, engine })
-    }
-
     fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
         let Some(leader) = self.leader else { return values };
         let cached = self.claims.cached(values, version.get());
         leader.share(Brought::Cached(cached)).into_values()
-    }
-}
-
-impl<K, V, S, R, const N: usize> Detached<K, V, S, R, N>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    /// Begins it. `None` if somebody has taken it over.
-    pub fn begin(self) -> Option<Begun<K, V, S, R, N>> {
-        let Self { handed, claims, engine } = self;
-        let Some(leader) = handed.begin() else {
-            drop(claims);
-            drop(engine); // Not before.
-            return None;
-        };
-        Some(Begun { load: Load { leader: Some(leader), claims }, engine })
-    }
-}
-
-impl<K, V, S, R, const N: usize> Begun<K, V, S, R, N>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    /// Runs the load, or a part of it.
-    pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        self.load.during(load)
-    }
-
-    /// Ends it, as [`Load::finish`].
-    pub fn finish<E>(self, loaded: Result<Box<[V]>, E>) {
-        let Self { load, engine } = self;
-        drop(load.finish(loaded));
-        drop(engine); // Not before.
     }
 }
 

@@ -27,6 +27,8 @@
 //! | `set.rs` | and how that is set |
 //! | `tags.rs` | what has a tag, and the end of all that |
 //! | `load.rs` | loads, of which there is one a key |
+//! | `later.rs` | loads that a job begins, or who needs them before |
+//! | `name.rs` | what a key is called in a message |
 //! | `leave.rs` | who is told of entries that leave |
 //! | `commits.rs` | the memory of descriptors |
 //! | `scratch.rs` | lists that a thread uses again and again |
@@ -45,10 +47,12 @@ mod fill;
 mod hold;
 mod inspect;
 mod keep;
+mod later;
 mod lease;
 mod leave;
 mod load;
 mod look;
+mod name;
 mod plan;
 mod present;
 mod read;
@@ -68,11 +72,14 @@ pub use adjust::{Adjustable, Times};
 pub use derivation::{Derivation, Reading};
 pub use inspect::Relations;
 pub use keep::Weigher;
+#[cfg(feature = "async")]
+pub use later::{Begun, Detached};
 pub use lease::Hold;
 pub use leave::Listener;
 #[cfg(feature = "async")]
-pub use load::{Begun, Brought, Claims, Detached, Load};
+pub use load::{Brought, Claims, Load};
 pub use load::{Claim, Wanted, all, array, boxed};
+pub use name::name_of;
 pub use plan::Change;
 pub use read::Snapshot;
 #[cfg(any(coeval_loom, coeval_internals))]
@@ -117,6 +124,7 @@ pub struct Settings<K, V> {
     /// The most that all entries may weigh.
     pub max_capacity: Option<u64>,
     pub weigher: Option<Box<Weigher<K, V>>>,
+    pub name: Option<fn(&K) -> Box<str>>,
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
@@ -132,6 +140,7 @@ impl<K, V> Default for Settings<K, V> {
             initial_capacity: 0,
             max_capacity: None,
             weigher: None,
+            name: None,
             time_to_live: None,
             time_to_idle: None,
             refresh_after: None,
@@ -243,7 +252,7 @@ where
                 relation: settings.relation,
                 listener: settings.listener,
             }),
-            rules: Rules { weigher: settings.weigher },
+            rules: Rules { weigher: settings.weigher, name: settings.name },
             policy,
             deadlines: Deadlines::new(),
             due: Due::new(),

@@ -45,11 +45,7 @@ pub enum Waited<'f, K, T, R: Reclaim> {
 }
 
 impl<'f, K, T, R: Reclaim> Waiter<'f, K, T, R> {
-    pub(super) fn new(
-        flights: &'f Flights<K, T, R>,
-        flight: Arc<Flight<T>>,
-        seat: usize,
-    ) -> Self {
+    pub(super) fn new(flights: &'f Flights<K, T, R>, flight: Arc<Flight<T>>, seat: usize) -> Self {
         Self { flights, flight, seat: Some(seat), edge: None, asked: (0, 0) }
     }
 

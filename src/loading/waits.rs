@@ -10,6 +10,12 @@
 //! A path is seen only edge by edge. So one that comes back is followed again, until it was the same
 //! twice: then all of it was there at one moment.
 //!
+//! **What is told.** What waits on a thread holds up whatever is beneath it on that thread's stack: a load whose loader runs
+//! another's job while it waits for its own (rayon does so) goes on when that job is done, and not before. So the wait is the
+//! load's, and a circle through it is one. A future that waits is a part of the load within which it was polled last: polled
+//! outside of any, it has no edge. What one load polls that is no part of it (an executor that runs within a loader
+//! polls others' tasks) counts as its own until it is polled elsewhere.
+//!
 //! **What is not found.** Waits count on behalf of a load while its `Leader::during` is on the stack of the
 //! thread that waits, or polls what waits. So a wait is nobody's if a load hands it to another thread or
 //! task. A load that polls several waits at the same time has the edge of the last one polled. And what a

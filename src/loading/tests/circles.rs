@@ -93,3 +93,27 @@ fn a_row_is_no_circle() {
         });
     }
 }
+
+/// What was polled within a load, and goes on elsewhere, is no part of that load any more.
+#[test]
+fn what_went_elsewhere_closes_no_circle() {
+    let loads = Loads::new();
+    let (mut first, mut second) = (lead(&loads, 1), lead(&loads, 2));
+    let mut waiter = wait(&loads, 2);
+    first.during(|| assert!(poll(&mut waiter, Waker::noop()).is_pending()));
+    assert!(poll(&mut waiter, Waker::noop()).is_pending());
+    let mut back = wait(&loads, 1);
+    second.during(|| assert!(poll(&mut back, Waker::noop()).is_pending()));
+    drop(back);
+    // The same with a load that was begun within another.
+    let mut inner = lead(&loads, 3);
+    first.during(|| inner.during(|| ()));
+    let mut back = wait(&loads, 1);
+    inner.during(|| assert!(poll(&mut back, Waker::noop()).is_pending()));
+    // As long as it is a part of it, it is told.
+    let mut back = wait(&loads, 1);
+    let told = first.during(|| inner.during(|| poll(&mut back, Waker::noop())));
+    assert!(matches!(told, Poll::Ready(Waited::Cycle)));
+    second.finish(6);
+    assert_eq!(done(poll(&mut waiter, Waker::noop())), 6);
+}

@@ -1,0 +1,186 @@
+//! Loading where an error is for all who waited for it.
+
+use crate::cache::Cache;
+#[cfg(feature = "async")]
+use crate::engine::Load;
+use crate::engine::{Wanted, array, boxed};
+use crate::error::LoadError;
+use crate::load::{Old, Refusal, one};
+use crate::loading::Joined;
+use crate::reclaim::Reclaim;
+use std::hash::{BuildHasher, Hash};
+#[cfg(feature = "async")]
+use std::pin::Pin;
+use std::sync::Arc;
+
+type Loaded<T, E> = Result<T, LoadError<Arc<E>>>;
+
+/// # Loading, sharing errors
+/// As the [loading](#loading) of the same names, for a source that may be down: if the load fails, those who wait for it get its
+/// error, and do not load. However many want a key of such a source, there is one load. Who loads by another call, or
+/// with another type of error, and waits for the same load, loads himself. A panic is shared with nobody.
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// [`load`](Self::load), sharing errors.
+    ///
+    /// ```
+    /// use coeval::{Cache, LoadError};
+    ///
+    /// let cache: Cache<&str, i32> = Cache::new();
+    /// let loaded = cache.load_shared("key", || Err("the source is down"));
+    /// assert_eq!(loaded, Err(LoadError::Failed("the source is down".into())));
+    /// assert_eq!(cache.load_shared("key", || Ok::<_, &str>(1)), Ok(1), "who comes after that loads");
+    /// ```
+    ///
+    /// # Errors
+    /// [`LoadError`]: what the loader returned, or that of the load that this has waited for; or a circle.
+    pub fn load_shared<E: Send + Sync + 'static>(
+        &self,
+        key: K,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Loaded<V, E> {
+        self.obtain_sharing([key], || load().map(|value| boxed([value]))).map(one)
+    }
+
+    /// [`load_many`](Self::load_many), sharing errors.
+    ///
+    /// # Errors
+    /// As [`load_shared`](Self::load_shared).
+    pub fn load_many_shared<E: Send + Sync + 'static, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<[V; N], E>,
+    ) -> Loaded<[V; N], E> {
+        self.obtain_sharing(keys, || load().map(boxed)).map(array)
+    }
+
+    fn obtain_sharing<E: Send + Sync + 'static, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+    ) -> Loaded<Box<[V]>, E> {
+        let old = match self.hit(keys.each_ref()) {
+            Ok(values) => Some(Old { values: boxed(values), is_stale: false }),
+            Err(old) => old,
+        };
+        if let Some(old) = old {
+            // An error leaves what is there.
+            return self.obtain(keys, Some(old), load).map_err(|error| match error {
+                Refusal::Failed(error) => LoadError::Failed(Arc::new(error)),
+                Refusal::Cycle(_) => LoadError::Cycle,
+            });
+        }
+        let mut claims = self.engine().claim_all(keys);
+        let wanted = loop {
+            match claims.join() {
+                Joined::Leader(leader) => break claims.lead(leader),
+                Joined::Waiter(waiter) => match claims.waited_sharing(waiter.wait()) {
+                    Ok(wanted) => break wanted.map_err(LoadError::Failed)?,
+                    Err(again) => claims = again,
+                },
+            }
+        };
+        match wanted {
+            Wanted::Found(values) => Ok(values),
+            Wanted::Cycle(_) => Err(LoadError::Cycle),
+            Wanted::Load(mut leading) => {
+                let loaded = leading.during(load);
+                leading.finish_sharing(loaded).map_err(LoadError::Failed)
+            }
+        }
+    }
+}
+
+/// # Loading, sharing errors, for futures
+#[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// [`load_shared`](Self::load_shared) for a future, which is kept on the heap.
+    ///
+    /// # Errors
+    /// As `load_shared`.
+    pub fn load_shared_async<E: Send + Sync + 'static>(
+        &self,
+        key: K,
+        load: impl Future<Output = Result<V, E>>,
+    ) -> impl Future<Output = Loaded<V, E>> {
+        let load = Box::pin(async { load.await.map(|value| boxed([value])) });
+        async { self.obtain_sharing_async([key], load).await.map(one) }
+    }
+
+    /// [`load_many_shared`](Self::load_many_shared) for a future, which is kept on the heap.
+    ///
+    /// # Errors
+    /// As `load_shared`.
+    pub fn load_many_shared_async<E: Send + Sync + 'static, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl Future<Output = Result<[V; N], E>>,
+    ) -> impl Future<Output = Loaded<[V; N], E>> {
+        let load = Box::pin(async { load.await.map(boxed) });
+        async { self.obtain_sharing_async(keys, load).await.map(array) }
+    }
+
+    async fn obtain_sharing_async<E: Send + Sync + 'static, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: Pin<Box<impl Future<Output = Result<Box<[V]>, E>>>>,
+    ) -> Loaded<Box<[V]>, E> {
+        match self.hit(keys.each_ref()) {
+            Ok(values) => return Ok(boxed(values)),
+            Err(Some(old)) if !old.is_stale => return Ok(old.values),
+            Err(Some(old)) => {
+                let refresh = self.engine().claim_all(keys).refresh();
+                let Some(mut refresh) = refresh else { return Ok(old.values) };
+                let loaded = polled(load, &mut refresh).await;
+                return Ok(refresh.finish(loaded).unwrap_or(old.values));
+            }
+            Err(None) => {}
+        }
+        let mut claims = self.engine().claim_all(keys);
+        let wanted = loop {
+            match claims.join() {
+                Joined::Leader(leader) => break claims.lead(leader),
+                Joined::Waiter(waiter) => match claims.waited_sharing(waiter.await) {
+                    Ok(wanted) => break wanted.map_err(LoadError::Failed)?,
+                    Err(again) => claims = again,
+                },
+            }
+        };
+        match wanted {
+            Wanted::Found(values) => Ok(values),
+            Wanted::Cycle(_) => Err(LoadError::Cycle),
+            Wanted::Load(mut leading) => {
+                let loaded = polled(load, &mut leading).await;
+                leading.finish_sharing(loaded).map_err(LoadError::Failed)
+            }
+        }
+    }
+}
+
+/// What a future comes to that is polled as a part of a load. It is dropped before the load ends: what it holds may be wanted by
+/// whoever loads next.
+#[cfg(feature = "async")]
+async fn polled<K, V, S, R, F: Future, const N: usize>(
+    mut future: Pin<Box<F>>,
+    load: &mut Load<'_, K, V, S, R, N>,
+) -> F::Output
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    std::future::poll_fn(|context| load.during(|| future.as_mut().poll(context))).await
+}
