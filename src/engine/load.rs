@@ -63,6 +63,9 @@ impl<V> Clone for Brought<V> {
     }
 }
 
+/// A thing, or the error that another shares.
+type OrShared<T, E> = Result<T, Arc<E>>;
+
 /// What comes of wanting a group of which something is absent.
 pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
     /// Somebody else loaded it.
@@ -246,7 +249,7 @@ where
     pub fn waited_sharing<E: Send + Sync + 'static>(
         self,
         waited: Waited<'e, usize, Brought<V>, R>,
-    ) -> Result<Result<Wanted<'e, K, V, S, R, N>, Arc<E>>, Self> {
+    ) -> Result<OrShared<Wanted<'e, K, V, S, R, N>, E>, Self> {
         match waited {
             Waited::Done(Brought::Failed(error)) => match error.downcast() {
                 Ok(error) => Ok(Err(error)),

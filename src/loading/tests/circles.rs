@@ -1,6 +1,6 @@
 //! Loads that ask for each other.
 
-use super::{Circle, Loads, get};
+use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
