@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 #[cfg(feature = "async")]
 use crate::engine::Load;
-use crate::engine::{Wanted, array, boxed};
+use crate::engine::{InVain, Wanted, array, boxed};
 use crate::error::LoadError;
 use crate::load::{Old, Refusal, one};
 use crate::loading::Joined;
@@ -80,8 +80,9 @@ where
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead(leader),
                 Joined::Waiter(waiter) => match claims.waited_sharing(waiter.wait()) {
-                    Ok(wanted) => break wanted.map_err(LoadError::Failed)?,
-                    Err(again) => claims = again,
+                    Ok(wanted) => break wanted,
+                    Err(InVain::Failed(error)) => return Err(LoadError::Failed(error)),
+                    Err(InVain::Again(again)) => claims = again,
                 },
             }
         };
@@ -153,8 +154,9 @@ where
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead(leader),
                 Joined::Waiter(waiter) => match claims.waited_sharing(waiter.await) {
-                    Ok(wanted) => break wanted.map_err(LoadError::Failed)?,
-                    Err(again) => claims = again,
+                    Ok(wanted) => break wanted,
+                    Err(InVain::Failed(error)) => return Err(LoadError::Failed(error)),
+                    Err(InVain::Again(again)) => claims = again,
                 },
             }
         };

@@ -63,8 +63,13 @@ impl<V> Clone for Brought<V> {
     }
 }
 
-/// A thing, or the error that another shares.
-type OrShared<T, E> = Result<T, Arc<E>>;
+/// What comes of a wait that was for nothing.
+pub enum InVain<C, E> {
+    /// These claims join again.
+    Again(C),
+    /// The error of the load that was waited for.
+    Failed(Arc<E>),
+}
 
 /// What comes of wanting a group of which something is absent.
 pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
@@ -249,13 +254,13 @@ where
     pub fn waited_sharing<E: Send + Sync + 'static>(
         self,
         waited: Waited<'e, usize, Brought<V>, R>,
-    ) -> Result<OrShared<Wanted<'e, K, V, S, R, N>, E>, Self> {
+    ) -> Result<Wanted<'e, K, V, S, R, N>, InVain<Self, E>> {
         match waited {
             Waited::Done(Brought::Failed(error)) => match error.downcast() {
-                Ok(error) => Ok(Err(error)),
-                Err(_) => self.after_failure().map(Ok),
+                Ok(error) => Err(InVain::Failed(error)),
+                Err(_) => self.after_failure().map_err(InVain::Again),
             },
-            waited => self.waited(waited).map(Ok),
+            waited => self.waited(waited).map_err(InVain::Again),
         }
     }
 

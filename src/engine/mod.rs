@@ -78,7 +78,7 @@ pub use lease::Hold;
 pub use leave::Listener;
 #[cfg(feature = "async")]
 pub use load::{Brought, Claims, Load};
-pub use load::{Claim, Wanted, all, array, boxed};
+pub use load::{Claim, InVain, Wanted, all, array, boxed};
 pub use name::name_of;
 pub use plan::Change;
 pub use read::Snapshot;
