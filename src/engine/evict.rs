@@ -169,7 +169,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         loop {
             // First of all: whoever sets it anew has come to a weight that we need not have seen.
             self.due.clear(due::ROOM);
-            step("evict.making_up");
             let gone = {
                 let guard = self.reclaim.pin();
                 let keeper = Keeper::new(self, &guard);

@@ -86,10 +86,12 @@ impl<K, V> Fresh<K, V> {
         if one.is_null() {
             return;
         }
-        each(one);
         let mut more = self.more.take();
+        each(one);
         more.drain(..).for_each(each);
-        self.more.set(more);
+        // What is handed over may have something reclaimed, whose destructor may have brought something.
+        let newer = self.more.take();
+        self.more.set(if newer.is_empty() { more } else { newer });
     }
 }
 

@@ -63,19 +63,22 @@ fn beside_other_threads<R: Reclaim>() {
     const CAPACITY: u64 = 20;
     let (cache, turn) = (bounded::<R>(CAPACITY), Barrier::new(2));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 0..20 {
+        let found = scope.spawn(|| {
+            let bring = |n| {
                 cache.insert(n, n);
                 turn.wait();
                 turn.wait();
-                assert_eq!(cache.get(&n), Some(n));
-            }
+                cache.get(&n)
+            };
+            (0..20).map(bring).collect::<Vec<_>>()
         });
         for n in 0..20 {
             turn.wait();
             (0..500).for_each(|key| _ = cache.insert(1_000 + n * 250 + key, 0));
             turn.wait();
         }
+        let found = found.join().unwrap();
+        assert!(found.into_iter().eq((0..20).map(Some)));
     });
     assert_within(&cache, CAPACITY, false);
     let cache = bounded::<R>(100);
