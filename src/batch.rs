@@ -1,8 +1,9 @@
 //! Several writes, one commit.
 
-use crate::engine::{Change, Engine};
+use crate::engine::{Change, Engine, Keep};
 use crate::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
+use crate::relation::{Tag, Terms};
 use crate::version::Version;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -38,28 +39,50 @@ where
         Self { engine, changes: engine.changes() }
     }
 
-    /// Sets `key`, and with it its declared relations.
+    /// Sets `key`, and with it its declared relations. The value is kept as the cache's settings say, and has no tags,
+    /// whatever was there; [`insert_with`](Self::insert_with) says otherwise.
     pub fn insert(mut self, key: K, value: V) -> Self {
-        self.changes.push(self.engine.change(key, Some(value), None, true));
+        self.changes.push(self.engine.change(key, Some(value), Keep::AsUsual, true));
         self
     }
 
     /// Sets `key`, and with it its declared relations, to be absent again after `time_to_live`, whatever the
     /// cache's own is. What one batch inserts for the same time ends at the same time.
     pub fn insert_with_ttl(mut self, key: K, value: V, time_to_live: Duration) -> Self {
-        self.changes.push(self.engine.change(key, Some(value), Some(time_to_live), true));
+        self.changes.push(self.engine.change(key, Some(value), Keep::For(time_to_live), true));
+        self
+    }
+
+    /// Sets `key`, and with it its declared relations. The value has these tags; what relations write has none. May ask
+    /// the allocator.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.batch().insert_tagged("cart", 30, &["tenant:7".into()]).insert("name", 10).commit();
+    /// cache.invalidate_tag("tenant:7");
+    /// assert_eq!(cache.get_many(["cart", "name"]), [None, Some(10)]);
+    /// ```
+    pub fn insert_tagged(self, key: K, value: V, tags: &[Tag]) -> Self {
+        self.insert_with(key, value, Terms::new().tags(tags))
+    }
+
+    /// Sets `key`, and with it its declared relations, on these [terms](Terms): they say how long the value is kept, and with
+    /// which tags, or that all of that is as it was. May ask the allocator.
+    pub fn insert_with(mut self, key: K, value: V, terms: Terms) -> Self {
+        let keep = Keep::On(Box::new(terms));
+        self.changes.push(self.engine.change(key, Some(value), keep, true));
         self
     }
 
     /// Removes `key` alone.
     pub fn remove(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, None, false));
+        self.changes.push(self.engine.change(key, None, Keep::AsUsual, false));
         self
     }
 
     /// Removes `key`, and with it its declared relations.
     pub fn invalidate(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, None, true));
+        self.changes.push(self.engine.change(key, None, Keep::AsUsual, true));
         self
     }
 

@@ -5,6 +5,7 @@ use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::error::Conflict;
 use crate::hasher::RandomState;
+use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::metrics::{Stats, Timeline};
 use crate::pinned::Pinned;
@@ -273,16 +274,45 @@ where
         self.engine.remove(key, V::clone)
     }
 
-    /// Removes `key`, and with it its [declared relations](Builder::related), by one commit. Lock-free.
+    /// Removes `key`, and with it its [declared relations](Builder::related), by one commit; these are followed whether the
+    /// key is cached or not. Lock-free.
     ///
-    /// Relations are declared for a `&K`, which is found in the cache; for a key that the cache does not
-    /// know they cannot be asked. Where that matters, hand the key over:
-    /// [`batch().invalidate(key)`](Batch::invalidate).
+    /// ```
+    /// let cache = coeval::Cache::builder()
+    ///     .related(|user: &String, related| _ = related.invalidate(format!("profile of {user}")))
+    ///     .build();
+    /// cache.insert("profile of 7".to_string(), 1);
+    /// cache.invalidate("7"); // which was never loaded
+    /// assert_eq!(cache.get("profile of 7"), None);
+    /// ```
+    ///
+    /// Relations are told of a `&K`, so one must be made of the borrowed key if the cache does not know it: [`ToKey`].
+    /// Where there is no way to, hand the key over: [`batch().invalidate(key)`](Batch::invalidate).
+    ///
+    /// ```
+    /// #[derive(PartialEq, Eq, Hash)]
+    /// struct Key(u64); // not `Clone`
+    ///
+    /// let cache = coeval::Cache::new();
+    /// cache.insert(Key(7), 1);
+    /// cache.batch().invalidate(Key(7)).commit();
+    /// # assert_eq!(cache.get(&Key(7)), None);
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// #[derive(PartialEq, Eq, Hash)]
+    /// struct Key(u64); // not `Clone`
+    ///
+    /// let cache = coeval::Cache::new();
+    /// cache.insert(Key(7), 1);
+    /// cache.invalidate(&Key(7));
+    /// # assert_eq!(cache.get(&Key(7)), None);
+    /// ```
     pub fn invalidate<Q>(&self, key: &Q) -> Version
     where
-        Q: Hash + Equivalent<K> + ?Sized,
+        Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
     {
-        self.engine.invalidate(key)
+        self.engine.invalidate(key, || key.to_key())
     }
 
     /// Removes everything, by one commit. O(1): what it hides is swept out by later writes, a little by

@@ -91,6 +91,7 @@ mod builder;
 mod cache;
 mod derive;
 mod hasher;
+mod key;
 mod lease;
 mod load;
 #[cfg(feature = "async")]
@@ -115,6 +116,7 @@ pub use derive::Scope;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
 pub use hasher::RandomState;
+pub use key::ToKey;
 pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use monitor::{Finding, Monitor, Repair, Report};
@@ -122,7 +124,7 @@ pub use pinned::Pinned;
 pub use refresh::Job;
 #[cfg(feature = "async")]
 pub use refresh::Task;
-pub use relation::{Related, Tag};
+pub use relation::{Related, Tag, Terms};
 pub use removal::RemovalCause;
 pub use settings::Settings;
 pub use sync::time::ManualClock;

@@ -1,14 +1,16 @@
 //! Transactions: reads and writes that are as if done at one instant.
 
 use crate::cache::Cache;
-use crate::engine::Attempt;
+use crate::engine::{Attempt, Keep};
 use crate::error::TransactError;
 use crate::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
+use crate::relation::{Tag, Terms};
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
 
 /// How often a transaction is tried.
 const ATTEMPTS: usize = if cfg!(coeval_loom) { 1 } else { 64 };
@@ -52,7 +54,8 @@ where
     /// # Ok::<(), TransactError<&str>>(())
     /// ```
     ///
-    /// What the cache itself does to an entry that was read, as it evicts it or finds its deadline passed, counts as a
+    /// When it is committed, what it has read is used: a value that is kept as long as it is used is kept on, and is less soon
+    /// evicted. What the cache itself does to an entry that was read, as it evicts it or finds its deadline passed, counts as a
     /// change; so does a change of what it was derived from, or of its tags. A transaction that writes nothing is as of
     /// the version that it has read, and always succeeds.
     ///
@@ -122,19 +125,55 @@ where
         keys.map(|key| self.get(key))
     }
 
-    /// Sets `key`, and with it its declared relations. The last write of a key counts.
+    /// Sets `key`, and with it its declared relations. The last write of a key counts. The value is kept as the cache's
+    /// settings say, and has no tags, whatever was there; [`insert_with`](Self::insert_with) says otherwise.
     pub fn insert(&mut self, key: K, value: V) {
-        self.attempt.write(key, Some(value), true);
+        self.attempt.write(key, Some(value), Keep::AsUsual, true);
+    }
+
+    /// The same, to be absent again after `time_to_live`, whatever the cache's own is: counted from the commit.
+    pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) {
+        self.attempt.write(key, Some(value), Keep::For(time_to_live), true);
+    }
+
+    /// The same; the value has these tags, and what relations write has none.
+    pub fn insert_tagged(&mut self, key: K, value: V, tags: &[Tag]) {
+        self.insert_with(key, value, Terms::new().tags(tags));
+    }
+
+    /// The same, on these [terms](Terms): they say how long the value is kept, and with which tags, or that all of that is as
+    /// it was.
+    ///
+    /// ```
+    /// use coeval::{Cache, ManualClock, Terms};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().manual_clock(&clock).build();
+    /// cache.insert_with_ttl("session", 1, Duration::from_secs(60));
+    /// clock.advance(Duration::from_secs(45));
+    /// cache.transact(|tx| {
+    ///     let session = tx.get(&"session").ok_or("it has ended")?;
+    ///     tx.insert_with("session", session + 1, Terms::as_it_was());
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(cache.get("session"), Some(2));
+    /// clock.advance(Duration::from_secs(15));
+    /// assert_eq!(cache.get("session"), None);
+    /// # Ok::<(), coeval::TransactError<&str>>(())
+    /// ```
+    pub fn insert_with(&mut self, key: K, value: V, terms: Terms) {
+        self.attempt.write(key, Some(value), Keep::On(Box::new(terms)), true);
     }
 
     /// Removes `key` alone.
     pub fn remove(&mut self, key: K) {
-        self.attempt.write(key, None, false);
+        self.attempt.write(key, None, Keep::AsUsual, false);
     }
 
     /// Removes `key`, and with it its declared relations.
     pub fn invalidate(&mut self, key: K) {
-        self.attempt.write(key, None, true);
+        self.attempt.write(key, None, Keep::AsUsual, true);
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod common;
 
+use coeval::reclaim::Reclaim;
 use coeval::{Cache, Related};
+use common::{Store, on_every_reclaimer};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +71,68 @@ fn an_invalidation_carries_relations_and_a_removal_does_not() {
     assert_eq!(contents(&cache), "c=0 d=0");
     assert_eq!(cache.remove("c"), Some(0));
     assert_eq!(contents(&cache), "d=0");
+}
+
+/// A profile is derived from its user, who is invalidated without being cached, for this reason.
+fn profile_of_one_who_is_not_cached<R: Reclaim>(
+    builder: impl Fn(coeval::Builder<String, u64>) -> coeval::Builder<String, u64>,
+    how: impl Fn(&Store<String, u64, R>),
+) {
+    let related = Cache::builder().related(|key: &String, related| {
+        if let Some(user) = key.strip_prefix("user:") {
+            related.invalidate(format!("profile:{user}"));
+            related.insert(format!("changed:{user}"), 1);
+        }
+    });
+    let cache: Store<String, u64, R> = builder(related).reclaimer::<R>().build();
+    how(&cache);
+    cache.remove("changed:7");
+    cache.insert("profile:7".into(), 7);
+    cache.insert("profile:8".into(), 8);
+    assert_eq!(cache.get("user:7"), None);
+    let version = cache.invalidate("user:7");
+    assert_eq!(cache.get_many(["user:7", "profile:7", "profile:8"]), [None, None, Some(8)]);
+    assert_eq!(cache.get_versioned("changed:7"), Some((1, version)));
+    assert_eq!(version, cache.version());
+}
+
+fn an_invalidation_carries_relations_of_what_is_not_cached<R: Reclaim>() {
+    let user = || "user:7".to_string();
+    let as_it_is = |builder| builder;
+    profile_of_one_who_is_not_cached::<R>(as_it_is, |_| ());
+    profile_of_one_who_is_not_cached::<R>(as_it_is, |cache| {
+        cache.insert(user(), 1);
+        cache.remove("user:7");
+        (0..5_000).for_each(|other| _ = cache.insert(other.to_string(), 1));
+    });
+    profile_of_one_who_is_not_cached::<R>(as_it_is, |cache| {
+        cache.insert(user(), 1);
+        cache.invalidate_all();
+    });
+    profile_of_one_who_is_not_cached::<R>(as_it_is, |cache| {
+        cache.insert_tagged(user(), 1, &["seven".into()]);
+        cache.invalidate_tag("seven");
+    });
+    let bounded = |builder: coeval::Builder<String, u64>| builder.max_capacity(100);
+    profile_of_one_who_is_not_cached::<R>(bounded, |cache| {
+        cache.insert(user(), 1);
+        (0..1_000).for_each(|other| _ = cache.insert(other.to_string(), 1));
+    });
+    let clock = coeval::ManualClock::new();
+    let timed = |builder: coeval::Builder<String, u64>| builder.manual_clock(&clock);
+    profile_of_one_who_is_not_cached::<R>(timed, |cache| {
+        cache.insert_with_ttl(user(), 1, std::time::Duration::from_secs(1));
+        clock.advance(std::time::Duration::from_secs(1));
+    });
+}
+
+/// Who is to load what is related does not cache what was read before.
+#[test]
+fn an_invalidation_of_what_is_not_cached_refuses_leases_of_what_is_related() {
+    let cache = cache(&[], invalidates(&[("a", "b")]));
+    let lease = cache.lease("b");
+    cache.invalidate("a");
+    assert!(lease.fill(1).is_err());
 }
 
 #[test]
@@ -316,3 +380,5 @@ fn random_relations_agree_with_a_model() {
         }
     }
 }
+
+on_every_reclaimer!(an_invalidation_carries_relations_of_what_is_not_cached);

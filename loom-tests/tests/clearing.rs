@@ -28,7 +28,8 @@ impl World {
 
     /// Sets key 0 if it holds the version `expected`; its version, if it did.
     fn compare_and_set(&self, expected: Option<u64>) -> Option<u64> {
-        let expected = Expected { entry: 0, demand: Demand::Holds(expected, 0) };
+        let expected =
+            Expected { entry: 0, demand: expected.map_or(Demand::IsAbsent(0), Demand::Holds) };
         let outcome = self.keys.run(self.keys.describe([(0, Some(1))], vec![expected]));
         outcome.is_committed().then(|| outcome.version())
     }

@@ -280,6 +280,11 @@ impl Terms {
         Self { deadline, end, idle, refresh, weight, tie: Tie::NONE }
     }
 
+    /// Until when the value is kept at the longest, how long without a use, and from when on it is to be loaded anew.
+    pub fn times(&self) -> (u64, u64, u64) {
+        (self.end, self.idle, self.refresh.load(Ordering::Relaxed)) // a time alone
+    }
+
     /// Whether it is to be loaded anew at `time`.
     pub fn is_stale(&self, time: u64) -> bool {
         self.refresh.load(Ordering::Relaxed) <= time // Relaxed: it orders nothing.

@@ -4,8 +4,10 @@ use super::{Milestones, Order, discard};
 use crate::chain::{Chain, Link, Node, Record};
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::time::NEVER;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence_after_rmw};
 use crate::version::State;
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 /// One write of a commit: the version, and the record that it goes into.
@@ -29,9 +31,12 @@ pub struct Expected {
 /// What must be so of a key.
 #[derive(Clone, Copy)]
 pub enum Demand {
-    /// It holds this version (`None`: it is absent), for one who looked at this time: what had a deadline until
-    /// then is absent. (`compare_and_set`)
-    Holds(Option<u64>, u64),
+    /// It holds this version, whose deadline has not come. (`compare_and_set`)
+    Holds(u64),
+    /// It is absent, for one who looked at this time: what had a deadline until then is. (`compare_and_set`)
+    IsAbsent(u64),
+    /// If it holds a value, its deadline has not come. (What a transaction has read)
+    IsInTime,
     /// No commit after this version has written or cleared it. (A lease)
     UnchangedSince(u64),
     /// No commit after this version is among these, which invalidate a tag that it has. (What a transaction has read)
@@ -203,19 +208,22 @@ impl<K, V> Descriptor<K, V> {
             if !state.is_ready() {
                 return state;
             }
+            let early = mutant("commit.time_first").then(|| order.timer.now());
             let version = order.clock.tick(); // only after ready was seen
             step("commit.ticked");
-            match self.verdict(order, version) {
+            let time = Cell::new(early);
+            match self.verdict(order, version, &time) {
                 None => continue, // everything was cleared after we took the number: take another
                 Some(outcome) => return self.advance(State::READY, outcome),
             }
         }
     }
 
-    /// What a commit at `version` would be. Every helper computes it from what no longer changes: the `prev` of an
-    /// installed version, and the floor as of `version`. A tag may be invalidated after that was looked at, but then
-    /// by a larger number.
-    fn verdict(&self, order: &Order, version: u64) -> Option<State> {
+    /// What a commit at `version` would be. A helper computes it from what no longer changes, the `prev` of an
+    /// installed version and the floor as of `version`, and from what may change, but then for larger numbers only: a
+    /// tag may be invalidated, and a deadline may come, after that was looked at. So one helper may say so, and another,
+    /// later and by a larger number, otherwise: each is right, and the one counts that is first to say it.
+    fn verdict(&self, order: &Order, version: u64, time: &Cell<Option<u64>>) -> Option<State> {
         if self.expected().is_empty() {
             return Some(State::committed(version));
         }
@@ -224,26 +232,46 @@ impl<K, V> Descriptor<K, V> {
         if floor > version {
             return None;
         }
-        let all = self.expected().iter().all(|expected| self.is_so(expected, order, floor));
+        let all = self.expected().iter().all(|expected| self.is_so(expected, order, floor, time));
         Some(if all { State::committed(version) } else { State::ABORTED })
     }
 
+    /// The time by which a verdict goes: read once, and after its number was taken. Who has judged by a later time
+    /// before, as of a smaller number, did so before this commit; see `docs/protocol.md`.
+    fn time(order: &Order, time: &Cell<Option<u64>>) -> u64 {
+        if time.get().is_none() {
+            fence_after_rmw(); // partner: the fences in `Order::instant` and `Engine::present`
+            time.set(Some(order.timer.now()));
+        }
+        time.get().expect("read")
+    }
+
     /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was cleared.
-    fn is_so(&self, expected: &Expected, order: &Order, floor: u64) -> bool {
+    fn is_so(
+        &self,
+        expected: &Expected,
+        order: &Order,
+        floor: u64,
+        time: &Cell<Option<u64>>,
+    ) -> bool {
         let Entry { record, node, .. } = &self.entries()[expected.entry];
         // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
         let prev = unsafe { (**record).prev_of(*node) }.link().target();
         // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
         // is final.
         let prev = (!prev.is_null()).then(|| unsafe { &*prev });
+        let visible =
+            || prev.filter(|node| node.state().is_value() && node.state().version() > floor);
         match expected.demand {
-            Demand::Holds(version, time) => {
-                let current = prev
-                    .filter(|node| node.state().is_value() && node.state().version() > floor)
-                    // SAFETY: kept, as above.
-                    .filter(|node| !unsafe { node.is_over(time) })
-                    .map(|node| node.state().version());
-                current == version
+            Demand::Holds(version) => visible().is_some_and(|node| {
+                // SAFETY: kept, as above.
+                node.state().version() == version && unsafe { self.is_in_time(node, order, time) }
+            }),
+            // SAFETY: kept, as above.
+            Demand::IsAbsent(time) => visible().is_none_or(|node| unsafe { node.is_over(time) }),
+            // SAFETY: kept, as above.
+            Demand::IsInTime => {
+                visible().is_none_or(|node| unsafe { self.is_in_time(node, order, time) })
             }
             Demand::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
@@ -255,5 +283,15 @@ impl<K, V> Descriptor<K, V> {
                 unsafe { ended.as_ref() }.newest(&order.clock) <= version
             }
         }
+    }
+
+    /// Whether a value's deadline, if it has one, has not come.
+    ///
+    /// # Safety
+    /// The version lives.
+    unsafe fn is_in_time(&self, node: &Node<V>, order: &Order, time: &Cell<Option<u64>>) -> bool {
+        // SAFETY: the caller's promise.
+        let terms = unsafe { node.terms() }.filter(|terms| terms.deadline() != NEVER);
+        terms.is_none_or(|terms| !terms.is_over(Self::time(order, time)))
     }
 }

@@ -19,7 +19,8 @@ pub use views::{Registered, Seen, Views};
 
 use crate::chain::{Chain, Head, Node, Record};
 use crate::sync::hook::{mutant, step};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::time::Timer;
+use crate::sync::{AtomicU32, Ordering, fence};
 use crate::version::{Clock, State};
 use std::ptr;
 
@@ -27,6 +28,8 @@ use std::ptr;
 pub struct Order {
     pub clock: Clock,
     pub floor: Floor,
+    /// The time, for deadlines.
+    timer: Timer,
     /// Why a look-up must do more than to find a plain version; 0: it need not.
     notable: AtomicU32,
 }
@@ -73,9 +76,35 @@ pub enum Limit {
 }
 
 impl Order {
-    /// Nothing committed yet.
+    /// Nothing committed yet. A clock of its own has the time.
+    #[cfg(any(test, coeval_loom))]
     pub fn new() -> Self {
-        Self { clock: Clock::new(), floor: Floor::new(), notable: AtomicU32::new(0) }
+        Self::timed(Timer::new())
+    }
+
+    /// Nothing committed yet.
+    pub fn timed(timer: Timer) -> Self {
+        let notable = AtomicU32::new(0);
+        Self { clock: Clock::new(), floor: Floor::new(), timer, notable }
+    }
+
+    /// A number, and a time that belongs to it: no other was taken while the time was read. So who judges deadlines by
+    /// an earlier time has a number that is not larger, and who does by a later time one that is not smaller.
+    ///
+    /// Lock-free: tried again only if somebody took a number.
+    pub fn instant(&self) -> (u64, u64) {
+        let mut number = self.clock.now();
+        loop {
+            step("instant.numbered");
+            let time = self.timer.now();
+            step("instant.timed");
+            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::stamp`
+            let now = self.clock.now();
+            if now == number || mutant("instant.unchecked") {
+                return (number, time);
+            }
+            number = now;
+        }
     }
 
     /// Clears everything: one commit. Returns its version.

@@ -36,6 +36,8 @@ struct Place {
     holders: AtomicUsize,
     /// 0, or a version `t` as `t << 2 | 2`, or, while a view is opening, a lower bound of it as `t << 2 | 1`.
     version: AtomicU64,
+    /// When a view was opened here; written before its version, and read after that.
+    opened: AtomicU64,
 }
 
 const OPENING: u64 = 1;
@@ -45,6 +47,7 @@ const OPEN: u64 = 2;
 pub struct Registered {
     place: *const Place,
     version: u64,
+    opened: u64,
 }
 
 // SAFETY: a place is only touched through atomics and lives as long as the registry.
@@ -57,6 +60,11 @@ impl Registered {
     pub fn version(&self) -> u64 {
         self.version
     }
+
+    /// The time that belongs to it.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
 }
 
 impl Block {
@@ -65,6 +73,7 @@ impl Block {
             places: std::array::from_fn(|_| Place {
                 holders: AtomicUsize::new(0),
                 version: AtomicU64::new(0),
+                opened: AtomicU64::new(0),
             }),
             next: AtomicPtr::new(ptr::null_mut()),
         }
@@ -108,7 +117,13 @@ impl Views {
     }
 
     /// Opens a view of everything that is committed now.
+    #[cfg(any(test, coeval_loom))]
     pub fn open(&self, clock: &Clock) -> Registered {
+        self.open_at(clock, || (clock.now(), 0))
+    }
+
+    /// Opens a view of everything that is committed now; `instant` reads the clock, and a time that belongs to that.
+    pub fn open_at(&self, clock: &Clock, instant: impl FnOnce() -> (u64, u64)) -> Registered {
         // SeqCst, and the fence below: the announcement, before the clock is read.
         self.registered.fetch_add(1, Ordering::SeqCst);
         step("view.counted");
@@ -121,11 +136,12 @@ impl Views {
         if !mutant("views.no_fence") {
             fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `seen`
         }
-        let version = clock.now();
+        let (version, opened) = instant();
         step("view.versioned");
+        place.opened.store(opened, Ordering::Relaxed); // comes with the version
         // Release: the place's later readers see the announcement's end only with its version.
         place.version.store(version << 2 | OPEN, Ordering::Release);
-        Registered { place, version }
+        Registered { place, version, opened }
     }
 
     fn claim(&self, announced: u64) -> &Place {
@@ -151,7 +167,7 @@ impl Views {
     pub fn share(&self, view: &Registered) -> Registered {
         // SAFETY: the place lives as long as the registry. Relaxed: the holder that we copy keeps it.
         unsafe { &*view.place }.holders.fetch_add(1, Ordering::Relaxed);
-        Registered { place: view.place, version: view.version }
+        Registered { place: view.place, version: view.version, opened: view.opened }
     }
 
     /// Joins an open view of exactly `version`, if there is one. `close` gives back a registration that
@@ -165,12 +181,14 @@ impl Views {
             let join = |n| (n != 0 && n != CLOSING).then(|| n + 1);
             // Acquire: pairs with `close`: if the place was given to another view, we see its version.
             place.holders.fetch_update(Ordering::Acquire, Ordering::Relaxed, join).ok()?;
-            let joined = Registered { place, version };
-            if place.version.load(Ordering::Acquire) == wanted {
-                return Some(joined);
+            let mut joined = Registered { place, version, opened: 0 };
+            if place.version.load(Ordering::Acquire) != wanted {
+                close(joined);
+                return None;
             }
-            close(joined);
-            None
+            // Relaxed: it was there before the version, and is not written while somebody holds the place.
+            joined.opened = place.opened.load(Ordering::Relaxed);
+            Some(joined)
         })
     }
 

@@ -191,12 +191,15 @@ where
         };
         let is_there = state.is_value() && state.version() > self.snapshot.floor;
         let is_present = is_there && {
-            let moment = Moment::at(&self.engine.timer, self.snapshot.opened);
+            let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
             // SAFETY: kept by the view.
             let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
             terms.is_none_or(|terms| self.engine.is_in_time(terms, false, &moment))
                 && bonds.is_none_or(|bonds| self.hold((bonds, state.version()), &moment))
         };
+        if is_present {
+            self.engine.is_used(node, state);
+        }
         self.ties.note(guard, record, Some((node, state)), is_present);
         // SAFETY: committed to a value, and kept by the view.
         is_present.then(|| unsafe { node.value() }.clone())

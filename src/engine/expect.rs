@@ -4,13 +4,16 @@ use super::Engine;
 use super::keep::Moment;
 use super::plan::Plan;
 use super::read::version_of;
-use crate::chain::{Chain, Record};
+use super::transact::{Demands, demand_tags};
+use crate::chain::{Bonds, Chain, Record};
 use crate::commit::{Demand, Descriptor, Found, Limit};
 use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::sync::hook::step;
 use crate::version::Version;
+use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hash};
 use std::{mem, ptr};
 
@@ -32,37 +35,22 @@ where
         let unwound = self.unless_it_panics();
         let guard = self.pin();
         let record = self.locate(&guard, hash, key, &mut None);
-        let moment = Moment::new(&self.timer);
-        let current = self.current(&guard, record, &moment);
-        if current != expected {
+        let mut value = Some(value);
+        let result = loop {
+            let (found, related) = match self.set_if(&guard, record, expected, &mut value) {
+                Ok(version) => break Ok(version),
+                Err(refused) => refused,
+            };
+            if found != expected || expected.is_none() {
+                break Err((found, related));
+            }
+            // What it is tied to was written meanwhile, and it is whole again.
+            drop(related);
+        };
+        if result.is_err() {
             self.conflicted(hash);
             self.try_condemn(&guard, record);
-            drop(guard);
-            mem::forget(unwound);
-            self.tend();
-            return Err(Conflict::new(current, value));
         }
-        if expected.is_none() {
-            self.end_broken(&guard, record, &moment);
-        }
-        let settings = self.in_force.whole();
-        let mut plan = Plan::new(self, &guard, &settings);
-        let mut value = Some(value);
-        let asked = plan.asked_for(record, &value);
-        plan.push(record, &mut value, asked, true, None);
-        self.relate(&mut plan);
-        let demand = Demand::Holds(expected.map(Version::get), plan.moment.time());
-        let (outcome, descriptor) = self.run(&guard, plan, &[(record, demand)]);
-        let result = if outcome.is_committed() {
-            Ok(version_of(outcome))
-        } else {
-            self.conflicted(hash);
-            // SAFETY: the commit is ours, aborted, and kept by our guard.
-            let related = unsafe { self.take_aborted(&*descriptor, record, &mut value) };
-            // SAFETY: as above.
-            let found = unsafe { self.below_aborted(&*descriptor, record, expected) };
-            Err((found, related))
-        };
         drop(guard);
         mem::forget(unwound);
         self.tend();
@@ -70,15 +58,65 @@ where
         result.map_err(|(found, _related)| Conflict::new(found, value.expect("just put back")))
     }
 
-    /// What a located record holds.
-    fn current(
+    /// The same, once, of a located record. An error: what it was found to hold, and the values of related entries; the
+    /// value is where it was.
+    fn set_if<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: &'g Record<K, V>,
+        expected: Option<Version>,
+        value: &mut Option<V>,
+    ) -> Result<Version, (Option<Version>, Vec<V>)> {
+        let since = self.order.clock.now();
+        let moment = Moment::new(&self.timer);
+        let current = self.present(guard, record, false, &moment);
+        let found = current.map(|(_, state)| version_of(state));
+        if found != expected {
+            return Err((found, Vec::new()));
+        }
+        if expected.is_none() {
+            self.end_broken(guard, record, &moment);
+        }
+        let settings = self.in_force.whole();
+        let mut plan = Plan::new(self, guard, &settings);
+        let asked = plan.asked_for(record, value);
+        plan.push(record, value, asked, true, None);
+        self.relate(&mut plan);
+        let absent = || Demand::IsAbsent(plan.moment.time());
+        let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
+        let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
+        // SAFETY: kept by the guard.
+        if let Some(bonds) = current.and_then(|(node, _)| unsafe { node.bonds() }) {
+            let ties = self.demand_ties(guard, record, bonds, since);
+            plan.witness(ties.iter().map(|(record, _)| *record));
+            demands.extend(ties);
+        }
+        step("expect.planned");
+        let (outcome, descriptor) = self.run(guard, plan, &demands);
+        if outcome.is_committed() {
+            return Ok(version_of(outcome));
+        }
+        // SAFETY: the commit is ours, aborted, and kept by our guard.
+        let related = unsafe { self.take_aborted(&*descriptor, record, value) };
+        // SAFETY: as above.
+        Err((unsafe { self.below_aborted(&*descriptor, record, expected) }, related))
+    }
+
+    /// What must be so for what ties a record's value to others, and which it was found to stand on after `since`, to be as
+    /// it was.
+    #[cold]
+    fn demand_ties<'g>(
         &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        moment: &Moment<'_>,
-    ) -> Option<Version> {
-        let (_, state) = self.present(guard, record, false, moment)?;
-        Some(version_of(state))
+        guard: &'g R::Guard<'_>,
+        record: &'g Record<K, V>,
+        bonds: &'g Bonds,
+        since: u64,
+    ) -> Demands<'g, K, V> {
+        // SAFETY: held by the version, which the guard keeps.
+        let inputs = bonds.inputs().iter().map(|input| unsafe { &*input.record() });
+        let mut demands = self.demands(guard, inputs.collect(), (since, Limit::Newest), |_| true);
+        demand_tags(&mut demands, record, bonds, since);
+        demands
     }
 
     /// Ends the derived value of a record if it is absent, as what it was made from has changed: a commit's verdict knows
@@ -179,7 +217,7 @@ where
         let settings = self.in_force.whole();
         let mut plan = Plan::new(self, guard, &settings);
         plan.push(record, &mut None, None, false, None);
-        let demand = Demand::Holds(None, plan.moment.time());
+        let demand = Demand::IsAbsent(plan.moment.time());
         self.run(guard, plan, &[(record, demand)]).0.is_committed()
     }
 
@@ -192,7 +230,7 @@ where
                 let settings = self.in_force.whole();
                 let mut plan = Plan::new(self, &guard, &settings);
                 plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
-                let demand = Demand::Holds(Some(version.get()), plan.moment.time());
+                let demand = Demand::Holds(version.get());
                 let (outcome, _) = self.run(&guard, plan, &[(record, demand)]);
                 if outcome.is_committed() {
                     self.record(EventKind::Repaired, Some(record.hash()), Some(outcome.version()));

@@ -16,6 +16,7 @@ use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::time::NEVER;
+use crate::sync::{AtomicUsize, Ordering};
 
 /// How many entries, at most, a write takes out of the wheel.
 const STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
@@ -28,11 +29,28 @@ const HOLDS: u32 = 1 << 20;
 /// The wheel of a cache.
 pub(super) struct Deadlines {
     wheel: Wheel,
+    /// Whether there ever was a deadline. Set before the first is committed.
+    used: AtomicUsize,
 }
 
 impl Deadlines {
     pub fn new() -> Self {
-        Self { wheel: Wheel::new() }
+        Self { wheel: Wheel::new(), used: AtomicUsize::new(0) }
+    }
+
+    /// Whether a value may have a deadline that is committed already.
+    #[inline(always)]
+    pub fn may_be(&self) -> bool {
+        // Relaxed: who knows of a commit knows what was set before.
+        self.used.load(Ordering::Relaxed) != 0
+    }
+
+    /// A value with a deadline is about to be written.
+    #[inline(always)]
+    pub fn expect(&self) {
+        if !self.may_be() {
+            self.used.store(1, Ordering::Relaxed); // comes with the commit
+        }
     }
 
     /// Bytes of the wheel.

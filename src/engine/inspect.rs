@@ -58,7 +58,7 @@ where
             let found = unsafe { self.order.at(record, limit, snapshot.floor) };
             if let Found::Value(node, _) = found {
                 // SAFETY: kept by the view.
-                overdue += usize::from(unsafe { node.is_over(snapshot.opened) });
+                overdue += usize::from(unsafe { node.is_over(snapshot.opened()) });
             }
         }
         overdue

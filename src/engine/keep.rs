@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::adjust::Times;
+use super::said::Said;
 use crate::chain::{Bonds, Node, Terms};
 use crate::reclaim::Reclaim;
 use crate::sync::time::{NEVER, Timer, deadline};
@@ -15,14 +16,16 @@ pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 /// What [`Terms`] are made of, together with the cache's times. If nothing is asked for a value it is kept for ever, and
 /// counts for one.
 pub(super) struct Asked {
-    now: u64,
-    end: u64,
-    weight: u32,
+    pub now: u64,
+    pub end: u64,
+    pub weight: u32,
     is_timed: bool,
     /// What it is tied to.
     pub bonds: Option<Box<Bonds>>,
     /// The terms that it has already.
     same: Option<Box<Terms>>,
+    /// What the caller has said, if that is more than a time to live.
+    pub said: Option<Box<Said>>,
 }
 
 impl Asked {
@@ -67,6 +70,21 @@ impl<'t> Moment<'t> {
         Self { timer, read: Cell::new(Some(time)) }
     }
 
+    /// Another one, that is yet to be read.
+    pub fn again(&self) -> Self {
+        Self::new(self.timer)
+    }
+
+    /// It is read anew.
+    pub fn renew(&self) {
+        self.read.set(None);
+    }
+
+    /// Whether somebody has asked for the time.
+    pub fn is_read(&self) -> bool {
+        self.read.get().is_some()
+    }
+
     pub fn time(&self) -> u64 {
         if self.read.get().is_none() {
             self.read.set(Some(self.timer.now()));
@@ -78,7 +96,8 @@ impl<'t> Moment<'t> {
 impl Default for Asked {
     /// Nothing.
     fn default() -> Self {
-        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds: None, same: None }
+        let (bonds, same, said) = (None, None, None);
+        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds, same, said }
     }
 }
 
@@ -118,7 +137,7 @@ impl<K, V> Rules<K, V> {
         let now = if is_timed { moment.time() } else { 0 };
         let time_to_live = time_to_live.or(times.time_to_live());
         let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
-        Asked { now, end, weight, is_timed, bonds: None, same: None }
+        Asked { now, end, weight, is_timed, ..Asked::default() }
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `retire.rs` | how versions and records go: condemn, seal, free |
 //! | `adjust.rs` | the settings that may change |
 //! | `keep.rs` | on which terms a value is kept |
+//! | `said.rs` | and what a caller says of that |
 //! | `evict.rs` | the capacity bound |
 //! | `expire.rs` | deadlines |
 //! | `watch.rs` | what is counted and recorded |
@@ -57,6 +58,7 @@ mod plan;
 mod present;
 mod read;
 mod retire;
+mod said;
 mod scan;
 mod scratch;
 mod set;
@@ -82,6 +84,7 @@ pub use load::{Claim, InVain, Wanted, all, array, boxed};
 pub use name::name_of;
 pub use plan::Change;
 pub use read::Snapshot;
+pub use said::Keep;
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use tend::{Due, due};
 pub use transact::Attempt;
@@ -239,7 +242,7 @@ where
             index: Index::with_capacity(settings.initial_capacity),
             tags: Grown::new(),
             entries: PhantomData,
-            order: Order::new(),
+            order: Order::timed(settings.timer.clone()),
             views: Views::new(),
             reclaim: R::new(),
             hasher,

@@ -4,6 +4,7 @@ use super::Engine;
 use super::adjust::Whole;
 use super::keep::{Asked, Moment};
 use super::read::version_of;
+use super::said::{Keep, follow_earlier};
 use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
 use crate::metrics::EventKind;
@@ -15,7 +16,6 @@ use equivalent::Equivalent;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
-use std::time::Duration;
 
 /// One write that a caller asked for.
 pub struct Change<K, V> {
@@ -23,18 +23,18 @@ pub struct Change<K, V> {
     pub hash: u32,
     /// `None` removes.
     pub value: Option<V>,
-    /// How long the value is kept; `None`: as long as the cache's settings say.
-    pub time_to_live: Option<Duration>,
+    /// How the value is kept.
+    pub keep: Keep,
     /// Whether the key's declared relations apply.
     pub related: bool,
 }
 
 /// One write of a commit, its record located: under the guard of the [`Plan`] that it is in.
 pub(super) struct Write<K, V> {
-    record: *const Record<K, V>,
-    value: Option<V>,
+    pub record: *const Record<K, V>,
+    pub value: Option<V>,
     /// Where the plan has what is asked for the value; [`NOTHING`]: nowhere.
-    asked: u32,
+    pub asked: u32,
     related: bool,
     /// Why it takes away what is there. `None`: it is a witness.
     cause: Option<RemovalCause>,
@@ -46,12 +46,12 @@ const NOTHING: u32 = u32::MAX;
 /// The writes of a commit that is being put together. If a user's closure panics meanwhile, records
 /// that were made for it and hold nothing go again.
 pub(super) struct Plan<'g, 'r, K, V, S, R: Reclaim> {
-    engine: &'r Engine<K, V, S, R>,
+    pub engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
-    settings: &'g Whole<'r, K, V>,
-    writes: Vec<Write<K, V>>,
+    pub settings: &'g Whole<'r, K, V>,
+    pub writes: Vec<Write<K, V>>,
     /// What is asked for their values. Not with each, as writes are moved about, and mostly nothing is.
-    asked: Vec<Asked>,
+    pub asked: Vec<Asked>,
     /// The addresses of their records, in order, and their places; unless writes have been added since.
     order: Vec<(usize, usize)>,
     has_witnesses: bool,
@@ -101,7 +101,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.sort();
         if self.order.windows(2).any(|two| two[0].0 == two[1].0) {
             self.order.clear();
-            keep_last(&mut self.writes);
+            keep_last(&mut self.writes, &mut self.asked);
         }
     }
 
@@ -127,21 +127,15 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
 
     /// Plans what a caller asked for, whose record this is.
     #[inline(always)]
-    fn push_change(
-        &mut self,
-        record: &'g Record<K, V>,
-        value: Option<V>,
-        time_to_live: Option<Duration>,
-        related: bool,
-    ) {
+    fn push_change(&mut self, record: &'g Record<K, V>, value: Option<V>, keep: Keep, related: bool)
+    where
+        S: BuildHasher,
+    {
         let Some(value) = value else { return self.push(record, &mut None, None, related, None) };
         let (rules, times) = (&self.engine.rules, self.settings.times());
-        let asked = match rules.are_plain(times, time_to_live) {
-            true => NOTHING,
-            false => {
-                let key = record.key();
-                self.keep_asked(rules.ask(times, key, &value, time_to_live, &self.moment))
-            }
+        let asked = match keep {
+            Keep::AsUsual if rules.are_plain(times, None) => NOTHING,
+            keep => self.ask(record.key(), &value, keep),
         };
         let (value, cause) = (Some(value), Some(RemovalCause::Replaced));
         self.writes.push(Write { record, value, asked, related, cause });
@@ -175,7 +169,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
 
     /// Where it is kept.
     #[inline(never)]
-    fn keep_asked(&mut self, asked: Asked) -> u32 {
+    pub(super) fn keep_asked(&mut self, asked: Asked) -> u32 {
         if self.asked.capacity() == 0 {
             self.asked = self.engine.scratch.get().asked.take();
         }
@@ -184,7 +178,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         u32::try_from(place).ok().filter(|place| *place != NOTHING).expect("fewer writes")
     }
 
-    fn record(&self, at: usize) -> &'g Record<K, V> {
+    pub(super) fn record(&self, at: usize) -> &'g Record<K, V> {
         // SAFETY: located under the guard, which lives for 'g.
         unsafe { &*self.writes[at].record }
     }
@@ -217,15 +211,9 @@ where
     R: Reclaim,
 {
     /// A change of `key`.
-    pub fn change(
-        &self,
-        key: K,
-        value: Option<V>,
-        time_to_live: Option<Duration>,
-        related: bool,
-    ) -> Change<K, V> {
+    pub fn change(&self, key: K, value: Option<V>, keep: Keep, related: bool) -> Change<K, V> {
         let hash = self.hash(&key);
-        Change { key, hash, value, time_to_live, related }
+        Change { key, hash, value, keep, related }
     }
 
     /// An empty list of changes.
@@ -260,27 +248,28 @@ where
         Version::from_u64(version)
     }
 
-    /// Removes `key` and its related entries, by one commit.
-    pub fn invalidate<Q>(&self, key: &Q) -> Version
+    /// Removes `key` and its related entries, by one commit; `own` makes a key to keep, and to ask the relations with, if the
+    /// cache does not know it.
+    pub fn invalidate<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Version
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let settings = self.in_force.whole();
-        if settings.relation().is_some() {
-            let guard = self.pin();
-            if let Some(record) = self.find(&guard, self.hash(key), key)
-                && record.revive()
-            {
-                let mut plan = Plan::new(self, &guard, &settings);
-                plan.push(record, &mut None, None, true, None);
-                self.relate(&mut plan);
-                let (outcome, _) = self.run(&guard, plan, &[]);
-                drop(guard);
-                self.tend();
-                return version_of(outcome);
-            }
+        if settings.relation().is_none() {
+            return self.invalidate_alone(key);
         }
-        self.invalidate_alone(key)
+        let unwound = self.unless_it_panics();
+        let version = {
+            let guard = self.pin();
+            let record = self.know(&guard, key, own);
+            let mut plan = Plan::new(self, &guard, &settings);
+            plan.push(record, &mut None, None, true, None);
+            self.relate(&mut plan);
+            version_of(self.run(&guard, plan, &[]).0)
+        };
+        std::mem::forget(unwound);
+        self.tend();
+        version
     }
 
     /// Locates the record of every change, drops all but the last of each key, and adds what the
@@ -300,9 +289,9 @@ where
             }
         }
         let mut plan = Plan::new(self, guard, settings);
-        for Change { key, hash, value, time_to_live, related } in changes.drain(..) {
+        for Change { key, hash, value, keep, related } in changes.drain(..) {
             let record = self.locate(guard, hash, key, &mut None);
-            plan.push_change(record, value, time_to_live, related);
+            plan.push_change(record, value, keep, related);
         }
         self.scratch.get().changes.keep(changes);
         plan.keep_last();
@@ -444,7 +433,10 @@ where
 
 /// Drops all writes but the last of each record. They stay in order.
 #[cold]
-fn keep_last<K, V>(writes: &mut Vec<Write<K, V>>) {
+fn keep_last<K, V>(writes: &mut Vec<Write<K, V>>, asked: &mut [Asked]) {
+    if asked.iter().any(Asked::is_as_it_was) {
+        follow_earlier(writes, asked);
+    }
     let mut seen = HashSet::new();
     writes.reverse();
     writes.retain(|write| seen.insert(write.record));

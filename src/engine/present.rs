@@ -15,6 +15,7 @@ use crate::relation::TagCell;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
+use crate::sync::{Ordering, fence};
 use crate::version::State;
 use std::ptr;
 
@@ -33,18 +34,25 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             _ => None,
         };
         let mut found = newest()?;
+        let serving = self.serving(guard, record, found, counts, moment);
+        if serving.is_some() {
+            return serving;
+        }
         loop {
-            let serving = self.serving(guard, record, found, counts, moment);
-            if serving.is_some() {
-                return serving;
-            }
             // It has ended. That was an instant at which there was nothing only if nobody has put anything in
-            // its place before it did: tried again, if so, upon what that is.
+            // its place before it did: tried again, if so, upon what that is. Nor has a commit been decided then
+            // that found the deadline not to have come, but before: one that is ready is stamped by this look.
+            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::time`; the clock was read before
             let again = newest()?;
             if ptr::eq(again.0, found.0) || mutant("present.ended_is_absent") {
                 return None;
             }
             found = again;
+            // What was put there since is judged by a time since.
+            let serving = self.serving(guard, record, found, counts, &moment.again());
+            if serving.is_some() {
+                return serving;
+            }
         }
     }
 
@@ -142,26 +150,38 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         counts: bool,
         moment: &Moment<'_>,
     ) -> Option<(&'g Node<V>, State)> {
-        let try_at = |limit: Limit| -> Result<Option<(&'g Node<V>, State)>, TakenOut> {
-            // SAFETY: the clock was read, or the view is registered, under the guard.
-            let found = unsafe { self.order.at(record, limit, self.order.floor_at(limit)) };
-            match found {
-                Found::Value(node, state) => {
-                    step("derive.found");
-                    let serves = self.serves(node, state, limit, counts, moment)?;
-                    Ok(serves.then_some((node, state)))
+        let try_at =
+            |limit, moment: &Moment<'_>| -> Result<Option<(&'g Node<V>, State)>, TakenOut> {
+                // SAFETY: the clock was read, or the view is registered, under the guard.
+                let found = unsafe { self.order.at(record, limit, self.order.floor_at(limit)) };
+                match found {
+                    Found::Value(node, state) => {
+                        step("derive.found");
+                        let serves = self.serves(node, state, limit, counts, moment)?;
+                        Ok(serves.then_some((node, state)))
+                    }
+                    Found::Absent => Ok(None),
+                    Found::Unknown => Err(TakenOut),
                 }
-                Found::Absent => Ok(None),
-                Found::Unknown => Err(TakenOut),
-            }
-        };
+            };
         if mutant("derive.nested_now") {
-            return try_at(Limit::Newest).ok().flatten();
+            return try_at(Limit::Newest, moment).ok().flatten();
         }
-        try_at(Limit::Now(self.order.clock.now())).unwrap_or_else(|TakenOut| {
+        // A time that is read after the number: what is in time by it was then.
+        let later = moment.again();
+        let found = match try_at(Limit::Now(self.order.clock.now()), &later) {
+            // Over by that time: it may have been there as of the number.
+            Ok(None) if later.is_read() => {
+                let (number, time) = self.order.instant();
+                try_at(Limit::Now(number), &Moment::at(&self.timer, time))
+            }
+            found => found,
+        };
+        found.unwrap_or_else(|TakenOut| {
             let view = Opened::new(self);
+            let opened = Moment::at(&self.timer, view.snapshot().opened());
             // What is found was visible under the guard, so that keeps it when the view is closed.
-            try_at(Limit::View(view.snapshot().version())).expect("a view can tell")
+            try_at(Limit::View(view.snapshot().version()), &opened).expect("a view can tell")
         })
     }
 
@@ -206,6 +226,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             terms.touch(time);
         }
         !is_over
+    }
+
+    /// Notes that a value which was there in a view is used now, if it is still in time.
+    pub(super) fn is_used(&self, node: &Node<V>, state: State) {
+        node.count_hit(state);
+        // SAFETY: the caller's view keeps it.
+        if let Some(terms) = unsafe { node.terms() } {
+            self.is_in_time(terms, true, &Moment::new(&self.timer));
+        }
     }
 
     /// Why a value that the commit `version` took away was absent already; `None`: it was not.

@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::keep::Moment;
-use crate::chain::Record;
+use crate::chain::{Node, Record};
 use crate::commit::{Found, Limit, Registered, TakenOut};
 use crate::index::Peek;
 use crate::metrics::EventKind;
@@ -25,14 +25,17 @@ pub struct Snapshot {
     pub registered: Registered,
     /// Everything up to this version had been cleared.
     pub(super) floor: u64,
-    /// When it was opened: values whose deadline had come by then are absent in it, others are not.
-    pub(super) opened: u64,
 }
 
 impl Snapshot {
     /// The version that it sees; 0 before the first commit.
     pub fn version(&self) -> u64 {
         self.registered.version()
+    }
+
+    /// When it was opened: values whose deadline had come by then are absent in it, others are not.
+    pub fn opened(&self) -> u64 {
+        self.registered.opened()
     }
 }
 
@@ -131,17 +134,18 @@ where
             }
             // SAFETY: the clock was read under the guard.
             *place = match unsafe { self.visible(&guard, hashes[at], key, limit, floor) } {
-                Found::Value(node, state) => match self.serves(node, state, limit, COUNTS, &moment)
-                {
-                    // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
-                    Ok(serves) => serves.then(|| unsafe { node.value() }),
-                    Err(TakenOut) => {
-                        return self.get_many_registered::<_, N, COUNTS>(keys, hashes, clone);
+                Found::Value(node, state) => {
+                    match self.serves_now::<COUNTS>(node, state, limit, &moment) {
+                        // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
+                        Ok(serves) => serves.then(|| unsafe { node.value() }),
+                        Err(TakenOut) => {
+                            return self.get_many_again::<_, N, COUNTS>(keys, hashes, clone);
+                        }
                     }
-                },
+                }
                 Found::Absent => None,
                 Found::Unknown => {
-                    return self.get_many_registered::<_, N, COUNTS>(keys, hashes, clone);
+                    return self.get_many_again::<_, N, COUNTS>(keys, hashes, clone);
                 }
             };
         }
@@ -199,6 +203,62 @@ where
         unsafe { self.order.at(record, limit, floor) }
     }
 
+    /// Whether a value that was visible is to be had. An error: that cannot be told as of that limit, or it is over by a
+    /// time that was read after the number, as of which it may have been there.
+    #[inline(never)]
+    fn serves_now<const COUNTS: bool>(
+        &self,
+        node: &Node<V>,
+        state: State,
+        limit: Limit,
+        moment: &Moment<'_>,
+    ) -> Result<bool, TakenOut> {
+        match self.serves(node, state, limit, COUNTS, moment) {
+            Ok(false) if moment.is_read() && !mutant("get_many.clock_later") => Err(TakenOut),
+            serves => serves,
+        }
+    }
+
+    /// The same as [`get_many`](Self::get_many), as of a number and a time that belong together.
+    #[cold]
+    fn get_many_again<Q, const N: usize, const COUNTS: bool>(
+        &self,
+        keys: [&Q; N],
+        hashes: [u32; N],
+        clone: impl Fn(&V) -> V,
+    ) -> [Option<V>; N]
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let guard = &self.pin();
+        let (now, time) = self.order.instant();
+        // SAFETY: the clock was read under the guard.
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
+        let (limit, moment) = (Limit::Now(now), Moment::at(&self.timer, time));
+        let mut found = [None; N];
+        for (at, place) in found.iter_mut().enumerate() {
+            // SAFETY: as above.
+            let visible =
+                unsafe { self.visible_anywhere(guard, hashes[at], keys[at], limit, floor) };
+            let serves = match visible {
+                Found::Value(node, state) => self
+                    .serves(node, state, limit, COUNTS, &moment)
+                    // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
+                    .map(|serves| serves.then(|| unsafe { node.value() })),
+                Found::Absent => Ok(None),
+                Found::Unknown => Err(TakenOut),
+            };
+            let Ok(value) = serves else {
+                return self.get_many_registered::<_, N, COUNTS>(keys, hashes, clone);
+            };
+            *place = value;
+        }
+        if COUNTS {
+            self.looked_for_many(guard, &found);
+        }
+        found.map(|value| value.map(&clone))
+    }
+
     #[cold]
     fn get_many_registered<Q, const N: usize, const COUNTS: bool>(
         &self,
@@ -241,7 +301,7 @@ where
     /// The caller's guard is live.
     fn shown<'v>(&self, found: Found<'_, V>, snapshot: &'v Snapshot) -> Option<(&'v V, Version)> {
         let Found::Value(node, state) = found else { return None };
-        let moment = Moment::at(&self.timer, snapshot.opened);
+        let moment = Moment::at(&self.timer, snapshot.opened());
         let limit = Limit::View(snapshot.version());
         let serves = self.serves(node, state, limit, false, &moment).expect("a view can tell");
         // SAFETY: committed to a value, and kept by the registration, which lives for 'v.
@@ -263,8 +323,16 @@ where
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Opens a view.
     pub fn open(&self) -> Snapshot {
-        let registered = self.views.open(&self.order.clock);
+        let registered = self.views.open_at(&self.order.clock, || self.instant());
         self.snapshot(registered)
+    }
+
+    /// A number and a time that belong together; see [`Order::instant`].
+    pub(super) fn instant(&self) -> (u64, u64) {
+        let number = self.order.clock.now();
+        // Nothing up to this number has a deadline, if that is so after it was read.
+        let is_timeless = !self.deadlines.may_be();
+        if is_timeless { (number, self.timer.now()) } else { self.order.instant() }
     }
 
     /// A view of exactly `version`, if an open one keeps it, or it is the newest.
@@ -275,7 +343,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.order.clock.now() != version {
             return None;
         }
-        let registered = self.views.open(&self.order.clock);
+        let registered = self.views.open_at(&self.order.clock, || self.instant());
         if registered.version() == version {
             return Some(self.snapshot(registered));
         }
@@ -290,7 +358,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// How long ago a view was opened.
     pub fn age(&self, snapshot: &Snapshot) -> Duration {
-        Duration::from_nanos(self.timer.now().saturating_sub(snapshot.opened))
+        Duration::from_nanos(self.timer.now().saturating_sub(snapshot.opened()))
     }
 
     fn snapshot(&self, registered: Registered) -> Snapshot {
@@ -299,7 +367,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // ready before its clock was read, so the answer is final.
         let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, registered.version()) };
         self.record(EventKind::ViewOpened, None, Some(registered.version()));
-        Snapshot { registered, floor, opened: self.timer.now() }
+        Snapshot { registered, floor }
     }
 }
 

@@ -70,6 +70,34 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         Ok(())
     }
 
+    /// The cell of a tag of this hash, made if there is none, and alive for as long as the guard.
+    pub(super) fn know_tag_of<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        tag: &Tag,
+    ) -> &'g TagCell {
+        let index = self.tag_index();
+        if let Some(cell) = index.find(guard, hash, |cell| cell.tag() == tag)
+            && (mutant("tag.no_revive") || cell.revive())
+        {
+            return cell;
+        }
+        let fresh = NonNull::from(Box::leak(Box::new(TagCell::new(hash, tag.clone()))));
+        // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
+        let inserted =
+            unsafe { index.insert(&self.reclaim, guard, hash, fresh, |cell| cell.tag() == tag) };
+        match inserted {
+            // SAFETY: published just now under our guard.
+            Ok(()) => unsafe { fresh.as_ref() },
+            Err(existing) => {
+                // SAFETY: nobody else has seen it.
+                unsafe { drop_cell(fresh) };
+                existing
+            }
+        }
+    }
+
     pub(super) fn let_tags_go(&self, guard: &R::Guard<'_>, tags: &[Input]) {
         for tag in tags {
             // SAFETY: held until now, and kept by our guard from now on.
@@ -173,7 +201,7 @@ impl<K, V, S, R: Reclaim> Ties<'_, K, V, S, R> {
 
     /// Has the version be tagged by this cell, revived or held under the guard, since a number; 0: its own. Of what is
     /// said of one cell the first counts.
-    fn tag(&mut self, cell: &TagCell, since: u64) {
+    pub(super) fn tag(&mut self, cell: &TagCell, since: u64) {
         cell.hold();
         self.tags.push(Input::tag(cell, since));
     }
@@ -188,26 +216,7 @@ where
 {
     /// The cell of a tag, made if there is none, and alive for as long as the guard.
     fn know_tag<'g>(&'g self, guard: &'g R::Guard<'_>, tag: &Tag) -> &'g TagCell {
-        let hash = self.hash(tag);
-        let index = self.tag_index();
-        if let Some(cell) = index.find(guard, hash, |cell| cell.tag() == tag)
-            && (mutant("tag.no_revive") || cell.revive())
-        {
-            return cell;
-        }
-        let fresh = NonNull::from(Box::leak(Box::new(TagCell::new(hash, tag.clone()))));
-        // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
-        let inserted =
-            unsafe { index.insert(&self.reclaim, guard, hash, fresh, |cell| cell.tag() == tag) };
-        match inserted {
-            // SAFETY: published just now under our guard.
-            Ok(()) => unsafe { fresh.as_ref() },
-            Err(existing) => {
-                // SAFETY: nobody else has seen it.
-                unsafe { drop_cell(fresh) };
-                existing
-            }
-        }
+        self.know_tag_of(guard, self.hash(tag), tag)
     }
 
     /// Sets `key` and its related entries, by one commit; the value has these tags.
@@ -282,7 +291,7 @@ where
             let mut asked = Asked::again(terms);
             asked.bonds = Some(bonds);
             plan.push(record, &mut value, Some(asked), false, None);
-            let demand = Demand::Holds(Some(own), plan.moment.time());
+            let demand = Demand::Holds(own);
             let (outcome, descriptor) = self.run(guard, plan, &[(record, demand)]);
             if outcome.is_committed() {
                 return Some(version_of(outcome));

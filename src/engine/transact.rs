@@ -10,11 +10,13 @@ use super::Engine;
 use super::keep::Moment;
 use super::plan::Change;
 use super::read::{Opened, Snapshot, version_of};
-use crate::chain::{Node, Record};
+use super::said::Keep;
+use crate::chain::{Bonds, Record, Terms};
 use crate::commit::{Demand, Descriptor, Limit};
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
 use crate::sync::hook::{mutant, step};
+use crate::sync::time::NEVER;
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::collections::HashSet;
@@ -38,7 +40,7 @@ struct Reads<'e, K, V, S, R: Reclaim> {
 }
 
 /// What a commit demands, and of which record.
-type Demands<'g, K, V> = Vec<(&'g Record<K, V>, Demand)>;
+pub(super) type Demands<'g, K, V> = Vec<(&'g Record<K, V>, Demand)>;
 
 impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
     fn drop(&mut self) {
@@ -91,21 +93,23 @@ where
     }
 
     /// Plans a write of `key`; relations are followed if it is `related`.
-    pub fn write(&mut self, key: K, value: Option<V>, related: bool) {
-        self.changes.push(self.engine.change(key, value, None, related));
+    pub fn write(&mut self, key: K, value: Option<V>, keep: Keep, related: bool) {
+        self.changes.push(self.engine.change(key, value, keep, related));
     }
 
     /// Writes, by one commit, if all that was read is still so. `None`: it is not.
     pub fn commit(self) -> Option<Version> {
         let Self { engine, view, reads, changes } = self;
         if changes.is_empty() {
+            reads.are_used(&engine.pin());
             return Some(Version::from_u64(view.snapshot().version())); // It was as the view shows.
         }
         let committed = {
             let guard = engine.pin();
             let settings = engine.in_force.whole();
             let mut plan = engine.plan(&guard, &settings, changes);
-            let demands = reads.demands(&guard, view.snapshot(), &plan.moment);
+            let kept = plan.as_it_was(view.snapshot());
+            let demands = reads.demands(&guard, view.snapshot(), kept);
             demands.ok_or_else(Vec::new).and_then(|mut demands| {
                 if mutant("transact.reads_unwitnessed") {
                     demands.clear();
@@ -116,7 +120,10 @@ where
                 let decided = || view.close_within(&guard);
                 let (outcome, descriptor) = engine.run_and(&guard, plan, &demands, decided);
                 match outcome.is_committed() {
-                    true => Ok(version_of(outcome)),
+                    true => {
+                        reads.are_used(&guard);
+                        Ok(version_of(outcome))
+                    }
                     // SAFETY: the commit is ours, aborted, and kept by our guard; once.
                     false => Err(unsafe { take_all_aborted(&*descriptor) }),
                 }
@@ -141,44 +148,71 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         }
     }
 
+    /// What was read is used, if somebody wants to know: it was committed.
+    fn are_used(&self, guard: &R::Guard<'_>) {
+        let engine = self.engine;
+        if engine.policy.is_none() && !engine.deadlines.may_be() {
+            return;
+        }
+        let moment = Moment::new(&engine.timer);
+        for record in &self.records {
+            // SAFETY: held. As any look-up is that counts.
+            engine.present(guard, unsafe { record.as_ref() }, true, &moment);
+        }
+    }
+
     /// The hash of the first key, for the record of what has happened.
     fn hash(&self) -> u32 {
         // SAFETY: held.
         self.records.first().map_or(0, |record| unsafe { record.as_ref() }.hash())
     }
 
-    /// What must be so of all that was read in a view, and of what that was derived from, on whatever way. `None`:
-    /// something has come to its deadline since, or cannot be demanded.
+    /// What must be so of all that was read in a view, these records too, which are located, and of what that was derived
+    /// from, on whatever way. `None`: something cannot be demanded.
     fn demands<'g>(
         &'g self,
-        _guard: &'g R::Guard<'_>,
+        guard: &'g R::Guard<'_>,
         snapshot: &Snapshot,
-        moment: &Moment<'_>,
+        mut todo: Vec<&'g Record<K, V>>,
     ) -> Option<Demands<'g, K, V>> {
-        let (order, since) = (&self.engine.order, snapshot.version());
         // SAFETY: held.
-        let mut todo: Vec<_> = self.records.iter().map(|r| unsafe { r.as_ref() }).collect();
+        todo.extend(self.records.iter().map(|record| unsafe { record.as_ref() }));
         todo.sort_unstable_by_key(|record| ptr::from_ref(*record));
         todo.dedup_by_key(|record| ptr::from_ref(*record));
+        let since = snapshot.version();
+        let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
+        let demands = || self.engine.demands(guard, todo, (since, Limit::View(since)), was_in_time);
+        (!self.is_lost).then(demands)
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// What must be so for all that these records, which are held, and what that was derived from, held up to a number to
+    /// be so still; as of a limit, up to which no other is demanded to have written them. What was not in time was absent.
+    pub(super) fn demands<'g>(
+        &self,
+        _guard: &'g R::Guard<'_>,
+        mut todo: Vec<&'g Record<K, V>>,
+        (since, limit): (u64, Limit),
+        was_in_time: impl Fn(&Terms) -> bool,
+    ) -> Demands<'g, K, V> {
         let (mut demands, mut known, mut at) = (Vec::with_capacity(todo.len()), HashSet::new(), 0);
         while let Some(&record) = todo.get(at) {
             at += 1;
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
             demands.push((record, Demand::UnchangedSince(since)));
-            // SAFETY: held, under the guard; a registered view's version.
-            let found = unsafe { order.version_at(record, Limit::View(since)) };
-            let Some((node, _)) = found.expect("a view can tell") else { continue };
-            if has_come_due(node, snapshot, moment) {
-                return None;
+            // SAFETY: held, under the guard; the limit is what it says, and exact.
+            let found = unsafe { self.order.version_at(record, limit) };
+            let Some((node, _)) = found.expect("it can be told") else { continue };
+            // SAFETY: kept by the view, or by the guard; and with it all that it is tied to, whose records it holds.
+            let Some(terms) = (unsafe { node.terms() }) else { continue };
+            if terms.deadline() != NEVER && was_in_time(terms) {
+                demands.push((record, Demand::IsInTime));
             }
-            // SAFETY: kept by the view; and with it all that it is tied to, whose records it holds.
+            // SAFETY: as above.
             let Some(bonds) = (unsafe { node.bonds() }) else { continue };
-            for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
-                // SAFETY: as above.
-                let ended = unsafe { &(*tag.cell::<TagCell>()).ended };
-                demands.push((record, Demand::NotEndedSince(NonNull::from(ended), since)));
-            }
+            demand_tags(&mut demands, record, bonds, since);
             if known.is_empty() {
                 known.extend(todo.iter().map(|record| ptr::from_ref(*record)));
             }
@@ -187,15 +221,22 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
                 todo.push(unsafe { &*input.record() });
             }
         }
-        (!self.is_lost).then_some(demands)
+        demands
     }
 }
 
-/// Whether the deadline of a version, which a view keeps, has passed since that was opened.
-fn has_come_due<V>(node: &Node<V>, snapshot: &Snapshot, moment: &Moment<'_>) -> bool {
-    // SAFETY: the caller's view.
-    let terms = unsafe { node.terms() };
-    terms.is_some_and(|terms| !terms.is_over(snapshot.opened) && terms.is_over(moment.time()))
+/// Demands of the tags that a record's value has, which is kept, that none is invalidated after a number.
+pub(super) fn demand_tags<'g, K, V>(
+    demands: &mut Demands<'g, K, V>,
+    record: &'g Record<K, V>,
+    bonds: &Bonds,
+    since: u64,
+) {
+    for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
+        // SAFETY: the value holds the tag's cell.
+        let ended = unsafe { &(*tag.cell::<TagCell>()).ended };
+        demands.push((record, Demand::NotEndedSince(NonNull::from(ended), since)));
+    }
 }
 
 /// The values of an aborted commit.

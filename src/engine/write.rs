@@ -4,6 +4,7 @@ use super::Engine;
 use super::adjust::{Times, Whole};
 use super::keep::{Asked, Moment};
 use super::read::version_of;
+use super::said::Keep;
 use crate::chain::{Conditional, Linked, Node, Record};
 use crate::commit::{Found, Limit};
 use crate::metrics::EventKind;
@@ -11,6 +12,7 @@ use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
+use crate::sync::time::NEVER;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 use crate::version::{State, Version};
 use equivalent::Equivalent;
@@ -69,7 +71,12 @@ where
         time_to_live: Option<Duration>,
     ) -> Version {
         let mut changes = self.changes();
-        changes.push(self.change(key, Some(value), time_to_live, true));
+        changes.push(self.change(
+            key,
+            Some(value),
+            time_to_live.map_or(Keep::AsUsual, Keep::For),
+            true,
+        ));
         self.commit_by(settings, changes)
     }
 
@@ -120,12 +127,23 @@ where
             // SAFETY: committed to a value, kept by the guard.
             let copied = copy(unsafe { current.value() });
             if let Some((node, state)) = self.write(guard, record, &mut None, None, Some(current)) {
-                let removed = self.superseded(record, node, state).map(|_| copied);
+                let mut removed = self.superseded(record, node, state).map(|_| copied);
+                if current.state().has_terms() && self.has_ended(current, state, &moment) {
+                    removed = None; // by nobody
+                }
                 let cause = RemovalCause::Explicit;
                 self.lighten(self.settle_one(guard, record, (node, state), cause, &moment));
                 return removed;
             }
         }
+    }
+
+    /// Whether what a removal of ours, of this state, has superseded had ended by then. The moment is that from then on.
+    #[cold]
+    #[inline(never)]
+    fn has_ended(&self, was: &Node<V>, removal: State, moment: &Moment<'_>) -> bool {
+        moment.renew();
+        self.absence(was, removal.version(), moment).is_some()
     }
 
     /// Whether a record that was found under the guard has a value, its deadline aside.
@@ -266,7 +284,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// its room if that is free.
     pub(super) fn make_node(
         &self,
-        _guard: &R::Guard<'_>,
+        guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
@@ -275,7 +293,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         if let Some((asked, times)) = asked {
-            return self.make_conditional(state, prev, value, asked, times);
+            return self.make_conditional(guard, record, (state, prev), value, asked, times);
         }
         if record.claim_room() {
             // SAFETY: claimed.
@@ -306,18 +324,25 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         slot.cast().as_ptr()
     }
 
-    /// A version with terms. The caller has a guard.
+    /// A version with terms.
     #[inline(never)]
     fn make_conditional(
         &self,
-        state: State,
-        prev: *mut Node<V>,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        (state, prev): (State, *mut Node<V>),
         value: &mut Option<V>,
         asked: &mut Asked,
         times: &Times,
     ) -> *mut Node<V> {
-        let terms = asked.terms(times);
-        if let Some(bonds) = asked.bonds.take() {
+        let (terms, bonds) = match asked.said.take() {
+            Some(said) => self.as_said(guard, record, asked, *said, times),
+            None => (asked.terms(times), asked.bonds.take()),
+        };
+        if terms.deadline() != NEVER {
+            self.deadlines.expect();
+        }
+        if let Some(bonds) = bonds {
             return self.make_derived(state, prev, value, terms, *bonds);
         }
         // SAFETY: a guard is live.

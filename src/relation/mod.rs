@@ -2,8 +2,10 @@
 //! and tags, by which many are invalidated at once.
 
 mod tag;
+mod terms;
 
 pub use tag::{Tag, TagCell};
+pub use terms::Terms;
 
 use std::fmt;
 

@@ -32,7 +32,8 @@ pub struct ManualClock {
     nanos: Arc<AtomicU64>,
 }
 
-// Relaxed everywhere: a time orders nothing. Each thread sees the clock go forward only, as one word does.
+// SeqCst everywhere, though a time orders nothing: what one thread reads after another has read it, in the order of the
+// fences beside (`Order::instant`, `Descriptor::stamp`, `Engine::present`), is not smaller. So it is with the system's clock.
 impl ManualClock {
     /// A clock that shows zero.
     pub fn new() -> Self {
@@ -42,17 +43,17 @@ impl ManualClock {
     /// Moves the clock forward. After 584 years it stands still.
     pub fn advance(&self, by: Duration) {
         let later = |now: u64| Some(now.saturating_add(nanos(by)));
-        let _ = self.nanos.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        let _ = self.nanos.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
     /// The time since the clock was made, as the clock has it.
     pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+        Duration::from_nanos(self.nanos.load(Ordering::SeqCst))
     }
 }
 
 /// Where a cache has the time from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Timer {
     /// The system's monotonic clock, since then.
     Monotonic(Instant),
@@ -79,7 +80,7 @@ impl Timer {
     pub fn now(&self) -> u64 {
         match self {
             Self::Monotonic(start) => nanos(start.elapsed()),
-            Self::Manual(clock) => clock.nanos.load(Ordering::Relaxed),
+            Self::Manual(clock) => clock.nanos.load(Ordering::SeqCst),
         }
     }
 }
