@@ -235,6 +235,9 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     ///
     /// A listener that uses the cache has a [`WeakCache`](crate::WeakCache): with a handle it would keep the cache for ever.
     ///
+    /// What its own writes take away it is told when it has returned, one after the other: such a chain may have any length,
+    /// but has to come to an end.
+    ///
     /// ```
     /// use coeval::{Cache, RemovalCause};
     /// use std::sync::{Arc, mpsc};
@@ -268,13 +271,36 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// before what a relation says, a nearer relation before a farther one.
     ///
     /// The closure runs before the commit begins, on the writer's thread, with nothing held. It may be
-    /// slow, read the cache, and panic: then nothing is written.
+    /// slow, read the cache, and panic: then nothing is written. What it writes itself is a commit of its own, whose relations
+    /// are asked in turn: more than 64 deep, that is a panic, which names the key. Relations that lead to more keys than
+    /// [`max_related`](Self::max_related) are one as well; a caller that is to survive them catches it
+    /// ([`catch_unwind`](std::panic::catch_unwind)).
     #[must_use]
     pub fn related<F>(mut self, relation: F) -> Self
     where
         F: Fn(&K, &mut Related<K, V>) + Send + Sync + 'static,
     {
         self.settings.relation = Some(Arc::new(relation));
+        self
+    }
+
+    /// Bounds to how many keys, beside those that the caller names, the relations of one commit may lead: 65,536, unless this
+    /// says otherwise. A write whose relations lead to more, or never come to an end, panics with a message that names the
+    /// key (by its hash, if it is not of a common type), and changes nothing.
+    ///
+    /// ```
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    ///
+    /// let cache = coeval::Cache::builder()
+    ///     .related(|key: &u64, related| _ = related.invalidate(key + 1))
+    ///     .max_related(1000)
+    ///     .build();
+    /// assert!(catch_unwind(AssertUnwindSafe(|| cache.insert(1, "endless"))).is_err());
+    /// assert_eq!(cache.get(&1), None);
+    /// ```
+    #[must_use]
+    pub fn max_related(mut self, keys: usize) -> Self {
+        self.settings.max_related = keys;
         self
     }
 

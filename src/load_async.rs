@@ -5,14 +5,13 @@ use crate::derive::Scope;
 use crate::engine::{Reading, Wanted, array, boxed};
 use crate::error::LoadError;
 use crate::load::{Refusal, circle, failure, one};
-use crate::load_future::{First, Loading};
+use crate::load_future::{Deriving, First, Loading};
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 use std::sync::Arc;
-use std::task::Context;
 
 /// # Loading, for futures
 /// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
@@ -203,14 +202,7 @@ where
                 let view = leading.view();
                 let mut derivation = leading.derivation();
                 let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));
-                let value = {
-                    // Dropped before what the caller has: what it holds may be wanted by whoever loads next.
-                    let mut future = std::pin::pin!(compute(&mut scope));
-                    let poll = |context: &mut Context<'_>| {
-                        leading.during(|| future.as_mut().poll(context).map(|value| boxed([value])))
-                    };
-                    std::future::poll_fn(poll).await
-                };
+                let value = Deriving::new(compute(&mut scope), &mut leading).await;
                 one(leading.finish_derived(value, scope.into_reading()))
             }
         }

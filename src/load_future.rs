@@ -2,7 +2,7 @@
 //! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
 
 use crate::cache::Cache;
-use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array};
+use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array, boxed};
 use crate::load::Refusal;
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
@@ -56,6 +56,12 @@ enum Refresh<K: 'static, V: 'static, S: 'static, R: Reclaim, const N: usize> {
     Over,
 }
 
+/// Derives a value by a future.
+pub(crate) struct Deriving<'l, 'e, K, V, S, R: Reclaim, F> {
+    compute: Option<F>,
+    leading: &'l mut Load<'e, K, V, S, R, 1>,
+}
+
 /// Dropped by a panic, it drops a future that is being polled: before what its caller has.
 struct Emptied<'p, F>(Pin<&'p mut Option<F>>);
 
@@ -65,21 +71,39 @@ impl<F> Drop for Emptied<'_, F> {
     }
 }
 
-/// Polls a future through `during`, and drops it when it is done.
+/// Polls a future through `during`, and drops it there when it is done: its destructor is users' code.
 fn poll_within<F: Future>(
-    future: Pin<&mut Option<F>>,
+    mut future: Pin<&mut Option<F>>,
     context: &mut Context<'_>,
     during: impl FnOnce(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
 ) -> Poll<F::Output> {
-    let mut emptied = Emptied(future);
-    let polled = during(&mut || {
-        let future = emptied.0.as_mut().as_pin_mut();
-        future.expect("not polled after it was ready").poll(context)
-    });
-    if polled.is_pending() {
-        forget(emptied);
+    during(&mut || {
+        let mut emptied = Emptied(future.as_mut());
+        let polled = emptied.0.as_mut().as_pin_mut().expect("not ready yet").poll(context);
+        if polled.is_pending() {
+            forget(emptied);
+        }
+        polled
+    })
+}
+
+impl<K, V, S, R: Reclaim, F, B, P, G, const N: usize> Drop
+    for Loading<'_, K, V, S, R, F, B, P, G, N>
+{
+    fn drop(&mut self) {
+        if let Stage::Leads(leading, _) = &mut self.stage {
+            // Given up: the future is dropped on behalf of the load.
+            leading.beside(|| self.load = None);
+        }
     }
-    polled
+}
+
+impl<K, V, S, R: Reclaim, F, P, const N: usize> Drop for Refreshing<K, V, S, R, F, P, N> {
+    fn drop(&mut self) {
+        if let Refresh::Leads(refresh) = &mut self.refresh {
+            refresh.beside(|| self.load = None); // As above.
+        }
+    }
 }
 
 impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R, F, B, P, G, N> {
@@ -225,5 +249,37 @@ where
         };
         refresh.finish((this.read)(output));
         Poll::Ready(())
+    }
+}
+
+impl<'l, 'e, K, V, S, R: Reclaim, F> Deriving<'l, 'e, K, V, S, R, F> {
+    pub fn new(compute: F, leading: &'l mut Load<'e, K, V, S, R, 1>) -> Self {
+        Self { compute: Some(compute), leading }
+    }
+}
+
+impl<K, V, S, R: Reclaim, F> Drop for Deriving<'_, '_, K, V, S, R, F> {
+    fn drop(&mut self) {
+        self.leading.beside(|| self.compute = None); // As for `Loading`.
+    }
+}
+
+impl<K, V, S, R, F> Future for Deriving<'_, '_, K, V, S, R, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    F: Future<Output = V>,
+{
+    type Output = Box<[V]>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Box<[V]>> {
+        // SAFETY: of its fields only `compute` is pinned: it is polled, and dropped, where it lies.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let compute = unsafe { Pin::new_unchecked(&mut this.compute) };
+        let polled = poll_within(compute, context, |poll| this.leading.during(poll));
+        polled.map(|value| boxed([value]))
     }
 }

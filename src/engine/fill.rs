@@ -32,11 +32,13 @@ where
 {
     /// Sets the key to `value`, which is taken, unless it was written, removed or cleared since the lease was taken.
     pub fn fill(&self, hold: &Hold<K, V>, value: &mut Option<V>) -> Option<Filled> {
-        self.fill_many([hold], std::slice::from_mut(value))
+        let filled = self.fill_many([hold], std::slice::from_mut(value));
+        self.tend();
+        filled
     }
 
     /// Sets the keys to these values by one commit, the last of a key, unless one was written, removed or cleared since
-    /// the leases were taken, which all are as of one version. Those that are set are taken.
+    /// the leases were taken, which all are as of one version. Those that are set are taken. The caller tends.
     pub fn fill_many<const N: usize>(
         &self,
         holds: [&Hold<K, V>; N],
@@ -47,27 +49,23 @@ where
         })
     }
 
-    /// Has `fill` set the keys that leases are on, and counts whether it did.
+    /// Has `fill` set the keys that leases are on, and counts whether it did. The caller tends.
     pub(super) fn fill_by<'r, T, const N: usize>(
         &'r self,
         holds: [&Hold<K, V>; N],
         fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [&'g Record<K, V>; N]) -> Option<T>,
     ) -> Option<T> {
-        let filled = {
-            let guard = self.pin();
-            let records = holds.map(|hold| Self::held(&guard, hold));
-            for record in records {
-                let revived = record.revive();
-                debug_assert!(revived, "a record that is held is not sealed");
-            }
-            let filled = fill(&guard, records);
-            match &filled {
-                Some(_) => self.counters.mine().loads.add(N as u64),
-                None => records.iter().for_each(|record| self.refused(record.hash())),
-            }
-            filled
-        };
-        self.tend();
+        let guard = self.pin();
+        let records = holds.map(|hold| Self::held(&guard, hold));
+        for record in records {
+            let revived = record.revive();
+            debug_assert!(revived, "a record that is held is not sealed");
+        }
+        let filled = fill(&guard, records);
+        match &filled {
+            Some(_) => self.counters.mine().loads.add(N as u64),
+            None => records.iter().for_each(|record| self.refused(record.hash())),
+        }
         filled
     }
 

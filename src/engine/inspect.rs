@@ -5,7 +5,7 @@ use super::adjust::Whole;
 use super::read::Snapshot;
 use crate::commit::{Found, Limit};
 use crate::reclaim::Reclaim;
-use crate::relation::Related;
+use crate::relation::{Named, Related, too_many};
 use crate::version::Version;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -69,7 +69,9 @@ where
     pub fn group(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
         let Some(relation) = relations.0.relation() else { return Vec::new() };
         let hash_of_key = self.hash(key);
-        let mut related = Related::new(Vec::new());
+        let most = self.rules.max_related;
+        let mut related = Related::new(Vec::new(), most);
+        related.begin(hash_of_key);
         let mut group: Vec<K> = Vec::new();
         let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut next = 0;
@@ -80,6 +82,9 @@ where
                 let places = places.entry(hash).or_default();
                 let is_key = hash == hash_of_key && member == *key;
                 if !is_key && places.iter().all(|place| group[*place] != member) {
+                    if group.len() == most {
+                        too_many(&Named::new(key, hash_of_key), &Named::new(&member, hash), most);
+                    }
                     places.push(group.len());
                     group.push(member);
                 }

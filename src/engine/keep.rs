@@ -51,6 +51,8 @@ pub(super) struct Rules<K, V> {
     pub weigher: Option<Box<Weigher<K, V>>>,
     /// How a key is shown.
     pub name: Option<fn(&K) -> Box<str>>,
+    /// To how many keys the relations of a commit may lead.
+    pub max_related: usize,
 }
 
 /// The time of one operation: read once, and only if somebody asks. So what one commit writes for the

@@ -30,6 +30,14 @@ where
     engine: Arc<Engine<K, V, S, R>>,
 }
 
+#[cfg(feature = "async")]
+impl<K, V, S, R: Reclaim, const N: usize> Begun<K, V, S, R, N> {
+    /// As [`Load::beside`].
+    pub fn beside<O>(&mut self, act: impl FnOnce() -> O) -> O {
+        self.load.beside(act)
+    }
+}
+
 impl<K, V, S, R, const N: usize> Load<'_, K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -1,7 +1,8 @@
 //! Who is told of entries that leave.
 //!
 //! A commit's owner finds out what it took away, under its guard. What the listener is to hear is kept by
-//! the thread until the operation is over, so that it runs with nothing held, and may use the cache.
+//! the thread until the operation is over, so that it runs with nothing held, and may use the cache. What its own writes
+//! take away is told after it has returned.
 
 use super::Engine;
 use crate::chain::{Node, Record};
@@ -47,27 +48,45 @@ pub(super) struct Leaving<K, V> {
 }
 
 /// What a thread has to tell.
-pub(super) struct Leavings<K, V>(Cell<Vec<Leaving<K, V>>>);
+pub(super) struct Leavings<K, V> {
+    list: Cell<Vec<Leaving<K, V>>>,
+    /// The thread is about it, further out on its stack.
+    is_telling: Cell<bool>,
+}
 
 impl<K, V> Default for Leavings<K, V> {
     fn default() -> Self {
-        Self(Cell::new(Vec::new()))
+        Self { list: Cell::new(Vec::new()), is_telling: Cell::new(false) }
     }
 }
 
 impl<K, V> Leavings<K, V> {
     fn push(&self, leaving: Leaving<K, V>) {
-        let mut list = self.0.take();
+        let mut list = self.list.take();
         list.push(leaving);
-        self.0.set(list);
+        self.list.set(list);
     }
 
     fn take(&self) -> Vec<Leaving<K, V>> {
-        self.0.take()
+        self.list.take()
     }
 
     fn replace(&self, list: Vec<Leaving<K, V>>) -> Vec<Leaving<K, V>> {
-        self.0.replace(list)
+        self.list.replace(list)
+    }
+
+    /// Begins to tell, unless the thread is about it.
+    fn begin(&self) -> Option<Telling<'_>> {
+        (!self.is_telling.replace(true)).then(|| Telling(&self.is_telling))
+    }
+}
+
+/// The time in which a thread tells.
+struct Telling<'l>(&'l Cell<bool>);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
@@ -144,17 +163,30 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Tells the listener what has left. With no guard live.
+    #[inline]
     pub(super) fn tell(&self) {
-        if !self.in_force.may_have_listener() {
-            return;
+        if self.in_force.may_have_listener() {
+            self.tell_one_by_one();
         }
-        let mut leavings = self.scratch.get().leavings.take();
+    }
+
+    /// The same, if there may be one. What leaves by its own writes is told when it has returned, by whoever called it: so
+    /// a chain of such writes takes no more of the stack than one.
+    #[cold]
+    #[inline(never)]
+    fn tell_one_by_one(&self) {
+        let own = &self.scratch.get().leavings;
+        let Some(_telling) = own.begin() else { return };
+        let mut leavings = own.take();
         self.told_for_others(&mut leavings);
-        if leavings.is_empty() {
-            return;
+        while !leavings.is_empty() {
+            self.tell_each(leavings);
+            leavings = own.take();
         }
+    }
+
+    fn tell_each(&self, leavings: Vec<Leaving<K, V>>) {
         let settings = self.in_force.listening();
-        // What is added meanwhile, the listener's own writes tell at their own end.
         for Leaving { key, value, cause, version } in leavings {
             // One that panics has told so through the panic hook; the write that it hears of is done.
             let told = AssertUnwindSafe(|| match &settings.listener {

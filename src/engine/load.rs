@@ -9,6 +9,7 @@
 //! and find the load under way. So the number of that commit goes with the value: who waits takes it only
 //! if it was committed after he came, else he looks again.
 
+use super::group::{all, within};
 use super::read::Opened;
 use super::{Derivation, Engine, Hold, Reading};
 use crate::chain::{Record, Terms};
@@ -302,10 +303,11 @@ where
     }
 
     /// The caller leads; unless somebody has loaded the keys since it looked.
-    pub fn lead(self, leader: Leader<'e, usize, Brought<V>, R>) -> Wanted<'e, K, V, S, R, N> {
+    pub fn lead(self, mut leader: Leader<'e, usize, Brought<V>, R>) -> Wanted<'e, K, V, S, R, N> {
         // What is there after the clock was read was so after whoever has an older number came.
         let number = self.each[0].engine.order.clock.now();
-        match self.values() {
+        // Users' code, which is told if it waits for this very load.
+        match leader.during(|| self.values()) {
             Some(values) => {
                 let shared = leader.share(Brought::Cached(self.cached(values, number)));
                 Wanted::Found(shared.into_values())
@@ -321,12 +323,14 @@ where
 
     /// The load of values anew that are present, if one is old, and nobody else is about it.
     pub fn refresh(self) -> Option<Load<'e, K, V, S, R, N>> {
-        let leader = self.try_lead(false)?;
+        let mut leader = self.try_lead(false)?;
         let engine = self.each[0].engine;
-        let guard = engine.pin();
-        let mut records = self.each.iter().map(|claim| claim.record(&guard));
-        let is_stale = records.any(|record| engine.is_stale(&guard, record));
-        drop(guard);
+        // A guard's end may run users' code, as in `lead`.
+        let is_stale = leader.during(|| {
+            let guard = engine.pin();
+            let mut records = self.each.iter().map(|claim| claim.record(&guard));
+            records.any(|record| engine.is_stale(&guard, record))
+        });
         is_stale.then(|| self.begin(Some(leader)))
     }
 
@@ -392,23 +396,32 @@ where
     }
 
     /// Ends it. The values are cached, by one commit, and shared, unless one of the keys was written meanwhile.
-    pub fn finish<E>(self, loaded: Result<Box<[V]>, E>) -> Result<Box<[V]>, E> {
+    ///
+    /// Users' code runs when the load is over, as the listener does, or on its behalf: then it is told if it waits for it.
+    pub fn finish<E>(mut self, loaded: Result<Box<[V]>, E>) -> Result<Box<[V]>, E> {
         let engine = self.engine();
         // Until it is shared: a panic in users' code is a failure as well.
         self.set_failing(true);
         let values = loaded.inspect_err(|_| self.claims.note_failure())?;
-        let holds = self.claims.each.each_ref().map(|claim| &claim.hold);
-        let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
-        match engine.fill_many(holds, &mut offered) {
+        let Self { leader, claims } = &mut self;
+        let filled = within(leader, || {
+            let holds = claims.each.each_ref().map(|claim| &claim.hold);
+            let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
+            engine.fill_many(holds, &mut offered)
+        });
+        let values = match filled {
             Some(filled) if filled.is_had => {
                 step("load.filled");
-                Ok(self.share(values, filled.version))
+                self.share(values, filled.version)
             }
             _ => {
                 self.set_failing(false);
-                Ok(values) // Read before a change, in any case.
+                drop(self);
+                values // Read before a change, in any case.
             }
-        }
+        };
+        engine.tend();
+        Ok(values)
     }
 
     /// The same, but an error is shared with those who waited and take it.
@@ -458,37 +471,27 @@ where
     }
 
     /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
-    pub fn finish_derived(self, value: Box<[V]>, reading: Reading<'_, K, V, S, R>) -> Box<[V]>
+    /// For users' code see [`finish`](Self::finish).
+    pub fn finish_derived(mut self, value: Box<[V]>, reading: Reading<'_, K, V, S, R>) -> Box<[V]>
     where
         V: PartialEq,
     {
         self.set_failing(true); // As in `finish`.
-        match reading.keep(&self.claims.each[0].hold, &mut Some(value[0].clone())) {
+        let engine = self.engine();
+        let Self { leader, claims } = &mut self;
+        let keep = || reading.keep(&claims.each[0].hold, &mut Some(value[0].clone()));
+        let value = match within(leader, keep) {
             Some(version) => {
                 step("load.filled");
                 self.share(value, version)
             }
             None => {
                 self.set_failing(false);
+                drop(self);
                 value
             }
-        }
+        };
+        engine.tend();
+        value
     }
-}
-
-/// What a group's load has brought, or a value alone: of so many keys as there are values.
-pub fn array<V, const N: usize>(values: Box<[V]>) -> [V; N] {
-    let values: Box<[V; N]> = values.try_into().unwrap_or_else(|_| unreachable!("one for each"));
-    *values
-}
-
-/// The other way. A large value lies on the heap as soon as it is there.
-#[inline(always)]
-pub fn boxed<V, const N: usize>(values: [V; N]) -> Box<[V]> {
-    Box::new(values)
-}
-
-/// All of them, if there is none that is not.
-pub fn all<T, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
-    values.iter().all(Option::is_some).then(|| values.map(|value| value.expect("as all are")))
 }

@@ -27,6 +27,7 @@
 //! | `derivation.rs` | one derivation, and all that is derived within it |
 //! | `set.rs` | and how that is set |
 //! | `tags.rs` | what has a tag, and the end of all that |
+//! | `group.rs` | what loads have in common |
 //! | `load.rs` | loads, of which there is one a key |
 //! | `later.rs` | loads that a job begins, or who needs them before |
 //! | `name.rs` | what a key is called in a message |
@@ -45,6 +46,7 @@ mod evict;
 mod expect;
 mod expire;
 mod fill;
+mod group;
 mod hold;
 mod inspect;
 mod keep;
@@ -72,6 +74,7 @@ mod write;
 
 pub use adjust::{Adjustable, Times};
 pub use derivation::{Derivation, Reading};
+pub use group::{all, array, boxed};
 pub use inspect::Relations;
 pub use keep::Weigher;
 #[cfg(feature = "async")]
@@ -80,7 +83,7 @@ pub use lease::Hold;
 pub use leave::Listener;
 #[cfg(feature = "async")]
 pub use load::{Brought, Claims, Load};
-pub use load::{Claim, InVain, Wanted, all, array, boxed};
+pub use load::{Claim, InVain, Wanted};
 pub use name::name_of;
 pub use plan::Change;
 pub use read::Snapshot;
@@ -132,6 +135,7 @@ pub struct Settings<K, V> {
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
     pub relation: Option<Arc<Relation<K, V>>>,
+    pub max_related: usize,
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
     pub loads: LoadRules,
@@ -148,6 +152,7 @@ impl<K, V> Default for Settings<K, V> {
             time_to_idle: None,
             refresh_after: None,
             relation: None,
+            max_related: 65_536,
             listener: None,
             timer: Timer::new(),
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
@@ -255,7 +260,11 @@ where
                 relation: settings.relation,
                 listener: settings.listener,
             }),
-            rules: Rules { weigher: settings.weigher, name: settings.name },
+            rules: Rules {
+                weigher: settings.weigher,
+                name: settings.name,
+                max_related: settings.max_related,
+            },
             policy,
             deadlines: Deadlines::new(),
             due: Due::new(),

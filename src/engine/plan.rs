@@ -9,7 +9,7 @@ use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::relation::Related;
+use crate::relation::{Named, Nested, Related, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::version::{State, Version};
 use equivalent::Equivalent;
@@ -303,16 +303,27 @@ where
     /// once, what the caller wrote before what a relation says, nearer relations before farther ones.
     pub(super) fn relate(&self, plan: &mut Plan<'_, '_, K, V, S, R>) {
         let Some(relation) = plan.settings.relation() else { return };
+        let Some(first) = plan.writes.first().map(|_| plan.record(0)) else { return };
+        let name = |record: &Record<K, V>| Named::new(record.key(), record.hash());
+        let Some(_nested) = Nested::begin(&self.scratch.get().relating) else {
+            too_deep(&name(first))
+        };
         let mut set = HashSet::new();
-        let mut related = Related::new(self.scratch.get().related.take());
-        let mut at = 0;
+        let most = self.rules.max_related;
+        let mut related = Related::new(self.scratch.get().related.take(), most);
+        let (mut at, limit) = (0, plan.writes.len().saturating_add(most));
         while at < plan.writes.len() {
             if plan.writes[at].related {
+                related.begin(plan.record(at).hash());
                 relation(plan.record(at).key(), &mut related);
                 for (key, mut value) in related.drain() {
                     let hash = plan.engine.hash(&key);
                     let record = plan.engine.locate(plan.guard, hash, key, &mut None);
                     if !holds(&mut set, &plan.writes, record) {
+                        if plan.writes.len() == limit {
+                            self.try_condemn(plan.guard, record);
+                            too_many(&name(first), &name(plan.record(at)), most);
+                        }
                         let asked = plan.asked_for(record, &value);
                         plan.push(record, &mut value, asked, true, Some(RemovalCause::Related));
                     }

@@ -29,6 +29,8 @@ pub(super) struct Scratch<K, V> {
     pub fresh: Fresh<K, V>,
     /// How many more entries the operation has to evict if there is no room yet.
     pub owed: Cell<u64>,
+    /// How deep the thread is in relations that write.
+    pub relating: Cell<u32>,
 }
 
 /// Mostly there is one.
@@ -116,6 +118,7 @@ impl<K, V> Default for Scratch<K, V> {
             leavings: Leavings::default(),
             fresh: Fresh::new(),
             owed: Cell::new(0),
+            relating: Cell::new(0),
         }
     }
 }

@@ -24,23 +24,19 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets all that was made. The version if the last of it is to be seen.
+    /// Sets all that was made. The version if the last of it is to be seen. The caller tends.
     pub(super) fn keep_made(&self, memo: &Memo<V>) -> Option<Version> {
-        let version = {
-            let guard = self.pin();
-            for made in &memo.made {
-                let revived = self.record_of(&guard, made).revive();
-                debug_assert!(revived, "a record that is held is not sealed");
+        let guard = self.pin();
+        for made in &memo.made {
+            let revived = self.record_of(&guard, made).revive();
+            debug_assert!(revived, "a record that is held is not sealed");
+        }
+        // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
+        loop {
+            if let Ok(version) = self.try_to_keep(&guard, memo) {
+                return version;
             }
-            // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
-            loop {
-                if let Ok(version) = self.try_to_keep(&guard, memo) {
-                    break version;
-                }
-            }
-        };
-        self.tend();
-        version
+        }
     }
 
     fn record_of<'g>(&self, _guard: &'g R::Guard<'_>, made: &Made<V>) -> &'g Record<K, V> {

@@ -7,32 +7,134 @@ mod terms;
 pub use tag::{Tag, TagCell};
 pub use terms::Terms;
 
+use std::any::{Any, type_name};
+use std::cell::Cell;
 use std::fmt;
+
+/// What to do about relations that lead to too many keys.
+const TO_DO: &str = "have them come to an end, or raise `Builder::max_related`";
+
+/// How a key is called in a message: as it is, if it is of a common type, else by the hash that the timeline shows, too.
+pub struct Named(String);
+
+impl Named {
+    /// Of a key of which only the hash is at hand.
+    fn by_hash<K>(hash: u32) -> Self {
+        Self(format!("the key with hash {hash:#010x}, a `{}`", type_name::<K>()))
+    }
+
+    pub fn new<K: 'static>(key: &K, hash: u32) -> Self {
+        fn debug<T: fmt::Debug + 'static>(key: &dyn Any) -> Option<String> {
+            key.downcast_ref::<T>().map(|key| format!("the key {key:?}"))
+        }
+        let known: [fn(&dyn Any) -> Option<String>; 13] = [
+            debug::<String>,
+            debug::<&'static str>,
+            debug::<std::sync::Arc<str>>,
+            debug::<Box<str>>,
+            debug::<u64>,
+            debug::<u32>,
+            debug::<u16>,
+            debug::<u128>,
+            debug::<usize>,
+            debug::<i64>,
+            debug::<i32>,
+            debug::<(u64, u64)>,
+            debug::<Vec<u8>>,
+        ];
+        let name = known.iter().find_map(|debug| debug(key));
+        name.map_or_else(|| Self::by_hash::<K>(hash), Self)
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A write of a key whose relations lead to too many others, by way of the last that was followed.
+#[cold]
+#[track_caller]
+pub fn too_many(first: &Named, last: &Named, most: usize) -> ! {
+    panic!(
+        "the relations of {first} lead to more than {most} keys, the last of them by {last} ({TO_DO}); nothing was \
+         written"
+    )
+}
+
+/// How deep a relation's closure may write, with relations of its own.
+const NESTED: u32 = 64;
+
+/// The time in which a thread asks for relations.
+pub struct Nested<'d>(&'d Cell<u32>);
+
+impl<'d> Nested<'d> {
+    /// Unless it is too deep.
+    pub fn begin(depth: &'d Cell<u32>) -> Option<Self> {
+        (depth.get() < NESTED).then(|| {
+            depth.set(depth.get() + 1);
+            Self(depth)
+        })
+    }
+}
+
+impl Drop for Nested<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A relation's closure has written to the cache, whose relations have written again, and so on.
+#[cold]
+#[track_caller]
+pub fn too_deep(of: &Named) -> ! {
+    panic!(
+        "the relations of {of} are asked by a write that a relation's closure made, {NESTED} deep: have the closure \
+         declare what belongs to the key, by `Related`, instead of writing it"
+    )
+}
 
 /// Collects what a write of a key does to other entries, all in the writer's commit.
 ///
 /// Handed to the closure that was given to [`related`](crate::Builder::related).
 pub struct Related<K, V> {
     writes: Vec<(K, Option<V>)>,
+    /// How many these may be.
+    most: usize,
+    /// The hash of the key whose relations these are.
+    of: u32,
 }
 
 /// The closure that declares them.
 pub type Relation<K, V> = dyn Fn(&K, &mut Related<K, V>) + Send + Sync;
 
 impl<K, V> Related<K, V> {
-    pub(crate) fn new(writes: Vec<(K, Option<V>)>) -> Self {
-        Self { writes }
+    pub(crate) fn new(writes: Vec<(K, Option<V>)>, most: usize) -> Self {
+        Self { writes, most, of: 0 }
+    }
+
+    /// What is collected from now on is of the key with this hash.
+    pub(crate) fn begin(&mut self, of: u32) {
+        self.of = of;
     }
 
     /// Removes `key` in the same commit.
     pub fn invalidate(&mut self, key: K) -> &mut Self {
-        self.writes.push((key, None));
-        self
+        self.push(key, None)
     }
 
     /// Sets `key` to a derived value that is at hand, in the same commit.
     pub fn insert(&mut self, key: K, value: V) -> &mut Self {
-        self.writes.push((key, Some(value)));
+        self.push(key, Some(value))
+    }
+
+    fn push(&mut self, key: K, value: Option<V>) -> &mut Self {
+        if self.writes.len() >= self.most {
+            let (most, name) = (self.most, Named::by_hash::<K>(self.of));
+            panic!("the relations of {name} name more than {most} keys ({TO_DO})");
+        }
+        self.writes.push((key, value));
         self
     }
 
