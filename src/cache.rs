@@ -36,6 +36,8 @@ use std::time::Duration;
 /// assert_eq!(cache.get_many(["beta", "gamma"]), [Some(2), Some(3)]);
 /// ```
 ///
+/// Keys and values may be of any size, and aligned to up to a page, 4,096 bytes; what asks for more does not compile.
+///
 /// # Panics
 /// No operation panics on its own. A panic in a key's `Hash` or `Eq`, a value's `Clone`, or a relation's
 /// closure reaches the caller and changes nothing; one in a destructor that runs when memory is

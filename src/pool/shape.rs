@@ -5,6 +5,7 @@
 //! after another has more of them in a cache line. A group begins at a multiple of its size, which
 //! is a power of two, so the one part's address tells the other's.
 
+use crate::memory;
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
@@ -26,12 +27,17 @@ pub struct Shape {
     rest_at: usize,
     /// The size of a group.
     group: usize,
-    /// How many slots a group has. A group of one need not be aligned.
+    /// How many slots a group has.
     slots: usize,
+    /// What a group is aligned to, beside a cache line: its size, but a group of one only to what its parts ask for.
+    align: usize,
 }
 
+/// Slots are aligned to a page at most: that is what chunks of memory are aligned to.
+const MOST_ALIGN: usize = memory::PAGE;
+
 impl Shape {
-    /// Slots of one part: of a pointer's size at least, aligned to at most 64 bytes.
+    /// Slots of one part: of a pointer's size at least, aligned to a page at most.
     pub const fn plain(slot: Layout) -> Self {
         Self::split(slot, Layout::new::<()>())
     }
@@ -39,21 +45,27 @@ impl Shape {
     /// Slots of two parts, the first like a plain slot.
     pub const fn split(slot: Layout, rest: Layout) -> Self {
         assert!(slot.size() >= size_of::<usize>(), "a slot holds a pointer at least");
-        assert!(slot.align() <= 64 && rest.align() <= 64, "slots are aligned to 64 bytes at most");
+        assert!(
+            slot.align() <= MOST_ALIGN && rest.align() <= MOST_ALIGN,
+            "keys and values of a cache are aligned to a page (4096 bytes) at most"
+        );
         let align = max(slot.align(), align_of::<usize>());
         let stride = slot.size().next_multiple_of(align);
         let rest_size = rest.size().next_multiple_of(align_of::<usize>());
-        if rest_size == 0 || stride >= LARGE {
+        if rest_size == 0 || stride >= LARGE || rest.align() > LARGE {
             let rest_at = stride.next_multiple_of(rest.align());
-            let group = (rest_at + rest_size).next_multiple_of(max(align, rest.align()));
-            return Self { stride, rest: rest_size, rest_at, group, slots: 1 };
+            let all = max(align, rest.align());
+            let group = (rest_at + rest_size).next_multiple_of(all);
+            // Chunks are aligned to a line anyway.
+            let align = if all > LARGE { all } else { 1 };
+            return Self { stride, rest: rest_size, rest_at, group, slots: 1, align };
         }
         let group = (SHARING * (stride + rest_size)).next_power_of_two();
         let most = group / (stride + rest_size);
         let all = (most * stride).next_multiple_of(rest.align()) + most * rest_size;
         let slots = if all <= group { most } else { most - 1 };
         let rest_at = (slots * stride).next_multiple_of(rest.align());
-        Self { stride, rest: rest_size, rest_at, group, slots }
+        Self { stride, rest: rest_size, rest_at, group, slots, align: group }
     }
 
     /// Whether no slot's first part lies in two cache lines.
@@ -63,7 +75,7 @@ impl Shape {
 
     /// What a chunk's first slot is aligned to, beside 64 bytes.
     pub(super) const fn align(&self) -> usize {
-        if self.slots > 1 { self.group } else { 1 }
+        self.align
     }
 
     /// The address of the second part of the slot at `address`.
@@ -163,20 +175,21 @@ mod tests {
 
     #[test]
     fn no_two_parts_overlap() {
-        let rests = [layout(16, 8), layout(24, 8), layout(64, 64)];
-        for (size, align) in
-            [(8, 8), (24, 8), (32, 8), (32, 16), (40, 8), (63, 1), (64, 64), (200, 8)]
-        {
+        let rests = [layout(16, 8), layout(24, 8), layout(64, 64), layout(128, 128), layout(0, 1)];
+        let small = [(8, 8), (24, 8), (32, 8), (32, 16), (40, 8), (63, 1), (64, 64), (200, 8)];
+        let wide = [(128, 128), (384, 128), (256, 256), (1024, 1024), (4096, 4096), (12_288, 4096)];
+        for (size, align) in small.into_iter().chain(wide) {
             for rest in rests {
                 let shape = Shape::split(layout(size, align), rest);
                 let pool = Pool::new(shape);
                 let mut taken = HashSet::new();
-                for _ in 0..1000 {
+                for _ in 0..if size > 200 { 30 } else { 1000 } {
                     // SAFETY: no slot is ever given back.
                     let slot = unsafe { pool.take() };
                     let [(first, bytes), (second, rest_bytes)] = shape.parts(slot);
                     assert!(bytes >= size && rest_bytes >= rest.size());
-                    assert_eq!((first.addr() % align, second.addr() % rest.align()), (0, 0));
+                    assert_eq!(first.addr() % align, 0);
+                    assert!(rest.size() == 0 || second.addr() % rest.align() == 0);
                     for at in (first.addr()..first.addr() + bytes)
                         .chain(second.addr()..second.addr() + rest_bytes)
                     {
