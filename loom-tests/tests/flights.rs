@@ -122,12 +122,12 @@ impl World {
     }
 
     /// Waits, and leads if it is told to. False in a circle.
-    fn wait(&'static self, waiter: Wait) -> bool {
+    fn wait(&'static self, key: usize, waiter: Wait) -> bool {
         match waiter.wait() {
             Waited::Failed => panic!("nobody is told so"),
-            Waited::Moved => return self.get(0),
+            Waited::Moved => return self.get(key),
             Waited::Done(outcome) => assert_eq!(outcome.value(), 1),
-            Waited::Lead(leader) => self.succeed(leader),
+            Waited::Lead(leader) => self.succeed_of(key, leader),
             Waited::Cycle => return false,
         }
         true
@@ -140,7 +140,7 @@ impl World {
                 self.succeed_of(key, leader);
                 true
             }
-            Joined::Waiter(waiter) => self.wait(waiter),
+            Joined::Waiter(waiter) => self.wait(key, waiter),
         }
     }
 
@@ -209,7 +209,7 @@ fn play(world: &'static World, part: Part) {
     match part {
         Part::Fails(leader) => world.fail(leader),
         Part::Leaves(waiter) => drop(waiter),
-        Part::Waits(waiter) => assert!(world.wait(waiter)),
+        Part::Waits(waiter) => assert!(world.wait(0, waiter)),
         Part::Comes => assert!(world.get(0)),
         Part::GivesUp(leader) => drop(leader),
         Part::ComesAndGivesUp => drop(world.join(0)),
@@ -307,8 +307,12 @@ enum Late {
 fn play_late(world: &'static World, part: Late) {
     match part {
         Late::Begins(handed) => {
-            if let Some(leader) = handed.begin() {
-                world.succeed_of(0, leader);
+            if let Some(mut leader) = handed.begin() {
+                let outcome = world.load_of(0, &mut leader, || {
+                    thread::yield_now(); // Others may come in the middle of it.
+                    Outcome::new(1)
+                });
+                leader.finish(outcome);
             }
         }
         // The job is never run, nor dropped.
