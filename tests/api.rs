@@ -74,7 +74,7 @@ fn a_removed_key_is_absent_and_can_come_back<R: Reclaim>() {
     assert_eq!((cache.get("a"), cache.contains_key("a"), cache.len()), (None, false, 1));
     let version = cache.insert("a", 3);
     assert_eq!(cache.get_versioned("a"), Some((3, version)));
-    let gone = cache.invalidate("a");
+    let gone = cache.invalidate(&"a");
     assert!(gone > version);
     assert_eq!(cache.version(), gone);
     assert_eq!((cache.get("a"), cache.get("b"), cache.len()), (None, Some(2), 1));
@@ -378,7 +378,7 @@ fn values_need_not_be_cloned_to_be_stored_or_looked_at() {
     assert!(cache.contains_key("b"));
     let conflict = cache.compare_and_set("a", None, Unique(3)).unwrap_err();
     assert_eq!(conflict.into_value(), Some(Unique(3)));
-    cache.invalidate("a");
+    cache.invalidate(&"a");
     cache.invalidate_all();
     assert_eq!(cache.len(), 0);
 }

@@ -268,6 +268,44 @@ fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     made.assert_settled();
 }
 
+/// Views close in any order: what only they needed goes, what others need stays, for many keys and for one.
+fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
+    const VIEWS: u64 = 24;
+    for keys in [2_000, 1] {
+        let mut random = Random::new(run_seed());
+        let rounds = if keys == 1 { 1_000 } else { 1 };
+        let made = Ledgers::new();
+        let cache = store::<_, _, R>();
+        let mut views = Vec::new();
+        for round in 0..VIEWS * rounds {
+            (0..keys).for_each(|id| _ = cache.insert(made.key(id), made.value(round)));
+            views.push((round, cache.view()));
+            if round % 3 == 0 {
+                // What nobody sees.
+                (0..keys).for_each(|id| _ = cache.insert(made.key(id), made.value(u64::MAX)));
+            }
+        }
+        while !views.is_empty() {
+            for _ in 0..views.len().div_ceil(4) {
+                views.swap_remove(random.below(views.len() as u64) as usize);
+            }
+            // What a closing view leaves others go over.
+            for round in 0..keys * VIEWS {
+                cache.insert(made.key(keys), made.value(round));
+            }
+            let most = keys as i64 * (views.len() as i64 + 1) + RETIRED;
+            let live = made.values.live();
+            assert!(live <= most, "{live} values live beside {} views of {keys} keys", views.len());
+            for (round, view) in &views {
+                let id = random.below(keys);
+                assert_eq!(view.get(&ById(id)).expect("in the view").read(), *round);
+            }
+        }
+        drop(cache);
+        made.assert_settled();
+    }
+}
+
 /// One long view, writers and short views beside it; what is left at rest is bounded.
 fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
     const KEYS: u64 = 32;
@@ -350,6 +388,7 @@ on_every_reclaimer!(
     pinned_values_outlive_what_overwrites_them,
     held_views_keep_a_bounded_number_of_versions,
     overlapping_views_keep_a_bounded_number_of_versions,
+    views_that_close_in_any_order_free_what_they_kept,
     at_rest_a_held_view_keeps_little,
     fresh_keys_that_are_removed_leave_nothing,
     invalidate_all_gives_everything_back,

@@ -84,8 +84,11 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
         }),
         ("remove", |cache, _| drop(cache.remove(&ById(5)))),
         ("remove absent", |cache, _| drop(cache.remove(&ById(99)))),
-        ("invalidate", |cache, _| {
-            cache.invalidate(&ById(0));
+        ("invalidate", |cache, make| {
+            cache.invalidate(&make.key(0));
+        }),
+        ("invalidate absent", |cache, make| {
+            cache.invalidate(&make.key(99));
         }),
         ("invalidate_all", |cache, _| {
             cache.invalidate_all();

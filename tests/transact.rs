@@ -66,6 +66,53 @@ fn a_panic_changes_nothing() {
     assert_eq!(cache.stats().views, 0);
 }
 
+/// How often the closure of a transaction runs that reads these keys, if `meanwhile` is done once beside it.
+fn runs(cache: &Cache<u64, u64>, keys: &[u64], meanwhile: impl FnOnce()) -> u32 {
+    let (mut runs, mut meanwhile) = (0, Some(meanwhile));
+    let committed = cache.transact(|tx| -> Never<_> {
+        runs += 1;
+        keys.iter().for_each(|key| _ = tx.get(key));
+        tx.insert(1_000, 0);
+        if let Some(meanwhile) = meanwhile.take() {
+            meanwhile();
+        }
+        Ok(())
+    });
+    assert!(committed.is_ok());
+    runs
+}
+
+#[test]
+fn what_was_read_absent_is_not_changed_by_clearing() {
+    let clock = ManualClock::new();
+    let cache = Cache::builder().manual_clock(&clock).build();
+    let tag = [Tag::from("tag")];
+    cache.insert(2, 20);
+    cache.remove(&2);
+    cache.insert_tagged(3, 30, &tag);
+    cache.insert(4, 40);
+    cache.invalidate_all();
+    cache.insert_with_ttl(5, 50, Duration::from_secs(1));
+    clock.advance(Duration::from_secs(2));
+    cache.insert_tagged(7, 70, &tag);
+    cache.invalidate_tag("tag");
+    cache.insert(6, 60);
+    // Never written, removed, cleared, expired, invalidated by its tag.
+    let absent = [1, 2, 3, 4, 5, 7];
+    assert_eq!(runs(&cache, &absent, || _ = cache.invalidate_tag("tag")), 1);
+    assert_eq!(runs(&cache, &absent, || _ = cache.invalidate_all()), 1);
+    // But what was there is, and so is what has come.
+    cache.insert(6, 60);
+    assert_eq!(runs(&cache, &[1, 6], || _ = cache.invalidate_all()), 2);
+    assert_eq!(runs(&cache, &[1], || _ = cache.insert(1, 10)), 2);
+    cache.remove(&1);
+    let come_and_gone = || {
+        cache.insert(1, 10);
+        cache.invalidate_all();
+    };
+    assert_eq!(runs(&cache, &[1], come_and_gone), 1);
+}
+
 #[test]
 fn one_that_writes_nothing_is_as_of_what_it_has_read() {
     let cache = Cache::new();

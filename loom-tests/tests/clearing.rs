@@ -4,7 +4,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Demand, Expected, Limit, Views};
+use coeval::internals::commit::{Demand, Expected, Limit, Place, Registered, Views};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
@@ -23,7 +23,7 @@ impl World {
     }
 
     fn clear(&self) -> u64 {
-        unsafe { self.keys.order.clear(&self.views, |_| ()) }
+        unsafe { self.keys.order.clear(&self.views, |_| (), |_| ()) }
     }
 
     /// Sets key 0 if it holds the version `expected`; its version, if it did.
@@ -34,8 +34,13 @@ impl World {
         outcome.is_committed().then(|| outcome.version())
     }
 
-    fn floor_at(&self, version: u64) -> u64 {
-        unsafe { self.keys.order.floor.at(&self.keys.order.clock, version) }.0
+    fn floor_at(&self, limit: Limit) -> u64 {
+        unsafe { self.keys.order.floor.at(&self.keys.order.clock, limit) }.0
+    }
+
+    fn open(&self) -> Registered {
+        let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
+        unsafe { self.views.open(&self.keys.order.clock, || (self.keys.order.clock.now(), 0), place, |_| ()) }
     }
 }
 
@@ -83,19 +88,23 @@ fn reads_beside_clearing() {
         let world = World::new();
         let clearer = thread::spawn(move || world.clear());
         let reader = thread::spawn(move || {
-            let view = world.views.open(&world.keys.order.clock);
-            let floor = world.floor_at(view.version());
+            let view = world.open();
+            let floor = world.floor_at(Limit::View(view.version()));
             let read = |key| world.keys.at(key, Limit::View(view.version()), floor).is_some();
             let (first, got) = (read(0), world.keys.newest(1).is_some());
             assert_eq!(read(1), first, "a clearing was torn");
             assert!(first || !got, "a get found what an older view has cleared");
-            assert_eq!(floor, world.floor_at(view.version()), "a view changed its floor");
+            assert_eq!(
+                floor,
+                world.floor_at(Limit::View(view.version())),
+                "a view changed its floor"
+            );
             let now = world.keys.order.clock.now();
-            let floor = world.floor_at(now);
+            let floor = world.floor_at(Limit::Now(now));
             let both = [0, 1].map(|key| world.keys.at(key, Limit::Now(now), floor).is_some());
             assert_eq!(both[0], both[1], "a clearing was torn");
             assert!(got || !both[1], "what was cleared came back");
-            world.views.close(view);
+            unsafe { world.views.close(view, |_| ()) };
         });
         reader.join().unwrap();
         clearer.join().unwrap();
@@ -112,7 +121,7 @@ fn two_clear() {
         let retired: &'static _ = unsafe { &*leak(std::sync::Mutex::new(Vec::new())) };
         let clear = move || {
             let retire = |node| retired.lock().unwrap().push(loom_tests::Shared(node));
-            unsafe { world.keys.order.clear(&world.views, retire) }
+            unsafe { world.keys.order.clear(&world.views, retire, |_| ()) }
         };
         let clearers = [(); 2].map(|()| thread::spawn(clear));
         let cleared = clearers.map(|clearer| clearer.join().unwrap());
@@ -123,6 +132,50 @@ fn two_clear() {
         retired.dedup();
         assert_eq!(retired.len(), count, "retired twice");
         assert_eq!(count, 2, "forgotten");
+    });
+}
+
+/// Two who clear beside an older view, and one who reads as of now: clearings that no view needs are taken out from
+/// between, retired once, and still found by who may ask for them.
+fn two_clear_beside_a_view(claimed: bool) {
+    explore(2, move || {
+        let world = World::new();
+        let view = world.open();
+        world.clear();
+        let retired: &'static _ = unsafe { &*leak(std::sync::Mutex::new(Vec::new())) };
+        let clear = move || {
+            let retire = |node| retired.lock().unwrap().push(loom_tests::Shared(node));
+            unsafe { world.keys.order.clear(&world.views, retire, |_| ()) }
+        };
+        let clearers = [(); 2].map(|()| thread::spawn(clear));
+        let reader = claimed.then(|| {
+            thread::spawn(move || {
+                let now = world.keys.order.clock.now();
+                (now, world.floor_at(Limit::Now(now)))
+            })
+        });
+        let mut cleared = clearers.map(|clearer| clearer.join().unwrap());
+        cleared.sort_unstable();
+        if let Some(reader) = reader {
+            let (now, floor) = reader.join().unwrap();
+            let first = view.version() + 1;
+            let expected = cleared.into_iter().rev().find(|number| *number <= now);
+            assert_eq!(floor, expected.unwrap_or(first), "a clearing is missed");
+        }
+        let mut retired: Vec<_> = retired.lock().unwrap().iter().map(|node| node.get()).collect();
+        retired.sort_unstable();
+        let count = retired.len();
+        retired.dedup();
+        assert_eq!(retired.len(), count, "retired twice");
+        let mut left = 0;
+        unsafe {
+            world.keys.order.floor.each(|node| {
+                assert!(!retired.contains(&node), "reached although it is retired");
+                left += 1;
+            });
+        }
+        assert_eq!(left + count, 3, "forgotten");
+        assert_eq!(world.floor_at(Limit::View(view.version())), 0, "a view sees a later clearing");
     });
 }
 
@@ -149,6 +202,21 @@ fn readers() {
 #[test]
 fn two_clearings() {
     two_clear();
+}
+
+#[test]
+fn two_clearings_beside_a_view() {
+    two_clear_beside_a_view(true);
+}
+
+#[test]
+fn defect_two_take_clearings_out_at_once() {
+    must_fail("milestones.unclaimed", "retired", || two_clear_beside_a_view(false));
+}
+
+#[test]
+fn defect_looking_as_of_now_along_the_links() {
+    must_fail("milestones.by_links", "a clearing is missed", || two_clear_beside_a_view(true));
 }
 
 #[test]

@@ -1,13 +1,11 @@
-//! Claims about the queue of records that hold versions for a view:
+//! Claims about what waits for views, and about what later writers go over:
 //! - when a view has closed, everybody is done and some more writes have tended to what was left, no
 //!   version is kept that only that view needed;
-//! - a record is in the queue at most once (for each of two reasons, which its flags tell);
-//! - a record that is in the queue is not freed, and goes when it has left the queue.
+//! - a record that somebody is to come back to is not freed, and goes when nobody is.
 //!
 //! The models run the engine on a reclamation scheme that reclaims as early as the contract allows. A
-//! closing view and a write go over one record each, and a pruner goes over its chain once, so that models
-//! meet what is left over. The second claim is checked by the engine: one who takes a record from the
-//! queue must find the flag, which only he takes off.
+//! closing view and a write go over one version each, and a pruner goes over its chain once, so that models
+//! meet what is left over.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -219,18 +217,8 @@ fn a_record_in_the_queue_is_not_freed() {
 const KEPT: &str = "a version is kept";
 
 #[test]
-fn defect_not_looking_again_for_closings() {
-    must_fail("leftover.no_recheck", KEPT, || write_beside_closing(2, false));
-}
-
-#[test]
-fn defect_counting_closings_after_the_pruning() {
-    must_fail("leftover.count_late", KEPT, || write_beside_closing(2, false));
-}
-
-#[test]
-fn defect_no_fence_between_queue_and_closings() {
-    must_fail("views.no_closing_fence", KEPT, || write_beside_closing(2, false));
+fn defect_adding_to_a_list_that_is_closed() {
+    must_fail("shelf.closed_lets_in", KEPT, || write_beside_closing(2, false));
 }
 
 #[test]
@@ -239,23 +227,8 @@ fn defect_forgetting_one_who_came_meanwhile() {
 }
 
 #[test]
-fn defect_having_what_is_due_wait_for_a_view() {
-    must_fail("leftover.due_waits", KEPT, || write_beside_closing(2, true));
-}
-
-#[test]
-fn defect_taking_the_flag_off_after_pruning() {
-    must_fail("leftover.unflag_late", KEPT, || two_close(1));
-}
-
-#[test]
 fn defect_dropping_what_is_too_much() {
     must_fail("leftover.no_orphans", KEPT, || closing_leaves_one(1, 0));
-}
-
-#[test]
-fn defect_queueing_without_a_look_at_the_flag() {
-    must_fail("leftover.queue_twice", "without its flag", || write_beside_closing(1, true));
 }
 
 #[test]

@@ -9,10 +9,13 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::{Chain, Node, flags};
-use coeval::internals::commit::{Found, Limit, Registered, Views, prune, take_suffix};
+use coeval::internals::commit::{
+    Found, Limit, Older, Out, Place, Registered, Views, close_link, prune, take_out, take_suffix,
+};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use loom_tests::{Keys, NONE, Shared, explore, leak, must_fail};
+use std::ptr::NonNull;
 
 /// Set when its version is retired.
 type Value = UnsafeCell<bool>;
@@ -40,7 +43,7 @@ impl World {
         let views = (0..versions).map(|_| {
             let node = world.write();
             world.close_link(node);
-            world.views.open(&world.keys.order.clock)
+            world.open()
         });
         (world, views.collect())
     }
@@ -50,27 +53,41 @@ impl World {
     }
 
     fn close_link(&self, node: &Node<Value>) {
-        let prev = unsafe { self.keys.records[0].prev_of(node) };
-        loop {
-            let link = prev.link();
-            if !link.is_open() || prev.replace(link, link.closed()) {
-                break;
-            }
-        }
+        unsafe { close_link(&self.keys.records[0], node) };
+    }
+
+    fn open(&self) -> Registered {
+        let place = NonNull::new(leak(Place::new())).unwrap();
+        unsafe { self.views.open(&self.keys.order.clock, || (self.keys.order.clock.now(), 0), place, |_| ()) }
+    }
+
+    fn first_below(&self, version: u64) -> Option<Older<'_>> {
+        unsafe { self.views.first_below(&self.keys.order.clock, version, |_| ()) }
     }
 
     /// What the owner of a commit owes, as the engine does it (but for the queue).
     fn dispose(&self, node: &Node<Value>) {
-        if self.views.none() {
-            unsafe { take_suffix(&self.keys.records[0], node, true, |node| retire(node)) };
-        } else {
-            self.close_link(node);
-            self.prune();
+        let record = &self.keys.records[0];
+        let none = self.views.none();
+        let Some(view) = (!none).then(|| self.first_below(node.state().version())).flatten() else {
+            unsafe { take_suffix(record, node, true, |node| retire(node)) };
+            return;
+        };
+        let before = unsafe { record.prev_of(node) }.link().target();
+        self.close_link(node);
+        let version = unsafe { &*before }.state().version();
+        // What a view needs waits for that to close.
+        if version > view.version() || view.waiting().is_closed() {
+            self.prune_for(Some(version));
         }
     }
 
     /// As the engine does it, but that one who holds the right goes on until nobody has come meanwhile.
     fn prune(&self) {
+        self.prune_for(None);
+    }
+
+    fn prune_for(&self, mut known: Option<u64>) {
         let record = &self.keys.records[0];
         let claimed = record.change_flags(|now| {
             let busy = now & flags::PRUNING != 0;
@@ -81,7 +98,7 @@ impl World {
         }
         loop {
             let _ = record.change_flags(|now| Some(now & !flags::PRUNE_AGAIN));
-            self.prune_once();
+            self.prune_once(known.take());
             let end = |now| (now & flags::PRUNE_AGAIN == 0).then_some(now & !flags::PRUNING);
             if record.change_flags(end).is_ok() || !self.claims {
                 return;
@@ -89,11 +106,18 @@ impl World {
         }
     }
 
-    fn prune_once(&self) {
-        let top = unsafe { &*self.keys.records[0].head().node() };
-        if top.state().is_committed() {
-            let seen = self.views.seen();
-            unsafe { prune(&self.keys.records[0], top, &seen, |node| retire(node)) };
+    fn prune_once(&self, known: Option<u64>) -> Out {
+        let record = &self.keys.records[0];
+        let mut top = unsafe { &*record.head().node() };
+        while !top.state().is_committed() {
+            top = unsafe { &*record.prev_of(top).link().target() };
+        }
+        match known {
+            Some(version) => unsafe { take_out(record, top, version, |node| retire(node)) },
+            None => {
+                let view = self.first_below(top.state().version());
+                unsafe { prune(record, top, view, |node| retire(node)) }
+            }
         }
     }
 
@@ -108,8 +132,12 @@ impl World {
     /// Reads and closes a view, and prunes as one who closes does.
     fn finish(&self, view: Registered) {
         self.touch(view.version());
-        self.views.close(view);
+        self.close(view);
         self.prune();
+    }
+
+    fn close(&self, view: Registered) {
+        unsafe { self.views.close(view, |_| ()) };
     }
 
     /// At rest, without views, one more pass leaves the newest version alone; all below was retired.
@@ -128,7 +156,7 @@ fn opening_beside_a_write() {
         let (world, _) = World::new(0, true);
         world.close_link(world.write());
         let reader = thread::spawn(move || {
-            let view = world.views.open(&world.keys.order.clock);
+            let view = world.open();
             world.touch(view.version());
             world.finish(view);
         });
@@ -145,15 +173,70 @@ fn opening_beside_a_pruner() {
         let (world, mut views) = World::new(1, true);
         world.close_link(world.write());
         let reader = thread::spawn(move || {
-            let view = world.views.open(&world.keys.order.clock);
+            let view = world.open();
             world.touch(view.version());
             world.touch(view.version());
-            world.views.close(view);
+            world.close(view);
         });
         let writer = thread::spawn(move || world.dispose(world.write()));
         reader.join().unwrap();
         writer.join().unwrap();
         world.finish(views.pop().unwrap());
+        world.assert_clean();
+    });
+}
+
+/// Two views that are being opened, beside two writes. One may come into the list before the other has its version.
+fn two_open(preemptions: usize) {
+    explore(preemptions, || {
+        let (world, mut views) = World::new(1, true);
+        let readers = [(); 2].map(|()| {
+            thread::spawn(move || {
+                let view = world.open();
+                world.touch(view.version());
+                view
+            })
+        });
+        let writer = thread::spawn(move || {
+            world.dispose(world.write());
+            world.dispose(world.write());
+        });
+        let opened = readers.map(|reader| reader.join().unwrap());
+        writer.join().unwrap();
+        opened.into_iter().for_each(|view| world.finish(view));
+        world.finish(views.pop().unwrap());
+        world.assert_clean();
+    });
+}
+
+/// Two views that lie next to each other in the middle of the list close: the list has what is open, and nothing else that was
+/// retired.
+fn neighbours_close(preemptions: usize) {
+    explore(preemptions, || {
+        let (world, mut views) = World::new(4, true);
+        let retired: &'static std::sync::Mutex<Vec<usize>> =
+            unsafe { &*leak(std::sync::Mutex::new(Vec::new())) };
+        let retire = move |place: *mut Place| {
+            let mut retired = retired.lock().unwrap();
+            assert!(!retired.contains(&place.addr()), "a place is retired twice");
+            retired.push(place.addr());
+        };
+        let (newest, third, second) =
+            (views.pop().unwrap(), views.pop().unwrap(), views.pop().unwrap());
+        let closers = [third, second].map(|view| {
+            thread::spawn(move || unsafe {
+                world.views.close(view, retire);
+                // Past all there are.
+                world.views.first_below(&world.keys.order.clock, 0, retire);
+            })
+        });
+        closers.into_iter().for_each(|closer| closer.join().unwrap());
+        let mut listed = Vec::new();
+        unsafe { world.views.each(|place| listed.push(std::ptr::from_ref(place).addr())) };
+        assert!(listed.iter().all(|place| !retired.lock().unwrap().contains(place)), "still there");
+        assert_eq!(world.views.count(), 2);
+        world.finish(views.pop().unwrap());
+        world.finish(newest);
         world.assert_clean();
     });
 }
@@ -225,6 +308,16 @@ fn a_view_that_opens_beside_a_pruner() {
 }
 
 #[test]
+fn two_views_that_open() {
+    two_open(2);
+}
+
+#[test]
+fn places_leave_the_list() {
+    neighbours_close(3);
+}
+
+#[test]
 fn an_owner_that_comes_late() {
     slow_owner(1);
 }
@@ -268,4 +361,14 @@ fn defect_two_pruners_at_once() {
 #[test]
 fn defect_a_skip_that_is_not_marked() {
     must_fail("prune.no_skip_mark", "a wrong version", reader_that_is_not_registered);
+}
+
+#[test]
+fn defect_opening_upon_one_without_a_version() {
+    must_fail("views.upon_unversioned", WHILE_READ, || two_open(2));
+}
+
+#[test]
+fn defect_taking_out_what_is_not_marked() {
+    must_fail("views.unmarked", "a place is retired twice", || neighbours_close(3));
 }

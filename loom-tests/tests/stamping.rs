@@ -7,7 +7,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Limit, Views};
+use coeval::internals::commit::{Limit, Place, Registered, Views};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
@@ -29,6 +29,11 @@ struct World {
 }
 
 impl World {
+    fn open(&self) -> Registered {
+        let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
+        unsafe { self.views.open(&self.keys.order.clock, || (self.keys.order.clock.now(), 0), place, |_| ()) }
+    }
+
     /// Both keys hold 0.
     fn new() -> &'static Self {
         let keys = Keys::new();
@@ -72,7 +77,7 @@ fn beside(preemptions: usize, how: Writer, read: fn(&World, Writer)) {
 /// A view, then gets of one key; the view reads before and after.
 fn view_and_get(world: &World, how: Writer) {
     let after = world.returned.load(Ordering::Acquire);
-    let view = Limit::View(world.views.open(&world.keys.order.clock).version());
+    let view = Limit::View(world.open().version());
     let before = world.at(0, view);
     let got = world.get(0);
     let seen = world.at(0, view);
@@ -86,7 +91,7 @@ fn view_and_get(world: &World, how: Writer) {
 
 /// A get between the opening of a view and its first read.
 fn get_before_view_reads(world: &World, how: Writer) {
-    let view = Limit::View(world.views.open(&world.keys.order.clock).version());
+    let view = Limit::View(world.open().version());
     let got = world.get(0);
     let seen = world.at(usize::from(how == Writer::Batch), view);
     assert!(got >= seen, "a get missed what an older view has");

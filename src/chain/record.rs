@@ -38,8 +38,6 @@ struct Rest<V> {
 pub mod flags {
     /// The room in the record may be used for a new version: no guard can remember what was there.
     pub const ROOM_FREE: u32 = 1;
-    /// The record waits in the queue of records that hold versions for a view.
-    pub const QUEUED: u32 = 2;
     /// A condemnation awaits its grace period; its callback clears this.
     pub const CONDEMNING: u32 = 4;
     /// Somebody is pruning this chain.
@@ -50,8 +48,6 @@ pub mod flags {
     pub const FRESH: u32 = 32;
     /// The record waits among the orphans for somebody to prune it, as one who did had enough, or to sweep it out.
     pub const DUE: u32 = 64;
-    /// Somebody will come to the record by a queue of those that are to be pruned.
-    pub const IN_QUEUE: u32 = QUEUED | DUE;
     /// The eviction policy knows the record.
     pub const ADMITTED: u32 = 128;
     /// One of those who hold the record by a count: the upper bits.
@@ -61,7 +57,7 @@ pub mod flags {
     /// More than this, and what so many threads at once may add, cannot be counted.
     pub const HOLD_MOST: u32 = 7 << 29;
     /// Somebody holds the record, and looks after it when he lets go: it does not end before.
-    pub const HELD: u32 = IN_QUEUE | ADMITTED | FRESH | !(HOLD - 1);
+    pub const HELD: u32 = DUE | ADMITTED | FRESH | !(HOLD - 1);
 }
 
 /// What a record's head holds: the newest version, and whether the record is on its way out.

@@ -39,6 +39,8 @@ pub enum Demand {
     IsInTime,
     /// No commit after this version has written or cleared it. (A lease)
     UnchangedSince(u64),
+    /// It is absent, as it was at this version. (What a transaction has found absent: to clear or end that is no change)
+    AbsentSince(u64),
     /// No commit after this version is among these, which invalidate a tag that it has. (What a transaction has read)
     NotEndedSince(NonNull<Milestones<()>>, u64),
 }
@@ -277,6 +279,9 @@ impl<K, V> Descriptor<K, V> {
                 let newest = prev.map_or(0, |node| node.state().version());
                 newest.max(floor) <= version
             }
+            Demand::AbsentSince(version) => prev.is_none_or(|node| {
+                !node.state().is_value() || node.state().version() <= version.max(floor)
+            }),
             Demand::NotEndedSince(ended, version) => {
                 // SAFETY: of a tag that the value has which was read; the owner's view keeps both while the commit is
                 // undecided, which it was under our guard.

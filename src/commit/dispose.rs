@@ -4,7 +4,7 @@
 //! links are marked, or made to lead further down, and what they led to is retired; a reader that
 //! still goes there finds it kept by its guard.
 
-use super::Seen;
+use super::Older;
 use crate::chain::{Chain, Head, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
 use std::ptr;
@@ -83,45 +83,107 @@ pub unsafe fn take_suffix<V>(
     }
 }
 
-/// Removes every version below `top` that no view in `seen` can see, also between views. True if
-/// versions are left that a view needs: they must be looked at again when it closes.
+/// Whether what was to go has gone, or is being seen to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Out {
+    Done,
+    /// Somebody has yet to read what lies below it: to be tried again.
+    Later,
+}
+
+/// Takes out the version `next`, which no view needs, from below `kept`; `link` leads from one to the other.
+fn unlink<V>(
+    chain: &impl Chain<V>,
+    kept: &Node<V>,
+    link: Link<V>,
+    retire: impl Fn(*mut Node<V>),
+) -> Result<(), Out> {
+    // SAFETY: not taken, so not retired by anybody else: only the caller, who holds the right, unlinks.
+    let (prev, below) = unsafe { (chain.prev_of(kept), chain.prev_of(link.target()).link()) };
+    // An open link's owner has yet to read what lies below it, and sees to that when he has.
+    if !mutant("prune.ignore_open") {
+        if link.is_open() {
+            return Err(Out::Done);
+        }
+        if below.is_open() {
+            return Err(Out::Later);
+        }
+    }
+    step("dispose.before_unlink");
+    // If what lies below was taken, no view is older than this one either: then so is this.
+    let after = if below.is_taken() { link.taken() } else { Link::skipping(below.target()) };
+    if prev.replace(link, after) {
+        retire(link.target());
+    }
+    Ok(())
+}
+
+/// Takes the version of this number, which no view needs or will need, out from below `top`, if it is there.
 ///
 /// # Safety
-/// `top` is the newest committed version of its record and was seen so before `seen` was taken; the
+/// `top` is the newest committed version of its record; the caller holds the record's right to prune and a live guard. The
+/// version was superseded. `retire` retires a version of this chain.
+pub unsafe fn take_out<V>(
+    chain: &impl Chain<V>,
+    top: &Node<V>,
+    version: u64,
+    retire: impl Fn(*mut Node<V>),
+) -> Out {
+    let mut kept = top;
+    loop {
+        // SAFETY: of this chain, and kept by the caller's guard.
+        let link = unsafe { chain.prev_of(kept) }.link();
+        if link.is_end() {
+            return Out::Done;
+        }
+        // SAFETY: as above.
+        let next = unsafe { &*link.target() };
+        let number = next.state().version();
+        if number < version {
+            return Out::Done;
+        }
+        if number > version {
+            kept = next;
+        } else if let Err(out) = unlink(chain, kept, link, &retire) {
+            return out;
+        }
+        // Whether it was taken out is looked at once more: the link may have been closed meanwhile.
+    }
+}
+
+/// Removes every version below `top` that no open view can see, also between views.
+///
+/// # Safety
+/// `top` is the newest committed version of its record; `newest` is the first of the views below it, found after that; the
 /// caller holds the record's right to prune and a live guard. `retire` as above.
 pub unsafe fn prune<V>(
     chain: &impl Chain<V>,
     top: &Node<V>,
-    seen: &Seen,
+    newest: Option<Older<'_>>,
     retire: impl Fn(*mut Node<V>),
-) -> bool {
-    let mut kept = top;
+) -> Out {
+    let (mut kept, mut view, mut out) = (top, newest, Out::Done);
     loop {
         // SAFETY: of this chain, and kept by the caller's guard.
-        let prev = unsafe { chain.prev_of(kept) };
-        let link = prev.link();
+        let link = unsafe { chain.prev_of(kept) }.link();
         if link.is_end() {
-            return !ptr::eq(kept, top);
+            return out;
         }
-        if !seen.any_below(kept.state().version()) {
+        while view.is_some_and(|view| view.version() >= kept.state().version()) {
+            view = view.and_then(|view| view.next());
+        }
+        let Some(oldest_needed) = view.map(|view| view.version()) else {
             // SAFETY: no view needs less than `kept`; later ones begin above `top`.
             unsafe { take_suffix(chain, kept, false, retire) };
-            return !ptr::eq(kept, top);
-        }
+            return out;
+        };
         // SAFETY: not taken, so not retired by anybody else: only we, who hold the right, unlink.
         let next = unsafe { &*link.target() };
-        // SAFETY: as above.
-        let below = unsafe { chain.prev_of(next) }.link();
-        let needed = seen.any_between(next.state().version(), kept.state().version());
-        // An open link's owner has yet to read what lies below it; it prunes when it has.
-        let open = (link.is_open() || below.is_open()) && !mutant("prune.ignore_open");
-        if needed || open || below.is_taken() {
+        if next.state().version() <= oldest_needed {
             kept = next;
-            continue;
-        }
-        step("dispose.before_unlink");
-        if prev.replace(link, Link::skipping(below.target())) {
-            retire(link.target());
+        } else if let Err(left) = unlink(chain, kept, link, &retire) {
+            out = if left == Out::Later { left } else { out };
+            kept = next;
         }
     }
 }

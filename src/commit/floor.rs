@@ -3,7 +3,7 @@
 //! Clearing is one commit of one version in a chain of its own. A key's version is visible only if
 //! it is newer than the newest clearing commit that the reader may see. What that hid is swept out later, a little by each write.
 
-use super::{Milestones, Views};
+use super::{Limit, Mark, Milestones, Place, Views};
 use crate::chain::{Linked, Node};
 use crate::memory::Mapped;
 use crate::sync::per_thread::PerThread;
@@ -97,12 +97,11 @@ impl Floor {
         unsafe { self.cleared.newest_settled() }
     }
 
-    /// The version of the newest clearing commit at or before `limit` (0 if none), and its era.
+    /// The version of the newest clearing commit within `limit` (0 if none), and its era.
     ///
     /// # Safety
-    /// A guard is live for `'g`, and `limit` is a registered view's version, or the version of a
-    /// commit made, or of the clock read, under that guard.
-    pub unsafe fn at<'g>(&'g self, clock: &Clock, limit: u64) -> (u64, &'g Era) {
+    /// As for [`Milestones::at`].
+    pub unsafe fn at<'g>(&'g self, clock: &Clock, limit: Limit) -> (u64, &'g Era) {
         // SAFETY: the caller's promise.
         unsafe { self.cleared.at(clock, limit) }.unwrap_or((0, &self.first))
     }
@@ -110,38 +109,55 @@ impl Floor {
     /// Clears everything: one commit. Returns its version.
     ///
     /// # Safety
-    /// A guard is live. `retire` retires a node of this chain (to be [`free`](Self::free)d).
+    /// A guard is live. `retire` retires a node of this chain (to be [`free`](Self::free)d), `retire_place` a place of a
+    /// view.
     pub unsafe fn clear(
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Era>),
+        retire: impl Fn(*mut Node<Mark<Era>>),
+        retire_place: impl Fn(*mut Place),
     ) -> u64 {
-        let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Era::new()));
+        let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Mark::new(Era::new())));
         let fresh = Mapped::new(fresh).into_raw().cast();
         // SAFETY: made just now; the rest is the caller's promise.
-        unsafe { self.cleared.add(clock, views, fresh, retire) }
+        unsafe { self.cleared.add(clock, views, fresh, retire, retire_place) }
     }
 
-    /// Retires the clearing commits that no view needs. Those between views stay: one per
-    /// `invalidate_all` while an older view is held.
+    /// Retires the clearing commits that no view needs, if they are many: see [`Milestones::trim`].
     ///
     /// # Safety
     /// As for [`clear`](Self::clear).
-    pub unsafe fn trim(&self, clock: &Clock, views: &Views, retire: impl Fn(*mut Node<Era>)) {
+    pub unsafe fn trim(
+        &self,
+        clock: &Clock,
+        views: &Views,
+        retire: impl Fn(*mut Node<Mark<Era>>),
+        retire_place: impl Fn(*mut Place),
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { self.cleared.trim(clock, views, retire) };
+        unsafe { self.cleared.trim(clock, views, retire, retire_place) };
+    }
+
+    /// See [`Milestones::each`].
+    ///
+    /// # Safety
+    /// As there.
+    #[cfg(coeval_loom)]
+    pub unsafe fn each(&self, show: impl FnMut(*mut Node<Mark<Era>>)) {
+        // SAFETY: the caller's promise.
+        unsafe { self.cleared.each(show) };
     }
 
     /// Drops a clearing commit that `clear` made.
     ///
     /// # Safety
     /// Nobody else has access to it.
-    pub unsafe fn free(node: *mut Node<Era>) {
+    pub unsafe fn free(node: *mut Node<Mark<Era>>) {
         // SAFETY: `clear` made it so, and it holds an era; the caller's promise.
         unsafe {
             (*node).drop_value();
-            drop(Mapped::from_raw(node.cast::<Linked<Era>>()));
+            drop(Mapped::from_raw(node.cast::<Linked<Mark<Era>>>()));
         }
     }
 

@@ -11,11 +11,11 @@ mod views;
 
 pub use descriptor::{Demand, Descriptor, Entry, Expected};
 use dispose::discard;
-pub use dispose::{prune, take_suffix, withdraw};
+pub use dispose::{Out, prune, take_out, take_suffix, withdraw};
 pub use floor::{Era, Floor};
-pub use milestones::Milestones;
-pub use stack::{Stack, Taken};
-pub use views::{Registered, Seen, Views};
+pub use milestones::{Mark, Milestones, close_link};
+pub use stack::{Shelf, Stack, Taken};
+pub use views::{Older, Place, Registered, Views};
 
 use crate::chain::{Chain, Head, Node, Record};
 use crate::sync::hook::{mutant, step};
@@ -38,6 +38,16 @@ pub struct Order {
 const CLEARED: u32 = 1;
 /// Look-ups are watched.
 const WATCHED: u32 = 2;
+
+/// What is left for later: a record of which the version of this number is to go when no view needs it any more.
+#[derive(Clone, Copy)]
+pub struct Left {
+    pub record: *const (),
+    pub version: u64,
+}
+
+// SAFETY: who leaves a record holds it for whoever takes it up; it is shared between threads anyway.
+unsafe impl Send for Left {}
 
 /// What has become of a version.
 pub enum Judged<K, V> {
@@ -77,7 +87,7 @@ pub enum Limit {
 
 impl Order {
     /// Nothing committed yet. A clock of its own has the time.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(coeval_loom)]
     pub fn new() -> Self {
         Self::timed(Timer::new())
     }
@@ -111,12 +121,17 @@ impl Order {
     ///
     /// # Safety
     /// As for [`Floor::clear`].
-    pub unsafe fn clear(&self, views: &Views, retire: impl Fn(*mut Node<Era>)) -> u64 {
+    pub unsafe fn clear(
+        &self,
+        views: &Views,
+        retire: impl Fn(*mut Node<Mark<Era>>),
+        retire_place: impl Fn(*mut Place),
+    ) -> u64 {
         // Before it is to be found. Relaxed: who sees that it was cleared, or a commit that came after, sees
         // the number that was taken for that, and so this.
         self.notable.fetch_or(CLEARED, Ordering::Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.floor.clear(&self.clock, views, retire) }
+        unsafe { self.floor.clear(&self.clock, views, retire, retire_place) }
     }
 
     /// Has no look-up be [`settled`](Self::settled), until told otherwise.
@@ -375,9 +390,7 @@ impl Order {
         match limit {
             Limit::Newest => self.floor.newest(&self.clock),
             // SAFETY: the caller's promise.
-            Limit::View(version) | Limit::Now(version) => unsafe {
-                self.floor.at(&self.clock, version).0
-            },
+            _ => unsafe { self.floor.at(&self.clock, limit) }.0,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use crate::pool::{Pool, Shape};
 use crate::reclaim::{Garbage, Reclaim};
+use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, Ordering};
 use std::alloc::Layout;
 use std::mem::{ManuallyDrop, needs_drop};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 struct Cell<T> {
     item: ManuallyDrop<T>,
@@ -56,7 +57,7 @@ impl<T> Stack<T> {
     pub fn push<G>(&self, guard: &G, item: T) {
         let mut head = self.head.load(Ordering::Relaxed);
         let cell = self.cell(guard, item, head);
-        // Release: pairs with the Acquire in `pop` and `take_all`.
+        // Release: pairs with the Acquire in `pop`.
         while let Err(now) =
             self.head.compare_exchange_weak(head, cell, Ordering::Release, Ordering::Relaxed)
         {
@@ -85,11 +86,31 @@ impl<T> Stack<T> {
         }
     }
 
-    /// Takes all items in one step.
-    pub fn take_all(&self) -> Taken<T> {
-        const { assert!(!needs_drop::<T>(), "what is taken may be left") };
-        // Acquire: pairs with `push`. Pushers compare the head, but never look into it.
-        Taken { next: self.head.swap(ptr::null_mut(), Ordering::Acquire) }
+    /// Puts an item on a shelf. False if that is closed. The cell is this stack's.
+    pub fn shelve<G>(&self, guard: &G, shelf: &Shelf<T>, item: T) -> bool
+    where
+        T: Copy,
+    {
+        let mut head = shelf.head.load(Ordering::Relaxed);
+        if is_closed(head) {
+            return false;
+        }
+        let cell = self.cell(guard, item, head);
+        step("shelf.before_push");
+        // Release: pairs with `close`.
+        while let Err(now) =
+            shelf.head.compare_exchange_weak(head, cell, Ordering::Release, Ordering::Relaxed)
+        {
+            if is_closed(now) && !mutant("shelf.closed_lets_in") {
+                // SAFETY: nobody else has seen it.
+                unsafe { self.cells.put_back(NonNull::new_unchecked(cell).cast()) };
+                return false;
+            }
+            head = now;
+            // SAFETY: not published yet.
+            unsafe { (*cell).next = head };
+        }
+        true
     }
 
     /// A single item, as if it had been taken from here.
@@ -108,7 +129,7 @@ impl<T> Stack<T> {
         if cell.is_null() {
             return None;
         }
-        // SAFETY: made by `push` and ours alone since `take_all`, or made by `one`.
+        // SAFETY: made by `shelve` and ours alone since the shelf was closed, or made by `one`.
         unsafe {
             taken.next = (*cell).next;
             Some(self.empty(reclaim, guard, cell))
@@ -132,7 +153,7 @@ impl<T> Stack<T> {
 
     unsafe fn give(cell: *mut (), cells: *const ()) {
         // SAFETY: retired by `empty`, and a grace period has passed.
-        unsafe { (*cells.cast::<Pool>()).give(ptr::NonNull::new_unchecked(cell.cast())) };
+        unsafe { (*cells.cast::<Pool>()).give(NonNull::new_unchecked(cell.cast())) };
     }
 }
 
@@ -146,6 +167,43 @@ impl<T> Drop for Stack<T> {
                 next = (*next).next;
             }
         }
+    }
+}
+
+/// A list to which items are added until it is closed, in cells of a [`Stack`].
+pub struct Shelf<T> {
+    head: AtomicPtr<Cell<T>>,
+}
+
+// SAFETY: items are handed from those who add them to the one who closes it.
+unsafe impl<T: Send> Send for Shelf<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shelf<T> {}
+
+/// The head of a shelf that is closed.
+const CLOSED: usize = 1;
+
+fn is_closed<T>(head: *mut Cell<T>) -> bool {
+    head.addr() == CLOSED
+}
+
+impl<T> Shelf<T> {
+    /// No items.
+    pub fn new() -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        // Acquire: pairs with `close`: what was read until then comes before what is done now.
+        is_closed(self.head.load(Ordering::Acquire))
+    }
+
+    /// Lets no more items in, and takes those that are there. To be called once.
+    pub fn close(&self) -> Taken<T> {
+        const { assert!(!needs_drop::<T>(), "what is taken may be left") };
+        // AcqRel: pairs with `shelve` and `is_closed`.
+        Taken { next: self.head.swap(ptr::without_provenance_mut(CLOSED), Ordering::AcqRel) }
     }
 }
 

@@ -1,56 +1,64 @@
 //! The registry of open views: which versions must be kept.
 
-use crate::memory::Mapped;
+#[cfg(all(test, not(coeval_loom)))]
+mod tests;
+
+use super::{Left, Shelf, Taken};
+use crate::pool::{Pool, Shape};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
 use crate::version::Clock;
 use crossbeam_utils::CachePadded;
-use smallvec::SmallVec;
-use std::ptr;
+use std::alloc::Layout;
+use std::ptr::{self, NonNull};
 
-/// How many places a block of the registry has.
-const PLACES: usize = if cfg!(coeval_loom) { 2 } else { 31 };
-
-/// A place that is being released: nobody may join its holders.
-const CLOSING: usize = usize::MAX;
+/// So many more places than there are open views may stand in the list before all of it is tidied.
+const SLACK: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 
 /// The versions that open views see. A view that opens and a writer that wants to dispose of what it superseded
 /// meet as in Dekker's algorithm: the view announces itself, then reads the clock; the writer moves
 /// the clock (its stamp), then looks for announcements; a full fence stands between the two on
 /// either side. So the writer sees the view, or the view begins at the writer's version or later and
 /// needs nothing below it.
+///
+/// The views stand in a list, the newest first, **and their versions descend along it**: a place gets its version when
+/// it is in the list, and none is put on top of one that has yet to get it. Whoever comes upon such a one gives it
+/// its version. So whether a view needs a version is told by the first view that is older than what superseded it.
+///
+/// A view that closes leaves its place in the list. Whoever passes takes it out (M. Michael, *High performance dynamic
+/// lock-free hash tables and list-based sets*, 2002: a mark on a place's link keeps it from changing any more); where
+/// nobody passes, a closing does once the list is twice as long as it need be.
 pub struct Views {
     registered: CachePadded<AtomicUsize>,
-    /// How often a view has closed: tells whether a look at the registry is out of date.
-    closed: AtomicU64,
-    places: Block,
+    newest: AtomicPtr<Place>,
+    /// How many places of closed views are in the list, or are about to be.
+    over: AtomicUsize,
+    places: Pool,
 }
 
-struct Block {
-    places: [Place; PLACES],
-    next: AtomicPtr<Block>,
-}
-
-struct Place {
-    /// How many share the registration; 0: free.
+/// A view's place in the list.
+pub struct Place {
+    /// How many share the registration. 0: it is over, and nobody may join.
     holders: AtomicUsize,
-    /// 0, or a version `t` as `t << 2 | 2`, or, while a view is opening, a lower bound of it as `t << 2 | 1`.
+    /// The version plus one; 0: it has none yet.
     version: AtomicU64,
-    /// When a view was opened here; written before its version, and read after that.
+    /// When a view was opened here, plus one, as its opener found; 0: nobody may join yet.
     opened: AtomicU64,
+    /// The next one, which is older; with the mark if this one is over.
+    older: AtomicPtr<Place>,
+    /// What waits for this view to close; closed when it does.
+    waiting: Shelf<Left>,
 }
-
-const OPENING: u64 = 1;
-const OPEN: u64 = 2;
 
 /// A registration. It must be given back with [`Views::close`].
 pub struct Registered {
     place: *const Place,
     version: u64,
+    /// As in the place.
     opened: u64,
 }
 
-// SAFETY: a place is only touched through atomics and lives as long as the registry.
+// SAFETY: a place is only touched through atomics and lives as long as its registration.
 unsafe impl Send for Registered {}
 // SAFETY: as above.
 unsafe impl Sync for Registered {}
@@ -61,42 +69,72 @@ impl Registered {
         self.version
     }
 
-    /// The time that belongs to it.
+    /// Whether it knows a time that belongs to its version.
+    pub fn is_timed(&self) -> bool {
+        self.opened != 0
+    }
+
+    /// The time that belongs to its version.
     pub fn opened(&self) -> u64 {
-        self.opened
+        self.opened.saturating_sub(1)
     }
 }
 
-impl Block {
-    fn new() -> Self {
+/// In a place's link: the place is over.
+const OVER: usize = 1;
+
+fn is_over(link: *mut Place) -> bool {
+    link.addr() & OVER != 0
+}
+
+fn unmarked(link: *mut Place) -> *mut Place {
+    link.map_addr(|address| address & !OVER)
+}
+
+impl Place {
+    /// A place that is not in the list yet.
+    pub fn new() -> Self {
         Self {
-            places: std::array::from_fn(|_| Place {
-                holders: AtomicUsize::new(0),
-                version: AtomicU64::new(0),
-                opened: AtomicU64::new(0),
-            }),
-            next: AtomicPtr::new(ptr::null_mut()),
+            holders: AtomicUsize::new(1),
+            version: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            older: AtomicPtr::new(ptr::null_mut()),
+            waiting: Shelf::new(),
         }
     }
 
-    fn next(&self) -> Option<&Block> {
-        // Acquire: pairs with the CAS in `append`. SAFETY: blocks live as long as the registry.
-        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    /// The view's version, which the place gets now if it has none; it is in the list.
+    fn version(&self, clock: &Clock) -> u64 {
+        // Acquire: pairs with the CAS below: the view sees all that was committed up to there.
+        let seen = self.version.load(Ordering::Acquire);
+        if seen != 0 {
+            return seen - 1;
+        }
+        if !mutant("views.no_fence") {
+            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `first_below`
+        }
+        self.set_version(clock.now())
     }
 
-    fn append(&self) -> &Block {
-        let fresh = Mapped::new(Block::new()).into_raw();
-        let null = ptr::null_mut();
-        match self.next.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: published just now; lives as long as the registry.
-            Ok(_) => unsafe { &*fresh },
-            Err(winner) => {
-                // SAFETY: `fresh` was not published; `winner` was.
-                unsafe {
-                    drop(Mapped::from_raw(fresh));
-                    &*winner
-                }
-            }
+    /// Gives the place this version, unless it has one; returns the one that it has.
+    fn set_version(&self, number: u64) -> u64 {
+        step("view.versioned");
+        let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire); // as in `version`
+        match self.version.compare_exchange(0, number + 1, release, acquire) {
+            Ok(_) => number,
+            Err(other) => other - 1,
+        }
+    }
+
+    /// Marks the link of a place that is over: it leads where it leads.
+    fn end(&self) {
+        let mut link = self.older.load(Ordering::Relaxed);
+        let over = |link: *mut Self| link.map_addr(|address| address | OVER);
+        // AcqRel: pairs with `walk`.
+        while let Err(now) =
+            self.older.compare_exchange(link, over(link), Ordering::AcqRel, Ordering::Relaxed)
+        {
+            link = now;
         }
     }
 }
@@ -106,112 +144,147 @@ impl Views {
     pub fn new() -> Self {
         Self {
             registered: CachePadded::new(AtomicUsize::new(0)),
-            closed: AtomicU64::new(0),
-            places: Block::new(),
+            newest: AtomicPtr::new(ptr::null_mut()),
+            over: AtomicUsize::new(0),
+            places: Pool::new(Shape::plain(Layout::new::<Place>())),
         }
     }
 
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        std::iter::successors(Some(&self.places), |block| block.next())
-            .flat_map(|block| block.places.iter())
+    /// A place to open a view in.
+    pub fn place<G>(&self, _guard: &G) -> NonNull<Place> {
+        // SAFETY: a guard is live, and places come back by it.
+        let place = unsafe { self.places.take() }.cast::<Place>();
+        // SAFETY: the slot is ours, and of this layout.
+        unsafe { place.write(Place::new()) };
+        place
+    }
+
+    /// Takes a place back.
+    ///
+    /// # Safety
+    /// It is from [`place`](Self::place), and was retired a grace period ago.
+    pub unsafe fn give(&self, place: NonNull<Place>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.places.give(place.cast()) };
+    }
+
+    /// The memory of the places, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.places.bytes()
     }
 
     /// Opens a view of everything that is committed now.
-    #[cfg(any(test, coeval_loom))]
-    pub fn open(&self, clock: &Clock) -> Registered {
-        self.open_at(clock, || (clock.now(), 0))
-    }
-
-    /// Opens a view of everything that is committed now; `instant` reads the clock, and a time that belongs to that.
-    pub fn open_at(&self, clock: &Clock, instant: impl FnOnce() -> (u64, u64)) -> Registered {
-        // SeqCst, and the fence below: the announcement, before the clock is read.
+    ///
+    /// `instant` reads the clock, and a time that belongs to that number. If somebody else gave the view its version, the
+    /// time may not belong to it: then the view [is not timed](Registered::is_timed), and to be closed.
+    ///
+    /// # Safety
+    /// A guard is live, by which places are retired. Nobody else knows `place`, which lives until it is retired.
+    pub unsafe fn open(
+        &self,
+        clock: &Clock,
+        instant: impl FnOnce() -> (u64, u64),
+        place: NonNull<Place>,
+        retire: impl Fn(*mut Place),
+    ) -> Registered {
+        // SeqCst, and the fence in `version`: the announcement, before the clock is read.
         self.registered.fetch_add(1, Ordering::SeqCst);
         step("view.counted");
-        let bound = clock.now();
-        if !cfg!(coeval_loom) {
-            step("view.bounded"); // It would only multiply the schedules.
+        // SAFETY: the caller's promise.
+        let fresh = unsafe { place.as_ref() };
+        loop {
+            // What is over on top goes, and what is not has its version.
+            // SAFETY: a guard is live.
+            let top = unsafe { self.walk(&retire, |_| true) };
+            let newest = top.map_or(ptr::null_mut(), |top| ptr::from_ref(top).cast_mut());
+            if let Some(top) = top
+                && !mutant("views.upon_unversioned")
+            {
+                top.version(clock);
+            }
+            fresh.older.store(newest, Ordering::Relaxed); // published by what follows
+            step("view.before_announced");
+            let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+            // AcqRel: Release pairs with `walk`.
+            if self.newest.compare_exchange(newest, place.as_ptr(), success, failure).is_ok() {
+                break;
+            }
         }
-        let place = self.claim(bound << 2 | OPENING);
         step("view.announced");
         if !mutant("views.no_fence") {
-            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `seen`
+            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `first_below`
         }
-        let (version, opened) = instant();
-        step("view.versioned");
-        place.opened.store(opened, Ordering::Relaxed); // comes with the version
-        // Release: the place's later readers see the announcement's end only with its version.
-        place.version.store(version << 2 | OPEN, Ordering::Release);
-        Registered { place, version, opened }
-    }
-
-    fn claim(&self, announced: u64) -> &Place {
-        let mut block = &self.places;
-        loop {
-            for place in &block.places {
-                // Relaxed look, then Acquire: pairs with the Release in `close` that freed it.
-                if place.holders.load(Ordering::Relaxed) == 0
-                    && place
-                        .holders
-                        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-                        .is_ok()
-                {
-                    place.version.store(announced, Ordering::Release);
-                    return place;
-                }
-            }
-            block = block.next().unwrap_or_else(|| block.append());
-        }
+        let (number, time) = instant();
+        let version = fresh.set_version(number);
+        let opened = if version == number { time.saturating_add(1) } else { 0 };
+        fresh.opened.store(opened, Ordering::Release); // pairs with `join`
+        Registered { place: fresh, version, opened }
     }
 
     /// Another holder of an open registration.
     pub fn share(&self, view: &Registered) -> Registered {
-        // SAFETY: the place lives as long as the registry. Relaxed: the holder that we copy keeps it.
+        // SAFETY: the place lives as long as its registration. Relaxed: the holder that we copy keeps it.
         unsafe { &*view.place }.holders.fetch_add(1, Ordering::Relaxed);
         Registered { place: view.place, version: view.version, opened: view.opened }
     }
 
-    /// Joins an open view of exactly `version`, if there is one. `close` gives back a registration that
-    /// turns out to be another's; the one that it belonged to may have closed meanwhile.
-    pub fn join(&self, version: u64, close: impl Fn(Registered)) -> Option<Registered> {
-        let wanted = version << 2 | OPEN;
-        self.places().find_map(|place| {
-            if place.version.load(Ordering::Acquire) != wanted {
-                return None;
-            }
-            let join = |n| (n != 0 && n != CLOSING).then(|| n + 1);
-            // Acquire: pairs with `close`: if the place was given to another view, we see its version.
-            place.holders.fetch_update(Ordering::Acquire, Ordering::Relaxed, join).ok()?;
-            let mut joined = Registered { place, version, opened: 0 };
-            if place.version.load(Ordering::Acquire) != wanted {
-                close(joined);
-                return None;
-            }
-            // Relaxed: it was there before the version, and is not written while somebody holds the place.
-            joined.opened = place.opened.load(Ordering::Relaxed);
-            Some(joined)
-        })
+    /// Joins an open view of exactly `version`, if there is one. Goes over the views that are newer.
+    ///
+    /// # Safety
+    /// A guard is live, by which places are retired.
+    pub unsafe fn join(&self, version: u64, retire: impl Fn(*mut Place)) -> Option<Registered> {
+        // Relaxed: the holders that we join have opened it.
+        let join = |place: &Place| {
+            let joined = |n| (n != 0).then_some(n + 1);
+            place.holders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, joined).is_ok()
+        };
+        let mut joined = None;
+        // SAFETY: the caller's promise.
+        unsafe {
+            // Acquire: pairs with `Place::version`.
+            self.walk(&retire, |place| match place.version.load(Ordering::Acquire) {
+                0 => false, // not open yet
+                its if its - 1 == version => {
+                    // Acquire: pairs with `open`. 0: not open yet, or never to be.
+                    let opened = place.opened.load(Ordering::Acquire);
+                    let is_ours = opened != 0 && join(place);
+                    if is_ours {
+                        joined = Some(Registered { place, version, opened });
+                    }
+                    is_ours
+                }
+                its => its <= version,
+            });
+        }
+        joined
     }
 
-    /// Gives a registration back. True if it was the last holder's: what the view kept may go.
-    pub fn close(&self, view: Registered) -> bool {
-        // SAFETY: the place lives as long as the registry.
+    /// Gives a registration back. If it was the last holder's, says what waited for that: what the view kept may go.
+    ///
+    /// # Safety
+    /// A guard is live, by which places are retired.
+    pub unsafe fn close(
+        &self,
+        view: Registered,
+        retire: impl Fn(*mut Place),
+    ) -> Option<Taken<Left>> {
+        // SAFETY: the place lives as long as its registration, and then by the guard.
         let place = unsafe { &*view.place };
-        let leave = |n: usize| Some(if n == 1 { CLOSING } else { n - 1 });
-        // AcqRel: what holders read happens before whoever sees the place free disposes of it.
-        let before = place.holders.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave);
-        if before != Ok(1) {
-            return false;
+        // AcqRel: what holders read happens before whoever sees the place closed disposes of it.
+        if place.holders.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return None;
         }
-        place.version.store(0, Ordering::Release); // pairs with `seen`
-        place.holders.store(0, Ordering::Release); // pairs with `claim`
-        self.registered.fetch_sub(1, Ordering::Release); // pairs with `none`
-        // SeqCst, with the fence in `closings`: see there.
-        self.closed.fetch_add(1, Ordering::SeqCst);
-        if !mutant("views.no_closing_fence") {
-            fence_after_rmw();
-        }
+        let taken = place.waiting.close();
         step("view.closed");
-        true
+        self.over.fetch_add(1, Ordering::Relaxed); // before the mark, after which it may be taken out
+        if !mutant("views.unmarked") {
+            place.end();
+        }
+        let open = self.registered.fetch_sub(1, Ordering::Release) - 1; // pairs with `none`
+        let long = self.over.load(Ordering::Relaxed) > open + SLACK;
+        // SAFETY: the caller's promise.
+        unsafe { self.walk(&retire, |_| !long) };
+        Some(taken)
     }
 
     /// Whether no view can need what a commit superseded. To be asked after its stamp was seen, and
@@ -219,7 +292,7 @@ impl Views {
     #[inline(always)]
     pub fn none(&self) -> bool {
         if !mutant("views.no_fence") {
-            fence_after_rmw(); // partner: the fence in `open`
+            fence_after_rmw(); // partner: the fence in `Place::version`
         }
         // Acquire: pairs with `close`.
         self.registered.load(Ordering::Acquire) == 0
@@ -230,105 +303,129 @@ impl Views {
         self.registered.load(Ordering::Relaxed)
     }
 
-    /// The smallest version of an open view: a moment's picture, for statistics.
-    pub fn oldest(&self) -> Option<u64> {
+    /// The smallest version of an open view: a moment's picture, for statistics. Goes over all views.
+    ///
+    /// # Safety
+    /// A guard is live, by which places are retired.
+    pub unsafe fn oldest(&self) -> Option<u64> {
         if self.count() == 0 {
             return None;
         }
-        // Relaxed: nothing is read through it. Views that are still opening are left out.
-        let words = self.places().map(|place| place.version.load(Ordering::Relaxed));
-        words.filter(|word| word & 3 == OPEN).map(|word| word >> 2).min()
+        let mut oldest = 0;
+        let mut next = self.newest.load(Ordering::Acquire); // pairs with `open`
+        // SAFETY: the guard keeps what is or was in the list.
+        while let Some(place) = unsafe { next.as_ref() } {
+            // Relaxed: nothing is read through it. What is still opening or closed is left out.
+            if !place.waiting.is_closed() && place.version.load(Ordering::Relaxed) != 0 {
+                oldest = place.version.load(Ordering::Relaxed);
+            }
+            next = unmarked(place.older.load(Ordering::Acquire)); // pairs with `walk`
+        }
+        oldest.checked_sub(1)
     }
 
-    /// A count that has changed if a view closed meanwhile. One who leaves work for a view that may be closing compares
-    /// it before and after: either the closer finds the work, or the leaver finds the count changed.
-    pub fn closings(&self) -> u64 {
-        if !mutant("views.no_closing_fence") {
-            fence(Ordering::SeqCst); // partner: the fence at the end of `close`
+    /// The newest open view that is older than `version`, whose stamp was seen.
+    ///
+    /// # Safety
+    /// A guard is live for `'g`, by which places are retired.
+    pub unsafe fn first_below<'g>(
+        &'g self,
+        clock: &Clock,
+        version: u64,
+        retire: impl Fn(*mut Place),
+    ) -> Option<Older<'g>> {
+        if !mutant("views.no_fence") {
+            fence(Ordering::SeqCst); // partner: the fence in `Place::version`
         }
-        self.closed.load(Ordering::Acquire)
+        // One that gets its version just now gets none that is smaller.
+        let wanted = |place: &Place| place.version(clock) < version && !place.waiting.is_closed();
+        // SAFETY: the caller's promise.
+        unsafe { self.walk(&retire, wanted) }.map(Older)
     }
 
-    /// The open views. To be asked after the stamp of the newest version in question was seen.
-    pub fn seen(&self) -> Seen {
-        fence(Ordering::SeqCst); // partner: the fence in `open`
-        let mut seen = Seen { versions: SmallVec::new(), opening: u64::MAX };
-        if self.registered.load(Ordering::Acquire) == 0 {
-            return seen;
+    /// Shows all places that are in the list.
+    ///
+    /// # Safety
+    /// Nobody else uses the views meanwhile.
+    #[cfg(coeval_loom)]
+    pub unsafe fn each(&self, mut show: impl FnMut(&Place)) {
+        let mut next = self.newest.load(Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        while let Some(place) = unsafe { next.as_ref() } {
+            show(place);
+            next = unmarked(place.older.load(Ordering::Relaxed));
         }
-        for place in self.places() {
-            // Acquire: pairs with `close`: a place seen free is no longer read through.
-            let word = place.version.load(Ordering::Acquire);
-            match word & 3 {
-                OPEN => seen.versions.push(word >> 2),
-                OPENING => seen.opening = seen.opening.min(word >> 2),
-                _ => {}
+    }
+
+    /// The first of the places, of those that are not over, for which `wanted`, which may be asked twice about one. What
+    /// is over and lies before that is taken out.
+    ///
+    /// # Safety
+    /// A guard is live for `'g`, by which places are retired.
+    unsafe fn walk<'g>(
+        &'g self,
+        retire: &impl Fn(*mut Place),
+        mut wanted: impl FnMut(&'g Place) -> bool,
+    ) -> Option<&'g Place> {
+        'again: loop {
+            let mut link = &self.newest;
+            // Acquire, here and below: pairs with `open`, `end` and the CAS below.
+            let mut next = link.load(Ordering::Acquire);
+            loop {
+                // SAFETY: it was in the list during the guard, which keeps it.
+                let place = unsafe { next.as_ref() }?;
+                let older = place.older.load(Ordering::Acquire);
+                let unnoticed = mutant("views.unmarked") && place.waiting.is_closed();
+                if !is_over(older) && !unnoticed {
+                    if wanted(place) {
+                        return Some(place);
+                    }
+                    (link, next) = (&place.older, older);
+                    continue;
+                }
+                step("view.before_unlink");
+                let after = unmarked(older);
+                match link.compare_exchange(next, after, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => {
+                        self.over.fetch_sub(1, Ordering::Relaxed);
+                        retire(next);
+                        next = after;
+                    }
+                    // What we stand on is over: nothing is taken out behind it any more.
+                    Err(now) if is_over(now) => continue 'again,
+                    Err(now) => next = now,
+                }
             }
         }
-        seen.versions.sort_unstable();
-        seen
     }
 }
 
-impl Drop for Views {
-    fn drop(&mut self) {
-        let mut next = self.places.next.load(Ordering::Relaxed); // exclusive
-        while !next.is_null() {
-            // SAFETY: exclusive; mapped by `append`.
-            let block = unsafe { Mapped::from_raw(next) };
-            next = block.next.load(Ordering::Relaxed);
+/// An open view, or one that was open a moment ago, from which to go on to older ones.
+#[derive(Clone, Copy)]
+pub struct Older<'g>(&'g Place);
+
+impl<'g> Older<'g> {
+    /// Its version.
+    pub fn version(&self) -> u64 {
+        // Relaxed: seen by whoever found the place. What is not on top has its version.
+        self.0.version.load(Ordering::Relaxed) - 1
+    }
+
+    /// The list of what waits for it to close.
+    pub fn waiting(&self) -> &'g Shelf<Left> {
+        &self.0.waiting
+    }
+
+    /// The next one that is open.
+    pub fn next(&self) -> Option<Self> {
+        let mut place = self.0;
+        loop {
+            // Acquire: pairs with `walk` and `open`. SAFETY: every place from here on was in the list during the
+            // guard for which we were made.
+            place = unsafe { unmarked(place.older.load(Ordering::Acquire)).as_ref() }?;
+            if !place.waiting.is_closed() {
+                return Some(Self(place));
+            }
         }
-    }
-}
-
-/// The views that were open at a look at the registry.
-pub struct Seen {
-    /// Their versions, ascending. The allocator is not asked for those of one block.
-    versions: SmallVec<[u64; PLACES]>,
-    /// A lower bound of the versions of views that were opening; they may see anything from there up.
-    opening: u64,
-}
-
-impl Seen {
-    /// Whether a view may see a version that was current in `from..to`.
-    pub fn any_between(&self, from: u64, to: u64) -> bool {
-        let next = self.versions.partition_point(|&version| version < from);
-        self.opening < to || self.versions.get(next).is_some_and(|&version| version < to)
-    }
-
-    /// Whether a view may be older than `version`.
-    pub fn any_below(&self, version: u64) -> bool {
-        self.any_between(0, version)
-    }
-}
-
-#[cfg(all(test, not(coeval_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_view_is_the_one_of_the_smallest_version() {
-        let (views, clock) = (Views::new(), Clock::new());
-        assert_eq!(views.oldest(), None);
-        let open = |_| {
-            let view = views.open(&clock);
-            clock.tick();
-            view
-        };
-        // More than a block has places for.
-        let mut open: Vec<_> = (0..2 * PLACES).map(open).collect();
-        let shared = views.share(&open[0]);
-        assert!(!views.close(open.remove(0)));
-        assert_eq!(views.oldest(), Some(0), "it has another holder");
-        assert!(views.close(shared));
-        for view in open {
-            assert_eq!(views.oldest(), Some(view.version()));
-            // A newer one in a place that is free again does not matter.
-            let newest = views.open(&clock);
-            assert_eq!(views.oldest(), Some(view.version()));
-            views.close(newest);
-            views.close(view);
-        }
-        assert_eq!(views.oldest(), None);
     }
 }

@@ -29,7 +29,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         {
             let guard = self.reclaim.pin();
             self.spare_no_more(&guard);
-            self.adopt_waiting(&guard, usize::MAX);
             for _ in 0..MANY {
                 let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) else { break };
                 self.go_over(&guard, taken, usize::MAX);

@@ -114,7 +114,8 @@ where
     ) -> Demands<'g, K, V> {
         // SAFETY: held by the version, which the guard keeps.
         let inputs = bonds.inputs().iter().map(|input| unsafe { &*input.record() });
-        let mut demands = self.demands(guard, inputs.collect(), (since, Limit::Newest), |_| true);
+        let mut demands =
+            self.demands(guard, inputs.collect(), (since, Limit::Newest), |_| true, |_| false);
         demand_tags(&mut demands, record, bonds, since);
         demands
     }

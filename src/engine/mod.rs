@@ -191,7 +191,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     scratch: Scratches<K, V>,
     /// What the listener has yet to hear of what left in nobody's operation.
     untold: Stack<Leaving<K, V>>,
-    leftover: Leftover<K, V>,
+    leftover: Leftover,
     sweep: Sweep,
 }
 

@@ -118,7 +118,7 @@ where
         });
         let now = early.unwrap_or_else(|| self.order.clock.now());
         // SAFETY: the clock was read under the guard.
-        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, Limit::Now(now)) };
         let moment = Moment::new(&self.timer);
         let mut found = [None; N];
         for (at, place) in found.iter_mut().enumerate() {
@@ -233,7 +233,7 @@ where
         let guard = &self.pin();
         let (now, time) = self.order.instant();
         // SAFETY: the clock was read under the guard.
-        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, now) };
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, Limit::Now(now)) };
         let (limit, moment) = (Limit::Now(now), Moment::at(&self.timer, time));
         let mut found = [None; N];
         for (at, place) in found.iter_mut().enumerate() {
@@ -323,8 +323,24 @@ where
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Opens a view.
     pub fn open(&self) -> Snapshot {
-        let registered = self.views.open_at(&self.order.clock, || self.instant());
-        self.snapshot(registered)
+        let guard = self.reclaim.pin();
+        let registered = self.register(&guard);
+        self.snapshot(&guard, registered)
+    }
+
+    /// Registers a view. Lock-free: again only if another was opened meanwhile, and a number taken.
+    fn register(&self, guard: &R::Guard<'_>) -> Registered {
+        loop {
+            let place = self.views.place(guard);
+            let retire = |place| self.retire_place(guard, place);
+            let (clock, instant) = (&self.order.clock, || self.instant());
+            // SAFETY: the guard is live, and the place is made for this.
+            let registered = unsafe { self.views.open(clock, instant, place, retire) };
+            if registered.is_timed() {
+                return registered;
+            }
+            self.close_within(guard, registered);
+        }
     }
 
     /// A number and a time that belong together; see [`Order::instant`].
@@ -337,16 +353,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// A view of exactly `version`, if an open one keeps it, or it is the newest.
     pub fn open_at(&self, version: u64) -> Option<Snapshot> {
-        if let Some(registered) = self.views.join(version, |view| self.close(view)) {
-            return Some(self.snapshot(registered));
+        let guard = self.reclaim.pin();
+        // SAFETY: the guard is live.
+        let joined = unsafe { self.views.join(version, |place| self.retire_place(&guard, place)) };
+        if let Some(registered) = joined {
+            return Some(self.snapshot(&guard, registered));
         }
         if self.order.clock.now() != version {
             return None;
         }
-        let registered = self.views.open_at(&self.order.clock, || self.instant());
+        let registered = self.register(&guard);
         if registered.version() == version {
-            return Some(self.snapshot(registered));
+            return Some(self.snapshot(&guard, registered));
         }
+        drop(guard);
         self.close(registered);
         None
     }
@@ -361,11 +381,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         Duration::from_nanos(self.timer.now().saturating_sub(snapshot.opened()))
     }
 
-    fn snapshot(&self, registered: Registered) -> Snapshot {
-        let _guard = self.reclaim.pin();
+    fn snapshot(&self, _guard: &R::Guard<'_>, registered: Registered) -> Snapshot {
+        let limit = Limit::View(registered.version());
         // SAFETY: a registered view's version. Any clearing commit that may be at or before it was
         // ready before its clock was read, so the answer is final.
-        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, registered.version()) };
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, limit) };
         self.record(EventKind::ViewOpened, None, Some(registered.version()));
         Snapshot { registered, floor }
     }

@@ -6,7 +6,7 @@
 
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
-use crate::commit::{Descriptor, Entry, Era, Floor, withdraw};
+use crate::commit::{Descriptor, Entry, Era, Floor, Mark, Place, withdraw};
 use crate::pool::Pool;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::removal::RemovalCause;
@@ -55,8 +55,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Retires a clearing commit.
-    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Era>) {
+    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Mark<Era>>) {
         self.retire(guard, node, Self::reclaim_era);
+    }
+
+    /// Retires the place of a view that is closed.
+    pub(super) fn retire_place(&self, guard: &R::Guard<'_>, place: *mut Place) {
+        self.retire(guard, place, Self::reclaim_place);
     }
 
     /// Retires a commit's descriptor, and its witnesses, if it has any.
@@ -98,6 +103,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     unsafe fn reclaim_era(node: *mut (), _: *const ()) {
         // SAFETY: retired by `retire_era`; a grace period has passed.
         unsafe { Floor::free(node.cast()) };
+    }
+
+    unsafe fn reclaim_place(place: *mut (), engine: *const ()) {
+        // SAFETY: retired by `retire_place`, which gave the engine; a grace period has passed.
+        unsafe {
+            (*engine.cast::<Self>()).views.give(NonNull::new_unchecked(place.cast()));
+        }
     }
 
     unsafe fn reclaim_node(node: *mut (), engine: *const ()) {
@@ -217,8 +229,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     fn is_cleared(&self, state: State) -> bool {
-        let floor = self.order.floor.newest(&self.order.clock);
-        state.version() <= floor && !self.views.seen().any_below(floor)
+        self.sweep.may_go(state.version())
     }
 
     /// The second step, a grace period after a record was condemned: if no writer came, it ends.

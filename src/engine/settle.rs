@@ -3,7 +3,7 @@
 use super::Engine;
 use super::keep::Moment;
 use crate::chain::{Chain, Node, Record};
-use crate::commit::Era;
+use crate::commit::{Era, Limit};
 use crate::metrics::{EventKind, Mine};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -20,7 +20,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> Option<&'g Node<V>> {
         let (before, was) = self.below(record, node)?;
         // SAFETY: the version of a commit made under our guard.
-        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, state.version()) };
+        let floor = unsafe { self.order.floor_at(Limit::Now(state.version())) };
         (was.version() > floor).then_some(before)
     }
 
@@ -52,14 +52,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &'m Moment<'m>,
     ) -> Settling<'g, 'm> {
         // SAFETY: the version of a commit made under our guard.
-        let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, version) };
+        let (floor, era) = unsafe { self.order.floor.at(&self.order.clock, Limit::Now(version)) };
         Settling { version, floor, era, mine: self.counters.mine(), moment }
     }
 
     /// What the owner of a commit owes for each version that it wrote: the count, the listener, and the
     /// disposal of what was superseded. Then, for what it returns, the weight; and when this is done for all
     /// of the commit, for values, the bound. `cause` is why it took away what it superseded.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,

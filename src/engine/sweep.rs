@@ -1,14 +1,13 @@
 //! The walk over the index that sweeps out what was cleared: each write walks over one part.
 
 use super::Engine;
-use super::tend::Queued;
-use crate::chain::{Node, Record, flags};
-use crate::commit::Limit;
+use crate::chain::{Node, Record};
+use crate::commit::{Left, Limit};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, Ordering};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// How far the walk has come.
 pub(super) struct Sweep {
@@ -16,6 +15,10 @@ pub(super) struct Sweep {
     floor: AtomicU64,
     /// A [`Place`]: one word, for a part of another division would leave something out.
     place: AtomicU64,
+    /// The newest clearing commit that waits for a view which is older to close.
+    awaited: AtomicU64,
+    /// The newest clearing commit of which it is known that no view is older.
+    past: AtomicU64,
 }
 
 /// Where the walk is. It goes round and round: one that begins in the middle of another goes on from where that is, for
@@ -77,7 +80,20 @@ impl Place {
 impl Sweep {
     /// No walk.
     pub(super) fn new() -> Self {
-        Self { floor: AtomicU64::new(0), place: AtomicU64::new(0) }
+        let (floor, place) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { floor, place, awaited: AtomicU64::new(0), past: AtomicU64::new(0) }
+    }
+
+    /// Notes that no view is older than a clearing commit.
+    pub(super) fn pass(&self, floor: u64) -> u64 {
+        // AcqRel: pairs with `may_go`.
+        self.past.fetch_max(floor, Ordering::AcqRel)
+    }
+
+    /// Whether a value of this number has been cleared for everybody, views included.
+    pub(super) fn may_go(&self, version: u64) -> bool {
+        // Acquire: what those views read that have closed comes before what is done now.
+        version <= self.past.load(Ordering::Acquire)
     }
 
     /// Whether no walk has begun for this clearing commit.
@@ -111,7 +127,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let guard = self.reclaim.pin();
         let floor = self.order.floor.newest(&self.order.clock);
         if self.sweep.is_due(floor) {
-            if self.views.seen().any_below(floor) {
+            if !self.is_past(&guard, floor) {
                 return false; // a view still sees what was cleared
             }
             step("sweep.begins");
@@ -124,6 +140,26 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.index.shrink(&guard);
         }
         true
+    }
+
+    /// Whether no view is older than a clearing commit; if one is, it waits for that to close.
+    #[cold]
+    fn is_past(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
+        if self.sweep.may_go(floor) {
+            return true;
+        }
+        // Relaxed: one more that waits costs a step.
+        if self.sweep.awaited.load(Ordering::Relaxed) >= floor {
+            return false;
+        }
+        let mut view = self.first_view_below(guard, floor);
+        let waits = self.wait_for(guard, Left { record: ptr::null(), version: floor }, &mut view);
+        // First it waits: who is stopped in between has others do the same, not miss it.
+        match waits {
+            true => self.sweep.awaited.fetch_max(floor, Ordering::Relaxed),
+            false => self.sweep.pass(floor),
+        };
+        !waits
     }
 
     /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least its value goes:
@@ -143,8 +179,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return self.try_condemn(guard, record);
         }
         // If it is condemned by now, it is not sealed before our guard ends, and so not with this flag.
-        if !Self::is_ending(record) && record.set_flags(flags::DUE) & flags::DUE == 0 {
-            self.leftover.leave(guard, Queued { record, flag: flags::DUE });
+        if !Self::is_ending(record) {
+            self.leave_due(guard, record);
         }
     }
 

@@ -9,7 +9,7 @@ use super::keep::{Asked, Moment};
 use super::plan::Plan;
 use super::read::version_of;
 use crate::chain::{Bonds, Input, Linked, Node, Record};
-use crate::commit::{Demand, Found, Limit};
+use crate::commit::{Demand, Found, Limit, Mark};
 use crate::index::{Index, Indexed};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -29,9 +29,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         match as_of {
             Limit::Newest => ended.newest(clock),
             // SAFETY: a guard is live, and the limit is what it says.
-            Limit::View(limit) | Limit::Now(limit) => unsafe {
-                ended.at(clock, limit).map_or(0, |(number, _)| number)
-            },
+            _ => unsafe { ended.at(clock, as_of).map_or(0, |(number, _)| number) },
         }
     }
 
@@ -180,13 +178,14 @@ unsafe fn drop_cell(cell: NonNull<TagCell>) {
 
 /// # Safety
 /// It was made by `milestone`, and nobody else has access to it.
-unsafe fn free_milestone(node: *mut Node<()>) {
+unsafe fn free_milestone(node: *mut Node<Mark<()>>) {
     // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(node.cast::<Linked<()>>()) });
+    drop(unsafe { Box::from_raw(node.cast::<Linked<Mark<()>>>()) });
 }
 
-fn milestone() -> *mut Node<()> {
-    Box::into_raw(Box::new(Linked::new(State::READY, ptr::null_mut(), Some(())))).cast()
+fn milestone() -> *mut Node<Mark<()>> {
+    let mark = Some(Mark::new(()));
+    Box::into_raw(Box::new(Linked::new(State::READY, ptr::null_mut(), mark))).cast()
 }
 
 impl<K, V, S, R: Reclaim> Ties<'_, K, V, S, R> {
@@ -326,10 +325,11 @@ where
         let index = self.tags.get(0)?;
         let cell = index.find(guard, hash, |cell| cell.tag() == tag);
         let cell = cell.filter(|cell| cell.revive())?;
-        let retire = |node: *mut Node<()>| self.retire(guard, node, Self::free_milestone);
+        let retire = |node: *mut Node<Mark<()>>| self.retire(guard, node, Self::free_milestone);
+        let retire_place = |place| self.retire_place(guard, place);
+        let (clock, views) = (&self.order.clock, &self.views);
         // SAFETY: the guard is live, and the milestone is made for this.
-        let version =
-            unsafe { cell.ended.add(&self.order.clock, &self.views, milestone(), retire) };
+        let version = unsafe { cell.ended.add(clock, views, milestone(), retire, retire_place) };
         self.try_condemn_tag(guard, cell);
         Some(version)
     }

@@ -2,18 +2,21 @@
 
 use super::Engine;
 use crate::chain::{Chain, Node, Record, flags};
-use crate::commit::{self, Judged, Registered, Stack, Taken};
+use crate::commit::{self, Judged, Left, Older, Out, Registered, Stack, Taken, close_link};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
 use crate::sync::{AtomicUsize, Ordering};
 
-/// How many leftover records a closing view goes over.
+/// Over how much of what waited for it a closing view goes.
 const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
-/// How many a write goes over.
+/// Over how much a write goes.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// How often one claim of the right to prune goes over a chain before it leaves it to later writers.
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
+/// In the place of a version's number: all of the record is to be pruned, or it is to be swept out. The flag `DUE` keeps
+/// it.
+const DUE: u64 = u64::MAX;
 
 /// What later writes are to see to, beside what is in queues.
 pub struct Due(AtomicUsize);
@@ -56,37 +59,33 @@ impl Due {
     }
 }
 
-/// A record in a queue. The flag that says so keeps it from being removed.
-pub(super) struct Queued<K, V> {
-    pub record: *const Record<K, V>,
-    pub flag: u32,
+/// What is to go later.
+///
+/// A version that was superseded and that views need **waits for one of them, the newest**, in that one's list. When it
+/// closes, the version goes on to the next older one that needs it; if none does, it goes. So others pay nothing for what
+/// is held.
+pub(super) struct Leftover {
+    /// What later writers are to go over: what waited for a view that has closed, and was too much for the closer;
+    /// records that others came to prune all the time, or that are to be swept out.
+    pub orphans: Stack<Orphans>,
+    /// The cells of what waits, wherever it does.
+    cells: Stack<Left>,
 }
 
-// SAFETY: a record is shared between threads anyway, and is kept by its flag.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Queued<K, V> {}
-
-/// Records that are to be pruned, each at most once for each flag.
-pub(super) struct Leftover<K, V> {
-    /// Those with versions that only a view which is open still needs: flag `QUEUED`.
-    pub waiting: Stack<Queued<K, V>>,
-    /// What later writers are to go over: what waited when a view closed, and was too much for the closer;
-    /// records that others came to prune all the time, or that are to be swept out: flag `DUE`.
-    pub orphans: Stack<Taken<Queued<K, V>>>,
+pub(super) struct Orphans {
+    taken: Taken<Left>,
+    /// The version of the view that it waited for, if it did: what still needs it is no newer.
+    closed: Option<u64>,
 }
 
-impl<K, V> Leftover<K, V> {
+impl Leftover {
     pub fn new() -> Self {
-        Self { waiting: Stack::new(), orphans: Stack::new() }
+        Self { orphans: Stack::new(), cells: Stack::new() }
     }
 
     /// Bytes of the queues.
     pub fn bytes(&self) -> usize {
-        self.waiting.bytes() + self.orphans.bytes()
-    }
-
-    /// Leaves a record to later writers.
-    pub fn leave<G>(&self, guard: &G, record: Queued<K, V>) {
-        self.orphans.push(guard, self.waiting.one(guard, record));
+        self.cells.bytes() + self.orphans.bytes()
     }
 }
 
@@ -113,19 +112,75 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             unsafe { commit::take_suffix(record, node, true, retire) };
             return;
         }
-        // SAFETY: installed in this record, under the guard.
-        let prev = unsafe { record.prev_of(node) };
-        loop {
-            let link = prev.link();
-            if !link.is_open() || prev.replace(link, link.closed()) {
-                break;
-            }
+        self.dispose_beside_views(guard, record, node);
+    }
+
+    /// The same beside open views: one look at the newest of them that is older than `node`.
+    #[cold]
+    #[inline(never)]
+    fn dispose_beside_views(&self, guard: &R::Guard<'_>, record: &Record<K, V>, node: &Node<V>) {
+        let mut view = self.first_view_below(guard, node.state().version());
+        if view.is_none() {
+            let retire = |node| self.retire_node(guard, record, node);
+            // SAFETY: as in `dispose_below`.
+            unsafe { commit::take_suffix(record, node, true, retire) };
+            return;
         }
-        self.prune(guard, record);
+        // SAFETY: installed in this record, under the guard; what it superseded is kept likewise, and decided.
+        let version = unsafe {
+            let before = record.prev_of(node).link().target();
+            close_link(record, node);
+            (*before).state().version()
+        };
+        if view.is_some_and(|view| version <= view.version()) {
+            record.hold();
+            let left = Left { record: std::ptr::from_ref(record).cast(), version };
+            if self.wait_for(guard, left, &mut view) {
+                return;
+            }
+            record.let_go();
+        }
+        self.prune_for(guard, record, Some(version));
+    }
+
+    /// The newest open view that is older than `version`, whose stamp was seen.
+    pub(super) fn first_view_below<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        version: u64,
+    ) -> Option<Older<'g>> {
+        let retire = |place| self.retire_place(guard, place);
+        // SAFETY: the guard is live, and places are retired by it.
+        unsafe { self.views.first_below(&self.order.clock, version, retire) }
+    }
+
+    /// Has something wait for a view that needs it: this one, or one of the next. False if none does. For a clearing
+    /// commit that is any that is older. The caller's hold of the record goes with it.
+    pub(super) fn wait_for<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        left: Left,
+        view: &mut Option<Older<'g>>,
+    ) -> bool {
+        while let Some(found) = *view {
+            if found.version() < left.version && !left.record.is_null() {
+                return false;
+            }
+            if self.leftover.cells.shelve(guard, found.waiting(), left) {
+                return true;
+            }
+            *view = found.next();
+        }
+        false
     }
 
     /// Removes what no view can see, unless somebody is at it: then they go over it again.
     pub fn prune(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        self.prune_for(guard, record, None);
+    }
+
+    /// The same; or, if it is known what is to go, removes the version of that number, which no view needs.
+    fn prune_for(&self, guard: &R::Guard<'_>, record: &Record<K, V>, mut known: Option<u64>) {
         let claimed = record.change_flags(|now| {
             let busy = now & flags::PRUNING != 0;
             let again = if mutant("prune.no_again") { 0 } else { flags::PRUNE_AGAIN };
@@ -134,110 +189,105 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if claimed.is_ok_and(|before| before & flags::PRUNING != 0) {
             return;
         }
-        let closings = self.views.closings();
-        let mut queued = false;
         for round in 1.. {
-            let _ = record.change_flags(|now| Some(now & !flags::PRUNE_AGAIN));
             step("prune.claimed");
-            let left = self.prune_once(guard, record);
-            if left {
-                queued |= self.queue(guard, record);
-            }
-            // Somebody who came meanwhile has left the chain to us: over it again, or, after some
-            // rounds, to later writers, by the very step that ends our right to it. Not to a view
-            // that closes: what was left need not wait for any.
-            let released = record.change_flags(|now| match now & flags::PRUNE_AGAIN {
-                0 => Some(now & !flags::PRUNING),
-                _ if round < PRUNE_ROUNDS => None,
-                _ => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::DUE),
+            let out = self.prune_once(guard, record, known.take());
+            // Somebody who came meanwhile has left the chain to us: over all of it again, or, after some
+            // rounds, to later writers, by the very step that ends our right to it.
+            let is_left = |now| now & flags::PRUNE_AGAIN != 0 || out == Out::Later;
+            let released = record.change_flags(|now| match is_left(now) {
+                false => Some(now & !flags::PRUNING),
+                true if out == Out::Done && round < PRUNE_ROUNDS => None,
+                true => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::DUE),
             });
             if let Ok(before) = released {
-                if before & flags::PRUNE_AGAIN != 0 && before & flags::DUE == 0 {
-                    let record = Queued { record, flag: flags::DUE };
-                    if mutant("leftover.due_waits") {
-                        self.leftover.waiting.push(guard, record);
-                    } else {
-                        self.leftover.leave(guard, record);
-                    }
+                if is_left(before) && before & flags::DUE == 0 {
+                    self.orphan(guard, record);
                 }
                 break;
             }
+            let _ = record.change_flags(|now| Some(now & !flags::PRUNE_AGAIN));
         }
         step("prune.released");
-        if queued && self.may_have_closed_since(closings) {
-            // The view that it waits for may have closed before it was in the queue.
-            self.adopt_waiting(guard, WRITING_STEPS);
-        }
         self.try_condemn(guard, record);
     }
 
-    fn may_have_closed_since(&self, closings: u64) -> bool {
-        let closings = if mutant("leftover.count_late") { self.views.closings() } else { closings };
-        let unchecked = mutant("leftover.no_recheck");
-        !unchecked && (self.views.count() == 0 || self.views.closings() != closings)
-    }
-
-    fn prune_once(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
+    fn prune_once(&self, guard: &R::Guard<'_>, record: &Record<K, V>, known: Option<u64>) -> Out {
         let mut next = record.head().node();
         while !next.is_null() {
             // SAFETY: reached from the head under the guard.
             let node = unsafe { &*next };
             // SAFETY: as above.
-            if let Judged::Committed(_) = unsafe { self.order.judge::<K, V>(node) } {
-                let seen = self.views.seen();
+            if let Judged::Committed(state) = unsafe { self.order.judge::<K, V>(node) } {
                 let retire = |node| self.retire_node(guard, record, node);
+                if let Some(version) = known {
+                    // SAFETY: the newest committed; we hold the right, and callers know that.
+                    return unsafe { commit::take_out(record, node, version, retire) };
+                }
+                let view = self.first_view_below(guard, state.version());
                 // SAFETY: the newest committed, seen so before the views; we hold the right.
-                return unsafe { commit::prune(record, node, &seen, retire) };
+                return unsafe { commit::prune(record, node, view, retire) };
             }
             // SAFETY: as above.
-            next = unsafe { record.prev_of(node) }.link().target();
+            next = unsafe { record.prev_of(next) }.link().target();
         }
-        false
+        Out::Done
     }
 
-    /// Has a record wait for a view to close, unless it does. True if we did.
-    fn queue(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
-        let twice = mutant("leftover.queue_twice");
-        let set = record
-            .change_flags(|now| (twice || now & flags::QUEUED == 0).then_some(now | flags::QUEUED));
-        if set.is_ok() {
-            step("leftover.flagged");
-            self.leftover.waiting.push(guard, Queued { record, flag: flags::QUEUED });
+    /// Leaves a record to later writers, unless it is left already.
+    pub(super) fn leave_due(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        if record.set_flags(flags::DUE) & flags::DUE == 0 {
+            self.orphan(guard, record);
         }
-        set.is_ok()
     }
 
-    /// Goes over `steps` of the records that wait for a view, and leaves the others to later writers.
-    pub(super) fn adopt_waiting(&self, guard: &R::Guard<'_>, steps: usize) {
-        let taken = self.leftover.waiting.take_all();
-        step("leftover.taken");
-        self.go_over(guard, taken, steps);
+    /// Leaves a record, which has got its flag from the caller, to later writers.
+    fn orphan(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+        let due = Left { record: std::ptr::from_ref(record).cast(), version: DUE };
+        let taken = self.leftover.cells.one(guard, due);
+        self.leftover.orphans.push(guard, Orphans { taken, closed: None });
     }
 
-    pub(super) fn go_over(
-        &self,
-        guard: &R::Guard<'_>,
-        mut taken: Taken<Queued<K, V>>,
-        steps: usize,
-    ) {
+    /// Goes over `steps` of what is left, and leaves the rest to later writers.
+    pub(super) fn go_over(&self, guard: &R::Guard<'_>, orphans: Orphans, steps: usize) {
+        let Orphans { mut taken, closed } = orphans;
+        if taken.is_empty() {
+            return;
+        }
+        let mut view = closed.and_then(|version| self.first_view_below(guard, version + 1));
         for _ in 0..steps {
-            let next = self.leftover.waiting.next(&self.reclaim, guard, &mut taken);
-            let Some(Queued { record, flag }) = next else { return };
-            // SAFETY: its flag has kept it until now, and our guard does from now on.
-            let record = unsafe { &*record };
-            claim(|| record.flags() & flag != 0, "in the queue without its flag");
-            let unflag = || record.change_flags(|now| Some(now & !flag));
-            let late = mutant("leftover.unflag_late");
-            let _ = (!late).then(unflag);
-            self.prune(guard, record);
-            let _ = late.then(unflag);
-            // Not what waited for a view: closing one is no commit.
-            if flag == flags::DUE {
-                self.sweep_out(guard, record);
-            }
+            let next = self.leftover.cells.next(&self.reclaim, guard, &mut taken);
+            let Some(left) = next else { return };
+            self.go_over_one(guard, left, &mut view);
         }
         if !taken.is_empty() && !mutant("leftover.no_orphans") {
-            self.leftover.orphans.push(guard, taken);
+            self.leftover.orphans.push(guard, Orphans { taken, closed });
+        }
+    }
+
+    fn go_over_one<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        left: Left,
+        view: &mut Option<Older<'g>>,
+    ) {
+        // SAFETY: its flag or a hold has kept it until now, and our guard does from now on.
+        let record = unsafe { left.record.cast::<Record<K, V>>().as_ref() };
+        match record {
+            Some(record) if left.version == DUE => {
+                claim(|| record.flags() & flags::DUE != 0, "in the queue without its flag");
+                // Before it is pruned: who comes from now on leaves it once more.
+                record.clear_flags(flags::DUE);
+                self.prune(guard, record);
+                self.sweep_out(guard, record);
+            }
+            _ if self.wait_for(guard, left, view) => {}
+            Some(record) => {
+                self.prune_for(guard, record, Some(left.version));
+                record.let_go();
+                self.condemn_or_leave(guard, record);
+            }
+            None => _ = self.sweep.pass(left.version),
         }
     }
 
@@ -251,16 +301,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// The same in the middle of an operation, which sees to the rest when it ends. False if others hold the view.
     pub(super) fn close_within(&self, guard: &R::Guard<'_>, view: Registered) -> bool {
-        let version = view.version();
-        if !self.views.close(view) {
-            return false;
-        }
+        let (version, retire) = (view.version(), |place| self.retire_place(guard, place));
+        // SAFETY: the guard is live, and places are retired by it.
+        let Some(taken) = (unsafe { self.views.close(view, retire) }) else { return false };
         self.record(EventKind::ViewClosed, None, Some(version));
-        self.adopt_waiting(guard, CLOSING_STEPS);
-        // SAFETY: a guard is live.
-        unsafe {
-            let retire = |node| self.retire_era(guard, node);
-            self.order.floor.trim(&self.order.clock, &self.views, retire);
+        step("leftover.taken");
+        self.go_over(guard, Orphans { taken, closed: Some(version) }, CLOSING_STEPS);
+        if self.order.floor.is_raised() {
+            let retire_era = |node| self.retire_era(guard, node);
+            // SAFETY: a guard is live.
+            unsafe { self.order.floor.trim(&self.order.clock, &self.views, retire_era, retire) };
         }
         true
     }
@@ -290,8 +340,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub fn tend(&self) {
         if !self.leftover.orphans.is_empty() {
             let guard = self.reclaim.pin();
-            if let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) {
-                self.go_over(&guard, taken, WRITING_STEPS);
+            if let Some(orphans) = self.leftover.orphans.pop(&self.reclaim, &guard) {
+                self.go_over(&guard, orphans, WRITING_STEPS);
             }
         }
         if self.order.floor.is_raised() {

@@ -11,13 +11,13 @@ use super::keep::Moment;
 use super::plan::Change;
 use super::read::{Opened, Snapshot, version_of};
 use super::said::Keep;
-use crate::chain::{Bonds, Record, Terms};
+use crate::chain::{Bonds, Node, Record, Terms};
 use crate::commit::{Demand, Descriptor, Limit};
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
-use crate::version::Version;
+use crate::version::{State, Version};
 use equivalent::Equivalent;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
@@ -181,30 +181,39 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         todo.dedup_by_key(|record| ptr::from_ref(*record));
         let since = snapshot.version();
         let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
-        let demands = || self.engine.demands(guard, todo, (since, Limit::View(since)), was_in_time);
+        let is_gone = |found: Option<(&Node<V>, State)>| self.engine.is_gone(found, snapshot);
+        let as_of = (since, Limit::View(since));
+        let demands = || self.engine.demands(guard, todo, as_of, was_in_time, is_gone);
         (!self.is_lost).then(demands)
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// What must be so for all that these records, which are held, and what that was derived from, held up to a number to
-    /// be so still; as of a limit, up to which no other is demanded to have written them. What was not in time was absent.
+    /// be so still; as of a limit, up to which no other is demanded to have written them. What was not in time was absent;
+    /// what `is_gone` is so for good, and demanded only to be absent.
     pub(super) fn demands<'g>(
         &self,
         _guard: &'g R::Guard<'_>,
         mut todo: Vec<&'g Record<K, V>>,
         (since, limit): (u64, Limit),
         was_in_time: impl Fn(&Terms) -> bool,
+        is_gone: impl Fn(Option<(&Node<V>, State)>) -> bool,
     ) -> Demands<'g, K, V> {
         let (mut demands, mut known, mut at) = (Vec::with_capacity(todo.len()), HashSet::new(), 0);
+        // Of what was read itself, as opposed to what that was derived from: where it is demanded.
+        let (read, mut absent) = (todo.len(), Vec::new());
         while let Some(&record) = todo.get(at) {
             at += 1;
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
-            demands.push((record, Demand::UnchangedSince(since)));
             // SAFETY: held, under the guard; the limit is what it says, and exact.
-            let found = unsafe { self.order.version_at(record, limit) };
-            let Some((node, _)) = found.expect("it can be told") else { continue };
+            let found = unsafe { self.order.version_at(record, limit) }.expect("it can be told");
+            if at <= read && is_gone(found) {
+                absent.push(demands.len());
+            }
+            demands.push((record, Demand::UnchangedSince(since)));
+            let Some((node, _)) = found else { continue };
             // SAFETY: kept by the view, or by the guard; and with it all that it is tied to, whose records it holds.
             let Some(terms) = (unsafe { node.terms() }) else { continue };
             if terms.deadline() != NEVER && was_in_time(terms) {
@@ -221,7 +230,26 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 todo.push(unsafe { &*input.record() });
             }
         }
+        // What is absent for good stays so whatever is cleared. Not if something was derived from its absence, perhaps,
+        // which ends with any change.
+        if known.is_empty() {
+            absent.into_iter().for_each(|at: usize| demands[at].1 = Demand::AbsentSince(since));
+        }
         demands
+    }
+
+    /// Whether a version, which a view keeps, was no value, cleared, invalidated by a tag, or over when that was opened.
+    /// Not if it was derived from what has changed: that may be as it was once more.
+    fn is_gone(&self, found: Option<(&Node<V>, State)>, snapshot: &Snapshot) -> bool {
+        let Some((node, state)) = found else { return true };
+        if !state.is_value() || state.version() <= snapshot.floor {
+            return true;
+        }
+        // SAFETY: the caller's view keeps it, and with it all that it is tied to.
+        let (is_over, bonds) = unsafe { (node.is_over(snapshot.opened()), node.bonds()) };
+        let as_of = Limit::View(snapshot.version());
+        let stays = |bonds: &Bonds| self.have_stayed(bonds.tags(), state.version(), as_of);
+        is_over || !bonds.is_none_or(stays)
     }
 }
 

@@ -74,7 +74,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         stats.entries = era.present() as u64;
         stats.weight = if self.is_weighed() { era.weight() } else { stats.entries };
         stats.views = self.views.count() as u64;
-        let oldest = self.views.oldest();
+        // SAFETY: as above.
+        let oldest = unsafe { self.views.oldest() };
         stats.oldest_view = oldest.map(Version::from_u64);
         stats.oldest_view_lag =
             oldest.map_or(0, |oldest| self.order.clock.now().saturating_sub(oldest));
@@ -82,7 +83,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let pools = [&self.records, &self.nodes, &self.conditional, &self.derived];
         let pools: usize = pools.iter().map(|pool| pool.bytes()).sum();
         let policy = self.policy.as_ref().map_or(0, |policy| policy.bytes());
-        let queues = self.leftover.bytes() + self.untold.bytes();
+        let queues = self.leftover.bytes() + self.views.bytes() + self.untold.bytes();
         stats.memory =
             (pools + queues + policy + self.commits.bytes() + self.deadlines.bytes()) as u64;
         stats

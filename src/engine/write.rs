@@ -192,7 +192,7 @@ where
     {
         fence_after_rmw(); // partner: the fence in `lease`; for `is_held`
         // SAFETY: the number was taken under the guard.
-        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, version) };
+        let (floor, _) = unsafe { self.order.floor.at(&self.order.clock, Limit::Now(version)) };
         self.find(guard, hash, key).is_none_or(|record| {
             // First of all: what a lease was filled with that has been let go by now, is found below; it may
             // have a larger number, although it was read before.
@@ -212,8 +212,9 @@ where
     pub fn invalidate_all(&self) -> Version {
         let guard = self.pin();
         let retire = |node| self.retire_era(&guard, node);
+        let retire_place = |place| self.retire_place(&guard, place);
         // SAFETY: a guard is live.
-        let version = unsafe { self.order.clear(&self.views, retire) };
+        let version = unsafe { self.order.clear(&self.views, retire, retire_place) };
         self.committed();
         self.record(EventKind::Committed, None, Some(version));
         drop(guard);

@@ -129,3 +129,10 @@ impl equivalent::Equivalent<Counted> for ById {
         self.0 == key.read()
     }
 }
+
+/// Where no relation is declared, nobody asks for a key.
+impl coeval::ToKey<Counted> for ById {
+    fn to_key(&self) -> Counted {
+        panic!("a relation asks for the key {}", self.0)
+    }
+}
