@@ -163,6 +163,11 @@ pub mod internals {
     pub mod loading {
         pub use crate::loading::*;
     }
+    pub mod per_thread {
+        pub use crate::sync::per_thread::PerThread;
+        #[cfg(coeval_loom)]
+        pub use crate::sync::per_thread::{end_thread, with_ends};
+    }
     pub mod version {
         pub use crate::version::*;
     }

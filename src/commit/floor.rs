@@ -5,8 +5,9 @@
 
 use super::{Limit, Mark, Milestones, Place, Views};
 use crate::chain::{Linked, Node};
-use crate::memory::Mapped;
-use crate::sync::per_thread::PerThread;
+use crate::memory::{self, Mapped};
+use crate::sync::grown::Grown;
+use crate::sync::per_thread::thread_number;
 use crate::sync::{AtomicU64, Ordering};
 use crate::version::{Clock, State};
 use crossbeam_utils::CachePadded;
@@ -14,24 +15,46 @@ use std::ptr;
 
 /// The time between two clearing commits, how many keys are present in it, and what they weigh.
 pub struct Era {
-    present: PerThread<AtomicU64>,
     /// Written by all; what look-ups read is not to lie beside it.
-    weight: CachePadded<AtomicU64>,
+    sums: CachePadded<Sums>,
+    /// Counts of keys beside that in `sums`, each for some threads; made when two were in each other's way there.
+    stripes: Grown<[CachePadded<AtomicU64>; STRIPES], 1>,
 }
+
+#[derive(Default)]
+struct Sums {
+    weight: AtomicU64,
+    present: AtomicU64,
+}
+
+/// So many make a page.
+const STRIPES: usize =
+    if cfg!(coeval_loom) { 1 } else { memory::PAGE / size_of::<CachePadded<AtomicU64>>() };
 
 impl Era {
     /// Nothing present.
     pub fn new() -> Self {
-        Self { present: PerThread::new(), weight: CachePadded::new(AtomicU64::new(0)) }
+        Self { sums: CachePadded::default(), stripes: Grown::new() }
     }
 
     /// Counts keys that became present, less those that became absent.
     pub fn count(&self, change: i64) {
-        let mine = self.present.get();
-        // Relaxed, and no read-modify-write: only its own thread writes it, and the sum is exact
-        // once writers have come to rest.
-        let now = mine.load(Ordering::Relaxed);
-        mine.store(now.wrapping_add(change as u64), Ordering::Relaxed);
+        if change == 0 {
+            return;
+        }
+        // Relaxed, everywhere: the sum is exact once writers have come to rest, and tells of nothing else.
+        if self.stripes.get(0).is_none() {
+            let now = self.sums.present.load(Ordering::Relaxed);
+            let sum = now.wrapping_add(change as u64);
+            let counted =
+                self.sums.present.compare_exchange(now, sum, Ordering::Relaxed, Ordering::Relaxed);
+            if counted.is_ok() {
+                return;
+            }
+        }
+        let stripes =
+            self.stripes.get_or_make(0, || std::array::from_fn(|_| CachePadded::default()));
+        stripes[thread_number() % STRIPES].fetch_add(change as u64, Ordering::Relaxed);
     }
 
     /// Adds to the weight, and says what it is then. One sum for all threads, since the bound is kept by it: each
@@ -41,19 +64,24 @@ impl Era {
             return self.weight();
         }
         // Relaxed: it is read through nothing but itself.
-        sum(self.weight.fetch_add(change as u64, Ordering::Relaxed).wrapping_add(change as u64))
+        sum(self
+            .sums
+            .weight
+            .fetch_add(change as u64, Ordering::Relaxed)
+            .wrapping_add(change as u64))
     }
 
     /// The weight of what is present.
     pub fn weight(&self) -> u64 {
-        sum(self.weight.load(Ordering::Relaxed))
+        sum(self.sums.weight.load(Ordering::Relaxed))
     }
 
     /// How many keys are present.
     pub fn present(&self) -> usize {
-        // SAFETY: only the atomics are touched.
-        let counts = unsafe { self.present.iter() };
-        let sum = counts.fold(0u64, |sum, n| sum.wrapping_add(n.load(Ordering::Relaxed)));
+        let stripes = self.stripes.get(0).into_iter().flatten();
+        // Relaxed: as in `count`.
+        let counts = stripes.map(|stripe| stripe.load(Ordering::Relaxed));
+        let sum = counts.fold(self.sums.present.load(Ordering::Relaxed), u64::wrapping_add);
         usize::try_from(sum as i64).unwrap_or(0) // a moment's view may be short of an insert
     }
 }

@@ -26,6 +26,11 @@ impl Count {
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed) // Relaxed: as above.
     }
+
+    /// Takes over another count, whose thread has ended. Several may do so at a time.
+    fn inherit(&self, other: &Self) {
+        self.0.fetch_add(other.0.swap(0, Ordering::Relaxed), Ordering::Relaxed); // Relaxed: as above.
+    }
 }
 
 /// One thread's counts; [`Stats`] says what each counts.
@@ -45,6 +50,36 @@ pub struct Mine {
 }
 
 impl Mine {
+    /// All of them.
+    fn all(&self) -> impl Iterator<Item = &Count> {
+        let Self {
+            loads,
+            loads_failed,
+            loads_refused,
+            commits,
+            conflicts,
+            recomputed,
+            repaired,
+            listener_panics,
+            versions_made,
+            versions_reclaimed,
+            removals,
+        } = self;
+        let counts = [
+            loads,
+            loads_failed,
+            loads_refused,
+            commits,
+            conflicts,
+            recomputed,
+            repaired,
+            listener_panics,
+            versions_made,
+            versions_reclaimed,
+        ];
+        counts.into_iter().chain(removals)
+    }
+
     /// A value went.
     #[inline(always)]
     pub fn removal(&self, cause: RemovalCause) {
@@ -55,12 +90,14 @@ impl Mine {
 /// All threads' counts.
 pub struct Counters {
     threads: PerThread<Mine>,
+    /// What threads that have ended counted.
+    ended: Mine,
 }
 
 impl Counters {
     /// Nothing counted.
     pub fn new() -> Self {
-        Self { threads: PerThread::new() }
+        Self { threads: PerThread::new(), ended: Mine::default() }
     }
 
     /// The calling thread's counts. They must not be used on another thread, where some would be lost.
@@ -71,9 +108,17 @@ impl Counters {
 
     /// The sums. What is not counted here, such as look-ups, entries and views, is left at zero.
     pub fn sum(&self) -> Stats {
+        self.threads.vacate(|left| {
+            self.ended.all().zip(left.all()).for_each(|(count, left)| count.inherit(left));
+            true
+        });
+        self.threads.apart_from_moves(|| self.sum_now())
+    }
+
+    fn sum_now(&self) -> Stats {
         let of = |count: fn(&Mine) -> &Count| {
-            let counts = self.threads.shared().map(|(_, mine)| count(mine).get());
-            counts.fold(0, u64::wrapping_add)
+            let all = self.threads.shared().map(|(_, mine)| mine).chain([&self.ended]);
+            all.fold(0_u64, |sum, mine| sum.wrapping_add(count(mine).get()))
         };
         // What is reclaimed was made before: asked in this order, the difference is seldom too small.
         let reclaimed = of(|mine| &mine.versions_reclaimed);

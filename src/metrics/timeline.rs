@@ -89,7 +89,7 @@ pub struct Event {
     /// When, since a moment that is the same for all events of a cache. Events are in this order; those of
     /// one instant by thread, then as each thread recorded them.
     pub time: Duration,
-    /// Who. Numbers are small, and go to new threads when threads end.
+    /// Who, of those that record. Numbers are small, and go to new threads when threads end.
     pub thread: usize,
     /// How many events this thread number had recorded before.
     pub sequence: u64,

@@ -23,6 +23,7 @@ mod shape;
 
 pub use shape::Shape;
 
+use crate::sync::grown::Grown;
 use crate::sync::per_thread::PerThread;
 use batch::{BATCH, Batches, Free, Number};
 use chunk::{Chunks, Span};
@@ -39,7 +40,8 @@ pub struct Pool {
     shape: Shape,
     homes: Option<Homes>,
     chunks: Chunks,
-    batches: Batches,
+    /// Made when the first batch is shared: many a pool stays small.
+    batches: Grown<Batches, 1>,
     magazines: PerThread<Magazine>,
 }
 
@@ -60,21 +62,29 @@ struct Magazine {
 // SAFETY: the slots of a magazine are its own; the pointers work from any thread.
 unsafe impl Send for Magazine {}
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.chunks.free(&self.shape);
+    }
+}
+
 impl Pool {
     /// A pool of slots of this shape.
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
             homes: None,
-            chunks: Chunks::new(shape),
-            batches: Batches::new(),
+            chunks: Chunks::new(),
+            batches: Grown::new(),
             magazines: PerThread::new(),
         }
     }
 
     /// The same, with homes for so many slots, if there is memory for them.
     pub fn with_homes(shape: Shape, slots: usize) -> Self {
-        Self { homes: Homes::new(&shape, slots), ..Self::new(shape) }
+        let mut pool = Self::new(shape);
+        pool.homes = Homes::new(&shape, slots);
+        pool
     }
 
     /// Where a slot that was taken by this hash is likely to begin, or shortly before that in the same line. `shape` is the
@@ -136,10 +146,11 @@ impl Pool {
         let mut list = mine.incoming.take();
         mine.given.set(0);
         if list.is_none() {
-            // SAFETY: the caller's promise.
-            list = unsafe { self.batches.pop() }.map(|(header, slots)| {
-                self.keep_header(mine, header);
-                slots
+            list = self.batches.get(0).and_then(|batches| {
+                // SAFETY: the caller's promise.
+                let (header, slots) = unsafe { batches.pop() }?;
+                Self::keep_header(batches, mine, header);
+                Some(slots)
             });
         }
         match list {
@@ -149,7 +160,7 @@ impl Pool {
                 slot.cast()
             }
             None => {
-                let span = self.chunks.span();
+                let span = self.chunks.span(&self.shape);
                 let (slot, rest) = span.split_first(&self.shape).expect("a span has slots");
                 mine.span.set(rest);
                 slot
@@ -227,38 +238,39 @@ impl Pool {
     #[cold]
     fn share(&self, mine: &Magazine, list: NonNull<Free>) {
         // Without a header the list stays and grows.
-        if let Some(header) = self.header(mine) {
+        let batches = self.batches.get_or_make(0, Batches::new);
+        if let Some(header) = Self::header(batches, mine) {
             mine.incoming.set(None);
             mine.given.set(0);
-            self.batches.push(header, list);
+            batches.push(header, list);
         }
     }
 
     /// A header without a batch: one of the thread's own, one that was left, or a new one.
-    fn header(&self, mine: &Magazine) -> Option<Number> {
-        let Some(header) = mine.headers.get().or_else(|| self.batches.left_headers()) else {
-            return self.batches.make_header();
+    fn header(batches: &Batches, mine: &Magazine) -> Option<Number> {
+        let Some(header) = mine.headers.get().or_else(|| batches.left_headers()) else {
+            return batches.make_header();
         };
-        mine.headers.set(self.batches.below(header));
+        mine.headers.set(batches.below(header));
         mine.headers_kept.set(mine.headers_kept.get().saturating_sub(1));
         Some(header)
     }
 
     /// Keeps the header of a batch that was popped, or leaves it to others.
-    fn keep_header(&self, mine: &Magazine, header: Number) {
+    fn keep_header(batches: &Batches, mine: &Magazine, header: Number) {
         let kept = mine.headers_kept.get();
         if kept < HEADERS_KEPT {
-            self.batches.set_below(header, mine.headers.replace(Some(header)));
+            batches.set_below(header, mine.headers.replace(Some(header)));
             mine.headers_kept.set(kept + 1);
         } else {
-            self.batches.leave_header(header);
+            batches.leave_header(header);
         }
     }
 
     /// How much memory the pool holds.
     pub fn bytes(&self) -> usize {
         let homes = self.homes.as_ref().map_or(0, Homes::bytes);
-        homes + self.chunks.bytes() + self.batches.bytes()
+        homes + self.chunks.bytes() + self.batches.get(0).map_or(0, Batches::bytes)
     }
 }
 

@@ -65,7 +65,7 @@ fn nothing_is_held_before_the_first_slot() {
     let pool = pool_of::<[u64; 6]>();
     assert_eq!(pool.bytes(), 0);
     take(&pool, 1);
-    assert_eq!(pool.bytes(), 4096);
+    assert_eq!(pool.bytes(), 512);
 }
 
 #[test]

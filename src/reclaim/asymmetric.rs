@@ -38,7 +38,8 @@
 //! A pin is two loads and a store; an advance is a system call that interrupts the other running
 //! threads, so it is attempted once in [`BATCH`] retirements of a thread. A thread that stays pinned
 //! keeps all that is retired meanwhile, by anyone, from being reclaimed; nobody waits for it.
-//! What a thread leaves behind when it ends is reclaimed by whoever collects next.
+//! What a thread leaves behind when it ends is taken over by whoever collects next, and as that one's it may stay a
+//! little longer: it is stamped anew. Then nobody comes upon the ended thread any more.
 
 use super::barrier::Barrier;
 use super::pile::{Pile, Spare};
@@ -85,6 +86,8 @@ fn unless(defect: &'static str, order: Ordering) -> Ordering {
 pub struct Asymmetric {
     shared: CachePadded<Shared>,
     participants: PerThread<Participant>,
+    /// What threads that have ended counted.
+    ended: Tally,
 }
 
 /// Read by everyone at each pin, written when the epoch advances.
@@ -210,6 +213,8 @@ unsafe impl Reclaim for Asymmetric {
             return false;
         }
         participant.fresh.set(0);
+        // Before the epoch advances: it is stamped anew.
+        self.take_over_all(participant);
         let mut epoch = FIRST;
         for _ in 0..ADVANCES {
             // Acquire: pairs with the CAS in `advance`, as in `collect_now`.
@@ -219,8 +224,7 @@ unsafe impl Reclaim for Asymmetric {
         participant.gather(|stamp| stamp + grace() <= epoch);
         participant.reclaiming.set(true);
         // SAFETY: as in `collect`.
-        let mut count = unsafe { participant.reclaim_due(usize::MAX) };
-        count += self.reclaim_orphans(usize::MAX);
+        let count = unsafe { participant.reclaim_due(usize::MAX) };
         participant.reclaiming.set(false);
         count != 0
     }
@@ -268,8 +272,14 @@ unsafe impl Reclaim for Asymmetric {
     }
 
     fn tallied(&self) -> (u64, u64) {
-        // SAFETY: tallies are atomic.
-        Tally::sum(unsafe { self.participants.iter() }.map(|p| &p.tally))
+        // Relaxed: `waiting` is the visitor's own while he visits.
+        self.participants
+            .vacate(|left| left.waiting.load(Ordering::Relaxed) == 0 && self.part(left));
+        self.participants.apart_from_moves(|| {
+            // SAFETY: tallies are atomic.
+            let all = unsafe { self.participants.iter() }.map(|p| &p.tally);
+            Tally::sum(all.chain([&self.ended]))
+        })
     }
 }
 
@@ -312,7 +322,7 @@ impl Asymmetric {
 
     fn with(barrier: Barrier) -> Self {
         let shared = CachePadded::new(Shared { epoch: AtomicU64::new(FIRST), barrier });
-        Self { shared, participants: PerThread::new() }
+        Self { shared, participants: PerThread::new(), ended: Tally::default() }
     }
 
     #[cold]
@@ -328,23 +338,24 @@ impl Asymmetric {
         } // Otherwise others have advanced it since, which serves as well.
         participant.seen.set(epoch);
         participant.gather(|stamp| stamp + grace() <= epoch);
-        participant.reclaiming.set(true);
-        self.reclaim_orphans(BATCH);
-        participant.reclaiming.set(false);
+        self.take_over_all(participant);
     }
 
-    /// Reclaims up to `most` of what is due of each thread that has ended.
-    fn reclaim_orphans(&self, most: usize) -> usize {
-        let waiting = |orphan: &Participant| orphan.waiting.load(Ordering::Relaxed) != 0;
-        let mut count = 0;
-        self.participants.visit_orphans(waiting, |orphan| {
-            // Acquire, and again: what the orphan found due by a later epoch must be so for us.
+    /// Takes over the garbage of threads that have ended.
+    fn take_over_all(&self, participant: &Participant) {
+        self.participants.vacate(|left| {
+            // Acquire: not before what its owner has seen, whose number we have acquired.
             let epoch = self.shared.epoch.load(Ordering::Acquire);
-            orphan.gather(|stamp| stamp + grace() <= epoch);
-            // SAFETY: as in `collect`; nobody else is the orphan's owner during the visit.
-            count += unsafe { orphan.reclaim_due(most) };
+            participant.take_over(left, epoch);
+            self.part(left)
         });
-        count
+    }
+
+    /// Takes leave of a thread that has ended and has left no garbage. True: nothing is left of it.
+    fn part(&self, left: &Participant) -> bool {
+        self.ended.inherit(&left.tally);
+        left.forget_pages();
+        true
     }
 
     /// One attempt to advance the epoch from `epoch`, which the caller read (Acquire). Returns the
@@ -410,6 +421,36 @@ impl Participant {
         bag.garbage.push(garbage);
         self.fresh.set(self.fresh.get() + 1);
         self.waiting.store(self.waiting.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Takes over the garbage of a thread that has ended. Only who visits it calls this, at the global epoch `stamp`, or
+    /// one before that: as if all of it were retired now.
+    fn take_over(&self, left: &Participant, stamp: u64) {
+        if left.waiting.load(Ordering::Relaxed) == 0 {
+            return; // Relaxed, here and below: the visitor's own.
+        }
+        // SAFETY: as in `keep`, for both.
+        let (bags, due) = unsafe { (&mut *self.bags.get(), &mut *self.due.get()) };
+        // SAFETY: as above; they are two participants.
+        let (left_bags, left_due) = unsafe { (&mut *left.bags.get(), &mut *left.due.get()) };
+        let bag = &mut bags[(stamp % 4) as usize];
+        if bag.stamp != stamp {
+            due.append(&mut bag.garbage); // It is four or more epochs old.
+            bag.stamp = stamp;
+        }
+        for left_bag in left_bags {
+            bag.garbage.append(&mut left_bag.garbage);
+        }
+        due.append(left_due);
+        let count = left.waiting.load(Ordering::Relaxed);
+        left.waiting.store(0, Ordering::Relaxed);
+        self.waiting.store(self.waiting.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// Gives empty pages back to the system. Only who visits it calls this.
+    fn forget_pages(&self) {
+        // SAFETY: as in `keep`.
+        drop(std::mem::take(unsafe { &mut *self.spare.get() }));
     }
 
     /// Moves to `due` what is in bags whose stamp satisfies `is_due`.

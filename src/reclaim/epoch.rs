@@ -28,6 +28,8 @@ const IN_VAIN: usize = 8;
 pub struct CrossbeamEpoch {
     collector: Collector,
     participants: ManuallyDrop<PerThread<Participant>>,
+    /// What threads that have ended counted.
+    ended: Tally,
 }
 
 #[derive(Default)]
@@ -50,7 +52,11 @@ unsafe impl Reclaim for CrossbeamEpoch {
     type Guard<'a> = Guard;
 
     fn new() -> Self {
-        Self { collector: Collector::new(), participants: ManuallyDrop::new(PerThread::new()) }
+        Self {
+            collector: Collector::new(),
+            participants: ManuallyDrop::new(PerThread::new()),
+            ended: Tally::default(),
+        }
     }
 
     #[inline]
@@ -88,10 +94,12 @@ unsafe impl Reclaim for CrossbeamEpoch {
         participant.since.set(0);
         handle.pin().flush();
         // What threads that have ended have not handed over yet.
-        self.participants.visit_orphans(
-            |orphan| orphan.counts.is_waiting(),
-            |orphan| orphan.handle.get().into_iter().for_each(|handle| handle.pin().flush()),
-        );
+        self.participants.vacate(|left| {
+            if left.counts.is_waiting() {
+                left.handle.get().into_iter().for_each(|handle| handle.pin().flush());
+            }
+            false
+        });
         let (mut last, mut in_vain) = (self.reclaimed(), 0);
         for _ in 0..self.retired() / FLUSHED + IN_VAIN {
             handle.pin().flush();
@@ -131,8 +139,19 @@ unsafe impl Reclaim for CrossbeamEpoch {
     }
 
     fn tallied(&self) -> (u64, u64) {
-        // SAFETY: tallies are atomic.
-        Tally::sum(unsafe { self.participants.iter() }.map(|p| &p.tally))
+        self.participants.vacate(|left| {
+            // What it has counted as waiting is nothing then, so it need not be moved.
+            let is_settled = !left.counts.is_waiting();
+            if is_settled {
+                self.ended.inherit(&left.tally);
+            }
+            is_settled
+        });
+        self.participants.apart_from_moves(|| {
+            // SAFETY: tallies are atomic.
+            let all = unsafe { self.participants.iter() }.map(|p| &p.tally);
+            Tally::sum(all.chain([&self.ended]))
+        })
     }
 }
 

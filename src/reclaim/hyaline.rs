@@ -100,6 +100,8 @@ pub struct Seize {
     collector: ManuallyDrop<Collector>,
     barrier: Barrier,
     participants: PerThread<Participant>,
+    /// What threads that have ended counted.
+    ended: Tally,
 }
 
 #[derive(Default)]
@@ -126,6 +128,7 @@ unsafe impl Reclaim for Seize {
             collector: ManuallyDrop::new(Collector::new()),
             barrier: Barrier::detect(),
             participants: PerThread::new(),
+            ended: Tally::default(),
         }
     }
 
@@ -219,8 +222,19 @@ unsafe impl Reclaim for Seize {
     }
 
     fn tallied(&self) -> (u64, u64) {
-        // SAFETY: tallies are atomic.
-        Tally::sum(unsafe { self.participants.iter() }.map(|p| &p.tally))
+        self.participants.vacate(|left| {
+            // What it has counted as waiting is nothing then, so it need not be moved.
+            let is_settled = !left.counts.is_waiting();
+            if is_settled {
+                self.ended.inherit(&left.tally);
+            }
+            is_settled
+        });
+        self.participants.apart_from_moves(|| {
+            // SAFETY: tallies are atomic.
+            let all = unsafe { self.participants.iter() }.map(|p| &p.tally);
+            Tally::sum(all.chain([&self.ended]))
+        })
     }
 }
 

@@ -31,6 +31,13 @@ impl Tally {
         }
     }
 
+    /// Takes over what another one has counted, whose thread has ended. Several may do so at a time.
+    pub(super) fn inherit(&self, other: &Self) {
+        for (count, left) in [(&self.hits, &other.hits), (&self.misses, &other.misses)] {
+            count.fetch_add(left.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// Hits and misses of all.
     pub(super) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> (u64, u64) {
         all.fold((0, 0), |(hits, misses), one| {

@@ -30,6 +30,7 @@ pub(crate) mod numbered;
 mod one_order;
 pub(crate) mod park;
 pub(crate) mod per_thread;
+mod place_table;
 mod thread_number;
 pub(crate) mod time;
 

@@ -1,18 +1,22 @@
 //! A small number for every living thread.
 //!
-//! Nothing here takes a lock. To learn of a thread's end, a destructor is registered, once a
-//! thread, with the standard library, and by it with the system, as for every thread that the
-//! standard library starts; what locks the system takes for that is its own affair (glibc takes the
-//! dynamic loader's).
+//! Nothing here takes a lock. To learn of a thread's end, a destructor is registered with the system, once a
+//! thread; what locks the system takes for that is its own affair.
 //!
-//! A number goes back when the destructors of thread-local values run, in which other values may
-//! still be waiting for theirs. Whoever keeps a reference to its thread's value beyond a call, as a
-//! guard does that a program may have put into a thread-local, keeps a [`Hold`] beside it: the
-//! number does not go back before that is dropped.
+//! On Linux this is the destructor of a POSIX key. Those run after the destructors of all thread-local values, so
+//! a thread keeps its number while these use a cache, however many they are and whatever their order. Who
+//! uses a cache in the destructor of another key, after that, gets a number anew, and the key's destructor runs once
+//! more. (The system ends that after `PTHREAD_DESTRUCTOR_ITERATIONS` rounds, which are four.) Elsewhere it is the
+//! destructor of a thread-local value, and of a few more for who comes after it.
+//!
+//! Whoever keeps a reference to its thread's value beyond a call, as a guard does that a program may have put
+//! into a thread-local or behind a key, keeps a [`Hold`] beside it: the number does not go back before that is
+//! dropped.
 
 use std::marker::PhantomData;
 
-pub(crate) use id::{thread_number, thread_number_below};
+pub(super) use id::are_ends_told;
+pub(crate) use id::{thread_number, thread_number_if_any};
 
 /// The number of a thread that has ended, kept from new threads until it is dropped.
 pub(super) struct Borrowed(usize);
@@ -110,23 +114,14 @@ mod id {
     std::thread_local! {
         // Const and without a destructor: reading it is one load, at any time.
         static ME: Me = const { Me { number: Cell::new(NONE), held: Cell::new(0) } };
-        // One for the thread's end, the others for destructors that run after the first.
-        static GIVE_BACK: GiveBack = const { GiveBack };
-        static GIVE_BACK_2: GiveBack = const { GiveBack };
-        static GIVE_BACK_3: GiveBack = const { GiveBack };
-        static GIVE_BACK_4: GiveBack = const { GiveBack };
     }
 
-    /// Its destructor gives the thread's number back.
-    struct GiveBack;
-
-    impl Drop for GiveBack {
-        fn drop(&mut self) {
-            ME.with(|me| match me.held.get() {
-                0 => give_back(me),
-                held => me.held.set(held | ENDED),
-            });
-        }
+    /// The thread ends, or has come to the destructors that run then.
+    fn end() {
+        ME.with(|me| match me.held.get() {
+            0 => give_back(me),
+            held => me.held.set(held | ENDED),
+        });
     }
 
     fn give_back(me: &Me) {
@@ -136,12 +131,16 @@ mod id {
         }
     }
 
-    /// The calling thread's number if that is below `bound`: small, and no other living thread's.
+    /// Whether threads that have ended are told from others.
+    pub(in super::super) const fn are_ends_told() -> bool {
+        true
+    }
+
+    /// The calling thread's number, or `usize::MAX` if it has none yet.
     #[inline(always)]
-    pub(crate) fn thread_number_below(bound: usize) -> Option<usize> {
-        const { assert!(NONE == usize::MAX) } // which is below no bound
-        let number = ME.with(|me| me.number.get());
-        (number < bound).then_some(number)
+    pub(crate) fn thread_number_if_any() -> usize {
+        const { assert!(NONE == usize::MAX) }
+        ME.with(|me| me.number.get())
     }
 
     /// The calling thread's number.
@@ -179,11 +178,82 @@ mod id {
     fn assign() -> usize {
         let number = acquire();
         ME.with(|me| me.number.set(number));
-        // Registers a destructor. Past the first one (the destructor of another thread-local is
-        // calling us) the next is used. A thread that is past them all keeps its number for good.
-        let all = [&GIVE_BACK, &GIVE_BACK_2, &GIVE_BACK_3, &GIVE_BACK_4];
-        let _ = all.iter().any(|give_back| give_back.try_with(|_| ()).is_ok());
+        at_end::call_end();
         number
+    }
+
+    /// How a thread's end is told of: by the destructor of a key.
+    #[cfg(target_os = "linux")]
+    mod at_end {
+        use std::ffi::c_void;
+        use std::sync::atomic::{AtomicU64, Ordering};
+
+        /// Neither made, nor known that none can be.
+        const UNKNOWN: u64 = u64::MAX;
+        const NONE: u64 = u64::MAX - 1;
+
+        static KEY: AtomicU64 = AtomicU64::new(UNKNOWN);
+
+        /// Has `end` called at the end of this thread. May be called again after that.
+        pub(super) fn call_end() {
+            match key() {
+                // SAFETY: a key that was made and is never deleted. If there is no memory, the number is kept.
+                Some(key) => _ = unsafe { libc::pthread_setspecific(key, (&raw const KEY).cast()) },
+                None => super::by_values::call_end(),
+            }
+        }
+
+        extern "C" fn ended(_: *mut c_void) {
+            super::end();
+        }
+
+        fn key() -> Option<libc::pthread_key_t> {
+            let mut known = KEY.load(Ordering::Relaxed); // Relaxed: a key is a number.
+            if known == UNKNOWN {
+                let mut made = 0;
+                // SAFETY: `made` is written by the call.
+                let failed = unsafe { libc::pthread_key_create(&mut made, Some(ended)) } != 0;
+                let fresh = if failed { NONE } else { u64::from(made) };
+                let publish =
+                    KEY.compare_exchange(UNKNOWN, fresh, Ordering::Relaxed, Ordering::Relaxed);
+                known = publish.map_or_else(|winner| winner, |_| fresh);
+                if known != fresh && !failed {
+                    // SAFETY: made above, and known to nobody.
+                    unsafe { libc::pthread_key_delete(made) };
+                }
+            }
+            libc::pthread_key_t::try_from(known).ok()
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    use by_values as at_end;
+
+    /// The same by the destructors of thread-local values.
+    mod by_values {
+        /// Its destructor gives the thread's number back.
+        struct GiveBack;
+
+        impl Drop for GiveBack {
+            fn drop(&mut self) {
+                super::end();
+            }
+        }
+
+        std::thread_local! {
+            // One for the thread's end, the others for destructors that run after the first.
+            static FIRST: GiveBack = const { GiveBack };
+            static SECOND: GiveBack = const { GiveBack };
+            static THIRD: GiveBack = const { GiveBack };
+            static FOURTH: GiveBack = const { GiveBack };
+        }
+
+        /// Has `end` called at the end of this thread. May be called again after that. A thread that is past all
+        /// of them keeps its number for good.
+        pub(super) fn call_end() {
+            let all = [&FIRST, &SECOND, &THIRD, &FOURTH];
+            let _ = all.iter().any(|value| value.try_with(|_| ()).is_ok());
+        }
     }
 
     fn acquire() -> usize {
@@ -236,14 +306,18 @@ mod id {
 }
 
 #[cfg(coeval_loom)]
+pub use id::{end_thread, with_ends};
+
+#[cfg(coeval_loom)]
 mod id {
+    use loom::sync::atomic::{AtomicUsize, Ordering};
     use std::cell::Cell;
 
     loom::thread_local! { static NUMBER: Cell<usize> = Cell::new(usize::MAX); }
 
     /// The calling thread's number. Models do not reuse numbers.
-    pub(crate) fn thread_number_below(bound: usize) -> Option<usize> {
-        Some(thread_number()).filter(|&number| number < bound)
+    pub(crate) fn thread_number_if_any() -> usize {
+        thread_number()
     }
 
     pub(crate) fn thread_number() -> usize {
@@ -259,12 +333,40 @@ mod id {
         })
     }
 
-    /// In models the threads that have ended are not told from others.
-    pub(super) fn claim(_number: usize) -> bool {
-        false
+    loom::lazy_static! { static ref ENDED: AtomicUsize = AtomicUsize::new(0); }
+    std::thread_local! { static ON: Cell<bool> = const { Cell::new(false) }; }
+
+    /// Runs `body`, a model, whose threads say when they end. Elsewhere those that have ended are not told from others,
+    /// which would only multiply the schedules.
+    pub fn with_ends<T>(body: impl FnOnce() -> T) -> T {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                ON.set(false);
+            }
+        }
+        ON.set(true);
+        let _reset = Reset;
+        body()
     }
 
-    pub(super) fn release(_number: usize) {}
+    pub(in super::super) fn are_ends_told() -> bool {
+        ON.get()
+    }
+
+    /// The calling thread ends.
+    pub fn end_thread() {
+        release(thread_number());
+    }
+
+    pub(super) fn claim(number: usize) -> bool {
+        // Acquire: pairs with `release`.
+        are_ends_told() && ENDED.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0
+    }
+
+    pub(super) fn release(number: usize) {
+        ENDED.fetch_or(1 << number, Ordering::Release); // Pairs with `claim`.
+    }
 
     pub(super) fn hold() {}
 

@@ -1,0 +1,130 @@
+//! Claim: who goes over the values of all threads passes by nobody who has a place, although places of threads that have
+//! ended are passed by, and taken by others.
+//!
+//! A thread that takes a place and one that goes over all of them meet as in Dekker's algorithm, as a thread that pins
+//! and one that advances the epoch do. Meanwhile the place of a thread that has ended is emptied.
+#![cfg(coeval_loom)]
+
+use coeval::internals::per_thread::{PerThread, end_thread, with_ends};
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom::thread;
+use loom_tests::{explore, must_fail};
+use std::sync::Arc;
+
+#[derive(Default)]
+struct Word(AtomicU64);
+
+struct Scene {
+    values: PerThread<Word>,
+    flag: AtomicU64,
+}
+
+impl Scene {
+    /// As a thread that pins does.
+    fn announces(&self) -> bool {
+        self.values.get().0.store(7, Ordering::Release);
+        fence(Ordering::SeqCst); // Pairs with the fence in `scans`.
+        self.flag.load(Ordering::Relaxed) != 0
+    }
+
+    /// As a thread that advances the epoch does. Whether somebody had announced himself.
+    fn scans(&self) -> bool {
+        self.flag.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // Pairs with the fence in `announces`.
+        // SAFETY: only atomics are touched.
+        unsafe { self.values.iter() }.any(|word| word.0.load(Ordering::Acquire) == 7)
+    }
+
+    /// Gives up the places of threads that have ended.
+    fn vacates(&self) {
+        self.values.vacate(|word| word.0.load(Ordering::Relaxed) == 0);
+    }
+}
+
+/// One takes a place while another gives up those of who has ended, and goes over all.
+fn taking_while_one_vacates() {
+    explore(3, || {
+        let scene = Arc::new(Scene { values: PerThread::new(), flag: AtomicU64::new(0) });
+        let of = |body: fn(&Scene) -> bool| {
+            let scene = scene.clone();
+            thread::spawn(move || body(&scene))
+        };
+        let one_that_ends = of(|scene| {
+            scene.values.get();
+            end_thread();
+            true
+        });
+        one_that_ends.join().unwrap();
+        let taker = of(Scene::announces);
+        let other = of(|scene| {
+            scene.vacates();
+            scene.scans()
+        });
+        let (sees_the_other, is_seen) = (taker.join().unwrap(), other.join().unwrap());
+        assert!(sees_the_other || is_seen, "somebody was passed by");
+    });
+}
+
+/// What was counted by one who has ended is moved, while another sums.
+fn summing_while_one_moves() {
+    explore(3, || {
+        let scene = Arc::new(Scene { values: PerThread::new(), flag: AtomicU64::new(0) });
+        let of = |body: fn(&Scene) -> u64| {
+            let scene = scene.clone();
+            thread::spawn(move || body(&scene))
+        };
+        let one_that_ends = of(|scene| {
+            scene.values.get().0.store(3, Ordering::Relaxed);
+            end_thread();
+            0
+        });
+        one_that_ends.join().unwrap();
+        let mover = of(|scene| {
+            scene.values.vacate(|word| {
+                let count = word.0.swap(0, Ordering::Relaxed);
+                scene.flag.fetch_add(count, Ordering::Relaxed);
+                true
+            });
+            0
+        });
+        let sum = of(|scene| {
+            let sum = scene.values.try_apart(|| {
+                // SAFETY: only atomics are touched.
+                let words = unsafe { scene.values.iter() };
+                let left: u64 = words.map(|word| word.0.load(Ordering::Relaxed)).sum();
+                left + scene.flag.load(Ordering::Relaxed)
+            });
+            sum.unwrap_or(3)
+        });
+        assert_eq!(sum.join().unwrap(), 3, "a sum of what is being moved");
+        mover.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_is_passed_by() {
+    with_ends(taking_while_one_vacates);
+}
+
+#[test]
+fn sums_are_whole() {
+    with_ends(summing_while_one_moves);
+}
+
+#[test]
+fn defect_taking_a_place_without_a_word() {
+    with_ends(|| {
+        must_fail("per_thread.taken_silently", "somebody was passed by", taking_while_one_vacates);
+    });
+}
+
+#[test]
+fn defect_beginning_to_move_without_a_word() {
+    with_ends(|| {
+        must_fail(
+            "per_thread.moves_silently",
+            "a sum of what is being moved",
+            summing_while_one_moves,
+        );
+    });
+}
