@@ -1,6 +1,6 @@
 //! Several writes, one commit.
 
-use crate::engine::{Change, Engine, Keep};
+use crate::engine::{Changes, Engine, Keep};
 use crate::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
@@ -25,7 +25,7 @@ use std::time::Duration;
 #[must_use = "a batch does nothing until it is committed"]
 pub struct Batch<'c, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: &'c Engine<K, V, S, R>,
-    changes: Vec<Change<K, V>>,
+    changes: Changes<K, V>,
 }
 
 impl<'c, K, V, S, R> Batch<'c, K, V, S, R>
@@ -69,7 +69,7 @@ where
     /// Sets `key`, and with it its declared relations, on these [terms](Terms): they say how long the value is kept, and with
     /// which tags, or that all of that is as it was. May ask the allocator.
     pub fn insert_with(mut self, key: K, value: V, terms: Terms) -> Self {
-        let keep = Keep::On(Box::new(terms));
+        let keep = self.changes.on(terms);
         self.changes.push(self.engine.change(key, Some(value), keep, true));
         self
     }

@@ -163,7 +163,8 @@ where
     /// # Ok::<(), coeval::TransactError<&str>>(())
     /// ```
     pub fn insert_with(&mut self, key: K, value: V, terms: Terms) {
-        self.attempt.write(key, Some(value), Keep::On(Box::new(terms)), true);
+        let keep = self.attempt.changes.on(terms);
+        self.attempt.write(key, Some(value), keep, true);
     }
 
     /// Removes `key` alone.

@@ -85,9 +85,8 @@ pub use leave::Listener;
 pub use load::{Brought, Claims, Load};
 pub use load::{Claim, InVain, Wanted};
 pub use name::name_of;
-pub use plan::Change;
 pub use read::Snapshot;
-pub use said::Keep;
+pub use said::{Changes, Keep};
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use tend::{Due, due};
 pub use transact::Attempt;

@@ -4,7 +4,8 @@ use super::Engine;
 use super::adjust::Whole;
 use super::keep::{Asked, Moment};
 use super::read::version_of;
-use super::said::{Keep, follow_earlier};
+use super::said::{Changes, Keep, TermsOf, follow_earlier};
+
 use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
 use crate::metrics::EventKind;
@@ -127,15 +128,21 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
 
     /// Plans what a caller asked for, whose record this is.
     #[inline(always)]
-    fn push_change(&mut self, record: &'g Record<K, V>, value: Option<V>, keep: Keep, related: bool)
-    where
+    fn push_change(
+        &mut self,
+        record: &'g Record<K, V>,
+        value: Option<V>,
+        keep: Keep,
+        related: bool,
+        terms: &mut Option<Box<TermsOf>>,
+    ) where
         S: BuildHasher,
     {
         let Some(value) = value else { return self.push(record, &mut None, None, related, None) };
         let (rules, times) = (&self.engine.rules, self.settings.times());
         let asked = match keep {
             Keep::AsUsual if rules.are_plain(times, None) => NOTHING,
-            keep => self.ask(record.key(), &value, keep),
+            keep => self.ask(record.key(), &value, keep, terms),
         };
         let (value, cause) = (Some(value), Some(RemovalCause::Replaced));
         self.writes.push(Write { record, value, asked, related, cause });
@@ -217,12 +224,12 @@ where
     }
 
     /// An empty list of changes.
-    pub fn changes(&self) -> Vec<Change<K, V>> {
-        self.scratch.get().changes.take()
+    pub fn changes(&self) -> Changes<K, V> {
+        Changes { list: self.scratch.get().changes.take(), terms: None }
     }
 
     /// Applies `changes`, the last of a key, by one commit.
-    pub fn commit(&self, changes: Vec<Change<K, V>>) -> Version {
+    pub fn commit(&self, changes: Changes<K, V>) -> Version {
         self.commit_by(&self.in_force.whole(), changes)
     }
 
@@ -230,7 +237,7 @@ where
     pub(super) fn commit_by<'r>(
         &'r self,
         settings: &Whole<'r, K, V>,
-        changes: Vec<Change<K, V>>,
+        changes: Changes<K, V>,
     ) -> Version {
         let unwound = self.unless_it_panics();
         let version = {
@@ -278,8 +285,9 @@ where
         &'r self,
         guard: &'g R::Guard<'r>,
         settings: &'g Whole<'r, K, V>,
-        mut changes: Vec<Change<K, V>>,
+        changes: Changes<K, V>,
     ) -> Plan<'g, 'r, K, V, S, R> {
+        let Changes { list: mut changes, mut terms } = changes;
         for change in &changes {
             self.index.prefetch(guard, change.hash);
         }
@@ -291,7 +299,7 @@ where
         let mut plan = Plan::new(self, guard, settings);
         for Change { key, hash, value, keep, related } in changes.drain(..) {
             let record = self.locate(guard, hash, key, &mut None);
-            plan.push_change(record, value, keep, related);
+            plan.push_change(record, value, keep, related, &mut terms);
         }
         self.scratch.get().changes.keep(changes);
         plan.keep_last();

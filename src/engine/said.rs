@@ -7,7 +7,7 @@
 use super::adjust::Times;
 use super::derive::Ties;
 use super::keep::{Asked, Moment};
-use super::plan::{Plan, Write};
+use super::plan::{Change, Plan, Write};
 use super::read::Snapshot;
 use super::{Engine, fold};
 use crate::chain::{Bonds, Node, Record, Terms};
@@ -20,10 +20,44 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// How a caller has a value kept.
+#[derive(Clone, Copy)]
 pub enum Keep {
     AsUsual,
     For(Duration),
-    On(Box<relation::Terms>),
+    /// On terms, which stand at this place of the [`Changes`].
+    On(u32),
+}
+
+/// What a caller asked for, that one commit is to write, and what was said of it. Not with each change, as these are moved
+/// about, and mostly nothing is.
+pub struct Changes<K, V> {
+    pub(super) list: Vec<Change<K, V>>,
+    pub(super) terms: Option<Box<TermsOf>>,
+}
+
+/// The terms of those changes that have some.
+#[derive(Default)]
+pub(super) struct TermsOf(Vec<relation::Terms>);
+
+impl<K, V> Changes<K, V> {
+    pub fn push(&mut self, change: Change<K, V>) {
+        self.list.push(change);
+    }
+
+    /// Has a change to come be kept on these terms.
+    pub fn on(&mut self, terms: relation::Terms) -> Keep {
+        let TermsOf(list) = &mut **self.terms.get_or_insert_default();
+        list.push(terms);
+        Keep::On(u32::try_from(list.len() - 1).expect("fewer writes"))
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
 }
 
 /// What a caller has said of the terms of a value. Its tags are with their hashes, so that no user's code runs for them
@@ -157,7 +191,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 impl<'g, K, V, S, R: Reclaim> Plan<'g, '_, K, V, S, R> {
     /// What is asked for a value; where it is kept.
     #[inline(never)]
-    pub(super) fn ask(&mut self, key: &K, value: &V, keep: Keep) -> u32
+    pub(super) fn ask(
+        &mut self,
+        key: &K,
+        value: &V,
+        keep: Keep,
+        terms: &mut Option<Box<TermsOf>>,
+    ) -> u32
     where
         S: BuildHasher,
     {
@@ -166,10 +206,12 @@ impl<'g, K, V, S, R: Reclaim> Plan<'g, '_, K, V, S, R> {
         let asked = match keep {
             Keep::AsUsual => ask(None),
             Keep::For(time) => ask(Some(time)),
-            Keep::On(terms) => {
+            Keep::On(place) => {
                 let mut asked = ask(None);
+                let TermsOf(terms) = &mut **terms.as_mut().expect("they were put there");
+                let terms = std::mem::take(&mut terms[place as usize]);
                 let hash = |tag: &Tag| fold(engine.hasher.hash_one(tag));
-                asked.say(moment.time(), Said::new(*terms, hash));
+                asked.say(moment.time(), Said::new(terms, hash));
                 asked
             }
         };

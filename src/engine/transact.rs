@@ -10,7 +10,7 @@ use super::Engine;
 use super::keep::Moment;
 use super::plan::Change;
 use super::read::{Opened, Snapshot, version_of};
-use super::said::Keep;
+use super::said::{Changes, Keep};
 use crate::chain::{Bonds, Node, Record, Terms};
 use crate::commit::{Demand, Descriptor, Limit};
 use crate::reclaim::Reclaim;
@@ -28,7 +28,7 @@ pub struct Attempt<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     view: Opened<'e, K, V, S, R>,
     reads: Reads<'e, K, V, S, R>,
-    changes: Vec<Change<K, V>>,
+    pub changes: Changes<K, V>,
 }
 
 /// The records of the keys that were read, each held as often as it stands here.
@@ -83,7 +83,7 @@ where
         let engine = self.engine;
         let hash = engine.hash(key);
         let is_it = |change: &&Change<K, V>| change.hash == hash && key.equivalent(&change.key);
-        if let Some(change) = self.changes.iter().rev().find(is_it) {
+        if let Some(change) = self.changes.list.iter().rev().find(is_it) {
             return change.value.clone();
         }
         let guard = engine.pin();
