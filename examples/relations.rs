@@ -22,7 +22,7 @@ fn in_two_steps() {
     cache.batch().insert("user", 1).insert("profile", 1).commit();
     cache.insert("user", 2);
     let seen = cache.get_many(["user", "profile"]);
-    cache.invalidate("profile");
+    cache.invalidate(&"profile");
     println!("in two steps, between them: user and profile {seen:?}");
     assert_eq!(seen, [Some(2), Some(1)], "a new user beside an old profile");
 }
@@ -81,7 +81,7 @@ fn what_was_read_before() {
         let read = source.load(Ordering::SeqCst);
         // Before this load returns, the user changes, and the cache is told.
         source.store(2, Ordering::SeqCst);
-        cache.invalidate("profile");
+        cache.invalidate(&"profile");
         read
     });
     println!(

@@ -142,7 +142,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
-        self.engine.get_many::<_, N, true>(keys, V::clone)
+        self.engine.get_many::<_, _, N, true>(keys, V::clone)
     }
 
     /// A snapshot of the whole cache as it is now.

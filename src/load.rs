@@ -1,7 +1,7 @@
 //! Loading: what is absent is read from its source by one caller, for all who want it.
 
 use crate::cache::Cache;
-use crate::engine::{Wanted, all, array, boxed};
+use crate::engine::{Wanted, all, all_boxed, array, boxed, is_large};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -10,9 +10,6 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 use std::sync::Arc;
-
-/// A group that takes more bytes than this is on the heap while somebody is at work on it.
-const LARGE: usize = 2048;
 
 /// What a group holds.
 pub(crate) struct Old<V> {
@@ -197,7 +194,7 @@ where
 
     /// What these keys hold, if all do.
     pub(crate) fn all_of<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
-        all(self.engine().get_many::<_, N, true>(keys, V::clone))
+        all(self.engine().get_many::<_, _, N, true>(keys, V::clone))
     }
 
     pub(crate) fn want_refresh<const N: usize>(&self, keys: [&K; N]) -> bool {
@@ -207,7 +204,7 @@ where
     /// What these keys hold, if all do and none is to be loaded anew. Else what is old, if all hold something.
     #[inline(always)]
     pub(crate) fn hit<const N: usize>(&self, keys: [&K; N]) -> Result<[V; N], Option<Old<V>>> {
-        if const { size_of::<[V; N]>() > LARGE } {
+        if const { is_large::<V, N>() } {
             return Err(self.hit_apart(keys));
         }
         match self.held(keys) {
@@ -222,7 +219,13 @@ where
     /// The same, of what is large: so that its caller's frame, in which a load may run, has no room for it.
     #[inline(never)]
     fn hit_apart<const N: usize>(&self, keys: [&K; N]) -> Option<Old<V>> {
-        let values = self.held(keys).map(boxed)?;
+        let clone = |value: &V| Box::new(value.clone());
+        let values = if N > 1 {
+            all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone))?
+        } else {
+            let value = self.engine().look_up::<_, _, true>(keys[0], |value, _| clone(value))?;
+            all_boxed([Some(value)])?
+        };
         Some(Old { values, is_stale: self.want_refresh(keys) })
     }
 

@@ -33,6 +33,23 @@ pub fn all<T, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
     values.iter().all(Option::is_some).then(|| values.map(|value| value.expect("as all are")))
 }
 
+/// A group that takes more bytes than this is on the heap while somebody is at work on it.
+const LARGE: usize = 2048;
+
+/// Whether values of a group are large.
+pub const fn is_large<V, const N: usize>() -> bool {
+    size_of::<[V; N]>() > LARGE
+}
+
+/// All of them, if there is none that is not, each of which was cloned to the heap.
+pub fn all_boxed<V, const N: usize>(values: [Option<Box<V>>; N]) -> Option<Box<[V]>> {
+    let mut all = Vec::with_capacity(N);
+    for value in values {
+        all.push(*value?);
+    }
+    Some(all.into_boxed_slice())
+}
+
 #[cfg(feature = "async")]
 impl<K, V, S, R: Reclaim, const N: usize> Load<'_, K, V, S, R, N> {
     /// Does something on behalf of the load that is no part of it.

@@ -9,7 +9,7 @@
 //! and find the load under way. So the number of that commit goes with the value: who waits takes it only
 //! if it was committed after he came, else he looks again.
 
-use super::group::{all, within};
+use super::group::{all, all_boxed, boxed, is_large, within};
 use super::read::Opened;
 use super::{Derivation, Engine, Hold, Reading};
 use crate::chain::{Record, Terms};
@@ -369,7 +369,12 @@ where
         let engine = self.each[0].engine;
         let guard = engine.pin();
         let keys = self.each.each_ref().map(|claim| claim.record(&guard).key());
-        all(engine.get_many::<_, N, false>(keys, V::clone)).map(|values| Box::new(values) as _)
+        if const { is_large::<V, N>() } {
+            return all_boxed(
+                engine.get_many::<_, _, N, false>(keys, |value| Box::new(value.clone())),
+            );
+        }
+        all(engine.get_many::<_, _, N, false>(keys, V::clone)).map(boxed)
     }
 }
 

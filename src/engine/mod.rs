@@ -74,7 +74,7 @@ mod write;
 
 pub use adjust::{Adjustable, Times};
 pub use derivation::{Derivation, Reading};
-pub use group::{all, array, boxed};
+pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
 pub use keep::Weigher;
 #[cfg(feature = "async")]

@@ -98,11 +98,11 @@ where
     /// The clock is read once, under the guard; whatever was visible then is superseded later, if at
     /// all, so the guard keeps it, and nothing need be registered. Only if a registered view has had
     /// versions taken out between others can one be missing: then a registered view is opened.
-    pub fn get_many<Q, const N: usize, const COUNTS: bool>(
+    pub fn get_many<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
-        clone: impl Fn(&V) -> V,
-    ) -> [Option<V>; N]
+        clone: impl Fn(&V) -> T,
+    ) -> [Option<T>; N]
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -139,13 +139,13 @@ where
                         // SAFETY: committed to a value; visible at an instant of the guard, which keeps it.
                         Ok(serves) => serves.then(|| unsafe { node.value() }),
                         Err(TakenOut) => {
-                            return self.get_many_again::<_, N, COUNTS>(keys, hashes, clone);
+                            return self.get_many_again::<_, _, N, COUNTS>(keys, hashes, clone);
                         }
                     }
                 }
                 Found::Absent => None,
                 Found::Unknown => {
-                    return self.get_many_again::<_, N, COUNTS>(keys, hashes, clone);
+                    return self.get_many_again::<_, _, N, COUNTS>(keys, hashes, clone);
                 }
             };
         }
@@ -221,12 +221,12 @@ where
 
     /// The same as [`get_many`](Self::get_many), as of a number and a time that belong together.
     #[cold]
-    fn get_many_again<Q, const N: usize, const COUNTS: bool>(
+    fn get_many_again<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         hashes: [u32; N],
-        clone: impl Fn(&V) -> V,
-    ) -> [Option<V>; N]
+        clone: impl Fn(&V) -> T,
+    ) -> [Option<T>; N]
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -249,7 +249,7 @@ where
                 Found::Unknown => Err(TakenOut),
             };
             let Ok(value) = serves else {
-                return self.get_many_registered::<_, N, COUNTS>(keys, hashes, clone);
+                return self.get_many_registered::<_, _, N, COUNTS>(keys, hashes, clone);
             };
             *place = value;
         }
@@ -260,12 +260,12 @@ where
     }
 
     #[cold]
-    fn get_many_registered<Q, const N: usize, const COUNTS: bool>(
+    fn get_many_registered<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         hashes: [u32; N],
-        clone: impl Fn(&V) -> V,
-    ) -> [Option<V>; N]
+        clone: impl Fn(&V) -> T,
+    ) -> [Option<T>; N]
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
