@@ -70,8 +70,10 @@ struct Place {
     /// How many parts this round is divided into; 0 before it begins.
     parts: usize,
     next: usize,
-    /// How many entries of the next part are done.
+    /// How many entries of the next part are done, and of those that are visited with it.
     within: usize,
+    /// If some are: where these end.
+    end: usize,
 }
 
 /// A related entry that is older than the key to which it belongs.
@@ -170,8 +172,11 @@ where
             let mut sights = Vec::new();
             // Each part costs something, were it empty.
             for _ in 0..keys {
-                let overdue = view.sights(self.place.parts, self.place.next, &mut sights);
-                if self.place.within == 0 {
+                let Place { parts, next, within, end } = self.place;
+                let row = next..if within == 0 { parts } else { end };
+                let (end, overdue) = view.sights(parts, row, &mut sights);
+                self.place.end = end;
+                if within == 0 {
                     report.overdue += overdue as u64;
                 }
                 self.part(&view, &relations, &mut sights, keys, &mut report);
@@ -205,7 +210,7 @@ where
         }
     }
 
-    /// Looks at one part of the index, or at as much of it as there is room for in the step.
+    /// Looks at what stands in one part of the index, or in some, or at as much of it as there is room for in the step.
     fn part(
         &mut self,
         view: &View<K, V, S, R>,
@@ -229,7 +234,7 @@ where
                 report.panics += 1;
             }
         }
-        (self.place.next, self.place.within) = (self.place.next + 1, 0);
+        (self.place.next, self.place.within) = (self.place.end, 0);
     }
 
     /// Looks at what is related to a key.

@@ -8,6 +8,7 @@ use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,8 @@ where
 
     /// All entries of this view, in no particular order, each once.
     pub fn iter(&self) -> Iter<'_, K, V, S, R> {
-        Iter { view: self, parts: self.engine.parts(), next: 0, buffer: Vec::new() }
+        let parts = self.engine.parts();
+        Iter { view: self, division: parts, parts: 0..parts, buffer: Vec::new() }
     }
 
     /// All entries of this view, on rayon's thread pool.
@@ -78,12 +80,18 @@ where
     where
         S: Send + Sync,
     {
-        use rayon::iter::{IntoParallelIterator, ParallelIterator};
-        let parts = self.engine.parts();
-        (0..parts).into_par_iter().flat_map_iter(move |part| {
-            let mut buffer = Vec::new();
-            self.engine.scan(&self.snapshot, parts, part, &mut buffer);
-            buffer.into_iter().map(|(key, value, _)| (key, value))
+        use rayon::iter::{ParallelIterator, split};
+        let division = self.engine.parts();
+        let halve = |parts: Range<usize>| match parts.len() / 2 {
+            0 => (parts, None),
+            half => (parts.start..parts.start + half, Some(parts.start + half..parts.end)),
+        };
+        // A row of parts each, not one: where hashes collide, many parts are visited as one.
+        split(0..division, halve).flat_map_iter(move |parts| Iter {
+            view: self,
+            division,
+            parts,
+            buffer: Vec::new(),
         })
     }
 
@@ -100,11 +108,11 @@ where
     /// See `Engine::sights`.
     pub(crate) fn sights<'v>(
         &'v self,
-        parts: usize,
-        part: usize,
+        division: usize,
+        parts: Range<usize>,
         out: &mut Vec<(&'v K, Version)>,
-    ) -> usize {
-        self.engine.sights(&self.snapshot, parts, part, out)
+    ) -> (usize, usize) {
+        self.engine.sights(&self.snapshot, division, parts, out)
     }
 
     /// The version that this view shows: everything committed up to it, nothing later.
@@ -149,8 +157,10 @@ impl<K, V, S, R: Reclaim> fmt::Debug for View<K, V, S, R> {
 /// The entries of a view; made by [`View::iter`].
 pub struct Iter<'v, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     view: &'v View<K, V, S, R>,
-    parts: usize,
-    next: usize,
+    /// Into how many parts the index was divided when this began.
+    division: usize,
+    /// Those that are still to be visited.
+    parts: Range<usize>,
     buffer: Vec<(&'v K, &'v V, Version)>,
 }
 
@@ -165,12 +175,12 @@ where
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.buffer.is_empty() {
-            if self.next == self.parts {
+            if self.parts.is_empty() {
                 return None;
             }
-            let view = self.view;
-            view.engine.scan(&view.snapshot, self.parts, self.next, &mut self.buffer);
-            self.next += 1;
+            let (view, parts) = (self.view, self.parts.clone());
+            self.parts.start =
+                view.engine.scan(&view.snapshot, self.division, parts, &mut self.buffer);
         }
         self.buffer.pop().map(|(key, value, _)| (key, value))
     }

@@ -161,8 +161,7 @@ impl<const SEEN: bool> Scene<SEEN> {
     fn keys(&self) -> Vec<u32> {
         hook::step("model.keys");
         let guard = self.scheme.pin();
-        let mut all = Vec::new();
-        self.index.entries_of(&guard, 1, 0, &mut all);
+        let all = self.index.all_entries(&guard);
         let mut keys: Vec<u32> = all.into_iter().map(|item| item.key).collect();
         keys.sort_unstable();
         keys

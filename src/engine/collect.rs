@@ -37,8 +37,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         if self.order.floor.is_raised() {
             // All parts, twice: somebody may have begun the walk for an earlier clearing just before.
-            let parts = 2 * self.index.homes(&self.reclaim.pin());
-            let _ = (0..parts).all(|_| self.sweep());
+            let parts = self.sweep.parts().max(self.index.homes(&self.reclaim.pin()));
+            let _ = (0..2 * parts).all(|_| self.sweep());
         }
         if self.due.is_set(due::ROOM) {
             self.make_up();

@@ -9,6 +9,7 @@ use crate::relation::{Named, Related, too_many};
 use crate::version::Version;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
 
 /// The relations that are declared at some moment.
 pub struct Relations<'e, K, V>(Whole<'e, K, V>);
@@ -32,18 +33,19 @@ where
         Relations(self.in_force.whole())
     }
 
-    /// Appends what a view sees in one part of the index, and returns how many entries it does not see only because
-    /// their deadline had come.
+    /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
+    /// it. Returns the part to go on with, and how many entries the view does not see only because their deadline had
+    /// come.
     pub fn sights<'v>(
         &self,
         snapshot: &'v Snapshot,
-        parts: usize,
-        part: usize,
+        division: usize,
+        parts: Range<usize>,
         out: &mut Vec<(&'v K, Version)>,
-    ) -> usize {
+    ) -> (usize, usize) {
         let guard = self.pin();
         let mut entries = Vec::new();
-        self.index.entries_of(&guard, parts, part, &mut entries);
+        let next = self.index.entries_of(&guard, division, parts, &mut entries);
         let mut overdue = 0;
         for record in entries {
             if let Some((_, version)) = self.read_record(record, snapshot) {
@@ -61,7 +63,7 @@ where
                 overdue += usize::from(unsafe { node.is_over(snapshot.opened()) });
             }
         }
-        overdue
+        (next, overdue)
     }
 
     /// The keys that a write of `key` writes as well, each once: relations are followed to their end, as a

@@ -6,6 +6,7 @@ use crate::chain::Record;
 use crate::reclaim::Reclaim;
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -21,17 +22,18 @@ where
         self.index.homes(&guard)
     }
 
-    /// Appends what a view sees in one part of the index.
+    /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
+    /// it. Returns the part to go on with.
     pub fn scan<'v>(
         &self,
         snapshot: &'v Snapshot,
-        parts: usize,
-        part: usize,
+        division: usize,
+        parts: Range<usize>,
         out: &mut Vec<(&'v K, &'v V, Version)>,
-    ) {
+    ) -> usize {
         let guard = self.pin();
         let mut entries = Vec::new();
-        self.index.entries_of(&guard, parts, part, &mut entries);
+        let next = self.index.entries_of(&guard, division, parts, &mut entries);
         for record in entries {
             if let Some((value, version)) = self.read_record(record, snapshot) {
                 // SAFETY: a record of which a registered view sees a value is not removed while
@@ -40,6 +42,7 @@ where
                 out.push((key, value, version));
             }
         }
+        next
     }
 }
 
@@ -65,11 +68,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// All records. For the engine's own end, when nobody else uses it.
     pub(super) fn all_entries(&self) -> Vec<NonNull<Record<K, V>>> {
         let guard = self.reclaim.pin();
-        let parts = self.index.homes(&guard);
-        let mut entries = Vec::new();
-        for part in 0..parts {
-            self.index.entries_of(&guard, parts, part, &mut entries);
-        }
-        entries.into_iter().map(NonNull::from).collect()
+        self.index.all_entries(&guard).into_iter().map(NonNull::from).collect()
     }
 }

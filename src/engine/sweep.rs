@@ -1,4 +1,5 @@
-//! The walk over the index that sweeps out what was cleared: each write walks over one part.
+//! The walk over the index that sweeps out what was cleared: each write walks over one part, or over some that are
+//! visited at the cost of one.
 
 use super::Engine;
 use crate::chain::{Node, Record};
@@ -7,6 +8,7 @@ use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, Ordering};
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 /// How far the walk has come.
@@ -22,12 +24,13 @@ pub(super) struct Sweep {
 }
 
 /// Where the walk is. It goes round and round: one that begins in the middle of another goes on from where that is, for
-/// else clearing again and again would always have the same parts walked.
+/// else clearing again and again would always have the same parts walked. For the same reason it keeps the division
+/// until it comes round, though the index may have grown; what was walked would be other hashes by another division.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Place {
     /// Into how many parts the index is divided: the logarithm.
     division: u32,
-    /// The next part, by the order in which they are walked.
+    /// The next part.
     next: u64,
     /// How many are still to be walked.
     left: u64,
@@ -53,27 +56,30 @@ impl Place {
         u64::from(self.division) | self.next << Self::NEXT_AT | self.left << Self::LEFT_AT
     }
 
-    /// A walk over all parts of another division, from about here.
+    /// A walk over all parts.
     fn begin(self, homes: usize) -> Self {
         let division = homes.ilog2().min(Self::FINEST);
-        let next = self.next << division >> self.division;
-        Self { division, next, left: 1 << division }
-    }
-
-    /// With the next part taken.
-    fn step(self) -> Option<Self> {
-        let left = self.left.checked_sub(1)?;
-        let next = (self.next + 1) & ((1 << self.division) - 1);
-        Some(Self { next, left, ..self })
-    }
-
-    /// The part that is next, by the low bits of its hashes. The other way round, so that what has been walked are the
-    /// same hashes whatever the division.
-    fn part(self) -> usize {
-        match self.division {
-            0 => 0,
-            division => (self.next.reverse_bits() >> (64 - division)) as usize,
+        // Much fewer parts are soon walked, from the first: the rest of these would take longer.
+        if self.left == 0 || self.next == 0 || division < self.division {
+            return Self { division, next: 0, left: 1 << division };
         }
+        Self { left: 1 << self.division, ..self }
+    }
+
+    fn parts(self) -> usize {
+        1 << self.division
+    }
+
+    /// The parts that are next, as far as they are in a row; none if the walk is at its end.
+    fn row(self) -> Range<usize> {
+        let next = self.next as usize;
+        next..self.parts().min(next + self.left as usize)
+    }
+
+    /// With the parts of the row before `end` taken.
+    fn go_on(self, end: usize) -> Self {
+        let end = end as u64;
+        Self { next: end & ((1 << self.division) - 1), left: self.left - (end - self.next), ..self }
     }
 }
 
@@ -112,17 +118,36 @@ impl Sweep {
         self.floor.fetch_max(floor, Ordering::Relaxed);
     }
 
-    /// Takes the next part, if there is one.
-    fn take(&self) -> Option<Place> {
-        let step = |word| Place::from_word(word).step().map(Place::word);
+    /// Into how many parts the walk divides the index.
+    pub(super) fn parts(&self) -> usize {
+        Place::from_word(self.place.load(Ordering::Relaxed)).parts() // Relaxed: it bounds a number of tries.
+    }
+
+    /// Takes the next part, if there is one, with those in the row of which `run` says that they are walked with it.
+    fn take(
+        &self,
+        run: impl Fn(usize, Range<usize>) -> Range<usize>,
+    ) -> Option<(Place, Range<usize>)> {
+        let mut taken = None;
+        let step = |word| {
+            let place = Place::from_word(word);
+            let row = place.row();
+            if row.is_empty() {
+                return None;
+            }
+            let parts = run(place.parts(), row);
+            let word = place.go_on(parts.end).word();
+            taken = Some((place, parts));
+            Some(word)
+        };
         // Acquire: pairs with `begin`.
-        let taken = self.place.fetch_update(Ordering::Acquire, Ordering::Relaxed, step);
-        taken.ok().map(Place::from_word)
+        self.place.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
+        taken
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Walks over one part of the index, if something was cleared that has not been swept out. Whether it has.
+    /// Walks over the next part of the index, if something was cleared that has not been swept out. Whether it has.
     pub(super) fn sweep(&self) -> bool {
         let guard = self.reclaim.pin();
         let floor = self.order.floor.newest(&self.order.clock);
@@ -133,10 +158,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             step("sweep.begins");
             self.sweep.begin(floor, self.index.homes(&guard));
         }
-        let Some(place) = self.sweep.take() else { return false };
-        let (parts, part) = (1 << place.division, place.part());
-        self.index.visit_part(&guard, parts, part, |record| self.sweep_out(&guard, record));
-        if place.step().is_some_and(|after| after.next == 0 || after.left == 0) {
+        let run = |division, row| self.index.run(&guard, division, row);
+        let Some((place, parts)) = self.sweep.take(run) else { return false };
+        let after = place.go_on(parts.end);
+        let sweep_out = |record| self.sweep_out(&guard, record);
+        self.index.visit_parts(&guard, place.parts(), parts, sweep_out);
+        if after.next == 0 || after.left == 0 {
             self.index.shrink(&guard);
         }
         true
@@ -230,7 +257,7 @@ mod tests {
         for division in [0, 1, 7, Place::FINEST] {
             let place = Place { division, next: (1 << division) - 1, left: 1 << division };
             assert_eq!(Place::from_word(place.word()), place);
-            assert_eq!(Place::from_word(place.word()).part(), (1 << division) - 1);
+            assert_eq!(place.row(), (1 << division) - 1..1 << division);
         }
     }
 
@@ -240,12 +267,16 @@ mod tests {
     impl Walked {
         fn walk(&mut self, sweep: &Sweep, most: usize) -> usize {
             let mut steps = 0;
+            // Each second part that is asked for is walked with the one after it.
+            let run = |_, row: Range<usize>| row.start..row.end.min(row.start + 1 + row.start % 2);
             while steps < most
-                && let Some(place) = sweep.take()
+                && let Some((place, parts)) = sweep.take(run)
             {
-                let hashes = self.0[place.part()..].iter_mut().step_by(1 << place.division);
-                hashes.for_each(|walked| *walked = true);
-                steps += 1;
+                for part in parts {
+                    let hashes = self.0[part..].iter_mut().step_by(place.parts());
+                    hashes.for_each(|walked| *walked = true);
+                    steps += 1;
+                }
             }
             steps
         }
@@ -261,7 +292,8 @@ mod tests {
             walked.walk(&sweep, steps);
             sweep.begin(2, homes);
             walked = Walked([false; 64]);
-            assert_eq!(walked.walk(&sweep, usize::MAX), homes);
+            let goes_on = steps % before != 0 && homes > before;
+            assert_eq!(walked.walk(&sweep, usize::MAX), if goes_on { before } else { homes });
             assert_eq!(walked.0, [true; 64]);
         }
     }

@@ -155,11 +155,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) unsafe fn drop_tags(&mut self) {
         let Some(index) = self.tags.get(0) else { return };
         let guard = self.reclaim.pin();
-        let (parts, mut cells) = (index.homes(&guard), Vec::new());
-        for part in 0..parts {
-            index.entries_of(&guard, parts, part, &mut cells);
-        }
-        for cell in cells {
+        for cell in index.all_entries(&guard) {
             // SAFETY: exclusive, and each once.
             unsafe { drop_cell(NonNull::from(cell)) };
         }

@@ -225,8 +225,9 @@ fn parts_of_any_number_make_up_the_whole() {
     }
     for homes in [1, 2, 64, 1024, 1 << 16] {
         let mut all = Vec::new();
-        for home in 0..homes {
-            map.index.entries_of(&guard, homes, home, &mut all);
+        let mut next = 0;
+        while next < homes {
+            next = map.index.entries_of(&guard, homes, next..homes, &mut all);
         }
         let mut keys: Vec<u64> = all.iter().map(|item| item.key).collect();
         keys.sort_unstable();

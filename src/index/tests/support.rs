@@ -216,12 +216,7 @@ impl Inner {
     }
 
     pub fn iterate(&self, guard: &GraceGuard<'_>) -> Vec<u64> {
-        let mut all = Vec::new();
-        let homes = self.index.homes(guard);
-        for home in 0..homes {
-            self.index.entries_of(guard, homes, home, &mut all);
-        }
-        all.iter().map(|item| item.key).collect()
+        self.index.all_entries(guard).iter().map(|item| item.key).collect()
     }
 }
 
@@ -260,9 +255,7 @@ impl Drop for Inner {
         // SAFETY: nobody else is left.
         unsafe { self.scheme.drain() };
         let guard = self.scheme.pin();
-        let mut all = Vec::new();
-        self.index.entries_of(&guard, 1, 0, &mut all);
-        for item in all {
+        for item in self.index.all_entries(&guard) {
             // SAFETY: made from a box; found once; nobody else is left.
             drop(unsafe { Box::from_raw(std::ptr::from_ref(item).cast_mut()) });
         }
