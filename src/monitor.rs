@@ -70,9 +70,10 @@ struct Place {
     /// How many parts this round is divided into; 0 before it begins.
     parts: usize,
     next: usize,
-    /// How many entries of the next part are done, and of those that are visited with it.
-    within: usize,
-    /// If some are: where these end.
+    /// How far the next part is done, and those that are visited with it: the address of the last key. Entries may come
+    /// and go before the next step, but a key that stays has its address.
+    within: Option<usize>,
+    /// The part behind these.
     end: usize,
 }
 
@@ -172,13 +173,7 @@ where
             let mut sights = Vec::new();
             // Each part costs something, were it empty.
             for _ in 0..keys {
-                let Place { parts, next, within, end } = self.place;
-                let row = next..if within == 0 { parts } else { end };
-                let (end, overdue) = view.sights(parts, row, &mut sights);
-                self.place.end = end;
-                if within == 0 {
-                    report.overdue += overdue as u64;
-                }
+                report.overdue += self.see(&view, &mut sights);
                 self.part(&view, &relations, &mut sights, keys, &mut report);
                 if self.place.next == self.place.parts {
                     (report.rounds, self.place) = (1, Place::default());
@@ -210,7 +205,23 @@ where
         }
     }
 
-    /// Looks at what stands in one part of the index, or in some, or at as much of it as there is room for in the step.
+    /// What the view shows of the next part of the index, and of those that are visited with it, in the order in which it is
+    /// gone over. Returns how many entries are overdue, if these were not counted.
+    fn see<'v>(&mut self, view: &'v View<K, V, S, R>, sights: &mut Vec<(&'v K, Version)>) -> u64 {
+        let Place { parts, next, within, end } = self.place;
+        let (mut to, mut overdue) = view.sights(parts, next..within.map_or(parts, |_| end), sights);
+        if within.is_some() {
+            overdue = 0;
+            while to < end {
+                (to, _) = view.sights(parts, to..end, sights);
+            }
+        }
+        self.place.end = to;
+        sights.sort_unstable_by_key(|(key, _)| address(*key));
+        overdue as u64
+    }
+
+    /// Looks at what stands in these parts of the index, or at as much of it as there is room for in the step.
     fn part(
         &mut self,
         view: &View<K, V, S, R>,
@@ -219,12 +230,12 @@ where
         keys: usize,
         report: &mut Report,
     ) {
-        let done = self.place.within.min(sights.len());
-        for (key, version) in sights.drain(..).skip(done) {
+        let within = self.place.within;
+        for (key, version) in sights.drain(..).filter(|(key, _)| Some(address(*key)) > within) {
             if report.keys == keys as u64 {
                 return;
             }
-            self.place.within += 1;
+            self.place.within = Some(address(key));
             report.keys += 1;
             if !relations.are_declared() {
                 continue;
@@ -234,7 +245,7 @@ where
                 report.panics += 1;
             }
         }
-        (self.place.next, self.place.within) = (self.place.end, 0);
+        (self.place.next, self.place.within) = (self.place.end, None);
     }
 
     /// Looks at what is related to a key.
@@ -267,6 +278,10 @@ where
             self.engine.repaired();
         }
     }
+}
+
+fn address<K>(key: &K) -> usize {
+    std::ptr::from_ref(key).addr()
 }
 
 impl<K> Finding<'_, K> {

@@ -131,6 +131,13 @@ pub fn rows() -> Vec<Row> {
             let view = cache.view();
             count(1, || assert_eq!(view.iter().count() as u64, n));
         }),
+        row("iter", "entries of hashes that follow each other", Linear, 140, |n| {
+            let hasher = BuildHasherDefault::<Seventieth>::default();
+            let cache = coeval::Cache::<u64, u64, _>::builder().hasher(hasher).build();
+            (0..n).for_each(|key| _ = cache.insert(key, key));
+            let view = cache.view();
+            count(1, || assert_eq!(view.iter().count() as u64, n));
+        }),
         row("len", "entries of a view", Linear, 500, |n| {
             let view = filled(n).view();
             count(1, || assert_eq!(view.len() as u64, n));
@@ -152,5 +159,21 @@ impl std::hash::Hasher for OneHash {
 
     fn finish(&self) -> u64 {
         7
+    }
+}
+
+/// Seventy keys each have the same hash.
+#[derive(Default)]
+struct Seventieth(u64);
+
+impl std::hash::Hasher for Seventieth {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key / 70;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

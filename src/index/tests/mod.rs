@@ -1,6 +1,7 @@
 //! Tests of the index with entries that can be condemned and sealed, and with a reclamation scheme
 //! that is slow and simple.
 
+mod collide;
 mod concurrent;
 mod support;
 

@@ -2,6 +2,7 @@
 
 use super::{Index, Indexed};
 use crate::reclaim::{Garbage, Reclaim};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::sync::Mutex;
@@ -39,6 +40,7 @@ impl Indexed for Item {
     const READ: usize = size_of::<Self>();
 
     fn hash(&self) -> u32 {
+        LOOKS.set(LOOKS.get() + 1);
         self.hash
     }
 
@@ -52,6 +54,15 @@ impl Indexed for Item {
     fn is_sealed(&self) -> bool {
         self.state.load(Ordering::SeqCst) == SEALED
     }
+}
+
+thread_local! {
+    static LOOKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this thread has looked at an entry's hash.
+pub fn looks() -> u64 {
+    LOOKS.get()
 }
 
 /// Reclamation as its contract states it, under a mutex: what is retired is reclaimed when all guards
@@ -140,7 +151,7 @@ pub struct TestMap {
 pub struct Inner {
     pub index: Index<Item, Grace>,
     pub scheme: Grace,
-    hash_bits: u32,
+    hash: Box<dyn Fn(u64) -> u32 + Send + Sync>,
 }
 
 impl std::ops::Deref for TestMap {
@@ -157,16 +168,23 @@ impl TestMap {
 
     /// A map whose hashes differ in `hash_bits` bits only.
     pub fn with_hash_bits(entries: usize, hash_bits: u32) -> Self {
-        let index = Index::with_capacity(entries);
-        Self { inner: Box::new(Inner { index, scheme: Grace::new(), hash_bits }) }
+        Self::hashing(entries, move |key| {
+            let hash = (key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29);
+            let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
+            if hash_bits == 32 { hash as u32 } else { hash as u32 & ((1 << hash_bits) - 1) }
+        })
+    }
+
+    /// A map with hashes of the test's own.
+    pub fn hashing(entries: usize, hash: impl Fn(u64) -> u32 + Send + Sync + 'static) -> Self {
+        let (index, scheme) = (Index::with_capacity(entries), Grace::new());
+        Self { inner: Box::new(Inner { index, scheme, hash: Box::new(hash) }) }
     }
 }
 
 impl Inner {
     pub fn hash(&self, key: u64) -> u32 {
-        let hash = (key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29);
-        let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
-        if self.hash_bits == 32 { hash as u32 } else { hash as u32 & ((1 << self.hash_bits) - 1) }
+        (self.hash)(key)
     }
 
     pub fn item(&self, key: u64) -> NonNull<Item> {

@@ -1,0 +1,153 @@
+//! Iteration where hashes collide: each entry once, at a cost in proportion to the entries.
+
+use super::super::table::Table;
+use super::support::*;
+use crate::reclaim::Reclaim;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// Ways in which hashes collide.
+const MIXES: [(&str, fn(u64) -> u32); 7] = [
+    ("one hash", |_| 0x0700_0007),
+    ("the last home, so that the sequence comes round", |_| u32::MAX),
+    ("groups at homes one after the other", |key| (key as u32 / 70) | 0x0900_0000),
+    ("groups far apart", |key| spread(key % 9)),
+    ("groups whose homes are one in small tables", |key| (key as u32 % 8) << 9),
+    ("one in two", |key| if key % 2 == 0 { 5 } else { spread(key) }),
+    ("none", spread),
+];
+
+fn spread(key: u64) -> u32 {
+    (key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u32
+}
+
+/// How many entries an iteration looked at, each as often as it did.
+fn looks_of_iterating(map: &TestMap, keys: &[u64]) -> u64 {
+    let before = looks();
+    let guard = map.scheme.pin();
+    let all = map.index.all_entries(&guard);
+    let looks = looks() - before;
+    let mut all: Vec<u64> = all.into_iter().map(|item| item.key).collect();
+    all.sort_unstable();
+    assert_eq!(all, keys);
+    looks
+}
+
+#[test]
+fn iteration_looks_at_each_entry_a_few_times() {
+    for (mix, hash) in MIXES {
+        for keys in [300, 1200, 4800] {
+            let map = TestMap::hashing(0, hash);
+            for key in 0..keys {
+                assert!(map.insert(&map.scheme.pin(), key));
+            }
+            let mut all: Vec<u64> = (0..keys).collect();
+            let guard = map.scheme.pin();
+            while map.index.assist(&map.scheme, &guard) {}
+            let looks = looks_of_iterating(&map, &all);
+            assert!(looks <= 3 * keys, "{mix}: {looks} looks at {keys} entries");
+
+            // Also while they move, to a table of any size: an entry may stand in both.
+            for buckets in [8, map.index.homes(&guard), 4 * map.index.homes(&guard)] {
+                map.index.root(&guard).set_next(Table::new(buckets));
+                for _ in 0..map.index.homes(&guard) / 16 {
+                    map.index.assist(&map.scheme, &guard);
+                }
+                let looks = looks_of_iterating(&map, &all);
+                // A table too small is full, and so is each after it that is made in its place.
+                let most = if buckets == 8 { 40 } else { 10 };
+                assert!(looks <= most * keys, "{mix}: {looks} looks at {keys} entries that move");
+                while map.index.assist(&map.scheme, &guard) {}
+            }
+
+            drop(guard);
+            all.retain(|key| !(keys / 4..keys / 2).contains(key));
+            (keys / 4..keys / 2).for_each(|key| map.remove(key));
+            let looks = looks_of_iterating(&map, &all);
+            assert!(looks <= 3 * keys, "{mix}: {looks} looks at {keys} entries, some removed");
+        }
+    }
+}
+
+/// Whatever comes and goes, or grows, between two calls of an iteration.
+#[test]
+fn what_stays_is_shown_once_whatever_comes_between() {
+    const STABLE: u64 = 400;
+    for (mix, hash) in MIXES {
+        let map = TestMap::hashing(0, hash);
+        for key in 0..STABLE {
+            assert!(map.insert(&map.scheme.pin(), key));
+        }
+        let (mut random, mut fresh) = (Random(1), STABLE);
+        for round in 0..20 {
+            let homes = map.index.homes(&map.scheme.pin());
+            let (mut next, mut shown) = (0, HashSet::new());
+            while next < homes {
+                let guard = map.scheme.pin();
+                let mut some = Vec::new();
+                // To the end, or a shorter row.
+                let end = homes.min(next + 1 + random.below(homes as u64) as usize);
+                let parts = next..if round % 2 == 0 { homes } else { end };
+                next = map.index.entries_of(&guard, homes, parts, &mut some);
+                for key in some.into_iter().map(|item| item.key).filter(|key| *key < STABLE) {
+                    assert!(shown.insert(key), "{mix}: {key} came twice");
+                }
+                drop(guard);
+                for _ in 0..random.below(20) {
+                    assert!(map.insert(&map.scheme.pin(), fresh));
+                    fresh += 1;
+                }
+                if random.below(8) == 0 && map.index.root(&map.scheme.pin()).next().is_none() {
+                    let buckets = 8 << random.below(8);
+                    map.index.root(&map.scheme.pin()).set_next(Table::new(buckets));
+                }
+                if fresh > STABLE + 600 {
+                    (STABLE..fresh).for_each(|key| map.remove(key));
+                    fresh = STABLE;
+                }
+            }
+            assert_eq!(shown.len() as u64, STABLE, "{mix}");
+        }
+    }
+}
+
+#[test]
+fn iteration_beside_growth_where_hashes_collide() {
+    const STABLE: u64 = 300;
+    for (_, hash) in MIXES {
+        let map = TestMap::hashing(0, hash);
+        for key in 0..STABLE {
+            assert!(map.insert(&map.scheme.pin(), key));
+        }
+        let finished = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (map, finished) = (&map, &finished);
+            scope.spawn(move || {
+                // Fresh ones each time: what is removed beside a guard may still be there.
+                let mut fresh = STABLE;
+                while !finished.load(Ordering::Relaxed) {
+                    let keys = fresh..fresh + 2 * STABLE;
+                    for key in keys.clone() {
+                        assert!(map.insert(&map.scheme.pin(), key));
+                    }
+                    map.index.shrink(&map.scheme.pin());
+                    keys.clone().for_each(|key| map.remove(key));
+                    map.index.shrink(&map.scheme.pin());
+                    fresh = keys.end;
+                }
+            });
+            let iterator = scope.spawn(move || {
+                for _ in 0..40 {
+                    let mut all = map.iterate(&map.scheme.pin());
+                    all.retain(|&key| key < STABLE);
+                    all.sort_unstable();
+                    assert!(all.into_iter().eq(0..STABLE));
+                }
+            });
+            let iterated = iterator.join();
+            finished.store(true, Ordering::Relaxed);
+            iterated.unwrap();
+        });
+    }
+}
