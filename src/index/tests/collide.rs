@@ -7,8 +7,10 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+type Mix = (&'static str, fn(u64) -> u32);
+
 /// Ways in which hashes collide.
-const MIXES: [(&str, fn(u64) -> u32); 7] = [
+const MIXES: [Mix; 7] = [
     ("one hash", |_| 0x0700_0007),
     ("the last home, so that the sequence comes round", |_| u32::MAX),
     ("groups at homes one after the other", |key| (key as u32 / 70) | 0x0900_0000),
