@@ -7,7 +7,9 @@ use coeval::reclaim::Reclaim;
 use coeval::{LoadError, ManualClock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+#[cfg(feature = "async")]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 const CALLERS: u64 = 50;
