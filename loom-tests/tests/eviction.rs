@@ -12,7 +12,7 @@
 
 use coeval::ManualClock;
 use coeval::internals::chain::flags;
-use coeval::internals::engine::{self, Settings};
+use coeval::internals::engine::{self, Keep, Settings};
 use loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
 use std::sync::Arc;
@@ -127,8 +127,10 @@ fn eviction_beside_a_batch(preemptions: usize) {
         let engine = engine(1, [0]);
         let evicts = spawn(&engine, |engine| _ = engine.insert(1, 0, None));
         let commits = spawn(&engine, |engine| {
-            let change = |key| engine.change(key, Some(1), None, false);
-            engine.commit(vec![change(0), change(1)]);
+            let change = |key| engine.change(key, Some(1), Keep::AsUsual, false);
+            let mut changes = engine.changes();
+            [0, 1].map(|key| changes.push(change(key)));
+            engine.commit(changes);
         });
         join([evicts, commits]);
         assert_whole(&engine, 1, 2);

@@ -6,7 +6,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::Record;
-use coeval::internals::engine::{self, Settings};
+use coeval::internals::engine::{self, Keep, Settings};
 use loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
 use std::sync::Arc;
@@ -58,8 +58,10 @@ fn batch_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
         let writer = spawn(&engine, |engine| {
-            let change = |key: usize| engine.change(key, Some(key as u32 + 1), None, false);
-            _ = engine.commit(vec![change(0), change(1)]);
+            let change = |key: usize| engine.change(key, Some(key as u32 + 1), Keep::AsUsual, false);
+            let mut changes = engine.changes();
+            [0, 1].map(|key| changes.push(change(key)));
+            engine.commit(changes);
         });
         let clearer = spawn(&engine, clear);
         writer.join().unwrap();

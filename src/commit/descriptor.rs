@@ -271,10 +271,10 @@ impl<K, V> Descriptor<K, V> {
             }),
             // SAFETY: kept, as above.
             Demand::IsAbsent(time) => visible().is_none_or(|node| unsafe { node.is_over(time) }),
-            // SAFETY: kept, as above.
-            Demand::IsInTime => {
-                visible().is_none_or(|node| unsafe { self.is_in_time(node, order, time) })
-            }
+            Demand::IsInTime => visible().is_none_or(|node| {
+                // SAFETY: kept, as above.
+                unsafe { self.is_in_time(node, order, time) }
+            }),
             Demand::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
                 newest.max(floor) <= version

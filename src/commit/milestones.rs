@@ -217,7 +217,7 @@ impl<T> Milestones<T> {
                 Some(view) => {
                     close_link(self, &*fresh);
                     if view.version() < before {
-                        self.trimming(clock, |top| _ = take_out(self, top, before, &retire));
+                        self.trimming(clock, |top| _ = take_out(self, top, before, retire));
                     }
                     self.trim_if(clock, views, retire, retire_place);
                 }

@@ -84,14 +84,14 @@ pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
 
 /// A caller's claim on a key's record.
 pub struct Claim<'e, K, V, S, R: Reclaim> {
-    engine: &'e Engine<K, V, S, R>,
+    pub(super) engine: &'e Engine<K, V, S, R>,
     hold: Hold<K, V>,
     hash: u32,
 }
 
 /// Claims on keys that are loaded together: at least one.
 pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
-    each: [Claim<'e, K, V, S, R>; N],
+    pub(super) each: [Claim<'e, K, V, S, R>; N],
 }
 
 /// A load that the caller leads, or one that nobody waits for. Dropped before it is done, it is passed on to one who waits.
@@ -251,37 +251,7 @@ where
         }
     }
 
-    /// The same for one who takes another's error for his own, if it is of this type.
-    pub fn waited_sharing<E: Send + Sync + 'static>(
-        self,
-        waited: Waited<'e, usize, Brought<V>, R>,
-    ) -> Result<Wanted<'e, K, V, S, R, N>, InVain<Self, E>> {
-        match waited {
-            Waited::Done(Brought::Failed(error)) => match error.downcast() {
-                Ok(error) => Err(InVain::Failed(error)),
-                Err(_) => self.after_failure().map_err(InVain::Again),
-            },
-            waited => self.waited(waited).map_err(InVain::Again),
-        }
-    }
-
-    /// What is to be done by one who has waited for a load that failed: it waits no more, and loads beside another, if there is
-    /// one; unless the cache is one in which they take turns.
-    #[cold]
-    fn after_failure(self) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
-        if !self.each[0].engine.flights.rules().tells_failures {
-            return Err(self);
-        }
-        Ok(match self.try_lead(true) {
-            Some(leader) => self.lead(leader),
-            None => match self.values() {
-                Some(values) => Wanted::Found(values),
-                None => Wanted::Load(self.begin(None)),
-            },
-        })
-    }
-
-    fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, Brought<V>, R>> {
+    pub(super) fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, Brought<V>, R>> {
         let Claim { engine, hold, hash } = &self.each[0];
         engine.flights.try_lead(*hash, &hold.address(), || hold.address(), takes)
     }
@@ -334,7 +304,7 @@ where
         is_stale.then(|| self.begin(Some(leader)))
     }
 
-    fn begin(
+    pub(super) fn begin(
         mut self,
         leader: Option<Leader<'e, usize, Brought<V>, R>>,
     ) -> Load<'e, K, V, S, R, N> {
@@ -365,7 +335,7 @@ where
 
     /// What the keys hold, as of one instant.
     #[inline(never)]
-    fn values(&self) -> Option<Box<[V]>> {
+    pub(super) fn values(&self) -> Option<Box<[V]>> {
         let engine = self.each[0].engine;
         let guard = engine.pin();
         let keys = self.each.each_ref().map(|claim| claim.record(&guard).key());

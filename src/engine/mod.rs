@@ -29,6 +29,7 @@
 //! | `tags.rs` | what has a tag, and the end of all that |
 //! | `group.rs` | what loads have in common |
 //! | `load.rs` | loads, of which there is one a key |
+//! | `failed.rs` | what those do who waited for a load that failed |
 //! | `later.rs` | loads that a job begins, or who needs them before |
 //! | `name.rs` | what a key is called in a message |
 //! | `leave.rs` | who is told of entries that leave |
@@ -45,6 +46,7 @@ mod derive;
 mod evict;
 mod expect;
 mod expire;
+mod failed;
 mod fill;
 mod group;
 mod hold;
