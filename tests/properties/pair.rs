@@ -198,20 +198,23 @@ impl<R: Reclaim> Pair<R> {
                 drop(self.views.swap_remove(which));
             }
             Step::ViewAt(which) if !self.views.is_empty() => {
-                let Open { view, shown, .. } = &self.views[which % self.views.len()];
-                match self.cache.view_at(view.version()) {
-                    Some(again) => shows(&again, &shown.all(self.model.now), "view_at"),
-                    None => fail("view_at found no view of a version that a view keeps".into()),
-                }
+                self.look_at(self.views[which % self.views.len()].view.version(), "view_at");
             }
             // Before the first commit there is no version.
             Step::ViewNow if self.newest.is_some() => {
-                match self.cache.view_at(self.cache.version()) {
-                    Some(view) => shows(&view, &self.model.present(), "view_at now"),
-                    None => fail("view_at found no view of the newest version".into()),
-                }
+                self.look_at(self.cache.version(), "view_at now");
             }
             _ => {}
+        }
+    }
+
+    /// A view of this version, which is the newest or kept by others: then it shows what the last of them does.
+    fn look_at(&self, version: Version, what: &str) {
+        let Some(again) = self.cache.view_at(version) else { fail(format!("{what}: none")) };
+        let same = self.views.iter().filter(|open| open.view.version() == version);
+        match same.max_by_key(|open| open.opened) {
+            Some(Open { shown, opened, .. }) => shows(&again, &shown.all(*opened), what),
+            None => shows(&again, &self.model.present(), what),
         }
     }
 
