@@ -73,7 +73,7 @@ const OPERATIONS: &[(&str, f64, fn(&Cache<u64, Large>))] = &[
     ("batch", 3.1, |cache| _ = cache.batch().insert(1, large(1)).insert(2, large(2)).commit()),
     ("compare_and_set", 4.1, |cache| assert!(cache.compare_and_set(1, None, large(1)).is_ok())),
     ("insert_tagged", 3.1, |cache| _ = cache.insert_tagged(1, large(1), &["a".into()])),
-    ("fill", 5.1, |cache| assert!(cache.lease(&1).fill(large(1)).is_ok())),
+    ("fill", 6.1, |cache| assert!(cache.lease(&1).fill(large(1)).is_ok())),
     ("transact", 3.1, |cache| {
         let insert = cache.transact(|tx| {
             tx.insert(1, large(1));
@@ -84,8 +84,8 @@ const OPERATIONS: &[(&str, f64, fn(&Cache<u64, Large>))] = &[
     ("prewarm", 4.1, |cache| {
         assert_eq!(cache.prewarm((0..3).map(|key| (key, large(1)))), 3);
     }),
-    ("get_with", 5.1, |cache| assert_eq!(cache.get_with(1, || large(1))[5], 1)),
-    ("try_get_with", 6.1, |cache| {
+    ("get_with", 6.1, |cache| assert_eq!(cache.get_with(1, || large(1))[5], 1)),
+    ("try_get_with", 7.1, |cache| {
         let loaded = cache.try_get_with(1, || Ok::<_, Infallible>(large(1)));
         assert_eq!(loaded.unwrap()[5], 1);
     }),
@@ -93,7 +93,7 @@ const OPERATIONS: &[(&str, f64, fn(&Cache<u64, Large>))] = &[
         cache.insert(1, large(1));
         assert_eq!(cache.get_with(1, || unreachable!())[5], 1);
     }),
-    ("a load that fails", 5.1, |cache| {
+    ("a load that fails", 7.1, |cache| {
         let loaded = cache.load(1, || Err::<Large, _>(()));
         assert!(matches!(loaded, Err(LoadError::Failed(()))));
     }),

@@ -46,7 +46,11 @@ fn promised() -> BTreeSet<String> {
 #[test]
 fn every_operation_of_the_table_has_a_row() {
     let measured: BTreeSet<String> = rows().iter().map(|row| row.operation.to_string()).collect();
-    let is_missing = |name: &String| !measured.contains(name) && !ELSEWHERE.contains(&&name[..]);
+    let is_elsewhere = |name: &str| {
+        let is_future = name.contains("_async");
+        ELSEWHERE.contains(&name) || is_future && cfg!(not(feature = "async"))
+    };
+    let is_missing = |name: &String| !measured.contains(name) && !is_elsewhere(name);
     let missing: Vec<String> = promised().into_iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "no row measures {missing:?}");
 }

@@ -169,7 +169,7 @@ fn defect_passing_by_what_is_not_stamped() {
 
 #[test]
 fn defect_leaving_what_cannot_be_condemned() {
-    must_fail("sweep.condemns_only", LEFT, || view_beside_clearing(2));
+    must_fail("sweep.condemns_only", LEFT, || hold_beside_clearing(2));
 }
 
 #[test]

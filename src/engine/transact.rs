@@ -209,10 +209,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             debug_assert!(revived, "a record that is held is not sealed");
             // SAFETY: held, under the guard; the limit is what it says, and exact.
             let found = unsafe { self.order.version_at(record, limit) }.expect("it can be told");
-            if at <= read && is_gone(found) {
-                absent.push(demands.len());
-            }
             demands.push((record, Demand::UnchangedSince(since)));
+            if at <= read && is_gone(found) {
+                absent.push(demands.len() - 1);
+                continue;
+            }
             let Some((node, _)) = found else { continue };
             // SAFETY: kept by the view, or by the guard; and with it all that it is tied to, whose records it holds.
             let Some(terms) = (unsafe { node.terms() }) else { continue };
@@ -222,7 +223,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // SAFETY: as above.
             let Some(bonds) = (unsafe { node.bonds() }) else { continue };
             demand_tags(&mut demands, record, bonds, since);
-            if known.is_empty() {
+            if known.is_empty() && !bonds.inputs().is_empty() {
                 known.extend(todo.iter().map(|record| ptr::from_ref(*record)));
             }
             for input in bonds.inputs().iter().filter(|input| known.insert(input.record())) {

@@ -88,7 +88,7 @@ pub fn rows() -> Vec<Row> {
             let top = DERIVED + 2 * (n - 1);
             count(20, || (0..20).for_each(|_| assert!(cache.get(&top).is_some())));
         }),
-        row("get", "levels of absences", Linear, 1, |n| {
+        row("get", "levels of absences", Linear, 4, |n| {
             let cache = absences(n);
             count(1, || _ = cache.get(&(DERIVED + 2 * (n - 1))));
         }),

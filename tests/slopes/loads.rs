@@ -98,6 +98,12 @@ fn single() -> Vec<Row> {
             cache.invalidate_tag("tag 0");
             count(1, || _ = cache.load(0, || Ok::<_, Infallible>(1)));
         }),
+        row("load_shared", "loads that failed before", Not, 500, |n| {
+            let cache = builder().initial_capacity(10_000).build();
+            refused(&cache, n);
+            let load = |key| _ = cache.load_shared(key, || Ok::<_, ()>(key));
+            count(MANY, || (0..MANY).for_each(load));
+        }),
         row("prewarm", "entries", Linear, 500, |n| {
             let cache = builder().build();
             count(1, || assert_eq!(cache.prewarm((0..n).map(|key| (key, key))), n));
@@ -127,6 +133,9 @@ fn groups() -> Vec<Row> {
     fn load<const N: usize>(cache: &Cache, keys: [u64; N]) {
         _ = black_box(cache.load_many(keys, || Ok::<_, ()>(keys)));
     }
+    fn shared<const N: usize>(cache: &Cache, keys: [u64; N]) {
+        _ = black_box(cache.load_many_shared(keys, || Ok::<_, ()>(keys)));
+    }
     vec![
         row("get_many_with", "keys", Linear, 8, |n| match n {
             8 => group::<8>(with),
@@ -137,6 +146,11 @@ fn groups() -> Vec<Row> {
             8 => group::<8>(try_with),
             32 => group::<32>(try_with),
             _ => group::<128>(try_with),
+        }),
+        row("load_many_shared", "keys", Linear, 8, |n| match n {
+            8 => group::<8>(shared),
+            32 => group::<32>(shared),
+            _ => group::<128>(shared),
         }),
         row("load_many", "keys", Linear, 8, |n| match n {
             8 => group::<8>(load),

@@ -95,7 +95,7 @@ pub fn rows() -> Vec<Row> {
             (0..n).for_each(|_| _ = cache.invalidate_all());
             count(100, || (0..100).for_each(|_| drop(cache.view())));
         }),
-        row("view_at", "open views", Logarithmic, 16, |n| {
+        row("view_at", "open views", Linear, 16, |n| {
             let cache = filled(100);
             let views = views(&cache, n);
             let middle = views[views.len() / 2].version();
