@@ -40,7 +40,14 @@ impl World {
 
     fn open(&self) -> Registered {
         let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
-        unsafe { self.views.open(&self.keys.order.clock, || (self.keys.order.clock.now(), 0), place, |_| ()) }
+        unsafe {
+            self.views.open(
+                &self.keys.order.clock,
+                || (self.keys.order.clock.now(), 0),
+                place,
+                |_| (),
+            )
+        }
     }
 }
 

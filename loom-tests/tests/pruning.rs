@@ -58,7 +58,14 @@ impl World {
 
     fn open(&self) -> Registered {
         let place = NonNull::new(leak(Place::new())).unwrap();
-        unsafe { self.views.open(&self.keys.order.clock, || (self.keys.order.clock.now(), 0), place, |_| ()) }
+        unsafe {
+            self.views.open(
+                &self.keys.order.clock,
+                || (self.keys.order.clock.now(), 0),
+                place,
+                |_| (),
+            )
+        }
     }
 
     fn first_below(&self, version: u64) -> Option<Older<'_>> {

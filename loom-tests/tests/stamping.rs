@@ -31,7 +31,14 @@ struct World {
 impl World {
     fn open(&self) -> Registered {
         let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
-        unsafe { self.views.open(&self.keys.order.clock, || (self.keys.order.clock.now(), 0), place, |_| ()) }
+        unsafe {
+            self.views.open(
+                &self.keys.order.clock,
+                || (self.keys.order.clock.now(), 0),
+                place,
+                |_| (),
+            )
+        }
     }
 
     /// Both keys hold 0.

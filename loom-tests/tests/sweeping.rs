@@ -58,7 +58,8 @@ fn batch_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
         let writer = spawn(&engine, |engine| {
-            let change = |key: usize| engine.change(key, Some(key as u32 + 1), Keep::AsUsual, false);
+            let change =
+                |key: usize| engine.change(key, Some(key as u32 + 1), Keep::AsUsual, false);
             let mut changes = engine.changes();
             [0, 1].map(|key| changes.push(change(key)));
             engine.commit(changes);
