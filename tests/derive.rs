@@ -5,6 +5,8 @@ mod absences;
 #[path = "derive/beside_writers.rs"]
 mod beside_writers;
 mod common;
+#[path = "derive/deep.rs"]
+mod deep;
 #[path = "derive/early_cutoff.rs"]
 mod early_cutoff;
 #[cfg(feature = "async")]

@@ -3,6 +3,7 @@
 use super::node::Tie;
 use super::{Conditional, Node, Terms};
 use crate::sync::time::NEVER;
+use crate::sync::{AtomicU64, Ordering};
 use crate::version::State;
 use smallvec::SmallVec;
 use std::hint;
@@ -33,6 +34,8 @@ pub struct Bonds {
     ties: Inputs,
     /// Since which version the value has been equal to this one; 0: since its own.
     since: u64,
+    /// As of this number they all held, by what was present and has no deadline, through all levels; 0: nobody has looked.
+    stood: AtomicU64,
     /// How many of the ties are inputs.
     inputs: u32,
     /// Some of the inputs are derived themselves.
@@ -119,7 +122,7 @@ impl Bonds {
         let inputs = u32::try_from(ties.len()).expect("fewer inputs");
         ties.extend(tags);
         ties.shrink_to_fit();
-        Self { ties, since: 0, inputs, is_nested }
+        Self { ties, since: 0, stood: AtomicU64::new(0), inputs, is_nested }
     }
 
     /// Of a value equal to that which was derived at `number`, and to all since.
@@ -137,6 +140,18 @@ impl Bonds {
     #[inline(always)]
     pub fn tags(&self) -> &[Input] {
         &self.ties[self.inputs as usize..]
+    }
+
+    /// As of which number it was seen that they hold, by nothing that was absent or has a deadline; 0: of none.
+    pub fn stood(&self) -> u64 {
+        self.stood.load(Ordering::Relaxed) // Relaxed, here and below: what was so then remains true of then.
+    }
+
+    /// That is so as of this number.
+    pub fn have_stood(&self, number: u64) {
+        if self.stood() < number {
+            self.stood.fetch_max(number, Ordering::Relaxed);
+        }
     }
 
     /// Whether some of the inputs are derived themselves.

@@ -6,6 +6,7 @@ mod descriptor;
 mod dispose;
 mod floor;
 mod milestones;
+mod quiet;
 mod stack;
 mod views;
 
@@ -14,6 +15,7 @@ use dispose::discard;
 pub use dispose::{Out, prune, take_out, take_suffix, withdraw};
 pub use floor::{Era, Floor};
 pub use milestones::{Mark, Milestones, close_link};
+pub use quiet::Quiet;
 pub use stack::{Shelf, Stack, Taken};
 pub use views::{Older, Place, Registered, Views};
 

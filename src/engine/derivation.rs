@@ -54,6 +54,8 @@ pub(super) struct Memo<V> {
     pub(super) made: Vec<Made<V>>,
     /// The bonds of versions that the view keeps, and which hold by what it shows.
     hold: HashSet<usize>,
+    /// And those which do not, unless something is made that goes by an old number.
+    broken: HashSet<usize>,
 }
 
 impl<V> Memo<V> {
@@ -76,6 +78,10 @@ impl<V> Beside for Memo<V> {
     fn are_known(&self, bonds: &Bonds) -> bool {
         self.hold.contains(&ptr::from_ref(bonds).addr())
     }
+
+    fn are_broken(&self, bonds: &Bonds) -> bool {
+        self.broken.contains(&ptr::from_ref(bonds).addr())
+    }
 }
 
 /// A derivation. What was made and not kept goes with it.
@@ -86,8 +92,9 @@ pub struct Derivation<'e, K, V, S, R: Reclaim> {
 
 impl<'e, K, V, S, R: Reclaim> Derivation<'e, K, V, S, R> {
     pub(super) fn new(engine: &'e Engine<K, V, S, R>, of: &Hold<K, V>) -> Self {
-        let (places, made, hold) = (HashMap::new(), Vec::new(), HashSet::new());
-        Self { engine, memo: Memo { outermost: of.address(), places, made, hold } }
+        let (places, made) = (HashMap::new(), Vec::new());
+        let (hold, broken) = (HashSet::new(), HashSet::new());
+        Self { engine, memo: Memo { outermost: of.address(), places, made, hold, broken } }
     }
 }
 
@@ -207,15 +214,24 @@ where
 
     /// Whether the bonds of a version that the view keeps hold.
     fn hold(&mut self, bonds: (&Bonds, u64), moment: &Moment<'_>) -> bool {
-        if self.memo.are_known(bonds.0) {
+        let is_nested = bonds.0.is_nested();
+        if self.memo.are_known(bonds.0)
+            || is_nested && self.engine.still_stand(bonds.0, self.snapshot.version())
+        {
             return true;
+        }
+        if self.memo.are_broken(bonds.0) {
+            return false;
         }
         let mut walk = Walk::default();
         let holds = self.engine.stands_beside(bonds, self.snapshot, moment, &*self.memo, &mut walk);
         // What holds as something is absent may be broken by what is made yet.
-        if holds && bonds.0.is_nested() && !walk.is_any_absent {
-            self.memo.hold.insert(ptr::from_ref(bonds.0).addr());
-            self.memo.hold.extend(walk.known.iter().map(|bonds| bonds.addr()));
+        let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
+        if holds && is_nested && !walk.is_any_absent {
+            self.memo.hold.extend(walk.all().chain([bonds.0]).map(address));
+        }
+        if !holds {
+            self.memo.broken.extend(walk.broken.into_iter().map(address));
         }
         holds
     }
@@ -236,6 +252,9 @@ where
         let record = Engine::<K, V, S, R>::held(&guard, hold);
         let ended = self.ended(&guard, record);
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
+        if equal.is_some() {
+            self.memo.broken.clear(); // What holds by that is there again.
+        }
         record.hold(); // As the claim, which ends.
         let ties = &mut self.ties;
         self.memo.made.push(Made {
@@ -268,6 +287,23 @@ where
         (!is_over).then(|| (value, bonds.since(state.version())))
     }
 
+    /// Whether a key that is claimed, and was not read, holds nothing that is to be had.
+    fn is_free(&mut self, hold: &Hold<K, V>) -> bool {
+        let engine = self.engine;
+        let guard = engine.pin();
+        let record = Engine::<K, V, S, R>::held(&guard, hold);
+        let limit = Limit::View(self.snapshot.version());
+        // SAFETY: held, under the guard; a registered view's version.
+        let found = unsafe { engine.order.version_at(record, limit) };
+        let Some((node, state)) = found.expect("a view can tell") else { return true };
+        let moment = Moment::at(&engine.timer, self.snapshot.opened());
+        // SAFETY: kept by the view.
+        let bonds = unsafe { node.bonds() };
+        !state.is_value()
+            || state.version() <= self.snapshot.floor
+            || bonds.is_some_and(|bonds| !self.hold((bonds, state.version()), &moment))
+    }
+
     /// Sets the key that a lease is on to what was derived from this, and what was derived on the way: each if nobody wrote
     /// its key, or what was read for it, since. Else, or if somebody does later, it is not to be seen. The version if that
     /// of the former is.
@@ -277,8 +313,9 @@ where
     {
         let engine = self.engine;
         if !self.memo.made.is_empty() {
+            let was_free = self.is_free(hold);
             self.make(hold, hold.since, value.take()?);
-            return engine.keep_made(self.memo);
+            return engine.keep_made(self.memo, was_free.then(|| self.snapshot.version()));
         }
         let ties = std::mem::replace(&mut self.ties, Ties::new(engine));
         engine.fill_by([hold], |guard, [record]| {
@@ -307,6 +344,8 @@ where
         V: PartialEq,
     {
         let moment = Moment::new(&self.timer);
+        // SAFETY: held, under the guard.
+        let before = unsafe { self.order.newest(record) };
         let ended = self.ended(guard, record, since, &moment);
         let new = value.as_ref()?;
         let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
@@ -324,7 +363,26 @@ where
         let value = std::slice::from_mut(value);
         let outcome = self.fill_asked(guard, &settings, [record], since, value, [asked])?;
         self.counters.mine().recomputed.add(u64::from(is_again));
+        if self.was_free(guard, &before, outcome.version(), &moment) {
+            self.quiet.note(outcome.version());
+        }
         self.seen(guard, record, outcome, &moment)
+    }
+
+    /// Whether what a commit of ours has superseded was not to be had just before it: nothing, or what had ended.
+    fn was_free(
+        &self,
+        _guard: &R::Guard<'_>,
+        before: &Found<'_, V>,
+        version: u64,
+        moment: &Moment<'_>,
+    ) -> bool {
+        let Found::Value(node, state) = before else { return matches!(before, Found::Absent) };
+        // SAFETY: kept by the guard.
+        let Some(bonds) = (unsafe { node.bonds() }) else { return false };
+        let before = Limit::Now(version - 1);
+        let stands = self.stands((bonds, state.version()), before, false, moment);
+        stands.is_ok_and(|stands| !stands)
     }
 
     /// The version of a commit by which a record was set, if that is to be seen. As in `fill_records`.

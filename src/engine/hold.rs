@@ -5,6 +5,10 @@
 //! judged after that, each once, too, in a loop with a stack of its own: so all of it takes time in proportion to the
 //! inputs of all levels, and depth costs no stack of the thread. Where one holds if the other does not, and the other if
 //! the one does not, neither is to be had.
+//!
+//! Who derives from what is derived goes down to what has been seen to hold, and from where all commits since were
+//! [`Quiet`](crate::commit::Quiet): so he who builds level upon level looks at one level each time. It is only of what holds by
+//! what is present, without a deadline, that this says anything; see `docs/protocol.md`.
 
 use super::Engine;
 use super::keep::Moment;
@@ -12,7 +16,9 @@ use super::read::Snapshot;
 use crate::chain::{Bonds, Input, Node, Record, Terms};
 use crate::commit::{Limit, TakenOut};
 use crate::reclaim::Reclaim;
+use crate::sync::time::NEVER;
 use crate::version::State;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ptr;
 
@@ -33,6 +39,9 @@ pub(super) trait Beside {
 
     /// Whether these are known to hold.
     fn are_known(&self, bonds: &Bonds) -> bool;
+
+    /// Whether these are known not to.
+    fn are_broken(&self, bonds: &Bonds) -> bool;
 }
 
 impl Beside for () {
@@ -45,19 +54,50 @@ impl Beside for () {
     fn are_known(&self, _: &Bonds) -> bool {
         false
     }
+
+    #[inline(always)]
+    fn are_broken(&self, _: &Bonds) -> bool {
+        false
+    }
 }
 
 /// What one has come upon on the way through all levels.
 #[derive(Default)]
 pub(super) struct Walk<'b> {
-    /// All that is to hold.
-    pub known: HashSet<*const Bonds>,
-    /// What is yet to be gone over of that.
-    todo: Vec<(&'b Bonds, u64)>,
+    known: HashSet<*const Bonds>,
+    /// All that is to hold but what one began with, in the order in which it is gone over.
+    way: Vec<Step<'b>>,
     /// What is not to hold.
     absent: Vec<(&'b Bonds, u64)>,
     /// Something holds since it is absent.
     pub is_any_absent: bool,
+    /// What was found not to hold, beside what one began with.
+    pub broken: Vec<&'b Bonds>,
+}
+
+/// Bonds that one has come upon, of a version of this number.
+struct Step<'b> {
+    bonds: &'b Bonds,
+    own: u64,
+    /// From which step; the first of the way is the step 1.
+    from: usize,
+}
+
+impl<'b> Walk<'b> {
+    /// All that is to hold but what one began with.
+    pub fn all(&self) -> impl Iterator<Item = &'b Bonds> {
+        self.way.iter().map(|step| step.bonds)
+    }
+
+    /// Notes that what one came upon at this step does not hold: nor does what holds by that.
+    #[cold]
+    fn breaks(&mut self, mut step: usize) {
+        while step > 0 {
+            let Step { bonds, from, .. } = self.way[step - 1];
+            self.broken.push(bonds);
+            step = from;
+        }
+    }
 }
 
 /// What is known of bonds, some of which hold if others do not.
@@ -86,6 +126,18 @@ struct Glance<'m, 't> {
     floor: u64,
     counts: bool,
     moment: &'m Moment<'t>,
+    /// Something has a deadline, or is known beside.
+    is_loose: &'m Cell<bool>,
+}
+
+impl Glance<'_, '_> {
+    /// The number as of which it is looked.
+    fn number(&self) -> Option<u64> {
+        match self.as_of {
+            Limit::View(number) | Limit::Now(number) => Some(number),
+            Limit::Newest => None,
+        }
+    }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
@@ -100,7 +152,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> Result<bool, TakenOut> {
         // SAFETY: callers have a guard, under which the limit is what it says.
         let floor = unsafe { self.order.floor_at(as_of) };
-        let glance = Glance { as_of, floor, counts, moment };
+        let glance = Glance { as_of, floor, counts, moment, is_loose: &Cell::new(false) };
         self.walk(bonds, glance, &(), &mut Walk::default())
     }
 
@@ -114,8 +166,26 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         walk: &mut Walk<'b>,
     ) -> bool {
         let (as_of, floor) = (Limit::View(snapshot.version()), snapshot.floor);
-        let glance = Glance { as_of, floor, counts: false, moment };
+        let is_loose = &Cell::new(false);
+        let glance = Glance { as_of, floor, counts: false, moment, is_loose };
         self.walk(bonds, glance, beside, walk).expect("a view can tell")
+    }
+
+    /// Whether these are known to hold as of a number, as they have before: all that they hold by is present and has no
+    /// deadline, and nothing of it has changed.
+    pub(super) fn still_stand(&self, bonds: &Bonds, number: u64) -> bool {
+        let stood = bonds.stood();
+        stood != 0 && self.quiet.are_all(stood, number)
+    }
+
+    /// Notes that all on the way hold.
+    #[inline(never)]
+    fn have_stood(&self, first: &Bonds, walk: &Walk<'_>, glance: Glance<'_, '_>) {
+        let is_firm = !walk.is_any_absent && !glance.is_loose.get();
+        let Some(number) = glance.number().filter(|_| is_firm) else { return };
+        // Of others it is as soon seen.
+        let nested = walk.all().chain([first]).filter(|bonds| bonds.is_nested());
+        nested.for_each(|bonds| bonds.have_stood(number));
     }
 
     fn walk<'b>(
@@ -125,27 +195,44 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         beside: &impl Beside,
         walk: &mut Walk<'b>,
     ) -> Result<bool, TakenOut> {
-        let (mut bonds, mut own) = first;
+        let ((mut bonds, mut own), mut step) = (first, 0);
+        // A use is noted of all that it is one of.
+        let seen_as_of = glance.number().filter(|_| !glance.counts);
         loop {
             if !self.have_stayed(bonds.tags(), own, glance.as_of) {
+                walk.breaks(step);
                 return Ok(false);
             }
             for input in bonds.inputs() {
                 walk.is_any_absent |= !input.is_present();
                 match self.look(input, own, glance, beside)? {
-                    Look::Broken => return Ok(false),
                     Look::Holds => {}
-                    Look::HoldsWith(more, own) => {
-                        // Each once, by whatever ways one comes to it.
-                        if !beside.are_known(more) && walk.known.insert(ptr::from_ref(more)) {
-                            walk.todo.push((more, own));
+                    Look::HoldsWith(more, own) if !beside.are_broken(more) => {
+                        if more.is_nested()
+                            && seen_as_of.is_some_and(|number| self.still_stand(more, number))
+                        {
+                            continue;
+                        }
+                        if beside.are_known(more) {
+                            glance.is_loose.set(true); // by what, nobody knows
+                        } else if walk.known.insert(ptr::from_ref(more)) {
+                            // Each once, by whatever ways one comes to it.
+                            walk.way.push(Step { bonds: more, own, from: step });
                         }
                     }
                     Look::HoldsWithout(more, own) => walk.absent.push((more, own)),
+                    Look::Broken | Look::HoldsWith(..) => {
+                        walk.breaks(step);
+                        return Ok(false);
+                    }
                 }
             }
-            let Some(next) = walk.todo.pop() else { break };
-            (bonds, own) = next;
+            let Some(next) = walk.way.get(step) else { break };
+            (bonds, own) = (next.bonds, next.own);
+            step += 1;
+        }
+        if seen_as_of.is_some() {
+            self.have_stood(first.0, walk, glance);
         }
         if walk.absent.is_empty() { Ok(true) } else { self.are_broken(walk, glance, beside) }
     }
@@ -159,6 +246,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         beside: &impl Beside,
     ) -> Result<Look<'b>, TakenOut> {
         if let Some(made) = beside.made(input.record()) {
+            glance.is_loose.set(true);
             // What goes by the number 0 is new to all that is there.
             let is_same = input.is_present() && made.number() != 0;
             let is_same = is_same && made.number() == input.number_beside(own);
@@ -190,7 +278,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if number != input.number_beside(own) {
             return Ok(Look::Broken);
         }
-        let is_in_time = |terms: &Terms| self.is_in_time(terms, glance.counts, glance.moment);
+        let is_in_time = |terms: &Terms| {
+            if terms.deadline() != NEVER {
+                glance.is_loose.set(true);
+            }
+            self.is_in_time(terms, glance.counts, glance.moment)
+        };
         let is_visible =
             state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
         if !input.is_present() {

@@ -94,7 +94,7 @@ pub use tend::{Due, due};
 pub use transact::Attempt;
 
 use crate::chain::{Conditional, Derived, Linked, Record};
-use crate::commit::{Order, Stack, Views};
+use crate::commit::{Order, Quiet, Stack, Views};
 use crate::index::{Index, Indexed};
 use crate::loading::{Flights, Rules as LoadRules};
 use crate::metrics::{Counters, Recorder};
@@ -194,6 +194,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     untold: Stack<Leaving<K, V>>,
     leftover: Leftover,
     sweep: Sweep,
+    /// Derivations that have changed nothing of what stood.
+    quiet: Quiet,
 }
 
 impl<K, V> Indexed for Record<K, V> {
@@ -283,6 +285,7 @@ where
             untold: Stack::new(),
             leftover: Leftover::new(),
             sweep: Sweep::new(),
+            quiet: Quiet::new(),
         }
     }
 

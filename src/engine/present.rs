@@ -259,6 +259,23 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         (!stands).then_some(RemovalCause::Related)
     }
 
+    /// Why a commit took a value away: the cause that it has, or why that was absent already.
+    pub(super) fn cause_of(
+        &self,
+        was: &Node<V>,
+        version: u64,
+        cause: RemovalCause,
+        moment: &Moment<'_>,
+    ) -> RemovalCause {
+        if cause != RemovalCause::Related {
+            return self.absence(was, version, moment).unwrap_or(cause);
+        }
+        // So whatever it is tied to. SAFETY: kept by the caller's guard.
+        let terms = unsafe { was.terms() };
+        let is_over = terms.is_some_and(|terms| !self.is_in_time(terms, false, moment));
+        if is_over { RemovalCause::Expired } else { cause }
+    }
+
     /// Ends a value that was found absent, unless it was superseded.
     pub(super) fn end_absent(
         &self,

@@ -24,8 +24,9 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets all that was made. The version if the last of it is to be seen. The caller tends.
-    pub(super) fn keep_made(&self, memo: &Memo<V>) -> Option<Version> {
+    /// Sets all that was made. The version if the last of it is to be seen. `free_at`: when the key of that held nothing that
+    /// was to be had, as the others did. The caller tends.
+    pub(super) fn keep_made(&self, memo: &Memo<V>, free_at: Option<u64>) -> Option<Version> {
         let guard = self.pin();
         for made in &memo.made {
             let revived = self.record_of(&guard, made).revive();
@@ -33,7 +34,7 @@ where
         }
         // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
         loop {
-            if let Ok(version) = self.try_to_keep(&guard, memo) {
+            if let Ok(version) = self.try_to_keep(&guard, memo, free_at) {
                 return version;
             }
         }
@@ -49,6 +50,7 @@ where
         &'r self,
         guard: &R::Guard<'r>,
         memo: &Memo<V>,
+        free_at: Option<u64>,
     ) -> Result<Option<Version>, ()> {
         let settings = self.in_force.whole();
         let mut plan = Plan::new(self, guard, &settings);
@@ -82,6 +84,11 @@ where
                 // SAFETY: the commit is ours, aborted, and kept by our guard; once.
                 drop(unsafe { take_all_aborted(&*descriptor) });
                 return Err(());
+            }
+            // If one of them had ended, it may have been there again since: of the next commit it is known.
+            let is_next = |free_at: u64| again == 0 || outcome.version() == free_at + 1;
+            if free_at.is_some_and(is_next) {
+                self.quiet.note(outcome.version());
             }
             for (record, _) in &demands {
                 self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));

@@ -116,7 +116,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             node.set_hits_left(state, was.hits_left().saturating_sub(1));
         }
         if let Some((left, _)) = was {
-            let cause = self.absence(left, settling.version, settling.moment).unwrap_or(cause);
+            let cause = self.cause_of(left, settling.version, cause, settling.moment);
             self.leave(settling.mine, record, left, cause, settling.version);
         } else if let Some((cleared, _)) = before {
             let cause = RemovalCause::Explicit;

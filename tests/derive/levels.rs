@@ -123,7 +123,42 @@ fn what_is_not_kept_is_known_on_the_way<R: Reclaim>() {
     assert_eq!(count, 1);
 }
 
+/// Levels that were seen to hold, and upon which others were built since, are looked at again when something has changed.
+fn a_change_far_below_is_seen_from_above<R: Reclaim>() {
+    type Change<R> = fn(&Cache<R>);
+    let changes: [(&str, Change<R>); 7] = [
+        ("insert", |cache| _ = cache.insert(0, 9)),
+        ("remove", |cache| _ = cache.remove(&0)),
+        ("clear", |cache| _ = cache.invalidate_all()),
+        ("tag", |cache| _ = cache.invalidate_tag("far below")),
+        ("in the middle", |cache| _ = cache.insert(2, 9)),
+        ("batch", |cache| _ = cache.batch().insert(900, 1).remove(1).commit()),
+        ("derived anew", |cache| {
+            cache.insert(0, 9);
+            cache.derive(1, |scope| 1 + scope.get(&0).unwrap());
+        }),
+    ];
+    for (name, change) in changes {
+        let cache = store::<u64, u64, R>();
+        cache.insert_tagged(0, 1, &["far below".into()]);
+        let build = |key| cache.derive(key, |scope| 1 + scope.get(&(key - 1)).expect("holds"));
+        for key in 1..6 {
+            assert_eq!(build(key), 1 + key);
+            cache.derive(1_000 + key, |_| key); // Another commit by which nothing ends.
+        }
+        let before = cache.view();
+        let top = |cache: &Cache<R>| cache.derive(100, |scope| scope.get(&5).unwrap_or(0));
+        assert_eq!(top(&cache), 6, "{name}");
+        change(&cache);
+        cache.derive(2_000, |_| 0);
+        assert_eq!(cache.derive(2_001, |scope| scope.get(&5).map_or(0, |_| 1)), 0, "{name}");
+        assert_eq!((top(&cache), cache.get(&5)), (0, None), "{name}");
+        assert_eq!(before.get(&5), Some(&6), "{name}");
+    }
+}
+
 on_every_reclaimer!(
+    a_change_far_below_is_seen_from_above,
     what_is_not_kept_is_known_on_the_way,
     a_commit_goes_through_all_levels,
     deep,

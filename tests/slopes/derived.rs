@@ -12,9 +12,28 @@ const DERIVED: u64 = 1 << 32;
 
 /// n levels, each derived from the one below it by a call of its own, the first from the key 0.
 fn levels(cache: &Cache, n: u64) {
+    (0..n).for_each(|level| _ = cache.derive(DERIVED + level, |scope| over(scope, level)));
+}
+
+/// One more than the level below.
+fn over(scope: &mut Scope<'_>, level: u64) -> u64 {
+    let below = if level == 0 { 0 } else { DERIVED + level - 1 };
+    scope.get(&below).unwrap() + 1
+}
+
+/// Two values a level, each derived from both of the level below, by a call of its own.
+fn twofold(cache: &Cache, n: u64) {
     for level in 0..n {
-        let below = if level == 0 { 0 } else { DERIVED + level - 1 };
-        cache.derive(DERIVED + level, |scope| scope.get(&below).unwrap() + 1);
+        for side in 0..2 {
+            cache.derive(DERIVED + 2 * level + side, |scope| match level {
+                0 => scope.get(&0).unwrap(),
+                _ => {
+                    let below = DERIVED + 2 * (level - 1);
+                    let both = scope.get_many([&below, &(below + 1)]);
+                    both.into_iter().flatten().fold(0, u64::wrapping_add)
+                }
+            });
+        }
     }
 }
 
@@ -50,6 +69,32 @@ pub fn rows() -> Vec<Row> {
             let cache = filled(1);
             count(1, || _ = cache.derive(DERIVED + n, |scope| nested(scope, n)));
         }),
+        row("derive", "levels, one call each, built anew", Linear, 64, |n| {
+            let cache = filled(1);
+            levels(&cache, n);
+            cache.insert(0, 1);
+            count(1, || levels(&cache, n));
+        }),
+        row("derive", "levels, each of two, one call each", Linear, 64, |n| {
+            let cache = filled(1);
+            count(1, || twofold(&cache, n));
+        }),
+        row("derive", "levels, two in a call", Linear, 64, |n| {
+            let cache = filled(1);
+            let two = |level| {
+                let below = |scope: &mut Scope<'_>| {
+                    scope.derive(DERIVED + level, |scope| over(scope, level)) + 1
+                };
+                cache.derive(DERIVED + level + 1, below);
+            };
+            count(1, || (0..n).step_by(2).for_each(two));
+        }),
+        row("derive", "levels, nested, built anew", Linear, 16, |n| {
+            let cache = filled(1);
+            cache.derive(DERIVED + n, |scope| nested(scope, n));
+            cache.insert(0, 1);
+            count(1, || _ = cache.derive(DERIVED + n, |scope| nested(scope, n)));
+        }),
         row("derive", "levels that share", Linear, 1, |n| {
             let cache = filled(1);
             count(1, || _ = cache.derive(DERIVED + n, |scope| fibonacci(scope, n)));
@@ -73,18 +118,7 @@ pub fn rows() -> Vec<Row> {
         }),
         row("get", "levels of a derived value, each of two", Linear, 8, |n| {
             let cache = filled(1);
-            for level in 0..n {
-                for side in 0..2 {
-                    cache.derive(DERIVED + 2 * level + side, |scope| match level {
-                        0 => scope.get(&0).unwrap(),
-                        _ => {
-                            let below = DERIVED + 2 * (level - 1);
-                            let both = scope.get_many([&below, &(below + 1)]);
-                            both.into_iter().flatten().fold(0, u64::wrapping_add)
-                        }
-                    });
-                }
-            }
+            twofold(&cache, n);
             let top = DERIVED + 2 * (n - 1);
             count(20, || (0..20).for_each(|_| assert!(cache.get(&top).is_some())));
         }),

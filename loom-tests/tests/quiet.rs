@@ -1,0 +1,40 @@
+//! Claim: a range of quiet commits never covers the number of a commit that was not noted as one.
+#![cfg(coeval_loom)]
+
+use coeval::internals::commit::Quiet;
+use loom::thread;
+use loom_tests::{explore, must_fail};
+use std::sync::Arc;
+
+/// All but the commit 3 are quiet. Two threads note what they have committed, one looks.
+fn a_gap(preemptions: usize) {
+    explore(preemptions, || {
+        let quiet = Arc::new(Quiet::new());
+        quiet.note(2);
+        let spawn = |act: fn(&Quiet)| {
+            let quiet = Arc::clone(&quiet);
+            thread::spawn(move || act(&quiet))
+        };
+        let one = spawn(|quiet| quiet.note(4));
+        let other = spawn(|quiet| quiet.note(5));
+        let reader = spawn(|quiet| {
+            for last in [3, 4, 5] {
+                assert!(!quiet.are_all(2, last), "up to {last}, and 3 was not quiet");
+            }
+            assert!(!quiet.are_all(1, 4), "3 was not quiet");
+        });
+        [one, other, reader].into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(!quiet.are_all(2, 5), "when all is done, and 3 was not quiet");
+        assert!(quiet.are_all(4, 5), "the last was noted");
+    });
+}
+
+#[test]
+fn what_was_not_noted_is_not_covered() {
+    a_gap(3);
+}
+
+#[test]
+fn defect_the_end_of_the_range_before_its_beginning() {
+    must_fail("quiet.last_first", "3 was not quiet", || a_gap(3));
+}
