@@ -106,7 +106,7 @@ fn use_all<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>(
         cache.remove(&key(number)).iter().for_each(|value| assert!(value.number() >= number));
     }
     assert!(cache.get(&key(0)).is_none());
-    assert!(view.len() > 0 && view.iter().all(|(_, value)| value.number() <= 3 * keys + 5));
+    assert!(!view.is_empty() && view.iter().all(|(_, value)| value.number() <= 3 * keys + 5));
     drop(view);
     cache.invalidate_all();
     for number in 0..keys {

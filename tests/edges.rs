@@ -101,6 +101,7 @@ fn an_empty_commit<R: Reclaim>() {
 
 /// A key that says which object it is.
 #[derive(Clone, Debug)]
+#[allow(clippy::redundant_allocation)] // The allocation is the object.
 struct Key(u64, Arc<&'static str>);
 
 impl PartialEq for Key {
@@ -122,6 +123,7 @@ impl Hash for Key {
 fn the_first_of_equal_keys<R: Reclaim>() {
     let cache = store::<Key, u64, R>();
     let [first, second, third] = ["first", "second", "third"].map(Arc::new);
+    #[allow(clippy::redundant_allocation)] // As above.
     let key = |object: &Arc<&'static str>| Key(1, Arc::clone(object));
     let has = || *cache.view().iter().next().expect("an entry").0.1;
     cache.insert(key(&first), 1);

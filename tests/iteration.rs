@@ -148,7 +148,7 @@ fn a_monitor_misses_nothing_while_others_come_and_go() {
         let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
         let (looking, saw) = (Arc::clone(&is_looking), Arc::clone(&seen));
         let cache = Cache::builder().hasher(mix).related(move |key: &u64, _| {
-            if looking.load(Ordering::Relaxed) && key % 2 == 0 {
+            if looking.load(Ordering::Relaxed) && key.is_multiple_of(2) {
                 saw.lock().unwrap().push(*key);
             }
         });
@@ -164,7 +164,7 @@ fn a_monitor_misses_nothing_while_others_come_and_go() {
             }
             // The odd ones come and go.
             (0..STABLE).for_each(|key| {
-                if spread(key + step) % 5 == 0 {
+                if spread(key + step).is_multiple_of(5) {
                     cache.remove(&(2 * key + 1));
                 } else if spread(key + step) % 5 == 1 {
                     cache.insert(2 * key + 1, step);

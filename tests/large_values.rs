@@ -62,9 +62,12 @@ fn call(act: impl FnOnce()) {
     act();
 }
 
+/// A small operation.
+type Operation = fn(&Cache<u64, Large>);
+
 /// Small operations on a cache of large values, and how many values deep each may use the stack, what its caller has there
 /// counted: one that is handed over, or returned.
-const OPERATIONS: &[(&str, f64, fn(&Cache<u64, Large>))] = &[
+const OPERATIONS: &[(&str, f64, Operation)] = &[
     ("insert", 4.1, |cache| _ = cache.insert(1, large(1))),
     ("insert over another", 4.1, |cache| (0..3).for_each(|_| _ = cache.insert(1, large(1)))),
     ("insert_with_ttl", 4.1, |cache| {
@@ -124,16 +127,11 @@ fn a_large_value_is_hardly_ever_on_the_stack() {
 #[cfg(feature = "async")]
 #[test]
 fn a_loads_future_has_its_loaders_once() {
-    fn loader<T>(output: T) -> impl Future<Output = T> + Send + 'static
-    where
-        T: Send + 'static,
-    {
-        async {
-            let buffer = [1_u8; 16_384];
-            std::future::ready(()).await;
-            std::hint::black_box(&buffer);
-            output
-        }
+    async fn loader<T>(output: T) -> T {
+        let buffer = [1_u8; 16_384];
+        std::future::ready(()).await;
+        std::hint::black_box(&buffer);
+        output
     }
     let ok = Ok::<u64, ()>(1);
     let cache: Cache<u64, u64> = Cache::builder().refresh_after(Duration::from_nanos(1)).build();

@@ -86,8 +86,11 @@ fn what_the_listeners_of_two_caches_remove_is_too<R: Reclaim>() {
     });
 }
 
+/// Where a cache of such values is.
+type HomeOfNext<R> = OnceLock<Store<u64, Arc<Next<R>>, R>>;
+
 /// A value that removes others when it is dropped.
-struct Next<R: Reclaim>(u64, Weak<OnceLock<Store<u64, Arc<Next<R>>, R>>>);
+struct Next<R: Reclaim>(u64, Weak<HomeOfNext<R>>);
 
 impl<R: Reclaim> Drop for Next<R> {
     fn drop(&mut self) {
@@ -101,7 +104,7 @@ impl<R: Reclaim> Drop for Next<R> {
 
 fn a_chain_of_destructors_that_each_remove_the_next<R: Reclaim>() {
     on_a_small_stack(|| {
-        let home: Arc<OnceLock<Store<u64, Arc<Next<R>>, R>>> = Arc::default();
+        let home: Arc<HomeOfNext<R>> = Arc::default();
         assert!(home.set(Cache::builder().reclaimer().build()).is_ok());
         let cache = home.get().unwrap();
         for key in 0..LENGTH {
@@ -154,7 +157,12 @@ fn relations_without_an_end_are_told_of_and_nothing_is_written() {
         );
         let said = message(|| _ = cache.batch().insert(7, 7).insert(8, 8).commit());
         assert!(said.contains("the key 7"), "{said}");
-        let said = message(|| _ = cache.transact(|tx| Ok::<_, ()>(tx.insert(9, 9))));
+        let said = message(|| {
+            let _ = cache.transact(|tx| {
+                tx.insert(9, 9);
+                Ok::<_, ()>(())
+            });
+        });
         assert!(said.contains("the key 9"), "{said}");
         assert!(cache.get_with(5, || 6) == 6 && cache.len() == 1, "a load follows no relations");
         let said = message(|| _ = cache.invalidate(&5));
@@ -186,7 +194,7 @@ fn a_bound_of_ones_own_and_a_closure_that_never_returns() {
     assert!(said.contains("more than 3"), "{said}");
     assert_eq!(few.len(), 6);
     let endless: Cache<Box<u8>, u64> = Cache::builder()
-        .related(|key: &Box<u8>, related| {
+        .related(|key, related: &mut coeval::Related<Box<u8>, u64>| {
             loop {
                 related.invalidate(key.clone());
             }

@@ -326,7 +326,8 @@ fn what_comes_to_nothing_is_no_use<R: Reclaim>() {
 /// Entries that are read again and again beside a stream of new ones stay.
 fn what_is_read_is_kept_for_that<R: Reclaim>() {
     const HOT: u64 = 50;
-    let kept = |read: &dyn Fn(&Store<u64, u64, R>, u64)| {
+    type Read<'r, R> = &'r dyn Fn(&Store<u64, u64, R>, u64);
+    let kept = |read: Read<'_, R>| {
         let cache: Store<u64, u64, R> = Cache::builder().max_capacity(200).reclaimer::<R>().build();
         (0..HOT).for_each(|key| _ = cache.insert(key, key));
         for round in 0..40 {

@@ -164,7 +164,8 @@ fn leave_nothing(cache: &Arc<Cache<u64, u64>>, body: fn(&Arc<Cache<u64, u64>>)) 
 fn threads_that_use_a_cache_at_their_end_leave_nothing() {
     let _alone = alone();
     let cache = Arc::new(Cache::new());
-    let orders: [fn(&Arc<Cache<u64, u64>>); 4] = [
+    type Order = fn(&Arc<Cache<u64, u64>>);
+    let orders: [Order; 4] = [
         |cache| {
             cache.insert(1, 1);
             ALL.iter().for_each(|local| local.set(Some(AtEnd(cache.clone()))));

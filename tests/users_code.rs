@@ -208,8 +208,11 @@ const LOADS: [(&str, Load); 11] = [
     }),
 ];
 
+/// A use of the cache.
+type Use = fn(&Cache<Key, Value>);
+
 /// How the cache is used within one.
-const USES: [(&str, fn(&Cache<Key, Value>)); 4] = [
+const USES: [(&str, Use); 4] = [
     ("get_with", |cache| _ = cache.get_with(Key(1), || Value(4))),
     ("get_many_with", |cache| _ = cache.get_many_with([Key(1), Key(2)], || [Value(5), Value(6)])),
     ("derive", |cache| _ = cache.derive(Key(1), |_| Value(7))),

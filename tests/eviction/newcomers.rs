@@ -87,7 +87,7 @@ fn beside_other_threads<R: Reclaim>() {
             let cache = &cache;
             scope.spawn(move || {
                 for n in 0..3_000 {
-                    let key = thread << 32 | n % 200;
+                    let key = (thread << 32) | (n % 200);
                     if cache.get(&key).is_none() {
                         cache.insert(key, n);
                         std::thread::yield_now();
