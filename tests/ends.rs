@@ -1,5 +1,6 @@
 //! Promise: a cache may be used while its thread ends, by the destructors of thread-local values; and guards, futures and
 //! jobs may be forgotten. The cache is dropped then as ever, and no key or value twice.
+#![cfg(not(coeval_loom))]
 
 mod common;
 

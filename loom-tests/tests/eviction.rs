@@ -129,7 +129,7 @@ fn eviction_beside_a_batch(preemptions: usize) {
         let commits = spawn(&engine, |engine| {
             let change = |key| engine.change(key, Some(1), Keep::AsUsual, false);
             let mut changes = engine.changes();
-            [0, 1].map(|key| changes.push(change(key)));
+            [0, 1].into_iter().for_each(|key| changes.push(change(key)));
             engine.commit(changes);
         });
         join([evicts, commits]);

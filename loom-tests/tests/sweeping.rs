@@ -61,7 +61,7 @@ fn batch_beside_clearing(preemptions: usize) {
             let change =
                 |key: usize| engine.change(key, Some(key as u32 + 1), Keep::AsUsual, false);
             let mut changes = engine.changes();
-            [0, 1].map(|key| changes.push(change(key)));
+            [0, 1].into_iter().for_each(|key| changes.push(change(key)));
             engine.commit(changes);
         });
         let clearer = spawn(&engine, clear);

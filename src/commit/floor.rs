@@ -54,7 +54,9 @@ impl Era {
         }
         let stripes =
             self.stripes.get_or_make(0, || std::array::from_fn(|_| CachePadded::default()));
-        stripes[thread_number() % STRIPES].fetch_add(change as u64, Ordering::Relaxed);
+        #[allow(clippy::modulo_one)] // Models have one.
+        let stripe = thread_number() % STRIPES;
+        stripes[stripe].fetch_add(change as u64, Ordering::Relaxed);
     }
 
     /// Adds to the weight, and says what it is then. One sum for all threads, since the bound is kept by it: each

@@ -317,7 +317,10 @@ mod table {
     use std::cell::UnsafeCell;
     use std::ptr;
 
-    pub(in super::super) struct Table<T>(UnsafeCell<Vec<(usize, *const CachePadded<Place<T>>)>>);
+    /// A thread's number, and its place.
+    type Entry<T> = (usize, *const CachePadded<Place<T>>);
+
+    pub(in super::super) struct Table<T>(UnsafeCell<Vec<Entry<T>>>);
 
     impl<T> Table<T> {
         pub(in super::super) fn new() -> Self {
