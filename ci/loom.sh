@@ -4,7 +4,7 @@
 #
 #   LOOM_MAX_PREEMPTIONS  explores deeper, or less deep, than the models state themselves
 #   LOOM_SECONDS          the longest that one model is explored, with those that are ignored else
-#                         (default: to its end, and a file that takes more than 500 s fails)
+#                         (default: to its end, and a file that takes more than 800 s fails)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 models=("$@")
@@ -15,7 +15,7 @@ if [ ${#models[@]} -eq 0 ]; then
     models+=(crossbeam)
 fi
 
-limit=(timeout 500)
+limit=(timeout 800)
 options=(--quiet)
 if [ -n "${LOOM_SECONDS:-}" ]; then
     limit=()
