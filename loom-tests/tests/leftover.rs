@@ -180,12 +180,12 @@ fn a_write_beside_the_closing_of_its_view() {
 
 #[test]
 fn a_write_to_a_record_that_waits() {
-    write_beside_closing(3, true);
+    write_beside_closing(2, true);
 }
 
 #[test]
 fn two_views_close() {
-    two_close(3);
+    two_close(2);
 }
 
 #[test]
