@@ -122,10 +122,6 @@ pub fn rows() -> Vec<Row> {
             let top = DERIVED + 2 * (n - 1);
             count(20, || (0..20).for_each(|_| assert!(cache.get(&top).is_some())));
         }),
-        row("get", "levels of absences", Linear, 4, |n| {
-            let cache = absences(n);
-            count(1, || _ = cache.get(&(DERIVED + 2 * (n - 1))));
-        }),
         row("get", "tags", Linear, 16, |n| {
             let cache = filled(1);
             let tags: Vec<coeval::Tag> = (0..n).map(|n| format!("tag {n}").into()).collect();
@@ -153,25 +149,4 @@ pub fn rows() -> Vec<Row> {
             count(8, || (0..8).for_each(run));
         }),
     ]
-}
-
-/// Two values a level, each derived from the absence of both of the level below, whose input has
-/// changed; each level has an input of its own.
-fn absences(levels: u64) -> Cache {
-    let cache = filled(2 * levels);
-    for level in 0..levels {
-        let below = DERIVED + 2 * level.saturating_sub(1);
-        for side in 0..2 {
-            cache.derive(DERIVED + 2 * level + side, |scope| {
-                if level > 0 {
-                    assert_eq!(scope.get_many([&below, &(below + 1)]), [None, None]);
-                }
-                scope.get(&level).unwrap()
-            });
-        }
-        if level + 1 < levels {
-            cache.insert(level, 1);
-        }
-    }
-    cache
 }
