@@ -5,16 +5,16 @@ mod common;
 
 use coeval::reclaim::Reclaim;
 use coeval::{Cache, RemovalCause};
-use common::{Store, on_every_reclaimer};
+use common::{IS_SLOW, SMALL_STACK, Store, on_every_reclaimer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
-const LENGTH: u64 = 100_000;
+const LENGTH: u64 = if IS_SLOW { 20_000 } else { 100_000 };
 
 /// Runs on a thread with little stack.
 fn on_a_small_stack(act: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().stack_size(192 << 10).spawn(act).unwrap();
+    let thread = std::thread::Builder::new().stack_size(SMALL_STACK).spawn(act).unwrap();
     thread.join().unwrap();
 }
 

@@ -11,6 +11,12 @@ pub mod steps;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Whether each step costs many times as much, and each frame of the stack is many times as large.
+pub const IS_SLOW: bool = cfg!(any(coeval_internals, coeval_asan, coeval_lsan));
+
+/// How much of the stack is little.
+pub const SMALL_STACK: usize = if IS_SLOW { 2 << 20 } else { 192 << 10 };
+
 /// A cache over the reclaimer `R`, otherwise with the defaults.
 pub type Store<K, V, R> = coeval::Cache<K, V, coeval::RandomState, R>;
 
