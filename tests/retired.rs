@@ -5,13 +5,13 @@ mod common;
 
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Tag};
-use common::{Store, on_every_reclaimer};
+use common::{IS_SLOW, Store, on_every_reclaimer};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// How often each operation is done.
-const TIMES: u64 = 30_000;
+const TIMES: u64 = if IS_SLOW { 10_000 } else { 30_000 };
 /// What one thread may have retired that is not yet reclaimed, while nobody holds a guard.
 const RETIRED: u64 = 8_192;
 
