@@ -143,12 +143,12 @@ fn what_has_something_below<R: Reclaim>() {
     assert_eq!(stage.told(), [1, 2]);
 }
 
-/// A view has read the clock before the clearing, and announces itself when the walk has begun: it is not older than the
-/// clearing in the end, but nobody knows that before.
+/// A view is about to announce itself when everything is cleared, and has no version yet when the walk begins: who walks gives it
+/// one, and it is not older than the clearing.
 fn beside_a_view_that_opens<R: Reclaim>() {
     let stage = Stage::<R>::new();
     (0..500).for_each(|key| _ = stage.cache.insert(key, key));
-    at([("view.bounded", stage.clear()), ("view.announced", stage.walk())]);
+    at([("view.before_announced", stage.clear()), ("view.announced", stage.walk())]);
     drop(stage.cache.view());
     assert!(stage.told().into_iter().eq(0..500));
 }

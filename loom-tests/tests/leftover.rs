@@ -205,6 +205,7 @@ fn a_write_a_closing_and_one_who_tends() {
 }
 
 #[test]
+#[ignore = "takes many minutes; ci/long.sh runs it"]
 fn two_writes_beside_the_closing_of_their_view() {
     two_writes_beside_closing(1);
 }
