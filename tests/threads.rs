@@ -237,7 +237,9 @@ fn after_a_peak_memory_is_used_again<R: Reclaim>() {
     let growth = IN_USE.load(Ordering::Relaxed) - before;
     println!("{growth} bytes");
     // Some of it is what is retired, each in a box with some reclaimers.
-    assert!(growth < 256 * THREADS as i64, "{growth} bytes");
+    // A sanitizer keeps what is freed for a while, and pools take it from the allocator then.
+    let is_sanitized = cfg!(any(coeval_asan, coeval_lsan));
+    assert!(is_sanitized || growth < 256 * THREADS as i64, "{growth} bytes");
     let stats = cache.stats();
     assert_eq!((stats.commits, cache.len()), (6 * THREADS as u64, THREADS));
 }
