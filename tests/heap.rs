@@ -1,34 +1,14 @@
 //! Promise: memory does not grow with the number of operations. Counted at the allocator.
 
+#[path = "common/bytes.rs"]
+mod bytes;
 mod common;
 
+use bytes::IN_USE;
 use coeval::reclaim::Reclaim;
 use common::{Store, on_every_reclaimer, store, stress, together};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-struct Counting;
-
-static IN_USE: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: hands everything to the system's allocator and counts the bytes.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use std::sync::atomic::Ordering;
 
 /// One test at a time: all count the same bytes.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -1,37 +1,17 @@
 //! Promise: a cache takes memory for the threads that use it, not for those that there are; and threads that have ended
 //! leave nothing behind that costs.
 
+#[path = "common/bytes.rs"]
+mod bytes;
 mod common;
 
+use bytes::IN_USE;
 use coeval::Cache;
 use coeval::reclaim::Reclaim;
 use common::{Store, on_every_reclaimer, store};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier, LazyLock, Mutex, MutexGuard};
-
-struct Counting;
-
-static IN_USE: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: hands everything to the system's allocator and counts the bytes.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// One test at a time: all count the same bytes.
 fn alone() -> MutexGuard<'static, ()> {
