@@ -6,9 +6,8 @@
 # Each integration test with as much work as it has (`COEVAL_STRESS=long`), where more threads than
 # processors run, then the rest: a name, and a command in which variables may be set.
 tests=()
-for file in tests/*.rs; do
-    name=$(basename "$file" .rs)
-    if [ "$name" = churn ]; then continue; fi # below
+for name in $(ls tests | sed 's/\.rs$//' | sort -u); do
+    case $name in churn | common) continue ;; esac # below; no test
     tests+=("$name  RUSTFLAGS=--cfg=coeval_internals CARGO_TARGET_DIR=target/internals COEVAL_STRESS=long \
         cargo test --release -p coeval --features crossbeam-epoch,seize --test $name")
 done
@@ -17,6 +16,7 @@ tests+=(
     "ignored    cargo test --release --workspace --all-features -- --ignored"
     "loom       LOOM_MAX_PREEMPTIONS=4 LOOM_SECONDS=600 ci/loom.sh"
     "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
+    "leaks      COEVAL_STRESS=normal SANITIZER=leak ci/sanitize.sh"
     "race       RUNS=20000 ci/main-job.sh"
     "churn      COEVAL_CHURN_OPS=200000000 cargo test --release -p coeval \
         --features crossbeam-epoch,seize --test churn -- --nocapture"

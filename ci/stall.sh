@@ -3,13 +3,18 @@
 # wherever, all others go on. With arguments: passed to the tests, as a filter.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# The files that have something for this build: stopped threads, or threads that give way in the
-# middle of operations (`disturb`).
-tests=()
-for file in tests/*.rs; do
-    name=$(basename "$file" .rs)
-    if grep -qrs -e coeval_internals -e 'disturb()' "$file" "tests/$name"; then tests+=(--test "$name"); fi
-done
+run() { # TEST ARGUMENTS...
+    with_flags '--cfg coeval_internals' cargo test -p coeval --features crossbeam-epoch,seize \
+        --target-dir target/internals --test "$1" -- "${@:2}"
+}
 
-with_flags '--cfg coeval_internals' cargo test -p coeval --features crossbeam-epoch,seize \
-    "${tests[@]}" --target-dir target/internals -- "$@"
+# The modules that have something for this build: acts at steps, or threads that give way in the
+# middle of operations (`disturb`).
+modules() {
+    grep -lrs -e coeval_internals -e 'disturb()' tests/promises |
+        sed -E 's,tests/promises/([a-z_]+).*,\1::,' | sort -u
+}
+
+run stall "$@"
+if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi
+run promises "${filters[@]}"

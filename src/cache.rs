@@ -281,11 +281,15 @@ where
     ///
     /// ```
     /// let cache = coeval::Cache::builder()
-    ///     .related(|user: &String, related| _ = related.invalidate(format!("profile of {user}")))
+    ///     .related(|key: &String, related| {
+    ///         if let Some(user) = key.strip_prefix("user ") {
+    ///             related.invalidate(format!("profile {user}"));
+    ///         }
+    ///     })
     ///     .build();
-    /// cache.insert("profile of 7".to_string(), 1);
-    /// cache.invalidate("7"); // which was never loaded
-    /// assert_eq!(cache.get("profile of 7"), None);
+    /// cache.insert("profile 7".to_string(), 1);
+    /// cache.invalidate("user 7"); // which was never loaded
+    /// assert_eq!(cache.get("profile 7"), None);
     /// ```
     ///
     /// Relations are told of a `&K`, so one must be made of the borrowed key if the cache does not know it: [`ToKey`].

@@ -1,4 +1,5 @@
-//! A large value is not copied from call to call: it takes little more of the stack than in a map of the standard library.
+//! A large value is not copied from call to call: it takes little more of the stack than in a map
+//! of the standard library.
 // A sanitizer has a stack of its own making.
 #![cfg(not(any(coeval_asan, coeval_lsan)))]
 
@@ -67,46 +68,51 @@ fn call(act: impl FnOnce()) {
 /// A small operation.
 type Operation = fn(&Cache<u64, Large>);
 
-/// Small operations on a cache of large values, and how many values deep each may use the stack, what its caller has there
-/// counted: one that is handed over, or returned.
-const OPERATIONS: &[(&str, f64, Operation)] = &[
-    ("insert", 4.1, |cache| _ = cache.insert(1, large(1))),
-    ("insert over another", 4.1, |cache| (0..3).for_each(|_| _ = cache.insert(1, large(1)))),
-    ("insert_with_ttl", 4.1, |cache| {
+/// Small operations on a cache of large values, and how many values deep each may use the stack,
+/// without optimizations and with them. What its caller has there counts: one that is handed over,
+/// or returned.
+const OPERATIONS: &[(&str, [f64; 2], Operation)] = &[
+    ("insert", [7.1, 4.1], |cache| _ = cache.insert(1, large(1))),
+    ("insert over another", [7.1, 4.1], |cache| (0..3).for_each(|_| _ = cache.insert(1, large(1)))),
+    ("insert_with_ttl", [8.1, 4.1], |cache| {
         _ = cache.insert_with_ttl(1, large(1), Duration::from_secs(60));
     }),
-    ("batch", 3.1, |cache| _ = cache.batch().insert(1, large(1)).insert(2, large(2)).commit()),
-    ("compare_and_set", 4.1, |cache| assert!(cache.compare_and_set(1, None, large(1)).is_ok())),
-    ("insert_tagged", 3.1, |cache| _ = cache.insert_tagged(1, large(1), &["a".into()])),
-    ("fill", 6.1, |cache| assert!(cache.lease(&1).fill(large(1)).is_ok())),
-    ("transact", 3.1, |cache| {
+    ("batch", [17.1, 3.1], |cache| {
+        _ = cache.batch().insert(1, large(1)).insert(2, large(2)).commit()
+    }),
+    ("compare_and_set", [9.1, 4.1], |cache| {
+        assert!(cache.compare_and_set(1, None, large(1)).is_ok())
+    }),
+    ("insert_tagged", [9.1, 3.1], |cache| _ = cache.insert_tagged(1, large(1), &["a".into()])),
+    ("fill", [10.1, 6.1], |cache| assert!(cache.lease(&1).fill(large(1)).is_ok())),
+    ("transact", [15.1, 3.1], |cache| {
         let insert = cache.transact(|tx| {
             tx.insert(1, large(1));
             Ok::<_, ()>(())
         });
         assert!(insert.is_ok());
     }),
-    ("prewarm", 4.1, |cache| {
+    ("prewarm", [12.1, 4.1], |cache| {
         assert_eq!(cache.prewarm((0..3).map(|key| (key, large(1)))), 3);
     }),
-    ("get_with", 6.1, |cache| assert_eq!(cache.get_with(1, || large(1))[5], 1)),
-    ("try_get_with", 7.1, |cache| {
+    ("get_with", [8.1, 6.1], |cache| assert_eq!(cache.get_with(1, || large(1))[5], 1)),
+    ("try_get_with", [12.1, 7.1], |cache| {
         let loaded = cache.try_get_with(1, || Ok::<_, Infallible>(large(1)));
         assert_eq!(loaded.unwrap()[5], 1);
     }),
-    ("get_with of what is there", 5.1, |cache| {
+    ("get_with of what is there", [8.1, 5.1], |cache| {
         cache.insert(1, large(1));
         assert_eq!(cache.get_with(1, || unreachable!())[5], 1);
     }),
-    ("a load that fails", 7.1, |cache| {
+    ("a load that fails", [11.1, 7.1], |cache| {
         let loaded = cache.load(1, || Err::<Large, _>(()));
         assert!(matches!(loaded, Err(LoadError::Failed(()))));
     }),
-    ("get_many_with", 11.1, |cache| {
+    ("get_many_with", [12.1, 11.1], |cache| {
         assert_eq!(cache.get_many_with([1, 2], || [large(1), large(2)])[1][5], 2);
     }),
-    ("derive", 5.1, |cache| assert_eq!(cache.derive(1, |_| large(1))[5], 1)),
-    ("get", 4.1, |cache| {
+    ("derive", [14.1, 5.1], |cache| assert_eq!(cache.derive(1, |_| large(1))[5], 1)),
+    ("get", [9.1, 4.1], |cache| {
         cache.insert(1, large(1));
         assert_eq!(cache.get(&1).unwrap()[5], 1);
     }),
@@ -118,7 +124,7 @@ fn a_large_value_is_hardly_ever_on_the_stack() {
     for (name, most, act) in OPERATIONS {
         let depth = copies(|| act(&Cache::new()));
         println!("{name:28} {depth:.2}");
-        if depth > *most {
+        if depth > most[usize::from(!cfg!(debug_assertions))] {
             over.push((name, depth));
         }
     }

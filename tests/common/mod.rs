@@ -4,15 +4,16 @@
 
 pub mod counted;
 pub mod monotone;
+pub mod quiet;
 pub mod random;
 #[cfg(coeval_internals)]
 pub mod steps;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Whether each step costs many times as much, and each frame of the stack is many times as large.
-pub const IS_SLOW: bool = cfg!(any(coeval_internals, coeval_asan, coeval_lsan));
+pub const IS_SLOW: bool = cfg!(any(debug_assertions, coeval_internals, coeval_asan, coeval_lsan));
 
 /// How much of the stack is little.
 pub const SMALL_STACK: usize = if IS_SLOW { 2 << 20 } else { 192 << 10 };
@@ -58,23 +59,8 @@ macro_rules! on_every_reclaimer {
 }
 pub(crate) use on_every_reclaimer;
 
-/// With step hooks compiled in (`--cfg coeval_internals`), makes threads give way in the middle of
-/// operations now and then: on few cores most races need that.
 #[cfg(coeval_internals)]
-pub fn disturb() {
-    use std::cell::RefCell;
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    std::thread_local! {
-        static RANDOM: RefCell<random::Random> = RefCell::new(random::Random::new(
-            NEXT.fetch_add(1, Ordering::Relaxed),
-        ));
-    }
-    coeval::internals::set_step_hook(|_| {
-        if RANDOM.try_with(|random| random.borrow_mut().one_in(8)).unwrap_or(false) {
-            std::thread::yield_now();
-        }
-    });
-}
+pub use steps::disturb;
 
 /// Does nothing: there are no step hooks in this build.
 #[cfg(not(coeval_internals))]

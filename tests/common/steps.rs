@@ -1,18 +1,57 @@
-//! What somebody does in the middle of another's operation, on one thread, by the step hooks.
+//! What happens at the steps of an operation: another thread's turn, or an act of the test's own.
+//! A process has one hook, so that both share it.
 
+use super::random::Random;
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-type Act = (&'static [&'static str], Box<dyn FnOnce()>);
+/// What is to be done, once one of the steps comes.
+type Act = (Vec<&'static str>, Box<dyn FnOnce()>);
 
-std::thread_local! { static ACT: RefCell<Option<Act>> = const { RefCell::new(None) }; }
+static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
+static NEXT_SEED: AtomicU64 = AtomicU64::new(0);
 
-/// Has this thread do something once, when it comes to one of these steps.
-pub fn at(steps: &'static [&'static str], act: impl FnOnce() + 'static) {
-    ACT.set(Some((steps, Box::new(act))));
-    coeval::internals::set_step_hook(|name| {
-        let due = ACT.with_borrow_mut(|act| act.take_if(|(steps, _)| steps.contains(&name)));
-        if let Some((_, act)) = due {
-            act();
-        }
+std::thread_local! {
+    static ACTS: RefCell<VecDeque<Act>> = const { RefCell::new(VecDeque::new()) };
+    static RANDOM: RefCell<Random> =
+        RefCell::new(Random::new(NEXT_SEED.fetch_add(1, Ordering::Relaxed)));
+}
+
+fn hook(name: &'static str) {
+    let due = ACTS.try_with(|acts| {
+        let acts = &mut *acts.borrow_mut();
+        let is_due = acts.front().is_some_and(|(steps, _)| steps.contains(&name));
+        is_due.then(|| acts.pop_front()).flatten()
     });
+    if let Ok(Some((_, act))) = due {
+        act();
+    }
+    if IS_DISTURBED.load(Ordering::Relaxed)
+        && RANDOM.try_with(|random| random.borrow_mut().one_in(8)).unwrap_or(false)
+    {
+        std::thread::yield_now();
+    }
+}
+
+/// Makes all threads give way in the middle of operations now and then: on few cores most races
+/// need that.
+pub fn disturb() {
+    IS_DISTURBED.store(true, Ordering::Relaxed);
+    coeval::internals::set_step_hook(hook);
+}
+
+/// This thread calls `act` once, when it comes to one of these steps.
+pub fn at(steps: &'static [&'static str], act: impl FnOnce() + 'static) {
+    set([(steps.to_vec(), Box::new(act) as Box<dyn FnOnce()>)].into());
+}
+
+/// This thread calls these functions, in their order, each when it comes to its step.
+pub fn in_turn<const N: usize>(acts: [(&'static str, Box<dyn FnOnce()>); N]) {
+    set(acts.into_iter().map(|(step, act)| (vec![step], act)).collect());
+}
+
+fn set(acts: VecDeque<Act>) {
+    ACTS.set(acts);
+    coeval::internals::set_step_hook(hook);
 }

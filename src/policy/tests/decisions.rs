@@ -102,12 +102,10 @@ fn handles_without_a_value_do_not_pile_up() {
         if key >= 100 {
             assert!(cache.remove(key - 100));
         }
-        assert!(
-            cache.held() <= (cache.present() + 64) * 2,
-            "{} of {}",
-            cache.held(),
-            cache.present()
-        );
+        if key % 64 == 0 {
+            let (held, present) = (cache.held(), cache.present());
+            assert!(held <= (present + 64) * 2, "{held} of {present}");
+        }
     }
     cache.check();
 }

@@ -1,0 +1,38 @@
+//! What the library promises, a module for each promise, in one program: compiled once, since most
+//! of the time goes into the code that the tests share. Tests that need a process of their own lie
+//! beside this folder.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod history;
+
+mod alignment;
+mod api;
+mod atomicity;
+mod bug_refused_set;
+mod bug_vast_capacity;
+mod collect;
+mod deadlines;
+mod derive;
+mod edges;
+mod eviction;
+mod expiry;
+mod isolation;
+mod iteration;
+mod leases;
+mod listener;
+mod loading;
+mod memory;
+mod monitor;
+mod panics;
+mod properties;
+mod recursion;
+mod relations;
+mod retired;
+mod settings;
+mod staleness;
+mod sweeping;
+mod tags;
+mod terms;
+mod transact;
+mod users_code;

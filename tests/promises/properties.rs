@@ -1,0 +1,77 @@
+//! Promise: alone on a thread, a cache is a map whose values end with time, with what they were derived from, and with
+//! their tags: every operation, in any order and with any settings, does what a simple model says; and what left is told
+//! of once, with its cause.
+//!
+//! With a bound an entry may be gone at any time, but then it stays so until it is written. A program that fails is
+//! printed with its seed, after all steps were left out that it fails without.
+
+mod compare;
+mod loads;
+mod model;
+mod pair;
+mod program;
+mod state;
+mod ties;
+mod transact;
+
+use crate::common::random::{Random, run_seed};
+use crate::common::{on_every_reclaimer, stress};
+use coeval::reclaim::Reclaim;
+use pair::Pair;
+use program::{Settings, Step};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How many steps a program has.
+const STEPS: u64 = 80;
+
+/// Runs a program; what went wrong.
+fn run<R: Reclaim>(settings: &Settings, steps: &[Step]) -> Result<(), String> {
+    let all = || {
+        let mut pair = Pair::<R>::new(settings);
+        steps.iter().for_each(|step| pair.step(step));
+    };
+    catch_unwind(AssertUnwindSafe(all)).map_err(message)
+}
+
+fn message(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    panic.downcast_ref::<String>().cloned().or(text).unwrap_or("a panic".into())
+}
+
+/// Leaves out steps as long as the program still fails.
+fn shrink<R: Reclaim>(settings: &Settings, mut steps: Vec<Step>) -> Vec<Step> {
+    let mut size = steps.len() / 2;
+    while size > 0 {
+        let mut at = 0;
+        while at < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.drain(at..steps.len().min(at + size));
+            if run::<R>(settings, &fewer).is_err() {
+                steps = fewer;
+            } else {
+                at += size;
+            }
+        }
+        size /= 2;
+    }
+    steps
+}
+
+fn every_program_agrees_with_the_model<R: Reclaim>() {
+    let mut seeds = Random::new(run_seed());
+    for _ in 0..stress(1_500, 20_000, 500_000) {
+        let seed = seeds.next();
+        let mut random = Random::new(seed);
+        let settings = Settings::random(&mut random);
+        let steps: Vec<_> = (0..STEPS).map(|_| Step::random(&mut random, &settings)).collect();
+        if run::<R>(&settings, &steps).is_err() {
+            let steps = shrink::<R>(&settings, steps);
+            let what = run::<R>(&settings, &steps).err().unwrap_or("not always".into());
+            let steps: Vec<_> = steps.iter().map(|step| format!("{step:?}")).collect();
+            panic!("seed {seed}: {what}\n{settings:?}\n{}", steps.join("\n"));
+        }
+    }
+}
+
+on_every_reclaimer!(every_program_agrees_with_the_model);

@@ -1,0 +1,151 @@
+//! Whether a cache and its model agree.
+
+use super::pair::{Open, Pair, View};
+use super::program::{KEYS, weight};
+use super::state::Held;
+use coeval::reclaim::Reclaim;
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+
+/// Ends the program, without the panic hook's telling of it: a program is tried many times while it is shrunk.
+pub fn fail(what: String) -> ! {
+    resume_unwind(Box::new(what))
+}
+
+macro_rules! agree {
+    ($cache:expr, $model:expr, $($what:tt)+) => {
+        let (cache, model) = ($cache, $model);
+        if cache != model {
+            $crate::properties::compare::fail(format!("{}: {cache:?} instead of {model:?}", format!($($what)+)));
+        }
+    };
+}
+pub(crate) use agree;
+
+impl<R: Reclaim> Pair<R> {
+    /// Everything that can be looked at without changing it.
+    pub fn compare(&mut self) {
+        self.hear();
+        for key in 0..KEYS {
+            let is_held = self.model.get(key).is_some();
+            agree!(self.cache.contains_key(&key), is_held, "whether it contains {key}");
+        }
+        self.compare_sizes();
+        let view = self.cache.view();
+        self.learn(&view);
+        shows(&view, &self.model.present(), "a view of now");
+        drop(view);
+        for Open { view, shown, opened } in &self.views {
+            shows(view, &shown.all(*opened), "a view");
+        }
+        self.compare_leases();
+        self.newest = self.newest.max(self.newest.map(|_| self.cache.version()));
+        self.compared = (self.model.stamp, self.newest);
+    }
+
+    /// What the cache tells, and does without a word: what it has evicted, or swept out.
+    pub fn hear(&mut self) {
+        self.listen();
+        for key in 0..KEYS {
+            match (self.model.get(key).is_some(), self.cache.contains_key(&key)) {
+                (true, false) if !self.model.is_missing(key) => {
+                    fail(format!("{key} has gone, and nobody told why"));
+                }
+                (false, true) if !self.model.is_back(key) => fail(format!("{key} is there")),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the listener heard is what has left.
+    fn listen(&mut self) {
+        if !self.model.settings.is_heard {
+            self.model.leaves.clear();
+            return;
+        }
+        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
+        for (key, value, cause, version) in heard {
+            let slot = self.model.state.slot(key).clone();
+            if !self.model.left(key, value, cause, version) {
+                let what = format!("{value} left {key} by {version}: {cause}");
+                fail(format!("it is not so that {what}; it was {slot:?}"));
+            }
+        }
+        if !self.model.is_told() {
+            fail(format!("nothing was heard of {:?}", self.model.leaves));
+        }
+    }
+
+    /// Of which commit a value is that was loaded or derived, only the cache knows.
+    fn learn(&mut self, view: &View<R>) {
+        let (stamp, before) = self.compared;
+        for key in self.model.present().into_keys() {
+            let slot = self.model.state.slot_mut(key);
+            let Some(held) = slot.held.as_mut().filter(|held| held.version.is_none()) else {
+                continue;
+            };
+            held.version = view.get_versioned(&key).map(|(_, version)| version);
+            let is_later = held.version > before || slot.written <= stamp;
+            agree!(is_later, true, "{:?} is later than {before:?}", held.version);
+            self.newest = self.newest.max(held.version);
+        }
+    }
+
+    fn compare_leases(&mut self) {
+        for (lease, at) in self.leases.iter().zip(0..) {
+            let leased = &self.model.leases[at];
+            let expected = match leased.is_outdated {
+                true => Some(true),
+                false => self.model.is_outdated(leased.key, leased.since),
+            };
+            let found = lease.is_outdated();
+            agree!(found, expected.unwrap_or(found), "a lease on {}", leased.key);
+            self.model.leases[at].is_outdated = found;
+        }
+    }
+
+    fn compare_sizes(&self) {
+        let (cache, model) = (&self.cache, &self.model);
+        let weigh = |held: &Held| match model.settings.is_weighed {
+            true => u64::from(weight(held.value)),
+            false => 1,
+        };
+        // What is over or has ended counts until it is taken away, which the listener tells.
+        let (most, least) = (model.in_memory().map(weigh).sum(), || model.present());
+        let least = |most: u64| match model.settings.is_heard {
+            true => most,
+            false => least().values().map(weigh).sum(),
+        };
+        let size = cache.weighted_size();
+        if !(least(most)..=most).contains(&size) {
+            fail(format!("weighted_size is {size}, not {} to {most}", least(most)));
+        }
+        let most = model.in_memory().count();
+        let least = if model.settings.is_heard { most } else { model.present().len() };
+        let len = cache.len();
+        if !(least..=most).contains(&len) {
+            fail(format!("len is {len}, not {least} to {most}"));
+        }
+        if let Some(capacity) = model.settings.capacity
+            && size > capacity
+        {
+            fail(format!("weighted_size is {size}, of {capacity}"));
+        }
+    }
+}
+
+/// The view shows this and nothing else.
+pub fn shows<R: Reclaim>(view: &View<R>, shown: &BTreeMap<u64, Held>, what: &str) {
+    for key in 0..KEYS {
+        let held = shown.get(&key);
+        let expected = held.map(|held| (held.value, held.version));
+        // What has ended since it was derived, and is back, nobody has learnt the version of.
+        let is_known = held.is_none_or(|held| held.version.is_some());
+        let found = view.get_versioned(&key);
+        let found = found.map(|(value, version)| (*value, is_known.then_some(version)));
+        agree!(found, expected, "{what}, key {key}");
+    }
+    let listed: BTreeMap<_, _> = view.iter().map(|(key, value)| (*key, *value)).collect();
+    let expected: BTreeMap<_, _> = shown.iter().map(|(key, held)| (*key, held.value)).collect();
+    agree!((view.len(), listed), (expected.len(), expected), "{what}, listed");
+}
