@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The library's unit tests and its integration tests under a sanitizer. With arguments: passed to the
-# tests, as a filter.
+# The library's unit tests and its integration tests, with every feature and on every backend, under a
+# sanitizer. With arguments: passed to the tests, as a filter.
 #
 #   SANITIZER  `address` (the default), which detects leaks too; or `leak` alone, which runs at full
 #              speed and so reaches other schedules (`ci/long.sh` runs it)
@@ -15,6 +15,5 @@ if [ "$sanitizer" = address ]; then flags+=' --cfg coeval_asan'; fi
 
 export COEVAL_STRESS=${COEVAL_STRESS:-short}
 export ASAN_OPTIONS=detect_leaks=1
-with_flags "$flags" cargo +nightly test -p coeval --lib --test '*' \
-    --features crossbeam-epoch,seize --target x86_64-unknown-linux-gnu \
-    --target-dir "target/$sanitizer" -- "$@"
+with_flags "$flags" cargo +nightly test -p coeval --lib --test '*' --all-features \
+    --target x86_64-unknown-linux-gnu --target-dir "target/$sanitizer" -- "$@"

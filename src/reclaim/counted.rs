@@ -1,7 +1,8 @@
 //! Garbage in a box, counted: for backends that hand a reclaim function one pointer and do not tell
 //! how much is waiting.
 
-use super::Garbage;
+use super::{Garbage, Tally};
+use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// How much a thread retired, and how much of that was reclaimed. Relaxed throughout: counts order
@@ -44,6 +45,30 @@ impl Counts {
         });
         if count > isize::MAX as usize { 0 } else { count }
     }
+}
+
+/// What a thread has in a backend that counts so.
+pub(super) trait Counting {
+    fn counts(&self) -> &Counts;
+    fn tally(&self) -> &Tally;
+}
+
+/// The sums of all tallies. Those of threads that have ended go into `ended` first, with the places of
+/// these threads.
+pub(super) fn tallied<P: Counting>(participants: &PerThread<P>, ended: &Tally) -> (u64, u64) {
+    participants.vacate(|left| {
+        // What it has counted as waiting is nothing then, so it need not be moved.
+        let is_settled = !left.counts().is_waiting();
+        if is_settled {
+            ended.inherit(left.tally());
+        }
+        is_settled
+    });
+    participants.apart_from_moves(|| {
+        // SAFETY: tallies are atomic.
+        let all = unsafe { participants.iter() }.map(Counting::tally);
+        Tally::sum(all.chain([ended]))
+    })
 }
 
 /// A retired object, and where it is counted.

@@ -7,7 +7,7 @@
 //! with its number. Each retirement allocates a box: what the reclaiming needs and what counts it
 //! together do not fit into the three words that crossbeam-epoch defers without allocating.
 
-use super::counted::{Counted, Counts};
+use super::counted::{self, Counted, Counting, Counts};
 use super::{Garbage, Reclaim, Tally};
 use crate::sync::per_thread::PerThread;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
@@ -44,6 +44,16 @@ struct Participant {
 // SAFETY: a handle's unsynchronised fields are used by its holder alone, which changes only when
 // one thread has ended and another begun (or the instance is drained or dropped).
 unsafe impl Send for Participant {}
+
+impl Counting for Participant {
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
 
 // SAFETY: crossbeam-epoch runs what was deferred only after all guards of the collector that were
 // live then have been dropped, and its pin is a full fence: a sequentially consistent compare-exchange
@@ -139,19 +149,7 @@ unsafe impl Reclaim for CrossbeamEpoch {
     }
 
     fn tallied(&self) -> (u64, u64) {
-        self.participants.vacate(|left| {
-            // What it has counted as waiting is nothing then, so it need not be moved.
-            let is_settled = !left.counts.is_waiting();
-            if is_settled {
-                self.ended.inherit(&left.tally);
-            }
-            is_settled
-        });
-        self.participants.apart_from_moves(|| {
-            // SAFETY: tallies are atomic.
-            let all = unsafe { self.participants.iter() }.map(|p| &p.tally);
-            Tally::sum(all.chain([&self.ended]))
-        })
+        counted::tallied(&self.participants, &self.ended)
     }
 }
 

@@ -29,7 +29,7 @@
 //!   asymmetric barrier that we do not detect.)
 
 use super::barrier::Barrier;
-use super::counted::{Counted, Counts};
+use super::counted::{self, Counted, Counting, Counts};
 use super::{Garbage, Reclaim, Tally};
 use crate::sync::per_thread::PerThread;
 use seize::{Collector, Guard as _, LocalGuard, OwnedGuard};
@@ -117,6 +117,16 @@ struct Participant {
 // SAFETY: a participant goes from a thread that ended to one that began later; garbage may be
 // reclaimed by any thread (contract of `retire`).
 unsafe impl Send for Participant {}
+
+impl Counting for Participant {
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
 
 // SAFETY: seize reclaims a batch only when the guards that were live at a heavy barrier after the
 // retirements have been dropped; for the order of pins see the module's header.
@@ -222,19 +232,7 @@ unsafe impl Reclaim for Seize {
     }
 
     fn tallied(&self) -> (u64, u64) {
-        self.participants.vacate(|left| {
-            // What it has counted as waiting is nothing then, so it need not be moved.
-            let is_settled = !left.counts.is_waiting();
-            if is_settled {
-                self.ended.inherit(&left.tally);
-            }
-            is_settled
-        });
-        self.participants.apart_from_moves(|| {
-            // SAFETY: tallies are atomic.
-            let all = unsafe { self.participants.iter() }.map(|p| &p.tally);
-            Tally::sum(all.chain([&self.ended]))
-        })
+        counted::tallied(&self.participants, &self.ended)
     }
 }
 
