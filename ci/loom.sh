@@ -1,38 +1,65 @@
 #!/usr/bin/env bash
-# Every model, and every mutant that must fail. With arguments: only the models named; `crossbeam` is
-# the one of the crossbeam-epoch backend, which has a build of its own.
+# Every model, and every mutant that must fail; two files at a time. Goes on after a file that failed, and fails at the
+# end. With arguments: only the files named; `crossbeam` are the models of the crossbeam-epoch backend.
 #
 #   LOOM_MAX_PREEMPTIONS  explores deeper, or less deep, than the models state themselves
 #   LOOM_SECONDS          the longest that one model is explored, with those that are ignored else
 #                         (default: to its end, and a file that takes more than 800 s fails)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-models=("$@")
-if [ ${#models[@]} -eq 0 ]; then
-    for file in loom-tests/tests/*.rs; do
-        models+=("$(basename "$file" .rs)")
-    done
-    models+=(crossbeam)
-fi
-
-limit=(timeout 800)
-options=(--quiet)
+# loom explores a model on one thread, and there are two processors at least: more files at a time would have each take
+# longer than its limit knows of.
+side_by_side=2
+limit=(timeout --kill-after=10 800)
+options=(--test-threads=1)
 if [ -n "${LOOM_SECONDS:-}" ]; then
     limit=()
     options+=(--include-ignored)
 fi
 
-# One file of models: run FLAGS FOLDER TEST [FILTER]
+files=("$@")
+if [ ${#files[@]} -eq 0 ]; then
+    # Those first that take longest: at the end, no processor waits long for the other.
+    files=(leases eviction derive batches leftover sweeping)
+    for file in loom-tests/tests/*.rs; do
+        name=$(basename "$file" .rs)
+        if [[ " ${files[*]} " != *" $name "* ]]; then files+=("$name"); fi
+    done
+    files+=(crossbeam)
+fi
+
+# One build for all: of what the models use, only that backend makes a difference by its cfg.
+export RUSTFLAGS='--cfg coeval_loom --cfg crossbeam_loom' CARGO_TARGET_DIR=target/loom
+test_of() { if [ "$1" = crossbeam ]; then echo reclamation; else echo "$1"; fi; }
+test=(cargo test --quiet --profile loom -p loom-tests)
+targets=()
+for file in "${files[@]}"; do targets+=(--test "$(test_of "$file")"); done
+part "${test[@]}" --no-run "${targets[@]}"
+
+output=$(mktemp -d)
+trap 'rm -rf "$output"' EXIT
+
+# The models of one file, and how it went, all at once when it is done.
 run() {
-    export RUSTFLAGS=$1 CARGO_TARGET_DIR=target/$2
-    cargo test --quiet --release -p loom-tests --test "$3" --no-run
-    part "${limit[@]}" cargo test --release -p loom-tests --test "$3" -- "${options[@]}" "${@:4}"
+    local begin=$SECONDS verdict=passed filter=()
+    case $1 in
+        crossbeam) filter=(crossbeam::) ;;
+        reclamation) filter=(--skip crossbeam::) ;;
+    esac
+    "${limit[@]}" "${test[@]}" --test "$(test_of "$1")" -- "${options[@]}" "${filter[@]}" \
+        >"$output/$1" 2>&1 || verdict="FAILED ($?)"
+    if [ "$verdict" != passed ]; then touch "$output/$1.failed"; fi
+    printf -- '-- %s\n%s\n-- %s %s, %d s\n' "$1" "$(cat "$output/$1")" "$1" "$verdict" $((SECONDS - begin))
 }
 
-for model in "${models[@]}"; do
-    if [ "$model" = crossbeam ]; then
-        run '--cfg coeval_loom --cfg crossbeam_loom' loom-crossbeam reclamation crossbeam::
-    else
-        run '--cfg coeval_loom' loom "$model"
-    fi
+for file in "${files[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge $side_by_side ]; do wait -n || true; done
+    run "$file" &
 done
+wait
+
+failed=$(find "$output" -name '*.failed' -exec basename {} .failed \; | sort | tr '\n' ' ')
+if [ -n "$failed" ]; then
+    printf -- '-- failed: %s\n' "$failed"
+    exit 1
+fi

@@ -50,6 +50,26 @@ fn beside_a_write(preemptions: usize, reader: fn(&Small)) {
     });
 }
 
+/// Looks at both by one look-up.
+fn looks_at_both(cache: &Small) {
+    let [input, derived] = cache.get_many([&0, &1]);
+    check(input, derived);
+}
+
+/// Looks at both in a view.
+fn views_both(cache: &Small) {
+    let view = cache.view();
+    check(view.get(&0).copied(), view.get(&1).copied());
+}
+
+/// Derives it anew: what was derived is there, or nothing is.
+fn derives(cache: &Small) {
+    cache.remove(&1);
+    let before = cache.get(&0).unwrap();
+    let derived = cache.derive(1, half);
+    assert!(derived >= before / 2, "older than what had been read before");
+}
+
 fn check(input: Option<u32>, derived: Option<u32>) {
     let fits = derived.is_none_or(|derived| derived == input.unwrap() / 2);
     assert!(fits, "{derived:?} beside {input:?}");
@@ -69,31 +89,35 @@ fn look_ups_beside_a_write() {
 
 #[test]
 fn one_look_up_of_several_beside_a_write() {
-    beside_a_write(2, |cache| {
-        let [input, derived] = cache.get_many([&0, &1]);
-        check(input, derived);
-    });
+    beside_a_write(1, looks_at_both);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn one_look_up_of_several_beside_a_write_at_length() {
+    beside_a_write(2, looks_at_both);
 }
 
 #[test]
 fn a_view_beside_a_write() {
-    beside_a_write(2, |cache| {
-        let view = cache.view();
-        check(view.get(&0).copied(), view.get(&1).copied());
-    });
+    beside_a_write(1, views_both);
 }
 
-/// What was derived is there, or nothing is.
+#[test]
+#[ignore = "takes minutes"]
+fn a_view_beside_a_write_at_length() {
+    beside_a_write(2, views_both);
+}
+
 #[test]
 fn a_derivation_beside_a_write() {
-    with_one_order(|| {
-        beside_a_write(2, |cache| {
-            cache.remove(&1);
-            let before = cache.get(&0).unwrap();
-            let derived = cache.derive(1, half);
-            assert!(derived >= before / 2, "older than what had been read before");
-        });
-    });
+    with_one_order(|| beside_a_write(1, derives));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_derivation_beside_a_write_at_length() {
+    with_one_order(|| beside_a_write(2, derives));
 }
 
 /// One derives key 1. When it has read key 0, another changes that, and wants key 1, too.

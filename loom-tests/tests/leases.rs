@@ -148,6 +148,12 @@ fn a_lease_beside_a_batch() {
 
 #[test]
 fn a_fill_beside_a_removal() {
+    with_one_order(|| fill_beside(1, Was::Present, remove));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_fill_beside_a_removal_at_length() {
     fill_beside(1, Was::Present, remove);
 }
 
@@ -163,11 +169,23 @@ fn fill_that_ends_beside(preemptions: usize, was: Was, change: Change) {
 
 #[test]
 fn a_fill_that_ends_beside_a_removal_of_nothing() {
+    fill_that_ends_beside(1, Was::Removed, remove);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_fill_that_ends_beside_a_removal_of_nothing_at_length() {
     fill_that_ends_beside(2, Was::Removed, remove);
 }
 
 #[test]
 fn a_fill_that_ends_beside_an_invalidation_of_nothing() {
+    fill_that_ends_beside(2, Was::Removed, invalidate);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_fill_that_ends_beside_an_invalidation_of_nothing_at_length() {
     fill_that_ends_beside(3, Was::Removed, invalidate);
 }
 
@@ -196,6 +214,12 @@ fn a_fill_beside_a_batch() {
 
 #[test]
 fn a_fill_beside_a_clearing() {
+    fill_beside(1, Was::Removed, clear);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_fill_beside_a_clearing_at_length() {
     fill_beside(2, Was::Removed, clear);
 }
 

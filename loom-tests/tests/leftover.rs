@@ -185,6 +185,12 @@ fn a_write_to_a_record_that_waits() {
 
 #[test]
 fn two_views_close() {
+    two_close(1);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn two_views_close_at_length() {
     two_close(2);
 }
 

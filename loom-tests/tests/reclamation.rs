@@ -11,8 +11,8 @@
 //! same effect but for one schedule of three threads, which takes too long to reach. They matter where
 //! the light barrier is not a fence.
 //!
-//! Of the other backends, crossbeam-epoch has a build for loom, under a cfg of its own:
-//! `RUSTFLAGS="--cfg coeval_loom --cfg crossbeam_loom"` adds a model of the adapter and of what it uses.
+//! Of the other backends, crossbeam-epoch has a build for loom, under a cfg of its own: with
+//! `--cfg crossbeam_loom`, as in `ci/loom.sh`, there are models of the adapter and of what it uses.
 //! seize (0.5.1) names the atomics of std throughout, behind no cfg, so loom sees none of its steps, and a
 //! model would explore nothing of it.
 #![cfg(coeval_loom)]

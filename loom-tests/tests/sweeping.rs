@@ -158,6 +158,12 @@ fn a_hold() {
 
 #[test]
 fn two_clearings() {
+    two_clear(1);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn two_clearings_at_length() {
     two_clear(2);
 }
 
