@@ -103,6 +103,10 @@ fn lease_beside(preemptions: usize, was: Was, change: Change) {
 fn fill_beside(preemptions: usize, was: Was, change: Change) {
     explore(preemptions, move || {
         let world = World::new(was);
+        let changer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.change(change))
+        };
         let filler = {
             let world = Arc::clone(&world);
             thread::spawn(move || {
@@ -111,12 +115,8 @@ fn fill_beside(preemptions: usize, was: Was, change: Change) {
                 (since, lease.fill(read).ok())
             })
         };
-        let changer = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.change(change))
-        };
-        let (since, filled) = filler.join().unwrap();
         let changed = changer.join().unwrap();
+        let (since, filled) = filler.join().unwrap();
         let stale = world.cache.get(&0) == Some(0);
         assert!(!stale, "what was read before the change is there after it");
         let refused = changed.is_some_and(|changed| changed > since && filled > Some(changed));
