@@ -253,6 +253,12 @@ fn two_evictions() {
 
 #[test]
 fn an_eviction_and_a_clearing() {
+    eviction_beside_a_clearing(1);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn an_eviction_and_a_clearing_at_length() {
     eviction_beside_a_clearing(2);
 }
 
