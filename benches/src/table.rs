@@ -27,19 +27,26 @@ impl std::fmt::Display for Table {
             self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        for (line, row) in self.rows.iter().enumerate() {
-            let mut text = format!("  {:<1$}", row[0], widths[0]);
-            for column in 1..columns {
-                text += &format!("  {:>1$}", row[column], widths[column]);
-            }
-            writeln!(f, "{}", text.trim_end())?;
-            if line == 0 {
-                let rule = widths.iter().sum::<usize>() + 2 * (columns - 1);
-                writeln!(f, "  {}", "─".repeat(rule))?;
-            }
-        }
-        Ok(())
+        let [head, rows @ ..] = self.rows.as_slice() else { return Ok(()) };
+        write!(f, "{}", self::head(head, &widths))?;
+        rows.iter().try_for_each(|row| writeln!(f, "{}", line(row, &widths)))
     }
+}
+
+/// The head of a table whose columns are so wide, and the rule below it: for a table that is printed as it comes.
+pub fn head<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
+    let rule = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+    format!("{}\n  {}\n", line(cells, widths), "─".repeat(rule))
+}
+
+/// A row of a table whose columns are so wide.
+pub fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let cell = cell.as_ref();
+        text += &if i == 0 { format!("  {cell:<width$}") } else { format!("  {cell:>width$}") };
+    }
+    text.trim_end().to_owned()
 }
 
 /// A rate a second in three digits: `5.31 M`.

@@ -104,6 +104,13 @@ fn nonsense_is_refused_with_status_2() {
 }
 
 #[test]
+fn what_went_elsewhere_says_where() {
+    let output = bench(&["compare", "--quick"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cargo run --release -p coeval-compare -- "));
+}
+
+#[test]
 fn help_names_everything() {
     let output = bench(&["race", "--help"]);
     assert_eq!(output.status.code(), Some(0));

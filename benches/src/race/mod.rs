@@ -3,6 +3,7 @@
 pub mod coeval;
 pub mod contestant;
 pub mod cost;
+mod data;
 pub mod group;
 pub mod locked;
 pub mod report;
@@ -11,8 +12,6 @@ pub mod timeline;
 pub mod two_step;
 
 use std::{io::Write, time::Duration};
-
-use indicatif::ProgressBar;
 
 use self::{
     coeval::{Coeval, Relation},
@@ -24,7 +23,12 @@ use self::{
     runs::Tally,
     two_step::TwoStep,
 };
-use crate::{cli::RaceArgs, machine, progress, trace};
+use crate::{
+    cli::RaceArgs,
+    machine,
+    progress::{self, Bar},
+    trace,
+};
 
 /// Groups without a trace.
 const GROUPS: u64 = 4096;
@@ -67,7 +71,7 @@ impl std::error::Error for Refusal {}
 struct Race<'a> {
     args: &'a RaceArgs,
     groups: Groups,
-    bar: ProgressBar,
+    bar: Bar,
 }
 
 /// Runs everything and prints it; the number of mixed groups that `coeval` showed.
@@ -77,8 +81,9 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     let settings = race.settings();
     race.say(&settings.head());
 
+    race.say(&report::races());
     let (races, timeline) = race.races();
-    race.say(&report::races(&races));
+    race.say(&report::freezes(&races));
     race.say(&report::failure(timeline.as_ref()));
     let cost = race.cost();
     race.say(&report::cost(&cost, &race.cost_heading()));
@@ -86,7 +91,7 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     if !frozen.is_empty() {
         race.say(&report::frozen(&frozen, &race.frozen_heading()));
     }
-    race.bar.finish_and_clear();
+    race.bar.clear();
 
     let mixed_in_races = races.iter().filter(|row| row.cache.starts_with("coeval"));
     let mixed_in_windows = cost.iter().chain(&frozen).filter(|row| row.cache.starts_with("coeval"));
@@ -95,8 +100,7 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     let report = Report { settings, races, timeline, cost, frozen, coeval_mixed_reads };
     race.say(&report::verdict(&report));
     if args.json {
-        let text = serde_json::to_string_pretty(&report).expect("a report is plain data");
-        let _ = writeln!(std::io::stdout(), "{text}");
+        let _ = writeln!(std::io::stdout(), "{}", data::json(&report));
     }
     Ok(coeval_mixed_reads)
 }
@@ -159,7 +163,9 @@ impl Race<'_> {
         let frozen = format!("writer frozen for {} ms", FREEZE_RUN.as_millis());
         let mut rows = Vec::new();
         let mut row = |cache: &str, condition: &str, tally: Tally| {
-            rows.push(RaceRow::of(cache, condition, &tally));
+            let row = RaceRow::of(cache, condition, &tally);
+            self.say(&report::race(&row));
+            rows.push(row);
             tally.timeline
         };
         let plain = row("two-step", "", self.race("two-step", &TwoStep::new(none), None));
@@ -182,8 +188,7 @@ impl Race<'_> {
     }
 
     fn race<C: Contestant>(&self, name: &str, cache: &C, freeze: Option<Duration>) -> Tally {
-        self.bar.reset();
-        self.bar.set_length(self.args.runs as u64);
+        self.bar.begin(self.args.runs as u64);
         self.bar.set_message(format!("racing: {name}"));
         let plan = runs::Plan {
             groups: &self.groups,
@@ -193,7 +198,7 @@ impl Race<'_> {
             freeze,
             seed: self.args.seed,
         };
-        runs::race(cache, plan, || self.bar.inc(1))
+        runs::race(cache, plan, || self.bar.inc())
     }
 
     /// The windows at full speed, all caches in turn, round by round.
@@ -218,8 +223,7 @@ impl Race<'_> {
             ("coeval, get_many", Box::new(|t| self.window(&coeval, Way::GetMany, t, freeze))),
             ("coeval, view", Box::new(|t| self.window(&coeval, Way::View, t, freeze))),
         ];
-        self.bar.reset();
-        self.bar.set_length((self.args.rounds * entrants.len()) as u64);
+        self.bar.begin((self.args.rounds * entrants.len()) as u64);
         let mut samples = vec![(Vec::new(), Vec::new()); entrants.len()];
         for round in 0..self.args.rounds {
             for turn in 0..entrants.len() {
@@ -227,7 +231,7 @@ impl Race<'_> {
                 self.bar.set_message(format!("at full speed: {}", entrants[which].0));
                 samples[which].0.push(entrants[which].1(false));
                 samples[which].1.push(entrants[which].1(true));
-                self.bar.inc(1);
+                self.bar.inc();
             }
         }
         let rows = entrants.iter().zip(&samples);

@@ -2,8 +2,6 @@
 
 use std::{fmt, time::Instant};
 
-use serde::Serialize;
-
 /// A step of a writer or a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -47,7 +45,7 @@ impl Log for Vec<(Instant, Step)> {
 }
 
 /// One line.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Line {
     /// Since the first line.
     pub micros: f64,
@@ -60,7 +58,7 @@ pub struct Line {
 }
 
 /// The lines of one race, in order of time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Timeline {
     /// First to last.
     pub lines: Vec<Line>,

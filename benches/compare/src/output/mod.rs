@@ -5,6 +5,7 @@ pub mod head;
 mod markdown;
 mod plots;
 pub mod tables;
+mod versions;
 
 use std::{
     fmt, fs, io,

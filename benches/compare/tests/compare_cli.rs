@@ -3,8 +3,8 @@
 use std::{path::PathBuf, process::Command, process::Output};
 
 fn compare(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-bench"));
-    command.arg("compare").args(args).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-compare"));
+    command.args(args).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
