@@ -1,6 +1,12 @@
 //! The command line.
 
-use std::{ffi::OsString, fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use lexopt::{
     Arg::{Long, Short, Value},
@@ -32,6 +38,18 @@ pub struct RaceArgs {
     pub window: u64,
     pub seed: u64,
     pub json: bool,
+    pub out: Option<PathBuf>,
+}
+
+/// Where the report is without `--out`.
+const REPORT: &str = "target/race-report";
+
+impl RaceArgs {
+    /// Where the report is to be written, if at all.
+    pub fn report(&self) -> Option<&Path> {
+        let usual = (!self.json).then_some(Path::new(REPORT));
+        self.out.as_deref().or(usual)
+    }
 }
 
 impl Default for RaceArgs {
@@ -47,6 +65,7 @@ impl Default for RaceArgs {
             window: 600,
             seed: SEED,
             json: false,
+            out: None,
         }
     }
 }
@@ -66,6 +85,7 @@ Options:
       --rounds <N>      Rounds in which the caches take turns at full speed [default: 3]
       --window <MILLIS> Length of a window at full speed, in milliseconds [default: 600]
       --seed <N>        Seed of everything random
+      --out <DIR>       Write a page with pictures into this directory [default: target/race-report, with --json none]
       --json            Print one JSON document and nothing else
   -h, --help            Print help
   -V, --version         Print version
@@ -95,6 +115,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, lexop
             Long("rounds") => args.rounds = number(&mut parser, "rounds", 1..=1000)?,
             Long("window") => args.window = number(&mut parser, "window", 1..=600_000)?,
             Long("seed") => args.seed = number(&mut parser, "seed", 0..=u64::MAX)?,
+            Long("out") => args.out = Some(parser.value()?.into()),
             Long("json") => args.json = true,
             Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
             Short('V') | Long("version") => {

@@ -9,11 +9,13 @@ use crate::{json::Json, latency::Summary};
 
 /// Everything that `--json` prints.
 pub fn json(report: &Report) -> Json {
-    let Report { settings, races, timeline, cost, frozen, coeval_mixed_reads } = report;
+    let Report { settings, races, timeline, coeval_timeline, cost, frozen, coeval_mixed_reads } =
+        report;
     Json::Object(vec![
         ("settings", settings.into()),
         ("races", races.iter().collect()),
         ("timeline", timeline.as_ref().into()),
+        ("coeval_timeline", coeval_timeline.as_ref().into()),
         ("cost", cost.iter().collect()),
         ("frozen", frozen.iter().collect()),
         ("coeval_mixed_reads", (*coeval_mixed_reads).into()),
@@ -52,7 +54,8 @@ impl From<&Timeline> for Json {
     fn from(timeline: &Timeline) -> Self {
         let lines = timeline.lines.iter();
         let lines = lines.map(|line| object!(line: micros, thread, event, detail)).collect();
-        Self::Object(vec![("lines", lines)])
+        let seen = timeline.seen.iter().copied().collect();
+        Self::Object(vec![("lines", lines), ("seen", seen)])
     }
 }
 

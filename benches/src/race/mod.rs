@@ -5,13 +5,20 @@ pub mod contestant;
 pub mod cost;
 mod data;
 pub mod group;
+mod lanes;
 pub mod locked;
+mod page;
+mod pictures;
 pub mod report;
 pub mod runs;
 pub mod timeline;
 pub mod two_step;
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
 use self::{
     coeval::{Coeval, Relation},
@@ -21,6 +28,7 @@ use self::{
     locked::Locked,
     report::{RaceRow, Report, Settings},
     runs::Tally,
+    timeline::Timeline,
     two_step::TwoStep,
 };
 use crate::{
@@ -38,9 +46,11 @@ const REQUESTS: usize = 1 << 18;
 const FREEZE_RUN: Duration = Duration::from_millis(2);
 const FREEZE_WINDOW: Duration = Duration::from_millis(50);
 
-/// Why there was no race.
+/// Why there was no race, or no report of it.
 #[derive(Debug)]
 pub enum Refusal {
+    /// The report cannot be written.
+    Report(PathBuf, io::Error),
     /// The trace is no good.
     Trace(trace::TraceError),
     /// Each writer owns groups of its own.
@@ -55,6 +65,7 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Report(path, error) => write!(f, "{} cannot be written: {error}", path.display()),
             Self::Trace(error) => error.fmt(f),
             Self::TooFewGroups { groups, writers } => write!(
                 f,
@@ -66,6 +77,16 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// What came of the runs.
+#[derive(Default)]
+struct Races {
+    rows: Vec<RaceRow>,
+    /// A failure of the two-step cache.
+    failure: Option<Timeline>,
+    /// A read of coeval beside an update.
+    whole: Option<Timeline>,
+}
 
 /// A race being run: what was asked for, what it is run on, how far it is.
 struct Race<'a> {
@@ -82,7 +103,7 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     race.say(&settings.head());
 
     race.say(&report::races());
-    let (races, timeline) = race.races();
+    let Races { rows: races, failure: timeline, whole: coeval_timeline } = race.races();
     race.say(&report::freezes(&races));
     race.say(&report::failure(timeline.as_ref()));
     let cost = race.cost();
@@ -97,10 +118,15 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     let mixed_in_windows = cost.iter().chain(&frozen).filter(|row| row.cache.starts_with("coeval"));
     let coeval_mixed_reads = mixed_in_races.map(|row| row.mixed_reads).sum::<u64>()
         + mixed_in_windows.map(|row| row.mixed_reads).sum::<u64>();
-    let report = Report { settings, races, timeline, cost, frozen, coeval_mixed_reads };
+    let report =
+        Report { settings, races, timeline, coeval_timeline, cost, frozen, coeval_mixed_reads };
     race.say(&report::verdict(&report));
     if args.json {
         let _ = writeln!(std::io::stdout(), "{}", data::json(&report));
+    }
+    if let Some(dir) = args.report() {
+        let path = page::write(dir, &report).map_err(|error| Refusal::Report(dir.into(), error))?;
+        race.say(&format!("A report with pictures: {}", path.display()));
     }
     Ok(coeval_mixed_reads)
 }
@@ -156,20 +182,25 @@ impl Race<'_> {
         Duration::from_micros(self.args.widen)
     }
 
-    /// The thousands of runs. The timeline is that of a two-step cache, if possible not widened.
-    fn races(&self) -> (Vec<RaceRow>, Option<timeline::Timeline>) {
+    /// The thousands of runs.
+    fn races(&self) -> Races {
         let (none, widen, related) = (Duration::ZERO, self.widen(), self.args.related);
         let slow = format!("widened by {} µs", self.args.widen);
         let frozen = format!("writer frozen for {} ms", FREEZE_RUN.as_millis());
-        let mut rows = Vec::new();
+        let mut races = Races::default();
         let mut row = |cache: &str, condition: &str, tally: Tally| {
             let row = RaceRow::of(cache, condition, &tally);
             self.say(&report::race(&row));
-            rows.push(row);
-            tally.timeline
+            races.rows.push(row);
+            // The first of each, which is not widened, if there is one.
+            if cache.starts_with("coeval") {
+                races.whole = races.whole.take().or(tally.whole);
+            } else {
+                races.failure = races.failure.take().or(tally.timeline);
+            }
         };
-        let plain = row("two-step", "", self.race("two-step", &TwoStep::new(none), None));
-        let widened = row("two-step", &slow, self.race("two-step", &TwoStep::new(widen), None));
+        row("two-step", "", self.race("two-step", &TwoStep::new(none), None));
+        row("two-step", &slow, self.race("two-step", &TwoStep::new(widen), None));
         row("locked", "", self.race("locked", &Locked::new(none), None));
         row("locked", &slow, self.race("locked", &Locked::new(widen), None));
         let relations = [
@@ -184,7 +215,7 @@ impl Race<'_> {
                 row(name, &frozen, self.race(name, &make(none), Some(FREEZE_RUN)));
             }
         }
-        (rows, plain.or(widened))
+        races
     }
 
     fn race<C: Contestant>(&self, name: &str, cache: &C, freeze: Option<Duration>) -> Tally {

@@ -13,6 +13,8 @@ pub struct Report {
     pub races: Vec<RaceRow>,
     /// One failure of the two-step cache.
     pub timeline: Option<Timeline>,
+    /// A read of coeval beside an update.
+    pub coeval_timeline: Option<Timeline>,
     pub cost: Vec<Cost>,
     /// The same with a writer frozen again and again; empty where threads cannot be frozen.
     pub frozen: Vec<Cost>,
