@@ -14,4 +14,4 @@ part cargo check -p coeval --all-targets --all-features
 part cargo check --workspace --all-targets
 # With optimizations, as `ci/main-job.sh` compiles the other stores: once for both.
 part cargo test --release -p coeval-compare
-part cargo bench -p coeval-compare --no-run
+part cargo bench -p coeval-micro --no-run

@@ -72,6 +72,11 @@ pub fn time(nanos: u64) -> String {
     }
 }
 
+/// A figure with its unit, without digits that say nothing: for the values of an axis, which are round.
+pub fn round(figure: &str) -> String {
+    figure.replace(".00 ", " ").replace(".0 ", " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +94,10 @@ mod tests {
     fn figures_carry_their_unit() {
         assert_eq!(rate(5_312_000.0), "5.31 M");
         assert_eq!(rate(12.0), "12");
+        assert_eq!(
+            (round(&rate(1e7)), round(&rate(2.5e6))),
+            ("10 M".to_owned(), "2.50 M".to_owned())
+        );
         assert_eq!(time(812), "812 ns");
         assert_eq!(time(20_400_000), "20.4 ms");
     }

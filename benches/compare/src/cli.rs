@@ -29,6 +29,8 @@ or a known hit ratio was not met, 2 when the arguments or the trace are no good.
 pub enum Command {
     /// Measure hit ratios on recorded traces, beside other bounded caches and the optimum
     Hitrate(HitrateArgs),
+    /// Draw the page and the pictures again, from the tables of an earlier run
+    Draw(DrawArgs),
     /// Run one store with one workload in this process (used by the comparison)
     #[command(hide = true)]
     Child,
@@ -77,7 +79,7 @@ pub struct CompareArgs {
     /// Seconds after which a store that gives no answer is killed, and is out
     #[arg(long, value_name = "S", default_value_t = 900, value_parser = value_parser!(u64).range(1..=86_400))]
     pub limit: u64,
-    /// Write tables (text, Markdown), results (JSON, CSV) and plots (SVG) into this directory
+    /// Write a page with pictures, tables (text, Markdown), results (JSON, CSV) and the pictures (SVG) into this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of everything random
@@ -128,6 +130,17 @@ pub struct HitrateArgs {
     /// Write hitrate.tsv, and a plot of each trace, into this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// What is drawn again.
+#[derive(Clone, Debug, Args)]
+pub struct DrawArgs {
+    /// The tables.md of an earlier run
+    #[arg(value_name = "FILE")]
+    pub tables: PathBuf,
+    /// Write index.html and the pictures (SVG) into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// A length of time that makes sense for a window.

@@ -4,8 +4,8 @@ use std::{error::Error, process::ExitCode};
 
 use clap::Parser;
 use coeval_compare::{
-    cli::{Cli, Command},
-    compare, hitrate,
+    cli::{Cli, Command, DrawArgs},
+    compare, hitrate, output,
 };
 
 fn main() -> ExitCode {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None => compare::run(&cli.compare),
         Some(Command::Hitrate(args)) => hitrate::run(&args).map_err(Into::into),
+        Some(Command::Draw(args)) => draw(&args),
         Some(Command::Child) => child(),
     };
     match outcome {
@@ -27,6 +28,11 @@ fn main() -> ExitCode {
 
 /// How many mixed groups `coeval` showed, or known hit ratios were not met, or why nothing was run.
 type Outcome = Result<u64, Box<dyn Error>>;
+
+fn draw(args: &DrawArgs) -> Outcome {
+    output::draw(&args.tables, &args.out)?;
+    Ok(0)
+}
 
 fn child() -> Outcome {
     compare::child::work()?;

@@ -45,7 +45,7 @@ impl Axis {
             return (0..=decades).map(|decade| least * 10f64.powi(decade)).collect();
         }
         // One in a hundred pixels or so.
-        let rough = most / ((right - left) / 100.0).max(1.0);
+        let rough = most / ((right - left).abs() / 100.0).max(1.0);
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter();
         let step = step.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * power);

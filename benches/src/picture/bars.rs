@@ -24,24 +24,32 @@ pub struct Bar {
 pub struct Bars {
     /// Above.
     pub title: String,
+    /// Below the title, softly: a line each.
+    pub notes: Vec<String>,
     /// What the axis shows, with its unit.
     pub axis: String,
     /// From the top.
     pub bars: Vec<Bar>,
-    /// Not from zero, but in powers of ten.
+    /// Not from zero, but in powers of ten; and dots for bars.
     pub logarithmic: bool,
 }
 
 const ROW: f64 = 24.0;
+/// Of the first bar, without notes.
 const TOP: f64 = 44.0;
+const NOTE: f64 = 20.0;
 
 impl Bars {
     /// The picture; `format` writes the values of the axis.
     pub fn draw(&self, format: impl Fn(f64) -> String) -> Svg {
-        let Self { title, axis: label, bars, logarithmic } = self;
-        let bottom = TOP + ROW * bars.len() as f64;
+        let Self { title, notes, axis: label, bars, logarithmic } = self;
+        let top = TOP + NOTE * notes.len() as f64;
+        let bottom = top + ROW * bars.len() as f64;
         let mut svg = Svg::new(title, bottom + BELOW);
         svg.text([12.0, 24.0], Side::Start, "title", title);
+        for (i, note) in notes.iter().enumerate() {
+            svg.text([12.0, 46.0 + NOTE * i as f64], Side::Start, "soft", note);
+        }
         let class = |bar: &Bar| if bar.ours { "strong" } else { "" };
         let widest = |of: &dyn Fn(&Bar) -> f64| bars.iter().map(of).fold(0.0, f64::max);
         let left = 22.0 + widest(&|bar| width_of(&bar.name, class(bar)));
@@ -55,15 +63,19 @@ impl Bars {
         } else {
             Axis::linear(most, ends)
         };
-        axis.draw(&mut svg, [TOP - 4.0, bottom], label, format);
+        axis.draw(&mut svg, [top - 4.0, bottom], label, format);
         for (i, bar) in bars.iter().enumerate() {
-            let y = TOP + ROW * i as f64;
+            let y = top + ROW * i as f64;
             let end = axis.at(bar.value);
             svg.text([left - 10.0, y + 14.0], Side::End, class(bar), &bar.name);
-            if bar.value > 0.0 {
+            if *logarithmic {
+                // Where there is no zero, a length means nothing: only the place does.
+                svg.line([left, y + 10.0], [end, y + 10.0], "grid");
+                svg.dot([end, y + 10.0], 6.0, bar.tone.class());
+            } else if bar.value > 0.0 {
                 svg.rect([left, y + 2.0], [end - left, ROW - 8.0], bar.tone.class());
             }
-            let end = end + 8.0;
+            let end = end + if *logarithmic { 12.0 } else { 8.0 };
             svg.text([end, y + 14.0], Side::Start, class(bar), &bar.label);
             let end = end + width_of(&bar.label, class(bar)) + 8.0;
             svg.text([end, y + 14.0], Side::Start, "soft", &bar.note);
@@ -88,7 +100,9 @@ mod tests {
         };
         let bars = vec![bar("coeval", 40.0), bar("papaya", 20.0), bar("none", 0.0)];
         let (title, axis) = ("reads".to_owned(), "reads a second".to_owned());
-        let svg = Bars { title, axis, bars, logarithmic: false }.draw(|v| v.to_string()).inline();
+        let notes = vec!["longer is better".to_owned()];
+        let svg =
+            Bars { title, notes, axis, bars, logarithmic: false }.draw(|v| v.to_string()).inline();
         let attribute = |line: &str, name: &str| -> f64 {
             line.split(&format!("{name}=\""))
                 .nth(1)

@@ -47,7 +47,10 @@ svg .paper{fill:var(--paper)}svg .ours{fill:var(--ours)}svg .other{fill:var(--ot
 svg .wash{fill:var(--wash)}svg .grid{stroke:var(--grid)}svg .rule{stroke:var(--soft)}\
 svg line.ours{stroke:var(--ours);stroke-width:2.5}svg line.other{stroke:var(--other);stroke-width:2.5}\
 svg line.bad{stroke:var(--bad);stroke-width:2.5}svg .box{fill:none;stroke:var(--soft)}\
-svg .box.bad{stroke:var(--bad);stroke-width:2;fill:var(--wash)}";
+svg .box.bad{stroke:var(--bad);stroke-width:2;fill:var(--wash)}\
+svg polyline{fill:none!important;stroke-width:2;stroke:var(--other)}svg polyline.ours{stroke:var(--ours);stroke-width:3.5}\
+svg polyline.ink{stroke:var(--ink)}svg polyline.soft{stroke:var(--soft)}svg polyline.bad{stroke:var(--bad)}\
+svg polyline.dots{stroke-dasharray:2 4}";
 
 /// Where a text stands to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,13 @@ impl Svg {
             self.body,
             "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{to_x:.1}\" y2=\"{to_y:.1}\" class=\"{class}\"/>"
         );
+    }
+
+    /// Straight lines from point to point.
+    pub fn polyline(&mut self, points: &[[f64; 2]], class: &str) {
+        let points: Vec<String> = points.iter().map(|[x, y]| format!("{x:.1},{y:.1}")).collect();
+        let points = points.join(" ");
+        let _ = writeln!(self.body, "<polyline points=\"{points}\" class=\"{class}\"/>");
     }
 
     /// A dot.

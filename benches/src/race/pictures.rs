@@ -7,7 +7,7 @@ use super::{
 use crate::{
     latency::Summary,
     picture::{Axis, Bar, Bars, Side, Svg, Tone, WIDTH, width_of},
-    table::{rate, time},
+    table::{rate, round, time},
 };
 
 fn is_ours(name: &str) -> bool {
@@ -26,6 +26,7 @@ pub fn failures(rows: &[RaceRow]) -> Svg {
     };
     let bars = Bars {
         title: "Runs in which a reader saw a mixed group".to_owned(),
+        notes: Vec::new(),
         axis: "failed runs, percent of all runs of that kind".to_owned(),
         bars: rows.iter().map(bar).collect(),
         logarithmic: false,
@@ -49,7 +50,8 @@ pub fn rates(title: &str, rows: &[Cost], of: fn(&Cost) -> f64) -> Svg {
     let mut bars: Vec<Bar> = rows.iter().map(bar).collect();
     bars.sort_by(|a, b| b.value.total_cmp(&a.value));
     let (title, axis) = (title.to_owned(), "operations a second".to_owned());
-    Bars { title, axis, bars, logarithmic: false }.draw(rate)
+    Bars { title, notes: Vec::new(), axis, bars, logarithmic: false }
+        .draw(|tick| round(&rate(tick)))
 }
 
 /// Of each cache a line without the freezes and one with them: the median, p99.9, and the longest
@@ -71,7 +73,7 @@ pub fn latencies(report: &Report) -> Svg {
     let axis = Axis::logarithmic(least as f64, most as f64, ends);
     let label =
         "time of a read of a whole group (each line on the right is ten times the one before)";
-    axis.draw(&mut svg, [top - 10.0, bottom], label, |nanos| power(nanos as u64));
+    axis.draw(&mut svg, [top - 10.0, bottom], label, |nanos| round(&time(nanos as u64)));
     for (i, calm) in cost.iter().enumerate() {
         let y = top + group * i as f64 + 12.0;
         let class = if is_ours(&calm.cache) { "strong" } else { "" };
@@ -105,9 +107,4 @@ fn spread(svg: &mut Svg, axis: &Axis, y: f64, read: &Summary, class: &str) {
     svg.line([at(read.max), y - 7.0], [at(read.max), y + 7.0], class);
     svg.dot([at(read.p50), y], 5.0, class);
     svg.diamond([at(read.corrected_p999), y], 7.0, class);
-}
-
-/// A power of ten of nanoseconds.
-fn power(nanos: u64) -> String {
-    time(nanos).replace(".0", "")
 }

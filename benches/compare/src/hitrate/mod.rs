@@ -238,8 +238,6 @@ pub enum Error {
     Table(PathBuf, String),
     /// A file of results.
     Output(PathBuf, io::Error),
-    /// A plot.
-    Plot(PathBuf, String),
 }
 
 impl fmt::Display for Error {
@@ -248,7 +246,6 @@ impl fmt::Display for Error {
             Self::Trace(error) => error.fmt(f),
             Self::Table(path, why) => write!(f, "{}: {why}", path.display()),
             Self::Output(path, error) => write!(f, "{} cannot be written: {error}", path.display()),
-            Self::Plot(path, why) => write!(f, "{} cannot be written: {why}", path.display()),
         }
     }
 }
