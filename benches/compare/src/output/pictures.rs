@@ -2,7 +2,7 @@
 
 use coeval_bench::picture::{Bar, Bars, Svg, Tone};
 
-use super::tables::value;
+use super::tables::{ratio, value};
 use crate::{
     compare::results::{BASELINE, Results, Row, Unit, distinct},
     stores::promises,
@@ -229,7 +229,7 @@ fn standing(ranked: &[&Row], unit: Unit) -> String {
     let beside = if place == 0 { ranked.get(1) } else { ranked.first() };
     let (ours, Some(beside)) = (ranked[place], beside) else { return String::new() };
     let [least, most] = [ours.median.min(beside.median), ours.median.max(beside.median)];
-    let (store, times) = (&beside.store, format!("{:.1} times", most / least));
+    let (store, times) = (&beside.store, format!("{} times", ratio(Some(most / least))));
     match (place, unit) {
         _ if least == most => format!("coeval does as well as {store}."),
         _ if least <= 0.0 => format!("coeval is number {} of those shown.", place + 1),
