@@ -15,17 +15,55 @@ pub fn html(document: &Document, pictures: &[Picture]) -> String {
     for Picture { svg, caption, .. } in pictures {
         page.figure(svg, caption);
     }
-    let count =
-        |word: &str| document.bars.iter().filter(|bar| bar.iter().any(|cell| cell == word)).count();
-    let (met, measured) = (count("met"), count("met") + count("missed"));
     page.heading("What the project set itself");
-    page.paragraph("", &format!("{met} of {measured} bars that were measured are met."));
-    page.table(&document.bars);
+    let is = |bar: &[String], word: &str| bar.iter().any(|cell| cell == word);
+    let (mut table, missing): (Vec<_>, Vec<_>) =
+        document.bars.iter().skip(1).cloned().partition(|bar| !is(bar, "not measured"));
+    let met = table.iter().filter(|bar| is(bar, "met")).count();
+    let (measured, missing) = (table.len(), missing.len());
+    page.paragraph("", &format!("{met} of {measured} are met; {missing} more were not measured."));
+    table.splice(0..0, document.bars.first().cloned());
+    page.table(&table);
     page.heading("What each store promises");
-    page.text(document.promises.trim_matches('\n'));
+    page.table(&columns(&document.promises));
     page.heading("What it was taken on");
     for note in &document.notes {
         page.paragraph("note", note);
     }
     page.html()
+}
+
+/// The cells of a table in plain text: they are at least two spaces apart.
+fn columns(text: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.contains('─'));
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        cells.map(str::to_owned).collect()
+    };
+    lines.map(cells).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_tables_become_tables() {
+        let text = "  store     atomic batch  who may block\n  ─────\n  coeval           yes        nowhere\n";
+        let rows = [["store", "atomic batch", "who may block"], ["coeval", "yes", "nowhere"]];
+        assert_eq!(columns(text), rows);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_counted_and_not_shown() {
+        let bar = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let bars = vec![
+            bar(["coeval against", "bar", ""]),
+            bar(["papaya", "≥ 1", "met"]),
+            bar(["moka", "≥ 5", "not measured"]),
+        ];
+        let html = html(&Document { bars, ..Document::default() }, &[]);
+        assert!(html.contains("1 of 1 are met; 1 more were not measured."), "{html}");
+        assert!(html.contains("<td>papaya</td>") && !html.contains("moka"), "{html}");
+    }
 }
