@@ -5,4 +5,5 @@
 
 part cargo build --release -p coeval-bench
 part cargo run --release -p coeval-bench -- race --runs "${RUNS:-50}"
-part cargo run --release -p coeval-bench -- compare --quick
+part cargo build --release -p coeval-compare
+part cargo run --release -p coeval-compare -- --quick

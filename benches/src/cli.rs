@@ -1,223 +1,178 @@
 //! The command line.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser};
-
-use crate::{
-    compare::usual_threads, race::group::MOST_RELATED, random::SEED, stores::NAMES,
-    workloads::Workload,
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    str::FromStr,
 };
 
-/// The race that coeval grew from, and its comparison with other stores.
-///
-/// Without a subcommand: the race with its default settings, in less than two minutes.
-#[derive(Debug, Parser)]
-#[command(name = "coeval-bench", version, after_help = AFTER)]
-pub struct Cli {
-    /// What to run.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
+use lexopt::{
+    Arg::{Long, Short, Value},
+    Parser, ValueExt,
+};
 
-const AFTER: &str = "\
-Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together, \
-or a known hit ratio was not met, 2 when the arguments or the trace are no good.";
+use crate::{race::group::MOST_RELATED, random::SEED};
 
-/// What can be run.
-#[derive(Debug, Subcommand)]
+/// What is to be done.
+#[derive(Debug)]
 pub enum Command {
-    /// Race an update of a key and its related entries against readers
+    /// The race.
     Race(RaceArgs),
-    /// Compare coeval with other stores, all taking turns
-    Compare(CompareArgs),
-    /// Measure hit ratios on recorded traces, beside other bounded caches and the optimum
-    Hitrate(HitrateArgs),
-    /// Run one store with one workload in this process (used by compare)
-    #[command(hide = true)]
-    Child,
+    /// Print this.
+    Print(String),
 }
 
 /// The settings of the race.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub struct RaceArgs {
-    /// Races of each kind
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = size(1, 1_000_000))]
     pub runs: usize,
-    /// Delay between the two steps, in microseconds, where the window is widened
-    #[arg(long, value_name = "MICROS", default_value_t = 50, value_parser = value_parser!(u64).range(0..=1_000_000))]
     pub widen: u64,
-    /// Related entries of each key
-    #[arg(long, value_name = "N", default_value = "4", value_parser = size(1, MOST_RELATED))]
     pub related: usize,
-    /// Threads that read
-    #[arg(long, value_name = "N", default_value = "1", value_parser = size(1, 256))]
     pub readers: usize,
-    /// Threads that write, each to groups of its own
-    #[arg(long, value_name = "N", default_value = "1", value_parser = size(1, 256))]
     pub writers: usize,
-    /// Take the groups from a recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
-    #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Rounds in which the caches take turns at full speed
-    #[arg(long, value_name = "N", default_value = "3", value_parser = size(1, 1000))]
     pub rounds: usize,
-    /// Length of a window at full speed, in milliseconds
-    #[arg(long, value_name = "MILLIS", default_value_t = 600, value_parser = value_parser!(u64).range(1..=600_000))]
     pub window: u64,
-    /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = SEED)]
     pub seed: u64,
-    /// Print one JSON document and nothing else
-    #[arg(long)]
     pub json: bool,
+    pub out: Option<PathBuf>,
+}
+
+/// Where the report is without `--out`.
+const REPORT: &str = "target/race-report";
+
+impl RaceArgs {
+    /// Where the report is to be written, if at all.
+    pub fn report(&self) -> Option<&Path> {
+        let usual = (!self.json).then_some(Path::new(REPORT));
+        self.out.as_deref().or(usual)
+    }
 }
 
 impl Default for RaceArgs {
     fn default() -> Self {
-        #[derive(Parser)]
-        struct Only {
-            #[command(flatten)]
-            args: RaceArgs,
+        Self {
+            runs: 1000,
+            widen: 50,
+            related: 4,
+            readers: 1,
+            writers: 1,
+            trace: None,
+            rounds: 3,
+            window: 600,
+            seed: SEED,
+            json: false,
+            out: None,
         }
-        Only::parse_from(["race"]).args
     }
 }
 
-/// The settings of the comparison.
+const HELP: &str = "\
+The race that coeval grew from, before and after, and what it costs; in less than two minutes.
+
+Usage: coeval-bench [race] [OPTIONS]
+
+Options:
+      --runs <N>        Races of each kind [default: 1000]
+      --widen <MICROS>  Delay between the two steps, in microseconds, where the window is widened [default: 50]
+      --related <N>     Related entries of each key [default: 4]
+      --readers <N>     Threads that read [default: 1]
+      --writers <N>     Threads that write, each to groups of its own [default: 1]
+      --trace <FILE>    Take the groups from a recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
+      --rounds <N>      Rounds in which the caches take turns at full speed [default: 3]
+      --window <MILLIS> Length of a window at full speed, in milliseconds [default: 600]
+      --seed <N>        Seed of everything random
+      --out <DIR>       Write a page with pictures into this directory [default: target/race-report, with --json none]
+      --json            Print one JSON document and nothing else
+  -h, --help            Print help
+  -V, --version         Print version
+
+The comparison with other stores, and hit ratios, are a program of their own, which takes minutes to compile:
+cargo run --release -p coeval-compare -- --help
+
+Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together,
+2 when the arguments or the trace are no good.";
+
+/// What the words after the program's name ask for.
 ///
-/// Without --workload: everything, as planned, in less than 25 minutes on two cores.
-#[derive(Clone, Debug, Args)]
-pub struct CompareArgs {
-    /// Workloads, separated by commas [default: all, with windows and rounds of their own]
-    #[arg(long, value_name = "W,...", value_delimiter = ',', value_enum)]
-    pub workload: Vec<Workload>,
-    /// Without --workload: only the most important ones and stores, in less than two minutes
-    #[arg(long, conflicts_with = "workload")]
-    pub quick: bool,
-    /// Stores, separated by commas [default: all, or those that the plan names]
-    #[arg(long, value_name = "S,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
-    pub stores: Vec<String>,
-    /// Numbers of threads, separated by commas [default: 1 and one a core]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 256))]
-    threads: Vec<usize>,
-    /// Length of a window, in seconds [default: 1, or as planned]
-    #[arg(long, value_name = "S", value_parser = seconds)]
-    pub seconds: Option<f64>,
-    /// Rounds in which the stores take turns [default: 3, or as planned]
-    #[arg(long, value_name = "N", value_parser = size(1, 1000))]
-    pub rounds: Option<usize>,
-    /// Keys of the point workloads and of memory, and entries of the larger store of evict [default: 2^20, or as planned]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1000..=1 << 28))]
-    pub keys: Option<u64>,
-    /// Let tables grow from empty instead of reserving room (needs --workload; the plan has both)
-    #[arg(long, requires = "workload")]
-    pub grown: bool,
-    /// Count operations per second of each thread's processor time: steadier on a busy machine, but blind
-    /// to waiting (latencies stay as they are)
-    #[arg(long)]
-    pub cpu_time: bool,
-    /// Recorded trace of replay (.keys.zst: a zstd stream of little-endian u64 keys)
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
-    /// Entries that a bounded store may hold in replay [default: a tenth of the trace's keys]
-    #[arg(long, value_name = "N", value_parser = size(1, 1 << 30))]
-    pub capacity: Option<usize>,
-    /// Seconds after which a phase of memory-overwrite ends, done or not [default: 300, or as planned]
-    #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
-    pub cap: Option<u64>,
-    /// Seconds after which a store that gives no answer is killed, and is out
-    #[arg(long, value_name = "S", default_value_t = 900, value_parser = value_parser!(u64).range(1..=86_400))]
-    pub limit: u64,
-    /// Write tables (text, Markdown), results (JSON, CSV) and plots (SVG) into this directory
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = SEED)]
-    pub seed: u64,
-    /// Print one JSON document and nothing else
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl CompareArgs {
-    /// The settings that these words give, which must make sense.
-    #[cfg(test)]
-    pub fn of(words: &[&str]) -> Self {
-        #[derive(Parser)]
-        struct Only {
-            #[command(flatten)]
-            args: CompareArgs,
+/// # Errors
+/// When they make no sense.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
+    let mut parser = Parser::from_args(words);
+    let mut args = RaceArgs::default();
+    let mut first = true;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("runs") => args.runs = number(&mut parser, "runs", 1..=1_000_000)?,
+            Long("widen") => args.widen = number(&mut parser, "widen", 0..=1_000_000)?,
+            Long("related") => args.related = number(&mut parser, "related", 1..=MOST_RELATED)?,
+            Long("readers") => args.readers = number(&mut parser, "readers", 1..=256)?,
+            Long("writers") => args.writers = number(&mut parser, "writers", 1..=256)?,
+            Long("trace") => args.trace = Some(parser.value()?.into()),
+            Long("rounds") => args.rounds = number(&mut parser, "rounds", 1..=1000)?,
+            Long("window") => args.window = number(&mut parser, "window", 1..=600_000)?,
+            Long("seed") => args.seed = number(&mut parser, "seed", 0..=u64::MAX)?,
+            Long("out") => args.out = Some(parser.value()?.into()),
+            Long("json") => args.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
+            Short('V') | Long("version") => {
+                let version = concat!("coeval-bench ", env!("CARGO_PKG_VERSION"));
+                return Ok(Command::Print(version.to_owned()));
+            }
+            Value(word) if first => subcommand(&word.string()?)?,
+            other => return Err(other.unexpected()),
         }
-        Only::parse_from(["compare"].iter().chain(words)).args
+        first = false;
     }
-
-    /// The numbers of threads that were asked for, in ascending order.
-    pub fn threads(&self) -> Vec<usize> {
-        let mut threads =
-            if self.threads.is_empty() { usual_threads() } else { self.threads.clone() };
-        threads.sort_unstable();
-        threads.dedup();
-        threads
-    }
+    Ok(Command::Race(args))
 }
 
-/// Which hit ratios are measured.
-#[derive(Clone, Debug, Args)]
-pub struct HitrateArgs {
-    /// A recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["traces", "check"], requires = "capacity")]
-    pub trace: Option<PathBuf>,
-    /// Capacities in entries, separated by commas
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 1 << 30), requires = "trace")]
-    pub capacity: Vec<usize>,
-    /// All traces that DIR/index.tsv lists, at the capacities that it lists
-    #[arg(long, value_name = "DIR", conflicts_with = "trace")]
-    pub traces: Option<PathBuf>,
-    /// Compare exact LRU, FIFO and the optimum with DIR/hit_ratios.tsv (or that file), to the last digit
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "traces", "out"])]
-    pub check: Option<PathBuf>,
-    /// Write hitrate.tsv, and a plot of each trace, into this directory
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+/// The first word, if it is not an option. What other words did once is said.
+fn subcommand(word: &str) -> Result<(), lexopt::Error> {
+    let now = match word {
+        "race" => return Ok(()),
+        "compare" => "cargo run --release -p coeval-compare -- [OPTIONS]",
+        "hitrate" => "cargo run --release -p coeval-compare -- hitrate [OPTIONS]",
+        _ => return Err(format!("there is no '{word}' here; see --help").into()),
+    };
+    Err(format!("'{word}' is in a program of its own now: {now}").into())
 }
 
-/// A length of time that makes sense for a window.
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.01..=600.0).contains(&seconds) {
-        Ok(seconds)
-    } else {
-        Err("must be between 0.01 and 600".to_owned())
-    }
-}
-
-/// A number in `least..=most`, with an error that states the range.
-fn size(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
-    move |text| {
-        let number: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
-        if (least..=most).contains(&number) {
-            Ok(number)
-        } else {
-            Err(format!("must be between {least} and {most}"))
-        }
-    }
+/// A number within `range`, with an error that states it.
+fn number<T: FromStr + PartialOrd + Display>(
+    parser: &mut Parser,
+    option: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, lexopt::Error> {
+    let (least, most) = (range.start(), range.end());
+    let number = parser.value()?.string()?.parse().ok();
+    number
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("--{option} must be a whole number from {least} to {most}").into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn error(words: &[&str]) -> String {
+        parse(words.iter().map(OsString::from)).expect_err("nonsense was accepted").to_string()
+    }
+
     #[test]
-    fn the_definition_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-        assert_eq!(RaceArgs::default().runs, 1000);
+    fn options_do_what_they_say() {
+        let words = ["race", "--runs", "20", "--widen=0", "--json", "--trace", "t", "--seed", "7"];
+        let Ok(Command::Race(args)) = parse(words.map(OsString::from)) else { panic!("no race") };
+        assert_eq!((args.runs, args.widen, args.json, args.seed), (20, 0, true, 7));
+        assert_eq!((args.trace, args.rounds), (Some(PathBuf::from("t")), 3));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for line in [
+        for words in [
             ["--readers", "0"],
             ["--writers", "0"],
             ["--runs", "0"],
@@ -225,8 +180,35 @@ mod tests {
             ["--widen", "-1"],
             ["--readers", "many"],
         ] {
-            let line = ["coeval-bench", "race"].into_iter().chain(line);
-            Cli::try_parse_from(line).expect_err("a nonsensical value was accepted");
+            let error = error(&words);
+            assert!(error.contains(words[0]) && error.contains(" to "), "{error}");
+        }
+        assert!(error(&["--runs"]).contains("--runs"));
+        assert!(error(&["--runs", "5", "race"]).contains("race"));
+    }
+
+    #[test]
+    fn what_went_elsewhere_is_found() {
+        assert!(error(&["compare", "--quick"]).contains("-p coeval-compare -- [OPTIONS]"));
+        assert!(error(&["hitrate"]).contains("-p coeval-compare -- hitrate"));
+        assert!(error(&["rase"]).contains("rase"));
+    }
+
+    #[test]
+    fn the_help_states_the_defaults() {
+        let RaceArgs { runs, widen, related, readers, writers, rounds, window, .. } =
+            RaceArgs::default();
+        for (option, default) in [
+            ("--runs", runs as u64),
+            ("--widen", widen),
+            ("--related", related as u64),
+            ("--readers", readers as u64),
+            ("--writers", writers as u64),
+            ("--rounds", rounds as u64),
+            ("--window", window),
+        ] {
+            let line = HELP.lines().find(|line| line.contains(&format!("{option} <")));
+            assert!(line.unwrap().ends_with(&format!("[default: {default}]")), "{option}");
         }
     }
 }

@@ -10,7 +10,6 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
 
 const LONGEST: u64 = 60_000_000_000;
 
@@ -25,7 +24,7 @@ impl Default for Latency {
 }
 
 /// What is reported of a [`Latency`], in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Summary {
     pub samples: u64,

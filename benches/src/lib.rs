@@ -1,17 +1,15 @@
-//! The race that `coeval` grew from, and its comparison with other stores.
+//! The race that `coeval` grew from, and what `coeval-compare` shares with it: how things are
+//! measured, and how they are shown.
 
 pub mod cli;
-pub mod compare;
 pub mod freeze;
-pub mod hitrate;
+pub mod json;
 pub mod latency;
 pub mod machine;
 pub mod measure;
-pub mod output;
+pub mod picture;
 pub mod progress;
 pub mod race;
 pub mod random;
-pub mod stores;
 pub mod table;
 pub mod trace;
-pub mod workloads;

@@ -2,21 +2,13 @@
 
 use std::{error::Error, process::ExitCode};
 
-use clap::Parser;
 use coeval_bench::{
-    cli::{Cli, Command, CompareArgs, HitrateArgs, RaceArgs},
-    compare, hitrate, race,
+    cli::{self, Command},
+    race,
 };
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        None => race(&RaceArgs::default()),
-        Some(Command::Race(args)) => race(&args),
-        Some(Command::Compare(args)) => compare(&args),
-        Some(Command::Hitrate(args)) => hitrate(&args),
-        Some(Command::Child) => child(),
-    };
-    match outcome {
+    match run() {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(error) => {
@@ -26,22 +18,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many mixed groups `coeval` showed, or known hit ratios were not met, or why nothing was run.
-type Outcome = Result<u64, Box<dyn Error>>;
-
-fn race(args: &RaceArgs) -> Outcome {
-    Ok(race::run(args)?)
-}
-
-fn compare(args: &CompareArgs) -> Outcome {
-    compare::run(args)
-}
-
-fn hitrate(args: &HitrateArgs) -> Outcome {
-    Ok(hitrate::run(args)?)
-}
-
-fn child() -> Outcome {
-    compare::child::work()?;
-    Ok(0)
+/// How many mixed groups `coeval` showed, or why nothing was run.
+fn run() -> Result<u64, Box<dyn Error>> {
+    match cli::parse(std::env::args_os().skip(1))? {
+        Command::Race(args) => Ok(race::run(&args)?),
+        Command::Print(text) => {
+            println!("{text}");
+            Ok(0)
+        }
+    }
 }

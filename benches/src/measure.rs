@@ -9,8 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{latency::Latency, machine};
 
 /// Operations between two looks at the clock while counting, at most.
@@ -23,7 +21,7 @@ const SHORT_BATCH: Duration = Duration::from_micros(100);
 const OVERTIME: u32 = 3;
 
 /// What a thread's rate is measured by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
     /// Time passing.
     #[default]

@@ -27,19 +27,26 @@ impl std::fmt::Display for Table {
             self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        for (line, row) in self.rows.iter().enumerate() {
-            let mut text = format!("  {:<1$}", row[0], widths[0]);
-            for column in 1..columns {
-                text += &format!("  {:>1$}", row[column], widths[column]);
-            }
-            writeln!(f, "{}", text.trim_end())?;
-            if line == 0 {
-                let rule = widths.iter().sum::<usize>() + 2 * (columns - 1);
-                writeln!(f, "  {}", "─".repeat(rule))?;
-            }
-        }
-        Ok(())
+        let [head, rows @ ..] = self.rows.as_slice() else { return Ok(()) };
+        write!(f, "{}", self::head(head, &widths))?;
+        rows.iter().try_for_each(|row| writeln!(f, "{}", line(row, &widths)))
     }
+}
+
+/// The head of a table whose columns are so wide, and the rule below it: for a table that is printed as it comes.
+pub fn head<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
+    let rule = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+    format!("{}\n  {}\n", line(cells, widths), "─".repeat(rule))
+}
+
+/// A row of a table whose columns are so wide.
+pub fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let cell = cell.as_ref();
+        text += &if i == 0 { format!("  {cell:<width$}") } else { format!("  {cell:>width$}") };
+    }
+    text.trim_end().to_owned()
 }
 
 /// A rate a second in three digits: `5.31 M`.
@@ -65,6 +72,11 @@ pub fn time(nanos: u64) -> String {
     }
 }
 
+/// A figure with its unit, without digits that say nothing: for the values of an axis, which are round.
+pub fn round(figure: &str) -> String {
+    figure.replace(".00 ", " ").replace(".0 ", " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +94,10 @@ mod tests {
     fn figures_carry_their_unit() {
         assert_eq!(rate(5_312_000.0), "5.31 M");
         assert_eq!(rate(12.0), "12");
+        assert_eq!(
+            (round(&rate(1e7)), round(&rate(2.5e6))),
+            ("10 M".to_owned(), "2.50 M".to_owned())
+        );
         assert_eq!(time(812), "812 ns");
         assert_eq!(time(20_400_000), "20.4 ms");
     }

@@ -8,7 +8,9 @@ use std::{
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 fn bench(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_coeval-bench")).args(args).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-bench"));
+    // The report goes to `target` there, if nothing else is said.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).args(args).output().unwrap()
 }
 
 /// A small race: `more` after arguments that keep it short.
@@ -44,12 +46,39 @@ fn a_race_tells_its_story_and_ends_well() {
 }
 
 #[test]
+fn a_report_is_one_page_that_asks_for_nothing_else() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("race-pictures");
+    let output = short_race(&["--widen", "2000", "--out", dir.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(dir.join("index.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("prefers-color-scheme"));
+    let figures = page.matches("<figure>").count();
+    assert!(figures >= 5 && page.matches("<figcaption>").count() == figures, "{figures}");
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    for part in ["writer-0", "OLD", "microseconds", "percent of all runs", "operations a second"] {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    let outside = page.replace("http://www.w3.org/2000/svg", "");
+    for link in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
+        assert!(!outside.contains(link), "{link}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_status_2() {
+    let output = short_race(&["--out", "/dev/null/x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("/dev/null/x cannot be written"));
+}
+
+#[test]
 fn json_is_one_document() {
-    let output = short_race(&["--json", "--readers", "2", "--writers", "2"]);
+    let output = short_race(&["--json", "--readers", "2", "--writers", "2", "--widen", "2000"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["coeval_mixed_reads"], 0);
     assert_eq!(report["settings"]["writers"], 2);
+    assert!(report["timeline"]["lines"].is_array() && report["timeline"]["seen"].is_array());
     assert!(report["races"].as_array().unwrap().len() >= 8);
     assert!(report["cost"][0]["reads_per_second"].as_f64().unwrap() > 0.0);
 }
@@ -104,11 +133,19 @@ fn nonsense_is_refused_with_status_2() {
 }
 
 #[test]
+fn what_went_elsewhere_says_where() {
+    let output = bench(&["compare", "--quick"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cargo run --release -p coeval-compare -- "));
+}
+
+#[test]
 fn help_names_everything() {
     let output = bench(&["race", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = text(&output.stdout);
-    let options = ["--runs", "--widen", "--related", "--readers", "--writers", "--trace", "--json"];
+    let options =
+        ["--runs", "--widen", "--related", "--readers", "--writers", "--trace", "--json", "--out"];
     for option in options {
         assert!(help.contains(option), "{option} is missing in:\n{help}");
     }

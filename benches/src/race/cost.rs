@@ -13,8 +13,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
-
 use super::{
     contestant::{Contestant, dawdle},
     group::{Groups, Way},
@@ -49,7 +47,7 @@ pub struct Sample {
 }
 
 /// The rounds of one cache: medians, and the latencies of all rounds together.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Cost {
     pub cache: String,

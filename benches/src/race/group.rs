@@ -137,6 +137,11 @@ impl Reading {
         })
     }
 
+    /// The generation of each member, the key's first; none of what was absent.
+    pub fn seen(&self) -> &[Option<u64>] {
+        &self.seen[..=self.group.related]
+    }
+
     /// The group that was read.
     pub fn group(&self) -> Group {
         self.group

@@ -3,16 +3,22 @@
 pub mod coeval;
 pub mod contestant;
 pub mod cost;
+mod data;
 pub mod group;
+mod lanes;
 pub mod locked;
+mod page;
+mod pictures;
 pub mod report;
 pub mod runs;
 pub mod timeline;
 pub mod two_step;
 
-use std::{io::Write, time::Duration};
-
-use indicatif::ProgressBar;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
 use self::{
     coeval::{Coeval, Relation},
@@ -22,9 +28,15 @@ use self::{
     locked::Locked,
     report::{RaceRow, Report, Settings},
     runs::Tally,
+    timeline::Timeline,
     two_step::TwoStep,
 };
-use crate::{cli::RaceArgs, machine, progress, trace};
+use crate::{
+    cli::RaceArgs,
+    machine,
+    progress::{self, Bar},
+    trace,
+};
 
 /// Groups without a trace.
 const GROUPS: u64 = 4096;
@@ -34,9 +46,11 @@ const REQUESTS: usize = 1 << 18;
 const FREEZE_RUN: Duration = Duration::from_millis(2);
 const FREEZE_WINDOW: Duration = Duration::from_millis(50);
 
-/// Why there was no race.
+/// Why there was no race, or no report of it.
 #[derive(Debug)]
 pub enum Refusal {
+    /// The report cannot be written.
+    Report(PathBuf, io::Error),
     /// The trace is no good.
     Trace(trace::TraceError),
     /// Each writer owns groups of its own.
@@ -51,6 +65,7 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Report(path, error) => write!(f, "{} cannot be written: {error}", path.display()),
             Self::Trace(error) => error.fmt(f),
             Self::TooFewGroups { groups, writers } => write!(
                 f,
@@ -63,11 +78,21 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What came of the runs.
+#[derive(Default)]
+struct Races {
+    rows: Vec<RaceRow>,
+    /// A failure of the two-step cache.
+    failure: Option<Timeline>,
+    /// A read of coeval beside an update.
+    whole: Option<Timeline>,
+}
+
 /// A race being run: what was asked for, what it is run on, how far it is.
 struct Race<'a> {
     args: &'a RaceArgs,
     groups: Groups,
-    bar: ProgressBar,
+    bar: Bar,
 }
 
 /// Runs everything and prints it; the number of mixed groups that `coeval` showed.
@@ -77,8 +102,9 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     let settings = race.settings();
     race.say(&settings.head());
 
-    let (races, timeline) = race.races();
-    race.say(&report::races(&races));
+    race.say(&report::races());
+    let Races { rows: races, failure: timeline, whole: coeval_timeline } = race.races();
+    race.say(&report::freezes(&races));
     race.say(&report::failure(timeline.as_ref()));
     let cost = race.cost();
     race.say(&report::cost(&cost, &race.cost_heading()));
@@ -86,17 +112,21 @@ pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     if !frozen.is_empty() {
         race.say(&report::frozen(&frozen, &race.frozen_heading()));
     }
-    race.bar.finish_and_clear();
+    race.bar.clear();
 
     let mixed_in_races = races.iter().filter(|row| row.cache.starts_with("coeval"));
     let mixed_in_windows = cost.iter().chain(&frozen).filter(|row| row.cache.starts_with("coeval"));
     let coeval_mixed_reads = mixed_in_races.map(|row| row.mixed_reads).sum::<u64>()
         + mixed_in_windows.map(|row| row.mixed_reads).sum::<u64>();
-    let report = Report { settings, races, timeline, cost, frozen, coeval_mixed_reads };
+    let report =
+        Report { settings, races, timeline, coeval_timeline, cost, frozen, coeval_mixed_reads };
     race.say(&report::verdict(&report));
     if args.json {
-        let text = serde_json::to_string_pretty(&report).expect("a report is plain data");
-        let _ = writeln!(std::io::stdout(), "{text}");
+        let _ = writeln!(std::io::stdout(), "{}", data::json(&report));
+    }
+    if let Some(dir) = args.report() {
+        let path = page::write(dir, &report).map_err(|error| Refusal::Report(dir.into(), error))?;
+        race.say(&format!("A report with pictures: {}", path.display()));
     }
     Ok(coeval_mixed_reads)
 }
@@ -152,18 +182,25 @@ impl Race<'_> {
         Duration::from_micros(self.args.widen)
     }
 
-    /// The thousands of runs. The timeline is that of a two-step cache, if possible not widened.
-    fn races(&self) -> (Vec<RaceRow>, Option<timeline::Timeline>) {
+    /// The thousands of runs.
+    fn races(&self) -> Races {
         let (none, widen, related) = (Duration::ZERO, self.widen(), self.args.related);
         let slow = format!("widened by {} µs", self.args.widen);
         let frozen = format!("writer frozen for {} ms", FREEZE_RUN.as_millis());
-        let mut rows = Vec::new();
+        let mut races = Races::default();
         let mut row = |cache: &str, condition: &str, tally: Tally| {
-            rows.push(RaceRow::of(cache, condition, &tally));
-            tally.timeline
+            let row = RaceRow::of(cache, condition, &tally);
+            self.say(&report::race(&row));
+            races.rows.push(row);
+            // The first of each, which is not widened, if there is one.
+            if cache.starts_with("coeval") {
+                races.whole = races.whole.take().or(tally.whole);
+            } else {
+                races.failure = races.failure.take().or(tally.timeline);
+            }
         };
-        let plain = row("two-step", "", self.race("two-step", &TwoStep::new(none), None));
-        let widened = row("two-step", &slow, self.race("two-step", &TwoStep::new(widen), None));
+        row("two-step", "", self.race("two-step", &TwoStep::new(none), None));
+        row("two-step", &slow, self.race("two-step", &TwoStep::new(widen), None));
         row("locked", "", self.race("locked", &Locked::new(none), None));
         row("locked", &slow, self.race("locked", &Locked::new(widen), None));
         let relations = [
@@ -178,12 +215,11 @@ impl Race<'_> {
                 row(name, &frozen, self.race(name, &make(none), Some(FREEZE_RUN)));
             }
         }
-        (rows, plain.or(widened))
+        races
     }
 
     fn race<C: Contestant>(&self, name: &str, cache: &C, freeze: Option<Duration>) -> Tally {
-        self.bar.reset();
-        self.bar.set_length(self.args.runs as u64);
+        self.bar.begin(self.args.runs as u64);
         self.bar.set_message(format!("racing: {name}"));
         let plan = runs::Plan {
             groups: &self.groups,
@@ -193,7 +229,7 @@ impl Race<'_> {
             freeze,
             seed: self.args.seed,
         };
-        runs::race(cache, plan, || self.bar.inc(1))
+        runs::race(cache, plan, || self.bar.inc())
     }
 
     /// The windows at full speed, all caches in turn, round by round.
@@ -218,8 +254,7 @@ impl Race<'_> {
             ("coeval, get_many", Box::new(|t| self.window(&coeval, Way::GetMany, t, freeze))),
             ("coeval, view", Box::new(|t| self.window(&coeval, Way::View, t, freeze))),
         ];
-        self.bar.reset();
-        self.bar.set_length((self.args.rounds * entrants.len()) as u64);
+        self.bar.begin((self.args.rounds * entrants.len()) as u64);
         let mut samples = vec![(Vec::new(), Vec::new()); entrants.len()];
         for round in 0..self.args.rounds {
             for turn in 0..entrants.len() {
@@ -227,7 +262,7 @@ impl Race<'_> {
                 self.bar.set_message(format!("at full speed: {}", entrants[which].0));
                 samples[which].0.push(entrants[which].1(false));
                 samples[which].1.push(entrants[which].1(true));
-                self.bar.inc(1);
+                self.bar.inc();
             }
         }
         let rows = entrants.iter().zip(&samples);

@@ -2,19 +2,19 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
-
 use super::{cost::Cost, runs::Tally, timeline::Timeline};
-use crate::table::{Table, rate, time};
+use crate::table::{self, Table, rate, time};
 
 /// Everything that `race --json` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Report {
     pub settings: Settings,
     pub races: Vec<RaceRow>,
     /// One failure of the two-step cache.
     pub timeline: Option<Timeline>,
+    /// A read of coeval beside an update.
+    pub coeval_timeline: Option<Timeline>,
     pub cost: Vec<Cost>,
     /// The same with a writer frozen again and again; empty where threads cannot be frozen.
     pub frozen: Vec<Cost>,
@@ -23,7 +23,7 @@ pub struct Report {
 }
 
 /// What was asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Settings {
     pub runs: usize,
@@ -43,7 +43,7 @@ pub struct Settings {
 }
 
 /// One cache in one kind of race.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 #[allow(missing_docs)]
 pub struct RaceRow {
     pub cache: String,
@@ -74,6 +74,14 @@ impl RaceRow {
             first_failure: tally.first_failure.map(|mixed| mixed.to_string()),
         }
     }
+
+    /// The cache, and how it was raced.
+    pub fn name(&self) -> String {
+        match self.condition.as_str() {
+            "" => self.cache.clone(),
+            condition => format!("{}, {condition}", self.cache),
+        }
+    }
 }
 
 impl Settings {
@@ -97,28 +105,35 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The table of the races.
-pub fn races(rows: &[RaceRow]) -> String {
-    let mut table = Table::new(["cache", "runs", "failed", "share", "reads", "mixed"]);
-    for row in rows {
-        let name = match row.condition.as_str() {
-            "" => row.cache.clone(),
-            condition => format!("{}, {condition}", row.cache),
-        };
-        table.row([
-            name,
-            row.runs.to_string(),
-            row.failed_runs.to_string(),
-            format!("{:.1} %", row.failed_percent),
-            row.reads.to_string(),
-            row.mixed_reads.to_string(),
-        ]);
-    }
-    let mut text = String::from(
+/// What the races are about, and the head of their table: the rows are printed as they come.
+pub fn races() -> String {
+    let head = table::head(&["cache", "runs", "failed", "share", "reads", "mixed"], &RACES);
+    format!(
         "A run is one update raced by readers. It failed if a reader saw the new value of the key\n\
-         beside a related entry of another generation.\n\n",
-    );
-    text += &table.to_string();
+         beside a related entry of another generation.\n\n{}",
+        head.trim_end()
+    )
+}
+
+/// How wide its columns are.
+const RACES: [usize; 6] = [44, 7, 7, 7, 9, 8];
+
+/// A row of that table.
+pub fn race(row: &RaceRow) -> String {
+    let cells = [
+        row.name(),
+        row.runs.to_string(),
+        row.failed_runs.to_string(),
+        format!("{:.1} %", row.failed_percent),
+        row.reads.to_string(),
+        row.mixed_reads.to_string(),
+    ];
+    table::line(&cells, &RACES)
+}
+
+/// Where the freezes hit.
+pub fn freezes(rows: &[RaceRow]) -> String {
+    let mut text = String::new();
     for row in rows.iter().filter(|row| row.freezes > 0) {
         let RaceRow { cache, freezes, freezes_inside_a_write, .. } = row;
         let _ = writeln!(

@@ -54,7 +54,10 @@ pub struct Tally {
     pub mixed_reads: u64,
     pub freezes: Freezes,
     pub first_failure: Option<Mixed>,
+    /// Of a mixed read, the plainest that there was.
     pub timeline: Option<Timeline>,
+    /// Of a read beside an update that was not mixed.
+    pub whole: Option<Timeline>,
 }
 
 /// What the threads of one run share.
@@ -76,17 +79,19 @@ struct Arena<'a, C> {
 struct Seen {
     reads: u64,
     mixed_reads: u64,
-    mixed: Vec<MixedRead>,
+    mixed: Vec<Read>,
+    /// The last ones that were not mixed, in no order.
+    whole: Vec<Read>,
 }
 
-struct MixedRead {
+/// When a reader saw what.
+struct Read {
     start: Instant,
     end: Instant,
-    group: u64,
-    mixed: Mixed,
+    reading: Reading,
 }
 
-/// Mixed reads remembered in one run, to choose a timeline from.
+/// Reads of each kind remembered in one run, to choose a timeline from.
 const REMEMBERED: usize = 8;
 
 /// Runs the plan; `tick` is called after each run.
@@ -215,7 +220,7 @@ impl<C: Contestant> Arena<'_, C> {
             let start = Instant::now();
             let reading = self.cache.read(group, way);
             let end = Instant::now();
-            seen.note(&reading, start, end);
+            seen.note(reading, start, end);
             if std::mem::take(&mut first) {
                 self.reading.fetch_add(1, Ordering::Release);
             }
@@ -242,65 +247,68 @@ impl<C: Contestant> Arena<'_, C> {
             tally.mixed_reads += seen.mixed_reads;
             failed |= seen.mixed_reads > 0;
             for read in &seen.mixed {
-                tally.first_failure.get_or_insert(read.mixed);
+                tally.first_failure = tally.first_failure.or(read.reading.mixed());
                 self.keep_timeline(run, reader, read, &mut tally.timeline);
+            }
+            for read in &seen.whole {
+                self.keep_timeline(run, reader, read, &mut tally.whole);
             }
         }
         tally.failed_runs += usize::from(failed);
         self.steps.iter().for_each(|steps| lock(steps).clear());
     }
 
-    fn keep_timeline(
-        &self,
-        run: usize,
-        reader: usize,
-        read: &MixedRead,
-        kept: &mut Option<Timeline>,
-    ) {
-        let plain = |timeline: &Timeline| timeline.read_lies_between_the_steps();
-        if kept.as_ref().is_some_and(plain) || self.plan.freeze.is_some() {
+    /// Keeps the timeline of the read if it was beside an update, and says more than the one kept.
+    fn keep_timeline(&self, run: usize, reader: usize, read: &Read, kept: &mut Option<Timeline>) {
+        let (group, writers) = (read.reading.group(), 0..self.plan.writers);
+        let mut updated = writers.filter(|w| self.plan.groups.group(self.place(*w, run)) == group);
+        let Some(writer) = updated.next() else { return };
+        let steps = lock(&self.steps[writer]);
+        let (Some((first, _)), Some((last, _))) = (steps.first(), steps.last()) else { return };
+        if read.end < *first || read.start > *last {
             return;
         }
-        let group_of = |writer| self.plan.groups.group(self.place(writer, run)).id;
-        let writer = (0..self.plan.writers).find(|writer| group_of(*writer) == read.group);
-        let Some(writer) = writer else { return };
-        let timeline = self.timeline(writer, reader, read);
-        if kept.is_none() || plain(&timeline) {
+        let timeline = Timeline::merge(self.events(writer, reader, &steps, read), &read.reading);
+        if kept.as_ref().is_none_or(|kept| timeline.is_plainer_than(kept)) {
             *kept = Some(timeline);
         }
     }
 
-    fn timeline(&self, writer: usize, reader: usize, read: &MixedRead) -> Timeline {
-        let steps = lock(&self.steps[writer]);
-        let mut events: Vec<Event> = steps
-            .iter()
-            .map(|(at, step)| Event {
-                at: *at,
-                thread: format!("writer-{writer}"),
-                step: *step,
-                detail: match step {
-                    Step::UpdateStart => format!("key {}", read.group),
-                    _ => String::new(),
-                },
-            })
-            .collect();
+    fn events(
+        &self,
+        writer: usize,
+        reader: usize,
+        steps: &[(Instant, Step)],
+        read: &Read,
+    ) -> Vec<Event> {
+        let (writer, reader) = (format!("writer-{writer}"), format!("reader-{reader}"));
+        let key = format!("key {}", read.reading.group().id);
         let event =
-            |at, step, detail| Event { at, thread: format!("reader-{reader}"), step, detail };
-        events.push(event(read.start, Step::ReadStart, format!("key {}", read.group)));
-        events.push(event(read.end, Step::ReadComplete, read.mixed.to_string()));
-        Timeline::merge(events)
+            |at, thread: &String, step, detail| Event { at, thread: thread.clone(), step, detail };
+        let mut events: Vec<Event> =
+            steps.iter().map(|(at, step)| event(*at, &writer, *step, String::new())).collect();
+        events.iter_mut().take(1).for_each(|first| first.detail = key.clone());
+        events.push(event(read.start, &reader, Step::ReadStart, key));
+        let saw = read.reading.mixed().map_or_else(String::new, |mixed| mixed.to_string());
+        events.push(event(read.end, &reader, Step::ReadComplete, saw));
+        events
     }
 }
 
 impl Seen {
     #[inline]
-    fn note(&mut self, reading: &Reading, start: Instant, end: Instant) {
+    fn note(&mut self, reading: Reading, start: Instant, end: Instant) {
         self.reads += 1;
-        if let Some(mixed) = reading.mixed() {
+        let read = Read { start, end, reading };
+        if reading.mixed().is_some() {
             self.mixed_reads += 1;
             if self.mixed.len() < REMEMBERED {
-                self.mixed.push(MixedRead { start, end, group: reading.group().id, mixed });
+                self.mixed.push(read);
             }
+        } else if self.whole.len() < REMEMBERED {
+            self.whole.push(read);
+        } else {
+            self.whole[self.reads as usize % REMEMBERED] = read;
         }
     }
 }
@@ -343,7 +351,7 @@ mod tests {
             let cache = Coeval::new(relation, 3, widen);
             let tally = race(&cache, plan(&groups, 100), || ());
             assert_eq!(tally.failed_runs, 0, "{:?}", tally.first_failure);
-            assert!(tally.reads >= 200);
+            assert!(tally.reads >= 200 && tally.timeline.is_none());
         }
     }
 

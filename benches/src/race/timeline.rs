@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Instant};
 
-use serde::Serialize;
+use super::group::Reading;
 
 /// A step of a writer or a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,8 @@ pub enum Step {
 }
 
 impl Step {
-    fn name(self) -> &'static str {
+    /// In words.
+    pub fn name(self) -> &'static str {
         match self {
             Self::UpdateStart => "update start",
             Self::SetComplete => "set complete",
@@ -47,7 +48,7 @@ impl Log for Vec<(Instant, Step)> {
 }
 
 /// One line.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Line {
     /// Since the first line.
     pub micros: f64,
@@ -60,10 +61,12 @@ pub struct Line {
 }
 
 /// The lines of one race, in order of time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Timeline {
     /// First to last.
     pub lines: Vec<Line>,
+    /// The generations that the reader saw, the key's first; none of what was absent.
+    pub seen: Vec<Option<u64>>,
 }
 
 /// An event of a thread before the threads' logs are merged.
@@ -78,7 +81,7 @@ pub struct Event {
 
 impl Timeline {
     /// Merges the threads' events; times count from the first.
-    pub fn merge(mut events: Vec<Event>) -> Self {
+    pub fn merge(mut events: Vec<Event>, reading: &Reading) -> Self {
         events.sort_by_key(|event| event.at);
         let first = events.first().map(|event| event.at);
         let lines = events.into_iter().map(|event| Line {
@@ -87,14 +90,29 @@ impl Timeline {
             event: event.step.name().to_owned(),
             detail: event.detail,
         });
-        Self { lines: lines.collect() }
+        Self { lines: lines.collect(), seen: reading.seen().to_vec() }
     }
 
-    /// Whether the whole read lies between the two steps of the update: the plainest case.
-    pub fn read_lies_between_the_steps(&self) -> bool {
-        let order = [Step::UpdateStart, Step::SetComplete, Step::ReadStart, Step::ReadComplete];
-        let names = self.lines.iter().map(|line| line.event.as_str());
-        names.take(4).eq(order.map(Step::name)) && self.lines.len() > 4
+    /// Whether the whole read lies between two steps of the update, and if so, whether between its last two: the plainest case.
+    fn plainness(&self) -> usize {
+        let names: Vec<&str> = self.lines.iter().map(|line| line.event.as_str()).collect();
+        let [start, complete] = [Step::ReadStart, Step::ReadComplete].map(Step::name);
+        match names.as_slice() {
+            [_, .., before_last, last, _] if [*before_last, *last] == [start, complete] => 2,
+            [first, .., last] if *first != start && *last != complete => 1,
+            _ => 0,
+        }
+    }
+
+    /// Whether this one is a better example than the other: plainer, or as plain and over sooner.
+    pub fn is_plainer_than(&self, other: &Self) -> bool {
+        let rank = |timeline: &Self| (timeline.plainness(), -timeline.span());
+        rank(self) > rank(other)
+    }
+
+    /// From the first line to the last, in microseconds.
+    pub fn span(&self) -> f64 {
+        self.lines.last().map_or(0.0, |line| line.micros)
     }
 }
 
@@ -115,6 +133,7 @@ impl fmt::Display for Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::race::group::Group;
     use std::time::Duration;
 
     fn events() -> Vec<Event> {
@@ -134,9 +153,14 @@ mod tests {
         ]
     }
 
+    fn timeline(events: Vec<Event>) -> Timeline {
+        let group = Group { id: 42, related: 3 };
+        Timeline::merge(events, &Reading::of(group).by(|key| (key.member != 2).then_some(1)))
+    }
+
     #[test]
     fn lines_are_in_order_of_time_and_aligned() {
-        let text = Timeline::merge(events()).to_string();
+        let text = timeline(events()).to_string();
         let expected = [
             "      0.00 µs  writer-0   update start         key 42",
             "      1.21 µs  writer-0   set complete",
@@ -148,15 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_case_is_recognised() {
-        assert!(Timeline::merge(events()).read_lies_between_the_steps());
+    fn the_plainest_case_is_kept_and_of_these_the_shortest() {
+        let plain = timeline(events());
         let mut early = events();
         early[3].at = early[0].at + Duration::from_nanos(500);
-        assert!(!Timeline::merge(early).read_lies_between_the_steps());
+        let early = timeline(early);
+        let mut outside = events();
+        outside[3].at = outside[0].at - Duration::from_nanos(1);
+        let outside = timeline(outside);
+        assert!(plain.is_plainer_than(&early) && early.is_plainer_than(&outside));
+        let mut short = events();
+        short[2].at -= Duration::from_millis(1);
+        assert!(timeline(short).is_plainer_than(&plain) && !plain.is_plainer_than(&plain));
     }
 
     #[test]
     fn no_events_print_nothing() {
-        assert_eq!(Timeline::merge(Vec::new()).to_string(), "");
+        assert_eq!(timeline(Vec::new()).to_string(), "");
     }
 }

@@ -47,8 +47,8 @@ pub struct Settings {
     pub keys: u64,
     /// Stores grow from empty tables instead of having room reserved.
     pub grown: bool,
-    /// What rates are measured by.
-    pub clock: Clock,
+    /// Rates are per second of the threads' processor time.
+    pub cpu_time: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Seconds after which a phase of `memory-overwrite` ends, done or not.
@@ -61,7 +61,7 @@ pub struct Settings {
 
 impl Settings {
     fn window(&self, readers: usize, writers: usize, how: How) -> Window {
-        let (length, clock) = (self.length, self.clock);
+        let (length, clock) = (self.length, self.clock());
         let role = |threads| Role { threads, how };
         Window {
             readers: role(readers),
@@ -70,6 +70,11 @@ impl Settings {
             length,
             clock,
         }
+    }
+
+    /// What rates are measured by.
+    pub fn clock(&self) -> Clock {
+        if self.cpu_time { Clock::Cpu } else { Clock::Wall }
     }
 
     /// What a store is made with room for.

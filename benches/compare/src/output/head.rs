@@ -4,6 +4,7 @@ use std::{fmt, fs};
 
 use serde::Serialize;
 
+use super::versions;
 use crate::{
     cli::CompareArgs,
     compare::{plan::Item, results::distinct},
@@ -59,11 +60,11 @@ impl Head {
             load_average_at_start: read("/proc/loadavg"),
             allocator: "the system's",
             hasher: "foldhash fast, fixed seed (concread: its own foldhash, random seed)",
-            rates_are_per: items.first().map_or("second", |item| item.settings.clock.second()),
+            rates_are_per: items.first().map_or("second", |item| item.settings.clock().second()),
             seed: args.seed,
             trace: trace.map(|name| name.to_string_lossy().into_owned()),
             threads: args.threads(),
-            versions: machine::versions(),
+            versions: versions::all(),
             stores: present.into_iter().filter_map(promises).collect(),
             workloads: items.iter().map(run).collect(),
         }

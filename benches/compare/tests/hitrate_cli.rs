@@ -9,7 +9,7 @@ use std::{
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 fn hitrate(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-bench"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-compare"));
     command.arg("hitrate").args(args).output().unwrap()
 }
 

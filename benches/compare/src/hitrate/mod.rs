@@ -194,7 +194,7 @@ fn check(path: &Path) -> Result<u64, Error> {
 /// The hit ratios of a trace, on all processors.
 fn measure(trace: &Trace, capacities: &[usize], contestants: &[Contestant]) -> Vec<Cell> {
     let bar = progress::bar();
-    bar.set_length((capacities.len() * contestants.len()) as u64);
+    bar.begin((capacities.len() * contestants.len()) as u64);
     bar.set_message(trace.name.clone());
     let jobs: Vec<(usize, usize)> = (0..capacities.len())
         .flat_map(|capacity| (0..contestants.len()).map(move |contestant| (capacity, contestant)))
@@ -208,13 +208,13 @@ fn measure(trace: &Trace, capacities: &[usize], contestants: &[Contestant]) -> V
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let hits = contestants[job.1].hits(trace, capacities[job.0]);
                     let _ = send.send((*job, hits as f64 / trace.keys.len() as f64));
-                    bar.inc(1);
+                    bar.inc();
                 }
             });
         }
     });
     drop(send);
-    bar.finish_and_clear();
+    bar.clear();
     let mut cells: Vec<Cell> = capacities
         .iter()
         .map(|capacity| Cell {
@@ -238,8 +238,6 @@ pub enum Error {
     Table(PathBuf, String),
     /// A file of results.
     Output(PathBuf, io::Error),
-    /// A plot.
-    Plot(PathBuf, String),
 }
 
 impl fmt::Display for Error {
@@ -248,7 +246,6 @@ impl fmt::Display for Error {
             Self::Trace(error) => error.fmt(f),
             Self::Table(path, why) => write!(f, "{}: {why}", path.display()),
             Self::Output(path, error) => write!(f, "{} cannot be written: {error}", path.display()),
-            Self::Plot(path, why) => write!(f, "{} cannot be written: {why}", path.display()),
         }
     }
 }

@@ -22,18 +22,24 @@ pub fn document(head: &Head, results: &Results, bars: &[Reached]) -> String {
     }
     let _ = write!(text, "\n```text\n{}```\n\n", head.promises());
     text += "## The bars\n";
-    let heads = ["coeval against", "bar", "reached", "in single rounds", "", "against"];
-    let rows: Vec<Vec<String>> = bars.iter().map(|bar| bar_cells(bar).to_vec()).collect();
-    text += &table(&heads.map(str::to_owned), &rows);
+    let bars = self::bars(bars);
+    text += &table(&bars[0], &bars[1..]);
     for workload in results.workloads() {
         let _ = write!(text, "\n## {workload}\n{}", of_workload(&results.of(&workload)));
     }
     text
 }
 
+/// The table of the bars, the head first.
+pub fn bars(bars: &[Reached]) -> Vec<Vec<String>> {
+    let heads = ["coeval against", "bar", "reached", "in single rounds", "", "against"];
+    let rows = bars.iter().map(|bar| bar_cells(bar).to_vec());
+    std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect()
+}
+
 /// The tables of one workload. Of rates and sizes: the median, ± half the spread of the rounds, and the
 /// ratio to `coeval`.
-fn of_workload(results: &Results) -> String {
+pub fn of_workload(results: &Results) -> String {
     let (related, plain) = split(results);
     let mut text = String::new();
     for (rows, cell) in [(related, related_cell as fn(&Row) -> String), (plain, value)] {

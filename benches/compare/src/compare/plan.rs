@@ -5,7 +5,6 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     cli::CompareArgs,
-    measure::Clock,
     stores::NAMES,
     workloads::{Settings, Workload},
 };
@@ -208,7 +207,7 @@ fn item(args: &CompareArgs, line: Line, cap: u64) -> Item {
             length: Duration::from_secs_f64(args.seconds.unwrap_or(line.seconds)),
             keys: args.keys.unwrap_or(keys),
             grown: line.grown,
-            clock: if args.cpu_time { Clock::Cpu } else { Clock::Wall },
+            cpu_time: args.cpu_time,
             seed: args.seed,
             cap: args.cap.unwrap_or(cap),
             trace: args.trace.clone(),

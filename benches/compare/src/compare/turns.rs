@@ -156,24 +156,22 @@ pub fn run(item: &Item) -> Results {
         .iter()
         .map(|store| Contestant { store, worker: None, figures: Vec::new(), item, out: None })
         .collect();
-    bar.set_length(((item.rounds + 1) * contestants.len()) as u64);
+    bar.begin(((item.rounds + 1) * contestants.len()) as u64);
     for contestant in &mut contestants {
         bar.set_message(format!("{name}: {} is made ready", contestant.store));
-        bar.tick();
         contestant.prepare();
-        bar.inc(1);
+        bar.inc();
     }
     for round in 0..item.rounds {
         for turn in 0..contestants.len() {
             let count = contestants.len();
             let contestant = &mut contestants[(round + turn) % count];
             bar.set_message(format!("{name}: {}", contestant.store));
-            bar.tick();
             contestant.round();
-            bar.inc(1);
+            bar.inc();
         }
     }
-    bar.finish_and_clear();
+    bar.clear();
     let figures: Vec<_> =
         contestants.iter_mut().map(|c| (c.store, std::mem::take(&mut c.figures))).collect();
     let absent = contestants.iter().filter_map(|contestant| {

@@ -1,0 +1,1 @@
+//! Benchmarks of single operations: in `benches`, run by `cargo bench -p coeval-micro`.
