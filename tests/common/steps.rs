@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What is to be done, once one of the steps comes.
 type Act = (Vec<&'static str>, Box<dyn FnOnce()>);
 
+/// A step, and what is to be done there.
+pub type AtStep = (&'static str, Box<dyn FnOnce()>);
+
 static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
 static NEXT_SEED: AtomicU64 = AtomicU64::new(0);
 
@@ -47,8 +50,13 @@ pub fn at(steps: &'static [&'static str], act: impl FnOnce() + 'static) {
 }
 
 /// This thread calls these functions, in their order, each when it comes to its step.
-pub fn in_turn<const N: usize>(acts: [(&'static str, Box<dyn FnOnce()>); N]) {
+pub fn in_turn<const N: usize>(acts: [AtStep; N]) {
     set(acts.into_iter().map(|(step, act)| (vec![step], act)).collect());
+}
+
+/// How many of these this thread has not come to; it forgets them.
+pub fn left() -> usize {
+    ACTS.take().len()
 }
 
 fn set(acts: VecDeque<Act>) {

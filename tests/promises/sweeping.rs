@@ -5,7 +5,7 @@
 //! through. Needs `RUSTFLAGS="--cfg coeval_internals"`.
 #![cfg(coeval_internals)]
 
-use crate::common::steps::in_turn;
+use crate::common::steps::{self, in_turn};
 use crate::common::{Store, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
 use coeval::{Builder, Cache, ManualClock};
@@ -58,7 +58,7 @@ impl<R: Reclaim> Stage<R> {
 
     /// The values that were told of by the time that all was swept out and reclaimed.
     fn told(&self) -> Vec<u64> {
-        assert!(ACTS.take().is_empty(), "a step that was not come to");
+        assert_eq!(steps::left(), 0, "a step that was not come to");
         write(&self.cache, 30_000);
         let mut told = self.told.lock().unwrap().clone();
         told.sort_unstable();
