@@ -20,7 +20,7 @@ fi
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
     # Those first that take longest: at the end, no processor waits long for the other.
-    files=(leases eviction derive batches leftover sweeping)
+    files=(deadlines leases eviction derive batches leftover sweeping)
     for file in loom-tests/tests/*.rs; do
         name=$(basename "$file" .rs)
         if [[ " ${files[*]} " != *" $name "* ]]; then files+=("$name"); fi

@@ -15,6 +15,7 @@ modules() {
         sed -E 's,tests/promises/([a-z_]+).*,\1::,' | sort -u
 }
 
-run stall "$@"
+# It does every operation at every step: that is worth being optimized.
+CARGO_PROFILE_DEV_OPT_LEVEL=1 run stall "$@"
 if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi
 run promises "${filters[@]}"

@@ -181,6 +181,7 @@ fn a_monitor_misses_nothing_while_others_come_and_go() {
 /// What was cleared is swept out by later writes, wherever it stands; each is told of once.
 #[test]
 fn what_was_cleared_is_swept_out() {
+    const WRITES: u64 = 5_000;
     for mix in MIXES {
         let told = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&told);
@@ -189,12 +190,12 @@ fn what_was_cleared_is_swept_out() {
         for round in 1..=3 {
             (0..1_000).for_each(|key| _ = cache.insert(key, key));
             cache.invalidate_all();
-            for write in 0..20_000 {
+            for write in 0..WRITES {
                 cache.insert(1 << 40, write);
             }
             cache.invalidate(&(1 << 40));
             cache.collect();
-            let of_others = told.load(Ordering::Relaxed) - round * 20_000;
+            let of_others = told.load(Ordering::Relaxed) - round * WRITES;
             assert_eq!(of_others, round * 1_000);
         }
     }

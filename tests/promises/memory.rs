@@ -271,7 +271,7 @@ fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
     const VIEWS: u64 = 24;
     for keys in [2_000, 1] {
         let mut random = Random::new(run_seed());
-        let rounds = if keys == 1 { 1_000 } else { 1 };
+        let rounds = if keys > 1 { 1 } else { stress(100, 1_000, 1_000) };
         let made = Ledgers::new();
         let cache = store::<_, _, R>();
         let mut views = Vec::new();
