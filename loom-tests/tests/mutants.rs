@@ -1,5 +1,5 @@
 //! Claim: no defect that the library can be given is without a model that fails with it, and the table
-//! in `docs/protocol.md` names them all.
+//! in `loom-tests/README.md` names them all.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,7 +65,7 @@ fn in_the_models() -> BTreeSet<Row> {
 
 /// The rows of the table: `` | `defect` | `model`: `test` | ``.
 fn in_the_table() -> BTreeSet<Row> {
-    let text = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let text = fs::read_to_string(root().join("loom-tests/README.md")).unwrap();
     let row = |line: &str| {
         let (defect, rest) = line.strip_prefix("| `")?.split_once("` | `")?;
         let (model, test) = rest.strip_suffix("` |")?.split_once("`: `")?;
