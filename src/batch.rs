@@ -68,7 +68,7 @@ where
         self.insert_with(key, value, Terms::new().tags(tags))
     }
 
-    /// Sets `key` on these [terms](Terms), and applies the key's declared relations. The terms
+    /// Sets `key` with these [terms](Terms), and applies the key's declared relations. The terms
     /// specify how long the value is kept and which tags it has, or that all of this stays as it
     /// was. May call the allocator.
     pub fn insert_with(mut self, key: K, value: V, terms: Terms) -> Self {

@@ -208,9 +208,9 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     }
 
     /// Limits how long callers wait for a load, counted from the beginning of the load. After that
-    /// time one of the waiting callers loads with its own loader, at the same time as the first
-    /// load, and the others wait for that caller. The first value to arrive is cached. A later
-    /// value goes to its own caller only, as if the key had been written meanwhile.
+    /// time one of the waiting callers loads with its own loader, concurrently with the first load,
+    /// and the others wait for that caller. The first value to arrive is cached. A later value goes
+    /// to its own caller only, as if the key had been written meanwhile.
     ///
     /// The limit uses the system's clock. A waiting thread wakes up by itself. A waiting future
     /// must be polled: give it a timeout of the runtime if no thread waits beside it. Without this
@@ -224,8 +224,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
 
     /// Makes the callers that waited for a failed load load one after the other, each with all
     /// others waiting for it. There is then never more than one load of a key. If all of them fail,
-    /// the last caller waits for all of them. Without this setting they load at the same time, and
-    /// none waits for a second failure. To give one error to all of them, use
+    /// the last caller waits for all of them. Without this setting they load concurrently, and none
+    /// waits for a second failure. To give one error to all of them, use
     /// [`load_shared`](Cache::load_shared).
     #[must_use]
     pub fn loads_in_turn(mut self) -> Self {
@@ -330,7 +330,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         Builder { settings: self.settings, hasher, reclaimer: PhantomData }
     }
 
-    /// Selects another reclamation scheme than the default one; see [`reclaim`](crate::reclaim).
+    /// Selects a reclamation scheme other than the default one; see [`reclaim`](crate::reclaim).
     #[must_use]
     pub fn reclaimer<T: Reclaim>(self) -> Builder<K, V, S, T> {
         Builder { settings: self.settings, hasher: self.hasher, reclaimer: PhantomData }

@@ -194,8 +194,8 @@ where
         self.len() == 0
     }
 
-    /// Returns what the cache has done and what it holds. O(threads). [`Stats`] says how exact each
-    /// is.
+    /// Returns what the cache has done and what it holds. O(threads); see [`Stats`] for how exact
+    /// each figure is.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -236,17 +236,18 @@ where
         Version::from_u64(self.engine.version())
     }
 
-    /// Sets `key` and applies its [declared relations](Builder::related) in one commit. Lock-free.
+    /// Sets `key` and applies its [declared relations](Builder::related) in one commit. Returns the
+    /// version of the commit. Lock-free.
     ///
     /// An operation *brings* an entry when it sets an absent key or makes an entry heavier. Any
     /// other overwrite counts as a use of the entry. If the cache has a
     /// [bound](Builder::max_capacity), this call makes room for what it brings. It does not evict
     /// the entry that it sets, unless that entry alone is heavier than the bound. Until this
     /// thread's next write, the writes of other threads do not evict the entry either, unless
-    /// nothing else is left. The same holds for what any other operation brings. It holds for a
-    /// commit of several writes if there is room for all of them; of more than 64 writes, only that
-    /// commit itself spares all. If threads bring the same key in turn, it is spared for the first
-    /// of them.
+    /// nothing else is left. The same holds for what any other operation brings. For a commit of
+    /// several writes, it holds if there is room for all of them; with more than 64 writes, only
+    /// that commit itself spares them. If threads bring the same key in turn, the entry is spared
+    /// for the first of them.
     ///
     /// If the cache knows a key equal to `key`, it keeps that key and drops `key`, as a
     /// [`HashMap`](std::collections::HashMap) does. It knows a key for some time after its entry is
@@ -299,12 +300,12 @@ where
     ///     })
     ///     .build();
     /// cache.insert("profile 7".to_string(), 1);
-    /// cache.invalidate("user 7"); // which was never loaded
+    /// cache.invalidate("user 7"); // This key was never loaded.
     /// assert_eq!(cache.get("profile 7"), None);
     /// ```
     ///
     /// Relations take a `&K`. If the cache does not know the key, it makes one from the borrowed
-    /// key; see [`ToKey`]. If that is impossible, pass the key:
+    /// key; see [`ToKey`]. If that is impossible, pass the owned key:
     /// [`batch().invalidate(key)`](Batch::invalidate).
     ///
     /// ```
@@ -353,8 +354,9 @@ where
     /// - the capacity bound and the deadlines, for keys: a removed key may stay until its turn
     ///   comes.
     ///
-    /// Lock-free. O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is
-    /// due. Calls the [listener](Builder::eviction_listener) for the entries that leave by it.
+    /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
+    /// Lock-free. Calls the [listener](Builder::eviction_listener) for the entries that leave by
+    /// it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -369,7 +371,8 @@ where
         self.engine.collect() as u64
     }
 
-    /// Returns a handle that does not keep the cache alive, for listeners, relations and values.
+    /// Returns a handle that does not keep the cache alive. Use it in what the cache itself keeps:
+    /// listeners, relations, values.
     #[must_use]
     pub fn downgrade(&self) -> WeakCache<K, V, S, R> {
         WeakCache::new(Arc::downgrade(&self.engine))
@@ -389,7 +392,7 @@ where
     /// let cache = coeval::Cache::new();
     /// let lease = cache.lease("user:7");
     /// let read = "as it was".to_string(); // from the source
-    /// cache.invalidate("user:7"); // somebody changes the source meanwhile, and says so
+    /// cache.invalidate("user:7"); // the source has changed
     /// let refused = lease.fill(read).unwrap_err();
     /// assert_eq!(cache.get("user:7"), None);
     ///

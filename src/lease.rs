@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// or clears the key; made by [`Cache::lease`](crate::Cache::lease).
 ///
 /// Several callers may hold leases on the same key. One of them fills the key. That is a write, so
-/// the others are refused. An eviction or an expiration of the key also causes a refusal. Dropping
-/// a lease changes nothing.
+/// the others are refused. A fill is also refused after an eviction or an expiration of the key.
+/// Dropping a lease changes nothing.
 #[must_use = "a lease does nothing until it is filled"]
 pub struct Lease<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
@@ -57,8 +57,8 @@ where
         self.engine.is_outdated(&self.hold)
     }
 
-    /// Returns the version as of which the lease was taken. Later commits to the key cause a
-    /// refusal.
+    /// Returns the version as of which the lease was taken. A fill is refused if a later commit
+    /// changed the key.
     #[must_use]
     pub fn version(&self) -> Version {
         Engine::<K, V, S, R>::since(&self.hold)

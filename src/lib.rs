@@ -1,9 +1,9 @@
 //! A lock-free MVCC cache engine: a key and its related entries are always of the same age.
 //!
-//! A cache that calls `set(key)` and then `invalidate(related)` shows, between the two calls, a new
-//! value beside stale related entries. In this cache a write is a *commit*. A commit changes a key
-//! and all that belongs to it in one atomic step. Readers see all of it or nothing. No thread takes
-//! a lock or waits for another.
+//! A cache that is updated by `set(key)` and then `invalidate(related)` shows, between the two
+//! calls, a new value beside stale related entries. In this cache a write is a *commit*. A commit
+//! changes a key and all that belongs to it in one atomic step. Readers see all of it or nothing.
+//! No thread takes a lock or waits for another.
 //!
 //! ```
 //! use coeval::Cache;
@@ -42,7 +42,7 @@
 //!   cached after it.
 //! - A thread that is stopped anywhere in this library delays no other thread. While it is stopped,
 //!   memory retired in the meantime is kept.
-//! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache whole.
+//! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache intact.
 //!
 //! `docs/guarantees.md` lists the promises for each operation; `docs/protocol.md` describes the
 //! algorithm.
