@@ -345,14 +345,14 @@ where
     /// keeps are dropped. Returns how many objects are still retired; 0 if nothing keeps any.
     ///
     /// Writes do this by themselves, a little each, so a value is dropped some thousands of writes
-    /// after its removal. Call this to have it done now, or when no writes follow. Memory is kept
-    /// by
+    /// after its removal. Call this to have it done now, or when no writes follow. These keep
+    /// memory:
     /// - open views, [pinned](Self::pin) guards and operations under way on other threads (if the
     ///   calling thread itself holds a guard, nothing is reclaimed);
     /// - other live threads: what one has retired, up to about a thousand objects, waits for its
     ///   own calls;
-    /// - the capacity bound and the deadlines, for keys: a removed key may stay until its turn
-    ///   comes.
+    /// - the capacity bound and the deadlines, which keep keys only: a removed key may stay until
+    ///   its turn comes.
     ///
     /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
     /// Lock-free. Calls the [listener](Builder::eviction_listener) for the entries that leave by

@@ -106,15 +106,15 @@ where
     R: Reclaim,
 {
     /// Changes the settings that `change` names, all at once. Each operation follows the settings
-    /// from before or the settings from now, never some of each. Changes that others make at the
-    /// same time are made too, before or after this one.
+    /// from before this change or the settings from after it, never some of each. Changes that
+    /// others make at the same time are made too, before or after this one.
     ///
     /// The new settings apply to writes that begin after this call returns. Entries written before
     /// stay as they are, with the times that were set when they were written. A closure that was
     /// replaced is dropped when the last operation that uses it has ended.
     ///
     /// Lock-free. Calls the allocator; does not affect look-ups. `change` is called once, before
-    /// any setting changes. If it panics, nothing changes. To switch the flight recorder, use its
+    /// any setting changes. If it panics, nothing changes. To switch the flight recorder, use
     /// [`timeline`](Self::timeline).
     ///
     /// ```
