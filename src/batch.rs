@@ -1,4 +1,4 @@
-//! Several writes, one commit.
+//! Several writes in one commit.
 
 use crate::engine::{Changes, Engine, Keep};
 use crate::hasher::RandomState;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// Several writes that one commit publishes; made by [`Cache::batch`](crate::Cache::batch).
 ///
-/// The last write of a key wins. Nothing happens before [`commit`](Self::commit); a batch that is
-/// dropped changes nothing.
+/// The last write of a key wins. Nothing happens before [`commit`](Self::commit). Dropping a batch
+/// changes nothing.
 ///
 /// ```
 /// let cache = coeval::Cache::new();
@@ -39,22 +39,24 @@ where
         Self { engine, changes: engine.changes() }
     }
 
-    /// Sets `key`, and with it its declared relations. The value is kept as the cache's settings say, and has no tags,
-    /// whatever was there; [`insert_with`](Self::insert_with) says otherwise.
+    /// Sets `key` and applies its declared relations. The cache's settings determine how long the
+    /// value is kept. The value has no tags, whatever was there before.
+    /// [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(mut self, key: K, value: V) -> Self {
         self.changes.push(self.engine.change(key, Some(value), Keep::AsUsual, true));
         self
     }
 
-    /// Sets `key`, and with it its declared relations, to be absent again after `time_to_live`, whatever the
-    /// cache's own is. What one batch inserts for the same time ends at the same time.
+    /// Sets `key` to a value that becomes absent after `time_to_live`, whatever the cache's own
+    /// time is, and applies the key's declared relations. Values that one batch inserts with the
+    /// same time end at the same time.
     pub fn insert_with_ttl(mut self, key: K, value: V, time_to_live: Duration) -> Self {
         self.changes.push(self.engine.change(key, Some(value), Keep::For(time_to_live), true));
         self
     }
 
-    /// Sets `key`, and with it its declared relations. The value has these tags; what relations write has none. May ask
-    /// the allocator.
+    /// Sets `key` to a value with these tags, and applies the key's declared relations. The values
+    /// that relations write have no tags. May call the allocator.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -66,8 +68,9 @@ where
         self.insert_with(key, value, Terms::new().tags(tags))
     }
 
-    /// Sets `key`, and with it its declared relations, on these [terms](Terms): they say how long the value is kept, and with
-    /// which tags, or that all of that is as it was. May ask the allocator.
+    /// Sets `key` with these [terms](Terms), and applies the key's declared relations. The terms
+    /// specify how long the value is kept and which tags it has, or that all of this stays as it
+    /// was. May call the allocator.
     pub fn insert_with(mut self, key: K, value: V, terms: Terms) -> Self {
         let keep = self.changes.on(terms);
         self.changes.push(self.engine.change(key, Some(value), keep, true));
@@ -80,18 +83,18 @@ where
         self
     }
 
-    /// Removes `key`, and with it its declared relations.
+    /// Removes `key` and applies its declared relations.
     pub fn invalidate(mut self, key: K) -> Self {
         self.changes.push(self.engine.change(key, None, Keep::AsUsual, true));
         self
     }
 
-    /// Publishes all writes by one atomic step and returns their version. O(n log n) for n writes,
-    /// lock-free: whoever needs one of the keys helps the commit to its end. An empty batch is a commit like any other: it
-    /// takes a version, as of which nothing is different.
+    /// Publishes all writes in one atomic step and returns their version. O(n log n) for n writes.
+    /// Lock-free: a thread that needs one of the keys helps the commit to its end. An empty batch
+    /// is a commit like any other: it takes a version, as of which nothing is different.
     ///
     /// # Panics
-    /// Only if `Eq`, a relation's closure or the weigher does; then nothing was written.
+    /// Panics only if `Eq`, a relation's closure or the weigher does. Nothing is written then.
     pub fn commit(self) -> Version {
         self.engine.commit(self.changes)
     }

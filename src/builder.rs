@@ -1,4 +1,4 @@
-//! How a cache is set up.
+//! The settings of a new cache.
 
 use crate::cache::Cache;
 use crate::engine::{Engine, Listener, Settings, name_of};
@@ -15,10 +15,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most entries that an `initial_capacity` may ask for.
+/// The largest number of entries that an `initial_capacity` may ask for.
 const MAX_INITIAL_CAPACITY: usize = 1 << 36;
 
-/// Settings of a cache to be; made by [`Cache::builder`].
+/// The settings of a new cache; made by [`Cache::builder`].
 ///
 /// ```
 /// use coeval::Cache;
@@ -53,32 +53,41 @@ impl<K, V> Builder<K, V> {
 }
 
 impl<K, V, S, R> Builder<K, V, S, R> {
-    /// Makes room for that many entries: the index need not grow on the way there, and if they are thousands each is put where its
-    /// key's hash says, so that a look-up waits for one cache miss instead of two (most are; some find that place taken).
+    /// Reserves room for `entries` entries.
     ///
-    /// In bytes that is 16 to 32 an entry for the index, and 9/8 of what an entry takes (50 or so, for keys and values of eight).
-    /// The system gives the memory page by page when it is first written; that is soon, as entries are scattered over it. So say
-    /// what there will be, not what there might be. More entries than that are no worse off than without.
+    /// The index does not grow until the cache holds that many. If `entries` is in the thousands,
+    /// each entry is placed where the hash of its key says, so a look-up waits for one cache miss
+    /// instead of two. This holds for most entries; some find their place taken.
+    ///
+    /// The index takes 16 to 32 bytes per entry. The entries take 9/8 of their size (about 50 bytes
+    /// for keys and values of 8 bytes). The system provides this memory page by page when a page is
+    /// first written. That happens soon, because entries are scattered over the memory. Therefore
+    /// give the number of entries that the cache will hold, not the number that it might hold.
+    /// Entries beyond this number are no worse off than without this setting.
     #[must_use]
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.settings.initial_capacity = entries;
         self
     }
 
-    /// Bounds what all entries weigh: by the [weigher](Self::weigher), else each for one.
+    /// Limits the total weight of all entries. The [weigher](Self::weigher) determines the weight
+    /// of an entry; without one, each entry weighs 1.
     ///
-    /// The writers keep the bound themselves: while an operation that brings an entry is under way, the bound may be
-    /// exceeded by what it brings, and by no more. Who brings an entry evicts until there is room for it, so a heavy one may
-    /// take time in proportion to the lighter ones that go for it (each of which was paid for when it came, and counts for one
-    /// at least). A write that finds the bound exceeded, as somebody stopped in the middle of that, evicts up to 32 entries.
-    /// An eviction is a commit of its own: views that were opened before go on showing the entry, and nobody sees an older
-    /// value instead.
+    /// The writers keep the bound themselves. While an operation that brings an entry is under way,
+    /// the cache may exceed the bound by what that operation brings, and by no more. The operation
+    /// evicts until there is room. A heavy entry can take time proportional to the number of
+    /// lighter entries evicted for it. Each of those was paid for when it came, and counts for at
+    /// least one. A write that finds the bound exceeded, because another thread was stopped while
+    /// it made room, evicts up to 32 entries. An eviction is a commit of its own: views opened
+    /// before it still show the entry, and no reader sees an older value instead.
     ///
-    /// Which entry goes is decided by an adaptive policy (`docs/decisions.md` has its hit ratios). It is none that the
-    /// operation at hand brings, as long as others are left: an entry stays at least until its thread brings another
-    /// one ([`insert`](Cache::insert) says more). An entry that alone is heavier than the bound goes at once; with a bound
-    /// of zero, every one does. What weighs zero is not evicted to make room, whatever the bound is, and the number of such
-    /// entries is not bounded: a weigher that says zero of everything makes no bound at all.
+    /// An adaptive policy chooses the entry to evict (`docs/decisions.md` lists its hit ratios). It
+    /// does not choose one that the current operation brings, as long as others are left. An entry
+    /// stays at least until its thread brings another one; [`insert`](Cache::insert) has the
+    /// details. An entry that alone is heavier than the bound is evicted at once; with a bound of
+    /// zero, every entry is. An entry of weight zero is not evicted to make room, whatever the
+    /// bound is. The number of such entries is not bounded: a weigher that always returns zero sets
+    /// no bound at all.
     ///
     /// ```
     /// let cache = coeval::Cache::builder().max_capacity(100).build();
@@ -93,8 +102,9 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Says what an entry weighs. Called once for each value that is written, by the writer, before its
-    /// commit begins; it may be slow, and panic: then nothing is written. What weighs zero is not evicted to make room.
+    /// Sets the function that weighs an entry. The writer calls it once for each value that is
+    /// written, before the commit begins. The function may be slow. If it panics, nothing is
+    /// written. An entry of weight zero is not evicted to make room.
     ///
     /// ```
     /// let cache = coeval::Cache::builder()
@@ -114,33 +124,35 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Has every entry be absent again when it was written so long ago. What one commit writes ends at one
-    /// time.
+    /// Makes every entry absent once this time has passed since it was written. All that one commit
+    /// writes ends at one time.
     ///
-    /// A look-up after that never returns it; the memory comes back by later writes, each of which
-    /// sees to a few entries, without anybody asking for them.
+    /// A look-up after that time never returns the entry. Later writes reclaim the memory, a few
+    /// entries each, without any look-up of those entries.
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.settings.time_to_live = Some(time);
         self
     }
 
-    /// Has every entry be absent again when it was not read or written for so long. Reads by
-    /// [views](crate::View) and [`contains_key`](Cache::contains_key) do not count. To spare hits the writing, a use
-    /// may be taken for one that was a thousandth of this time earlier.
+    /// Makes every entry absent once it was neither read nor written for this time. Reads through
+    /// [views](crate::View) and [`contains_key`](Cache::contains_key) do not count. To spare hits a
+    /// write, a use may count as one that was a thousandth of this time earlier.
     #[must_use]
     pub fn time_to_idle(mut self, time: Duration) -> Self {
         self.settings.time_to_idle = Some(time);
         self
     }
 
-    /// Has a value that was written so long ago be loaded anew by the next caller of [`get_with`](Cache::get_with) or
-    /// its kin. Exactly one caller loads; the others, and all other reads, get the present value meanwhile, and so does
-    /// the one whose loader fails. What was loaded is written only if the key was not written since.
+    /// Makes a value due for reloading once this time has passed since it was written. The next
+    /// caller of [`get_with`](Cache::get_with) or a similar method reloads it. Exactly one caller
+    /// loads. Meanwhile the other callers and all other reads get the present value. If the loader
+    /// fails, its own caller gets the present value, too. The loaded value is written only if the
+    /// key was not written since.
     ///
-    /// A value that ends before that is loaded as any that is absent. So if this is no shorter than the
-    /// [time to live](Self::time_to_live), which is not refused, only values with a longer time of
-    /// [their own](Cache::insert_with_ttl) are refreshed.
+    /// A value that ends before this time is loaded like any absent value. If this time is not
+    /// shorter than the [time to live](Self::time_to_live), only values with a longer time of
+    /// [their own](Cache::insert_with_ttl) are refreshed. The builder accepts such a setting.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};
@@ -160,8 +172,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Has a value that could not be loaded anew be left as it is for so long: nobody tries again before. Without it the
-    /// next caller does, at once.
+    /// Sets how long a value that could not be reloaded is left as it is. No caller tries again
+    /// before that. Without this setting, the next caller tries again at once.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};
@@ -184,8 +196,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Has messages show keys by their `Debug`. Without it they show keys of common types so (numbers, strings and the
-    /// like), and others by their hash.
+    /// Makes messages show keys by their `Debug` output. Without this setting, messages show keys
+    /// of common types (numbers, strings and the like) by `Debug`, and other keys by their hash.
     #[must_use]
     pub fn debug_keys(mut self) -> Self
     where
@@ -195,22 +207,25 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Has nobody wait for a load that was begun so long ago. One of those who wait then loads beside it, by its own
-    /// loader, and the others wait for that one; what is brought first is cached, and what is brought later is for its
-    /// own caller, as if the key had been written meanwhile.
+    /// Limits how long callers wait for a load, counted from the beginning of the load. After that
+    /// time one of the waiting callers loads with its own loader, concurrently with the first load,
+    /// and the others wait for that caller. The first value to arrive is cached. A later value goes
+    /// to its own caller only, as if the key had been written meanwhile.
     ///
-    /// It goes by the system's clock. A thread that waits wakes up by itself. A future that waits must be polled: give it
-    /// a time-out of the runtime's where no thread waits beside it. Without this setting a load is waited for as long as it
-    /// takes, but for a future that [was left alone](Cache#loading-for-futures).
+    /// The limit uses the system's clock. A waiting thread wakes up by itself. A waiting future
+    /// must be polled: give it a timeout of the runtime if no thread waits beside it. Without this
+    /// setting, callers wait for as long as a load takes, except for a future that [was left
+    /// alone](Cache#loading-for-futures).
     #[must_use]
     pub fn load_timeout(mut self, time: Duration) -> Self {
         self.settings.loads.limit = Some(time);
         self
     }
 
-    /// Has those who waited for a load that failed load one after the other, each with all others waiting for it: there is
-    /// never more than one load of a key, and if all fail the last caller waits for all of them. Without it they
-    /// load beside each other, and none waits for a second failure. Where one error is to be for all of them, see
+    /// Makes the callers that waited for a failed load load one after the other, each with all
+    /// others waiting for it. There is then never more than one load of a key. If all of them fail,
+    /// the last caller waits for all of them. Without this setting they load concurrently, and none
+    /// waits for a second failure. To give one error to all of them, use
     /// [`load_shared`](Cache::load_shared).
     #[must_use]
     pub fn loads_in_turn(mut self) -> Self {
@@ -218,25 +233,28 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Has deadlines go by a clock that only moves when it is told to, for tests.
+    /// Makes deadlines follow a clock that moves only when it is told to, for tests.
     #[must_use]
     pub fn manual_clock(mut self, clock: &ManualClock) -> Self {
         self.settings.timer = Timer::manual(clock);
         self
     }
 
-    /// Has `listener` told of each entry that leaves, once: its key and value, why it left, and the version of
-    /// the commit that took it away (evictions and expirations are commits, too).
+    /// Sets a listener, which is called once for each entry that leaves the cache. Its arguments
+    /// are the key, the value, why the entry left, and the version of the commit that took it away.
+    /// Evictions and expirations are commits, too.
     ///
-    /// It runs on the thread that made that commit, when the operation is over, with nothing held: it may be slow,
-    /// and use the cache. If it panics, that is counted, and ends there. Of what
-    /// [`invalidate_all`](Cache::invalidate_all) cleared it is told as later writes sweep it out. Two entries that
-    /// different threads took away may be told of in either order.
+    /// The listener runs on the thread that made that commit, when the operation is over, with
+    /// nothing held. It may be slow and may use the cache. A panic of the listener is counted, and
+    /// ends there. For entries that [`invalidate_all`](Cache::invalidate_all) cleared, the listener
+    /// runs as later writes sweep them out. Calls for two entries that different threads took away
+    /// may come in either order.
     ///
-    /// A listener that uses the cache has a [`WeakCache`](crate::WeakCache): with a handle it would keep the cache for ever.
+    /// A listener that uses the cache should hold a [`WeakCache`](crate::WeakCache). A [`Cache`]
+    /// handle in it would keep the cache alive for ever.
     ///
-    /// What its own writes take away it is told when it has returned, one after the other: such a chain may have any length,
-    /// but has to come to an end.
+    /// If the listener's own writes take entries away, it is called for these after it has
+    /// returned, one after the other. Such a chain may have any length, but must come to an end.
     ///
     /// ```
     /// use coeval::{Cache, RemovalCause};
@@ -265,16 +283,17 @@ impl<K, V, S, R> Builder<K, V, S, R> {
 
     /// Declares what a write of a key does to other entries, in the same commit.
     ///
-    /// The closure is called with each key that is written or invalidated (not with one that is merely
-    /// [removed](Cache::remove)), the related ones included, so relations are followed to their end; they may
-    /// overlap and form cycles. Each key is written once in a commit: what the caller wrote comes
-    /// before what a relation says, a nearer relation before a farther one.
+    /// The closure is called with each key that is written or invalidated, related keys included,
+    /// but not with a key that is merely [removed](Cache::remove). Relations are thus followed to
+    /// their end; they may overlap and form cycles. A commit writes each key once: the caller's own
+    /// write takes precedence over a relation, and a nearer relation over a farther one.
     ///
-    /// The closure runs before the commit begins, on the writer's thread, with nothing held. It may be
-    /// slow, read the cache, and panic: then nothing is written. What it writes itself is a commit of its own, whose relations
-    /// are asked in turn: more than 64 deep, that is a panic, which names the key. Relations that lead to more keys than
-    /// [`max_related`](Self::max_related) are one as well; a caller that is to survive them catches it
-    /// ([`catch_unwind`](std::panic::catch_unwind)).
+    /// The closure runs before the commit begins, on the writer's thread, with nothing held. It may
+    /// be slow and may read the cache. If it panics, nothing is written. A write that the closure
+    /// makes itself is a commit of its own, and its relations are followed in turn. Nesting more
+    /// than 64 deep panics with a message that names the key. Relations that lead to more keys than
+    /// [`max_related`](Self::max_related) panic, too. To survive these panics, a caller catches
+    /// them ([`catch_unwind`](std::panic::catch_unwind)).
     #[must_use]
     pub fn related<F>(mut self, relation: F) -> Self
     where
@@ -284,9 +303,10 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Bounds to how many keys, beside those that the caller names, the relations of one commit may lead: 65,536, unless this
-    /// says otherwise. A write whose relations lead to more, or never come to an end, panics with a message that names the
-    /// key (by its hash, if it is not of a common type), and changes nothing.
+    /// Limits the number of keys, beside those that the caller names, to which the relations of one
+    /// commit may lead. The default is 65,536. A write whose relations lead to more keys, or never
+    /// end, panics and changes nothing. The message names the key, by its hash if its type is not a
+    /// common one.
     ///
     /// ```
     /// use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -304,13 +324,13 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Hashes keys with `hasher`.
+    /// Sets the hasher for keys.
     #[must_use]
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T, R> {
         Builder { settings: self.settings, hasher, reclaimer: PhantomData }
     }
 
-    /// Reclaims memory by another scheme than the default one; see [`reclaim`](crate::reclaim).
+    /// Selects a reclamation scheme other than the default one; see [`reclaim`](crate::reclaim).
     #[must_use]
     pub fn reclaimer<T: Reclaim>(self) -> Builder<K, V, S, T> {
         Builder { settings: self.settings, hasher: self.hasher, reclaimer: PhantomData }
@@ -324,16 +344,16 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The cache.
+    /// Builds the cache.
     ///
     /// # Panics
-    /// If a setting makes no sense, with a message that names it.
+    /// Panics if a setting makes no sense, with a message that names the setting.
     #[must_use]
     pub fn build(self) -> Cache<K, V, S, R> {
         self.try_build().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The cache, or which setting makes no sense.
+    /// Builds the cache, or reports the setting that makes no sense.
     ///
     /// # Errors
     /// [`BuildError`] names the setting.

@@ -19,12 +19,12 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A concurrent cache whose writes are commits: what one commit wrote is visible all at once.
+/// A concurrent cache whose writes are commits: all that one commit wrote becomes visible at once.
 ///
-/// It is a handle: a clone shares the same entries and costs a reference count.
+/// A `Cache` is a handle. A clone shares the same entries and costs a reference count.
 ///
-/// No operation takes a lock or waits for another thread; reads do not even write to shared memory.
-/// Unless said otherwise an operation is O(1) in the number of entries.
+/// No operation takes a lock or waits for another thread. Reads do not even write to shared memory.
+/// Unless stated otherwise, an operation is O(1) in the number of entries.
 ///
 /// ```
 /// use coeval::Cache;
@@ -36,12 +36,14 @@ use std::time::Duration;
 /// assert_eq!(cache.get_many(["beta", "gamma"]), [Some(2), Some(3)]);
 /// ```
 ///
-/// Keys and values may be of any size, and aligned to up to a page, 4,096 bytes; what asks for more does not compile.
+/// Keys and values may have any size, and an alignment of up to a page (4,096 bytes). A larger
+/// alignment does not compile.
 ///
 /// # Panics
-/// No operation panics on its own. A panic in a key's `Hash` or `Eq`, a value's `Clone`, or a relation's
-/// closure reaches the caller and changes nothing; one in a destructor that runs when memory is
-/// reclaimed, later and perhaps on another thread, ends there (the panic hook has told of it).
+/// No operation panics on its own. A panic in a key's `Hash` or `Eq`, in a value's `Clone` or in a
+/// relation's closure reaches the caller and changes nothing. A destructor may run later, when
+/// memory is reclaimed, and perhaps on another thread. A panic in it ends there, after the panic
+/// hook has reported it.
 pub struct Cache<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
 }
@@ -51,13 +53,13 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// An empty cache without bounds.
+    /// Creates an empty cache without bounds.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// Settings for a new cache.
+    /// Returns the settings for a new cache.
     #[must_use]
     pub fn builder() -> Builder<K, V> {
         Builder::new()
@@ -83,8 +85,8 @@ where
         Arc::clone(&self.engine)
     }
 
-    /// The newest committed value of `key`, cloned. Wait-free, but for helping a commit that it meets
-    /// between its decision and its number.
+    /// Returns the newest committed value of `key`, cloned. Wait-free, except that it helps a
+    /// commit that it meets between its decision and its number.
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
@@ -94,7 +96,7 @@ where
         self.engine.look_up::<Q, _, true>(key, |value, _| value.clone())
     }
 
-    /// The newest committed value of `key`, cloned, and the version of the commit that wrote it.
+    /// Returns the newest committed value of `key`, cloned, and the version that wrote it.
     #[inline]
     pub fn get_versioned<Q>(&self, key: &Q) -> Option<(V, Version)>
     where
@@ -104,7 +106,7 @@ where
         self.engine.look_up::<Q, _, true>(key, |value, version| (value.clone(), version))
     }
 
-    /// Whether `key` holds a value. It counts neither as a use of the entry nor in the statistics.
+    /// Returns whether `key` holds a value. The call counts neither as a use nor in the statistics.
     #[inline]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
@@ -113,13 +115,14 @@ where
         self.engine.look_up::<Q, _, false>(key, |_, _| ()).is_some()
     }
 
-    /// One guard for many reads, which can then borrow. Wait-free.
+    /// Returns one guard for many reads, which can then borrow. Wait-free.
     ///
-    /// If it is forgotten (`mem::forget`), nothing that is retired from then on is reclaimed before the cache is dropped;
-    /// see [`leaked`](crate::reclaim::leaked). With seize it takes a lock.
+    /// If the guard is forgotten (`mem::forget`), nothing retired from then on is reclaimed before
+    /// the cache is dropped; see [`leaked`](crate::reclaim::leaked). With `seize`, this call takes
+    /// a lock.
     ///
     /// # Panics
-    /// If the thread holds a million of them already (2^20 − 1).
+    /// Panics if the thread already holds a million guards (2^20 − 1).
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -133,10 +136,10 @@ where
         Pinned::new(&self.engine)
     }
 
-    /// What `keys` hold, cloned, all as of one instant. O(N).
+    /// Returns the values of `keys`, cloned, all as of one instant. O(N).
     ///
-    /// Costs little more than N times `get`: no view is opened (but when a view that somebody holds has
-    /// let versions be taken out that this call would need), and nothing is retried.
+    /// The cost is little more than N times that of `get`. The call retries nothing. It opens a
+    /// view only if an open view has let versions be removed that this call needs.
     pub fn get_many<Q, const N: usize>(&self, keys: [&Q; N]) -> [Option<V>; N]
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -145,13 +148,13 @@ where
         self.engine.get_many::<_, _, N, true>(keys, V::clone)
     }
 
-    /// A snapshot of the whole cache as it is now.
+    /// Returns a snapshot of the whole cache as of now.
     pub fn view(&self) -> View<K, V, S, R> {
         View::new(Arc::clone(&self.engine), self.engine.open())
     }
 
-    /// A snapshot of the cache as of `version`, if that is still kept: by a view of that very version
-    /// which somebody holds, or because it is the newest.
+    /// Returns a snapshot of the cache as of `version`, if the cache still keeps that version. A
+    /// version is kept while it is the newest, and while a view of exactly that version is open.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -168,29 +171,31 @@ where
         Some(View::new(Arc::clone(&self.engine), snapshot))
     }
 
-    /// What all entries weigh: by the [weigher](Builder::weigher), else each for one. Exact when no write is
-    /// under way.
+    /// Returns the total weight of all entries. The [weigher](Builder::weigher) determines the
+    /// weight of an entry; without one, each entry weighs 1. Exact when no write is under way.
     ///
-    /// It is kept account of only in a cache that has a capacity or a weigher; else it is [`len`](Self::len).
+    /// Only a cache with a capacity or a weigher counts weight. In any other, this is
+    /// [`len`](Self::len).
     #[must_use]
     pub fn weighted_size(&self) -> u64 {
         self.engine.weight()
     }
 
-    /// How many keys hold a value. O(threads); exact when no write is under way. A value whose deadline has
-    /// passed is counted until a write has seen to it.
+    /// Returns the number of keys that hold a value. O(threads); exact when no write is under way.
+    /// A value whose deadline has passed counts until a write has removed it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.engine.len()
     }
 
-    /// Whether no key holds a value.
+    /// Returns whether no key holds a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What the cache has done, and what it holds. O(threads); see [`Stats`] for how exact each figure is.
+    /// Returns what the cache has done and what it holds. O(threads); see [`Stats`] for how exact
+    /// each figure is.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -205,7 +210,7 @@ where
         self.engine.stats()
     }
 
-    /// The flight recorder. It is off until it is [started](Timeline::start).
+    /// Returns the flight recorder. It is off until it is [started](Timeline::start).
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -224,32 +229,39 @@ where
         Timeline::new(Arc::clone(&self.engine) as Arc<_>)
     }
 
-    /// The version of the newest commit; 0 before the first. The cache makes some of its own: evictions, the ends of
-    /// expired entries, and of some that were cleared.
+    /// Returns the version of the newest commit; 0 before the first. The cache makes some commits
+    /// itself: for evictions, for expired entries, and for some entries that were cleared.
     #[must_use]
     pub fn version(&self) -> Version {
         Version::from_u64(self.engine.version())
     }
 
-    /// Sets `key`, and with it its [declared relations](Builder::related), by one commit. Lock-free.
+    /// Sets `key` and applies its [declared relations](Builder::related) in one commit. Returns the
+    /// version of the commit. Lock-free.
     ///
-    /// If the cache has a [bound](Builder::max_capacity), this makes the room that is missing. The entry is not among those
-    /// that go for that, unless alone it is heavier than the bound; nor, unless nothing else is left, among those that go
-    /// for what other threads write, until this thread's next write. The same holds for what any other operation brings
-    /// (of a commit of several writes, if there is room for all of them; for more than 64, only as far as that commit
-    /// itself is concerned). To bring an entry is to set a key that was absent, or to make its entry heavier; any other
-    /// overwrite counts as a use of the entry. If threads bring the same key in turn, it is spared for the first of them.
+    /// An operation *brings* an entry when it sets an absent key or makes an entry heavier. Any
+    /// other overwrite counts as a use of the entry. If the cache has a
+    /// [bound](Builder::max_capacity), this call makes room for what it brings. It does not evict
+    /// the entry that it sets, unless that entry alone is heavier than the bound. Until this
+    /// thread's next write, the writes of other threads do not evict the entry either, unless
+    /// nothing else is left. The same holds for what any other operation brings. For a commit of
+    /// several writes, it holds if there is room for all of them; with more than 64 writes, only
+    /// that commit itself spares them. If threads bring the same key in turn, the entry is spared
+    /// for the first of them.
     ///
-    /// If the cache knows a key that is equal to `key`, it keeps that one, as a [`HashMap`](std::collections::HashMap) does,
-    /// and drops `key`. It knows a key for some time after its entry has gone.
+    /// If the cache knows a key equal to `key`, it keeps that key and drops `key`, as a
+    /// [`HashMap`](std::collections::HashMap) does. It knows a key for some time after its entry is
+    /// gone.
     pub fn insert(&self, key: K, value: V) -> Version {
         self.engine.insert(key, value, None)
     }
 
-    /// The same, for a value that is to be absent again after `time_to_live`, whatever the cache's
-    /// [own](Builder::time_to_live) is; related entries that this writes are kept as usual. Lock-free.
+    /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
+    /// `time_to_live`. Lock-free.
     ///
-    /// With a time of zero nobody gets the value, and what was there before is gone.
+    /// The time replaces the cache's [own](Builder::time_to_live) for this value. Related entries
+    /// that the call writes are kept as usual. With a time of zero, no reader gets the value, and
+    /// the previous value is gone.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};
@@ -267,7 +279,7 @@ where
         self.engine.insert(key, value, Some(time_to_live))
     }
 
-    /// Removes `key` alone and returns what it held, cloned. No commit is made if it held nothing.
+    /// Removes `key` alone and returns its value, cloned. Makes no commit if the key held nothing.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -276,8 +288,8 @@ where
         self.engine.remove(key, V::clone)
     }
 
-    /// Removes `key`, and with it its [declared relations](Builder::related), by one commit; these are followed whether the
-    /// key is cached or not. Lock-free.
+    /// Removes `key` and applies its [declared relations](Builder::related) in one commit. The
+    /// relations are followed whether the key is cached or not. Lock-free.
     ///
     /// ```
     /// let cache = coeval::Cache::builder()
@@ -288,12 +300,13 @@ where
     ///     })
     ///     .build();
     /// cache.insert("profile 7".to_string(), 1);
-    /// cache.invalidate("user 7"); // which was never loaded
+    /// cache.invalidate("user 7"); // This key was never loaded.
     /// assert_eq!(cache.get("profile 7"), None);
     /// ```
     ///
-    /// Relations are told of a `&K`, so one must be made of the borrowed key if the cache does not know it: [`ToKey`].
-    /// Where there is no way to, hand the key over: [`batch().invalidate(key)`](Batch::invalidate).
+    /// Relations take a `&K`. If the cache does not know the key, it makes one from the borrowed
+    /// key; see [`ToKey`]. If that is impossible, pass the owned key:
+    /// [`batch().invalidate(key)`](Batch::invalidate).
     ///
     /// ```
     /// #[derive(PartialEq, Eq, Hash)]
@@ -321,25 +334,29 @@ where
         self.engine.invalidate(key, || key.to_key())
     }
 
-    /// Removes everything, by one commit. O(1): what it hides is swept out by later writes, a little by
-    /// each. Lock-free, and holds no other writer up.
+    /// Removes all entries in one commit. O(1): later writes sweep out the hidden entries, a few
+    /// each. Lock-free; delays no other writer.
     pub fn invalidate_all(&self) -> Version {
         self.engine.invalidate_all()
     }
 
-    /// Does all upkeep that is due, and gives back the memory of what was removed, replaced, evicted or cleared, or is over,
-    /// and that nobody can see any more: keys and values that nobody keeps are dropped. Returns how many objects are
-    /// retired still; 0 if nothing keeps anything.
+    /// Does all upkeep that is due, and reclaims the memory of values that no reader can see any
+    /// more: removed, replaced, evicted, cleared or expired ones. Keys and values that nothing
+    /// keeps are dropped. Returns how many objects are still retired; 0 if nothing keeps any.
     ///
-    /// Writes do that by themselves, a little each, so that a value is dropped some thousands of writes after it was removed.
-    /// This is for those who want it now, or write no more. What stays is kept by
-    /// - open views and [pinned](Self::pin) guards, and operations under way on other threads (if it is the calling
-    ///   thread that holds a guard, nothing is reclaimed);
-    /// - other threads that live: what one has retired, a thousand objects or a few, goes by its own calls;
-    /// - the capacity bound and the deadlines, as for keys: that of a removed entry may stay until their turn comes to it.
+    /// Writes do this by themselves, a little each, so a value is dropped some thousands of writes
+    /// after its removal. Call this to have it done now, or when no writes follow. These keep
+    /// memory:
+    /// - open views, [pinned](Self::pin) guards and operations under way on other threads (if the
+    ///   calling thread itself holds a guard, nothing is reclaimed);
+    /// - other live threads: what one has retired, up to about a thousand objects, waits for its
+    ///   own calls;
+    /// - the capacity bound and the deadlines, which keep keys only: a removed key may stay until
+    ///   its turn comes.
     ///
-    /// Lock-free; it waits for nobody. O(n) after [`invalidate_all`](Self::invalidate_all), else in proportion to
-    /// what is due. The [listener](Builder::eviction_listener) is told of what leaves by it.
+    /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
+    /// Lock-free. Calls the [listener](Builder::eviction_listener) for the entries that leave by
+    /// it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -354,27 +371,28 @@ where
         self.engine.collect() as u64
     }
 
-    /// A handle that does not keep the cache, for what the cache keeps: listeners, relations, values.
+    /// Returns a handle that does not keep the cache alive. Use it in what the cache itself keeps:
+    /// listeners, relations, values.
     #[must_use]
     pub fn downgrade(&self) -> WeakCache<K, V, S, R> {
         WeakCache::new(Arc::downgrade(&self.engine))
     }
 
-    /// Several writes that one commit will publish.
+    /// Returns an empty batch, which collects several writes for one commit.
     pub fn batch(&self) -> Batch<'_, K, V, S, R> {
         Batch::new(&self.engine)
     }
 
-    /// The right to fill `key` with what is read from its source from now on, as long as nobody writes, removes
-    /// or clears it meanwhile. Lock-free.
+    /// Returns the right to fill `key` with a value that is read from its source from now on. The
+    /// right lasts as long as nobody writes, removes or clears the key. Lock-free.
     ///
-    /// So what was read before an invalidation is never cached after it:
+    /// A value read before an invalidation is therefore never cached after it:
     ///
     /// ```
     /// let cache = coeval::Cache::new();
     /// let lease = cache.lease("user:7");
     /// let read = "as it was".to_string(); // from the source
-    /// cache.invalidate("user:7"); // somebody changes the source meanwhile, and says so
+    /// cache.invalidate("user:7"); // the source has changed
     /// let refused = lease.fill(read).unwrap_err();
     /// assert_eq!(cache.get("user:7"), None);
     ///
@@ -391,8 +409,8 @@ where
         Lease::new(Arc::clone(&self.engine), hold)
     }
 
-    /// Sets `key`, and with it its declared relations, if it still holds the version `expected`; with
-    /// `None`, only if it holds nothing.
+    /// Sets `key` and applies its declared relations, if the key still holds the version
+    /// `expected`; with `None`, only if the key holds nothing.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -405,7 +423,7 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`Conflict`] if it holds something else; it hands the value back.
+    /// [`Conflict`] if the key holds something else. The error returns the value.
     pub fn compare_and_set(
         &self,
         key: K,
@@ -463,7 +481,7 @@ where
     }
 }
 
-/// Inserts each entry by a commit of its own.
+/// Inserts each entry in a commit of its own.
 impl<K, V, S, R> Extend<(K, V)> for Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! Derived values: made from other entries, and gone when one of those changes.
+//! Derived values: made from other entries, and ended when one of those changes.
 
 use crate::cache::Cache;
 use crate::engine::{Claim, Reading, Wanted, boxed};
@@ -11,12 +11,13 @@ use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 
 /// # Deriving
-/// A derived value is one that a closure makes from other entries of the cache. It is to be had as long as each of
-/// them is what it was, present or absent; a commit that changes one of them ends in that same step all that was
-/// derived from it, through any number of levels, and costs no more for it. Nobody sees the new input beside the
-/// old derived value: not a look-up, not a view, not `get_many`.
+/// A derived value is a value that a closure makes from other entries of the cache. It is available
+/// as long as each of these entries is what it was, present or absent. A commit that changes one of
+/// them ends, in that same step, all values derived from it, through any number of levels, at no
+/// extra cost. No reader sees the new input beside the old derived value: no look-up, no view and
+/// no `get_many`.
 ///
-/// What has ended so is absent for every reader, and counts in [`len`](Self::len) and
+/// An ended value is absent for every reader. It counts in [`len`](Self::len) and
 /// [`weighted_size`](Self::weighted_size) until it is derived again, removed or evicted.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
@@ -25,16 +26,17 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The value of `key`, cloned; derived if there is none.
+    /// Returns the value of `key`, cloned. Derives it if there is none.
     ///
-    /// All that `compute` reads through the scope is as of one version, so it never sees entries that do not belong
-    /// together, and what it reads becomes a dependency of the entry. What it reads elsewhere does not.
+    /// All reads of `compute` through the scope are as of one version, so it never sees entries
+    /// that do not belong together. Each entry read through the scope becomes a dependency of the
+    /// value. What `compute` reads elsewhere does not.
     ///
-    /// What is derived on the way ([`Scope::derive`]) counts as set for all that is read after it, so that each key is derived
-    /// once. All of it is set at the end, by one commit.
+    /// A value derived on the way ([`Scope::derive`]) counts as set for all later reads, so each
+    /// key is derived once. One commit sets all the values at the end.
     ///
-    /// If the value comes out equal to the one that had ended, what was derived from that is to be had again as it
-    /// is: a change that makes no difference goes no further.
+    /// If the new value is equal to the one that had ended, the values derived from that one are
+    /// available again as they are: a change that makes no difference goes no further.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -52,14 +54,15 @@ where
     /// assert_eq!(area(), 15);
     /// ```
     ///
-    /// Of the callers that want it, one computes it while the others wait for that, as in
-    /// [`get_with`](Self::get_with). If something that was read is written meanwhile, the value goes to its caller (it
-    /// was right during the call), and is seen by nobody else.
+    /// Of the callers that want the value, one computes it while the others wait for it, as in
+    /// [`get_with`](Self::get_with). If something that was read is written meanwhile, the value
+    /// goes to its caller (it was right during the call), and no other reader sees it.
     ///
-    /// A hit takes time in proportion to the number of dependencies, and of theirs as far as they are derived.
+    /// A hit takes time proportional to the number of dependencies, plus their own dependencies as
+    /// far as they are derived.
     ///
     /// # Panics
-    /// If `compute` does, or if what is derived is wanted to derive itself.
+    /// Panics if `compute` does, or if a value is needed to derive itself.
     #[track_caller]
     pub fn derive(&self, key: K, compute: impl FnOnce(&mut Scope<'_, K, V, S, R>) -> V) -> V
     where
@@ -83,8 +86,8 @@ where
     }
 }
 
-/// What [`derive`](Cache::derive) hands to its closure: the cache as of one version, and what was derived on the way. What is
-/// read through it becomes a dependency.
+/// The cache as of one version, with the values derived on the way; passed to the closure of
+/// [`derive`](Cache::derive). What the closure reads through it becomes a dependency.
 pub struct Scope<'s, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     reading: Reading<'s, K, V, S, R>,
 }
@@ -105,7 +108,7 @@ where
         self.reading
     }
 
-    /// What `key` holds, cloned. Its absence is a dependency, too.
+    /// Returns the value of `key`, cloned. An absence is a dependency, too.
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -113,7 +116,7 @@ where
         self.reading.get(key, || key.to_owned())
     }
 
-    /// What several keys hold; all that a scope reads is as of one version anyway.
+    /// Returns the values of several keys. All reads of a scope are as of one version in any case.
     pub fn get_many<Q, const N: usize>(&mut self, keys: [&Q; N]) -> [Option<V>; N]
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -121,10 +124,11 @@ where
         keys.map(|key| self.get(key))
     }
 
-    /// What `key` holds, cloned; derived, for the cache too, if that is nothing, and it was not derived on the way already.
+    /// Returns the value of `key`, cloned. If the key holds none and was not already derived on the
+    /// way, derives the value, for the cache too.
     ///
-    /// It is set together with the value that is derived by the outermost call, by one commit. If that call panics, or its
-    /// future is dropped, nothing is set.
+    /// The commit that sets the value of the outermost call sets this value, too. If that call
+    /// panics, or its future is dropped, nothing is set.
     ///
     /// ```
     /// use coeval::{Cache, Scope};
@@ -144,7 +148,7 @@ where
     /// ```
     ///
     /// # Panics
-    /// If `compute` does, or if `key` is wanted to derive itself.
+    /// Panics if `compute` does, or if `key` is needed to derive itself.
     pub fn derive(&mut self, key: K, compute: impl FnOnce(&mut Scope<'_, K, V, S, R>) -> V) -> V
     where
         V: PartialEq,
@@ -161,10 +165,10 @@ where
         self.reading.find(claim.hold()).expect("made just now")
     }
 
-    /// [`derive`](Self::derive) by a future.
+    /// Derives a value as [`derive`](Self::derive) does, with an async closure.
     ///
     /// # Panics
-    /// As `derive`.
+    /// Panics as `derive` does.
     #[cfg(feature = "async")]
     #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
     pub async fn derive_async(
@@ -187,7 +191,7 @@ where
         self.reading.find(claim.hold()).expect("made just now")
     }
 
-    /// What `key` holds, or a claim on it, to derive it.
+    /// Returns the value of `key`, or a claim on it for deriving it.
     fn found(&mut self, key: K) -> Result<V, Claim<'s, K, V, S, R>> {
         let claim = self.reading.claim(key);
         if self.reading.is_circle(claim.hold()) {

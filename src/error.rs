@@ -11,11 +11,11 @@ use std::fmt;
 pub enum BuildError {
     /// `initial_capacity` asks for more entries than an index can hold.
     InitialCapacity(usize),
-    /// `time_to_live` is zero: nothing would ever be found.
+    /// `time_to_live` is zero: no value would ever be found.
     TimeToLive,
-    /// `time_to_idle` is zero: nothing would ever be found.
+    /// `time_to_idle` is zero: no value would ever be found.
     TimeToIdle,
-    /// `refresh_after` is zero: every look-up that can would load.
+    /// `refresh_after` is zero: every look-up that can load would load.
     RefreshAfter,
     /// `load_timeout` is zero: every caller would load.
     LoadTimeout,
@@ -47,24 +47,24 @@ impl fmt::Display for BuildError {
 
 impl Error for BuildError {}
 
-/// Why a `compare_and_set` changed nothing. It hands the caller's value back.
+/// Why a `compare_and_set` changed nothing. It returns the caller's value.
 #[non_exhaustive]
 pub enum Conflict {
-    /// The key holds another version than the expected one.
+    /// The key holds a version other than the expected one.
     Changed {
         /// The version that it holds.
         found: Version,
         /// The value that was not set.
         value: Returned,
     },
-    /// The key is absent, and a version was expected.
+    /// The key is absent, but a version was expected.
     Absent {
         /// The value that was not set.
         value: Returned,
     },
 }
 
-/// A value on its way back to the caller; see [`Conflict::into_value`].
+/// A value that is returned to the caller; see [`Conflict::into_value`].
 pub struct Returned(Box<dyn Any + Send + Sync>);
 
 impl Conflict {
@@ -76,7 +76,7 @@ impl Conflict {
         }
     }
 
-    /// The version that the key holds; `None` if it is absent.
+    /// Returns the version that the key holds; `None` if the key is absent.
     #[must_use]
     pub fn found(&self) -> Option<Version> {
         match self {
@@ -85,7 +85,7 @@ impl Conflict {
         }
     }
 
-    /// The value that was not set. `None` only if `V` is not the cache's value type.
+    /// Returns the value that was not set. `None` only if `V` is not the cache's value type.
     #[must_use]
     pub fn into_value<V: 'static>(self) -> Option<V> {
         let (Self::Changed { value, .. } | Self::Absent { value }) = self;
@@ -123,9 +123,9 @@ impl Error for Conflict {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransactError<E> {
-    /// Its closure returned this.
+    /// The closure returned this error.
     Aborted(E),
-    /// Each time that it was tried somebody changed meanwhile what it had read.
+    /// On each try, another commit changed what the transaction had read.
     Conflict,
 }
 
@@ -150,8 +150,8 @@ impl<E: Error + 'static> Error for TransactError<E> {
     }
 }
 
-/// A lease's fill that was refused: its key was written, removed or cleared after the lease was taken, so what was
-/// read for it may be out of date. It hands the value back.
+/// A fill of a lease was refused. The key was written, removed or cleared after the lease was
+/// taken, so the value read for it may be out of date. The error returns the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Outdated<V>(V);
 
@@ -160,7 +160,7 @@ impl<V> Outdated<V> {
         Self(value)
     }
 
-    /// The value that was not set.
+    /// Returns the value that was not set.
     #[must_use]
     pub fn into_value(self) -> V {
         self.0
@@ -187,7 +187,7 @@ impl<V> Error for Outdated<V> {}
 pub enum LoadError<E> {
     /// The loader failed.
     Failed(E),
-    /// The load would wait for another that, perhaps through more of them, waits for this one.
+    /// The load would wait for another load that waits for this one, perhaps through further loads.
     Cycle,
 }
 

@@ -2,12 +2,12 @@
 
 use std::hash::BuildHasher;
 
-/// The default hasher: foldhash, seeded anew for each cache.
+/// The default hasher: foldhash, with a new seed for each cache.
 ///
-/// It is several times faster than the standard library's SipHash and spreads keys well, and a seed
-/// that differs from cache to cache keeps one cache's collisions from being another's. It is not proof
-/// against an attacker who chooses keys and can measure time; for that, give
-/// [`Builder::hasher`](crate::Builder::hasher) a `std::hash::RandomState`.
+/// It is several times faster than the standard library's SipHash and distributes keys well.
+/// Because the seed differs from cache to cache, the collisions of one cache are not those of
+/// another. It is not secure against an attacker who chooses keys and can measure time. For that,
+/// pass a `std::hash::RandomState` to [`Builder::hasher`](crate::Builder::hasher).
 #[derive(Clone, Debug, Default)]
 pub struct RandomState(foldhash::fast::RandomState);
 

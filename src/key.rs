@@ -1,10 +1,10 @@
-//! Keys that a borrowed form of them can be made into.
+//! Borrowed keys from which owned keys can be made.
 
-/// A borrowed key, of which an owned `K` can be made: of every type with `ToOwned<Owned = K>`, so `K` itself if that is
-/// `Clone`, or `str` for `String`.
+/// A borrowed key from which an owned `K` can be made. Every type with `ToOwned<Owned = K>`
+/// implements it: `K` itself if that is `Clone`, or `str` for `String`.
 ///
-/// [`Cache::invalidate`](crate::Cache::invalidate) asks for it, since declared relations are told of a `&K`, and that has to
-/// come from somewhere if the cache does not know the key.
+/// [`Cache::invalidate`](crate::Cache::invalidate) requires it. Declared relations take a `&K`, and
+/// if the cache does not know the key, one must be made.
 #[diagnostic::on_unimplemented(
     message = "no owned key `{K}` can be made of a borrowed `{Self}`",
     label = "a cache that does not know the key needs one to follow its relations",
@@ -12,7 +12,7 @@
     note = "or, to take out the key alone, call `cache.remove(key)`, which follows no relations"
 )]
 pub trait ToKey<K> {
-    /// The owned key.
+    /// Returns the owned key.
     fn to_key(&self) -> K;
 }
 

@@ -9,11 +9,12 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-/// The right to fill one key with what is read from its source, as long as nobody writes, removes or clears it;
-/// made by [`Cache::lease`](crate::Cache::lease).
+/// The right to fill one key with a value read from its source, as long as nobody writes, removes
+/// or clears the key; made by [`Cache::lease`](crate::Cache::lease).
 ///
-/// Several may have one on the same key; one of them fills it, which is a write, so the others are refused.
-/// An eviction or expiration of the key refuses a lease as well. A lease that is dropped changes nothing.
+/// Several callers may hold leases on the same key. One of them fills the key. That is a write, so
+/// the others are refused. A fill is also refused after an eviction or an expiration of the key.
+/// Dropping a lease changes nothing.
 #[must_use = "a lease does nothing until it is filled"]
 pub struct Lease<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
@@ -31,15 +32,16 @@ where
         Self { engine, hold }
     }
 
-    /// Sets the key to `value` by a commit, unless it was written, removed or cleared since the lease was taken.
-    /// Lock-free. Declared relations are not followed: what is loaded is no change of the source.
+    /// Sets the key to `value` in one commit, unless the key was written, removed or cleared since
+    /// the lease was taken. Returns the version of that commit. Lock-free. Declared relations are
+    /// not followed, because a loaded value is no change of the source.
     ///
-    /// The value has the tags that the key had, and depends on what a derived value depended on that it takes the place of.
-    /// If one of those is invalidated or written in the very middle of this call, that is not an error: the value is
-    /// committed, and seen by nobody.
+    /// The value has the tags that the key had. If it replaces a derived value, it depends on what
+    /// that value depended on. If one of those tags or inputs is invalidated or written in the very
+    /// middle of this call, that is not an error: the value is committed, and no reader sees it.
     ///
     /// # Errors
-    /// [`Outdated`] hands the value back.
+    /// [`Outdated`], which returns the value.
     pub fn fill(self, value: V) -> Result<Version, Outdated<V>> {
         let mut value = Some(value);
         match self.engine.fill(&self.hold, &mut value) {
@@ -48,14 +50,15 @@ where
         }
     }
 
-    /// Whether a fill would be refused by now, so that a load need not go on. Lock-free, in time proportional to what the
-    /// key is tied to.
+    /// Returns whether a fill would be refused by now, so that a load need not continue. Lock-free,
+    /// in time proportional to the number of entries and tags to which the key is tied.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.engine.is_outdated(&self.hold)
     }
 
-    /// The version as of which the lease was taken: commits after it refuse it.
+    /// Returns the version as of which the lease was taken. A fill is refused if a later commit
+    /// changed the key.
     #[must_use]
     pub fn version(&self) -> Version {
         Engine::<K, V, S, R>::since(&self.hold)

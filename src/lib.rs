@@ -1,9 +1,9 @@
 //! A lock-free MVCC cache engine: a key and its related entries are always of the same age.
 //!
-//! A cache that is updated by `set(key)` and then `invalidate(related)` shows, between the two, a new
-//! value beside stale related entries. Here a write is a *commit*: it changes a key and whatever
-//! belongs to it by one atomic step, readers see all of it or nothing, and nobody takes a lock or
-//! waits for another thread.
+//! A cache that is updated by `set(key)` and then `invalidate(related)` shows, between the two
+//! calls, a new value beside stale related entries. In this cache a write is a *commit*. A commit
+//! changes a key and all that belongs to it in one atomic step. Readers see all of it or nothing.
+//! No thread takes a lock or waits for another.
 //!
 //! ```
 //! use coeval::Cache;
@@ -32,20 +32,23 @@
 //! ```
 //!
 //! # What is promised
-//! - Commits are strictly serializable: each has a unique [`Version`], their order agrees with real time,
-//!   and every entry that a commit wrote bears its version. So are transactions, which read as well ([`Cache::transact`]).
+//! - Commits are strictly serializable. Each commit has a unique [`Version`], the order of versions
+//!   agrees with real time, and every entry that a commit wrote carries its version. Transactions,
+//!   which also read, are strictly serializable too ([`Cache::transact`]).
 //! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
 //!   [`View`] show one instant.
-//! - A bound, if there is one, is kept by the writers; an eviction is a commit. A value is never returned after its
-//!   deadline. What was read from its source before an invalidation is never cached after it.
-//! - A thread that is stopped anywhere in this library delays no other. While it is stopped, memory
-//!   that is retired meanwhile is kept.
-//! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache whole.
+//! - If the cache has a bound, the writers keep it. An eviction is a commit. A value is never
+//!   returned after its deadline. A value read from its source before an invalidation is never
+//!   cached after it.
+//! - A thread that is stopped anywhere in this library delays no other thread. While it is stopped,
+//!   memory retired in the meantime is kept.
+//! - A panic in a user's `Hash`, `Eq`, `Clone`, `Drop` or closure leaves the cache intact.
 //!
-//! `docs/guarantees.md` has the promises operation by operation, `docs/protocol.md` the algorithm.
+//! `docs/guarantees.md` lists the promises for each operation; `docs/protocol.md` describes the
+//! algorithm.
 //!
 //! # Features
-//! - `async`: loads by futures, for any runtime.
+//! - `async`: loads with futures, on any runtime.
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -133,7 +136,7 @@ pub use version::Version;
 pub use view::{Iter, View};
 pub use weak::WeakCache;
 
-/// What models and tests of the algorithms reach. Not part of the public interface.
+/// What models and tests of the algorithms use. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]
 #[doc(hidden)]
 #[allow(missing_docs)]
@@ -175,7 +178,7 @@ pub mod internals {
     pub use crate::pool::{Pool, Shape};
 }
 
-/// The README's examples are compiled and run with the documentation's.
+/// Compiles and runs the README's examples with those of the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

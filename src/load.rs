@@ -1,4 +1,4 @@
-//! Loading: what is absent is read from its source by one caller, for all who want it.
+//! Loading: one caller reads an absent value from its source, for all that want it.
 
 use crate::cache::Cache;
 use crate::engine::{Wanted, all, all_boxed, array, boxed, is_large};
@@ -11,25 +11,28 @@ use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 use std::sync::Arc;
 
-/// What a group holds.
+/// The present values of a group.
 pub(crate) struct Old<V> {
     pub values: Box<[V]>,
-    /// It is to be loaded anew.
+    /// Whether the group is due for reloading.
     pub is_stale: bool,
 }
 
 /// # Loading
-/// Of the callers that want the same absent key, one runs its loader; the others wait for that load and for
-/// nothing else, which is the only waiting in this library. No lock is held while a loader runs, and it may use
-/// the cache. If its future is dropped, one of those who wait loads in its place. If it fails or panics, those who
-/// waited for it load, beside each other: nobody waits for a second failure
-/// (unless that is [asked for](crate::Builder::loads_in_turn), or the error is [shared](Self::load_shared)).
+/// Of the callers that want the same absent key, one runs its loader. The others wait for that load
+/// and for nothing else; this is the only waiting in this library. No lock is held while a loader
+/// runs, and the loader may use the cache. If the future of a load is dropped, one of the waiting
+/// callers loads in its place. If a loader fails or panics, the callers that waited for it load
+/// concurrently: none waits for a second failure (unless that is
+/// [requested](crate::Builder::loads_in_turn), or the error is [shared](Self::load_shared)).
 ///
-/// A load is waited for as long as it takes, or [for a time](crate::Builder::load_timeout). A thread that is stopped in its
-/// loader, or a load's future that is neither polled nor dropped any more, holds up those who want the key.
+/// Callers wait for as long as a load takes, or [for a limited time](crate::Builder::load_timeout).
+/// A thread that is stopped in its loader delays the callers that want the key. So does a load's
+/// future that is no longer polled and not dropped.
 ///
-/// Every load goes through a [lease](Cache::lease): if its key is written, removed or cleared meanwhile, what was
-/// loaded goes to the caller that loaded it, is not cached, and is given to no other.
+/// Every load goes through a [lease](Cache::lease). If its key is written, removed or cleared
+/// meanwhile, the loaded value goes to the caller that loaded it. It is not cached, and no other
+/// caller gets it.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -37,7 +40,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The value of `key`, cloned; loaded if there is none.
+    /// Returns the value of `key`, cloned. Loads it if there is none.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -46,7 +49,8 @@ where
     /// ```
     ///
     /// # Panics
-    /// If the loader does, or if loads wait for each other in a circle (see [`load`](Self::load)).
+    /// Panics if the loader does, or if loads wait for each other in a circle (see
+    /// [`load`](Self::load)).
     #[track_caller]
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
         let old = match self.hit([&key]) {
@@ -62,13 +66,14 @@ where
         }
     }
 
-    /// The same, with a loader that may fail: then only its caller gets the error, and those who wait load.
-    ///
-    /// # Errors
-    /// What the loader returned.
+    /// Returns the value of `key` as [`get_with`](Self::get_with) does, with a loader that may
+    /// fail. Only the caller of a failed loader gets the error; the callers that wait load.
     ///
     /// # Panics
-    /// As [`get_with`](Self::get_with).
+    /// Panics as [`get_with`](Self::get_with) does.
+    ///
+    /// # Errors
+    /// Returns the error of the loader.
     #[track_caller]
     pub fn try_get_with<E>(
         &self,
@@ -86,8 +91,10 @@ where
         failure(loaded.map(one), Location::caller())
     }
 
-    /// The same, but a circle is an error: a loader asks for a key whose load, perhaps through others and on
-    /// other threads, waits for the loader's own key. At least one of the loads in the circle is told.
+    /// Returns the value of `key` as [`try_get_with`](Self::try_get_with) does, but reports a
+    /// circle as an error. In a circle, a loader asks for a key whose load waits for the loader's
+    /// own key, perhaps through other loads and on other threads. At least one of the loads in the
+    /// circle gets the error.
     ///
     /// ```
     /// use coeval::{Cache, LoadError};
@@ -99,7 +106,7 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`LoadError`]: what the loader returned, or a circle.
+    /// [`LoadError`]: the error of the loader, or a circle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
         let old = match self.hit([&key]) {
             Ok([value]) => {
@@ -112,9 +119,11 @@ where
         Ok(loaded.map(one)?)
     }
 
-    /// The values of several keys that belong together, cloned, all as of one instant. If one is absent, or has come to
-    /// its time to be [refreshed](crate::Builder::refresh_after), all are loaded by one call of the loader, and set by
-    /// **one commit**: nobody ever finds some of them loaded anew beside others that are not.
+    /// Returns the values of several keys that belong together, cloned, all as of one instant.
+    ///
+    /// If one of the values is absent, or due to be [refreshed](crate::Builder::refresh_after), one
+    /// call of the loader loads all of them and **one commit** sets them. No reader ever finds some
+    /// of them reloaded beside others that are not.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -124,12 +133,13 @@ where
     /// assert_eq!(user.unwrap().1, feed.unwrap().1);
     /// ```
     ///
-    /// A group is known by its first key: of those that want it, one loads it, and the others wait for that, or go on with
-    /// what there is if that is only old. A load is refused, and its values go to its caller alone, if
-    /// one of its keys is written, removed or cleared meanwhile; so its loader should not write or load one of them.
+    /// The first key identifies a group. Of the callers that want the group, one loads it. The
+    /// others wait for that load or, if the values are only old, return the present values. If one
+    /// of the keys is written, removed or cleared meanwhile, the load is refused and its values go
+    /// to its caller alone. A loader should therefore not write or load one of the keys.
     ///
     /// # Panics
-    /// As [`get_with`](Self::get_with).
+    /// Panics as [`get_with`](Self::get_with) does.
     #[track_caller]
     pub fn get_many_with<const N: usize>(
         &self,
@@ -149,13 +159,14 @@ where
         }
     }
 
-    /// The same, with a loader that may fail, as in [`try_get_with`](Self::try_get_with).
-    ///
-    /// # Errors
-    /// What the loader returned.
+    /// Returns the values of a group as [`get_many_with`](Self::get_many_with) does, with a loader
+    /// that may fail, as in [`try_get_with`](Self::try_get_with).
     ///
     /// # Panics
-    /// As [`get_with`](Self::get_with).
+    /// Panics as [`get_with`](Self::get_with) does.
+    ///
+    /// # Errors
+    /// Returns the error of the loader.
     #[track_caller]
     pub fn try_get_many_with<E, const N: usize>(
         &self,
@@ -165,10 +176,11 @@ where
         failure(self.try_load_many(keys, load), Location::caller())
     }
 
-    /// The same, but a circle is an error, as in [`load`](Self::load).
+    /// Returns the values of a group as [`get_many_with`](Self::get_many_with) does, but reports a
+    /// circle as an error, as [`load`](Self::load) does.
     ///
     /// # Errors
-    /// [`LoadError`]: what the loader returned, or a circle.
+    /// [`LoadError`]: the error of the loader, or a circle.
     pub fn load_many<E, const N: usize>(
         &self,
         keys: [K; N],
@@ -192,7 +204,7 @@ where
         self.obtain(keys, old, || load().map(boxed)).map(array)
     }
 
-    /// What these keys hold, if all do.
+    /// Returns the values of these keys, if all are present.
     pub(crate) fn all_of<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
         all(self.engine().get_many::<_, _, N, true>(keys, V::clone))
     }
@@ -201,7 +213,8 @@ where
         keys.iter().any(|key| self.engine().wants_refresh(*key))
     }
 
-    /// What these keys hold, if all do and none is to be loaded anew. Else what is old, if all hold something.
+    /// Returns the values of these keys, if all are present and none is due for reloading.
+    /// Otherwise returns the old values, if all are present.
     #[inline(always)]
     pub(crate) fn hit<const N: usize>(&self, keys: [&K; N]) -> Result<[V; N], Option<Old<V>>> {
         if const { is_large::<V, N>() } {
@@ -216,7 +229,8 @@ where
         }
     }
 
-    /// The same, of what is large: so that its caller's frame, in which a load may run, has no room for it.
+    /// Does the same for large values, so that its caller's frame, in which a load may run, has no
+    /// room for them.
     #[inline(never)]
     fn hit_apart<const N: usize>(&self, keys: [&K; N]) -> Option<Old<V>> {
         let clone = |value: &V| Box::new(value.clone());
@@ -238,8 +252,9 @@ where
         value.is_some().then(|| [(); N].map(|()| value.take().expect("it is the only one")))
     }
 
-    /// Loads a group of which something is absent; or what is old, unless somebody else does. Apart from what looks for it
-    /// first: a value may be large, and each of their frames has room for it.
+    /// Loads a group of which a value is absent, or reloads an old group unless another caller
+    /// does. Separate from the look-up before it: a value may be large, and each of their frames
+    /// has room for it.
     #[cold]
     #[inline(never)]
     pub(crate) fn obtain<E, const N: usize>(
@@ -258,7 +273,7 @@ where
         Ok(refresh.finish(loaded).unwrap_or(old))
     }
 
-    /// Loads a group, or waits for who does.
+    /// Loads a group, or waits for its load.
     pub(crate) fn loaded<E, const N: usize>(
         &self,
         keys: [K; N],
@@ -274,7 +289,7 @@ where
         }
     }
 
-    /// Joins the load of a group, and waits for it, or leads it.
+    /// Joins the load of a group and waits for it, or leads it.
     pub(crate) fn wanted<const N: usize>(&self, keys: [K; N]) -> Wanted<'_, K, V, S, R, N> {
         let mut claims = self.engine().claim_all(keys);
         loop {
@@ -288,11 +303,13 @@ where
         }
     }
 
-    /// Fills the cache with entries that were read from the source, but for keys that are present or were written
-    /// since this was called. Returns how many it filled; [`stats`](Self::stats) shows it meanwhile as `loads`.
+    /// Fills the cache with entries that were read from the source. Skips keys that are present,
+    /// and keys that were written since the call began. Returns the number of entries filled.
+    /// During the call, [`stats`](Self::stats) shows this number as `loads`.
     ///
-    /// Of a key that the cache does not know, a removal before its entry's turn leaves no trace. Where keys
-    /// are removed from the source while the cache is warmed, load each by [`get_with`](Self::get_with).
+    /// If a key that the cache does not know is removed before its entry's turn, the removal leaves
+    /// no trace. Where keys are removed from the source while the cache is warmed, load each key by
+    /// [`get_with`](Self::get_with).
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -305,7 +322,7 @@ where
         entries.into_iter().map(|(key, value)| u64::from(self.prewarm_one(key, value, since))).sum()
     }
 
-    /// The same on rayon's thread pool.
+    /// Does the same as [`prewarm`](Self::prewarm), on rayon's thread pool.
     #[cfg(feature = "rayon")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
     pub fn par_prewarm<I>(&self, entries: I) -> u64
@@ -324,17 +341,17 @@ where
     }
 }
 
-/// The value of a group of one key.
+/// Returns the value of a group of one key.
 #[inline(always)]
 pub(crate) fn one<V>(values: Box<[V]>) -> V {
     let [value] = array(values);
     value
 }
 
-/// Why a key was not loaded, as `LoadError`.
+/// Why a key was not loaded; becomes a `LoadError`.
 pub(crate) enum Refusal<E> {
     Failed(E),
-    /// Of the key of this name.
+    /// A circle, with the name of its key.
     Cycle(Box<str>),
 }
 
@@ -354,7 +371,7 @@ pub(crate) fn circle(key: &str, at: Option<&Location<'_>>) -> ! {
     panic!("the key {key}{at}: {}", LoadError::<Infallible>::Cycle)
 }
 
-/// The error of a loader; a circle panics.
+/// Returns the error of a loader. Panics on a circle.
 #[track_caller]
 pub(crate) fn failure<T, E>(loaded: Result<T, Refusal<E>>, at: &Location<'_>) -> Result<T, Arc<E>> {
     match loaded {

@@ -1,4 +1,4 @@
-//! Loading by futures, on any runtime.
+//! Loading with futures, on any runtime.
 
 use crate::cache::Cache;
 use crate::derive::Scope;
@@ -14,14 +14,17 @@ use std::panic::Location;
 use std::sync::Arc;
 
 /// # Loading, for futures
-/// As the [loading](#loading) of the same names, on any runtime. A future is polled only if something is absent and
-/// nobody else loads it. If the future that these return is dropped, one of those who wait loads.
-/// **One that was polled, and then is neither polled nor dropped, holds up those who want the key**: threads, until the
-/// cache's [time to wait](crate::Builder::load_timeout) is over; and futures that are polled only when they are
-/// woken, until then as well, if they are polled then. One that is polled again and again without having been
-/// woken, a thousand times since somebody last went on with the load, loads beside it; so a task that
-/// polls both comes to an end. What is brought first is cached. Circles are found among what is
-/// polled by one load's own task.
+/// These methods work as the [loading](#loading) methods of the same names, on any runtime. The
+/// given future is polled only if a value is absent and no other caller loads it. If the returned
+/// future is dropped, one of the waiting callers loads.
+///
+/// **A returned future that was polled, and then is neither polled nor dropped, delays the callers
+/// that want the key.** Threads wait until the cache's [time limit](crate::Builder::load_timeout)
+/// is over. Futures that are polled only when they are woken also wait until then, provided that
+/// they are polled then. A future that is polled a thousand times without being woken, since the
+/// load was last continued, loads concurrently with it. A task that polls both futures therefore
+/// comes to an end. The first value to arrive is cached. Circles are found among the futures that
+/// one load's own task polls.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -29,10 +32,10 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// [`get_with`](Self::get_with) for a future.
+    /// Returns a future for [`get_with`](Self::get_with), with a future as the loader.
     ///
     /// # Panics
-    /// As `get_with`.
+    /// Panics as `get_with` does.
     #[track_caller]
     pub fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> impl Future<Output = V> {
         let read = |value| Ok::<_, Infallible>(boxed([value]));
@@ -44,13 +47,13 @@ where
         Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
-    /// [`try_get_with`](Self::try_get_with) for a future.
-    ///
-    /// # Errors
-    /// What the future returned.
+    /// Returns a future for [`try_get_with`](Self::try_get_with), with a future as the loader.
     ///
     /// # Panics
-    /// As `get_with`.
+    /// Panics as `get_with` does.
+    ///
+    /// # Errors
+    /// Returns the error of the given future.
     #[track_caller]
     pub fn try_get_with_async<E>(
         &self,
@@ -63,10 +66,10 @@ where
         Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
-    /// [`load`](Self::load) for a future.
+    /// Returns a future for [`load`](Self::load), with a future as the loader.
     ///
     /// # Errors
-    /// [`LoadError`]: what the future returned, or a circle.
+    /// [`LoadError`]: the error of the given future, or a circle.
     pub fn load_async<E>(
         &self,
         key: K,
@@ -77,10 +80,10 @@ where
         Loading::new(self, [key], load, self.beginning(), read, give)
     }
 
-    /// [`get_many_with`](Self::get_many_with) for a future.
+    /// Returns a future for [`get_many_with`](Self::get_many_with), with a future as the loader.
     ///
     /// # Panics
-    /// As `get_many_with`.
+    /// Panics as `get_many_with` does.
     #[track_caller]
     pub fn get_many_with_async<const N: usize>(
         &self,
@@ -96,13 +99,14 @@ where
         Loading::new(self, keys, load, self.beginning(), read, give)
     }
 
-    /// [`try_get_many_with`](Self::try_get_many_with) for a future.
-    ///
-    /// # Errors
-    /// What the future returned.
+    /// Returns a future for [`try_get_many_with`](Self::try_get_many_with), with a future as the
+    /// loader.
     ///
     /// # Panics
-    /// As `get_many_with`.
+    /// Panics as `get_many_with` does.
+    ///
+    /// # Errors
+    /// Returns the error of the given future.
     #[track_caller]
     pub fn try_get_many_with_async<E, const N: usize>(
         &self,
@@ -115,10 +119,10 @@ where
         Loading::new(self, keys, load, self.beginning(), read, give)
     }
 
-    /// [`load_many`](Self::load_many) for a future.
+    /// Returns a future for [`load_many`](Self::load_many), with a future as the loader.
     ///
     /// # Errors
-    /// [`LoadError`]: what the future returned, or a circle.
+    /// [`LoadError`]: the error of the given future, or a circle.
     pub fn load_many_async<E, const N: usize>(
         &self,
         keys: [K; N],
@@ -128,7 +132,7 @@ where
         Loading::new(self, keys, load, self.beginning(), read, |loaded| Ok(loaded?))
     }
 
-    /// What loads look for first.
+    /// The look-up with which a load begins.
     fn beginning<F, const N: usize>(
         &self,
     ) -> impl FnOnce([K; N], &mut Option<F>) -> First<K, V, N> {
@@ -156,8 +160,8 @@ where
         }
     }
 
-    /// [`derive`](Self::derive) by a future. What it reads is as of one version, whenever it reads it: the view is open until it
-    /// is done.
+    /// Derives a value as [`derive`](Self::derive) does, with an async closure. All its reads are
+    /// as of one version, whenever they happen: the view stays open until the derivation is done.
     ///
     /// ```
     /// # fn finish<T>(future: impl Future<Output = T>) -> T {
@@ -182,7 +186,7 @@ where
     /// ```
     ///
     /// # Panics
-    /// As `derive`.
+    /// Panics as `derive` does.
     pub async fn derive_async(
         &self,
         key: K,

@@ -1,4 +1,4 @@
-//! Loading where an error is for all who waited for it.
+//! Loading that gives an error to all callers that waited for it.
 
 use crate::cache::Cache;
 #[cfg(feature = "async")]
@@ -16,9 +16,10 @@ use std::sync::Arc;
 type Loaded<T, E> = Result<T, LoadError<Arc<E>>>;
 
 /// # Loading, sharing errors
-/// As the [loading](#loading) of the same names, for a source that may be down: if the load fails, those who wait for it get its
-/// error, and do not load. However many want a key of such a source, there is one load. Who loads by another call, or
-/// with another type of error, and waits for the same load, loads himself. A panic is shared with nobody.
+/// These methods work as the [loading](#loading) methods of the same names, for a source that may
+/// be down. If the load fails, the callers that wait for it get its error and do not load. However
+/// many callers want a key of such a source, there is one load. A caller that waits for the same
+/// load by another method, or with another error type, loads by itself. A panic is not shared.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -26,7 +27,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// [`load`](Self::load), sharing errors.
+    /// Returns the value of `key` as [`load`](Self::load) does, and shares errors.
     ///
     /// ```
     /// use coeval::{Cache, LoadError};
@@ -38,7 +39,8 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`LoadError`]: what the loader returned, or that of the load that this has waited for; or a circle.
+    /// [`LoadError`]: the error of the loader, or of the load for which this call waited, or a
+    /// circle.
     pub fn load_shared<E: Send + Sync + 'static>(
         &self,
         key: K,
@@ -47,10 +49,10 @@ where
         self.obtain_sharing([key], || load().map(|value| boxed([value]))).map(one)
     }
 
-    /// [`load_many`](Self::load_many), sharing errors.
+    /// Returns the values of a group as [`load_many`](Self::load_many) does, and shares errors.
     ///
     /// # Errors
-    /// As [`load_shared`](Self::load_shared).
+    /// Returns errors as [`load_shared`](Self::load_shared) does.
     pub fn load_many_shared<E: Send + Sync + 'static, const N: usize>(
         &self,
         keys: [K; N],
@@ -107,10 +109,11 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// [`load_shared`](Self::load_shared) for a future, which is kept on the heap.
+    /// Returns a future for [`load_shared`](Self::load_shared), with a future as the loader. The
+    /// loader is kept on the heap.
     ///
     /// # Errors
-    /// As `load_shared`.
+    /// Returns errors as `load_shared` does.
     pub fn load_shared_async<E: Send + Sync + 'static>(
         &self,
         key: K,
@@ -120,10 +123,11 @@ where
         async { self.obtain_sharing_async([key], load).await.map(one) }
     }
 
-    /// [`load_many_shared`](Self::load_many_shared) for a future, which is kept on the heap.
+    /// Returns a future for [`load_many_shared`](Self::load_many_shared), with a future as the
+    /// loader. The loader is kept on the heap.
     ///
     /// # Errors
-    /// As `load_shared`.
+    /// Returns errors as `load_shared` does.
     pub fn load_many_shared_async<E: Send + Sync + 'static, const N: usize>(
         &self,
         keys: [K; N],
@@ -171,8 +175,8 @@ where
     }
 }
 
-/// What a future comes to that is polled as a part of a load. It is dropped before the load ends: what it holds may be wanted by
-/// whoever loads next.
+/// Polls a future as a part of a load and returns its output. The future is dropped before the load
+/// ends, because the next load may want what it holds.
 #[cfg(feature = "async")]
 async fn polled<K, V, S, R, F: Future, const N: usize>(
     mut future: Pin<Box<F>>,

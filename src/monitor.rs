@@ -1,4 +1,4 @@
-//! A look at what is in the cache: do the entries of each group belong together?
+//! The monitor: do the entries of each group in the cache belong together?
 
 use crate::cache::Cache;
 use crate::engine::{Engine, Relations};
@@ -12,23 +12,29 @@ use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// What a user makes of a finding.
+/// The callback that decides about a finding.
 type OnMismatch<K> = dyn FnMut(&Finding<'_, K>) -> Repair + Send;
 
 /// Looks for groups of entries that do not belong together; made by [`Cache::monitor`].
 ///
-/// It asks the [declared relations](crate::Builder::related) for each key that is present which others a write of it
-/// changes, and looks at all of them in one view. A write changes them in its own commit, so each of them is then as new
-/// as the key, or newer, or absent. One that is older was not written with it: the key was filled by a
-/// [lease](Cache::lease) or a load, which do not follow relations; or both were there before the relation was
-/// [declared](Cache::reconfigure); or it does not always say the same of a key. That is a [`Finding`].
+/// For each key that is present, the monitor asks the [declared relations](crate::Builder::related)
+/// which other keys a write of it changes, and reads all of them in one view. A write changes them
+/// in its own commit. Each related entry is then as new as the key, or newer, or absent. An older
+/// related entry was not written with the key, for one of these reasons:
+/// - The key was filled by a [lease](Cache::lease) or a load, which do not follow relations.
+/// - Both entries were there before the relation was [declared](Cache::reconfigure).
+/// - The relation does not always name the same keys.
 ///
-/// No finding is made of a group that is written by commits only, however many of them are under way. One is made, though
-/// nothing may be wrong, when a key was loaded again as it was before, since its related entries are older than
-/// that; and of what is related to a key only through one that the same batch [removed](crate::Batch::remove) alone.
+/// Such an entry is a [`Finding`].
 ///
-/// It does nothing by itself: the user calls [`step`](Self::step), on any thread, as often as it seems worth. A step is
-/// bounded, delays nobody, and holds its view no longer than it runs. A monitor keeps the cache alive.
+/// A group that only commits write yields no finding, however many commits are under way. Two cases
+/// yield a finding although nothing may be wrong. In the first, a key was loaded again with the
+/// same value as before, so its related entries are older. In the second, an entry is related to a
+/// key only through another one that the same batch [removed](crate::Batch::remove) alone.
+///
+/// A monitor does nothing by itself. The user calls [`step`](Self::step), on any thread, as often
+/// as needed. A step is bounded, delays no thread, and holds its view no longer than it runs. A
+/// monitor keeps the cache alive.
 ///
 /// ```
 /// use coeval::{Cache, Repair};
@@ -41,7 +47,7 @@ type OnMismatch<K> = dyn FnMut(&Finding<'_, K>) -> Repair + Send;
 ///     })
 ///     .build();
 /// cache.insert("feed:42".to_string(), "as it was");
-/// // Loaded, by somebody who has not told of a change.
+/// // A load, after a change of which nobody told the cache.
 /// cache.lease("user:42").fill("newer").expect("nobody wrote it");
 ///
 /// let mut monitor = cache.monitor().on_mismatch(|finding| {
@@ -60,20 +66,21 @@ pub struct Monitor<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     on_mismatch: Option<Box<OnMismatch<K>>>,
     place: Place,
     total: Report,
-    /// How many fills had been refused when the last step ended.
+    /// The number of refused fills when the last step ended.
     refused: u64,
 }
 
-/// How far a round over the index has come.
+/// The progress of a round over the index.
 #[derive(Clone, Copy, Default)]
 struct Place {
-    /// How many parts this round is divided into; 0 before it begins.
+    /// The number of parts into which this round is divided; 0 before it begins.
     parts: usize,
     next: usize,
-    /// How far the next part is done, and those that are visited with it: the address of the last key. Entries may come
-    /// and go before the next step, but a key that stays has its address.
+    /// The progress within the next part, and within those that are visited with it: the address of
+    /// the last key. Entries may come and go before the next step, but a key that stays keeps its
+    /// address.
     within: Option<usize>,
-    /// The part behind these.
+    /// The part after these.
     end: usize,
 }
 
@@ -86,36 +93,37 @@ pub struct Finding<'f, K> {
     related_version: Version,
 }
 
-/// What a monitor is to do about a finding.
+/// The action of a monitor on a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Repair {
-    /// Nothing.
+    /// Do nothing.
     Leave,
-    /// Remove the related entry, by a commit, if it is still the one that was found: then whoever wants it next derives it
-    /// again. Relations are not followed, as what is related to it was looked at as well.
+    /// Remove the related entry in a commit, if it is still the one that was found. The next caller
+    /// that wants it derives it again. Relations are not followed, because the monitor also checks
+    /// what is related to the removed entry.
     Invalidate,
 }
 
-/// What a monitor has seen and done, in a step or in all of them.
+/// What a monitor has found and done, in one step or in all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Keys that were looked at.
+    /// Keys that were checked.
     pub keys: u64,
-    /// Keys that are related to these, present or not.
+    /// Keys related to the checked keys, present or not.
     pub related: u64,
     /// Findings: pairs of a key and a related entry that is older.
     pub mismatches: u64,
-    /// Related entries that were removed for that.
+    /// Related entries that were removed because of a finding.
     pub repaired: u64,
-    /// Related entries that were to be removed for that, but were not there any more as they were found.
+    /// Related entries that were to be removed, but had changed since they were found.
     pub overtaken: u64,
-    /// Entries past their deadline that are still in memory; later writes see to them.
+    /// Entries past their deadline that are still in memory. Later writes remove them.
     pub overdue: u64,
-    /// Fills that were refused, by anybody, since the step before.
+    /// Fills that were refused, for any caller, since the step before.
     pub fills_refused: u64,
-    /// Keys for which a relation, or the callback, panicked. Such a panic ends there.
+    /// Keys for which a relation or the callback panicked. Such a panic ends there.
     pub panics: u64,
     /// Rounds over the whole cache that were completed.
     pub rounds: u64,
@@ -129,7 +137,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// A monitor, which looks for groups of entries that do not belong together, when it is told to.
+    /// Returns a monitor, which looks on demand for groups of entries that do not belong together.
     pub fn monitor(&self) -> Monitor<K, V, S, R> {
         let refused = self.stats().loads_refused;
         Monitor {
@@ -149,9 +157,11 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Has `decide` be told of each finding, and say what is to be done. Without, findings are only counted.
+    /// Sets the callback that is called with each finding and decides what to do. Without a
+    /// callback, findings are only counted.
     ///
-    /// It is called during a step, with a view open and nothing else held: it may use the cache.
+    /// The callback runs during a step, with a view open and nothing else held. It may use the
+    /// cache.
     pub fn on_mismatch(
         mut self,
         decide: impl FnMut(&Finding<'_, K>) -> Repair + Send + 'static,
@@ -160,9 +170,10 @@ where
         self
     }
 
-    /// Looks at up to `keys` keys, all in one view, and at what is related to them; goes on where the last step
-    /// ended, and ends with the last key of a round, if not before. Lock-free but for the relations' closures and the
-    /// callback. O(`keys`), relations aside.
+    /// Checks up to `keys` keys, and what is related to them, all in one view. Continues where the
+    /// last step ended, and stops at the end of a round at the latest. Returns what this step found
+    /// and did. O(`keys`), apart from relations. Lock-free, except for the relations' closures and
+    /// the callback.
     pub fn step(&mut self, keys: usize) -> Report {
         let mut report = Report::default();
         let engine = Arc::clone(&self.engine);
@@ -191,22 +202,23 @@ where
         report
     }
 
-    /// What all steps have seen and done.
+    /// Returns what all steps have found and done.
     #[must_use]
     pub fn report(&self) -> Report {
         self.total
     }
 
-    /// Begins a round, if none is under way. One that began when the cache was much smaller begins anew: its parts have
-    /// become too large for a step.
+    /// Begins a round, if none is under way. A round that began when the cache was much smaller
+    /// begins again, because its parts have become too large for a step.
     fn begin(&mut self, parts: usize) {
         if self.place.parts == 0 || parts / 4 > self.place.parts {
             self.place = Place { parts, ..Place::default() };
         }
     }
 
-    /// What the view shows of the next part of the index, and of those that are visited with it, in the order in which it is
-    /// gone over. Returns how many entries are overdue, if these were not counted.
+    /// Collects what the view shows of the next part of the index, and of the parts that are
+    /// visited with it, in the order of the check. Returns the number of overdue entries, if these
+    /// were not counted.
     fn see<'v>(&mut self, view: &'v View<K, V, S, R>, sights: &mut Vec<(&'v K, Version)>) -> u64 {
         let Place { parts, next, within, end } = self.place;
         let (mut to, mut overdue) = view.sights(parts, next..within.map_or(parts, |_| end), sights);
@@ -221,7 +233,7 @@ where
         overdue as u64
     }
 
-    /// Looks at what stands in these parts of the index, or at as much of it as there is room for in the step.
+    /// Checks the entries in these parts of the index, or as many as the step has room for.
     fn part(
         &mut self,
         view: &View<K, V, S, R>,
@@ -248,7 +260,7 @@ where
         (self.place.next, self.place.within) = (self.place.end, None);
     }
 
-    /// Looks at what is related to a key.
+    /// Checks what is related to a key.
     fn look(
         &mut self,
         view: &View<K, V, S, R>,
@@ -285,25 +297,25 @@ fn address<K>(key: &K) -> usize {
 }
 
 impl<K> Finding<'_, K> {
-    /// The key.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &K {
         self.key
     }
 
-    /// The version that wrote it.
+    /// Returns the version that wrote the key.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The key of the related entry.
+    /// Returns the key of the related entry.
     #[must_use]
     pub fn related(&self) -> &K {
         self.related
     }
 
-    /// The version that wrote that: an older one.
+    /// Returns the version that wrote the related entry: an older one.
     #[must_use]
     pub fn related_version(&self) -> Version {
         self.related_version
@@ -322,7 +334,7 @@ impl<K: fmt::Display> fmt::Display for Finding<'_, K> {
 }
 
 impl Report {
-    /// Whether everything that was looked at belongs together.
+    /// Returns whether everything that was checked belongs together.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.mismatches == 0

@@ -10,14 +10,14 @@ use std::hash::{BuildHasher, Hash};
 
 /// One guard for many reads; made by [`Cache::pin`](crate::Cache::pin).
 ///
-/// Each read returns the newest committed value at its own time, so several reads are not one instant
-/// (for that, [`get_many`](crate::Cache::get_many) or a [`View`](crate::View)). While it lives, nothing that was
-/// retired in the cache since is reclaimed: hold it briefly.
+/// Each read returns the newest committed value at its own time, so several reads do not show one
+/// instant. For that, use [`get_many`](crate::Cache::get_many) or a [`View`](crate::View). While a
+/// guard lives, nothing retired in the cache since its creation is reclaimed. Hold it briefly.
 pub struct Pinned<'c, K, V, S, R: Reclaim> {
     engine: &'c Engine<K, V, S, R>,
     guard: R::Guard<'c>,
-    /// A program may put a `Pinned<'static>` into a thread-local, where it outlives what ends a
-    /// thread's part in the cache. Dropped after the guard.
+    /// A program may put a `Pinned<'static>` into a thread-local, where it outlives the value that
+    /// ends its thread's part in the cache. Dropped after the guard.
     _hold: Hold,
 }
 
@@ -33,7 +33,7 @@ where
         Self { engine, _hold: Hold::new(), guard: engine.pin_for_long() }
     }
 
-    /// The newest committed value of `key`, borrowed. O(1), wait-free.
+    /// Returns the newest committed value of `key`, borrowed. O(1), wait-free.
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
@@ -42,7 +42,7 @@ where
         self.engine.get(&self.guard, key)
     }
 
-    /// The newest committed value of `key` and the version that wrote it. O(1), wait-free.
+    /// Returns the newest committed value of `key` and the version that wrote it. O(1), wait-free.
     pub fn get_versioned<Q>(&self, key: &Q) -> Option<(&V, Version)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -50,7 +50,8 @@ where
         self.engine.get_versioned(&self.guard, key)
     }
 
-    /// Whether `key` holds a value. O(1), wait-free. It counts neither as a use nor in the statistics.
+    /// Returns whether `key` holds a value. O(1), wait-free. The call counts neither as a use nor
+    /// in the statistics.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

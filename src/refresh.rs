@@ -1,4 +1,4 @@
-//! Refreshing elsewhere: what is old is served at once, and loaded anew by an executor.
+//! Refreshing elsewhere: an old value is returned at once, and an executor reloads it.
 
 use crate::cache::Cache;
 use crate::engine::{array, boxed};
@@ -11,22 +11,25 @@ use std::hash::{BuildHasher, Hash};
 #[cfg(feature = "async")]
 use std::pin::Pin;
 
-/// What an executor is to run: `std::thread::spawn`, `rayon::spawn` and `tokio::task::spawn_blocking` take it as it is.
+/// The work that an executor runs. `std::thread::spawn`, `rayon::spawn` and
+/// `tokio::task::spawn_blocking` accept it as it is.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// What an executor of futures is to poll; `tokio::spawn` takes it as it is.
+/// The work that an executor of futures polls. `tokio::spawn` accepts it as it is.
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// # Refreshing elsewhere
-/// As the loading of the same names, but a value that has come to its time to be
-/// [refreshed](crate::Builder::refresh_after) is returned at once, and loaded anew by whatever the executor hands its job to:
-/// one job at a time for a key, or for a group. What is absent is loaded by the caller. A job that fails, or is dropped, leaves
-/// the value as it is; the next who wants it tries again (after a [pause](crate::Builder::refresh_pause), if that is set).
+/// These methods work as the loading methods of the same names, with one difference. A value that
+/// is due to be [refreshed](crate::Builder::refresh_after) is returned at once, and the executor
+/// reloads it by running a job. There is one job at a time for a key or a group. The caller itself
+/// loads an absent value. A job that fails or is dropped leaves the value as it is. The next caller
+/// tries again (after a [pause](crate::Builder::refresh_pause), if that is set).
 ///
-/// A job keeps nobody waiting before it begins: who finds nothing any more loads in its place, and the job, when it is
-/// run at last, does nothing. Once it has begun it is waited for as any load.
+/// No caller waits for a job that has not begun. A caller that no longer finds a value loads in the
+/// place of the job, and the job then does nothing when it finally runs. After a job has begun,
+/// callers wait for it as for any load.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -34,7 +37,7 @@ where
     S: BuildHasher + Send + Sync + 'static,
     R: Reclaim,
 {
-    /// [`load`](Self::load), refreshing elsewhere.
+    /// Returns the value of `key` as [`load`](Self::load) does, and refreshes it elsewhere.
     ///
     /// ```
     /// use std::{convert::Infallible, thread, time::Duration};
@@ -46,7 +49,7 @@ where
     /// ```
     ///
     /// # Errors
-    /// As `load`, if the caller loads.
+    /// Returns errors as `load` does, if the caller loads.
     pub fn load_on<E>(
         &self,
         key: K,
@@ -61,11 +64,11 @@ where
         Ok(self.loaded([key], load).map(one)?)
     }
 
-    /// [`load_many`](Self::load_many), refreshing elsewhere: the old set is served until the new one takes its place by
-    /// one commit.
+    /// Returns the values of a group as [`load_many`](Self::load_many) does, and refreshes them
+    /// elsewhere. Callers get the old values until the new ones replace them in one commit.
     ///
     /// # Errors
-    /// As `load_many`, if the caller loads.
+    /// Returns errors as `load_many` does, if the caller loads.
     pub fn load_many_on<E, const N: usize>(
         &self,
         keys: [K; N],
@@ -109,10 +112,11 @@ where
     S: BuildHasher + Send + Sync + 'static,
     R: Reclaim,
 {
-    /// [`load_async`](Self::load_async), refreshing elsewhere.
+    /// Returns the value of `key` as [`load_async`](Self::load_async) does, and refreshes it
+    /// elsewhere.
     ///
     /// # Errors
-    /// As `load_async`, if the caller loads.
+    /// Returns errors as `load_async` does, if the caller loads.
     pub fn load_async_on<E: 'static>(
         &self,
         key: K,
@@ -124,10 +128,11 @@ where
         Loading::new(self, [key], load, self.beginning_on(execute, read), read, give)
     }
 
-    /// [`load_many_async`](Self::load_many_async), refreshing elsewhere, as [`load_many_on`](Self::load_many_on) does.
+    /// Returns the values of a group as [`load_many_async`](Self::load_many_async) does, and
+    /// refreshes them elsewhere, as [`load_many_on`](Self::load_many_on) does.
     ///
     /// # Errors
-    /// As `load_many_async`, if the caller loads.
+    /// Returns errors as `load_many_async` does, if the caller loads.
     pub fn load_many_async_on<E: 'static, const N: usize>(
         &self,
         keys: [K; N],
@@ -138,7 +143,7 @@ where
         Loading::new(self, keys, load, self.beginning_on(execute, read), read, |loaded| Ok(loaded?))
     }
 
-    /// What loads look for first.
+    /// The look-up with which a load begins.
     fn beginning_on<E: 'static, F: Future + Send + 'static, const N: usize>(
         &self,
         execute: impl FnOnce(Task),

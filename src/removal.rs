@@ -1,4 +1,4 @@
-//! Why a value went.
+//! Why a value left the cache.
 
 use std::fmt;
 
@@ -22,8 +22,8 @@ pub enum RemovalCause {
     Expired,
     /// The capacity bound evicted it.
     Size,
-    /// A relation, by which a write of another key removed or replaced it in its own commit, or by which a monitor found
-    /// it older than its key.
+    /// A relation, or a monitor. A write of another key removed or replaced the value in its own
+    /// commit, or a monitor found it older than its key.
     Related,
 }
 
@@ -31,8 +31,8 @@ impl RemovalCause {
     pub(crate) const ALL: [Self; 5] =
         [Self::Explicit, Self::Replaced, Self::Expired, Self::Size, Self::Related];
 
-    /// Whether the cache let it go by itself, for time or for room ([`Expired`](Self::Expired) and
-    /// [`Size`](Self::Size)): no write asked for it.
+    /// Returns whether the cache removed the value by itself, for time or for room
+    /// ([`Expired`](Self::Expired) and [`Size`](Self::Size)): no write asked for it.
     #[must_use]
     pub const fn was_evicted(self) -> bool {
         matches!(self, Self::Expired | Self::Size)

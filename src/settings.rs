@@ -1,4 +1,4 @@
-//! Settings of a cache that is in use.
+//! The settings of a cache in use.
 
 use crate::cache::Cache;
 use crate::engine::{Adjustable, Listener};
@@ -12,10 +12,11 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One thing to change.
+/// One setting to change.
 type Step<K, V> = Box<dyn Fn(&mut Adjustable<K, V>)>;
 
-/// Collects which settings of a cache are to change; see [`Cache::reconfigure`]. What is not named stays.
+/// Collects the settings to change in a cache; see [`Cache::reconfigure`]. All other settings stay
+/// as they are.
 pub struct Settings<K, V> {
     steps: Vec<Step<K, V>>,
     error: Option<BuildError>,
@@ -33,26 +34,27 @@ impl<K: 'static, V: 'static> Settings<K, V> {
         }
     }
 
-    /// How long entries are kept that are written from now on, as [`Builder::time_to_live`](crate::Builder::time_to_live)
-    /// says; `None`: for ever. What was written before keeps its deadline.
+    /// Sets how long entries written from now on are kept, as
+    /// [`Builder::time_to_live`](crate::Builder::time_to_live) does. `None` means for ever. Entries
+    /// written before keep their deadline.
     pub fn time_to_live(&mut self, time: impl Into<Option<Duration>>) -> &mut Self {
         let time = time.into();
         self.refuse(time, BuildError::TimeToLive);
         self.step(move |settings| settings.times = settings.times.live(time))
     }
 
-    /// How long entries that are written from now on are kept without a use, as
-    /// [`Builder::time_to_idle`](crate::Builder::time_to_idle) says; `None`: as long as with. What was written before
-    /// goes by what was set when it was written.
+    /// Sets how long entries written from now on are kept without a use, as
+    /// [`Builder::time_to_idle`](crate::Builder::time_to_idle) does. `None` means as long as with
+    /// uses. Entries written before keep the setting under which they were written.
     pub fn time_to_idle(&mut self, time: impl Into<Option<Duration>>) -> &mut Self {
         let time = time.into();
         self.refuse(time, BuildError::TimeToIdle);
         self.step(move |settings| settings.times = settings.times.idle(time))
     }
 
-    /// After what time entries that are written from now on are loaded anew, as
-    /// [`Builder::refresh_after`](crate::Builder::refresh_after) says; `None`: never. What was written before
-    /// goes by what was set when it was written.
+    /// Sets the time after which entries written from now on are reloaded, as
+    /// [`Builder::refresh_after`](crate::Builder::refresh_after) does. `None` means never. Entries
+    /// written before keep the setting under which they were written.
     pub fn refresh_after(&mut self, time: impl Into<Option<Duration>>) -> &mut Self {
         let time = time.into();
         self.refuse(time, BuildError::RefreshAfter);
@@ -60,8 +62,9 @@ impl<K: 'static, V: 'static> Settings<K, V> {
     }
 
     /// Declares what writes of a key do to other entries from now on, as
-    /// [`Builder::related`](crate::Builder::related) does, instead of what was declared before. What was written before is
-    /// left as it is; a [monitor](Cache::monitor) finds what does not belong together by the new declaration.
+    /// [`Builder::related`](crate::Builder::related) does. The declaration replaces the previous
+    /// one. Entries written before stay as they are. A [monitor](Cache::monitor) finds those that
+    /// do not belong together under the new declaration.
     pub fn related<F>(&mut self, relation: F) -> &mut Self
     where
         F: Fn(&K, &mut Related<K, V>) + Send + Sync + 'static,
@@ -70,14 +73,14 @@ impl<K: 'static, V: 'static> Settings<K, V> {
         self.step(move |settings| settings.relation = Some(Arc::clone(&relation)))
     }
 
-    /// Has writes of a key do nothing to other entries any more.
+    /// Makes writes of a key do nothing to other entries from now on.
     pub fn unrelated(&mut self) -> &mut Self {
         self.step(|settings| settings.relation = None)
     }
 
-    /// Has `listener` told of each entry that leaves from now on, as
-    /// [`Builder::eviction_listener`](crate::Builder::eviction_listener) says, instead of the one before. What leaves while
-    /// this is done, either of them is told of.
+    /// Sets the listener for entries that leave from now on, as
+    /// [`Builder::eviction_listener`](crate::Builder::eviction_listener) does. It replaces the
+    /// previous listener. An entry that leaves during the change is reported to one of the two.
     pub fn eviction_listener<F>(&mut self, listener: F) -> &mut Self
     where
         K: Clone,
@@ -88,7 +91,7 @@ impl<K: 'static, V: 'static> Settings<K, V> {
         self.step(move |settings| settings.listener = Some(Arc::clone(&listener)))
     }
 
-    /// Has nobody told of entries that leave any more.
+    /// Removes the listener: from now on, entries leave without a call.
     pub fn no_eviction_listener(&mut self) -> &mut Self {
         self.step(|settings| settings.listener = None)
     }
@@ -102,15 +105,16 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Changes settings, those that `change` names, all at once: each operation goes by what was set before, or by
-    /// what is set now, and never by some of each. What others change meanwhile they change as well, before or after.
+    /// Changes the settings that `change` names, all at once. Each operation follows the settings
+    /// from before this change or the settings from after it, never some of each. Changes that
+    /// others make at the same time are made too, before or after this one.
     ///
-    /// From when this returns, writes go by it that begin after that; what was written before stays as it is, with the
-    /// times that were set when it was written. Closures that were replaced are dropped when the last operation
-    /// that goes by them has ended.
+    /// The new settings apply to writes that begin after this call returns. Entries written before
+    /// stay as they are, with the times that were set when they were written. A closure that was
+    /// replaced is dropped when the last operation that uses it has ended.
     ///
-    /// Lock-free; it asks the allocator, and look-ups do not notice. `change` is called once, before anything
-    /// is changed. If it panics, nothing is changed. The flight recorder is switched by its
+    /// Lock-free. Calls the allocator; does not affect look-ups. `change` is called once, before
+    /// any setting changes. If it panics, nothing changes. To switch the flight recorder, use
     /// [`timeline`](Self::timeline).
     ///
     /// ```
@@ -140,7 +144,7 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`BuildError`] names a setting that makes no sense; then nothing is changed.
+    /// [`BuildError`] names a setting that makes no sense. Nothing changes then.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Settings<K, V>)) -> Result<(), BuildError> {
         let mut settings = Settings { steps: Vec::new(), error: None };
         change(&mut settings);

@@ -1,4 +1,4 @@
-//! Entries with tags, and the end of all that have one.
+//! Entries with tags, and the invalidation of all entries with one tag.
 
 use crate::cache::Cache;
 use crate::reclaim::Reclaim;
@@ -7,17 +7,19 @@ use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
 
 /// # Tags
-/// A value may have several [tags](Tag), and any number of entries the same one. To invalidate a tag is one commit
-/// that makes all of them absent, and costs the same for one entry as for a million: whoever reads a value with tags
-/// looks whether one was invalidated since. Values without tags pay nothing for it.
+/// A value may have several [tags](Tag), and any number of entries may have the same tag. The
+/// invalidation of a tag is one commit that makes all of them absent. It costs the same for one
+/// entry as for a million: each reader of a value with tags checks whether one was invalidated
+/// since. Values without tags pay nothing for this.
 ///
-/// A value that is loaded, refreshed or derived in place of one with tags has the same; so a load that was under way
-/// when a tag of its key was invalidated is refused, as after any other change. What a write sets has the tags that
-/// this write says: [`insert`](Self::insert), a batch and a relation say none.
+/// A value that is loaded, refreshed or derived in place of a value with tags has the same tags. A
+/// load that is under way when a tag of its key is invalidated is therefore refused, as after any
+/// other change. A value that a write sets has the tags that the write specifies:
+/// [`insert`](Self::insert), a batch's `insert` and a relation specify none.
 ///
-/// What has ended so is absent for every reader, and counts in [`len`](Self::len) and
-/// [`weighted_size`](Self::weighted_size) until it is loaded again, written, removed or evicted. A tag takes memory as
-/// long as some value has it.
+/// An ended value is absent for every reader. It counts in [`len`](Self::len) and
+/// [`weighted_size`](Self::weighted_size) until it is loaded again, written, removed or evicted. A
+/// tag takes memory as long as some value has it.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -25,8 +27,8 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets `key`, and with it its [declared relations](crate::Builder::related), by one commit. The value has these tags;
-    /// what relations write has none. O(tags), lock-free.
+    /// Sets `key` and applies its [declared relations](crate::Builder::related) in one commit. The
+    /// value has these tags. The values that relations write have none. O(tags), lock-free.
     ///
     /// ```
     /// use coeval::{Cache, Tag};
@@ -46,9 +48,10 @@ where
         self.engine().insert_tagged(key, value, tags)
     }
 
-    /// Gives `key` tags beside those that it has, by one commit, which puts a clone in place of its value: it keeps its
-    /// deadlines, and what was derived from it stays. An invalidation of a tag before that commit does not concern it. If
-    /// the key is absent nothing has the tags afterwards. O(tags), lock-free.
+    /// Adds `tags` to those that `key` has, in one commit, which replaces the value with a clone of
+    /// it. The value keeps its deadlines, and values derived from it stay. An invalidation of a tag
+    /// before that commit does not affect the entry. If the key is absent, nothing has the tags
+    /// afterwards. O(tags), lock-free.
     ///
     /// ```
     /// use coeval::{Cache, Tag};
@@ -66,10 +69,11 @@ where
         self.engine().tag(&key, tags)
     }
 
-    /// Removes all entries that have the tag, by one commit. O(1), lock-free, and holds nobody up.
+    /// Removes all entries that have the tag, in one commit. O(1), lock-free; delays no other
+    /// thread.
     ///
-    /// A view that was opened before still sees them. Declared relations are not followed: tag what belongs together
-    /// alike.
+    /// A view that was opened before still shows them. Declared relations are not followed: give
+    /// the same tags to entries that belong together.
     pub fn invalidate_tag(&self, tag: impl Into<Tag>) -> Version {
         self.engine().invalidate_tag(&tag.into())
     }

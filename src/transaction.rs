@@ -1,4 +1,4 @@
-//! Transactions: reads and writes that are as if done at one instant.
+//! Transactions: reads and writes that take effect as if at one instant.
 
 use crate::cache::Cache;
 use crate::engine::{Attempt, Keep};
@@ -12,7 +12,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-/// How often a transaction is tried.
+/// The number of times that a transaction is tried.
 const ATTEMPTS: usize = if cfg!(coeval_loom) { 1 } else { 64 };
 
 /// # Transactions
@@ -23,12 +23,13 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Runs `body`, and then makes all its writes visible by one commit, if nothing of what it has read was changed
-    /// meanwhile; else runs it again, as often as 64 times.
+    /// Runs `body`, and then publishes all its writes in one commit if nothing that it read has
+    /// changed meanwhile. Otherwise runs `body` again, up to 64 times in all.
     ///
-    /// Transactions are strictly serializable, among each other and with every other operation: each is as if it had
-    /// been done at one instant between call and return. What `body` reads is as of one version, whoever writes
-    /// meanwhile; it sees its own writes. It should do nothing but use the transaction, as it may run again.
+    /// Transactions are strictly serializable, among each other and with every other operation:
+    /// each takes effect as if at one instant between call and return. All reads of `body` are as
+    /// of one version, whatever other threads write meanwhile, and `body` sees its own writes. It
+    /// should do nothing but use the transaction, because it may run again.
     ///
     /// ```
     /// use coeval::{Cache, TransactError};
@@ -54,20 +55,23 @@ where
     /// # Ok::<(), TransactError<&str>>(())
     /// ```
     ///
-    /// When it is committed, what it has read is used: a value that is kept as long as it is used is kept on, and is less soon
-    /// evicted. What the cache itself does to an entry that was read, as it evicts it or finds its deadline passed, counts as a
-    /// change; so does a change of what it was derived from, or of its tags. A transaction that writes nothing is as of
-    /// the version that it has read, and always succeeds.
+    /// The commit counts as a use of all entries that the transaction read. A value that is kept as
+    /// long as it is used is kept longer, and is evicted less soon. If the cache itself evicts an
+    /// entry that was read, or finds that its deadline has passed, that counts as a change. So does
+    /// a change of what the entry was derived from, or of its tags. A transaction that writes
+    /// nothing is as of the version that it read, and always succeeds.
     ///
-    /// Lock-free: it is run again only if another commit was made meanwhile; nobody waits for it. For n writes and m
-    /// keys that were read (with all that those were derived from), O((n + m) log (n + m)). May ask the allocator.
-    ///
-    /// # Errors
-    /// [`TransactError::Aborted`] with what `body` returned; [`TransactError::Conflict`] if it was disturbed each time.
-    /// Nothing was changed then.
+    /// Takes O((n + m) log (n + m)) for n writes and m keys that were read (with all that those
+    /// were derived from). Lock-free: `body` runs again only if another commit was made meanwhile,
+    /// and no thread waits for it. May call the allocator.
     ///
     /// # Panics
-    /// If `body` does, or a value's `Clone`, `Eq`, a relation's closure or the weigher; then nothing was written.
+    /// Panics if `body`, a value's `Clone`, `Eq`, a relation's closure or the weigher does. Nothing
+    /// is written then.
+    ///
+    /// # Errors
+    /// [`TransactError::Aborted`] with the error that `body` returned; [`TransactError::Conflict`]
+    /// if a change interfered each time. Nothing is changed in either case.
     pub fn transact<T, E>(
         &self,
         mut body: impl FnMut(&mut Transaction<'_, K, V, S, R>) -> Result<T, E>,
@@ -84,20 +88,21 @@ where
     }
 }
 
-/// What [`transact`](Cache::transact) hands to its closure: the cache as of one version, and the writes to come.
+/// The cache as of one version, and the writes to come; passed to the closure of
+/// [`transact`](Cache::transact).
 ///
-/// Relations are followed when it is committed: the transaction itself sees what it has written, and not yet what they
-/// make of that.
+/// Relations are followed at the commit. The transaction itself sees what it has written, but not
+/// yet what the relations make of that.
 pub struct Transaction<'t, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     attempt: Attempt<'t, K, V, S, R>,
 }
 
-/// What came of a [transaction](Cache::transact).
+/// The result of a [transaction](Cache::transact).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed<T> {
-    /// What its closure returned.
+    /// The value that the closure returned.
     pub value: T,
-    /// The version of its commit; of the state that it has read, if it has written nothing.
+    /// The version of the commit. If nothing was written, the version that the transaction read.
     pub version: Version,
 }
 
@@ -108,8 +113,9 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// What `key` holds, cloned: as this transaction has written it, or else as of its version. The transaction is
-    /// committed only if that is so still. Takes time in proportion to what it has written.
+    /// Returns the value of `key`, cloned: the value that this transaction wrote, or else the value
+    /// as of its version. The transaction commits only if that is still so. Takes time proportional
+    /// to the number of its writes.
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -117,7 +123,8 @@ where
         self.attempt.get(key, || key.to_owned())
     }
 
-    /// What several keys hold; all that a transaction reads is as of one version anyway.
+    /// Returns the values of several keys. All reads of a transaction are as of one version in any
+    /// case.
     pub fn get_many<Q, const N: usize>(&mut self, keys: [&Q; N]) -> [Option<V>; N]
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -125,24 +132,27 @@ where
         keys.map(|key| self.get(key))
     }
 
-    /// Sets `key`, and with it its declared relations. The last write of a key counts. The value is kept as the cache's
-    /// settings say, and has no tags, whatever was there; [`insert_with`](Self::insert_with) says otherwise.
+    /// Sets `key` and applies its declared relations. The last write of a key counts. The cache's
+    /// settings determine how long the value is kept. The value has no tags, whatever was there
+    /// before. [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(&mut self, key: K, value: V) {
         self.attempt.write(key, Some(value), Keep::AsUsual, true);
     }
 
-    /// The same, to be absent again after `time_to_live`, whatever the cache's own is: counted from the commit.
+    /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
+    /// `time_to_live`, whatever the cache's own time is. The time counts from the commit.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) {
         self.attempt.write(key, Some(value), Keep::For(time_to_live), true);
     }
 
-    /// The same; the value has these tags, and what relations write has none.
+    /// Sets `key` as [`insert`](Self::insert) does, to a value with these tags. The values that
+    /// relations write have none.
     pub fn insert_tagged(&mut self, key: K, value: V, tags: &[Tag]) {
         self.insert_with(key, value, Terms::new().tags(tags));
     }
 
-    /// The same, on these [terms](Terms): they say how long the value is kept, and with which tags, or that all of that is as
-    /// it was.
+    /// Sets `key` as [`insert`](Self::insert) does, with these [terms](Terms). The terms specify
+    /// how long the value is kept and which tags it has, or that all of this stays as it was.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock, Terms};
@@ -172,7 +182,7 @@ where
         self.attempt.write(key, None, Keep::AsUsual, false);
     }
 
-    /// Removes `key`, and with it its declared relations.
+    /// Removes `key` and applies its declared relations.
     pub fn invalidate(&mut self, key: K) {
         self.attempt.write(key, None, Keep::AsUsual, true);
     }

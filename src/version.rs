@@ -4,7 +4,8 @@ use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::fmt;
 
-/// The number of a commit: unique, totally ordered, and borne by every entry that the commit wrote.
+/// The number of a commit: unique, totally ordered, and carried by every entry that the commit
+/// wrote.
 ///
 /// ```
 /// let cache = coeval::Cache::new();
@@ -18,13 +19,13 @@ use std::fmt;
 pub struct Version(u64);
 
 impl Version {
-    /// The version as a number. Commits count from 1; 0 is before the first.
+    /// Returns the version as a number. Commits count from 1; 0 is before the first.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The version with that number.
+    /// Returns the version with that number.
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
@@ -43,7 +44,7 @@ impl fmt::Debug for Version {
     }
 }
 
-/// The one counter that every commit takes its version from.
+/// The one counter from which every commit takes its version.
 pub struct Clock(CachePadded<AtomicU64>);
 
 impl Clock {

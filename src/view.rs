@@ -15,9 +15,10 @@ use std::time::Duration;
 /// A read-only snapshot of the whole cache as of one [`Version`]; made by
 /// [`Cache::view`](crate::Cache::view).
 ///
-/// Whatever is written meanwhile, it shows the same. It keeps the versions that it shows, and no
-/// others: what is overwritten a million times while a view is open costs one more version, not a
-/// million. A clone shares the registration and costs an increment. It keeps the cache as well, for ever if it is forgotten.
+/// A view always shows the same entries, whatever is written meanwhile. It keeps the versions that
+/// it shows, and no others: an entry that is overwritten a million times while a view is open costs
+/// one more version, not a million. A clone shares the registration and costs an increment. A view
+/// also keeps the cache alive. If it is forgotten (`mem::forget`), it keeps the cache for ever.
 ///
 /// ```
 /// let cache = coeval::Cache::new();
@@ -43,7 +44,7 @@ where
         Self { engine, snapshot: ManuallyDrop::new(snapshot) }
     }
 
-    /// The value of `key` in this view. O(1) in the number of entries, lock-free.
+    /// Returns the value of `key` in this view. O(1) in the number of entries, lock-free.
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -51,7 +52,7 @@ where
         self.get_versioned(key).map(|(value, _)| value)
     }
 
-    /// The value of `key` in this view, and the version that wrote it.
+    /// Returns the value of `key` in this view, and the version that wrote it.
     pub fn get_versioned<Q>(&self, key: &Q) -> Option<(&V, Version)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -59,7 +60,7 @@ where
         self.engine.read(&self.snapshot, key)
     }
 
-    /// Whether `key` holds a value in this view.
+    /// Returns whether `key` holds a value in this view.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -67,13 +68,13 @@ where
         self.get_versioned(key).is_some()
     }
 
-    /// All entries of this view, in no particular order, each once.
+    /// Returns an iterator over all entries of this view, each once, in no particular order.
     pub fn iter(&self) -> Iter<'_, K, V, S, R> {
         let parts = self.engine.parts();
         Iter { view: self, division: parts, parts: 0..parts, buffer: Vec::new() }
     }
 
-    /// All entries of this view, on rayon's thread pool.
+    /// Returns a parallel iterator over all entries of this view, on rayon's thread pool.
     #[cfg(feature = "rayon")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
     pub fn par_iter(&self) -> impl rayon::iter::ParallelIterator<Item = (&K, &V)>
@@ -95,12 +96,12 @@ where
         })
     }
 
-    /// How many entries this view has. O(n): it counts them.
+    /// Returns the number of entries in this view. O(n): it counts them.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether this view has no entries.
+    /// Returns whether this view has no entries.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -115,13 +116,13 @@ where
         self.engine.sights(&self.snapshot, division, parts, out)
     }
 
-    /// The version that this view shows: everything committed up to it, nothing later.
+    /// Returns the version that this view shows: everything committed up to it, and nothing later.
     #[must_use]
     pub fn version(&self) -> Version {
         Version::from_u64(self.snapshot.version())
     }
 
-    /// How long ago this view was opened, by the cache's clock.
+    /// Returns how long ago this view was opened, by the cache's clock.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.engine.age(&self.snapshot)
@@ -154,12 +155,12 @@ impl<K, V, S, R: Reclaim> fmt::Debug for View<K, V, S, R> {
     }
 }
 
-/// The entries of a view; made by [`View::iter`].
+/// An iterator over the entries of a view; made by [`View::iter`].
 pub struct Iter<'v, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     view: &'v View<K, V, S, R>,
-    /// Into how many parts the index was divided when this began.
+    /// The number of parts into which the index was divided when the iteration began.
     division: usize,
-    /// Those that are still to be visited.
+    /// The parts still to be visited.
     parts: Range<usize>,
     buffer: Vec<(&'v K, &'v V, Version)>,
 }

@@ -1,4 +1,4 @@
-//! A handle that does not keep the cache.
+//! A handle that does not keep the cache alive.
 
 use crate::cache::Cache;
 use crate::engine::Engine;
@@ -8,10 +8,10 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Weak;
 
-/// A handle that does not keep the cache; made by [`Cache::downgrade`].
+/// A handle that does not keep the cache alive; made by [`Cache::downgrade`].
 ///
-/// It is for what the cache itself keeps: a listener, relation or value with a [`Cache`] in it would keep the cache, and
-/// so itself, for ever.
+/// Use it in what the cache itself keeps. A listener, relation or value that contains a [`Cache`]
+/// would keep the cache alive, and therefore itself, for ever.
 ///
 /// ```
 /// use coeval::Cache;
@@ -50,7 +50,8 @@ where
         Self { engine }
     }
 
-    /// The cache, unless its last handle is gone; views, leases and jobs keep it as well.
+    /// Returns the cache, unless its last handle is gone. Views, leases and jobs keep the cache,
+    /// too.
     #[must_use]
     pub fn upgrade(&self) -> Option<Cache<K, V, S, R>> {
         self.engine.upgrade().map(Cache::from_engine)
@@ -63,7 +64,7 @@ impl<K, V, S, R: Reclaim> Clone for WeakCache<K, V, S, R> {
     }
 }
 
-/// One of no cache.
+/// Creates a handle of no cache.
 impl<K, V, S, R: Reclaim> Default for WeakCache<K, V, S, R> {
     fn default() -> Self {
         Self { engine: Weak::new() }

@@ -1,4 +1,4 @@
-//! What `Cache::stats` shows.
+//! The result of `Cache::stats`.
 
 use crate::removal::RemovalCause;
 use crate::version::Version;
@@ -6,9 +6,10 @@ use std::fmt;
 
 /// What a cache has done, and what it holds.
 ///
-/// Counts are kept a thread each and added up when asked for: O(threads), and nobody is held up. While
-/// others are at work a figure may lack what they are just counting, and two figures may be of
-/// slightly different moments; once they are at rest all are exact, unless said otherwise.
+/// Each thread keeps its own counts, and `stats` adds them up: O(threads), and no thread is
+/// delayed. While other threads work, a figure may lack what those threads are just counting, and
+/// two figures may show slightly different moments. When the threads are at rest all figures are
+/// exact, unless stated otherwise.
 ///
 /// ```
 /// let mut stats = coeval::Stats::default();
@@ -24,59 +25,63 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Look-ups of one key that found a value. Counted since the cache was made, as all down to `removals`.
+    /// Look-ups of one key that found a value. This field and all down to `removals` count from the
+    /// creation of the cache.
     pub hits: u64,
-    /// Look-ups of one key that found none.
+    /// Look-ups of one key that found no value.
     pub misses: u64,
-    /// Values loaded: a load returned, and its value was committed.
+    /// Values loaded: the load returned, and its value was committed.
     pub loads: u64,
     /// Loads that returned an error or panicked.
     pub loads_failed: u64,
-    /// Loads whose value was not committed, as what it was loaded for was written or invalidated meanwhile.
+    /// Loads whose value was not committed, because the keys they were for were written or
+    /// invalidated.
     pub loads_refused: u64,
-    /// Commits, those of several writes once. A commit that changed nothing is a conflict.
+    /// Commits; a commit of several writes counts once. A commit that changed nothing is a
+    /// conflict.
     pub commits: u64,
-    /// Commits that changed nothing, as another came before; each try counts.
+    /// Commits that changed nothing because another commit came first. Each try counts.
     pub conflicts: u64,
-    /// Entries that were derived anew after a commit had dropped them for that.
+    /// Entries that were derived again after a commit had removed them for that purpose.
     pub recomputed: u64,
-    /// Groups of entries that were found not to belong together, and were repaired.
+    /// Groups of entries that were found not to belong together and were repaired.
     pub repaired: u64,
     /// Panics of the eviction listener. They end there.
     pub listener_panics: u64,
-    /// Values that went, by cause.
+    /// Values that left the cache, by cause.
     pub removals: Removals,
 
-    /// Keys that are present. From here on, figures are of the moment.
+    /// Keys that are present. This field and all that follow show the present moment.
     pub entries: u64,
-    /// The weight of what is present, in the unit of the weigher; without one, each entry weighs 1.
+    /// The weight of all present entries, in the unit of the weigher. Without one, each entry
+    /// weighs 1.
     pub weight: u64,
-    /// Versions in memory: newest ones, those kept for views, and those not yet reclaimed.
+    /// Versions in memory: the newest ones, those kept for views, and those not yet reclaimed.
     pub versions: u64,
-    /// Views that are open; clones of a view count once.
+    /// Open views. Clones of a view count once.
     pub views: u64,
     /// The version of the oldest open view.
     pub oldest_view: Option<Version>,
-    /// How many version numbers were handed out since that of the oldest view; 0 without one. At least as
-    /// many as the commits since then, as some numbers stay unused.
+    /// The number of version numbers handed out since that of the oldest view; 0 without a view. It
+    /// is at least the number of commits since then, because some numbers stay unused.
     pub oldest_view_lag: u64,
-    /// Objects of any kind that are retired and not yet reclaimed.
+    /// Objects of any kind that are retired but not yet reclaimed.
     pub retired: u64,
-    /// Bytes that the pools of entries and versions hold, in use or free. Without the index, and without
-    /// what values refer to.
+    /// Bytes that the pools of entries and versions hold, in use or free. Excludes the index and
+    /// the memory to which values refer.
     pub memory: u64,
 }
 
 impl Stats {
-    /// The share of look-ups that found a value; `None` before the first look-up.
+    /// Returns the share of look-ups that found a value; `None` before the first look-up.
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         let all = self.hits.saturating_add(self.misses);
         (all > 0).then(|| self.hits as f64 / all as f64)
     }
 
-    /// What was counted since an earlier look at the same cache. The figures of the moment are
-    /// those of this one.
+    /// Returns what was counted since an earlier look at the same cache. The figures of the moment
+    /// are those of `self`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = u64::saturating_sub;
@@ -119,7 +124,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// How many values went, by [`RemovalCause`].
+/// The number of values that left the cache, by [`RemovalCause`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removals {
@@ -136,7 +141,7 @@ pub struct Removals {
 }
 
 impl Removals {
-    /// Those of one cause.
+    /// Returns the number of removals with one cause.
     #[must_use]
     pub const fn of(&self, cause: RemovalCause) -> u64 {
         match cause {
@@ -148,8 +153,8 @@ impl Removals {
         }
     }
 
-    /// Those that the cache made by itself: [`expired`](Self::expired) and [`size`](Self::size), for which
-    /// [`RemovalCause::was_evicted`] holds.
+    /// Returns the number of removals that the cache made by itself: [`expired`](Self::expired) and
+    /// [`size`](Self::size), for which [`RemovalCause::was_evicted`] holds.
     #[must_use]
     pub const fn evictions(&self) -> u64 {
         self.expired.saturating_add(self.size)

@@ -6,20 +6,20 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an [`Event`] tells of.
+/// What an [`Event`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum EventKind {
-    /// A read found a value, of the version shown.
+    /// A read found a value, with the version shown.
     Hit = 0,
-    /// A read found none.
+    /// A read found no value.
     Miss = 1,
     /// A thread began to install a commit.
     CommitBegun = 2,
-    /// A commit became visible, as the version shown.
+    /// A commit became visible, with the version shown.
     Committed = 3,
-    /// A commit changed nothing, as another came before.
+    /// A commit changed nothing because another commit came first.
     Conflict = 4,
     /// The capacity bound evicted an entry.
     Evicted = 5,
@@ -27,9 +27,9 @@ pub enum EventKind {
     Expired = 6,
     /// A loaded value was committed.
     Loaded = 7,
-    /// A loaded value was not committed, as what it was loaded for had changed meanwhile.
+    /// A loaded value was not committed because the keys it was for had changed meanwhile.
     LoadRefused = 8,
-    /// A view was opened, of the version shown.
+    /// A view of the version shown was opened.
     ViewOpened = 9,
     /// A view of the version shown was closed.
     ViewClosed = 10,
@@ -38,7 +38,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Each at its own number.
+    /// Lists each kind at its own number.
     pub(crate) const ALL: [Self; 12] = [
         Self::Hit,
         Self::Miss,
@@ -78,7 +78,7 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// Something that a thread did to a cache. It prints as a line:
+/// An action of a thread on a cache. It prints as a line:
 ///
 /// ```text
 /// +0.000123456s  thread 3  commit      v1042  key 9f3a21c0
@@ -86,22 +86,25 @@ impl fmt::Display for EventKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Event {
-    /// When, since a moment that is the same for all events of a cache. Events are in this order; those of
-    /// one instant by thread, then as each thread recorded them.
+    /// The time since a moment that is the same for all events of a cache. Events are in the order
+    /// of this time. Events of one instant are ordered by thread, then as each thread recorded
+    /// them.
     pub time: Duration,
-    /// Who, of those that record. Numbers are small, and go to new threads when threads end.
+    /// The thread, among those that record. Numbers are small, and go to new threads when threads
+    /// end.
     pub thread: usize,
-    /// How many events this thread number had recorded before.
+    /// The number of events that this thread number had recorded before.
     pub sequence: u64,
-    /// What.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// To which key: bits of its hash, equal for equal keys and seldom for others. `None` where it was none, or more than one.
+    /// The key: bits of its hash, equal for equal keys and seldom equal for others. `None` if the
+    /// event concerns no key, or more than one.
     pub key: Option<u32>,
-    /// The version that was read, made, viewed or replaced, where there is one.
+    /// The version that was read, made, viewed or replaced, if there is one.
     pub version: Option<Version>,
 }
 
-/// How wide the columns of a line are.
+/// The widths of the columns of a line.
 struct Widths {
     seconds: usize,
     thread: usize,
@@ -168,23 +171,24 @@ impl fmt::Display for Picture {
     }
 }
 
-/// What has a recorder: a cache's engine.
+/// The owner of a recorder: a cache's engine.
 pub trait Recorded: Send + Sync {
     fn recorder(&self) -> &Recorder;
-    /// Has events be recorded, or not.
+    /// Switches the recording of events on or off.
     fn switch(&self, on: bool);
-    /// Whether they are.
+    /// Returns whether events are recorded.
     fn is_recording(&self) -> bool;
 }
 
-/// The flight recorder of a cache: what each thread did last, to see how a race came about.
+/// The flight recorder of a cache: it shows what each thread did last, and so how a race came
+/// about.
 ///
-/// It is off at first, and while it is off a look-up pays nothing for it, and a write a load. Once it was
-/// [started](Self::start), each thread keeps its last 1,024 events, in 24 KiB of its own, and overwrites
-/// the oldest. To record delays nobody and to look at it neither; what is being overwritten at that
-/// moment is left out.
+/// The recorder is off at first. While it is off, it costs a look-up nothing and a write one load.
+/// After it was [started](Self::start), each thread keeps its last 1,024 events, in 24 KiB of its
+/// own, and overwrites the oldest. Neither recording nor reading delays any thread. A read omits
+/// events that are being overwritten at that moment.
 ///
-/// It prints as a log, a line an event, oldest first:
+/// It prints as a log, one line per event, oldest first:
 ///
 /// ```text
 /// 17 older events were overwritten
@@ -194,7 +198,7 @@ pub trait Recorded: Send + Sync {
 /// +0.000124010s  thread 1  miss            -  key 00c1d2e3
 /// ```
 ///
-/// It is a handle, and keeps the cache alive.
+/// A `Timeline` is a handle, and keeps the cache alive.
 #[derive(Clone)]
 pub struct Timeline {
     source: Arc<dyn Recorded>,
@@ -205,36 +209,36 @@ impl Timeline {
         Self { source }
     }
 
-    /// Records from now on. Threads that are in the middle of something may notice a little later.
+    /// Starts the recording. Threads in the middle of an operation may notice a little later.
     pub fn start(&self) {
         self.source.switch(true);
     }
 
-    /// Ends the recording. What was recorded stays.
+    /// Stops the recording. Events recorded so far stay.
     pub fn stop(&self) {
         self.source.switch(false);
     }
 
-    /// Whether events are recorded.
+    /// Returns whether events are recorded.
     #[must_use]
     pub fn is_recording(&self) -> bool {
         self.source.is_recording()
     }
 
-    /// The events of all threads, in the order of their times: what is in the recorder now. O(n log n)
-    /// for n events.
+    /// Returns the events of all threads that the recorder now holds, in the order of their times.
+    /// O(n log n) for n events.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.source.recorder().read().events
     }
 
-    /// How many events were recorded but are overwritten by now.
+    /// Returns the number of events that were recorded but are overwritten by now.
     #[must_use]
     pub fn overwritten(&self) -> u64 {
         self.source.recorder().read().overwritten
     }
 
-    /// Forgets what was recorded so far.
+    /// Deletes the events recorded so far.
     pub fn clear(&self) {
         self.source.recorder().clear();
     }

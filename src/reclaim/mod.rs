@@ -1,6 +1,7 @@
-//! Reclamation: when an object that readers may still hold can be used again.
+//! Reclamation: deciding when the memory of an object that readers may still hold can be used
+//! again.
 //!
-//! One small trait, [`Reclaim`], three backends behind it.
+//! One small trait, [`Reclaim`], has three backends.
 
 mod asymmetric;
 mod barrier;
@@ -26,23 +27,26 @@ pub use hyaline::Seize;
 
 pub use tally::Tally;
 
-/// What was left by schemes that are gone.
+/// The number of objects left unreclaimed by schemes that are gone.
 #[cfg(not(coeval_loom))]
 static LEAKED: crate::sync::AtomicU64 = crate::sync::AtomicU64::new(0);
 
-/// How many retired objects the caches of this process have left unreclaimed when they were dropped.
+/// Returns how many retired objects the caches of this process left unreclaimed when they were
+/// dropped.
 ///
-/// A guard may be forgotten (`mem::forget(cache.pin())`). As long as the cache lives, it keeps what is retired from
-/// then on from being reclaimed ([`Stats::retired`](crate::Stats::retired) counts that). When the cache is dropped,
-/// nobody can have a reference by that guard any more. The default backend then reclaims everything. crossbeam-epoch
-/// and seize cannot take such a guard back: what it keeps is leaked, and counted here. Keys and values in it are not dropped.
+/// A guard may be forgotten (`mem::forget(cache.pin())`). While the cache lives, such a guard
+/// prevents what is retired from then on from being reclaimed;
+/// [`Stats::retired`](crate::Stats::retired) counts these objects. When the cache is dropped,
+/// nothing can be referenced through that guard any more. The default backend then reclaims
+/// everything. crossbeam-epoch and seize cannot take such a guard back. They leak what it keeps,
+/// and this function counts it. The keys and values in it are not dropped.
 #[cfg(not(coeval_loom))]
 #[must_use]
 pub fn leaked() -> u64 {
     LEAKED.load(crate::sync::Ordering::Relaxed) // Relaxed: a figure to look at.
 }
 
-/// Counts what is lost with a scheme that was drained.
+/// Counts the objects that are lost with a scheme that was drained.
 pub(crate) fn count_leaked(scheme: &impl Reclaim) {
     let left = scheme.retired();
     #[cfg(not(coeval_loom))]
@@ -52,18 +56,18 @@ pub(crate) fn count_leaked(scheme: &impl Reclaim) {
     debug_assert!(!cfg!(coeval_loom) || left == 0, "models forget no guards");
 }
 
-/// An object that nobody can newly reach, and what to do with it once nobody holds it any more.
+/// An object that nobody can newly reach, and the way to reclaim it once nobody holds it any more.
 pub struct Garbage {
     /// The object.
     pub object: *mut (),
-    /// Handed to `reclaim` beside the object: what it needs to know of its surroundings.
+    /// What `reclaim` needs to know of the object's surroundings; passed to it with the object.
     pub context: *const (),
-    /// Called once, with `object` and `context`, by any thread, in which no guard need be live. It
-    /// may pin and retire, and must not unwind.
+    /// Called once, with `object` and `context`, on any thread, which need not have a live guard.
+    /// It may pin and retire, and must not unwind.
     pub reclaim: unsafe fn(*mut (), *const ()),
 }
 
-/// A reclamation scheme. Its state belongs to the instance: two caches share nothing.
+/// A reclamation scheme. The state belongs to the instance: two caches share nothing.
 ///
 /// # Safety
 /// `retire(g, x)` calls `x.reclaim` only after every guard of this instance that was live when
@@ -71,24 +75,27 @@ pub struct Garbage {
 /// guard are concerned: either a retired object's reclaimer sees the guard, or the guard's holder
 /// sees everything that was written before the object was retired.
 pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
-    /// Keeps what could be reached while it lives from being reclaimed. Bound to its thread.
+    /// A guard. While it lives, it keeps what could be reached from being reclaimed. Bound to its
+    /// thread.
     type Guard<'a>
     where
         Self: 'a;
 
-    /// A scheme with nothing retired.
+    /// Creates a scheme with nothing retired.
     fn new() -> Self;
 
-    /// Begins a guarded section. Guards nest.
+    /// Begins a guarded section and returns its guard. Guards nest.
     fn pin(&self) -> Self::Guard<'_>;
 
-    /// The same, for a guard that may still be there when the thread ends and its thread-local values are dropped.
+    /// Pins as `pin` does, for a guard that may still be there when the thread ends and its
+    /// thread-local values are dropped.
     #[inline(always)]
     fn pin_for_long(&self) -> Self::Guard<'_> {
         self.pin()
     }
 
-    /// The same as `pin`, if that takes a few steps only, none of them a call. `None` says nothing.
+    /// Pins as `pin` does, if that takes only a few steps, none of them a call. Otherwise may
+    /// return `None`, which has no further meaning.
     #[inline(always)]
     fn try_pin(&self) -> Option<Self::Guard<'_>> {
         Some(self.pin())
@@ -97,41 +104,46 @@ pub unsafe trait Reclaim: Send + Sync + Sized + 'static {
     /// Hands over an object that was unlinked: threads that pin from now on cannot reach it.
     ///
     /// # Safety
-    /// The object is retired once, was unlinked before, and `garbage.reclaim` may be called with it
+    /// The object is retired once, and was unlinked before. `garbage.reclaim` may be called with it
     /// and its context from any thread until `drain` returns.
     unsafe fn retire(&self, guard: &Self::Guard<'_>, garbage: Garbage);
 
-    /// Does a bounded amount of reclamation that is due. Called by writers between operations, while
-    /// the thread holds no guard (it does nothing if one is held). Cheap when there is little to do.
+    /// Does a bounded amount of reclamation that is due. Writers call it between operations, while
+    /// the thread holds no guard; it does nothing if the thread holds one. Cheap when there is
+    /// little to do.
     fn collect(&self);
 
-    /// Reclaims all that was retired before and that no guard keeps: what this thread has retired, what threads that have
-    /// ended have, and of others what can be had without waiting for them. Says whether that was anything. Does
-    /// nothing if the thread holds a guard.
+    /// Reclaims all objects that were retired before and that no guard keeps. This covers what this
+    /// thread has retired, what ended threads have retired, and what can be taken from other
+    /// threads without waiting for them. Returns whether that was anything. Does nothing if the
+    /// thread holds a guard.
     fn reclaim_now(&self) -> bool {
         self.collect();
         false
     }
 
-    /// Asks that what was retired be reclaimed soon: something large is among it.
+    /// Requests that retired objects be reclaimed soon, because something large is among them.
     fn hurry(&self) {}
 
-    /// Reclaims all that was retired, and what its reclaiming retires in turn, until nothing is left; or, if a guard was
-    /// forgotten (`mem::forget`), until what is left is kept by that, and never reclaimed.
+    /// Reclaims all that was retired, and what its reclaiming retires in turn, until nothing is
+    /// left. If a guard was forgotten (`mem::forget`), stops when only what that guard keeps is
+    /// left. That is never reclaimed.
     ///
     /// # Safety
-    /// No guard is live, though some may have been forgotten, and no other thread uses the scheme meanwhile.
+    /// No guard is live, though some may have been forgotten, and no other thread uses the scheme
+    /// during the call.
     unsafe fn drain(&self);
 
-    /// How many objects are retired and not yet reclaimed (approximate while others are at work).
+    /// Returns the number of objects that are retired but not yet reclaimed (approximate while
+    /// other threads are at work).
     fn retired(&self) -> usize;
 
-    /// Where the thread that holds `guard` counts its look-ups. A scheme may not count.
+    /// Returns where the thread that holds `guard` counts its look-ups. A scheme may not count.
     fn tally<'a>(&'a self, _guard: &'a Self::Guard<'_>) -> Option<&'a Tally> {
         None
     }
 
-    /// How many look-ups of all threads have found something, and how many have not.
+    /// Returns how many look-ups of all threads found a value, and how many did not.
     fn tallied(&self) -> (u64, u64) {
         (0, 0)
     }

@@ -1,5 +1,5 @@
-//! What entries have to do with each other: declared relations, by which a write of a key does something to others,
-//! and tags, by which many are invalidated at once.
+//! Connections between entries. Declared relations let a write of a key change other entries. Tags
+//! let one commit invalidate many entries.
 
 mod tag;
 mod terms;
@@ -11,14 +11,15 @@ use std::any::{Any, type_name};
 use std::cell::Cell;
 use std::fmt;
 
-/// What to do about relations that lead to too many keys.
+/// The advice for relations that lead to too many keys.
 const TO_DO: &str = "have them come to an end, or raise `Builder::max_related`";
 
-/// How a key is called in a message: as it is, if it is of a common type, else by the hash that the timeline shows, too.
+/// The name of a key in a message: the key itself if its type is a common one, otherwise the hash
+/// that the timeline also shows.
 pub struct Named(String);
 
 impl Named {
-    /// Of a key of which only the hash is at hand.
+    /// Names a key of which only the hash is known.
     fn by_hash<K>(hash: u32) -> Self {
         Self(format!("the key with hash {hash:#010x}, a `{}`", type_name::<K>()))
     }
@@ -53,7 +54,8 @@ impl fmt::Display for Named {
     }
 }
 
-/// A write of a key whose relations lead to too many others, by way of the last that was followed.
+/// Panics because the relations of a written key lead to too many others. `last` is the last key
+/// whose relations were followed.
 #[cold]
 #[track_caller]
 pub fn too_many(first: &Named, last: &Named, most: usize) -> ! {
@@ -63,14 +65,14 @@ pub fn too_many(first: &Named, last: &Named, most: usize) -> ! {
     )
 }
 
-/// How deep a relation's closure may write, with relations of its own.
+/// The largest depth at which a relation's closure may write, with relations of its own.
 const NESTED: u32 = 64;
 
-/// The time in which a thread asks for relations.
+/// The time in which a thread evaluates relations.
 pub struct Nested<'d>(&'d Cell<u32>);
 
 impl<'d> Nested<'d> {
-    /// Unless it is too deep.
+    /// Begins, unless the depth is too great.
     pub fn begin(depth: &'d Cell<u32>) -> Option<Self> {
         (depth.get() < NESTED).then(|| {
             depth.set(depth.get() + 1);
@@ -85,7 +87,7 @@ impl Drop for Nested<'_> {
     }
 }
 
-/// A relation's closure has written to the cache, whose relations have written again, and so on.
+/// Panics because the closures of relations write to the cache in too many nested levels.
 #[cold]
 #[track_caller]
 pub fn too_deep(of: &Named) -> ! {
@@ -97,16 +99,16 @@ pub fn too_deep(of: &Named) -> ! {
 
 /// Collects what a write of a key does to other entries, all in the writer's commit.
 ///
-/// Handed to the closure that was given to [`related`](crate::Builder::related).
+/// The closure given to [`related`](crate::Builder::related) receives it.
 pub struct Related<K, V> {
     writes: Vec<(K, Option<V>)>,
-    /// How many these may be.
+    /// The largest number of these writes.
     most: usize,
     /// The hash of the key whose relations these are.
     of: u32,
 }
 
-/// The closure that declares them.
+/// The closure that declares relations.
 pub type Relation<K, V> = dyn Fn(&K, &mut Related<K, V>) + Send + Sync;
 
 impl<K, V> Related<K, V> {
@@ -114,7 +116,7 @@ impl<K, V> Related<K, V> {
         Self { writes, most, of: 0 }
     }
 
-    /// What is collected from now on is of the key with this hash.
+    /// Attributes what is collected from now on to the key with this hash.
     pub(crate) fn begin(&mut self, of: u32) {
         self.of = of;
     }
@@ -124,7 +126,7 @@ impl<K, V> Related<K, V> {
         self.push(key, None)
     }
 
-    /// Sets `key` to a derived value that is at hand, in the same commit.
+    /// Sets `key` to a derived value that is available, in the same commit.
     pub fn insert(&mut self, key: K, value: V) -> &mut Self {
         self.push(key, Some(value))
     }
@@ -138,17 +140,17 @@ impl<K, V> Related<K, V> {
         self
     }
 
-    /// Drops `key` in the same commit, for the next reader to derive again.
+    /// Removes `key` in the same commit, so that the next reader derives it again.
     pub fn recompute(&mut self, key: K) -> &mut Self {
         self.invalidate(key)
     }
 
-    /// What was collected, in order; `None` removes.
+    /// Returns the collected writes, in order; `None` removes a key.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, Option<V>)> {
         self.writes.drain(..)
     }
 
-    /// The list, for use again.
+    /// Returns the list, for reuse.
     pub(crate) fn into_list(self) -> Vec<(K, Option<V>)> {
         self.writes
     }

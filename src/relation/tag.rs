@@ -1,10 +1,12 @@
-//! Tags: names that entries have in common, to be invalidated by them.
+//! Tags: names that entries share, and by which they are invalidated.
 //!
-//! A tag that some version has is a *cell*, in which the commits that invalidated it stand, and which each such
-//! version holds. Who reads the version compares: it is absent from a commit on that is newer than it.
+//! Each tag that some version has is a *cell*. The cell holds the commits that invalidated the tag.
+//! Each such version holds the cell. A reader of a version compares: the version is absent as of
+//! the first commit in the cell that is newer than it.
 //!
-//! A cell goes as a record does. When nobody holds it any more it is *condemned*, and if nobody has come upon it by a
-//! grace period later, *sealed* and taken out of the index, and after another one freed. All of that is one word.
+//! A cell ends as a record does. When nothing holds it any more, it is *condemned*. If it was not
+//! found by a grace period later, it is *sealed* and taken out of the index, and freed after
+//! another grace period. One word holds all of this state.
 
 use crate::commit::Milestones;
 use crate::index::Indexed;
@@ -13,8 +15,8 @@ use crate::sync::{AtomicU64, Ordering};
 use std::fmt;
 use std::sync::Arc;
 
-/// A name that entries have in common, by which [`invalidate_tag`](crate::Cache::invalidate_tag) finds them: a text or a
-/// number. Cheap to clone.
+/// A name that entries share, a text or a number, by which
+/// [`invalidate_tag`](crate::Cache::invalidate_tag) finds them. Cheap to clone.
 ///
 /// ```
 /// use coeval::Tag;
@@ -33,7 +35,7 @@ enum Name {
 }
 
 impl Tag {
-    /// A tag of this name.
+    /// Creates a tag of this name.
     #[must_use]
     pub fn new(name: impl Into<Self>) -> Self {
         name.into()
@@ -88,59 +90,64 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// Nobody holds the cell, and it may be sealed after a grace period. Who comes upon it takes this off.
+/// Nothing holds the cell, and it may be sealed after a grace period. A thread that finds the cell
+/// removes this mark.
 const CONDEMNED: u64 = 1;
 /// The cell is dead.
 const SEALED: u64 = 2;
-/// A grace period is under way, after which it may be sealed.
+/// A grace period is under way, after which the cell may be sealed.
 const CONDEMNING: u64 = 4;
-/// One hold; the bits from here on count them.
+/// One hold; the bits from here on count the holds.
 const HOLD: u64 = 8;
 
-/// See the module's header.
+/// The cell of a tag; see the module documentation.
 pub struct TagCell {
     word: AtomicU64,
     hash: u32,
     tag: Tag,
-    /// The commits that invalidated it.
+    /// The commits that invalidated the tag.
     pub ended: Milestones<()>,
 }
 
 impl TagCell {
-    /// A cell that nobody holds.
+    /// Creates a cell that nothing holds.
     pub fn new(hash: u32, tag: Tag) -> Self {
         Self { word: AtomicU64::new(0), hash, tag, ended: Milestones::new() }
     }
 
-    /// The tag.
+    /// Returns the tag.
     pub fn tag(&self) -> &Tag {
         &self.tag
     }
 
-    /// Changes the word, unless `change` says `None`. AcqRel: who gets something by it sees what came before.
+    /// Changes the word, unless `change` returns `None`. AcqRel: a thread that gains something by
+    /// this change sees what came before it.
     fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }
 
-    /// Holds the cell, which was revived under the caller's guard, or is held by what that keeps.
+    /// Adds a hold to the cell. The caller's guard protected its revival, or something that the
+    /// caller keeps holds it.
     pub fn hold(&self) {
         self.word.fetch_add(HOLD, Ordering::AcqRel);
     }
 
-    /// Lets go of a cell that the caller holds, and then [looks](Self::condemn) whether it is to end.
+    /// Releases a hold of the caller, which then [checks](Self::condemn) whether the cell ends.
     pub fn let_go(&self) {
         self.word.fetch_sub(HOLD, Ordering::AcqRel);
     }
 
-    /// If nobody holds it, has it end: true if the caller is to [`seal`](Self::seal) it after a grace period.
+    /// Condemns the cell if nothing holds it. Returns true if the caller must [`seal`](Self::seal)
+    /// it after a grace period.
     #[must_use]
     pub fn condemn(&self) -> bool {
         let may = |now: u64| now < HOLD && now & (SEALED | CONDEMNING) == 0;
         self.change(|now| may(now).then_some(now | CONDEMNED | CONDEMNING)).is_ok()
     }
 
-    /// A grace period after it was condemned: true if it has ended. Else somebody has come upon it since, and it is to
-    /// be condemned again if that one has let go.
+    /// Seals the cell, a grace period after it was condemned. Returns true if the cell has ended.
+    /// Otherwise a thread has found it since, and it must be condemned again after that thread lets
+    /// go.
     #[must_use]
     pub fn seal(&self) -> bool {
         let blindly = mutant("tag.seal_blindly");

@@ -1,4 +1,4 @@
-//! The cache's source of time: nanoseconds since the cache was made, or what a test says.
+//! The cache's source of time: nanoseconds since the cache was made, or a time that a test sets.
 
 use super::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A clock that moves only when it is told to, for tests of what depends on time.
 ///
-/// Clones are the same clock. It begins at zero.
+/// Clones share the same clock. The clock begins at zero.
 ///
 /// ```
 /// use coeval::{Cache, ManualClock};
@@ -35,7 +35,7 @@ pub struct ManualClock {
 // SeqCst everywhere, though a time orders nothing: what one thread reads after another has read it, in the order of the
 // fences beside (`Order::instant`, `Descriptor::stamp`, `Engine::present`), is not smaller. So it is with the system's clock.
 impl ManualClock {
-    /// A clock that shows zero.
+    /// Creates a clock that shows zero.
     pub fn new() -> Self {
         Self::default()
     }
@@ -46,23 +46,24 @@ impl ManualClock {
         let _ = self.nanos.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
-    /// The time since the clock was made, as the clock has it.
+    /// Returns the time since the clock was made, as the clock shows it.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::SeqCst))
     }
 }
 
-/// Where a cache has the time from.
+/// A cache's source of time.
 #[derive(Clone, Debug)]
 pub enum Timer {
-    /// The system's monotonic clock, since then.
+    /// The system's monotonic clock, from this instant on.
     Monotonic(Instant),
-    /// A clock that somebody moves.
+    /// A clock that a test moves.
     Manual(ManualClock),
 }
 
 impl Timer {
-    /// The system's monotonic clock; in models, which must run alike each time, a clock that stands still.
+    /// Uses the system's monotonic clock; in models, which must run alike each time, a clock that
+    /// stands still.
     pub fn new() -> Self {
         match cfg!(coeval_loom) {
             true => Self::Manual(ManualClock::new()),
@@ -70,12 +71,12 @@ impl Timer {
         }
     }
 
-    /// The time that this clock shows.
+    /// Uses the time that this clock shows.
     pub fn manual(clock: &ManualClock) -> Self {
         Self::Manual(clock.clone())
     }
 
-    /// Nanoseconds since the timer was made, or since the manual clock was.
+    /// Returns the nanoseconds since the timer was made, or since the manual clock was.
     #[inline]
     pub fn now(&self) -> u64 {
         match self {
@@ -85,12 +86,13 @@ impl Timer {
     }
 }
 
-/// The deadline of what lives so long from now; `NEVER` if that is too far to be said.
+/// Returns the deadline of a value that lives for `ttl` from `now` on; `NEVER` if that is too far
+/// to express.
 pub(crate) fn deadline(now: u64, ttl: Duration) -> u64 {
     now.saturating_add(nanos(ttl))
 }
 
-/// Nanoseconds, as many as can be said: those of 584 years.
+/// Converts to nanoseconds, up to the largest number that can be expressed: that of 584 years.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
