@@ -65,11 +65,11 @@
 
 // The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
 mod error;
+mod memory;
 mod removal;
 mod sync;
 mod version;
 
-mod memory;
 mod pool;
 // Public for a benchmark; not part of the interface.
 #[doc(hidden)]
