@@ -143,8 +143,6 @@ fn circles_are_told<R: Reclaim>() {
     assert_eq!((outer, cache.get(&1)), (Ok(1), Some(1)));
 }
 
-type Wanted = Pin<Box<dyn Future<Output = u64> + Send>>;
-
 /// The listener hears of an eviction when the load that caused it is over. It removes what was loaded:
 /// whoever asks after that loads again, and does not get what was read before the removal.
 fn a_listener_removes_what_was_loaded<R: Reclaim>() {
