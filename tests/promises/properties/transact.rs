@@ -50,6 +50,7 @@ impl<R: Reclaim> Pair<R> {
 
     /// What a transaction has read is used, once it is committed.
     fn are_used(&mut self, keys: [u64; 2]) {
+        self.hear();
         keys.iter().for_each(|key| _ = self.model.used(*key));
         self.use_all();
     }
