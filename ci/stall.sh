@@ -11,8 +11,8 @@ run() { # TEST ARGUMENTS...
 # The modules that have something for this build: acts at steps, or threads that give way in the
 # middle of operations (`disturb`).
 modules() {
-    grep -lrs -e coeval_internals -e 'disturb()' tests/promises |
-        sed -E 's,tests/promises/([a-z_]+).*,\1::,' | sort -u
+    grep -lrs -e 'common::steps' -e 'disturb()' tests/promises |
+        sed -e 's,^tests/promises/,,' -e 's,\.rs$,::,' -e 's,/,::,g' | sort
 }
 
 # It does every operation at every step: that is worth being optimized.
