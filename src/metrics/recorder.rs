@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    const READINGS: usize = 300;
+    const READINGS: usize = if cfg!(coeval_asan) { 300 } else { 3_000 };
 
     /// Threads record events of which each word tells the others, while another thread reads.
     #[test]

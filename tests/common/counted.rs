@@ -53,6 +53,36 @@ impl Ledger {
     }
 }
 
+/// The ledgers of a cache's keys and values.
+pub struct Ledgers {
+    pub keys: Arc<Ledger>,
+    pub values: Arc<Ledger>,
+}
+
+impl Ledgers {
+    /// Empty ledgers.
+    pub fn new() -> Self {
+        Self { keys: Ledger::new(), values: Ledger::new() }
+    }
+
+    /// The key of a number.
+    pub fn key(&self, id: u64) -> Counted {
+        Counted::new(id, &self.keys)
+    }
+
+    /// The value of a number.
+    pub fn value(&self, id: u64) -> Counted {
+        Counted::new(id, &self.values)
+    }
+
+    /// Panics unless all keys and values were dropped exactly once.
+    #[track_caller]
+    pub fn assert_settled(&self) {
+        self.keys.assert_settled();
+        self.values.assert_settled();
+    }
+}
+
 const ALIVE: u64 = 0x0A11_7E11_0A11_7E11;
 const DEAD: u64 = 0xDEAD_DEAD_DEAD_DEAD;
 

@@ -13,13 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Whether each step costs many times as much, and each frame of the stack is many times as large.
-pub const IS_SLOW: bool = IS_WATCHED || cfg!(debug_assertions);
-
-/// Whether each step costs even more, under a sanitizer or with hooks at the steps.
-pub const IS_WATCHED: bool = cfg!(any(coeval_internals, coeval_asan, coeval_lsan));
+pub const IS_SLOW: bool = cfg!(any(debug_assertions, coeval_internals, coeval_asan, coeval_lsan));
 
 /// How much of the stack is little.
-pub const SMALL_STACK: usize = if IS_SLOW { 2 << 20 } else { 192 << 10 };
+const SMALL_STACK: usize = if IS_SLOW { 2 << 20 } else { 192 << 10 };
+
+/// Runs on a thread with little stack.
+pub fn on_a_small_stack(act: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(SMALL_STACK).spawn(act).unwrap();
+    thread.join().unwrap();
+}
 
 /// A cache over the reclaimer `R`, otherwise with the defaults.
 pub type Store<K, V, R> = coeval::Cache<K, V, coeval::RandomState, R>;

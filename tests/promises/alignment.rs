@@ -43,7 +43,7 @@ macro_rules! aligned {
     )+};
 }
 
-aligned!(To64 64 To128 128 To256 256 To4096 4096);
+aligned!(To16 16 To64 64 To128 128 To256 256 To1024 1024 To4096 4096);
 
 /// Every way in which a value comes into a cache, or goes.
 fn use_all<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>(
@@ -123,15 +123,32 @@ fn all_of<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>() {
     use_all::<K, V, R>(&store(), 4, false);
 }
 
-fn keys_and_values_lie_where_they_ask_for<R: Reclaim>() {
-    all_of::<To128, To4096, R>();
+fn values_lie_where_they_ask_for<R: Reclaim>() {
+    all_of::<u64, To128, R>();
+    all_of::<u64, To4096, R>();
 }
 
-on_every_reclaimer!(keys_and_values_lie_where_they_ask_for);
+fn keys_lie_where_they_ask_for<R: Reclaim>() {
+    all_of::<To128, u64, R>();
+}
+
+fn keys_and_values_lie_where_they_ask_for<R: Reclaim>() {
+    all_of::<To1024, To256, R>();
+}
+
+on_every_reclaimer!(
+    values_lie_where_they_ask_for,
+    keys_lie_where_they_ask_for,
+    keys_and_values_lie_where_they_ask_for,
+);
 
 #[test]
-fn small_and_large_alignments_are_kept() {
+fn all_alignments_are_kept() {
     type R = coeval::reclaim::Asymmetric;
     all_of::<u64, To64, R>();
-    all_of::<To4096, To256, R>();
+    all_of::<u64, To256, R>();
+    all_of::<u64, To1024, R>();
+    all_of::<To16, To128, R>();
+    all_of::<To256, To64, R>();
+    all_of::<To4096, To4096, R>();
 }

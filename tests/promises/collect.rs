@@ -1,7 +1,7 @@
 //! Promise: after `collect` on a quiet cache nothing is left of what was removed, replaced, cleared, or is over, whichever
 //! thread that was which has ended; and a weak handle does not keep the cache.
 
-use crate::common::counted::{ById, Counted, Ledger};
+use crate::common::counted::{ById, Counted, Ledger, Ledgers};
 use crate::common::{Store, on_every_reclaimer, store, together};
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, RandomState, WeakCache};
@@ -11,67 +11,48 @@ use std::time::Duration;
 
 type Cache<R> = Store<Counted, Counted, R>;
 
-struct Made {
-    keys: Arc<Ledger>,
-    values: Arc<Ledger>,
-}
-
-impl Made {
-    fn new() -> Self {
-        Self { keys: Ledger::new(), values: Ledger::new() }
-    }
-
-    fn key(&self, id: u64) -> Counted {
-        Counted::new(id, &self.keys)
-    }
-
-    fn value(&self, id: u64) -> Counted {
-        Counted::new(id, &self.values)
-    }
-
-    /// After `collect` there are so many entries, and no more keys and values than these.
-    #[track_caller]
-    fn assert_left<R: Reclaim>(&self, cache: &Cache<R>, entries: i64) {
-        assert_eq!(cache.collect(), 0);
-        assert_eq!((self.values.live(), cache.stats().retired), (entries, 0));
-        assert_eq!((self.keys.live(), cache.len() as i64), (entries, entries));
-    }
+/// After `collect` there are so many entries, and no more keys and values than these.
+#[track_caller]
+fn assert_left<R: Reclaim>(made: &Ledgers, cache: &Cache<R>, entries: i64) {
+    assert_eq!(cache.collect(), 0);
+    assert_eq!((made.values.live(), cache.stats().retired), (entries, 0));
+    assert_eq!((made.keys.live(), cache.len() as i64), (entries, entries));
 }
 
 fn what_goes_one_by_one<R: Reclaim>() {
-    let (made, cache) = (Made::new(), store());
-    made.assert_left::<R>(&cache, 0);
+    let (made, cache) = (Ledgers::new(), store());
+    assert_left::<R>(&made, &cache, 0);
     cache.insert(made.key(1), made.value(1));
-    made.assert_left(&cache, 1);
+    assert_left(&made, &cache, 1);
     cache.insert(made.key(1), made.value(2));
-    made.assert_left(&cache, 1);
+    assert_left(&made, &cache, 1);
     drop(cache.remove(&ById(1)));
-    made.assert_left(&cache, 0);
+    assert_left(&made, &cache, 0);
     cache.batch().insert(made.key(1), made.value(1)).insert(made.key(2), made.value(1)).commit();
     cache.invalidate(&ById(1));
-    made.assert_left(&cache, 1);
+    assert_left(&made, &cache, 1);
     assert!(cache.compare_and_set(made.key(3), Some(cache.version()), made.value(3)).is_err());
     assert!(cache.try_get_with(made.key(4), || Err(())).is_err());
-    made.assert_left(&cache, 1);
+    assert_left(&made, &cache, 1);
     let read = cache.transact(|tx| {
         tx.insert(made.key(5), made.value(5));
         Ok::<_, ()>(tx.get_many([&made.key(2), &made.key(6)]).map(|found| found.is_some()))
     });
     assert_eq!(read.map(|read| read.value), Ok([true, false]));
-    made.assert_left(&cache, 2);
+    assert_left(&made, &cache, 2);
     cache.derive(made.key(7), |scope| scope.get(&made.key(5)).unwrap());
     cache.tag(made.key(7), &["tag".into()]);
     drop(cache.remove(&ById(5)));
     drop(cache.remove(&ById(7)));
     cache.invalidate_tag("tag");
-    made.assert_left(&cache, 1);
+    assert_left(&made, &cache, 1);
     cache.insert_tagged(made.key(2), made.value(2), &["tag".into()]);
     drop(cache.remove(&ById(2)));
-    made.assert_left(&cache, 0);
+    assert_left(&made, &cache, 0);
 }
 
 fn what_goes_all_at_once<R: Reclaim>() {
-    let (made, clock) = (Made::new(), ManualClock::new());
+    let (made, clock) = (Ledgers::new(), ManualClock::new());
     let second = Duration::from_secs(1);
     let cache: Cache<R> =
         coeval::Cache::builder().time_to_live(second).manual_clock(&clock).reclaimer().build();
@@ -87,7 +68,7 @@ fn what_goes_all_at_once<R: Reclaim>() {
         assert_eq!(cache.collect(), 0);
         assert_eq!(made.values.live(), 0, "round {round}");
         clock.advance(2 * second); // Until then the wheel keeps keys of what is removed.
-        made.assert_left(&cache, 0);
+        assert_left(&made, &cache, 0);
     }
     let cache: Cache<R> = coeval::Cache::builder().max_capacity(100).reclaimer().build();
     for id in 0..10_000 {
@@ -98,7 +79,7 @@ fn what_goes_all_at_once<R: Reclaim>() {
 }
 
 fn what_is_kept<R: Reclaim>() {
-    let (made, cache) = (Made::new(), store::<Counted, Counted, R>());
+    let (made, cache) = (Ledgers::new(), store::<Counted, Counted, R>());
     cache.insert(made.key(1), made.value(1));
     cache.insert(made.key(2), made.value(1));
     let (view, again) = (cache.view(), cache.view());
@@ -107,7 +88,7 @@ fn what_is_kept<R: Reclaim>() {
     assert_eq!((cache.collect(), made.values.live()), (0, 2));
     assert_eq!(view.get(&ById(1)).map(Counted::read), Some(1));
     drop((view, again));
-    made.assert_left(&cache, 0);
+    assert_left(&made, &cache, 0);
 
     cache.insert(made.key(1), made.value(1));
     let pinned = cache.pin();
@@ -118,17 +99,17 @@ fn what_is_kept<R: Reclaim>() {
     assert!(of_others > 0);
     assert_eq!(found.read(), 1);
     drop(pinned);
-    made.assert_left(&cache, 0);
+    assert_left(&made, &cache, 0);
 
     let lease = cache.lease(&made.key(1));
     made.keys.reset_most();
     assert_eq!((cache.collect(), made.keys.live()), (0, 1));
     drop(lease);
-    made.assert_left(&cache, 0);
+    assert_left(&made, &cache, 0);
 }
 
 fn what_threads_leave_that_have_ended<R: Reclaim>() {
-    let (made, cache) = (Made::new(), Arc::new(store::<Counted, Counted, R>()));
+    let (made, cache) = (Ledgers::new(), Arc::new(store::<Counted, Counted, R>()));
     let made = Arc::new(made);
     for threads in [1, 3, 40] {
         let spawn = |thread: u64| {
@@ -148,13 +129,13 @@ fn what_threads_leave_that_have_ended<R: Reclaim>() {
         (0..6_000)
             .take_while(|_| left())
             .for_each(|_| std::thread::sleep(Duration::from_millis(10)));
-        made.assert_left(&cache, 0);
+        assert_left(&made, &cache, 0);
     }
 }
 
 /// Everybody collects, beside writers, and in what it calls.
 fn together_and_within<R: Reclaim>() {
-    let made = Made::new();
+    let made = Ledgers::new();
     let told = Arc::new(AtomicU64::new(0));
     let weak = Arc::new(OnceLock::<WeakCache<Counted, Counted, RandomState, R>>::new());
     let cache: Cache<R> = {
@@ -184,8 +165,7 @@ fn together_and_within<R: Reclaim>() {
     // Each that was made has left, and none is told of twice.
     assert_eq!((cache.len(), told.load(SeqCst)), (0, 4_000));
     drop(cache);
-    made.values.assert_settled();
-    made.keys.assert_settled();
+    made.assert_settled();
 }
 
 fn a_weak_handle_keeps_nothing<R: Reclaim>() {

@@ -1,12 +1,11 @@
 //! Promise: every key and value is dropped exactly once, and no more of them live than what the
 //! entries, the held views and a bounded number of retired ones account for.
 
-use crate::common::counted::{ById, Counted, Ledger};
+use crate::common::counted::{ById, Counted, Ledgers};
 use crate::common::random::{Random, run_seed};
 use crate::common::{StopOnDrop, Store, on_every_reclaimer, store, stress, together, within};
 use coeval::reclaim::Reclaim;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,31 +13,6 @@ use std::time::Duration;
 const RETIRED: i64 = 8_192;
 
 type Cache<R> = Store<Counted, Counted, R>;
-
-struct Ledgers {
-    keys: Arc<Ledger>,
-    values: Arc<Ledger>,
-}
-
-impl Ledgers {
-    fn new() -> Self {
-        Self { keys: Ledger::new(), values: Ledger::new() }
-    }
-
-    fn key(&self, id: u64) -> Counted {
-        Counted::new(id, &self.keys)
-    }
-
-    fn value(&self, id: u64) -> Counted {
-        Counted::new(id, &self.values)
-    }
-
-    #[track_caller]
-    fn assert_settled(&self) {
-        self.keys.assert_settled();
-        self.values.assert_settled();
-    }
-}
 
 /// One random operation. Values are the numbers of their keys, times 1000, and something.
 fn operate<R: Reclaim>(cache: &Cache<R>, made: &Ledgers, random: &mut Random, keys: u64) {

@@ -1,7 +1,7 @@
 //! Promise: what follows from one operation to the next, as far as the data goes, takes no more of the stack the longer it
 //! is; and relations that do not come to an end are told of.
 
-use crate::common::{IS_SLOW, SMALL_STACK, Store, on_every_reclaimer};
+use crate::common::{IS_SLOW, Store, on_a_small_stack, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
 use coeval::{Cache, RemovalCause};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,12 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
 const LENGTH: u64 = if IS_SLOW { 20_000 } else { 100_000 };
-
-/// Runs on a thread with little stack.
-fn on_a_small_stack(act: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().stack_size(SMALL_STACK).spawn(act).unwrap();
-    thread.join().unwrap();
-}
 
 /// What a panic has said.
 fn message(act: impl FnOnce()) -> String {

@@ -102,7 +102,8 @@ fn handles_without_a_value_do_not_pile_up() {
         if key >= 100 {
             assert!(cache.remove(key - 100));
         }
-        if key % 64 == 0 {
+        // Each look goes over all entries.
+        if key < 5_000 || key % 64 == 0 {
             let (held, present) = (cache.held(), cache.present());
             assert!(held <= (present + 64) * 2, "{held} of {present}");
         }

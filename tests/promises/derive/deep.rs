@@ -1,19 +1,10 @@
 //! A hundred thousand levels (fewer where each step is slow): nothing recurses, and they are built one upon the other in no more than linear time.
 
 use super::{Cache, Scoped};
-use crate::common::{IS_SLOW, IS_WATCHED, SMALL_STACK, on_every_reclaimer, store, stress};
+use crate::common::{IS_SLOW, on_a_small_stack, on_every_reclaimer, store, stress};
 use coeval::reclaim::Reclaim;
 
-const DEPTH: u64 = match (IS_WATCHED, IS_SLOW) {
-    (true, _) => 5_000,
-    (_, true) => 20_000,
-    _ => 100_000,
-};
-
-fn on_a_small_stack(run: impl FnOnce() + Send + 'static) {
-    let small = std::thread::Builder::new().stack_size(SMALL_STACK);
-    small.spawn(run).unwrap().join().unwrap();
-}
+const DEPTH: u64 = if IS_SLOW { 20_000 } else { 100_000 };
 
 fn over<R: Reclaim>(scope: &mut Scoped<'_, R>, key: u64) -> u64 {
     1 + scope.get(&(key - 1)).expect("derived just now")

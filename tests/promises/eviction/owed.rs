@@ -1,6 +1,6 @@
 //! Who brings a weight makes room for it, whatever it is and whatever there is; what one leaves over others carry on.
 
-use crate::common::{IS_WATCHED, Store, on_every_reclaimer};
+use crate::common::{Store, on_every_reclaimer};
 use crate::eviction::{Cache, assert_within, with_weigher};
 use coeval::Tag;
 use coeval::reclaim::Reclaim;
@@ -31,7 +31,7 @@ fn each_heavy_entry_pays_for_itself<R: Reclaim>() {
 }
 
 fn a_million_light_entries<R: Reclaim>() {
-    const LIGHT: u64 = if IS_WATCHED { 100_000 } else { 1_000_000 };
+    const LIGHT: u64 = 1_000_000;
     let cache = full::<R>(LIGHT);
     cache.insert(LIGHT, LIGHT / 2);
     assert!(cache.weighted_size() <= LIGHT);

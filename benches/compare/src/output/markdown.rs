@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     head::Head,
-    tables::{bar_cells, columns, half_spread, ratio, split, title, value},
+    tables::{BAR_HEADS, bar_cells, columns, half_spread, ratio, split, title, value},
 };
 use crate::compare::{
     bars::Reached,
@@ -32,9 +32,8 @@ pub fn document(head: &Head, results: &Results, bars: &[Reached]) -> String {
 
 /// The table of the bars, the head first.
 pub fn bars(bars: &[Reached]) -> Vec<Vec<String>> {
-    let heads = ["coeval against", "bar", "reached", "in single rounds", "", "against"];
     let rows = bars.iter().map(|bar| bar_cells(bar).to_vec());
-    std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect()
+    std::iter::once(BAR_HEADS.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
 /// The tables of one workload. Of rates and sizes: the median, ± half the spread of the rounds, and the

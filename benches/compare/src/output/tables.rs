@@ -118,8 +118,7 @@ pub fn ratio(ratio: Option<f64>) -> String {
 
 /// The bars, and what was reached.
 pub fn bars(bars: &[Reached]) -> String {
-    let heads = ["coeval against", "bar", "reached", "in single rounds", "", "against"];
-    let mut table = Table::new(heads);
+    let mut table = Table::new(BAR_HEADS);
     for bar in bars.iter().filter(|bar| bar.reached.is_some()) {
         table.row(bar_cells(bar));
     }
@@ -130,6 +129,10 @@ pub fn bars(bars: &[Reached]) -> String {
     }
     text
 }
+
+/// The heads of the columns of the bars.
+pub const BAR_HEADS: [&str; 6] =
+    ["coeval against", "bar", "reached", "in single rounds", "", "against"];
 
 /// The cells of one bar.
 pub fn bar_cells(bar: &Reached) -> [String; 6] {
