@@ -89,52 +89,21 @@ mod relation;
 
 mod engine;
 
-mod batch;
-mod builder;
-mod cache;
-mod derive;
-mod hasher;
-mod key;
-mod lease;
-mod load;
-#[cfg(feature = "async")]
-mod load_async;
-#[cfg(feature = "async")]
-mod load_future;
-mod load_shared;
-mod monitor;
-mod pinned;
-mod refresh;
-mod settings;
-mod tagged;
-mod transaction;
-mod unwind;
-mod view;
-mod weak;
+mod api;
 
-pub use batch::Batch;
-pub use builder::Builder;
-pub use cache::Cache;
-pub use derive::Scope;
+#[cfg(feature = "async")]
+pub use api::Task;
+pub use api::{
+    Batch, Builder, Cache, Committed, Finding, Iter, Job, Lease, Monitor, Pinned, RandomState, Repair,
+    Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
+};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
-pub use hasher::RandomState;
-pub use key::ToKey;
-pub use lease::Lease;
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
-pub use monitor::{Finding, Monitor, Repair, Report};
-pub use pinned::Pinned;
-pub use refresh::Job;
-#[cfg(feature = "async")]
-pub use refresh::Task;
 pub use relation::{Related, Tag, Terms};
 pub use removal::RemovalCause;
-pub use settings::Settings;
 pub use sync::time::ManualClock;
-pub use transaction::{Committed, Transaction};
 pub use version::Version;
-pub use view::{Iter, View};
-pub use weak::WeakCache;
 
 /// What models and tests of the algorithms use. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]

@@ -1,9 +1,9 @@
 //! Derived values: made from other entries, and ended when one of those changes.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Claim, Reading, Wanted, boxed};
-use crate::hasher::RandomState;
-use crate::load::{circle, one};
+use super::hasher::RandomState;
+use super::load::{circle, one};
 use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Entries with tags, and the invalidation of all entries with one tag.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::reclaim::Reclaim;
 use crate::relation::Tag;
 use crate::version::Version;

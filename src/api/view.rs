@@ -1,7 +1,7 @@
 //! A read-only snapshot of the whole cache.
 
 use crate::engine::{Engine, Snapshot};
-use crate::hasher::RandomState;
+use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
 use equivalent::Equivalent;

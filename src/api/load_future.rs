@@ -1,9 +1,9 @@
 //! The futures of loads. A load's own future may be large, so it lies in one of these once, and is polled where it lies:
 //! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array, boxed};
-use crate::load::Refusal;
+use super::load::Refusal;
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};

@@ -1,9 +1,9 @@
 //! The settings of a new cache.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Engine, Listener, Settings, name_of};
 use crate::error::BuildError;
-use crate::hasher::RandomState;
+use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::Related;
 use crate::removal::RemovalCause;

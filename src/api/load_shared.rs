@@ -1,11 +1,11 @@
 //! Loading that gives an error to all callers that waited for it.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 #[cfg(feature = "async")]
 use crate::engine::Load;
 use crate::engine::{InVain, Wanted, array, boxed};
 use crate::error::LoadError;
-use crate::load::{Old, Refusal, one};
+use super::load::{Old, Refusal, one};
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};

@@ -1,11 +1,11 @@
 //! The monitor: do the entries of each group in the cache belong together?
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Engine, Relations};
-use crate::hasher::RandomState;
+use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
-use crate::view::View;
+use super::view::View;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::ops::AddAssign;

@@ -1,6 +1,6 @@
 //! Loading: one caller reads an absent value from its source, for all that want it.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Wanted, all, all_boxed, array, boxed, is_large};
 use crate::error::LoadError;
 use crate::loading::Joined;

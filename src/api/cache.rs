@@ -1,18 +1,18 @@
 //! The cache.
 
-use crate::batch::Batch;
-use crate::builder::Builder;
+use super::batch::Batch;
+use super::builder::Builder;
 use crate::engine::Engine;
 use crate::error::Conflict;
-use crate::hasher::RandomState;
-use crate::key::ToKey;
-use crate::lease::Lease;
+use super::hasher::RandomState;
+use super::key::ToKey;
+use super::lease::Lease;
 use crate::metrics::{Stats, Timeline};
-use crate::pinned::Pinned;
+use super::pinned::Pinned;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
-use crate::view::View;
-use crate::weak::WeakCache;
+use super::view::View;
+use super::weak::WeakCache;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};

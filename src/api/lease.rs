@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Hold};
 use crate::error::Outdated;
-use crate::hasher::RandomState;
+use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
 use std::fmt;

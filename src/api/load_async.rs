@@ -1,11 +1,11 @@
 //! Loading with futures, on any runtime.
 
-use crate::cache::Cache;
-use crate::derive::Scope;
+use super::cache::Cache;
+use super::derive::Scope;
 use crate::engine::{Reading, Wanted, array, boxed};
 use crate::error::LoadError;
-use crate::load::{Refusal, circle, failure, one};
-use crate::load_future::{Deriving, First, Loading};
+use super::load::{Refusal, circle, failure, one};
+use super::load_future::{Deriving, First, Loading};
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::convert::Infallible;

@@ -1,6 +1,6 @@
 //! The settings of a cache in use.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Adjustable, Listener};
 use crate::error::BuildError;
 use crate::reclaim::Reclaim;

@@ -3,17 +3,17 @@
 //! The compiler cannot tell, because of the cells inside. What it would ask of keys, values and closures that have
 //! interior mutability is up to those, as with a channel: they are the user's, and a panic in them is as well.
 
-use crate::batch::Batch;
-use crate::builder::Builder;
-use crate::cache::Cache;
-use crate::lease::Lease;
+use super::batch::Batch;
+use super::builder::Builder;
+use super::cache::Cache;
+use super::lease::Lease;
 use crate::metrics::Timeline;
-use crate::monitor::Monitor;
-use crate::pinned::Pinned;
+use super::monitor::Monitor;
+use super::pinned::Pinned;
 use crate::reclaim::Reclaim;
-use crate::settings::Settings;
-use crate::view::{Iter, View};
-use crate::weak::WeakCache;
+use super::settings::Settings;
+use super::view::{Iter, View};
+use super::weak::WeakCache;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 macro_rules! unwind_safe {

@@ -1,9 +1,9 @@
 //! Transactions: reads and writes that take effect as if at one instant.
 
-use crate::cache::Cache;
+use super::cache::Cache;
 use crate::engine::{Attempt, Keep};
 use crate::error::TransactError;
-use crate::hasher::RandomState;
+use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
 use crate::version::Version;
