@@ -84,8 +84,15 @@ mod expiry;
 mod metrics;
 mod policy;
 
+mod listener;
 mod loading;
 mod relation;
+
+mod config;
+
+mod store;
+
+mod dependencies;
 
 mod engine;
 
@@ -94,8 +101,8 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, Builder, Cache, Committed, Finding, Iter, Job, Lease, Monitor, Pinned, RandomState, Repair,
-    Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
+    Batch, Builder, Cache, Committed, Finding, Iter, Job, Lease, Monitor, Pinned, RandomState,
+    Repair, Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
 };
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

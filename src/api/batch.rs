@@ -1,7 +1,7 @@
 //! Several writes in one commit.
 
-use crate::engine::{Changes, Engine, Keep};
 use super::hasher::RandomState;
+use crate::engine::{Changes, Engine, Keep};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
 use crate::version::Version;

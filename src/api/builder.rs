@@ -1,9 +1,10 @@
 //! The settings of a new cache.
 
 use super::cache::Cache;
-use crate::engine::{Engine, Listener, Settings, name_of};
-use crate::error::BuildError;
 use super::hasher::RandomState;
+use crate::engine::{Engine, Settings, name_of};
+use crate::error::BuildError;
+use crate::listener::Listener;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::Related;
 use crate::removal::RemovalCause;

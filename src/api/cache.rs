@@ -2,17 +2,17 @@
 
 use super::batch::Batch;
 use super::builder::Builder;
-use crate::engine::Engine;
-use crate::error::Conflict;
 use super::hasher::RandomState;
 use super::key::ToKey;
 use super::lease::Lease;
-use crate::metrics::{Stats, Timeline};
 use super::pinned::Pinned;
-use crate::reclaim::{Asymmetric, Reclaim};
-use crate::version::Version;
 use super::view::View;
 use super::weak::WeakCache;
+use crate::engine::Engine;
+use crate::error::Conflict;
+use crate::metrics::{Stats, Timeline};
+use crate::reclaim::{Asymmetric, Reclaim};
+use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};

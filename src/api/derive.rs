@@ -1,9 +1,9 @@
 //! Derived values: made from other entries, and ended when one of those changes.
 
 use super::cache::Cache;
-use crate::engine::{Claim, Reading, Wanted, boxed};
 use super::hasher::RandomState;
 use super::load::{circle, one};
+use crate::engine::{Claim, Reading, Wanted, boxed};
 use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
 use std::fmt;

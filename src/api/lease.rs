@@ -1,8 +1,8 @@
 //! The right to fill a key.
 
+use super::hasher::RandomState;
 use crate::engine::{Engine, Hold};
 use crate::error::Outdated;
-use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
 use std::fmt;

@@ -2,10 +2,10 @@
 
 use super::cache::Cache;
 use super::derive::Scope;
-use crate::engine::{Reading, Wanted, array, boxed};
-use crate::error::LoadError;
 use super::load::{Refusal, circle, failure, one};
 use super::load_future::{Deriving, First, Loading};
+use crate::engine::{Reading, Wanted, array, boxed};
+use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::convert::Infallible;

@@ -2,8 +2,8 @@
 //! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
 
 use super::cache::Cache;
-use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array, boxed};
 use super::load::Refusal;
+use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array, boxed};
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};

@@ -1,11 +1,11 @@
 //! Loading that gives an error to all callers that waited for it.
 
 use super::cache::Cache;
+use super::load::{Old, Refusal, one};
 #[cfg(feature = "async")]
 use crate::engine::Load;
 use crate::engine::{InVain, Wanted, array, boxed};
 use crate::error::LoadError;
-use super::load::{Old, Refusal, one};
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};

@@ -1,11 +1,11 @@
 //! The monitor: do the entries of each group in the cache belong together?
 
 use super::cache::Cache;
-use crate::engine::{Engine, Relations};
 use super::hasher::RandomState;
+use super::view::View;
+use crate::engine::{Engine, Relations};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
-use super::view::View;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::ops::AddAssign;

@@ -39,7 +39,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.engine.get(&self.guard, key)
+        self.engine.get(&self.guard, key).map(|(value, _)| value)
     }
 
     /// Returns the newest committed value of `key` and the version that wrote it. O(1), wait-free.
@@ -47,7 +47,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.engine.get_versioned(&self.guard, key)
+        self.engine.get(&self.guard, key)
     }
 
     /// Returns whether `key` holds a value. O(1), wait-free. The call counts neither as a use nor

@@ -1,11 +1,11 @@
 //! Refreshing elsewhere: an old value is returned at once, and an executor reloads it.
 
 use super::cache::Cache;
-use crate::engine::{array, boxed};
-use crate::error::LoadError;
 use super::load::one;
 #[cfg(feature = "async")]
 use super::load_future::{First, Loading, Refreshing};
+use crate::engine::{array, boxed};
+use crate::error::LoadError;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
 #[cfg(feature = "async")]

@@ -1,8 +1,9 @@
 //! The settings of a cache in use.
 
 use super::cache::Cache;
-use crate::engine::{Adjustable, Listener};
+use crate::config::Adjustable;
 use crate::error::BuildError;
+use crate::listener::Listener;
 use crate::reclaim::Reclaim;
 use crate::relation::Related;
 use crate::removal::RemovalCause;

@@ -1,9 +1,9 @@
 //! Transactions: reads and writes that take effect as if at one instant.
 
 use super::cache::Cache;
+use super::hasher::RandomState;
 use crate::engine::{Attempt, Keep};
 use crate::error::TransactError;
-use super::hasher::RandomState;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
 use crate::version::Version;

@@ -7,13 +7,13 @@ use super::batch::Batch;
 use super::builder::Builder;
 use super::cache::Cache;
 use super::lease::Lease;
-use crate::metrics::Timeline;
 use super::monitor::Monitor;
 use super::pinned::Pinned;
-use crate::reclaim::Reclaim;
 use super::settings::Settings;
 use super::view::{Iter, View};
 use super::weak::WeakCache;
+use crate::metrics::Timeline;
+use crate::reclaim::Reclaim;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 macro_rules! unwind_safe {

@@ -1,8 +1,9 @@
 //! A read-only snapshot of the whole cache.
 
-use crate::engine::{Engine, Snapshot};
 use super::hasher::RandomState;
+use crate::engine::Engine;
 use crate::reclaim::{Asymmetric, Reclaim};
+use crate::store::Snapshot;
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
@@ -142,7 +143,7 @@ impl<K, V, S, R: Reclaim> Drop for View<K, V, S, R> {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let snapshot = unsafe { ManuallyDrop::take(&mut self.snapshot) };
-        self.engine.close(snapshot.registered);
+        self.engine.close(snapshot);
     }
 }
 

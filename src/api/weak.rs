@@ -1,8 +1,8 @@
 //! A handle that does not keep the cache alive.
 
 use super::cache::Cache;
-use crate::engine::Engine;
 use super::hasher::RandomState;
+use crate::engine::Engine;
 use crate::reclaim::{Asymmetric, Reclaim};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};

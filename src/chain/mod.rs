@@ -1,9 +1,11 @@
 //! What a key points to: its record, and below it the chain of its versions, newest first.
 
 mod bonds;
+mod kept;
 mod node;
 mod record;
 
 pub use bonds::{Bonds, Derived, FEW, Input, Inputs};
+pub use kept::{Live, NodeRef, RecordRef, Tied, Visible};
 pub use node::{Chain, Conditional, Link, Linked, Node, Prev, Terms};
 pub use record::{Head, Record, flags};

@@ -426,16 +426,6 @@ impl<V> Node<V> {
         self.state().has_terms().then(|| unsafe { &(*conditional).terms })
     }
 
-    /// Whether the value's deadline has passed at `time`.
-    ///
-    /// # Safety
-    /// The version lives.
-    #[inline(always)]
-    pub unsafe fn is_over(&self, time: u64) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { self.terms() }.is_some_and(|terms| terms.is_over(time))
-    }
-
     /// The value.
     ///
     /// # Safety

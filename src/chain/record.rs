@@ -299,6 +299,13 @@ impl<K, V> Record<K, V> {
         }
     }
 
+    /// Whether the record is condemned, to be looked at again when it is sealed or cannot be; or is
+    /// sealed.
+    pub fn is_ending(&self) -> bool {
+        let head = self.head();
+        head.is_condemned() || head.is_sealed()
+    }
+
     /// The hash bits that the index filed the record under.
     #[inline(always)]
     pub fn hash(&self) -> u32 {

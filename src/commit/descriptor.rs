@@ -1,7 +1,7 @@
 //! The descriptor of a commit of several writes: one word decides for all of them.
 
 use super::{Milestones, Order, discard};
-use crate::chain::{Chain, Link, Node, Record};
+use crate::chain::{Chain, Link, Live, Node, NodeRef, Record, RecordRef};
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
@@ -112,13 +112,13 @@ impl<K, V> Descriptor<K, V> {
     }
 
     /// The outcome, stamping a ready commit first. `None`: still installing.
-    pub fn outcome(&self, order: &Order) -> Option<State> {
+    pub fn outcome(&self, order: &Order, live: Live<'_>) -> Option<State> {
         let state = self.state();
         if state.is_ready() {
             if mutant("commit.pass_by_ready") {
                 return None;
             }
-            return Some(self.stamp(order));
+            return Some(self.stamp(order, live));
         }
         (state != State::INSTALLING).then_some(state)
     }
@@ -132,9 +132,11 @@ impl<K, V> Descriptor<K, V> {
         order: &Order,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
     ) -> Result<State, *const Self> {
+        // SAFETY: the caller's promise.
+        let live = unsafe { Live::assumed() };
         // Before an entry is touched: while the commit is undecided its records live, and our guard
         // keeps them from now on.
-        if let Some(outcome) = self.outcome(order) {
+        if let Some(outcome) = self.outcome(order, live) {
             return Ok(outcome);
         }
         // Acquire: pairs with the Release below, so that *ready* is set after every install.
@@ -156,7 +158,7 @@ impl<K, V> Descriptor<K, V> {
         step("commit.before_ready");
         self.advance(State::INSTALLING, State::READY);
         step("commit.ready");
-        Ok(self.stamp(order))
+        Ok(self.stamp(order, live))
     }
 
     /// Makes one version the head of its record; false if the commit is decided already.
@@ -184,7 +186,7 @@ impl<K, V> Descriptor<K, V> {
                 return Ok(true);
             }
             // SAFETY: the caller's guard.
-            let below = unsafe { order.below(record, head) }?;
+            let below = unsafe { order.below(RecordRef::new(record), head) }?;
             if link.target() != below {
                 step("install.before_prev");
                 let linked = prev.replace(link, Link::open(below));
@@ -204,7 +206,7 @@ impl<K, V> Descriptor<K, V> {
     }
 
     /// Decides a ready commit: the one atomic step that publishes all its writes.
-    fn stamp(&self, order: &Order) -> State {
+    fn stamp(&self, order: &Order, live: Live<'_>) -> State {
         loop {
             let state = self.state();
             if !state.is_ready() {
@@ -214,7 +216,7 @@ impl<K, V> Descriptor<K, V> {
             let version = order.clock.tick(); // only after ready was seen
             step("commit.ticked");
             let time = Cell::new(early);
-            match self.verdict(order, version, &time) {
+            match self.verdict(order, version, &time, live) {
                 None => continue, // everything was cleared after we took the number: take another
                 Some(outcome) => return self.advance(State::READY, outcome),
             }
@@ -225,16 +227,23 @@ impl<K, V> Descriptor<K, V> {
     /// installed version and the floor as of `version`, and from what may change, but then for larger numbers only: a
     /// tag may be invalidated, and a deadline may come, after that was looked at. So one helper may say so, and another,
     /// later and by a larger number, otherwise: each is right, and the one counts that is first to say it.
-    fn verdict(&self, order: &Order, version: u64, time: &Cell<Option<u64>>) -> Option<State> {
+    fn verdict(
+        &self,
+        order: &Order,
+        version: u64,
+        time: &Cell<Option<u64>>,
+        live: Live<'_>,
+    ) -> Option<State> {
         if self.expected().is_empty() {
             return Some(State::committed(version));
         }
         let unaware = mutant("commit.unaware_of_floor");
-        let floor = if unaware { 0 } else { order.floor.newest(&order.clock) };
+        let floor = if unaware { 0 } else { order.floor.newest(&order.clock, live) };
         if floor > version {
             return None;
         }
-        let all = self.expected().iter().all(|expected| self.is_so(expected, order, floor, time));
+        let all =
+            self.expected().iter().all(|expected| self.is_so(expected, order, (floor, live), time));
         Some(if all { State::committed(version) } else { State::ABORTED })
     }
 
@@ -248,55 +257,49 @@ impl<K, V> Descriptor<K, V> {
         time.get().expect("read")
     }
 
-    /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was cleared.
+    /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was
+    /// cleared.
     fn is_so(
         &self,
         expected: &Expected,
         order: &Order,
-        floor: u64,
+        (floor, live): (u64, Live<'_>),
         time: &Cell<Option<u64>>,
     ) -> bool {
         let Entry { record, node, .. } = &self.entries()[expected.entry];
-        // SAFETY: the commit is undecided, so record and version are kept by its owner and our guard.
-        let prev = unsafe { (**record).prev_of(*node) }.link().target();
-        // SAFETY: what an undecided version supersedes is kept likewise. It is finished, so its state
-        // is final.
-        let prev = (!prev.is_null()).then(|| unsafe { &*prev });
-        let visible =
-            || prev.filter(|node| node.state().is_value() && node.state().version() > floor);
+        // SAFETY: the commit is undecided, so record and version are kept by its owner and by the
+        // guard. What an undecided version supersedes is kept likewise, and its state is final.
+        let prev = unsafe {
+            let below = (**record).prev_of(*node).link().target();
+            below.as_ref().map(|below| NodeRef::new(below))
+        };
+        let visible = || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > floor);
         match expected.demand {
-            Demand::Holds(version) => visible().is_some_and(|node| {
-                // SAFETY: kept, as above.
-                node.state().version() == version && unsafe { self.is_in_time(node, order, time) }
+            Demand::Holds(version) => visible().is_some_and(|visible| {
+                visible.number() == version && Self::is_in_time(visible.node(), order, time)
             }),
-            // SAFETY: kept, as above.
-            Demand::IsAbsent(time) => visible().is_none_or(|node| unsafe { node.is_over(time) }),
-            Demand::IsInTime => visible().is_none_or(|node| {
-                // SAFETY: kept, as above.
-                unsafe { self.is_in_time(node, order, time) }
-            }),
+            Demand::IsAbsent(time) => visible().is_none_or(|visible| visible.is_over(time)),
+            Demand::IsInTime => {
+                visible().is_none_or(|visible| Self::is_in_time(visible.node(), order, time))
+            }
             Demand::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
                 newest.max(floor) <= version
             }
-            Demand::AbsentSince(version) => prev.is_none_or(|node| {
-                !node.state().is_value() || node.state().version() <= version.max(floor)
-            }),
+            Demand::AbsentSince(version) => prev
+                .and_then(NodeRef::visible)
+                .is_none_or(|value| value.number() <= version.max(floor)),
             Demand::NotEndedSince(ended, version) => {
-                // SAFETY: of a tag that the value has which was read; the owner's view keeps both while the commit is
-                // undecided, which it was under our guard.
-                unsafe { ended.as_ref() }.newest(&order.clock) <= version
+                // SAFETY: of a tag of a value that was read. The owner's view keeps both while the
+                // commit is undecided, which it was under our guard.
+                unsafe { ended.as_ref() }.newest(&order.clock, live) <= version
             }
         }
     }
 
     /// Whether a value's deadline, if it has one, has not come.
-    ///
-    /// # Safety
-    /// The version lives.
-    unsafe fn is_in_time(&self, node: &Node<V>, order: &Order, time: &Cell<Option<u64>>) -> bool {
-        // SAFETY: the caller's promise.
-        let terms = unsafe { node.terms() }.filter(|terms| terms.deadline() != NEVER);
+    fn is_in_time(node: NodeRef<'_, V>, order: &Order, time: &Cell<Option<u64>>) -> bool {
+        let terms = node.terms().filter(|terms| terms.deadline() != NEVER);
         terms.is_none_or(|terms| !terms.is_over(Self::time(order, time)))
     }
 }

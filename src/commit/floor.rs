@@ -3,8 +3,8 @@
 //! Clearing is one commit of one version in a chain of its own. A key's version is visible only if
 //! it is newer than the newest clearing commit that the reader may see. What that hid is swept out later, a little by each write.
 
-use super::{Limit, Mark, Milestones, Place, Views};
-use crate::chain::{Linked, Node};
+use super::{Mark, Milestones, Place, ReadAt, Views};
+use crate::chain::{Linked, Live, Node};
 use crate::memory::{self, Mapped};
 use crate::sync::grown::Grown;
 use crate::sync::per_thread::thread_number;
@@ -113,27 +113,19 @@ impl Floor {
 
     /// The version of the newest clearing commit; 0 if there is none. Stamps one that is ready.
     #[inline(always)]
-    pub fn newest(&self, clock: &Clock) -> u64 {
-        self.cleared.newest(clock)
+    pub fn newest(&self, clock: &Clock, live: Live<'_>) -> u64 {
+        self.cleared.newest(clock, live)
     }
 
     /// The same, unless it is yet to be stamped.
-    ///
-    /// # Safety
-    /// A guard is live.
     #[inline(always)]
-    pub unsafe fn newest_settled(&self) -> Option<u64> {
-        // SAFETY: the caller's promise.
-        unsafe { self.cleared.newest_settled() }
+    pub fn newest_stamped(&self, live: Live<'_>) -> Option<u64> {
+        self.cleared.newest_stamped(live)
     }
 
-    /// The version of the newest clearing commit within `limit` (0 if none), and its era.
-    ///
-    /// # Safety
-    /// As for [`Milestones::at`].
-    pub unsafe fn at<'g>(&'g self, clock: &Clock, limit: Limit) -> (u64, &'g Era) {
-        // SAFETY: the caller's promise.
-        unsafe { self.cleared.at(clock, limit) }.unwrap_or((0, &self.first))
+    /// The version of the newest clearing commit as of an instant (0 if none), and its era.
+    pub fn at<'g>(&'g self, clock: &Clock, at: ReadAt<'g>) -> (u64, &'g Era) {
+        self.cleared.at(clock, at).unwrap_or((0, &self.first))
     }
 
     /// Clears everything: one commit. Returns its version.
@@ -192,12 +184,8 @@ impl Floor {
     }
 
     /// The newest era.
-    ///
-    /// # Safety
-    /// A guard is live for `'g`.
-    pub unsafe fn era<'g>(&'g self, clock: &Clock) -> &'g Era {
-        // SAFETY: the caller's promise.
-        unsafe { self.cleared.newest_of(clock) }.unwrap_or(&self.first)
+    pub fn era<'g>(&'g self, clock: &Clock, live: Live<'g>) -> &'g Era {
+        self.cleared.newest_of(clock, live).unwrap_or(&self.first)
     }
 }
 

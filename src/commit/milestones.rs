@@ -2,8 +2,8 @@
 //! of a tag. A version that is older than the newest of them that the reader may see is absent. So one costs the same for
 //! ten entries as for ten million and holds nobody up.
 
-use super::{Limit, Place, Views, prune, take_out, take_suffix};
-use crate::chain::{Chain, Linked, Node, Prev};
+use super::{Limit, Place, ReadAt, Views, prune, take_out, take_suffix};
+use crate::chain::{Chain, Linked, Live, Node, NodeRef, Prev};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::version::{Clock, State};
@@ -69,6 +69,13 @@ impl<T> Milestones<T> {
         self.head.load(Ordering::Acquire)
     }
 
+    /// The newest commit of the chain, which may be ready only.
+    #[inline(always)]
+    fn top<'g>(&self, _: Live<'g>) -> Option<NodeRef<'g, Mark<T>>> {
+        // SAFETY: reached from the head. What is superseded is retired through the guard.
+        unsafe { self.head().as_ref().map(|node| NodeRef::new(node)) }
+    }
+
     /// Whether there are none.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
@@ -77,45 +84,35 @@ impl<T> Milestones<T> {
 
     /// The number of the newest; 0 if there is none. Stamps one that is ready.
     #[inline(always)]
-    pub fn newest(&self, clock: &Clock) -> u64 {
-        let head = self.head();
-        if head.is_null() { 0 } else { Self::version(head, clock) }
+    pub fn newest(&self, clock: &Clock, live: Live<'_>) -> u64 {
+        self.top(live).map_or(0, |top| Self::version(top, clock))
     }
 
     /// The same, unless it is yet to be stamped.
-    ///
-    /// # Safety
-    /// A guard is live.
     #[inline(always)]
-    pub unsafe fn newest_settled(&self) -> Option<u64> {
-        let head = self.head();
-        if head.is_null() {
-            return Some(0);
-        }
-        // SAFETY: reached from the head; kept by the caller's guard.
-        let state = unsafe { &*head }.state();
+    pub fn newest_stamped(&self, live: Live<'_>) -> Option<u64> {
+        let Some(top) = self.top(live) else { return Some(0) };
+        let state = top.state();
         state.is_committed().then(|| state.version())
     }
 
     /// What begins with the newest, which is decided then.
-    ///
-    /// # Safety
-    /// A guard is live for `'g`.
     #[inline(always)]
-    pub unsafe fn newest_of<'g>(&'g self, clock: &Clock) -> Option<&'g T> {
-        let head = self.head();
-        if head.is_null() {
-            return None;
-        }
-        Self::version(head, clock);
-        // SAFETY: kept by the guard; all here hold a value.
-        Some(&unsafe { (*head).value() }.begins)
+    pub fn newest_of<'g>(&self, clock: &Clock, live: Live<'g>) -> Option<&'g T> {
+        let top = self.top(live)?;
+        Self::version(top, clock);
+        Some(&Self::mark(top).begins)
+    }
+
+    /// What such a commit says.
+    fn mark<'g>(node: NodeRef<'g, Mark<T>>) -> &'g Mark<T> {
+        // SAFETY: each node of a chain is made with a mark, which is taken out only when the node
+        // is freed.
+        unsafe { node.get().value() }
     }
 
     #[cold]
-    fn version(node: *mut Node<Mark<T>>, clock: &Clock) -> u64 {
-        // SAFETY: reached from the head; callers hold a guard, through which these are retired.
-        let node = unsafe { &*node };
+    fn version(node: NodeRef<'_, Mark<T>>, clock: &Clock) -> u64 {
         let mut state = node.state();
         if state.is_ready() && mutant("floor.pass_by_ready") {
             return 0;
@@ -126,50 +123,42 @@ impl<T> Milestones<T> {
         state.version()
     }
 
-    /// The number of the newest within `limit`, and what begins with it. Goes over those that are newer: as of a view,
-    /// of which there are not many more than open views; as of now, those that came during the guard.
-    ///
-    /// # Safety
-    /// A guard is live for `'g`, and `limit` is what it says; or, as `Now`, the version of a commit made under that guard.
+    /// The number of the newest as of an instant, and what begins with it. Goes over those that are
+    /// newer: as of a view, of which there are not many more than open views; as of now, those that
+    /// came during the guard.
     #[inline(always)]
-    pub unsafe fn at<'g>(&'g self, clock: &Clock, limit: Limit) -> Option<(u64, &'g T)> {
-        let head = self.head();
-        if head.is_null() {
-            return None;
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.at_from(head, clock, limit) }
+    pub fn at<'g>(&self, clock: &Clock, at: ReadAt<'g>) -> Option<(u64, &'g T)> {
+        let top = self.top(at.live())?;
+        self.at_from(top, clock, at)
     }
 
-    unsafe fn at_from<'g>(
-        &'g self,
-        head: *mut Node<Mark<T>>,
+    fn at_from<'g>(
+        &self,
+        top: NodeRef<'g, Mark<T>>,
         clock: &Clock,
-        limit: Limit,
+        at: ReadAt<'g>,
     ) -> Option<(u64, &'g T)> {
-        let (limit, is_registered) = match limit {
+        let (limit, is_registered) = match at.limit() {
             Limit::Newest => (u64::MAX, true),
             Limit::View(version) => (version, true),
             Limit::Now(version) => (version, false),
         };
-        let mut next = head;
-        while !next.is_null() {
-            let version = Self::version(next, clock);
-            // SAFETY: kept by the guard, or by the view; see below, and `Order::version_at`.
-            let node: &'g Node<Mark<T>> = unsafe { &*next };
-            // SAFETY: committed to a value, as all here are.
-            let mark = unsafe { node.value() };
+        let mut next = Some(top);
+        while let Some(node) = next {
+            let (version, mark) = (Self::version(node, clock), Self::mark(node));
             if version <= limit {
                 return Some((version, &mark.begins));
             }
-            // What no registered view needs may have been taken out of the chain. As of now it is still there: it was
-            // superseded after the limit was read, so retired during the guard.
-            next = if is_registered || mutant("milestones.by_links") {
-                // SAFETY: as above.
-                unsafe { self.prev_of(next) }.link().target()
+            // What no registered view needs may have been taken out of the chain. As of now it is
+            // still there: it was superseded after the limit was read, so retired during the guard.
+            let below = if is_registered || mutant("milestones.by_links") {
+                // SAFETY: of this chain, and kept.
+                unsafe { self.prev_of(node.get()) }.link().target()
             } else {
                 mark.superseded.load(Ordering::Relaxed) // set before it was installed
             };
+            // SAFETY: kept by the guard, or by the view; see above, and `Order::version_at`.
+            next = unsafe { below.as_ref().map(|below| NodeRef::new(below)) };
         }
         None
     }
@@ -187,13 +176,16 @@ impl<T> Milestones<T> {
         retire: impl Fn(*mut Node<Mark<T>>),
         retire_place: impl Fn(*mut Place),
     ) -> u64 {
-        // SAFETY: the caller's promise.
-        let mark = unsafe { (*fresh).value() };
+        // SAFETY: the caller's promise: a guard is live, and ours keeps what we put there.
+        let (own, live) = unsafe { (NodeRef::new(&*fresh), Live::assumed()) };
+        let mark = Self::mark(own);
         self.count.fetch_add(1, Ordering::Relaxed);
         let before = loop {
             let head = self.head();
+            // SAFETY: reached from the head under the guard.
+            let top = unsafe { head.as_ref().map(|node| NodeRef::new(node)) };
             // Nobody supersedes an undecided version.
-            let before = if head.is_null() { 0 } else { Self::version(head, clock) };
+            let before = top.map_or(0, |top| Self::version(top, clock));
             // SAFETY: just made for this chain; nobody else has seen it.
             unsafe { self.prev_of(fresh) }.init(head);
             mark.superseded.store(head, Ordering::Relaxed); // published by what follows
@@ -205,7 +197,7 @@ impl<T> Milestones<T> {
             }
         };
         step("clear.installed");
-        let version = Self::version(fresh, clock);
+        let version = Self::version(own, clock);
         let retire = |node| {
             self.count.fetch_sub(1, Ordering::Relaxed);
             retire(node);
@@ -217,7 +209,7 @@ impl<T> Milestones<T> {
                 Some(view) => {
                     close_link(self, &*fresh);
                     if view.version() < before {
-                        self.trimming(clock, |top| _ = take_out(self, top, before, retire));
+                        self.trimming(clock, live, |top| _ = take_out(self, top, before, retire));
                     }
                     self.trim_if(clock, views, retire, retire_place);
                 }
@@ -231,19 +223,17 @@ impl<T> Milestones<T> {
         self.count.load(Ordering::Relaxed) > 2 * views.count() + 1
     }
 
-    /// Claims the right to take some out of the middle, and acts, unless somebody has it: they are trimmed later.
-    ///
-    /// # Safety
-    /// As for [`add`](Self::add), and there is one.
-    unsafe fn trimming(&self, clock: &Clock, act: impl FnOnce(&Node<Mark<T>>)) {
+    /// Claims the right to take some out of the middle, and acts, unless somebody has it: they are
+    /// trimmed later.
+    fn trimming(&self, clock: &Clock, live: Live<'_>, act: impl FnOnce(&Node<Mark<T>>)) {
         // Acquire and Release: each sees what the last one did.
         if self.trimming.swap(1, Ordering::Acquire) == 0 || mutant("milestones.unclaimed") {
             step("milestones.claimed");
             // Only now: what was newest before may have been taken out.
-            let top = self.head();
-            Self::version(top, clock);
-            // SAFETY: reached from the head under the caller's guard.
-            act(unsafe { &*top });
+            if let Some(top) = self.top(live) {
+                Self::version(top, clock);
+                act(&top);
+            }
             self.trimming.store(0, Ordering::Release);
         }
     }
@@ -280,7 +270,7 @@ impl<T> Milestones<T> {
         }
         // SAFETY: the caller's promise; what is newest is decided, the guard keeps the views, and ours is the right.
         unsafe {
-            self.trimming(clock, |top| {
+            self.trimming(clock, Live::assumed(), |top| {
                 let newest = views.first_below(clock, top.state().version(), retire_place);
                 prune(self, top, newest, retire);
             });

@@ -19,11 +19,12 @@ pub use quiet::Quiet;
 pub use stack::{Shelf, Stack, Taken};
 pub use views::{Older, Place, Registered, Views};
 
-use crate::chain::{Chain, Head, Node, Record};
+use crate::chain::{Chain, Head, Live, Node, NodeRef, Record, RecordRef, Visible};
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::Timer;
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::version::{Clock, State};
+use std::marker::PhantomData;
 use std::ptr;
 
 /// What orders the commits of one cache: the clock, and the commits that clear everything.
@@ -61,16 +62,6 @@ pub enum Judged<K, V> {
     Installing(*const Descriptor<K, V>),
 }
 
-/// What a read finds.
-pub enum Found<'g, V> {
-    /// The visible version.
-    Value(&'g Node<V>, State),
-    /// The key is absent.
-    Absent,
-    /// The version may have been taken out, since no registered view needed it.
-    Unknown,
-}
-
 /// The version may have been taken out of its chain, since no registered view needed it.
 #[derive(Debug)]
 pub struct TakenOut;
@@ -83,8 +74,62 @@ pub enum Limit {
     /// As of a registered view.
     View(u64),
     /// As of what the clock showed under the reader's guard, without a registration. The guard keeps
-    /// all versions that it needs, but one may have been taken out of its chain: `Unknown`.
+    /// all versions that the read needs, but one may have been taken out of its chain: [`TakenOut`].
     Now(u64),
+}
+
+/// The instant as of which a read looks, and the proof that all that it may reach is kept for `'g`.
+#[derive(Clone, Copy)]
+pub struct ReadAt<'g> {
+    limit: Limit,
+    live: PhantomData<&'g ()>,
+}
+
+impl<'g> ReadAt<'g> {
+    /// The newest committed.
+    #[inline(always)]
+    pub fn newest(_: Live<'g>) -> Self {
+        Self { limit: Limit::Newest, live: PhantomData }
+    }
+
+    /// # Safety
+    /// A guard is live for `'g`, and `limit` is what it says: the version of a view that is
+    /// registered for `'g`; or a number that was read from the clock, or taken, under that guard.
+    #[inline(always)]
+    pub unsafe fn new(limit: Limit) -> Self {
+        Self { limit, live: PhantomData }
+    }
+
+    /// Up to which version the read sees.
+    #[inline(always)]
+    pub fn limit(self) -> Limit {
+        self.limit
+    }
+
+    /// The number as of which it looks; `None`: the newest.
+    pub fn number(self) -> Option<u64> {
+        match self.limit {
+            Limit::View(number) | Limit::Now(number) => Some(number),
+            Limit::Newest => None,
+        }
+    }
+
+    /// The guard that keeps what it may reach is live.
+    #[inline(always)]
+    pub fn live(self) -> Live<'g> {
+        // SAFETY: whoever made this has said so.
+        unsafe { Live::assumed() }
+    }
+
+    /// The largest number that it sees, and whether a version that was taken out is not needed.
+    #[inline(always)]
+    fn bound(self) -> (u64, bool) {
+        match self.limit {
+            Limit::Newest => (u64::MAX, true),
+            Limit::View(version) => (version, true),
+            Limit::Now(version) => (version, false),
+        }
+    }
 }
 
 impl Order {
@@ -117,6 +162,18 @@ impl Order {
             }
             number = now;
         }
+    }
+
+    /// The same, or any time now if nothing up to the number has a deadline, which is asked after the
+    /// number was read.
+    pub fn instant_if(&self, is_timeless: impl Fn() -> bool) -> (u64, u64) {
+        let number = self.clock.now();
+        if is_timeless() { (number, self.timer.now()) } else { self.instant() }
+    }
+
+    /// The time.
+    pub fn timer(&self) -> &Timer {
+        &self.timer
     }
 
     /// Clears everything: one commit. Returns its version.
@@ -153,23 +210,41 @@ impl Order {
         !cfg!(coeval_loom) && self.notable.load(Ordering::Relaxed) & WATCHED != 0
     }
 
+    /// An instant of this guard: the newest number now.
+    #[inline(always)]
+    pub fn now<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
+        let number = self.clock.now();
+        // SAFETY: a guard is live for 'g, and the clock was read under it.
+        (number, unsafe { ReadAt::new(Limit::Now(number)) })
+    }
+
+    /// A number that is taken under this guard, and the instant of that.
+    pub fn tick_under<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
+        let number = self.clock.tick();
+        // SAFETY: as in `now`.
+        (number, unsafe { ReadAt::new(Limit::Now(number)) })
+    }
+
+    /// An instant of this guard, and a time that belongs to it; see [`instant`](Self::instant).
+    pub fn instant_under<'g>(&self, _: Live<'g>) -> (ReadAt<'g>, u64) {
+        let (number, time) = self.instant();
+        // SAFETY: as in `now`.
+        (unsafe { ReadAt::new(Limit::Now(number)) }, time)
+    }
+
     /// Judges a version. **Whoever meets a ready commit stamps it before judging it**, so that no
     /// two threads judge it differently, and so that a version is taken only after *ready* was seen.
-    ///
-    /// # Safety
-    /// `node` was reached from its record's head under a guard that is still live.
     #[inline(always)]
-    pub unsafe fn judge<K, V>(&self, node: &Node<V>) -> Judged<K, V> {
+    pub fn judge<K, V>(&self, node: NodeRef<'_, V>) -> Judged<K, V> {
         let state = node.state();
         if state.is_committed() {
             return Judged::Committed(state);
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.judge_undecided(node, state) }
+        self.judge_undecided(node, state)
     }
 
     #[cold]
-    unsafe fn judge_undecided<K, V>(&self, node: &Node<V>, state: State) -> Judged<K, V> {
+    fn judge_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> Judged<K, V> {
         if state.is_aborted() {
             return Judged::Aborted;
         }
@@ -177,13 +252,13 @@ impl Order {
             if mutant("commit.pass_by_ready") {
                 return Judged::Aborted;
             }
-            return Judged::Committed(self.stamp_single(node, state));
+            return Judged::Committed(self.stamp_single(&node, state));
         }
         let descriptor = ptr::with_exposed_provenance::<Descriptor<K, V>>(state.descriptor());
         // SAFETY: a version's state names its descriptor until the outcome is copied, and the
         // descriptor is retired only after it was copied to all of them. We read the name under
-        // our guard, which keeps the descriptor.
-        let outcome = unsafe { &*descriptor }.outcome(self);
+        // the guard that keeps the version, and it keeps the descriptor.
+        let outcome = unsafe { &*descriptor }.outcome(self, node.live());
         match outcome {
             None => Judged::Installing(descriptor),
             Some(outcome) => {
@@ -203,196 +278,135 @@ impl Order {
         node.stamp(ready, State::committed(version))
     }
 
-    /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value of which a hit
-    /// needs to know nothing else, nothing was ever cleared, and nobody watches. `None` says nothing.
-    ///
-    /// # Safety
-    /// `record` was found under a guard that is live for `'g`.
+    /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value of
+    /// which a hit needs to know nothing else, nothing was ever cleared, and nobody watches. `None`
+    /// says nothing.
     #[inline(always)]
-    pub unsafe fn settled<'g, K, V>(
-        &self,
-        record: &'g Record<K, V>,
-    ) -> Option<(&'g Node<V>, State)> {
-        // SAFETY: the caller's promise.
-        unsafe { self.top(record) }.filter(|(_, state)| state.is_plain())
+    pub fn plain<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+        let (node, state) = self.top(record)?;
+        node.plain_as(state)
     }
 
     /// The head and its state, whatever it is, if nothing was ever cleared, and nobody watches.
-    ///
-    /// # Safety
-    /// As for [`settled`](Self::settled).
     #[inline(always)]
-    pub unsafe fn top<'g, K, V>(&self, record: &'g Record<K, V>) -> Option<(&'g Node<V>, State)> {
-        // SAFETY: reached from the head under the guard.
-        let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
+    pub fn top<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<(NodeRef<'g, V>, State)> {
+        let node = record.top()?;
         let state = node.state();
         (self.notable.load(Ordering::Relaxed) == 0).then_some((node, state))
     }
 
-    /// The same as [`settled`](Self::settled), of what was committed after everything had been cleared.
-    ///
-    /// # Safety
-    /// As for [`settled`](Self::settled).
+    /// The same as [`plain`](Self::plain), of what was committed after everything had been cleared.
     #[inline(always)]
-    pub unsafe fn settled_since_clear<'g, K, V>(
+    pub fn plain_since_clear<'g, K, V>(
         &self,
-        record: &'g Record<K, V>,
-    ) -> Option<(&'g Node<V>, State)> {
+        record: RecordRef<'g, K, V>,
+    ) -> Option<Visible<'g, V>> {
         if self.notable.load(Ordering::Relaxed) != CLEARED {
             return None;
         }
-        // SAFETY: reached from the head under the guard.
-        let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
+        let node = record.top()?;
         let state = node.state();
-        // SAFETY: a guard is live. Read after the state, as in `newest`.
-        let floor = unsafe { self.floor.newest_settled() }?;
-        (state.is_plain() && state.version() > floor).then_some((node, state))
+        // Read after the state, as in `newest`.
+        let floor = self.floor.newest_stamped(record.live())?;
+        node.plain_as(state).filter(|visible| visible.number() > floor)
     }
 
     /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.
-    ///
-    /// # Safety
-    /// As for [`settled`](Self::settled).
-    pub unsafe fn valued<'g, K, V>(
-        &self,
-        record: &'g Record<K, V>,
-    ) -> Option<(&'g Node<V>, State)> {
-        // SAFETY: reached from the head under the guard.
-        let node: &'g Node<V> = unsafe { record.top()?.as_ref() };
-        let state = node.state();
-        (state.is_value() && !self.floor.is_raised()).then_some((node, state))
+    pub fn head_value<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+        record.top()?.visible().filter(|_| !self.floor.is_raised())
     }
 
-    /// What [`at`](Self::at) finds if that is plain, likewise: whatever was superseded up to the limit has a
-    /// newer version above it by now, so the newest, if it is within the limit, was visible there.
-    ///
-    /// # Safety
-    /// As for `at`.
+    /// What [`at`](Self::at) finds if that is plain, likewise: whatever was superseded up to the
+    /// limit has a newer version above it by now, so the newest, if it is within the limit, was
+    /// visible there.
     #[inline(always)]
-    pub unsafe fn settled_by<'g, K, V>(
+    pub fn plain_at<'g, K, V>(
         &self,
-        record: &'g Record<K, V>,
-        limit: Limit,
-    ) -> Option<(&'g Node<V>, State)> {
-        // SAFETY: the caller's promise.
-        let (node, state) = unsafe { self.settled(record) }?;
-        let within = match limit {
-            Limit::Newest => true,
-            Limit::View(limit) | Limit::Now(limit) => state.version() <= limit,
-        };
-        within.then_some((node, state))
+        record: RecordRef<'g, K, V>,
+        at: ReadAt<'g>,
+    ) -> Option<Visible<'g, V>> {
+        self.plain(record).filter(|visible| visible.number() <= at.bound().0)
     }
 
-    /// The newest committed version below or at the head of `record` that is not aborted.
-    ///
-    /// # Safety
-    /// `record` was found under a guard that is live for `'g`.
+    /// The value of the newest committed version, if it was not cleared.
     #[inline(always)]
-    pub unsafe fn newest<'g, K, V>(&self, record: &'g Record<K, V>) -> Found<'g, V> {
-        let head = record.head().node();
-        if head.is_null() {
-            return Found::Absent;
-        }
-        // SAFETY: reached from the head under the guard.
-        let node: &'g Node<V> = unsafe { &*head };
+    pub fn newest<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+        let node = record.newest()?;
         let state = node.state();
         if state.is_committed() {
-            return self.visible(node, state, self.floor.newest(&self.clock));
+            return self.visible(node, state, self.floor.newest(&self.clock, record.live()));
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.newest_below(record) }
+        self.newest_below(record)
     }
 
     #[cold]
-    unsafe fn newest_below<'g, K, V>(&self, record: &'g Record<K, V>) -> Found<'g, V> {
-        // SAFETY: the caller's promise.
-        unsafe { self.at(record, Limit::Newest, self.floor.newest(&self.clock)) }
+    fn newest_below<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+        let at = ReadAt::newest(record.live());
+        self.at(record, at, self.floor.newest(&self.clock, record.live())).ok()?
     }
 
     #[inline(always)]
-    fn visible<'g, V>(&self, node: &'g Node<V>, state: State, floor: u64) -> Found<'g, V> {
-        if state.is_value() && state.version() > floor {
-            Found::Value(node, state)
-        } else {
-            Found::Absent
-        }
-    }
-
-    /// What was visible at version `limit`, when everything up to `floor` had been cleared.
-    ///
-    /// # Safety
-    /// As for [`version_at`](Self::version_at).
-    pub unsafe fn at<'g, K, V>(
+    fn visible<'g, V>(
         &self,
-        record: &'g Record<K, V>,
-        limit: Limit,
+        node: NodeRef<'g, V>,
+        state: State,
         floor: u64,
-    ) -> Found<'g, V> {
-        // SAFETY: the caller's promise.
-        match unsafe { self.version_at(record, limit) } {
-            Ok(Some((node, state))) => self.visible(node, state, floor),
-            Ok(None) => Found::Absent,
-            Err(TakenOut) => Found::Unknown,
-        }
+    ) -> Option<Visible<'g, V>> {
+        node.visible_as(state).filter(|visible| visible.number() > floor)
     }
 
-    /// The newest version that was committed at `limit`, be it a value or a tombstone, cleared or not.
-    ///
-    /// # Safety
-    /// `record` was found, or is held, under a guard that is live for `'g`, and `limit` is what it says.
-    pub unsafe fn version_at<'g, K, V>(
+    /// The value that was visible at an instant, when everything up to `floor` had been cleared.
+    pub fn at<'g, K, V>(
         &self,
-        record: &'g Record<K, V>,
-        limit: Limit,
-    ) -> Result<Option<(&'g Node<V>, State)>, TakenOut> {
-        let (limit, exact) = match limit {
-            Limit::Newest => (u64::MAX, true),
-            Limit::View(version) => (version, true),
-            Limit::Now(version) => (version, false),
-        };
-        let mut next = record.head().node();
+        record: RecordRef<'g, K, V>,
+        at: ReadAt<'g>,
+        floor: u64,
+    ) -> Result<Option<Visible<'g, V>>, TakenOut> {
+        let found = self.version_at(record, at)?;
+        Ok(found.and_then(|(node, state)| self.visible(node, state, floor)))
+    }
+
+    /// The newest version that was committed at an instant, be it a value or a tombstone, cleared
+    /// or not.
+    pub fn version_at<'g, K, V>(
+        &self,
+        record: RecordRef<'g, K, V>,
+        at: ReadAt<'g>,
+    ) -> Result<Option<(NodeRef<'g, V>, State)>, TakenOut> {
+        let (limit, exact) = at.bound();
+        let mut next = record.newest();
         let mut skipped = false;
-        while !next.is_null() {
-            // SAFETY: reached from the head under the guard; no reader goes below its own visible
-            // version, and everything down to it is kept: by the view, or by the guard.
-            let node: &'g Node<V> = unsafe { &*next };
-            // SAFETY: as above.
-            match unsafe { self.judge::<K, V>(node) } {
+        while let Some(node) = next {
+            match self.judge::<K, V>(node) {
                 // Between the last link and this version one may have been taken out.
                 Judged::Committed(state) if state.version() <= limit => {
                     return if skipped && !exact { Err(TakenOut) } else { Ok(Some((node, state))) };
                 }
                 _ => {}
             }
-            // SAFETY: as above.
-            let link = unsafe { record.prev_of(node) }.link();
+            let link = record.prev_of(node).link();
             skipped = link.is_skipped();
-            next = link.target();
+            // SAFETY: no reader goes below its own visible version, and everything down to it is
+            // kept: by the view, or by the guard.
+            next = unsafe { link.target().as_ref().map(|node| NodeRef::new(node)) };
         }
         if skipped && !exact { Err(TakenOut) } else { Ok(None) }
     }
 
-    /// The number of the newest commit that wrote `record`, be it a value or a tombstone; 0 if none is known.
-    ///
-    /// # Safety
-    /// `record` is kept, and a guard is live.
-    pub unsafe fn newest_number<K, V>(&self, record: &Record<K, V>) -> u64 {
-        // SAFETY: the caller's promise.
-        match unsafe { self.version_at(record, Limit::Newest) } {
+    /// The number of the newest commit that wrote `record`, be it a value or a tombstone; 0 if none
+    /// is known.
+    pub fn newest_number<K, V>(&self, record: RecordRef<'_, K, V>) -> u64 {
+        match self.version_at(record, ReadAt::newest(record.live())) {
             Ok(Some((_, state))) => state.version(),
             _ => 0,
         }
     }
 
-    /// Up to which version everything had been cleared at `limit`.
-    ///
-    /// # Safety
-    /// A guard is live, and `limit` is what it says.
-    pub unsafe fn floor_at(&self, limit: Limit) -> u64 {
-        match limit {
-            Limit::Newest => self.floor.newest(&self.clock),
-            // SAFETY: the caller's promise.
-            _ => unsafe { self.floor.at(&self.clock, limit) }.0,
+    /// Up to which version everything had been cleared at an instant.
+    pub fn floor_at(&self, at: ReadAt<'_>) -> u64 {
+        match at.limit {
+            Limit::Newest => self.floor.newest(&self.clock, at.live()),
+            _ => self.floor.at(&self.clock, at).0,
         }
     }
 
@@ -427,11 +441,11 @@ impl Order {
     /// # Safety
     /// `record` was revived, and `node` made for it (its state `READY`, seen by nobody), under a
     /// guard that is still live. `retire` as for [`help`](Self::help).
-    pub unsafe fn write<K, V>(
+    pub unsafe fn write<'g, K, V>(
         &self,
-        record: &Record<K, V>,
+        record: RecordRef<'g, K, V>,
         node: *mut Node<V>,
-        over: Option<*const Node<V>>,
+        over: Option<NodeRef<'g, V>>,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
     ) -> Option<State> {
         // SAFETY: ours alone so far.
@@ -439,7 +453,7 @@ impl Order {
         loop {
             let head = record.head();
             debug_assert!(!head.is_sealed());
-            // SAFETY: the caller's promise.
+            // SAFETY: read from the record's head.
             let below = match unsafe { self.below(record, head) } {
                 Ok(below) => below,
                 Err(blocking) => {
@@ -448,11 +462,11 @@ impl Order {
                     continue;
                 }
             };
-            if over.is_some_and(|over| !ptr::eq(over, below)) {
+            if over.is_some_and(|over| !over.is(below)) {
                 return None;
             }
             // SAFETY: made for this record; nobody else has seen it.
-            unsafe { record.prev_of(node) }.init(below);
+            unsafe { record.get().prev_of(node) }.init(below);
             if mutant("commit.stamped_first") {
                 new.set_outcome(State::committed(self.clock.tick()));
             }
@@ -460,7 +474,7 @@ impl Order {
             if record.install(head, node) {
                 step("write.installed");
                 // SAFETY: read from a head under the caller's guard; we alone superseded it.
-                unsafe { discard(record, head, below, retire) };
+                unsafe { discard(record.get(), head, below, retire) };
                 let state = new.state(); // others may have stamped it
                 let ready = state.is_ready();
                 return Some(if ready { self.stamp_single(new, state) } else { state });
@@ -468,23 +482,26 @@ impl Order {
         }
     }
 
-    /// The version that one installed on top of `head`, of `record`, supersedes: the newest that is not aborted. An
-    /// error names the commit to help first.
+    /// The version that one installed on top of `head`, of `record`, supersedes: the newest that is
+    /// not aborted. An error names the commit to help first.
+    ///
+    /// # Safety
+    /// `head` was read from the record under the guard that keeps it.
     unsafe fn below<K, V>(
         &self,
-        record: &Record<K, V>,
+        record: RecordRef<'_, K, V>,
         head: Head<V>,
     ) -> Result<*mut Node<V>, *const Descriptor<K, V>> {
         let top = head.node();
-        if top.is_null() {
+        // SAFETY: the caller's promise.
+        let Some(node) = (unsafe { top.as_ref().map(|top| NodeRef::new(top)) }) else {
             return Ok(top);
-        }
-        // SAFETY: read from a head under the caller's guard.
-        match unsafe { self.judge::<K, V>(&*top) } {
+        };
+        match self.judge::<K, V>(node) {
             Judged::Committed(_) => Ok(top),
-            // SAFETY: as above. Nothing is superseded by an aborted version, and it is skipped
-            // when superseded itself, so what lies below is not aborted.
-            Judged::Aborted => Ok(unsafe { record.prev_of(top) }.link().target()),
+            // Nothing is superseded by an aborted version, and it is skipped when superseded itself,
+            // so what lies below is not aborted.
+            Judged::Aborted => Ok(record.prev_of(node).link().target()),
             Judged::Installing(descriptor) => Err(descriptor),
         }
     }

@@ -1,7 +1,7 @@
 //! The upkeep that writes do a little of each, all at once: for who wants memory back now.
 
 use super::Engine;
-use super::tend::due;
+use super::maintenance::due;
 use crate::reclaim::Reclaim;
 
 /// How often all that is due is gone over. A record goes by three grace periods, each of which is a round: its version
@@ -11,33 +11,35 @@ const ROUNDS: usize = if cfg!(coeval_loom) { 4 } else { 16 };
 const MANY: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Does all upkeep that is due, and reclaims what nobody keeps. Says how much is retired still.
+    /// Does all maintenance that is due, and reclaims what nobody keeps. Says how much is retired
+    /// still.
     pub fn collect(&self) -> usize {
+        let reclaim = &self.store.reclaim;
         for _ in 0..ROUNDS {
             self.tend_all();
-            let is_some = self.reclaim.reclaim_now();
+            let is_some = reclaim.reclaim_now();
             self.tell_all();
-            if !is_some || (self.reclaim.retired() == 0 && self.leftover.orphans.is_empty()) {
+            if !is_some || (reclaim.retired() == 0 && self.store.has_no_backlog()) {
                 break;
             }
         }
-        self.reclaim.retired()
+        reclaim.retired()
     }
 
     /// What [`tend`](Self::tend) does a part of.
     fn tend_all(&self) {
         {
-            let guard = self.reclaim.pin();
+            let guard = self.pin();
             self.spare_no_more(&guard);
             for _ in 0..MANY {
-                let Some(taken) = self.leftover.orphans.pop(&self.reclaim, &guard) else { break };
-                self.go_over(&guard, taken, usize::MAX);
+                let Some(waiting) = self.store.take_backlog(&guard) else { break };
+                self.work_off(&guard, waiting, usize::MAX);
             }
-            self.index.assist(&self.reclaim, &guard);
+            self.store.assist(&guard);
         }
-        if self.order.floor.is_raised() {
+        if self.store.order.floor.is_raised() {
             // All parts, twice: somebody may have begun the walk for an earlier clearing just before.
-            let parts = self.sweep.parts().max(self.index.homes(&self.reclaim.pin()));
+            let parts = self.sweep.parts().max(self.store.parts(&self.pin()));
             let _ = (0..2 * parts).all(|_| self.sweep());
         }
         if self.due.is_set(due::ROOM) {
@@ -50,7 +52,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     fn tell_all(&self) {
         self.tell();
         for _ in 0..MANY {
-            if self.untold.is_empty() {
+            if self.observers().departures.is_empty() {
                 break;
             }
             self.tell();

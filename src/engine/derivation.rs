@@ -5,20 +5,23 @@
 //! again if that has come out equal. Everything is set at the end, by one commit. What is made from something that the
 //! same commit sets is tied to it by the commit's own number (see [`Input`]).
 
-use super::derive::Ties;
-use super::hold::{Beside, Walk};
-use super::keep::Moment;
-use super::read::Snapshot;
+use super::observers::Observers;
 use super::{Claim, Engine, Hold};
-use crate::chain::{Bonds, Input, Inputs, Record};
-use crate::commit::{Found, Limit};
+use crate::chain::{Bonds, Input, Inputs, RecordRef, Visible};
+use crate::commit::ReadAt;
+use crate::config::ConfigSnapshot;
+use crate::dependencies::{Beside, Moment, Ties, Walk};
 use crate::reclaim::Reclaim;
+use crate::store::{Commit, Snapshot};
 use crate::sync::hook::{mutant, step};
-use crate::version::{State, Version};
+use crate::version::Version;
 use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
+
+/// What ties a value that is derived in the engine.
+pub(super) type EngineTies<'e, K, V, S, R> = Ties<'e, K, V, S, R, Observers<K, V>>;
 
 /// A value that was derived, and is yet to be set.
 pub(super) struct Made<V> {
@@ -103,10 +106,10 @@ impl<K, V, S, R: Reclaim> Drop for Derivation<'_, K, V, S, R> {
         if self.memo.made.is_empty() {
             return;
         }
-        let guard = self.engine.reclaim.pin();
+        let guard = self.engine.pin();
         for made in &self.memo.made {
-            self.engine.let_input_go(&guard, &made.as_input);
-            made.inputs.iter().for_each(|input| self.engine.let_input_go(&guard, input));
+            self.engine.store.release_input(&guard, &made.as_input);
+            made.inputs.iter().for_each(|input| self.engine.store.release_input(&guard, input));
         }
     }
 }
@@ -117,7 +120,7 @@ pub struct Reading<'s, K, V, S, R: Reclaim> {
     snapshot: &'s Snapshot,
     /// The address of the record that it is read for.
     of: usize,
-    ties: Ties<'s, K, V, S, R>,
+    ties: EngineTies<'s, K, V, S, R>,
     memo: &'s mut Memo<V>,
 }
 
@@ -138,14 +141,14 @@ where
 {
     pub fn new(snapshot: &'s Snapshot, derivation: &'s mut Derivation<'_, K, V, S, R>) -> Self {
         let (engine, memo) = (derivation.engine, &mut derivation.memo);
-        Self { engine, snapshot, of: memo.outermost, ties: Ties::new(engine), memo }
+        Self { engine, snapshot, of: memo.outermost, ties: Ties::new(&engine.store), memo }
     }
 
     /// What is read for another key on behalf of this.
     pub fn inner(&mut self, of: &Hold<K, V>) -> Reading<'_, K, V, S, R> {
         let Self { engine, snapshot, ref mut memo, .. } = *self;
         memo.places.insert(of.address(), Place::UnderWay);
-        Reading { engine, snapshot, of: of.address(), ties: Ties::new(engine), memo }
+        Reading { engine, snapshot, of: of.address(), ties: Ties::new(&engine.store), memo }
     }
 
     /// Whether the key is being derived already, by this or what this is on behalf of.
@@ -161,7 +164,7 @@ where
     {
         let engine = self.engine;
         let guard = engine.pin();
-        self.read(&guard, engine.know(&guard, key, own))
+        self.read(engine.store.know(&guard, key, own))
     }
 
     /// A claim on a key that is to be derived on behalf of this.
@@ -174,57 +177,55 @@ where
         let engine = self.engine;
         let guard = engine.pin();
         let before = self.ties.inputs.len();
-        let found = self.read(&guard, Engine::<K, V, S, R>::held(&guard, hold));
+        let found = self.read(engine.held(&guard, hold));
         if found.is_none() {
             self.ties.forget_from(before);
         }
         found
     }
 
-    fn read(&mut self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Option<V> {
-        if let Some(made) = self.memo.find(ptr::from_ref(record).cast()) {
+    fn read(&mut self, record: RecordRef<'_, K, V>) -> Option<V> {
+        if let Some(made) = self.memo.find(ptr::from_ref(record.get()).cast()) {
             let value = made.value.clone();
             self.ties.push(record, made.as_input.number(), true);
             self.ties.is_nested = true;
             self.ties.is_lost |= made.is_lost;
             return Some(value);
         }
-        let limit = Limit::View(self.snapshot.version());
-        // SAFETY: located, or held, under the guard; a registered view's version.
-        let found = unsafe { self.engine.order.version_at(record, limit) };
-        let Some((node, state)) = found.expect("a view can tell") else {
-            self.ties.note(guard, record, None, false);
-            return None;
-        };
-        let is_there = state.is_value() && state.version() > self.snapshot.floor;
-        let is_present = is_there && {
-            let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
-            // SAFETY: kept by the view.
-            let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
-            terms.is_none_or(|terms| self.engine.is_in_time(terms, false, &moment))
-                && bonds.is_none_or(|bonds| self.hold((bonds, state.version()), &moment))
-        };
-        if is_present {
-            self.engine.is_used(node, state);
+        let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
+        let held = store.order.version_at(record, at).expect("a view can tell");
+        let found = held.and_then(|(node, state)| node.visible_as(state));
+        let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
+        let present = found.filter(|found| {
+            found.number() > self.snapshot.floor()
+                && found.terms().is_none_or(|terms| store.is_in_time(terms, false, &moment))
+                && found.bonds().is_none_or(|bonds| self.hold((bonds, found.number()), at))
+        });
+        if let Some(found) = present {
+            store.note_use(found);
         }
-        self.ties.note(guard, record, Some((node, state)), is_present);
-        // SAFETY: committed to a value, and kept by the view.
-        is_present.then(|| unsafe { node.value() }.clone())
+        self.ties.note(record, held, present.is_some());
+        present.map(|found| found.value().clone())
     }
 
     /// Whether the bonds of a version that the view keeps hold.
-    fn hold(&mut self, bonds: (&Bonds, u64), moment: &Moment<'_>) -> bool {
-        let is_nested = bonds.0.is_nested();
+    fn hold<'g>(&mut self, bonds: (&'g Bonds, u64), at: ReadAt<'g>) -> bool
+    where
+        's: 'g,
+    {
+        let (store, is_nested) = (&self.engine.store, bonds.0.is_nested());
         if self.memo.are_known(bonds.0)
-            || is_nested && self.engine.still_stand(bonds.0, self.snapshot.version())
+            || is_nested && store.still_stand(bonds.0, self.snapshot.version())
         {
             return true;
         }
         if self.memo.are_broken(bonds.0) {
             return false;
         }
-        let mut walk = Walk::default();
-        let holds = self.engine.stands_beside(bonds, self.snapshot, moment, &*self.memo, &mut walk);
+        let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
+        let (mut walk, floor) = (Walk::default(), self.snapshot.floor());
+        let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
+        let holds = holds.expect("a view can tell");
         // What holds as something is absent may be broken by what is made yet.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
         if holds && is_nested && !walk.is_any_absent {
@@ -249,8 +250,8 @@ where
         V: PartialEq,
     {
         let guard = self.engine.pin();
-        let record = Engine::<K, V, S, R>::held(&guard, hold);
-        let ended = self.ended(&guard, record);
+        let record = self.engine.held(&guard, hold);
+        let ended = self.ended(record);
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
         if equal.is_some() {
             self.memo.broken.clear(); // What holds by that is there again.
@@ -258,7 +259,7 @@ where
         record.hold(); // As the claim, which ends.
         let ties = &mut self.ties;
         self.memo.made.push(Made {
-            as_input: Input::new(record, equal.unwrap_or(0), true),
+            as_input: Input::new(record.get(), equal.unwrap_or(0), true),
             value,
             since,
             is_again: ended.is_some(),
@@ -269,39 +270,27 @@ where
         self.memo.places.insert(hold.address(), Place::Made(self.memo.made.len() - 1));
     }
 
-    /// The derived value that the view keeps of a record, which has ended, and since when it was equal. What is over is as
-    /// good as taken away.
-    fn ended(&self, _guard: &R::Guard<'_>, record: &Record<K, V>) -> Option<(&'s V, u64)> {
-        let limit = Limit::View(self.snapshot.version());
-        // SAFETY: held, under the guard; a registered view's version.
-        let found = unsafe { self.engine.order.version_at(record, limit) };
-        let (node, state) = found.expect("a view can tell")?;
-        if !state.is_value() || state.version() <= self.snapshot.floor {
-            return None;
-        }
-        // SAFETY: committed to a value, and kept by the view.
-        let (bonds, value) = unsafe { (node.bonds()?, &*ptr::from_ref(node.value())) };
-        let time = Moment::new(&self.engine.timer).time();
-        // SAFETY: as above.
-        let is_over = unsafe { node.is_over(time) };
-        (!is_over).then(|| (value, bonds.since(state.version())))
+    /// The derived value that the view keeps of a record, which has ended, and since when it was
+    /// equal. What is over is as good as taken away.
+    fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
+        let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
+        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell")?;
+        let since = found.bonds()?.since(found.number());
+        let is_over = found.is_over(Moment::new(&self.engine.timer).time());
+        // SAFETY: visible in the view, which is registered for 's.
+        (!is_over).then(|| (unsafe { found.kept_by_view() }.value(), since))
     }
 
-    /// Whether a key that is claimed, and was not read, holds nothing that is to be had.
+    /// Whether a key that is claimed, and was not read, holds nothing that is valid.
     fn is_free(&mut self, hold: &Hold<K, V>) -> bool {
         let engine = self.engine;
         let guard = engine.pin();
-        let record = Engine::<K, V, S, R>::held(&guard, hold);
-        let limit = Limit::View(self.snapshot.version());
-        // SAFETY: held, under the guard; a registered view's version.
-        let found = unsafe { engine.order.version_at(record, limit) };
-        let Some((node, state)) = found.expect("a view can tell") else { return true };
-        let moment = Moment::at(&engine.timer, self.snapshot.opened());
-        // SAFETY: kept by the view.
-        let bonds = unsafe { node.bonds() };
-        !state.is_value()
-            || state.version() <= self.snapshot.floor
-            || bonds.is_some_and(|bonds| !self.hold((bonds, state.version()), &moment))
+        let record = engine.held(&guard, hold);
+        let (order, at) = (&engine.store.order, self.snapshot.at(record.live()));
+        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell");
+        found.is_none_or(|found| {
+            found.bonds().is_some_and(|bonds| !self.hold((bonds, found.number()), at))
+        })
     }
 
     /// Sets the key that a lease is on to what was derived from this, and what was derived on the way: each if nobody wrote
@@ -317,7 +306,7 @@ where
             self.make(hold, hold.since, value.take()?);
             return engine.keep_made(self.memo, was_free.then(|| self.snapshot.version()));
         }
-        let ties = std::mem::replace(&mut self.ties, Ties::new(engine));
+        let ties = std::mem::replace(&mut self.ties, Ties::new(&engine.store));
         engine.fill_by([hold], |guard, [record]| {
             engine.keep_derived(guard, record, hold.since, value, ties)
         })
@@ -335,23 +324,22 @@ where
     fn keep_derived<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
-        record: &'g Record<K, V>,
+        record: RecordRef<'g, K, V>,
         since: u64,
         value: &mut Option<V>,
-        mut ties: Ties<'_, K, V, S, R>,
+        mut ties: EngineTies<'_, K, V, S, R>,
     ) -> Option<Version>
     where
         V: PartialEq,
     {
         let moment = Moment::new(&self.timer);
-        // SAFETY: held, under the guard.
-        let before = unsafe { self.order.newest(record) };
-        let ended = self.ended(guard, record, since, &moment);
+        let before = self.store.order.newest(record);
+        let ended = self.ended(record, since, &moment);
         let new = value.as_ref()?;
         let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
-        let settings = self.in_force.whole();
-        let mut asked = self.rules.asked(settings.times(), record.key(), new, None, &moment);
-        self.inherit_tags(guard, record, since, &moment, &mut ties).ok()?;
+        let config: ConfigSnapshot<'r, K, V> = self.observers().config.snapshot();
+        let mut asked = self.rules.asked(config.times(), record.key(), new, None, &moment);
+        self.store.inherit_tags(record, since, &moment, &mut ties).ok()?;
         // From here on no user's code runs that could keep the bonds from their version.
         let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
@@ -361,59 +349,51 @@ where
         step("derive.before_fill");
         let is_again = ended.is_some();
         let value = std::slice::from_mut(value);
-        let outcome = self.fill_asked(guard, &settings, [record], since, value, [asked])?;
-        self.counters.mine().recomputed.add(u64::from(is_again));
-        if self.was_free(guard, &before, outcome.version(), &moment) {
-            self.quiet.note(outcome.version());
+        let commit = self.fill_asked(guard, &config, [record], since, value, [asked])?;
+        self.observers().counters.mine().recomputed.add(u64::from(is_again));
+        if self.was_free(before, commit, &moment) {
+            self.store.quiet.note(commit.version());
         }
-        self.seen(guard, record, outcome, &moment)
+        self.seen(record, commit, &moment)
     }
 
-    /// Whether what a commit of ours has superseded was not to be had just before it: nothing, or what had ended.
-    fn was_free(
-        &self,
-        _guard: &R::Guard<'_>,
-        before: &Found<'_, V>,
-        version: u64,
+    /// Whether what a commit of the caller's has superseded was not valid just before it: nothing, or
+    /// what had ended.
+    fn was_free<'g>(
+        &'g self,
+        before: Option<Visible<'g, V>>,
+        commit: Commit<'g>,
         moment: &Moment<'_>,
     ) -> bool {
-        let Found::Value(node, state) = before else { return matches!(before, Found::Absent) };
-        // SAFETY: kept by the guard.
-        let Some(bonds) = (unsafe { node.bonds() }) else { return false };
-        let before = Limit::Now(version - 1);
-        let stands = self.stands((bonds, state.version()), before, false, moment);
+        let Some(before) = before else { return true };
+        let Some(bonds) = before.bonds() else { return false };
+        let stands = self.store.stands((bonds, before.number()), commit.before(), false, moment);
         stands.is_ok_and(|stands| !stands)
     }
 
-    /// The version of a commit by which a record was set, if that is to be seen. As in `fill_records`.
-    pub(super) fn seen(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        outcome: State,
+    /// The version of a commit by which a record was set, if that is visible. As in `fill_records`.
+    pub(super) fn seen<'g>(
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        commit: Commit<'g>,
         moment: &Moment<'_>,
     ) -> Option<Version> {
         step("derive.filled");
-        let is_seen = self.is_newest(guard, record, outcome, moment);
-        (is_seen || mutant("derive.unchecked")).then(|| Version::from_u64(outcome.version()))
+        let is_seen = self.is_newest(record, commit, moment);
+        (is_seen || mutant("derive.unchecked")).then(|| Version::from_u64(commit.version()))
     }
 
-    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since when it was equal. What
-    /// is over is as good as taken away.
+    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since
+    /// when it was equal. What is over is as good as taken away.
     fn ended<'g>(
         &self,
-        _guard: &'g R::Guard<'_>,
-        record: &'g Record<K, V>,
+        record: RecordRef<'g, K, V>,
         since: u64,
         moment: &Moment<'_>,
     ) -> Option<(&'g V, u64)> {
-        // SAFETY: held, under the guard.
-        let Found::Value(node, state) = (unsafe { self.order.newest(record) }) else { return None };
-        // SAFETY: committed to a value, and kept by the guard.
-        let (bonds, value) = unsafe { (node.bonds()?, node.value()) };
-        // SAFETY: as above.
-        let is_over = || unsafe { node.is_over(moment.time()) };
-        let has_ended = state.version() <= since && !is_over();
-        has_ended.then(|| (value, bonds.since(state.version())))
+        let found = self.store.order.newest(record)?;
+        let bonds = found.bonds()?;
+        let has_ended = found.number() <= since && !found.is_over(moment.time());
+        has_ended.then(|| (found.value(), bonds.since(found.number())))
     }
 }

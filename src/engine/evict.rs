@@ -17,17 +17,17 @@
 //! 64 records at most. Of larger batches the rest is spared only by themselves.
 
 use super::Engine;
-use super::keep::Moment;
-use super::settle::Settled;
-use super::tend::due;
-use crate::chain::{Node, Record, flags};
-use crate::commit::{Entry, Era, Found};
+use super::maintenance::due;
+use super::post_commit::Settled;
+use super::terms::weight_of;
+use crate::chain::{NodeRef, Record, RecordRef, Visible, flags};
+use crate::commit::{Entry, Era};
 use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, Spare};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::store::Decided;
 use crate::sync::hook::{mutant, step};
-use crate::version::State;
 use std::cell::Cell;
 use std::ptr;
 
@@ -59,8 +59,7 @@ pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
 
 impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
     pub fn new(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
-        // SAFETY: the guard is live.
-        let era = unsafe { engine.order.floor.era(&engine.order.clock) };
+        let era = engine.store.era(guard);
         Self {
             engine,
             guard,
@@ -96,19 +95,19 @@ impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
 
 /// A record's handle. It works as long as the record has the flag `ADMITTED`, and the guard lives under which
 /// it had it.
-pub(super) fn handle<K, V>(record: &Record<K, V>) -> Handle {
-    Handle::new(ptr::from_ref(record).expose_provenance() as u64)
+pub(super) fn handle<K, V>(record: RecordRef<'_, K, V>) -> Handle {
+    Handle::new(ptr::from_ref(record.get()).expose_provenance() as u64)
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A value was written to `record`: the owner of the commit that wrote it accounts for its weight, and
-    /// sees to the bound.
-    pub(super) fn keep_bound(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        node: &Node<V>,
-        settled: Settled<'_>,
+    /// A value was written to `record`: the owner of the commit that wrote it accounts for its
+    /// weight, and sees to the bound.
+    pub(super) fn keep_bound<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        settled: Settled<'g>,
     ) {
         let Some(policy) = &self.policy else { return settled.weigh() };
         let keeper = Keeper::new(self, guard);
@@ -123,19 +122,17 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// The bound for a commit of several writes, when all of them are accounted for: else what it takes away itself
-    /// would be in the way of what it brings.
-    pub(super) fn keep_bound_of(&self, guard: &R::Guard<'_>, entries: &[Entry<K, V>]) {
+    /// The bound for a commit of several writes, when all of them are accounted for: else what it
+    /// takes away itself would be in the way of what it brings.
+    pub(super) fn keep_bound_of<'g>(&'g self, guard: &'g R::Guard<'_>, entries: &'g [Entry<K, V>]) {
         let Some(policy) = &self.policy else { return };
         let keeper = Keeper::of(self, guard, entries);
         self.spare_no_more(guard);
         let mut brought = 0;
-        for entry in entries {
-            // SAFETY: of a commit of the caller's, under the guard.
-            let (record, node) = unsafe { (&*entry.record, &*entry.node) };
+        for (record, node) in entries.iter().map(Decided::entry) {
             let state = node.state();
             if state.is_value() {
-                brought += u64::from(self.weight_of(node, state));
+                brought += u64::from(weight_of(node, state));
                 keeper.admit(policy, record, node, true);
                 keeper.account();
             }
@@ -170,7 +167,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // First of all: whoever sets it anew has come to a weight that we need not have seen.
             self.due.clear(due::ROOM);
             let gone = {
-                let guard = self.reclaim.pin();
+                let guard = self.pin();
                 let keeper = Keeper::new(self, &guard);
                 let more = self.scratch.get().fresh.count();
                 keeper.patience.set(CHANCES + more);
@@ -185,7 +182,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             if gone == 0 || left == 0 {
                 return;
             }
-            self.reclaim.collect();
+            self.store.reclaim.collect();
             self.tell();
         }
     }
@@ -193,22 +190,29 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// What the thread brought before is no longer spared on its behalf.
     pub(super) fn spare_no_more(&self, guard: &R::Guard<'_>) {
         self.scratch.get().fresh.take(|record| {
-            // SAFETY: it has had the flag since we gave it to it, and nobody else takes it off: until then it does not end,
-            // and our guard keeps it from then on.
-            let record = unsafe { &*record };
+            // It has had the flag since we gave it to it, and nobody else takes it off: until then it
+            // does not end.
+            let record = self.store.held(guard, record);
             record.clear_flags(flags::FRESH);
             step("evict.spared_no_more");
             if !mutant("room.forgets") {
-                self.try_condemn(guard, record);
+                self.store.try_condemn(guard, record);
             }
         });
     }
 }
 
-impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
-    /// Has the policy know the record, whose newest value was `node`, and evict what is too much then.
-    fn admit(&self, policy: &Policy, record: &Record<K, V>, node: &Node<V>, is_heavier: bool) {
-        let weight = self.engine.weight_of(node, node.state());
+impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
+    /// Has the policy know the record, whose newest value was `node`, and evict what is too much
+    /// then.
+    fn admit(
+        &self,
+        policy: &Policy,
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        is_heavier: bool,
+    ) {
+        let weight = weight_of(node, node.state());
         if weight == 0 {
             return; // Whatever is above the bound, it is not for that.
         }
@@ -216,8 +220,8 @@ impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
             self.evict(handle(record));
             return;
         }
-        // By a read-modify-write in any case. Either the policy's `release`, which is one of the same word, comes
-        // after it and sees our value; or before, and we see the flag cleared.
+        // By a read-modify-write in any case. Either the policy's `release`, which is one of the
+        // same word, comes after it and sees our value; or before, and we see the flag cleared.
         let before =
             if is_heavier { self.admit_fresh(record) } else { record.set_flags(flags::ADMITTED) };
         step("evict.flagged");
@@ -228,15 +232,16 @@ impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
         }
     }
 
-    /// Sets the flags of a record whose value the operation has brought, and says what was set before.
-    fn admit_fresh(&self, record: &Record<K, V>) -> u32 {
+    /// Sets the flags of a record whose value the operation has brought, and says what was set
+    /// before.
+    fn admit_fresh(&self, record: RecordRef<'g, K, V>) -> u32 {
         let fresh = &self.engine.scratch.get().fresh;
         if !fresh.has_room() {
             return record.set_flags(flags::ADMITTED);
         }
         let before = record.set_flags(flags::ADMITTED | flags::FRESH);
         if before & flags::FRESH == 0 {
-            fresh.push(record); // Else another thread's, which spares it.
+            fresh.push(&record); // Else another thread's, which spares it.
         }
         before
     }
@@ -255,30 +260,26 @@ impl<K, V, S, R: Reclaim> Keeper<'_, '_, K, V, S, R> {
     }
 
     /// The record of a handle.
-    pub fn record(&self, entry: Handle) -> &Record<K, V> {
-        // SAFETY: made by `handle`. A record with the flag `ADMITTED` does not end, the flag is not cleared while the
-        // policy holds the handle, and it calls us under the guard under which it took the handle out.
-        unsafe { &*ptr::with_exposed_provenance(entry.bits() as usize) }
+    pub fn record(&self, entry: Handle) -> RecordRef<'g, K, V> {
+        // SAFETY: made by `handle`. A record with the flag `ADMITTED` does not end, the flag is not
+        // cleared while the policy holds the handle, and it calls us under the guard under which it
+        // took the handle out. The wheel holds the record by a count.
+        unsafe { RecordRef::new(&*ptr::with_exposed_provenance(entry.bits() as usize)) }
     }
 
     /// The newest version, if it is a value.
-    pub fn newest(&self, record: &Record<K, V>) -> Option<(&Node<V>, State)> {
-        // SAFETY: under our guard; see `record`.
-        match unsafe { self.engine.order.newest(record) } {
-            // SAFETY: kept by our guard.
-            Found::Value(node, state) => Some((unsafe { &*ptr::from_ref(node) }, state)),
-            _ => None,
-        }
+    pub fn newest(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+        self.engine.store.order.newest(record)
     }
 
     /// The same, if the value counts for anything.
-    fn heavy(&self, record: &Record<K, V>) -> Option<(&Node<V>, State)> {
-        self.newest(record).filter(|(node, state)| self.engine.weight_of(node, *state) > 0)
+    fn heavy(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+        self.newest(record).filter(|found| weight_of(found.node(), found.seen()) > 0)
     }
 
     /// Whether the commit at hand writes the record.
-    fn brings(&self, record: &Record<K, V>) -> bool {
-        let address = ptr::from_ref(record).addr();
+    fn brings(&self, record: RecordRef<'g, K, V>) -> bool {
+        let address = ptr::from_ref(record.get()).addr();
         self.own.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
     }
 }
@@ -300,7 +301,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn hits(&self, entry: Handle) -> Option<u32> {
-        self.heavy(self.record(entry)).map(|(_, state)| HITS - state.hits_left())
+        self.heavy(self.record(entry)).map(|found| HITS - found.seen().hits_left())
     }
 
     fn prefetch(&self, entry: Handle) {
@@ -308,8 +309,8 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn set_hits(&self, entry: Handle, hits: u32) {
-        if let Some((node, state)) = self.newest(self.record(entry)) {
-            node.set_hits_left(state, HITS - hits);
+        if let Some(found) = self.newest(self.record(entry)) {
+            found.set_hits_left(found.seen(), HITS - hits);
         }
     }
 
@@ -320,7 +321,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
             return Spare::No;
         }
         // What there is nothing else for, there is room for.
-        if is_fresh && self.own.is_empty() && self.engine.scratch.get().fresh.is(record) {
+        if is_fresh && self.own.is_empty() && self.engine.scratch.get().fresh.is(&record) {
             let left = self.insistence.get();
             self.insistence.set(left.saturating_sub(1));
             return if left > 0 { Spare::Own } else { Spare::Last };
@@ -329,7 +330,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         self.patience.set(left.saturating_sub(1));
         match left {
             0 => Spare::No,
-            _ if self.brings(record) || self.engine.scratch.get().fresh.has(record) => Spare::Own,
+            _ if self.brings(record) || self.engine.scratch.get().fresh.has(&record) => Spare::Own,
             _ => Spare::Other,
         }
     }
@@ -342,8 +343,8 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
 
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
-        let Some((current, _)) = self.newest(record) else { return false };
-        let ended = self.engine.end(self.guard, record, current, RemovalCause::Size);
+        let Some(current) = self.newest(record) else { return false };
+        let ended = self.engine.end(self.guard, record, current.node(), RemovalCause::Size);
         let is_gone = ended.map(|settled| self.owe(settled)).is_some();
         if is_gone {
             self.evicted.set(self.evicted.get() + 1);
@@ -361,27 +362,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         if came && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
             return false;
         }
-        self.engine.try_condemn(self.guard, record);
+        self.engine.store.try_condemn(self.guard, record);
         true
-    }
-}
-
-impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Ends the value `current` of `record`, unless it was superseded, by a commit of the cache's own. Its
-    /// weight is yet to be accounted for.
-    pub(super) fn end<'g>(
-        &'g self,
-        guard: &'g R::Guard<'_>,
-        record: &Record<K, V>,
-        current: &Node<V>,
-        cause: RemovalCause,
-    ) -> Option<Settled<'g>> {
-        if !record.revive() {
-            return None;
-        }
-        step("evict.before_write");
-        let (node, state) = self.write(guard, record, &mut None, None, Some(current))?;
-        let moment = Moment::new(&self.timer);
-        Some(self.settle_one(guard, record, (node, state), cause, &moment))
     }
 }

@@ -1,21 +1,22 @@
-//! Commits that are made only if a key is what is expected: `compare_and_set`, repairs; fills are in `fill.rs`.
+//! Commits that are made only if a key is as expected: `compare_and_set`, repairs. Fills are in
+//! `fill.rs`.
 
 use super::Engine;
-use super::keep::Moment;
 use super::plan::Plan;
-use super::read::version_of;
 use super::transact::{Demands, demand_tags};
-use crate::chain::{Bonds, Chain, Record};
-use crate::commit::{Demand, Descriptor, Found, Limit};
+use crate::chain::{Bonds, NodeRef, RecordRef};
+use crate::commit::{Demand, ReadAt};
+use crate::dependencies::Moment;
 use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::store::{Decided, version_of};
 use crate::sync::hook::step;
 use crate::version::Version;
 use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hash};
-use std::{mem, ptr};
+use std::mem;
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -34,7 +35,7 @@ where
         let hash = self.hash(&key);
         let unwound = self.unless_it_panics();
         let guard = self.pin();
-        let record = self.locate(&guard, hash, key, &mut None);
+        let record = self.store.locate(&guard, hash, key, &mut None);
         let mut value = Some(value);
         let result = loop {
             let (found, related) = match self.set_if(&guard, record, expected, &mut value) {
@@ -48,8 +49,8 @@ where
             drop(related);
         };
         if result.is_err() {
-            self.conflicted(hash);
-            self.try_condemn(&guard, record);
+            self.observers().conflicted(hash);
+            self.store.try_condemn(&guard, record);
         }
         drop(guard);
         mem::forget(unwound);
@@ -58,185 +59,122 @@ where
         result.map_err(|(found, _related)| Conflict::new(found, value.expect("just put back")))
     }
 
-    /// The same, once, of a located record. An error: what it was found to hold, and the values of related entries; the
-    /// value is where it was.
+    /// The same, once, of a located record. An error: what it was found to hold, and the values of
+    /// related entries; the value is where it was.
     fn set_if<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
-        record: &'g Record<K, V>,
+        record: RecordRef<'g, K, V>,
         expected: Option<Version>,
         value: &mut Option<V>,
     ) -> Result<Version, (Option<Version>, Vec<V>)> {
-        let since = self.order.clock.now();
+        let since = self.store.version();
         let moment = Moment::new(&self.timer);
-        let current = self.present(guard, record, false, &moment);
-        let found = current.map(|(_, state)| version_of(state));
+        let current = self.store.present(record, false, &moment);
+        let found = current.map(|found| version_of(found.seen()));
         if found != expected {
             return Err((found, Vec::new()));
         }
         if expected.is_none() {
             self.end_broken(guard, record, &moment);
         }
-        let settings = self.in_force.whole();
-        let mut plan = Plan::new(self, guard, &settings);
+        let config = self.observers().config.snapshot();
+        let mut plan = Plan::new(self, guard, &config);
         let asked = plan.asked_for(record, value);
         plan.push(record, value, asked, true, None);
         self.relate(&mut plan);
         let absent = || Demand::IsAbsent(plan.moment.time());
         let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
         let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
-        // SAFETY: kept by the guard.
-        if let Some(bonds) = current.and_then(|(node, _)| unsafe { node.bonds() }) {
-            let ties = self.demand_ties(guard, record, bonds, since);
-            plan.witness(ties.iter().map(|(record, _)| *record));
+        if let Some(bonds) = current.and_then(|found| found.bonds()) {
+            let ties = self.demand_ties(record, bonds, since);
+            plan.set.witness(ties.iter().map(|(record, _)| *record));
             demands.extend(ties);
         }
         step("expect.planned");
-        let (outcome, descriptor) = self.run(guard, plan, &demands);
-        if outcome.is_committed() {
-            return Ok(version_of(outcome));
+        let decided = self.run(plan, &demands);
+        if let Some(commit) = decided.commit() {
+            return Ok(Version::from_u64(commit.version()));
         }
-        // SAFETY: the commit is ours, aborted, and kept by our guard.
-        let related = unsafe { self.take_aborted(&*descriptor, record, value) };
-        // SAFETY: as above.
-        Err((unsafe { self.below_aborted(&*descriptor, record, expected) }, related))
-    }
-
-    /// What must be so for what ties a record's value to others, and which it was found to stand on after `since`, to be as
-    /// it was.
-    #[cold]
-    fn demand_ties<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        record: &'g Record<K, V>,
-        bonds: &'g Bonds,
-        since: u64,
-    ) -> Demands<'g, K, V> {
-        // SAFETY: held by the version, which the guard keeps.
-        let inputs = bonds.inputs().iter().map(|input| unsafe { &*input.record() });
-        let mut demands =
-            self.demands(guard, inputs.collect(), (since, Limit::Newest), |_| true, |_| false);
-        demand_tags(&mut demands, record, bonds, since);
-        demands
-    }
-
-    /// Ends the derived value of a record if it is absent, as what it was made from has changed: a commit's verdict knows
-    /// deadlines, but not that.
-    fn end_broken(&self, guard: &R::Guard<'_>, record: &Record<K, V>, moment: &Moment<'_>) {
-        // SAFETY: callers located it under the guard.
-        let Found::Value(node, _) = (unsafe { self.order.newest(record) }) else { return };
-        // SAFETY: kept by the guard.
-        let is_derived = unsafe { node.bonds() }.is_some();
-        // It was newest before that look, so if it still is when it ends, the look was at it.
-        if is_derived && self.present(guard, record, false, moment).is_none() {
-            self.end_absent(guard, record, node, moment);
-        }
-    }
-
-    /// Puts the value that was to be set in `record` back, and returns the other values of an aborted commit. Nobody reads
-    /// them, and reclamation does not drop them.
-    ///
-    /// # Safety
-    /// The commit was aborted, it is the caller's, and kept by its guard; this is called once.
-    #[cold]
-    #[inline(never)]
-    pub(super) unsafe fn take_aborted(
-        &self,
-        descriptor: &Descriptor<K, V>,
-        record: &Record<K, V>,
-        value: &mut Option<V>,
-    ) -> Vec<V> {
+        let below = decided.found_in(record);
         let mut related = Vec::new();
-        for entry in descriptor.entries() {
-            // SAFETY: kept by the caller's guard.
-            let node = unsafe { &*entry.node };
-            // SAFETY: the caller's promise.
-            let taken = (!node.state().is_tombstone()).then(|| unsafe { node.take_value() });
-            if ptr::eq(entry.record, record) {
+        decided.take_values(|of, taken| {
+            if of.is(record.get()) {
                 *value = taken;
             } else {
                 related.extend(taken);
             }
-        }
-        related
+        });
+        Err((self.version_below(below, record, expected), related))
     }
 
-    /// Puts the values that were to be set in `records` back, of an aborted commit that writes nothing else; the last has it
-    /// if one is there twice.
-    ///
-    /// # Safety
-    /// As for [`take_aborted`](Self::take_aborted).
+    /// What must be so for what ties a record's value to others, and which it was found to stand on
+    /// after `since`, to be as it was.
     #[cold]
-    #[inline(never)]
-    pub(super) unsafe fn take_each_aborted<const N: usize>(
-        &self,
-        descriptor: &Descriptor<K, V>,
-        records: [&Record<K, V>; N],
-        values: &mut [Option<V>],
+    fn demand_ties<'g>(
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        bonds: &'g Bonds,
+        since: u64,
+    ) -> Demands<'g, K, V> {
+        let live = record.live();
+        let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
+        let as_of = (since, ReadAt::newest(live));
+        let mut demands = self.demands(inputs.collect(), as_of, |_| true, |_| false);
+        demand_tags(&mut demands, record, bonds, since);
+        demands
+    }
+
+    /// Ends the derived value of a record if it is absent, as what it was made from has changed: a
+    /// commit's verdict knows deadlines, but not that.
+    fn end_broken<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        moment: &Moment<'_>,
     ) {
-        for entry in descriptor.entries() {
-            let at = records.iter().rposition(|record| ptr::eq(*record, entry.record));
-            // SAFETY: kept by the caller's guard; the caller's promise.
-            values[at.expect("one of them")] = Some(unsafe { (*entry.node).take_value() });
+        let Some(found) = self.store.order.newest(record) else { return };
+        // It was newest before that look, so if it still is when it ends, the look was at it.
+        if found.bonds().is_some() && self.store.present(record, false, moment).is_none() {
+            self.end_absent(guard, record, found.node(), moment);
         }
     }
 
-    /// What `record` held instead of what was expected when our commit was aborted.
-    ///
-    /// # Safety
-    /// As for [`take_aborted`](Self::take_aborted), but as often as wanted.
-    unsafe fn below_aborted(
-        &self,
-        descriptor: &Descriptor<K, V>,
-        record: &Record<K, V>,
+    /// What a record held instead of what was expected, if it held that below an aborted commit.
+    fn version_below<'g>(
+        &'g self,
+        below: Option<NodeRef<'g, V>>,
+        record: RecordRef<'g, K, V>,
         expected: Option<Version>,
     ) -> Option<Version> {
-        let entry = descriptor.entries().iter().find(|entry| ptr::eq(entry.record, record))?;
-        // SAFETY: installed in this record by our commit, and kept by our guard.
-        let prev = unsafe { record.prev_of(entry.node) }.link().target();
-        // SAFETY: what an aborted version was installed upon is kept by our guard.
-        let below = (!prev.is_null()).then(|| unsafe { &*prev })?;
-        let state = below.state();
-        let floor = self.order.floor.newest(&self.order.clock);
+        let found = below?.visible()?;
         // If nothing was expected, the value was there when that was decided, even if everything was
         // cleared since. Otherwise its absence now is as good an answer.
-        let is_found = || {
-            let moment = Moment::new(&self.timer);
-            state.version() > floor
-                && self.serves(below, state, Limit::Newest, false, &moment).is_ok_and(|is| is)
+        let is_valid = || {
+            let (moment, at) = (Moment::new(&self.timer), ReadAt::newest(record.live()));
+            found.number() > self.store.floor(record.live())
+                && self.store.is_valid(found, at, false, &moment).is_ok_and(|is| is)
         };
-        (state.is_value() && (expected.is_none() || is_found())).then(|| version_of(state))
+        (expected.is_none() || is_valid()).then(|| version_of(found.seen()))
     }
 
-    /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was removed.
-    /// False if there is something by now.
-    pub(super) fn mark_absent<'g, 'r>(
-        &'r self,
-        guard: &'g R::Guard<'r>,
-        record: &'g Record<K, V>,
-    ) -> bool {
-        let settings = self.in_force.whole();
-        let mut plan = Plan::new(self, guard, &settings);
-        plan.push(record, &mut None, None, false, None);
-        let demand = Demand::IsAbsent(plan.moment.time());
-        self.run(guard, plan, &[(record, demand)]).0.is_committed()
-    }
-
-    /// Removes `key` alone, as what a relation takes away, if it still holds `version`: a repair. True if it did.
+    /// Removes `key` alone, as what a relation takes away, if it still holds `version`: a repair.
+    /// True if it did.
     pub fn remove_if(&self, key: &K, version: Version) -> bool {
         let is_removed = {
             let guard = self.pin();
-            let record = self.find(&guard, self.hash(key), key).filter(|record| record.revive());
+            let record = self.store.find_alive(&guard, self.hash(key), key);
             record.is_some_and(|record| {
-                let settings = self.in_force.whole();
-                let mut plan = Plan::new(self, &guard, &settings);
+                let config = self.observers().config.snapshot();
+                let mut plan = Plan::new(self, &guard, &config);
                 plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
                 let demand = Demand::Holds(version.get());
-                let (outcome, _) = self.run(&guard, plan, &[(record, demand)]);
-                if outcome.is_committed() {
-                    self.record(EventKind::Repaired, Some(record.hash()), Some(outcome.version()));
+                let decided: Decided<'_, K, V> = self.run(plan, &[(record, demand)]);
+                if let Some(commit) = decided.commit() {
+                    let (hash, version) = (Some(record.hash()), Some(commit.version()));
+                    self.observers().record(EventKind::Repaired, hash, version);
                 }
-                outcome.is_committed()
+                decided.is_committed()
             })
         };
         self.tend();

@@ -8,18 +8,15 @@
 //! brought forward leaves a handle behind that is of no more use; whoever does that looks for such.
 
 use super::Engine;
-use super::evict::{Keeper, handle};
-use super::tend::due;
-use crate::chain::{Node, Record};
-use crate::expiry::{AT_ONCE, Due, Timed, Wheel};
+use super::maintenance::due;
+use crate::chain::{NodeRef, Record, RecordRef};
+use crate::expiry::{AT_ONCE, Scheduled, Wheel};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
-use crate::removal::RemovalCause;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
+use std::ptr;
 
-/// How many entries, at most, a write takes out of the wheel.
-const STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 /// One in so many deadlines that are dropped or brought forward has the wheel sifted. So four entries are looked at
 /// for each: more than one, or what is of no use would gain on the rest.
 const SIFTED: u32 = (AT_ONCE as u32).div_ceil(4);
@@ -28,7 +25,7 @@ const HOLDS: u32 = 1 << 20;
 
 /// The wheel of a cache.
 pub(super) struct Deadlines {
-    wheel: Wheel,
+    pub wheel: Wheel,
     /// Whether there ever was a deadline. Set before the first is committed.
     used: AtomicUsize,
 }
@@ -59,19 +56,64 @@ impl Deadlines {
     }
 }
 
+/// The deadline of a version; [`NEVER`] if it has none.
+fn deadline_of<V>(node: NodeRef<'_, V>) -> u64 {
+    node.terms().map_or(NEVER, |terms| terms.deadline())
+}
+
+/// A record's handle. It works as long as the wheel holds the record.
+pub(super) fn handle_of<K, V>(record: RecordRef<'_, K, V>) -> Handle {
+    Handle::new(ptr::from_ref(record.get()).expose_provenance() as u64)
+}
+
+/// The engine as the wheel sees it when a deadline is put in, under a guard.
+pub(super) struct Scheduler<'g, 'r, K, V, S, R: Reclaim> {
+    pub engine: &'g Engine<K, V, S, R>,
+    pub guard: &'g R::Guard<'r>,
+}
+
+impl<'g, K, V, S, R: Reclaim> Scheduler<'g, '_, K, V, S, R> {
+    /// The record of a handle.
+    pub fn record(&self, entry: Handle) -> RecordRef<'g, K, V> {
+        // SAFETY: made by `handle_of`. The wheel holds the record by a count, and calls us under a
+        // guard that was live before it let go.
+        unsafe { RecordRef::new(&*ptr::with_exposed_provenance(entry.bits() as usize)) }
+    }
+}
+
+impl<K, V, S, R: Reclaim> Scheduled for Scheduler<'_, '_, K, V, S, R> {
+    fn hold(&self, entry: Handle) {
+        self.record(entry).hold();
+    }
+
+    fn awaits(&self, entry: Handle) -> Option<u64> {
+        let found = self.engine.store.order.newest(self.record(entry))?;
+        Some(deadline_of(found.node())).filter(|deadline| *deadline != NEVER)
+    }
+
+    fn let_go(&self, entry: Handle) {
+        let record = self.record(entry);
+        record.let_go();
+        self.engine.store.try_condemn(self.guard, record);
+    }
+
+    fn prefetch(&self, entry: Handle) {
+        Record::<K, V>::prefetch_at(entry.bits() as usize);
+    }
+}
+
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Has the value `node`, which a commit of ours has put upon `was`, end when its time comes.
-    pub(super) fn schedule(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        node: &Node<V>,
-        was: Option<&Node<V>>,
+    /// Has the value `node`, which a commit of the caller's has put upon `was`, end when its time
+    /// comes.
+    pub(super) fn schedule<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        was: Option<NodeRef<'g, V>>,
     ) {
-        // SAFETY: both are kept by our guard.
-        let of = |node: &Node<V>| unsafe { node.terms() }.map_or(NEVER, |terms| terms.deadline());
-        let deadline = of(node);
-        if deadline == NEVER || was.is_some_and(|was| of(was) <= deadline) {
+        let deadline = deadline_of(node);
+        if deadline == NEVER || was.is_some_and(|was| deadline_of(was) <= deadline) {
             return;
         }
         if record.holds() >= HOLDS {
@@ -80,23 +122,22 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !self.due.is_set(due::TIME) {
             self.due.set(due::TIME);
         }
-        let keeper = Keeper::new(self, guard);
-        self.deadlines.wheel.schedule(handle(record), deadline, &keeper);
+        let scheduler = Scheduler { engine: self, guard };
+        self.deadlines.wheel.schedule(handle_of(record), deadline, &scheduler);
     }
 
-    /// The value `was`, which has terms, has been superseded by `node`, which a commit of ours has put there. If its
-    /// deadline was dropped or brought forward by that, now and then has the wheel sifted.
-    pub(super) fn superseded_early(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        node: &Node<V>,
-        was: &Node<V>,
+    /// The value `was`, which has terms, has been superseded by `node`, which a commit of the
+    /// caller's has put there. If its deadline was dropped or brought forward by that, now and then
+    /// has the wheel sifted.
+    pub(super) fn superseded_early<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        was: NodeRef<'g, V>,
     ) {
-        // SAFETY: both are kept by our guard.
-        let of = |node: &Node<V>| unsafe { node.terms() }.map_or(NEVER, |terms| terms.deadline());
-        let (old, state) = (of(was), node.state());
-        let is_kept = state.is_value() && of(node) != NEVER && old <= of(node);
+        let (old, new, state) = (deadline_of(was), deadline_of(node), node.state());
+        let is_kept = state.is_value() && new != NEVER && old <= new;
         if old == NEVER || is_kept || self.deadlines.wheel.is_past(old) {
             return;
         }
@@ -104,66 +145,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let chance =
             (state.version() ^ u64::from(record.hash())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if ((chance >> 32) as u32).is_multiple_of(SIFTED) {
-            self.deadlines.wheel.sift(&Keeper::new(self, guard));
+            self.deadlines.wheel.sift(&Scheduler { engine: self, guard });
         }
-    }
-
-    /// Ends some of the values whose time has come. Called without a guard.
-    pub(super) fn expire_due(&self) {
-        self.expire_by(self.timer.now());
-    }
-
-    /// Ends some of the values whose time had come by `now`. Whether there may be more.
-    pub(super) fn expire_by(&self, now: u64) -> bool {
-        if !self.due.is_set(due::TIME) || self.deadlines.wheel.is_idle(now) {
-            return false;
-        }
-        let guard = self.reclaim.pin();
-        let keeper = Keeper::new(self, &guard);
-        self.deadlines.wheel.advance(now, &keeper, STEPS) == STEPS
-    }
-}
-
-impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
-    fn hold(&self, entry: Handle) {
-        self.record(entry).hold();
-    }
-
-    fn come_due(&self, entry: Handle, now: u64) -> Due {
-        let record = self.record(entry);
-        while let Some((node, _)) = self.newest(record) {
-            // SAFETY: kept by our guard.
-            let Some(terms) = (unsafe { node.terms() }) else { break };
-            if !terms.is_over(now) {
-                match terms.deadline() {
-                    NEVER => break,
-                    deadline => return Due::Later(deadline),
-                }
-            }
-            // Tried again only if somebody wrote the key meanwhile.
-            if let Some(ended) = self.engine.end(self.guard, record, node, RemovalCause::Expired) {
-                ended.weigh();
-                break;
-            }
-        }
-        self.let_go(entry);
-        Due::Gone
-    }
-
-    fn awaits(&self, entry: Handle) -> Option<u64> {
-        let (node, _) = self.newest(self.record(entry))?;
-        // SAFETY: kept by our guard.
-        let deadline = unsafe { node.terms() }?.deadline();
-        (deadline != NEVER).then_some(deadline)
-    }
-
-    fn let_go(&self, entry: Handle) {
-        let record = self.record(entry);
-        record.let_go();
-        self.engine.try_condemn(self.guard, record);
-    }
-
-    fn prefetch(&self, entry: Handle) {
-        Record::<K, V>::prefetch_at(entry.bits() as usize);
     }
 }

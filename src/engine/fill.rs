@@ -2,19 +2,19 @@
 //!
 //! A fill's values take the place of others, and are tied to what those are tied to.
 
-use super::adjust::Whole;
-use super::keep::{Asked, Moment};
 use super::plan::Plan;
-use super::read::version_of;
+use super::terms::Asked;
 use super::{Engine, Hold};
-use crate::chain::{Bonds, Record};
+use crate::chain::{Bonds, RecordRef};
 use crate::commit::Demand;
+use crate::config::ConfigSnapshot;
+use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
+use crate::store::Commit;
 use crate::sync::hook::{mutant, step};
-use crate::version::{State, Version};
+use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
-use std::ptr;
 
 /// A fill that was committed.
 pub struct Filled {
@@ -53,18 +53,18 @@ where
     pub(super) fn fill_by<'r, T, const N: usize>(
         &'r self,
         holds: [&Hold<K, V>; N],
-        fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [&'g Record<K, V>; N]) -> Option<T>,
+        fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [RecordRef<'g, K, V>; N]) -> Option<T>,
     ) -> Option<T> {
         let guard = self.pin();
-        let records = holds.map(|hold| Self::held(&guard, hold));
+        let records = holds.map(|hold| self.held(&guard, hold));
         for record in records {
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
         }
         let filled = fill(&guard, records);
         match &filled {
-            Some(_) => self.counters.mine().loads.add(N as u64),
-            None => records.iter().for_each(|record| self.refused(record.hash())),
+            Some(_) => self.observers().counters.mine().loads.add(N as u64),
+            None => records.iter().for_each(|record| self.observers().refused(record.hash())),
         }
         filled
     }
@@ -74,45 +74,45 @@ where
     fn fill_records<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
-        records: [&'g Record<K, V>; N],
+        records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &mut [Option<V>],
     ) -> Option<Filled> {
-        let settings = self.in_force.whole();
+        let config = self.observers().config.snapshot();
         let moment = Moment::new(&self.timer);
         for at in 0..N {
-            if records[at + 1..].iter().any(|later| ptr::eq(*later, records[at])) {
+            if records[at + 1..].iter().any(|later| later.is(records[at].get())) {
                 values[at] = None; // the last of a key counts
             }
         }
         let mut asked = std::array::from_fn(|at| {
             let (key, value) = (records[at].key(), values[at].as_ref()?);
-            self.rules.asked(settings.times(), key, value, None, &moment)
+            self.rules.asked(config.times(), key, value, None, &moment)
         });
         // From here on no user's code runs that could keep the bonds from their versions.
         let is_tied = self.tie_all(guard, records, since, values, &mut asked).ok()?;
         step("fill.tied");
-        let outcome = self.fill_asked(guard, &settings, records, since, values, asked)?;
+        let commit = self.fill_asked(guard, &config, records, since, values, asked)?;
         // If they are to be had now, then since their commit: whoever came before that may have them.
-        let is_newest = |record: &Record<K, V>| self.is_newest(guard, record, outcome, &moment);
-        let is_had = !is_tied || records.iter().all(|record| is_newest(record));
+        let is_newest = |record| self.is_newest(record, commit, &moment);
+        let is_had = !is_tied || records.into_iter().all(is_newest);
         let is_had = is_had || mutant("fill.unchecked");
-        Some(Filled { version: version_of(outcome), is_had })
+        Some(Filled { version: Version::from_u64(commit.version()), is_had })
     }
 
     /// Ties what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
     /// written, or a tag invalidated, after `since`.
-    fn tie_all<const N: usize>(
-        &self,
-        guard: &R::Guard<'_>,
-        records: [&Record<K, V>; N],
+    fn tie_all<'g, const N: usize>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &[Option<V>],
         asked: &mut [Option<Asked>; N],
     ) -> Result<bool, ()> {
         let mut is_tied = false;
         for at in (0..N).filter(|at| values[*at].is_some()) {
-            match self.ties_since(guard, records[at], since) {
+            match self.store.ties_since(guard, records[at], since) {
                 Ok(None) => {}
                 Ok(bonds) => {
                     asked[at].get_or_insert_default().bonds = bonds;
@@ -121,7 +121,7 @@ where
                 Err(()) => {
                     let asked = asked.iter_mut().flatten();
                     let tied = asked.filter_map(|asked| asked.bonds.take());
-                    tied.for_each(|bonds: Box<Bonds>| self.let_bonds_go(guard, &bonds));
+                    tied.for_each(|bonds: Box<Bonds>| self.store.release_bonds(guard, &bonds));
                     return Err(());
                 }
             }
@@ -129,46 +129,48 @@ where
         Ok(is_tied)
     }
 
-    /// Whether a record holds what the commit with this outcome wrote, and that is to be had.
-    pub(super) fn is_newest(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
-        outcome: State,
+    /// Whether a record holds what a commit wrote, and that is valid.
+    pub(super) fn is_newest<'g>(
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        commit: Commit<'g>,
         moment: &Moment<'_>,
     ) -> bool {
-        let present = self.present(guard, record, false, moment);
-        present.is_some_and(|(_, state)| state.version() == outcome.version())
+        let present = self.store.present(record, false, moment);
+        present.is_some_and(|present| present.number() == commit.version())
     }
 
-    /// Sets the keys of records, which leases hold, to those of the values that there are, with what is asked for them,
-    /// unless one was written or cleared after `since`.
+    /// Sets the keys of records, which leases hold, to those of the values that there are, with what
+    /// is asked for them, unless one was written or cleared after `since`.
     pub(super) fn fill_asked<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
-        settings: &'g Whole<'r, K, V>,
-        records: [&'g Record<K, V>; N],
+        config: &'g ConfigSnapshot<'r, K, V>,
+        records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &mut [Option<V>],
         asked: [Option<Asked>; N],
-    ) -> Option<State> {
-        let mut plan = Plan::new(self, guard, settings);
+    ) -> Option<Commit<'g>> {
+        let mut plan = Plan::new(self, guard, config);
         for ((record, value), asked) in records.iter().zip(&mut *values).zip(asked) {
             if value.is_some() {
-                plan.push(record, value, asked, false, None);
+                plan.push(*record, value, asked, false, None);
             }
         }
         let demands = records.map(|record| (record, Demand::UnchangedSince(since)));
         let few = if mutant("fill.checks_one") { 1 } else { N };
-        let (outcome, descriptor) = self.run(guard, plan, &demands[..few]);
-        if outcome.is_committed() {
+        let decided = self.run(plan, &demands[..few]);
+        if let Some(commit) = decided.commit() {
             for record in records {
-                self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
+                let (hash, version) = (Some(record.hash()), Some(commit.version()));
+                self.observers().record(EventKind::Loaded, hash, version);
             }
-            return Some(outcome);
+            return Some(commit);
         }
-        // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-        unsafe { self.take_each_aborted(&*descriptor, records, values) };
+        decided.take_values(|of, value| {
+            let at = records.iter().rposition(|record| record.is(of.get()));
+            values[at.expect("one of them")] = value;
+        });
         None
     }
 }

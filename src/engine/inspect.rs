@@ -1,18 +1,17 @@
 //! What a monitor asks of the engine: the entries that a view shows, and what belongs to them by the declared relations.
 
 use super::Engine;
-use super::adjust::Whole;
-use super::read::Snapshot;
-use crate::commit::{Found, Limit};
+use crate::config::ConfigSnapshot;
 use crate::reclaim::Reclaim;
 use crate::relation::{Named, Related, too_many};
+use crate::store::Snapshot;
 use crate::version::Version;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 
 /// The relations that are declared at some moment.
-pub struct Relations<'e, K, V>(Whole<'e, K, V>);
+pub struct Relations<'e, K, V>(ConfigSnapshot<'e, K, V>);
 
 impl<K, V> Relations<'_, K, V> {
     /// Whether there are any.
@@ -30,7 +29,7 @@ where
 {
     /// The relations that are declared now.
     pub fn relations(&self) -> Relations<'_, K, V> {
-        Relations(self.in_force.whole())
+        Relations(self.observers().config.snapshot())
     }
 
     /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
@@ -44,10 +43,9 @@ where
         out: &mut Vec<(&'v K, Version)>,
     ) -> (usize, usize) {
         let guard = self.pin();
-        let mut entries = Vec::new();
-        let next = self.index.entries_of(&guard, division, parts, &mut entries);
+        let (records, next) = self.store.records_of(&guard, division, parts);
         let mut overdue = 0;
-        for record in entries {
+        for record in records {
             if let Some((_, version)) = self.read_record(record, snapshot) {
                 // SAFETY: a record of which a registered view sees a value is not removed while
                 // the view is registered, which it is for 'v.
@@ -55,13 +53,9 @@ where
                 out.push((key, version));
                 continue;
             }
-            let limit = Limit::View(snapshot.version());
-            // SAFETY: found under our guard, and a registered view's version.
-            let found = unsafe { self.order.at(record, limit, snapshot.floor) };
-            if let Found::Value(node, _) = found {
-                // SAFETY: kept by the view.
-                overdue += usize::from(unsafe { node.is_over(snapshot.opened()) });
-            }
+            let at = snapshot.at(record.live());
+            let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell");
+            overdue += usize::from(found.is_some_and(|found| found.is_over(snapshot.opened())));
         }
         (next, overdue)
     }
@@ -95,10 +89,5 @@ where
             relation(member, &mut related);
             next += 1;
         }
-    }
-
-    /// A group was found not to belong together, and something was done about it.
-    pub fn repaired(&self) {
-        self.counters.mine().repaired.add(1);
     }
 }

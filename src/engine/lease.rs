@@ -10,7 +10,7 @@
 //! any more then whether somebody wrote it before.
 
 use super::Engine;
-use crate::chain::Record;
+use crate::chain::{Record, RecordRef};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{Ordering, fence};
@@ -51,7 +51,7 @@ where
     {
         let hold = {
             let guard = self.pin();
-            self.hold(&guard, self.know(&guard, key, own))
+            self.hold(&guard, self.store.know(&guard, key, own))
         };
         self.collect_some();
         self.tell();
@@ -60,33 +60,32 @@ where
 
     /// A lease on the key of a record that was located under the caller's guard. The caller [tells](Self::tell) what
     /// has left by that.
-    pub(super) fn hold(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> Hold<K, V> {
+    pub(super) fn hold(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> Hold<K, V> {
         // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
         // Or it would be ended later, as by a change.
-        self.for_others(guard, || self.end_cleared(guard, record));
+        self.observers().for_others(guard, || self.end_cleared(guard, record));
         self.held_from_now(record)
     }
 
     /// A lease on the key of a record that the caller holds.
-    pub(super) fn held_from_now(&self, record: &Record<K, V>) -> Hold<K, V> {
+    pub(super) fn held_from_now(&self, record: RecordRef<'_, K, V>) -> Hold<K, V> {
         step("lease.held");
-        let early = mutant("lease.clock_first").then(|| self.order.clock.now());
+        let early = mutant("lease.clock_first").then(|| self.store.version());
         if !mutant("lease.unfenced") {
             fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
         }
-        let since = early.unwrap_or_else(|| self.order.clock.now());
-        Hold { record: NonNull::from(record), since }
+        let since = early.unwrap_or_else(|| self.store.version());
+        Hold { record: NonNull::from(record.get()), since }
     }
 
     /// Whether a fill would be refused now.
     pub fn is_outdated(&self, hold: &Hold<K, V>) -> bool {
         let guard = self.pin();
-        let record = Self::held(&guard, hold);
-        // SAFETY: kept by the hold, under our guard.
-        let newest = unsafe { self.order.newest_number(record) };
-        newest.max(self.order.floor.newest(&self.order.clock)) > hold.since
-            || self.has_changed(&guard, record, hold.since)
+        let record = self.held(&guard, hold);
+        let newest = self.store.order.newest_number(record);
+        newest.max(self.store.floor(record.live())) > hold.since
+            || self.store.has_changed(record, hold.since)
     }
 
     /// The version up to which the key has been unchanged.
@@ -94,9 +93,13 @@ where
         Version::from_u64(hold.since)
     }
 
-    pub(super) fn held<'g>(_guard: &'g R::Guard<'_>, hold: &'g Hold<K, V>) -> &'g Record<K, V> {
-        // SAFETY: it is held, so it does not end.
-        unsafe { hold.record.as_ref() }
+    /// The record that a lease holds.
+    pub(super) fn held<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hold: &Hold<K, V>,
+    ) -> RecordRef<'g, K, V> {
+        self.store.held(guard, hold.record)
     }
 }
 
@@ -104,11 +107,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Gives a lease back.
     pub fn let_go(&self, hold: &Hold<K, V>) {
         {
-            let guard = self.reclaim.pin();
-            // SAFETY: held until now, and kept by our guard from now on.
-            let record = unsafe { hold.record.as_ref() };
+            let guard = self.pin();
+            let record = self.store.held(&guard, hold.record);
             record.let_go();
-            self.condemn_or_leave(&guard, record);
+            self.store.condemn_or_queue(&guard, record);
         }
         self.collect_some();
     }
@@ -123,7 +125,8 @@ mod tests {
         let cache: Cache<u64, u64> = Cache::new();
         cache.insert(1, 1);
         let guard = cache.engine().pin();
-        let record = cache.engine().find(&guard, cache.engine().hash(&1_u64), &1).expect("set");
+        let record =
+            cache.engine().store.find(&guard, cache.engine().hash(&1_u64), &1).expect("set");
         let mut holds = 0;
         while record.try_hold() {
             holds += 1;

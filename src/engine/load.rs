@@ -12,8 +12,7 @@
 use super::group::{all, all_boxed, boxed, is_large, within};
 use super::read::Opened;
 use super::{Derivation, Engine, Hold, Reading};
-use crate::chain::{Record, Terms};
-use crate::commit::Found;
+use crate::chain::{RecordRef, Terms};
 use crate::loading::{Joined, Leader, Waited};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
@@ -137,30 +136,21 @@ where
     /// Whether `key` has a value that is to be loaded anew.
     #[inline]
     pub fn wants_refresh(&self, key: &K) -> bool {
-        self.in_force.may_refresh() && {
+        self.observers().config.may_refresh() && {
             let guard = self.pin();
-            let record = self.find(&guard, self.hash(key), key);
-            record.is_some_and(|record| self.is_stale(&guard, record))
+            let record = self.store.find(&guard, self.hash(key), key);
+            record.is_some_and(|record| self.is_stale(record))
         }
     }
 
-    fn is_stale(&self, guard: &R::Guard<'_>, record: &Record<K, V>) -> bool {
-        let terms = self.newest_terms(guard, record);
+    fn is_stale(&self, record: RecordRef<'_, K, V>) -> bool {
+        let terms = self.newest_terms(record);
         terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
     }
 
     /// The terms of a record's newest value.
-    fn newest_terms<'g>(
-        &self,
-        _guard: &'g R::Guard<'_>,
-        record: &'g Record<K, V>,
-    ) -> Option<&'g Terms> {
-        // SAFETY: found, or held, under the guard, which keeps what it leads to.
-        match unsafe { self.order.newest(record) } {
-            // SAFETY: as above.
-            Found::Value(node, _) => unsafe { node.terms() },
-            _ => None,
-        }
+    fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g Terms> {
+        self.store.order.newest(record)?.terms()
     }
 
     /// A claim on `key`, to load it.
@@ -168,7 +158,7 @@ where
         let hash = self.hash(&key);
         let hold = {
             let guard = self.pin();
-            let record = self.locate(&guard, hash, key, &mut None);
+            let record = self.store.locate(&guard, hash, key, &mut None);
             self.hold(&guard, record)
         };
         self.collect_some();
@@ -181,7 +171,7 @@ where
     pub(super) fn claim_as_it_is(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
         let guard = self.pin();
-        let record = self.locate(&guard, hash, key, &mut None);
+        let record = self.store.locate(&guard, hash, key, &mut None);
         record.hold(); // As in `hold`.
         Claim { engine: self, hold: self.held_from_now(record), hash }
     }
@@ -212,8 +202,8 @@ where
         &self.hold
     }
 
-    fn record<'g>(&'g self, guard: &'g R::Guard<'_>) -> &'g Record<K, V> {
-        Engine::<K, V, S, R>::held(guard, &self.hold)
+    fn record<'g>(&self, guard: &'g R::Guard<'_>) -> RecordRef<'g, K, V> {
+        self.engine.held(guard, &self.hold)
     }
 
     /// The key, to be shown to people.
@@ -275,7 +265,7 @@ where
     /// The caller leads; unless somebody has loaded the keys since it looked.
     pub fn lead(self, mut leader: Leader<'e, usize, Brought<V>, R>) -> Wanted<'e, K, V, S, R, N> {
         // What is there after the clock was read was so after whoever has an older number came.
-        let number = self.each[0].engine.order.clock.now();
+        let number = self.each[0].engine.store.version();
         // Users' code, which is told if it waits for this very load.
         match leader.during(|| self.values()) {
             Some(values) => {
@@ -299,7 +289,7 @@ where
         let is_stale = leader.during(|| {
             let guard = engine.pin();
             let mut records = self.each.iter().map(|claim| claim.record(&guard));
-            records.any(|record| engine.is_stale(&guard, record))
+            records.any(|record| engine.is_stale(record))
         });
         is_stale.then(|| self.begin(Some(leader)))
     }
@@ -309,7 +299,7 @@ where
         leader: Option<Leader<'e, usize, Brought<V>, R>>,
     ) -> Load<'e, K, V, S, R, N> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
-        let since = self.each[0].engine.order.clock.now();
+        let since = self.each[0].engine.store.version();
         self.each.iter_mut().for_each(|claim| claim.hold.since = since);
         Load { leader, claims: self }
     }
@@ -318,7 +308,7 @@ where
     #[cold]
     fn note_failure(&self) {
         let engine = self.each[0].engine;
-        engine.counters.mine().loads_failed.add(1);
+        engine.observers().counters.mine().loads_failed.add(1);
         let pause = engine.flights.rules().pause;
         if pause.is_zero() {
             return;
@@ -326,7 +316,7 @@ where
         let guard = engine.pin();
         let now = engine.timer.now();
         for claim in &self.each {
-            let terms = engine.newest_terms(&guard, claim.record(&guard));
+            let terms = engine.newest_terms(claim.record(&guard));
             terms.filter(|terms| terms.is_stale(now)).inspect(|terms| {
                 terms.put_refresh_off(deadline(now, pause));
             });
@@ -338,7 +328,7 @@ where
     pub(super) fn values(&self) -> Option<Box<[V]>> {
         let engine = self.each[0].engine;
         let guard = engine.pin();
-        let keys = self.each.each_ref().map(|claim| claim.record(&guard).key());
+        let keys = self.each.each_ref().map(|claim| claim.record(&guard).get().key());
         if const { is_large::<V, N>() } {
             return all_boxed(
                 engine.get_many::<_, _, N, false>(keys, |value| Box::new(value.clone())),
@@ -437,7 +427,7 @@ where
 {
     /// A view to derive the value in.
     pub fn view(&self) -> Opened<'e, K, V, S, R> {
-        Opened::new(self.engine())
+        self.engine().open_view()
     }
 
     /// A derivation of it.

@@ -1,128 +1,71 @@
-//! The engine: joins index, chains, commit and reclamation into a cache.
+//! The engine: composes the store, the features and the settings to a cache.
 //!
-//! | file | what |
-//! |---|---|
-//! | `look.rs` | look-ups: newest |
-//! | `read.rs` | look-ups: as of a view, several at one instant |
-//! | `write.rs` | a write of one key |
-//! | `settle.rs` | what the owner of a commit owes afterwards |
-//! | `plan.rs` | a commit of several writes: from the caller's list to a descriptor |
-//! | `expect.rs` | commits on the condition that a key is what is expected |
-//! | `transact.rs` | commits on the condition that all that was read is as it was |
-//! | `tend.rs` | pruning, and the work that is left for later writers |
-//! | `collect.rs` | all upkeep at once |
-//! | `sweep.rs` | the walk that sweeps out what was cleared |
-//! | `retire.rs` | how versions and records go: condemn, seal, free |
-//! | `adjust.rs` | the settings that may change |
-//! | `keep.rs` | on which terms a value is kept |
-//! | `said.rs` | and what a caller says of that |
-//! | `evict.rs` | the capacity bound |
-//! | `expire.rs` | deadlines |
-//! | `watch.rs` | what is counted and recorded |
-//! | `lease.rs` | the right to fill a key with what was read before |
-//! | `fill.rs` | and the fills |
-//! | `present.rs` | whether what was found is to be had |
-//! | `hold.rs` | whether all holds by which it is |
-//! | `derive.rs` | values that were made from others, and go with them |
-//! | `derivation.rs` | one derivation, and all that is derived within it |
-//! | `set.rs` | and how that is set |
-//! | `tags.rs` | what has a tag, and the end of all that |
-//! | `group.rs` | what loads have in common |
-//! | `load.rs` | loads, of which there is one a key |
-//! | `failed.rs` | what those do who waited for a load that failed |
-//! | `later.rs` | loads that a job begins, or who needs them before |
-//! | `name.rs` | what a key is called in a message |
-//! | `leave.rs` | who is told of entries that leave |
-//! | `commits.rs` | the memory of descriptors |
-//! | `scratch.rs` | lists that a thread uses again and again |
-//! | `scan.rs` | iteration |
-//! | `inspect.rs` | what a monitor asks |
+//! `docs/architecture.md` says what each file is for.
 
-mod adjust;
 mod collect;
-mod commits;
 mod derivation;
-mod derive;
 mod evict;
 mod expect;
 mod expire;
 mod failed;
 mod fill;
 mod group;
-mod hold;
 mod inspect;
-mod keep;
 mod later;
 mod lease;
-mod leave;
 mod load;
-mod look;
+mod maintenance;
 mod name;
+mod observers;
 mod plan;
-mod present;
+mod post_commit;
 mod read;
-mod retire;
 mod said;
 mod scan;
 mod scratch;
 mod set;
-mod settle;
 mod sweep;
 mod tags;
-mod tend;
+mod terms;
 mod transact;
 mod watch;
 mod write;
 
-pub use adjust::{Adjustable, Times};
 pub use derivation::{Derivation, Reading};
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
-pub use keep::Weigher;
 #[cfg(feature = "async")]
 pub use later::{Begun, Detached};
 pub use lease::Hold;
-pub use leave::Listener;
 #[cfg(feature = "async")]
 pub use load::{Brought, Claims, Load};
 pub use load::{Claim, InVain, Wanted};
-pub use name::name_of;
-pub use read::Snapshot;
-pub use said::{Changes, Keep};
 #[cfg(any(coeval_loom, coeval_internals))]
-pub use tend::{Due, due};
+pub use maintenance::{Due, due};
+pub use name::name_of;
+pub use said::{Changes, Keep};
+pub use terms::Weigher;
 pub use transact::Attempt;
 
-use crate::chain::{Conditional, Derived, Linked, Record};
-use crate::commit::{Order, Quiet, Stack, Views};
-use crate::index::{Index, Indexed};
+use crate::config::{Adjustable, Config, Times};
+use crate::listener::Listener;
 use crate::loading::{Flights, Rules as LoadRules};
-use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
-use crate::pool::{Pool, Shape};
-use crate::reclaim::{Reclaim, count_leaked};
-use crate::relation::{Relation, TagCell};
-use crate::sync::grown::Grown;
+use crate::reclaim::Reclaim;
+use crate::relation::Relation;
+use crate::store::Store;
 use crate::sync::time::Timer;
 use crate::version::State;
-use adjust::InForce;
-use commits::Commits;
 use expire::Deadlines;
-use keep::Rules;
-use leave::Leaving;
+#[cfg(not(any(coeval_loom, coeval_internals)))]
+use maintenance::Due;
+use observers::Observers;
 use scratch::Scratches;
-use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
-#[cfg(not(any(coeval_loom, coeval_internals)))]
-use tend::Due;
-use tend::Leftover;
-
-/// Records that take no more than this are found in a cache near the processor, wherever they lie.
-const LARGEST_CACHED: usize = 128 << 10;
+use terms::Rules;
 
 /// How a cache is set up.
 pub struct Settings<K, V> {
@@ -163,16 +106,7 @@ impl<K, V> Default for Settings<K, V> {
 
 /// All of a cache's state. Handles share it through an `Arc`.
 pub struct Engine<K, V, S, R: Reclaim> {
-    index: Index<Record<K, V>, R>,
-    /// The cells of the tags that are in use; made with the first.
-    tags: Grown<Index<TagCell, R>, 1>,
-    /// It owns what the index points to: it is `Send` and `Sync` if keys and values are.
-    entries: PhantomData<Record<K, V>>,
-    order: Order,
-    views: Views,
-    reclaim: R,
-    hasher: S,
-    in_force: InForce<K, V>,
+    store: Store<K, V, S, R, Observers<K, V>>,
     rules: Rules<K, V>,
     policy: Option<Policy>,
     deadlines: Deadlines,
@@ -180,55 +114,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     timer: Timer,
     /// The loads under way, by the addresses of their keys' records.
     flights: Flights<usize, load::Brought<V>, R>,
-    counters: Counters,
-    recorder: Recorder,
-    /// What a new version's creator says of it: how many hits are to be counted.
-    fresh: State,
-    records: Pool,
-    nodes: Pool,
-    conditional: Pool,
-    derived: Pool,
-    commits: Commits<K, V>,
     scratch: Scratches<K, V>,
-    /// What the listener has yet to hear of what left in nobody's operation.
-    untold: Stack<Leaving<K, V>>,
-    leftover: Leftover,
     sweep: Sweep,
-    /// Derivations that have changed nothing of what stood.
-    quiet: Quiet,
-}
-
-impl<K, V> Indexed for Record<K, V> {
-    const READ: usize = Record::<K, V>::READ;
-
-    #[inline(always)]
-    fn hash(&self) -> u32 {
-        Record::hash(self)
-    }
-
-    fn revive(&self) -> bool {
-        Record::revive(self)
-    }
-
-    fn is_sealed(&self) -> bool {
-        self.head().is_sealed()
-    }
-}
-
-/// A pool of so many records. With fewer than fill a second-level cache there is no miss that homes could spare.
-fn records_for(entries: usize, shape: Shape) -> Pool {
-    if entries < shape.slots_in(LARGEST_CACHED) {
-        Pool::new(shape)
-    } else {
-        Pool::with_homes(shape, entries)
-    }
-}
-
-/// The hash bits by which the index files a key: the upper half of a product in which every bit of
-/// the hash has a part, so that a hasher with good bits only in one place still serves.
-#[inline(always)]
-fn fold(hash: u64) -> u32 {
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -246,23 +133,14 @@ where
             false => Policy::counting(capacity),
         });
         let hits = if policy.is_some() { State::HITS_COUNTED } else { 0 };
+        let times =
+            Times::new(settings.time_to_live, settings.time_to_idle, settings.refresh_after);
+        let (relation, listener) = (settings.relation, settings.listener);
+        let config = Config::new(Adjustable { times, relation, listener });
+        let timer = settings.timer;
+        let observers = Observers::new(config, timer.clone());
         Self {
-            index: Index::with_capacity(settings.initial_capacity),
-            tags: Grown::new(),
-            entries: PhantomData,
-            order: Order::timed(settings.timer.clone()),
-            views: Views::new(),
-            reclaim: R::new(),
-            hasher,
-            in_force: InForce::new(Adjustable {
-                times: Times::new(
-                    settings.time_to_live,
-                    settings.time_to_idle,
-                    settings.refresh_after,
-                ),
-                relation: settings.relation,
-                listener: settings.listener,
-            }),
+            store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
             rules: Rules {
                 weigher: settings.weigher,
                 name: settings.name,
@@ -271,46 +149,46 @@ where
             policy,
             deadlines: Deadlines::new(),
             due: Due::new(),
-            timer: settings.timer,
+            timer,
             flights: Flights::with(settings.loads),
-            counters: Counters::new(),
-            recorder: Recorder::new(),
-            fresh: State::INSTALLING.with_hits_left(hits),
-            records: records_for(settings.initial_capacity, Record::<K, V>::SHAPE),
-            nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
-            conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
-            derived: Pool::new(Shape::plain(Layout::new::<Derived<V>>())),
-            commits: Commits::new(),
             scratch: Scratches::new(),
-            untold: Stack::new(),
-            leftover: Leftover::new(),
             sweep: Sweep::new(),
-            quiet: Quiet::new(),
         }
     }
 
     #[inline(always)]
     pub fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
-        fold(self.hasher.hash_one(key))
-    }
-
-    /// Asks for what a look-up reads of a record with this hash, where that usually lies.
-    #[inline(always)]
-    fn ask_at_home(&self, hash: u32) {
-        if let Some(home) = self.records.home(&Record::<K, V>::SHAPE, hash) {
-            Record::<K, V>::prefetch_to_read_at(home.cast());
-        }
+        self.store.hash(key)
     }
 }
 
-impl<K, V, S, R: Reclaim> Drop for Engine<K, V, S, R> {
-    fn drop(&mut self) {
-        // SAFETY: the last handle is gone, and guards and views borrow or hold handles.
-        unsafe { self.reclaim.drain() };
-        count_leaked(&self.reclaim);
-        // SAFETY: as above. What was retired and is left, as a guard was forgotten, is never reclaimed.
-        unsafe { self.drop_entries() };
-        // SAFETY: as above.
-        unsafe { self.drop_tags() };
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Keeps what is read through it from being reclaimed.
+    #[inline(always)]
+    pub fn pin(&self) -> R::Guard<'_> {
+        self.store.pin()
+    }
+
+    /// The same, by a guard that the program may keep.
+    #[inline(always)]
+    pub fn pin_for_long(&self) -> R::Guard<'_> {
+        self.store.reclaim.pin_for_long()
+    }
+
+    /// The number of the newest commit; 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.store.version()
+    }
+
+    /// Counters, recorder, settings and listener.
+    #[inline(always)]
+    fn observers(&self) -> &Observers<K, V> {
+        &self.store.host
+    }
+
+    /// Changes settings, all that `change` changes at once. It may be called several times, as
+    /// others change some, too.
+    pub fn reconfigure(&self, change: impl Fn(&mut Adjustable<K, V>)) {
+        self.observers().config.change(change);
     }
 }

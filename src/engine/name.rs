@@ -1,6 +1,6 @@
 //! What a key is called in a message: by its `Debug`, if that is known, else by its hash.
 
-use super::keep::Rules;
+use super::terms::Rules;
 use std::any::{Any, type_name};
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -4,20 +4,29 @@
 //! What it was is found when the version is made, after all users' code has run: of the key, or of an earlier write of the
 //! same commit.
 
-use super::adjust::Times;
-use super::derive::Ties;
-use super::keep::{Asked, Moment};
-use super::plan::{Change, Plan, Write};
-use super::read::Snapshot;
-use super::{Engine, fold};
-use crate::chain::{Bonds, Node, Record, Terms};
-use crate::commit::{Found, Limit};
+use super::Engine;
+use super::terms::Asked;
+use crate::chain::{Bonds, RecordRef, Terms, Visible};
+use crate::commit::{Limit, ReadAt};
+use crate::config::Times;
+use crate::dependencies::{Moment, Ties};
 use crate::reclaim::Reclaim;
 use crate::relation::{self, Tag};
+use crate::store::Snapshot;
 use crate::sync::time::{NEVER, deadline};
-use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::time::Duration;
+
+/// One write that a caller asked for.
+pub struct Change<K, V> {
+    pub key: K,
+    pub hash: u32,
+    /// `None` removes.
+    pub value: Option<V>,
+    /// How the value is kept.
+    pub keep: Keep,
+    /// Whether the key's declared relations apply.
+    pub related: bool,
+}
 
 /// How a caller has a value kept.
 #[derive(Clone, Copy)]
@@ -37,7 +46,7 @@ pub struct Changes<K, V> {
 
 /// The terms of those changes that have some.
 #[derive(Default)]
-pub(super) struct TermsOf(Vec<relation::Terms>);
+pub(super) struct TermsOf(pub Vec<relation::Terms>);
 
 impl<K, V> Changes<K, V> {
     pub fn push(&mut self, change: Change<K, V>) {
@@ -64,8 +73,8 @@ impl<K, V> Changes<K, V> {
 /// when the version is made.
 pub(super) struct Said {
     pub is_as_it_was: bool,
-    /// As of which view it was: its version, up to which version everything had been cleared, and its time. Else, as it is.
-    pub as_of: Option<(u64, u64, u64)>,
+    /// As of which view it was. `None`: as it is.
+    pub as_of: Option<AsOf>,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     tags: Option<Vec<(u32, Tag)>>,
@@ -119,27 +128,37 @@ impl Asked {
     }
 }
 
+/// The instant as of which terms are kept as they were.
+#[derive(Clone, Copy)]
+pub(super) struct AsOf {
+    version: u64,
+    floor: u64,
+    opened: u64,
+}
+
+impl AsOf {
+    /// # Safety
+    /// The view is registered until the terms are made.
+    pub unsafe fn view(view: &Snapshot) -> Self {
+        Self { version: view.version(), floor: view.floor(), opened: view.opened() }
+    }
+}
+
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// The terms of a value for `record`, and what ties it, as a caller has said.
-    pub(super) fn as_said(
-        &self,
-        guard: &R::Guard<'_>,
-        record: &Record<K, V>,
+    pub(super) fn as_said<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
         asked: &Asked,
         said: Said,
         times: &Times,
     ) -> (Terms, Option<Box<Bonds>>) {
         let now = asked.now;
         let until = |time| deadline(now, time);
-        let was = said.is_as_it_was.then(|| self.as_it_was(guard, record, said.as_of)).flatten();
-        // SAFETY: kept by the guard, as all that it was.
-        let (terms, bonds) = unsafe {
-            was.map_or((None, None), |(node, since)| {
-                (Some(node.terms()), node.bonds().map(|bonds| (bonds, since)))
-            })
-        };
-        let (mut end, mut idle, refresh) = match terms {
-            Some(terms) => terms.map_or((NEVER, 0, NEVER), Terms::times),
+        let was = said.is_as_it_was.then(|| self.as_it_was(record, said.as_of)).flatten();
+        let (mut end, mut idle, refresh) = match was {
+            Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), Terms::times),
             None => {
                 let or_never = |time: Option<Duration>| time.map_or(NEVER, until);
                 let live = or_never(times.time_to_live());
@@ -152,11 +171,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(time) = said.time_to_idle {
             idle = deadline(0, time).max(1); // 0 would be none
         }
-        let mut ties = Ties::new(self);
+        let mut ties = Ties::new(&self.store);
+        let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
         match (said.tags, bonds) {
             (Some(tags), _) => {
                 for (hash, tag) in &tags {
-                    ties.tag(self.know_tag_of(guard, *hash, tag), 0);
+                    ties.tag(self.store.know_tag(guard, *hash, tag), 0);
                 }
             }
             // What is invalidated after that look ends what is written.
@@ -167,87 +187,22 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         (Terms::new(now, end, idle, refresh, asked.weight), bonds)
     }
 
-    /// What a record holds that is to be had, as of a view or now, and a number up to which it was so.
+    /// What a record holds that is valid, as of a view or now, and a number up to which it was so.
     fn as_it_was<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        record: &'g Record<K, V>,
-        as_of: Option<(u64, u64, u64)>,
-    ) -> Option<(&'g Node<V>, u64)> {
-        let Some((version, floor, opened)) = as_of else {
-            let since = self.order.clock.now();
-            let present = self.present(guard, record, false, &Moment::new(&self.timer));
-            return present.map(|(node, _)| (node, since));
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        as_of: Option<AsOf>,
+    ) -> Option<(Visible<'g, V>, u64)> {
+        let timer = &self.timer;
+        let Some(AsOf { version, floor, opened }) = as_of else {
+            let since = self.store.version();
+            let present = self.store.present(record, false, &Moment::new(timer));
+            return present.map(|found| (found, since));
         };
-        let limit = Limit::View(version);
-        // SAFETY: a registered view's version.
-        let found = unsafe { self.order.at(record, limit, floor) };
-        let Found::Value(node, state) = found else { return None };
-        let serves = self.serves(node, state, limit, false, &Moment::at(&self.timer, opened));
-        serves.expect("a view can tell").then_some((node, version))
-    }
-}
-
-impl<'g, K, V, S, R: Reclaim> Plan<'g, '_, K, V, S, R> {
-    /// What is asked for a value; where it is kept.
-    #[inline(never)]
-    pub(super) fn ask(
-        &mut self,
-        key: &K,
-        value: &V,
-        keep: Keep,
-        terms: &mut Option<Box<TermsOf>>,
-    ) -> u32
-    where
-        S: BuildHasher,
-    {
-        let (engine, times, moment) = (self.engine, self.settings.times(), &self.moment);
-        let ask = |time| engine.rules.ask(times, key, value, time, moment);
-        let asked = match keep {
-            Keep::AsUsual => ask(None),
-            Keep::For(time) => ask(Some(time)),
-            Keep::On(place) => {
-                let mut asked = ask(None);
-                let TermsOf(terms) = &mut **terms.as_mut().expect("they were put there");
-                let terms = std::mem::take(&mut terms[place as usize]);
-                let hash = |tag: &Tag| fold(engine.hasher.hash_one(tag));
-                asked.say(moment.time(), Said::new(terms, hash));
-                asked
-            }
-        };
-        self.keep_asked(asked)
-    }
-
-    /// The records whose values are to be kept as they were, of which each is read in this view for that.
-    pub(super) fn as_it_was(&mut self, view: &Snapshot) -> Vec<&'g Record<K, V>> {
-        let mut read = Vec::new();
-        if self.asked.iter().any(Asked::is_as_it_was) {
-            for at in 0..self.writes.len() {
-                let asked = self.asked.get_mut(self.writes[at].asked as usize);
-                let said = asked.and_then(|asked| asked.said.as_deref_mut());
-                if let Some(said) = said.filter(|said| said.is_as_it_was) {
-                    said.as_of = Some((view.version(), view.floor, view.opened()));
-                    read.push(self.record(at));
-                }
-            }
-        }
-        read
-    }
-}
-
-/// What is to be kept as it was, and was written before by the same commit, is kept as that.
-pub(super) fn follow_earlier<K, V>(writes: &[Write<K, V>], asked: &mut [Asked]) {
-    let mut last = HashMap::new();
-    for (at, write) in writes.iter().enumerate() {
-        let place = write.asked as usize;
-        if let Some(earlier) = last.insert(write.record, at)
-            && asked.get(place).is_some_and(Asked::is_as_it_was)
-        {
-            // Each has a place of its own, and an earlier one has an earlier place.
-            let (before, after) = asked.split_at_mut(place);
-            let earlier: &Write<K, V> = &writes[earlier];
-            let before = before.get(earlier.asked as usize).filter(|_| earlier.value.is_some());
-            after[0].is_as(before);
-        }
+        // SAFETY: a registered view's version (see `AsOf::view`), under the record's guard.
+        let at = unsafe { ReadAt::new(Limit::View(version)) };
+        let found = self.store.order.at(record, at, floor).expect("a view can tell")?;
+        let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
+        is_valid.expect("a view can tell").then_some((found, version))
     }
 }

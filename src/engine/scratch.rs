@@ -1,13 +1,13 @@
 //! Lists that a thread uses again and again, so that a write asks the system's allocator for nothing
 //! once its thread has come into the swing: a thread that is stopped inside the allocator stops others.
 
-use super::keep::Asked;
-use super::leave::Leavings;
-use super::plan::{Change, Write};
+use super::said::Change;
+use super::terms::Asked;
 use crate::chain::Record;
+use crate::store::Write;
 use crate::sync::per_thread::PerThread;
 use std::cell::Cell;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 /// Room for this many is made at once.
 const USUAL: usize = 8;
@@ -22,8 +22,6 @@ pub(super) struct Scratch<K, V> {
     pub related: List<(K, Option<V>)>,
     /// The addresses of records, and the places of their writes.
     pub order: List<(usize, usize)>,
-    /// What the listener has yet to hear; empty between operations.
-    pub leavings: Leavings<K, V>,
     /// The records of the entries that the thread's last operation has brought, as far as the thread has given them the
     /// flag `FRESH`.
     pub fresh: Fresh<K, V>,
@@ -83,14 +81,11 @@ impl<K, V> Fresh<K, V> {
     }
 
     /// Hands each of them over.
-    pub fn take(&self, mut each: impl FnMut(*const Record<K, V>)) {
-        let one = self.one.replace(ptr::null());
-        if one.is_null() {
-            return;
-        }
+    pub fn take(&self, mut each: impl FnMut(NonNull<Record<K, V>>)) {
+        let Some(one) = NonNull::new(self.one.replace(ptr::null()).cast_mut()) else { return };
         let mut more = self.more.take();
         each(one);
-        more.drain(..).for_each(each);
+        more.drain(..).filter_map(|more| NonNull::new(more.cast_mut())).for_each(each);
         // What is handed over may have something reclaimed, whose destructor may have brought something.
         let newer = self.more.take();
         self.more.set(if newer.is_empty() { more } else { newer });
@@ -115,7 +110,6 @@ impl<K, V> Default for Scratch<K, V> {
             asked: List::new(),
             related: List::new(),
             order: List::new(),
-            leavings: Leavings::default(),
             fresh: Fresh::new(),
             owed: Cell::new(0),
             relating: Cell::new(0),

@@ -3,16 +3,16 @@
 //! A key that somebody else has set meanwhile stays as that is. What was made from it is kept only if it is equal.
 
 use super::Engine;
-use super::derivation::{Made, Memo, Place};
-use super::derive::Ties;
-use super::keep::{Asked, Moment};
+use super::derivation::{EngineTies, Made, Memo, Place};
 use super::plan::Plan;
-use super::transact::take_all_aborted;
-use crate::chain::Record;
+use super::terms::Asked;
+use crate::chain::{Record, RecordRef};
 use crate::commit::Demand;
+use crate::dependencies::{Moment, Ties};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::store::Decided;
 use crate::sync::hook::step;
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
@@ -29,7 +29,7 @@ where
     pub(super) fn keep_made(&self, memo: &Memo<V>, free_at: Option<u64>) -> Option<Version> {
         let guard = self.pin();
         for made in &memo.made {
-            let revived = self.record_of(&guard, made).revive();
+            let revived = self.record_made(&guard, made).revive();
             debug_assert!(revived, "a record that is held is not sealed");
         }
         // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
@@ -40,9 +40,9 @@ where
         }
     }
 
-    fn record_of<'g>(&self, _guard: &'g R::Guard<'_>, made: &Made<V>) -> &'g Record<K, V> {
-        // SAFETY: held until the derivation ends, and kept by the guard after that.
-        unsafe { &*made.as_input.record::<Record<K, V>>() }
+    /// The record of what was made, which holds it until the derivation ends.
+    fn record_made<'g>(&self, guard: &'g R::Guard<'_>, made: &Made<V>) -> RecordRef<'g, K, V> {
+        self.store.record_of(self.store.live(guard), &made.as_input)
     }
 
     /// The same, once. An error: a key was written in the very middle of it.
@@ -52,8 +52,8 @@ where
         memo: &Memo<V>,
         free_at: Option<u64>,
     ) -> Result<Option<Version>, ()> {
-        let settings = self.in_force.whole();
-        let mut plan = Plan::new(self, guard, &settings);
+        let config = self.observers().config.snapshot();
+        let mut plan = Plan::new(self, guard, &config);
         let mut keeping = Keeping { engine: self, memo, numbers: Vec::new(), writes: Vec::new() };
         for made in &memo.made {
             let number = keeping.fate(guard, made, &plan);
@@ -64,7 +64,7 @@ where
         let mut demands = Vec::with_capacity(writes.len());
         let (mut again, mut last) = (0, None);
         for (made, mut value, mut asked, ties) in writes {
-            let record = self.record_of(guard, made);
+            let record = self.record_made(guard, made);
             let mut bonds = ties.into_bonds(guard).expect("nothing is lost, for it was looked");
             bonds.carry(made.as_input.number());
             asked.get_or_insert_default().bonds = Some(bonds);
@@ -79,38 +79,38 @@ where
         let mut version = None;
         if let Some(last) = last {
             let moment = Moment::new(&self.timer);
-            let (outcome, descriptor) = self.run(guard, plan, &demands);
-            if !outcome.is_committed() {
-                // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-                drop(unsafe { take_all_aborted(&*descriptor) });
+            let decided: Decided<'_, K, V> = self.run(plan, &demands);
+            let Some(commit) = decided.commit() else {
+                decided.take_values(|_, value| drop(value));
                 return Err(());
-            }
+            };
             // If one of them had ended, it may have been there again since: of the next commit it is known.
-            let is_next = |free_at: u64| again == 0 || outcome.version() == free_at + 1;
+            let is_next = |free_at: u64| again == 0 || commit.version() == free_at + 1;
             if free_at.is_some_and(is_next) {
-                self.quiet.note(outcome.version());
+                self.store.quiet.note(commit.version());
             }
             for (record, _) in &demands {
-                self.record(EventKind::Loaded, Some(record.hash()), Some(outcome.version()));
+                let (hash, version) = (Some(record.hash()), Some(commit.version()));
+                self.observers().record(EventKind::Loaded, hash, version);
             }
             let is_last_set = numbers.last().is_some_and(Option::is_some);
-            version = is_last_set.then(|| self.seen(guard, last, outcome, &moment)).flatten();
+            version = is_last_set.then(|| self.seen(last, commit, &moment)).flatten();
         }
         // What nobody sees of the outermost one is refused, as where it is set alone.
         let is_unseen = version.is_none() && numbers.last().is_some_and(Option::is_some);
-        let mine = self.counters.mine();
+        let mine = self.observers().counters.mine();
         mine.loads.add(demands.len() as u64 - u64::from(is_unseen));
         mine.recomputed.add(again);
         let refused = |at: &usize| numbers[*at].is_none() || (is_unseen && at + 1 == numbers.len());
         for at in (0..numbers.len()).filter(refused) {
-            self.refused(self.record_of(guard, &memo.made[at]).hash());
+            self.observers().refused(self.record_made(guard, &memo.made[at]).hash());
         }
         Ok(version)
     }
 }
 
 /// What is to be set, and what ties it.
-type Set<'m, K, V, S, R> = (&'m Made<V>, Option<V>, Option<Asked>, Ties<'m, K, V, S, R>);
+type Set<'m, K, V, S, R> = (&'m Made<V>, Option<V>, Option<Asked>, EngineTies<'m, K, V, S, R>);
 
 /// What is to become of what was made.
 struct Keeping<'m, K, V, S, R: Reclaim> {
@@ -137,16 +137,16 @@ where
         plan: &Plan<'_, 'r, K, V, S, R>,
     ) -> Option<u64> {
         let engine = self.engine;
-        let record = engine.record_of(guard, made);
-        // SAFETY: held, under the guard.
-        let newest = unsafe { engine.order.newest_number(record) };
-        if newest.max(engine.order.floor.newest(&engine.order.clock)) > made.since {
+        let (store, record) = (&engine.store, engine.record_made(guard, made));
+        let newest = store.order.newest_number(record);
+        if newest.max(store.floor(record.live())) > made.since {
             return self.adopted(guard, made, &plan.moment);
         }
         let mut ties = self.ties(guard, made)?;
-        engine.inherit_tags(guard, record, made.since, &plan.moment, &mut ties).ok()?;
+        store.inherit_tags(record, made.since, &plan.moment, &mut ties).ok()?;
         let value = Some(made.value.clone());
-        let asked = plan.asked_for(record, &value);
+        let asked =
+            engine.rules.asked(plan.config.times(), record.key(), &made.value, None, &plan.moment);
         self.writes.push((made, value, asked, ties));
         Some(made.as_input.number())
     }
@@ -158,17 +158,16 @@ where
         if is_outermost || made.is_lost {
             return None;
         }
-        let record = self.engine.record_of(guard, made);
-        let (node, state) = self.engine.present(guard, record, false, moment)?;
-        // SAFETY: committed to a value, and kept by the guard.
-        let (value, bonds) = unsafe { (node.value(), node.bonds()) };
-        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
-        (*value == made.value).then_some(number)
+        let record = self.engine.record_made(guard, made);
+        let found = self.engine.store.present(record, false, moment)?;
+        let number = found.number();
+        let number = found.bonds().map_or(number, |bonds| bonds.since(number));
+        (*found.value() == made.value).then_some(number)
     }
 
     /// What ties it, if none of that is lost: what it was made from that was made, too, has its number by now.
-    fn ties(&self, _guard: &R::Guard<'_>, made: &Made<V>) -> Option<Ties<'m, K, V, S, R>> {
-        let mut ties = Ties::new(self.engine);
+    fn ties(&self, guard: &R::Guard<'_>, made: &Made<V>) -> Option<EngineTies<'m, K, V, S, R>> {
+        let (store, mut ties) = (&self.engine.store, Ties::new(&self.engine.store));
         ties.is_nested = made.is_nested;
         ties.is_lost = made.is_lost;
         for input in &made.inputs {
@@ -178,8 +177,7 @@ where
                 let is_same = *input == self.memo.made[*at].as_input;
                 number = self.numbers.get(*at).copied().flatten().filter(|_| is_same)?;
             }
-            // SAFETY: held by what was made.
-            ties.push(unsafe { &*record }, number, input.is_present());
+            ties.push(store.record_of(store.live(guard), input), number, input.is_present());
         }
         (!ties.are_lost()).then_some(ties)
     }

@@ -2,14 +2,11 @@
 //! visited at the cost of one.
 
 use super::Engine;
-use crate::chain::{Node, Record};
-use crate::commit::{Left, Limit};
+use crate::chain::RecordRef;
 use crate::reclaim::Reclaim;
-use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, Ordering};
 use std::ops::Range;
-use std::ptr::{self, NonNull};
 
 /// How far the walk has come.
 pub(super) struct Sweep {
@@ -19,8 +16,6 @@ pub(super) struct Sweep {
     place: AtomicU64,
     /// The newest clearing commit that waits for a view which is older to close.
     awaited: AtomicU64,
-    /// The newest clearing commit of which it is known that no view is older.
-    past: AtomicU64,
 }
 
 /// Where the walk is. It goes round and round: one that begins in the middle of another goes on from where that is, for
@@ -87,19 +82,7 @@ impl Sweep {
     /// No walk.
     pub(super) fn new() -> Self {
         let (floor, place) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { floor, place, awaited: AtomicU64::new(0), past: AtomicU64::new(0) }
-    }
-
-    /// Notes that no view is older than a clearing commit.
-    pub(super) fn pass(&self, floor: u64) -> u64 {
-        // AcqRel: pairs with `may_go`.
-        self.past.fetch_max(floor, Ordering::AcqRel)
-    }
-
-    /// Whether a value of this number has been cleared for everybody, views included.
-    pub(super) fn may_go(&self, version: u64) -> bool {
-        // Acquire: what those views read that have closed comes before what is done now.
-        version <= self.past.load(Ordering::Acquire)
+        Self { floor, place, awaited: AtomicU64::new(0) }
     }
 
     /// Whether no walk has begun for this clearing commit.
@@ -147,24 +130,24 @@ impl Sweep {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Walks over the next part of the index, if something was cleared that has not been swept out. Whether it has.
+    /// Walks over the next part of the index, if something was cleared that has not been swept out.
+    /// Whether it has.
     pub(super) fn sweep(&self) -> bool {
-        let guard = self.reclaim.pin();
-        let floor = self.order.floor.newest(&self.order.clock);
+        let (guard, store) = (self.pin(), &self.store);
+        let floor = store.floor(store.live(&guard));
         if self.sweep.is_due(floor) {
             if !self.is_past(&guard, floor) {
                 return false; // a view still sees what was cleared
             }
             step("sweep.begins");
-            self.sweep.begin(floor, self.index.homes(&guard));
+            self.sweep.begin(floor, store.parts(&guard));
         }
-        let run = |division, row| self.index.run(&guard, division, row);
+        let run = |division, row| store.run_of_parts(&guard, division, row);
         let Some((place, parts)) = self.sweep.take(run) else { return false };
         let after = place.go_on(parts.end);
-        let sweep_out = |record| self.sweep_out(&guard, record);
-        self.index.visit_parts(&guard, place.parts(), parts, sweep_out);
+        store.visit_parts(&guard, place.parts(), parts, |record| self.sweep_out(&guard, record));
         if after.next == 0 || after.left == 0 {
-            self.index.shrink(&guard);
+            store.shrink(&guard);
         }
         true
     }
@@ -172,79 +155,29 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Whether no view is older than a clearing commit; if one is, it waits for that to close.
     #[cold]
     fn is_past(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
-        if self.sweep.may_go(floor) {
+        if self.store.cleared.may_go(floor) {
             return true;
         }
         // Relaxed: one more that waits costs a step.
         if self.sweep.awaited.load(Ordering::Relaxed) >= floor {
             return false;
         }
-        let mut view = self.first_view_below(guard, floor);
-        let waits = self.wait_for(guard, Left { record: ptr::null(), version: floor }, &mut view);
+        let waits = self.store.await_views(guard, floor);
         // First it waits: who is stopped in between has others do the same, not miss it.
         match waits {
             true => self.sweep.awaited.fetch_max(floor, Ordering::Relaxed),
-            false => self.sweep.pass(floor),
+            false => self.store.cleared.pass(floor),
         };
         !waits
     }
 
-    /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least its value goes:
-    /// who is in the way need not come back to it.
-    pub(super) fn sweep_out(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        self.try_condemn(guard, record);
-        if !mutant("sweep.condemns_only") && !Self::is_ending(record) {
+    /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least
+    /// its value goes: who is in the way need not come back to it.
+    pub(super) fn sweep_out(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
+        self.store.try_condemn(guard, record);
+        if !mutant("sweep.condemns_only") && !record.is_ending() {
             self.end_cleared(guard, record);
         }
-    }
-
-    /// Condemns a record that was let go of, or has a later write sweep it out if it was cleared. This may be a step of
-    /// reclamation in the middle of a read: no place for a commit. And what is retired may lie for long with a thread that
-    /// only reads, while somebody is to be told of a cleared value.
-    pub(super) fn condemn_or_leave(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        if mutant("sweep.forgets") || self.cleared(guard, record).is_none() {
-            return self.try_condemn(guard, record);
-        }
-        // If it is condemned by now, it is not sealed before our guard ends, and so not with this flag.
-        if !Self::is_ending(record) {
-            self.leave_due(guard, record);
-        }
-    }
-
-    /// Whether a record is condemned, to be looked at again when it is sealed or cannot be; or sealed.
-    fn is_ending(record: &Record<K, V>) -> bool {
-        let head = record.head();
-        head.is_condemned() || head.is_sealed()
-    }
-
-    /// Ends the value of a record, which was found or is held under the guard, if it was cleared.
-    pub(super) fn end_cleared(&self, guard: &R::Guard<'_>, record: &Record<K, V>) {
-        if let Some(node) = self.cleared(guard, record)
-            && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
-        {
-            ended.weigh();
-        }
-    }
-
-    /// The newest version of such a record, if it is a value that was cleared.
-    fn cleared<'g>(
-        &self,
-        _guard: &'g R::Guard<'_>,
-        record: &'g Record<K, V>,
-    ) -> Option<&'g Node<V>> {
-        if !self.order.floor.is_raised() {
-            return None;
-        }
-        // SAFETY: the callers' promise.
-        let undecided = |top: NonNull<Node<V>>| unsafe { !top.as_ref().state().is_committed() };
-        if mutant("sweep.unjudged") && record.top().is_some_and(undecided) {
-            return None;
-        }
-        // Judged: what has taken a number that it does not bear yet gets that now, or a larger one.
-        // SAFETY: the callers' promise.
-        let (node, state) = unsafe { self.order.version_at(record, Limit::Newest) }.ok()??;
-        let floor = self.order.floor.newest(&self.order.clock);
-        (state.is_value() && state.version() <= floor).then_some(node)
     }
 }
 

@@ -7,14 +7,13 @@
 //! grace period later it is taken away again.
 
 use super::Engine;
-use super::keep::Moment;
-use super::plan::Change;
-use super::read::{Opened, Snapshot, version_of};
-use super::said::{Changes, Keep};
-use crate::chain::{Bonds, Node, Record, Terms};
-use crate::commit::{Demand, Descriptor, Limit};
+use super::read::Opened;
+use super::said::{Change, Changes, Keep};
+use crate::chain::{Bonds, NodeRef, Record, RecordRef, Terms};
+use crate::commit::{Demand, ReadAt};
+use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
-use crate::relation::TagCell;
+use crate::store::{Snapshot, cell_of};
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
 use crate::version::{State, Version};
@@ -40,17 +39,16 @@ struct Reads<'e, K, V, S, R: Reclaim> {
 }
 
 /// What a commit demands, and of which record.
-pub(super) type Demands<'g, K, V> = Vec<(&'g Record<K, V>, Demand)>;
+pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Demand)>;
 
 impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
     fn drop(&mut self) {
         {
-            let guard = self.engine.reclaim.pin();
+            let guard = self.engine.pin();
             for record in self.records.drain(..) {
-                // SAFETY: held until now, and kept by our guard from now on.
-                let record = unsafe { record.as_ref() };
+                let record = self.engine.store.held(&guard, record);
                 record.let_go();
-                self.engine.condemn_or_leave(&guard, record);
+                self.engine.store.condemn_or_queue(&guard, record);
             }
         }
         self.engine.collect_some();
@@ -66,7 +64,7 @@ where
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
         let reads = Reads { engine, records: Vec::new(), is_lost: false };
-        Self { engine, view: Opened::new(engine), reads, changes: engine.changes() }
+        Self { engine, view: engine.open_view(), reads, changes: engine.changes() }
     }
 
     /// How many writes are planned.
@@ -87,7 +85,7 @@ where
             return change.value.clone();
         }
         let guard = engine.pin();
-        let record = engine.know(&guard, key, own);
+        let record = engine.store.know(&guard, key, own);
         self.reads.note(&guard, record);
         engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
     }
@@ -106,31 +104,30 @@ where
         }
         let committed = {
             let guard = engine.pin();
-            let settings = engine.in_force.whole();
-            let mut plan = engine.plan(&guard, &settings, changes);
-            let kept = plan.as_it_was(view.snapshot());
+            let config = engine.observers().config.snapshot();
+            let mut plan = engine.plan(&guard, &config, changes);
+            // SAFETY: the view is registered until the commit is decided.
+            let kept = unsafe { plan.as_it_was(view.snapshot()) };
             let demands = reads.demands(&guard, view.snapshot(), kept);
             demands.ok_or_else(Vec::new).and_then(|mut demands| {
                 if mutant("transact.reads_unwitnessed") {
                     demands.clear();
                 }
-                plan.witness(demands.iter().map(|(record, _)| *record));
+                plan.set.witness(demands.iter().map(|(record, _)| *record));
                 step("transact.planned");
                 // The view is for the verdict; and what is superseded need not wait for it.
-                let decided = || view.close_within(&guard);
-                let (outcome, descriptor) = engine.run_and(&guard, plan, &demands, decided);
-                match outcome.is_committed() {
-                    true => {
-                        reads.are_used(&guard);
-                        Ok(version_of(outcome))
-                    }
-                    // SAFETY: the commit is ours, aborted, and kept by our guard; once.
-                    false => Err(unsafe { take_all_aborted(&*descriptor) }),
+                let decided = engine.run_and(plan, &demands, || view.close(&guard));
+                if let Some(commit) = decided.commit() {
+                    reads.are_used(&guard);
+                    return Ok(Version::from_u64(commit.version()));
                 }
+                let mut values = Vec::new();
+                decided.take_values(|_, value| values.extend(value));
+                Err(values)
             })
         };
         if committed.is_err() {
-            engine.conflicted(reads.hash());
+            engine.observers().conflicted(reads.hash());
         }
         engine.tend();
         committed.ok()
@@ -139,12 +136,12 @@ where
 
 impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
     /// Holds a record that was located under the guard.
-    fn note(&mut self, guard: &R::Guard<'_>, record: &Record<K, V>) {
+    fn note(&mut self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         if record.try_hold() {
-            self.records.push(NonNull::from(record));
+            self.records.push(NonNull::from(record.get()));
         } else {
             self.is_lost = true;
-            self.engine.try_condemn(guard, record);
+            self.engine.store.try_condemn(guard, record);
         }
     }
 
@@ -156,126 +153,116 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         }
         let moment = Moment::new(&engine.timer);
         for record in &self.records {
-            // SAFETY: held. As any look-up is that counts.
-            engine.present(guard, unsafe { record.as_ref() }, true, &moment);
+            // As any look-up is that counts.
+            engine.store.present(engine.store.held(guard, *record), true, &moment);
         }
     }
 
     /// The hash of the first key, for the record of what has happened.
     fn hash(&self) -> u32 {
-        // SAFETY: held.
-        self.records.first().map_or(0, |record| unsafe { record.as_ref() }.hash())
+        let first = self.records.first();
+        let guard = self.engine.pin();
+        first.map_or(0, |record| self.engine.store.held(&guard, *record).hash())
     }
 
-    /// What must be so of all that was read in a view, these records too, which are located, and of what that was derived
-    /// from, on whatever way. `None`: something cannot be demanded.
-    fn demands<'g>(
+    /// What must be so of all that was read in a view, these records too, which are located, and of
+    /// what that was derived from, on whatever way. `None`: something cannot be demanded.
+    fn demands<'g: 'v, 'v>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        snapshot: &Snapshot,
-        mut todo: Vec<&'g Record<K, V>>,
+        snapshot: &'v Snapshot,
+        mut todo: Vec<RecordRef<'g, K, V>>,
     ) -> Option<Demands<'g, K, V>> {
-        // SAFETY: held.
-        todo.extend(self.records.iter().map(|record| unsafe { record.as_ref() }));
-        todo.sort_unstable_by_key(|record| ptr::from_ref(*record));
-        todo.dedup_by_key(|record| ptr::from_ref(*record));
-        let since = snapshot.version();
+        let address = |record: &RecordRef<'g, K, V>| ptr::from_ref(record.get());
+        todo.extend(self.records.iter().map(|record| self.engine.store.held(guard, *record)));
+        todo.sort_unstable_by_key(address);
+        todo.dedup_by_key(|record| address(record));
+        let at = snapshot.at(self.engine.store.live(guard));
         let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
-        let is_gone = |found: Option<(&Node<V>, State)>| self.engine.is_gone(found, snapshot);
-        let as_of = (since, Limit::View(since));
-        let demands = || self.engine.demands(guard, todo, as_of, was_in_time, is_gone);
+        let is_gone =
+            |found: Option<(NodeRef<'v, V>, State)>| self.engine.is_gone(found, snapshot, at);
+        let as_of = (snapshot.version(), at);
+        let demands = || self.engine.demands(todo, as_of, was_in_time, is_gone);
         (!self.is_lost).then(demands)
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// What must be so for all that these records, which are held, and what that was derived from, held up to a number to
-    /// be so still; as of a limit, up to which no other is demanded to have written them. What was not in time was absent;
-    /// what `is_gone` is so for good, and demanded only to be absent.
-    pub(super) fn demands<'g>(
-        &self,
-        _guard: &'g R::Guard<'_>,
-        mut todo: Vec<&'g Record<K, V>>,
-        (since, limit): (u64, Limit),
+    /// What must be so for all that these records, which are held, and what that was derived from,
+    /// held up to a number to be so still; as of an instant, up to which no other is demanded to have
+    /// written them. What was not in time was absent; what `is_gone` is so for good, and demanded
+    /// only to be absent.
+    pub(super) fn demands<'g: 'v, 'v>(
+        &'g self,
+        mut todo: Vec<RecordRef<'g, K, V>>,
+        (since, at): (u64, ReadAt<'v>),
         was_in_time: impl Fn(&Terms) -> bool,
-        is_gone: impl Fn(Option<(&Node<V>, State)>) -> bool,
+        is_gone: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
     ) -> Demands<'g, K, V> {
-        let (mut demands, mut known, mut at) = (Vec::with_capacity(todo.len()), HashSet::new(), 0);
+        let (mut demands, mut known, mut next) =
+            (Vec::with_capacity(todo.len()), HashSet::new(), 0);
         // Of what was read itself, as opposed to what that was derived from: where it is demanded.
         let (read, mut absent) = (todo.len(), Vec::new());
-        while let Some(&record) = todo.get(at) {
-            at += 1;
+        while let Some(&record) = todo.get(next) {
+            next += 1;
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
-            // SAFETY: held, under the guard; the limit is what it says, and exact.
-            let found = unsafe { self.order.version_at(record, limit) }.expect("it can be told");
+            let found = self.store.order.version_at(record, at).expect("it can be told");
             demands.push((record, Demand::UnchangedSince(since)));
-            if at <= read && is_gone(found) {
+            if next <= read && is_gone(found) {
                 absent.push(demands.len() - 1);
                 continue;
             }
-            let Some((node, _)) = found else { continue };
-            // SAFETY: kept by the view, or by the guard; and with it all that it is tied to, whose records it holds.
-            let Some(terms) = (unsafe { node.terms() }) else { continue };
+            // The view, or the guard, keeps all that it is tied to, whose records it holds.
+            let Some(terms) = found.and_then(|(node, _)| node.terms()) else { continue };
             if terms.deadline() != NEVER && was_in_time(terms) {
                 demands.push((record, Demand::IsInTime));
             }
-            // SAFETY: as above.
-            let Some(bonds) = (unsafe { node.bonds() }) else { continue };
+            let Some(bonds) = found.and_then(|(node, _)| node.bonds()) else { continue };
             demand_tags(&mut demands, record, bonds, since);
             if known.is_empty() && !bonds.inputs().is_empty() {
-                known.extend(todo.iter().map(|record| ptr::from_ref(*record)));
+                known.extend(todo.iter().map(|record| ptr::from_ref(record.get())));
             }
             for input in bonds.inputs().iter().filter(|input| known.insert(input.record())) {
-                // SAFETY: as above.
-                todo.push(unsafe { &*input.record() });
+                todo.push(self.store.record_of(record.live(), input));
             }
         }
-        // What is absent for good stays so whatever is cleared. Not if something was derived from its absence, perhaps,
-        // which ends with any change.
+        // What is absent for good stays so whatever is cleared. Not if something was derived from its
+        // absence, perhaps, which ends with any change.
         if known.is_empty() {
             absent.into_iter().for_each(|at: usize| demands[at].1 = Demand::AbsentSince(since));
         }
         demands
     }
 
-    /// Whether a version, which a view keeps, was no value, cleared, invalidated by a tag, or over when that was opened.
-    /// Not if it was derived from what has changed: that may be as it was once more.
-    fn is_gone(&self, found: Option<(&Node<V>, State)>, snapshot: &Snapshot) -> bool {
+    /// Whether a version, which a view keeps, was no value, cleared, invalidated by a tag, or over
+    /// when that was opened. Not if it was derived from what has changed: that may be as it was once
+    /// more.
+    fn is_gone<'g>(
+        &self,
+        found: Option<(NodeRef<'g, V>, State)>,
+        snapshot: &Snapshot,
+        at: ReadAt<'g>,
+    ) -> bool {
         let Some((node, state)) = found else { return true };
-        if !state.is_value() || state.version() <= snapshot.floor {
+        if !state.is_value() || state.version() <= snapshot.floor() {
             return true;
         }
-        // SAFETY: the caller's view keeps it, and with it all that it is tied to.
-        let (is_over, bonds) = unsafe { (node.is_over(snapshot.opened()), node.bonds()) };
-        let as_of = Limit::View(snapshot.version());
-        let stays = |bonds: &Bonds| self.have_stayed(bonds.tags(), state.version(), as_of);
-        is_over || !bonds.is_none_or(stays)
+        let stays = |bonds: &Bonds| self.store.have_tags_stayed(bonds.tags(), state.version(), at);
+        node.is_over(snapshot.opened()) || !node.bonds().is_none_or(stays)
     }
 }
 
-/// Demands of the tags that a record's value has, which is kept, that none is invalidated after a number.
+/// Demands of the tags that a record's value has, which is kept, that none is invalidated after a
+/// number.
 pub(super) fn demand_tags<'g, K, V>(
     demands: &mut Demands<'g, K, V>,
-    record: &'g Record<K, V>,
+    record: RecordRef<'g, K, V>,
     bonds: &Bonds,
     since: u64,
 ) {
     for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
-        // SAFETY: the value holds the tag's cell.
-        let ended = unsafe { &(*tag.cell::<TagCell>()).ended };
-        demands.push((record, Demand::NotEndedSince(NonNull::from(ended), since)));
+        let ended = NonNull::from(&cell_of(tag).ended);
+        demands.push((record, Demand::NotEndedSince(ended, since)));
     }
-}
-
-/// The values of an aborted commit.
-///
-/// # Safety
-/// It is the caller's, and kept by its guard; this is called once.
-pub(super) unsafe fn take_all_aborted<K, V>(descriptor: &Descriptor<K, V>) -> Vec<V> {
-    // SAFETY: the caller's promise.
-    let nodes = descriptor.entries().iter().map(|entry| unsafe { &*entry.node });
-    let values = nodes.filter(|node| !node.state().is_tombstone());
-    // SAFETY: as above: nobody else reads them, and reclamation does not drop them.
-    values.map(|node| unsafe { node.take_value() }).collect()
 }

@@ -71,11 +71,15 @@ pub enum Due {
 }
 
 /// The engine, as the wheel sees it. See the module's head for the contract.
-pub trait Timed {
-    /// The wheel holds the handle once more.
-    fn hold(&self, entry: Handle);
+pub trait Timed: Scheduled {
     /// The entry came out, and this is the time. If its deadline has passed, this expires it.
     fn come_due(&self, entry: Handle, now: u64) -> Due;
+}
+
+/// What the wheel asks of an entry that it holds.
+pub trait Scheduled {
+    /// The wheel holds the handle once more.
+    fn hold(&self, entry: Handle);
     /// The entry's deadline, if it has one.
     fn awaits(&self, entry: Handle) -> Option<u64>;
     /// The wheel holds the handle once less.
@@ -126,13 +130,13 @@ impl Wheel {
 
     /// Puts a handle in for a deadline, which is not `NEVER`. `Timed::hold` is called before each time that
     /// it goes in.
-    pub fn schedule(&self, entry: Handle, deadline: u64, timed: &impl Timed) {
+    pub fn schedule(&self, entry: Handle, deadline: u64, timed: &impl Scheduled) {
         timed.hold(entry);
         self.put(self.cells.make(entry), entry, deadline, timed);
     }
 
     /// Puts a cell in that holds this handle.
-    fn put(&self, mut cell: u32, entry: Handle, deadline: u64, timed: &impl Timed) {
+    fn put(&self, mut cell: u32, entry: Handle, deadline: u64, timed: &impl Scheduled) {
         debug_assert!(deadline != NEVER, "what never comes is not waited for");
         let tick = ticks::of_deadline(deadline);
         loop {

@@ -17,7 +17,7 @@
 
 use super::cells::List;
 use super::ticks::{self, LEVELS, SLOTS};
-use super::{Slot, Timed, Wheel};
+use super::{Scheduled, Slot, Wheel};
 use crate::queue::Handle;
 use crate::sync::{AtomicU64, Ordering, fence, hook};
 use std::array;
@@ -81,7 +81,7 @@ impl Kept {
 
 impl Wheel {
     /// Goes over some entries, [`AT_ONCE`] at most, and lets go of those that are not waited for where they are.
-    pub fn sift(&self, timed: &impl Timed) {
+    pub fn sift(&self, timed: &impl Scheduled) {
         // Acquire: pairs with the CAS on `swept`, so that the lists are as they were left then. In this order: if the
         // two are equal, the slots up to the front were empty when the second was read.
         let front = self.time.front.load(Ordering::Acquire);
@@ -131,7 +131,7 @@ impl Wheel {
     }
 
     /// Lets go of those that need not be in a slot that begins at this tick.
-    fn sort_out(&self, cells: &[u32], front: u64, begins: u64, timed: &impl Timed) -> Kept {
+    fn sort_out(&self, cells: &[u32], front: u64, begins: u64, timed: &impl Scheduled) -> Kept {
         let entries: [Option<Handle>; AT_ONCE] =
             array::from_fn(|at| cells.get(at).map(|cell| self.cells.entry(*cell)));
         entries.iter().flatten().for_each(|entry| timed.prefetch(*entry));
@@ -158,7 +158,7 @@ impl Wheel {
     }
 
     /// Puts entries back into their slot, on this list, if the wheel has yet to come to it; else as their deadlines say.
-    fn put_back(&self, mut kept: Kept, list: &List, begins: u64, timed: &impl Timed) {
+    fn put_back(&self, mut kept: Kept, list: &List, begins: u64, timed: &impl Scheduled) {
         if begins != 0 {
             let put = self.cells.push(list, kept.cells());
             hook::step("expiry.sift_back");

@@ -81,11 +81,23 @@ impl Cache {
     }
 }
 
-impl Timed for Cache {
+impl Scheduled for Cache {
     fn hold(&self, entry: Handle) {
         self.entry(entry).held.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn awaits(&self, entry: Handle) -> Option<u64> {
+        let deadline = self.entry(entry).deadline.load(Ordering::SeqCst);
+        (deadline != NEVER).then_some(deadline)
+    }
+
+    fn let_go(&self, entry: Handle) {
+        let held = self.entry(entry).held.fetch_sub(1, Ordering::SeqCst);
+        assert!(held > 0, "it was not put in so often");
+    }
+}
+
+impl Timed for Cache {
     fn come_due(&self, handle: Handle, now: u64) -> Due {
         assert!(now <= self.clock.load(Ordering::SeqCst), "no thread has seen this time");
         let entry = self.entry(handle);
@@ -99,16 +111,6 @@ impl Timed for Cache {
         }
         self.let_go(handle);
         Due::Gone
-    }
-
-    fn awaits(&self, entry: Handle) -> Option<u64> {
-        let deadline = self.entry(entry).deadline.load(Ordering::SeqCst);
-        (deadline != NEVER).then_some(deadline)
-    }
-
-    fn let_go(&self, entry: Handle) {
-        let held = self.entry(entry).held.fetch_sub(1, Ordering::SeqCst);
-        assert!(held > 0, "it was not put in so often");
     }
 }
 
@@ -221,7 +223,7 @@ fn a_time_that_is_past_turns_nothing() {
 #[test]
 fn one_who_stands_still_holds_nobody_up() {
     struct Still<'a>(&'a Cache, AtomicBool);
-    impl Timed for Still<'_> {
+    impl Scheduled for Still<'_> {
         fn hold(&self, entry: Handle) {
             self.0.hold(entry);
         }
@@ -231,6 +233,8 @@ fn one_who_stands_still_holds_nobody_up() {
         fn let_go(&self, entry: Handle) {
             self.0.let_go(entry);
         }
+    }
+    impl Timed for Still<'_> {
         fn come_due(&self, entry: Handle, now: u64) -> Due {
             if !self.1.swap(true, Ordering::SeqCst) {
                 assert_eq!(self.0.advance(3000 * TICK, ALL), 19);

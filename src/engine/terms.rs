@@ -1,13 +1,14 @@
 //! On which terms a value is kept: until when, and what it weighs.
 
 use super::Engine;
-use super::adjust::Times;
 use super::said::Said;
-use crate::chain::{Bonds, Node, Terms};
+use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
+use crate::config::Times;
+use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
-use crate::sync::time::{NEVER, Timer, deadline};
+use crate::store::Retention;
+use crate::sync::time::{NEVER, deadline};
 use crate::version::State;
-use std::cell::Cell;
 use std::time::Duration;
 
 /// Says what an entry counts for against the capacity.
@@ -53,46 +54,6 @@ pub(super) struct Rules<K, V> {
     pub name: Option<fn(&K) -> Box<str>>,
     /// To how many keys the relations of a commit may lead.
     pub max_related: usize,
-}
-
-/// The time of one operation: read once, and only if somebody asks. So what one commit writes for the
-/// same time ends at the same time.
-pub(super) struct Moment<'t> {
-    timer: &'t Timer,
-    read: Cell<Option<u64>>,
-}
-
-impl<'t> Moment<'t> {
-    pub fn new(timer: &'t Timer) -> Self {
-        Self { timer, read: Cell::new(None) }
-    }
-
-    /// A moment that is given.
-    pub fn at(timer: &'t Timer, time: u64) -> Self {
-        Self { timer, read: Cell::new(Some(time)) }
-    }
-
-    /// Another one, that is yet to be read.
-    pub fn again(&self) -> Self {
-        Self::new(self.timer)
-    }
-
-    /// It is read anew.
-    pub fn renew(&self) {
-        self.read.set(None);
-    }
-
-    /// Whether somebody has asked for the time.
-    pub fn is_read(&self) -> bool {
-        self.read.get().is_some()
-    }
-
-    pub fn time(&self) -> u64 {
-        if self.read.get().is_none() {
-            self.read.set(Some(self.timer.now()));
-        }
-        self.read.get().expect("read")
-    }
 }
 
 impl Default for Asked {
@@ -144,15 +105,31 @@ impl<K, V> Rules<K, V> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// What a version's value counts for.
-    ///
-    /// The caller's guard keeps it.
-    #[inline(always)]
-    pub(super) fn weight_of(&self, node: &Node<V>, state: State) -> u32 {
-        if !state.has_terms() {
-            return 1;
+    /// The terms and bonds of a value for `record`, as they were asked for, by these times. No
+    /// user's code runs from here to the commit.
+    pub(super) fn retention<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        asked: &mut Asked,
+        times: &Times,
+    ) -> Retention {
+        let (terms, bonds) = match asked.said.take() {
+            Some(said) => self.as_said(guard, record, asked, *said, times),
+            None => (asked.terms(times), asked.bonds.take()),
+        };
+        if terms.deadline() != NEVER {
+            self.deadlines.expect();
         }
-        // SAFETY: the caller's guard.
-        unsafe { node.terms() }.map_or(1, Terms::weight)
+        Retention { terms, bonds }
     }
+}
+
+/// What a version's value counts for.
+#[inline(always)]
+pub(super) fn weight_of<V>(node: NodeRef<'_, V>, state: State) -> u32 {
+    if !state.has_terms() {
+        return 1;
+    }
+    node.terms().map_or(1, Terms::weight)
 }

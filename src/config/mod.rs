@@ -1,14 +1,14 @@
-//! What may change while the cache is in use: the times, the relations, the listener.
+//! The settings that may change while the cache is in use: the times, the relations, the listener.
 //!
-//! They are one immutable whole, which a change replaces. An operation that goes by more than one of them takes the
-//! whole once. Look-ups go by what the versions say themselves, and never come here.
+//! They are one immutable snapshot, which a change replaces. An operation that goes by more than one
+//! of them takes the snapshot once. Look-ups go by what the versions say themselves, and never come
+//! here.
 //!
-//! Writes to a cache without relations whose settings were never changed do not even look at the whole: a word of
-//! marks says so. It only gains marks, and gains them before the whole that they are for is there to be seen.
+//! Writes to a cache without relations whose settings were never changed do not even look at the
+//! snapshot: a word of marks says so. It only gains marks, and gains them before the snapshot that
+//! they are for can be seen.
 
-use super::Engine;
-use super::leave::Listener;
-use crate::reclaim::Reclaim;
+use crate::listener::Listener;
 use crate::relation::Relation;
 use crate::sync::time::deadline;
 use crate::sync::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Writes must look at the whole: there are relations, or something was changed.
+/// Writes must look at the snapshot: there are relations, or something was changed.
 const LOOK: usize = 1;
 /// There is a listener, or was.
 const LISTENER: usize = 2;
@@ -43,7 +43,7 @@ pub struct Adjustable<K, V> {
 }
 
 /// The settings of a cache that may change, now.
-pub(super) struct InForce<K, V> {
+pub struct Config<K, V> {
     /// The times that it was built with.
     built: Times,
     /// Only ever gains some.
@@ -53,8 +53,8 @@ pub(super) struct InForce<K, V> {
     now: ArcSwap<Adjustable<K, V>>,
 }
 
-/// One whole of the settings.
-pub(super) enum Whole<'e, K, V> {
+/// One snapshot of the settings.
+pub enum ConfigSnapshot<'e, K, V> {
     /// The times that the cache was built with, and nothing else.
     Built(&'e Times),
     Swapped(Guard<Arc<Adjustable<K, V>>>),
@@ -138,7 +138,7 @@ impl<K, V> Drop for Adjustable<K, V> {
     }
 }
 
-impl<K, V> InForce<K, V> {
+impl<K, V> Config<K, V> {
     pub fn new(built: Adjustable<K, V>) -> Self {
         let marks = built.marks();
         Self {
@@ -160,11 +160,11 @@ impl<K, V> InForce<K, V> {
 
     /// The settings as they are now, for an operation that goes by all or nothing of them. Lock-free.
     #[inline]
-    pub fn whole(&self) -> Whole<'_, K, V> {
+    pub fn snapshot(&self) -> ConfigSnapshot<'_, K, V> {
         if self.has_mark(LOOK) {
-            return Whole::Swapped(self.now.load());
+            return ConfigSnapshot::Swapped(self.now.load());
         }
-        Whole::Built(&self.built)
+        ConfigSnapshot::Built(&self.built)
     }
 
     /// Whether there may be a listener.
@@ -173,7 +173,7 @@ impl<K, V> InForce<K, V> {
         self.has_mark(LISTENER)
     }
 
-    /// The whole in which there may be a listener.
+    /// The settings in which there may be a listener.
     pub fn listening(&self) -> Guard<Arc<Adjustable<K, V>>> {
         self.now.load()
     }
@@ -184,8 +184,9 @@ impl<K, V> InForce<K, V> {
         self.has_mark(REFRESH)
     }
 
-    /// Has `change` change them: all of it, or, for a while that ends before this returns, nothing yet.
-    fn change(&self, change: impl Fn(&mut Adjustable<K, V>)) {
+    /// Has `change` change them, all at once. It may be called several times, as others change some,
+    /// too.
+    pub fn change(&self, change: impl Fn(&mut Adjustable<K, V>)) {
         self.now.rcu(|now| {
             let mut next = Adjustable::clone(now);
             change(&mut next);
@@ -196,7 +197,7 @@ impl<K, V> InForce<K, V> {
     }
 }
 
-impl<K, V> Whole<'_, K, V> {
+impl<K, V> ConfigSnapshot<'_, K, V> {
     #[inline(always)]
     pub fn times(&self) -> &Times {
         match self {
@@ -211,12 +212,5 @@ impl<K, V> Whole<'_, K, V> {
             Self::Built(_) => None,
             Self::Swapped(settings) => settings.relation.as_deref(),
         }
-    }
-}
-
-impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Changes settings, all that `change` changes at once. It may be called several times, as others change some, too.
-    pub fn reconfigure(&self, change: impl Fn(&mut Adjustable<K, V>)) {
-        self.in_force.change(change);
     }
 }

@@ -10,12 +10,11 @@
 //! [`Quiet`](crate::commit::Quiet): so he who builds level upon level looks at one level each time. It is only of what holds by
 //! what is present, without a deadline, that this says anything; see `docs/protocol.md`.
 
-use super::Engine;
-use super::keep::Moment;
-use super::read::Snapshot;
-use crate::chain::{Bonds, Input, Node, Record, Terms};
-use crate::commit::{Limit, TakenOut};
+use super::Moment;
+use crate::chain::{Bonds, Input, NodeRef, Terms};
+use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
+use crate::store::{Host, Store};
 use crate::sync::time::NEVER;
 use crate::version::State;
 use std::cell::Cell;
@@ -33,7 +32,7 @@ enum Look<'b> {
 }
 
 /// What is known of records beside what they hold.
-pub(super) trait Beside {
+pub trait Beside {
     /// What is to be set in a record, so that it counts as set already.
     fn made(&self, record: *const ()) -> Option<Input>;
 
@@ -63,7 +62,7 @@ impl Beside for () {
 
 /// What one has come upon on the way through all levels.
 #[derive(Default)]
-pub(super) struct Walk<'b> {
+pub struct Walk<'b> {
     known: HashSet<*const Bonds>,
     /// All that is to hold but what one began with, in the order in which it is gone over.
     way: Vec<Step<'b>>,
@@ -120,8 +119,8 @@ struct Judging<'b> {
 
 /// As of when it is looked, and how.
 #[derive(Clone, Copy)]
-struct Glance<'m, 't> {
-    as_of: Limit,
+struct Glance<'b, 'm, 't> {
+    at: ReadAt<'b>,
     /// Up to which version everything was cleared then.
     floor: u64,
     counts: bool,
@@ -130,76 +129,50 @@ struct Glance<'m, 't> {
     is_loose: &'m Cell<bool>,
 }
 
-impl Glance<'_, '_> {
-    /// The number as of which it is looked.
-    fn number(&self) -> Option<u64> {
-        match self.as_of {
-            Limit::View(number) | Limit::Now(number) => Some(number),
-            Limit::Newest => None,
-        }
-    }
-}
-
-impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Whether all that a value was derived from is as it was, then, and no tag of it was invalidated. Takes time in
-    /// proportion to what there is of it. The bonds are those of a version of this number.
-    pub(super) fn stands(
-        &self,
-        bonds: (&Bonds, u64),
-        as_of: Limit,
-        counts: bool,
-        moment: &Moment<'_>,
-    ) -> Result<bool, TakenOut> {
-        // SAFETY: callers have a guard, under which the limit is what it says.
-        let floor = unsafe { self.order.floor_at(as_of) };
-        let glance = Glance { as_of, floor, counts, moment, is_loose: &Cell::new(false) };
-        self.walk(bonds, glance, &(), &mut Walk::default())
-    }
-
-    /// The same, as of a view, where something is known beside, and is learnt.
-    pub(super) fn stands_beside<'b>(
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
+    /// Walks through all levels of what a value was derived from, as of an instant and its floor.
+    /// Something may be known beside, and something is learnt.
+    pub fn walk<'b>(
         &'b self,
         bonds: (&'b Bonds, u64),
-        snapshot: &Snapshot,
-        moment: &Moment<'_>,
+        (at, floor): (ReadAt<'b>, u64),
+        (counts, moment): (bool, &Moment<'_>),
         beside: &impl Beside,
         walk: &mut Walk<'b>,
-    ) -> bool {
-        let (as_of, floor) = (Limit::View(snapshot.version()), snapshot.floor);
-        let is_loose = &Cell::new(false);
-        let glance = Glance { as_of, floor, counts: false, moment, is_loose };
-        self.walk(bonds, glance, beside, walk).expect("a view can tell")
+    ) -> Result<bool, TakenOut> {
+        let glance = Glance { at, floor, counts, moment, is_loose: &Cell::new(false) };
+        self.walk_on(bonds, glance, beside, walk)
     }
 
     /// Whether these are known to hold as of a number, as they have before: all that they hold by is present and has no
     /// deadline, and nothing of it has changed.
-    pub(super) fn still_stand(&self, bonds: &Bonds, number: u64) -> bool {
+    pub fn still_stand(&self, bonds: &Bonds, number: u64) -> bool {
         let stood = bonds.stood();
         stood != 0 && self.quiet.are_all(stood, number)
     }
 
     /// Notes that all on the way hold.
     #[inline(never)]
-    fn have_stood(&self, first: &Bonds, walk: &Walk<'_>, glance: Glance<'_, '_>) {
+    fn have_stood(&self, first: &Bonds, walk: &Walk<'_>, glance: Glance<'_, '_, '_>) {
         let is_firm = !walk.is_any_absent && !glance.is_loose.get();
-        let Some(number) = glance.number().filter(|_| is_firm) else { return };
+        let Some(number) = glance.at.number().filter(|_| is_firm) else { return };
         // Of others it is as soon seen.
         let nested = walk.all().chain([first]).filter(|bonds| bonds.is_nested());
         nested.for_each(|bonds| bonds.have_stood(number));
     }
 
-    fn walk<'b>(
+    fn walk_on<'b>(
         &'b self,
         first: (&'b Bonds, u64),
-        glance: Glance<'_, '_>,
+        glance: Glance<'b, '_, '_>,
         beside: &impl Beside,
         walk: &mut Walk<'b>,
     ) -> Result<bool, TakenOut> {
         let ((mut bonds, mut own), mut step) = (first, 0);
         // A use is noted of all that it is one of.
-        let seen_as_of = glance.number().filter(|_| !glance.counts);
+        let seen_as_of = glance.at.number().filter(|_| !glance.counts);
         loop {
-            if !self.have_stayed(bonds.tags(), own, glance.as_of) {
+            if !self.have_tags_stayed(bonds.tags(), own, glance.at) {
                 walk.breaks(step);
                 return Ok(false);
             }
@@ -242,7 +215,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &'b self,
         input: &'b Input,
         own: u64,
-        glance: Glance<'_, '_>,
+        glance: Glance<'b, '_, '_>,
         beside: &impl Beside,
     ) -> Result<Look<'b>, TakenOut> {
         if let Some(made) = beside.made(input.record()) {
@@ -252,10 +225,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let is_same = is_same && made.number() == input.number_beside(own);
             return Ok(if is_same { Look::Holds } else { Look::Broken });
         }
-        // SAFETY: it is held by the version that the bonds are of, which the caller's guard or view keeps.
-        let record = unsafe { &*input.record::<Record<K, V>>() };
-        // SAFETY: as above; and the limit is what it says.
-        let Some((node, state)) = (unsafe { self.order.version_at(record, glance.as_of) })? else {
+        // Held by the version that the bonds are of.
+        let record = self.record_of(glance.at.live(), input);
+        let Some((node, state)) = self.order.version_at(record, glance.at)? else {
             return Ok(if input.was_nothing() { Look::Holds } else { Look::Broken });
         };
         if state.is_plain() && state.version() > glance.floor {
@@ -269,11 +241,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &'b self,
         input: &'b Input,
         own: u64,
-        (node, state): (&'b Node<V>, State),
-        glance: Glance<'_, '_>,
+        (node, state): (NodeRef<'b, V>, State),
+        glance: Glance<'b, '_, '_>,
     ) -> Result<Look<'b>, TakenOut> {
-        // SAFETY: kept by the caller's guard or view.
-        let (terms, bonds) = unsafe { (node.terms(), node.bonds()) };
+        let (terms, bonds) = (node.terms(), node.bonds());
         let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
         if number != input.number_beside(own) {
             return Ok(Look::Broken);
@@ -307,10 +278,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Whether of what was absent only since its inputs had changed nothing is there again.
     #[cold]
     #[inline(never)]
-    fn are_broken(
-        &self,
-        walk: &Walk<'_>,
-        glance: Glance<'_, '_>,
+    fn are_broken<'b>(
+        &'b self,
+        walk: &Walk<'b>,
+        glance: Glance<'b, '_, '_>,
         beside: &impl Beside,
     ) -> Result<bool, TakenOut> {
         let (glance, mut verdicts) = (Glance { counts: false, ..glance }, HashMap::new());
@@ -326,7 +297,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     fn judge<'b>(
         &'b self,
         first: (&'b Bonds, u64),
-        glance: Glance<'_, '_>,
+        glance: Glance<'b, '_, '_>,
         beside: &impl Beside,
         verdicts: &mut HashMap<*const Bonds, Verdict>,
     ) -> Result<Verdict, TakenOut> {
@@ -353,7 +324,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     fn judge_on<'b>(
         &'b self,
         judging: &mut Judging<'b>,
-        glance: Glance<'_, '_>,
+        glance: Glance<'b, '_, '_>,
         beside: &impl Beside,
         verdicts: &HashMap<*const Bonds, Verdict>,
     ) -> Result<Option<(&'b Bonds, u64)>, TakenOut> {
@@ -362,7 +333,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             true => Some(Verdict::Hold),
             false => verdicts.get(&ptr::from_ref(more)).copied(),
         };
-        if judging.at == 0 && !self.have_stayed(bonds.tags(), own, glance.as_of) {
+        if judging.at == 0 && !self.have_tags_stayed(bonds.tags(), own, glance.at) {
             judging.verdict = Verdict::Broken;
             return Ok(None);
         }

@@ -1,0 +1,329 @@
+//! References that carry the proof of a live guard: what they lead to stays in memory for `'g`.
+//!
+//! Only the places that find a record under a guard make a [`RecordRef`], and state why it is kept.
+//! From there on, code that follows a record to its versions, and a version to its terms and to its
+//! value, is safe code.
+
+use super::{Bonds, Chain, FEW, Head, Input, Node, Prev, Record, Terms};
+use crate::reclaim::Reclaim;
+use crate::version::State;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr;
+
+/// Proof that a guard of the cache is live for `'g`.
+#[derive(Clone, Copy)]
+pub struct Live<'g>(PhantomData<&'g ()>);
+
+impl<'g> Live<'g> {
+    /// A guard is borrowed for `'g`, so it lives as long.
+    #[inline(always)]
+    pub fn by<R: Reclaim>(_guard: &'g R::Guard<'_>) -> Self {
+        Self(PhantomData)
+    }
+
+    /// # Safety
+    /// A guard is live for `'g`, or nothing that it would keep is reclaimed meanwhile.
+    #[inline(always)]
+    pub unsafe fn assumed() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// A record that a guard keeps, with all versions from its head down to the one that is visible.
+pub struct RecordRef<'g, K, V>(&'g Record<K, V>);
+
+/// A version that a guard keeps, with its terms and its bonds.
+pub struct NodeRef<'g, V>(&'g Node<V>);
+
+/// A version that was seen committed to a value, and the state that it had then.
+pub struct Visible<'g, V> {
+    node: NodeRef<'g, V>,
+    state: State,
+}
+
+/// A version that was seen committed to a value with terms.
+pub struct Tied<'g, V>(Visible<'g, V>);
+
+impl<V> Clone for Tied<'_, V> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Tied<'_, V> {}
+
+impl<K, V> Clone for RecordRef<'_, K, V> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<K, V> Copy for RecordRef<'_, K, V> {}
+
+impl<V> Clone for NodeRef<'_, V> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for NodeRef<'_, V> {}
+
+impl<V> Clone for Visible<'_, V> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Visible<'_, V> {}
+
+impl<K, V> Deref for RecordRef<'_, K, V> {
+    type Target = Record<K, V>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Record<K, V> {
+        self.0
+    }
+}
+
+impl<V> Deref for NodeRef<'_, V> {
+    type Target = Node<V>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Node<V> {
+        self.0
+    }
+}
+
+impl<'g, V> Deref for Visible<'g, V> {
+    type Target = NodeRef<'g, V>;
+
+    #[inline(always)]
+    fn deref(&self) -> &NodeRef<'g, V> {
+        &self.node
+    }
+}
+
+impl<'g, K, V> RecordRef<'g, K, V> {
+    /// # Safety
+    /// A guard is live for `'g`. Under it the record was found in the index, or it is held, so that
+    /// it is not reclaimed before the guard ends.
+    #[inline(always)]
+    pub unsafe fn new(record: &'g Record<K, V>) -> Self {
+        Self(record)
+    }
+
+    /// The guard that keeps it is live.
+    #[inline(always)]
+    pub fn live(self) -> Live<'g> {
+        Live(PhantomData)
+    }
+
+    /// The record as a plain reference.
+    #[inline(always)]
+    pub fn get(self) -> &'g Record<K, V> {
+        self.0
+    }
+
+    /// The head, unless it is marked or null.
+    #[inline(always)]
+    pub fn top(self) -> Option<NodeRef<'g, V>> {
+        // SAFETY: reached from the head under the guard.
+        self.0.top().map(|top| NodeRef(unsafe { top.as_ref() }))
+    }
+
+    /// The head, and the version that it points to, marked or not.
+    #[inline(always)]
+    pub fn read_head(self) -> (Head<V>, Option<NodeRef<'g, V>>) {
+        let head = self.0.head();
+        // SAFETY: read from the head under the guard.
+        (head, unsafe { head.node().as_ref() }.map(NodeRef))
+    }
+
+    /// The version that the head points to, marked or not.
+    #[inline(always)]
+    pub fn newest(self) -> Option<NodeRef<'g, V>> {
+        self.read_head().1
+    }
+
+    /// The link from a version of this record to the one below it.
+    #[inline(always)]
+    pub fn prev_of(self, node: NodeRef<'g, V>) -> &'g Prev<V> {
+        // SAFETY: a version of this record, and kept by the guard.
+        unsafe { Chain::prev_of(self.0, ptr::from_ref(node.0)) }
+    }
+
+    /// Whether this is the record at that address.
+    #[inline(always)]
+    pub fn is(self, other: *const Record<K, V>) -> bool {
+        ptr::eq(self.0, other)
+    }
+}
+
+impl<'g, V> NodeRef<'g, V> {
+    /// The guard that keeps it is live, or a view that keeps it is registered.
+    #[inline(always)]
+    pub fn live(self) -> Live<'g> {
+        Live(PhantomData)
+    }
+
+    /// # Safety
+    /// A guard, or a registered view, keeps the version for `'g`.
+    #[inline(always)]
+    pub unsafe fn new(node: &'g Node<V>) -> Self {
+        Self(node)
+    }
+
+    /// The version as a plain reference.
+    #[inline(always)]
+    pub fn get(self) -> &'g Node<V> {
+        self.0
+    }
+
+    /// On which terms the value is kept.
+    #[inline(always)]
+    pub fn terms(self) -> Option<&'g Terms> {
+        // SAFETY: the version is kept for 'g.
+        unsafe { self.0.terms() }
+    }
+
+    /// What ties the value to others.
+    #[inline(always)]
+    pub fn bonds(self) -> Option<&'g Bonds> {
+        // SAFETY: the version is kept for 'g.
+        unsafe { self.0.bonds() }
+    }
+
+    /// Whether the value's deadline has passed at `time`.
+    #[inline(always)]
+    pub fn is_over(self, time: u64) -> bool {
+        self.terms().is_some_and(|terms| terms.is_over(time))
+    }
+
+    /// The version with its value, if it is committed to one.
+    #[inline(always)]
+    pub fn visible(self) -> Option<Visible<'g, V>> {
+        self.visible_as(self.0.state())
+    }
+
+    /// Likewise, if `state`, which was read from the version, says so.
+    #[inline(always)]
+    pub fn visible_as(self, state: State) -> Option<Visible<'g, V>> {
+        state.is_value().then_some(Visible { node: self, state })
+    }
+
+    /// Likewise, if it is plain: its value has no terms, and its hits are counted.
+    #[inline(always)]
+    pub fn plain_as(self, state: State) -> Option<Visible<'g, V>> {
+        state.is_plain().then_some(Visible { node: self, state })
+    }
+
+    /// Likewise, if it is tied: its value has terms, and its hits are counted.
+    #[inline(always)]
+    pub fn tied_as(self, state: State) -> Option<Tied<'g, V>> {
+        state.is_tied().then_some(Tied(Visible { node: self, state }))
+    }
+
+    /// Whether this is the version at that address.
+    #[inline(always)]
+    pub fn is(self, other: *const Node<V>) -> bool {
+        ptr::eq(self.0, other)
+    }
+}
+
+impl<'g, V> Visible<'g, V> {
+    /// The version.
+    #[inline(always)]
+    pub fn node(self) -> NodeRef<'g, V> {
+        self.node
+    }
+
+    /// The state in which it was seen.
+    #[inline(always)]
+    pub fn seen(self) -> State {
+        self.state
+    }
+
+    /// The number of the commit that wrote it.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        self.state.version()
+    }
+
+    /// The value.
+    #[inline(always)]
+    pub fn value(self) -> &'g V {
+        // SAFETY: seen committed to a value, and kept for 'g.
+        unsafe { self.node.0.value() }
+    }
+
+    /// The same value for as long as a view keeps it.
+    ///
+    /// # Safety
+    /// The version is visible in a view that is registered for `'v`.
+    pub unsafe fn kept_by_view<'v>(self) -> Visible<'v, V> {
+        // SAFETY: the caller's promise.
+        let node = NodeRef(unsafe { &*ptr::from_ref(self.node.0) });
+        Visible { node, state: self.state }
+    }
+}
+
+impl<'g, V> Tied<'g, V> {
+    /// The version with its value.
+    #[inline(always)]
+    pub fn found(self) -> Visible<'g, V> {
+        self.0
+    }
+
+    /// Whether the value stands, if that is soon told: it has no deadline, and is derived from at
+    /// most [`FEW`](super::FEW) plain values, or has one tag. `None`: it is not of that kind.
+    #[inline(always)]
+    pub fn stands_on_few(
+        self,
+        is_as_seen: impl Fn(&Input) -> bool,
+        has_stayed: impl Fn(&Input) -> bool,
+    ) -> Option<bool> {
+        let node = self.0.node.0;
+        // SAFETY: it has terms, and is kept; what is asked for is there by the counts.
+        unsafe {
+            let Some(inputs) = node.few_inputs() else {
+                return node.has_one_tag().then(|| has_stayed(node.tie_at(0)));
+            };
+            // The bound is a constant: this becomes no loop.
+            for at in 0..FEW {
+                if !is_as_seen(node.tie_at(at)) {
+                    return Some(false);
+                }
+                if at + 1 == inputs {
+                    break;
+                }
+            }
+        }
+        Some(true)
+    }
+
+    /// The same with any number of plain values and tags. False says nothing.
+    #[inline(always)]
+    pub fn stands_plainly(
+        self,
+        is_as_seen: impl Fn(&Input) -> bool,
+        has_stayed: impl Fn(&Input) -> bool,
+    ) -> bool {
+        let node = self.0.node.0;
+        // SAFETY: as above.
+        unsafe {
+            let Some((inputs, tags)) = node.plain_ties() else { return false };
+            (0..inputs).all(|at| is_as_seen(node.tie_at(at)))
+                && (inputs..inputs + tags).all(|at| has_stayed(node.tie_at(at)))
+        }
+    }
+
+    /// The same version at its address.
+    ///
+    /// # Safety
+    /// As for [`NodeRef::new`], and it was such a version.
+    #[inline(always)]
+    pub unsafe fn again(node: &'g Node<V>) -> Self {
+        Self(Visible { node: NodeRef(node), state: node.state() })
+    }
+}

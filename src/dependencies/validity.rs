@@ -1,0 +1,142 @@
+//! Whether one version is valid as of an instant.
+
+use super::{Moment, Walk};
+use crate::chain::{Bonds, Input, NodeRef, Terms, Tied, Visible};
+use crate::commit::{ReadAt, TakenOut};
+use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
+use crate::store::{Host, Store, cell_of};
+use crate::sync::time::NEVER;
+
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
+    /// Whether a value is valid as of an instant: it has not come to its deadline, and what it was
+    /// derived from is as it was. A look-up that `counts` is a use of it. An error: what it was
+    /// derived from cannot be told as of that instant. It can as of a view, and now if the value is
+    /// not [nested](Bonds::is_nested).
+    pub fn is_valid<'g>(
+        &'g self,
+        found: Visible<'g, V>,
+        at: ReadAt<'g>,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Result<bool, TakenOut> {
+        let state = found.seen();
+        if state.has_terms() {
+            if found.terms().is_some_and(|terms| !self.is_in_time(terms, counts, moment)) {
+                return Ok(false);
+            }
+            if let Some(bonds) = found.bonds()
+                && !self.stands((bonds, state.version()), at, counts, moment)?
+            {
+                return Ok(false);
+            }
+        }
+        if counts {
+            found.count_hit(state);
+        }
+        Ok(true)
+    }
+
+    /// Whether a deadline has not come; a use moves it on.
+    pub fn is_in_time(&self, terms: &Terms, counts: bool, moment: &Moment<'_>) -> bool {
+        if terms.deadline() == NEVER {
+            return true;
+        }
+        let time = moment.time();
+        let is_over = terms.is_over(time);
+        if counts && !is_over {
+            terms.touch(time);
+        }
+        !is_over
+    }
+
+    /// Notes that a value that was there in a view is used now, if it is still in time.
+    pub fn note_use(&self, found: Visible<'_, V>) {
+        found.count_hit(found.seen());
+        if let Some(terms) = found.terms() {
+            self.is_in_time(terms, true, &Moment::new(self.order.timer()));
+        }
+    }
+
+    /// Whether a value is valid that is derived from a few plain values, or has one tag, and nothing
+    /// else that could end it: most look-ups of what is tied end here. `None`: it is not of that
+    /// kind. It was on top of its record when nothing had been cleared.
+    #[inline(always)]
+    pub fn stands_on_few<'g>(&self, tied: Tied<'g, V>) -> Option<bool> {
+        let own = || tied.found().number();
+        let is_as_seen = |input: &Input| self.is_as_seen(tied, input);
+        tied.stands_on_few(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own()))
+    }
+
+    /// The same, of any number. False says nothing.
+    #[inline(always)]
+    pub fn stands_plainly<'g>(&self, tied: Tied<'g, V>) -> bool {
+        let own = tied.found().number();
+        let is_as_seen = |input: &Input| self.is_as_seen(tied, input);
+        tied.stands_plainly(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own))
+    }
+
+    /// Whether a tag of a version of this number was not invalidated, which is easily said.
+    #[inline(always)]
+    fn has_tag_stayed(tied: Tied<'_, V>, tag: &Input, own: u64) -> bool {
+        let ended = cell_of(tag).ended.newest_stamped(tied.found().live());
+        ended.is_some_and(|ended| ended <= tag.tagged_since(own))
+    }
+
+    /// Whether a record holds a plain value, the one that it held.
+    #[inline(always)]
+    fn is_as_seen(&self, tied: Tied<'_, V>, input: &Input) -> bool {
+        let top = self.record_of(tied.found().live(), input).top();
+        top.is_some_and(|top| input.was(top.state()))
+    }
+
+    /// Why a value that a commit took away was absent already just before that; `None`: it was not.
+    #[inline]
+    pub fn absence<'g>(
+        &'g self,
+        was: NodeRef<'g, V>,
+        before: ReadAt<'g>,
+        moment: &Moment<'_>,
+    ) -> Option<RemovalCause> {
+        let state = was.state();
+        if !state.has_terms() {
+            return None;
+        }
+        if !self.is_in_time(was.terms()?, false, moment) {
+            return Some(RemovalCause::Expired);
+        }
+        let bonds = (was.bonds()?, state.version());
+        let stands = self.stands(bonds, before, false, moment).unwrap_or(true);
+        (!stands).then_some(RemovalCause::Related)
+    }
+
+    /// Why a commit took a value away: the cause that it has, or why that was absent already.
+    pub fn cause_of<'g>(
+        &'g self,
+        was: NodeRef<'g, V>,
+        before: ReadAt<'g>,
+        cause: RemovalCause,
+        moment: &Moment<'_>,
+    ) -> RemovalCause {
+        if cause != RemovalCause::Related {
+            return self.absence(was, before, moment).unwrap_or(cause);
+        }
+        // So whatever it is tied to.
+        let is_over = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));
+        if is_over { RemovalCause::Expired } else { cause }
+    }
+
+    /// Whether all that a value was derived from is as it was, as of an instant, and no tag of it
+    /// was invalidated. Takes time in proportion to what there is of it. The bonds are those of a
+    /// version of this number.
+    pub fn stands<'g>(
+        &'g self,
+        bonds: (&'g Bonds, u64),
+        at: ReadAt<'g>,
+        counts: bool,
+        moment: &Moment<'_>,
+    ) -> Result<bool, TakenOut> {
+        let floor = self.order.floor_at(at);
+        self.walk(bonds, (at, floor), (counts, moment), &(), &mut Walk::default())
+    }
+}

@@ -1,0 +1,172 @@
+//! A commit of several writes: from a write set to its outcome.
+
+use super::{Host, Retention, Store, WriteSet};
+use crate::chain::{Live, NodeRef, Record, RecordRef};
+use crate::commit::{Demand, Descriptor, Entry, Expected, Limit, ReadAt};
+use crate::reclaim::Reclaim;
+use crate::version::State;
+use std::marker::PhantomData;
+use std::ptr;
+
+/// A commit of the caller's that was made under its guard, which lives for `'g`.
+#[derive(Clone, Copy)]
+pub struct Commit<'g> {
+    version: u64,
+    guard: PhantomData<&'g ()>,
+}
+
+impl<'g> Commit<'g> {
+    /// # Safety
+    /// A commit with this number was made under a guard that is live for `'g`.
+    #[inline(always)]
+    pub(super) unsafe fn new(version: u64, _: Live<'g>) -> Self {
+        Self { version, guard: PhantomData }
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub fn version(self) -> u64 {
+        self.version
+    }
+
+    /// The instant of the commit.
+    #[inline(always)]
+    pub fn at(self) -> ReadAt<'g> {
+        // SAFETY: whatever it superseded was retired during the guard.
+        unsafe { ReadAt::new(Limit::Now(self.version)) }
+    }
+
+    /// The instant just before the commit.
+    #[inline(always)]
+    pub fn before(self) -> ReadAt<'g> {
+        // SAFETY: as above. What was visible just before was superseded by this commit or later.
+        unsafe { ReadAt::new(Limit::Now(self.version - 1)) }
+    }
+}
+
+/// A commit of several writes that was decided.
+pub struct Decided<'g, K, V> {
+    outcome: State,
+    descriptor: &'g Descriptor<K, V>,
+    has_witnesses: bool,
+    live: Live<'g>,
+}
+
+impl<'g, K, V> Decided<'g, K, V> {
+    /// Whether it was made. Otherwise a demand was not met.
+    pub fn is_committed(&self) -> bool {
+        self.outcome.is_committed()
+    }
+
+    /// Its number, if it was made.
+    pub fn commit(&self) -> Option<Commit<'g>> {
+        // SAFETY: made under the guard that lives for 'g.
+        let commit = || unsafe { Commit::new(self.outcome.version(), self.live) };
+        self.is_committed().then(commit)
+    }
+
+    /// What it wrote: in order of the records' addresses.
+    pub fn entries(&self) -> &'g [Entry<K, V>] {
+        self.descriptor.entries()
+    }
+
+    /// One of the things that it wrote.
+    pub fn entry(entry: &'g Entry<K, V>) -> (RecordRef<'g, K, V>, NodeRef<'g, V>) {
+        // SAFETY: of a commit that was made under the guard, which keeps both.
+        unsafe { (RecordRef::new(&*entry.record), NodeRef::new(&*entry.node)) }
+    }
+
+    /// Takes the values of an aborted commit back, with their records. Nobody reads them, and
+    /// reclamation does not drop them.
+    #[cold]
+    #[inline(never)]
+    pub fn take_values(self, mut take: impl FnMut(RecordRef<'g, K, V>, Option<V>)) {
+        assert!(self.outcome.is_aborted(), "what was committed is shared");
+        for (record, node) in self.entries().iter().map(Self::entry) {
+            let is_value = !node.state().is_tombstone();
+            // SAFETY: the commit is ours and aborted, and this consumes it, so each value is taken
+            // once.
+            take(record, is_value.then(|| unsafe { node.take_value() }));
+        }
+    }
+
+    /// What `record` held when the commit was aborted.
+    pub fn found_in(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
+        let entry = self.entries().iter().find(|entry| record.is(entry.record))?;
+        let prev = record.prev_of(Self::entry(entry).1).link().target();
+        // SAFETY: what an aborted version was installed upon is kept by the guard.
+        unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }
+    }
+}
+
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
+    /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
+    fn describe<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        set: &mut WriteSet<'g, K, V>,
+        demands: &[(RecordRef<'g, K, V>, Demand)],
+        mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> Retention,
+    ) -> *mut Descriptor<K, V> {
+        let room = self.descriptors.take(guard, set.len(), demands.len());
+        let state = State::undecided(room.descriptor.expose_provenance());
+        let (writes, order) = set.in_order();
+        for (at, &(_, place)) in order.iter().enumerate() {
+            let write = &mut writes[place];
+            // SAFETY: a `RecordRef<'g>` until it was put there.
+            let record = unsafe { RecordRef::new(&*write.record()) };
+            // A guess that is right unless somebody writes the key meanwhile; installing checks it.
+            let below = record.head().node();
+            let is_plain = write.terms == super::Write::<K, V>::PLAIN;
+            let terms = (!is_plain).then(|| terms_of(record, write.terms));
+            let value = &mut write.value;
+            let node = match write.cause {
+                Some(_) => self.make_node(guard, &record, state, below, value, terms),
+                None => self.make_witness(guard, &record, state, below),
+            };
+            let entry = Entry { record: write.record(), node, cause: write.cause };
+            // SAFETY: the room has so many places, and is ours.
+            unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
+        }
+        for (at, &(record, demand)) in demands.iter().enumerate() {
+            let address = ptr::from_ref(record.get()).addr();
+            let entry = order.binary_search_by_key(&address, |(address, _)| *address);
+            let entry = entry.expect("the key is among the writes");
+            // SAFETY: as above.
+            unsafe { room.expected.cast::<Expected>().add(at).write(Expected { entry, demand }) };
+        }
+        set.clear();
+        // SAFETY: the lists were written above, and live as long as the descriptor.
+        unsafe { room.descriptor.write(Descriptor::new(room.entries, room.expected)) };
+        room.descriptor
+    }
+
+    /// Installs and decides a commit, which is made only if all demands are met: each upon a record
+    /// that it writes. `terms_of` makes the terms that stand at a place of the caller's. The owner
+    /// ends it by [`forget`](Self::forget).
+    pub fn commit<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        set: &mut WriteSet<'g, K, V>,
+        demands: &[(RecordRef<'g, K, V>, Demand)],
+        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> Retention,
+    ) -> Decided<'g, K, V> {
+        let has_witnesses = set.has_witnesses();
+        let descriptor = self.describe(guard, set, demands, terms_of);
+        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+        // SAFETY: our commit, under the guard that located its records.
+        let outcome = unsafe { self.order.help(descriptor, &retire) };
+        // SAFETY: retired by `forget`, under this guard, which keeps it.
+        let descriptor = unsafe { &*descriptor };
+        for (_, node) in descriptor.entries().iter().map(Decided::entry) {
+            node.set_outcome(outcome);
+        }
+        Decided { outcome, descriptor, has_witnesses, live: self.live(guard) }
+    }
+
+    /// Retires the descriptor of a commit: no version names it any more.
+    pub fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
+        let descriptor = ptr::from_ref(decided.descriptor).cast_mut();
+        self.retire_commit(guard, descriptor, decided.has_witnesses);
+    }
+}

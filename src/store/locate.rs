@@ -1,0 +1,231 @@
+//! From a key to its record: find it, or make it.
+
+use super::{Host, Store};
+use crate::chain::{Record, RecordRef};
+use crate::pool::Pool;
+use crate::reclaim::Reclaim;
+use crate::sync::hook::step;
+use crate::version::State;
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
+use std::ptr::NonNull;
+
+impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
+    /// A record that an operation of the index returned under its guard.
+    #[inline(always)]
+    pub(super) fn in_index<'g>(record: &'g Record<K, V>) -> RecordRef<'g, K, V> {
+        // SAFETY: the index lends records for the guard's lifetime. A record is reclaimed a grace
+        // period after it was taken out of the index.
+        unsafe { RecordRef::new(record) }
+    }
+
+    /// Asks for the bucket of a hash.
+    pub fn prefetch_bucket(&self, guard: &R::Guard<'_>, hash: u32) {
+        self.index.prefetch(guard, hash);
+    }
+
+    /// A record that may be the one of a key with this hash.
+    #[inline(always)]
+    pub fn candidate<'g>(&self, guard: &'g R::Guard<'_>, hash: u32) -> Option<RecordRef<'g, K, V>> {
+        self.index.candidate(guard, hash).map(Self::in_index)
+    }
+
+    /// Into how many parts a scan divides the index.
+    pub fn parts(&self, guard: &R::Guard<'_>) -> usize {
+        self.index.homes(guard)
+    }
+
+    /// Appends the records in the first of these parts of the index, of `division` in all, and in
+    /// some after it. Returns the part to go on with.
+    pub fn records_of<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        division: usize,
+        parts: Range<usize>,
+    ) -> (Vec<RecordRef<'g, K, V>>, usize) {
+        let mut entries = Vec::new();
+        let next = self.index.entries_of(guard, division, parts, &mut entries);
+        (entries.into_iter().map(Self::in_index).collect(), next)
+    }
+
+    /// Visits the records of these parts of the index, of `division` in all.
+    pub fn visit_parts(
+        &self,
+        guard: &R::Guard<'_>,
+        division: usize,
+        parts: Range<usize>,
+        mut visit: impl FnMut(RecordRef<'_, K, V>),
+    ) {
+        self.index.visit_parts(guard, division, parts, |record| visit(Self::in_index(record)));
+    }
+
+    /// The parts of a row that are visited at the cost of its first one.
+    pub fn run_of_parts(
+        &self,
+        guard: &R::Guard<'_>,
+        division: usize,
+        row: Range<usize>,
+    ) -> Range<usize> {
+        self.index.run(guard, division, row)
+    }
+
+    /// Makes the index smaller if it holds little.
+    pub fn shrink(&self, guard: &R::Guard<'_>) {
+        self.index.shrink(guard);
+    }
+
+    /// Moves a part of the index along, if it is being moved.
+    #[inline]
+    pub fn assist(&self, guard: &R::Guard<'_>) {
+        self.index.assist(&self.reclaim, guard);
+    }
+}
+
+impl<K, V, S, R, H> Store<K, V, S, R, H>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    H: Host<K, V>,
+{
+    /// The record of `key`, if there is one.
+    #[inline(always)]
+    pub fn find<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+    ) -> Option<RecordRef<'g, K, V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.index.find(guard, hash, |record| key.equivalent(record.key())).map(Self::in_index)
+    }
+
+    /// The record of `key`, alive for as long as the guard, if there is one.
+    pub fn find_alive<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+    ) -> Option<RecordRef<'g, K, V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.find(guard, hash, key).filter(|record| record.revive())
+    }
+
+    /// The record of `key`, alive for as long as the guard. If there is none, one is made; `own`
+    /// makes the key that it keeps.
+    pub fn know<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        key: &Q,
+        own: impl FnOnce() -> K,
+    ) -> RecordRef<'g, K, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let known = self.find_alive(guard, hash, key);
+        known.unwrap_or_else(|| self.locate(guard, hash, own(), &mut None))
+    }
+
+    /// The record of `key`, made if there is none, and alive for as long as the guard. If it was
+    /// made, it takes the value that is offered, to be kept without terms, as its first version,
+    /// which is *ready*.
+    pub fn locate<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: K,
+        offered: &mut Option<V>,
+    ) -> RecordRef<'g, K, V> {
+        let same = |record: &Record<K, V>| {
+            record.prefetch_to_write(); // its parts together
+            *record.key() == key
+        };
+        if let Some(record) = self.index.find(guard, hash, same)
+            && record.revive()
+        {
+            return Self::in_index(record);
+        }
+        let ready = self.fresh.with_outcome(State::READY);
+        // SAFETY: a guard is live.
+        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered) };
+        step("write.record_made");
+        let entry = fresh.record;
+        // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
+        let inserted = unsafe {
+            self.index.insert(&self.reclaim, guard, hash, entry, |record| {
+                record.key() == entry.as_ref().key()
+            })
+        };
+        match inserted {
+            Ok(()) => {
+                std::mem::forget(fresh);
+                // SAFETY: published just now under our guard.
+                Self::in_index(unsafe { entry.as_ref() })
+            }
+            Err(existing) => {
+                fresh.give_back(offered);
+                Self::in_index(existing)
+            }
+        }
+    }
+}
+
+/// A record that nobody else has seen yet. Dropped (a user's `Eq` panicked), it drops what it holds
+/// and gives its memory back.
+struct Unpublished<'e, K, V> {
+    record: NonNull<Record<K, V>>,
+    has_value: bool,
+    pool: &'e Pool,
+}
+
+impl<'e, K, V> Unpublished<'e, K, V> {
+    /// # Safety
+    /// As for `Pool::take`, until it is dropped.
+    unsafe fn new(pool: &'e Pool, hash: u32, key: K, ready: State, value: &mut Option<V>) -> Self {
+        // SAFETY: the caller's promise.
+        let record: NonNull<Record<K, V>> = unsafe { pool.take_at(hash) }.cast();
+        let has_value = value.is_some();
+        // SAFETY: taken from the pool of records.
+        unsafe { Record::write(record.as_ptr(), key, hash, ready, value) };
+        Self { record, has_value, pool }
+    }
+
+    /// Takes it apart: the key is dropped, the value comes back.
+    #[cold]
+    #[inline(never)]
+    fn give_back(mut self, value: &mut Option<V>) {
+        if std::mem::take(&mut self.has_value) {
+            // SAFETY: nobody else has seen the record, so the value is ours to move out, once.
+            *value = Some(unsafe { (*self.record.as_ref().room()).take_value() });
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end(&mut self) {
+        let (mut value, is_there) = (None, std::mem::take(&mut self.has_value));
+        // SAFETY: nobody else has seen the record, so key and value are ours to move out, once.
+        unsafe {
+            let record = self.record.as_ref();
+            if is_there {
+                value = Some((*record.room()).take_value());
+            }
+            let _key = record.take_key();
+            self.pool.put_back(self.record.cast());
+        }
+        drop(value);
+    }
+}
+
+impl<K, V> Drop for Unpublished<'_, K, V> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,112 @@
+//! The fast path of a look-up: one bucket, one record, two comparisons. Nothing is called that is
+//! not inlined, so a caller saves no registers for the time after.
+
+use super::{Host, Store};
+use crate::chain::{RecordRef, Tied, Visible};
+use crate::commit::ReadAt;
+use crate::index::Peek;
+use crate::reclaim::Reclaim;
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+
+/// What a first look at a key tells.
+pub enum Peeked<'g, K, V> {
+    /// It holds this, of which there is no more to know.
+    Plain(Visible<'g, V>),
+    /// It holds this, which is derived, has tags or a deadline.
+    Tied(RecordRef<'g, K, V>, Tied<'g, V>),
+    /// It holds nothing.
+    Absent,
+    /// This is in its home bucket. It must be looked at more closely.
+    Unclear(Option<RecordRef<'g, K, V>>),
+}
+
+impl<K, V, S, R, H> Store<K, V, S, R, H>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    H: Host<K, V>,
+{
+    /// Looks a key up in the usual place. `COUNTS`: it is a use of the entry.
+    #[inline(always)]
+    pub fn peek<'g, Q, const COUNTS: bool>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        key: &Q,
+    ) -> Peeked<'g, K, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        self.prefetch_home(hash);
+        match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
+            Peek::Met(record) => {
+                let record = Self::in_index(record);
+                let Some((node, state)) = self.order.top(record) else {
+                    return Peeked::Unclear(Some(record));
+                };
+                if let Some(found) = node.tied_as(state) {
+                    return Peeked::Tied(record, found);
+                }
+                let Some(found) = node.plain_as(state) else {
+                    return Peeked::Unclear(Some(record));
+                };
+                if COUNTS {
+                    self.count_hit(guard);
+                }
+                Peeked::Plain(found)
+            }
+            Peek::Beyond => Peeked::Unclear(None),
+            Peek::Absent if COUNTS && self.order.is_watched() => Peeked::Unclear(None),
+            Peek::Absent => {
+                if COUNTS {
+                    self.count_miss(guard);
+                }
+                Peeked::Absent
+            }
+        }
+    }
+
+    /// The same as of an instant, which is no use. What is tied is unclear.
+    #[inline(always)]
+    pub fn peek_at<'g, Q>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &Q,
+        at: ReadAt<'g>,
+    ) -> Peeked<'g, K, V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
+            Peek::Absent => Peeked::Absent,
+            Peek::Beyond => Peeked::Unclear(None),
+            Peek::Met(record) => {
+                let record = Self::in_index(record);
+                let plain = self.order.plain_at(record, at);
+                plain.map_or(Peeked::Unclear(Some(record)), Peeked::Plain)
+            }
+        }
+    }
+}
+
+impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
+    /// Counts a look-up that found something, beside the word of the guard.
+    #[inline(always)]
+    pub fn count_hit(&self, guard: &R::Guard<'_>) {
+        if let Some(tally) = self.reclaim.tally(guard) {
+            tally.hit(1);
+        }
+    }
+
+    /// Counts a look-up that found nothing.
+    #[inline(always)]
+    pub fn count_miss(&self, guard: &R::Guard<'_>) {
+        if let Some(tally) = self.reclaim.tally(guard) {
+            tally.miss(1);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Makes versions, and writes a version of one key.
+
+use super::{Commit, Host, Store};
+use crate::chain::{
+    Bonds, Conditional, Derived, Linked, Node, NodeRef, Record, RecordRef, Terms, Visible,
+};
+use crate::pool::Pool;
+use crate::reclaim::Reclaim;
+use crate::version::State;
+use std::ptr::{self, NonNull};
+
+/// A version that a commit of one key wrote.
+pub struct Written<'g, V> {
+    pub node: NodeRef<'g, V>,
+    pub state: State,
+    pub commit: Commit<'g>,
+}
+
+impl<'g, V> Written<'g, V> {
+    /// # Safety
+    /// The version is of a commit that was made under the guard which keeps it.
+    #[inline(always)]
+    unsafe fn new(node: NodeRef<'g, V>, state: State) -> Self {
+        // SAFETY: the caller's promise.
+        let commit = unsafe { Commit::new(state.version(), node.live()) };
+        Self { node, state, commit }
+    }
+}
+
+/// On which terms a new value is kept, and what ties it.
+pub struct Retention {
+    pub terms: Terms,
+    pub bonds: Option<Box<Bonds>>,
+}
+
+impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
+    /// A version for `record`, with what is taken out of `value`; without a value, a tombstone. It
+    /// lies in the record's room, if that is free and the value has no terms.
+    pub(super) fn make_node(
+        &self,
+        guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        state: State,
+        prev: *mut Node<V>,
+        value: &mut Option<V>,
+        retention: Option<Retention>,
+    ) -> *mut Node<V> {
+        let state = self.fresh.with_outcome(state);
+        if let Some(retention) = retention {
+            return self.make_conditional(guard, state, prev, value, retention);
+        }
+        if record.claim_room() {
+            // SAFETY: claimed.
+            unsafe { record.occupy(state, prev, value) };
+            return record.room();
+        }
+        // SAFETY: a guard is live.
+        let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
+        // SAFETY: the slot was taken, for us alone.
+        unsafe { Linked::init(slot.as_ptr(), state, prev, value) };
+        slot.cast().as_ptr()
+    }
+
+    /// A witness for `record`, which the caller holds, and which the witness holds until it is
+    /// reclaimed. Not in the room, which is for what is read.
+    pub(super) fn make_witness(
+        &self,
+        _guard: &R::Guard<'_>,
+        record: &Record<K, V>,
+        state: State,
+        prev: *mut Node<V>,
+    ) -> *mut Node<V> {
+        record.hold();
+        // SAFETY: a guard is live.
+        let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
+        // SAFETY: the slot was taken, for us alone.
+        unsafe { Linked::init(slot.as_ptr(), state.witness(), prev, &mut None) };
+        slot.cast().as_ptr()
+    }
+
+    /// A version with terms.
+    #[inline(never)]
+    fn make_conditional(
+        &self,
+        _guard: &R::Guard<'_>,
+        state: State,
+        prev: *mut Node<V>,
+        value: &mut Option<V>,
+        Retention { terms, bonds }: Retention,
+    ) -> *mut Node<V> {
+        let Some(bonds) = bonds else {
+            // SAFETY: a guard is live.
+            let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
+            // SAFETY: the slot was taken, for us alone.
+            unsafe { Conditional::init(slot.as_ptr(), state, prev, value, terms) };
+            return slot.cast().as_ptr();
+        };
+        // SAFETY: a guard is live.
+        let slot = unsafe { self.derived.take() }.cast::<Derived<V>>();
+        // SAFETY: the slot was taken, for us alone.
+        unsafe { Derived::init(slot.as_ptr(), state, prev, value, terms, *bonds) };
+        slot.cast().as_ptr()
+    }
+
+    /// Gives back what `make_node` made, if nobody else has seen it.
+    fn unmake_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
+        if ptr::eq(node, record.room()) {
+            record.free_room();
+            return;
+        }
+        // SAFETY: taken by this thread, seen by nobody else.
+        unsafe { self.pool_of(&*node).put_back(NonNull::new_unchecked(node).cast()) };
+    }
+
+    /// The pool that a version's memory is from, if it is not in a room.
+    ///
+    /// # Safety
+    /// The version is not reclaimed yet.
+    pub(super) unsafe fn pool_of(&self, node: &Node<V>) -> &Pool {
+        // SAFETY: the caller's promise.
+        let is_derived = unsafe { node.bonds() }.is_some();
+        match node.state().has_terms() {
+            true if is_derived => &self.derived,
+            true => &self.conditional,
+            false => &self.nodes,
+        }
+    }
+
+    /// The value below `node`, a version of a commit of the caller's, cleared or not.
+    #[inline(always)]
+    pub fn superseded<'g>(
+        &self,
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+    ) -> Option<Visible<'g, V>> {
+        let prev = record.prev_of(node).link().target();
+        // SAFETY: superseded by a commit made under the guard, and the link is open until its owner
+        // settles it, so this is what it was when installed.
+        unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }?.visible()
+    }
+}
+
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
+    /// Installs and stamps a version of one key, with what is taken out of `value`. With `over`,
+    /// only if it supersedes just that; this is for tombstones, as a value would be lost.
+    pub fn write<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        value: &mut Option<V>,
+        retention: Option<Retention>,
+        over: Option<NodeRef<'g, V>>,
+    ) -> Option<Written<'g, V>> {
+        debug_assert!(value.is_none() || over.is_none());
+        let (state, below) = (State::READY, ptr::null_mut());
+        let node = self.make_node(guard, &record, state, below, value, retention);
+        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+        // SAFETY: located and revived under the guard; the node was made for it.
+        let state = unsafe { self.order.write(record, node, over, &retire) };
+        if state.is_none() {
+            self.unmake_node(&record, node);
+        }
+        // SAFETY: installed by our commit, under the guard.
+        state.map(|state| unsafe { Written::new(NodeRef::new(&*node), state) })
+    }
+
+    /// Stamps the first version of a record.
+    ///
+    /// # Safety
+    /// The caller has just published `record` with a ready version in its room, under the guard.
+    pub unsafe fn stamp_first<'g>(&self, record: RecordRef<'g, K, V>) -> Written<'g, V> {
+        // SAFETY: the room holds a version, which cannot go under the guard; see above.
+        let node = unsafe { NodeRef::new(&*record.room()) };
+        let state = node.state();
+        let state = if state.is_ready() { self.order.stamp_single(&node, state) } else { state };
+        // SAFETY: the caller's promise.
+        unsafe { Written::new(node, state) }
+    }
+}
