@@ -1,4 +1,4 @@
-//! What each public operation does when nothing happens beside it.
+//! The behaviour of each public operation without concurrency.
 
 use crate::common::{on_every_reclaimer, store};
 use coeval::Cache;
@@ -226,7 +226,7 @@ fn many_keys<R: Reclaim>() {
     assert!((0..50_000).all(|key| view.get(&key) == Some(&(key * 2))));
 }
 
-/// All keys have one hash: tags and places are no help.
+/// All keys have one hash, so tags and homes do not help.
 fn keys_that_collide<R: Reclaim>() {
     #[derive(Clone, Default)]
     struct Same;
@@ -340,7 +340,7 @@ fn everything_can_be_printed() {
     ] {
         assert!(!text.is_empty());
     }
-    // Values need not be printable.
+    // Values need not implement `Debug`.
     struct Opaque;
     let opaque = Cache::new();
     opaque.insert(1, Opaque);

@@ -1,4 +1,4 @@
-//! Promise: a derived value is to be had as long as what it was made from is what it was, and not a step longer.
+//! Promise: a derived value is available exactly as long as its inputs are unchanged.
 
 mod absences;
 mod beside_writers;
@@ -21,7 +21,7 @@ use std::time::Duration;
 type Cache<R> = Store<u64, u64, R>;
 type Scoped<'s, R> = Scope<'s, u64, u64, coeval::RandomState, R>;
 
-/// Key 100 is ten times what key 1 holds, or 0.
+/// Derives key 100 as ten times the value of key 1, or 0.
 fn ten_times<R: Reclaim>(scope: &mut Scoped<'_, R>) -> u64 {
     scope.get(&1).unwrap_or(0) * 10
 }
@@ -46,7 +46,7 @@ fn it_is_made_once<R: Reclaim>() {
     assert_eq!(cache.pin().get(&100), Some(&50));
 }
 
-/// Each way to change key 1 ends key 100 by the same commit.
+/// Each way to change key 1 ends key 100 in the same commit.
 fn every_write_ends_it<R: Reclaim>() {
     type Write<R> = fn(&Cache<R>);
     let writes: [(&str, Write<R>); 9] = [
@@ -79,7 +79,7 @@ fn every_write_ends_it<R: Reclaim>() {
     }
 }
 
-/// What was absent is a dependency, too, be it that it never was, was removed, or cleared.
+/// An absent key is also an input, whether it never existed, was removed, or was cleared.
 fn absence_counts<R: Reclaim>() {
     type Prepare<R> = fn(&Cache<R>);
     let prepare: [Prepare<R>; 4] = [
@@ -99,9 +99,10 @@ fn absence_counts<R: Reclaim>() {
         prepare(&cache);
         assert_eq!(cache.derive(100, ten_times), 0);
         for key in 1_000..1_100 {
-            cache.insert(key, key); // upkeep has its turn
+            cache.insert(key, key); // Gives upkeep a turn.
         }
-        // What was cleared may be swept up meanwhile, which ends it; then it is derived again.
+        // A cleared input may be swept in the meantime, which ends the derived value; it is then
+        // derived again.
         assert_eq!(cache.derive(100, ten_times), 0);
         assert_eq!(cache.get(&100), Some(0));
         cache.insert(1, 7);
@@ -121,7 +122,7 @@ fn time_ends_it<R: Reclaim>() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(before.get(&100), Some(&50), "a view keeps the time at which it was opened");
     assert_gone(&cache, 100);
-    // Derived from the absence of what is over: it lasts until somebody sets that.
+    // Derived from the absence of an expired value, this value lasts until that key is set.
     assert_eq!(cache.derive(100, ten_times), 0);
     assert_eq!(cache.derive(100, ten_times), 0);
     cache.insert(1, 1);
@@ -129,7 +130,7 @@ fn time_ends_it<R: Reclaim>() {
     assert_eq!(cache.derive(100, ten_times), 10);
 }
 
-/// A derived value itself is kept on the cache's terms.
+/// A derived value has the cache's terms.
 fn it_has_terms_of_its_own<R: Reclaim>() {
     let clock = ManualClock::new();
     let builder = coeval::Cache::builder().manual_clock(&clock);
@@ -150,21 +151,25 @@ fn eviction_of_an_input_ends_it<R: Reclaim>() {
         for key in 0..round % 60 {
             cache.insert(1_000 + key, key);
             if let [Some(derived), input] = cache.get_many([&100, &1]) {
-                assert_eq!(derived, input.unwrap_or(0) * 10, "of another age than its input");
+                assert_eq!(
+                    derived,
+                    input.unwrap_or(0) * 10,
+                    "its age differs from that of its input"
+                );
             }
         }
         assert!(cache.weighted_size() <= 20);
     }
 }
 
-/// A plain write of its own key comes before what it was derived from.
+/// A plain write of its own key takes precedence over the derivation.
 fn it_can_be_written<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 5);
     cache.derive(100, ten_times);
     cache.insert(100, 7);
     cache.insert(1, 6);
-    assert_eq!(cache.get(&100), Some(7), "what was set is tied to nothing");
+    assert_eq!(cache.get(&100), Some(7), "a value that was set has no bonds");
     assert_eq!(cache.derive(100, ten_times), 7);
     assert_eq!(cache.remove(&100), Some(7));
     assert_eq!(cache.derive(100, ten_times), 60);
