@@ -112,7 +112,8 @@ fn used_while_a_thread_ends<R: Reclaim>() {
                     run_all_operations(&cache, 0);
                 }
                 second(at_end(20));
-                // The list made first is destroyed first or last; this covers both orders.
+                // The first list is created before or after the second one, and so is destroyed in either
+                // order.
                 first(at_end(30));
             });
         }

@@ -249,7 +249,7 @@ fn a_panic_changes_nothing<R: Reclaim>() {
     assert_eq!(cache.derive(100, ten_times), 50);
 }
 
-fn circles_are_told<R: Reclaim>() {
+fn circles_are_reported<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let circle =
         || cache.derive(100, |scope| scope.derive(101, |scope| scope.derive(100, ten_times)));
@@ -291,6 +291,6 @@ on_every_reclaimer!(
     written_during_the_computation,
     a_lease_knows_the_dependencies,
     a_panic_changes_nothing,
-    circles_are_told,
+    circles_are_reported,
     the_listener_hears_of_it,
 );

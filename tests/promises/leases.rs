@@ -191,7 +191,7 @@ fn an_expiration_refuses<R: Reclaim>() {
     });
     assert_refused(&cache, swept, "swept");
     // No commit has yet ended a value that has only just expired.
-    assert_fills(&cache, fresh(&|| ()), "over");
+    assert_fills(&cache, fresh(&|| ()), "expired");
     let lease = fresh(&|| ());
     assert_fills(&cache, lease, "expired, while another lease is held");
 }

@@ -115,7 +115,7 @@ fn an_evicted_intermediate_value_stays_known<R: Reclaim>() {
                 7
             });
             assert_eq!(inner, 7);
-            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at)); // This reclaims memory.
+            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at)); // Memory is reclaimed.
             (10_000..11_000).for_each(|key| assert_eq!(scope.get(&key), None, "key {key}"));
         }
         0

@@ -67,8 +67,7 @@ fn fibonacci<R: Reclaim>() {
     assert_eq!(runs.get(), 23 + 22, "all but the one that is made from key 1 alone");
 }
 
-/// A graph in which each key is derived from the one before, with a count of how often each key was
-/// derived.
+/// A graph of derivations of several levels, with a count of how often each key was derived.
 struct Graph<R: Reclaim> {
     cache: Cache<R>,
     made: RefCell<BTreeMap<u64, u64>>,

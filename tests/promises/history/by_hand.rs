@@ -279,8 +279,8 @@ fn commits_whose_versions_contradict_time() {
 #[test]
 fn values_from_nowhere() {
     let history = |what| vec![op(0, (0, 1), insert(1, 1, 11)), op(1, (2, 3), what)];
-    bad(&history(read(&[(1, 99)])), "nobody committed");
-    bad(&history(remove(1, 99)), "nobody committed");
+    bad(&history(read(&[(1, 99)])), "never committed");
+    bad(&history(remove(1, 99)), "never committed");
     let at = |version| {
         let seen = vec![(1, Seen::At(11, version))];
         vec![
@@ -393,7 +393,7 @@ fn a_transaction_whose_reads_changed_before_it_committed() {
     good(&seen(21, 0));
     bad(&seen(11, 0), "no state ever");
     bad(&seen(0, 0), "");
-    bad(&seen(21, 22), "set what was there");
+    bad(&seen(21, 22), "set a present key");
 }
 
 #[test]

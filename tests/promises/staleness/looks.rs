@@ -1,4 +1,4 @@
-//! The ways to look, and what must not be seen.
+//! The ways to read, and what readers must not see.
 
 use super::Cache;
 use super::world::{OF_PAIR, OWN, PAIR, SOME, Source, TWIN, pause};
@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 type Scope<'s, R> = coeval::Scope<'s, usize, u64, RandomState, R>;
 
-/// Whoever looks at a cache, and counts what should not be.
+/// Reads a cache, and counts what readers must not see.
 pub struct Watch<'c, R: Reclaim> {
     pub cache: &'c Cache<R>,
     pub source: Arc<Source>,
-    /// Older than what the cache had been told of before the look began.
+    /// Values older than what the cache had been told before the read began.
     pub stale: AtomicU64,
-    /// One member of a group beside another that does not belong to it.
+    /// Groups with members that do not belong together.
     pub torn: AtomicU64,
 }
 
-/// A group, all as of one instant: a key, its twin, and what was derived from them.
+/// A group as of one instant: a key, its twin, and the values derived from them.
 type Group = [Option<u64>; 5];
 
 fn keys(key: usize) -> [usize; 5] {
@@ -33,12 +33,12 @@ fn both(first: Option<u64>, second: Option<u64>) -> u64 {
     part(first) << 32 | part(second)
 }
 
-/// The values that one was made of.
+/// The two values that `both` joined.
 fn parts(both: u64) -> [Option<u64>; 2] {
     [both >> 32, both & u64::from(u32::MAX)].map(|part| part.checked_sub(1))
 }
 
-/// Whether one was written beside the other as it had been before: a write takes that away.
+/// Whether one value was written beside an old value of the other, which a write must end.
 fn is_mixed([first, second]: [Option<u64>; 2]) -> bool {
     let (Some(first), Some(second)) = (first, second) else { return false };
     let (least, most) = (first.min(second), first.max(second));
@@ -51,7 +51,7 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         Self { cache, source: Arc::clone(source), stale, torn }
     }
 
-    /// Reads a key's number, which takes a while.
+    /// Reads the number of a key, which takes a while.
     fn read(&self, key: usize, random: &mut Random) -> u64 {
         pause(random);
         let value = self.source.read(key);
@@ -84,7 +84,7 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         self.is_whole(key.is_none() || own.is_none() || key == own);
     }
 
-    /// One look, in one of all ways.
+    /// Reads once, in a random way.
     pub fn look(&self, random: &mut Random) {
         let (cache, source) = (self.cache, &self.source);
         let key = random.below(source.len()) as usize;
