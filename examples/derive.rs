@@ -1,7 +1,8 @@
-//! An order's total, made from its lines and the prices: `cargo run --example derive`.
+//! The total of an order, derived from its lines and the prices: `cargo run --example derive`.
 //!
-//! Nobody lists what a total depends on: it is what was read to make it. A price that changes ends the totals of the
-//! orders that have it, in the same step, and no others; and one that changes to what comes out the same goes no further.
+//! The program never lists the dependencies of a total. They are the entries that were read to
+//! derive it. A change of a price ends the totals of the orders that include it, in the same step,
+//! and no others. If a rounded price comes out the same, the change goes no further.
 
 use coeval::{Cache, Scope};
 use std::cell::Cell;
@@ -12,14 +13,14 @@ enum Entry {
     Order(Vec<(&'static str, u64)>),
     /// A price, in cents.
     Price(u64),
-    /// A price as it is shown, in whole units.
+    /// A rounded price, in whole units.
     Rounded(u64),
     Total(u64),
 }
 
 type Shop = Cache<String, Entry>;
 
-/// Makes the price of an article in whole units.
+/// Derives the price of an article in whole units.
 fn round(scope: &mut Scope<String, Entry>, article: &str) -> Entry {
     match scope.get(&format!("price:{article}")) {
         Some(Entry::Price(cents)) => Entry::Rounded(cents.div_ceil(100)),
@@ -32,7 +33,7 @@ fn rounded(scope: &mut Scope<String, Entry>, article: &str) -> u64 {
     if let Entry::Rounded(units) = made { units } else { 0 }
 }
 
-/// What an order costs; counts how often that is worked out.
+/// The total of an order. Counts how often it is computed.
 fn total(shop: &Shop, order: &str, worked_out: &Cell<u64>) -> u64 {
     let made = shop.derive(format!("total:{order}"), |scope| {
         worked_out.set(worked_out.get() + 1);

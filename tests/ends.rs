@@ -112,7 +112,7 @@ fn used_while_a_thread_ends<R: Reclaim>() {
                     run_all_operations(&cache, 0);
                 }
                 second(at_end(20));
-                // The first list is created before or after the second one, and so is destroyed in either
+                // Created before or after the second list, so the two are destroyed in either
                 // order.
                 first(at_end(30));
             });

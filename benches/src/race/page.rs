@@ -1,4 +1,4 @@
-//! What the race found, as one page.
+//! The results of the race as one page.
 
 use std::{
     fs, io,
@@ -18,10 +18,9 @@ use crate::{
 /// The name of the file.
 const FILE: &str = "index.html";
 
-/// Writes the page into `dir`, which is made if it is not there; where it is.
+/// Writes the page into `dir`, which is created if necessary. Returns the path of the page.
 ///
-/// # Errors
-/// When that is not possible.
+/// # Errors If the page cannot be written.
 pub fn write(dir: &Path, report: &Report) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let path = dir.join(FILE);
