@@ -57,7 +57,7 @@ fn main() {
             });
         }
     });
-    println!("8 threads wanted what is slow to load: {loads:?} load");
+    println!("8 threads wanted one slow value: {loads:?} load");
     assert_eq!(loads.into_inner(), 1);
 
     // The threads that write keep the bound.

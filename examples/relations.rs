@@ -51,7 +51,7 @@ fn by_relations() {
                     }
                     let [user, profile, feed] = cache.get_many(["user:7", "profile:7", "feed:7"]);
                     for related in [profile, feed].into_iter().flatten() {
-                        assert!(Some(related) >= user, "a new user beside what is older");
+                        assert!(Some(related) >= user, "a new user beside an older entry");
                     }
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -67,7 +67,7 @@ fn by_relations() {
     });
     let (reads, derived) = (reads.into_inner(), derived.into_inner());
     println!(
-        "by relations: {} changes, {reads} reads of the three, {derived} derived anew,",
+        "by relations: {} changes, {reads} reads of the three, {derived} loaded again,",
         source.into_inner()
     );
     println!("  and never a user beside a profile or feed that is older");
@@ -80,7 +80,7 @@ fn an_overtaken_load() {
     let source = AtomicU64::new(1);
     let loaded = cache.get_with("profile", || {
         let read = source.load(Ordering::SeqCst);
-        // Before this load returns, the user changes, and the cache is told.
+        // Before this load returns, the user changes, and the cache learns of it.
         source.store(2, Ordering::SeqCst);
         cache.invalidate(&"profile");
         read

@@ -43,9 +43,9 @@ fn main() {
         (500..1_000).for_each(|product| source.change(&cache, product, 1));
         warm.join().unwrap()
     });
-    println!("{filled} entries of the dump went in; {} keys hold a price", cache.len());
+    println!("{filled} entries of the dump were stored; {} keys hold a price", cache.len());
     for product in 0..1_000 {
-        assert_eq!(cache.get(&product), Some(1), "older than what was written");
+        assert_eq!(cache.get(&product), Some(1), "older than a write");
     }
 
     // Products that the dump lacks are loaded on demand.
@@ -53,7 +53,7 @@ fn main() {
         (0..PRODUCTS).map(|product| cache.get_with(product, || source.read(product))).sum();
     let expected: u64 = source.prices.iter().map(|price| price.load(Ordering::SeqCst)).sum();
     let reads = source.reads.load(Ordering::Relaxed);
-    println!("all {PRODUCTS} were wanted: {reads} had to be loaded one by one");
+    println!("all {PRODUCTS} products were requested: {reads} were loaded one by one");
     assert_eq!((sum, cache.len() as u64), (expected, PRODUCTS));
     assert!(reads <= PRODUCTS / 10);
     println!("\n{}", cache.stats());

@@ -291,7 +291,7 @@ fn no_file_is_too_long() {
 
 /// The checks above find violations.
 #[test]
-fn the_checks_see_what_is_wrong() {
+fn the_checks_find_violations() {
     let good = r#"
         //! Mutex, crate::engine, std::sync::atomic
         use crate::{pool::{Pool, os}, sync::AtomicPtr}; /* crate::engine /* nested */ */

@@ -98,7 +98,8 @@ Exit status: 0 when all is well, 1 when coeval showed a group whose members do n
 
 /// Parses the words after the program's name.
 ///
-/// # Errors If they are invalid.
+/// # Errors
+/// If they are invalid.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(words);
     let mut args = RaceArgs::default();
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn options_do_what_they_say() {
+    fn options_have_their_documented_effect() {
         let words = ["race", "--runs", "20", "--widen=0", "--json", "--trace", "t", "--seed", "7"];
         let Ok(Command::Race(args)) = parse(words.map(OsString::from)) else { panic!("no race") };
         assert_eq!((args.runs, args.widen, args.json, args.seed), (20, 0, true, 7));

@@ -13,11 +13,11 @@ use std::sync::Mutex;
 /// which puts all operations in one order. That order gives what the contract says about fences.
 pub struct Exact {
     order: AtomicUsize,
-    books: Mutex<Books>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Books {
+struct State {
     /// The number of the next guard.
     next: usize,
     live: BTreeSet<usize>,
@@ -33,9 +33,9 @@ unsafe impl Sync for Exact {}
 
 impl Exact {
     /// Runs `act` on the bookkeeping, in the one order of all operations.
-    fn next<T>(&self, act: impl FnOnce(&mut Books) -> T) -> T {
+    fn in_order<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         self.order.fetch_add(1, Ordering::AcqRel);
-        act(&mut self.books.lock().unwrap())
+        act(&mut self.state.lock().unwrap())
     }
 }
 
@@ -44,7 +44,7 @@ pub struct Guard<'a>(&'a Exact, usize);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0.next(|books| books.live.remove(&self.1));
+        self.0.in_order(|state| state.live.remove(&self.1));
     }
 }
 
@@ -55,26 +55,26 @@ unsafe impl Reclaim for Exact {
     type Guard<'a> = Guard<'a>;
 
     fn new() -> Self {
-        Self { order: AtomicUsize::new(0), books: Mutex::default() }
+        Self { order: AtomicUsize::new(0), state: Mutex::default() }
     }
 
     fn pin(&self) -> Guard<'_> {
-        let number = self.next(|books| {
-            books.next += 1;
-            books.live.insert(books.next - 1);
-            books.next - 1
+        let number = self.in_order(|state| {
+            state.next += 1;
+            state.live.insert(state.next - 1);
+            state.next - 1
         });
         Guard(self, number)
     }
 
     unsafe fn retire(&self, _: &Guard<'_>, garbage: Garbage) {
-        self.next(|books| books.retired.push((books.next, garbage)));
+        self.in_order(|state| state.retired.push((state.next, garbage)));
     }
 
     fn collect(&self) {
-        let due: Vec<_> = self.next(|books| {
-            let oldest = books.live.first().copied().unwrap_or(usize::MAX);
-            books.retired.extract_if(.., |(bound, _)| *bound <= oldest).collect()
+        let due: Vec<_> = self.in_order(|state| {
+            let oldest = state.live.first().copied().unwrap_or(usize::MAX);
+            state.retired.extract_if(.., |(bound, _)| *bound <= oldest).collect()
         });
         for (_, garbage) in due {
             // SAFETY: see above.
@@ -89,6 +89,6 @@ unsafe impl Reclaim for Exact {
     }
 
     fn retired(&self) -> usize {
-        self.books.lock().unwrap().retired.len()
+        self.state.lock().unwrap().retired.len()
     }
 }

@@ -67,9 +67,9 @@ fn compare_beside_clearing(preemptions: usize, helped: bool) {
         } else {
             let expected = set.filter(|&set| set > cleared).map(|_| 1);
             assert_eq!(world.keys.newest(0).map(|(value, _)| *value), expected);
-            assert!(set.is_some_and(|set| set < cleared) || set.is_none(), "set what was cleared");
+            assert!(set.is_some_and(|set| set < cleared) || set.is_none(), "set a cleared value");
         }
-        assert!(set.is_none_or(|set| set < cleared), "set what was cleared");
+        assert!(set.is_none_or(|set| set < cleared), "set a cleared value");
         world.keys.assert_ordered();
     });
 }
@@ -111,7 +111,7 @@ fn reads_beside_clearing() {
             let floor = world.floor_at(Limit::Now(now));
             let both = [0, 1].map(|key| world.keys.at(key, Limit::Now(now), floor).is_some());
             assert_eq!(both[0], both[1], "a clearing was torn");
-            assert!(got || !both[1], "what was cleared came back");
+            assert!(got || !both[1], "a cleared value came back");
             unsafe { world.views.close(view, |_| ()) };
         });
         reader.join().unwrap();
@@ -231,7 +231,7 @@ fn defect_looking_as_of_now_along_the_links() {
 
 #[test]
 fn defect_a_verdict_without_the_floor() {
-    must_fail("commit.unaware_of_floor", "set what was cleared", || {
+    must_fail("commit.unaware_of_floor", "set a cleared value", || {
         compare_beside_clearing(2, false)
     });
 }

@@ -59,12 +59,12 @@ fn gone_and_continued(preemptions: usize, look: Look, commit: Commit) {
             let reader = thread::spawn(move || look(&others));
             clock.advance(TIME);
             let (is_made, seen) = (committer.join().unwrap(), reader.join().unwrap());
-            assert!(!is_made || seen.is_some(), "gone, and continued");
+            assert!(!is_made || seen.is_some(), "expired, and yet continued");
         });
     });
 }
 
-const FAILURE: &str = "gone, and continued";
+const FAILURE: &str = "expired, and yet continued";
 
 #[test]
 fn a_look_beside_a_set() {

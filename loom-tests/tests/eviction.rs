@@ -113,8 +113,8 @@ fn eviction_beside_a_removal(preemptions: usize) {
 
 /// An entry is removed beside a thread that makes room and finds its handle without a value. One of
 /// the two ends the record. (The tombstone is in the room of the record, so no thread comes back
-/// later to free the room. The record is not spared for the thread that brought it either; such a
-/// thread would come back to it.)
+/// to it later, when the room is free. The policy does not spare the record for the thread that
+/// brought it either; that thread would come back to it.)
 fn removal_beside_its_release(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0, 0]);

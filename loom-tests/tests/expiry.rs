@@ -102,7 +102,11 @@ impl Cache {
             assert!(deadline == 0 || deadline > end, "an entry is lost");
         }
         let held: i32 = self.entries.held.iter().map(|held| held.load(SeqCst)).sum();
-        assert_eq!(self.wheel.len(), held as u64, "the wheel does not hold what was counted");
+        assert_eq!(
+            self.wheel.len(),
+            held as u64,
+            "the wheel does not hold the number that was counted"
+        );
         self.wheel.drain(|entry| {
             self.entries.held[number(entry)].fetch_sub(1, SeqCst);
         });

@@ -119,7 +119,7 @@ impl World {
     }
 
     fn sit(&'static self, key: usize) -> Wait {
-        let Joined::Waiter(waiter) = self.join(key) else { panic!("nobody leads") };
+        let Joined::Waiter(waiter) = self.join(key) else { panic!("no caller leads") };
         waiter
     }
 
@@ -290,7 +290,7 @@ fn crossing() {
 }
 
 #[test]
-fn a_caller_in_a_circle_is_told() {
+fn a_caller_in_a_circle_gets_an_error() {
     crossing();
 }
 
@@ -333,7 +333,7 @@ fn play_late(world: &'static World, part: Late) {
 /// A load was handed out. One thread begins it while another caller arrives.
 fn handed_out() {
     let begin = |world: &'static World| {
-        let handed = world.lead(0).hand_out().expect("nobody waits");
+        let handed = world.lead(0).hand_out().expect("no caller waits");
         [Late::Begins(handed), Late::Comes]
     };
     model(3, begin, play_late);
@@ -391,7 +391,7 @@ fn defect_waiters_are_not_told_that_the_load_was_ousted() {
 
 /// A load is ousted as it ends. The caller that ousted it may load at the same time.
 #[test]
-fn a_caller_that_ousts_an_ending_load_is_told_or_loads() {
+fn a_caller_that_ousts_an_ending_load_gets_its_value_or_loads() {
     let begin = |world: &'static World| [Late::Ends(world.lead(0)), Late::Ousts(world.sit(0))];
     model(3, begin, play_late);
 }

@@ -65,14 +65,14 @@ struct Guard<'a, const SEEN: bool>(&'a Scheme<SEEN>);
 impl<const SEEN: bool> Drop for Guard<'_, SEEN> {
     fn drop(&mut self) {
         if SEEN {
-            self.0.guards.fetch_sub(1, Ordering::Release); // Pairs with `nobody_is_pinned`.
+            self.0.guards.fetch_sub(1, Ordering::Release); // Pairs with `no_thread_is_pinned`.
         }
     }
 }
 
 impl<const SEEN: bool> Scheme<SEEN> {
     /// Whether a grace period that began before this call is over.
-    fn nobody_is_pinned(&self) -> bool {
+    fn no_thread_is_pinned(&self) -> bool {
         fence(Ordering::SeqCst); // Pairs with the fence in `pin`.
         self.guards.load(Ordering::Acquire) == 0
     }
@@ -89,7 +89,7 @@ unsafe impl<const SEEN: bool> Reclaim for Scheme<SEEN> {
     fn pin(&self) -> Guard<'_, SEEN> {
         if SEEN {
             self.guards.fetch_add(1, Ordering::Relaxed);
-            fence(Ordering::SeqCst); // Pairs with the fence in `nobody_is_pinned`.
+            fence(Ordering::SeqCst); // Pairs with the fence in `no_thread_is_pinned`.
         }
         Guard(self)
     }
@@ -272,7 +272,7 @@ fn a_late_copier_beside_seal_and_unlink() {
         let mut sealed = false;
         assert_eq!(entry.state.swap(CONDEMNED, Ordering::AcqRel), LIVING);
         hook::step("model.condemned");
-        if scene.scheme.nobody_is_pinned() {
+        if scene.scheme.no_thread_is_pinned() {
             hook::step("model.grace");
             sealed = entry
                 .state

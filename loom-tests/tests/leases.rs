@@ -247,7 +247,7 @@ fn defect_looking_for_leases_before_the_number_is_taken() {
 }
 
 #[test]
-fn defect_no_fence_between_the_hold_and_what_is_read() {
+fn defect_no_fence_between_the_hold_and_the_read() {
     must_fail("lease.unfenced", "a value from before the change", || nothing_to_remove(remove));
 }
 

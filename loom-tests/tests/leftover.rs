@@ -204,12 +204,12 @@ fn a_closing_that_leaves_a_record() {
 }
 
 #[test]
-fn two_tend_to_what_is_left() {
+fn two_threads_tend_to_leftovers() {
     two_tend(1);
 }
 
 #[test]
-fn a_write_a_closing_and_one_who_tends() {
+fn a_write_a_closing_and_a_tending_thread() {
     three_meet(1);
 }
 

@@ -114,7 +114,7 @@ fn two_threads_that_bring_weight() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn two_who_bring_weight_at_length() {
+fn two_threads_that_bring_weight_at_length() {
     two_heavy_entries(1);
 }
 
@@ -125,7 +125,7 @@ fn a_spared_entry_and_an_eviction() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn what_is_spared_and_an_eviction_at_length() {
+fn a_spared_entry_and_an_eviction_at_length() {
     spared_beside_an_eviction(1);
 }
 

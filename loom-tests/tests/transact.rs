@@ -39,7 +39,7 @@ fn transact<T>(cache: &Small, body: impl Fn(&mut Tx<'_>) -> T) -> Option<(T, Ver
 }
 
 /// Two transactions each write their key if the key of the other is absent.
-fn each_reads_what_the_other_writes(preemptions: usize) {
+fn each_reads_the_others_write(preemptions: usize) {
     explore(preemptions, || {
         let cache = cache();
         let step = |mine: usize, other: usize| {
@@ -61,19 +61,19 @@ fn each_reads_what_the_other_writes(preemptions: usize) {
 
 #[test]
 fn there_is_no_write_skew() {
-    with_one_order(|| each_reads_what_the_other_writes(0));
+    with_one_order(|| each_reads_the_others_write(0));
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn there_is_no_write_skew_at_length() {
-    with_one_order(|| each_reads_what_the_other_writes(1));
+    with_one_order(|| each_reads_the_others_write(1));
 }
 
 #[test]
 fn defect_reading_without_witnesses() {
     let kind = "each committed without seeing the other";
-    must_fail("transact.reads_unwitnessed", kind, || each_reads_what_the_other_writes(2));
+    must_fail("transact.reads_unwitnessed", kind, || each_reads_the_others_write(2));
 }
 
 /// A transaction reads a tagged value, beside an invalidation of the tag.
@@ -121,7 +121,11 @@ fn commits_that_demand_each_others_keys(preemptions: usize) {
         let outcomes = threads.map(|thread| thread.join().unwrap());
         let made = outcomes.map(State::is_committed);
         assert!(made[0] != made[1], "exactly one of the two must be made: {made:?}");
-        assert_eq!([0, 1].map(|key| keys.newest(key).is_some()), made, "what a witness shows");
+        assert_eq!(
+            [0, 1].map(|key| keys.newest(key).is_some()),
+            made,
+            "a witness must not be visible"
+        );
         keys.assert_ordered();
     });
 }
@@ -190,7 +194,7 @@ fn a_remembered_head_does_not_come_back() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_head_does_not_come_back_to_who_remembers_it_at_length() {
+fn a_remembered_head_does_not_come_back_at_length() {
     a_late_helper_beside_a_withdrawal(2, true);
 }
 

@@ -56,7 +56,7 @@ fn use_all<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>(
         let pinned = cache.pin();
         match pinned.get(&key(number)) {
             Some(value) => assert!(value.number() >= least),
-            None => assert!(is_bounded, "{number} is there"),
+            None => assert!(is_bounded, "{number} is present"),
         }
     };
     for round in 0..3 {

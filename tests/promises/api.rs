@@ -149,7 +149,8 @@ fn compare_and_set_sets_only_over_the_expected_version<R: Reclaim>() {
 
     let second = cache.compare_and_set("a", Some(first), "2".into()).expect("it holds `first`");
     assert!(second > first);
-    let conflict = cache.compare_and_set("a", Some(first), "3".into()).expect_err("not any more");
+    let conflict =
+        cache.compare_and_set("a", Some(first), "3".into()).expect_err("no longer at that version");
     assert_eq!(conflict.found(), Some(second));
     assert_eq!(conflict.into_value::<u8>(), None, "a type that is not the cache's");
     assert_eq!(cache.get("a").as_deref(), Some("2"));

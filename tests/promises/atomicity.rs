@@ -52,7 +52,7 @@ fn by_relation<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64, value: u64) {
     cache.insert(g * GROUP, value);
 }
 
-/// A reader that counts the groups it read.
+/// Reads and checks a group.
 type ReadGroup<'a, R> = &'a (dyn Fn(&Store<u64, u64, R>, u64) + Sync);
 
 fn many_is_one<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64) {

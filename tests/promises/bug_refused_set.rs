@@ -7,7 +7,7 @@ use coeval::Cache;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-fn what_was_found_is_not_what_was_expected() {
+fn a_refusal_reports_an_unexpected_version() {
     disturb(); // Without this, the bug hardly ever shows on two cores.
     let rounds = stress(30_000, 1_000_000, 20_000_000);
     let cache = Cache::new();

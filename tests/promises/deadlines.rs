@@ -44,7 +44,8 @@ fn timed<R: Reclaim>(idle: bool) -> (ManualClock, Store<u64, u64, R>) {
     (clock, builder.reclaimer::<R>().build())
 }
 
-/// Sets key 7 for one second, which passes, visibly to others, in the middle of `act`.
+/// Sets key 7 for one second. The second passes, and another handle sees that, in the middle of
+/// `run`.
 fn passing<R: Reclaim, T>(
     run: impl Fn(&Store<u64, u64, R>) -> T,
     check: impl Fn(&Store<u64, u64, R>, T),
@@ -109,7 +110,7 @@ fn a_derivation_from_a_value_seen_expired<R: Reclaim>() {
 }
 
 /// Sets key 8, which is bound to others, while the given action changes one of those.
-fn set_of_what_is_tied<R: Reclaim>(
+fn set_of_a_value_with_bonds<R: Reclaim>(
     meanwhile_do: impl FnOnce(&Store<u64, u64, R>, &ManualClock) + 'static,
 ) -> (bool, Option<u64>) {
     let (clock, cache) = timed::<R>(false);
@@ -138,20 +139,23 @@ fn set_of_what_is_tied<R: Reclaim>(
 
 fn a_set_on_a_value_that_has_just_ended_is_refused<R: Reclaim>() {
     let refused = (false, None);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(1, 20)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.remove(&2)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|_, clock| clock.advance(SECOND)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(3, 30)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.invalidate_tag("three")), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.invalidate_all()), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(1, 20)), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.remove(&2)), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|_, clock| clock.advance(SECOND)), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(3, 30)), refused);
+    assert_eq!(
+        set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.invalidate_tag("three")),
+        refused
+    );
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.invalidate_all()), refused);
 }
 
 fn a_set_on_a_value_that_is_valid_again_is_made<R: Reclaim>() {
     let made = (true, Some(7));
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(5, 50)), made);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.invalidate_tag("two")), made);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(5, 50)), made);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.invalidate_tag("two")), made);
     // The input that is derived again comes out equal.
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(1, 11)), made);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(1, 11)), made);
 }
 
 fn a_set_on_a_tagged_value<R: Reclaim>() {

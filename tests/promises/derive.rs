@@ -26,7 +26,7 @@ fn ten_times<R: Reclaim>(scope: &mut Scoped<'_, R>) -> u64 {
     scope.get(&1).unwrap_or(0) * 10
 }
 
-fn it_is_made_once<R: Reclaim>() {
+fn it_is_derived_once<R: Reclaim>() {
     let (cache, count) = (store::<u64, u64, R>(), Cell::new(0));
     cache.insert(1, 5);
     for _ in 0..3 {
@@ -204,7 +204,7 @@ fn written_during_the_computation<R: Reclaim>() {
     assert_eq!((value, cache.get(&100)), (60, Some(1)));
 }
 
-/// A fill of a derived entry was read from the source before what it depends on was written.
+/// The value of a fill of a derived entry was read from the source before an input was written.
 fn a_lease_knows_the_dependencies<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.batch().insert(1, 5).insert(2, 6).commit();
@@ -218,7 +218,7 @@ fn a_lease_knows_the_dependencies<R: Reclaim>() {
         assert_eq!(lease.fill(9).unwrap_err().into_value(), 9, "key {write} was written since");
         assert_eq!(cache.get(&100), None);
     }
-    // What is filled depends on the same.
+    // A filled value has the same inputs.
     assert_eq!(cache.derive(101, |scope| scope.get(&1).unwrap() / 10), 0);
     cache.lease(&100).fill(9).unwrap();
     assert_eq!(cache.get(&100), Some(9));
@@ -240,7 +240,7 @@ fn a_panic_changes_nothing<R: Reclaim>() {
         let panics = || {
             cache.derive(100, |scope| {
                 scope.get(&1);
-                scope.derive(101, |scope| scope.get(&2).expect("key 2 is there"))
+                scope.derive(101, |scope| scope.get(&2).expect("key 2 is present"))
             })
         };
         assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
@@ -259,8 +259,8 @@ fn circles_are_reported<R: Reclaim>() {
     assert_eq!((cache.derive(100, ten_times), cache.derive(101, |_| 3)), (0, 3));
 }
 
-/// The listener hears of each once, when it is replaced or found.
-fn the_listener_hears_of_it<R: Reclaim>() {
+/// The listener hears once of each derived value that ends, when it is replaced or found.
+fn the_listener_hears_of_ended_values<R: Reclaim>() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let tell = heard.clone();
     let builder = coeval::Cache::builder().eviction_listener(move |key, value, cause, _| {
@@ -281,7 +281,7 @@ fn the_listener_hears_of_it<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    it_is_made_once,
+    it_is_derived_once,
     every_write_ends_it,
     absence_counts,
     time_ends_it,
@@ -292,5 +292,5 @@ on_every_reclaimer!(
     a_lease_knows_the_dependencies,
     a_panic_changes_nothing,
     circles_are_reported,
-    the_listener_hears_of_it,
+    the_listener_hears_of_ended_values,
 );

@@ -210,7 +210,8 @@ fn keys_that_come_back<R: Reclaim>() {
             2 => _ = cache.batch().remove(key).insert((key + 1) % 40, round).commit(),
             3 => {
                 let held = cache.get_versioned(&key).map(|(_, version)| version);
-                let version = cache.compare_and_set(key, held, round).expect("nobody else writes");
+                let version =
+                    cache.compare_and_set(key, held, round).expect("no other thread writes");
                 let now = cache.get_versioned(&key);
                 assert!(now.is_none_or(|now| now == (round, version)), "{now:?}");
             }

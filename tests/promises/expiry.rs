@@ -147,7 +147,7 @@ fn members_of_one_commit_end_together<R: Reclaim>() {
 }
 
 /// An entry whose deadline has passed is also absent to writes.
-fn to_writes_too<R: Reclaim>() {
+fn an_expired_value_is_absent_to_writes<R: Reclaim>() {
     let over = || {
         let (clock, cache) = untimed::<R>();
         let version = cache.insert_with_ttl(1, 1, ns(9));
@@ -268,7 +268,7 @@ on_every_reclaimer!(
     an_entrys_own_time,
     an_overwrite_has_its_own_time,
     members_of_one_commit_end_together,
-    to_writes_too,
+    an_expired_value_is_absent_to_writes,
     views_stay_as_they_were,
     nothing_without_a_deadline_goes,
     no_time_at_all,

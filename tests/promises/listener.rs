@@ -204,7 +204,7 @@ fn values_that_are_cleared_again_and_again<R: Reclaim>() {
         waiting += 20;
         waiting -= heard.take().len();
     }
-    assert!(waiting < 20_000, "{waiting} of 60000 were not told of");
+    assert!(waiting < 20_000, "{waiting} of 60000 were not reported");
 }
 
 /// Taking a lease on a cleared entry ends the entry. A thread that writes nothing reports it, too.
@@ -272,7 +272,7 @@ fn a_view_does_not_hold_it_back<R: Reclaim>() {
     assert_eq!(view.get(&1), Some(&10));
     drop(view);
     (0..5_000).for_each(|_| _ = cache.insert(2, 2));
-    assert!(heard.take().iter().all(|(key, ..)| *key == 2), "told twice");
+    assert!(heard.take().iter().all(|(key, ..)| *key == 2), "reported twice");
 }
 
 on_every_reclaimer!(

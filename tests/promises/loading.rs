@@ -208,7 +208,7 @@ fn circles_are_reported<R: Reclaim>() {
         let message = *panic.unwrap_err().downcast::<String>().expect("a message");
         assert!(message.ends_with(&LoadError::<std::convert::Infallible>::Cycle.to_string()));
         assert!(message.starts_with("the key 3 wanted at ") && message.contains("circle"));
-        assert_eq!(cache.get_with(3, || 3), 3, "the key is as it was");
+        assert_eq!(cache.get_with(3, || 3), 3, "the key is unchanged");
 
         let (both, told) = (Barrier::new(2), AtomicU64::new(0));
         together(2, |thread| {

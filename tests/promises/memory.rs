@@ -244,7 +244,7 @@ fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
 
 /// Views close in any order. Versions that only they needed are freed, and versions that others
 /// need stay, for many keys and for one.
-fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
+fn views_that_close_in_any_order_free_their_versions<R: Reclaim>() {
     const VIEWS: u64 = 24;
     for keys in [2_000, 1] {
         let mut random = Random::new(run_seed());
@@ -363,7 +363,7 @@ on_every_reclaimer!(
     pinned_values_outlive_their_overwriting,
     held_views_keep_a_bounded_number_of_versions,
     overlapping_views_keep_a_bounded_number_of_versions,
-    views_that_close_in_any_order_free_what_they_kept,
+    views_that_close_in_any_order_free_their_versions,
     at_rest_a_held_view_keeps_little,
     fresh_keys_that_are_removed_leave_nothing,
     invalidate_all_frees_everything,

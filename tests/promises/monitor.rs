@@ -48,7 +48,7 @@ fn repairing<R: Reclaim>(cache: &Cache<R>) -> Watch<u64, u64, R> {
     cache.monitor().on_mismatch(|_| Repair::Invalidate)
 }
 
-/// Does steps of `keys` keys until a round is over, and sums up the steps.
+/// Does steps of `keys` keys until a round is over. Returns the sum of their reports.
 fn round<R: Reclaim>(monitor: &mut Watch<u64, u64, R>, keys: usize) -> Report {
     let mut all = Report::default();
     while all.rounds == 0 {
@@ -329,7 +329,7 @@ fn panics_are_counted<R: Reclaim>() {
     assert_eq!(cache.stats().views, 0);
 }
 
-fn what_else_it_counts<R: Reclaim>() {
+fn other_counts<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache: Cache<R> = coeval::Cache::builder().manual_clock(&clock).reclaimer().build();
     let mut monitor = cache.monitor();
@@ -408,7 +408,7 @@ on_every_reclaimer!(
     no_false_alarms,
     repairs_race_with_writers,
     panics_are_counted,
-    what_else_it_counts,
+    other_counts,
     groups_have_each_key_once,
     a_repair_is_a_removal,
 );

@@ -120,11 +120,11 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
             let key = make.key(50);
             drop(cache.lease(&key).fill(make.value(500)));
         }),
-        ("lease and fill what is there", |cache, make| {
+        ("lease and fill a present key", |cache, make| {
             drop(cache.lease(&make.key(5)).fill(make.value(500)));
         }),
         ("load", |cache, make| drop(cache.get_with(make.key(50), || make.value(500)))),
-        ("load what is there", |cache, make| {
+        ("load a present key", |cache, make| {
             drop(cache.get_with(make.key(5), || make.value(500)));
         }),
         ("load that fails", |cache, make| {

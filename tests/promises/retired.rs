@@ -222,8 +222,8 @@ fn prewarming<R: Reclaim>() {
     bounded("loads that never stay", &cache, |cache, key| ignore(cache.get_with(key, || key)));
 }
 
-/// A thread that loads absent keys for a while and then ends leaves no more behind than the next
-/// one.
+/// Threads load absent keys for a while and then end. What they leave behind does not pile up from
+/// one thread to the next.
 fn many_threads<R: Reclaim>() {
     let cache = empty::<R>();
     for thread in 0..60_u64 {

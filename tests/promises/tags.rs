@@ -203,7 +203,7 @@ fn relations_and_the_listener<R: Reclaim>() {
     assert_eq!(*left.lock().unwrap(), [(1, 10, RemovalCause::Related, version)]);
 }
 
-fn it_is_evicted_as_others<R: Reclaim>() {
+fn it_is_evicted_like_others<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().max_capacity(50).reclaimer::<R>().build();
     for key in 0..5_000 {
         cache.insert_tagged(key, key, &tags(["a", "b"]));
@@ -256,7 +256,7 @@ on_every_reclaimer!(
     a_tagged_entry_is_the_same,
     derived_values_end_too,
     relations_and_the_listener,
-    it_is_evicted_as_others,
+    it_is_evicted_like_others,
     a_clone_that_panics_changes_nothing,
     a_million_entries_at_once,
 );

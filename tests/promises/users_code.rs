@@ -248,7 +248,7 @@ fn run(load: Load, within: fn(&Cache<Key, Value>), kind: Kind, at: usize) -> boo
 }
 
 #[test]
-fn users_code_never_waits_for_the_load_that_it_is_in() {
+fn users_code_never_waits_for_its_own_load() {
     let mut acted = 0;
     for (name, load) in LOADS {
         for (use_name, within) in USES {

@@ -100,7 +100,7 @@ pub fn settle<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
     for _ in 0..400 {
         cache.insert(1, Counted::new(1_000, ledger));
     }
-    // Alone, so that no key of the group is partly written.
+    // The loop has written key 1 alone, so it must not be present as a member of the group.
     cache.invalidate(&1);
     assert!(cache.weighted_size() <= CAPACITY, "{} entries", cache.weighted_size());
     assert_eq!(cache.len() as u64, cache.weighted_size());

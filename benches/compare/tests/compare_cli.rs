@@ -48,10 +48,10 @@ fn every_short_workload_gives_figures_and_files() {
     for file in ["index.html", "tables.txt", "tables.md", "readme.md"].iter().chain(&pictures) {
         assert!(out.join(file).metadata().unwrap().len() > 100, "{file}");
     }
-    what_was_stored_can_be_drawn_again(&out, &pictures);
+    stored_results_can_be_drawn_again(&out, &pictures);
 }
 
-fn what_was_stored_can_be_drawn_again(stored: &Path, pictures: &[&str]) {
+fn stored_results_can_be_drawn_again(stored: &Path, pictures: &[&str]) {
     let again = stored.join("again");
     let tables = stored.join("tables.md");
     let output = compare(&["draw", tables.to_str().unwrap(), "--out", again.to_str().unwrap()]);

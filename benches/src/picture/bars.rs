@@ -69,7 +69,7 @@ impl Bars {
             let end = axis.at(bar.value);
             svg.text([left - 10.0, y + 14.0], Side::End, class(bar), &bar.name);
             if *logarithmic {
-                // Without a zero, the length of a bar means nothing, so only its end is drawn.
+                // Without a zero, the length of a bar means nothing, so a dot marks its value.
                 svg.line([left, y + 10.0], [end, y + 10.0], "grid");
                 svg.dot([end, y + 10.0], 6.0, bar.tone.class());
             } else if bar.value > 0.0 {

@@ -64,7 +64,7 @@ fn at_each_step_of_a_commit<R: Reclaim>() {
             });
             let is_made = commit(&cache, version);
             at(&[], || ());
-            assert!(!is_made || seen.get().is_some(), "{step:?}: gone, and continued");
+            assert!(!is_made || seen.get().is_some(), "{step:?}: expired, and yet continued");
         }
     }
 }
@@ -80,7 +80,7 @@ fn a_view_has_a_number_and_a_time_that_belong_together<R: Reclaim>() {
             assert!(commit(&other, version));
             clock.advance(SECOND);
         });
-        assert_eq!(cache.view().get(&1), Some(&2), "gone, and continued");
+        assert_eq!(cache.view().get(&1), Some(&2), "expired, and yet continued");
     }
 }
 

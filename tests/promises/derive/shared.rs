@@ -242,13 +242,13 @@ fn a_panic_within<R: Reclaim>() {
     let panics = || {
         cache.derive(100, |scope| {
             scope.derive(101, |scope| scope.get(&1).unwrap());
-            scope.derive(102, |_| panic!("as it is to"))
+            scope.derive(102, |_| panic!("on purpose"))
         })
     };
     assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
     assert_eq!((cache.get_many([&100, &101, &102]), cache.len()), ([None; 3], 1));
     let value = cache.derive(100, |scope| {
-        let inner = || scope.derive(101, |_| panic!("as it is to"));
+        let inner = || scope.derive(101, |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(inner)).is_err());
         scope.derive(101, |scope| scope.get(&1).unwrap())
     });

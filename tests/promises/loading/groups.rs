@@ -280,7 +280,7 @@ fn beside_writers<R: Reclaim>() {
                 };
                 assert!(group.iter().all(|value| *value == group[0]), "torn: {group:?}");
                 if let Some(value) = group[0] {
-                    assert!(value >= least, "stale: {value}, {least} was told");
+                    assert!(value >= least, "stale: {value}, the cache was told of {least}");
                     seen.set(seen.get() + 1);
                 }
             }

@@ -52,7 +52,7 @@ impl<R: Reclaim> Pair<R> {
                 (true, false) if !self.model.is_missing(key) => {
                     fail(format!("{key} has gone without a report"));
                 }
-                (false, true) if !self.model.is_back(key) => fail(format!("{key} is there")),
+                (false, true) if !self.model.is_back(key) => fail(format!("{key} is present")),
                 _ => {}
             }
         }
@@ -72,7 +72,7 @@ impl<R: Reclaim> Pair<R> {
                 fail(format!("the listener reported that {what}; the model has {slot:?}"));
             }
         }
-        if !self.model.is_told() {
+        if !self.model.is_reported() {
             fail(format!("nothing was heard of {:?}", self.model.leaves));
         }
     }

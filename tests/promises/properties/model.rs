@@ -325,7 +325,7 @@ impl Model {
     }
 
     /// Whether every expected departure was reported.
-    pub fn is_told(&mut self) -> bool {
+    pub fn is_reported(&mut self) -> bool {
         self.either.clear();
         self.unsure.clear();
         self.leaves.is_empty()

@@ -59,29 +59,29 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         value
     }
 
-    fn is_fresh(&self, value: Option<u64>, told: u64) {
+    fn check_fresh(&self, value: Option<u64>, told: u64) {
         if value.is_some_and(|value| value < told) {
             self.stale.fetch_add(1, SeqCst);
         }
     }
 
-    fn is_whole(&self, is_whole: bool) {
+    fn check_whole(&self, is_whole: bool) {
         if !is_whole {
             self.torn.fetch_add(1, SeqCst);
         }
     }
 
-    fn are_both_fine(&self, both: [Option<u64>; 2], told: u64) {
-        both.into_iter().for_each(|value| self.is_fresh(value, told));
-        self.is_whole(!is_mixed(both));
+    fn check_both(&self, both: [Option<u64>; 2], told: u64) {
+        both.into_iter().for_each(|value| self.check_fresh(value, told));
+        self.check_whole(!is_mixed(both));
     }
 
-    fn is_fine(&self, [key, twin, pair, of_pair, own]: Group, told: u64) {
-        self.are_both_fine([key, twin], told);
+    fn check_group(&self, [key, twin, pair, of_pair, own]: Group, told: u64) {
+        self.check_both([key, twin], told);
         let made = both(key, twin);
-        self.is_whole([pair, of_pair].iter().flatten().all(|derived| *derived == made));
-        self.is_fresh(own, told);
-        self.is_whole(key.is_none() || own.is_none() || key == own);
+        self.check_whole([pair, of_pair].iter().flatten().all(|derived| *derived == made));
+        self.check_fresh(own, told);
+        self.check_whole(key.is_none() || own.is_none() || key == own);
     }
 
     /// Reads once, in a random way.
@@ -92,10 +92,10 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         let member = key + TWIN * random.below(2) as usize;
         let found = match random.below(14) {
             0 => cache.get(&member),
-            1 => return self.is_fine(cache.get_many(keys(key).each_ref()), told),
+            1 => return self.check_group(cache.get_many(keys(key).each_ref()), told),
             2 => {
                 let view = cache.view();
-                return self.is_fine(keys(key).map(|key| view.get(&key).copied()), told);
+                return self.check_group(keys(key).map(|key| view.get(&key).copied()), told);
             }
             3 => {
                 let lease = cache.lease(&member);
@@ -107,13 +107,13 @@ impl<'c, R: Reclaim> Watch<'c, R> {
             4 => cache.load(member, || Err(self.read(key, random))).ok(),
             5 => {
                 let made = cache.derive(key + PAIR, |scope| self.pair(scope, key, told));
-                return self.are_both_fine(parts(made), told);
+                return self.check_both(parts(made), told);
             }
             6 => {
                 let made = cache.derive(key + OF_PAIR, |scope| {
                     scope.derive(key + PAIR, |scope| self.pair(scope, key, told))
                 });
-                return self.are_both_fine(parts(made), told);
+                return self.check_both(parts(made), told);
             }
             7 | 8 => Some(cache.derive(key + OWN, |scope| {
                 scope.get(&key).unwrap_or_else(|| self.read(key, random))
@@ -124,13 +124,13 @@ impl<'c, R: Reclaim> Watch<'c, R> {
             }
             _ => Some(cache.get_with(member, || self.read(key, random))),
         };
-        self.is_fresh(found, told);
+        self.check_fresh(found, told);
     }
 
     /// Derives one value from a key and its twin.
     fn pair(&self, scope: &mut Scope<'_, R>, key: usize, told: u64) -> u64 {
         let [first, second] = scope.get_many([&key, &(key + TWIN)]);
-        self.are_both_fine([first, second], told);
+        self.check_both([first, second], told);
         both(first, second)
     }
 }

@@ -35,7 +35,10 @@ fn no_reader_gets_a_stale_value<R: Reclaim>() {
                 value
             })),
         };
-        assert!(found.is_none_or(|found| found >= told), "{found:?}, though told of {told}");
+        assert!(
+            found.is_none_or(|found| found >= told),
+            "{found:?} after the invalidation for {told}"
+        );
     };
     let write = |random: &mut Random| {
         let value = source.fetch_add(1, SeqCst) + 1;

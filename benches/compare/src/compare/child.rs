@@ -41,7 +41,8 @@ pub enum Answer {
 
 /// Works until standard input ends.
 ///
-/// # Errors If the job is invalid, or the answers cannot be written.
+/// # Errors
+/// If the job is invalid, or the answers cannot be written.
 pub fn work() -> Result<(), Box<dyn Error>> {
     // Otherwise the other threads would wait for ever for a thread that panicked.
     std::panic::set_hook(Box::new(|panic| {

@@ -22,7 +22,8 @@ use crate::{
 /// Runs the requested comparison and prints it. Returns how many of `coeval`'s rows of torn reads
 /// are not zero.
 ///
-/// # Errors If the trace cannot be read, or the results cannot be written.
+/// # Errors
+/// If the trace cannot be read, or the results cannot be written.
 pub fn run(args: &CompareArgs) -> Result<u64, Box<dyn Error>> {
     if let Some(path) = &args.trace {
         // Each store's process reads the trace itself. This call reports errors in it early.

@@ -120,7 +120,8 @@ struct Cell {
 
 /// Runs the requested measurement. Returns how many known hit ratios were not reproduced.
 ///
-/// # Errors If a file cannot be read or written.
+/// # Errors
+/// If a file cannot be read or written.
 pub fn run(args: &HitrateArgs) -> Result<u64, Error> {
     if let Some(path) = &args.check {
         return check(path);

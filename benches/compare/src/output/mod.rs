@@ -39,7 +39,8 @@ impl std::error::Error for OutputError {}
 
 /// Creates the folder, so that an invalid path is reported before the measurements.
 ///
-/// # Errors If the folder cannot be created.
+/// # Errors
+/// If the folder cannot be created.
 pub fn prepare(dir: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(dir).map_err(|error| OutputError::Write(dir.to_owned(), error))
 }
@@ -47,7 +48,8 @@ pub fn prepare(dir: &Path) -> Result<(), OutputError> {
 /// Writes all files into `dir`: `index.html`, `tables.txt`, `tables.md`, `readme.md`,
 /// `results.json`, `results.csv`, and the pictures for which there are figures.
 ///
-/// # Errors If a file cannot be written.
+/// # Errors
+/// If a file cannot be written.
 pub fn write(
     dir: &Path,
     head: &Head,
@@ -78,7 +80,8 @@ pub fn write(
 
 /// Draws the page and the pictures from the tables in `file` again, into `dir`.
 ///
-/// # Errors If the file cannot be read or has no figures, or the folder cannot be written.
+/// # Errors
+/// If the file cannot be read or has no figures, or the folder cannot be written.
 pub fn draw(file: &Path, dir: &Path) -> Result<(), OutputError> {
     let document = read_back::read(file).map_err(|e| OutputError::Read(file.to_owned(), e))?;
     prepare(dir)?;

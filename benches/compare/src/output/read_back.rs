@@ -39,7 +39,8 @@ impl std::error::Error for Error {}
 
 /// Reads `tables.md`, or a document that includes it.
 ///
-/// # Errors If the file cannot be read or has no tables of a comparison.
+/// # Errors
+/// If the file cannot be read or has no tables of a comparison.
 pub fn read(path: &Path) -> Result<Document, Error> {
     let document = parse(&fs::read_to_string(path).map_err(Error::Io)?);
     if document.results.rows.is_empty() { Err(Error::Empty) } else { Ok(document) }

@@ -176,7 +176,7 @@ pub trait Store<K: Key, V: Value>: Send + Sync + Sized + 'static {
         }
     }
 
-    /// Keeps the current contents readable while it lives, and returns its name: a view or a
+    /// A value that keeps the current contents readable while it lives, with its name: a view or a
     /// transaction; if the store has none, a reader's guard; otherwise nothing.
     fn hold_contents(&self) -> (&'static str, impl Sized + '_) {
         ("nothing to hold", ())
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn every_adapter_reads_what_it_wrote() {
+    fn every_adapter_reads_its_writes() {
         for name in NAMES {
             visit(name, Behave(name)).unwrap();
         }

@@ -84,7 +84,7 @@ impl Worker {
     }
 
     #[inline]
-    fn one_that_is_there(&mut self) -> u64 {
+    fn a_present_entry(&mut self) -> u64 {
         let number = self.oldest + self.random.below((self.next - self.oldest).max(1));
         self.key(number)
     }
@@ -99,7 +99,7 @@ impl Worker {
         self.at = if self.at + 1 < self.pattern.len() { self.at + 1 } else { 0 };
         match operation {
             Operation::Read => {
-                black_box(reader.get(&self.one_that_is_there()));
+                black_box(reader.get(&self.a_present_entry()));
             }
             Operation::Insert => {
                 store.insert(self.key(self.next), self.next);
@@ -110,7 +110,7 @@ impl Worker {
                 self.oldest = (self.oldest + 1).min(self.next);
             }
             Operation::Update => {
-                let key = self.one_that_is_there();
+                let key = self.a_present_entry();
                 store.insert(key, self.next);
             }
         }
