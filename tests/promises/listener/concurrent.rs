@@ -14,7 +14,7 @@ const KEYS: u64 = 200;
 const THREADS: usize = 4;
 
 /// Every value is unique, so a report identifies its value.
-struct Books<R: Reclaim> {
+struct Record<R: Reclaim> {
     cache: Store<u64, u64, R>,
     clock: ManualClock,
     next: Arc<AtomicU64>,
@@ -23,7 +23,7 @@ struct Books<R: Reclaim> {
     written: Mutex<HashMap<u64, Option<Version>>>,
 }
 
-impl<R: Reclaim> Books<R> {
+impl<R: Reclaim> Record<R> {
     fn new() -> Self {
         let (clock, next) = (ManualClock::new(), Arc::new(AtomicU64::new(1)));
         let left = Arc::new(Mutex::new(Vec::new()));
@@ -140,18 +140,18 @@ impl<R: Reclaim> Books<R> {
 fn each_value_leaves_once<R: Reclaim>() {
     disturb();
     let (seed, rounds) = (run_seed(), stress(6_000, 60_000, 500_000));
-    let books = Books::<R>::new();
+    let record = Record::<R>::new();
     together(THREADS, |thread| {
         let mut random = Random::new(seed ^ thread as u64);
         let mut written = Vec::new();
         for _ in 0..rounds {
-            books.operate(&mut random, &mut written);
+            record.operate(&mut random, &mut written);
         }
         let written = written.into_iter().map(|(value, version)| (value, Some(version)));
-        books.written.lock().unwrap().extend(written);
+        record.written.lock().unwrap().extend(written);
     });
-    books.sweep();
-    books.check();
+    record.sweep();
+    record.check();
 }
 
 on_every_reclaimer!(each_value_leaves_once);
