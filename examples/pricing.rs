@@ -1,8 +1,9 @@
-//! A report made from 200 prices, each made from one of 20 forwards, which are made from rates:
-//! `cargo run --example pricing`.
+//! A report derived from 200 prices, each derived from one of 20 forwards, which are derived from
+//! rates: `cargo run --example pricing`.
 //!
-//! One call derives whatever is due, through all levels, and sets it by one commit. A forward that is wanted by ten prices
-//! is derived once; and where it comes out as before, its prices are there again, and nobody makes them anew.
+//! One call derives everything that is due, through all levels, and sets it in one commit. A
+//! forward that ten prices use is derived once. If it comes out as before, its prices become valid
+//! again without a derivation.
 
 use coeval::{Cache, Scope};
 use std::cell::Cell;
@@ -50,7 +51,7 @@ impl Derived {
     fn report(&self, book: &Book) -> u64 {
         book.derive(Key::Report, |scope| {
             count(&self.reports);
-            // First, so that it is known which prices are still right.
+            // The forwards come first, so that the cache knows which prices are still valid.
             (0..FORWARDS).for_each(|number| _ = self.forward(scope, number));
             (0..PRICES).map(|number| self.price(scope, number)).sum()
         })

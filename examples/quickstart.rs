@@ -1,4 +1,4 @@
-//! What a cache does, in a few lines each: `cargo run --example quickstart`.
+//! The features of the cache, in a few lines each: `cargo run --example quickstart`.
 
 use coeval::{Cache, RemovalCause};
 use std::sync::Arc;
@@ -18,19 +18,19 @@ fn main() {
         })
         .build();
 
-    // One entry.
+    // Write and read one entry.
     let first = cache.insert("greeting".into(), "hello".into());
     assert_eq!(cache.get("greeting").as_deref(), Some("hello"));
     println!("greeting, since {first}: {}", cache.get("greeting").unwrap());
 
-    // Several by one commit: nobody sees one of them without the other.
+    // Write several entries in one commit. No reader sees one of them without the other.
     let both = cache.batch().insert("width".into(), "3".into()).insert("height".into(), "4".into());
     let version = both.commit();
     let [width, height] = cache.get_many(["width", "height"]);
     println!("{version} brought width {width:?} and height {height:?} together");
     assert_eq!((width.as_deref(), height.as_deref()), (Some("3"), Some("4")));
 
-    // A view goes on showing one version of everything.
+    // A view keeps showing one version of the whole cache.
     let view = cache.view();
     cache.insert("width".into(), "30".into());
     cache.remove("height");
@@ -38,12 +38,12 @@ fn main() {
     println!("the view of {} still holds {} entries", view.version(), view.len());
     drop(view);
 
-    // Only if nobody came before.
+    // Set a value only if no other write came first.
     let conflict = cache.compare_and_set("greeting".into(), Some(version), "hi".into());
     println!("set only if it is still at {version}: {}", conflict.as_ref().unwrap_err());
     assert!(cache.compare_and_set("greeting".into(), Some(first), "hi".into()).is_ok());
 
-    // What is absent is loaded, by one caller for all who want it.
+    // An absent value is loaded by one caller for all callers that want it.
     let loads = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -57,10 +57,10 @@ fn main() {
             });
         }
     });
-    println!("8 threads wanted what is slow to load: {loads:?} load");
+    println!("8 threads wanted one slow value: {loads:?} load");
     assert_eq!(loads.into_inner(), 1);
 
-    // The bound is kept by whoever writes.
+    // The threads that write keep the bound.
     for n in 0..5_000 {
         cache.insert(format!("entry {n}"), n.to_string());
     }

@@ -1,22 +1,23 @@
 //! A user, and a profile and a feed that are derived from it: `cargo run --example relations`.
 //!
-//! Told of a new name in two steps, set and then invalidate, a cache shows the new user beside the old profile in
-//! between. And a profile that is read before the change and cached after it stays. Here neither happens.
+//! If a cache learns of a new name in two steps, set and then invalidate, it shows the new user
+//! beside the old profile in between. And a profile that is read before the change and cached after
+//! it stays. With relations, neither happens.
 
 use coeval::Cache;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The number of the user's change that the entry is from.
+/// The number of the user's change that an entry reflects.
 type Age = u64;
 
 fn main() {
     in_two_steps();
     by_relations();
-    what_was_read_before();
+    an_overtaken_load();
 }
 
-/// What any cache shows that is told in two steps.
+/// What any cache shows when a change takes two steps.
 fn in_two_steps() {
     let cache: Cache<&str, Age> = Cache::new();
     cache.batch().insert("user", 1).insert("profile", 1).commit();
@@ -27,7 +28,7 @@ fn in_two_steps() {
     assert_eq!(seen, [Some(2), Some(1)], "a new user beside an old profile");
 }
 
-/// The same as one commit, with readers beside it all the time.
+/// The same as one commit, with concurrent readers.
 fn by_relations() {
     let cache: Cache<String, Age> = Cache::builder()
         .related(|key: &String, related| {
@@ -50,7 +51,7 @@ fn by_relations() {
                     }
                     let [user, profile, feed] = cache.get_many(["user:7", "profile:7", "feed:7"]);
                     for related in [profile, feed].into_iter().flatten() {
-                        assert!(Some(related) >= user, "a new user beside what is older");
+                        assert!(Some(related) >= user, "a new user beside an older entry");
                     }
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -66,20 +67,20 @@ fn by_relations() {
     });
     let (reads, derived) = (reads.into_inner(), derived.into_inner());
     println!(
-        "by relations: {} changes, {reads} reads of the three, {derived} derived anew,",
+        "by relations: {} changes, {reads} reads of the three, {derived} loaded again,",
         source.into_inner()
     );
     println!("  and never a user beside a profile or feed that is older");
     assert!(reads > 0);
 }
 
-/// A load that is overtaken by a change.
-fn what_was_read_before() {
+/// A load that a change overtakes.
+fn an_overtaken_load() {
     let cache: Cache<&str, Age> = Cache::new();
     let source = AtomicU64::new(1);
     let loaded = cache.get_with("profile", || {
         let read = source.load(Ordering::SeqCst);
-        // Before this load returns, the user changes, and the cache is told.
+        // Before this load returns, the user changes, and the cache learns of it.
         source.store(2, Ordering::SeqCst);
         cache.invalidate(&"profile");
         read

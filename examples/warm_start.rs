@@ -1,11 +1,12 @@
-//! A cache that is filled from a dump of its source while it is in use already: `cargo run --example warm_start`.
+//! Fills a cache from a dump of its source while the cache is already in use: `cargo run --example
+//! warm_start`.
 
 use coeval::Cache;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const PRODUCTS: u64 = 50_000;
 
-/// A source, which can be dumped, read one by one, and changed.
+/// A source that can be dumped, read key by key, and changed.
 struct Source {
     prices: Vec<AtomicU64>,
     reads: AtomicU64,
@@ -29,30 +30,30 @@ fn main() {
     let source = Source { prices, reads: AtomicU64::new(0) };
     let cache: Cache<u64, u64> = Cache::builder().initial_capacity(PRODUCTS as usize).build();
 
-    // The dump is of the source as it is now; it lacks every tenth product.
+    // A dump of the current source. It lacks every tenth product.
     let dump: Vec<_> = (0..PRODUCTS)
         .filter(|product| product % 10 != 0)
         .map(|product| (product, source.prices[product as usize].load(Ordering::SeqCst)))
         .collect();
 
-    // Prices change before the dump is in, and while it goes in.
+    // Prices change before and during the import of the dump.
     (0..500).for_each(|product| source.change(&cache, product, 1));
     let filled = std::thread::scope(|scope| {
         let warm = scope.spawn(|| cache.prewarm(dump));
         (500..1_000).for_each(|product| source.change(&cache, product, 1));
         warm.join().unwrap()
     });
-    println!("{filled} entries of the dump went in; {} keys hold a price", cache.len());
+    println!("{filled} entries of the dump were stored; {} keys hold a price", cache.len());
     for product in 0..1_000 {
-        assert_eq!(cache.get(&product), Some(1), "older than what was written");
+        assert_eq!(cache.get(&product), Some(1), "older than a write");
     }
 
-    // What the dump lacks is loaded when it is wanted.
+    // Products that the dump lacks are loaded on demand.
     let sum: u64 =
         (0..PRODUCTS).map(|product| cache.get_with(product, || source.read(product))).sum();
     let expected: u64 = source.prices.iter().map(|price| price.load(Ordering::SeqCst)).sum();
     let reads = source.reads.load(Ordering::Relaxed);
-    println!("all {PRODUCTS} were wanted: {reads} had to be loaded one by one");
+    println!("all {PRODUCTS} products were requested: {reads} were loaded one by one");
     assert_eq!((sum, cache.len() as u64), (expected, PRODUCTS));
     assert!(reads <= PRODUCTS / 10);
     println!("\n{}", cache.stats());

@@ -1,7 +1,7 @@
-//! Promise: a full cache may be churned for ever: the bound is kept, memory stays as it is, and in the end everything
-//! has been dropped once.
+//! Promise: a full cache can be churned for ever. It keeps its bound, memory does not grow, and in
+//! the end each key and value has been dropped once.
 //!
-//! `COEVAL_CHURN_OPS` says how many operations; `ci/long.sh churn` runs 200,000,000.
+//! `COEVAL_CHURN_OPS` sets the number of operations; `ci/long.sh churn` runs 200,000,000.
 
 mod common;
 
@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 const CAPACITY: u64 = 10_000;
 const THREADS: u64 = 4;
-/// What one batch brings.
+/// The number of entries in one batch.
 const BATCH: u64 = 8;
-/// What one thread may have retired that is not yet dropped, while nobody holds a guard for long.
+/// The most objects that one thread may have retired and not yet dropped, while no thread holds a
+/// guard for long.
 const RETIRED: i64 = 8_192;
 
-/// One test at a time: all look at the same memory.
+/// Runs one test at a time, because all tests measure the same memory.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn operations() -> u64 {
@@ -29,7 +30,8 @@ fn operations() -> u64 {
     asked.map_or(300_000, |asked| asked.parse().expect("COEVAL_CHURN_OPS is a number"))
 }
 
-/// Bytes of the process that are in memory. `None` where nobody says, or where a sanitizer keeps what was freed.
+/// The resident bytes of the process. `None` where the system does not report them, or where a
+/// sanitizer keeps freed memory.
 fn resident() -> Option<u64> {
     if cfg!(coeval_asan) {
         return None;
@@ -51,7 +53,7 @@ struct Churn<R: Reclaim> {
 impl<R: Reclaim> Churn<R> {
     fn new() -> Self {
         let clock = ManualClock::new();
-        // With so much room records have homes, which are full all the time.
+        // With so much capacity, records have homes, which are full all the time.
         let builder = coeval::Cache::builder().initial_capacity(CAPACITY as usize);
         let builder = builder.max_capacity(CAPACITY).manual_clock(&clock);
         let (cache, keys, values) = (builder.reclaimer().build(), Ledger::new(), Ledger::new());
@@ -62,7 +64,7 @@ impl<R: Reclaim> Churn<R> {
         (Counted::new(id, &self.keys), Counted::new(id, &self.values))
     }
 
-    /// Some operations of one thread: mostly gets, of keys of which some are popular.
+    /// Runs some operations of one thread: mostly gets, some of them of popular keys.
     fn operate(&self, random: &mut Random, count: u64) {
         let mut hits = 0;
         for _ in 0..count {
@@ -98,7 +100,7 @@ impl<R: Reclaim> Churn<R> {
                 }
                 98 => drop(self.cache.get_many([&ById(id), &ById(id + 1)])),
                 _ if random.one_in(1_000) => drop(self.cache.view()),
-                // 1,000 ms are the time of some 100,000 operations.
+                // 1,000 ms correspond to some 100,000 operations.
                 _ => self.clock.advance(Duration::from_millis(1)),
             }
         }
@@ -106,7 +108,7 @@ impl<R: Reclaim> Churn<R> {
         self.hits.fetch_add(hits, Ordering::Relaxed);
     }
 
-    /// Each thread may have brought a batch that it has not yet made room for.
+    /// Checks the bound. Each thread may have brought a batch for which it has not yet made room.
     fn watch(&self) {
         let most = CAPACITY + THREADS * BATCH;
         let (len, weight) = (self.cache.len() as u64, self.cache.weighted_size());
@@ -140,7 +142,8 @@ impl<R: Reclaim> Churn<R> {
     }
 }
 
-/// Warms up by a tenth, then churns, and looks from time to time whether memory is as it was.
+/// Warms up with a tenth of the operations, then churns, and checks from time to time that memory
+/// has not grown.
 fn a_full_cache_is_churned<R: Reclaim>() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (churn, seed, operations) = (Churn::<R>::new(), run_seed(), operations());

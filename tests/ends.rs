@@ -1,5 +1,6 @@
-//! Promise: a cache may be used while its thread ends, by the destructors of thread-local values; and guards, futures and
-//! jobs may be forgotten. The cache is dropped then as ever, and no key or value twice.
+//! Promise: the destructors of thread-local values can use a cache while their thread ends. Guards,
+//! futures and jobs can be forgotten. The cache is still dropped as usual, and no key or value is
+//! dropped twice.
 #![cfg(not(coeval_loom))]
 
 mod common;
@@ -15,7 +16,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Runs `body` in a process of its own, as the test `name`, and requires that it ends well.
+/// Runs `body` in a child process, as the test `name`, and requires that the process succeeds.
 fn in_a_child<R>(name: &str, body: impl FnOnce()) {
     let module = match type_name::<R>() {
         name if name.ends_with("CrossbeamEpoch") => "crossbeam_epoch",
@@ -28,7 +29,7 @@ fn in_a_child<R>(name: &str, body: impl FnOnce()) {
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args([&name, "--exact", "--nocapture", "--test-threads=1"]).env("COEVAL_CHILD", &name);
-    // What it leaks is meant to be leaked.
+    // The leaks of the child are intended.
     child.env("ASAN_OPTIONS", "detect_leaks=0").env("LSAN_OPTIONS", "detect_leaks=0");
     let output = child.output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
@@ -37,7 +38,7 @@ fn in_a_child<R>(name: &str, body: impl FnOnce()) {
     assert!(words.contains("1 passed"), "{name} did not run\n{words}");
 }
 
-/// Its destructor does something.
+/// Runs its closure in its destructor.
 struct AtEnd(Option<Box<dyn FnOnce()>>);
 
 impl Drop for AtEnd {
@@ -60,8 +61,8 @@ fn second(act: impl FnOnce() + 'static) {
     SECOND.with_borrow_mut(|list| list.push(AtEnd(Some(Box::new(act)))));
 }
 
-/// All kinds of operations.
-fn use_it<R: Reclaim>(cache: &Store<u64, u64, R>, key: u64) {
+/// Runs all kinds of operations.
+fn run_all_operations<R: Reclaim>(cache: &Store<u64, u64, R>, key: u64) {
     cache.insert(key, 1);
     assert_eq!((cache.get(&key), cache.pin().get(&key)), (Some(1), Some(&1)));
     assert_eq!(cache.get_many([&key, &(key + 1)]), [Some(1), None]);
@@ -85,7 +86,7 @@ fn use_it<R: Reclaim>(cache: &Store<u64, u64, R>, key: u64) {
     assert!(cache.stats().commits > 0);
 }
 
-/// Runs a thread to its end, destructors included.
+/// Runs a thread to its end, including its destructors.
 fn to_its_end(body: impl FnOnce() + Send + 'static) {
     std::thread::spawn(body).join().unwrap();
 }
@@ -100,29 +101,30 @@ fn used_while_a_thread_ends<R: Reclaim>() {
                 let at_end = |key: u64| {
                     let (cache, used) = (cache.clone(), Arc::clone(&used));
                     move || {
-                        (0..20).for_each(|_| use_it(&cache, key));
+                        (0..20).for_each(|_| run_all_operations(&cache, key));
                         used.fetch_add(1, SeqCst);
                     }
                 };
                 if round & 1 == 0 {
-                    first(at_end(10)); // Before the thread has used the cache.
+                    first(at_end(10)); // The thread has not used the cache yet.
                 }
                 if round & 2 == 0 {
-                    use_it(&cache, 0);
+                    run_all_operations(&cache, 0);
                 }
                 second(at_end(20));
-                // By then the first list has gone, or goes later: both orders, as it is made first or now.
+                // Created before or after the second list, so the two are destroyed in either
+                // order.
                 first(at_end(30));
             });
         }
         assert_eq!(used.load(SeqCst), 100);
         assert!(cache.is_empty());
-        // The last handle is dropped by a thread that ends.
+        // A thread that ends drops the last handle.
         to_its_end(move || first(move || drop(cache)));
     });
 }
 
-/// A guard in a thread-local value, and what was read by it.
+/// A guard in a thread-local value, and a reference that was read under it.
 struct Kept<R: Reclaim> {
     cache: &'static Store<u64, Counted, R>,
     ledger: Arc<Ledger>,
@@ -132,7 +134,7 @@ struct Kept<R: Reclaim> {
 
 impl<R: Reclaim> Drop for Kept<R> {
     fn drop(&mut self) {
-        // Others come and go, and overwrite what was read.
+        // Other threads come and go, and overwrite the value.
         for _ in 0..3 {
             let (cache, ledger) = (self.cache, Arc::clone(&self.ledger));
             to_its_end(move || {
@@ -141,14 +143,14 @@ impl<R: Reclaim> Drop for Kept<R> {
                     cache.get(&1);
                 }
             });
-            // SAFETY: read by the guard, which is still there.
+            // SAFETY: read under the guard, which is still live.
             assert_eq!(unsafe { &*self.read }.read(), 7);
         }
     }
 }
 
-/// A guard in a thread-local value keeps what is read by it although the thread has ended for the backend, and
-/// others come and go; and nothing any more when it is gone.
+/// A guard in a thread-local value protects what was read under it, although the thread has ended
+/// for the backend and other threads come and go. Once the guard is gone, it protects nothing.
 fn kept_by_a_thread_that_ends<R: Reclaim>() {
     in_a_child::<R>("kept_by_a_thread_that_ends", || {
         let ledger = Ledger::new();
@@ -167,12 +169,13 @@ fn kept_by_a_thread_that_ends<R: Reclaim>() {
                 });
             });
             (0..20_000).for_each(|number| _ = cache.insert(1, Counted::new(number, &ledger)));
-            assert!(cache.stats().retired < 8_192, "the guard is gone with its thread");
+            assert!(cache.stats().retired < 8_192, "a guard outlives its thread");
         }
     });
 }
 
-/// What was made is dropped once by now; but for what the forgotten guards of these backends keep, which is counted.
+/// Checks that each instance was dropped once, except those that forgotten guards of these backends
+/// keep; the statistics count these.
 #[track_caller]
 fn assert_dropped<R: Reclaim>(ledgers: [&Ledger; 2], leaked_before: u64) {
     let live = ledgers.map(Ledger::live);
@@ -221,7 +224,7 @@ fn forgotten_guards<R: Reclaim>() {
                 .unwrap();
                 churn(false);
                 if many > 0 {
-                    assert!(cache.stats().retired > 0, "a guard keeps it");
+                    assert!(cache.stats().retired > 0, "a guard keeps the retired versions");
                 }
                 drop(churn);
                 if drops_elsewhere {
@@ -238,7 +241,7 @@ fn forgotten_guards<R: Reclaim>() {
     });
 }
 
-/// Forgotten before anything was written, and so often that a thread may not have one more.
+/// Guards are forgotten before any write, so many that a thread cannot have one more.
 #[cfg_attr(coeval_lsan, allow(dead_code))]
 fn a_million_forgotten_guards<R: Reclaim>() {
     let cache: Store<u64, u64, R> = store();
@@ -250,7 +253,7 @@ fn a_million_forgotten_guards<R: Reclaim>() {
     drop(cache);
 }
 
-/// Views and leases keep the whole cache when they are forgotten, batches and iterators nothing.
+/// A forgotten view or lease keeps the whole cache. A forgotten batch or iterator keeps nothing.
 #[cfg_attr(coeval_lsan, allow(dead_code))]
 fn forgotten_views_and_leases<R: Reclaim>() {
     let values = Ledger::new();
@@ -300,7 +303,8 @@ fn forgotten_futures<R: Reclaim>() {
 
 on_every_reclaimer!(used_while_a_thread_ends, kept_by_a_thread_that_ends, forgotten_guards);
 
-/// What these forget is never found again: not for a leak sanitizer.
+/// Values that these functions forget are unreachable for ever, so a leak sanitizer must ignore
+/// them.
 #[cfg(not(coeval_lsan))]
 mod forgotten {
     use super::{a_million_forgotten_guards, forgotten_views_and_leases};

@@ -1,7 +1,8 @@
-//! Promise: writers that are stopped at any instruction, by a signal, hold nobody up.
+//! Promise: a writer that a signal stops at any instruction holds up no other thread.
 //!
-//! `tests/stall.rs` stops threads at the named steps; this one also in between. No clock decides: a
-//! thread stays frozen until two others have each got something done, so if they cannot, it hangs.
+//! `tests/stall.rs` stops threads at the named steps; this program stops them between the steps,
+//! too. The outcome does not depend on time. A thread stays frozen until two others have each
+//! completed operations; if they cannot, the test hangs.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -17,14 +18,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, mpsc};
 use std::time::Duration;
 
-/// The system's allocator takes locks of its own: a thread that is stopped inside it may hold up others
-/// who allocate. The default backend does not need it (but to grow the index, which this test does at its
-/// beginning); the others do, and with them nobody is frozen there.
+/// The system's allocator takes locks, so a thread that is stopped inside it may hold up others
+/// that allocate. The default backend does not need the allocator (except to grow the index, which
+/// this test does at its beginning). The other backends do, and with them no thread is frozen
+/// inside the allocator.
 struct Marked;
 
 std::thread_local! {
     static ALLOCATING: Cell<bool> = const { Cell::new(false) };
-    /// How often the allocator was asked.
+    /// The number of calls of the allocator.
     static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -36,7 +38,7 @@ fn allocating<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-// SAFETY: hands everything to the system's allocator.
+// SAFETY: forwards every call to the system's allocator.
 unsafe impl GlobalAlloc for Marked {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.
@@ -57,20 +59,20 @@ unsafe impl GlobalAlloc for Marked {
 #[global_allocator]
 static ALLOCATOR: Marked = Marked;
 
-/// Whether threads are frozen inside the allocator too.
+/// Whether threads are also frozen inside the allocator.
 static ANYWHERE: AtomicBool = AtomicBool::new(false);
 
-/// What the two undisturbed threads have done, and whether they are still at it.
+/// The operations of the two undisturbed threads, and whether these threads still run.
 static READS: AtomicU64 = AtomicU64::new(0);
 static WRITES: AtomicU64 = AtomicU64::new(0);
 static GOING: AtomicBool = AtomicBool::new(false);
-/// How often somebody was frozen, and how often that has ended.
+/// How many freezes have begun, and how many have ended.
 static FROZEN: AtomicU64 = AtomicU64::new(0);
 static THAWED: AtomicU64 = AtomicU64::new(0);
-/// One test at a time: they share the counts.
+/// Runs one test at a time, because all tests share the counts.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Sleeps wherever the thread is: 20 ms, and until others have done three more reads and writes.
+/// Sleeps wherever the thread is, for 20 ms and until others have done three more reads and writes.
 extern "C" fn freeze(_: libc::c_int) {
     if ALLOCATING.get() && !ANYWHERE.load(Ordering::SeqCst) {
         return;
@@ -79,7 +81,8 @@ extern "C" fn freeze(_: libc::c_int) {
     let (reads, writes) = (READS.load(Ordering::SeqCst), WRITES.load(Ordering::SeqCst));
     let done =
         || READS.load(Ordering::SeqCst) >= reads + 3 && WRITES.load(Ordering::SeqCst) >= writes + 3;
-    // SAFETY: `nanosleep` may be called in a signal handler; errno, which it may set, is put back.
+    // SAFETY: a signal handler may call `nanosleep`; the handler restores errno, which the call may
+    // set.
     unsafe {
         let errno = *libc::__errno_location();
         let mut rest = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -96,7 +99,7 @@ extern "C" fn freeze(_: libc::c_int) {
 fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // SAFETY: zero is a valid `sigaction`; the handler does only what a handler may.
+        // SAFETY: zero is a valid `sigaction`, and the handler does only what a handler may.
         let failed = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = freeze as extern "C" fn(libc::c_int) as libc::sighandler_t;
@@ -109,7 +112,7 @@ fn install() {
 
 const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-/// One write of any kind; the group is only ever written together.
+/// Does one write of any kind. The keys of the group are only written together.
 fn write<R: Reclaim>(cache: &Store<u64, u64, R>, random: &mut Random) {
     let value = random.next();
     match random.below(8) {
@@ -133,7 +136,7 @@ fn write<R: Reclaim>(cache: &Store<u64, u64, R>, random: &mut Random) {
 }
 
 fn read<R: Reclaim>(cache: &Store<u64, u64, R>, is_full: bool, random: &mut Random) {
-    // A bound may have taken some of the group: then the others are of one age.
+    // A full cache may have evicted some keys of the group. The others then have one age.
     let found = cache.get_many(GROUP.each_ref());
     let present = || found.iter().flatten();
     let is_one = [0, GROUP.len()].contains(&present().count()) || is_full;
@@ -144,9 +147,9 @@ fn read<R: Reclaim>(cache: &Store<u64, u64, R>, is_full: bool, random: &mut Rand
     assert!(first == last || is_full && (first.is_none() || last.is_none()), "torn view");
 }
 
-/// An undisturbed thread: does `operation`, and counts.
+/// An undisturbed thread: runs `operation`, and counts.
 fn undisturbed(count: &AtomicU64, mut operation: impl FnMut()) {
-    // If it panics, nobody waits for it any more.
+    // If it panics, no other thread waits for it any more.
     let _stop = StopOnPanic;
     while GOING.load(Ordering::SeqCst) {
         operation();
@@ -162,7 +165,7 @@ impl Drop for StopOnPanic {
     }
 }
 
-/// A victim: writes until the undisturbed stop, and lives until the last signal was sent.
+/// A victim: writes until the undisturbed threads stop, and lives until the last signal was sent.
 fn victim<R: Reclaim>(cache: &Store<u64, u64, R>, seed: u64, signalling: &AtomicBool) {
     let mut random = Random::new(seed);
     let work = || {
@@ -179,7 +182,7 @@ fn victim<R: Reclaim>(cache: &Store<u64, u64, R>, seed: u64, signalling: &Atomic
     }
 }
 
-fn frozen_writers_hold_nobody_up<R: Reclaim>() {
+fn frozen_writers_hold_no_thread_up<R: Reclaim>() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Under a sanitizer all memory comes from its allocator, which takes locks.
     let anywhere = TypeId::of::<R>() == TypeId::of::<Asymmetric>() && !cfg!(coeval_lsan);
@@ -187,16 +190,16 @@ fn frozen_writers_hold_nobody_up<R: Reclaim>() {
     beside_frozen_writers::<R>(store(), false);
 }
 
-/// A cache that is at its bound all the time, and at whose deadlines somebody is all the time. (What keeps them grows
-/// by the system's allocator.)
-fn frozen_writers_of_a_full_cache_hold_nobody_up<R: Reclaim>() {
+/// A cache that is always at its bound, with deadlines that pass all the time. (The structure that
+/// holds the deadlines grows through the system's allocator.)
+fn frozen_writers_of_a_full_cache_hold_no_thread_up<R: Reclaim>() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     ANYWHERE.store(false, Ordering::SeqCst);
     let builder = coeval::Cache::builder().max_capacity(500);
     let builder = builder.time_to_live(Duration::from_millis(30));
     let cache: Store<u64, u64, R> = builder.reclaimer().build();
     beside_frozen_writers(cache.clone(), true);
-    // What is over goes when the threads are at rest: each write does a part of it.
+    // Expired values go when the threads are at rest: each write removes some of them.
     std::thread::sleep(Duration::from_millis(40));
     for _ in 0..1_000_000 {
         cache.insert_with_ttl(0, 0, Duration::from_secs(3_600));
@@ -207,7 +210,7 @@ fn frozen_writers_of_a_full_cache_hold_nobody_up<R: Reclaim>() {
     assert_eq!((cache.len(), cache.weighted_size()), (1, 1));
 }
 
-/// Two writers are frozen again and again; a reader and a writer are not, and get on.
+/// Two writers are frozen again and again. A reader and a writer are not, and make progress.
 fn beside_frozen_writers<R: Reclaim>(cache: Store<u64, u64, R>, is_full: bool) {
     install();
     let (seed, signals) = (run_seed(), stress(60, 1_000, 20_000));
@@ -223,7 +226,7 @@ fn beside_frozen_writers<R: Reclaim>(cache: Store<u64, u64, R>, is_full: bool) {
                 let send = send.clone();
                 scope.spawn(move || {
                     // SAFETY: no preconditions.
-                    send.send(unsafe { libc::pthread_self() }).expect("somebody waits for it");
+                    send.send(unsafe { libc::pthread_self() }).expect("the receiver waits");
                     victim(cache, seed ^ number, signalling);
                 });
             }
@@ -251,15 +254,16 @@ fn beside_frozen_writers<R: Reclaim>(cache: Store<u64, u64, R>, is_full: bool) {
     assert!(reads > 0 && writes > 0 && FROZEN.load(Ordering::SeqCst) > 0);
     let view = cache.view();
     assert_eq!(view.len(), view.iter().count());
-    // What is over may be counted yet.
+    // Expired values may still be counted.
     assert!(view.len() == cache.len() || is_full && view.len() < cache.len());
 }
 
-/// Who is stopped within the allocator holds nobody up because nobody here asks it for anything: counted, as the
-/// freezing would show it only if two threads share one of its locks.
+/// A thread that is stopped inside the allocator holds up no other thread, because no operation
+/// here calls the allocator. This test counts calls; freezing shows a problem only if two threads
+/// share one of the allocator's locks.
 #[test]
 #[cfg(not(coeval_lsan))]
-fn the_allocator_is_not_asked() {
+fn the_allocator_is_not_called() {
     let cache: Store<u64, u64, Asymmetric> = store();
     let mut random = Random::new(run_seed());
     let mut work = || {
@@ -274,10 +278,13 @@ fn the_allocator_is_not_asked() {
             drop(new);
         }
     };
-    work(); // What a thread takes once, and what the index grows to.
+    work(); // Values that a thread takes once, and growth of the index.
     let before = ASKED.get();
     work();
     assert_eq!(ASKED.get() - before, 0);
 }
 
-on_every_reclaimer!(frozen_writers_hold_nobody_up, frozen_writers_of_a_full_cache_hold_nobody_up,);
+on_every_reclaimer!(
+    frozen_writers_hold_no_thread_up,
+    frozen_writers_of_a_full_cache_hold_no_thread_up,
+);

@@ -1,4 +1,4 @@
-//! Promise: memory does not grow with the number of operations. Counted at the allocator.
+//! Promise: memory does not grow with the number of operations. The tests count at the allocator.
 
 #[path = "common/bytes.rs"]
 mod bytes;
@@ -10,13 +10,13 @@ use common::{Store, on_every_reclaimer, store, stress, together};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
-/// One test at a time: all count the same bytes.
+/// Runs one test at a time, because all tests count the same bytes.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const LIMIT: i64 = 10_000_000;
 
-/// Runs `work` on a cache that `warm` has brought to its size; the heap may grow by less than
-/// `LIMIT`, and be as before once the cache is gone.
+/// Runs `work` on a cache that `warm` has brought to its size. The heap may grow by less than
+/// `LIMIT`, and must return to its size once the cache is dropped.
 fn grows_little<R: Reclaim>(
     warm: impl FnOnce(&Store<u64, Box<u64>, R>),
     work: impl FnOnce(&Store<u64, Box<u64>, R>),
@@ -33,7 +33,7 @@ fn grows_little<R: Reclaim>(
     drop(cache);
     let left = IN_USE.load(Ordering::Relaxed) - at_first;
     println!("{left} bytes left");
-    // What the test harness and the threads' own values take may differ a little.
+    // The memory of the test harness and of thread-local values may differ a little.
     assert!(left < 100_000, "{left} bytes are left after the cache is gone");
 }
 

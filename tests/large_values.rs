@@ -1,6 +1,6 @@
-//! A large value is not copied from call to call: it takes little more of the stack than in a map
-//! of the standard library.
-// A sanitizer has a stack of its own making.
+//! Promise: a large value is not copied from call to call. It takes little more of the stack than
+//! in a map of the standard library.
+// A sanitizer lays out the stack in its own way.
 #![cfg(not(any(coeval_asan, coeval_lsan)))]
 
 #[cfg(feature = "async")]
@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// What a value takes.
+/// The size of a value.
 const SIZE: usize = 512 << 10;
 /// The stack of the thread that is measured.
 const STACK: usize = 64 * SIZE;
@@ -18,30 +18,31 @@ const FILL: u8 = 0xA5;
 
 type Large = [u8; SIZE];
 
-/// Fills what is free of the thread's stack, but for a rest.
+/// Fills the free part of the thread's stack, except for a rest.
 #[inline(never)]
 fn paint(bytes: usize) -> usize {
     let here = 0_u8;
     let top = (&raw const here).addr() - 4096;
     for at in (top - bytes..top).step_by(64) {
-        // SAFETY: below this frame, in the thread's own stack, which is larger; nobody uses that meanwhile.
+        // SAFETY: the byte is below this frame, in the thread's own stack, which is larger; no
+        // other code uses it in the meantime.
         unsafe { std::ptr::with_exposed_provenance_mut::<u8>(at).write_volatile(FILL) };
     }
     top
 }
 
-/// How many values deep the stack was used below `top`.
+/// The depth to which the stack was used below `top`, in values.
 #[inline(never)]
 fn depth(top: usize, bytes: usize) -> f64 {
     let is_used = |at: &usize| {
-        // SAFETY: as in `paint`, which wrote it.
+        // SAFETY: as in `paint`, which wrote the byte.
         unsafe { std::ptr::with_exposed_provenance::<u8>(*at).read_volatile() != FILL }
     };
     let lowest = (top - bytes..top).step_by(64).find(is_used).unwrap_or(top);
     (top - lowest) as f64 / SIZE as f64
 }
 
-/// How many values deep this uses the stack.
+/// The depth to which `act` uses the stack, in values.
 fn copies(act: impl FnOnce() + Send + 'static) -> f64 {
     let run = move || {
         let bytes = STACK - 4 * SIZE;
@@ -54,7 +55,7 @@ fn copies(act: impl FnOnce() + Send + 'static) -> f64 {
     std::thread::Builder::new().stack_size(STACK).spawn(run).unwrap().join().unwrap()
 }
 
-/// Of one byte, all over.
+/// A large value that repeats one byte.
 #[inline(never)]
 fn large(byte: u8) -> Large {
     [black_box(byte); SIZE]
@@ -68,9 +69,9 @@ fn call(act: impl FnOnce()) {
 /// A small operation.
 type Operation = fn(&Cache<u64, Large>);
 
-/// Small operations on a cache of large values, and how many values deep each may use the stack,
-/// without optimizations and with them. What its caller has there counts: one that is handed over,
-/// or returned.
+/// Small operations on a cache of large values, and the depth to which each may use the stack, in
+/// values: without optimizations, and with them. The depth includes the caller's part, such as a
+/// value that is passed or returned.
 const OPERATIONS: &[(&str, [f64; 2], Operation)] = &[
     ("insert", [7.1, 4.1], |cache| _ = cache.insert(1, large(1))),
     ("insert over another", [7.1, 4.1], |cache| (0..3).for_each(|_| _ = cache.insert(1, large(1)))),
@@ -100,7 +101,7 @@ const OPERATIONS: &[(&str, [f64; 2], Operation)] = &[
         let loaded = cache.try_get_with(1, || Ok::<_, Infallible>(large(1)));
         assert_eq!(loaded.unwrap()[5], 1);
     }),
-    ("get_with of what is there", [8.1, 5.1], |cache| {
+    ("get_with of a present key", [8.1, 5.1], |cache| {
         cache.insert(1, large(1));
         assert_eq!(cache.get_with(1, || unreachable!())[5], 1);
     }),
@@ -131,7 +132,7 @@ fn a_large_value_is_hardly_ever_on_the_stack() {
     assert!(over.is_empty(), "deeper than they may be: {over:?}");
 }
 
-/// The future of a load has little beside its loader's.
+/// The future of a load is little larger than the future of its loader.
 #[cfg(feature = "async")]
 #[test]
 fn a_loads_future_has_its_loaders_once() {

@@ -1,11 +1,12 @@
-//! How the sources hang together: a floor imports only floors below it, atomics come from one
-//! door, there is no lock, and no file is too long to be read.
+//! Rules for the sources: a floor imports only floors below it, atomics come from one module, there
+//! are no locks, and no file is too long.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// The floors, lowest first. What is not listed is on the highest: the public files.
+/// The floors, lowest first. All modules that are not listed are on the highest floor: the public
+/// files.
 const FLOORS: &[&[&str]] = &[
     &["sync", "memory", "version", "error", "removal"],
     &["reclaim", "pool", "queue"],
@@ -15,11 +16,11 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
 ];
 
-/// Who may import whom on its own floor. (The public files all may.)
+/// Imports that are allowed within one floor. (The public files may all import each other.)
 const NEIGHBOURS: &[(&str, &str)] =
     &[("sync", "memory"), ("version", "sync"), ("error", "version")];
 
-/// Only `src/sync` may name these: locks, and what waits.
+/// Locks and other blocking types. Only `src/sync` may name them.
 const LOCKS: &[&str] =
     &["Mutex", "RwLock", "Condvar", "Once", "OnceLock", "LazyLock", "spin_loop", "Backoff"];
 
@@ -40,7 +41,7 @@ impl Source {
         Self { path: path.into(), text: text.into() }
     }
 
-    /// The module directly under the crate that the file belongs to, `lib` for the root itself.
+    /// The top-level module to which the file belongs; `lib` for the root itself.
     fn module(&self) -> String {
         let first = self.path.iter().next().expect("a path has a first part");
         first.to_str().expect("plain names").trim_end_matches(".rs").to_owned()
@@ -74,12 +75,12 @@ fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     walk(&root, &root, &mut found);
-    assert!(found.len() > 20, "the sources are where they were");
+    assert!(found.len() > 20, "the sources were not found");
     found
 }
 
-/// The tokens of a source: words and single other characters; no comments, no literals, and
-/// nothing that only tests compile.
+/// The tokens of a source: words, and other characters one by one. Leaves out comments, literals,
+/// and code that is compiled only for tests.
 fn tokens(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
@@ -157,7 +158,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
             && attribute.iter().any(|token| token == "test");
         if is_test {
             at += 1 + attribute.len();
-            // The item ends with its first block, or with a semicolon before any.
+            // The item ends with its first block, or with a semicolon before any block.
             while at < tokens.len() && tokens[at] != ";" && tokens[at] != "{" {
                 at += bracketed(tokens, at).len().max(1);
             }
@@ -170,7 +171,8 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// The tokens from an opening bracket to the one that closes it; none if there is none here.
+/// The tokens from an opening bracket to its closing bracket. Empty if there is no bracket at
+/// `from`.
 fn bracketed(tokens: &[String], from: usize) -> &[String] {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(from) {
@@ -186,7 +188,7 @@ fn bracketed(tokens: &[String], from: usize) -> &[String] {
     &[]
 }
 
-/// The modules directly under the crate that a source names.
+/// The top-level modules that a source names.
 fn imports(source: &Source) -> Vec<String> {
     let tokens = tokens(&source.text);
     let is_path =
@@ -203,7 +205,7 @@ fn imports(source: &Source) -> Vec<String> {
             _ => continue,
         };
         if tokens[after] == "{" {
-            // A group: the first word, and each word after a comma on the group's own level.
+            // A group: take the first word, and each word after a comma on the group's own level.
             let group = bracketed(&tokens, after);
             let mut depth = 0;
             for pair in group.windows(2) {
@@ -223,7 +225,7 @@ fn imports(source: &Source) -> Vec<String> {
     found
 }
 
-/// What is wrong with the imports of some sources, a line each.
+/// The forbidden imports of some sources, one per line.
 fn upward_imports(sources: &[Source]) -> String {
     let modules: BTreeMap<String, usize> =
         sources.iter().map(|source| (source.module(), floor(&source.module()))).collect();
@@ -245,7 +247,7 @@ fn upward_imports(sources: &[Source]) -> String {
     wrong
 }
 
-/// Locks, and atomics that do not come from `crate::sync`, a line each.
+/// Locks, and atomics that do not come from `crate::sync`, one per line.
 fn locks_and_foreign_atomics(sources: &[Source]) -> String {
     let mut wrong = String::new();
     let in_sync = |source: &&Source| source.module() == "sync";
@@ -287,9 +289,9 @@ fn no_file_is_too_long() {
     }
 }
 
-/// The checks above find what they are to find.
+/// The checks above find violations.
 #[test]
-fn the_checks_see_what_is_wrong() {
+fn the_checks_find_violations() {
     let good = r#"
         //! Mutex, crate::engine, std::sync::atomic
         use crate::{pool::{Pool, os}, sync::AtomicPtr}; /* crate::engine /* nested */ */

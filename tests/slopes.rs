@@ -1,11 +1,12 @@
-//! What operations cost as one quantity grows: instructions, counted by callgrind.
+//! The cost of operations as one quantity grows, in instructions that callgrind counts.
 //!
-//! docs/guarantees.md says for each operation what its cost depends on. Each row here takes one
-//! operation and one quantity, at n, 4 n and 16 n, and compares the instructions of one operation with
-//! the promise. No row depends on time, so the verdict is the same on any machine.
+//! docs/guarantees.md says what the cost of each operation depends on. Each row here takes one
+//! operation and one quantity, at n, 4 n and 16 n, and compares the instructions of one operation
+//! with the promise. No row depends on time, so the verdict is the same on any machine.
 //!
-//! `ci/slopes.sh` runs all rows; `ci/slopes.sh TEXT` those whose name contains the text.
-//! `cargo test` checks only that each operation of the table has a row, as valgrind may be missing.
+//! `ci/slopes.sh` runs all rows; `ci/slopes.sh TEXT` runs those whose name contains the text.
+//! `cargo test` checks only that each operation of the table has a row, because valgrind may not be
+//! installed.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 #[path = "slopes/counter.rs"]
@@ -30,10 +31,11 @@ fn rows() -> Vec<Row> {
     [reads::rows(), writes::rows(), loads::rows(), derived::rows(), watching::rows()].concat()
 }
 
-/// Names that stand for rows of others: `par_*` add another crate's thread pool, `Scope` is measured as nested `derive`.
+/// Names that other rows cover: `par_*` add the thread pool of another crate, and nested `derive`
+/// measures `Scope`.
 const ELSEWHERE: [&str; 3] = ["par_iter", "par_prewarm", "Scope"];
 
-/// The operations in the first column of the table, without what surrounds a method's name.
+/// The operations in the first column of the table, without the text around a method's name.
 fn promised() -> BTreeSet<String> {
     let table = include_str!("../docs/guarantees.md");
     let names =
@@ -79,5 +81,5 @@ fn costs_grow_as_promised() {
     }
     let filter = std::env::var("COEVAL_SLOPES").unwrap_or_default();
     let wrong = counter::report(&rows(), &filter);
-    assert!(wrong.is_empty(), "these cost more than is promised:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "these cost more than promised:\n{}", wrong.join("\n"));
 }

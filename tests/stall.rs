@@ -1,9 +1,9 @@
-//! Promise: a thread that stops forever, at any step of any operation, keeps no other thread from
-//! finishing any operation on any key.
+//! Promise: a thread that stops for ever, at any step of any operation, prevents no other thread
+//! from finishing any operation on any key.
 //!
-//! Each operation is run once to see which steps it visits, then again and again to be stopped at
-//! them, alone and several at a time, while others do everything there is to do on the same keys.
-//! Needs `RUSTFLAGS="--cfg coeval_internals"`.
+//! Each operation runs once, to find the steps that it visits. Then it is stopped at each of them,
+//! alone and together with others, while other threads run all operations on the same keys. Needs
+//! `RUSTFLAGS="--cfg coeval_internals"`.
 #![cfg(coeval_internals)]
 
 mod common;
@@ -22,7 +22,7 @@ use ice::{Ice, Stop};
 use operations::{Case, KINDS, Kind, assert_whole, cases, filled, work};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The steps that an operation visits when it is alone.
+/// The steps that an operation visits when it runs alone.
 fn steps_of<R: Reclaim>(kind: Kind, (_, case): Case<R>) -> Vec<&'static str> {
     let ledger = Ledger::new();
     let cache = filled::<R>(kind, &ledger);
@@ -32,8 +32,8 @@ fn steps_of<R: Reclaim>(kind: Kind, (_, case): Case<R>) -> Vec<&'static str> {
     steps
 }
 
-/// Stops each of `victims` at its visit, one after another, lets others work, and releases the
-/// victims in the order of `thaw`. Returns the steps at which they stopped.
+/// Stops each of `victims` at its visit, one after another, lets other threads work, and releases
+/// the victims in the order of `thaw`. Returns the steps at which they stopped.
 fn stop<R: Reclaim>(kind: Kind, victims: &[(Case<R>, Stop)], thaw: &[usize]) -> Vec<&'static str> {
     let ledger = Ledger::new();
     let cache = filled::<R>(kind, &ledger);
@@ -87,12 +87,12 @@ fn each_step_of_each_operation<R: Reclaim>() {
         let stops = stops(&steps);
         let missed = stops.iter().filter(|at| stop(kind, &[(case, **at)], &[0]).is_empty()).count();
         println!("{}: {} visits of {:?}", case.0, steps.len(), BTreeSet::from_iter(&steps));
-        // A step of the upkeep may be due a little more or less often another time.
+        // A step of the upkeep may be due a little more or less often the next time.
         assert!(missed * 4 <= stops.len(), "{}: {missed} visits were missed", case.0);
     }
 }
 
-/// Two or three stopped at once, the later ones perhaps while they help the earlier ones.
+/// Two or three operations stop at once. The later ones may stop while they help the earlier ones.
 fn several_at_once<R: Reclaim>() {
     ice::install();
     let kinds = KINDS.map(|kind| {
@@ -109,7 +109,7 @@ fn several_at_once<R: Reclaim>() {
         let mut victims = Vec::new();
         for _ in 0..2 + random.below(2) {
             let which = random.below(cases.len() as u64) as usize;
-            // Helping visits more steps than the operation does alone.
+            // Helping visits more steps than the operation alone.
             let visit = match random.one_in(2) {
                 true => random.below(steps[which].len() as u64 + 12) as usize,
                 false => random.below(20.min(steps[which].len() as u64 + 12)) as usize,
@@ -124,8 +124,8 @@ fn several_at_once<R: Reclaim>() {
 
 on_every_reclaimer!(each_step_of_each_operation, several_at_once);
 
-/// Every step that the sources name is visited by some operation here, alone or beside another that
-/// is stopped: none is forgotten.
+/// Some operation of this test visits every step that the sources name, alone or beside another
+/// stopped operation.
 #[test]
 fn all_named_steps_are_visited() {
     ice::install();
@@ -134,7 +134,8 @@ fn all_named_steps_are_visited() {
     for kind in KINDS {
         for case in cases::<Default>(kind) {
             visited.extend(steps_of(kind, case));
-            // Somewhere in the middle: what another meets there depends on how far the first has come.
+            // A visit somewhere in the middle: which steps another operation meets depends on how
+            // far the first one has come.
             for visit in [6, 8, 10, 12, 14] {
                 let ledger = Ledger::new();
                 let cache = filled::<Default>(kind, &ledger);
@@ -155,11 +156,11 @@ fn all_named_steps_are_visited() {
     assert!(forgotten.is_empty(), "no operation here visits {forgotten:?}");
 }
 
-/// The names in all calls of `step` below a folder. In `loading` some are of those who wait for a load: its own tests and
-/// models are about these.
+/// The names in all calls of `step` below a folder. Some steps in `loading` are those of callers
+/// that wait for a load; its own tests and models cover them.
 fn named_steps(folder: &std::path::Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for entry in std::fs::read_dir(folder).expect("the sources are here") {
+    for entry in std::fs::read_dir(folder).expect("the sources exist") {
         let path = entry.expect("readable").path();
         if path.ends_with("loading") {
             continue;

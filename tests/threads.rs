@@ -1,5 +1,5 @@
-//! Promise: a cache takes memory for the threads that use it, not for those that there are; and threads that have ended
-//! leave nothing behind that costs.
+//! Promise: a cache takes memory for the threads that use it, not for all threads that exist.
+//! Threads that have ended leave nothing behind that takes memory.
 
 #[path = "common/bytes.rs"]
 mod bytes;
@@ -13,16 +13,16 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier, LazyLock, Mutex, MutexGuard};
 
-/// One test at a time: all count the same bytes.
+/// Runs one test at a time, because all tests count the same bytes.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What the process has touched, in bytes: of the allocator and of the system.
+/// The bytes that the process has touched, from the allocator and from the system.
 #[cfg(target_os = "linux")]
 fn touched() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("it is there");
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has this file");
     // SAFETY: no preconditions.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
     statm.split(' ').nth(1).expect("resident pages").parse::<u64>().expect("a number") * page
@@ -33,7 +33,7 @@ fn touched() -> u64 {
     0
 }
 
-/// Runs `body` on a thread that has a number beyond `others`.
+/// Runs `body` on a thread whose number is above `others`.
 fn beside<T: Send>(others: usize, body: impl FnOnce() -> T + Send) -> T {
     let known: Cache<u64, u64> = Cache::new();
     let gate = Barrier::new(others + 1);
@@ -52,10 +52,10 @@ fn beside<T: Send>(others: usize, body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// What a cache takes when it is first used, whatever the number of the thread that does.
+/// The memory that a cache takes at its first uses does not depend on the number of the thread.
 #[test]
 #[cfg(all(target_os = "linux", not(any(coeval_asan, coeval_lsan))))]
-fn a_small_cache_takes_little_whoever_uses_it() {
+fn a_small_cache_takes_little_on_any_thread() {
     const CACHES: u64 = 500;
     let _alone = alone();
     type Use = fn(&Cache<u64, u64>);
@@ -83,8 +83,8 @@ fn a_small_cache_takes_little_whoever_uses_it() {
     }
 }
 
-/// Memory goes by how many threads use a cache, not by which these are.
-fn memory_goes_by_the_threads_that_use_a_cache<R: Reclaim>() {
+/// Memory depends on how many threads use a cache, not on which ones.
+fn memory_depends_on_the_threads_that_use_a_cache<R: Reclaim>() {
     let _alone = alone();
     let cost = |others| {
         beside(others, || {
@@ -95,7 +95,7 @@ fn memory_goes_by_the_threads_that_use_a_cache<R: Reclaim>() {
             IN_USE.load(Ordering::Relaxed) - before
         })
     };
-    cost(0); // What the process takes once.
+    cost(0); // Memory that the process allocates once.
     let (few, many) = (cost(0), cost(600));
     println!("{few} bytes, {many} beside many threads");
     assert!(many <= few + 512 && many < 4_096, "{many} bytes beside many threads, {few} without");
@@ -120,7 +120,7 @@ macro_rules! at_end {
 
 at_end!(A B C D E F G H I J K L M N O P Q R S T U V W X Y Z);
 
-/// Runs many threads that end one after the other, each of which leaves nothing.
+/// Runs many threads one after the other. Each of them leaves nothing behind.
 #[track_caller]
 fn leave_nothing(cache: &Arc<Cache<u64, u64>>, body: fn(&Arc<Cache<u64, u64>>)) {
     let run = |count| {
@@ -139,7 +139,8 @@ fn leave_nothing(cache: &Arc<Cache<u64, u64>>, body: fn(&Arc<Cache<u64, u64>>)) 
     assert!(touched < 2_000_000 || cfg!(any(coeval_asan, coeval_lsan)), "{touched} bytes touched");
 }
 
-/// Numbers come back, whatever the order in which thread-locals are destroyed, and how many use a cache then.
+/// Thread numbers are reused, in whatever order thread-locals are destroyed, and however many of
+/// them use a cache in their destructors.
 #[test]
 fn threads_that_use_a_cache_at_their_end_leave_nothing() {
     let _alone = alone();
@@ -160,13 +161,13 @@ fn threads_that_use_a_cache_at_their_end_leave_nothing() {
                 cache.insert(1, 1);
             }
         },
-        // Only at its end.
+        // Uses the cache only at its end.
         |cache| ALL.iter().rev().for_each(|local| local.set(Some(AtEnd(cache.clone())))),
     ];
     orders.into_iter().for_each(|order| leave_nothing(&cache, order));
 }
 
-/// The same of what a program in another language would have at a thread's end.
+/// As above, for thread-specific data of a program in another language.
 #[test]
 #[cfg(target_os = "linux")]
 fn destructors_of_keys_may_use_a_cache() {
@@ -183,18 +184,18 @@ fn destructors_of_keys_may_use_a_cache() {
         CACHE.insert(1, 1);
     }
     let _alone = alone();
-    LazyLock::force(&KEYS); // Some of them before the library's own.
+    LazyLock::force(&KEYS); // Creates some of them before the library's own.
     leave_nothing(&Arc::new(Cache::new()), |_| {
         for key in *KEYS {
-            // SAFETY: a key of ours; its destructor looks at no value.
+            // SAFETY: this test created the key, whose destructor reads no value.
             assert_eq!(unsafe { libc::pthread_setspecific(key, (&raw const CACHE).cast()) }, 0);
         }
         CACHE.insert(1, 1);
     });
 }
 
-/// Threads that come and go use the same memory, also if they were many at a time.
-fn after_a_peak_memory_is_used_again<R: Reclaim>() {
+/// Threads that come and go reuse memory, even after many of them ran at once.
+fn memory_is_reused_after_a_peak<R: Reclaim>() {
     const THREADS: usize = 300;
     let _alone = alone();
     let cache: Arc<Store<u64, u64, R>> = Arc::new(store());
@@ -216,12 +217,12 @@ fn after_a_peak_memory_is_used_again<R: Reclaim>() {
     (0..4).for_each(|_| peak());
     let growth = IN_USE.load(Ordering::Relaxed) - before;
     println!("{growth} bytes");
-    // Some of it is what is retired, each in a box with some reclaimers.
-    // A sanitizer keeps what is freed for a while, and pools take it from the allocator then.
+    // A part of the memory is retired; some reclaimers box each retired object. A sanitizer keeps
+    // freed memory for a while, and then the pools allocate through it.
     let is_sanitized = cfg!(any(coeval_asan, coeval_lsan));
     assert!(is_sanitized || growth < 256 * THREADS as i64, "{growth} bytes");
     let stats = cache.stats();
     assert_eq!((stats.commits, cache.len()), (6 * THREADS as u64, THREADS));
 }
 
-on_every_reclaimer!(memory_goes_by_the_threads_that_use_a_cache, after_a_peak_memory_is_used_again,);
+on_every_reclaimer!(memory_depends_on_the_threads_that_use_a_cache, memory_is_reused_after_a_peak,);

@@ -15,12 +15,12 @@ use lexopt::{
 
 use crate::{race::group::MOST_RELATED, random::SEED};
 
-/// What is to be done.
+/// The requested action.
 #[derive(Debug)]
 pub enum Command {
-    /// The race.
+    /// Run the race.
     Race(RaceArgs),
-    /// Print this.
+    /// Print this text.
     Print(String),
 }
 
@@ -41,11 +41,11 @@ pub struct RaceArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Where the report is without `--out`.
+/// Where the report goes without `--out`.
 const REPORT: &str = "target/race-report";
 
 impl RaceArgs {
-    /// Where the report is to be written, if at all.
+    /// The folder for the report, if one is written.
     pub fn report(&self) -> Option<&Path> {
         let usual = (!self.json).then_some(Path::new(REPORT));
         self.out.as_deref().or(usual)
@@ -96,10 +96,10 @@ cargo run --release -p coeval-compare -- --help
 Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together,
 2 when the arguments or the trace are no good.";
 
-/// What the words after the program's name ask for.
+/// Parses the words after the program's name.
 ///
 /// # Errors
-/// When they make no sense.
+/// If they are invalid.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(words);
     let mut args = RaceArgs::default();
@@ -130,7 +130,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, lexop
     Ok(Command::Race(args))
 }
 
-/// The first word, if it is not an option. What other words did once is said.
+/// Checks the first word, if it is not an option. The error for a former command names its new
+/// place.
 fn subcommand(word: &str) -> Result<(), lexopt::Error> {
     let now = match word {
         "race" => return Ok(()),
@@ -141,7 +142,7 @@ fn subcommand(word: &str) -> Result<(), lexopt::Error> {
     Err(format!("'{word}' is in a program of its own now: {now}").into())
 }
 
-/// A number within `range`, with an error that states it.
+/// A number within `range`. The error states the range.
 fn number<T: FromStr + PartialOrd + Display>(
     parser: &mut Parser,
     option: &str,
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn options_do_what_they_say() {
+    fn options_have_their_documented_effect() {
         let words = ["race", "--runs", "20", "--widen=0", "--json", "--trace", "t", "--seed", "7"];
         let Ok(Command::Race(args)) = parse(words.map(OsString::from)) else { panic!("no race") };
         assert_eq!((args.runs, args.widen, args.json, args.seed), (20, 0, true, 7));
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_elsewhere_is_found() {
+    fn former_commands_name_their_new_place() {
         assert!(error(&["compare", "--quick"]).contains("-p coeval-compare -- [OPTIONS]"));
         assert!(error(&["hitrate"]).contains("-p coeval-compare -- hitrate"));
         assert!(error(&["rase"]).contains("rase"));

@@ -1,15 +1,15 @@
-//! Stops a thread wherever it happens to be, as a scheduler or a page fault may.
+//! Stops a thread at any instruction, as a scheduler or a page fault may.
 //!
-//! A signal handler sleeps on the thread's own stack: whatever the thread held (a lock, a half
-//! installed commit) stays held until the handler returns. Linux only; elsewhere [`enrol`] gives
-//! no target and what needs freezing is left out.
+//! A signal handler sleeps on the thread's own stack. Whatever the thread holds (a lock, a
+//! half-installed commit) stays held until the handler returns. Linux only. On other systems
+//! [`enrol`] returns no target, and measurements that need it are left out.
 
 /// How often a thread was frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freezes {
-    /// Times the thread was stopped.
+    /// How often the thread was stopped.
     pub all: u64,
-    /// Of these, between [`Enrolled::begin_write`] and [`Enrolled::end_write`].
+    /// How many of these stops were between [`Enrolled::begin_write`] and [`Enrolled::end_write`].
     pub inside_a_write: u64,
 }
 
@@ -27,11 +27,12 @@ mod imp {
 
     use super::Freezes;
 
-    /// What the handler and the freezer share about one thread. Leaked: a signal may come late.
+    /// What the handler and the freezer share about one thread. Leaked, because a signal may arrive
+    /// late.
     #[derive(Debug)]
     struct Slot {
         thread: libc::pid_t,
-        /// False once the thread has left; nothing is sent to it from then on.
+        /// False once the thread has left. After that, no signal is sent to it.
         alive: AtomicBool,
         writing: AtomicBool,
         nanos: AtomicU64,
@@ -44,7 +45,7 @@ mod imp {
         static SLOT: Cell<*const Slot> = const { Cell::new(ptr::null()) };
     }
 
-    /// The calling thread's membership; it can be frozen while this lives.
+    /// The membership of the calling thread, which can be frozen while this lives.
     #[derive(Debug)]
     pub struct Enrolled(&'static Slot);
 
@@ -70,14 +71,14 @@ mod imp {
     }
 
     impl Enrolled {
-        /// From here on a freeze counts as inside a write. Read by a handler on this same thread,
-        /// as is the next: program order is enough.
+        /// From here on, a freeze counts as inside a write. A handler on this same thread reads
+        /// this and the next store, so program order is enough.
         #[inline]
         pub fn begin_write(&self) {
             self.0.writing.store(true, Ordering::Relaxed);
         }
 
-        /// Ends what `begin_write` began.
+        /// Ends the write that `begin_write` began.
         #[inline]
         pub fn end_write(&self) {
             self.0.writing.store(false, Ordering::Relaxed);
@@ -92,8 +93,8 @@ mod imp {
     }
 
     impl Target {
-        /// Stops the thread for `duration` and returns when it goes on. False if it has left, or
-        /// did not take the signal within ten seconds more.
+        /// Stops the thread for `duration`, and returns when it goes on. Returns false if the
+        /// thread has left, or did not take the signal within ten more seconds.
         pub fn freeze(&self, duration: Duration) -> bool {
             let slot = self.0;
             let before = slot.ended.load(Ordering::Acquire);
@@ -101,7 +102,8 @@ mod imp {
             if !slot.alive.load(Ordering::Acquire) {
                 return false;
             }
-            // SAFETY: plain numbers are passed; a thread that has gone meanwhile gives ESRCH.
+            // SAFETY: the arguments are plain numbers. If the thread has ended, the call returns
+            // ESRCH.
             let sent = unsafe {
                 libc::syscall(libc::SYS_tgkill, libc::getpid(), slot.thread, libc::SIGUSR2)
             };
@@ -119,7 +121,7 @@ mod imp {
             true
         }
 
-        /// Until now.
+        /// The freezes so far.
         pub fn freezes(&self) -> Freezes {
             Freezes {
                 all: self.0.begun.load(Ordering::Acquire),
@@ -128,14 +130,15 @@ mod imp {
         }
     }
 
-    /// Sleeps as long as the slot of the interrupted thread says. Only async-signal-safe calls.
+    /// Sleeps as long as the slot of the interrupted thread says. Makes only async-signal-safe
+    /// calls.
     extern "C" fn handler(_: libc::c_int) {
         let slot = SLOT.get();
         if slot.is_null() {
             return;
         }
-        // SAFETY: slots are leaked, so a pointer that is not null stays valid; `errno` belongs to
-        // this thread, and is put back because the code interrupted may be about to read it.
+        // SAFETY: slots are leaked, so a pointer that is not null stays valid. `errno` belongs to
+        // this thread, and is restored because the interrupted code may be about to read it.
         unsafe {
             let errno = libc::__errno_location();
             let saved = *errno;
@@ -158,8 +161,8 @@ mod imp {
     fn install_handler() {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
-            // SAFETY: a zeroed `sigaction` is a valid one; the handler keeps to async-signal-safe
-            // calls; nothing else in this program uses the signal.
+            // SAFETY: a zeroed `sigaction` is valid, the handler makes only async-signal-safe
+            // calls, and nothing else in this program uses the signal.
             let rc = unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = handler as *const () as usize;
@@ -176,15 +179,15 @@ mod imp {
     use super::Freezes;
     use std::{convert::Infallible, time::Duration};
 
-    /// Never made here.
+    /// Never created on this system.
     #[derive(Debug)]
     pub struct Enrolled(Infallible);
 
-    /// Never made here.
+    /// Never created on this system.
     #[derive(Clone, Copy, Debug)]
     pub struct Target(Infallible);
 
-    /// Threads cannot be frozen on this system.
+    /// Returns `None`, because threads cannot be frozen on this system.
     pub fn enrol() -> Option<(Enrolled, Target)> {
         None
     }
@@ -217,7 +220,7 @@ mod tests {
     };
 
     #[test]
-    fn a_frozen_thread_stands_still_and_goes_on() {
+    fn a_frozen_thread_stops_and_goes_on() {
         let (send_target, target) = mpsc::channel();
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! JSON, written by hand: the race prints one document, and is to compile in a moment.
+//! A small JSON writer. The race prints one document, and a library would make it slow to compile.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 pub enum Json {
     Null,
     Whole(u64),
-    /// Null if it is infinite or not a number.
+    /// Null if the number is infinite or not a number.
     Real(f64),
     Text(String),
     List(Vec<Json>),
@@ -61,7 +61,7 @@ impl Json {
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         match self {
             Self::Whole(number) => write!(f, "{number}"),
-            // Debug, unlike Display, marks a whole one as a real one too.
+            // Debug, unlike Display, marks a whole number as real.
             Self::Real(number) if number.is_finite() => write!(f, "{number:?}"),
             Self::Null | Self::Real(_) => f.write_str("null"),
             Self::Text(text) => quote(f, text),
@@ -83,7 +83,7 @@ impl fmt::Display for Json {
     }
 }
 
-/// A line each, indented.
+/// Writes one indented line for each item.
 fn lines<T>(
     f: &mut fmt::Formatter<'_>,
     depth: usize,
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_reader_finds_what_was_written() {
+    fn another_parser_reads_the_output() {
         let value = Json::Object(vec![
             ("text", "a \"quoted\" \\ line\nµ".into()),
             ("numbers", [1.0, 0.5, 1e-9, 1e300].into_iter().collect()),

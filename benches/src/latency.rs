@@ -1,11 +1,11 @@
 //! Latencies, and what a closed loop hides.
 //!
-//! Every thread issues its next operation when the last one returns. A thread that is stalled for
-//! 200 ms therefore records *one* slow sample where a service would have had thousands of requests
-//! waiting: coordinated omission. [`Summary`] gives both: the percentiles as timed, and `corrected`,
-//! in which each sample longer than the median stands also for the operations that would have been
-//! issued while it lasted (HdrHistogram's correction, with the median as the expected interval).
-//! Where threads outnumber cores, the corrected figures are those of the scheduler.
+//! Every thread begins its next operation when the last one returns. A thread that is stalled for
+//! 200 ms therefore records *one* slow sample, where a service would have had thousands of waiting
+//! requests: coordinated omission. [`Summary`] has both: the percentiles as timed, and `corrected`.
+//! There, each sample longer than the median also stands for the operations that would have begun
+//! while it lasted (HdrHistogram's correction, with the median as the expected interval). With more
+//! threads than cores, the corrected figures mostly measure the scheduler.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Default for Latency {
     }
 }
 
-/// What is reported of a [`Latency`], in nanoseconds.
+/// The summary of a [`Latency`], in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Summary {

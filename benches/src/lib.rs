@@ -1,5 +1,5 @@
-//! The race that `coeval` grew from, and what `coeval-compare` shares with it: how things are
-//! measured, and how they are shown.
+//! The race that `coeval` grew from, and the code for measurements and pictures that
+//! `coeval-compare` shares with it.
 
 pub mod cli;
 pub mod freeze;

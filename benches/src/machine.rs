@@ -1,9 +1,9 @@
-//! What the figures were taken on.
+//! The machine of a measurement.
 
 /// Whether [`crate::freeze`] works here.
 pub const CAN_FREEZE: bool = cfg!(target_os = "linux");
 
-/// The processor's name, or its architecture.
+/// The name of the processor, or its architecture.
 pub fn model() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name"));
@@ -11,31 +11,31 @@ pub fn model() -> String {
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// Cores that this process may use.
+/// The number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Time that the calling thread has spent on a processor, where the system tells.
+/// The processor time of the calling thread, if the system reports it.
 #[cfg(target_os = "linux")]
 pub fn thread_time() -> Option<std::time::Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on every Linux, and `time` may be written.
+    // SAFETY: the clock exists on every Linux, and `time` is valid for writes.
     let rc = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     (rc == 0).then(|| std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
-/// Time that the calling thread has spent on a processor, where the system tells.
+/// The processor time of the calling thread, if the system reports it.
 #[cfg(not(target_os = "linux"))]
 pub fn thread_time() -> Option<std::time::Duration> {
     None
 }
 
-/// Makes the calling thread's sleeps end when they are due, and not up to 50 µs later, where the
-/// system can.
+/// Makes sleeps of the calling thread end when they are due instead of up to 50 µs later, if the
+/// system supports that.
 pub fn sleep_precisely() {
     #[cfg(target_os = "linux")]
-    // SAFETY: concerns the calling thread's timers only; a refusal leaves them as they were.
+    // SAFETY: affects only the timers of the calling thread; if the call fails, they do not change.
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
     }

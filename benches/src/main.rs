@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many mixed groups `coeval` showed, or why nothing was run.
+/// Runs the request. Returns how many mixed groups `coeval` showed, or the error that prevented the
+/// run.
 fn run() -> Result<u64, Box<dyn Error>> {
     match cli::parse(std::env::args_os().skip(1))? {
         Command::Race(args) => Ok(race::run(&args)?),

@@ -1,7 +1,7 @@
 //! Windows of fixed length in which readers and writers work side by side.
 //!
-//! The loops are compiled for each operation by itself and call nothing through a pointer; only the
-//! threads are started by code that all share.
+//! The loops are compiled for each operation separately, without calls through pointers. All
+//! operations share only the code that starts the threads.
 
 use std::{
     sync::{Barrier, Mutex},
@@ -11,28 +11,28 @@ use std::{
 
 use crate::{latency::Latency, machine};
 
-/// Operations between two looks at the clock while counting, at most.
+/// The most operations between two readings of the clock while counting.
 const BATCH: u64 = 256;
-/// The operations between two looks grow while they take less than this, and shrink when they take
-/// more than twenty times as long, so that slow stores end in time too.
+/// The number of operations between two readings grows while they take less than this, and shrinks
+/// when they take more than twenty times as long. So slow stores also end in time.
 const SHORT_BATCH: Duration = Duration::from_micros(100);
-/// Where operations have a schedule, a thread that is late may go on for this many windows. What is due
-/// and not done by then is recorded as having taken until then.
+/// With a schedule, a late thread may go on for this many windows. Operations that are due and not
+/// done by then are recorded as if they ended then.
 const OVERTIME: u32 = 3;
 
-/// What a thread's rate is measured by.
+/// The clock of a thread's rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// Time passing.
+    /// Wall-clock time.
     #[default]
     Wall,
-    /// The thread's time on a processor: steadier where others are at work on the machine, but blind
-    /// to waiting. Where the system does not tell, time passing.
+    /// The processor time of the thread. This is steadier on a busy machine, but does not see
+    /// waiting. Wall-clock time if the system does not report processor time.
     Cpu,
 }
 
 impl Clock {
-    /// What a rate is "per".
+    /// The unit after "per" in a rate.
     pub fn second(self) -> &'static str {
         match self {
             Self::Wall => "second",
@@ -48,49 +48,49 @@ impl Clock {
     }
 }
 
-/// What is measured of the operations of a role.
+/// What to measure of the operations of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Their number, one after the other without a pause.
+    /// The number of operations, one after the other without a pause.
     Count,
-    /// Their number, but each thread ends after so many.
+    /// The number of operations, up to this many per thread.
     UpTo(u64),
-    /// The time that each takes, one after the other without a pause. What would have been asked for
-    /// during a slow one is not: coordinated omission.
+    /// The time of each operation, one after the other without a pause. Operations that a user
+    /// would have begun during a slow one do not count (coordinated omission).
     Time,
-    /// Each is due at a moment of a schedule, at this interval, and its time runs from that moment,
-    /// whether or not the thread was ready for it: nothing is omitted.
+    /// Each operation is due at a moment of a schedule, with this interval. Its time runs from that
+    /// moment, whether or not the thread was ready, so nothing is omitted.
     Schedule(Duration),
 }
 
-/// Threads that do the same.
+/// Threads that do the same work.
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
-    /// How many.
+    /// The number of threads.
     pub threads: usize,
-    /// What is measured of them.
+    /// What to measure.
     pub how: How,
 }
 
-/// How a window is run.
+/// The settings of a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// Threads that read.
     pub readers: Role,
     /// Threads that write.
     pub writers: Role,
-    /// Not measured; in the manner of `Count`.
+    /// The time before the measurement, in which operations run as in `Count`.
     pub warm_up: Duration,
-    /// Measured.
+    /// The time of the measurement.
     pub length: Duration,
-    /// What rates are measured by, while counting.
+    /// The clock of rates, while counting.
     pub clock: Clock,
 }
 
-/// What one role did in a window.
+/// The results of one role in a window.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
-    /// Operations a second, summed over the role's threads (each by its own clock).
+    /// Operations per second, summed over the role's threads (each by its own clock).
     pub rate: f64,
     /// Empty if operations were only counted.
     pub latency: Latency,
@@ -103,18 +103,18 @@ impl Done {
     }
 }
 
-/// What readers and writers did.
+/// The results of readers and writers.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The readers together.
+    /// All readers together.
     pub reads: Done,
-    /// The writers together.
+    /// All writers together.
     pub writes: Done,
 }
 
 impl Window {
-    /// Runs the window, in which operations are counted. `reader(i)` and `writer(i)` are called on the
-    /// thread that will work, and give what performs one operation: they may hold a guard.
+    /// Runs the window and counts operations. `reader(i)` and `writer(i)` are called on the working
+    /// thread. They return a closure that does one operation, which may hold a guard.
     pub fn run<R: FnMut(), W: FnMut()>(
         &self,
         reader: impl Fn(usize) -> R + Sync,
@@ -126,8 +126,8 @@ impl Window {
         })
     }
 
-    /// Runs the window, in which operations may be timed. (Apart, because every way to measure an
-    /// operation compiles it once more.)
+    /// Runs the window, with operations that may be timed. (A separate function, because each way
+    /// to measure compiles the operation once more.)
     pub fn run_timed<R: FnMut(), W: FnMut()>(
         &self,
         reader: impl Fn(usize) -> R + Sync,
@@ -139,7 +139,7 @@ impl Window {
         })
     }
 
-    /// Starts all threads, and adds up what they did.
+    /// Starts all threads, and sums up their results.
     fn start(&self, reader: &Worker<'_>, writer: &Worker<'_>) -> Outcome {
         let start = Barrier::new(self.readers.threads + self.writers.threads);
         let outcome = Mutex::new(Outcome::default());
@@ -180,11 +180,12 @@ impl Window {
     }
 }
 
-/// The work of the thread of that number, from the barrier on.
+/// The work of one thread, by its number, from the barrier on.
 type Worker<'a> = dyn Fn(usize, &Barrier) -> Done + Sync + 'a;
 
-/// Repeats `one` for `length`, or `most` times; its rate a second. The operation is inlined into this,
-/// and this, which is called before and while measuring, is compiled once for each.
+/// Repeats `one` for `length`, or `most` times. Returns the rate per second. The operation is
+/// inlined into this function. This function is called both for the warm-up and for the
+/// measurement, and is compiled once per operation.
 #[inline(never)]
 fn count(one: &mut impl FnMut(), length: Duration, most: u64, clock: Clock) -> f64 {
     let began = Instant::now();
@@ -209,7 +210,8 @@ fn count(one: &mut impl FnMut(), length: Duration, most: u64, clock: Clock) -> f
     }
 }
 
-/// Repeats `one` for `length` and times every call; the end of one is the beginning of the next.
+/// Repeats `one` for `length` and times every call. The end of one call is the beginning of the
+/// next.
 fn time(one: &mut impl FnMut(), length: Duration) -> Done {
     let mut latency = Latency::default();
     let began = Instant::now();
@@ -226,8 +228,8 @@ fn time(one: &mut impl FnMut(), length: Duration) -> Done {
     }
 }
 
-/// Calls `one` whenever it is due, or as soon after as it can, and records how long after it was due
-/// it had ended.
+/// Calls `one` when it is due, or as soon after that as possible. Records the time from when it was
+/// due to its end.
 fn keep(one: &mut impl FnMut(), length: Duration, interval: Duration) -> Done {
     machine::sleep_precisely();
     let mut latency = Latency::default();
@@ -250,7 +252,7 @@ fn keep(one: &mut impl FnMut(), length: Duration, interval: Duration) -> Done {
     Done { rate: done as f64 / began.elapsed().as_secs_f64(), latency }
 }
 
-/// The middle of `figures` (the mean of the middle two), 0 of none.
+/// The median of `figures` (the mean of the middle two); 0 if there are none.
 pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_during_a_stall_counts() {
+    fn operations_due_during_a_stall_count() {
         let mut first = true;
         let one = &mut || {
             if std::mem::take(&mut first) {
@@ -305,7 +307,8 @@ mod tests {
         let done = keep(one, Duration::from_millis(50), Duration::from_millis(1));
         let summary = done.latency.summary();
         assert_eq!(summary.samples, 49);
-        // The stall itself, and what fell due meanwhile: the median is far from an idle thread's.
+        // The stall itself, and the operations that fell due in the meantime. The median is far
+        // from that of an idle thread.
         assert!(summary.max >= 40_000_000, "{summary:?}");
         assert!(summary.p50 >= 10_000_000, "{summary:?}");
     }

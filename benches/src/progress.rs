@@ -1,4 +1,4 @@
-//! A bar on the terminal; nothing where standard error is no terminal.
+//! A progress bar on the terminal. Prints nothing if standard error is not a terminal.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of the bar itself, in characters.
+/// The length of the bar itself, in characters.
 const WIDTH: u64 = 30;
-/// Drawn no more often than this, unless asked to.
+/// The shortest time between two drawings, unless a caller asks for one.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How far something is. All threads may move it.
+/// A progress bar. Any thread may advance it.
 #[derive(Debug)]
 pub struct Bar {
     visible: bool,
@@ -35,20 +35,20 @@ pub fn bar() -> Bar {
 }
 
 impl Bar {
-    /// Begins something else, of that length.
+    /// Begins a task of this length.
     pub fn begin(&self, all: u64) {
         let mut state = self.state();
         (state.done, state.all, state.began) = (0, all, Instant::now());
     }
 
-    /// Says what is being done.
+    /// Sets the message.
     pub fn set_message(&self, message: impl Into<String>) {
         let mut state = self.state();
         state.message = message.into();
         self.draw(&mut state);
     }
 
-    /// One more is done.
+    /// Advances by one.
     pub fn inc(&self) {
         let mut state = self.state();
         state.done += 1;
@@ -57,7 +57,7 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away while `print` prints.
+    /// Hides the bar while `print` runs.
     pub fn suspend(&self, print: impl FnOnce()) {
         self.clear();
         print();
@@ -67,7 +67,7 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         let state = self.state();
         if self.visible && state.drawn.is_some() {

@@ -1,6 +1,6 @@
-//! Seeded random numbers and Zipf streams, made before the clock starts.
+//! Seeded random numbers and Zipf streams, generated before the clock starts.
 
-/// The seed of every run that is not told another.
+/// The default seed of every run.
 pub const SEED: u64 = 0x0C0E_7A1C_0E7A_1C0E;
 
 /// SplitMix64: small, fast, and good enough to pick keys.
@@ -8,7 +8,7 @@ pub const SEED: u64 = 0x0C0E_7A1C_0E7A_1C0E;
 pub struct Random(u64);
 
 impl Random {
-    /// A sequence of its own for each `seed` and `stream`.
+    /// A separate sequence for each `seed` and `stream`.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut random = Self(seed ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03));
         random.next();
@@ -54,7 +54,7 @@ pub struct Zipf {
 }
 
 impl Zipf {
-    /// A distribution over `n` ranks; `exponent` below 1.
+    /// A distribution over `n` ranks. `exponent` must be below 1.
     pub fn new(n: u64, exponent: f64) -> Self {
         assert!(n > 0 && exponent < 1.0, "Gray's method needs ranks and an exponent below 1");
         let zeta = |upto: u64| (1..=upto).map(|i| (i as f64).powf(-exponent)).sum::<f64>();
@@ -63,7 +63,7 @@ impl Zipf {
         Self { n, alpha: 1.0 / (1.0 - exponent), zeta_n, eta, half_power: 0.5f64.powf(exponent) }
     }
 
-    /// A rank; 0 is the most popular.
+    /// A random rank; 0 is the most popular.
     pub fn rank(&self, random: &mut Random) -> u64 {
         let u = random.unit();
         let uz = u * self.zeta_n;
@@ -78,8 +78,8 @@ impl Zipf {
     }
 }
 
-/// `length` numbers below `n`, of which `items` occur, Zipf 0.99, the popular ones scattered over the
-/// whole range.
+/// `length` numbers below `n`, of which `items` occur, Zipf 0.99, with the popular ones scattered
+/// over the whole range.
 pub fn scrambled_zipf_stream(n: u64, items: u64, length: usize, random: &mut Random) -> Vec<u32> {
     let zipf = Zipf::new(items, 0.99);
     let place = shuffled(n, random);
@@ -92,7 +92,7 @@ pub fn zipf_ranks(items: u64, length: usize, random: &mut Random) -> Vec<u32> {
     (0..length).map(|_| zipf.rank(random) as u32).collect()
 }
 
-/// `length` numbers below `n`, each as likely.
+/// `length` numbers below `n`, all equally likely.
 pub fn uniform_stream(n: u64, length: usize, random: &mut Random) -> Vec<u32> {
     (0..length).map(|_| random.below(n) as u32).collect()
 }

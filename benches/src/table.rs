@@ -1,4 +1,4 @@
-//! Plain tables: the first column to the left, figures to the right.
+//! Plain text tables. The first column is aligned left, and figures are aligned right.
 
 /// A table that prints aligned.
 #[derive(Debug)]
@@ -7,12 +7,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these column heads.
+    /// A table with these column headings.
     pub fn new<S: Into<String>>(heads: impl IntoIterator<Item = S>) -> Self {
         Self { rows: vec![heads.into_iter().map(Into::into).collect()] }
     }
 
-    /// Adds a row; missing cells are empty.
+    /// Adds a row. Missing cells are empty.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         let mut cells: Vec<String> = cells.into_iter().map(Into::into).collect();
         cells.resize(self.rows[0].len(), String::new());
@@ -33,13 +33,14 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// The head of a table whose columns are so wide, and the rule below it: for a table that is printed as it comes.
+/// The headings of a table with these column widths, and the rule below them, for a table that is
+/// printed row by row.
 pub fn head<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
     let rule = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
     format!("{}\n  {}\n", line(cells, widths), "─".repeat(rule))
 }
 
-/// A row of a table whose columns are so wide.
+/// A row of a table with these column widths.
 pub fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
     let mut text = String::new();
     for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
@@ -49,7 +50,7 @@ pub fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
     text.trim_end().to_owned()
 }
 
-/// A rate a second in three digits: `5.31 M`.
+/// A rate per second in three digits: `5.31 M`.
 pub fn rate(per_second: f64) -> String {
     match per_second {
         r if r >= 99.95e6 => format!("{:.0} M", r / 1e6),
@@ -60,7 +61,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// Nanoseconds in the unit that suits: `812 ns`, `4.1 µs`, `20 ms`.
+/// Nanoseconds in a suitable unit: `812 ns`, `4.1 µs`, `20 ms`.
 pub fn time(nanos: u64) -> String {
     match nanos {
         0..1_000 => format!("{nanos} ns"),
@@ -72,7 +73,7 @@ pub fn time(nanos: u64) -> String {
     }
 }
 
-/// A figure with its unit, without digits that say nothing: for the values of an axis, which are round.
+/// A figure with its unit, without trailing zeros, for the round values of an axis.
 pub fn round(figure: &str) -> String {
     figure.replace(".00 ", " ").replace(".0 ", " ")
 }

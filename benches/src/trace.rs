@@ -8,7 +8,8 @@ use std::{
 
 use ruzstd::decoding::StreamingDecoder;
 
-/// A trace is refused beyond this many requests: a damaged length field must not fill the memory.
+/// A trace with more requests than this is refused, because a damaged length field must not fill
+/// the memory.
 const MOST_REQUESTS: u64 = 1 << 27;
 
 /// Why a trace could not be read. Prints as one line that names the file.
@@ -73,7 +74,7 @@ fn decode(compressed: &[u8]) -> Result<Vec<u64>, Problem> {
     }
 }
 
-/// Decodes one frame and leaves `source` behind its end.
+/// Decodes one frame, and moves `source` past its end.
 fn decode_frame(source: &mut &[u8], bytes: &mut Vec<u8>) -> Result<(), Problem> {
     let mut frame =
         StreamingDecoder::new(source).map_err(|error| Problem::NotZstd(error.to_string()))?;
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_key_is_told() {
+    fn a_part_of_a_key_is_reported() {
         assert!(problem_of(&packed(&keys(3)[..21])).contains("5 bytes are left over"));
     }
 

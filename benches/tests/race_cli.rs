@@ -1,4 +1,4 @@
-//! The command line of the race, as a user meets it.
+//! Tests of the command line of the race.
 
 use std::{
     path::PathBuf,
@@ -9,11 +9,11 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 fn bench(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coeval-bench"));
-    // The report goes to `target` there, if nothing else is said.
+    // By default, the report goes to `target` in this folder.
     command.current_dir(env!("CARGO_TARGET_TMPDIR")).args(args).output().unwrap()
 }
 
-/// A small race: `more` after arguments that keep it short.
+/// Runs a small race: `more` follows arguments that keep it short.
 fn short_race(more: &[&str]) -> Output {
     let short = ["race", "--runs", "20", "--rounds", "1", "--window", "20"];
     bench(&[&short, more].concat())
@@ -35,7 +35,7 @@ fn trace_of(keys: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_race_tells_its_story_and_ends_well() {
+fn a_race_prints_its_story_and_succeeds() {
     let output = short_race(&["--widen", "2000"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let story = text(&output.stdout);
@@ -46,7 +46,7 @@ fn a_race_tells_its_story_and_ends_well() {
 }
 
 #[test]
-fn a_report_is_one_page_that_asks_for_nothing_else() {
+fn a_report_is_one_self_contained_page() {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("race-pictures");
     let output = short_race(&["--widen", "2000", "--out", dir.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -133,7 +133,7 @@ fn nonsense_is_refused_with_status_2() {
 }
 
 #[test]
-fn what_went_elsewhere_says_where() {
+fn former_commands_name_their_new_place() {
     let output = bench(&["compare", "--quick"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("cargo run --release -p coeval-compare -- "));

@@ -1,39 +1,41 @@
-//! A reclamation scheme for models of what is built upon one.
+//! A reclamation scheme for the models of code that is built on reclamation.
 
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Reclaims in `collect` all of which no guard is left that was live when it was retired: as early as the
-/// contract of [`Reclaim`] allows, so that what relies on more than the contract fails.
+/// Reclaims a retired object in `collect` as soon as no guard is left that was live at its
+/// retirement. This is as early as the contract of [`Reclaim`] allows, so code that relies on more
+/// than the contract fails.
 ///
-/// Its bookkeeping is no part of the model. Every operation is a read-modify-write of one word, by which
-/// all of them happen in one order; that gives what the contract says of fences.
+/// The bookkeeping is not part of the model. Every operation is a read-modify-write of one word,
+/// which puts all operations in one order. That order gives what the contract says about fences.
 pub struct Exact {
     order: AtomicUsize,
-    books: Mutex<Books>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Books {
+struct State {
     /// The number of the next guard.
     next: usize,
     live: BTreeSet<usize>,
-    /// What was retired, when the guards below that number were live or gone.
+    /// Each retired object, with the number of the next guard at its retirement: every guard that
+    /// was live then has a lower number.
     retired: Vec<(usize, Garbage)>,
 }
 
-// SAFETY: what is retired may be reclaimed by any thread (contract of `retire`).
+// SAFETY: any thread may reclaim a retired object (contract of `retire`).
 unsafe impl Send for Exact {}
 // SAFETY: as above.
 unsafe impl Sync for Exact {}
 
 impl Exact {
-    /// Runs `act` on the books, in the one order.
-    fn next<T>(&self, act: impl FnOnce(&mut Books) -> T) -> T {
+    /// Runs `act` on the bookkeeping, in the one order of all operations.
+    fn in_order<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         self.order.fetch_add(1, Ordering::AcqRel);
-        act(&mut self.books.lock().unwrap())
+        act(&mut self.state.lock().unwrap())
     }
 }
 
@@ -42,36 +44,37 @@ pub struct Guard<'a>(&'a Exact, usize);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0.next(|books| books.live.remove(&self.1));
+        self.0.in_order(|state| state.live.remove(&self.1));
     }
 }
 
-// SAFETY: an object is due when the guards that were live as it was retired have been dropped. Who pins
-// later has everything that came before the retirement before it, by `order`.
+// SAFETY: an object is due when all guards that were live at its retirement have been dropped. A
+// later pin comes after the retirement in `order`, so everything before the retirement happens
+// before the pin.
 unsafe impl Reclaim for Exact {
     type Guard<'a> = Guard<'a>;
 
     fn new() -> Self {
-        Self { order: AtomicUsize::new(0), books: Mutex::default() }
+        Self { order: AtomicUsize::new(0), state: Mutex::default() }
     }
 
     fn pin(&self) -> Guard<'_> {
-        let number = self.next(|books| {
-            books.next += 1;
-            books.live.insert(books.next - 1);
-            books.next - 1
+        let number = self.in_order(|state| {
+            state.next += 1;
+            state.live.insert(state.next - 1);
+            state.next - 1
         });
         Guard(self, number)
     }
 
     unsafe fn retire(&self, _: &Guard<'_>, garbage: Garbage) {
-        self.next(|books| books.retired.push((books.next, garbage)));
+        self.in_order(|state| state.retired.push((state.next, garbage)));
     }
 
     fn collect(&self) {
-        let due: Vec<_> = self.next(|books| {
-            let oldest = books.live.first().copied().unwrap_or(usize::MAX);
-            books.retired.extract_if(.., |(bound, _)| *bound <= oldest).collect()
+        let due: Vec<_> = self.in_order(|state| {
+            let oldest = state.live.first().copied().unwrap_or(usize::MAX);
+            state.retired.extract_if(.., |(bound, _)| *bound <= oldest).collect()
         });
         for (_, garbage) in due {
             // SAFETY: see above.
@@ -86,6 +89,6 @@ unsafe impl Reclaim for Exact {
     }
 
     fn retired(&self) -> usize {
-        self.books.lock().unwrap().retired.len()
+        self.state.lock().unwrap().retired.len()
     }
 }

@@ -1,10 +1,10 @@
-//! The models live in `tests/`, one file a claim. Run them with `ci/loom.sh`.
+//! The models live in `tests/`, one file for each claim. Run them with `ci/loom.sh`.
 //!
-//! Here is what the models of the commit protocol share. They run the library's code on a few records
-//! that are not freed before the end, so that the state space stays small; whether memory is kept long enough is the
-//! subject of other models.
+//! This crate has what the models of the commit protocol share. The models run the library's code
+//! on a few records, which are freed only at the end of an execution, so that the state space stays
+//! small. Other models check whether memory is kept long enough.
 #![cfg(coeval_loom)]
-// The models are small programs that use an unsafe interface as it asks to be used.
+// The models are small programs that meet the preconditions of the unsafe interface.
 #![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod exact;
@@ -24,15 +24,16 @@ use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 std::thread_local! {
-    /// What an execution leaves behind; the next one frees it, when no thread can touch it any more.
+    /// The memory that an execution leaves behind. The next execution frees it, when no thread can
+    /// reach it any more.
     static LEFT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
-    /// Whether what is explored must fail.
+    /// Whether the explored model must fail.
     static MUST_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Memory that lives to the end of the execution.
+/// Puts `value` into memory that lives to the end of the execution.
 pub fn leak<T: 'static>(value: T) -> *mut T {
-    // Without its destructor: loom's atomics belong to the execution that made them.
+    // The destructor does not run, because loom's atomics belong to the execution that made them.
     let mut boxed = Box::new(MaybeUninit::new(value));
     let leaked = boxed.as_mut_ptr();
     LEFT.with_borrow_mut(|left| left.push(boxed));
@@ -45,16 +46,16 @@ fn leak_all<T: 'static>(values: Vec<T>) -> NonNull<[T]> {
     NonNull::slice_from_raw_parts(first, count)
 }
 
-/// How long a model is explored; `LOOM_SECONDS` sets it, without it there is no limit.
+/// How long a model is explored. `LOOM_SECONDS` sets the limit; without it there is none.
 fn limit() -> Option<Duration> {
     let seconds = std::env::var("LOOM_SECONDS").ok()?.parse().expect("a number of seconds");
     Some(Duration::from_secs(seconds))
 }
 
-/// Explores the interleavings of `model` with at most that many preemptions; `LOOM_MAX_PREEMPTIONS` has
-/// more or fewer, but where a model must fail.
+/// Explores the interleavings of `model` with at most `preemptions` preemptions.
+/// `LOOM_MAX_PREEMPTIONS` overrides that number, except where a model must fail.
 ///
-/// Everything that races must run on spawned threads: loom was seen to explore a single execution of a
+/// All code that races must run on spawned threads. loom explored only a single execution of a
 /// model whose main thread only read.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -68,15 +69,16 @@ pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// As `explore`, with every order of the threads' steps (see `with_turns`).
+/// Like `explore`, with every order of the threads' steps (see `with_turns`).
 pub fn explore_steps(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     with_turns(|| explore(preemptions, model));
 }
 
-/// The model must fail when the library has `defect`, with a message that contains `kind`: not by a limit
-/// of loom's, say, or by an index that is out of bounds. A model that must fail by itself names `NONE`.
+/// Requires that the model fails when the library has `defect`, with a message that contains
+/// `kind`. So a failure by one of loom's limits, or by an index out of bounds, does not count. A
+/// model that must fail without a defect of the library names `NONE`.
 pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
-    assert!(!kind.is_empty(), "say how it is to fail");
+    assert!(!kind.is_empty(), "state how the model must fail");
     MUST_FAIL.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| with_mutant(defect, model)));
     MUST_FAIL.set(false);
@@ -91,7 +93,7 @@ pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
 /// No defect of the library.
 pub const NONE: &str = "";
 
-/// A hasher that every execution runs alike.
+/// A hasher that gives the same hashes in every execution.
 #[derive(Clone, Copy, Default)]
 pub struct Hash;
 
@@ -109,8 +111,8 @@ pub type Small = coeval::Cache<usize, u32, Hash>;
 /// A key that only `advance` writes.
 const OTHER: usize = 100;
 
-/// A cache in which key 0 holds 1, of which the room of its record is free: so a tombstone goes there, and
-/// the record may be condemned as soon as the key is removed.
+/// A cache in which key 0 holds 1, and the room of its record is free. A tombstone therefore goes
+/// into the room, and the record can be condemned as soon as the key is removed.
 pub fn small_cache() -> std::sync::Arc<Small> {
     let cache = coeval::Cache::builder().hasher(Hash).build();
     cache.insert(0, 0);
@@ -119,7 +121,7 @@ pub fn small_cache() -> std::sync::Arc<Small> {
     std::sync::Arc::new(cache)
 }
 
-/// Gives reclamation that many opportunities to advance and to do what is due.
+/// Gives reclamation `turns` opportunities to advance and to reclaim what is due.
 pub fn advance(cache: &Small, turns: usize) {
     for _ in 0..turns {
         cache.insert(OTHER, 0);
@@ -144,7 +146,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// `N` keys and what orders the commits on them. They live to the end of the execution.
+/// `N` keys, and the state that orders the commits on them. They live to the end of the execution.
 pub struct Keys<V: 'static, const N: usize> {
     pub order: Order,
     pub records: [Record<usize, V>; N],
@@ -162,7 +164,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         leak(Linked::new(state, prev, value)).cast()
     }
 
-    /// Writes one key as the engine does, but that what is superseded stays.
+    /// Writes one key as the engine does, but does not dispose of superseded versions.
     pub fn write(&self, key: usize, value: Option<V>) -> (&'static Node<V>, u64) {
         let node = self.node(State::READY, ptr::null_mut(), value);
         let state = unsafe { self.order.write(&self.records[key], node, None, &|_, _| ()) };
@@ -170,8 +172,8 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         (unsafe { &*node }, state.version())
     }
 
-    /// A commit of several writes, their keys ascending, that has not begun. Versions are guessed to
-    /// be installed upon the heads that are seen now.
+    /// Describes a commit of several writes, with ascending keys, that has not begun. As a guess,
+    /// each version is to be installed on the current head.
     pub fn describe(
         &self,
         writes: impl IntoIterator<Item = (usize, Option<V>)>,
@@ -181,7 +183,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         self.describe_all(writes, expected)
     }
 
-    /// The same, with witnesses, which write nothing.
+    /// Like `describe`, with witnesses, which write nothing.
     pub fn describe_all(
         &self,
         entries: impl IntoIterator<Item = (usize, Option<Option<V>>)>,
@@ -210,7 +212,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         self.help_and(descriptor, |_| ())
     }
 
-    /// The same, and is told of what was superseded and is to go.
+    /// Like `help`, and calls back with each superseded version that is to be disposed of.
     pub fn help_and(
         &self,
         descriptor: Shared<Descriptor<usize, V>>,
@@ -224,7 +226,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         self.run_and(descriptor, |_| ())
     }
 
-    /// The same, and is told of what was superseded and is to go.
+    /// Like `run`, and calls back with each superseded version that is to be disposed of.
     pub fn run_and(
         &self,
         descriptor: Shared<Descriptor<usize, V>>,
@@ -237,10 +239,10 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         outcome
     }
 
-    /// What `get` finds: a version, if it holds a value.
+    /// What `get` finds: the newest version, if it holds a value.
     pub fn newest(&self, key: usize) -> Option<(&V, u64)> {
         let record = &self.records[key];
-        // As the engine does it: first the plain case, then whatever is in the way.
+        // As the engine does: first the plain case, then the full look-up.
         let settled = unsafe { self.order.settled(record) };
         settled
             .map(|(node, state)| (unsafe { node.value() }, state.version()))
@@ -272,7 +274,8 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         chain
     }
 
-    /// The chains are in order: every version decided, committed ones strictly descending.
+    /// Checks that the chains are in order: every version is decided, and committed versions
+    /// strictly descend.
     pub fn assert_ordered(&self) {
         for key in 0..N {
             let chain = self.chain(key);

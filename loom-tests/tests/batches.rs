@@ -1,8 +1,10 @@
-//! Claim: overlapping batches, whoever helps whom, are each decided once and installed once in every
-//! key, lose no version, and end; and a reader beside them finds a batch in all of its keys or none.
+//! Claim: overlapping batches, with any pattern of helping, are each decided once and installed
+//! once in every key, lose no version, and end. A concurrent reader finds a batch in all of its
+//! keys or in none.
 //!
-//! Readers here read one key after the other, each at its newest. Every batch writes both keys, so a
-//! reader that was told of a batch must find it, or a later one, in the key that it reads next.
+//! Readers in this file read one key after the other, each at its newest version. Every batch
+//! writes both keys. So a reader that has seen a batch in one key must find that batch, or a later
+//! one, in the key that it reads next.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -12,7 +14,8 @@ use coeval::internals::version::State;
 use loom::thread;
 use loom_tests::{Keys, Shared, explore, must_fail};
 
-/// Every version of every commit lies once in its chain, with the outcome of the commit.
+/// Checks that each version of each commit is in its chain exactly once, with the outcome of the
+/// commit.
 fn assert_complete<const N: usize>(
     keys: &Keys<u32, N>,
     commits: &[(Shared<Descriptor<usize, u32>>, State)],
@@ -30,11 +33,12 @@ fn assert_complete<const N: usize>(
     }
 }
 
-/// Batches of these keys, each by a thread of its own.
+/// Runs batches of these keys, each in a thread of its own.
 fn overlapping<const N: usize, const T: usize>(preemptions: usize, batches: [&'static [usize]; T]) {
     explore(preemptions, move || {
         let keys = Keys::<u32, N>::new();
-        // Described first, so that all but one begin with a guess that will be out of date.
+        // All batches are described first, so all but one begin with an outdated guess of the
+        // heads.
         let commits = std::array::from_fn::<_, T, _>(|number| {
             keys.describe(batches[number].iter().map(|&key| (key, Some(number as u32))), vec![])
         });
@@ -44,12 +48,12 @@ fn overlapping<const N: usize, const T: usize>(preemptions: usize, batches: [&'s
     });
 }
 
-/// A ring of three: each batch meets each of the others in another key.
+/// A ring of three batches: each meets each other one in a different key.
 const RING: [&[usize]; 3] = [&[0, 1], &[1, 2], &[0, 2]];
 
-/// The batches of a ring, of which the first `begun` have installed their first version: the second
-/// then stands in the way of the first, and the first in that of the third. The outcomes are copied when
-/// all have come to their end, but for what one copies who meets them before.
+/// The batches of a ring, of which the first `begun` have installed their first version. The second
+/// batch is then in the way of the first, and the first is in the way of the third. The outcomes
+/// are copied when all batches have ended, except where a helper copies one earlier.
 fn ring(begun: usize) -> impl Fn() + Send + Sync + 'static {
     move || {
         let keys = Keys::<u32, 3>::new();
@@ -68,7 +72,7 @@ fn ring(begun: usize) -> impl Fn() + Send + Sync + 'static {
     }
 }
 
-/// With loads of what was not stored last, a ring is too large to be explored wholly.
+/// If loads may return outdated values, a ring is too large to be explored completely.
 #[test]
 fn three_batches_in_a_ring_in_one_order() {
     with_one_order(|| explore(1, ring(0)));
@@ -80,7 +84,7 @@ fn three_batches_in_a_ring_that_have_begun_in_one_order() {
 }
 
 #[test]
-#[ignore = "far from its end after minutes; LOOM_SECONDS sets how far it goes"]
+#[ignore = "not complete after minutes; LOOM_SECONDS sets the time limit"]
 fn three_batches_in_a_ring() {
     explore(2, ring(0));
 }
@@ -113,7 +117,7 @@ fn three_commits_of_one_key() {
     overlapping::<1, 3>(1, [&[0], &[0], &[0]]);
 }
 
-/// Two helpers of a commit whose first guess is out of date, and a write that comes between.
+/// Two helpers of a commit whose first guess is outdated, and a concurrent write.
 fn helpers_beside_a_write() {
     explore(3, || {
         let keys = Keys::<u32, 1>::new();
@@ -137,8 +141,8 @@ fn helpers_lose_nothing() {
     helpers_beside_a_write();
 }
 
-/// A batch of two keys, and a thread that reads `first` and then the other key, after it has helped that
-/// batch, or run one of its own, or done nothing.
+/// A batch of two keys, and a thread that reads `first` and then the other key. Before that, the
+/// thread helps that batch, runs a batch of its own, or does nothing.
 fn reader_beside(preemptions: usize, first: usize, before: Option<usize>) {
     explore(preemptions, move || {
         let keys = Keys::<u32, 2>::new();
@@ -151,7 +155,7 @@ fn reader_beside(preemptions: usize, first: usize, before: Option<usize>) {
             before.map(|commit| keys.run(commits[commit]));
             let (_, one) = keys.newest(first).unwrap();
             let (_, other) = keys.newest(1 - first).unwrap();
-            let batched = one > 2; // 1 and 2 were single writes
+            let batched = one > 2; // 1 and 2 are single writes
             assert!(!batched || other >= one, "a batch was torn: {one}, {other}");
         });
         reader.join().unwrap();

@@ -1,6 +1,7 @@
-//! Claim: clearing everything is one commit among the others. A compare-and-set whose version was
-//! cleared before its own number aborts; a `get` that begins after a clearing has returned finds nothing
-//! older; a view beside it never changes its answer, and sees a key cleared only if it sees all cleared.
+//! Claim: clearing everything is one commit among the others. A compare-and-set aborts if its
+//! version was cleared before its own number. A `get` that begins after a clearing has returned
+//! finds nothing older. A view beside a clearing never changes its answer, and sees either both
+//! keys cleared or neither.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -26,7 +27,7 @@ impl World {
         unsafe { self.keys.order.clear(&self.views, |_| (), |_| ()) }
     }
 
-    /// Sets key 0 if it holds the version `expected`; its version, if it did.
+    /// Sets key 0 if it holds the version `expected`. Returns its new version if it did.
     fn compare_and_set(&self, expected: Option<u64>) -> Option<u64> {
         let expected =
             Expected { entry: 0, demand: expected.map_or(Demand::IsAbsent(0), Demand::Holds) };
@@ -51,7 +52,7 @@ impl World {
     }
 }
 
-/// Clearing beside a compare-and-set, which another thread helps if `helped`.
+/// A clearing beside a compare-and-set, which another thread helps if `helped`.
 fn compare_beside_clearing(preemptions: usize, helped: bool) {
     explore(preemptions, move || {
         let world = World::new();
@@ -66,14 +67,14 @@ fn compare_beside_clearing(preemptions: usize, helped: bool) {
         } else {
             let expected = set.filter(|&set| set > cleared).map(|_| 1);
             assert_eq!(world.keys.newest(0).map(|(value, _)| *value), expected);
-            assert!(set.is_some_and(|set| set < cleared) || set.is_none(), "set what was cleared");
+            assert!(set.is_some_and(|set| set < cleared) || set.is_none(), "set a cleared value");
         }
-        assert!(set.is_none_or(|set| set < cleared), "set what was cleared");
+        assert!(set.is_none_or(|set| set < cleared), "set a cleared value");
         world.keys.assert_ordered();
     });
 }
 
-/// Clearing beside a compare-and-set of an absent key.
+/// A clearing beside a compare-and-set of an absent key.
 fn set_if_absent_beside_clearing() {
     explore(2, || {
         let world = World::new();
@@ -110,7 +111,7 @@ fn reads_beside_clearing() {
             let floor = world.floor_at(Limit::Now(now));
             let both = [0, 1].map(|key| world.keys.at(key, Limit::Now(now), floor).is_some());
             assert_eq!(both[0], both[1], "a clearing was torn");
-            assert!(got || !both[1], "what was cleared came back");
+            assert!(got || !both[1], "a cleared value came back");
             unsafe { world.views.close(view, |_| ()) };
         });
         reader.join().unwrap();
@@ -120,7 +121,8 @@ fn reads_beside_clearing() {
     });
 }
 
-/// Two who clear, and a view: the nodes of the floor are retired once, and none that the view needs.
+/// Two threads clear beside a view. The nodes of the floor are retired once, and none that the view
+/// needs is retired.
 fn two_clear() {
     explore(2, || {
         let world = World::new();
@@ -142,8 +144,9 @@ fn two_clear() {
     });
 }
 
-/// Two who clear beside an older view, and one who reads as of now: clearings that no view needs are taken out from
-/// between, retired once, and still found by who may ask for them.
+/// Two threads clear beside an older view, and a third reads as of now. Clearings that no view
+/// needs are unlinked from the middle of the list and retired once. Every reader that may ask for a
+/// clearing still finds it.
 fn two_clear_beside_a_view(claimed: bool) {
     explore(2, move || {
         let world = World::new();
@@ -217,7 +220,7 @@ fn two_clearings_beside_a_view() {
 }
 
 #[test]
-fn defect_two_take_clearings_out_at_once() {
+fn defect_two_threads_unlink_clearings_at_once() {
     must_fail("milestones.unclaimed", "retired", || two_clear_beside_a_view(false));
 }
 
@@ -228,7 +231,7 @@ fn defect_looking_as_of_now_along_the_links() {
 
 #[test]
 fn defect_a_verdict_without_the_floor() {
-    must_fail("commit.unaware_of_floor", "set what was cleared", || {
+    must_fail("commit.unaware_of_floor", "set a cleared value", || {
         compare_beside_clearing(2, false)
     });
 }

@@ -1,7 +1,8 @@
-//! Claim: no commit is made upon a value that others have seen gone, as its deadline had passed: the time is asked for when
-//! the commit has its number. And what is shown as of a number is judged by a time that belongs to it.
+//! Claim: no commit builds on a value that other threads have seen expired. A commit reads the time
+//! after it takes its number. What a reader sees as of a number is judged by a time that belongs to
+//! that number.
 //!
-//! The whole cache, with a clock that is moved once.
+//! The models run the whole cache, with a clock that moves once.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_one_order;
@@ -14,9 +15,10 @@ use std::time::Duration;
 
 const TIME: Duration = Duration::from_nanos(2);
 
-/// How one looks at key 0.
+/// How a thread looks at key 0.
 type Look = fn(&Small) -> Option<u32>;
-/// What one commits upon it, being of this version; whether that was made.
+/// Commits a change on the condition that key 0 has this version. Returns whether the commit was
+/// made.
 type Commit = fn(&Small, Version) -> bool;
 
 fn get(cache: &Small) -> Option<u32> {
@@ -44,7 +46,7 @@ fn transact(cache: &Small, _: Version) -> bool {
     made.is_ok_and(|made| made.value)
 }
 
-/// One looks, another commits, and the deadline comes.
+/// One thread looks, another commits, and the deadline passes.
 fn gone_and_continued(preemptions: usize, look: Look, commit: Commit) {
     with_one_order(|| {
         explore(preemptions, move || {
@@ -57,12 +59,12 @@ fn gone_and_continued(preemptions: usize, look: Look, commit: Commit) {
             let reader = thread::spawn(move || look(&others));
             clock.advance(TIME);
             let (is_made, seen) = (committer.join().unwrap(), reader.join().unwrap());
-            assert!(!is_made || seen.is_some(), "gone, and continued");
+            assert!(!is_made || seen.is_some(), "expired, and yet continued");
         });
     });
 }
 
-const FAILURE: &str = "gone, and continued";
+const FAILURE: &str = "expired, and yet continued";
 
 #[test]
 fn a_look_beside_a_set() {
@@ -96,7 +98,8 @@ fn defect_the_time_before_the_number() {
 
 #[test]
 fn defect_a_number_and_a_later_time() {
-    // The committer, as it disposes of what it superseded, gives the view a version: it must be stopped before that.
+    // When the committer disposes of the superseded version, it gives the view a version. It must
+    // be stopped before that.
     must_fail("instant.unchecked", FAILURE, || gone_and_continued(3, view, set));
 }
 

@@ -1,8 +1,9 @@
-//! Claim: nobody sees a derived value that was made from what had changed before he looked: not by look-ups one after
-//! the other, not by one of several keys, not by a view, not by a derivation that is under way; and a value that is
-//! back, since what it was made from came out equal, is not taken for one that was superseded meanwhile.
+//! Claim: no reader sees a derived value whose inputs had changed before the reader looked. This
+//! holds for single look-ups, for a look-up of several keys, for a view, and for a derivation in
+//! progress. A derived value that is visible again, because its input was derived anew with an
+//! equal result, is not mistaken for a value that was superseded in between.
 //!
-//! The whole cache, on the asymmetric backend.
+//! The models run the whole cache, on the asymmetric backend.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_one_order;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 type Scope<'s> = coeval::Scope<'s, usize, u32, Hash>;
 
-/// Key 0 is set, key 1 is made from it, key 2 from that.
+/// Key 0 is set, key 1 is derived from key 0, and key 2 from key 1.
 fn half(scope: &mut Scope<'_>) -> u32 {
     scope.get(&0).unwrap() / 2
 }
@@ -29,7 +30,7 @@ fn world() -> Arc<Small> {
     Arc::new(cache)
 }
 
-/// Something happens beside a write of key 0.
+/// Runs `reader` beside a write of key 0.
 fn beside_a_write(preemptions: usize, reader: fn(&Small)) {
     explore(preemptions, move || {
         let cache = world();
@@ -46,28 +47,28 @@ fn beside_a_write(preemptions: usize, reader: fn(&Small)) {
         reader.join().unwrap();
         writer.join().unwrap();
         let derived = cache.get(&1);
-        assert!(derived.is_none_or(|derived| derived == 3), "old when all is done: {derived:?}");
+        assert!(derived.is_none_or(|derived| derived == 3), "out of date at rest: {derived:?}");
     });
 }
 
-/// Looks at both by one look-up.
+/// Looks at both keys with one look-up.
 fn looks_at_both(cache: &Small) {
     let [input, derived] = cache.get_many([&0, &1]);
     check(input, derived);
 }
 
-/// Looks at both in a view.
+/// Looks at both keys in a view.
 fn views_both(cache: &Small) {
     let view = cache.view();
     check(view.get(&0).copied(), view.get(&1).copied());
 }
 
-/// Derives it anew: what was derived is there, or nothing is.
+/// Derives the key again. Afterwards the cache holds the derived value or nothing.
 fn derives(cache: &Small) {
     cache.remove(&1);
     let before = cache.get(&0).unwrap();
     let derived = cache.derive(1, half);
-    assert!(derived >= before / 2, "older than what had been read before");
+    assert!(derived >= before / 2, "older than an earlier read");
 }
 
 fn check(input: Option<u32>, derived: Option<u32>) {
@@ -120,7 +121,8 @@ fn a_derivation_beside_a_write_at_length() {
     with_one_order(|| beside_a_write(2, derives));
 }
 
-/// One derives key 1. When it has read key 0, another changes that, and wants key 1, too.
+/// One thread derives key 1. When it has read key 0, another thread changes key 0 and then also
+/// wants key 1.
 fn a_second_caller(preemptions: usize) {
     explore(preemptions, || {
         let cache: Arc<Small> = Arc::new(coeval::Cache::builder().hasher(Hash).build());
@@ -132,7 +134,7 @@ fn a_second_caller(preemptions: usize) {
             second = Some(thread::spawn(move || {
                 cache.insert(0, 6);
                 let derived = cache.derive(1, half);
-                assert_eq!(derived, 3, "what was read before the change is given after it");
+                assert_eq!(derived, 3, "a value from before the change is returned after it");
             }));
             value
         });
@@ -142,20 +144,20 @@ fn a_second_caller(preemptions: usize) {
 }
 
 #[test]
-fn who_comes_after_a_change_gets_what_was_derived_after_it() {
+fn a_caller_after_a_change_gets_a_value_derived_after_it() {
     with_one_order(|| a_second_caller(2));
 }
 
 #[test]
-fn defect_sharing_what_nobody_may_see() {
-    must_fail("derive.unchecked", "what was read before the change", || {
+fn defect_sharing_an_invisible_value() {
+    must_fail("derive.unchecked", "a value from before the change", || {
         with_one_order(|| a_second_caller(2));
     });
 }
 
-/// Key 2 has ended, as key 0 was written. One sets key 2, then derives key 1, which comes out equal: what key 2 was
-/// would be back, but for what it was set to.
-fn superseded_while_it_was_gone(preemptions: usize) {
+/// Key 2 expires as key 0 is written. A thread sets key 2, and then derives key 1, which comes out
+/// equal. The expired value of key 2 would become visible again if the write did not supersede it.
+fn superseded_while_expired(preemptions: usize) {
     explore_steps(preemptions, || {
         let cache = world();
         cache.derive(2, next);
@@ -170,7 +172,7 @@ fn superseded_while_it_was_gone(preemptions: usize) {
         let reader = thread::spawn(move || {
             let found = cache.get(&2);
             let is_right = found.is_none_or(|found| found == 9);
-            assert!(is_right, "back, though it was superseded: {found:?}");
+            assert!(is_right, "visible again after it was superseded: {found:?}");
         });
         reader.join().unwrap();
         writer.join().unwrap();
@@ -178,13 +180,13 @@ fn superseded_while_it_was_gone(preemptions: usize) {
 }
 
 #[test]
-fn what_was_superseded_while_it_was_gone_is_not_back() {
-    with_one_order(|| superseded_while_it_was_gone(2));
+fn a_value_superseded_while_expired_stays_invisible() {
+    with_one_order(|| superseded_while_expired(2));
 }
 
 #[test]
 fn defect_looking_at_nested_inputs_as_they_are_now() {
-    must_fail("derive.nested_now", "back, though it was superseded", || {
-        with_one_order(|| superseded_while_it_was_gone(2));
+    must_fail("derive.nested_now", "visible again after it was superseded", || {
+        with_one_order(|| superseded_while_expired(2));
     });
 }

@@ -1,12 +1,15 @@
-//! Claims about the capacity bound, and about deadlines that uses put off:
-//! - at rest the policy knows each entry that is present, and the account is of what is visible, and within the bound;
-//! - nobody sees an older value after a newer one, nor a value again that was evicted;
-//! - a view that was opened before an eviction goes on showing the entry;
-//! - a record is not freed while the policy holds it, and goes when nobody does and it is empty;
-//! - a value whose idle time was over for one is not brought back by another whose use came too late.
+//! Claims about the capacity bound, and about deadlines that uses extend:
+//! - at rest the policy knows each entry that is present, and the account is the weight of the
+//!   visible entries and within the bound;
+//! - no reader sees an older value after a newer one, or a value again after its eviction;
+//! - a view that was opened before an eviction still shows the entry;
+//! - a record is not freed while the policy holds it, and is freed when it is empty and nothing
+//!   holds it;
+//! - when one thread has found a value idle for too long, a late use by another thread does not
+//!   bring it back.
 //!
-//! The models run the engine, with room for one entry or two, on a reclamation scheme that reclaims as early as the
-//! contract allows.
+//! The models run the engine, with room for one entry or two, on a reclamation scheme that reclaims
+//! as early as the contract allows.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -20,7 +23,7 @@ use std::time::Duration;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
-/// An engine with room for so many entries, in which these keys hold a value.
+/// An engine with room for `capacity` entries, in which `keys` hold a value.
 fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     let settings =
         Settings { max_capacity: Some(capacity), initial_capacity: 14, ..Settings::default() };
@@ -45,7 +48,7 @@ fn version(engine: &Engine, key: usize) -> Option<u64> {
     engine.get_versioned(&guard, &key).map(|(_, version)| version.get())
 }
 
-/// At rest, with all that may be there among these keys.
+/// Checks the claims at rest. Only keys below `keys` may be present.
 fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
     let mut visible = 0;
     {
@@ -55,7 +58,7 @@ fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
             if engine.contains(&guard, &key) {
                 let record = record.expect("it holds a value");
                 let is_known = record.flags() & flags::ADMITTED != 0;
-                assert!(is_known, "a present entry that the policy does not know");
+                assert!(is_known, "the policy does not know a present entry");
                 visible += 1;
             }
         }
@@ -66,24 +69,24 @@ fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
         "the account is wrong"
     );
     assert!(visible <= capacity, "above the bound");
-    // Known, and in a queue: when others come, they go, if not at once.
+    // Each entry is known and in a queue: other insertions displace it, though not always at once.
     for other in 0..2 * capacity as usize + 1 {
         engine.insert(100 + other, 0, None);
     }
     assert!((0..keys).all(|key| version(engine, key).is_none()), "an entry cannot be evicted");
     assert_eq!(engine.weight(), capacity, "the account is wrong");
-    // What is empty goes, unless the policy will come to it.
+    // Empty records are freed, unless the policy still has to visit them.
     (0..8).for_each(|_| engine.tend());
     let guard = engine.pin();
     for key in 0..keys {
         let left = engine.find(&guard, engine.hash(&key), &key);
         let is_held = left.is_none_or(|record| record.flags() & flags::HELD != 0);
-        assert!(is_held, "a record is forgotten");
+        assert!(is_held, "a record is never freed");
     }
 }
 
-/// An entry is evicted beside an overwrite of it: whoever comes to release it finds a new value or the writer finds
-/// it released.
+/// An entry is evicted beside an overwrite of it. Either the thread that releases it finds a new
+/// value, or the writer finds it released.
 fn eviction_beside_a_write(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0]);
@@ -94,7 +97,7 @@ fn eviction_beside_a_write(preemptions: usize) {
     });
 }
 
-/// The same, where the entry is removed, and written again.
+/// As above, but the entry is removed and then written again.
 fn eviction_beside_a_removal(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0]);
@@ -108,9 +111,10 @@ fn eviction_beside_a_removal(preemptions: usize) {
     });
 }
 
-/// An entry is removed beside one who makes room, and finds its handle without a value: one of the two has the record end.
-/// (Its tombstone is in the room of the record: so nobody comes to look at it later, when the room is free. Nor is it
-/// spared on behalf of who has brought it: he would come back to it.)
+/// An entry is removed beside a thread that makes room and finds its handle without a value. One of
+/// the two ends the record. (The tombstone is in the room of the record, so no thread comes back
+/// to it later, when the room is free. The policy does not spare the record for the thread that
+/// brought it either; that thread would come back to it.)
 fn removal_beside_its_release(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0, 0]);
@@ -122,7 +126,7 @@ fn removal_beside_its_release(preemptions: usize) {
     });
 }
 
-/// A batch that brings two entries, for one of which there is room, and of which one is about to be evicted.
+/// A batch inserts two entries. There is room for one of them, and one is about to be evicted.
 fn eviction_beside_a_batch(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0]);
@@ -138,7 +142,8 @@ fn eviction_beside_a_batch(preemptions: usize) {
     });
 }
 
-/// One looks for an entry, as it is now and in views, while it is evicted, and perhaps written.
+/// One thread looks an entry up, as of now and in views, while it is evicted and, if `is_written`,
+/// written.
 fn eviction_beside_reads(preemptions: usize, is_written: bool) {
     explore(preemptions, move || {
         let engine = engine(1, [0]);
@@ -156,10 +161,10 @@ fn eviction_beside_reads(preemptions: usize, is_written: bool) {
                 let is_older = pair[1].is_some() && pair[1] < pair[0];
                 assert!(!is_older, "an older value after a newer one");
             }
-            // The first is gone if the second look found none.
+            // The first value is gone if the second look-up found none.
             let came_back = seen[0].is_some() && seen[1].is_none() && seen[2] == seen[0];
-            assert!(!came_back, "it came back");
-            assert_eq!(in_view(&view), seen[0], "the view has changed");
+            assert!(!came_back, "an evicted or expired value came back");
+            assert_eq!(in_view(&view), seen[0], "the view changed its answer");
             engine.close(view.registered);
         });
         join([evicts, reads]);
@@ -167,7 +172,7 @@ fn eviction_beside_reads(preemptions: usize, is_written: bool) {
     });
 }
 
-/// Two who evict, at the same time.
+/// Two threads evict at the same time.
 fn two_evict(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0]);
@@ -177,7 +182,7 @@ fn two_evict(preemptions: usize) {
     });
 }
 
-/// Everything is cleared while an entry is evicted.
+/// A clearing beside the eviction of an entry.
 fn eviction_beside_a_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, [0]);
@@ -188,7 +193,8 @@ fn eviction_beside_a_clearing(preemptions: usize) {
     });
 }
 
-/// One whose clock shows an earlier time uses a value that another finds over.
+/// One thread uses a value. Its clock shows an earlier time than that of another thread, which
+/// finds the value expired.
 fn late_use(preemptions: usize) {
     explore(preemptions, || {
         let clock = ManualClock::new();
@@ -201,7 +207,7 @@ fn late_use(preemptions: usize) {
         let looks = thread::spawn(move || {
             clock.advance(Duration::from_nanos(1));
             let (first, second) = (cache.get(&0), cache.get(&0));
-            assert!(first.is_some() || second.is_none(), "it came back");
+            assert!(first.is_some() || second.is_none(), "an evicted or expired value came back");
         });
         join([uses, looks]);
     });
@@ -269,17 +275,17 @@ fn a_use_that_comes_too_late() {
 
 #[test]
 fn defect_releasing_without_a_look_at_the_value() {
-    let kind = "a present entry that the policy does not know";
+    let kind = "the policy does not know a present entry";
     must_fail("evict.release_blindly", kind, || eviction_beside_a_write(1));
 }
 
 #[test]
-fn defect_only_looking_whether_it_is_held() {
+fn defect_only_checking_whether_a_record_is_held() {
     let model = || removal_beside_its_release(1);
-    must_fail("record.held_looks_only", "a record is forgotten", model);
+    must_fail("record.held_looks_only", "a record is never freed", model);
 }
 
 #[test]
-fn defect_what_is_over_is_not_marked() {
-    must_fail("terms.unmarked", "it came back", || late_use(2));
+fn defect_expired_values_are_not_marked() {
+    must_fail("terms.unmarked", "an evicted or expired value came back", || late_use(2));
 }

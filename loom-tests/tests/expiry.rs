@@ -1,10 +1,10 @@
-//! Claim: of the wheel of deadlines, no entry is lost: when its deadline has passed and everybody is at
-//! rest, one turn brings it out, whoever put it in while others turned the wheel, or was late to
-//! put it in again, or had it in hand to see whether it is still waited for; and it comes out as often as
-//! it was put in.
+//! Claim: the wheel of deadlines loses no entry. When the deadline of an entry has passed and all
+//! threads are at rest, one turn of the wheel yields the entry. This holds if another thread
+//! schedules the entry while the wheel turns, puts it back late, or has taken it out to check
+//! whether it is still needed. The wheel yields an entry as often as it was put in.
 //!
-//! Slots of four to a level. After the threads, the main thread turns the wheel one tick further than they did:
-//! an entry that is in a slot that has been passed would come out a round later only.
+//! A level has four slots. After the threads, the main thread turns the wheel one tick further than
+//! they did. An entry in a slot that the wheel has passed would come out only a round later.
 #![cfg(coeval_loom)]
 
 use coeval::internals::expiry::{Due, TICK_BITS, Timed, Wheel};
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 
 const ENTRIES: usize = 5;
 
-/// What the engine knows of the entries. It is no part of the model.
+/// What the engine knows about the entries. This is not part of the model.
 #[derive(Default)]
 struct Entries {
-    /// In ticks; 0 when there is no value.
+    /// In ticks; 0 if the entry has no value.
     deadlines: [AtomicU64; ENTRIES],
     held: [AtomicI32; ENTRIES],
 }
@@ -63,13 +63,13 @@ struct Cache {
 /// What a thread does.
 #[derive(Clone, Copy)]
 enum Step {
-    /// An entry, and the tick of its deadline.
+    /// Schedules an entry for the tick of its deadline.
     Schedule(usize, u64),
-    /// The time, in ticks, and how many entries may come out.
+    /// Advances to a time, in ticks, and takes out at most this many entries.
     Advance(u64, usize),
-    /// An entry that is waited for no longer.
+    /// Marks an entry as no longer needed.
     Drop(usize),
-    /// Once, two entries at most.
+    /// Sifts once, at most two entries.
     Sift,
 }
 use Step::{Advance, Drop, Schedule, Sift};
@@ -94,7 +94,7 @@ impl Cache {
         }
     }
 
-    /// At rest: all deadlines to the end are over.
+    /// Checks the claim at rest, when all deadlines up to `end` have passed.
     fn settle(&self, end: u64) {
         self.run(&[Advance(end, ALL)]);
         for deadline in &self.entries.deadlines {
@@ -102,16 +102,20 @@ impl Cache {
             assert!(deadline == 0 || deadline > end, "an entry is lost");
         }
         let held: i32 = self.entries.held.iter().map(|held| held.load(SeqCst)).sum();
-        assert_eq!(self.wheel.len(), held as u64, "the wheel does not hold what was counted");
+        assert_eq!(
+            self.wheel.len(),
+            held as u64,
+            "the wheel does not hold the number that was counted"
+        );
         self.wheel.drain(|entry| {
             self.entries.held[number(entry)].fetch_sub(1, SeqCst);
         });
         let is_settled = self.entries.held.iter().all(|held| held.load(SeqCst) == 0);
-        assert!(is_settled, "an entry is lost or came twice");
+        assert!(is_settled, "an entry is lost or came out twice");
     }
 }
 
-/// Does what comes `before`, then runs the threads, then does what comes `after` and turns the wheel to
+/// Runs the steps in `before`, then the threads, then the steps in `after`, and turns the wheel to
 /// the end.
 fn model<const N: usize>(
     before: &'static [Step],
@@ -130,7 +134,7 @@ fn model<const N: usize>(
     cache.settle(end);
 }
 
-/// An entry goes into the slot that the wheel comes to.
+/// An entry is put into the slot that the wheel is about to reach.
 fn late_to_put_in() {
     explore(3, || model(&[], [&[Schedule(0, 1)], &[Advance(1, ALL)]], &[], 2));
     explore_steps(3, || model(&[], [&[Schedule(0, 1)], &[Advance(1, ALL)]], &[], 2));
@@ -156,14 +160,15 @@ fn defect_no_fence_between_putting_in_and_the_second_look() {
     must_fail("expiry.no_fence", "an entry is lost", late_to_put_in);
 }
 
-/// As before, on the level above, and beside a long way.
+/// As above, on the level above, and over a long distance.
 #[test]
 fn nothing_is_lost_in_a_higher_slot_that_was_passed() {
     explore_steps(3, || model(&[], [&[Schedule(0, 6)], &[Advance(4, ALL)]], &[], 6));
     explore_steps(3, || model(&[], [&[Schedule(0, 6)], &[Advance(40, ALL)]], &[], 41));
 }
 
-/// Two go into the slot that the wheel comes to: the first cannot take back what lies below the second.
+/// Two entries go into the slot that the wheel is about to reach. The thread of the first cannot
+/// take its entry back, because the second lies above it.
 fn a_copy_stays_behind() {
     explore_steps(2, || {
         let threads: [&[Step]; 3] = [&[Schedule(0, 1)], &[Schedule(1, 1)], &[Advance(1, ALL)]];
@@ -181,8 +186,8 @@ fn defect_a_copy_is_not_counted() {
     must_fail("expiry.copy_uncounted", "an entry came out once too often", a_copy_stays_behind);
 }
 
-/// Two turn the wheel, to different times, past an entry that goes to a lower level and one that
-/// comes out.
+/// Two threads turn the wheel, to different times, past an entry that moves to a lower level and
+/// one that comes out.
 #[test]
 fn nothing_is_lost_between_levels() {
     explore_steps(2, || {
@@ -191,7 +196,7 @@ fn nothing_is_lost_between_levels() {
     });
 }
 
-/// One stops half-way, as it may take only so many out, and others go on.
+/// One thread stops half-way, because it may take out only so many entries, and others go on.
 fn stopping_half_way() {
     explore_steps(2, || {
         let before = &[Schedule(0, 1), Schedule(1, 2), Schedule(2, 1)];
@@ -200,7 +205,7 @@ fn stopping_half_way() {
 }
 
 #[test]
-fn one_goes_on_where_another_stopped() {
+fn a_thread_goes_on_where_another_stopped() {
     stopping_half_way();
 }
 
@@ -209,17 +214,17 @@ fn defect_stopping_half_way_is_taken_for_the_end() {
     must_fail("expiry.done_too_early", "an entry is lost", stopping_half_way);
 }
 
-/// One is about to empty a slot, and sleeps until the slot is for the next round.
+/// One thread is about to empty a slot, and sleeps until the slot serves the next round.
 #[test]
-fn one_who_sleeps_for_a_round_loses_nothing() {
+fn a_thread_that_sleeps_for_a_round_loses_nothing() {
     explore_steps(2, || {
         let other = &[Advance(4, ALL), Schedule(0, 5), Advance(5, ALL)];
         model(&[Schedule(1, 1)], [&[Advance(1, ALL)], other], &[], 6);
     });
 }
 
-/// One takes a cell from the list of free ones while another takes it and the next, and gives the
-/// first one back.
+/// One thread takes a cell from the free list while another takes that cell and the next one, and
+/// gives the first one back.
 fn cells_come_back() {
     explore_steps(2, || {
         let before = &[Schedule(0, 1), Schedule(1, 1), Advance(1, ALL)];
@@ -238,8 +243,8 @@ fn defect_the_tag_of_a_list_stands_still() {
     must_fail("expiry.tag_stands_still", "an entry came out once too often", cells_come_back);
 }
 
-/// One takes entries out of a slot to look at them, and puts back what is waited for, while the wheel comes to the
-/// slot. (Before that, it has come there, past slots without entries.)
+/// One thread takes entries out of a slot to check them, and puts back those that are still needed,
+/// while the wheel reaches the slot. (Before that, the wheel has passed slots without entries.)
 fn sifting_a_slot_that_is_passed() {
     explore_steps(2, || {
         let before = &[Schedule(0, 1), Schedule(1, 1), Drop(0), Sift];
@@ -247,7 +252,7 @@ fn sifting_a_slot_that_is_passed() {
     });
 }
 
-/// The same with a slot of the level above, of which entries go to a lower one.
+/// As above, with a slot of the level above, whose entries move to a lower level.
 fn sifting_a_higher_slot_that_is_passed() {
     explore_steps(2, || {
         model(&[Schedule(0, 6), Sift, Sift], [&[Sift], &[Advance(5, ALL)]], &[], 6);
@@ -255,7 +260,7 @@ fn sifting_a_higher_slot_that_is_passed() {
 }
 
 #[test]
-fn what_is_sifted_is_not_lost() {
+fn sifted_entries_are_not_lost() {
     sifting_a_slot_that_is_passed();
     sifting_a_higher_slot_that_is_passed();
 }
@@ -266,7 +271,7 @@ fn defect_no_look_at_the_front_after_putting_back() {
 }
 
 #[test]
-fn defect_sifting_what_is_being_emptied() {
+fn defect_sifting_a_slot_that_is_being_emptied() {
     must_fail(
         "expiry.sift_while_turning",
         "an entry is lost",
@@ -274,9 +279,9 @@ fn defect_sifting_what_is_being_emptied() {
     );
 }
 
-/// Two sift while a third puts an entry in.
+/// Two threads sift while a third puts an entry in.
 #[test]
-fn what_two_sift_is_held_as_often_as_it_is_counted() {
+fn entries_sifted_by_two_threads_are_held_as_often_as_counted() {
     explore_steps(2, || {
         let before = &[Schedule(0, 1), Schedule(1, 1), Drop(0), Sift];
         let threads: [&[Step]; 3] = [&[Sift], &[Sift], &[Schedule(2, 1)]];

@@ -1,13 +1,14 @@
-//! Claim: of the callers that want a key one loads it at a time, and each of the others is told of an
-//! outcome or leads in its turn: nobody waits for ever, whoever fails, leaves or comes meanwhile. Of
-//! loads that wait for each other in a circle at least one is told. A load that was handed out is begun by
-//! one alone, and nobody waits for it before. Nobody waits for a load that was ousted.
+//! Claim: of the callers that want a key, one at a time loads it. Each of the others receives an
+//! outcome or leads in its turn. No caller waits for ever, even if others fail, leave or arrive in
+//! the meantime. When loads wait for each other in a circle, at least one of them is told so.
+//! Exactly one caller begins a load that was handed out, and no caller waits for it before that. No
+//! caller waits for a load that was ousted.
 //!
-//! One who waits for ever is a deadlock, which loom reports. What is loaded is a loom cell, which every
-//! clone reads; so are the cells for wakers. Nodes that are taken out of the registry are kept to the end of the
-//! execution.
+//! A caller that waits for ever is a deadlock, which loom reports. The loaded value is in a loom
+//! cell, which every clone reads; so are the wakers. Nodes that are unlinked from the registry live
+//! to the end of the execution.
 #![cfg(coeval_loom)]
-// The models are small programs that use an unsafe interface as it asks to be used.
+// The models are small programs that meet the preconditions of the unsafe interface.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::hook::with_one_order;
@@ -24,7 +25,7 @@ use std::task::{Context, Waker};
 /// Reclaims nothing before it is drained.
 struct AtTheEnd(Mutex<Vec<Garbage>>);
 
-// What is retired may be reclaimed by any thread.
+// Any thread may reclaim a retired object.
 unsafe impl Send for AtTheEnd {}
 unsafe impl Sync for AtTheEnd {}
 
@@ -54,7 +55,7 @@ unsafe impl Reclaim for AtTheEnd {
     }
 }
 
-/// What a load yields: written by its leader, read by each clone.
+/// The result of a load: its leader writes it, and each clone reads it.
 struct Outcome(Shared<UnsafeCell<usize>>);
 
 impl Outcome {
@@ -80,14 +81,15 @@ type Lead = Leader<'static, usize, Outcome, AtTheEnd>;
 type Wait = Waiter<'static, usize, Outcome, AtTheEnd>;
 type Hand = Handed<'static, usize, Outcome, AtTheEnd>;
 
-/// The flights of keys 0 and 1, which are in one list. A load of a key yields one more than the key.
+/// The flights of keys 0 and 1, which share one list. A load yields its key plus one.
 struct World {
     flights: Flights<usize, Outcome, AtTheEnd>,
-    /// How many loads of a key are running. Not loom's: it is no part of the model.
+    /// The number of running loads of each key. Not loom's atomics, because this count is not part
+    /// of the model.
     running: [Count; 2],
 }
 
-/// Explores what `parts` do, each on a thread of its own, in a world that `begin` has prepared for them.
+/// Explores `parts`, each in a thread of its own, in a world that `begin` has prepared.
 fn model<S: 'static, const N: usize>(
     preemptions: usize,
     begin: fn(&'static World) -> [S; N],
@@ -99,7 +101,7 @@ fn model<S: 'static, const N: usize>(
         let threads = begin(unsafe { &*world })
             .map(|state| thread::spawn(move || part(unsafe { &*shared.get() }, state)));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        // All is over: the next one leads.
+        // All loads have ended, so the next caller leads.
         let again = unsafe { &*world };
         (0..2).for_each(|key| again.succeed(again.lead(key)));
         unsafe { world.drop_in_place() };
@@ -117,14 +119,14 @@ impl World {
     }
 
     fn sit(&'static self, key: usize) -> Wait {
-        let Joined::Waiter(waiter) = self.join(key) else { panic!("nobody leads") };
+        let Joined::Waiter(waiter) = self.join(key) else { panic!("no caller leads") };
         waiter
     }
 
-    /// Waits, and leads if it is told to. False in a circle.
+    /// Waits, and leads if it is told to. Returns false if it is in a circle.
     fn wait(&'static self, key: usize, waiter: Wait) -> bool {
         match waiter.wait() {
-            Waited::Failed => panic!("nobody is told so"),
+            Waited::Failed => panic!("no load fails in this model"),
             Waited::Moved => return self.get(key),
             Waited::Done(outcome) => assert_eq!(outcome.value(), 1),
             Waited::Lead(leader) => self.succeed_of(key, leader),
@@ -133,7 +135,7 @@ impl World {
         true
     }
 
-    /// Waits for another's load, or leads. False in a circle.
+    /// Waits for the load of another caller, or leads. Returns false if it is in a circle.
     fn get(&'static self, key: usize) -> bool {
         match self.join(key) {
             Joined::Leader(leader) => {
@@ -150,7 +152,7 @@ impl World {
         self.load_of(key, leader, load)
     }
 
-    /// Runs a load of that key.
+    /// Runs a load of `key`.
     fn load_of<T>(&self, key: usize, leader: &mut Lead, load: impl FnOnce() -> T) -> T {
         let running = &self.running[key];
         assert_eq!(running.fetch_add(1, Relaxed), 0, "two loads of a key");
@@ -164,7 +166,7 @@ impl World {
         self.succeed_of(key, leader);
     }
 
-    /// Ends a load of that key, which may be over.
+    /// Ends the load of `key`, which may have ended already.
     fn succeed_of(&self, key: usize, mut leader: Lead) {
         let outcome = self.load_of(key, &mut leader, || Outcome::new(1));
         leader.finish(outcome);
@@ -181,17 +183,17 @@ fn two_callers() {
 }
 
 #[test]
-fn one_loads_and_the_other_gets_it() {
+fn one_caller_loads_and_the_other_shares() {
     two_callers();
 }
 
 #[test]
-fn defect_sitting_down_after_the_look_at_the_state() {
+fn defect_joining_after_the_look_at_the_state() {
     must_fail("flights.lost_wakeup", "deadlock", two_callers);
 }
 
 #[test]
-fn defect_a_verdict_without_what_it_is_about() {
+fn defect_a_relaxed_verdict() {
     must_fail("flights.relaxed_verdict", "Causality violation", two_callers);
 }
 
@@ -221,13 +223,13 @@ fn play(world: &'static World, part: Part) {
     }
 }
 
-/// A leader fails while another comes.
+/// The leader fails while another caller arrives.
 fn one_takes_over() {
     model(3, |world| [Part::Fails(world.lead(0)), Part::Comes], play);
 }
 
 #[test]
-fn who_comes_when_the_leader_fails_leads() {
+fn a_caller_that_arrives_when_the_leader_fails_leads() {
     one_takes_over();
 }
 
@@ -236,7 +238,7 @@ fn defect_the_lead_is_not_handed_over() {
     must_fail("flights.no_handover", "deadlock", one_takes_over);
 }
 
-/// A leader fails while one waiter leaves, whose waker is set, and another waits.
+/// The leader fails while one waiter, whose waker is set, leaves and another waits.
 fn one_leaves() {
     let begin = |world: &'static World| {
         let (leader, mut leaves) = (world.lead(0), world.sit(0));
@@ -248,17 +250,18 @@ fn one_leaves() {
 }
 
 #[test]
-fn the_lead_passes_by_one_who_leaves() {
+fn the_lead_skips_a_waiter_that_leaves() {
     one_leaves();
 }
 
 #[test]
-fn defect_who_leaves_keeps_the_lead() {
+fn defect_a_leaving_waiter_keeps_the_lead() {
     must_fail("flights.leaves_with_the_lead", "deadlock", one_leaves);
 }
 
-/// A leader fails; one comes, takes the lead and fails, too; another comes and waits. (All accesses in
-/// one order: the state's number is to be seen here, not the fences.)
+/// The leader fails. A second caller arrives, takes the lead and also fails. A third arrives and
+/// waits. (All accesses are in one order: this model checks the number in the state, not the
+/// fences.)
 fn two_fail(preemptions: usize) {
     let begin = |world: &'static World| {
         [Part::GivesUp(world.lead(0)), Part::ComesAndGivesUp, Part::ComesAndWaits]
@@ -267,8 +270,8 @@ fn two_fail(preemptions: usize) {
 }
 
 #[test]
-fn one_who_comes_between_two_failures_is_seen() {
-    two_fail(2); // With three, which the defect takes, a minute.
+fn a_caller_between_two_failures_is_noticed() {
+    two_fail(2); // With three preemptions, which the defect needs, this takes a minute.
 }
 
 #[test]
@@ -276,7 +279,7 @@ fn defect_a_drifting_flight_is_like_an_earlier_one() {
     must_fail("flights.unnumbered", "deadlock", || two_fail(3));
 }
 
-/// Two lead a key each, and ask for the other's.
+/// Two callers each lead the load of a key, and ask for the key of the other.
 fn crossing() {
     let ask = |world: &'static World, mut leader: Lead| {
         let other = 1 - *leader.key();
@@ -287,12 +290,12 @@ fn crossing() {
 }
 
 #[test]
-fn one_of_a_circle_is_told() {
+fn a_caller_in_a_circle_gets_an_error() {
     crossing();
 }
 
 #[test]
-fn defect_looking_for_a_circle_before_one_is_in_it() {
+fn defect_looking_for_a_circle_before_joining_it() {
     must_fail("flights.cycle_looks_first", "deadlock", crossing);
 }
 
@@ -309,13 +312,13 @@ fn play_late(world: &'static World, part: Late) {
         Late::Begins(handed) => {
             if let Some(mut leader) = handed.begin() {
                 let outcome = world.load_of(0, &mut leader, || {
-                    thread::yield_now(); // Others may come in the middle of it.
+                    thread::yield_now(); // Others may arrive in the middle of the load.
                     Outcome::new(1)
                 });
                 leader.finish(outcome);
             }
         }
-        // The job is never run, nor dropped.
+        // The job neither runs nor is dropped.
         Late::HandsOut(leader) => std::mem::forget(leader.hand_out()),
         Late::Comes => assert!(world.get(0)),
         Late::Ousts(waiter) => {
@@ -327,32 +330,32 @@ fn play_late(world: &'static World, part: Late) {
     }
 }
 
-/// A load was handed out; one begins it while another comes.
+/// A load was handed out. One thread begins it while another caller arrives.
 fn handed_out() {
     let begin = |world: &'static World| {
-        let handed = world.lead(0).hand_out().expect("nobody waits");
+        let handed = world.lead(0).hand_out().expect("no caller waits");
         [Late::Begins(handed), Late::Comes]
     };
     model(3, begin, play_late);
 }
 
 #[test]
-fn what_was_handed_out_is_loaded_by_one() {
+fn one_caller_begins_a_load_that_was_handed_out() {
     handed_out();
 }
 
 #[test]
-fn defect_a_job_begins_what_was_taken_over() {
+fn defect_a_job_begins_a_load_that_was_taken_over() {
     must_fail("flights.begins_anyway", "two loads of a key", handed_out);
 }
 
-/// A leader hands its load out, for good, while another comes.
+/// A leader hands out its load, which never begins, while another caller arrives.
 fn never_begun() {
     model(3, |world| [Late::HandsOut(world.lead(0)), Late::Comes], play_late);
 }
 
 #[test]
-fn nobody_waits_for_what_is_not_begun() {
+fn no_caller_waits_for_a_load_that_has_not_begun() {
     never_begun();
 }
 
@@ -361,8 +364,9 @@ fn defect_handing_out_before_the_look_at_the_seats() {
     must_fail("flights.hands_out_unseen", "deadlock", never_begun);
 }
 
-/// A load is let be, for good. One who waits ousts it while another comes.
-fn let_be() {
+/// A leader abandons its load without ending it. A waiter ousts the load while another caller
+/// arrives.
+fn abandoned() {
     let begin = |world: &'static World| {
         std::mem::forget(world.lead(0));
         [Late::Ousts(world.sit(0)), Late::Comes]
@@ -371,23 +375,23 @@ fn let_be() {
 }
 
 #[test]
-fn nobody_waits_for_what_was_ousted() {
-    let_be();
+fn no_caller_waits_for_an_ousted_load() {
+    abandoned();
 }
 
 #[test]
-fn defect_sitting_down_in_what_was_ousted() {
-    must_fail("flights.sits_in_the_ousted", "deadlock", let_be);
+fn defect_joining_an_ousted_load() {
+    must_fail("flights.sits_in_the_ousted", "deadlock", abandoned);
 }
 
 #[test]
-fn defect_those_who_sit_are_not_told_that_it_was_ousted() {
-    must_fail("flights.ousts_silently", "deadlock", let_be);
+fn defect_waiters_are_not_told_that_the_load_was_ousted() {
+    must_fail("flights.ousts_silently", "deadlock", abandoned);
 }
 
-/// A load is ousted when it comes to its end. Who has ousted it may load beside.
+/// A load is ousted as it ends. The caller that ousted it may load at the same time.
 #[test]
-fn who_ousts_what_ends_is_told_or_loads() {
+fn a_caller_that_ousts_an_ending_load_gets_its_value_or_loads() {
     let begin = |world: &'static World| [Late::Ends(world.lead(0)), Late::Ousts(world.sit(0))];
     model(3, begin, play_late);
 }

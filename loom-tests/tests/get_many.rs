@@ -1,5 +1,6 @@
-//! Claim: `get_many` is the state at one instant, absences included: of two keys that take turns being
-//! present, their records removed and made anew, it finds exactly one.
+//! Claim: `get_many` returns the state at one instant, including absences. Two keys take turns
+//! being present, and their records are removed and made anew. `get_many` always finds exactly one
+//! of them.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_one_order;
@@ -7,7 +8,7 @@ use loom::thread;
 use loom_tests::{advance, explore, must_fail, small_cache};
 use std::sync::Arc;
 
-/// `turns` times the other key comes to be present; then the record of the key that went may end.
+/// Makes the other key present `turns` times. Afterwards, the record of the absent key may end.
 fn take_turns(preemptions: usize, turns: usize, after: usize) {
     explore(preemptions, move || {
         let cache = small_cache();
@@ -40,7 +41,8 @@ fn one_turn() {
 
 #[test]
 fn two_turns() {
-    // Minutes otherwise: one turn has every order of what others see.
+    // Takes minutes otherwise. `one_turn` explores every order in which a thread can see the stores
+    // of others.
     with_one_order(|| take_turns(1, 2, 0));
 }
 

@@ -1,8 +1,9 @@
-//! Claim: what is loaded as a group is set by one commit, and only if nobody has changed any of it since it was read: no
-//! look shows some of it without the rest, and what was read before a change of one is not there after it.
+//! Claim: one commit sets all keys of a group that was loaded, and only if none of them has changed
+//! since the source was read. No look-up shows a part of the group. A value that was read before a
+//! change of its key is not in the cache after the change.
 //!
-//! The source is a number; its accesses are relaxed, so that all order comes from the cache. The whole cache,
-//! on the asymmetric backend.
+//! The source is a number. Its accesses are relaxed, so that all ordering comes from the cache. The
+//! models run the whole cache, on the asymmetric backend.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_one_order;
@@ -29,13 +30,14 @@ impl World {
         self.cache.get_many_with(KEYS, || [self.source.load(Relaxed); 2])
     }
 
-    /// What the cache has of the group.
+    /// What the cache holds of the group.
     fn look(&self) -> [Option<u32>; 2] {
         self.cache.get_many(KEYS.each_ref())
     }
 }
 
-/// One loads the group, beside another who changes the source and then tells the cache, of the second key alone.
+/// One thread loads the group. Another changes the source, and then tells the cache that the second
+/// key has changed.
 fn load_beside_a_removal(preemptions: usize) {
     explore(preemptions, || {
         let world = World::new();
@@ -52,11 +54,15 @@ fn load_beside_a_removal(preemptions: usize) {
         });
         loader.join().unwrap();
         changer.join().unwrap();
-        assert_ne!(world.look()[1], Some(0), "what was read before the change is there after it");
+        assert_ne!(
+            world.look()[1],
+            Some(0),
+            "a value from before the change is in the cache after it"
+        );
     });
 }
 
-/// One loads the group, beside another who looks at it twice.
+/// One thread loads the group, while another looks at it twice.
 fn load_beside_a_look(preemptions: usize) {
     explore(preemptions, || {
         let world = World::new();
@@ -69,9 +75,9 @@ fn load_beside_a_look(preemptions: usize) {
             move || {
                 let (first, second) = (world.look(), world.look());
                 for look in [first, second] {
-                    assert_eq!(look[0], look[1], "a part of the group is there");
+                    assert_eq!(look[0], look[1], "only a part of the group is visible");
                 }
-                assert!(first[0].is_none() || second[0].is_some(), "it went again");
+                assert!(first[0].is_none() || second[0].is_some(), "the group disappeared again");
             }
         });
         loader.join().unwrap();
@@ -93,5 +99,5 @@ fn a_load_beside_a_look() {
 #[test]
 fn defect_checking_the_first_alone() {
     let model = || with_one_order(|| load_beside_a_removal(1));
-    must_fail("fill.checks_one", "what was read before the change", model);
+    must_fail("fill.checks_one", "a value from before the change", model);
 }

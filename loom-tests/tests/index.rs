@@ -1,7 +1,9 @@
-//! Claims about the index: one living entry a key, whoever inserts and whatever grows; a key that is
-//! present is never missed; an entry that was sealed and unlinked does not come back.
+//! Claims about the index: a key has one living entry, regardless of concurrent insertion and
+//! growth; a key that is present is never missed; an entry that was sealed and unlinked does not
+//! come back.
 //!
-//! Buckets have two slots here and the first table has one bucket, so the third key makes it grow.
+//! In the models' build a bucket has two slots and the first table has one bucket, so the third key
+//! makes the table grow.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook;
@@ -46,8 +48,8 @@ impl Indexed for Item {
     }
 }
 
-/// Counts guards, and reclaims when the model ends. `SEEN`: whether guards are counted at all; a model
-/// that asks nothing of them is smaller without.
+/// Counts guards, and reclaims when the model ends. `SEEN` says whether guards are counted at all;
+/// a model that does not need the count is smaller without it.
 struct Scheme<const SEEN: bool> {
     guards: AtomicUsize,
     retired: Mutex<Vec<Garbage>>,
@@ -63,14 +65,14 @@ struct Guard<'a, const SEEN: bool>(&'a Scheme<SEEN>);
 impl<const SEEN: bool> Drop for Guard<'_, SEEN> {
     fn drop(&mut self) {
         if SEEN {
-            self.0.guards.fetch_sub(1, Ordering::Release); // Pairs with `nobody_is_pinned`.
+            self.0.guards.fetch_sub(1, Ordering::Release); // Pairs with `no_thread_is_pinned`.
         }
     }
 }
 
 impl<const SEEN: bool> Scheme<SEEN> {
-    /// Whether a grace period that began before this call has passed by now.
-    fn nobody_is_pinned(&self) -> bool {
+    /// Whether a grace period that began before this call is over.
+    fn no_thread_is_pinned(&self) -> bool {
         fence(Ordering::SeqCst); // Pairs with the fence in `pin`.
         self.guards.load(Ordering::Acquire) == 0
     }
@@ -87,7 +89,7 @@ unsafe impl<const SEEN: bool> Reclaim for Scheme<SEEN> {
     fn pin(&self) -> Guard<'_, SEEN> {
         if SEEN {
             self.guards.fetch_add(1, Ordering::Relaxed);
-            fence(Ordering::SeqCst); // Pairs with the fence in `nobody_is_pinned`.
+            fence(Ordering::SeqCst); // Pairs with the fence in `no_thread_is_pinned`.
         }
         Guard(self)
     }
@@ -113,7 +115,7 @@ unsafe impl<const SEEN: bool> Reclaim for Scheme<SEEN> {
 struct Scene<const SEEN: bool> {
     index: Index<Item, Scheme<SEEN>>,
     scheme: Scheme<SEEN>,
-    /// All that were made, to be freed at the end.
+    /// All items, to be freed at the end.
     items: Mutex<Vec<NonNull<Item>>>,
 }
 
@@ -182,10 +184,10 @@ impl<const SEEN: bool> Drop for Scene<SEEN> {
 
 type Unseen = Scene<false>;
 
-/// What loom says when a reader reaches an entry whose making did not come before.
+/// What loom reports when a reader reaches an entry whose creation does not happen before the read.
 const UNSEEN: &str = "Concurrent load and mut accesses";
 
-/// Two threads insert one key: one wins, and the other meets its entry.
+/// Two threads insert one key. One of them wins, and the other meets the winner's entry.
 fn two_insert_one_key() {
     explore(4, || {
         let scene = Unseen::with(&[]);
@@ -200,7 +202,8 @@ fn two_insert_one_key() {
     });
 }
 
-/// One slot is left for two keys: one of them makes the table grow; both are there.
+/// One slot is left for two keys. One of the insertions makes the table grow, and both keys are
+/// present afterwards.
 fn two_insert_into_one_slot() {
     explore(3, || {
         let scene = Unseen::with(&[0]);
@@ -215,7 +218,7 @@ fn two_insert_into_one_slot() {
     });
 }
 
-/// A table grows while another thread inserts a key that is in it, and reads.
+/// A table grows while another thread inserts a key that is already present, and reads.
 fn growth_beside_an_insert_of_a_present_key() {
     explore(2, || {
         let scene = Unseen::with(&[0, 1]);
@@ -234,7 +237,7 @@ fn growth_beside_an_insert_of_a_present_key() {
     });
 }
 
-/// Two threads move the same table, and both may put another table in its place.
+/// Two threads copy the same table, and both may promote its successor.
 fn two_move_and_promote() {
     explore(2, || {
         let scene = Unseen::with(&[0, 1]);
@@ -255,7 +258,7 @@ fn two_move_and_promote() {
 }
 
 /// An entry is condemned, sealed a grace period later and unlinked, while another thread grows the
-/// table and may have seen it. Guards that begin after the unlinking do not meet it.
+/// table and may have seen the entry. Guards that begin after the unlinking do not meet it.
 fn a_late_copier_beside_seal_and_unlink() {
     explore(5, || {
         let scene = Scene::<true>::with(&[0, 1]);
@@ -269,7 +272,7 @@ fn a_late_copier_beside_seal_and_unlink() {
         let mut sealed = false;
         assert_eq!(entry.state.swap(CONDEMNED, Ordering::AcqRel), LIVING);
         hook::step("model.condemned");
-        if scene.scheme.nobody_is_pinned() {
+        if scene.scheme.no_thread_is_pinned() {
             hook::step("model.grace");
             sealed = entry
                 .state
@@ -293,7 +296,7 @@ fn a_late_copier_beside_seal_and_unlink() {
     });
 }
 
-/// Iteration beside growth: each entry that was there, once.
+/// Iteration beside growth yields each entry that was present exactly once.
 fn iteration_beside_growth() {
     explore(4, || {
         let scene = Unseen::with(&[0, 1]);
@@ -353,7 +356,7 @@ fn inserters_must_copy_the_sequence_first() {
 }
 
 #[test]
-fn what_was_unlinked_does_not_come_back() {
+fn an_unlinked_entry_does_not_come_back() {
     a_late_copier_beside_seal_and_unlink();
 }
 

@@ -1,10 +1,11 @@
-//! Claim: what was read from the source before a change is not in the cache after the call that told it of
-//! that: a lease's fill beside an invalidation or a removal of the absent key, beside a batch, and beside a
-//! clearing; and one who comes to a load that is under way. And a lease is refused by every commit that
-//! is newer than the version that it shows, one that finds nothing to remove included.
+//! Claim: a value that was read from the source before a change is not in the cache after the call
+//! that told the cache of the change. The models check a fill of a lease beside an invalidation or
+//! a removal of the absent key, beside a batch, and beside a clearing, and a caller that joins a
+//! load in progress. Every commit that is newer than the version of a lease refuses the lease,
+//! including a commit that finds nothing to remove.
 //!
-//! The source is a number; its accesses are relaxed, so that all order comes from the cache. The whole cache,
-//! on the asymmetric backend.
+//! The source is a number. Its accesses are relaxed, so that all ordering comes from the cache. The
+//! models run the whole cache, on the asymmetric backend.
 #![cfg(coeval_loom)]
 
 use coeval::Version;
@@ -20,11 +21,11 @@ struct World {
     source: AtomicU32,
 }
 
-/// What key 0 is before.
+/// The initial state of key 0.
 #[derive(Clone, Copy)]
 enum Was {
     Unknown,
-    /// Absent, and known to the cache.
+    /// Absent, but its record exists.
     Removed,
     Present,
 }
@@ -55,7 +56,7 @@ impl World {
 }
 
 type Lease = coeval::Lease<usize, u32, Hash>;
-/// Tells the cache. Its version, if it has one in any case.
+/// Tells the cache of a change. Returns the version of the commit, if it has one in any case.
 type Change = fn(&Small) -> Option<Version>;
 
 fn invalidate(cache: &Small) -> Option<Version> {
@@ -75,8 +76,8 @@ fn clear(cache: &Small) -> Option<Version> {
     Some(cache.invalidate_all())
 }
 
-/// One takes a lease and reads the source, while another changes it and tells the cache; then the lease is
-/// filled.
+/// One thread takes a lease and reads the source, while another changes the source and tells the
+/// cache. Then the lease is filled.
 fn lease_beside(preemptions: usize, was: Was, change: Change) {
     explore(preemptions, move || {
         let world = World::new(was);
@@ -92,14 +93,15 @@ fn lease_beside(preemptions: usize, was: Was, change: Change) {
         let changed = changer.join().unwrap();
         let since = lease.version();
         if lease.fill(read).is_ok() {
-            assert_eq!(read, 1, "what was read before the change is there after it");
+            assert_eq!(read, 1, "a value from before the change is in the cache after it");
             let refused = changed.is_some_and(|changed| changed > since);
-            assert!(!refused, "a commit after the lease has not refused it");
+            assert!(!refused, "a commit after the lease did not refuse it");
         }
     });
 }
 
-/// As before, with the fill beside the change. Which of the two is explored first is no matter but of time.
+/// As above, with the fill beside the change. `change_first` says which thread is explored first.
+/// It affects only how long the exploration takes.
 fn fill_beside_in(change_first: bool, preemptions: usize, was: Was, change: Change) {
     explore(preemptions, move || {
         let world = World::new(was);
@@ -119,9 +121,9 @@ fn fill_beside_in(change_first: bool, preemptions: usize, was: Was, change: Chan
         let changed = changer.unwrap_or_else(begin_to_change).join().unwrap();
         let (since, filled) = filler.join().unwrap();
         let stale = world.cache.get(&0) == Some(0);
-        assert!(!stale, "what was read before the change is there after it");
+        assert!(!stale, "a value from before the change is in the cache after it");
         let refused = changed.is_some_and(|changed| changed > since && filled > Some(changed));
-        assert!(!refused, "a commit after the lease has not refused it");
+        assert!(!refused, "a commit after the lease did not refuse it");
     });
 }
 
@@ -129,7 +131,7 @@ fn fill_beside(preemptions: usize, was: Was, change: Change) {
     fill_beside_in(false, preemptions, was, change);
 }
 
-/// Finds nothing to remove, but the lease perhaps.
+/// Finds nothing to remove, except perhaps the lease.
 fn nothing_to_remove(change: Change) {
     for was in [Was::Unknown, Was::Removed] {
         lease_beside(4, was, change);
@@ -167,7 +169,8 @@ fn a_fill_beside_an_invalidation() {
     fill_beside(1, Was::Removed, invalidate);
 }
 
-/// The lease is filled and given back while the other looks whether there is anything to remove.
+/// The lease is filled and given back while another thread checks whether there is anything to
+/// remove.
 fn fill_that_ends_beside(preemptions: usize, was: Was, change: Change) {
     with_one_order(|| fill_beside(preemptions, was, change));
 }
@@ -244,11 +247,12 @@ fn defect_looking_for_leases_before_the_number_is_taken() {
 }
 
 #[test]
-fn defect_no_fence_between_the_hold_and_what_is_read() {
-    must_fail("lease.unfenced", "what was read before the change", || nothing_to_remove(remove));
+fn defect_no_fence_between_the_hold_and_the_read() {
+    must_fail("lease.unfenced", "a value from before the change", || nothing_to_remove(remove));
 }
 
-/// One loads the key. When it has read the source, another changes that, tells the cache, and wants the key.
+/// One thread loads the key. When it has read the source, another thread changes the source, tells
+/// the cache, and wants the key.
 fn load_beside(preemptions: usize) {
     explore(preemptions, || {
         let world = World::new(Was::Unknown);
@@ -263,7 +267,7 @@ fn load_beside(preemptions: usize) {
                         let wanted = world.cache.get_with(0, || world.source.load(Relaxed));
                         assert_eq!(
                             wanted, 1,
-                            "what was loaded before the change is given after it"
+                            "a value loaded before the change is returned after it"
                         );
                     }));
                     read
@@ -278,11 +282,11 @@ fn load_beside(preemptions: usize) {
 }
 
 #[test]
-fn who_comes_after_a_change_gets_what_was_loaded_after_it() {
-    with_one_order(|| load_beside(1)); // What is to be seen here does not hang on fences.
+fn a_caller_after_a_change_gets_a_value_loaded_after_it() {
+    with_one_order(|| load_beside(1)); // This claim does not depend on fences.
 }
 
 #[test]
-fn defect_taking_whatever_the_load_brings() {
-    must_fail("load.take_blindly", "what was loaded before the change", || load_beside(2));
+fn defect_sharing_an_unchecked_load() {
+    must_fail("load.take_blindly", "a value loaded before the change", || load_beside(2));
 }

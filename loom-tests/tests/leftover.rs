@@ -1,11 +1,11 @@
-//! Claims about what waits for views, and about what later writers go over:
-//! - when a view has closed, everybody is done and some more writes have tended to what was left, no
-//!   version is kept that only that view needed;
-//! - a record that somebody is to come back to is not freed, and goes when nobody is.
+//! Claims about versions that wait for views, and about the work that later writers take over:
+//! - when a view has closed, all threads are at rest and some more writes have tended to the
+//!   leftover work, no version is kept that only that view needed;
+//! - a record to which a thread will come back is not freed before, and is freed afterwards.
 //!
-//! The models run the engine on a reclamation scheme that reclaims as early as the contract allows. A
-//! closing view and a write go over one version each, and a pruner goes over its chain once, so that models
-//! meet what is left over.
+//! The models run the engine on a reclamation scheme that reclaims as early as the contract allows.
+//! A closing view and a write process one version each, and a pruner goes over its chain once, so
+//! that the models produce leftover work.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
-/// An engine in which these keys hold a value.
+/// An engine in which `keys` hold a value.
 fn engine(keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     let engine = Arc::new(Engine::new(Settings::default(), Hash));
     for key in keys {
@@ -31,7 +31,8 @@ fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::J
     thread::spawn(move || act(&engine))
 }
 
-/// At rest, after so many tended as could be needed, while no view needs more than the newest.
+/// Checks the claim at rest, after as many turns of `tend` as are needed, when no view needs more
+/// than the newest versions.
 fn assert_clean(engine: &Engine, keys: usize) {
     for _ in 0..=keys {
         engine.tend();
@@ -44,9 +45,9 @@ fn assert_clean(engine: &Engine, keys: usize) {
     }
 }
 
-/// The view for which a write leaves the version that it supersedes closes beside it. `queued`: the
-/// record already waits for that view. Another view, older than the key, stays open, so that the writer
-/// cannot tell by the number of views that one has closed.
+/// A write leaves the version that it supersedes to a view, and the view closes at the same time.
+/// If `queued`, the record already waits for that view. Another view, older than the key, stays
+/// open. So the writer cannot tell from the number of views that one has closed.
 fn write_beside_closing(preemptions: usize, queued: bool) {
     explore(preemptions, move || {
         let engine = engine([]);
@@ -64,7 +65,7 @@ fn write_beside_closing(preemptions: usize, queued: bool) {
     });
 }
 
-/// Two views that need a version each of one record close side by side.
+/// Two views close at the same time. Each needs one version of the same record.
 fn two_close(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([0]);
@@ -79,8 +80,8 @@ fn two_close(preemptions: usize) {
     });
 }
 
-/// A view that two records wait for closes, which leaves one of them to later writes, beside a write of
-/// `key`.
+/// A view closes for which two records wait. It leaves one of them to later writes, beside a write
+/// of `key`.
 fn closing_leaves_one(preemptions: usize, key: usize) {
     explore(preemptions, move || {
         let engine = engine([0, 1]);
@@ -95,7 +96,8 @@ fn closing_leaves_one(preemptions: usize, key: usize) {
     });
 }
 
-/// Two who tend to what a closing has left, beside the closing of another view that needs it too.
+/// Two threads tend to what a closing has left, beside the closing of another view that also needs
+/// it.
 fn two_tend(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([0, 1]);
@@ -112,8 +114,8 @@ fn two_tend(preemptions: usize) {
     });
 }
 
-/// A write, the closing of the view for which it leaves something, and one who tends to what another
-/// closing has left.
+/// A write, the closing of the view for which the write leaves a version, and a thread that tends
+/// to what another closing has left.
 fn three_meet(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([0, 1]);
@@ -130,7 +132,7 @@ fn three_meet(preemptions: usize) {
     });
 }
 
-/// Two writes beside the closing of the view for which both leave something.
+/// Two writes beside the closing of the view for which both leave a version.
 fn two_writes_beside_closing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([]);
@@ -146,8 +148,9 @@ fn two_writes_beside_closing(preemptions: usize) {
     });
 }
 
-/// A record of an absent key is condemned while two have it in hand who come to prune: if they meet,
-/// they put it into a queue. Then views close that need nothing of it, and reclaim what is due.
+/// A record of an absent key is condemned while two threads that came to prune have it in hand. If
+/// the two meet, they put the record into a queue. Then views that need nothing of it close, and
+/// reclaim what is due.
 fn removal_beside_pruners(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine([]);
@@ -169,7 +172,7 @@ fn removal_beside_pruners(preemptions: usize) {
         (0..3).for_each(|_| engine.tend());
         let guard = engine.pin();
         let found = engine.find(&guard, engine.hash(&0_usize), &0);
-        assert!(found.is_none(), "the record is forgotten");
+        assert!(found.is_none(), "the record is never freed");
     });
 }
 
@@ -201,12 +204,12 @@ fn a_closing_that_leaves_a_record() {
 }
 
 #[test]
-fn two_tend_to_what_is_left() {
+fn two_threads_tend_to_leftovers() {
     two_tend(1);
 }
 
 #[test]
-fn a_write_a_closing_and_one_who_tends() {
+fn a_write_a_closing_and_a_tending_thread() {
     three_meet(1);
 }
 
@@ -224,21 +227,21 @@ fn a_record_in_the_queue_is_not_freed() {
 const KEPT: &str = "a version is kept";
 
 #[test]
-fn defect_adding_to_a_list_that_is_closed() {
+fn defect_adding_to_a_closed_list() {
     must_fail("shelf.closed_lets_in", KEPT, || write_beside_closing(2, false));
 }
 
 #[test]
-fn defect_forgetting_one_who_came_meanwhile() {
+fn defect_forgetting_a_concurrent_pruner() {
     must_fail("prune.no_again", KEPT, || write_beside_closing(2, true));
 }
 
 #[test]
-fn defect_dropping_what_is_too_much() {
+fn defect_dropping_surplus_work() {
     must_fail("leftover.no_orphans", KEPT, || closing_leaves_one(1, 0));
 }
 
 #[test]
-fn defect_sealing_what_is_in_the_queue() {
+fn defect_sealing_a_queued_record() {
     must_fail("leftover.seal_queued", "in the queue", || removal_beside_pruners(2));
 }

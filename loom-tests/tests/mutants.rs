@@ -1,11 +1,11 @@
-//! Claim: no defect that the library can be given is without a model that fails with it, and the table
-//! in `loom-tests/README.md` names them all.
+//! Claim: for each defect that the library can simulate, a model fails with it. The table in
+//! `loom-tests/README.md` names all of them.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A defect; the file of models and the test in it that must fail with the defect.
+/// A defect, the file of models, and the test in that file that must fail with the defect.
 type Row = (String, String, String);
 
 fn root() -> PathBuf {
@@ -46,7 +46,7 @@ fn in_the_library() -> BTreeSet<String> {
             found.extend(arguments.into_iter().map(|(_, defect)| defect.to_owned()));
         }
     }
-    assert!(found.len() > 20, "the sources are where they were");
+    assert!(found.len() > 20, "the sources were not found");
     found
 }
 

@@ -1,8 +1,9 @@
-//! Claim: who goes over the values of all threads passes by nobody who has a place, although places of threads that have
-//! ended are passed by, and taken by others.
+//! Claim: a thread that goes over the values of all threads misses no thread that has a place,
+//! although it skips the places of threads that have ended, and others take those places.
 //!
-//! A thread that takes a place and one that goes over all of them meet as in Dekker's algorithm, as a thread that pins
-//! and one that advances the epoch do. Meanwhile the place of a thread that has ended is emptied.
+//! A thread that takes a place and a thread that goes over all places meet as in Dekker's
+//! algorithm, like a thread that pins and a thread that advances the epoch. At the same time, the
+//! place of a thread that has ended is emptied.
 #![cfg(coeval_loom)]
 
 use coeval::internals::per_thread::{PerThread, end_thread, with_ends};
@@ -20,14 +21,15 @@ struct Scene {
 }
 
 impl Scene {
-    /// As a thread that pins does.
+    /// Announces itself, as a thread that pins does.
     fn announces(&self) -> bool {
         self.values.get().0.store(7, Ordering::Release);
         fence(Ordering::SeqCst); // Pairs with the fence in `scans`.
         self.flag.load(Ordering::Relaxed) != 0
     }
 
-    /// As a thread that advances the epoch does. Whether somebody had announced himself.
+    /// Goes over all values, as a thread that advances the epoch does. Returns whether a thread had
+    /// announced itself.
     fn scans(&self) -> bool {
         self.flag.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst); // Pairs with the fence in `announces`.
@@ -41,7 +43,8 @@ impl Scene {
     }
 }
 
-/// One takes a place while another gives up those of who has ended, and goes over all.
+/// One thread takes a place while another gives up the places of threads that have ended, and goes
+/// over all places.
 fn taking_while_one_vacates() {
     explore(3, || {
         let scene = Arc::new(Scene { values: PerThread::new(), flag: AtomicU64::new(0) });
@@ -61,11 +64,11 @@ fn taking_while_one_vacates() {
             scene.scans()
         });
         let (sees_the_other, is_seen) = (taker.join().unwrap(), other.join().unwrap());
-        assert!(sees_the_other || is_seen, "somebody was passed by");
+        assert!(sees_the_other || is_seen, "a thread was missed");
     });
 }
 
-/// What was counted by one who has ended is moved, while another sums.
+/// The count of a thread that has ended is moved while another thread sums.
 fn summing_while_one_moves() {
     explore(3, || {
         let scene = Arc::new(Scene { values: PerThread::new(), flag: AtomicU64::new(0) });
@@ -96,13 +99,13 @@ fn summing_while_one_moves() {
             });
             sum.unwrap_or(3)
         });
-        assert_eq!(sum.join().unwrap(), 3, "a sum of what is being moved");
+        assert_eq!(sum.join().unwrap(), 3, "a sum during the move is wrong");
         mover.join().unwrap();
     });
 }
 
 #[test]
-fn nobody_is_passed_by() {
+fn no_thread_is_missed() {
     with_ends(taking_while_one_vacates);
 }
 
@@ -112,18 +115,18 @@ fn sums_are_whole() {
 }
 
 #[test]
-fn defect_taking_a_place_without_a_word() {
+fn defect_taking_a_place_silently() {
     with_ends(|| {
-        must_fail("per_thread.taken_silently", "somebody was passed by", taking_while_one_vacates);
+        must_fail("per_thread.taken_silently", "a thread was missed", taking_while_one_vacates);
     });
 }
 
 #[test]
-fn defect_beginning_to_move_without_a_word() {
+fn defect_beginning_to_move_silently() {
     with_ends(|| {
         must_fail(
             "per_thread.moves_silently",
-            "a sum of what is being moved",
+            "a sum during the move is wrong",
             summing_while_one_moves,
         );
     });

@@ -1,13 +1,14 @@
-//! Claim: no slot of a pool is in two hands, although the shared stack's headers are used again at
+//! Claim: no slot of a pool is in two hands, although the headers of the shared stack are reused at
 //! once, as long as slots come back only after a grace period.
 //!
-//! Thread P pops once, under a guard, and may be stopped at any step. Thread Q pops, gives back
-//! what was retired before P's guard began, pops again, and gives back what it retired itself only
-//! when it does not find P in its guard. The tag on the stack's top has two bits here and a batch
-//! one slot, so the tag comes round after four pops: the argument in `pool/batch.rs`, that there
-//! are not that many during a guard, is on trial too.
+//! Thread P pops once, under a guard, and may be stopped at any step. Thread Q pops, gives back the
+//! slots that were retired before P's guard began, and pops again. It gives back the slots that it
+//! retired itself only if it does not find P in its guard. In the models' build the tag of the
+//! stack's top has two bits and a batch has one slot, so the tag wraps after four pops. The models
+//! therefore also test the argument in `pool/batch.rs` that a guard does not last for so many pops.
 //!
-//! The same of slots that are taken at home, by one bit each: and who takes one sees what was done to it before.
+//! The claim also covers slots that are taken at home, by one bit each. A thread that takes such a
+//! slot sees all earlier accesses to it.
 #![cfg(coeval_loom)]
 
 use coeval::internals::{Pool, Shape};
@@ -20,7 +21,7 @@ use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-/// The pool, who has which of its slots, and P's guard.
+/// The pool, the holder of each slot, and P's guard.
 struct Scene {
     pool: Pool,
     in_hands: Mutex<HashSet<usize>>,
@@ -72,14 +73,15 @@ fn two_threads(q: fn(&Scene, NonNull<u8>)) {
         });
         q(&scene, retired);
         p.join().unwrap();
-        // Whatever the stack has now is free.
+        // All slots that are on the stack now are free.
         for _ in 0..4 {
             scene.take();
         }
     });
 }
 
-/// Q: pops what there is, gives what was retired long ago, pops that; then retires all.
+/// Q: pops all slots, gives back those that were retired long ago, pops them again, and then
+/// retires all.
 fn q_waits_for_grace(scene: &Scene, retired: NonNull<u8>) {
     let [x, y] = [scene.take(), scene.take()];
     scene.give(retired);
@@ -101,7 +103,7 @@ fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
     }
 }
 
-/// Two threads that begin with an empty pool, and use up its first chunks.
+/// Two threads begin with an empty pool and use up its first chunks.
 fn two_threads_with_an_empty_pool() {
     explore(3, || {
         let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
@@ -122,21 +124,21 @@ fn two_threads_with_an_empty_pool() {
     });
 }
 
-/// A block of two homes, and what is in them.
+/// A block of two homes, and its contents.
 struct AtHome {
     pool: Pool,
     in_hands: Mutex<HashSet<usize>>,
     contents: [UnsafeCell<()>; 2],
 }
 
-// SAFETY: the contents are watched by loom, which is what the model is about.
+// SAFETY: loom watches the contents; finding races on them is the purpose of the model.
 unsafe impl Sync for AtHome {}
 
 impl AtHome {
-    /// Takes a slot at home, uses it, and gives it back, if both were not taken.
+    /// Takes a slot at home, uses it, and gives it back, unless both are taken.
     fn visit(&self) {
         const SIZE: usize = 24;
-        // SAFETY: nothing is given back that came from elsewhere.
+        // SAFETY: no slot is given back that came from elsewhere.
         let slot = unsafe { self.pool.take_at(0) };
         let address = slot.as_ptr().addr();
         let is_new = self.in_hands.lock().unwrap().insert(address);
@@ -146,7 +148,7 @@ impl AtHome {
         if let Some(content) = self.contents.get(number / SIZE) {
             content.with_mut(|_| ());
             assert!(self.in_hands.lock().unwrap().remove(&address));
-            // SAFETY: nobody has access to it.
+            // SAFETY: no thread has access to the slot.
             unsafe { self.pool.give(slot) };
         }
     }
@@ -195,7 +197,7 @@ fn defect_cutting_spans_in_two_steps() {
 
 #[test]
 fn defect_taking_at_home_in_two_steps() {
-    // Both use it, which comes to light first.
+    // Both threads use the slot, and loom reports that first.
     must_fail("pool.home_in_two_steps", "Causality violation", three_visits_at_home);
 }
 
@@ -211,7 +213,7 @@ fn defect_the_tag_stands_still() {
 
 #[test]
 fn defect_the_push_is_relaxed() {
-    // Who popped a batch did not see that it was filled.
+    // The thread that popped a batch did not see that the batch was filled.
     must_fail("pool.push_relaxed", "a batch has slots", || two_threads(q_waits_for_grace));
 }
 

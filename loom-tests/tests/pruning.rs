@@ -1,10 +1,11 @@
-//! Claim: a version that a registered view needs is not retired while the view is registered, and each
-//! version is retired once, whoever disposes at the same time: the owners of two commits, one of them
-//! slow, and a pruner. A read as of now that is not registered finds its version or is told that it
-//! cannot know, never a wrong one.
+//! Claim: a version that a registered view needs is not retired while the view is registered. Each
+//! version is retired once, even if the owners of two commits, one of them slow, and a pruner
+//! dispose of versions at the same time. A read as of now that is not registered finds its version
+//! or learns that the version is unknown; it never finds a wrong one.
 //!
-//! A version's value is a loom cell that retiring overwrites; a view touches what it found until it
-//! closes. So retiring that is not ordered after the closing is found even if nothing wrong was read.
+//! The value of a version is a loom cell. Retiring overwrites the cell, and a view accesses the
+//! cell that it found until it closes. So the models find a retirement that is not ordered after
+//! the closing even if no read was wrong.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -23,7 +24,7 @@ type Value = UnsafeCell<bool>;
 struct World {
     keys: &'static Keys<Value, 1>,
     views: Views,
-    /// Whether one who prunes claims the right to it.
+    /// Whether a pruner claims the right to prune.
     claims: bool,
 }
 
@@ -36,7 +37,7 @@ unsafe fn retire(node: *mut Node<Value>) {
 }
 
 impl World {
-    /// `versions` versions, settled, beside a view of each.
+    /// Creates `versions` settled versions, and opens a view of each.
     fn new(versions: usize, claims: bool) -> (&'static Self, Vec<Registered>) {
         let world = Self { keys: Keys::new(), views: Views::new(), claims };
         let world = unsafe { &*leak(world) };
@@ -72,7 +73,7 @@ impl World {
         unsafe { self.views.first_below(&self.keys.order.clock, version, |_| ()) }
     }
 
-    /// What the owner of a commit owes, as the engine does it (but for the queue).
+    /// Does what the owner of a commit must do, as the engine does it (except for the queue).
     fn dispose(&self, node: &Node<Value>) {
         let record = &self.keys.records[0];
         let none = self.views.none();
@@ -83,13 +84,14 @@ impl World {
         let before = unsafe { record.prev_of(node) }.link().target();
         self.close_link(node);
         let version = unsafe { &*before }.state().version();
-        // What a view needs waits for that to close.
+        // A version that a view needs waits until the view closes.
         if version > view.version() || view.waiting().is_closed() {
             self.prune_for(Some(version));
         }
     }
 
-    /// As the engine does it, but that one who holds the right goes on until nobody has come meanwhile.
+    /// Prunes as the engine does, except that the holder of the right goes on until no other pruner
+    /// has come in the meantime.
     fn prune(&self) {
         self.prune_for(None);
     }
@@ -136,7 +138,7 @@ impl World {
             .with(|retired| assert!(!unsafe { *retired }, "needed, but retired"));
     }
 
-    /// Reads and closes a view, and prunes as one who closes does.
+    /// Reads and closes a view, and prunes as a closing view does.
     fn finish(&self, view: Registered) {
         self.touch(view.version());
         self.close(view);
@@ -147,7 +149,8 @@ impl World {
         unsafe { self.views.close(view, |_| ()) };
     }
 
-    /// At rest, without views, one more pass leaves the newest version alone; all below was retired.
+    /// Checks at rest, without views, that one more pass leaves only the newest version, and that
+    /// all versions below it were retired.
     fn assert_clean(&self) {
         self.prune();
         for (node, _) in self.keys.chain(0).iter().skip(1) {
@@ -157,7 +160,7 @@ impl World {
     }
 }
 
-/// A view that is being opened meets a writer that disposes of what it superseded.
+/// A view opens beside a writer that disposes of the version that it superseded.
 fn opening_beside_a_write() {
     explore(3, || {
         let (world, _) = World::new(0, true);
@@ -174,7 +177,7 @@ fn opening_beside_a_write() {
     });
 }
 
-/// The same, but another view has it pruned instead.
+/// As above, but another view causes the pruning.
 fn opening_beside_a_pruner() {
     explore(2, || {
         let (world, mut views) = World::new(1, true);
@@ -193,7 +196,7 @@ fn opening_beside_a_pruner() {
     });
 }
 
-/// Two views that are being opened, beside two writes. One may come into the list before the other has its version.
+/// Two views open beside two writes. One view may enter the list before the other has its version.
 fn two_open(preemptions: usize) {
     explore(preemptions, || {
         let (world, mut views) = World::new(1, true);
@@ -216,8 +219,8 @@ fn two_open(preemptions: usize) {
     });
 }
 
-/// Two views that lie next to each other in the middle of the list close: the list has what is open, and nothing else that was
-/// retired.
+/// Two views that are neighbours in the middle of the list close. The list then holds the open
+/// views, and no place that was retired.
 fn neighbours_close(preemptions: usize) {
     explore(preemptions, || {
         let (world, mut views) = World::new(4, true);
@@ -233,7 +236,7 @@ fn neighbours_close(preemptions: usize) {
         let closers = [third, second].map(|view| {
             thread::spawn(move || unsafe {
                 world.views.close(view, retire);
-                // Past all there are.
+                // Goes past all views in the list.
                 world.views.first_below(&world.keys.order.clock, 0, retire);
             })
         });
@@ -248,8 +251,8 @@ fn neighbours_close(preemptions: usize) {
     });
 }
 
-/// An owner that has yet to dispose of what it superseded, a writer above it, and a view below that
-/// closes.
+/// An owner that has yet to dispose of the version that it superseded, a writer above it, and a
+/// view below it that closes.
 fn slow_owner(preemptions: usize) {
     explore(preemptions, || {
         let (world, mut views) = World::new(1, true);
@@ -267,7 +270,7 @@ fn slow_owner(preemptions: usize) {
     });
 }
 
-/// Two who come to prune when the views between which they prune have closed.
+/// Two threads come to prune when the views between which they prune have closed.
 fn two_pruners(claims: bool) {
     explore(2, move || {
         let (world, mut views) = World::new(4, claims);
@@ -281,7 +284,7 @@ fn two_pruners(claims: bool) {
     });
 }
 
-/// A read as of now beside a pruner that takes out what it needs.
+/// A read as of now beside a pruner that unlinks the version that the read needs.
 fn reader_that_is_not_registered() {
     explore(3, || {
         let (world, mut views) = World::new(2, true);
@@ -339,10 +342,11 @@ fn an_unregistered_reader() {
     reader_that_is_not_registered();
 }
 
-// What loom says of the cell in a version, if neither comes before the other:
-/// It was retired while a view read it.
+// The next two are loom's messages about the cell in a version if neither access happens before the
+// other.
+/// The version was retired while a view read it.
 const WHILE_READ: &str = "Concurrent read and write accesses";
-/// It was retired twice.
+/// The version was retired twice.
 const TWICE: &str = "Concurrent write accesses";
 
 #[test]
@@ -371,11 +375,11 @@ fn defect_a_skip_that_is_not_marked() {
 }
 
 #[test]
-fn defect_opening_upon_one_without_a_version() {
+fn defect_opening_on_a_view_without_a_version() {
     must_fail("views.upon_unversioned", WHILE_READ, || two_open(2));
 }
 
 #[test]
-fn defect_taking_out_what_is_not_marked() {
+fn defect_unlinking_an_unmarked_place() {
     must_fail("views.unmarked", "a place is retired twice", || neighbours_close(3));
 }

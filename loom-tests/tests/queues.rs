@@ -1,10 +1,12 @@
-//! Claim: of the queue, no word is lost or comes twice, whoever is late; a thread that stands
-//! still with a ticket in its hand stops nobody; and this through the change to a larger ring.
+//! Claim: the queue loses and duplicates no word, even if a thread is late. A thread that stops
+//! while it holds a ticket stops no other thread. Both also hold while the queue changes to a
+//! larger ring.
 //!
-//! Two pushers and a popper, on rings of one or two slots and more. Afterwards the main thread empties the
-//! queue: what it and the popper got is what was pushed, and each pusher's words came in order. A
-//! thread that would wait for another has no end in a model, in which schedules without that other one
-//! are explored, too; loom gives up on those, which is a failure.
+//! Two threads push and one pops, on rings of one slot, two slots and more. Afterwards the main
+//! thread empties the queue. The words that it and the popper got are the words that were pushed,
+//! and the words of each pusher came in order. A thread that waits for another one never ends in a
+//! model, because loom also explores schedules without the other thread. loom gives up on such a
+//! schedule, which counts as a failure.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_turns;
@@ -22,7 +24,7 @@ fn number(queued: Queued) -> u64 {
     queued.stamp.into()
 }
 
-/// Pushes `before`, then lets two threads push while one pops so many times.
+/// Pushes `before`, then lets two threads push while a third pops `pops` times.
 fn model(
     before: &'static [u64],
     pushers: [&'static [u64]; 2],
@@ -41,18 +43,18 @@ fn model(
         while let Some(queued) = queue.pop() {
             popped.push(number(queued));
         }
-        assert_eq!(queue.len(), 0, "the queue takes itself for longer than it is");
+        assert_eq!(queue.len(), 0, "the length of the empty queue is not 0");
         for pushed in [before, pushers[0], pushers[1]] {
             let came: Vec<_> = popped.iter().filter(|n| pushed.contains(n)).collect();
             assert!(came.iter().all(|n| pushed.contains(n)), "a word was never pushed");
             assert!(came.len() >= pushed.len(), "a word is lost: {popped:?}");
             assert!(came.len() <= pushed.len(), "a word came twice: {popped:?}");
-            assert!(came.is_sorted(), "a pusher's words changed places: {popped:?}");
+            assert!(came.is_sorted(), "the words of a pusher came out of order: {popped:?}");
         }
     });
 }
 
-/// A popper that comes between a pusher's ticket and its word.
+/// A popper that comes between the ticket of a pusher and its word.
 fn late_pushers() {
     with_turns(|| model(&[], [&[10], &[20]], 2, (2, 2)));
 }
@@ -72,7 +74,8 @@ fn defect_a_popper_waits_for_a_late_pusher() {
     must_fail("queue.waits", "exceeded maximum number of branches", late_pushers);
 }
 
-/// The ring is full when the pushers come. (With one preemption; with two, more than two minutes.)
+/// The ring is full when the pushers come. (With one preemption. With two, this takes more than two
+/// minutes.)
 fn growth() {
     with_turns(|| model(&[1], [&[10], &[20]], 2, (1, 1)));
 }

@@ -6,7 +6,7 @@ use loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 
-/// All but the commit 3 are quiet. Two threads note what they have committed, one looks.
+/// All commits except commit 3 are quiet. Two threads note their commits, and one thread checks.
 fn a_gap(preemptions: usize) {
     explore(preemptions, || {
         let quiet = Arc::new(Quiet::new());
@@ -24,13 +24,13 @@ fn a_gap(preemptions: usize) {
             assert!(!quiet.are_all(1, 4), "3 was not quiet");
         });
         [one, other, reader].into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(!quiet.are_all(2, 5), "when all is done, and 3 was not quiet");
+        assert!(!quiet.are_all(2, 5), "at rest, and 3 was not quiet");
         assert!(quiet.are_all(4, 5), "the last was noted");
     });
 }
 
 #[test]
-fn what_was_not_noted_is_not_covered() {
+fn a_commit_that_was_not_noted_is_not_covered() {
     a_gap(3);
 }
 

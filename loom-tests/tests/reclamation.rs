@@ -1,22 +1,24 @@
-//! Claim: what a thread reaches under a guard of the asymmetric backend is not reclaimed while the
-//! guard lives, and what was done under the guard happens before the reclaiming.
+//! Claim: an object that a thread reaches under a guard of the asymmetric backend is not reclaimed
+//! while the guard lives, and everything that the thread does under the guard happens before the
+//! reclaiming.
 //!
-//! The models run the library's code. Under loom both of its barriers are `fence(SeqCst)`, of which
-//! the memory model promises what `reclaim/barrier.rs` asks for; what `membarrier` promises itself is
-//! outside of any model. An object's content is a loom cell that reclaiming overwrites, so a reader
-//! that is not ordered before the reclaiming is found even if it happens to read the old content.
+//! The models run the library's code. Under loom both of its barriers are `fence(SeqCst)`. For
+//! these, the memory model promises what `reclaim/barrier.rs` requires; no model can cover what
+//! `membarrier` itself promises. The content of an object is a loom cell that reclaiming
+//! overwrites. So the models find a read that is not ordered before the reclaiming even if it
+//! returns the old content.
 //!
-//! No defect here for three orderings: the Acquire of the epoch's load in `pin` and `collect`, and the
-//! Release of the CAS that advances it. The fence that follows or precedes each, under loom, has the
-//! same effect but for one schedule of three threads, which takes too long to reach. They matter where
-//! the light barrier is not a fence.
+//! Three orderings have no defect here: the Acquire of the load of the epoch in `pin` and in
+//! `collect`, and the Release of the CAS that advances the epoch. Under loom, the fence that
+//! follows or precedes each of them has the same effect, except in one schedule of three threads,
+//! which takes too long to reach. These orderings matter where the light barrier is not a fence.
 //!
-//! Of the other backends, crossbeam-epoch has a build for loom, under a cfg of its own: with
-//! `--cfg crossbeam_loom`, as in `ci/loom.sh`, there are models of the adapter and of what it uses.
-//! seize (0.5.1) names the atomics of std throughout, behind no cfg, so loom sees none of its steps, and a
-//! model would explore nothing of it.
+//! Of the other backends, crossbeam-epoch has a build for loom, under its own cfg. With `--cfg
+//! crossbeam_loom`, as in `ci/loom.sh`, this file has models of the adapter and of the parts that
+//! it uses. seize (0.5.1) always uses the atomics of std, with no cfg to change that. loom sees
+//! none of its steps, so a model of it would explore nothing.
 #![cfg(coeval_loom)]
-// The models are small programs that use an unsafe interface as it asks to be used.
+// The models are small programs that meet the preconditions of the unsafe interface.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::reclaim::{Asymmetric, Garbage, Reclaim};
@@ -33,16 +35,16 @@ struct Object {
     content: UnsafeCell<u32>,
 }
 
-/// A scheme and one place that holds an object.
+/// A scheme, and one place that holds an object.
 struct World<R = Asymmetric> {
     scheme: R,
     place: AtomicPtr<Object>,
-    /// Not loom's: they are no part of the model.
+    /// Not loom's atomics, because these counts are not part of the model.
     made: Count,
     reclaimed: Count,
 }
 
-/// Called by the scheme. The object is not freed: a reader that comes too late shall find it dead.
+/// Called by the scheme. Does not free the object, so that a late reader finds it dead.
 unsafe fn kill<R>(object: *mut (), context: *const ()) {
     let (object, world) = unsafe { (&*object.cast::<Object>(), &*context.cast::<World<R>>()) };
     object.content.with_mut(|content| unsafe {
@@ -64,7 +66,8 @@ impl<R: Reclaim> World<R> {
         Arc::new(world)
     }
 
-    /// Leaked, since loom's cells may not be touched after the model; a few bytes an execution.
+    /// Leaks the object, because loom's cells must not be accessed after the model. This costs a
+    /// few bytes per execution.
     fn make(&self) -> *mut Object {
         self.made.fetch_add(1, Relaxed);
         Box::into_raw(Box::new(Object { content: UnsafeCell::new(ALIVE) }))
@@ -103,8 +106,8 @@ impl<R: Reclaim> World<R> {
         self.scheme.collect();
     }
 
-    /// One opportunity to advance the epoch: retires something that nobody else saw (under loom a
-    /// batch is one retirement) and collects.
+    /// One opportunity to advance the epoch: retires an object that no other thread has seen (under
+    /// loom a batch is one retirement), and collects.
     fn turn(&self) {
         let guard = self.pin();
         self.retire(&guard, self.make());
@@ -122,7 +125,8 @@ fn explore<R: Reclaim>(preemptions: usize, model: impl Fn(Arc<World<R>>) + Send 
     loom_tests::explore(preemptions, move || model(World::new()));
 }
 
-/// A reader beside a writer that replaces the object and gives the scheme every opportunity.
+/// A reader beside a writer that replaces the object and gives the scheme every opportunity to
+/// reclaim.
 fn reader_beside_writer<R: Reclaim>(preemptions: usize, turns: usize) {
     explore(preemptions, move |world: Arc<World<R>>| {
         let reader = {
@@ -136,8 +140,8 @@ fn reader_beside_writer<R: Reclaim>(preemptions: usize, turns: usize) {
     });
 }
 
-/// As before, but the reader goes on reading without a guard. That this is seen shows that the object
-/// is reclaimed while both threads run.
+/// As above, but the reader goes on reading without a guard. That the model detects this shows that
+/// the object is reclaimed while both threads run.
 fn reads_too_long<R: Reclaim>() {
     explore(2, |world: Arc<World<R>>| {
         let reader = {
@@ -156,7 +160,8 @@ fn reads_too_long<R: Reclaim>() {
     });
 }
 
-/// The guard that protects is the inner one, after the outer one was dropped, and the other way round.
+/// The inner guard protects after the outer guard was dropped, and the outer guard after the inner
+/// one was dropped.
 fn nested_guards() {
     explore(2, |world: Arc<World>| {
         let reader = {
@@ -179,8 +184,8 @@ fn nested_guards() {
     });
 }
 
-/// The other thread advances the epoch `turns` times before it reads, `reads` times, while the writer
-/// may rest anywhere: between reading the epoch and announcing it, or while it retires.
+/// The other thread advances the epoch `turns` times before it reads `reads` times. Meanwhile the
+/// writer may stop anywhere: between reading the epoch and announcing it, or while it retires.
 fn late_writer(preemptions: usize, turns: usize, reads: usize) {
     explore(preemptions, move |world: Arc<World>| {
         let reader = {
@@ -197,7 +202,8 @@ fn late_writer(preemptions: usize, turns: usize, reads: usize) {
     });
 }
 
-/// A third thread advances the epoch, so that the writer reclaims by an advance that is not its own.
+/// A third thread advances the epoch, so the writer reclaims because of an advance by another
+/// thread.
 fn advanced_by_a_third() {
     explore(1, |world: Arc<World>| {
         let reader = {
@@ -216,8 +222,8 @@ fn advanced_by_a_third() {
     });
 }
 
-/// Everything is reclaimed without `drain` once nobody is pinned, also when it was left by a
-/// reclaim function.
+/// When no thread is pinned, everything is reclaimed without `drain`, including objects that a
+/// reclaim function retired.
 #[test]
 fn garbage_is_reclaimed_in_passing() {
     explore(2, |world: Arc<World>| {
@@ -227,7 +233,7 @@ fn garbage_is_reclaimed_in_passing() {
         };
         world.replace();
         other.join().unwrap();
-        // A first attempt may have failed for the reader's sake.
+        // The first attempt may have failed because of the reader.
         (0..4).for_each(|_| world.turn());
         assert!(world.reclaimed.load(Relaxed) >= 1);
         world.finish();
@@ -255,11 +261,11 @@ fn a_writer_beside_an_advance_stamps_rightly() {
 }
 
 #[test]
-fn an_advance_by_another_hands_on_what_it_saw() {
+fn an_advance_by_another_thread_passes_on_its_view() {
     advanced_by_a_third();
 }
 
-/// What loom says when an object is reclaimed and a read of it does not come before.
+/// loom's message when an object is reclaimed and a read of it does not happen before that.
 const TOO_EARLY: &str = "Concurrent read and write accesses";
 
 #[test]

@@ -1,7 +1,7 @@
-//! Claim: whoever reads a ring of the flight recorder while its thread records
-//! - is shown no event of which a part is another event's;
-//! - is shown the last of those that were recorded before, without a gap, all that are not being
-//!   overwritten; and is told how many there were before these.
+//! Claim: a reader of a ring of the flight recorder, while the ring's thread records,
+//! - sees no event that mixes parts of two events;
+//! - sees the last events that were recorded before, without a gap, except those that are being
+//!   overwritten; and learns how many events came before these.
 #![cfg(coeval_loom)]
 
 use coeval::internals::metrics::{Ring, Words};
@@ -9,15 +9,15 @@ use loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 
-/// A ring of the models holds so many.
+/// The length of a ring in the models.
 const LENGTH: u64 = 2;
 
-/// An event of which each word tells the others.
+/// An event of which each word determines the others.
 fn event(number: u64) -> Words {
     [number + 1, 10 * (number + 1), 100 * (number + 1)]
 }
 
-/// Reads the ring, to which so many events are pushed in all, so many of them before this begins.
+/// Reads the ring. In all, `all` events are pushed to it, `before` of them before this call begins.
 fn check(ring: &Ring, before: u64, all: u64) {
     let mut shown = Vec::new();
     let overwritten = ring.read(|number, words| {
@@ -30,7 +30,7 @@ fn check(ring: &Ring, before: u64, all: u64) {
     assert!(overwritten <= all.saturating_sub(LENGTH), "too many are missing: {overwritten}");
 }
 
-/// One thread pushes so many events upon those that are there, and another reads.
+/// One thread pushes `pushed` events after `before` earlier ones, while another reads.
 fn model(before: u64, pushed: u64) {
     explore(3, move || {
         let ring = Arc::new(Ring::default());
@@ -56,7 +56,7 @@ fn overwriting() {
     model(LENGTH, 2);
 }
 
-/// The ring's memory is made while it is read; nothing is overwritten.
+/// The memory of the ring is allocated while it is read; nothing is overwritten.
 fn filling() {
     model(0, LENGTH);
 }
@@ -67,12 +67,12 @@ fn no_torn_event_is_shown() {
 }
 
 #[test]
-fn what_was_recorded_is_shown() {
+fn recorded_events_are_shown() {
     filling();
 }
 
 #[test]
-fn defect_not_counting_what_is_begun() {
+fn defect_not_counting_an_event_that_has_begun() {
     must_fail("recorder.not_begun", "an event is torn", overwriting);
 }
 

@@ -1,11 +1,13 @@
-//! Claims about who makes room, and what is spared meanwhile:
-//! - a weight of which nobody knows has the mark set that says so, or who takes it off sees the weight: at rest there is none;
-//! - however heavy what threads have brought is, and however few entries go under one guard, it is within the bound at rest;
-//! - a record that a thread has its policy spare is not freed before the thread has come back to it, and goes then, if it is
-//!   empty.
+//! Claims about making room, and about entries that are spared in the meantime:
+//! - for a weight for which no thread has made room, the mark that says so is set, or the thread
+//!   that takes the mark off sees the weight, so at rest there is no such weight;
+//! - at rest the weight is within the bound, regardless of how much weight the threads have brought
+//!   and how few entries one guard may evict;
+//! - a record that the policy spares for a thread is not freed before the thread comes back to it,
+//!   and is freed afterwards if it is empty.
 //!
-//! The first is about the mark alone. The others run the engine, in which one entry goes at a time, on a reclamation scheme
-//! that reclaims as early as the contract allows.
+//! The first model checks the mark alone. The others run the engine, which evicts one entry at a
+//! time, on a reclamation scheme that reclaims as early as the contract allows.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -18,7 +20,8 @@ use std::sync::Arc;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
-/// An engine with so much room, in which so many keys weigh one. Values are what they weigh, if anybody weighs.
+/// An engine with this capacity, in which `keys` keys weigh one each. If it has a weigher, a value
+/// is its own weight.
 fn engine(capacity: u64, keys: usize, is_weighed: bool) -> Arc<Engine> {
     let settings = Settings {
         max_capacity: Some(capacity),
@@ -52,7 +55,7 @@ fn marked(preemptions: usize) {
                 }
             }
         };
-        shared.0.set(due::ROOM); // One has set it for a weight that others have made up for since.
+        shared.0.set(due::ROOM); // Others have made room for that weight since.
         let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
         let brings = thread::spawn(move || {
             ours.1.fetch_add(1, Ordering::Relaxed);
@@ -65,8 +68,8 @@ fn marked(preemptions: usize) {
     });
 }
 
-/// Two bring more than goes under one guard.
-fn two_heavy_ones(preemptions: usize) {
+/// Two threads bring more weight than one guard evicts.
+fn two_heavy_entries(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(4, 4, true);
         let bring = |key| spawn(&engine, move |engine| _ = engine.insert(key, 4, None));
@@ -75,13 +78,13 @@ fn two_heavy_ones(preemptions: usize) {
     });
 }
 
-/// What one has brought goes for what another brings, as there is room for one only.
+/// There is room for one entry only, so the entry of one thread is evicted for that of another.
 fn spared_beside_an_eviction(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine(1, 0, false);
         let brings = spawn(&engine, |engine| {
             engine.insert(0, 0, None);
-            thread::yield_now(); // So that what is of interest comes early.
+            thread::yield_now(); // So that the interesting executions come early.
             engine.insert(1, 0, None);
         });
         let evicts = spawn(&engine, |engine| _ = engine.insert(2, 0, None));
@@ -93,7 +96,7 @@ fn spared_beside_an_eviction(preemptions: usize) {
             if let Some(record) = engine.find(&guard, engine.hash(&key), &key)
                 && !engine.contains(&guard, &key)
             {
-                assert!(record.flags() & flags::HELD != 0, "a record is forgotten");
+                assert!(record.flags() & flags::HELD != 0, "a record is never freed");
             }
         }
     });
@@ -105,24 +108,24 @@ fn a_mark_and_a_weight() {
 }
 
 #[test]
-fn two_who_bring_weight() {
-    two_heavy_ones(0);
+fn two_threads_that_bring_weight() {
+    two_heavy_entries(0);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn two_who_bring_weight_at_length() {
-    two_heavy_ones(1);
+fn two_threads_that_bring_weight_at_length() {
+    two_heavy_entries(1);
 }
 
 #[test]
-fn what_is_spared_and_an_eviction() {
+fn a_spared_entry_and_an_eviction() {
     spared_beside_an_eviction(0);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn what_is_spared_and_an_eviction_at_length() {
+fn a_spared_entry_and_an_eviction_at_length() {
     spared_beside_an_eviction(1);
 }
 
@@ -132,12 +135,12 @@ fn defect_taking_the_mark_off_without_acquire() {
 }
 
 #[test]
-fn defect_what_is_spared_is_not_held() {
+fn defect_spared_records_are_not_held() {
     let kind = "freed although it is in the queue";
     must_fail("room.fresh_unheld", kind, || spared_beside_an_eviction(1));
 }
 
 #[test]
-fn defect_no_look_at_what_was_spared() {
-    must_fail("room.forgets", "a record is forgotten", || spared_beside_an_eviction(1));
+fn defect_no_look_at_spared_records() {
+    must_fail("room.forgets", "a record is never freed", || spared_beside_an_eviction(1));
 }

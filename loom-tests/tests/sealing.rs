@@ -1,6 +1,6 @@
-//! Claim: no write is lost in a record that is being removed, and a key ends with one living record:
-//! condemn, grace, seal and unlink beside a write, a batch and a compare-and-set that fails, on the
-//! whole cache with the asymmetric backend.
+//! Claim: no write is lost in a record that is being removed, and a key ends with one living
+//! record. The models run condemn, grace period, seal and unlink beside a write, a batch and a
+//! compare-and-set that fails, on the whole cache with the asymmetric backend.
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_one_order;
@@ -22,7 +22,7 @@ impl Beside {
             Self::Insert => drop(cache.insert(0, 2)),
             Self::Batch => drop(cache.batch().insert(0, 2).insert(1, 2).commit()),
             Self::Compare => {
-                // Takes the mark off, and leaves the key as it is.
+                // Takes the mark off, and does not change the key.
                 let wrong = coeval::Version::from_u64(u64::MAX >> 3);
                 assert!(cache.compare_and_set(0, Some(wrong), 3).is_err());
                 cache.insert(0, 2);
@@ -38,8 +38,8 @@ fn assert_holds(cache: &Small, expected: Option<u32>) {
     assert_eq!(records, expected.into_iter().count(), "two living records");
 }
 
-/// The key is removed beside the write, and who removed it has `turns` opportunities to bring the removal
-/// of the record to its end.
+/// The key is removed beside the write. The thread that removed it has `turns` opportunities to
+/// finish the removal of the record.
 fn removal_beside(preemptions: usize, turns: usize, beside: Beside) {
     explore(preemptions, move || {
         let cache = small_cache();
@@ -76,7 +76,7 @@ fn a_removal_beside_an_insert() {
 
 #[test]
 fn a_removal_beside_a_batch() {
-    with_one_order(|| removal_beside(1, 0, Beside::Batch)); // Minutes otherwise.
+    with_one_order(|| removal_beside(1, 0, Beside::Batch)); // Takes minutes otherwise.
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_removal_beside_a_failed_compare_and_set() {
 
 #[test]
 fn the_end_of_grace_within_an_insert() {
-    with_one_order(|| removal_beside(2, 3, Beside::Insert)); // Minutes otherwise.
+    with_one_order(|| removal_beside(2, 3, Beside::Insert)); // Takes minutes otherwise.
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Claim: whoever meets a ready commit stamps it before judging it, and a number is taken only after
-//! ready was seen. Hence, whatever reads beside a commit:
-//! - if a `get` returned old after a view was opened, that view never returns new;
-//! - a view never changes its answer, and finds a batch in all keys or none;
-//! - so do reads as of what the clock showed (as `get_many` makes them);
-//! - a `get`, a view and a read as of now, begun after a commit has returned, see it.
+//! Claim: a thread that meets a ready commit stamps it before judging it, and takes a number only
+//! after it has seen the commit ready. Hence, for readers beside a commit:
+//! - if a `get` returned the old value after a view was opened, that view never returns the new
+//!   value;
+//! - a view never changes its answer, and finds a batch in all keys or in none;
+//! - the same holds for reads as of what the clock showed (which `get_many` makes);
+//! - a `get`, a view and a read as of now that begin after a commit has returned see the commit.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -17,7 +18,7 @@ use loom_tests::{Keys, explore, leak, must_fail};
 enum Writer {
     /// Key 0 alone.
     Single,
-    /// Both, by one commit.
+    /// Both keys, in one commit.
     Batch,
 }
 
@@ -49,7 +50,7 @@ impl World {
         unsafe { &*leak(Self { keys, views: Views::new(), returned: AtomicBool::new(false) }) }
     }
 
-    /// Both hold 1 then, or key 0.
+    /// Sets both keys, or key 0 alone, to 1.
     fn write(&self, how: Writer) {
         match how {
             Writer::Single => drop(self.keys.write(0, Some(1))),
@@ -81,7 +82,7 @@ fn beside(preemptions: usize, how: Writer, read: fn(&World, Writer)) {
     });
 }
 
-/// A view, then gets of one key; the view reads before and after.
+/// Opens a view, then gets one key; the view reads before and after.
 fn view_and_get(world: &World, how: Writer) {
     let after = world.returned.load(Ordering::Acquire);
     let view = Limit::View(world.open().version());
@@ -89,22 +90,22 @@ fn view_and_get(world: &World, how: Writer) {
     let got = world.get(0);
     let seen = world.at(0, view);
     assert_eq!(before, seen, "a view changed its answer");
-    assert!(got >= seen, "a get missed what an older view has");
+    assert!(got >= seen, "a get missed a write that an older view sees");
     assert!(!after || seen == 1, "a commit that has returned is missed");
     if how == Writer::Batch {
         assert_eq!(world.at(1, view), seen, "a batch was torn");
     }
 }
 
-/// A get between the opening of a view and its first read.
+/// Gets a key between the opening of a view and the first read of the view.
 fn get_before_view_reads(world: &World, how: Writer) {
     let view = Limit::View(world.open().version());
     let got = world.get(0);
     let seen = world.at(usize::from(how == Writer::Batch), view);
-    assert!(got >= seen, "a get missed what an older view has");
+    assert!(got >= seen, "a get missed a write that an older view sees");
 }
 
-/// Both keys as of now, between gets.
+/// Reads both keys as of now, between gets.
 fn as_of_now(world: &World, how: Writer) {
     let after = world.returned.load(Ordering::Acquire);
     let now = Limit::Now(world.keys.order.clock.now());
@@ -112,7 +113,7 @@ fn as_of_now(world: &World, how: Writer) {
     if how == Writer::Batch {
         assert_eq!(one, other, "a batch was torn");
     }
-    assert!(world.get(0) >= other, "a get missed what was seen before");
+    assert!(world.get(0) >= other, "a get missed a write that was seen before");
     assert!(!after || other == 1, "a commit that has returned is missed");
 }
 

@@ -1,5 +1,6 @@
-//! Claim: when everybody is done and some more writes have tended to what was left, nothing that was cleared is
-//! left in the index, whatever others were in the middle of as it was walked.
+//! Claim: when all threads are at rest and some more writes have tended to the leftover work, no
+//! cleared entry is left in the index, regardless of what other threads were doing during the
+//! sweep.
 //!
 //! The models run the engine on a reclamation scheme that reclaims as early as the contract allows.
 #![cfg(coeval_loom)]
@@ -22,7 +23,7 @@ fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::J
     thread::spawn(move || act(&engine))
 }
 
-/// At rest: each of the first `keys` holds a value, or is not in the index.
+/// Checks at rest that each of the first `keys` keys holds a value or is not in the index.
 fn assert_swept(engine: &Engine, keys: usize) {
     for _ in 0..6 {
         engine.tend();
@@ -30,7 +31,7 @@ fn assert_swept(engine: &Engine, keys: usize) {
     let guard = engine.pin();
     for key in 0..keys {
         let is_absent = engine.find(&guard, engine.hash(&key), &key).is_none();
-        assert!(is_absent || engine.contains(&guard, &key), "what was cleared is left");
+        assert!(is_absent || engine.contains(&guard, &key), "a cleared entry is left");
     }
 }
 
@@ -38,7 +39,7 @@ fn clear(engine: &Engine) {
     engine.invalidate_all();
 }
 
-/// A write beside a clearing, of a key that has a value if `present`.
+/// A clearing beside a write of a key, which has a value if `present`.
 fn write_beside_clearing(preemptions: usize, present: bool) {
     explore(preemptions, move || {
         let engine = engine();
@@ -53,7 +54,7 @@ fn write_beside_clearing(preemptions: usize, present: bool) {
     });
 }
 
-/// The same, of a commit of two writes.
+/// As above, with a commit of two writes.
 fn batch_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
@@ -71,7 +72,7 @@ fn batch_beside_clearing(preemptions: usize) {
     });
 }
 
-/// A view opens, and closes, beside a clearing.
+/// A view opens and closes beside a clearing.
 fn view_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
@@ -84,7 +85,7 @@ fn view_beside_clearing(preemptions: usize) {
     });
 }
 
-/// Somebody takes a lease, and gives it back, beside a clearing.
+/// A thread takes a lease and gives it back beside a clearing.
 fn lease_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
@@ -97,7 +98,8 @@ fn lease_beside_clearing(preemptions: usize) {
     });
 }
 
-/// Somebody who has found the record beside a clearing holds it from then on: its value goes all the same.
+/// A thread finds the record beside a clearing and holds it from then on. Its value goes
+/// nevertheless.
 fn hold_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
@@ -114,12 +116,12 @@ fn hold_beside_clearing(preemptions: usize) {
         let guard = engine.pin();
         if let Some(record) = engine.find(&guard, engine.hash(&0_usize), &0) {
             let state = unsafe { &*record.head().node() }.state();
-            assert!(state.is_tombstone(), "what was cleared is left");
+            assert!(state.is_tombstone(), "a cleared entry is left");
         }
     });
 }
 
-/// Two clear, each of whom walks over the index, if it comes to that.
+/// Two threads clear, and each of them may walk over the index.
 fn two_clear(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
@@ -167,19 +169,19 @@ fn two_clearings_at_length() {
     two_clear(2);
 }
 
-const LEFT: &str = "what was cleared is left";
+const LEFT: &str = "a cleared entry is left";
 
 #[test]
-fn defect_passing_by_what_is_not_stamped() {
+fn defect_skipping_unstamped_versions() {
     must_fail("sweep.unjudged", LEFT, || write_beside_clearing(2, false));
 }
 
 #[test]
-fn defect_leaving_what_cannot_be_condemned() {
+fn defect_leaving_records_that_cannot_be_condemned() {
     must_fail("sweep.condemns_only", LEFT, || hold_beside_clearing(2));
 }
 
 #[test]
-fn defect_forgetting_what_cannot_be_sealed() {
+fn defect_forgetting_records_that_cannot_be_sealed() {
     must_fail("sweep.forgets", LEFT, || hold_beside_clearing(2));
 }

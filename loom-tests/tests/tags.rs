@@ -1,8 +1,9 @@
-//! Claim: the commit that invalidates a tag ends all that was written before it and nothing else, for all who look at one
-//! instant together; what was read from the source before it is given to nobody who comes after it; and a tag's cell that
-//! nobody holds goes without anybody's hold being lost.
+//! Claim: the commit that invalidates a tag ends all tagged values that were written before it and
+//! nothing else, for all readers of one instant together. A value that was read from the source
+//! before the commit is not given to a caller that comes after it. A cell of a tag that nothing
+//! holds is freed, and no hold is lost by that.
 //!
-//! The whole cache, on the asymmetric backend.
+//! The models run the whole cache, on the asymmetric backend.
 #![cfg(coeval_loom)]
 
 use coeval::Tag;
@@ -44,11 +45,11 @@ fn a_write_beside_an_invalidation() {
 }
 
 #[test]
-fn defect_looking_for_who_has_it_only_before_the_number() {
+fn defect_looking_for_tagged_entries_only_before_the_number() {
     must_fail("tag.look_once", "beside", a_write_and_an_invalidation);
 }
 
-/// Keys 0 and 1 have the tag.
+/// Keys 0 and 1 have the tag. A look-up finds both or neither.
 fn both_or_none(look: fn(&Small) -> [Option<u32>; 2]) {
     explore(2, move || {
         let cache = cache();
@@ -57,7 +58,7 @@ fn both_or_none(look: fn(&Small) -> [Option<u32>; 2]) {
         let other = spawn(&cache, |cache| cache.invalidate_tag(7));
         let reader = spawn(&cache, move |cache| {
             let found = look(cache);
-            assert_eq!(found[0], found[1], "one of two that go at once");
+            assert_eq!(found[0], found[1], "one of two values that end together");
             let later = look(cache);
             assert!(found[0].is_some() || later[0].is_none(), "back again");
         });
@@ -80,11 +81,11 @@ fn a_view_beside_an_invalidation() {
     });
 }
 
-/// Key 0 is set anew, without the tag, and then that is invalidated: it is never absent.
+/// Key 0 is set anew, without the tag, and then the tag is invalidated. The key is never absent.
 fn a_replacement_before_the_end() {
     explore(2, || {
         let cache = cache();
-        cache.invalidate_all(); // From now on look-ups go the long way.
+        cache.invalidate_all(); // From now on, look-ups take the long path.
         cache.insert_tagged(0, 1, &tag());
         let writer = spawn(&cache, |cache| {
             cache.insert(0, 2);
@@ -99,16 +100,16 @@ fn a_replacement_before_the_end() {
 }
 
 #[test]
-fn what_is_replaced_before_it_ends_is_never_absent() {
+fn a_key_replaced_before_its_value_ends_is_never_absent() {
     a_replacement_before_the_end();
 }
 
 #[test]
-fn defect_taking_what_has_ended_for_absent() {
+fn defect_treating_an_ended_value_as_absent() {
     must_fail("present.ended_is_absent", "though it never was", a_replacement_before_the_end);
 }
 
-/// One loads key 0 while another changes the source, invalidates its tag, and wants it.
+/// One thread loads key 0. Another changes the source, invalidates the tag, and wants the key.
 fn a_load_beside_an_invalidation() {
     with_one_order(|| {
         explore(2, || {
@@ -126,7 +127,7 @@ fn a_load_beside_an_invalidation() {
                     source.store(2, Relaxed);
                     cache.invalidate_tag(7);
                     let wanted = cache.get_with(0, || source.load(Relaxed));
-                    assert_eq!(wanted, 2, "what was loaded before the change is given after it");
+                    assert_eq!(wanted, 2, "a value loaded before the change is returned after it");
                 })
             };
             loader.join().unwrap();
@@ -137,17 +138,17 @@ fn a_load_beside_an_invalidation() {
 }
 
 #[test]
-fn who_comes_after_an_invalidation_gets_what_was_loaded_after_it() {
+fn a_caller_after_an_invalidation_gets_a_value_loaded_after_it() {
     a_load_beside_an_invalidation();
 }
 
 #[test]
-fn defect_sharing_what_has_ended_by_its_commit() {
-    must_fail("fill.unchecked", "what was loaded before", a_load_beside_an_invalidation);
+fn defect_sharing_a_value_that_has_ended() {
+    must_fail("fill.unchecked", "a value loaded before", a_load_beside_an_invalidation);
 }
 
-/// Nobody has the tag any more, and its cell is to go in so many turns; beside those somebody sets another key
-/// with it.
+/// No entry has the tag any more, and its cell ends within so many turns. At the same time, another
+/// thread sets a key with the tag.
 fn the_end_of_a_cell(before: usize) {
     explore(2, move || {
         let cache = cache();
@@ -166,7 +167,7 @@ fn the_end_of_a_cell(before: usize) {
     });
 }
 
-/// At each turn until it has gone.
+/// The same at each turn until the cell has gone.
 fn the_ends_of_a_cell() {
     with_one_order(|| (2..9).for_each(the_end_of_a_cell));
 }
@@ -182,6 +183,6 @@ fn defect_finding_a_cell_without_reviving_it() {
 }
 
 #[test]
-fn defect_sealing_whoever_has_come_upon_it() {
+fn defect_sealing_a_cell_that_was_found() {
     must_fail("tag.seal_blindly", "another cell", the_ends_of_a_cell);
 }

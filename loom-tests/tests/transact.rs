@@ -1,7 +1,8 @@
-//! Claim: a transaction is committed only if all that it has read is so still when it is, what it does not write
-//! included; and what it puts on such a key goes again, without a head coming back to who remembers it.
+//! Claim: a transaction commits only if everything that it has read is unchanged when it commits,
+//! including keys that it does not write. The witness that it puts on such a key goes again. A head
+//! does not come back while a thread remembers it.
 //!
-//! The commit protocol alone, and the whole cache.
+//! The models run the commit protocol alone, and the whole cache.
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -31,14 +32,14 @@ fn spawn<T: 'static>(
     thread::spawn(move || run(&cache))
 }
 
-/// What a transaction came to, and by which version, if it was not disturbed each time.
+/// The result of a transaction and its version, unless each attempt was disturbed.
 fn transact<T>(cache: &Small, body: impl Fn(&mut Tx<'_>) -> T) -> Option<(T, Version)> {
     let committed = cache.transact(|tx| Ok::<_, Infallible>(body(tx)));
     committed.ok().map(|committed| (committed.value, committed.version))
 }
 
-/// Each of two writes its key if the other's is absent.
-fn each_reads_what_the_other_writes(preemptions: usize) {
+/// Two transactions each write their key if the key of the other is absent.
+fn each_reads_the_others_write(preemptions: usize) {
     explore(preemptions, || {
         let cache = cache();
         let step = |mine: usize, other: usize| {
@@ -54,28 +55,28 @@ fn each_reads_what_the_other_writes(preemptions: usize) {
         one.join().unwrap();
         two.join().unwrap();
         let [first, second] = cache.get_many([&0, &1]);
-        assert!(first.is_none() || second.is_none(), "each without the other");
+        assert!(first.is_none() || second.is_none(), "each committed without seeing the other");
     });
 }
 
 #[test]
 fn there_is_no_write_skew() {
-    with_one_order(|| each_reads_what_the_other_writes(0));
+    with_one_order(|| each_reads_the_others_write(0));
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn there_is_no_write_skew_at_length() {
-    with_one_order(|| each_reads_what_the_other_writes(1));
+    with_one_order(|| each_reads_the_others_write(1));
 }
 
 #[test]
 fn defect_reading_without_witnesses() {
-    let kind = "each without the other";
-    must_fail("transact.reads_unwitnessed", kind, || each_reads_what_the_other_writes(2));
+    let kind = "each committed without seeing the other";
+    must_fail("transact.reads_unwitnessed", kind, || each_reads_the_others_write(2));
 }
 
-/// A transaction reads what has a tag, beside an invalidation of that.
+/// A transaction reads a tagged value, beside an invalidation of the tag.
 fn beside_an_invalidation() {
     explore(2, || {
         let cache = cache();
@@ -109,8 +110,8 @@ fn defect_passing_by_tags() {
     must_fail("transact.tags_undemanded", "ended at", beside_an_invalidation);
 }
 
-/// Two commits, each of which demands that the key which the other writes is unchanged.
-fn commits_that_demand_what_the_other_writes(preemptions: usize) {
+/// Two commits, each of which demands that the key that the other one writes is unchanged.
+fn commits_that_demand_each_others_keys(preemptions: usize) {
     explore(preemptions, || {
         let keys = Keys::<u32, 2>::new();
         let demand = |entry| vec![Expected { entry, demand: Demand::UnchangedSince(0) }];
@@ -119,19 +120,23 @@ fn commits_that_demand_what_the_other_writes(preemptions: usize) {
         let threads = [one, two].map(|commit| thread::spawn(move || keys.run(commit)));
         let outcomes = threads.map(|thread| thread.join().unwrap());
         let made = outcomes.map(State::is_committed);
-        assert!(made[0] != made[1], "the first to be decided is made, the other not: {made:?}");
-        assert_eq!([0, 1].map(|key| keys.newest(key).is_some()), made, "what a witness shows");
+        assert!(made[0] != made[1], "exactly one of the two must be made: {made:?}");
+        assert_eq!(
+            [0, 1].map(|key| keys.newest(key).is_some()),
+            made,
+            "a witness must not be visible"
+        );
         keys.assert_ordered();
     });
 }
 
 #[test]
-fn of_two_commits_that_demand_what_the_other_writes_one_is_made() {
-    commits_that_demand_what_the_other_writes(3);
+fn of_two_commits_that_demand_each_others_keys_one_is_made() {
+    commits_that_demand_each_others_keys(3);
 }
 
-/// A commit that is aborted, and is helped, beside one with a witness, which is withdrawn when it is decided: a grace period
-/// later, or at once.
+/// An aborted commit that is helped, beside one with a witness. The witness is withdrawn when its
+/// commit is decided: a grace period later, or at once.
 fn a_late_helper_beside_a_withdrawal(preemptions: usize, has_grace: bool) {
     explore(preemptions, move || {
         let keys = Keys::<u32, 1>::new();
@@ -183,13 +188,13 @@ unsafe fn withdrawn(commit: *mut (), keys: *const ()) {
 }
 
 #[test]
-fn a_head_does_not_come_back_to_who_remembers_it() {
+fn a_remembered_head_does_not_come_back() {
     a_late_helper_beside_a_withdrawal(1, true);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_head_does_not_come_back_to_who_remembers_it_at_length() {
+fn a_remembered_head_does_not_come_back_at_length() {
     a_late_helper_beside_a_withdrawal(2, true);
 }
 
@@ -198,7 +203,8 @@ fn a_witness_must_not_be_withdrawn_at_once() {
     must_fail(NONE, "on top again", || a_late_helper_beside_a_withdrawal(2, false));
 }
 
-/// A transaction has read key 0, which another writes before or after that is withdrawn.
+/// A transaction has read key 0, and another thread writes key 0 before or after the witness is
+/// withdrawn.
 fn beside_a_writer() {
     with_one_order(|| {
         explore(1, || {
@@ -217,17 +223,17 @@ fn beside_a_writer() {
             });
             let writer = thread::spawn(move || {
                 others.insert(0, 8);
-                assert_eq!(others.get(&0), Some(8), "what was withdrawn came in place of it");
+                assert_eq!(others.get(&0), Some(8), "a withdrawn version replaced it");
             });
             reader.join().unwrap();
             writer.join().unwrap();
             cache.insert(2, 1);
-            assert_eq!(cache.get(&0), Some(8), "what was withdrawn came in place of it");
+            assert_eq!(cache.get(&0), Some(8), "a withdrawn version replaced it");
         });
     });
 }
 
 #[test]
-fn what_supersedes_a_witness_stays() {
+fn a_write_that_supersedes_a_witness_stays() {
     beside_a_writer();
 }

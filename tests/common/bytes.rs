@@ -1,14 +1,14 @@
-//! An allocator that counts, for the test programs that include this file.
+//! A counting allocator, for the test programs that include this file.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 struct Counting;
 
-/// How many bytes are allocated.
+/// The number of allocated bytes.
 pub static IN_USE: AtomicI64 = AtomicI64::new(0);
 
-// SAFETY: hands everything to the system's allocator and counts the bytes.
+// SAFETY: forwards every call to the system's allocator, and counts the bytes.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size() as i64, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Counts the instances of one test. All counters are independent, and exact at rest.
+/// Counts the instances of one test. All counters are independent. They are exact at rest.
 #[derive(Default)]
 pub struct Ledger {
     made: AtomicU64,
@@ -34,12 +34,12 @@ impl Ledger {
         self.most.load(Ordering::SeqCst)
     }
 
-    /// Forgets the most instances so far.
+    /// Resets the maximum to the current count.
     pub fn reset_most(&self) {
         self.most.store(self.live(), Ordering::SeqCst);
     }
 
-    /// Panics unless everything that was made was dropped exactly once.
+    /// Panics unless every instance was dropped exactly once.
     #[track_caller]
     pub fn assert_settled(&self) {
         assert_eq!(self.twice.load(Ordering::SeqCst), 0, "an instance was dropped twice");
@@ -65,12 +65,12 @@ impl Ledgers {
         Self { keys: Ledger::new(), values: Ledger::new() }
     }
 
-    /// The key of a number.
+    /// A new key with this number.
     pub fn key(&self, id: u64) -> Counted {
         Counted::new(id, &self.keys)
     }
 
-    /// The value of a number.
+    /// A new value with this number.
     pub fn value(&self, id: u64) -> Counted {
         Counted::new(id, &self.values)
     }
@@ -86,7 +86,7 @@ impl Ledgers {
 const ALIVE: u64 = 0x0A11_7E11_0A11_7E11;
 const DEAD: u64 = 0xDEAD_DEAD_DEAD_DEAD;
 
-/// An instance: a number, equal and hashed by that number, entered in a ledger while it lives.
+/// An instance with a number, which decides equality and hash. Its ledger counts it while it lives.
 pub struct Counted {
     pub id: u64,
     ledger: Arc<Ledger>,
@@ -94,13 +94,13 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// The instance of a number.
+    /// A new instance with this number.
     pub fn new(id: u64, ledger: &Arc<Ledger>) -> Self {
         ledger.enter();
         Self { id, ledger: Arc::clone(ledger), mark: AtomicU64::new(ALIVE) }
     }
 
-    /// The number, after a check that the instance is alive.
+    /// Returns the number, after a check that the instance is alive.
     #[track_caller]
     pub fn read(&self) -> u64 {
         assert_eq!(self.mark.load(Ordering::Relaxed), ALIVE, "read a dropped instance");
@@ -116,8 +116,8 @@ impl Clone for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // Best effort: memory that was given back may hold anything. The sum in `live` does not
-        // depend on it.
+        // Best effort: freed memory may hold anything. The sum in `live` does not depend on this
+        // check.
         if self.mark.swap(DEAD, Ordering::SeqCst) != ALIVE {
             self.ledger.twice.fetch_add(1, Ordering::SeqCst);
         }
@@ -145,7 +145,7 @@ impl std::fmt::Debug for Counted {
     }
 }
 
-/// Looks a [`Counted`] key up by its number, without making an instance.
+/// Looks up a [`Counted`] key by its number, without a new instance.
 pub struct ById(pub u64);
 
 impl Hash for ById {
@@ -160,7 +160,7 @@ impl equivalent::Equivalent<Counted> for ById {
     }
 }
 
-/// Where no relation is declared, nobody asks for a key.
+/// No relation is declared, so the cache never asks for a key.
 impl coeval::ToKey<Counted> for ById {
     fn to_key(&self) -> Counted {
         panic!("a relation asks for the key {}", self.0)

@@ -1,4 +1,4 @@
-//! What all suites share: how much work to do, reproducible randomness, caches over each of the
+//! Shared by all suites: the amount of work, reproducible randomness, caches on each of the
 //! reclaimers, and a watchdog.
 #![allow(dead_code, unused_imports, unused_macros)]
 
@@ -12,22 +12,22 @@ pub mod steps;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Whether each step costs many times as much, and each frame of the stack is many times as large.
+/// Whether this build makes each step much slower and each stack frame much larger.
 pub const IS_SLOW: bool = cfg!(any(debug_assertions, coeval_internals, coeval_asan, coeval_lsan));
 
-/// How much of the stack is little.
+/// The size of a small stack.
 const SMALL_STACK: usize = if IS_SLOW { 2 << 20 } else { 192 << 10 };
 
-/// Runs on a thread with little stack.
+/// Runs `act` on a thread with a small stack.
 pub fn on_a_small_stack(act: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(SMALL_STACK).spawn(act).unwrap();
     thread.join().unwrap();
 }
 
-/// A cache over the reclaimer `R`, otherwise with the defaults.
+/// A cache on the reclaimer `R`, with defaults otherwise.
 pub type Store<K, V, R> = coeval::Cache<K, V, coeval::RandomState, R>;
 
-/// An empty cache over the reclaimer `R`.
+/// An empty cache on the reclaimer `R`.
 pub fn store<K, V, R>() -> Store<K, V, R>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
@@ -37,7 +37,7 @@ where
     coeval::Cache::builder().reclaimer::<R>().build()
 }
 
-/// Nothing shows the key.
+/// Checks that no look-up shows the key.
 #[track_caller]
 pub fn assert_gone<R: coeval::reclaim::Reclaim>(cache: &Store<u64, u64, R>, key: u64) {
     assert_eq!((cache.get(&key), cache.get_versioned(&key)), (None, None));
@@ -47,7 +47,7 @@ pub fn assert_gone<R: coeval::reclaim::Reclaim>(cache: &Store<u64, u64, R>, key:
     assert!(!view.contains_key(&key) && view.iter().all(|(shown, _)| *shown != key));
 }
 
-/// Makes a `#[test]` of each generic function, once for every reclaimer that is compiled in.
+/// Makes one `#[test]` of each generic function for every compiled reclaimer.
 macro_rules! on_every_reclaimer {
     ($($test:ident),+ $(,)?) => {
         mod asymmetric {
@@ -72,7 +72,7 @@ pub use steps::disturb;
 #[cfg(not(coeval_internals))]
 pub fn disturb() {}
 
-/// Picks an amount of work by the environment variable `COEVAL_STRESS`: `short` (the default),
+/// Selects an amount of work by the environment variable `COEVAL_STRESS`: `short` (the default),
 /// `normal` or `long`.
 pub fn stress(short: u64, normal: u64, long: u64) -> u64 {
     match std::env::var("COEVAL_STRESS").as_deref() {
@@ -83,13 +83,14 @@ pub fn stress(short: u64, normal: u64, long: u64) -> u64 {
     }
 }
 
-/// Runs `body`, and ends the whole process with a message if it takes longer than `limit`: a hang
-/// cannot be unwound from.
+/// Runs `body`. If it takes longer than `limit`, ends the whole process with a message, because a
+/// hang cannot be unwound.
 pub fn within<T>(limit: Duration, what: &str, body: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watchdog = scope.spawn(|| {
-            // Counted in rests: time for which the whole process is suspended does not count.
+            // Counts its own rests, so that time for which the whole process is suspended does not
+            // count.
             let rest = Duration::from_millis(200);
             let mut waited = Duration::ZERO;
             while !done.load(Ordering::Acquire) {
@@ -100,7 +101,7 @@ pub fn within<T>(limit: Duration, what: &str, body: impl FnOnce() -> T) -> T {
                 waited += rest;
             }
         });
-        // Set also when the body panics.
+        // Sets the flag even if the body panics.
         struct Done<'a>(&'a AtomicBool, std::thread::Thread);
         impl Drop for Done<'_> {
             fn drop(&mut self) {
@@ -120,7 +121,7 @@ pub fn fail_now(message: &str) -> ! {
     std::process::abort()
 }
 
-/// Runs `body(0)`..`body(n - 1)`, each in a thread of its own, all starting together.
+/// Runs `body(0)`..`body(n - 1)`, each in its own thread. All start together.
 pub fn together(n: usize, body: impl Fn(usize) + Sync) {
     let start = std::sync::Barrier::new(n);
     std::thread::scope(|scope| {
@@ -134,7 +135,7 @@ pub fn together(n: usize, body: impl Fn(usize) + Sync) {
     });
 }
 
-/// Sets its flag when it is dropped, in a panic too: tells the other threads to stop.
+/// Sets its flag when it is dropped, even in a panic. The flag tells the other threads to stop.
 pub struct StopOnDrop<'a>(pub &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {

@@ -1,8 +1,8 @@
-//! What one reader sees of one key goes forward only.
+//! A check that what one reader sees of one key only moves forward.
 
 use coeval::Version;
 
-/// The newest version of a key that a reader has seen, and whether it was absent since.
+/// The newest version of a key that a reader has seen, and whether the key was absent since.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     newest: Option<Version>,
@@ -10,8 +10,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Notes what the next look-up found. Panics if it is older than what was seen before, or what was seen to be
-    /// gone.
+    /// Notes the result of the next look-up. Panics if it is older than an earlier result, or if it
+    /// was absent since.
     #[track_caller]
     pub fn note(&mut self, found: Option<Version>) {
         let Some(version) = found else {

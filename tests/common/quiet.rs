@@ -1,4 +1,4 @@
-//! Panics that a test expects and that nobody needs to read about.
+//! Panics that a test expects, without their messages.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,7 @@ use std::sync::Once;
 
 std::thread_local! { static IS_QUIET: Cell<bool> = const { Cell::new(false) }; }
 
-/// From now on this thread panics without a message, until it is told otherwise.
+/// Switches the panic messages of this thread off or on.
 pub fn set_quiet(is_quiet: bool) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -20,10 +20,10 @@ pub fn set_quiet(is_quiet: bool) {
     IS_QUIET.set(is_quiet);
 }
 
-/// Runs what must panic, without a message.
+/// Runs `panics`, which must panic, without a message.
 pub fn quietly(panics: impl FnOnce()) {
     set_quiet(true);
     let outcome = catch_unwind(AssertUnwindSafe(panics));
     set_quiet(false);
-    assert!(outcome.is_err(), "it does not panic");
+    assert!(outcome.is_err(), "the closure did not panic");
 }

@@ -5,7 +5,7 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The generator of a seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -26,7 +26,7 @@ impl Random {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// A number below 2^`bits`, small ones as likely as large ones.
+    /// A number below 2^`bits`. Small numbers are as likely as large ones.
     pub fn spread(&mut self, bits: u64) -> u64 {
         let bound = 1 << self.below(bits);
         self.below(bound)
@@ -43,8 +43,8 @@ impl Random {
     }
 }
 
-/// The seed of this run: `COEVAL_SEED`, or one taken from the time. Printed, so that a failure shows
-/// it.
+/// The seed of this run: `COEVAL_SEED`, or one derived from the time. Prints the seed, so that a
+/// failure shows it.
 pub fn run_seed() -> u64 {
     let seed = match std::env::var("COEVAL_SEED") {
         Ok(seed) => seed.parse().expect("COEVAL_SEED is a number"),

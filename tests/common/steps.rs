@@ -1,15 +1,15 @@
-//! What happens at the steps of an operation: another thread's turn, or an act of the test's own.
-//! A process has one hook, so that both share it.
+//! Actions at the steps of an operation: another thread gets its turn, or the test's own code runs.
+//! A process has only one hook, so both uses share it.
 
 use super::random::Random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What is to be done, once one of the steps comes.
+/// Steps, and the action to run at the first of them that comes.
 type Act = (Vec<&'static str>, Box<dyn FnOnce()>);
 
-/// A step, and what is to be done there.
+/// A step, and the action to run there.
 pub type AtStep = (&'static str, Box<dyn FnOnce()>);
 
 static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
@@ -37,24 +37,24 @@ fn hook(name: &'static str) {
     }
 }
 
-/// Makes all threads give way in the middle of operations now and then: on few cores most races
-/// need that.
+/// Makes all threads yield in the middle of operations now and then. On few cores, most races need
+/// this.
 pub fn disturb() {
     IS_DISTURBED.store(true, Ordering::Relaxed);
     coeval::internals::set_step_hook(hook);
 }
 
-/// This thread calls `act` once, when it comes to one of these steps.
+/// Runs `act` once on this thread, at the first of these steps.
 pub fn at(steps: &'static [&'static str], act: impl FnOnce() + 'static) {
     set([(steps.to_vec(), Box::new(act) as Box<dyn FnOnce()>)].into());
 }
 
-/// This thread calls these functions, in their order, each when it comes to its step.
+/// Runs these functions on this thread in order, each at its step.
 pub fn in_turn<const N: usize>(acts: [AtStep; N]) {
     set(acts.into_iter().map(|(step, act)| (vec![step], act)).collect());
 }
 
-/// How many of these this thread has not come to; it forgets them.
+/// Returns how many of the actions this thread has not reached, and forgets them.
 pub fn left() -> usize {
     ACTS.take().len()
 }

@@ -1,15 +1,15 @@
-//! Promise: keys and values lie where their types ask for, up to a page.
+//! Promise: keys and values have the alignment that their types require, up to a page.
 
 use crate::common::{Store, on_every_reclaimer, store};
 use coeval::reclaim::Reclaim;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// What a key or a value is made from, and its number again.
+/// A type that converts from a number and back.
 trait Numbered: Clone + PartialEq + Send + Sync + 'static {
     fn new(number: u64) -> Self;
 
-    /// Checks where it lies.
+    /// Checks the alignment, and returns the number.
     fn number(&self) -> u64;
 }
 
@@ -45,7 +45,7 @@ macro_rules! aligned {
 
 aligned!(To16 16 To64 64 To128 128 To256 256 To1024 1024 To4096 4096);
 
-/// Every way in which a value comes into a cache, or goes.
+/// Uses every way in which a value enters or leaves a cache.
 fn use_all<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>(
     cache: &Store<K, V, R>,
     keys: u64,
@@ -56,7 +56,7 @@ fn use_all<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>(
         let pinned = cache.pin();
         match pinned.get(&key(number)) {
             Some(value) => assert!(value.number() >= least),
-            None => assert!(is_bounded, "{number} is there"),
+            None => assert!(is_bounded, "{number} is present"),
         }
     };
     for round in 0..3 {
@@ -118,29 +118,25 @@ fn all_of<K: Numbered + Hash + Eq, V: Numbered, R: Reclaim>() {
     use_all::<K, V, R>(&store(), keys, false);
     let builder = || coeval::Cache::builder().reclaimer::<R>();
     use_all::<K, V, R>(&builder().max_capacity(keys / 3).build(), keys, true);
-    // With room for all from the beginning.
+    // Here the cache has room for all entries from the beginning.
     use_all::<K, V, R>(&builder().initial_capacity(3 * keys as usize).build(), keys, false);
     use_all::<K, V, R>(&store(), 4, false);
 }
 
-fn values_lie_where_they_ask_for<R: Reclaim>() {
+fn values_are_aligned<R: Reclaim>() {
     all_of::<u64, To128, R>();
     all_of::<u64, To4096, R>();
 }
 
-fn keys_lie_where_they_ask_for<R: Reclaim>() {
+fn keys_are_aligned<R: Reclaim>() {
     all_of::<To128, u64, R>();
 }
 
-fn keys_and_values_lie_where_they_ask_for<R: Reclaim>() {
+fn keys_and_values_are_aligned<R: Reclaim>() {
     all_of::<To1024, To256, R>();
 }
 
-on_every_reclaimer!(
-    values_lie_where_they_ask_for,
-    keys_lie_where_they_ask_for,
-    keys_and_values_lie_where_they_ask_for,
-);
+on_every_reclaimer!(values_are_aligned, keys_are_aligned, keys_and_values_are_aligned,);
 
 #[test]
 fn all_alignments_are_kept() {

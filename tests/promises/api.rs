@@ -1,4 +1,4 @@
-//! What each public operation does when nothing happens beside it.
+//! The behaviour of each public operation without concurrency.
 
 use crate::common::{on_every_reclaimer, store};
 use coeval::Cache;
@@ -149,7 +149,8 @@ fn compare_and_set_sets_only_over_the_expected_version<R: Reclaim>() {
 
     let second = cache.compare_and_set("a", Some(first), "2".into()).expect("it holds `first`");
     assert!(second > first);
-    let conflict = cache.compare_and_set("a", Some(first), "3".into()).expect_err("not any more");
+    let conflict =
+        cache.compare_and_set("a", Some(first), "3".into()).expect_err("no longer at that version");
     assert_eq!(conflict.found(), Some(second));
     assert_eq!(conflict.into_value::<u8>(), None, "a type that is not the cache's");
     assert_eq!(cache.get("a").as_deref(), Some("2"));
@@ -226,7 +227,7 @@ fn many_keys<R: Reclaim>() {
     assert!((0..50_000).all(|key| view.get(&key) == Some(&(key * 2))));
 }
 
-/// All keys have one hash: tags and places are no help.
+/// All keys have one hash, so tags and homes do not help.
 fn keys_that_collide<R: Reclaim>() {
     #[derive(Clone, Default)]
     struct Same;
@@ -340,7 +341,7 @@ fn everything_can_be_printed() {
     ] {
         assert!(!text.is_empty());
     }
-    // Values need not be printable.
+    // Values need not implement `Debug`.
     struct Opaque;
     let opaque = Cache::new();
     opaque.insert(1, Opaque);

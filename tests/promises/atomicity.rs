@@ -1,4 +1,4 @@
-//! Promise: no reader ever sees a part of a batch, or one related entry new and another old.
+//! Promise: no reader ever sees a part of a batch, or one related entry new and another one old.
 
 use crate::common::random::{Random, run_seed};
 use crate::common::{
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Keys of a group: `group * 8` and the seven after it.
 const GROUP: u64 = 8;
-/// Few, so that readers and writers meet.
+/// So few that readers and writers meet.
 const GROUPS: u64 = 4;
 
 fn group(group: u64) -> [u64; GROUP as usize] {
@@ -52,7 +52,7 @@ fn by_relation<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64, value: u64) {
     cache.insert(g * GROUP, value);
 }
 
-/// A reader that counts the groups it read.
+/// Reads and checks a group.
 type ReadGroup<'a, R> = &'a (dyn Fn(&Store<u64, u64, R>, u64) + Sync);
 
 fn many_is_one<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64) {
@@ -72,7 +72,7 @@ fn view_is_one<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64) {
     assert_eq!(view.get_versioned(&(g * GROUP)), Some(first), "the view changed");
 }
 
-/// Plain gets, one after another: what is read later is never older.
+/// Plain gets, one after another: a later get never finds an older value.
 fn key_first<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64) {
     let mut newest = None;
     for key in group(g) {
@@ -83,7 +83,7 @@ fn key_first<R: Reclaim>(cache: &Store<u64, u64, R>, g: u64) {
     }
 }
 
-/// Half of `threads` rewrite groups, the others read them until they have read `reads`.
+/// Half of `threads` rewrite groups. The others read groups until they have done `reads` reads.
 fn beside<R: Reclaim>(
     cache: &Store<u64, u64, R>,
     threads: usize,
@@ -117,7 +117,7 @@ fn beside<R: Reclaim>(
     });
 }
 
-/// Every way to write, beside one way to read, at 2, 8 and 32 threads.
+/// Tests every way to write against one way to read, at 2, 8 and 32 threads.
 fn every_way<R: Reclaim>(reads: u64, read: ReadGroup<'_, R>) {
     for threads in [2, 8, 32] {
         beside(&store(), threads, reads / 6, &by_batch, read);
@@ -137,14 +137,15 @@ fn related_entries_are_never_older_than_their_key<R: Reclaim>() {
     every_way::<R>(stress(12_000, 600_000, 10_000_000), &key_first);
 }
 
-/// Two keys take turns being present. Records come and go, and some reader always meets the moment.
+/// Two keys take turns being present. Records come and go, and some reader meets every moment.
 fn of_two_keys_exactly_one_is_present<R: Reclaim>() {
     let reads = stress(20_000, 1_000_000, 10_000_000);
     for threads in [2, 8, 32] {
         let cache = store::<u64, u64, R>();
         cache.insert(0, 0);
         let swap = |cache: &Store<u64, u64, R>, _, value| {
-            // Blind: whichever commits last decides, and all leave one present.
+            // Unconditional: the last commit decides, and each commit leaves exactly one key
+            // present.
             let batch = cache.batch();
             match value % 2 {
                 0 => batch.remove(0).insert(1, value).commit(),
@@ -162,7 +163,7 @@ fn of_two_keys_exactly_one_is_present<R: Reclaim>() {
     }
 }
 
-/// The same with many pairs, so that records are also made and reclaimed by other keys' writers.
+/// As above with many pairs, so that writers of other keys also make and reclaim records.
 fn of_many_pairs_exactly_one_is_present<R: Reclaim>() {
     let reads = stress(10_000, 500_000, 10_000_000);
     let cache = store::<u64, u64, R>();
@@ -182,7 +183,8 @@ fn of_many_pairs_exactly_one_is_present<R: Reclaim>() {
     beside(&cache, 8, reads, &swap, &one);
 }
 
-/// Groups are written whole and all are invalidated: a reader finds a group whole or not at all.
+/// Groups are written whole, and all keys are invalidated at once. A reader finds a whole group or
+/// none of it.
 fn invalidate_all_takes_everything_at_once<R: Reclaim>() {
     let reads = stress(12_000, 500_000, 10_000_000);
     let cache = store::<u64, u64, R>();
@@ -261,7 +263,7 @@ fn overlapping_batches_finish<R: Reclaim>() {
     });
 }
 
-/// A batch that also writes keys of its own: whoever sees the shared key sees the own ones too.
+/// A batch also writes fresh keys. A reader that sees the shared key also sees the fresh keys.
 fn fresh_keys_come_with_their_batch<R: Reclaim>() {
     let rounds = stress(2_000, 50_000, 1_000_000);
     let cache = store::<u64, u64, R>();

@@ -1,14 +1,14 @@
-//! A refused `compare_and_set` once told of another instant than the one at which it was refused: it
-//! expected an absent key, met a value, and reported "absent", because everything had been
-//! invalidated between its decision and its report.
+//! A refused `compare_and_set` once reported the state of another instant than the one at which it
+//! was refused. It expected an absent key, met a value, and reported "absent", because all keys had
+//! been invalidated between its decision and its report.
 
 use crate::common::{StopOnDrop, disturb, stress};
 use coeval::Cache;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-fn what_was_found_is_not_what_was_expected() {
-    disturb(); // Without it this hardly ever fails on two cores.
+fn a_refusal_reports_an_unexpected_version() {
+    disturb(); // Without this, the bug hardly ever shows on two cores.
     let rounds = stress(30_000, 1_000_000, 20_000_000);
     let cache = Cache::new();
     let stop = AtomicBool::new(false);

@@ -1,7 +1,8 @@
-//! A `max_capacity` near `u64::MAX` once overflowed where room for the policy's queues is reckoned.
+//! A `max_capacity` near `u64::MAX` once overflowed in the computation of the size of the policy's
+//! queues.
 
 #[test]
-fn a_capacity_may_be_as_large_as_it_gets() {
+fn any_capacity_is_accepted() {
     for capacity in [u64::MAX, u64::MAX - 1, u64::MAX / 2, 1 << 60] {
         let count = coeval::Cache::builder().max_capacity(capacity).build();
         let weigh = coeval::Cache::builder().max_capacity(capacity).weigher(|_, _| 3).build();

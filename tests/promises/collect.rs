@@ -1,5 +1,6 @@
-//! Promise: after `collect` on a quiet cache nothing is left of what was removed, replaced, cleared, or is over, whichever
-//! thread that was which has ended; and a weak handle does not keep the cache.
+//! Promise: after `collect` on a cache at rest, nothing is left of entries that were removed,
+//! replaced, cleared or have expired, even if the threads that wrote them have ended. A weak handle
+//! does not keep the cache.
 
 use crate::common::counted::{ById, Counted, Ledger, Ledgers};
 use crate::common::{Store, on_every_reclaimer, store, together};
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 type Cache<R> = Store<Counted, Counted, R>;
 
-/// After `collect` there are so many entries, and no more keys and values than these.
+/// Checks that after `collect` the cache has this many entries, and no more keys and values than
+/// these.
 #[track_caller]
 fn assert_left<R: Reclaim>(made: &Ledgers, cache: &Cache<R>, entries: i64) {
     assert_eq!(cache.collect(), 0);
@@ -19,7 +21,7 @@ fn assert_left<R: Reclaim>(made: &Ledgers, cache: &Cache<R>, entries: i64) {
     assert_eq!((made.keys.live(), cache.len() as i64), (entries, entries));
 }
 
-fn what_goes_one_by_one<R: Reclaim>() {
+fn entries_that_go_one_by_one<R: Reclaim>() {
     let (made, cache) = (Ledgers::new(), store());
     assert_left::<R>(&made, &cache, 0);
     cache.insert(made.key(1), made.value(1));
@@ -51,7 +53,7 @@ fn what_goes_one_by_one<R: Reclaim>() {
     assert_left(&made, &cache, 0);
 }
 
-fn what_goes_all_at_once<R: Reclaim>() {
+fn entries_that_go_all_at_once<R: Reclaim>() {
     let (made, clock) = (Ledgers::new(), ManualClock::new());
     let second = Duration::from_secs(1);
     let cache: Cache<R> =
@@ -67,7 +69,7 @@ fn what_goes_all_at_once<R: Reclaim>() {
         }
         assert_eq!(cache.collect(), 0);
         assert_eq!(made.values.live(), 0, "round {round}");
-        clock.advance(2 * second); // Until then the wheel keeps keys of what is removed.
+        clock.advance(2 * second); // Until then, the wheel keeps the keys of removed entries.
         assert_left(&made, &cache, 0);
     }
     let cache: Cache<R> = coeval::Cache::builder().max_capacity(100).reclaimer().build();
@@ -78,7 +80,7 @@ fn what_goes_all_at_once<R: Reclaim>() {
     assert_eq!(made.values.live(), cache.len() as i64);
 }
 
-fn what_is_kept<R: Reclaim>() {
+fn values_that_are_kept<R: Reclaim>() {
     let (made, cache) = (Ledgers::new(), store::<Counted, Counted, R>());
     cache.insert(made.key(1), made.value(1));
     cache.insert(made.key(2), made.value(1));
@@ -108,7 +110,7 @@ fn what_is_kept<R: Reclaim>() {
     assert_left(&made, &cache, 0);
 }
 
-fn what_threads_leave_that_have_ended<R: Reclaim>() {
+fn leftovers_of_ended_threads<R: Reclaim>() {
     let (made, cache) = (Ledgers::new(), Arc::new(store::<Counted, Counted, R>()));
     let made = Arc::new(made);
     for threads in [1, 3, 40] {
@@ -123,8 +125,8 @@ fn what_threads_leave_that_have_ended<R: Reclaim>() {
         };
         let all: Vec<_> = (0..threads).map(spawn).collect();
         all.into_iter().for_each(|thread| thread.join().unwrap());
-        // A thread of another test may have come by the number of one of these: what lies with that is its own as long
-        // as it lives.
+        // A thread of another test may have taken the number of one of these threads. What was left
+        // under that number belongs to the new thread as long as it lives.
         let left = || cache.collect() != 0 || made.keys.live() != 0;
         (0..6_000)
             .take_while(|_| left())
@@ -133,7 +135,7 @@ fn what_threads_leave_that_have_ended<R: Reclaim>() {
     }
 }
 
-/// Everybody collects, beside writers, and in what it calls.
+/// All threads collect, beside writers, and from within callbacks.
 fn together_and_within<R: Reclaim>() {
     let made = Ledgers::new();
     let told = Arc::new(AtomicU64::new(0));
@@ -162,7 +164,7 @@ fn together_and_within<R: Reclaim>() {
     });
     cache.invalidate_all();
     cache.collect();
-    // Each that was made has left, and none is told of twice.
+    // Each value that was made has left, and is reported only once.
     assert_eq!((cache.len(), told.load(SeqCst)), (0, 4_000));
     drop(cache);
     made.assert_settled();
@@ -178,7 +180,7 @@ fn a_weak_handle_keeps_nothing<R: Reclaim>() {
     let settings = cache.reconfigure(|settings| {
         let of_listener = weak.clone();
         settings.eviction_listener(move |key: Arc<u64>, value: Counted, _, _| {
-            let cache = of_listener.upgrade().expect("a call is under way");
+            let cache = of_listener.upgrade().expect("a call is in progress");
             if *key < 100 {
                 cache.insert(*key + 100, value);
             }
@@ -207,10 +209,10 @@ fn a_weak_handle_keeps_nothing<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    what_goes_one_by_one,
-    what_goes_all_at_once,
-    what_is_kept,
-    what_threads_leave_that_have_ended,
+    entries_that_go_one_by_one,
+    entries_that_go_all_at_once,
+    values_that_are_kept,
+    leftovers_of_ended_threads,
     together_and_within,
     a_weak_handle_keeps_nothing,
 );

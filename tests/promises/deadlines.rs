@@ -1,5 +1,6 @@
-//! Promise: no commit is made upon a value that others have seen gone: its deadline is asked for where the commit is
-//! decided, and so is what ties it to others. What is shown as of one version is judged by one time that belongs to it.
+//! Promise: no commit builds on a value that other threads have seen expired. A commit checks
+//! deadlines, and the bonds of its values, when it is decided. What a reader sees as of one version
+//! is judged by one time, which belongs to that version.
 
 #[cfg(coeval_internals)]
 mod steps;
@@ -19,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 std::thread_local! { static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) }; }
 
-/// What is to happen on this thread in the middle of an operation, once.
+/// Runs `act` once on this thread, in the middle of an operation.
 fn meanwhile(act: impl FnOnce() + 'static) {
     MEANWHILE.set(Some(Box::new(act)));
 }
@@ -30,7 +31,8 @@ fn now() {
     }
 }
 
-/// A cache of which key 7 has a relation, in the middle of whose commits something may happen; and its clock.
+/// A cache in which key 7 has a relation, in the middle of whose commits a test can act; and its
+/// clock.
 fn timed<R: Reclaim>(idle: bool) -> (ManualClock, Store<u64, u64, R>) {
     let clock = ManualClock::new();
     let builder = Cache::builder().manual_clock(&clock).related(|key: &u64, _| {
@@ -42,7 +44,8 @@ fn timed<R: Reclaim>(idle: bool) -> (ManualClock, Store<u64, u64, R>) {
     (clock, builder.reclaimer::<R>().build())
 }
 
-/// Key 7 is set for a second, which passes, as is seen, in the middle of this.
+/// Sets key 7 for one second. The second passes, and another handle sees that, in the middle of
+/// `run`.
 fn passing<R: Reclaim, T>(
     run: impl Fn(&Store<u64, u64, R>) -> T,
     check: impl Fn(&Store<u64, u64, R>, T),
@@ -61,7 +64,7 @@ fn passing<R: Reclaim, T>(
     }
 }
 
-fn a_set_upon_what_was_seen_gone_is_refused<R: Reclaim>() {
+fn a_set_on_a_value_seen_expired_is_refused<R: Reclaim>() {
     let set = |cache: &Store<u64, u64, R>| {
         let seen = cache.get_versioned(&7).map(|(_, version)| version);
         cache.compare_and_set(7, seen, 2)
@@ -73,7 +76,7 @@ fn a_set_upon_what_was_seen_gone_is_refused<R: Reclaim>() {
     });
 }
 
-fn a_transaction_that_has_read_what_was_seen_gone_runs_again<R: Reclaim>() {
+fn a_transaction_that_read_a_value_seen_expired_runs_again<R: Reclaim>() {
     let add = |key: u64| {
         move |cache: &Store<u64, u64, R>| {
             let added = cache.transact(|tx| -> Never<_> {
@@ -88,8 +91,8 @@ fn a_transaction_that_has_read_what_was_seen_gone_runs_again<R: Reclaim>() {
     passing::<R, _>(add(8), |cache, read| assert_eq!((read, cache.get(&8)), (None, Some(100))));
 }
 
-/// The same, of what is derived from that.
-fn what_is_derived_from_what_was_seen_gone<R: Reclaim>() {
+/// As above, for a value that is derived from key 7.
+fn a_derivation_from_a_value_seen_expired<R: Reclaim>() {
     let derive = |cache: &Store<u64, u64, R>| {
         cache.derive(9, |scope| scope.derive(10, |scope| scope.get(&7).map_or(0, |read| read + 1)));
         cache.get_versioned(&9).expect("just derived").1
@@ -106,8 +109,8 @@ fn what_is_derived_from_what_was_seen_gone<R: Reclaim>() {
     passing::<R, _>(read, |_, read| assert_eq!(read, None));
 }
 
-/// Key 8 is tied to others, of which this happens to one in the middle of a set.
-fn set_of_what_is_tied<R: Reclaim>(
+/// Sets key 8, which is bound to others, while the given action changes one of those.
+fn set_of_a_value_with_bonds<R: Reclaim>(
     meanwhile_do: impl FnOnce(&Store<u64, u64, R>, &ManualClock) + 'static,
 ) -> (bool, Option<u64>) {
     let (clock, cache) = timed::<R>(false);
@@ -118,7 +121,7 @@ fn set_of_what_is_tied<R: Reclaim>(
         cache.derive(4, |scope| scope.get(&1).unwrap_or(0) / 10);
     };
     nested(&cache);
-    cache.derive(8, |scope| [2, 3, 4].iter().map(|key| scope.get(key).expect("it is there")).sum());
+    cache.derive(8, |scope| [2, 3, 4].iter().map(|key| scope.get(key).expect("present")).sum());
     let (value, version) = cache.get_versioned(&8).expect("just derived");
     assert_eq!(value, 51);
     let other = cache.clone();
@@ -134,25 +137,28 @@ fn set_of_what_is_tied<R: Reclaim>(
     (came.is_ok(), cache.get(&8))
 }
 
-fn a_set_upon_what_has_just_ended_is_refused<R: Reclaim>() {
+fn a_set_on_a_value_that_has_just_ended_is_refused<R: Reclaim>() {
     let refused = (false, None);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(1, 20)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.remove(&2)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|_, clock| clock.advance(SECOND)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(3, 30)), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.invalidate_tag("three")), refused);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.invalidate_all()), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(1, 20)), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.remove(&2)), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|_, clock| clock.advance(SECOND)), refused);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(3, 30)), refused);
+    assert_eq!(
+        set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.invalidate_tag("three")),
+        refused
+    );
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.invalidate_all()), refused);
 }
 
-fn a_set_upon_what_is_whole_again_is_made<R: Reclaim>() {
+fn a_set_on_a_value_that_is_valid_again_is_made<R: Reclaim>() {
     let made = (true, Some(7));
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(5, 50)), made);
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.invalidate_tag("two")), made);
-    // What is derived anew comes out equal.
-    assert_eq!(set_of_what_is_tied::<R>(|cache, _| _ = cache.insert(1, 11)), made);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(5, 50)), made);
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.invalidate_tag("two")), made);
+    // The input that is derived again comes out equal.
+    assert_eq!(set_of_a_value_with_bonds::<R>(|cache, _| _ = cache.insert(1, 11)), made);
 }
 
-fn a_set_upon_what_has_a_tag<R: Reclaim>() {
+fn a_set_on_a_tagged_value<R: Reclaim>() {
     for (tag, is_made) in [("mine", false), ("other", true)] {
         let (_, cache) = timed::<R>(false);
         let version = cache.insert_tagged(7, 1, &[Tag::from("mine")]);
@@ -163,7 +169,7 @@ fn a_set_upon_what_has_a_tag<R: Reclaim>() {
     }
 }
 
-/// A key at whose comparison something may happen.
+/// A key whose comparison runs the test's action.
 #[derive(Clone, Debug, Eq)]
 struct Slow(u64);
 
@@ -182,8 +188,8 @@ impl Hash for Slow {
     }
 }
 
-/// Several keys are looked at as of a version, after which one is used, and then comes to its deadline.
-fn what_is_read_at_once_is_as_of_one_instant<R: Reclaim>() {
+/// Several keys are read as of one version. Then one of them is used, and reaches its deadline.
+fn a_group_read_is_as_of_one_instant<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache = Cache::builder().manual_clock(&clock).reclaimer::<R>().build();
     cache.insert_with_ttl(Slow(7), 1, SECOND);
@@ -200,7 +206,7 @@ fn what_is_read_at_once_is_as_of_one_instant<R: Reclaim>() {
     });
     let seen = cache.get_many([&Slow(7), &Slow(1)]);
     assert!(MEANWHILE.take().is_none(), "it happened");
-    assert!(seen != [None, Some(10)], "gone, before it was read");
+    assert!(seen != [None, Some(10)], "expired before it was read");
 }
 
 fn a_view_at_a_version_is_of_the_same_time<R: Reclaim>() {
@@ -213,8 +219,8 @@ fn a_view_at_a_version_is_of_the_same_time<R: Reclaim>() {
     assert_eq!(cache.view().get(&1), None);
 }
 
-/// One commits upon a value while another sees it gone.
-fn beside_one_who_sees_it_gone<R: Reclaim>() {
+/// One thread commits on a value while another sees it expired.
+fn beside_a_thread_that_sees_it_expired<R: Reclaim>() {
     for round in 0..stress(3_000, 40_000, 1_000_000) {
         let clock = ManualClock::new();
         let cache: Store<u64, u64, R> =
@@ -243,18 +249,18 @@ fn beside_one_who_sees_it_gone<R: Reclaim>() {
                 made.store(written.is_ok(), SeqCst);
             }
         });
-        assert!(!(gone.into_inner() && made.into_inner()), "gone, and continued ({round})");
+        assert!(!(gone.into_inner() && made.into_inner()), "expired, and yet continued ({round})");
     }
 }
 
 on_every_reclaimer!(
-    a_set_upon_what_was_seen_gone_is_refused,
-    a_transaction_that_has_read_what_was_seen_gone_runs_again,
-    what_is_derived_from_what_was_seen_gone,
-    a_set_upon_what_has_just_ended_is_refused,
-    a_set_upon_what_is_whole_again_is_made,
-    a_set_upon_what_has_a_tag,
-    what_is_read_at_once_is_as_of_one_instant,
+    a_set_on_a_value_seen_expired_is_refused,
+    a_transaction_that_read_a_value_seen_expired_runs_again,
+    a_derivation_from_a_value_seen_expired,
+    a_set_on_a_value_that_has_just_ended_is_refused,
+    a_set_on_a_value_that_is_valid_again_is_made,
+    a_set_on_a_tagged_value,
+    a_group_read_is_as_of_one_instant,
     a_view_at_a_version_is_of_the_same_time,
-    beside_one_who_sees_it_gone,
+    beside_a_thread_that_sees_it_expired,
 );

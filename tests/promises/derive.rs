@@ -1,4 +1,4 @@
-//! Promise: a derived value is to be had as long as what it was made from is what it was, and not a step longer.
+//! Promise: a derived value is available exactly as long as its inputs are unchanged.
 
 mod absences;
 mod beside_writers;
@@ -21,12 +21,12 @@ use std::time::Duration;
 type Cache<R> = Store<u64, u64, R>;
 type Scoped<'s, R> = Scope<'s, u64, u64, coeval::RandomState, R>;
 
-/// Key 100 is ten times what key 1 holds, or 0.
+/// Derives key 100 as ten times the value of key 1, or 0.
 fn ten_times<R: Reclaim>(scope: &mut Scoped<'_, R>) -> u64 {
     scope.get(&1).unwrap_or(0) * 10
 }
 
-fn it_is_made_once<R: Reclaim>() {
+fn it_is_derived_once<R: Reclaim>() {
     let (cache, count) = (store::<u64, u64, R>(), Cell::new(0));
     cache.insert(1, 5);
     for _ in 0..3 {
@@ -46,7 +46,7 @@ fn it_is_made_once<R: Reclaim>() {
     assert_eq!(cache.pin().get(&100), Some(&50));
 }
 
-/// Each way to change key 1 ends key 100 by the same commit.
+/// Each way to change key 1 ends key 100 in the same commit.
 fn every_write_ends_it<R: Reclaim>() {
     type Write<R> = fn(&Cache<R>);
     let writes: [(&str, Write<R>); 9] = [
@@ -79,7 +79,7 @@ fn every_write_ends_it<R: Reclaim>() {
     }
 }
 
-/// What was absent is a dependency, too, be it that it never was, was removed, or cleared.
+/// An absent key is also an input, whether it never existed, was removed, or was cleared.
 fn absence_counts<R: Reclaim>() {
     type Prepare<R> = fn(&Cache<R>);
     let prepare: [Prepare<R>; 4] = [
@@ -99,9 +99,10 @@ fn absence_counts<R: Reclaim>() {
         prepare(&cache);
         assert_eq!(cache.derive(100, ten_times), 0);
         for key in 1_000..1_100 {
-            cache.insert(key, key); // upkeep has its turn
+            cache.insert(key, key); // Gives upkeep a turn.
         }
-        // What was cleared may be swept up meanwhile, which ends it; then it is derived again.
+        // A cleared input may be swept in the meantime, which ends the derived value; it is then
+        // derived again.
         assert_eq!(cache.derive(100, ten_times), 0);
         assert_eq!(cache.get(&100), Some(0));
         cache.insert(1, 7);
@@ -121,7 +122,7 @@ fn time_ends_it<R: Reclaim>() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(before.get(&100), Some(&50), "a view keeps the time at which it was opened");
     assert_gone(&cache, 100);
-    // Derived from the absence of what is over: it lasts until somebody sets that.
+    // Derived from the absence of an expired value, this value lasts until that key is set.
     assert_eq!(cache.derive(100, ten_times), 0);
     assert_eq!(cache.derive(100, ten_times), 0);
     cache.insert(1, 1);
@@ -129,7 +130,7 @@ fn time_ends_it<R: Reclaim>() {
     assert_eq!(cache.derive(100, ten_times), 10);
 }
 
-/// A derived value itself is kept on the cache's terms.
+/// A derived value has the cache's terms.
 fn it_has_terms_of_its_own<R: Reclaim>() {
     let clock = ManualClock::new();
     let builder = coeval::Cache::builder().manual_clock(&clock);
@@ -150,21 +151,25 @@ fn eviction_of_an_input_ends_it<R: Reclaim>() {
         for key in 0..round % 60 {
             cache.insert(1_000 + key, key);
             if let [Some(derived), input] = cache.get_many([&100, &1]) {
-                assert_eq!(derived, input.unwrap_or(0) * 10, "of another age than its input");
+                assert_eq!(
+                    derived,
+                    input.unwrap_or(0) * 10,
+                    "its age differs from that of its input"
+                );
             }
         }
         assert!(cache.weighted_size() <= 20);
     }
 }
 
-/// A plain write of its own key comes before what it was derived from.
+/// A plain write of its own key takes precedence over the derivation.
 fn it_can_be_written<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 5);
     cache.derive(100, ten_times);
     cache.insert(100, 7);
     cache.insert(1, 6);
-    assert_eq!(cache.get(&100), Some(7), "what was set is tied to nothing");
+    assert_eq!(cache.get(&100), Some(7), "a value that was set has no bonds");
     assert_eq!(cache.derive(100, ten_times), 7);
     assert_eq!(cache.remove(&100), Some(7));
     assert_eq!(cache.derive(100, ten_times), 60);
@@ -199,7 +204,7 @@ fn written_during_the_computation<R: Reclaim>() {
     assert_eq!((value, cache.get(&100)), (60, Some(1)));
 }
 
-/// A fill of a derived entry was read from the source before what it depends on was written.
+/// The value of a fill of a derived entry was read from the source before an input was written.
 fn a_lease_knows_the_dependencies<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.batch().insert(1, 5).insert(2, 6).commit();
@@ -213,7 +218,7 @@ fn a_lease_knows_the_dependencies<R: Reclaim>() {
         assert_eq!(lease.fill(9).unwrap_err().into_value(), 9, "key {write} was written since");
         assert_eq!(cache.get(&100), None);
     }
-    // What is filled depends on the same.
+    // A filled value has the same inputs.
     assert_eq!(cache.derive(101, |scope| scope.get(&1).unwrap() / 10), 0);
     cache.lease(&100).fill(9).unwrap();
     assert_eq!(cache.get(&100), Some(9));
@@ -235,7 +240,7 @@ fn a_panic_changes_nothing<R: Reclaim>() {
         let panics = || {
             cache.derive(100, |scope| {
                 scope.get(&1);
-                scope.derive(101, |scope| scope.get(&2).expect("key 2 is there"))
+                scope.derive(101, |scope| scope.get(&2).expect("key 2 is present"))
             })
         };
         assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
@@ -244,7 +249,7 @@ fn a_panic_changes_nothing<R: Reclaim>() {
     assert_eq!(cache.derive(100, ten_times), 50);
 }
 
-fn circles_are_told<R: Reclaim>() {
+fn circles_are_reported<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let circle =
         || cache.derive(100, |scope| scope.derive(101, |scope| scope.derive(100, ten_times)));
@@ -254,8 +259,8 @@ fn circles_are_told<R: Reclaim>() {
     assert_eq!((cache.derive(100, ten_times), cache.derive(101, |_| 3)), (0, 3));
 }
 
-/// The listener hears of each once, when it is replaced or found.
-fn the_listener_hears_of_it<R: Reclaim>() {
+/// The listener hears once of each derived value that ends, when it is replaced or found.
+fn the_listener_hears_of_ended_values<R: Reclaim>() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let tell = heard.clone();
     let builder = coeval::Cache::builder().eviction_listener(move |key, value, cause, _| {
@@ -276,7 +281,7 @@ fn the_listener_hears_of_it<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    it_is_made_once,
+    it_is_derived_once,
     every_write_ends_it,
     absence_counts,
     time_ends_it,
@@ -286,6 +291,6 @@ on_every_reclaimer!(
     written_during_the_computation,
     a_lease_knows_the_dependencies,
     a_panic_changes_nothing,
-    circles_are_told,
-    the_listener_hears_of_it,
+    circles_are_reported,
+    the_listener_hears_of_ended_values,
 );

@@ -1,4 +1,4 @@
-//! Promise: settings and calls at the edge of what makes sense do what their documentation says.
+//! Promise: settings and calls at the edge of the sensible do what their documentation says.
 
 use crate::common::{Store, assert_gone, on_every_reclaimer, store};
 use coeval::reclaim::Reclaim;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A capacity of zero: nothing stays, whichever way it comes.
+/// A capacity of zero: no entry stays, by whatever operation it comes.
 fn without_room<R: Reclaim>() {
     let cache: Store<u64, u64, R> = coeval::Cache::builder().max_capacity(0).reclaimer().build();
     for key in 0..50 {
@@ -23,8 +23,8 @@ fn without_room<R: Reclaim>() {
     }
 }
 
-/// A weigher that says zero of everything makes no bound.
-fn nothing_weighs_anything<R: Reclaim>() {
+/// A weigher that returns zero for every entry sets no bound.
+fn all_entries_weigh_nothing<R: Reclaim>() {
     for capacity in [0, 10] {
         let builder = coeval::Cache::builder().max_capacity(capacity).weigher(|_, _| 0);
         let cache: Store<u64, u64, R> = builder.reclaimer().build();
@@ -34,7 +34,7 @@ fn nothing_weighs_anything<R: Reclaim>() {
     }
 }
 
-/// A time to live of zero: a write that takes away what was there, and a value that nobody gets.
+/// A time to live of zero: a write that removes the old value, and a value that no look-up returns.
 fn no_time_to_live<R: Reclaim>() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let (telling, clock) = (Arc::clone(&told), ManualClock::new());
@@ -62,7 +62,7 @@ fn no_time_to_live<R: Reclaim>() {
     assert_eq!(told, [(1, 1, RemovalCause::Replaced), (1, 2, expired), (2, 3, expired)]);
 }
 
-/// A refresh that is due when the value has ended already: it never is.
+/// A refresh that is due only after the value has ended never happens.
 fn refresh_after_the_end<R: Reclaim>() {
     for refresh in [SECOND, SECOND * 2] {
         let clock = ManualClock::new();
@@ -73,15 +73,15 @@ fn refresh_after_the_end<R: Reclaim>() {
         assert_eq!(cache.get_with(1, || 2), 1);
         clock.advance(Duration::from_nanos(1));
         assert_gone(&cache, 1);
-        assert_eq!(cache.get_with(1, || 3), 3, "loaded, as what is absent is");
-        // A value that is kept longer than the cache's own time has its turn.
+        assert_eq!(cache.get_with(1, || 3), 3, "loaded, like an absent key");
+        // A value that is kept longer than the cache's default time is refreshed.
         cache.insert_with_ttl(2, 1, SECOND * 5);
         clock.advance(SECOND * 3);
         assert_eq!((cache.get(&2), cache.get_with(2, || 9)), (Some(1), 9));
     }
 }
 
-/// An empty batch is a commit as any other, of nothing.
+/// An empty batch is a commit like any other, of no keys.
 fn an_empty_commit<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let first = cache.insert(1, 1);
@@ -91,15 +91,15 @@ fn an_empty_commit<R: Reclaim>() {
     assert_eq!(cache.get_versioned(&1), Some((1, first)));
     assert_eq!((view.version(), cache.view().version()), (first, empty));
     assert!(cache.insert(1, 2) > empty);
-    // A transaction that writes nothing makes none.
+    // A transaction that writes nothing makes no commit.
     let version = cache.version();
     let read = cache.transact::<_, ()>(|tx| Ok(tx.get(&1))).unwrap();
     assert_eq!((read.value, read.version, cache.version()), (Some(2), version, version));
 }
 
-/// A key that says which object it is.
+/// A key that identifies its object.
 #[derive(Clone, Debug)]
-#[allow(clippy::redundant_allocation)] // The allocation is the object.
+#[allow(clippy::redundant_allocation)] // The allocation identifies the object.
 struct Key(u64, Arc<&'static str>);
 
 impl PartialEq for Key {
@@ -116,8 +116,8 @@ impl Hash for Key {
     }
 }
 
-/// The key that the cache has stays when an equal one is written, and that one is dropped at once; until the cache has
-/// let go of it, which it does some time after the entry has left.
+/// When an equal key is written, the cache keeps its own key and drops the new one at once. This
+/// ends when the cache has released its key, some time after the entry has left.
 fn the_first_of_equal_keys<R: Reclaim>() {
     let cache = store::<Key, u64, R>();
     let [first, second, third] = ["first", "second", "third"].map(Arc::new);
@@ -133,24 +133,24 @@ fn the_first_of_equal_keys<R: Reclaim>() {
         .unwrap();
     assert_eq!((cache.get(&key(&third)), has()), (Some(5), "first"));
     assert_eq!((Arc::strong_count(&second), Arc::strong_count(&third)), (1, 1));
-    // Just removed: the cache knows it still.
+    // The key was removed just now, so the cache still knows it.
     cache.remove(&key(&third));
     cache.insert(key(&second), 6);
     assert_eq!((cache.get(&key(&third)), has()), (Some(6), "first"));
-    // Long ago.
+    // The key was removed long ago.
     cache.remove(&key(&third));
     for other in 2..200_000 {
         cache.insert(Key(other, Arc::clone(&third)), 0);
         cache.remove(&Key(other, Arc::clone(&third)));
     }
-    assert_eq!(Arc::strong_count(&first), 1, "the cache has let go of it");
+    assert_eq!(Arc::strong_count(&first), 1, "the cache has released it");
     cache.insert(key(&second), 7);
     assert_eq!((cache.get(&key(&third)), has()), (Some(7), "second"));
 }
 
 on_every_reclaimer!(
     without_room,
-    nothing_weighs_anything,
+    all_entries_weigh_nothing,
     no_time_to_live,
     refresh_after_the_end,
     an_empty_commit,

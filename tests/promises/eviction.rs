@@ -1,5 +1,5 @@
-//! Promise: what all entries weigh is within the bound, but for what operations that are under way bring; an
-//! eviction is a commit like any other; and what is used stays.
+//! Promise: the total weight of all entries is within the bound, except for what operations in
+//! progress bring. An eviction is a commit like any other. Entries that are used stay.
 
 mod concurrent;
 mod memory;
@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Values are what they weigh, where that matters.
+/// A value is its own weight, where a test uses weights.
 type Cache<R> = Store<u64, u64, R>;
 
 fn bounded<R: Reclaim>(capacity: u64) -> Cache<R> {
@@ -30,7 +30,8 @@ fn with_weigher<R: Reclaim>(builder: Builder<u64, u64>) -> Cache<R> {
     builder.weigher(|_, value| *value as u32).reclaimer().build()
 }
 
-/// At rest: all accounts are of what is visible, and within the bound. Returns how many entries there are.
+/// Checks at rest that all accounts match the visible entries and are within the bound. Returns the
+/// number of entries.
 #[track_caller]
 fn assert_within<R: Reclaim>(cache: &Cache<R>, capacity: u64, is_weighed: bool) -> u64 {
     let view = cache.view();
@@ -56,7 +57,7 @@ fn the_bound_in_entries<R: Reclaim>() {
     }
 }
 
-/// As `assert_within`, without a look at each entry.
+/// Like `assert_within`, without a look at each entry.
 #[track_caller]
 fn assert_within_quickly<R: Reclaim>(cache: &Cache<R>, capacity: u64) -> u64 {
     let (count, weight) = (cache.len() as u64, cache.weighted_size());
@@ -91,7 +92,8 @@ fn the_bound_by_weight<R: Reclaim>() {
     }
 }
 
-/// A batch may bring more than there is room for; the other way round it takes away what goes with it.
+/// A batch may bring more entries than there is room for; conversely, a removal in a batch frees
+/// room.
 fn batches<R: Reclaim>() {
     let cache = bounded::<R>(100);
     let insert = |keys: std::ops::Range<u64>| {
@@ -105,7 +107,7 @@ fn batches<R: Reclaim>() {
     let keys: Vec<_> = cache.view().iter().map(|(key, _)| *key).collect();
     keys.iter().fold(cache.batch(), |batch, key| batch.remove(*key)).insert(1, 1).commit();
     assert_eq!(assert_within(&cache, 100, false), 1);
-    // An overwrite of all takes nobody's place.
+    // Overwriting all entries displaces none.
     insert(1..101);
     let before: Vec<_> = (1..101).filter(|key| cache.contains_key(key)).collect();
     assert_eq!(before.len(), 100);
@@ -122,7 +124,7 @@ fn entries_that_get_heavier<R: Reclaim>() {
         cache.insert(key, weight);
         assert_within(&cache, 1_000, true);
     }
-    // By compare_and_set, by a relation, in a batch.
+    // By `compare_and_set`, by a relation, and in a batch.
     let cache =
         with_weigher::<R>(coeval::Cache::builder().max_capacity(1_000).related(|key, related| {
             if *key == 1 {
@@ -140,7 +142,8 @@ fn entries_that_get_heavier<R: Reclaim>() {
     assert_within(&cache, 1_000, true);
 }
 
-/// What alone is too heavy goes at once, and takes only what it replaces with it.
+/// An entry that is heavier than the bound goes at once, and displaces only the value that it
+/// replaces.
 fn entries_that_are_too_heavy<R: Reclaim>() {
     let cache = weighed::<R>(100);
     (0..10).for_each(|key| _ = cache.insert(key, 10));
@@ -189,13 +192,13 @@ fn clearing<R: Reclaim>() {
         cache.invalidate_all();
         assert_eq!(assert_within(&cache, 50, false), 0);
         assert!(before.len() >= 50);
-        // There is room for all of these again, known to the policy or not.
+        // There is room for all of these again, whether the policy knows them or not.
         (0..50).for_each(|key| _ = cache.insert(key * 3, round));
         assert_eq!(assert_within(&cache, 50, false), 50);
     }
 }
 
-/// Keys that go and come while the policy still holds them.
+/// Keys that go and come back while the policy still holds them.
 fn keys_that_come_back<R: Reclaim>() {
     let cache = bounded::<R>(20);
     let mut random = Random::new(run_seed());
@@ -207,7 +210,8 @@ fn keys_that_come_back<R: Reclaim>() {
             2 => _ = cache.batch().remove(key).insert((key + 1) % 40, round).commit(),
             3 => {
                 let held = cache.get_versioned(&key).map(|(_, version)| version);
-                let version = cache.compare_and_set(key, held, round).expect("nobody else writes");
+                let version =
+                    cache.compare_and_set(key, held, round).expect("no other thread writes");
                 let now = cache.get_versioned(&key);
                 assert!(now.is_none_or(|now| now == (round, version)), "{now:?}");
             }
@@ -219,13 +223,13 @@ fn keys_that_come_back<R: Reclaim>() {
         }
         assert_within_quickly(&cache, 20);
     }
-    // However it was treated, it holds as many as it may.
+    // After all this, the cache holds as many entries as it may.
     (0..40).for_each(|key| _ = cache.insert(key, 0));
     assert_eq!(assert_within(&cache, 20, false), 20);
 }
 
-/// An entry that is evicted goes for all later readers, and for no earlier view.
-fn views_show_what_was_evicted<R: Reclaim>() {
+/// An evicted entry is gone for all later readers, and for no earlier view.
+fn views_show_evicted_entries<R: Reclaim>() {
     let cache = bounded::<R>(10);
     (0..10).for_each(|key| _ = cache.insert(key, key));
     let view = cache.view();
@@ -239,7 +243,7 @@ fn views_show_what_was_evicted<R: Reclaim>() {
     assert!(gone.iter().all(|key| cache.get(key).is_none()));
 }
 
-/// What is asked for again and again outlasts a scan of things that are not.
+/// Entries that are read again and again survive a scan of others.
 fn hits_keep_entries<R: Reclaim>() {
     for capacity in [100, 1_000] {
         let cache = bounded::<R>(capacity);
@@ -262,7 +266,7 @@ fn hits_keep_entries<R: Reclaim>() {
     }
 }
 
-/// A weigher that panics reaches the caller, and nothing was written.
+/// A panic in a weigher reaches the caller, and nothing is written.
 fn a_weigher_that_panics<R: Reclaim>() {
     let burns = Arc::new(AtomicBool::new(false));
     let armed = Arc::clone(&burns);
@@ -303,7 +307,7 @@ fn a_weigher_that_panics<R: Reclaim>() {
     assert_eq!((cache.len(), cache.weighted_size()), (10, 100));
 }
 
-/// A weigher without a capacity only counts; no bound at all counts entries.
+/// A weigher without a capacity only counts. Without a bound, entries are counted.
 fn weight_without_a_bound<R: Reclaim>() {
     let cache = with_weigher::<R>(coeval::Cache::builder());
     (0..100).for_each(|key| _ = cache.insert(key, key));
@@ -328,7 +332,7 @@ on_every_reclaimer!(
     no_room_at_all,
     clearing,
     keys_that_come_back,
-    views_show_what_was_evicted,
+    views_show_evicted_entries,
     hits_keep_entries,
     a_weigher_that_panics,
     weight_without_a_bound,

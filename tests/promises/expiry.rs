@@ -1,5 +1,5 @@
-//! Promise: a value is absent from its deadline on, to the nanosecond of the cache's clock, in every way of looking,
-//! and is not seen again; and its memory comes back without anybody asking for it.
+//! Promise: from its deadline on, to the nanosecond of the cache's clock, a value is absent in
+//! every kind of look-up, and is not seen again. Its memory is freed without a look-up of its key.
 
 mod concurrent;
 mod idle;
@@ -32,7 +32,7 @@ fn untimed<R: Reclaim>() -> (ManualClock, Cache<R>) {
     timed(|builder| builder)
 }
 
-/// What `key` holds, in every way of looking.
+/// Checks what `key` holds, with every kind of look-up.
 #[track_caller]
 fn assert_holds<R: Reclaim>(cache: &Cache<R>, key: u64, value: Option<u64>) {
     assert_eq!(cache.contains_key(&key), value.is_some());
@@ -58,7 +58,7 @@ fn assert_shows<R: Reclaim>(
     assert_eq!(listed, value);
 }
 
-/// Short and long, odd and even, and about the length of the wheel's ticks.
+/// Short and long, odd and even, and close to the length of the wheel's ticks.
 const TIMES: [u64; 9] =
     [1, 2, 3, 1_000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 1_000_000_007, 7_200_000_000_001];
 
@@ -80,7 +80,7 @@ fn to_the_nanosecond<R: Reclaim>() {
     }
 }
 
-/// The same, of an entry's own time, which comes before the cache's.
+/// As above, for an entry with its own time, which is shorter than the cache's.
 fn an_entrys_own_time<R: Reclaim>() {
     for cache_has_one in [false, true] {
         for time in TIMES {
@@ -104,7 +104,7 @@ fn an_entrys_own_time<R: Reclaim>() {
     }
 }
 
-/// An overwrite ends when it says itself, be that earlier or later, or never.
+/// An overwrite sets its own deadline, which may be earlier, later, or none.
 fn an_overwrite_has_its_own_time<R: Reclaim>() {
     for (first, second) in [(100, 40), (40, 100), (100, 100), (1 << 30, 3), (3, 1 << 30)] {
         let (clock, cache) = untimed::<R>();
@@ -146,8 +146,8 @@ fn members_of_one_commit_end_together<R: Reclaim>() {
     }
 }
 
-/// An entry whose deadline has passed is absent to writes as well.
-fn to_writes_too<R: Reclaim>() {
+/// An entry whose deadline has passed is also absent to writes.
+fn an_expired_value_is_absent_to_writes<R: Reclaim>() {
     let over = || {
         let (clock, cache) = untimed::<R>();
         let version = cache.insert_with_ttl(1, 1, ns(9));
@@ -177,10 +177,10 @@ fn to_writes_too<R: Reclaim>() {
     assert_eq!(cache.compare_and_set(1, None, 2).unwrap_err().found(), Some(version));
     assert!(cache.compare_and_set(1, Some(version), 3).is_ok());
     clock.advance(HOUR);
-    assert_eq!(cache.get(&1), Some(3), "what was set has no deadline");
+    assert_eq!(cache.get(&1), Some(3), "the value that was set has no deadline");
 }
 
-/// A view shows what was there when it was opened, however late it is looked at.
+/// A view shows what was present when it was opened, however late it is read.
 fn views_stay_as_they_were<R: Reclaim>() {
     let (clock, cache) = untimed::<R>();
     for key in 0..100 {
@@ -235,7 +235,7 @@ fn no_time_at_all<R: Reclaim>() {
     assert_holds(&cache, 2, Some(4));
 }
 
-/// Deadlines of a random spread, in any order, beside a model.
+/// Random deadlines, in any order, against a model.
 fn many_deadlines<R: Reclaim>() {
     let mut random = crate::common::random::Random::new(crate::common::random::run_seed());
     for _ in 0..crate::common::stress(5, 100, 5_000) {
@@ -257,7 +257,7 @@ fn many_deadlines<R: Reclaim>() {
             }
         }
         clock.advance(HOUR);
-        // A write takes so many out at least.
+        // Each write takes out at least this many entries.
         (0..600).for_each(|_| _ = cache.insert(1_000, 0));
         assert_eq!(cache.len(), 1, "left in the cache");
     }
@@ -268,7 +268,7 @@ on_every_reclaimer!(
     an_entrys_own_time,
     an_overwrite_has_its_own_time,
     members_of_one_commit_end_together,
-    to_writes_too,
+    an_expired_value_is_absent_to_writes,
     views_stay_as_they_were,
     nothing_without_a_deadline_goes,
     no_time_at_all,
@@ -287,7 +287,7 @@ fn a_nonsensical_time_is_refused() {
     assert!(builder().time_to_live(ns(1)).time_to_idle(ns(1)).try_build().is_ok());
 }
 
-/// The system's clock: what must be over by now is, and what cannot be is not.
+/// With the system's clock, what must have expired has, and what cannot have expired has not.
 #[test]
 fn with_the_systems_clock() {
     let cache = coeval::Cache::builder().time_to_live(ns(1)).build();

@@ -1,5 +1,6 @@
-//! Iteration over keys whose hashes collide: each entry once, whoever iterates, and whatever grows meanwhile.
-//! (`src/index/tests/collide.rs` counts what it costs, and `tests/slopes/reads.rs` the instructions.)
+//! Iteration over keys whose hashes collide: each entry comes once, beside other iterations and
+//! growth. (`src/index/tests/collide.rs` counts the cost, and `tests/slopes/reads.rs` the
+//! instructions.)
 
 use coeval::{Cache, View};
 use std::hash::{BuildHasher, Hasher};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// A hasher of which the test says what becomes of a key.
+/// A hasher with a function that the test supplies.
 #[derive(Clone, Copy)]
 struct Colliding(fn(u64) -> u64);
 
@@ -62,7 +63,8 @@ fn shown(view: &View<u64, u64, Colliding>, below: u64) -> Vec<u64> {
     shown
 }
 
-/// As many of 5,000 as are there, some of them removed in the middle, and others in their place.
+/// Of 5,000 keys, some are removed in the middle and others inserted. The iteration shows each
+/// present entry once.
 #[test]
 fn each_entry_is_shown_once() {
     const KEYS: u64 = 5_000;
@@ -125,7 +127,7 @@ fn a_view_shows_the_same_while_colliding_keys_come_and_go() {
     }
 }
 
-/// A round of a monitor looks at each key once, by steps of any size.
+/// A round of a monitor looks at each key once, in steps of any size.
 #[test]
 fn a_monitor_looks_at_each_key_once() {
     for mix in MIXES {
@@ -139,7 +141,8 @@ fn a_monitor_looks_at_each_key_once() {
     }
 }
 
-/// A round sees each key that is present throughout, once, whatever comes and goes between its steps.
+/// A round sees each key that is present throughout exactly once, whatever other keys come and go
+/// between its steps.
 #[test]
 fn a_monitor_misses_nothing_while_others_come_and_go() {
     const STABLE: u64 = 200;
@@ -162,7 +165,7 @@ fn a_monitor_misses_nothing_while_others_come_and_go() {
             if is_over {
                 break;
             }
-            // The odd ones come and go.
+            // The odd keys come and go.
             (0..STABLE).for_each(|key| {
                 if spread(key + step).is_multiple_of(5) {
                     cache.remove(&(2 * key + 1));
@@ -178,9 +181,9 @@ fn a_monitor_misses_nothing_while_others_come_and_go() {
     }
 }
 
-/// What was cleared is swept out by later writes, wherever it stands; each is told of once.
+/// Later writes sweep cleared entries wherever they are, and each one is reported once.
 #[test]
-fn what_was_cleared_is_swept_out() {
+fn cleared_entries_are_swept() {
     const WRITES: u64 = 5_000;
     for mix in MIXES {
         let told = Arc::new(AtomicU64::new(0));

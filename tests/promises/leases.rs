@@ -1,6 +1,6 @@
-//! Promise: what was read from the source before a key changed is never cached after it: the fill of a lease
-//! is refused if the key was written, removed or cleared since the lease was taken, and only then; the value
-//! comes back; and a lease leaves nothing behind.
+//! Promise: a value that was read from the source before its key changed is never cached after the
+//! change. The fill of a lease is refused if the key was written, removed or cleared since the
+//! lease was taken, and only then. A refused fill returns the value. A lease leaves nothing behind.
 
 mod changes;
 #[cfg(coeval_internals)]
@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+/// The most objects that one thread may have retired and not yet dropped, while no thread holds a
+/// guard.
 const RETIRED: i64 = 8_192;
 
 type Taken<R> = Lease<u64, u64, RandomState, R>;
@@ -40,7 +41,7 @@ fn assert_fills<R: Reclaim>(cache: &Store<u64, u64, R>, lease: Taken<R>, what: &
     assert_eq!(cache.stats().loads, loads + 1);
 }
 
-/// Each change, of a key in each state, in a cache with relations and in one without; and beside a view.
+/// Each change, of a key in each state, in a cache with and without relations, and beside a view.
 fn every_change_refuses<R: Reclaim>() {
     for (state, prepare) in states::<R>() {
         for (change, apply) in changes::<R>() {
@@ -63,7 +64,8 @@ fn every_change_refuses<R: Reclaim>() {
     }
 }
 
-/// A change before the lease, one of another key, and one that does not happen refuse nothing.
+/// A change before the lease, a change of another key, and a change that does not happen refuse
+/// nothing.
 fn nothing_else_refuses<R: Reclaim>() {
     for (state, prepare) in states::<R>() {
         for (change, apply) in harmless::<R>() {
@@ -96,7 +98,8 @@ fn one_of_many_leases_fills<R: Reclaim>() {
     assert_eq!((stats.loads, stats.loads_refused, stats.entries), (1, 699, 1));
 }
 
-/// Leases that are dropped, filled and refused, on keys that the cache does not know: memory is given back.
+/// Leases that are dropped, filled and refused, on keys that the cache does not know, release their
+/// memory.
 fn leases_leave_nothing_behind<R: Reclaim>() {
     let (keys, values) = (Ledger::new(), Ledger::new());
     let cache = store::<Counted, Counted, R>();
@@ -117,7 +120,7 @@ fn leases_leave_nothing_behind<R: Reclaim>() {
                 assert_eq!(cache.remove(&ById(id)).map(|value| value.read()), Some(id));
             }
         }
-        // An occasion to reclaim.
+        // An opportunity to reclaim.
         cache.insert(Counted::new(u64::MAX, &keys), Counted::new(0, &values));
         let live = (keys.live(), values.live());
         assert!(live.0 <= RETIRED && live.1 <= RETIRED, "{live:?} keys and values live");
@@ -128,7 +131,7 @@ fn leases_leave_nothing_behind<R: Reclaim>() {
     values.assert_settled();
 }
 
-/// As long as it is held, a lease remembers, whatever happens beside it.
+/// A lease remembers changes as long as it is held, whatever happens beside it.
 fn a_lease_outlives_many_writes<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let (kept, mut removed) = (cache.lease(&KEY), Vec::new());
@@ -153,7 +156,7 @@ fn a_lease_outlives_many_writes<R: Reclaim>() {
     assert_fills(&cache, kept, "after many writes of other keys");
 }
 
-/// It is not known any more what happened to an entry before it was evicted.
+/// The cache does not know any more what happened to an entry before its eviction.
 fn an_eviction_refuses<R: Reclaim>() {
     let cache = coeval::Cache::builder().max_capacity(10).reclaimer::<R>().build();
     cache.insert(KEY, 1);
@@ -180,20 +183,20 @@ fn an_expiration_refuses<R: Reclaim>() {
     assert_refused(&cache, fresh(&|| assert_eq!(cache.remove(&KEY), None)), "removed, expired");
     assert_refused(&cache, fresh(&|| done(cache.invalidate(&KEY))), "invalidated, expired");
     let swept = fresh(&|| {
-        // Writes see to what is due.
+        // Writes process what is due.
         for other in 0..100 {
             cache.insert(10_000 + other, 0);
             clock.advance(Duration::from_secs(1));
         }
     });
     assert_refused(&cache, swept, "swept");
-    // Nobody has said anything of one that is just over.
-    assert_fills(&cache, fresh(&|| ()), "over");
+    // No commit has yet ended a value that has only just expired.
+    assert_fills(&cache, fresh(&|| ()), "expired");
     let lease = fresh(&|| ());
-    assert_fills(&cache, lease, "over, while there is one who fills");
+    assert_fills(&cache, lease, "expired, while another lease is held");
 }
 
-/// A key whose clone panics when it is told to.
+/// A key whose clone panics on demand.
 #[derive(PartialEq, Eq, Hash)]
 struct Touchy(u64);
 static PANICS: AtomicBool = AtomicBool::new(false);
@@ -216,8 +219,8 @@ fn a_panic_in_the_clone_of_a_key<R: Reclaim>() {
     assert_eq!(cache.remove(&Touchy(2)), None);
 }
 
-/// To take a lease on what was cleared is to take it away, of which the listener hears at once.
-fn what_was_cleared_is_told_of<R: Reclaim>() {
+/// Taking a lease on a cleared entry removes the entry, and the listener hears of it at once.
+fn cleared_entries_are_reported<R: Reclaim>() {
     let left = Arc::new(AtomicU64::new(0));
     let told = left.clone();
     let builder = coeval::Cache::builder().eviction_listener(move |key: Arc<u64>, _: u64, _, _| {
@@ -225,7 +228,7 @@ fn what_was_cleared_is_told_of<R: Reclaim>() {
     });
     let cache: Store<u64, u64, R> = builder.reclaimer::<R>().build();
     let view = (cache.insert(KEY, 1), cache.insert(KEY + 1, 1), cache.view());
-    cache.invalidate_all(); // Nothing is swept out as long as there is an older view.
+    cache.invalidate_all(); // Nothing is swept as long as an older view is open.
     let lease = cache.lease(&KEY);
     assert_eq!(left.load(Ordering::Relaxed), KEY);
     assert_eq!(cache.load(KEY + 1, || Err(())), Err(LoadError::Failed(())));
@@ -233,8 +236,8 @@ fn what_was_cleared_is_told_of<R: Reclaim>() {
     drop((lease, view));
 }
 
-/// A refused fill leaves something behind upon the value, which is to be swept out all the same when that is cleared.
-fn what_was_cleared_below_a_refused_fill<R: Reclaim>() {
+/// A refused fill leaves a version above the value. A clearing sweeps the value nevertheless.
+fn a_cleared_value_below_a_refused_fill<R: Reclaim>() {
     let left = Arc::new(AtomicU64::new(0));
     let told = left.clone();
     let builder = coeval::Cache::builder().eviction_listener(move |key: Arc<u64>, _: u64, _, _| {
@@ -250,7 +253,7 @@ fn what_was_cleared_below_a_refused_fill<R: Reclaim>() {
     drop(lease);
 }
 
-/// A lease keeps the cache, may go to another thread, and prints.
+/// A lease keeps the cache, can move to another thread, and implements `Debug`.
 fn a_lease_is_a_handle<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let lease = cache.lease(&KEY);
@@ -271,15 +274,15 @@ on_every_reclaimer!(
     a_lease_outlives_many_writes,
     an_eviction_refuses,
     an_expiration_refuses,
-    what_was_cleared_is_told_of,
-    what_was_cleared_below_a_refused_fill,
+    cleared_entries_are_reported,
+    a_cleared_value_below_a_refused_fill,
     a_lease_is_a_handle,
 );
 
 mod panics {
     use super::*;
 
-    /// One after the other, as they share a switch.
+    /// The reclaimers run one after the other, because they share a switch.
     #[test]
     fn a_panic_in_the_clone_of_a_key() {
         super::a_panic_in_the_clone_of_a_key::<coeval::reclaim::Asymmetric>();

@@ -1,5 +1,5 @@
-//! Promise: the listener is told of each value that was written and has left, once, why, and by which commit; and
-//! whatever it does itself harms nobody.
+//! Promise: the listener hears once of each value that was written and has left, with the reason
+//! and the commit. Nothing that the listener does harms other threads.
 
 mod concurrent;
 mod rude;
@@ -22,7 +22,7 @@ type Left = (u64, u64, RemovalCause, Version);
 struct Heard(Arc<Mutex<Vec<Left>>>);
 
 impl Heard {
-    /// What it has heard since the last call, by key and value.
+    /// What it has heard since the last call, sorted by key and value.
     fn take(&self) -> Vec<Left> {
         let mut left = std::mem::take(&mut *self.0.lock().unwrap());
         left.sort_by_key(|(key, value, ..)| (*key, *value));
@@ -38,7 +38,7 @@ impl Heard {
     }
 }
 
-/// A cache with these settings that is listened to.
+/// A cache with these settings and a listener.
 fn heard<R: Reclaim>(
     settings: impl FnOnce(Builder<u64, u64>) -> Builder<u64, u64>,
 ) -> (Heard, Cache<R>) {
@@ -47,13 +47,13 @@ fn heard<R: Reclaim>(
     (heard, cache)
 }
 
-/// How many values have gone, by the statistics.
+/// How many values have left, by the statistics.
 fn gone<R: Reclaim, V: Send + Sync + 'static>(cache: &Store<u64, V, R>) -> u64 {
     let removals = cache.stats().removals;
     [Explicit, Replaced, Expired, Size, Related].map(|cause| removals.of(cause)).iter().sum()
 }
 
-fn each_write_tells_what_it_took<R: Reclaim>() {
+fn each_write_reports_what_it_replaced<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
     cache.insert(1, 10);
     assert_eq!(heard.take(), []);
@@ -80,10 +80,10 @@ fn each_write_tells_what_it_took<R: Reclaim>() {
     let rest = [(1, 15), (2, 22), (4, 40)];
     assert_eq!(cache.len(), rest.len());
     drop(cache);
-    assert_eq!(heard.take(), [], "what is in a cache that is dropped has not left it");
+    assert_eq!(heard.take(), [], "the values in a dropped cache have not left it");
 }
 
-fn what_relations_take<R: Reclaim>() {
+fn values_that_relations_remove<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| {
         builder.related(|key, related| {
             if *key == 1 {
@@ -95,7 +95,7 @@ fn what_relations_take<R: Reclaim>() {
     let version = cache.insert(1, 10);
     let related = [(2, 20, Related, version), (3, 30, Related, version), (4, 40, Related, version)];
     assert_eq!(heard.take(), related);
-    // What is written itself is not related.
+    // The written key itself is not related.
     cache.insert(2, 21);
     let version = cache.batch().remove(2).insert(1, 11).insert(3, 32).commit();
     let expected =
@@ -105,7 +105,7 @@ fn what_relations_take<R: Reclaim>() {
     assert_eq!(heard.take(), [(1, 11, Explicit, version), (3, 32, Related, version)]);
 }
 
-fn what_the_bound_takes<R: Reclaim>() {
+fn values_that_the_bound_evicts<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder.max_capacity(10));
     let mut written = Version::from_u64(0);
     for key in 0..100 {
@@ -127,11 +127,11 @@ fn what_the_bound_takes<R: Reclaim>() {
     assert_eq!(heard.take(), expected);
 }
 
-fn what_time_takes<R: Reclaim>() {
+fn values_that_expire<R: Reclaim>() {
     let clock = ManualClock::new();
     let (heard, cache) =
         heard::<R>(|builder| builder.manual_clock(&clock).time_to_live(Duration::from_secs(1)));
-    // By a write of another key, when it comes to the wheel.
+    // A write of another key ends it, when it turns the wheel.
     let before = cache.insert(1, 10);
     clock.advance(Duration::from_secs(2));
     assert_eq!((cache.get(&1), heard.take()), (None, vec![]));
@@ -139,7 +139,7 @@ fn what_time_takes<R: Reclaim>() {
     let left = heard.take();
     assert_eq!((left.len(), &left[0].0, &left[0].1, &left[0].2), (1, &1, &10, &Expired));
     assert!(left[0].3 > before);
-    // By a write of that key, before the wheel comes to it.
+    // A write of that key ends it, before the wheel reaches it.
     let over = |key| {
         cache.insert(key, key);
         clock.advance(Duration::from_secs(1));
@@ -157,19 +157,19 @@ fn what_time_takes<R: Reclaim>() {
     cache.batch().remove(6).insert(7, 7).commit();
     let left: Vec<_> =
         heard.take().into_iter().map(|(key, value, why, _)| (key, value, why)).collect();
-    // Beside them, what came due meanwhile.
+    // In addition, values whose deadlines passed in the meantime.
     for key in [3, 4, 5, 6] {
         assert!(left.contains(&(key, key, Expired)), "{key}: {left:?}");
     }
     assert!(left.iter().all(|(.., why)| *why == Expired), "{left:?}");
-    // Neither of what is still there, nor before its time.
+    // The listener does not hear of present values, or of any value before its time.
     cache.insert(8, 80);
     let version = cache.insert(8, 81);
     assert!(heard.take().contains(&(8, 80, Replaced, version)));
 }
 
-/// Whatever becomes of it first, it left by the clearing.
-fn what_is_cleared<R: Reclaim>() {
+/// Whatever happens to a cleared value first, it left by the clearing.
+fn values_that_are_cleared<R: Reclaim>() {
     let clock = ManualClock::new();
     let (heard, cache) = heard::<R>(|builder| builder.manual_clock(&clock).max_capacity(100));
     for key in 0..60 {
@@ -185,7 +185,7 @@ fn what_is_cleared<R: Reclaim>() {
     cache.remove(&3);
     cache.remove(&4);
     cache.batch().insert(5, 1_000).remove(6).remove(7).commit();
-    // Then the others, as later writes sweep them out.
+    // Later writes then sweep the others.
     (0..10_000).for_each(|key| _ = cache.insert(1_000 + key, key));
     let mut left = heard.take();
     left.retain(|(key, ..)| *key < 60);
@@ -194,8 +194,8 @@ fn what_is_cleared<R: Reclaim>() {
     assert_eq!(left, expected);
 }
 
-/// However often everything is cleared, what was cleared before is swept out.
-fn what_is_cleared_again_and_again<R: Reclaim>() {
+/// However often everything is cleared, earlier cleared values are still swept.
+fn values_that_are_cleared_again_and_again<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
     let mut waiting = 0;
     for round in 0..3_000 {
@@ -204,11 +204,11 @@ fn what_is_cleared_again_and_again<R: Reclaim>() {
         waiting += 20;
         waiting -= heard.take().len();
     }
-    assert!(waiting < 20_000, "{waiting} of 60000 were not told of");
+    assert!(waiting < 20_000, "{waiting} of 60000 were not reported");
 }
 
-/// Who takes a lease on what was cleared ends it; one who writes nothing, too, tells of that.
-fn what_a_lease_finds_cleared<R: Reclaim>() {
+/// Taking a lease on a cleared entry ends the entry. A thread that writes nothing reports it, too.
+fn a_lease_on_a_cleared_entry<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
     (0..60).for_each(|key| _ = cache.insert(key, key));
     let version = cache.invalidate_all();
@@ -218,13 +218,13 @@ fn what_a_lease_finds_cleared<R: Reclaim>() {
     assert!(leases.into_iter().all(|lease| lease.fill(1).is_ok()));
 }
 
-/// What was cleared may come to its end in the hands of a thread that only reads, and is told of all the same while it
-/// goes on reading.
-fn beside_one_who_reads<R: Reclaim>() {
+/// A cleared entry may end in the hands of a thread that only reads. It is reported nevertheless,
+/// while that thread goes on reading.
+fn beside_a_thread_that_reads<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
     let stop = AtomicBool::new(false);
     let reads = [const { AtomicU64::new(0) }; 2];
-    // Until each of them has ended so many reads.
+    // Waits until each of the readers has done this many reads.
     let each_has_read = |times| {
         let before = reads.each_ref().map(|reads| reads.load(Relaxed));
         let reads = || reads.iter().map(|reads| reads.load(Relaxed));
@@ -262,7 +262,7 @@ fn beside_one_who_reads<R: Reclaim>() {
     });
 }
 
-/// What a view still shows has left the cache all the same.
+/// A value that a view still shows has left the cache nevertheless.
 fn a_view_does_not_hold_it_back<R: Reclaim>() {
     let (heard, cache) = heard::<R>(|builder| builder);
     cache.insert(1, 10);
@@ -272,17 +272,17 @@ fn a_view_does_not_hold_it_back<R: Reclaim>() {
     assert_eq!(view.get(&1), Some(&10));
     drop(view);
     (0..5_000).for_each(|_| _ = cache.insert(2, 2));
-    assert!(heard.take().iter().all(|(key, ..)| *key == 2), "told twice");
+    assert!(heard.take().iter().all(|(key, ..)| *key == 2), "reported twice");
 }
 
 on_every_reclaimer!(
-    each_write_tells_what_it_took,
-    what_relations_take,
-    what_the_bound_takes,
-    what_time_takes,
-    what_is_cleared,
-    what_is_cleared_again_and_again,
-    what_a_lease_finds_cleared,
-    beside_one_who_reads,
+    each_write_reports_what_it_replaced,
+    values_that_relations_remove,
+    values_that_the_bound_evicts,
+    values_that_expire,
+    values_that_are_cleared,
+    values_that_are_cleared_again_and_again,
+    a_lease_on_a_cleared_entry,
+    beside_a_thread_that_reads,
     a_view_does_not_hold_it_back,
 );

@@ -1,5 +1,6 @@
-//! Promise: of those who want the same absent key one loads it, and all others get that, or load in its place if
-//! it failed; nobody else is delayed, and nobody gets what was read before a removal that was over when he came.
+//! Promise: of the callers that want the same absent key, one loads it. All others get its value,
+//! or load in turn if the load failed. No other operation is delayed. No caller gets a value that
+//! was read before a removal that had returned when the caller came.
 
 mod circles;
 mod failures;
@@ -23,12 +24,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 type Cache<R> = Store<u64, u64, R>;
 
-/// A cache in which those who waited for a load that failed load in turn.
+/// A cache in which callers that waited for a failed load then load in turn.
 fn in_turn<R: Reclaim>() -> Cache<R> {
     coeval::Cache::builder().loads_in_turn().reclaimer::<R>().build()
 }
 
-/// Waits until so many look-ups have missed: so many callers want the key.
+/// Waits until this many look-ups have missed, which means that so many callers want the key.
 fn until_missed<R: Reclaim>(cache: &Cache<R>, misses: u64) {
     while cache.stats().misses < misses {
         std::thread::yield_now();
@@ -59,7 +60,7 @@ fn one_load_for_all<R: Reclaim>() {
     });
 }
 
-/// Loads that fail until the fourth: each failure is for its own caller.
+/// Loads that fail until the fourth: each failure goes to its own caller.
 fn another_loads_if_one_fails<R: Reclaim>() {
     const THREADS: u64 = 16;
     within(LIMIT, "loads that fail", || {
@@ -106,7 +107,7 @@ fn another_loads_if_one_panics<R: Reclaim>() {
     });
 }
 
-/// After the loader has returned, the clone of what it loaded panics, or the weigher does.
+/// After the loader has returned, the clone of the loaded value panics, or the weigher does.
 fn another_loads_if_a_value_panics<R: Reclaim>() {
     const THREADS: u64 = 8;
     #[derive(Debug, PartialEq)]
@@ -145,7 +146,7 @@ fn another_loads_if_a_value_panics<R: Reclaim>() {
     });
 }
 
-/// What is refused goes to the caller that loaded it; those who wait load again.
+/// A refused value goes to the caller that loaded it; the waiting callers load again.
 fn a_refused_load_is_for_its_caller_alone<R: Reclaim>() {
     const THREADS: u64 = 8;
     within(LIMIT, "a load that is refused", || {
@@ -165,7 +166,7 @@ fn a_refused_load_is_for_its_caller_alone<R: Reclaim>() {
         });
         assert_eq!((count.into_inner(), old.into_inner()), (2, 1));
         assert_eq!((loads(&cache), cache.get(&7)), ((1, 0, 1), Some(1)));
-        // Alone: nothing is cached.
+        // With a single caller, nothing is cached.
         let load = || {
             cache.batch().remove(8).commit();
             80
@@ -179,7 +180,7 @@ fn a_loader_may_use_the_cache<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let sum = cache.get_with(3, || cache.get_with(1, || 1) + cache.get_with(2, || 2));
     assert_eq!((sum, cache.get_many([&1, &2, &3])), (3, [Some(1), Some(2), Some(3)]));
-    // Whatever it does to its own key comes before what it returns.
+    // What the loader does to its own key precedes the value that it returns.
     assert_eq!(cache.get_with(4, || (cache.insert(4, 40), 41).1), 41);
     assert_eq!(cache.get(&4), Some(40));
     assert_eq!(cache.get_with(5, || (cache.invalidate_all(), 50).1), 50);
@@ -190,7 +191,7 @@ fn a_loader_may_use_the_cache<R: Reclaim>() {
     assert_eq!(loads(&cache), (4, 0, 3));
 }
 
-fn circles_are_told<R: Reclaim>() {
+fn circles_are_reported<R: Reclaim>() {
     within(LIMIT, "loads in a circle", || {
         let cache = store::<u64, u64, R>();
         let mut inner = Ok(0);
@@ -202,12 +203,12 @@ fn circles_are_told<R: Reclaim>() {
         assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), None));
 
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            cache.get_with(3, || cache.get_with(3, || unreachable!("it is being loaded")))
+            cache.get_with(3, || cache.get_with(3, || unreachable!("its load is in progress")))
         }));
         let message = *panic.unwrap_err().downcast::<String>().expect("a message");
         assert!(message.ends_with(&LoadError::<std::convert::Infallible>::Cycle.to_string()));
         assert!(message.starts_with("the key 3 wanted at ") && message.contains("circle"));
-        assert_eq!(cache.get_with(3, || 3), 3, "the key is as it was");
+        assert_eq!(cache.get_with(3, || 3), 3, "the key is unchanged");
 
         let (both, told) = (Barrier::new(2), AtomicU64::new(0));
         together(2, |thread| {
@@ -221,12 +222,12 @@ fn circles_are_told<R: Reclaim>() {
             });
             assert!(loaded.is_ok());
         });
-        assert!(told.into_inner() >= 1, "nobody was told");
+        assert!(told.into_inner() >= 1, "no caller was told");
     });
 }
 
-/// While a load is under way, everything else goes on, on other keys and on this one.
-fn nobody_else_waits<R: Reclaim>() {
+/// During a load, all other operations go on, on other keys and on this one.
+fn no_other_operation_waits<R: Reclaim>() {
     within(LIMIT, "operations beside a load", || {
         let cache = store::<u64, u64, R>();
         let (begun, is_begun) = mpsc::channel();
@@ -246,7 +247,7 @@ fn nobody_else_waits<R: Reclaim>() {
             }
             assert_eq!(cache.get(&7), None);
             cache.insert(7, 71);
-            assert_eq!(cache.get_with(7, || unreachable!("it is there")), 71);
+            assert_eq!(cache.get_with(7, || unreachable!("present")), 71);
             assert_eq!(cache.remove(&7), Some(71));
             cache.invalidate_all();
             assert!(cache.lease(&7).fill(72).is_ok());
@@ -261,7 +262,7 @@ fn nobody_else_waits<R: Reclaim>() {
 fn prewarming<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 10);
-    let mut held = None; // so that the cache knows the key that is removed
+    let mut held = None; // So that the cache knows the key that is removed.
     let entries = (0..1_000).map(|key| {
         if key == 500 {
             cache.insert(500, 1);
@@ -271,7 +272,8 @@ fn prewarming<R: Reclaim>() {
         }
         (key, key)
     });
-    // Not the one that was there, the one that was written meanwhile, and the one that was removed.
+    // Not the key that was present, the one that was written in the meantime, or the one that was
+    // removed.
     assert_eq!(cache.prewarm(entries), 997);
     assert_eq!(
         cache.get_many([&0, &1, &500, &600, &999]),
@@ -290,8 +292,8 @@ fn prewarming<R: Reclaim>() {
     }
 }
 
-/// Be what was cleared swept out by then or not.
-fn prewarming_what_was_cleared<R: Reclaim>() {
+/// Whether or not the cleared entries have been swept by then.
+fn prewarming_cleared_keys<R: Reclaim>() {
     for is_kept in [false, true] {
         let cache = store::<u64, u64, R>();
         (0..100).for_each(|key| _ = cache.insert(key, 0));
@@ -300,7 +302,7 @@ fn prewarming_what_was_cleared<R: Reclaim>() {
         assert_eq!(cache.prewarm((0..100).map(|key| (key, 1))), 100, "beside a view: {is_kept}");
         assert_eq!((cache.len(), cache.get_many([&0, &99])), (100, [Some(1), Some(1)]));
         drop(view);
-        // What was cleared meanwhile is not filled with what was read before.
+        // A key that was cleared in the meantime is not filled with a value read earlier.
         let cleared = cache.clone();
         let entries =
             (100..200).inspect(move |key| _ = (*key == 150).then(|| cleared.invalidate_all()));
@@ -329,7 +331,7 @@ fn with_a_bound_and_a_listener<R: Reclaim>() {
         cache.prewarm((0..1_000).map(|key| (key, key))) as usize,
         leaving.try_iter().count()
     );
-    // What is heavier than the bound goes at once; its loader gets it.
+    // A value that is heavier than the bound goes at once; its loader still gets it.
     let heavy = coeval::Cache::builder().max_capacity(10).weigher(|_, weight: &u32| *weight);
     let heavy = heavy.reclaimer::<R>().build();
     assert_eq!((heavy.get_with(1, || 11), heavy.get(&1), heavy.get_with(1, || 5)), (11, None, 5));
@@ -337,7 +339,7 @@ fn with_a_bound_and_a_listener<R: Reclaim>() {
 
 fn with_deadlines<R: Reclaim>() {
     const THREADS: u64 = 8;
-    within(LIMIT, "loads of what is over", || {
+    within(LIMIT, "loads of expired values", || {
         let clock = ManualClock::new();
         let builder = coeval::Cache::builder().time_to_live(Duration::from_secs(10));
         let cache: Cache<R> = builder.manual_clock(&clock).reclaimer::<R>().build();
@@ -353,7 +355,7 @@ fn with_deadlines<R: Reclaim>() {
             });
             assert_eq!(count.into_inner(), 1, "loaded again, once");
             clock.advance(Duration::from_secs(9));
-            assert_eq!(cache.get_with(7, || unreachable!("it is not over")), round);
+            assert_eq!(cache.get_with(7, || unreachable!("not expired")), round);
             clock.advance(Duration::from_secs(1));
             assert!(!cache.contains_key(&7));
         }
@@ -361,13 +363,15 @@ fn with_deadlines<R: Reclaim>() {
     });
 }
 
-/// Removed while a load is coming to its end: nobody who comes after that gets what was loaded.
-fn who_comes_after_a_removal_loads<R: Reclaim>() {
+/// A key is removed while a load is about to end. A caller that comes after the removal does not
+/// get the loaded value.
+fn a_caller_after_a_removal_loads<R: Reclaim>() {
     within(LIMIT, "a load whose end is late", || {
         let late = Arc::new(std::sync::Mutex::new(None::<std::thread::JoinHandle<u64>>));
         let (slot, handle) = (late.clone(), Arc::new(std::sync::Mutex::new(None::<Cache<R>>)));
         let reach = handle.clone();
-        // It runs between the commit of the value, which evicts what was there, and the end of the load.
+        // The listener runs between the commit of the value, which evicts an older entry, and the
+        // end of the load.
         let builder = coeval::Cache::builder().eviction_listener(move |_, _, cause, _| {
             let cache = reach.lock().unwrap().clone().expect("made");
             if cause == RemovalCause::Expired && cache.remove(&7) == Some(1) {
@@ -375,7 +379,7 @@ fn who_comes_after_a_removal_loads<R: Reclaim>() {
                 let other = cache.clone();
                 *slot.lock().unwrap() = Some(std::thread::spawn(move || other.get_with(7, || 2)));
                 until_missed(&cache, misses + 1);
-                std::thread::sleep(Duration::from_millis(20)); // It comes to wait.
+                std::thread::sleep(Duration::from_millis(20)); // The other caller comes to wait.
             }
         });
         let clock = ManualClock::new();
@@ -385,9 +389,9 @@ fn who_comes_after_a_removal_loads<R: Reclaim>() {
         clock.advance(Duration::from_secs(2));
         assert_eq!(cache.get_with(7, || 1), 1);
         let late = late.lock().unwrap().take().expect("the listener has run").join().unwrap();
-        assert_eq!(late, 2, "what was removed before it was wanted");
+        assert_eq!(late, 2, "a value removed before the call");
         assert_eq!(cache.get(&7), Some(2));
-        handle.lock().unwrap().take(); // Or the listener would keep its own cache alive.
+        handle.lock().unwrap().take(); // Otherwise the listener keeps its own cache alive.
     });
 }
 
@@ -398,11 +402,11 @@ on_every_reclaimer!(
     another_loads_if_a_value_panics,
     a_refused_load_is_for_its_caller_alone,
     a_loader_may_use_the_cache,
-    circles_are_told,
-    nobody_else_waits,
+    circles_are_reported,
+    no_other_operation_waits,
     prewarming,
-    prewarming_what_was_cleared,
+    prewarming_cleared_keys,
     with_a_bound_and_a_listener,
     with_deadlines,
-    who_comes_after_a_removal_loads,
+    a_caller_after_a_removal_loads,
 );

@@ -1,6 +1,6 @@
-//! What the library promises, a module for each promise, in one program: compiled once, since most
-//! of the time goes into the code that the tests share. Tests that need a process of their own lie
-//! beside this folder.
+//! One program with a module for each promise of the library. One program compiles faster, because
+//! most of the time goes into the code that the tests share. Tests that need a process of their own
+//! are beside this folder.
 
 #[path = "../common/mod.rs"]
 mod common;

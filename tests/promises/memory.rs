@@ -1,5 +1,5 @@
-//! Promise: every key and value is dropped exactly once, and no more of them live than what the
-//! entries, the held views and a bounded number of retired ones account for.
+//! Promise: every key and value is dropped exactly once. The number of live ones never exceeds what
+//! the entries, the open views and a bounded number of retired objects account for.
 
 use crate::common::counted::{ById, Counted, Ledgers};
 use crate::common::random::{Random, run_seed};
@@ -9,12 +9,13 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+/// The most objects that one thread may have retired and not yet dropped, while no thread holds a
+/// guard.
 const RETIRED: i64 = 8_192;
 
 type Cache<R> = Store<Counted, Counted, R>;
 
-/// One random operation. Values are the numbers of their keys, times 1000, and something.
+/// Does one random operation. A value is its key's number times 1000, plus a small number.
 fn operate<R: Reclaim>(cache: &Cache<R>, made: &Ledgers, random: &mut Random, keys: u64) {
     let id = random.below(keys);
     let value = |id: u64| made.value(id * 1_000 + 7);
@@ -112,7 +113,7 @@ fn all_are_dropped_once<R: Reclaim>() {
             0 => drop((views, cache)),
             1 => drop((cache, views)),
             _ => std::thread::scope(|scope| {
-                // The last owner is another thread than all that worked.
+                // A thread other than the workers is the last owner.
                 scope.spawn(move || drop((cache.clone(), views, cache)));
             }),
         }
@@ -148,8 +149,9 @@ fn all_are_dropped_once_after_many_threads<R: Reclaim>() {
     }
 }
 
-/// References of a pin stay good, whatever the same thread reads meanwhile and others overwrite.
-fn pinned_values_outlive_what_overwrites_them<R: Reclaim>() {
+/// References of a pin stay valid, whatever the same thread reads and others overwrite in the
+/// meantime.
+fn pinned_values_outlive_their_overwriting<R: Reclaim>() {
     let rounds = stress(60, 1_000, 20_000);
     let made = Ledgers::new();
     let cache = store::<_, _, R>();
@@ -171,7 +173,7 @@ fn pinned_values_outlive_what_overwrites_them<R: Reclaim>() {
             let pinned = cache.pin();
             let held = pinned.get(&ById(1)).expect("never removed");
             let (id, version) = (held.read(), cache.version());
-            // Others retire several thousand versions meanwhile.
+            // Other threads retire several thousand versions in the meantime.
             while cache.version().get() < version.get() + 6_000 {
                 assert!(cache.get(&ById(1)).expect("never removed").read() >= id);
                 drop(cache.view());
@@ -183,7 +185,7 @@ fn pinned_values_outlive_what_overwrites_them<R: Reclaim>() {
     made.assert_settled();
 }
 
-/// The bound of the protocol: versions kept a key ≤ registered views + 2.
+/// The bound of the protocol: versions kept per key ≤ registered views + 2.
 fn held_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     const KEYS: u64 = 16;
     let rounds = stress(60_000, 2_000_000, 10_000_000);
@@ -219,7 +221,7 @@ fn held_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     made.assert_settled();
 }
 
-/// Views that come and go, always at least one of them open: no chain grows.
+/// Views come and go, and at least one of them is always open. No chain grows.
 fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     let rounds = stress(60_000, 2_000_000, 10_000_000);
     let made = Ledgers::new();
@@ -240,8 +242,9 @@ fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     made.assert_settled();
 }
 
-/// Views close in any order: what only they needed goes, what others need stays, for many keys and for one.
-fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
+/// Views close in any order. Versions that only they needed are freed, and versions that others
+/// need stay, for many keys and for one.
+fn views_that_close_in_any_order_free_their_versions<R: Reclaim>() {
     const VIEWS: u64 = 24;
     for keys in [2_000, 1] {
         let mut random = Random::new(run_seed());
@@ -253,7 +256,7 @@ fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
             (0..keys).for_each(|id| _ = cache.insert(made.key(id), made.value(round)));
             views.push((round, cache.view()));
             if round % 3 == 0 {
-                // What nobody sees.
+                // Versions that no view shows.
                 (0..keys).for_each(|id| _ = cache.insert(made.key(id), made.value(u64::MAX)));
             }
         }
@@ -261,7 +264,7 @@ fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
             for _ in 0..views.len().div_ceil(4) {
                 views.swap_remove(random.below(views.len() as u64) as usize);
             }
-            // What a closing view leaves others go over.
+            // Other writers process what a closing view leaves.
             for round in 0..keys * VIEWS {
                 cache.insert(made.key(keys), made.value(round));
             }
@@ -278,7 +281,7 @@ fn views_that_close_in_any_order_free_what_they_kept<R: Reclaim>() {
     }
 }
 
-/// One long view, writers and short views beside it; what is left at rest is bounded.
+/// One long view, with writers and short views beside it. What is left at rest is bounded.
 fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
     const KEYS: u64 = 32;
     const THREADS: usize = 4;
@@ -298,8 +301,8 @@ fn at_rest_a_held_view_keeps_little<R: Reclaim>() {
             }
         }
     });
-    // What the writers left is reclaimed by whoever writes on, once nobody has their thread numbers:
-    // threads of other tests may, for a while.
+    // Later writers reclaim what the ended writers left, once no thread has their numbers. Threads
+    // of other tests may have them for a while.
     within(Duration::from_secs(120), "reclaiming what ended threads left", || {
         for round in 0.. {
             cache.insert(made.key(round % KEYS), made.value(round));
@@ -335,7 +338,7 @@ fn fresh_keys_that_are_removed_leave_nothing<R: Reclaim>() {
     made.assert_settled();
 }
 
-fn invalidate_all_gives_everything_back<R: Reclaim>() {
+fn invalidate_all_frees_everything<R: Reclaim>() {
     let made = Ledgers::new();
     let cache = store::<_, _, R>();
     for round in 0..stress(4, 50, 1_000) {
@@ -343,7 +346,7 @@ fn invalidate_all_gives_everything_back<R: Reclaim>() {
             cache.insert(made.key(id), made.value(round));
         }
         cache.invalidate_all();
-        // Work that gives the reclaimer its occasions.
+        // These writes give the reclaimer opportunities to reclaim.
         for id in 0..20_000 {
             cache.insert(made.key(id % 8), made.value(round));
         }
@@ -357,11 +360,11 @@ fn invalidate_all_gives_everything_back<R: Reclaim>() {
 on_every_reclaimer!(
     all_are_dropped_once,
     all_are_dropped_once_after_many_threads,
-    pinned_values_outlive_what_overwrites_them,
+    pinned_values_outlive_their_overwriting,
     held_views_keep_a_bounded_number_of_versions,
     overlapping_views_keep_a_bounded_number_of_versions,
-    views_that_close_in_any_order_free_what_they_kept,
+    views_that_close_in_any_order_free_their_versions,
     at_rest_a_held_view_keeps_little,
     fresh_keys_that_are_removed_leave_nothing,
-    invalidate_all_gives_everything_back,
+    invalidate_all_frees_everything,
 );

@@ -1,5 +1,6 @@
-//! Promise: a monitor finds each related entry that is older than its key, and says so in words; it removes it, if it is
-//! told to, and only as it was found; it finds nothing in groups that are written by commits; its steps are bounded.
+//! Promise: a monitor finds each related entry that is older than its key, and describes it in
+//! words. If asked to repair, it removes the entry, but only if the entry has not changed since. It
+//! finds nothing in groups that commits have written. Its steps are bounded.
 
 use crate::common::random::Random;
 use crate::common::{Store, on_every_reclaimer, stress};
@@ -12,12 +13,12 @@ use std::time::Duration;
 type Cache<R> = Store<u64, u64, R>;
 type Watch<K, V, R> = Monitor<K, V, RandomState, R>;
 
-/// The related entry of a key has the key's number and this.
+/// The feed of a key has the key's number plus this.
 const FEED: u64 = 1 << 32;
-/// And the one that is related to that, this.
+/// The page of a key has the key's number plus this.
 const PAGE: u64 = 2 << 32;
 
-/// Key → feed → page: the feed is invalidated, the page is set.
+/// Key → feed → page. A write of the key invalidates the feed and sets the page.
 fn chain(key: &u64, related: &mut Related<u64, u64>) {
     match *key {
         user if user < FEED => related.invalidate(user + FEED),
@@ -26,7 +27,8 @@ fn chain(key: &u64, related: &mut Related<u64, u64>) {
     };
 }
 
-/// A cache in which these keys, their feeds and their pages were written in this order: pages first.
+/// A cache in which the pages of these keys, their feeds and then the keys were written, in this
+/// order.
 fn before_relations<R: Reclaim>(keys: std::ops::Range<u64>) -> Cache<R> {
     let cache = coeval::Cache::builder().reclaimer::<R>().build();
     for of in [PAGE, FEED, 0] {
@@ -46,7 +48,7 @@ fn repairing<R: Reclaim>(cache: &Cache<R>) -> Watch<u64, u64, R> {
     cache.monitor().on_mismatch(|_| Repair::Invalidate)
 }
 
-/// Steps of so many keys until a round is over, together.
+/// Does steps of `keys` keys until a round is over. Returns the sum of their reports.
 fn round<R: Reclaim>(monitor: &mut Watch<u64, u64, R>, keys: usize) -> Report {
     let mut all = Report::default();
     while all.rounds == 0 {
@@ -57,12 +59,12 @@ fn round<R: Reclaim>(monitor: &mut Watch<u64, u64, R>, keys: usize) -> Report {
     all
 }
 
-/// What is in the cache, as bits of a key's number: user, feed, page.
+/// Which entries of a key the cache holds: user, feed, page.
 fn present<R: Reclaim>(cache: &Cache<R>, key: u64) -> [bool; 3] {
     [0, FEED, PAGE].map(|of| cache.contains_key(&(key + of)))
 }
 
-fn it_says_in_words<R: Reclaim>() {
+fn it_describes_mismatches_in_words<R: Reclaim>() {
     let cache: Store<String, &str, R> = coeval::Cache::builder()
         .related(|key: &String, related| {
             if let Some(id) = key.strip_prefix("user:") {
@@ -73,7 +75,7 @@ fn it_says_in_words<R: Reclaim>() {
         .build();
     let name = cache.insert("name:42".into(), "Ada");
     let feed = cache.insert("feed:42".into(), "of Ada");
-    // The source has changed, and nobody has told the cache.
+    // The source has changed, but the cache was not told.
     let filled = cache.lease("user:42").fill("Ada Lovelace").unwrap();
     let said = Arc::new(Mutex::new(Vec::new()));
     let hear = Arc::clone(&said);
@@ -109,20 +111,20 @@ fn it_says_in_words<R: Reclaim>() {
     assert_eq!((monitor.report().rounds, cache.stats().repaired), (2, 1));
 }
 
-fn it_finds_what_was_there_before_relations<R: Reclaim>() {
+fn it_finds_entries_older_than_the_relations<R: Reclaim>() {
     let cache = before_relations::<R>(0..100);
     let mut counting = cache.monitor();
     let report = round(&mut counting, 1_000);
-    // Feed and page of each user, and the page of each feed.
+    // The feed and page of each user, and the page of each feed.
     assert_eq!((report.keys, report.related, report.mismatches), (300, 300, 300));
     assert_eq!((report.repaired, report.overtaken, cache.len()), (0, 0, 300));
     assert!(!report.is_sound());
-    assert_eq!(round(&mut counting, 1_000), report, "it has changed nothing");
-    cache.insert(7, 1); // One group belongs together now.
+    assert_eq!(round(&mut counting, 1_000), report, "the round changed nothing");
+    cache.insert(7, 1); // The entries of one group now match.
     let mut monitor = repairing(&cache);
     let report = round(&mut monitor, 1_000);
     assert_eq!((report.keys, report.mismatches), (299, 297));
-    // A page is found with the user and with the feed, and removed once.
+    // Each page is found twice, with the user and with the feed, and removed once.
     assert_eq!((report.repaired, report.overtaken), (198, 99));
     assert_eq!(present(&cache, 7), [true, false, true]);
     assert!(
@@ -135,8 +137,8 @@ fn it_finds_what_was_there_before_relations<R: Reclaim>() {
     assert_eq!((stats.removals.related, stats.views), (1 + 198 + 1, 0));
 }
 
-/// Relations are followed through entries that are absent, as a write follows them.
-fn it_looks_past_what_is_absent<R: Reclaim>() {
+/// The monitor follows relations through absent entries, as a write does.
+fn it_looks_past_absent_entries<R: Reclaim>() {
     let cache = before_relations::<R>(0..1);
     cache.remove(&FEED);
     let mut monitor = repairing(&cache);
@@ -144,7 +146,7 @@ fn it_looks_past_what_is_absent<R: Reclaim>() {
     assert_eq!(present(&cache, 0), [true, false, false]);
 }
 
-fn what_is_newer_is_left<R: Reclaim>() {
+fn newer_entries_are_left<R: Reclaim>() {
     let cache = before_relations::<R>(0..1);
     cache.insert(0, 1);
     cache.lease(&FEED).fill(1).unwrap();
@@ -155,7 +157,8 @@ fn what_is_newer_is_left<R: Reclaim>() {
     assert_eq!(present(&cache, 0), [true; 3]);
 }
 
-/// Each key once a round, no more than were asked for in a step, however the cache grows meanwhile.
+/// Each key is visited once per round, and no step visits more keys than asked for, however the
+/// cache grows in the meantime.
 fn steps_are_bounded<R: Reclaim>() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let hear = Arc::clone(&asked);
@@ -187,8 +190,8 @@ fn steps_are_bounded<R: Reclaim>() {
     assert_eq!(round(&mut monitor, 100).keys, grown);
 }
 
-/// What was changed between the look and the repair is not touched.
-fn what_has_changed_since_is_left<R: Reclaim>() {
+/// An entry that changed between the look and the repair is not touched.
+fn changed_entries_are_left<R: Reclaim>() {
     for change in 0..4 {
         let cache = before_relations::<R>(5..6);
         let (inner, feed) = (cache.clone(), 5 + FEED);
@@ -213,7 +216,7 @@ fn what_has_changed_since_is_left<R: Reclaim>() {
     }
 }
 
-/// Commits of all kinds, evictions, expirations and clearings go on, and nothing is found.
+/// Commits of all kinds, evictions, expirations and clearings go on, and the monitor finds nothing.
 fn no_false_alarms<R: Reclaim>() {
     crate::common::disturb();
     for capacity in [1_000, 30] {
@@ -260,7 +263,7 @@ fn no_false_alarms<R: Reclaim>() {
                 monitor.report()
             });
             writers.into_iter().for_each(|writer| writer.join().unwrap());
-            cache.insert(0, rounds); // There is something to see, even if the watcher had no turn before.
+            cache.insert(0, rounds); // An entry, even if the watcher had no turn before.
             is_over.store(true, Ordering::Relaxed);
             let report = watcher.join().unwrap();
             assert!(report.related > 0 && report.panics == 0, "{report:?}");
@@ -269,8 +272,8 @@ fn no_false_alarms<R: Reclaim>() {
     }
 }
 
-/// Groups that are wrong at first are written properly, while a monitor repairs them: whatever it does, what the writers
-/// wrote is there.
+/// Groups that are wrong at first are written correctly while a monitor repairs them. The values
+/// that the writers wrote are always present.
 fn repairs_race_with_writers<R: Reclaim>() {
     crate::common::disturb();
     for _ in 0..stress(5, 50, 500) {
@@ -298,7 +301,7 @@ fn repairs_race_with_writers<R: Reclaim>() {
         });
         for key in 0..200 {
             let [user, feed] = [key, key + FEED].map(|key| cache.get_versioned(&key));
-            assert_eq!(user.unwrap().1, feed.expect("a repair took what was in order").1);
+            assert_eq!(user.unwrap().1, feed.expect("a repair removed a correct entry").1);
         }
         assert!(round(&mut repairing(&cache), 50).is_sound());
     }
@@ -321,12 +324,12 @@ fn panics_are_counted<R: Reclaim>() {
     let report = round(&mut monitor, 100);
     assert_eq!((report.keys, report.panics), (30, 2));
     assert_eq!(present(&cache, 5), [true, false, false]);
-    // The feeds of both are still looked at, and their pages found.
+    // The feeds of both keys are still visited, and their pages found.
     assert_eq!([3, 4].map(|key| present(&cache, key)), [[true, true, false]; 2]);
     assert_eq!(cache.stats().views, 0);
 }
 
-fn what_else_it_counts<R: Reclaim>() {
+fn other_counts<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache: Cache<R> = coeval::Cache::builder().manual_clock(&clock).reclaimer().build();
     let mut monitor = cache.monitor();
@@ -338,7 +341,7 @@ fn what_else_it_counts<R: Reclaim>() {
     cache.insert(5, 1);
     assert!(lease.fill(2).is_err());
     cache.derive(6, |scope| scope.get(&5).unwrap());
-    cache.insert(5, 3); // What was derived from it has ended, but not by its deadline.
+    cache.insert(5, 3); // Its derived value has ended, but not by its deadline.
     clock.advance(Duration::from_secs(1));
     let report = round(&mut monitor, 100);
     assert_eq!((report.keys, report.related, report.overdue), (1, 0, 5));
@@ -349,7 +352,8 @@ fn what_else_it_counts<R: Reclaim>() {
     assert_eq!(monitor.report().keys, 102);
 }
 
-/// A related key that is named twice is one; relations may form circles; a key is not related to itself.
+/// A related key that is named twice counts once. Relations may form circles. A key is not related
+/// to itself.
 fn groups_have_each_key_once<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().reclaimer().build();
     (0..100).rev().for_each(|key| done(cache.insert(key, 0)));
@@ -362,11 +366,11 @@ fn groups_have_each_key_once<R: Reclaim>() {
         })
         .unwrap();
     let report = round(&mut cache.monitor(), 1_000);
-    // Of any two keys one is older.
+    // Of any two keys, one is older.
     assert_eq!((report.keys, report.related, report.mismatches), (100, 9_900, 4_950));
 }
 
-/// The listener hears of a repair as of what a relation took away; a monitor is at home on any thread.
+/// The listener hears of a repair as of a removal by a relation. A monitor can move to any thread.
 fn a_repair_is_a_removal<R: Reclaim>() {
     let cache = before_relations::<R>(1..2);
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -395,16 +399,16 @@ fn a_repair_is_a_removal<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    it_says_in_words,
-    it_finds_what_was_there_before_relations,
-    it_looks_past_what_is_absent,
-    what_is_newer_is_left,
+    it_describes_mismatches_in_words,
+    it_finds_entries_older_than_the_relations,
+    it_looks_past_absent_entries,
+    newer_entries_are_left,
     steps_are_bounded,
-    what_has_changed_since_is_left,
+    changed_entries_are_left,
     no_false_alarms,
     repairs_race_with_writers,
     panics_are_counted,
-    what_else_it_counts,
+    other_counts,
     groups_have_each_key_once,
     a_repair_is_a_removal,
 );

@@ -1,8 +1,8 @@
-//! Promise: a panic in the user's code leaves the cache whole and open to all, no half of a batch
-//! visible, and everything is still dropped exactly once.
+//! Promise: a panic in the user's code leaves the cache intact and usable by all threads, and no
+//! half of a batch visible. Everything is still dropped exactly once.
 //!
-//! Each operation runs again and again on a fresh cache, with the first, the second, ... call of the
-//! user's code panicking, until it runs through.
+//! Each operation runs again and again on a fresh cache. The first call of the user's code panics,
+//! then the second, and so on, until the operation completes.
 
 mod fuse;
 
@@ -20,7 +20,7 @@ type Contents = BTreeMap<u64, u64>;
 /// An operation, and its name.
 type Case<R> = (&'static str, fn(&Cache<R>, &Maker));
 
-/// Keys 0 to 11, each with its own number as its value; a write of 0 also rewrites 1 and drops 2, a
+/// Keys 0 to 11, each with its own number as its value. A write of 0 also rewrites 1 and drops 2. A
 /// write of 1 drops 3.
 fn filled<R: Reclaim>(maker: &Maker) -> Cache<R> {
     let made = maker.clone();
@@ -58,7 +58,7 @@ fn contents<R: Reclaim>(cache: &Cache<R>) -> Contents {
     all
 }
 
-/// Every operation, each one commit at most.
+/// All operations. Each makes at most one commit.
 fn cases<R: Reclaim>() -> Vec<Case<R>> {
     vec![
         ("insert new", |cache, make| {
@@ -120,11 +120,11 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
             let key = make.key(50);
             drop(cache.lease(&key).fill(make.value(500)));
         }),
-        ("lease and fill what is there", |cache, make| {
+        ("lease and fill a present key", |cache, make| {
             drop(cache.lease(&make.key(5)).fill(make.value(500)));
         }),
         ("load", |cache, make| drop(cache.get_with(make.key(50), || make.value(500)))),
-        ("load what is there", |cache, make| {
+        ("load a present key", |cache, make| {
             drop(cache.get_with(make.key(5), || make.value(500)));
         }),
         ("load that fails", |cache, make| {
@@ -143,7 +143,8 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
                 tx.insert(make.key(0), make.value(500));
                 tx.insert(make.key(0), make.value(501));
                 tx.remove(make.key(6));
-                // Not in one: a panic on the way out would leak what is returned.
+                // The key is dropped before the return: a panic in its drop on the way out would
+                // leak the returned value.
                 let key = make.key(0);
                 let written = tx.get(&key);
                 drop(key);
@@ -154,7 +155,7 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
     ]
 }
 
-/// What `case` leaves when nothing panics.
+/// The contents that `case` leaves when nothing panics.
 fn outcome<R: Reclaim>(case: fn(&Cache<R>, &Maker)) -> Contents {
     let maker = Maker::new();
     let cache = filled::<R>(&maker);
@@ -162,7 +163,7 @@ fn outcome<R: Reclaim>(case: fn(&Cache<R>, &Maker)) -> Contents {
     contents(&cache)
 }
 
-/// Everything can still be read and written.
+/// Checks that every entry can still be read and written.
 fn assert_open<R: Reclaim>(cache: &Cache<R>, maker: &Maker) {
     let held = contents(cache);
     for id in 0..80 {
@@ -197,7 +198,7 @@ fn every_call_may_panic<R: Reclaim>() {
             let after = outcome(case);
             for site in [Site::Hash, Site::Eq, Site::Clone, Site::Relation] {
                 if (name, site) == ("remove", Site::Clone) {
-                    continue; // below
+                    continue; // `every_destructor_may_panic` tests these.
                 }
                 let mut call = 0;
                 while panics_at(name, case, &after, site, call) {
@@ -209,13 +210,13 @@ fn every_call_may_panic<R: Reclaim>() {
     });
 }
 
-/// `remove` clones what it hands out: if that fails, nothing was removed.
+/// `remove` clones the value that it returns. If the clone panics, nothing was removed.
 fn a_failed_clone_removes_nothing<R: Reclaim>() {
     let remove: fn(&Cache<R>, &Maker) = |cache, _| drop(cache.remove(&ById(5)));
     assert!(panics_at("remove", remove, &outcome(remove), Site::Clone, 0));
 }
 
-/// One round. False if the operation ran through.
+/// Runs one round. Returns false if the operation completed.
 fn panics_at<R: Reclaim>(
     name: &str,
     case: fn(&Cache<R>, &Maker),
@@ -239,7 +240,7 @@ fn panics_at<R: Reclaim>(
     burnt
 }
 
-/// A destructor's panic may come at any time from a commit on; it changes no outcome.
+/// A destructor may panic at any time after a commit. That changes no outcome.
 fn every_destructor_may_panic<R: Reclaim>() {
     let step = stress(7, 2, 1);
     within(Duration::from_secs(300), "destructors that panic", || {
@@ -255,7 +256,7 @@ fn every_destructor_may_panic<R: Reclaim>() {
                     let whole = now == before || now == after || name == "view";
                     assert!(whole, "{name}, call {call} of {site:?}: {now:?}");
                     assert_open(&cache, &maker);
-                    // And again while the cache itself is dropped, or its last values are.
+                    // Once more while the cache itself, or its last values, are dropped.
                     with_fuse(site, call * step, || drop(cache));
                     settled(&maker);
                     if !burnt {
@@ -268,7 +269,7 @@ fn every_destructor_may_panic<R: Reclaim>() {
     });
 }
 
-/// Enough work for memory to be reclaimed on the way, with destructors that panic there.
+/// Enough work that memory is reclaimed on the way, with destructors that panic during that.
 fn destructors_may_panic_while_memory_is_reclaimed<R: Reclaim>() {
     let (rounds, step) = (6_000, stress(1_501, 101, 7) as usize);
     within(Duration::from_secs(600), "reclaiming with destructors that panic", || {
@@ -308,7 +309,7 @@ fn growth_survives_panics<R: Reclaim>() {
                     cache.insert(maker.key(id), maker.value(id));
                 }
             });
-            // The inserts before the one that panicked are there, the others are not.
+            // The inserts before the one that panicked are present, and the others are not.
             let new: Vec<_> = contents(&cache).into_iter().filter(|(id, _)| *id >= 100).collect();
             assert!(
                 new.iter()
@@ -333,7 +334,7 @@ fn growth_survives_panics<R: Reclaim>() {
     }
 }
 
-/// Threads whose operations panic at random, beside each other: pairs stay pairs.
+/// Threads whose operations panic at random, beside each other. Pairs stay pairs.
 fn panics_beside_other_threads<R: Reclaim>() {
     let (seed, rounds) = (run_seed(), stress(1_500, 30_000, 1_000_000));
     let maker = Maker::new();
@@ -373,8 +374,9 @@ fn panics_beside_other_threads<R: Reclaim>() {
     settled(&maker);
 }
 
-/// What refers to a cache may be used after a panic that it was there for: the compiler agrees, whatever the types inside.
-fn the_compiler_is_told<R: Reclaim>() {
+/// Types that refer to a cache are unwind-safe, for any key and value types. The compiler checks
+/// that.
+fn types_are_unwind_safe<R: Reclaim>() {
     use std::cell::Cell;
     use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
     fn holds<T: UnwindSafe + RefUnwindSafe>(_: &T) {}
@@ -407,7 +409,7 @@ fn the_compiler_is_told<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    the_compiler_is_told,
+    types_are_unwind_safe,
     every_call_may_panic,
     a_failed_clone_removes_nothing,
     every_destructor_may_panic,

@@ -1,9 +1,10 @@
-//! Promise: alone on a thread, a cache is a map whose values end with time, with what they were derived from, and with
-//! their tags: every operation, in any order and with any settings, does what a simple model says; and what left is told
-//! of once, with its cause.
+//! Promise: used by one thread alone, a cache is a map whose values end by time, by changes of
+//! their inputs, and by their tags. Every operation, in any order and with any settings, does what
+//! a simple model says. The listener hears once of each value that has left, with the cause.
 //!
-//! With a bound an entry may be gone at any time, but then it stays so until it is written. A program that fails is
-//! printed with its seed, after all steps were left out that it fails without.
+//! With a bound, an entry may be evicted at any time, but then stays absent until it is written. A
+//! program that fails is printed with its seed, after all steps that the failure does not need were
+//! removed.
 
 mod compare;
 mod loads;
@@ -22,10 +23,10 @@ use program::{Settings, Step};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How many steps a program has.
+/// The number of steps in a program.
 const STEPS: u64 = 80;
 
-/// Runs a program; what went wrong.
+/// Runs a program. Returns the error, if it fails.
 fn run<R: Reclaim>(settings: &Settings, steps: &[Step]) -> Result<(), String> {
     let all = || {
         let mut pair = Pair::<R>::new(settings);
@@ -39,7 +40,7 @@ fn message(panic: Box<dyn Any + Send>) -> String {
     panic.downcast_ref::<String>().cloned().or(text).unwrap_or("a panic".into())
 }
 
-/// Leaves out steps as long as the program still fails.
+/// Removes steps as long as the program still fails.
 fn shrink<R: Reclaim>(settings: &Settings, mut steps: Vec<Step>) -> Vec<Step> {
     let mut size = steps.len() / 2;
     while size > 0 {

@@ -1,5 +1,5 @@
-//! Promise: what follows from one operation to the next, as far as the data goes, takes no more of the stack the longer it
-//! is; and relations that do not come to an end are told of.
+//! Promise: a chain of consequences of an operation, as long as the data makes it, takes a bounded
+//! amount of the stack. Relations that do not end are reported.
 
 use crate::common::{IS_SLOW, Store, on_a_small_stack, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 const LENGTH: u64 = if IS_SLOW { 20_000 } else { 100_000 };
 
-/// What a panic has said.
+/// The message of the panic of `act`.
 fn message(act: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("it panics");
     panic.downcast_ref::<String>().expect("with a message").clone()
@@ -18,7 +18,7 @@ fn message(act: impl FnOnce()) -> String {
 
 type Home<K, V, R> = Arc<OnceLock<Store<K, V, R>>>;
 
-/// A cache that its own listener knows.
+/// A cache that its own listener can use.
 fn listened<R: Reclaim>(
     listener: impl Fn(&Store<u64, u64, R>, u64, RemovalCause) + Send + Sync + 'static,
 ) -> Home<u64, u64, R> {
@@ -33,7 +33,7 @@ fn listened<R: Reclaim>(
     home
 }
 
-fn what_a_listener_removes_is_told_in_a_loop<R: Reclaim>() {
+fn removals_by_a_listener_are_reported_in_a_loop<R: Reclaim>() {
     on_a_small_stack(|| {
         let heard = Arc::new(AtomicU64::new(0));
         let home = listened::<R>({
@@ -42,18 +42,18 @@ fn what_a_listener_removes_is_told_in_a_loop<R: Reclaim>() {
                 assert_eq!(cause, RemovalCause::Explicit);
                 heard.fetch_add(1, Relaxed);
                 cache.remove(&(key + 1));
-                assert!(key % 1000 != 7, "one that panics");
+                assert!(key % 1000 != 7, "a call that panics");
             }
         });
         let cache = home.get().unwrap();
         (0..LENGTH).for_each(|key| _ = cache.insert(key, key));
         cache.remove(&0);
         assert!(cache.is_empty(), "{} are left", cache.len());
-        assert_eq!(heard.load(Relaxed), LENGTH, "the others are told, though some panic");
+        assert_eq!(heard.load(Relaxed), LENGTH, "all values are reported, though some calls panic");
     });
 }
 
-fn what_the_listeners_of_two_caches_remove_is_too<R: Reclaim>() {
+fn removals_by_listeners_of_two_caches_are_reported_in_a_loop<R: Reclaim>() {
     on_a_small_stack(|| {
         let second: Home<u64, u64, R> = Arc::default();
         let first = listened::<R>({
@@ -78,10 +78,10 @@ fn what_the_listeners_of_two_caches_remove_is_too<R: Reclaim>() {
     });
 }
 
-/// Where a cache of such values is.
+/// The place that holds a cache of such values.
 type HomeOfNext<R> = OnceLock<Store<u64, Arc<Next<R>>, R>>;
 
-/// A value that removes others when it is dropped.
+/// A value that removes the next one when it is dropped.
 struct Next<R: Reclaim>(u64, Weak<HomeOfNext<R>>);
 
 impl<R: Reclaim> Drop for Next<R> {
@@ -103,7 +103,7 @@ fn a_chain_of_destructors_that_each_remove_the_next<R: Reclaim>() {
             cache.insert(key, Arc::new(Next(key, Arc::downgrade(&home))));
         }
         cache.invalidate(&0);
-        // Each comes by the collection of what was removed before.
+        // Each drop happens in the collection of what was removed before.
         (0..LENGTH)
             .for_each(|_| _ = cache.insert(u64::MAX, Arc::new(Next(u64::MAX - 1, Weak::new()))));
         drop(home);
@@ -127,15 +127,15 @@ fn relations_of_50_000_keys_are_followed<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    what_a_listener_removes_is_told_in_a_loop,
-    what_the_listeners_of_two_caches_remove_is_too,
+    removals_by_a_listener_are_reported_in_a_loop,
+    removals_by_listeners_of_two_caches_are_reported_in_a_loop,
     a_chain_of_destructors_that_each_remove_the_next,
     relations_of_50_000_keys_are_followed,
-    a_relation_that_writes_without_an_end_is_told_of,
+    a_relation_that_writes_without_an_end_is_reported,
 );
 
 #[test]
-fn relations_without_an_end_are_told_of_and_nothing_is_written() {
+fn relations_without_an_end_are_reported_and_nothing_is_written() {
     on_a_small_stack(|| {
         let endless = |key: &u64, related: &mut coeval::Related<u64, u64>| {
             related.insert(key + 1, 0);
@@ -197,7 +197,7 @@ fn a_bound_of_ones_own_and_a_closure_that_never_returns() {
     assert!(endless.is_empty());
 }
 
-fn a_relation_that_writes_without_an_end_is_told_of<R: Reclaim>() {
+fn a_relation_that_writes_without_an_end_is_reported<R: Reclaim>() {
     on_a_small_stack(|| {
         let home: Home<u64, u64, R> = Arc::default();
         let known = Arc::downgrade(&home);

@@ -1,5 +1,5 @@
-//! Promise: a write changes its declared related entries in the same commit, each key once, and what
-//! the writer wrote explicitly wins.
+//! Promise: a write changes its declared related entries in the same commit, each key once. What
+//! the writer wrote explicitly takes precedence.
 
 use crate::common::{Store, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Rule = Box<dyn Fn(&str, &mut Related<String, u64>) + Send + Sync>;
 
-/// A cache with a rule, and the given keys, all written by one commit that bypasses the rule.
+/// A cache with a relation, and the given keys, all written by one commit that bypasses the
+/// relation.
 fn cache(
     keys: &[&str],
     rule: impl Fn(&str, &mut Related<String, u64>) + Send + Sync + 'static,
@@ -54,7 +55,7 @@ fn contents(cache: &Cache<String, u64>) -> String {
 const ABCD: &[&str] = &["a", "b", "c", "d"];
 
 #[test]
-fn an_insert_invalidates_what_is_related() {
+fn an_insert_invalidates_related_entries() {
     let cache = cache(ABCD, invalidates(&[("a", "b"), ("a", "c")]));
     let before = cache.view();
     cache.insert("a".into(), 1);
@@ -71,8 +72,8 @@ fn an_invalidation_carries_relations_and_a_removal_does_not() {
     assert_eq!(contents(&cache), "d=0");
 }
 
-/// A profile is derived from its user, who is invalidated without being cached, for this reason.
-fn profile_of_one_who_is_not_cached<R: Reclaim>(
+/// A profile is derived from its user. The user is therefore invalidated although it is not cached.
+fn profile_of_an_uncached_user<R: Reclaim>(
     builder: impl Fn(coeval::Builder<String, u64>) -> coeval::Builder<String, u64>,
     how: impl Fn(&Store<String, u64, R>),
 ) {
@@ -94,39 +95,39 @@ fn profile_of_one_who_is_not_cached<R: Reclaim>(
     assert_eq!(version, cache.version());
 }
 
-fn an_invalidation_carries_relations_of_what_is_not_cached<R: Reclaim>() {
+fn an_invalidation_of_an_uncached_key_carries_relations<R: Reclaim>() {
     let user = || "user:7".to_string();
     let as_it_is = |builder| builder;
-    profile_of_one_who_is_not_cached::<R>(as_it_is, |_| ());
-    profile_of_one_who_is_not_cached::<R>(as_it_is, |cache| {
+    profile_of_an_uncached_user::<R>(as_it_is, |_| ());
+    profile_of_an_uncached_user::<R>(as_it_is, |cache| {
         cache.insert(user(), 1);
         cache.remove("user:7");
         (0..5_000).for_each(|other| _ = cache.insert(other.to_string(), 1));
     });
-    profile_of_one_who_is_not_cached::<R>(as_it_is, |cache| {
+    profile_of_an_uncached_user::<R>(as_it_is, |cache| {
         cache.insert(user(), 1);
         cache.invalidate_all();
     });
-    profile_of_one_who_is_not_cached::<R>(as_it_is, |cache| {
+    profile_of_an_uncached_user::<R>(as_it_is, |cache| {
         cache.insert_tagged(user(), 1, &["seven".into()]);
         cache.invalidate_tag("seven");
     });
     let bounded = |builder: coeval::Builder<String, u64>| builder.max_capacity(100);
-    profile_of_one_who_is_not_cached::<R>(bounded, |cache| {
+    profile_of_an_uncached_user::<R>(bounded, |cache| {
         cache.insert(user(), 1);
         (0..1_000).for_each(|other| _ = cache.insert(other.to_string(), 1));
     });
     let clock = coeval::ManualClock::new();
     let timed = |builder: coeval::Builder<String, u64>| builder.manual_clock(&clock);
-    profile_of_one_who_is_not_cached::<R>(timed, |cache| {
+    profile_of_an_uncached_user::<R>(timed, |cache| {
         cache.insert_with_ttl(user(), 1, std::time::Duration::from_secs(1));
         clock.advance(std::time::Duration::from_secs(1));
     });
 }
 
-/// Who is to load what is related does not cache what was read before.
+/// A caller that is loading a related key does not cache a value read before the invalidation.
 #[test]
-fn an_invalidation_of_what_is_not_cached_refuses_leases_of_what_is_related() {
+fn an_invalidation_of_an_uncached_key_refuses_leases_of_related_keys() {
     let cache = cache(&[], invalidates(&[("a", "b")]));
     let lease = cache.lease("b");
     cache.invalidate("a");
@@ -228,7 +229,7 @@ fn a_key_may_be_related_to_itself() {
         related.insert(key.into(), 99);
     });
     inserted.insert("a".into(), 1);
-    assert_eq!(inserted.get("a"), Some(1), "what was written explicitly wins");
+    assert_eq!(inserted.get("a"), Some(1), "the explicit write wins");
     inserted.invalidate("b");
     assert_eq!(inserted.get("b"), None);
 }
@@ -264,7 +265,8 @@ fn the_explicit_write_wins() {
     }
 }
 
-/// Of two writes of a batch whose relations say different things, in either order, also if one is written twice.
+/// Two writes of a batch have relations that contradict each other. The earlier write decides, in
+/// either order, and also if one key is written twice.
 #[test]
 fn an_earlier_relation_wins() {
     for others in [0, 30] {
@@ -313,7 +315,7 @@ fn an_uncommitted_batch_changes_nothing_related() {
 
 #[test]
 fn the_rule_may_read_the_cache() {
-    // A rule that looks into another handle of its own cache must not deadlock.
+    // A relation that reads its own cache through another handle must not deadlock.
     let slot = Arc::new(std::sync::Mutex::new(None::<Cache<u64, u64>>));
     let inside = Arc::clone(&slot);
     let cache = Cache::builder()
@@ -329,7 +331,7 @@ fn the_rule_may_read_the_cache() {
     cache.insert(2, 40);
     cache.insert(1, 0);
     assert_eq!(cache.get(&3), Some(41));
-    // The rule belongs to the cache that it holds.
+    // The cache owns the relation, which owns a handle of the cache.
     slot.lock().unwrap().take();
 }
 
@@ -379,4 +381,4 @@ fn random_relations_agree_with_a_model() {
     }
 }
 
-on_every_reclaimer!(an_invalidation_carries_relations_of_what_is_not_cached);
+on_every_reclaimer!(an_invalidation_of_an_uncached_key_carries_relations);

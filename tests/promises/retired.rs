@@ -1,5 +1,6 @@
-//! Promise: every operation that retires memory also collects it. Whatever a thread does again and again, and though
-//! nothing is written beside it, what is retired and not yet reclaimed stays within a bound.
+//! Promise: every operation that retires memory also collects it. However often a thread repeats an
+//! operation, and even if no other thread writes, the amount of retired memory that is not yet
+//! reclaimed stays bounded.
 
 use crate::common::quiet::quietly;
 use crate::common::{IS_SLOW, Store, on_every_reclaimer};
@@ -7,14 +8,15 @@ use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Tag};
 use std::time::Duration;
 
-/// How often each operation is done.
+/// How often each operation runs.
 const TIMES: u64 = if IS_SLOW { 10_000 } else { 30_000 };
-/// What one thread may have retired that is not yet reclaimed, while nobody holds a guard.
+/// The most objects that one thread may have retired and that are not yet reclaimed, while no
+/// thread holds a guard.
 const RETIRED: u64 = 8_192;
 
 type Cache<R> = Store<u64, u64, R>;
 
-/// Does `operate` with ever new numbers, and looks at what is retired.
+/// Runs `operate` with ever new numbers, and checks the number of retired objects.
 #[track_caller]
 fn bounded<R: Reclaim>(what: &str, cache: &Cache<R>, mut operate: impl FnMut(&Cache<R>, u64)) {
     for number in 1..=TIMES {
@@ -26,14 +28,14 @@ fn bounded<R: Reclaim>(what: &str, cache: &Cache<R>, mut operate: impl FnMut(&Ca
     }
 }
 
-/// Whatever comes of it.
+/// Ignores an outcome.
 fn ignore<T>(_: T) {}
 
 fn empty<R: Reclaim>() -> Cache<R> {
     coeval::Cache::builder().max_capacity(1_000).reclaimer::<R>().build()
 }
 
-/// With the key 0, and a relation of all others to 0 that panics for 13.
+/// A cache with key 0 and a relation of every other key to 0, which panics for multiples of 13.
 fn related<R: Reclaim>() -> Cache<R> {
     let builder = coeval::Cache::builder().related(|key: &u64, related| {
         assert!(!key.is_multiple_of(13), "a relation panics");
@@ -105,7 +107,7 @@ fn leases<R: Reclaim>() {
     bounded("dropped by another thread", &cache, |_, _| drop(leases.pop()));
 }
 
-fn what_is_refused<R: Reclaim>() {
+fn refused_operations<R: Reclaim>() {
     let cache = empty::<R>();
     let other = Some(cache.version());
     bounded("compare_and_set", &cache, |cache, key| {
@@ -120,7 +122,7 @@ fn what_is_refused<R: Reclaim>() {
         assert_eq!(cache.remove(&key), None);
     });
     bounded("invalidate of absent", &cache, |cache, key| ignore(cache.invalidate(&key)));
-    bounded("invalidate_tag of nothing", &cache, |cache, key| {
+    bounded("invalidate_tag of an unknown tag", &cache, |cache, key| {
         cache.invalidate_tag(format!("{key}"));
     });
     bounded("a batch of removals", &cache, |cache, key| {
@@ -210,17 +212,18 @@ fn views<R: Reclaim>() {
 
 fn prewarming<R: Reclaim>() {
     let cache = empty::<R>();
-    bounded("prewarm of what is too heavy", &cache, |cache, key| {
+    bounded("prewarm of entries that are too heavy", &cache, |cache, key| {
         cache.prewarm([(key, key), (key, key)]);
         cache.invalidate(&key);
     });
     let cache: Cache<R> =
         coeval::Cache::builder().max_capacity(1).weigher(|_, _| 2).reclaimer::<R>().build();
-    bounded("what never stays", &cache, |cache, key| ignore(cache.prewarm([(key, key)])));
+    bounded("entries that never stay", &cache, |cache, key| ignore(cache.prewarm([(key, key)])));
     bounded("loads that never stay", &cache, |cache, key| ignore(cache.get_with(key, || key)));
 }
 
-/// A thread that loads what is not found for a while, and ends, leaves no more to the next.
+/// Threads load absent keys for a while and then end. What they leave behind does not pile up from
+/// one thread to the next.
 fn many_threads<R: Reclaim>() {
     let cache = empty::<R>();
     for thread in 0..60_u64 {
@@ -235,7 +238,7 @@ on_every_reclaimer!(
     loads_that_fail,
     refreshes_that_fail,
     leases,
-    what_is_refused,
+    refused_operations,
     transactions,
     users_code_that_panics,
     views,

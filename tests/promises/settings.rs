@@ -1,5 +1,6 @@
-//! Promise: what may change while a cache is in use changes at once, all that one call names of it; each operation
-//! goes by one whole of it; what was written before stays as it is.
+//! Promise: settings that can change while a cache is in use change at once, and all settings of
+//! one call change together. Each operation uses one consistent set of settings. Earlier values
+//! keep their terms.
 
 use crate::common::{Store, on_every_reclaimer, stress};
 use coeval::reclaim::Reclaim;
@@ -12,7 +13,7 @@ use std::time::Duration;
 type Cache<R> = Store<u64, u64, R>;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The partner of a key: what relations write along with it.
+/// The partner of a key, which relations write along with the key.
 const PARTNER: u64 = 1 << 32;
 
 fn cache<R: Reclaim>() -> (ManualClock, Cache<R>) {
@@ -25,7 +26,7 @@ fn change<R: Reclaim>(cache: &Cache<R>, change: impl FnOnce(&mut Settings<u64, u
     cache.reconfigure(change).expect("sensible settings");
 }
 
-/// Changes what is named of a cache's settings.
+/// Changes the named settings of a cache.
 macro_rules! set {
     ($cache:expr, $($setting:ident($($to:expr)?)),+) => {
         change(&$cache, |settings| {
@@ -34,7 +35,7 @@ macro_rules! set {
     };
 }
 
-/// Has a key's partner be set to `value`.
+/// A relation that sets a key's partner to `value`.
 fn partner_is(value: u64) -> impl Fn(&u64, &mut Related<u64, u64>) + Send + Sync + 'static {
     move |key, related| {
         if *key < PARTNER {
@@ -57,7 +58,7 @@ fn time_to_live<R: Reclaim>() {
     cache.insert_with_ttl(3, 0, 20 * SECOND);
     cache.batch().insert(4, 0).insert(5, 0).commit();
     set!(cache, time_to_live(5 * SECOND));
-    cache.insert(5, 1); // An earlier deadline than that of the value before.
+    cache.insert(5, 1); // A shorter time than the value before had.
     cache.compare_and_set(6, None, 0).unwrap();
     cache.lease(&7).fill(0).unwrap();
     set!(cache, time_to_live(None));
@@ -70,7 +71,7 @@ fn time_to_live<R: Reclaim>() {
     clock.advance(1_000_000 * SECOND);
     assert_eq!(present(&cache, keys), [true, false, false, false, false, false, false, true]);
     (0..100).for_each(|_| done(cache.insert(8, 0)));
-    assert_eq!(cache.len(), 2, "the others' memory is back");
+    assert_eq!(cache.len(), 2, "the memory of the others is freed");
 }
 
 fn time_to_idle<R: Reclaim>() {
@@ -82,7 +83,7 @@ fn time_to_idle<R: Reclaim>() {
     cache.insert(3, 0);
     for _ in 0..3 {
         clock.advance(6 * SECOND);
-        assert_eq!(present(&cache, [1, 2, 3]), [true; 3], "a use puts it off");
+        assert_eq!(present(&cache, [1, 2, 3]), [true; 3], "a use extends it");
     }
     clock.advance(10 * SECOND);
     assert_eq!(present(&cache, [1, 2, 3]), [true, false, true]);
@@ -98,7 +99,7 @@ fn refresh_after<R: Reclaim>() {
     clock.advance(SECOND);
     assert_eq!([1, 2, 3].map(|key| cache.get_with(key, || 1)), [0, 1, 0]);
     clock.advance(100 * SECOND);
-    assert_eq!(cache.get_with(2, || 2), 1, "it was loaded when nothing was to be refreshed");
+    assert_eq!(cache.get_with(2, || 2), 1, "it was loaded when no refresh was set");
 }
 
 fn relations<R: Reclaim>() {
@@ -170,7 +171,7 @@ fn nonsense_is_refused_whole<R: Reclaim>() {
     assert!(error.to_string().starts_with("time_to_live(0)"), "{error}");
     cache.insert(1, 0);
     clock.advance(SECOND);
-    assert_eq!(cache.get(&1), Some(0), "the sensible half was not taken either");
+    assert_eq!(cache.get(&1), Some(0), "the valid half did not take effect either");
 }
 
 fn a_panic_changes_nothing<R: Reclaim>() {
@@ -190,8 +191,9 @@ fn a_panic_changes_nothing<R: Reclaim>() {
     assert_eq!(cache.get(&1), None);
 }
 
-/// The relation takes itself, and the deadlines, away in the middle of a commit: which goes by what it began with.
-fn a_commit_goes_by_what_it_began_with<R: Reclaim>() {
+/// The relation removes itself, and the deadlines, in the middle of a commit. The commit uses the
+/// settings with which it began.
+fn a_commit_uses_the_settings_with_which_it_began<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
     let inner = cache.clone();
     change(&cache, move |settings| {
@@ -210,9 +212,9 @@ fn a_commit_goes_by_what_it_began_with<R: Reclaim>() {
     assert_eq!(present(&cache, [4]), [true]);
 }
 
-/// Relations and deadlines are declared and taken away together while others write: no write has the one
-/// without the other.
-fn each_write_sees_one_whole<R: Reclaim>() {
+/// Relations and deadlines are set and removed together while other threads write. No write uses
+/// one without the other.
+fn each_write_uses_one_consistent_set<R: Reclaim>() {
     crate::common::disturb();
     let (clock, cache) = cache::<R>();
     let rounds = stress(3_000, 50_000, 1_000_000);
@@ -226,7 +228,7 @@ fn each_write_sees_one_whole<R: Reclaim>() {
     let write = |writer: u64| {
         for round in 0..rounds {
             if round % 50 == 0 {
-                swap(round % 100 == 0); // However rarely the swapper gets its turn.
+                swap(round % 100 == 0); // However rarely the swapper gets a turn.
             }
             let key = (writer * rounds + round) * 2;
             match round % 4 {
@@ -264,7 +266,7 @@ fn each_write_sees_one_whole<R: Reclaim>() {
     assert!(count > 0 && count < related.len(), "both were seen: {count} of {}", related.len());
 }
 
-/// Each entry that leaves is told of once, by one listener or another.
+/// Each entry that leaves is reported once, by one of the listeners.
 fn a_listener_is_swapped_in_use<R: Reclaim>() {
     crate::common::disturb();
     let (_, cache) = cache::<R>();
@@ -291,7 +293,7 @@ fn a_listener_is_swapped_in_use<R: Reclaim>() {
     assert_eq!(heard[0] + heard[1] + cache.len() as u64, 2 * rounds);
 }
 
-/// Changes of different settings at the same time are all made.
+/// Concurrent changes of different settings all take effect.
 fn no_change_is_lost<R: Reclaim>() {
     for _ in 0..stress(50, 1_000, 20_000) {
         let (clock, cache) = cache::<R>();
@@ -329,8 +331,9 @@ impl Drop for Bomb {
     }
 }
 
-/// What is replaced is dropped; a listener may take itself away; a destructor's panic reaches nobody.
-fn what_is_replaced_goes<R: Reclaim>() {
+/// A replaced setting is dropped. A listener may remove itself. A panic of a destructor reaches no
+/// caller.
+fn replaced_settings_are_dropped<R: Reclaim>() {
     let (_, cache) = cache::<R>();
     let kept = Arc::new(());
     let (listening, relating, inner) = (Arc::clone(&kept), Arc::clone(&kept), cache.clone());
@@ -344,7 +347,7 @@ fn what_is_replaced_goes<R: Reclaim>() {
     });
     assert_eq!(Arc::strong_count(&kept), 3);
     cache.insert(1, 0);
-    cache.insert(1, 1); // The listener hears of it, and is gone.
+    cache.insert(1, 1); // The listener hears of this, and removes itself.
     assert_eq!(Arc::strong_count(&kept), 2);
     let bomb = Bomb;
     change(&cache, move |settings| {
@@ -367,9 +370,9 @@ on_every_reclaimer!(
     the_listener,
     nonsense_is_refused_whole,
     a_panic_changes_nothing,
-    a_commit_goes_by_what_it_began_with,
-    each_write_sees_one_whole,
+    a_commit_uses_the_settings_with_which_it_began,
+    each_write_uses_one_consistent_set,
     a_listener_is_swapped_in_use,
     no_change_is_lost,
-    what_is_replaced_goes,
+    replaced_settings_are_dropped,
 );

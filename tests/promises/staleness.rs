@@ -1,11 +1,12 @@
-//! Promise: when the call that told the cache of a change has returned, nobody who looks after that gets from
-//! the cache what was read from the source before the change; however long loads take, whatever ends entries
-//! meanwhile. And nobody ever sees one entry of a group as it was written beside another as it had been before, or a
-//! derived one beside what it was not derived from.
+//! Promise: once the call that told the cache of a change has returned, no later look-up returns a
+//! value that was read from the source before the change. This holds however long loads take, and
+//! however entries end in the meantime. No reader sees one entry of a group new and another one
+//! old, or a derived value beside an input from which it was not derived.
 //!
-//! The source is an array of numbers that only grow, each changed by one thread. A writer raises its number, tells
-//! the cache, by any of the ways that there are, and then notes that it did. A reader takes that note first.
-//! What it gets must not be older. How often it is, and how often a group is torn, must stay 0.
+//! The source is an array of numbers that only grow. One thread changes each number. A writer
+//! raises its number, tells the cache in one of the available ways, and then notes that it did. A
+//! reader reads that note first, and must not get an older value. The counts of older values, and
+//! of torn groups, must stay 0.
 
 mod looks;
 mod world;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use world::{DROPS, Kind, OWN, PAIR, SETS, SOME, Source, TWIN, pause, tags};
 
-/// How many threads, half of them readers.
+/// The numbers of threads. Half of the threads are readers.
 const CROWDS: [usize; 3] = [2, 8, 32];
 
 type Cache<R> = Store<usize, u64, R>;
@@ -30,7 +31,8 @@ fn trials() -> u64 {
     stress(10_000, 300_000, 10_000_000)
 }
 
-/// Runs readers, which do so many looks together, and beside them writers, until the readers have done theirs.
+/// Runs readers, which do `looks` looks together, and writers beside them until the readers are
+/// done.
 fn race(
     threads: usize,
     looks: u64,
@@ -59,7 +61,7 @@ fn race(
     });
 }
 
-/// A cache over a source, in which a write of a key drops its twin, or sets it too.
+/// A cache on a source. A write of a key drops its twin, or sets it too.
 fn cache_of<R: Reclaim>(
     source: &Arc<Source>,
     settings: impl FnOnce(Builder) -> Builder,
@@ -75,7 +77,8 @@ fn cache_of<R: Reclaim>(
     settings(builder).reclaimer::<R>().build()
 }
 
-/// Readers and writers. `tell` tells the cache of a change in one of the ways, and says in which.
+/// Runs readers and writers. `tell` tells the cache of a change in one of the ways, and returns
+/// which.
 fn watched<R: Reclaim>(
     watch: &Watch<'_, R>,
     threads: usize,
@@ -114,7 +117,7 @@ fn watched<R: Reclaim>(
     assert!(stats.loads > 0 && stats.hits > 0);
 }
 
-/// Tells of changes in all ways that there are, and finds that nothing is seen that should not be.
+/// Tells the cache of changes in all ways, and checks that no reader sees a stale or torn value.
 fn nothing_is_stale<R: Reclaim>(
     settings: impl Fn(Builder, &ManualClock) -> Builder,
     check: impl Fn(&Cache<R>),
@@ -134,18 +137,18 @@ fn nothing_is_stale<R: Reclaim>(
     }
 }
 
-fn nobody_gets_what_is_stale<R: Reclaim>() {
+fn no_reader_gets_a_stale_value<R: Reclaim>() {
     nothing_is_stale::<R>(|builder, _| builder, |_| {});
 }
 
-fn nobody_does_beside_evictions<R: Reclaim>() {
+fn no_stale_value_beside_evictions<R: Reclaim>() {
     nothing_is_stale::<R>(
         |builder, _| builder.max_capacity(12),
         |cache| assert!(cache.stats().removals.size > 0 && cache.len() <= 12),
     );
 }
 
-fn nobody_does_beside_expirations_and_refreshes<R: Reclaim>() {
+fn no_stale_value_beside_expirations_and_refreshes<R: Reclaim>() {
     let (time, refresh) = (Duration::from_nanos(200), Duration::from_nanos(50));
     nothing_is_stale::<R>(
         |builder, clock| builder.time_to_live(time).refresh_after(refresh).manual_clock(clock),
@@ -153,8 +156,9 @@ fn nobody_does_beside_expirations_and_refreshes<R: Reclaim>() {
     );
 }
 
-/// All entries that are read from the source have tags, from the beginning, and so does what is loaded in their place.
-fn nobody_does_where_tags_tell<R: Reclaim>() {
+/// All entries that are read from the source have tags from the beginning, and so do the values
+/// that replace them.
+fn no_stale_value_with_tags<R: Reclaim>() {
     let refresh = Duration::from_nanos(50);
     for threads in CROWDS {
         let (source, clock) = (Source::new(8.max(threads / 2)), ManualClock::new());
@@ -164,7 +168,7 @@ fn nobody_does_where_tags_tell<R: Reclaim>() {
             for member in [key, key + TWIN] {
                 cache.insert_tagged(member, 0, &tags(key));
             }
-            // Derived from the beginning: a refresh of the key ends it, before any tag does.
+            // Derived from the beginning, because a refresh of the key ends it before any tag does.
             cache.derive(key + OWN, |scope| scope.get(&key).expect("just inserted"));
             cache.tag(key + OWN, &tags(key));
         }
@@ -179,14 +183,14 @@ fn nobody_does_where_tags_tell<R: Reclaim>() {
     }
 }
 
-/// Who tells of a change by two commits, or forgets to, is found out: the counters do count.
-fn what_is_told_wrongly_is_seen<R: Reclaim>() {
+/// A writer that tells the cache in two commits, or forgets to, is detected: the counters work.
+fn wrong_invalidations_are_detected<R: Reclaim>() {
     let (source, clock) = (Source::new(8), ManualClock::new());
     let cache = cache_of::<R>(&source, |builder| builder);
     let watch = Watch::new(&cache, &source);
     watched(&watch, 8, trials().min(300_000), &clock, |random, key, value| {
         if random.one_in(2) {
-            // The relation drops or sets the twin; this sets it without the key.
+            // The relation drops or sets the twin. This write sets the twin without the key.
             cache.insert(key + TWIN, value);
             std::thread::yield_now();
             cache.insert(key, value);
@@ -197,9 +201,9 @@ fn what_is_told_wrongly_is_seen<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    nobody_gets_what_is_stale,
-    nobody_does_beside_evictions,
-    nobody_does_beside_expirations_and_refreshes,
-    nobody_does_where_tags_tell,
-    what_is_told_wrongly_is_seen,
+    no_reader_gets_a_stale_value,
+    no_stale_value_beside_evictions,
+    no_stale_value_beside_expirations_and_refreshes,
+    no_stale_value_with_tags,
+    wrong_invalidations_are_detected,
 );

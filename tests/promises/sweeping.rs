@@ -1,8 +1,8 @@
-//! Promise: what `invalidate_all` cleared is swept out by later writes, and told of, whatever others are in the middle of
-//! as the index is walked.
+//! Promise: later writes sweep and report the entries that `invalidate_all` cleared, whatever other
+//! threads are doing during the sweep.
 //!
-//! A thread does it all itself: in the middle of one of its operations it clears the cache, and writes until the walk is
-//! through. Needs `RUSTFLAGS="--cfg coeval_internals"`.
+//! One thread does everything: in the middle of one of its operations it clears the cache, and
+//! writes until the sweep has finished. Needs `RUSTFLAGS="--cfg coeval_internals"`.
 #![cfg(coeval_internals)]
 
 use crate::common::steps::{self, in_turn};
@@ -12,7 +12,7 @@ use coeval::{Builder, Cache, ManualClock};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The key in question. Others are above `OTHERS`.
+/// The key under test. The numbers of other keys are above `OTHERS`.
 const KEY: u64 = 7;
 const OTHERS: u64 = 1 << 20;
 
@@ -37,7 +37,8 @@ impl<R: Reclaim> Stage<R> {
         Self { cache: builder.reclaimer().build(), told }
     }
 
-    /// As many writes as walk over a small index, and hardly more: what is swept out is not reclaimed.
+    /// Does as many writes as walk over a small index, and hardly more, so that swept entries are
+    /// not yet reclaimed.
     fn walk(&self) -> Box<dyn FnOnce()> {
         let cache = self.cache.clone();
         Box::new(move || write(&cache, 300))
@@ -56,9 +57,9 @@ impl<R: Reclaim> Stage<R> {
         })
     }
 
-    /// The values that were told of by the time that all was swept out and reclaimed.
+    /// The values that were reported by the time that everything was swept and reclaimed.
     fn told(&self) -> Vec<u64> {
-        assert_eq!(steps::left(), 0, "a step that was not come to");
+        assert_eq!(steps::left(), 0, "a step was not reached");
         write(&self.cache, 30_000);
         let mut told = self.told.lock().unwrap().clone();
         told.sort_unstable();
@@ -70,7 +71,8 @@ fn write<R: Reclaim>(cache: &Store<u64, u64, R>, writes: u64) {
     (0..writes).for_each(|at| _ = cache.insert(OTHERS + at % 8, at));
 }
 
-/// A write has taken a number, and does not bear it yet: it comes after the clearing, or is swept out.
+/// A write has taken a number, but its version does not have it yet. The write comes after the
+/// clearing, or is swept.
 fn a_write_that_is_not_stamped<R: Reclaim>() {
     let stage = Stage::<R>::new();
     in_turn([("commit.ticked", stage.clear_and_walk())]);
@@ -79,7 +81,7 @@ fn a_write_that_is_not_stamped<R: Reclaim>() {
     assert_eq!(told.is_empty(), stage.cache.contains_key(&KEY), "{told:?}");
 }
 
-/// The same, of a commit of several writes.
+/// As above, with a commit of several writes.
 fn a_batch_that_is_not_stamped<R: Reclaim>() {
     let stage = Stage::<R>::new();
     in_turn([("commit.ticked", stage.clear_and_walk())]);
@@ -89,8 +91,8 @@ fn a_batch_that_is_not_stamped<R: Reclaim>() {
     assert_eq!(told.is_empty(), stage.cache.contains_key(&(KEY + 1)), "{told:?}");
 }
 
-/// A value lies below a version that was aborted, perhaps in a record that does not end.
-fn what_lies_below_an_aborted_version<R: Reclaim>() {
+/// A value below an aborted version, perhaps in a record that does not end.
+fn a_value_below_an_aborted_version<R: Reclaim>() {
     for is_held in [false, true] {
         let stage = Stage::<R>::new();
         let expected = stage.cache.insert(KEY, 1);
@@ -104,8 +106,8 @@ fn what_lies_below_an_aborted_version<R: Reclaim>() {
     }
 }
 
-/// The record is condemned, and then held: its writer has its deadline yet to see to.
-fn what_is_held_since<R: Reclaim>() {
+/// The record is condemned and then held, because its writer has yet to process its deadline.
+fn a_record_that_is_held_again<R: Reclaim>() {
     let clock = ManualClock::new();
     let stage = Stage::<R>::with(Cache::builder().manual_clock(&clock));
     in_turn([("settle.begin", stage.clear_and_walk())]);
@@ -113,8 +115,8 @@ fn what_is_held_since<R: Reclaim>() {
     assert_eq!(stage.told(), [1]);
 }
 
-/// What it superseded is still to be disposed of.
-fn what_has_something_below<R: Reclaim>() {
+/// The superseded version is still to be disposed of.
+fn a_version_with_others_below<R: Reclaim>() {
     let stage = Stage::<R>::new();
     stage.cache.insert(KEY, 1);
     in_turn([("settle.begin", stage.clear_and_walk())]);
@@ -122,8 +124,8 @@ fn what_has_something_below<R: Reclaim>() {
     assert_eq!(stage.told(), [1, 2]);
 }
 
-/// A view is about to announce itself when everything is cleared, and has no version yet when the walk begins: who walks gives it
-/// one, and it is not older than the clearing.
+/// Everything is cleared just before a view announces itself. The view has no version yet when the
+/// walk begins. The walking thread gives it a version, which is not older than the clearing.
 fn beside_a_view_that_opens<R: Reclaim>() {
     let stage = Stage::<R>::new();
     (0..500).for_each(|key| _ = stage.cache.insert(key, key));
@@ -132,8 +134,9 @@ fn beside_a_view_that_opens<R: Reclaim>() {
     assert!(stage.told().into_iter().eq(0..500));
 }
 
-/// One who begins the walk stops there; meanwhile others walk. (What they find is held, so that it is told of at once.)
-fn beside_one_who_begins_to_walk<R: Reclaim>() {
+/// A thread begins the walk and stops; others walk in the meantime. (The entries that they find are
+/// held, so each is reported at once.)
+fn beside_a_thread_that_begins_to_walk<R: Reclaim>() {
     let stage = Stage::<R>::new();
     let held: Vec<_> = (0..50)
         .map(|key| {
@@ -146,7 +149,7 @@ fn beside_one_who_begins_to_walk<R: Reclaim>() {
         "sweep.begins",
         Box::new(move || {
             walk();
-            assert_eq!(told.lock().unwrap().len(), 50, "nobody else begins it");
+            assert_eq!(told.lock().unwrap().len(), 50, "no other thread begins the walk");
         }),
     )]);
     stage.cache.invalidate_all();
@@ -154,14 +157,14 @@ fn beside_one_who_begins_to_walk<R: Reclaim>() {
     drop(held);
 }
 
-/// The walk before divided the index into more parts, and somebody takes one of these.
+/// The walk before divided the index into more parts, and a thread takes one of these.
 fn a_part_of_the_walk_before<R: Reclaim>() {
     let stage = Stage::<R>::new();
     (0..5_000).for_each(|key| _ = stage.cache.insert(key, key));
     stage.cache.invalidate_all();
     write(&stage.cache, 100_000);
     assert_eq!(stage.told().len(), 5_000, "the walk before");
-    // By now the index has shrunk.
+    // The index has shrunk by now.
     (0..500).for_each(|key| _ = stage.cache.insert(key, key));
     let other = stage.cache.clone();
     in_turn([("sweep.begins", Box::new(move || write(&other, 3)))]);
@@ -173,9 +176,9 @@ on_every_reclaimer!(
     a_part_of_the_walk_before,
     a_write_that_is_not_stamped,
     a_batch_that_is_not_stamped,
-    what_lies_below_an_aborted_version,
-    what_is_held_since,
-    what_has_something_below,
+    a_value_below_an_aborted_version,
+    a_record_that_is_held_again,
+    a_version_with_others_below,
     beside_a_view_that_opens,
-    beside_one_who_begins_to_walk,
+    beside_a_thread_that_begins_to_walk,
 );

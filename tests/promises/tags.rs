@@ -1,5 +1,6 @@
-//! Promise: the commit that invalidates a tag ends all values that have it, and nothing else; what is loaded in their
-//! place has the same tags, and is refused if it was read before.
+//! Promise: the commit that invalidates a tag ends all values that have the tag, and nothing else.
+//! Values that are loaded in their place have the same tags, and are refused if they were read
+//! before the invalidation.
 
 mod beside_others;
 mod loads;
@@ -20,7 +21,7 @@ fn tags<const N: usize>(names: [&str; N]) -> [Tag; N] {
     names.map(Tag::from)
 }
 
-fn all_that_have_it_go_and_nothing_else<R: Reclaim>() {
+fn all_tagged_values_end_and_nothing_else<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let first = cache.insert_tagged(1, 10, &tags(["a", "b"]));
     assert_eq!(cache.get_versioned(&1), Some((10, first)));
@@ -37,12 +38,12 @@ fn all_that_have_it_go_and_nothing_else<R: Reclaim>() {
     cache.invalidate_tag("a");
     assert_gone(&cache, 3);
     assert_eq!(cache.get_many([&1, &4, &5]), [None, Some(40), Some(50)]);
-    // Nobody has these.
+    // No entry has these tags.
     assert!(cache.invalidate_tag("c") > version);
     assert_eq!(cache.get_many([&4, &5]), [Some(40), Some(50)]);
 }
 
-fn what_is_written_later_is_not_concerned<R: Reclaim>() {
+fn later_writes_are_not_affected<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.invalidate_tag("a");
     cache.insert_tagged(1, 10, &tags(["a", "a"]));
@@ -55,7 +56,7 @@ fn what_is_written_later_is_not_concerned<R: Reclaim>() {
     }
 }
 
-/// A write says which tags its value has.
+/// A write sets the tags of its value.
 fn a_write_without_tags_has_none<R: Reclaim>() {
     type Write<R> = fn(&Cache<R>);
     let writes: [Write<R>; 4] = [
@@ -76,8 +77,8 @@ fn a_write_without_tags_has_none<R: Reclaim>() {
     }
 }
 
-/// Each way to write a key whose value has ended.
-fn what_has_ended_is_absent_to_writers<R: Reclaim>() {
+/// Tests each way to write a key whose value has ended.
+fn an_ended_value_is_absent_to_writers<R: Reclaim>() {
     let ended = || {
         let cache = store::<u64, u64, R>();
         cache.insert_tagged(1, 10, &tags(["a"]));
@@ -117,20 +118,20 @@ fn a_view_still_sees_them<R: Reclaim>() {
     assert_gone(&cache, 1);
 }
 
-fn tags_of_a_key_that_is_there<R: Reclaim>() {
+fn tags_of_a_present_key<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert_tagged(1, 10, &tags(["a"]));
     cache.invalidate_tag("b");
     let version = cache.tag(1, &tags(["b", "a"]));
-    assert_eq!(cache.get_versioned(&1), Some((10, version)), "that was before");
+    assert_eq!(cache.get_versioned(&1), Some((10, version)), "unchanged");
     cache.invalidate_tag("b");
     assert_gone(&cache, 1);
-    // It keeps those that it had.
+    // The entry keeps the tags that it had.
     cache.insert_tagged(1, 10, &tags(["a"]));
     cache.tag(1, &tags(["b"]));
     cache.invalidate_tag("a");
     assert_gone(&cache, 1);
-    // Nothing is there.
+    // The key is absent.
     assert!(cache.tag(1, &tags(["b"])) > version);
     assert!(cache.tag(2, &tags(["b"])) > version);
     assert_gone(&cache, 1);
@@ -140,7 +141,7 @@ fn tags_of_a_key_that_is_there<R: Reclaim>() {
     assert_eq!(cache.get(&2), Some(20));
 }
 
-/// To tag an entry changes nothing else of it.
+/// Tagging an entry changes nothing else about it.
 fn a_tagged_entry_is_the_same<R: Reclaim>() {
     let clock = ManualClock::new();
     let builder = coeval::Cache::builder().weigher(|_: &u64, value: &u64| *value as u32);
@@ -159,8 +160,9 @@ fn a_tagged_entry_is_the_same<R: Reclaim>() {
     drop(lease);
 }
 
-/// What is derived from a value with tags goes with it, and is back if that comes out equal.
-fn what_is_derived_goes_too<R: Reclaim>() {
+/// A value derived from a tagged value ends with it, and is valid again if the tagged value comes
+/// out equal.
+fn derived_values_end_too<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert_tagged(1, 10, &tags(["a"]));
     let double = || cache.derive(2, |scope| scope.get(&1).unwrap_or(0) * 2);
@@ -171,7 +173,7 @@ fn what_is_derived_goes_too<R: Reclaim>() {
     cache.insert_tagged(1, 7, &tags(["a"]));
     assert_gone(&cache, 2);
     assert_eq!(double(), 14);
-    // A tag of the derived one, which it keeps when it is derived again.
+    // A tag of the derived value, which keeps the tag when it is derived again.
     cache.tag(2, &tags(["b"]));
     cache.invalidate_tag("b");
     assert_eq!((cache.get(&1), cache.get(&2)), (Some(7), None));
@@ -201,7 +203,7 @@ fn relations_and_the_listener<R: Reclaim>() {
     assert_eq!(*left.lock().unwrap(), [(1, 10, RemovalCause::Related, version)]);
 }
 
-fn it_is_evicted_as_others<R: Reclaim>() {
+fn it_is_evicted_like_others<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().max_capacity(50).reclaimer::<R>().build();
     for key in 0..5_000 {
         cache.insert_tagged(key, key, &tags(["a", "b"]));
@@ -245,16 +247,16 @@ fn a_million_entries_at_once<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    all_that_have_it_go_and_nothing_else,
-    what_is_written_later_is_not_concerned,
+    all_tagged_values_end_and_nothing_else,
+    later_writes_are_not_affected,
     a_write_without_tags_has_none,
-    what_has_ended_is_absent_to_writers,
+    an_ended_value_is_absent_to_writers,
     a_view_still_sees_them,
-    tags_of_a_key_that_is_there,
+    tags_of_a_present_key,
     a_tagged_entry_is_the_same,
-    what_is_derived_goes_too,
+    derived_values_end_too,
     relations_and_the_listener,
-    it_is_evicted_as_others,
+    it_is_evicted_like_others,
     a_clone_that_panics_changes_nothing,
     a_million_entries_at_once,
 );

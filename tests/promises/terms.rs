@@ -1,5 +1,5 @@
-//! Promise: what a batch or a transaction writes is kept as it says, or as it was; and what a transaction or a derivation
-//! reads is used.
+//! Promise: a value that a batch or a transaction writes has the terms that the write gives, or the
+//! terms of the value before. Entries that a transaction or a derivation reads count as used.
 
 use crate::common::{Store, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
@@ -25,7 +25,7 @@ fn timed<R: Reclaim>(idle: Option<u64>, live: Option<u64>) -> (ManualClock, Stor
     (clock, builder.reclaimer::<R>().build())
 }
 
-/// How a value is written: by a batch, or by a transaction.
+/// Writes a value, by a batch or by a transaction.
 type Write<R> = fn(&Store<u64, u64, R>, u64, u64, Terms);
 
 fn by_batch<R: Reclaim>(cache: &Store<u64, u64, R>, key: u64, value: u64, terms: Terms) {
@@ -46,7 +46,7 @@ fn writes<R: Reclaim>() -> [Write<R>; 2] {
     [by_batch, by_transaction]
 }
 
-/// For how many seconds key 1 is to be had, looked at each second without a use; up to 100.
+/// How many seconds key 1 stays present, checked each second without a use; up to 100.
 fn lives<R: Reclaim>(clock: &ManualClock, cache: &Store<u64, u64, R>) -> u64 {
     for second in 0..100 {
         if !cache.contains_key(&1) {
@@ -57,7 +57,7 @@ fn lives<R: Reclaim>(clock: &ManualClock, cache: &Store<u64, u64, R>) -> u64 {
     100
 }
 
-fn times_are_as_said<R: Reclaim>() {
+fn times_are_as_given<R: Reclaim>() {
     for write in writes::<R>() {
         for (idle, live, terms, expected) in [
             (None, None, Terms::new(), 100),
@@ -72,7 +72,7 @@ fn times_are_as_said<R: Reclaim>() {
             (None, None, Terms::new().time_to_live(Duration::ZERO), 0),
             (None, None, Terms::new().time_to_idle(Duration::ZERO), 0),
             (None, None, Terms::new().time_to_live(Duration::MAX), 100),
-            // Nothing was there.
+            // The key was absent.
             (None, Some(7), Terms::as_it_was(), 7),
             (None, Some(7), Terms::as_it_was().time_to_live(secs(3)), 3),
         ] {
@@ -94,7 +94,7 @@ fn as_it_was<R: Reclaim>() {
             (Terms::new().time_to_live(secs(9)), as_it_was().time_to_live(secs(20)), 20),
             (Terms::new().time_to_live(secs(9)), as_it_was().time_to_idle(secs(2)), 2),
             (Terms::new().time_to_live(secs(9)), as_it_was().tags(["a"]), 4),
-            // It had ended.
+            // The value had ended.
             (Terms::new().time_to_live(secs(5)), as_it_was(), 55),
             (Terms::new().time_to_live(secs(9)), Terms::new(), 55),
         ] {
@@ -107,7 +107,7 @@ fn as_it_was<R: Reclaim>() {
     }
 }
 
-fn what_was_for_ever_stays_so<R: Reclaim>() {
+fn a_value_without_a_deadline_stays_so<R: Reclaim>() {
     for write in writes::<R>() {
         let (clock, cache) = timed::<R>(None, None);
         cache.insert(1, 10);
@@ -119,7 +119,7 @@ fn what_was_for_ever_stays_so<R: Reclaim>() {
     }
 }
 
-fn tags_are_as_said<R: Reclaim>() {
+fn tags_are_as_given<R: Reclaim>() {
     let tags = ["a", "b"].map(Tag::from);
     for write in writes::<R>() {
         for (before, after, ends) in [
@@ -148,7 +148,7 @@ fn tags_are_as_said<R: Reclaim>() {
     }
 }
 
-fn each_call_says_it<R: Reclaim>() {
+fn each_call_takes_terms<R: Reclaim>() {
     let (clock, cache) = timed::<R>(None, None);
     cache
         .batch()
@@ -172,7 +172,7 @@ fn each_call_says_it<R: Reclaim>() {
     assert_eq!(shown(), [false, false, true, false, false]);
 }
 
-/// What the same commit has written before is what it was.
+/// "As it was" refers to an earlier write of the same commit.
 fn after_an_earlier_write_of_its_own<R: Reclaim>() {
     let (clock, cache) = timed::<R>(None, None);
     let minute = || Terms::new().time_to_live(secs(50)).tags(["a"]);
@@ -218,8 +218,9 @@ fn after_an_earlier_write_of_its_own<R: Reclaim>() {
     assert!(!cache.contains_key(&1));
 }
 
-/// What is to be as it was is read: the transaction runs again if it changes.
-fn a_transaction_keeps_what_is_there_at_its_commit<R: Reclaim>() {
+/// A write with the terms of the value before reads that value, so the transaction runs again if it
+/// changes.
+fn a_transaction_keeps_the_terms_at_its_commit<R: Reclaim>() {
     type Other<R> = fn(&Store<u64, u64, R>, &ManualClock);
     let others: [(Other<R>, u64); 4] = [
         (|cache, _| _ = cache.insert_with_ttl(1, 9, secs(20)), 20),
@@ -247,7 +248,7 @@ fn a_transaction_keeps_what_is_there_at_its_commit<R: Reclaim>() {
 
 fn the_memory_of_tags_comes_back<R: Reclaim>() {
     let (_, cache) = timed::<R>(None, None);
-    // What is overwritten by the same batch, or refused, holds no tag.
+    // A value that the same batch overwrites, or that is refused, holds no tag.
     for round in 0..100 {
         let tag = || Terms::new().tags([Tag::from(round)]);
         cache.batch().insert_with(1, 1, tag()).insert_with(1, 2, tag()).insert(1, 3).commit();
@@ -292,7 +293,7 @@ fn reads<R: Reclaim>() -> [Read<R>; 5] {
     ]
 }
 
-fn what_is_read_is_used<R: Reclaim>() {
+fn reads_count_as_uses<R: Reclaim>() {
     for read in reads::<R>() {
         let (clock, cache) = timed::<R>(Some(60), None);
         cache.insert(1, 1);
@@ -303,11 +304,14 @@ fn what_is_read_is_used<R: Reclaim>() {
         assert_eq!(cache.get(&1), Some(1));
         clock.advance(secs(60));
         read(&cache, 1);
-        assert!(cache.get(&1).is_none_or(|value| value == 0), "it does not come back");
+        assert!(
+            cache.get(&1).is_none_or(|value| value == 0),
+            "an expired value does not come back"
+        );
     }
 }
 
-fn what_comes_to_nothing_is_no_use<R: Reclaim>() {
+fn failed_operations_are_not_uses<R: Reclaim>() {
     let (clock, cache) = timed::<R>(Some(60), None);
     cache.insert(1, 1);
     for _ in 0..2 {
@@ -321,8 +325,8 @@ fn what_comes_to_nothing_is_no_use<R: Reclaim>() {
     assert_eq!(cache.get(&1), None);
 }
 
-/// Entries that are read again and again beside a stream of new ones stay.
-fn what_is_read_is_kept_for_that<R: Reclaim>() {
+/// Entries that are read again and again stay beside a stream of new ones.
+fn read_entries_are_kept<R: Reclaim>() {
     const HOT: u64 = 50;
     type Read<'r, R> = &'r dyn Fn(&Store<u64, u64, R>, u64);
     let kept = |read: Read<'_, R>| {
@@ -348,15 +352,15 @@ fn what_is_read_is_kept_for_that<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    times_are_as_said,
+    times_are_as_given,
     as_it_was,
-    what_was_for_ever_stays_so,
-    tags_are_as_said,
-    each_call_says_it,
+    a_value_without_a_deadline_stays_so,
+    tags_are_as_given,
+    each_call_takes_terms,
     after_an_earlier_write_of_its_own,
-    a_transaction_keeps_what_is_there_at_its_commit,
+    a_transaction_keeps_the_terms_at_its_commit,
     the_memory_of_tags_comes_back,
-    what_is_read_is_used,
-    what_comes_to_nothing_is_no_use,
-    what_is_read_is_kept_for_that,
+    reads_count_as_uses,
+    failed_operations_are_not_uses,
+    read_entries_are_kept,
 );

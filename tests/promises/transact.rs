@@ -1,4 +1,4 @@
-//! Promise: a transaction is as if done at one instant, or nothing of it was done.
+//! Promise: a transaction takes effect at one instant, or not at all.
 
 use crate::common::{Store, on_every_reclaimer, stress, together};
 use coeval::reclaim::Reclaim;
@@ -12,7 +12,7 @@ use std::time::Duration;
 type Never<T> = Result<T, Infallible>;
 
 #[test]
-fn it_sees_what_it_has_written_and_nobody_else_does_before_the_commit() {
+fn it_sees_its_own_writes_and_no_other_thread_does_before_the_commit() {
     let cache = Cache::new();
     cache.insert(1, 10);
     let before = cache.version();
@@ -36,7 +36,7 @@ fn it_sees_what_it_has_written_and_nobody_else_does_before_the_commit() {
 }
 
 #[test]
-fn one_that_is_given_up_changes_nothing() {
+fn an_abandoned_transaction_changes_nothing() {
     let cache = Cache::new();
     let before = cache.insert(1, 10);
     let given_up = cache.transact(|tx| -> Result<(), _> {
@@ -64,7 +64,8 @@ fn a_panic_changes_nothing() {
     assert_eq!(cache.stats().views, 0);
 }
 
-/// How often the closure of a transaction runs that reads these keys, if `meanwhile` is done once beside it.
+/// How often the closure of a transaction runs that reads these keys, if `meanwhile` runs once
+/// beside it.
 fn runs(cache: &Cache<u64, u64>, keys: &[u64], meanwhile: impl FnOnce()) -> u32 {
     let (mut runs, mut meanwhile) = (0, Some(meanwhile));
     let committed = cache.transact(|tx| -> Never<_> {
@@ -81,7 +82,7 @@ fn runs(cache: &Cache<u64, u64>, keys: &[u64], meanwhile: impl FnOnce()) -> u32 
 }
 
 #[test]
-fn what_was_read_absent_is_not_changed_by_clearing() {
+fn clearing_does_not_change_absent_reads() {
     let clock = ManualClock::new();
     let cache = Cache::builder().manual_clock(&clock).build();
     let tag = [Tag::from("tag")];
@@ -95,11 +96,11 @@ fn what_was_read_absent_is_not_changed_by_clearing() {
     cache.insert_tagged(7, 70, &tag);
     cache.invalidate_tag("tag");
     cache.insert(6, 60);
-    // Never written, removed, cleared, expired, invalidated by its tag.
+    // Never written, removed, cleared, expired, and invalidated by its tag.
     let absent = [1, 2, 3, 4, 5, 7];
     assert_eq!(runs(&cache, &absent, || _ = cache.invalidate_tag("tag")), 1);
     assert_eq!(runs(&cache, &absent, || _ = cache.invalidate_all()), 1);
-    // But what was there is, and so is what has come.
+    // A change of a present key disturbs it, and so does a new key.
     cache.insert(6, 60);
     assert_eq!(runs(&cache, &[1, 6], || _ = cache.invalidate_all()), 2);
     assert_eq!(runs(&cache, &[1], || _ = cache.insert(1, 10)), 2);
@@ -112,7 +113,7 @@ fn what_was_read_absent_is_not_changed_by_clearing() {
 }
 
 #[test]
-fn one_that_writes_nothing_is_as_of_what_it_has_read() {
+fn a_read_only_transaction_has_the_version_of_its_reads() {
     let cache = Cache::new();
     let empty = cache.transact(|tx| -> Never<_> { Ok(tx.get(&1)) }).unwrap();
     assert_eq!((empty.value, empty.version.get()), (None, 0));
@@ -125,7 +126,8 @@ fn one_that_writes_nothing_is_as_of_what_it_has_read() {
     assert_eq!(read, Ok(Committed { value: (Some(10), Some(10)), version: written }));
 }
 
-/// Runs a transaction that reads key 1 and writes key 2, with that happening meanwhile; how often it ran.
+/// Runs a transaction that reads key 1 and writes key 2, while `disturb` runs up to `times` times.
+/// Returns whether it committed, and how often it ran.
 fn disturbed(cache: &Cache<u64, u64>, times: u32, disturb: impl Fn(u32)) -> (bool, u32) {
     let runs = Cell::new(0);
     let outcome = cache.transact(|tx| -> Never<()> {
@@ -144,12 +146,12 @@ fn disturbed(cache: &Cache<u64, u64>, times: u32, disturb: impl Fn(u32)) -> (boo
 }
 
 #[test]
-fn what_it_has_read_is_as_it_was() {
+fn its_reads_are_unchanged_at_the_commit() {
     let cache = Cache::new();
     let others: [&dyn Fn(u32); 8] = [
         &|by| _ = cache.insert(1, by.into()),
         &|_| _ = cache.remove(&1),
-        &|by| _ = cache.insert(1, by.into()), // it was absent
+        &|by| _ = cache.insert(1, by.into()), // The key was absent.
         &|_| _ = cache.invalidate_all(),
         &|by| _ = cache.batch().insert(3, 1).insert(1, by.into()).commit(),
         &|_| _ = cache.tag(1, &[Tag::from(7)]),
@@ -168,12 +170,12 @@ fn what_it_has_read_is_as_it_was() {
 }
 
 #[test]
-fn what_it_has_not_read_may_change() {
+fn unread_keys_may_change() {
     let cache = Cache::new();
     cache.insert(1, 10);
     assert_eq!(disturbed(&cache, 1, |_| _ = cache.insert(2, 5)), (true, 1));
     assert_eq!(disturbed(&cache, 1, |_| _ = cache.insert(3, 5)), (true, 1));
-    // That somebody else reads it is no change.
+    // A read by another thread is not a change.
     let other = || {
         cache.transact(|tx| -> Never<_> {
             tx.get(&1);
@@ -185,7 +187,7 @@ fn what_it_has_not_read_may_change() {
 }
 
 #[test]
-fn one_that_is_disturbed_again_and_again_is_given_up() {
+fn a_transaction_disturbed_again_and_again_fails() {
     let cache = Cache::new();
     let (is_ok, runs) = disturbed(&cache, u32::MAX, |by| _ = cache.insert(1, by.into()));
     assert_eq!((is_ok, runs), (false, 64));
@@ -202,7 +204,7 @@ fn one_that_is_disturbed_again_and_again_is_given_up() {
 }
 
 #[test]
-fn what_was_derived_is_as_it_was_if_that_from_which_it_was_is() {
+fn a_derived_value_is_unchanged_if_its_inputs_are() {
     let cache: Cache<u64, u64> = Cache::new();
     cache.insert(5, 50);
     cache.insert(6, 60);
@@ -224,12 +226,12 @@ fn what_was_derived_is_as_it_was_if_that_from_which_it_was_is() {
 }
 
 #[test]
-fn what_has_come_to_its_deadline_has_changed() {
+fn an_expired_value_has_changed() {
     let clock = ManualClock::new();
     let cache = Cache::builder().manual_clock(&clock).build();
     cache.insert_with_ttl(1, 10, Duration::from_secs(1));
     assert_eq!(disturbed(&cache, 1, |_| clock.advance(Duration::from_secs(2))), (true, 2));
-    // It was over already.
+    // The value had expired already.
     cache.insert_with_ttl(1, 10, Duration::from_secs(1));
     clock.advance(Duration::from_secs(2));
     assert_eq!(disturbed(&cache, 1, |_| clock.advance(Duration::from_secs(2))), (true, 1));
@@ -266,7 +268,7 @@ fn relations_are_followed_by_its_commit() {
 }
 
 #[test]
-fn the_listener_hears_what_it_took_away_and_of_nothing_that_it_read() {
+fn the_listener_hears_of_its_writes_and_not_of_its_reads() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&heard);
     let cache = Cache::builder()
@@ -290,7 +292,7 @@ fn the_listener_hears_what_it_took_away_and_of_nothing_that_it_read() {
     assert_eq!(cache.len(), 3);
 }
 
-/// Of three accounts the sum never changes, whatever is looked at, and however.
+/// The sum of three accounts never changes, in any kind of read.
 fn money_is_neither_made_nor_lost<R: Reclaim>() {
     const ACCOUNTS: [u64; 3] = [1, 2, 3];
     let cache: Store<u64, i64, R> = crate::common::store();
@@ -317,7 +319,8 @@ fn money_is_neither_made_nor_lost<R: Reclaim>() {
     });
 }
 
-/// Each takes itself off duty if another is on: one always is. Under snapshot isolation both may go.
+/// Each of two goes off duty if the other is on duty, so one always is. Under snapshot isolation
+/// both might go.
 fn there_is_no_write_skew<R: Reclaim>() {
     let cache: Store<u64, bool, R> = crate::common::store();
     for _ in 0..stress(300, 3_000, 300_000) {

@@ -1,5 +1,6 @@
-//! Promise: users' code that runs within a load may use the cache. It runs when the load is over, or on its behalf: then
-//! it is told if it would wait for that very load. It never waits for itself.
+//! Promise: users' code that runs within a load can use the cache. It runs after the load, or as a
+//! part of the load. In the second case it gets an error if it would wait for that same load. It
+//! never waits for itself.
 #![cfg(feature = "async")]
 
 use coeval::{Cache, Job, ManualClock, Scope};
@@ -12,7 +13,7 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Which of a user's functions uses the cache.
+/// The user's function that uses the cache.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Kind {
     Listener,
@@ -28,21 +29,21 @@ const KINDS: [Kind; 7] =
     [Kind::Listener, Kind::Weigher, Kind::Clone, Kind::Drop, Kind::Eq, Kind::Hash, Kind::Future];
 
 thread_local! {
-    /// Who acts, and how many of its calls come before the one in which it does.
+    /// Which function acts, and how many of its calls come before the one in which it acts.
     static ACTS: Cell<Option<(Kind, usize)>> = const { Cell::new(None) };
     static SEEN: Cell<usize> = const { Cell::new(0) };
     static USE: Cell<fn(&Cache<Key, Value>)> = const { Cell::new(|_| ()) };
     static CACHE: RefCell<Option<Cache<Key, Value>>> = const { RefCell::new(None) };
 }
 
-/// A user's function is called.
+/// Called by each of the user's functions.
 fn called(kind: Kind) {
     let Some((acting, before)) = ACTS.get().filter(|(acting, _)| *acting == kind) else { return };
     let seen = SEEN.replace(SEEN.get() + 1);
     if seen == before {
         ACTS.set(None);
         let cache = CACHE.with(|cache| cache.borrow().clone()).expect("within an operation");
-        // A circle is a panic.
+        // A circle is reported by a panic.
         let _ = catch_unwind(AssertUnwindSafe(|| USE.get()(&cache)));
         drop(cache);
         ACTS.set(Some((acting, before)));
@@ -98,7 +99,7 @@ impl Drop for Value {
     }
 }
 
-/// Dropped with a loader, or its future.
+/// Dropped with a loader, or with its future.
 struct Held;
 
 impl Drop for Held {
@@ -129,7 +130,7 @@ async fn later() {
 
 type Load = fn(&Cache<Key, Value>, &ManualClock);
 
-/// The loads, of 1 or of 1 and 2.
+/// The loads, of key 1 or of keys 1 and 2.
 const LOADS: [(&str, Load); 11] = [
     ("get_with", |cache, _| {
         let held = Held;
@@ -187,7 +188,7 @@ const LOADS: [(&str, Load); 11] = [
         });
         let mut load = Box::pin(load);
         let mut context = Context::from_waker(Waker::noop());
-        let _ = load.as_mut().poll(&mut context); // Ready, if it was loaded first of all.
+        let _ = load.as_mut().poll(&mut context); // Ready, if loaded first of all.
     }),
     ("derive_async", |cache, _| {
         finish(cache.derive_async(Key(1), async |scope: &mut Scope<Key, Value>| {
@@ -211,7 +212,7 @@ const LOADS: [(&str, Load); 11] = [
 /// A use of the cache.
 type Use = fn(&Cache<Key, Value>);
 
-/// How the cache is used within one.
+/// The ways to use the cache within a load.
 const USES: [(&str, Use); 4] = [
     ("get_with", |cache| _ = cache.get_with(Key(1), || Value(4))),
     ("get_many_with", |cache| _ = cache.get_many_with([Key(1), Key(2)], || [Value(5), Value(6)])),
@@ -219,7 +220,8 @@ const USES: [(&str, Use); 4] = [
     ("get_with_async", |cache| _ = finish(cache.get_with_async(Key(1), async { Value(8) }))),
 ];
 
-/// One load, in which one call of a user's function uses the cache. Whether there was such a call.
+/// Runs one load, in which one call of a user's function uses the cache. Returns whether there was
+/// such a call.
 fn run(load: Load, within: fn(&Cache<Key, Value>), kind: Kind, at: usize) -> bool {
     let clock = ManualClock::new();
     let cache = Cache::builder()
@@ -239,14 +241,14 @@ fn run(load: Load, within: fn(&Cache<Key, Value>), kind: Kind, at: usize) -> boo
     load(&cache, &clock);
     ACTS.set(None);
     CACHE.set(None);
-    // It is whole.
+    // The cache still works.
     cache.insert(Key(1), Value(2));
     assert_eq!(cache.get_with(Key(1), || unreachable!()), Value(2));
     SEEN.get() > at
 }
 
 #[test]
-fn users_code_never_waits_for_the_load_that_it_is_in() {
+fn users_code_never_waits_for_its_own_load() {
     let mut acted = 0;
     for (name, load) in LOADS {
         for (use_name, within) in USES {

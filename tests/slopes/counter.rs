@@ -1,4 +1,5 @@
-//! Counting instructions: this program runs itself under callgrind, and tells it when to count.
+//! Counts instructions: this program runs itself under callgrind, and tells callgrind when to
+//! count.
 
 use crate::row::Row;
 use std::ffi::CString;
@@ -7,7 +8,7 @@ use std::process::Command;
 
 const CHILD: &str = "COEVAL_SLOPES_CHILD";
 
-/// Requests to callgrind, as its manual numbers them; without valgrind they do nothing.
+/// Requests to callgrind, with the numbers of its manual. Without valgrind they do nothing.
 #[derive(Clone, Copy)]
 enum Request {
     Zero = 1,
@@ -19,8 +20,9 @@ enum Request {
 fn request(request: Request, argument: u64) {
     let tool = (u64::from(b'C') << 24) | (u64::from(b'T') << 16);
     let arguments = [tool + request as u64, argument, 0, 0, 0, 0];
-    // SAFETY: valgrind's request sequence: four rotations that cancel out and an exchange of a register
-    // with itself change nothing but rdx, which is declared; valgrind reads the six words at rax.
+    // SAFETY: this is valgrind's request sequence. Four rotations that cancel out, and an exchange
+    // of a register with itself, change only rdx, which is declared. valgrind reads the six words
+    // at rax.
     unsafe {
         std::arch::asm!(
             "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
@@ -29,7 +31,7 @@ fn request(request: Request, argument: u64) {
     }
 }
 
-/// Counts what `act` costs; it does the operation `times` times.
+/// Counts the instructions of `act`, which runs the operation `times` times.
 pub fn count(times: u64, act: impl FnOnce()) {
     let label = CString::new(times.to_string()).unwrap();
     request(Request::Start, 0);
@@ -44,7 +46,7 @@ pub fn is_counting() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// Runs the rows that the parent asked for.
+/// Runs the rows that the parent process has selected.
 pub fn run(rows: &[Row]) {
     let filter = std::env::var(CHILD).unwrap();
     for row in rows.iter().filter(|row| row.name().contains(&filter)) {
@@ -52,7 +54,7 @@ pub fn run(rows: &[Row]) {
     }
 }
 
-/// Prints what each row costs at each size; returns those that cost more than is promised.
+/// Prints the cost of each row at each size. Returns the rows that cost more than promised.
 pub fn report(rows: &[Row], filter: &str) -> Vec<String> {
     let folder = tempfolder();
     run_self_under_callgrind(&folder, filter);
@@ -100,7 +102,7 @@ fn run_self_under_callgrind(folder: &Path, filter: &str) {
     assert!(status.success(), "the program under callgrind failed: {status}");
 }
 
-/// Instructions of one operation, of the `number`th count.
+/// The instructions of one operation, from count `number`.
 fn cost(folder: &Path, number: usize) -> f64 {
     let path = folder.join(format!("out.{number}"));
     let text = std::fs::read_to_string(&path).expect("a count for each row and size");

@@ -1,4 +1,4 @@
-//! Derived values: by inputs, by levels, by what they share.
+//! Derived values: by inputs, by levels, and by what they share.
 
 use crate::counter::count;
 use crate::row::Grows::{Linear, Not};
@@ -7,21 +7,22 @@ use std::hint::black_box;
 
 type Scope<'s> = coeval::Scope<'s, u64, u64, crate::row::Hasher>;
 
-/// The first of the keys that values are derived for; those below are inputs.
+/// The first derived key; the keys below are inputs.
 const DERIVED: u64 = 1 << 32;
 
-/// n levels, each derived from the one below it by a call of its own, the first from the key 0.
+/// n levels, each derived from the one below it in a call of its own. The first is derived from key
+/// 0.
 fn levels(cache: &Cache, n: u64) {
     (0..n).for_each(|level| _ = cache.derive(DERIVED + level, |scope| over(scope, level)));
 }
 
-/// One more than the level below.
+/// Derives one more than the level below.
 fn over(scope: &mut Scope<'_>, level: u64) -> u64 {
     let below = if level == 0 { 0 } else { DERIVED + level - 1 };
     scope.get(&below).unwrap() + 1
 }
 
-/// Two values a level, each derived from both of the level below, by a call of its own.
+/// Two values per level, each derived from both values of the level below in a call of its own.
 fn twofold(cache: &Cache, n: u64) {
     for level in 0..n {
         for side in 0..2 {
@@ -37,7 +38,7 @@ fn twofold(cache: &Cache, n: u64) {
     }
 }
 
-/// The same within one derivation.
+/// As above, within one derivation.
 fn nested(scope: &mut Scope<'_>, level: u64) -> u64 {
     match level {
         0 => scope.get(&0).unwrap(),
@@ -45,7 +46,7 @@ fn nested(scope: &mut Scope<'_>, level: u64) -> u64 {
     }
 }
 
-/// Each level from the two below it: the nth number of Fibonacci, within one derivation.
+/// Derives each level from the two below it, within one derivation: the nth Fibonacci number.
 fn fibonacci(scope: &mut Scope<'_>, n: u64) -> u64 {
     let mut below = |n| scope.derive(DERIVED + n, |scope| fibonacci(scope, n));
     if n < 2 { n } else { below(n - 1).wrapping_add(below(n - 2)) }

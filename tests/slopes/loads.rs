@@ -17,7 +17,7 @@ pub fn rows() -> Vec<Row> {
     rows
 }
 
-/// So many loads fail, each of a key of its own.
+/// Fails `n` loads, each of a key of its own.
 fn refused(cache: &Cache, n: u64) {
     (0..n).for_each(|key| _ = cache.try_get_with(1_000_000 + key, || Err::<u64, _>(())));
 }
@@ -115,7 +115,7 @@ fn single() -> Vec<Row> {
     ]
 }
 
-/// A group of N keys is found, and then loaded, by each of the three calls.
+/// Finds, and then loads, a group of N keys with each of the three calls.
 fn group<const N: usize>(call: fn(&Cache, [u64; N])) {
     let cache = builder().build();
     let absent = |at: u64| std::array::from_fn(|key| at * N as u64 + key as u64);
@@ -160,7 +160,7 @@ fn groups() -> Vec<Row> {
     ]
 }
 
-/// A cache in which all entries are to be refreshed.
+/// A cache in which all entries are due for a refresh.
 fn due(n: u64) -> Cache {
     let clock = coeval::ManualClock::new();
     let cache = builder().manual_clock(&clock).refresh_after(Duration::from_secs(1)).build();
@@ -197,7 +197,7 @@ mod futures {
     fn ready<T>(future: impl Future<Output = T>) -> T {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => output,
-            Poll::Pending => panic!("it waits for nothing"),
+            Poll::Pending => panic!("the future is never pending"),
         }
     }
 

@@ -150,7 +150,7 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-/// All keys have the same hash.
+/// Gives all keys the same hash.
 #[derive(Default)]
 struct OneHash;
 
@@ -162,7 +162,7 @@ impl std::hash::Hasher for OneHash {
     }
 }
 
-/// Seventy keys each have the same hash.
+/// Gives each seventy keys one hash.
 #[derive(Default)]
 struct Seventieth(u64);
 

@@ -5,15 +5,16 @@
 pub enum Grows {
     Not,
     Logarithmic,
-    /// In proportion; sorting, n log n, counts as that.
+    /// In proportion; n log n, as in sorting, counts as linear.
     Linear,
 }
 
 impl Grows {
-    /// Whether costs at n, 4 n and 16 n are within the promise. A constant part only flattens a slope, so
-    /// each bound is on the larger sizes.
+    /// Whether the costs at n, 4 n and 16 n are within the promise. A constant part only flattens a
+    /// slope, so each bound applies to the larger sizes.
     pub fn allows(self, [first, second, third]: [f64; 3]) -> bool {
-        /// Instructions that an operation may take more for reasons of its own, such as a deeper cache of blocks.
+        /// Extra instructions that an operation may take for other reasons, such as a deeper cache
+        /// of blocks.
         const SLACK: f64 = 25.0;
         match self {
             Self::Not => third <= 1.4 * first + SLACK,
@@ -31,7 +32,7 @@ pub struct Row {
     pub grows: Grows,
     /// The smallest size.
     pub from: u64,
-    /// Prepares everything at one size and counts the operation, once.
+    /// Prepares everything at one size, and counts the operation once.
     pub run: fn(u64),
 }
 
@@ -55,13 +56,13 @@ pub const fn row(
     Row { operation, with, grows, from, run }
 }
 
-/// The method that a name in the table stands for: `batch().commit()` is `commit`, `View::get` stays.
+/// The method for a name in the table: `batch().commit()` is `commit`; `View::get` stays.
 pub fn method(name: &str) -> &str {
     let name = name.strip_suffix("()").unwrap_or(name);
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// A cache with a hasher that gives the same hashes in each run, so that counts are the same, too.
+/// A hasher that gives the same hashes in each run, so that counts are also the same.
 pub type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 pub type Cache = coeval::Cache<u64, u64, Hasher>;
 
@@ -69,14 +70,14 @@ pub fn builder() -> coeval::Builder<u64, u64, Hasher> {
     coeval::Cache::builder().hasher(Hasher::default())
 }
 
-/// A cache of the entries `0..n`.
+/// A cache with the entries `0..n`.
 pub fn filled(n: u64) -> Cache {
     let cache = builder().build();
     (0..n).for_each(|key| _ = cache.insert(key, key));
     cache
 }
 
-/// So many threads use the cache at the same time, and end.
+/// Lets `n` threads use the cache at the same time, and end.
 pub fn ended_threads(cache: &Cache, n: u64) {
     let gate = std::sync::Barrier::new(n as usize);
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Settings, the monitor, figures and the recorder.
+//! Settings, the monitor, statistics and the recorder.
 
 use crate::counter::count;
 use crate::row::Grows::{Linear, Not};
@@ -27,7 +27,7 @@ pub fn rows() -> Vec<Row> {
         row("collect", "ended threads", Linear, 16, |n| {
             let cache = filled(1);
             ended_threads(&cache, n);
-            cache.collect(); // What they have left takes some rounds, as it happens.
+            cache.collect(); // Collecting what they left may take some rounds.
             count(1, || _ = cache.collect());
         }),
         row("reconfigure", "entries", Not, 500, |n| {

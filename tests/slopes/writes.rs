@@ -1,4 +1,4 @@
-//! Writes, batches, transactions, and what they do at the bound.
+//! Writes, batches and transactions, and their costs at the bound.
 
 use crate::counter::count;
 use crate::row::Grows::{Linear, Logarithmic, Not};
@@ -6,7 +6,7 @@ use crate::row::{Cache, Row, builder, ended_threads, filled, row, views};
 use std::hint::black_box;
 use std::time::Duration;
 
-/// As many writes as a thread's retired objects are collected for, twice.
+/// Twice the number of writes after which a thread collects its retired objects.
 const MANY: u64 = 2_048;
 
 pub fn rows() -> Vec<Row> {
@@ -157,7 +157,7 @@ fn removals() -> Vec<Row> {
         }),
         row("invalidate_all", "entries", Not, 500, |n| {
             let cache = filled(n);
-            let _held = cache.view(); // nothing is swept out while it is open
+            let _held = cache.view(); // While this is open, nothing is swept.
             count(10, || (0..10).for_each(|_| _ = cache.invalidate_all()));
         }),
         row("invalidate_all", "invalidations since an older view", Not, 64, |n| {

@@ -1,4 +1,4 @@
-//! Operations on a cache that is at its capacity, and whose entries end.
+//! Operations on a cache that is at its capacity, and whose entries expire.
 
 use crate::common::counted::{Counted, Ledger};
 use crate::operations::{Case, Stage, value};
@@ -10,7 +10,7 @@ pub const CAPACITY: u64 = 100;
 /// Longer than all other deadlines.
 const TIME: Duration = Duration::from_secs(60);
 
-/// Keys that are there at first.
+/// Keys that are present at first.
 const OLD: std::ops::Range<u64> = 500..500 + CAPACITY;
 
 /// Brings a cache to its capacity: some entries have a deadline, some popularity.
@@ -24,7 +24,7 @@ pub fn fill<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
     }
 }
 
-/// An entry that ends within some ticks of the wheel.
+/// Inserts an entry that expires within some ticks of the wheel.
 fn insert_soon<R: Reclaim>(cache: &Stage<R>, key: u64, ticks: u64, ledger: &Arc<Ledger>) {
     cache.insert_with_ttl(key, value(key, ledger), Duration::from_millis(1 + ticks % 40));
 }
@@ -42,7 +42,7 @@ pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
                 (4_100..4_110).fold(cache.batch(), |b, key| b.insert(key, value(key, made)));
             batch.remove(OLD.start).commit();
         }),
-        ("what went comes back", |cache, made| {
+        ("evicted keys come back", |cache, made| {
             for key in (4_200..4_240).chain(4_200..4_240) {
                 cache.insert(key, value(key, made));
                 cache.get(&key);
@@ -94,13 +94,13 @@ pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
     ]
 }
 
-/// At rest: after some more writes the bound is kept, and what is over is gone.
+/// Checks at rest, after some more writes, that the bound is kept and expired values are gone.
 pub fn settle<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
     cache.clock.advance(TIME * 60);
     for _ in 0..400 {
         cache.insert(1, Counted::new(1_000, ledger));
     }
-    // Alone, so that none is of the group.
+    // The loop has written key 1 alone, so it must not be present as a member of the group.
     cache.invalidate(&1);
     assert!(cache.weighted_size() <= CAPACITY, "{} entries", cache.weighted_size());
     assert_eq!(cache.len() as u64, cache.weighted_size());

@@ -1,37 +1,38 @@
-//! Threads that are stopped in the middle of an operation, by way of the library's step hooks.
+//! Stops threads in the middle of an operation, through the library's step hooks.
 
 use crate::common::fail_now;
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// How many seconds anything may take before it counts as a hang. Generous: it only tells "late" from
-/// "never". Counted in waits, so that time for which the whole process is suspended does not count.
+/// How many seconds anything may take before it counts as a hang. The limit is generous, because it
+/// only separates "late" from "never". It counts waits, so that time for which the whole process is
+/// suspended does not count.
 const PATIENCE: u32 = 120;
 
-/// Where a thread is to be stopped.
+/// Where to stop a thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stop {
-    /// At that visit of a step, whichever step it is; the first is 0.
+    /// At this visit of any step; the first visit is 0.
     Visit(usize),
-    /// At that visit of this step.
+    /// At this visit of this step.
     Step(&'static str, usize),
 }
 
-/// Where a thread is to be stopped, and what became of it.
+/// Where to stop a thread, and what became of the thread.
 #[derive(Default)]
 struct State {
-    /// The steps that it has visited.
+    /// The steps that the thread has visited.
     visited: Vec<&'static str>,
     stop_at: Option<Stop>,
-    /// Its visits of the step at which it stops.
+    /// The visits of the step at which the thread stops.
     matched: usize,
     stopped: bool,
     released: bool,
     finished: bool,
 }
 
-/// One thread that may be stopped.
+/// Controls one thread that can be stopped.
 #[derive(Clone, Default)]
 pub struct Ice(Arc<(Mutex<State>, Condvar)>);
 
@@ -39,7 +40,7 @@ std::thread_local! {
     static OWN: RefCell<Option<Ice>> = const { RefCell::new(None) };
 }
 
-/// Makes the library call us at each step. Threads without ice are not affected.
+/// Makes the library call this module at each step. Threads without ice are not affected.
 pub fn install() {
     coeval::internals::set_step_hook(|step| {
         let own = OWN.try_with(|own| own.borrow().clone());
@@ -50,7 +51,7 @@ pub fn install() {
 }
 
 impl Ice {
-    /// A thread that stops there, or nowhere.
+    /// Ice for a thread that stops there, or nowhere.
     pub fn at(stop: Option<Stop>) -> Self {
         let ice = Self::default();
         ice.lock().stop_at = stop;
@@ -81,7 +82,7 @@ impl Ice {
         }
     }
 
-    /// Runs `body` as the thread that this is the ice of, and returns the steps that it visited.
+    /// Runs `body` as the thread of this ice. Returns the steps that it visited.
     pub fn run(&self, body: impl FnOnce()) -> Vec<&'static str> {
         OWN.set(Some(self.clone()));
         let finish = Finish(self);
@@ -90,7 +91,7 @@ impl Ice {
         self.lock().visited.clone()
     }
 
-    /// Waits until the thread has stopped or finished; the step at which it stopped.
+    /// Waits until the thread has stopped or finished. Returns the step at which it stopped.
     pub fn wait_stopped(&self, what: &dyn Fn() -> String) -> Option<&'static str> {
         let state = self.wait(what, |state| state.stopped || state.finished);
         state.stopped.then(|| *state.visited.last().expect("it stopped at a step"))
@@ -130,7 +131,7 @@ impl Ice {
     }
 }
 
-/// Marks a thread as finished, also if it panics.
+/// Marks a thread as finished, even if it panics.
 struct Finish<'a>(&'a Ice);
 
 impl Drop for Finish<'_> {

@@ -1,4 +1,4 @@
-//! What the stopped threads do, and what the others must be able to do meanwhile.
+//! What the stopped threads do, and what other threads must be able to do in the meantime.
 
 use crate::common::counted::{Counted, Ledger};
 use crate::full;
@@ -10,18 +10,18 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Always the same hashes: a run visits the same steps as the one before.
+/// With fixed hashes, a run visits the same steps as the one before.
 type Fixed = BuildHasherDefault<DefaultHasher>;
 type Cache<R> = coeval::Cache<u64, Counted, Fixed, R>;
-/// An operation on a cache, and its name.
+/// A name, and an operation on a cache.
 pub type Case<R> = (&'static str, fn(&Stage<R>, &Arc<Ledger>));
 
-/// Which cache it all happens on.
+/// The kind of cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Without a bound.
     Plain,
-    /// With a bound, at which it is, and with deadlines.
+    /// At its bound, and with deadlines.
     Full,
 }
 
@@ -42,28 +42,28 @@ impl<R: Reclaim> Deref for Stage<R> {
     }
 }
 
-/// These are only ever written together, with one value.
+/// Keys that are only written together, with one value.
 pub const GROUP: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 /// Present at first.
 const SINGLES: std::ops::Range<u64> = 20..25;
 /// Absent at first.
 const FRESH: u64 = 40;
-/// The first of those that are loaded.
+/// The first key that is loaded.
 const LOADED: u64 = 1 << 40;
-/// The first of those that are loaded as the first of a group.
+/// The first key that is loaded as the first of a group.
 const FIRST: u64 = 3 << 40;
-/// The first of those that are derived.
+/// The first key that is derived.
 const DERIVED: u64 = 1 << 41;
-/// The first of those that have tags.
+/// The first key that has tags.
 const TAGGED: u64 = 1 << 42;
-/// The first of those that come and go.
+/// Keys that come and go.
 const COMING: std::ops::Range<u64> = 3_000..3_200;
 
 pub fn value(id: u64, ledger: &Arc<Ledger>) -> Counted {
     Counted::new(id, ledger)
 }
 
-/// A small cache; its table is about to grow.
+/// A small cache, whose table is about to grow.
 pub fn filled<R: Reclaim>(kind: Kind, ledger: &Arc<Ledger>) -> Stage<R> {
     let clock = ManualClock::new();
     let mut builder = coeval::Cache::builder().hasher(Fixed::default()).initial_capacity(0);
@@ -87,7 +87,7 @@ fn write_group<R: Reclaim>(cache: &Stage<R>, id: u64, ledger: &Arc<Ledger>) {
     batch.commit();
 }
 
-/// Every kind of operation, on keys that the others use too.
+/// Every kind of operation, on keys that the other threads use too.
 pub fn cases<R: Reclaim>(kind: Kind) -> Vec<Case<R>> {
     let mut all = writes();
     all.extend(reads());
@@ -113,7 +113,7 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
         ("invalidate absent", |cache, _| {
             cache.invalidate(&FRESH);
             drop(cache.remove(&22));
-            cache.invalidate(&22); // Its record is there still.
+            cache.invalidate(&22); // Its record still exists.
         }),
         ("invalidate_all", |cache, _| {
             cache.invalidate_all();
@@ -160,21 +160,22 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             drop(unfilled);
         }),
         ("load", |cache, made| {
-            // Each its own key: who wants what a stopped thread loads is to wait.
+            // Each operation has its own key, because a caller that wants a key that a stopped
+            // thread loads must wait.
             static NEXT: AtomicU64 = AtomicU64::new(LOADED);
             let key = NEXT.fetch_add(1, Ordering::Relaxed);
             cache.get_with(key, || value(key, made));
             drop(cache.remove(&key));
         }),
         ("load a group", |cache, made| {
-            // A first key of its own, as above; the others are everybody's.
+            // The first key belongs to the operation, as above; the other keys are shared.
             static NEXT: AtomicU64 = AtomicU64::new(FIRST);
             let keys = [NEXT.fetch_add(1, Ordering::Relaxed), 22, FRESH];
             cache.get_many_with(keys, || keys.map(|key| value(key, made)));
             drop(cache.remove(&keys[0]));
         }),
         ("derive", |cache, made| {
-            // Each its own keys, as above.
+            // Each operation has its own keys, as above.
             static NEXT: AtomicU64 = AtomicU64::new(DERIVED);
             let key = NEXT.fetch_add(2, Ordering::Relaxed);
             cache.derive(key, |scope| {
@@ -189,7 +190,7 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             drop((cache.get(&key), cache.remove(&key), cache.remove(&(key + 1))));
         }),
         ("tags", |cache, made| {
-            // Each its own keys, but one tag.
+            // Each operation has its own keys, but all share one tag.
             static NEXT: AtomicU64 = AtomicU64::new(TAGGED);
             let key = NEXT.fetch_add(2, Ordering::Relaxed);
             let (shared, own) = (Tag::from("shared"), Tag::from(key));
@@ -299,7 +300,8 @@ fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
                 Ok::<_, Infallible>(())
             });
             drop(outcome);
-            // Long enough for the reclaimer to seal and free some, and to withdraw what that has left.
+            // Long enough for the reclaimer to seal and free some records, and to process what that
+            // leaves.
             for round in 0..1_600 {
                 let key = COMING.start + round;
                 cache.insert_tagged(key, value(key, made), &[Tag::from(round)]);
@@ -318,7 +320,7 @@ fn assert_one_group<R: Reclaim>(cache: &Stage<R>) {
 }
 
 impl<R: Reclaim> Stage<R> {
-    /// These were read at one instant. A bound may have taken some of the group.
+    /// Checks a group that was read at one instant. A bound may have evicted some of its keys.
     fn assert_one(&self, group: &[Option<u64>]) {
         let is_one = match self.kind {
             Kind::Plain => group.iter().all(|value| *value == group[0]),
@@ -332,7 +334,7 @@ impl<R: Reclaim> Stage<R> {
     }
 }
 
-/// Everything that must go on while others are stopped.
+/// Does everything that must work while other threads are stopped.
 pub fn work<R: Reclaim>(cache: &Stage<R>, who: u64, made: &Arc<Ledger>) {
     for round in 0..3 {
         let id = 100 + who * 10 + round;
@@ -341,7 +343,7 @@ pub fn work<R: Reclaim>(cache: &Stage<R>, who: u64, made: &Arc<Ledger>) {
         cache.assert_one(&seen);
         for (name, case) in cases::<R>(cache.kind) {
             if name != "records come and go" {
-                case(cache, made); // That one takes long; there is a short form below.
+                case(cache, made); // That case takes long; a short form follows.
             }
             assert_one_group(cache);
         }
@@ -361,7 +363,7 @@ pub fn work<R: Reclaim>(cache: &Stage<R>, who: u64, made: &Arc<Ledger>) {
     }
 }
 
-/// At rest everything agrees.
+/// Checks the whole cache at rest.
 pub fn assert_whole<R: Reclaim>(cache: &Stage<R>, ledger: &Arc<Ledger>) {
     if cache.kind == Kind::Full {
         full::settle(cache, ledger);

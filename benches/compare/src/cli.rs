@@ -6,13 +6,13 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser
 
 use crate::{compare::usual_threads, random::SEED, stores::NAMES, workloads::Workload};
 
-/// coeval beside other stores, all taking turns.
+/// Compares coeval with other stores, which take turns.
 ///
 /// Without --workload: everything, as planned, in less than 25 minutes on two cores.
 #[derive(Debug, Parser)]
 #[command(name = "coeval-compare", version, after_help = AFTER, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to run, if not the comparison.
+    /// What to run instead of the comparison.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The settings of the comparison.
@@ -24,14 +24,14 @@ const AFTER: &str = "\
 Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together, \
 or a known hit ratio was not met, 2 when the arguments or the trace are no good.";
 
-/// What can be run beside the comparison.
+/// What can be run besides the comparison.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Measure hit ratios on recorded traces, beside other bounded caches and the optimum
+    /// Measure hit ratios on recorded traces, next to other bounded caches and the optimum
     Hitrate(HitrateArgs),
-    /// Draw the page and the pictures again, from the tables of an earlier run
+    /// Draw the page and the pictures again from the tables of an earlier run
     Draw(DrawArgs),
-    /// Run one store with one workload in this process (used by the comparison)
+    /// Run one store with one workload in this process (the comparison uses this)
     #[command(hide = true)]
     Child,
 }
@@ -39,16 +39,16 @@ pub enum Command {
 /// The settings of the comparison.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// Workloads, separated by commas [default: all, with windows and rounds of their own]
+    /// Workloads, separated by commas [default: all, with their own windows and rounds]
     #[arg(long, value_name = "W,...", value_delimiter = ',', value_enum)]
     pub workload: Vec<Workload>,
-    /// Without --workload: only the most important ones and stores, in less than two minutes
+    /// Without --workload: only the most important workloads and stores, in less than two minutes
     #[arg(long, conflicts_with = "workload")]
     pub quick: bool,
     /// Stores, separated by commas [default: all, or those that the plan names]
     #[arg(long, value_name = "S,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
     pub stores: Vec<String>,
-    /// Numbers of threads, separated by commas [default: 1 and one a core]
+    /// Numbers of threads, separated by commas [default: 1, and one per core]
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 256))]
     threads: Vec<usize>,
     /// Length of a window, in seconds [default: 1, or as planned]
@@ -63,26 +63,28 @@ pub struct CompareArgs {
     /// Let tables grow from empty instead of reserving room (needs --workload; the plan has both)
     #[arg(long, requires = "workload")]
     pub grown: bool,
-    /// Count operations per second of each thread's processor time: steadier on a busy machine, but blind
-    /// to waiting (latencies stay as they are)
+    /// Count operations per second of each thread's processor time. This is steadier on a busy
+    /// machine, but does not see waiting (latencies do not change)
     #[arg(long)]
     pub cpu_time: bool,
-    /// Recorded trace of replay (.keys.zst: a zstd stream of little-endian u64 keys)
+    /// Recorded trace for replay (.keys.zst: a zstd stream of little-endian u64 keys)
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Entries that a bounded store may hold in replay [default: a tenth of the trace's keys]
     #[arg(long, value_name = "N", value_parser = size(1, 1 << 30))]
     pub capacity: Option<usize>,
-    /// Seconds after which a phase of memory-overwrite ends, done or not [default: 300, or as planned]
+    /// Seconds after which a phase of memory-overwrite ends even if it is incomplete [default: 300,
+    /// or as planned]
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
     pub cap: Option<u64>,
-    /// Seconds after which a store that gives no answer is killed, and is out
+    /// Seconds after which a store that does not answer is killed and excluded
     #[arg(long, value_name = "S", default_value_t = 900, value_parser = value_parser!(u64).range(1..=86_400))]
     pub limit: u64,
-    /// Write a page with pictures, tables (text, Markdown), results (JSON, CSV) and the pictures (SVG) into this directory
+    /// Write a page with pictures, tables (text, Markdown), results (JSON, CSV) and the pictures
+    /// (SVG) into this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Seed of everything random
+    /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = SEED)]
     pub seed: u64,
     /// Print one JSON document and nothing else
@@ -91,7 +93,7 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// The settings that these words give, which must make sense.
+    /// The settings for these command line words, which must be valid.
     #[cfg(test)]
     pub fn of(words: &[&str]) -> Self {
         #[derive(Parser)]
@@ -102,7 +104,7 @@ impl CompareArgs {
         Only::parse_from(["compare"].iter().chain(words)).args
     }
 
-    /// The numbers of threads that were asked for, in ascending order.
+    /// The requested numbers of threads, in ascending order.
     pub fn threads(&self) -> Vec<usize> {
         let mut threads =
             if self.threads.is_empty() { usual_threads() } else { self.threads.clone() };
@@ -112,7 +114,7 @@ impl CompareArgs {
     }
 }
 
-/// Which hit ratios are measured.
+/// Which hit ratios to measure.
 #[derive(Clone, Debug, Args)]
 pub struct HitrateArgs {
     /// A recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
@@ -121,7 +123,7 @@ pub struct HitrateArgs {
     /// Capacities in entries, separated by commas
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 1 << 30), requires = "trace")]
     pub capacity: Vec<usize>,
-    /// All traces that DIR/index.tsv lists, at the capacities that it lists
+    /// All traces in DIR/index.tsv, at the capacities that it lists
     #[arg(long, value_name = "DIR", conflicts_with = "trace")]
     pub traces: Option<PathBuf>,
     /// Compare exact LRU, FIFO and the optimum with DIR/hit_ratios.tsv (or that file), to the last digit
@@ -132,7 +134,7 @@ pub struct HitrateArgs {
     pub out: Option<PathBuf>,
 }
 
-/// What is drawn again.
+/// What to draw again.
 #[derive(Clone, Debug, Args)]
 pub struct DrawArgs {
     /// The tables.md of an earlier run
@@ -143,7 +145,7 @@ pub struct DrawArgs {
     pub out: PathBuf,
 }
 
-/// A length of time that makes sense for a window.
+/// Parses a sensible length for a window.
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.01..=600.0).contains(&seconds) {
@@ -153,7 +155,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A number in `least..=most`, with an error that states the range.
+/// Parses a number in `least..=most`. The error states the range.
 fn size(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
         let number: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;

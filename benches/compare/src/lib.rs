@@ -1,4 +1,4 @@
-//! `coeval` beside other stores: the comparison, and hit ratios on recorded traces.
+//! Compares `coeval` with other stores, and measures hit ratios on recorded traces.
 
 pub mod cli;
 pub mod compare;

@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many mixed groups `coeval` showed, or known hit ratios were not met, or why nothing was run.
+/// The number of defects: torn rows of `coeval`, or known hit ratios that were not reproduced. Or
+/// the error that prevented the run.
 type Outcome = Result<u64, Box<dyn Error>>;
 
 fn draw(args: &DrawArgs) -> Outcome {

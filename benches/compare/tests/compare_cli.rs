@@ -1,4 +1,4 @@
-//! The command line of the comparison, as a user meets it.
+//! Tests of the command line of the comparison.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ fn text(bytes: &[u8]) -> String {
 
 const SHORT: [&str; 6] = ["--seconds", "0.02", "--rounds", "2", "--keys", "2000"];
 
-/// Everything but what has ten million keys or windows that cannot be shortened.
+/// All workloads except those with ten million keys, or with windows that cannot be shortened.
 const WORKLOADS: &str = "get-uniform,get-zipf,get-held,get-string,sizes,overwritten,overwrite,read-heavy,\
     exchange,rapid-grow,get-put,ycsb,batch8,group-read8,groups,group-latency,stale";
 
@@ -48,10 +48,10 @@ fn every_short_workload_gives_figures_and_files() {
     for file in ["index.html", "tables.txt", "tables.md", "readme.md"].iter().chain(&pictures) {
         assert!(out.join(file).metadata().unwrap().len() > 100, "{file}");
     }
-    what_was_stored_can_be_drawn_again(&out, &pictures);
+    stored_results_can_be_drawn_again(&out, &pictures);
 }
 
-fn what_was_stored_can_be_drawn_again(stored: &Path, pictures: &[&str]) {
+fn stored_results_can_be_drawn_again(stored: &Path, pictures: &[&str]) {
     let again = stored.join("again");
     let tables = stored.join("tables.md");
     let output = compare(&["draw", tables.to_str().unwrap(), "--out", again.to_str().unwrap()]);
@@ -61,7 +61,8 @@ fn what_was_stored_can_be_drawn_again(stored: &Path, pictures: &[&str]) {
     for picture in pictures {
         let [old, new] =
             [stored, &again].map(|dir| std::fs::read_to_string(dir.join(picture)).unwrap());
-        // The tables say three digits, which move a bar by less than a pixel: the texts are the same.
+        // The tables have three digits, which moves a bar by less than a pixel. The texts are the
+        // same.
         let texts = |svg: &str| -> Vec<String> {
             let texts = svg.split("</text>").filter_map(|part| part.rsplit('>').next());
             texts.map(str::to_owned).collect()
@@ -97,7 +98,7 @@ fn a_store_that_cannot_take_part_says_why() {
 }
 
 #[test]
-fn full_caches_are_of_stores_with_a_bound() {
+fn only_bounded_stores_run_full_caches() {
     let workloads = "get-bounded,evict,evict-latency";
     let args = ["--stores", "coeval,quick_cache,rwlock", "--workload", workloads, "--rounds", "1"];
     let output = compare(&[&args[..], &SHORT[..2], &SHORT[4..], &["--json"]].concat());
@@ -123,7 +124,7 @@ fn full_caches_are_of_stores_with_a_bound() {
 }
 
 #[test]
-fn a_store_that_takes_for_ever_is_out() {
+fn a_store_that_takes_too_long_is_excluded() {
     let args = ["--workload", "large", "--stores", "std", "--limit", "1", "--rounds", "1"];
     let output = compare(&args);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -1,4 +1,4 @@
-//! The command line of the hit ratios, as a user meets it.
+//! Tests of the command line of the hit ratios.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// A folder with one trace, a loop over ten keys, and tables of it.
+/// A folder with one trace, a loop over ten keys, and its tables.
 fn traces(name: &str, lru: &str) -> PathBuf {
     let folder = folder(name);
     let bytes: Vec<u8> = (0..1000u64).flat_map(|at| (at % 10).to_le_bytes()).collect();
@@ -44,7 +44,7 @@ fn path(path: &Path) -> &str {
 }
 
 #[test]
-fn what_is_known_is_met_or_the_exit_status_is_one() {
+fn known_hit_ratios_are_met_or_the_exit_status_is_one() {
     let good = hitrate(&["--check", path(&traces("hitrate-good", "0.000000"))]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
     assert!(text(&good.stdout).contains("3 of 3 hit ratios"));
@@ -77,7 +77,7 @@ fn one_trace_at_some_capacities() {
 }
 
 #[test]
-fn what_is_missing_or_broken_is_named() {
+fn missing_and_broken_files_are_named() {
     let folder = traces("hitrate-broken", "0.000000");
     let (broken, absent) = (folder.join("broken.keys.zst"), folder.join("absent"));
     fs::write(&broken, b"no zstd").unwrap();

@@ -1,5 +1,5 @@
 //! Single operations on each reclamation backend, uncontended, on 65,536 entries.
-#![allow(missing_docs)] // what criterion_group! makes has none
+#![allow(missing_docs)] // criterion_group! generates items without docs
 
 use std::convert::Infallible;
 use std::hash::BuildHasher;
@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 const KEYS: u64 = 1 << 16;
 const GROUP: usize = 8;
 
-/// Keys in an order that no prefetcher guesses.
+/// Keys in an order that the prefetcher cannot predict.
 struct Keys(u64);
 
 impl Keys {
@@ -72,7 +72,7 @@ fn backend<R: Reclaim>(criterion: &mut Criterion, name: &str) {
     group.finish();
 }
 
-/// Reads the first key and writes the second; or does both with both.
+/// Reads the first key and writes the second; or, if `both`, reads and writes both.
 fn transact<S: BuildHasher, R: Reclaim>(cache: &Cache<u64, u64, S, R>, keys: [u64; 2], both: bool) {
     let committed = cache.transact(|tx| {
         let first = tx.get(&keys[0]).unwrap_or(0);
@@ -86,7 +86,7 @@ fn transact<S: BuildHasher, R: Reclaim>(cache: &Cache<u64, u64, S, R>, keys: [u6
     black_box(committed.map(|committed| committed.version).ok());
 }
 
-/// Hits of plain values, and of values that were derived from one and from four of them: so many of each.
+/// Hits of plain values, and of values derived from one and from four of them, in equal numbers.
 fn derived(criterion: &mut Criterion) {
     for count in [100, KEYS] {
         let cache = Cache::builder().hasher(FixedState::default()).build();
@@ -111,8 +111,8 @@ fn derived(criterion: &mut Criterion) {
     }
 }
 
-/// Hits of values with one tag and with four, beside plain ones: so many of each. And the invalidation of a tag that a
-/// million have.
+/// Hits of plain values, and of values with one tag and with four, in equal numbers. And the
+/// invalidation of a tag that a million entries have.
 fn tagged(criterion: &mut Criterion) {
     let cache = Cache::builder().hasher(FixedState::default()).build();
     let tags: Vec<Tag> = (0..4).map(Tag::from).collect();

@@ -1,5 +1,5 @@
-//! The eviction policy: its queue, alone and contended, and an insertion that evicts.
-#![allow(missing_docs)] // what criterion_group! makes has none
+//! The eviction policy: its queue, with and without contention, and an insertion that evicts.
+#![allow(missing_docs)] // criterion_group! generates items without docs
 
 use std::{
     hint::black_box,
@@ -13,7 +13,7 @@ use coeval::{
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
-/// How long it takes so many threads to do `each` so many times in all.
+/// The time that `threads` threads take for `times` calls of `each` in all.
 fn together(threads: u64, times: u64, each: impl Fn(u64) + Sync) -> Duration {
     let barrier = Barrier::new(threads as usize + 1);
     std::thread::scope(|scope| {

@@ -1,1 +1,1 @@
-//! Benchmarks of single operations: in `benches`, run by `cargo bench -p coeval-micro`.
+//! Benchmarks of single operations. They are in `benches`; `cargo bench -p coeval-micro` runs them.

@@ -2,7 +2,7 @@
 
 use super::{Side, Svg};
 
-/// Values to places between two points of the picture.
+/// Maps values to positions between two points of the picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Axis {
     least: f64,
@@ -13,20 +13,20 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// From zero to a little more than `most`, between these two points.
+    /// An axis from zero to a little more than `most`, between these two points.
     pub fn linear(most: f64, [left, right]: [f64; 2]) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         Self { least: 0.0, most, logarithmic: false, left, right }
     }
 
-    /// From the power of ten below `least` to that above `most`.
+    /// An axis from the power of ten below `least` to the one above `most`.
     pub fn logarithmic(least: f64, most: f64, [left, right]: [f64; 2]) -> Self {
         let least = 10f64.powf(least.max(1e-9).log10().floor());
         let most = 10f64.powf(most.max(least * 1.1).log10().ceil());
         Self { least, most, logarithmic: true, left, right }
     }
 
-    /// Where `value` is.
+    /// The position of `value`.
     pub fn at(&self, value: f64) -> f64 {
         let Self { least, most, logarithmic, left, right } = *self;
         let share = if logarithmic {
@@ -37,14 +37,14 @@ impl Axis {
         left + share.clamp(0.0, 1.0) * (right - left)
     }
 
-    /// Round values, each with a line.
+    /// Round values, each of which gets a line.
     pub fn ticks(&self) -> Vec<f64> {
         let Self { least, most, logarithmic, left, right } = *self;
         if logarithmic {
             let decades = (most / least).log10().round() as i32;
             return (0..=decades).map(|decade| least * 10f64.powi(decade)).collect();
         }
-        // One in a hundred pixels or so.
+        // About one tick per hundred pixels.
         let rough = most / ((right - left).abs() / 100.0).max(1.0);
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter();
@@ -52,7 +52,7 @@ impl Axis {
         (0..=(most / step + 1e-9) as usize).map(|tick| tick as f64 * step).collect()
     }
 
-    /// Draws the lines from `top` to `bottom`, their values below, and what they mean below that.
+    /// Draws the lines from `top` to `bottom`, the values below them, and the label below that.
     pub fn draw(
         &self,
         svg: &mut Svg,
@@ -74,7 +74,7 @@ impl Axis {
     }
 }
 
-/// Room below the picture that [`Axis::draw`] takes.
+/// The height that [`Axis::draw`] needs below the picture.
 pub const BELOW: f64 = 48.0;
 
 #[cfg(test)]

@@ -1,46 +1,46 @@
-//! A bar for each of several, as long as its value.
+//! A bar chart.
 
 use super::{Axis, Side, Svg, Tone, WIDTH, axis::BELOW, width_of};
 
-/// One of them.
+/// One bar.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Before the bar.
+    /// The text before the bar.
     pub name: String,
-    /// How long it is.
+    /// The length of the bar.
     pub value: f64,
-    /// Behind the bar.
+    /// The text behind the bar.
     pub label: String,
-    /// Behind that, softly.
+    /// A muted text behind the label.
     pub note: String,
-    /// Its colour.
+    /// The colour of the bar.
     pub tone: Tone,
-    /// The name is coeval's.
+    /// Whether the bar is coeval's, whose name is in bold.
     pub ours: bool,
 }
 
-/// All of them, from the top.
+/// A chart of bars.
 #[derive(Clone, Debug)]
 pub struct Bars {
-    /// Above.
+    /// The title above the chart.
     pub title: String,
-    /// Below the title, softly: a line each.
+    /// Muted lines below the title.
     pub notes: Vec<String>,
-    /// What the axis shows, with its unit.
+    /// The label of the axis, with the unit.
     pub axis: String,
-    /// From the top.
+    /// The bars, from the top.
     pub bars: Vec<Bar>,
-    /// Not from zero, but in powers of ten; and dots for bars.
+    /// Whether the axis has powers of ten instead of a zero; then dots replace the bars.
     pub logarithmic: bool,
 }
 
 const ROW: f64 = 24.0;
-/// Of the first bar, without notes.
+/// The top of the first bar, without notes.
 const TOP: f64 = 44.0;
 const NOTE: f64 = 20.0;
 
 impl Bars {
-    /// The picture; `format` writes the values of the axis.
+    /// Draws the picture. `format` formats the values of the axis.
     pub fn draw(&self, format: impl Fn(f64) -> String) -> Svg {
         let Self { title, notes, axis: label, bars, logarithmic } = self;
         let top = TOP + NOTE * notes.len() as f64;
@@ -69,7 +69,7 @@ impl Bars {
             let end = axis.at(bar.value);
             svg.text([left - 10.0, y + 14.0], Side::End, class(bar), &bar.name);
             if *logarithmic {
-                // Where there is no zero, a length means nothing: only the place does.
+                // Without a zero, the length of a bar means nothing, so a dot marks its value.
                 svg.line([left, y + 10.0], [end, y + 10.0], "grid");
                 svg.dot([end, y + 10.0], 6.0, bar.tone.class());
             } else if bar.value > 0.0 {

@@ -1,5 +1,5 @@
-//! Pictures, as SVG written by hand, and the page that they stand on. They ask for nothing from
-//! outside, and follow the reader's choice of light or dark.
+//! SVG pictures, and the HTML page that contains them. They load nothing from outside, and follow
+//! the reader's choice of light or dark.
 
 mod axis;
 mod bars;
@@ -10,22 +10,22 @@ use std::fmt::Write;
 pub use axis::Axis;
 pub use bars::{Bar, Bars};
 
-/// Of every picture, in pixels.
+/// The width of every picture, in pixels.
 pub const WIDTH: f64 = 800.0;
 
-/// What something is drawn as; the colours are in [`STYLE`].
+/// The role of a shape. [`STYLE`] has the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// coeval.
+    /// A figure of coeval.
     Ours,
-    /// Anybody else.
+    /// A figure of another store.
     Other,
-    /// What must not be.
+    /// Something that must not happen.
     Bad,
 }
 
 impl Tone {
-    /// Its class.
+    /// Its CSS class.
     pub fn class(self) -> &'static str {
         match self {
             Self::Ours => "ours",
@@ -35,7 +35,7 @@ impl Tone {
     }
 }
 
-/// Colours and fonts, for a page and for a picture that stands alone.
+/// Colours and fonts, for a page and for a separate picture.
 pub const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fff;--ink:#1b2026;--soft:#57616c;--grid:#dde2e8;--ours:#0b62cc;\
 --other:#9ba7b4;--bad:#c8341a;--wash:#fbe9e5}\
@@ -52,18 +52,18 @@ svg polyline{fill:none!important;stroke-width:2;stroke:var(--other)}svg polyline
 svg polyline.ink{stroke:var(--ink)}svg polyline.soft{stroke:var(--soft)}svg polyline.bad{stroke:var(--bad)}\
 svg polyline.dots{stroke-dasharray:2 4}";
 
-/// Where a text stands to its point.
+/// The alignment of a text relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// It begins there.
+    /// The text begins at the point.
     Start,
-    /// Its middle is there.
+    /// The middle of the text is at the point.
     Middle,
-    /// It ends there.
+    /// The text ends at the point.
     End,
 }
 
-/// A picture being drawn.
+/// A picture in progress.
 #[derive(Clone, Debug)]
 pub struct Svg {
     title: String,
@@ -72,12 +72,12 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// An empty one of that height. The title is what a reader hears who cannot see it.
+    /// An empty picture of this height. Screen readers read the title.
     pub fn new(title: &str, height: f64) -> Self {
         Self { title: title.to_owned(), height, body: String::new() }
     }
 
-    /// A line of text, its base line at `y`.
+    /// Draws a line of text with its baseline at `y`.
     pub fn text(&mut self, [x, y]: [f64; 2], side: Side, class: &str, text: &str) {
         let anchor = match side {
             Side::Start => "start",
@@ -91,7 +91,7 @@ impl Svg {
         );
     }
 
-    /// A rectangle; a narrow one can still be seen.
+    /// Draws a rectangle. Even a narrow one stays visible.
     pub fn rect(&mut self, [x, y]: [f64; 2], [width, height]: [f64; 2], class: &str) {
         let width = width.max(1.5);
         let round = if height < 40.0 { 2 } else { 0 };
@@ -101,7 +101,7 @@ impl Svg {
         );
     }
 
-    /// A straight line.
+    /// Draws a straight line.
     pub fn line(&mut self, [x, y]: [f64; 2], [to_x, to_y]: [f64; 2], class: &str) {
         let _ = writeln!(
             self.body,
@@ -109,14 +109,14 @@ impl Svg {
         );
     }
 
-    /// Straight lines from point to point.
+    /// Draws straight lines from point to point.
     pub fn polyline(&mut self, points: &[[f64; 2]], class: &str) {
         let points: Vec<String> = points.iter().map(|[x, y]| format!("{x:.1},{y:.1}")).collect();
         let points = points.join(" ");
         let _ = writeln!(self.body, "<polyline points=\"{points}\" class=\"{class}\"/>");
     }
 
-    /// A dot.
+    /// Draws a dot.
     pub fn dot(&mut self, [x, y]: [f64; 2], radius: f64, class: &str) {
         let _ = writeln!(
             self.body,
@@ -124,7 +124,7 @@ impl Svg {
         );
     }
 
-    /// A diamond.
+    /// Draws a diamond.
     pub fn diamond(&mut self, [x, y]: [f64; 2], radius: f64, class: &str) {
         let _ = writeln!(
             self.body,
@@ -136,12 +136,12 @@ impl Svg {
         );
     }
 
-    /// As a part of a page that has the [`STYLE`].
+    /// The picture as a part of a page that has the [`STYLE`].
     pub fn inline(&self) -> String {
         self.element("", "")
     }
 
-    /// As a file of its own, on a ground of its own.
+    /// The picture as a separate file, with its own background.
     pub fn alone(&self) -> String {
         let style = format!(
             "<style>{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" class=\"paper\"/>\n"
@@ -160,12 +160,12 @@ impl Svg {
     }
 }
 
-/// `text` with what means something to HTML and XML written otherwise.
+/// `text` with the special characters of HTML and XML escaped.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// How wide a text of this class will be, roughly: enough to leave room for it.
+/// The approximate width of a text of this class, enough to leave room for it.
 pub fn width_of(text: &str, class: &str) -> f64 {
     let each = match class {
         "title" => 9.2,

@@ -1,10 +1,10 @@
-//! One page with everything in it.
+//! A single HTML page with all of its content.
 
 use std::fmt::Write;
 
 use super::{STYLE, Svg, escaped};
 
-/// What only a page needs.
+/// Styles that only a page needs.
 const PAGE: &str = "\
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,\
 'DejaVu Sans',sans-serif}main{max-width:840px;margin:0 auto;padding:24px 16px 64px}h1{font-size:28px;line-height:1.2}\
@@ -16,7 +16,7 @@ white-space:normal;min-width:11em}td:last-child{white-space:normal;min-width:5em
 .verdict{font-weight:600;border-left:4px solid var(--ours);padding:4px 12px}.verdict.defect{border-color:var(--bad)}\
 .note{color:var(--soft)}";
 
-/// A page being written.
+/// A page in progress.
 #[derive(Clone, Debug)]
 pub struct Page {
     title: String,
@@ -24,28 +24,28 @@ pub struct Page {
 }
 
 impl Page {
-    /// An empty one.
+    /// An empty page.
     pub fn new(title: &str) -> Self {
         Self { title: title.to_owned(), body: format!("<h1>{}</h1>\n", escaped(title)) }
     }
 
-    /// A heading.
+    /// Adds a heading.
     pub fn heading(&mut self, text: &str) {
         let _ = writeln!(self.body, "<h2>{}</h2>", escaped(text));
     }
 
-    /// A paragraph, of a class or of none.
+    /// Adds a paragraph, with a CSS class or an empty one.
     pub fn paragraph(&mut self, class: &str, text: &str) {
         let _ = writeln!(self.body, "<p class=\"{class}\">{}</p>", escaped(text));
     }
 
-    /// A picture, with a sentence that says what it shows.
+    /// Adds a picture with a caption.
     pub fn figure(&mut self, svg: &Svg, caption: &str) {
         let (svg, caption) = (svg.inline(), escaped(caption));
         let _ = writeln!(self.body, "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>");
     }
 
-    /// A table; the first row is its head.
+    /// Adds a table. The first row has the headings.
     pub fn table(&mut self, rows: &[Vec<String>]) {
         self.body += "<div class=\"table\"><table>\n";
         for (i, row) in rows.iter().enumerate() {
@@ -57,7 +57,7 @@ impl Page {
         self.body += "</table></div>\n";
     }
 
-    /// The whole document.
+    /// Returns the whole document.
     pub fn html(&self) -> String {
         let (title, body) = (escaped(&self.title), &self.body);
         format!(

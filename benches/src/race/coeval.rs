@@ -27,12 +27,12 @@ pub struct Coeval {
 }
 
 thread_local! {
-    /// The generation that this thread is about to write, for the relation to derive from.
+    /// The generation that this thread is about to write. The relation derives values from it.
     static WRITING: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Coeval {
-    /// An empty cache whose keys have `related` related entries; its relation dawdles for `widen`.
+    /// An empty cache whose keys have `related` related entries. Its relation pauses for `widen`.
     pub fn new(relation: Relation, related: usize, widen: Duration) -> Self {
         let cache = Cache::builder()
             .hasher(FixedState::default())

@@ -1,4 +1,4 @@
-//! What the race asks of a cache.
+//! The interface of a cache in the race.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,28 @@ use super::{
 
 /// A cache in the race.
 pub trait Contestant: Sync {
-    /// Fills the whole group while nobody else touches it.
+    /// Fills the whole group while no other thread uses it.
     fn load(&self, group: Group, generation: u64);
 
-    /// Sets the key to `generation` and brings its related entries up to date. Called by the
-    /// group's owner.
+    /// Sets the key to `generation` and updates its related entries. The owner of the group calls
+    /// this.
     fn update(&self, group: Group, generation: u64, log: &mut impl Log);
 
-    /// Puts the related entries back, derived from `generation`. Called by the group's owner.
+    /// Inserts the related entries again, derived from `generation`. The owner of the group calls
+    /// this.
     fn refill(&self, group: Group, generation: u64);
 
     /// Reads the whole group.
     fn read(&self, group: Group, way: Way) -> Reading;
 
-    /// The ways of reading that differ here.
+    /// The ways of reading that differ for this cache.
     fn ways(&self) -> &'static [Way] {
         &[Way::Gets]
     }
 }
 
-/// Lets `duration` pass as a slow step does: the thread sleeps, as it would while it waits for the
-/// network (and so takes some 50 µs more).
+/// Pauses for `duration` as a slow step does: the thread sleeps, as if it waited for the network
+/// (which takes some 50 µs more).
 #[inline]
 pub fn dawdle(duration: Duration) {
     if !duration.is_zero() {
@@ -37,7 +38,7 @@ pub fn dawdle(duration: Duration) {
     }
 }
 
-/// Lets `duration` pass to the microsecond, by spinning.
+/// Waits for `duration`, to the microsecond, by spinning.
 #[inline]
 pub fn spin(duration: Duration) {
     let began = Instant::now();

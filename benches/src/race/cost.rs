@@ -1,8 +1,9 @@
-//! What each cache costs: the same readers and writers at full speed, in interleaved rounds.
+//! The cost of each cache: the same readers and writers at full speed, in interleaved rounds.
 //!
-//! A write is an update of a group by its owner and the refill of its related entries, so that
-//! readers find full groups; a read is a whole group. Rates are counted in windows without a clock
-//! in the loop, latencies in windows of their own. Every reading is judged, here too.
+//! A write is an update of a group by its owner, and then the refill of its related entries, so
+//! that readers find full groups. A read is a whole group. Rates are counted in windows without a
+//! clock in the loop, and latencies are measured in separate windows. Every reading is checked here
+//! too.
 
 use std::{
     sync::{
@@ -24,7 +25,7 @@ use crate::{
     random::Random,
 };
 
-/// How the windows are run.
+/// The settings of the windows.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Plan<'a> {
@@ -60,8 +61,8 @@ pub struct Cost {
     pub rounds: Vec<[f64; 2]>,
 }
 
-/// One window in which groups are read `way`. With `freeze`, writer 0 is stopped over and over for
-/// that long, with short random pauses in between.
+/// Runs one window in which groups are read `way`. With `freeze`, writer 0 is stopped repeatedly
+/// for that long, with short random pauses in between.
 pub fn window<C: Contestant>(
     cache: &C,
     way: Way,
@@ -118,7 +119,7 @@ fn reader<'a, C: Contestant>(
     }
 }
 
-/// Updates and refills the groups that belong to writer `i`, who may be a victim.
+/// Updates and refills the groups of writer `i`, which may be a victim.
 fn writer<'a, C: Contestant>(
     cache: &'a C,
     plan: Plan<'a>,
@@ -138,7 +139,7 @@ fn writer<'a, C: Contestant>(
     }
 }
 
-/// The thread that is frozen again and again, once it has enrolled.
+/// The thread to freeze repeatedly, once it has enrolled.
 #[derive(Default)]
 struct Victim {
     target: Mutex<Option<Target>>,

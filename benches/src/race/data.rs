@@ -1,4 +1,4 @@
-//! What the race found, as JSON.
+//! The results of the race as JSON.
 
 use super::{
     cost::Cost,

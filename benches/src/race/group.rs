@@ -1,14 +1,14 @@
-//! A key, its related entries, and how a mixed group is told without doubt.
+//! A key, its related entries, and the check that detects a mixed group without doubt.
 //!
-//! Every value is a generation: the key's value is the generation that was written, a related
-//! entry's value the generation that it was derived from. A related entry that is absent was
-//! invalidated, which is fine where the relation invalidates.
+//! Every value is a generation. The value of the key is the generation that was written; the value
+//! of a related entry is the generation from which it was derived. An absent related entry was
+//! invalidated, which is correct if the relation invalidates.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::random::{Random, scrambled_zipf_stream};
 
-/// The most related entries that a key can have here.
+/// The most related entries of a key.
 pub const MOST_RELATED: usize = 16;
 const MEMBERS: usize = MOST_RELATED + 1;
 
@@ -39,7 +39,7 @@ impl Group {
         (1..=self.related).map(move |i| self.member(i))
     }
 
-    /// All keys of the group, the key first; beyond the last member the key again.
+    /// All keys of the group, the key first. The rest of the array repeats the key.
     pub fn padded<const N: usize>(self) -> [Key; N] {
         std::array::from_fn(|i| self.member(if i <= self.related { i } else { 0 }))
     }
@@ -49,7 +49,7 @@ impl Group {
     }
 }
 
-/// How a group is read.
+/// How to read a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Plain gets, one after the other, the key first.
@@ -61,7 +61,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Self; 3] = [Self::Gets, Self::GetMany, Self::View];
 }
 
@@ -70,13 +70,13 @@ impl Way {
 pub struct Reading {
     group: Group,
     seen: [Option<u64>; MEMBERS],
-    /// Seen at one moment: not older *and* not newer.
+    /// Whether the members were seen at one moment. Then none may be older or newer than the key.
     at_once: bool,
-    /// Related entries are rewritten, never invalidated: none may be absent.
+    /// Whether related entries are rewritten and never invalidated. Then none may be absent.
     all_present: bool,
 }
 
-/// Why a reading is a mixed group.
+/// The reason why a reading is a mixed group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Mixed {
@@ -86,7 +86,7 @@ pub enum Mixed {
 }
 
 impl Reading {
-    /// Nothing seen yet, in single steps.
+    /// An empty reading, for single steps.
     pub fn of(group: Group) -> Self {
         Self { group, seen: [None; MEMBERS], at_once: false, all_present: false }
     }
@@ -100,7 +100,7 @@ impl Reading {
         self
     }
 
-    /// Takes the members from an answer for the whole (padded) group.
+    /// Takes the members from the result for the whole (padded) group.
     #[inline]
     pub fn from_all<const N: usize>(mut self, all: [Option<u64>; N]) -> Self {
         let count = self.group.related + 1;
@@ -108,22 +108,22 @@ impl Reading {
         self
     }
 
-    /// States that the members were seen as of one moment.
+    /// Declares that the members were seen as of one moment.
     #[inline]
     pub fn at_once(mut self) -> Self {
         self.at_once = true;
         self
     }
 
-    /// States whether every member must be there.
+    /// Declares whether every member must be present.
     #[inline]
     pub fn all_present(mut self, yes: bool) -> Self {
         self.all_present = yes;
         self
     }
 
-    /// The first member that does not belong to the key's value. A related entry newer than a key
-    /// that was read before it is no fault of plain gets: the update came in between.
+    /// The first member that does not match the value of the key. With plain gets, a related entry
+    /// may be newer than a key that was read before it, because an update came in between.
     #[inline]
     pub fn mixed(&self) -> Option<Mixed> {
         let Some(key) = self.seen[0] else { return Some(Mixed::Lost { member: 0 }) };
@@ -137,7 +137,7 @@ impl Reading {
         })
     }
 
-    /// The generation of each member, the key's first; none of what was absent.
+    /// The generations of the members, the key's first; `None` for absent members.
     pub fn seen(&self) -> &[Option<u64>] {
         &self.seen[..=self.group.related]
     }
@@ -163,26 +163,26 @@ impl std::fmt::Display for Mixed {
     }
 }
 
-/// The groups of a race, in the order in which they are asked for, and the source of truth that
-/// the cache stands in front of. A group belongs to one writer: like the row lock of a database,
-/// that puts the updates of one key in an order. Readers read whatever they like.
+/// The groups of a race, in the order of the requests, and the source behind the cache. Each group
+/// belongs to one writer, which orders the updates of a key like the row lock of a database.
+/// Readers read any group.
 #[derive(Debug)]
 pub struct Groups {
     ids: Vec<u64>,
     stream: Vec<u32>,
-    /// The newest generation of each group. Advanced by its owner only, hence `Relaxed`.
+    /// The newest generation of each group. Only its owner advances it, hence `Relaxed`.
     source: Vec<AtomicU64>,
     related: usize,
 }
 
 impl Groups {
-    /// `count` groups asked for by Zipf 0.99.
+    /// `count` groups, requested by Zipf 0.99.
     pub fn zipf(count: u64, length: usize, related: usize, seed: u64) -> Self {
         let keys = scrambled_zipf_stream(count, count, length, &mut Random::new(seed, 0));
         Self::from_keys(&keys.into_iter().map(u64::from).collect::<Vec<_>>(), related)
     }
 
-    /// The groups that a trace asks for: one for each distinct key.
+    /// The groups of a trace: one for each distinct key.
     pub fn from_keys(keys: &[u64], related: usize) -> Self {
         let mut ids = Vec::new();
         let mut index = std::collections::HashMap::new();
@@ -197,17 +197,17 @@ impl Groups {
         Self { ids, stream, source, related }
     }
 
-    /// How many distinct groups there are.
+    /// The number of distinct groups.
     pub fn count(&self) -> usize {
         self.ids.len()
     }
 
-    /// Where in the source each request's group is, in order.
+    /// The position of each request's group in the source, in order.
     pub fn stream(&self) -> &[u32] {
         &self.stream
     }
 
-    /// The requests for groups that belong to writer `writer` of `writers`.
+    /// The requests for groups of writer `writer` of `writers`.
     pub fn stream_of(&self, writer: usize, writers: usize) -> Vec<u32> {
         self.stream.iter().copied().filter(|place| *place as usize % writers == writer).collect()
     }
@@ -223,7 +223,7 @@ impl Groups {
         self.source[place as usize].load(Ordering::Relaxed)
     }
 
-    /// Changes the group's row in the source, as its owner.
+    /// Changes the group's row in the source. Only the owner may call this.
     #[inline]
     pub fn advance(&self, place: u32) -> u64 {
         self.source[place as usize].fetch_add(1, Ordering::Relaxed) + 1

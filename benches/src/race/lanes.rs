@@ -1,24 +1,24 @@
-//! A race as a picture: a lane for each thread, microseconds from left to right, and below what the
-//! reader saw.
+//! A picture of a race: one lane for each thread, with time in microseconds from left to right, and
+//! below them what the reader saw.
 
 use super::timeline::{Line, Step, Timeline};
 use crate::picture::{Axis, Side, Svg, WIDTH, width_of};
 
 const LEFT: f64 = 104.0;
 const RIGHT: f64 = WIDTH - 28.0;
-/// Of the first lane's line.
+/// The line of the first lane.
 const TOP: f64 = 108.0;
 const LANE: f64 = 62.0;
 const LIST: f64 = 22.0;
-/// Boxes of what was seen, in one row.
+/// The number of boxes in one row.
 const BOXES: usize = 5;
 const BOX: [f64; 2] = [136.0, 46.0];
-/// The numbers of two events are at least so far apart.
+/// The minimum distance of the numbers of two events.
 const APART: f64 = 18.0;
-/// What is later than the others by more than this factor is drawn at the edge.
+/// An event that is later than the others by more than this factor is drawn at the edge.
 const FAR: f64 = 5.0;
 
-/// The picture. `window` is what its steps leave open, if they do.
+/// Draws the picture. `window` describes the window that the steps leave open, if there is one.
 pub fn draw(title: &str, timeline: &Timeline, window: Option<&str>) -> Svg {
     let lanes = threads(timeline);
     let bottom = TOP + LANE * (lanes.len() - 1) as f64 + 30.0;
@@ -51,7 +51,7 @@ pub fn draw(title: &str, timeline: &Timeline, window: Option<&str>) -> Svg {
     svg
 }
 
-/// Writers first.
+/// The threads, writers first.
 fn threads(timeline: &Timeline) -> Vec<&String> {
     let mut threads: Vec<&String> = timeline.lines.iter().map(|line| &line.thread).collect();
     threads.sort_by_key(|thread| (!thread.starts_with("writer"), *thread));
@@ -59,7 +59,7 @@ fn threads(timeline: &Timeline) -> Vec<&String> {
     threads
 }
 
-/// Up to when there is room: the end, unless that is much later than what comes before.
+/// The end of the visible time: the last event, unless that is much later than the events before.
 fn shown(timeline: &Timeline) -> f64 {
     match timeline.lines.as_slice() {
         [.., before, last] if last.micros > FAR * before.micros => before.micros * 1.6,
@@ -72,7 +72,7 @@ fn is(line: &Line, step: Step) -> bool {
     line.event == step.name()
 }
 
-/// Between the two steps.
+/// Draws the window between the two steps.
 fn draw_window(svg: &mut Svg, timeline: &Timeline, axis: &Axis, bottom: f64, text: &str) {
     let at = |step| timeline.lines.iter().find(|line| is(line, step)).map(|line| line.micros);
     let (Some(from), Some(to)) = (at(Step::SetComplete), at(Step::InvalidateComplete)) else {
@@ -85,7 +85,7 @@ fn draw_window(svg: &mut Svg, timeline: &Timeline, axis: &Axis, bottom: f64, tex
     svg.text([middle, TOP - 48.0], Side::Middle, "strong bad", text);
 }
 
-/// From the first event of the thread to its last, each with its number.
+/// Draws the lane of a thread, from its first event to its last, each with its number.
 fn draw_lane(svg: &mut Svg, axis: &Axis, y: f64, shown: f64, lines: &[(usize, &Line)]) {
     let reads = lines.iter().any(|(_, line)| is(line, Step::ReadStart));
     let mixed = lines.iter().any(|(_, line)| line.detail.contains("[OLD]"));
@@ -108,7 +108,7 @@ fn draw_lane(svg: &mut Svg, axis: &Axis, y: f64, shown: f64, lines: &[(usize, &L
     }
 }
 
-/// What the numbers mean.
+/// Draws the list of events by number.
 fn draw_list(svg: &mut Svg, timeline: &Timeline, top: f64, shown: f64) {
     for (i, line) in timeline.lines.iter().enumerate() {
         let y = top + LIST * i as f64;
@@ -122,7 +122,7 @@ fn draw_list(svg: &mut Svg, timeline: &Timeline, top: f64, shown: f64) {
     }
 }
 
-/// A box for each member of the group, as the reader saw it.
+/// Draws a box for each member of the group, as the reader saw it.
 fn draw_seen(svg: &mut Svg, timeline: &Timeline, top: f64) {
     svg.text([12.0, top - 12.0], Side::Start, "strong", "What that one read returned:");
     let key = timeline.seen.first().copied().flatten().unwrap_or(0);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_off_does_not_squash_the_rest() {
+    fn a_late_event_does_not_squash_the_rest() {
         assert_eq!(shown(&timeline([0.0, 0.2, 0.3, 0.4, 0.7])), 0.7);
         let far = timeline([0.0, 0.2, 0.3, 0.4, 4000.0]);
         assert_eq!(shown(&far), 0.4 * 1.6);

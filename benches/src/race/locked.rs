@@ -1,4 +1,5 @@
-//! The same two steps behind one lock, which readers take too: right, and everybody waits.
+//! The same two steps behind one lock, which readers also take. This is correct, but all threads
+//! wait for each other.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,7 +20,7 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// An empty cache that waits `widen` between the steps, holding the lock.
+    /// An empty cache that waits `widen` between the steps, with the lock held.
     pub fn new(widen: Duration) -> Self {
         Self { widen, ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! The race that `coeval` grew from: update a key, then invalidate what is related to it.
+//! The race that `coeval` grew from: update a key, then invalidate its related entries.
 
 pub mod coeval;
 pub mod contestant;
@@ -38,26 +38,27 @@ use crate::{
     trace,
 };
 
-/// Groups without a trace.
+/// The number of groups without a trace.
 const GROUPS: u64 = 4096;
-/// Requests used, from a trace or made up: every group of these is filled before the clock starts.
+/// The number of requests, from a trace or generated. All their groups are filled before the clock
+/// starts.
 const REQUESTS: usize = 1 << 18;
 /// How long a writer is frozen in a run, and in a window.
 const FREEZE_RUN: Duration = Duration::from_millis(2);
 const FREEZE_WINDOW: Duration = Duration::from_millis(50);
 
-/// Why there was no race, or no report of it.
+/// Why the race did not run, or its report was not written.
 #[derive(Debug)]
 pub enum Refusal {
     /// The report cannot be written.
     Report(PathBuf, io::Error),
-    /// The trace is no good.
+    /// The trace is invalid.
     Trace(trace::TraceError),
-    /// Each writer owns groups of its own.
+    /// There are fewer groups than writers; each writer needs a group of its own.
     TooFewGroups {
-        /// Distinct keys.
+        /// The distinct keys.
         groups: usize,
-        /// Writers.
+        /// The writers.
         writers: usize,
     },
 }
@@ -78,7 +79,7 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What came of the runs.
+/// The results of the runs.
 #[derive(Default)]
 struct Races {
     rows: Vec<RaceRow>,
@@ -88,14 +89,14 @@ struct Races {
     whole: Option<Timeline>,
 }
 
-/// A race being run: what was asked for, what it is run on, how far it is.
+/// A race in progress: its arguments, its groups, and its progress.
 struct Race<'a> {
     args: &'a RaceArgs,
     groups: Groups,
     bar: Bar,
 }
 
-/// Runs everything and prints it; the number of mixed groups that `coeval` showed.
+/// Runs and prints everything. Returns the number of mixed groups that `coeval` showed.
 pub fn run(args: &RaceArgs) -> Result<u64, Refusal> {
     let groups = groups(args)?;
     let race = Race { args, groups, bar: progress::bar() };
@@ -147,7 +148,7 @@ fn groups(args: &RaceArgs) -> Result<Groups, Refusal> {
 }
 
 impl Race<'_> {
-    /// Prints a section, unless a JSON document is to be the only output.
+    /// Prints a section, unless the only output is a JSON document.
     fn say(&self, text: &str) {
         if !self.args.json {
             self.bar.suspend(|| {
@@ -182,7 +183,7 @@ impl Race<'_> {
         Duration::from_micros(self.args.widen)
     }
 
-    /// The thousands of runs.
+    /// Runs the races, thousands of runs.
     fn races(&self) -> Races {
         let (none, widen, related) = (Duration::ZERO, self.widen(), self.args.related);
         let slow = format!("widened by {} µs", self.args.widen);
@@ -192,7 +193,8 @@ impl Race<'_> {
             let row = RaceRow::of(cache, condition, &tally);
             self.say(&report::race(&row));
             races.rows.push(row);
-            // The first of each, which is not widened, if there is one.
+            // Keeps the first timeline of each, which is from a run that is not widened, if there
+            // is one.
             if cache.starts_with("coeval") {
                 races.whole = races.whole.take().or(tally.whole);
             } else {
@@ -232,7 +234,7 @@ impl Race<'_> {
         runs::race(cache, plan, || self.bar.inc())
     }
 
-    /// The windows at full speed, all caches in turn, round by round.
+    /// Measures the windows at full speed. The caches take turns, round by round.
     fn cost(&self) -> Vec<Cost> {
         self.windows(None)
     }

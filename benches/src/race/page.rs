@@ -1,4 +1,4 @@
-//! What the race found, as one page.
+//! The results of the race as one page.
 
 use std::{
     fs, io,
@@ -18,10 +18,10 @@ use crate::{
 /// The name of the file.
 const FILE: &str = "index.html";
 
-/// Writes the page into `dir`, which is made if it is not there; where it is.
+/// Writes the page into `dir`, which is created if necessary. Returns the path of the page.
 ///
 /// # Errors
-/// When that is not possible.
+/// If the page cannot be written.
 pub fn write(dir: &Path, report: &Report) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let path = dir.join(FILE);
@@ -44,7 +44,7 @@ fn html(report: &Report) -> String {
 
 const INTRODUCTION: &str = "\
 A cache holds a key and entries that belong to it: a user and the pages that show the user. An update sets the key and \
-then invalidates what belongs to it. A reader who comes in between sees the new key beside old entries. Everything on \
+then invalidates the entries that belong to it. A reader in between sees the new key beside old entries. Everything on \
 this page was recorded in one run.";
 
 fn timelines(page: &mut Page, report: &Report) {
@@ -72,7 +72,7 @@ fn timelines(page: &mut Page, report: &Report) {
         page.figure(
             &svg,
             "The same update with coeval: the key and its related entries change in one step, so a read beside \
-             it returns all of the old or all of the new; what the new key has invalidated is absent.",
+             it returns the whole old group or the whole new one; entries that the new key has invalidated are absent.",
         );
     }
 }
@@ -98,15 +98,15 @@ fn cost(page: &mut Page, report: &Report) {
     page.heading("What it costs");
     page.figure(
         &pictures::rates("Reads of a whole group", &report.cost, |row| row.reads_per_second),
-        "Groups read a second at full speed, beside writers at full speed; longer is better, and who shows mixed \
-         groups says how many.",
+        "Groups read a second at full speed, beside writers at full speed; longer is better. The label of \
+         a cache that shows mixed groups states their number.",
     );
     page.figure(
         &pictures::rates("Updates, with the refill of what they invalidated", &report.cost, |row| {
             row.writes_per_second
         }),
         "Updates a second in the same windows; longer is better. An update of coeval is one commit and the refill \
-         another, and both are atomic: that is the price.",
+         another, and both are atomic; this is the price of atomicity.",
     );
     let head =
         ["cache", "reads/s", "writes/s", "read p50", "p99.9", "max", "write p50", "p99.9", "max"];

@@ -1,4 +1,4 @@
-//! What the race found, as pictures.
+//! The results of the race as pictures.
 
 use super::{
     cost::Cost,
@@ -14,7 +14,7 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("coeval")
 }
 
-/// A bar for each kind of race: how many of its runs failed.
+/// A bar for each kind of race: the share of its runs that failed.
 pub fn failures(rows: &[RaceRow]) -> Svg {
     let bar = |row: &RaceRow| Bar {
         name: row.name(),
@@ -34,7 +34,7 @@ pub fn failures(rows: &[RaceRow]) -> Svg {
     bars.draw(|percent| format!("{percent} %"))
 }
 
-/// A bar for each cache: what it does in a second.
+/// A bar for each cache: its operations per second.
 pub fn rates(title: &str, rows: &[Cost], of: fn(&Cost) -> f64) -> Svg {
     let bar = |row: &Cost| Bar {
         name: row.cache.clone(),
@@ -54,8 +54,8 @@ pub fn rates(title: &str, rows: &[Cost], of: fn(&Cost) -> f64) -> Svg {
         .draw(|tick| round(&rate(tick)))
 }
 
-/// Of each cache a line without the freezes and one with them: the median, p99.9, and the longest
-/// read, on a scale of powers of ten. Red where p99.9 is more than half a freeze.
+/// For each cache, one line without freezes and one with them: the median, p99.9, and the longest
+/// read, on a logarithmic scale. The line is red if p99.9 is more than half a freeze.
 pub fn latencies(report: &Report) -> Svg {
     let Report { cost, frozen, settings, .. } = report;
     let held_up = settings.freeze_in_windows_millis * 1e6 / 2.0;

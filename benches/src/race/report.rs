@@ -1,4 +1,4 @@
-//! What the race found, as text and as JSON.
+//! The results of the race as text and as JSON.
 
 use std::fmt::Write;
 
@@ -16,13 +16,14 @@ pub struct Report {
     /// A read of coeval beside an update.
     pub coeval_timeline: Option<Timeline>,
     pub cost: Vec<Cost>,
-    /// The same with a writer frozen again and again; empty where threads cannot be frozen.
+    /// The cost with a writer frozen repeatedly; empty if threads cannot be frozen.
     pub frozen: Vec<Cost>,
-    /// Mixed groups that `coeval` showed, over everything above. Anything but 0 is a defect.
+    /// The number of mixed groups that `coeval` showed in all of the above. Anything but 0 is a
+    /// defect.
     pub coeval_mixed_reads: u64,
 }
 
-/// What was asked for.
+/// The settings of the race.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Settings {
@@ -59,7 +60,7 @@ pub struct RaceRow {
 }
 
 impl RaceRow {
-    /// The row of a tally.
+    /// The row for a tally.
     pub fn of(cache: &str, condition: &str, tally: &Tally) -> Self {
         Self {
             cache: cache.to_owned(),
@@ -75,7 +76,7 @@ impl RaceRow {
         }
     }
 
-    /// The cache, and how it was raced.
+    /// The name of the cache, and the kind of race.
     pub fn name(&self) -> String {
         match self.condition.as_str() {
             "" => self.cache.clone(),
@@ -105,7 +106,8 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// What the races are about, and the head of their table: the rows are printed as they come.
+/// An explanation of the races, and the headings of their table. The rows are printed as they
+/// complete.
 pub fn races() -> String {
     let head = table::head(&["cache", "runs", "failed", "share", "reads", "mixed"], &RACES);
     format!(
@@ -115,7 +117,7 @@ pub fn races() -> String {
     )
 }
 
-/// How wide its columns are.
+/// The widths of its columns.
 const RACES: [usize; 6] = [44, 7, 7, 7, 9, 8];
 
 /// A row of that table.
@@ -131,7 +133,7 @@ pub fn race(row: &RaceRow) -> String {
     table::line(&cells, &RACES)
 }
 
-/// Where the freezes hit.
+/// How many freezes hit a write.
 pub fn freezes(rows: &[RaceRow]) -> String {
     let mut text = String::new();
     for row in rows.iter().filter(|row| row.freezes > 0) {
@@ -144,7 +146,7 @@ pub fn freezes(rows: &[RaceRow]) -> String {
     text
 }
 
-/// One failure, as in a log.
+/// One failure, as a log.
 pub fn failure(timeline: Option<&Timeline>) -> String {
     match timeline {
         Some(timeline) => format!("One failure of the two-step cache:\n\n{timeline}"),
@@ -152,7 +154,7 @@ pub fn failure(timeline: Option<&Timeline>) -> String {
     }
 }
 
-/// The table of what each cache costs.
+/// The table of the costs of each cache.
 pub fn cost(rows: &[Cost], heading: &str) -> String {
     let mut table = Table::new([
         "cache",
@@ -183,7 +185,7 @@ pub fn cost(rows: &[Cost], heading: &str) -> String {
     format!("{heading}\n\n{table}")
 }
 
-/// The table of the same with a writer frozen: stalls count for all the reads they held up.
+/// The table of the costs with a writer frozen. A stall counts for all the reads that it held up.
 pub fn frozen(rows: &[Cost], heading: &str) -> String {
     let mut table =
         Table::new(["cache", "reads/s", "read p99.9", "corrected", "longest", "freezes", "mixed"]);
@@ -203,7 +205,7 @@ pub fn frozen(rows: &[Cost], heading: &str) -> String {
     )
 }
 
-/// The last line.
+/// The last line: the verdict.
 pub fn verdict(report: &Report) -> String {
     match report.coeval_mixed_reads {
         0 => "coeval never showed a mixed group.\n".to_owned(),

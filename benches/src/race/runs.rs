@@ -1,7 +1,7 @@
-//! Races by the thousand: in each run every writer updates one group once, beside the readers.
+//! Races, thousands of runs: in each run every writer updates one group once, beside the readers.
 //!
-//! With a freeze, the writers update over and over instead, and one of them is stopped by a signal
-//! at a random moment of the run.
+//! With a freeze, the writers update repeatedly instead, and a signal stops one of them at a random
+//! moment of the run.
 
 use std::{
     sync::{
@@ -24,14 +24,14 @@ use crate::{
     random::Random,
 };
 
-/// The update begins this long after the readers, at most: requests do not arrive in step.
+/// The longest delay of the update after the readers have started. Requests do not arrive in step.
 const JITTER: Duration = Duration::from_micros(20);
-/// A reader pauses this long between two reads, at most.
+/// The longest pause of a reader between two reads.
 const BETWEEN_READS: Duration = Duration::from_micros(5);
-/// A freeze begins this long after its run, at most.
+/// The latest start of a freeze within its run.
 const FREEZE_WITHIN: Duration = Duration::from_micros(300);
 
-/// What is raced.
+/// The settings of a race.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Plan<'a> {
@@ -39,12 +39,12 @@ pub struct Plan<'a> {
     pub runs: usize,
     pub readers: usize,
     pub writers: usize,
-    /// Stop a writer for this long in every run.
+    /// How long a writer is stopped in every run, if at all.
     pub freeze: Option<Duration>,
     pub seed: u64,
 }
 
-/// What came of it.
+/// The results of a race.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Tally {
@@ -54,13 +54,13 @@ pub struct Tally {
     pub mixed_reads: u64,
     pub freezes: Freezes,
     pub first_failure: Option<Mixed>,
-    /// Of a mixed read, the plainest that there was.
+    /// The timeline of a mixed read, the plainest of all.
     pub timeline: Option<Timeline>,
-    /// Of a read beside an update that was not mixed.
+    /// The timeline of a read beside an update that was not mixed.
     pub whole: Option<Timeline>,
 }
 
-/// What the threads of one run share.
+/// The state that the threads of one run share.
 struct Arena<'a, C> {
     plan: Plan<'a>,
     cache: &'a C,
@@ -80,21 +80,21 @@ struct Seen {
     reads: u64,
     mixed_reads: u64,
     mixed: Vec<Read>,
-    /// The last ones that were not mixed, in no order.
+    /// The last reads that were not mixed, in no order.
     whole: Vec<Read>,
 }
 
-/// When a reader saw what.
+/// A read and its times.
 struct Read {
     start: Instant,
     end: Instant,
     reading: Reading,
 }
 
-/// Reads of each kind remembered in one run, to choose a timeline from.
+/// How many reads of each kind are remembered in one run. A timeline is chosen from them.
 const REMEMBERED: usize = 8;
 
-/// Runs the plan; `tick` is called after each run.
+/// Runs the plan. Calls `tick` after each run.
 pub fn race<C: Contestant>(cache: &C, plan: Plan<'_>, mut tick: impl FnMut()) -> Tally {
     let threads = plan.readers + plan.writers + 1;
     let arena = Arena {
@@ -134,7 +134,7 @@ pub fn race<C: Contestant>(cache: &C, plan: Plan<'_>, mut tick: impl FnMut()) ->
 }
 
 impl<C: Contestant> Arena<'_, C> {
-    /// Begins and ends each run, and counts.
+    /// Starts and ends each run, and counts.
     fn direct(&self, targets: &[Target], tick: &mut impl FnMut()) -> Tally {
         let mut tally = Tally::default();
         let mut random = Random::new(self.plan.seed, 0);
@@ -159,8 +159,8 @@ impl<C: Contestant> Arena<'_, C> {
         tally
     }
 
-    /// Puts the run's groups in order. Nobody else is at work, so `Relaxed` is enough: the barrier
-    /// publishes it.
+    /// Prepares the run's groups. No other thread works now, so `Relaxed` is enough: the barrier
+    /// publishes the stores.
     fn prepare(&self, run: usize) {
         for writer in 0..self.plan.writers {
             let place = self.place(writer, run);
@@ -191,7 +191,7 @@ impl<C: Contestant> Arena<'_, C> {
                 member.inspect(|member| member.end_write());
             }
         } else {
-            // A race needs both: the update waits until every reader has read once.
+            // A race needs both, so the update waits until every reader has read once.
             while self.reading.load(Ordering::Acquire) < self.plan.readers {
                 thread::yield_now();
             }
@@ -228,7 +228,7 @@ impl<C: Contestant> Arena<'_, C> {
                 break;
             }
             if oversubscribed {
-                // Spinning would only keep the writer from its core.
+                // Spinning would only keep the writer off its core.
                 thread::yield_now();
             }
             spin(random_pause(&mut random, BETWEEN_READS));
@@ -258,7 +258,8 @@ impl<C: Contestant> Arena<'_, C> {
         self.steps.iter().for_each(|steps| lock(steps).clear());
     }
 
-    /// Keeps the timeline of the read if it was beside an update, and says more than the one kept.
+    /// Keeps the timeline of the read if the read was beside an update and is plainer than the one
+    /// kept.
     fn keep_timeline(&self, run: usize, reader: usize, read: &Read, kept: &mut Option<Timeline>) {
         let (group, writers) = (read.reading.group(), 0..self.plan.writers);
         let mut updated = writers.filter(|w| self.plan.groups.group(self.place(*w, run)) == group);

@@ -1,4 +1,4 @@
-//! What happened in one race, as in a log: microseconds, thread, event, a line each.
+//! The log of one race: one line per event, with microseconds, thread and event.
 
 use std::{fmt, time::Instant};
 
@@ -17,7 +17,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// In words.
+    /// The step in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::UpdateStart => "update start",
@@ -30,9 +30,9 @@ impl Step {
     }
 }
 
-/// Told each step of an update. `()` hears nothing and costs nothing.
+/// Receives each step of an update. `()` ignores the steps and costs nothing.
 pub trait Log {
-    /// `step` is done.
+    /// Notes that `step` is done.
     fn note(&mut self, step: Step);
 }
 
@@ -47,25 +47,25 @@ impl Log for Vec<(Instant, Step)> {
     }
 }
 
-/// One line.
+/// One line of a timeline.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Since the first line.
+    /// The time since the first line.
     pub micros: f64,
-    /// Who.
+    /// The name of the thread.
     pub thread: String,
-    /// What.
+    /// The event in words.
     pub event: String,
-    /// What was seen, if anything.
+    /// What the thread saw, if anything.
     pub detail: String,
 }
 
 /// The lines of one race, in order of time.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    /// First to last.
+    /// The lines, first to last.
     pub lines: Vec<Line>,
-    /// The generations that the reader saw, the key's first; none of what was absent.
+    /// The generations that the reader saw, the key's first; `None` for absent members.
     pub seen: Vec<Option<u64>>,
 }
 
@@ -80,7 +80,7 @@ pub struct Event {
 }
 
 impl Timeline {
-    /// Merges the threads' events; times count from the first.
+    /// Merges the events of the threads. Times count from the first event.
     pub fn merge(mut events: Vec<Event>, reading: &Reading) -> Self {
         events.sort_by_key(|event| event.at);
         let first = events.first().map(|event| event.at);
@@ -93,7 +93,8 @@ impl Timeline {
         Self { lines: lines.collect(), seen: reading.seen().to_vec() }
     }
 
-    /// Whether the whole read lies between two steps of the update, and if so, whether between its last two: the plainest case.
+    /// How plain the case is: whether the whole read is between two steps of the update, and if so,
+    /// whether it is between the last two, which is the plainest case.
     fn plainness(&self) -> usize {
         let names: Vec<&str> = self.lines.iter().map(|line| line.event.as_str()).collect();
         let [start, complete] = [Step::ReadStart, Step::ReadComplete].map(Step::name);
@@ -104,13 +105,13 @@ impl Timeline {
         }
     }
 
-    /// Whether this one is a better example than the other: plainer, or as plain and over sooner.
+    /// Whether this timeline is a better example than `other`: plainer, or as plain and shorter.
     pub fn is_plainer_than(&self, other: &Self) -> bool {
         let rank = |timeline: &Self| (timeline.plainness(), -timeline.span());
         rank(self) > rank(other)
     }
 
-    /// From the first line to the last, in microseconds.
+    /// The time from the first line to the last, in microseconds.
     pub fn span(&self) -> f64 {
         self.lines.last().map_or(0.0, |line| line.micros)
     }

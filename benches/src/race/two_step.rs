@@ -1,7 +1,8 @@
-//! The cache that the story begins with: set the key, then invalidate what is related.
+//! The cache with which the story begins: it sets the key, and then invalidates the related
+//! entries.
 //!
-//! A sharded map behind reader-writer locks (dashmap): each step is safe by itself, the two together
-//! are not. Between them a reader finds the new value beside the old related entries.
+//! A sharded map behind reader-writer locks (dashmap). Each step is safe by itself, but the two
+//! together are not. Between them, a reader finds the new value beside the old related entries.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::{
     timeline::{Log, Step},
 };
 
-/// Two steps, no atomicity of the group.
+/// Updates in two steps, so groups are not atomic.
 #[derive(Debug, Default)]
 pub struct TwoStep {
     map: DashMap<Key, u64, FixedState>,

@@ -1,19 +1,20 @@
-//! As much of an HTTP client as the load test needs.
+//! A minimal HTTP client for the load test.
 
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// A connection that is used for many requests, one after the other.
+/// A connection that serves many requests, one after the other.
 pub struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    /// Connects.
+    /// Connects to `address`.
     pub async fn open(address: SocketAddr) -> Self {
         Self(BufReader::new(TcpStream::connect(address).await.expect("it listens")))
     }
 
-    /// A request without a body. The status of the answer, and the number in its body (0 if there is none).
+    /// Sends a request without a body. Returns the status of the response, and the number in its
+    /// body (0 if there is none).
     pub async fn request(&mut self, method: &str, path: &str) -> (u16, u64) {
         let request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n\r\n");
         self.0.write_all(request.as_bytes()).await.expect("sent");

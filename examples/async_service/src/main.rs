@@ -1,9 +1,10 @@
-//! A web service whose handlers load through the cache, and a load test against it in the same program:
+//! A web service whose handlers load through the cache, and a load test of it in the same program:
 //! `cargo run -p async-service`.
 //!
-//! `GET /profile/{id}` shows a profile that is derived from a user; `PUT /user/{id}` changes the user.
-//! The test asserts that nobody who asks after a change was answered sees an older profile, and that a profile is read from the
-//! database once for each change of it at most, and not for each request.
+//! `GET /profile/{id}` shows a profile that is derived from a user. `PUT /user/{id}` changes the
+//! user. The load test checks two claims. A request that begins after a change was answered never
+//! returns an older profile. The service reads a profile from the database at most once per change,
+//! not once per request.
 
 mod client;
 
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 
 const USERS: usize = 4;
 
-/// The users, each with the number of its last change; slow.
+/// The users, each with the number of its last change. Access is slow.
 #[derive(Default)]
 struct Database {
     users: [AtomicU64; USERS],
@@ -71,7 +72,8 @@ impl Service {
     }
 }
 
-/// If the client goes away, this future is dropped; somebody else who wants the profile loads it then.
+/// If the client disconnects, this future is dropped, and another caller that wants the profile
+/// loads it.
 async fn show_profile(
     State(service): State<Arc<Service>>,
     Path(id): Path<usize>,
@@ -86,8 +88,9 @@ async fn change_user(
     Path(id): Path<usize>,
 ) -> Result<String, StatusCode> {
     let number = service.database.change(id)?;
-    // The source first, then the cache: the user and all that is derived from it go by one commit. Not an insert: of
-    // two that change a user at the same time, the one that was first might come last.
+    // First change the source, then the cache. One commit ends the user and everything derived from
+    // it. This is not an insert: when two requests change a user at the same time, the insert of
+    // the earlier change could come last.
     service.cache.batch().invalidate(Key::User(id)).commit();
     Ok(number.to_string())
 }
@@ -107,7 +110,7 @@ async fn main() {
     println!("\n{}", service.cache.stats());
 }
 
-/// Many ask for one profile that is not cached, at the same time.
+/// Many clients request one profile that is not cached, at the same time.
 async fn crowd(service: &Arc<Service>, address: SocketAddr) {
     let mut clients = Vec::new();
     for _ in 0..200 {
@@ -166,6 +169,7 @@ async fn mixed(service: &Arc<Service>, address: SocketAddr) {
     );
     assert_eq!(stale, 0);
     let refused = service.cache.stats().loads_refused;
-    // One for each change, for each profile at first, and for each load that a change overtook.
+    // One read for each change, one for each profile at first, and one for each load that a change
+    // overtook.
     assert!(reads <= changes + USERS as u64 + refused, "{reads} reads, {refused} of them refused");
 }

@@ -1,4 +1,4 @@
-//! Random single-threaded sequences of operations, against a model that keeps all its past.
+//! Random single-threaded sequences of operations, against a model that keeps its whole past.
 
 use crate::common::random::{Random, run_seed};
 use crate::common::{Store, on_every_reclaimer, store, stress};
@@ -6,7 +6,7 @@ use coeval::Version;
 use coeval::reclaim::Reclaim;
 use std::collections::BTreeMap;
 
-/// What a cache should hold: the value of each key, and the version that wrote it.
+/// The expected content of a cache: the value of each key, and the version that wrote it.
 type State = BTreeMap<u64, (String, Version)>;
 type View<R> = coeval::View<u64, String, coeval::RandomState, R>;
 
@@ -14,7 +14,7 @@ struct Pair<R: Reclaim> {
     cache: Store<u64, String, R>,
     state: State,
     newest: Option<Version>,
-    /// How many values were cleared that may not have been swept out.
+    /// How many values were cleared and may not have been swept yet.
     cleared: u64,
     views: Vec<(View<R>, State)>,
     random: Random,
@@ -92,7 +92,8 @@ impl<R: Reclaim> Pair<R> {
 
     fn commit(&mut self, version: Version, writes: Vec<(u64, Option<String>)>) {
         assert!(self.newest < Some(version), "{version} after {:?}", self.newest);
-        // One of the cache's own may have followed for each value that was cleared, to sweep it out; no other.
+        // For each value that was cleared, the cache may have made one commit of its own, to sweep
+        // it; no other.
         let own = self.cache.version().get() - version.get();
         assert!(own <= self.cleared, "{own} commits after {version}, {} cleared", self.cleared);
         self.cleared -= own;
@@ -140,11 +141,11 @@ impl<R: Reclaim> Pair<R> {
         let value = self.value();
         match self.cache.compare_and_set(key, expected, value.clone()) {
             Ok(version) => {
-                assert_eq!(expected, held, "it should have been refused");
+                assert_eq!(expected, held, "the set should have been refused");
                 self.commit(version, vec![(key, Some(value))]);
             }
             Err(conflict) => {
-                assert_ne!(expected, held, "it should have succeeded");
+                assert_ne!(expected, held, "the set should have succeeded");
                 assert_eq!(conflict.found(), held);
                 assert_eq!(conflict.into_value(), Some(value));
             }
@@ -164,7 +165,7 @@ impl<R: Reclaim> Pair<R> {
         assert_eq!(self.cache.get_many(three.each_ref()), expected);
     }
 
-    /// Everything, now and in every view.
+    /// Compares everything, as of now and in every view.
     fn compare(&mut self, keys: u64) {
         let now = self.cache.view();
         for (view, state) in self.views.iter().chain([&(now, self.state.clone())]) {

@@ -64,7 +64,7 @@ fn view_at_goes_back_while_a_view_is_kept<R: Reclaim>() {
     let younger = store::<&str, u32, R>();
     younger.insert("a", 1);
     assert!(younger.view_at(later).is_none(), "a version that was not given out yet");
-    // Gone or not, it never shows another state.
+    // It never shows another state, whether that one is gone or not.
     drop(past);
     if let Some(past) = cache.view_at(first) {
         assert_eq!((past.version(), past.len(), past.get("a")), (first, 1, Some(&1)));

@@ -1,4 +1,4 @@
-//! A deadline that passes at each step of a commit, and of a look.
+//! A deadline that passes at each step of a commit, and of a look-up.
 
 use super::{Never, SECOND, timed};
 use crate::common::steps::at;
@@ -18,7 +18,7 @@ fn looks<R: Reclaim>() -> [Look<R>; 5] {
     ]
 }
 
-/// Whether it was made, key 1 being of this version.
+/// Commits a change that requires this version of key 1. Returns whether the commit was made.
 type Commit<R> = fn(&Store<u64, u64, R>, Version) -> bool;
 
 fn commits<R: Reclaim>() -> [Commit<R>; 3] {
@@ -64,12 +64,13 @@ fn at_each_step_of_a_commit<R: Reclaim>() {
             });
             let is_made = commit(&cache, version);
             at(&[], || ());
-            assert!(!is_made || seen.get().is_some(), "{step:?}: gone, and continued");
+            assert!(!is_made || seen.get().is_some(), "{step:?}: expired, and yet continued");
         }
     }
 }
 
-/// A view is opened: between its number and its time something is committed upon a value, which then comes to its deadline.
+/// A view is opened. Between its number and its time, a thread commits on a value, which then
+/// reaches its deadline.
 fn a_view_has_a_number_and_a_time_that_belong_together<R: Reclaim>() {
     for commit in &commits::<R>()[..2] {
         let (clock, cache) = timed::<R>(false);
@@ -79,12 +80,13 @@ fn a_view_has_a_number_and_a_time_that_belong_together<R: Reclaim>() {
             assert!(commit(&other, version));
             clock.advance(SECOND);
         });
-        assert_eq!(cache.view().get(&1), Some(&2), "gone, and continued");
+        assert_eq!(cache.view().get(&1), Some(&2), "expired, and yet continued");
     }
 }
 
-/// The value that was found has been replaced when it is seen to be over, and is that of another version.
-fn what_is_over_may_have_been_continued<R: Reclaim>() {
+/// A look-up finds a value that has been replaced by the time it is seen to have expired, so it
+/// returns the value of another version.
+fn an_expired_value_may_have_been_continued<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache = coeval::Cache::builder().manual_clock(&clock).reclaimer::<R>().build();
     let version: Version = cache.insert_with_ttl(1_u64, 1_u64, SECOND);
@@ -99,5 +101,5 @@ fn what_is_over_may_have_been_continued<R: Reclaim>() {
 on_every_reclaimer!(
     at_each_step_of_a_commit,
     a_view_has_a_number_and_a_time_that_belong_together,
-    what_is_over_may_have_been_continued,
+    an_expired_value_may_have_been_continued,
 );

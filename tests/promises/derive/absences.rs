@@ -1,4 +1,4 @@
-//! What was derived from the absence of what had ended, through many levels.
+//! Derivations from the absence of values that have ended, through many levels.
 
 use super::Cache;
 use crate::common::random::{Random, run_seed};
@@ -9,8 +9,8 @@ use std::time::Duration;
 const LEVELS: u64 = 64;
 const SIDES: u64 = 2;
 
-/// Of each level the sides are made from the absence of all sides of the level below, and from one value, which is made
-/// from an input.
+/// Each side of a level is derived from the absence of all sides of the level below, and from one
+/// value, which is derived from an input.
 struct Levels<R: Reclaim>(Cache<R>);
 
 fn input(level: u64) -> u64 {
@@ -46,14 +46,15 @@ impl<R: Reclaim> Levels<R> {
                 });
             }
             if level + 1 < LEVELS {
-                it.0.insert(input(level), 1); // it has ended
+                it.0.insert(input(level), 1); // Now it has ended.
             }
         }
         it
     }
 }
 
-/// Each may come back, and that ends the level above, by which what is above that comes back.
+/// Each side may become valid again. That ends the level above, which in turn makes the level above
+/// that valid again.
 fn each_is_judged_once<R: Reclaim>() {
     let seed = run_seed();
     within(Duration::from_secs(100), "looking at absences of absences", move || {
@@ -82,7 +83,8 @@ fn each_is_judged_once<R: Reclaim>() {
     });
 }
 
-/// Two of which each is there if the other is not: neither is, and both can be derived.
+/// Two values, each of which is valid only if the other is absent. Neither is valid, and both can
+/// be derived.
 fn a_circle_of_absences<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let make = |key: u64| cache.derive(key, |scope| scope.get(&(key - 100)).unwrap() / 10);
@@ -102,7 +104,7 @@ fn a_circle_of_absences<R: Reclaim>() {
     assert_eq!(cache.get_many([&10, &20]), [Some(0), None]);
     make(102);
     let found = cache.get_many([&10, &20]);
-    assert!(found.contains(&None), "each is there only if the other is not: {found:?}");
+    assert!(found.contains(&None), "each is valid only if the other is absent: {found:?}");
     assert_eq!(found, [cache.get(&10), cache.get(&20)]);
     let view = cache.view();
     assert_eq!(found, [view.get(&10).copied(), view.get(&20).copied()]);

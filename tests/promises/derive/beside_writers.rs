@@ -1,4 +1,4 @@
-//! Nobody sees the new input beside the old derived value, whoever derives, writes and reads at the same time.
+//! No reader sees the new input beside the old derived value, while others derive, write and read.
 
 use super::Cache;
 use crate::common::random::{Random, run_seed};
@@ -12,8 +12,7 @@ const SUM: u64 = 100;
 const HALVED: u64 = 101;
 const TOP: u64 = 102;
 
-/// The sum of the inputs; half of it; and that, four times, with the first input. Each of the upper ones comes out
-/// equal as often as not.
+/// Derives the sum of the inputs, half of the sum, or four times that half. Each of the upper values comes out equal about half of the time.
 fn derive<R: Reclaim>(cache: &Cache<R>, key: u64) -> u64 {
     match key {
         SUM => cache.derive(SUM, |scope| (0..INPUTS).map(|at| scope.get(&at).unwrap()).sum()),
@@ -51,7 +50,8 @@ fn read<R: Reclaim>(cache: &Cache<R>, written: &AtomicU64, random: &mut Random) 
             check([get(0), get(1), get(2)], [upper[2], upper[1], upper[0]]);
         }
         2 => {
-            // Inputs only grow: what is found after them is made of these, or newer ones.
+            // Inputs only grow, so a value that is found after them was derived from these inputs
+            // or newer ones.
             let before: u64 = (0..INPUTS).map(|at| cache.get(&at).unwrap()).sum();
             let key = random.pick(&[SUM, HALVED, TOP]);
             if let Some(found) = cache.get(&key) {
@@ -72,7 +72,7 @@ fn read<R: Reclaim>(cache: &Cache<R>, written: &AtomicU64, random: &mut Random) 
 }
 
 fn write<R: Reclaim>(cache: &Cache<R>, written: &AtomicU64, random: &mut Random) {
-    // One writer: the sum grows by one at a time.
+    // There is one writer, so the sum grows by one at a time.
     let at = random.below(INPUTS);
     let value = cache.get(&at).unwrap() + 1;
     if random.one_in(2) {

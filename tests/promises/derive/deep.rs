@@ -1,4 +1,5 @@
-//! A hundred thousand levels (fewer where each step is slow): nothing recurses, and they are built one upon the other in no more than linear time.
+//! A chain of a hundred thousand levels (fewer where each step is slow). No code recurses, and the time
+//! to build the levels one on top of the other is at most linear.
 
 use super::{Cache, Scoped};
 use crate::common::{IS_SLOW, on_a_small_stack, on_every_reclaimer, store, stress};
@@ -54,7 +55,8 @@ fn in_a_transaction<R: Reclaim>() {
     });
 }
 
-/// From the ground, or a little from the top, key by key, or all at once; memory is reclaimed meanwhile, or with the cache.
+/// Ends the levels from the bottom, a few from the top, key by key, or all at once. Memory is reclaimed
+/// during that, or with the cache.
 fn taken_down<R: Reclaim>() {
     type TakeDown<R> = fn(&Cache<R>);
     let ways: [TakeDown<R>; 5] = [
@@ -77,7 +79,7 @@ fn taken_down<R: Reclaim>() {
     }
 }
 
-/// A bound that holds a part of it: levels go from the middle.
+/// A bound that holds a part of the chain, so that levels in the middle are evicted.
 fn evicted<R: Reclaim>() {
     on_a_small_stack(|| {
         let builder = coeval::Cache::builder().max_capacity(1_000);

@@ -1,4 +1,4 @@
-//! A change that makes no difference goes no further.
+//! A change that does not change a derived value ends nothing above that value.
 
 use super::Cache;
 use crate::common::{on_every_reclaimer, store};
@@ -7,7 +7,8 @@ use coeval::reclaim::Reclaim;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// Key 101: whether key 1 is even. Key 100: a word about that. Counts how often each is made.
+/// Key 101 holds whether key 1 is even. Key 100 holds a word about that. The test counts how often
+/// each is derived.
 struct Parity<R: Reclaim> {
     cache: Cache<R>,
     parities: Cell<u64>,
@@ -48,7 +49,11 @@ fn an_equal_value_brings_the_rest_back<R: Reclaim>() {
         assert_eq!(it.cache.get_many([&100, &101]), [None, None]);
         let between = it.cache.view();
         assert_eq!(it.parity(), 0);
-        assert_eq!(it.cache.get_versioned(&100), Some((1_000, first)), "it is back as it was");
+        assert_eq!(
+            it.cache.get_versioned(&100),
+            Some((1_000, first)),
+            "it is valid again, unchanged"
+        );
         assert_eq!(it.cache.get_many([&100, &101]), [Some(1_000), Some(0)]);
         assert_eq!((it.word(), it.made()), (1_000, (round, 1)));
         assert_eq!((between.get(&100), between.get(&101)), (None, None));
@@ -59,7 +64,8 @@ fn an_equal_value_brings_the_rest_back<R: Reclaim>() {
     assert_eq!(it.cache.stats().recomputed, 10, "nine times the parity, once the word");
 }
 
-/// Odd between even: what was made of even values does not come back.
+/// An odd value between two even values: values derived from the first even value do not become
+/// valid again.
 fn there_and_back_again_is_a_change<R: Reclaim>() {
     let it = Parity::<R>::new();
     it.cache.insert(1, 2);
@@ -72,7 +78,7 @@ fn there_and_back_again_is_a_change<R: Reclaim>() {
     assert_eq!((it.word(), it.made()), (1_000, (3, 2)));
 }
 
-/// What was written by hand is no derivation: it is not carried on.
+/// A value that a write has set is not a derivation, so no derivation carries it on.
 fn a_write_between_is_a_change<R: Reclaim>() {
     let it = Parity::<R>::new();
     it.cache.insert(1, 2);
@@ -84,7 +90,7 @@ fn a_write_between_is_a_change<R: Reclaim>() {
     assert_eq!(it.cache.get(&100), None);
 }
 
-/// A value that is over is forgotten, whether the cache has taken it away yet or not.
+/// An expired value is forgotten, whether the cache has removed it yet or not.
 fn its_own_deadline_is_a_change<R: Reclaim>() {
     for writes in [0, 100] {
         let (clock, second) = (ManualClock::new(), Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Deriving by futures, on an executor that polls whatever is not ready.
+//! Derivations by futures, on an executor that polls every future that is not ready.
 
 use super::Cache;
 use crate::common::{on_every_reclaimer, store};
@@ -25,7 +25,7 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Gives way once.
+/// Yields once.
 async fn give_way() {
     let mut gave = false;
     poll_fn(
@@ -50,7 +50,7 @@ fn filled<R: Reclaim>() -> Cache<R> {
     cache
 }
 
-fn goes_with_what_it_was_made_from<R: Reclaim>() {
+fn ends_with_its_inputs<R: Reclaim>() {
     let cache = filled::<R>();
     let want = || {
         finish(cache.derive_async(101, async |scope: &mut Reads<'_, R>| double_sum(scope).await))
@@ -59,7 +59,7 @@ fn goes_with_what_it_was_made_from<R: Reclaim>() {
     cache.insert(2, 25);
     assert_eq!((cache.get(&100), cache.get(&101)), (None, None));
     assert_eq!(want(), 70);
-    // It comes out equal: what was made from it is there again.
+    // The input comes out equal, so the value derived from it is valid again.
     cache.batch().insert(1, 15).insert(2, 20).commit();
     assert_eq!(cache.get(&101), None);
     assert_eq!(
@@ -69,7 +69,8 @@ fn goes_with_what_it_was_made_from<R: Reclaim>() {
     assert_eq!(cache.get(&101), Some(70));
 }
 
-/// An input is written between two reads: both are as of before, and nobody else sees what comes of it.
+/// An input is written between two reads. Both reads return the earlier state, and no other caller
+/// sees the result.
 fn all_is_as_of_one_version<R: Reclaim>() {
     let (cache, count) = (filled::<R>(), AtomicU64::new(0));
     let want = || {
@@ -84,7 +85,7 @@ fn all_is_as_of_one_version<R: Reclaim>() {
     cache.batch().insert(1, 11).insert(2, 22).commit();
     assert_eq!(poll(first.as_mut()), Poll::Ready(30), "as it was when it was wanted");
     assert_eq!(cache.get(&100), None);
-    assert_eq!(finish(second), 33, "who waits derives it again");
+    assert_eq!(finish(second), 33, "a waiting caller derives it again");
     assert_eq!((cache.get(&100), count.load(SeqCst)), (Some(33), 2));
 }
 
@@ -108,7 +109,7 @@ fn given_up<R: Reclaim>() {
     assert_eq!(cache.get(&102), None);
 }
 
-/// It may go to other threads between two polls.
+/// The future may move to other threads between two polls.
 #[test]
 fn futures_may_be_sent() {
     fn sent<T: Send>(value: T) -> T {
@@ -130,4 +131,4 @@ fn futures_may_be_sent() {
     assert_eq!(cache.get(&100), Some(15));
 }
 
-on_every_reclaimer!(goes_with_what_it_was_made_from, all_is_as_of_one_version, given_up);
+on_every_reclaimer!(ends_with_its_inputs, all_is_as_of_one_version, given_up);

@@ -1,10 +1,10 @@
-//! Through any number of levels, and diamonds.
+//! Derivations through any number of levels, and diamonds.
 
 use super::{Cache, Scoped};
 use crate::common::{on_every_reclaimer, store};
 use coeval::reclaim::Reclaim;
 
-/// Key `n` is one more than key `n - 1`, down to key 0.
+/// Derives key `n` as one more than key `n - 1`, down to key 0.
 fn chain<R: Reclaim>(scope: &mut Scoped<'_, R>, key: u64) -> u64 {
     if key == 0 {
         return scope.get(&0).unwrap_or(0);
@@ -29,7 +29,7 @@ fn a_commit_goes_through_all_levels<R: Reclaim>() {
     }
 }
 
-/// So deep that nothing may recurse, on a small stack.
+/// A chain so deep that no code may recurse, on a small stack.
 fn deep<R: Reclaim>() {
     const DEPTH: u64 = 3_000;
     let run = || {
@@ -47,7 +47,7 @@ fn deep<R: Reclaim>() {
     small.spawn(run).unwrap().join().unwrap();
 }
 
-/// Two ways from each level to the next: a million ways to the ground.
+/// Two paths from each level to the next: a million paths to the bottom.
 fn diamonds<R: Reclaim>() {
     const LEVELS: u64 = 40;
     let cache = store::<u64, u64, R>();
@@ -67,7 +67,7 @@ fn diamonds<R: Reclaim>() {
     assert_eq!(cache.get_many([&top, &(top + 1), &2]), [None, None, None]);
 }
 
-/// Both sides of a diamond are of one age.
+/// Both sides of a diamond have the same age.
 fn one_side_of_a_diamond_changes<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let sum = |cache: &Cache<R>| {
@@ -89,8 +89,8 @@ fn one_side_of_a_diamond_changes<R: Reclaim>() {
     assert_eq!(cache.get_many([&100, &101, &102]), [Some(30_023), Some(30), Some(23)]);
 }
 
-/// Derived from the absence of something that was derived.
-fn from_what_has_ended<R: Reclaim>() {
+/// A derivation from the absence of a derived value.
+fn from_a_value_that_has_ended<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 1);
     let derive = || cache.derive(101, |scope| scope.get(&1).unwrap() / 10);
@@ -98,14 +98,14 @@ fn from_what_has_ended<R: Reclaim>() {
     cache.insert(1, 2);
     assert_eq!(cache.derive(100, |scope| scope.get(&101).map_or(77, |_| 78)), 77);
     assert_eq!(cache.get(&100), Some(77));
-    assert_eq!(derive(), 0, "equal to what has ended: that is there again");
+    assert_eq!(derive(), 0, "equal to the value that ended, which is valid again");
     assert_eq!(cache.get(&100), None);
     assert_eq!(cache.derive(100, |scope| scope.get(&101).map_or(77, |_| 78)), 78);
 }
 
-/// What was derived on the way and evicted at once is known as long as the derivation lasts that it was made for; and
-/// nothing else is taken for it.
-fn what_is_not_kept_is_known_on_the_way<R: Reclaim>() {
+/// An intermediate value that was evicted at once stays known for the rest of the derivation for
+/// which it was made. No other value is mistaken for it.
+fn an_evicted_intermediate_value_stays_known<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().max_capacity(0).reclaimer::<R>().build();
     let mut count = 0;
     cache.derive(100, |scope| {
@@ -115,7 +115,7 @@ fn what_is_not_kept_is_known_on_the_way<R: Reclaim>() {
                 7
             });
             assert_eq!(inner, 7);
-            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at)); // memory is reclaimed
+            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at)); // Memory is reclaimed.
             (10_000..11_000).for_each(|key| assert_eq!(scope.get(&key), None, "key {key}"));
         }
         0
@@ -123,7 +123,8 @@ fn what_is_not_kept_is_known_on_the_way<R: Reclaim>() {
     assert_eq!(count, 1);
 }
 
-/// Levels that were seen to hold, and upon which others were built since, are looked at again when something has changed.
+/// A level that was checked, and on which other levels were built since, is checked again when an
+/// input has changed.
 fn a_change_far_below_is_seen_from_above<R: Reclaim>() {
     type Change<R> = fn(&Cache<R>);
     let changes: [(&str, Change<R>); 7] = [
@@ -144,7 +145,7 @@ fn a_change_far_below_is_seen_from_above<R: Reclaim>() {
         let build = |key| cache.derive(key, |scope| 1 + scope.get(&(key - 1)).expect("holds"));
         for key in 1..6 {
             assert_eq!(build(key), 1 + key);
-            cache.derive(1_000 + key, |_| key); // Another commit by which nothing ends.
+            cache.derive(1_000 + key, |_| key); // Another commit, by which no value ends.
         }
         let before = cache.view();
         let top = |cache: &Cache<R>| cache.derive(100, |scope| scope.get(&5).unwrap_or(0));
@@ -159,10 +160,10 @@ fn a_change_far_below_is_seen_from_above<R: Reclaim>() {
 
 on_every_reclaimer!(
     a_change_far_below_is_seen_from_above,
-    what_is_not_kept_is_known_on_the_way,
+    an_evicted_intermediate_value_stays_known,
     a_commit_goes_through_all_levels,
     deep,
     diamonds,
     one_side_of_a_diamond_changes,
-    from_what_has_ended,
+    from_a_value_that_has_ended,
 );

@@ -1,10 +1,10 @@
-//! What a derived value holds goes with it.
+//! The memory that a derived value holds is freed with it.
 
 use crate::common::{Store, on_every_reclaimer, store, stress};
 use coeval::reclaim::Reclaim;
 
-/// Records, versions and bonds come back, whatever becomes of the values.
-fn what_it_held_goes_with_it<R: Reclaim>() {
+/// The memory of records, versions and bonds is freed, in whatever way the values end.
+fn its_memory_is_freed_with_it<R: Reclaim>() {
     let cache: Store<u64, u64, R> = store();
     let mut settled = 0;
     let rounds = stress(40, 400, 4_000);
@@ -39,4 +39,4 @@ fn what_it_held_goes_with_it<R: Reclaim>() {
     assert_eq!(cache.len(), 1_000);
 }
 
-on_every_reclaimer!(what_it_held_goes_with_it);
+on_every_reclaimer!(its_memory_is_freed_with_it);

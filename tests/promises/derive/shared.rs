@@ -1,4 +1,4 @@
-//! Within one derivation each key is derived once, and all of it is set at its end, by one commit.
+//! Within one derivation each key is derived once, and one commit at its end sets all keys.
 
 use super::{Cache, Scoped};
 use crate::common::{on_every_reclaimer, store};
@@ -40,7 +40,7 @@ fn a_diamond<R: Reclaim>() {
     assert_eq!(all.map(|key| view.get(&key).copied()), [Some(5), Some(1), Some(2), Some(3)]);
     assert_eq!((top(), runs.get(), cache.get(&100)), (25, 2, Some(25)));
     assert_eq!(cache.stats().recomputed, 4);
-    // One of them is written: what was made from it goes, and what was not stays.
+    // One of the keys is written. Values derived from it end, and the others stay.
     cache.insert(102, 0);
     assert_eq!(cache.get_many(all.each_ref()), [None, Some(11), Some(0), Some(13)]);
 }
@@ -67,7 +67,7 @@ fn fibonacci<R: Reclaim>() {
     assert_eq!(runs.get(), 23 + 22, "all but the one that is made from key 1 alone");
 }
 
-/// One key is made of another, that of a third, and so on; how often each was made.
+/// A graph of derivations of several levels, with a count of how often each key was derived.
 struct Graph<R: Reclaim> {
     cache: Cache<R>,
     made: RefCell<BTreeMap<u64, u64>>,
@@ -103,7 +103,7 @@ impl<R: Reclaim> Graph<R> {
         })
     }
 
-    /// The report, made from all prices; `first` has the forwards derived before them.
+    /// The report, derived from all prices. If `first`, the forwards are derived before them.
     fn report(&self, first: bool) -> u64 {
         self.cache.derive(REPORT, |scope| {
             self.count(REPORT);
@@ -114,7 +114,7 @@ impl<R: Reclaim> Graph<R> {
         })
     }
 
-    /// How many of each level were made since the last call.
+    /// How many keys of each level were derived since the last call.
     fn made(&self) -> [u64; 3] {
         let made = std::mem::take(&mut *self.made.borrow_mut());
         assert!(made.values().all(|times| *times == 1), "one was made twice: {made:?}");
@@ -133,14 +133,15 @@ fn a_pricing_graph<R: Reclaim>() {
         assert_eq!(graph.report(first), graph.expected());
         assert_eq!(graph.made(), [FORWARDS, PRICES, 1]);
         for round in 1..30 {
-            // One rate changes, and makes a difference to its forward and its ten prices.
+            // One rate changes, and affects its forward and its ten prices.
             graph.cache.insert(round % FORWARDS, 50_000 * round);
             assert_eq!(graph.cache.get(&REPORT), None);
             assert_eq!(graph.report(first), graph.expected());
             assert_eq!(graph.made(), [1, PRICES / FORWARDS, 1], "round {round}");
             let report = graph.cache.get_versioned(&REPORT).expect("set by the derivation");
-            // All rates change a little: the forwards come out equal, and so the prices are there again. If a forward is
-            // known by its price alone, one price of each has to be made to find that out.
+            // All rates change a little. The forwards come out equal, so the prices are valid
+            // again. If a forward is known only as the input of its price, one price of each
+            // forward must be derived to find that out.
             let mut batch = graph.cache.batch();
             for at in 0..FORWARDS {
                 batch = batch.insert(at, graph.cache.get(&at).unwrap() / 100 * 100 + round);
@@ -155,7 +156,8 @@ fn a_pricing_graph<R: Reclaim>() {
     }
 }
 
-/// The inner one comes out equal: the outer one, which is read after it, is there again, and nobody makes it.
+/// The inner value comes out equal. The outer value, which is read after it, is valid again without
+/// a derivation.
 fn the_cutoff_is_known_at_once<R: Reclaim>() {
     let (cache, runs) = (store::<u64, u64, R>(), Cell::new(0));
     let parity = |scope: &mut Scoped<'_, R>| scope.derive(101, |scope| scope.get(&1).unwrap() % 2);
@@ -174,11 +176,11 @@ fn the_cutoff_is_known_at_once<R: Reclaim>() {
         })
     };
     assert_eq!((top(200), runs.get()), (1_000, 1));
-    assert_eq!(cache.get(&200), None, "it was made from an absence that it ended itself");
+    assert_eq!(cache.get(&200), None, "derived from an absence that it ended itself");
     let first = cache.get_versioned(&102).unwrap();
     cache.insert(1, 4);
     assert_eq!(cache.get(&102), None);
-    assert_eq!((top(201), runs.get()), (1_000, 1), "it is there again");
+    assert_eq!((top(201), runs.get()), (1_000, 1), "it is valid again");
     assert_eq!((cache.get_versioned(&102), cache.get(&201)), (Some(first), None));
     cache.insert(1, 5);
     let only = |at| cache.derive(at, |scope| parity(scope) + word(scope));
@@ -202,14 +204,14 @@ fn an_input_changes_midway<R: Reclaim>() {
     });
     assert_eq!(value, 1 + 3 + 2, "all as of one version");
     assert_eq!(cache.get_many([&100, &101, &102, &103]), [None, None, None, Some(2)]);
-    // A key of its own is written meanwhile.
+    // The derivation's own key is written in the meantime.
     let value = cache.derive(100, |scope| {
         let first = scope.derive(101, |scope| scope.get(&1).unwrap());
         cache.insert(101, 7);
         first + scope.derive(104, |scope| scope.get(&101).unwrap()) + scope.get(&103).unwrap()
     });
     assert_eq!((value, cache.get_many([&100, &101, &104])), (22, [None, Some(7), None]));
-    // All is cleared.
+    // Everything is cleared.
     cache.derive(105, |scope| {
         let value = scope.derive(106, |_| 1);
         cache.invalidate_all();
@@ -218,8 +220,8 @@ fn an_input_changes_midway<R: Reclaim>() {
     assert_eq!(cache.get_many([&105, &106]), [None, None]);
 }
 
-/// Another caller derives the same meanwhile: that is as good.
-fn somebody_else_is_sooner<R: Reclaim>() {
+/// Another caller derives the same key in the meantime; its value is as good.
+fn another_caller_is_faster<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 1);
     let value = cache.derive(100, |scope| {
@@ -233,20 +235,20 @@ fn somebody_else_is_sooner<R: Reclaim>() {
     assert_eq!(cache.get_many([&100, &101, &102]), [None; 3]);
 }
 
-/// A panic, also one that is caught within, leaves nothing under way.
+/// A panic leaves no derivation in progress, even if it is caught within one.
 fn a_panic_within<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert(1, 1);
     let panics = || {
         cache.derive(100, |scope| {
             scope.derive(101, |scope| scope.get(&1).unwrap());
-            scope.derive(102, |_| panic!("as it is to"))
+            scope.derive(102, |_| panic!("on purpose"))
         })
     };
     assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
     assert_eq!((cache.get_many([&100, &101, &102]), cache.len()), ([None; 3], 1));
     let value = cache.derive(100, |scope| {
-        let inner = || scope.derive(101, |_| panic!("as it is to"));
+        let inner = || scope.derive(101, |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(inner)).is_err());
         scope.derive(101, |scope| scope.get(&1).unwrap())
     });
@@ -261,8 +263,8 @@ fn a_panic_within<R: Reclaim>() {
     assert_eq!(cache.get_many([&200, &201, &202, &203]), [None; 4]);
 }
 
-/// Tags, deadlines, and writes that keep a value are true to what was set by one commit.
-fn later_changes_of_what_was_set_at_once<R: Reclaim>() {
+/// Tags, deadlines, and writes that keep a value are honoured by values that one commit has set.
+fn later_changes_of_values_set_together<R: Reclaim>() {
     let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
     let builder = coeval::Cache::builder().manual_clock(&clock).time_to_live(10 * second);
     let cache: Cache<R> = builder.reclaimer::<R>().build();
@@ -274,7 +276,7 @@ fn later_changes_of_what_was_set_at_once<R: Reclaim>() {
     };
     assert_eq!(top(), 21);
     cache.tag(100, &["top".into()]);
-    assert_eq!(cache.get(&100), Some(21), "tied as it was");
+    assert_eq!(cache.get(&100), Some(21), "its bonds are unchanged");
     cache.tag(102, &["bottom".into()]);
     assert_eq!(cache.get_many([&100, &101, &102]), [Some(21), Some(11), Some(1)]);
     cache.invalidate_tag("bottom");
@@ -285,7 +287,7 @@ fn later_changes_of_what_was_set_at_once<R: Reclaim>() {
     assert_eq!((top(), cache.get(&100)), (21, Some(21)));
     assert_eq!(cache.remove(&102), Some(1));
     for key in 0..3_000 {
-        cache.insert(5_000 + key, key); // what was removed is forgotten
+        cache.insert(5_000 + key, key); // This forgets removed entries.
     }
     assert_eq!(cache.get_many([&100, &101, &102]), [None; 3]);
     assert_eq!((top(), cache.get(&100)), (21, Some(21)));
@@ -305,7 +307,7 @@ on_every_reclaimer!(
     a_pricing_graph,
     the_cutoff_is_known_at_once,
     an_input_changes_midway,
-    somebody_else_is_sooner,
+    another_caller_is_faster,
     a_panic_within,
-    later_changes_of_what_was_set_at_once,
+    later_changes_of_values_set_together,
 );

@@ -1,4 +1,4 @@
-//! The bound beside many threads, and what readers see meanwhile.
+//! The bound beside many threads, and what readers see in the meantime.
 
 use super::{Cache, assert_within, bounded, with_weigher};
 use crate::common::monotone::Seen;
@@ -7,7 +7,7 @@ use crate::common::{StopOnDrop, disturb, on_every_reclaimer, stress, together};
 use coeval::reclaim::Reclaim;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Runs `write` in so many threads, and `watch` in two more until they are done.
+/// Runs `write` in this many threads, and `watch` in two more until the writers are done.
 fn watched(
     threads: usize,
     write: impl Fn(u64, &mut Random) + Sync,
@@ -31,7 +31,7 @@ fn watched(
     });
 }
 
-/// Each thread may have brought one entry that it has not yet made room for.
+/// Each thread may have brought one entry for which it has not yet made room.
 fn thirty_two_threads_keep_the_bound<R: Reclaim>() {
     const CAPACITY: u64 = 1_000;
     const THREADS: usize = 32;
@@ -90,7 +90,7 @@ fn accounts_agree_at_rest<R: Reclaim>() {
             }
         };
         watched(4, write, |random| {
-            // What one batch brings at most, times the threads.
+            // The most that one batch brings, times the number of threads.
             let weight: u64 = cache.view().iter().map(|(_, weight)| *weight).sum();
             assert!(weight <= CAPACITY + 4 * (CAPACITY + 1), "{weight}");
             cache.get(&random.below(300));
@@ -105,13 +105,14 @@ fn accounts_agree_at_rest<R: Reclaim>() {
 const GROUPS: u64 = 64;
 const MEMBERS: u64 = 4;
 
-/// The members of a group are only written together, by one writer, each time with a larger value. Under a bound some of them
-/// go; but nobody sees one that is older than what it saw, nor one that was gone, nor two values at once.
-fn groups_go_forward_only<R: Reclaim>() {
+/// One writer writes the members of a group, always together and each time with a larger value. The
+/// bound evicts some of them. But no reader sees a member older than before, or one that was gone,
+/// or two values at once.
+fn groups_only_move_forward<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder()
         .max_capacity(GROUPS * MEMBERS / 2)
         .related(|key, related| {
-            // A root says what its members are; the number is the writer's.
+            // A root determines its members; the number is the writer's.
             let (group, number) = (key % 1_000, key / 1_000_000);
             if key / 1_000 % 1_000 == 999 {
                 for member in 0..MEMBERS {
@@ -122,7 +123,7 @@ fn groups_go_forward_only<R: Reclaim>() {
         .reclaimer()
         .build();
     let rounds = stress(4_000, 100_000, 5_000_000);
-    // Each writer has groups of its own, so that a later number is a later commit.
+    // Each writer has its own groups, so a later number is a later commit.
     let write = |thread: u64, random: &mut Random| {
         for number in 1..=rounds {
             let group = random.below(GROUPS / 4) * 4 + thread;
@@ -165,8 +166,8 @@ fn groups_go_forward_only<R: Reclaim>() {
     assert_within(&cache, GROUPS * MEMBERS / 2, false);
 }
 
-/// By the versions of single keys, beside everything that takes an entry away.
-fn single_keys_go_forward_only<R: Reclaim>() {
+/// Checks the versions of single keys, beside every operation that ends an entry.
+fn single_keys_only_move_forward<R: Reclaim>() {
     const KEYS: u64 = 60;
     let cache = bounded::<R>(KEYS / 2);
     let rounds = stress(8_000, 200_000, 10_000_000);
@@ -201,6 +202,6 @@ fn single_keys_go_forward_only<R: Reclaim>() {
 on_every_reclaimer!(
     thirty_two_threads_keep_the_bound,
     accounts_agree_at_rest,
-    groups_go_forward_only,
-    single_keys_go_forward_only,
+    groups_only_move_forward,
+    single_keys_only_move_forward,
 );

@@ -1,11 +1,12 @@
-//! The memory of what was evicted.
+//! The memory of evicted entries.
 
 use crate::common::counted::{ById, Counted, Ledger};
 use crate::common::{Store, on_every_reclaimer, stress, together};
 use coeval::reclaim::Reclaim;
 use std::sync::Arc;
 
-/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+/// The most objects that one thread may have retired and not yet dropped, while no thread holds a
+/// guard.
 const RETIRED: i64 = 8_192;
 
 type Cache<R> = Store<Counted, Counted, R>;
@@ -53,8 +54,8 @@ fn fresh_keys_for_ever<R: Reclaim>() {
     }
 }
 
-/// What was removed or cleared goes although the policy holds its handles.
-fn what_the_policy_holds<R: Reclaim>() {
+/// Removed and cleared entries are freed although the policy holds their handles.
+fn entries_that_the_policy_holds<R: Reclaim>() {
     const CAPACITY: u64 = 40_000;
     let (made, cache) = Made::bounded::<R>(CAPACITY);
     for round in 0..3 {
@@ -69,7 +70,7 @@ fn what_the_policy_holds<R: Reclaim>() {
         let values = made.values.live();
         assert!(values <= RETIRED, "round {round}: {values} values live");
     }
-    // Handles without a value are looked for when others come.
+    // Insertions of other entries search for handles without a value.
     (0..2_000).for_each(|id| made.insert(&cache, 2_000_000 + id));
     (0..2_000).for_each(|id| drop(cache.remove(&ById(2_000_000 + id))));
     (0..60_000).for_each(|id| {
@@ -80,8 +81,8 @@ fn what_the_policy_holds<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// A view that was opened before keeps what it shows, and no more; when it closes that goes.
-fn a_view_of_what_was_evicted<R: Reclaim>() {
+/// An older view keeps what it shows, and no more. When it closes, that is freed.
+fn a_view_of_evicted_entries<R: Reclaim>() {
     const CAPACITY: u64 = 20_000;
     let (made, cache) = Made::bounded::<R>(CAPACITY);
     (0..CAPACITY).for_each(|id| made.insert(&cache, id));
@@ -115,7 +116,7 @@ fn many_threads<R: Reclaim>() {
 
 on_every_reclaimer!(
     fresh_keys_for_ever,
-    what_the_policy_holds,
-    a_view_of_what_was_evicted,
+    entries_that_the_policy_holds,
+    a_view_of_evicted_entries,
     many_threads,
 );

@@ -1,11 +1,12 @@
-//! What is brought is not to go for the sake of just that: it stays at least until its own thread's next write.
+//! A new entry is not evicted to make room for itself: it stays at least until the next write of
+//! its own thread.
 
 use crate::common::on_every_reclaimer;
 use crate::eviction::{Cache, assert_within, bounded, weighed};
 use coeval::reclaim::Reclaim;
 use std::sync::Barrier;
 
-/// A loop of keys: each is there when its thread looks for it next.
+/// A loop of keys: each is present when its thread looks it up next.
 fn in_a_loop<R: Reclaim>() {
     for capacity in [1, 2, 3, 10, 100, 1_000] {
         let cache = bounded::<R>(capacity);
@@ -14,7 +15,7 @@ fn in_a_loop<R: Reclaim>() {
                 if cache.get(&key).is_none() {
                     let version = cache.insert(key, round);
                     assert_eq!(cache.get_versioned(&key), Some((round, version)), "{capacity}");
-                    // As often as it likes.
+                    // With any number of hits.
                     assert!((0..key % 4).all(|_| cache.get(&key).is_some()));
                 }
             }
@@ -23,7 +24,7 @@ fn in_a_loop<R: Reclaim>() {
     }
 }
 
-/// Of any weight that fits, upon entries that are all in use.
+/// Entries of any weight that fits, in a cache whose entries are all in use.
 fn of_any_weight<R: Reclaim>() {
     for capacity in [1, 2, 7, 50, 1_000] {
         let cache = weighed::<R>(capacity);
@@ -35,7 +36,7 @@ fn of_any_weight<R: Reclaim>() {
             assert!(cache.weighted_size() <= capacity);
         }
         assert_within(&cache, capacity, true);
-        // Alone it is heavier than the bound: it goes, and nothing else does.
+        // An entry that is heavier than the bound goes, and no other does.
         let before = cache.len();
         cache.insert(500, capacity + 1);
         assert_eq!((cache.get(&500), cache.len()), (None, before));
@@ -58,7 +59,7 @@ fn of_a_batch<R: Reclaim>() {
     }
 }
 
-/// Whatever others write meanwhile.
+/// With any concurrent writes.
 fn beside_other_threads<R: Reclaim>() {
     const CAPACITY: u64 = 20;
     let (cache, turn) = (bounded::<R>(CAPACITY), Barrier::new(2));
@@ -99,7 +100,7 @@ fn beside_other_threads<R: Reclaim>() {
     });
 }
 
-/// More threads than there is room for: the bound comes first.
+/// With more threads than entries that fit, the bound takes precedence.
 fn of_too_many_threads<R: Reclaim>() {
     let cache = bounded::<R>(4);
     for key in 0..40 {
@@ -124,8 +125,8 @@ fn of_too_many_threads<R: Reclaim>() {
     }
 }
 
-/// A record that is spared may lose its value in any way, and its key may come back.
-fn what_was_spared_goes<R: Reclaim>() {
+/// A spared record may lose its value in any way, and its key may come back.
+fn spared_records_are_freed<R: Reclaim>() {
     let cache = bounded::<R>(10);
     for round in 0..2_000u64 {
         let key = round % 7;
@@ -147,5 +148,5 @@ on_every_reclaimer!(
     of_a_batch,
     beside_other_threads,
     of_too_many_threads,
-    what_was_spared_goes,
+    spared_records_are_freed,
 );

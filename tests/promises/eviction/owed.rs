@@ -1,4 +1,5 @@
-//! Who brings a weight makes room for it, whatever it is and whatever there is; what one leaves over others carry on.
+//! A thread that brings weight makes room for it, whatever the weight and the entries are. Other
+//! threads finish the work that one leaves.
 
 use crate::common::{Store, on_every_reclaimer};
 use crate::eviction::{Cache, assert_within, with_weigher};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// So many light entries fill the cache.
+/// A cache that this many light entries fill.
 fn full<R: Reclaim>(light: u64) -> Cache<R> {
     let cache = with_weigher(coeval::Cache::builder().max_capacity(light));
     (0..light).for_each(|key| _ = cache.insert(key, 1));
@@ -16,8 +17,8 @@ fn full<R: Reclaim>(light: u64) -> Cache<R> {
     cache
 }
 
-/// After each single write that makes something heavy the bound holds, and the heavy entry is there.
-fn each_heavy_entry_pays_for_itself<R: Reclaim>() {
+/// After each single write of something heavy, the bound holds and the heavy entry is present.
+fn each_heavy_entry_makes_its_own_room<R: Reclaim>() {
     for light in [1, 2, 10, 513, 2_000, 50_000] {
         let cache = full::<R>(light);
         for (n, part) in [2, 2, 2, 2, 1, 1, 3, 4, 1, 2, 8, 1].into_iter().enumerate() {
@@ -40,7 +41,7 @@ fn a_million_light_entries<R: Reclaim>() {
     assert_eq!(cache.get(&(LIGHT + 1)), Some(LIGHT));
 }
 
-/// Everything that can bring a weight.
+/// Uses every operation that can bring weight.
 fn every_way_to_bring_a_weight<R: Reclaim>() {
     const LIGHT: u64 = 4_000;
     let heavy = LIGHT / 2;
@@ -66,9 +67,9 @@ fn every_way_to_bring_a_weight<R: Reclaim>() {
             assert!(write.is_ok());
         },
         |cache, heavy| assert_eq!(cache.derive(LIGHT, |_| heavy), heavy),
-        // By a relation of the key.
+        // Through a relation of the key.
         |cache, _| _ = cache.insert(9_000_000, 1),
-        // As heavy as it is, with a tag.
+        // An entry that is already heavy gets a tag.
         |cache, heavy| {
             cache.insert(LIGHT, heavy);
             cache.tag(LIGHT, &[Tag::from("tag")]);
@@ -97,7 +98,7 @@ fn every_way_to_bring_a_weight<R: Reclaim>() {
     }
 }
 
-/// Heavy entries by many threads at once.
+/// Many threads bring heavy entries at once.
 fn many_heavy_at_once<R: Reclaim>() {
     for light in [4, 100, 20_000] {
         let cache = full::<R>(light);
@@ -119,8 +120,8 @@ fn many_heavy_at_once<R: Reclaim>() {
     }
 }
 
-/// The listener is told of all that went, and may write meanwhile.
-fn all_are_told_of<R: Reclaim>() {
+/// The listener hears of every evicted entry, and may write in the meantime.
+fn every_eviction_is_reported<R: Reclaim>() {
     const LIGHT: u64 = 5_000;
     let told = Arc::new(AtomicU64::new(0));
     let telling = Arc::clone(&told);
@@ -136,10 +137,10 @@ fn all_are_told_of<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    each_heavy_entry_pays_for_itself,
+    each_heavy_entry_makes_its_own_room,
     every_way_to_bring_a_weight,
     many_heavy_at_once,
-    all_are_told_of,
+    every_eviction_is_reported,
 );
 
 #[test]

@@ -1,4 +1,4 @@
-//! Readers beside writers and a clock that goes on.
+//! Readers and writers while the clock advances.
 
 use super::ns;
 use crate::common::monotone::Seen;
@@ -15,7 +15,8 @@ fn now(clock: &ManualClock) -> u64 {
     clock.now().as_nanos() as u64
 }
 
-/// Runs writers, and readers until the writers are done, beside a clock that is moved when nobody writes.
+/// Runs writers, and readers until the writers are done. The clock moves only while no thread
+/// writes.
 fn beside_the_clock(
     clock: &ManualClock,
     write: impl Fn(&mut Random) + Sync,
@@ -60,9 +61,9 @@ fn beside_the_clock(
     });
 }
 
-/// A value is its deadline, which is known exactly as the clock stands still in a write. No reader gets one whose
-/// deadline had come when it began.
-fn nobody_sees_what_is_over<R: Reclaim>() {
+/// A value is its own deadline, which is known exactly because the clock stands still during a
+/// write. No reader gets a value whose deadline had passed when the read began.
+fn no_reader_sees_an_expired_value<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache: Store<u64, u64, R> =
         coeval::Cache::builder().manual_clock(&clock).reclaimer().build();
@@ -99,8 +100,9 @@ fn nobody_sees_what_is_over<R: Reclaim>() {
     beside_the_clock(&clock, write, read);
 }
 
-/// With idle times a look-up keeps the value; but what was absent once does not come back without a write.
-fn what_was_idle_does_not_come_back<R: Reclaim>() {
+/// With idle times, a look-up extends the life of a value. But a value that was absent once does
+/// not come back without a write.
+fn an_expired_idle_value_does_not_come_back<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache: Store<u64, u64, R> =
         coeval::Cache::builder().time_to_idle(ns(1 << 16)).manual_clock(&clock).reclaimer().build();
@@ -110,7 +112,7 @@ fn what_was_idle_does_not_come_back<R: Reclaim>() {
             0 => _ = cache.insert(key, 0),
             1 => _ = cache.insert_with_ttl(key, 0, ns(1 << 18)),
             2 => _ = cache.compare_and_set(key, None, 1),
-            _ => _ = cache.insert(KEYS + key, 0), // turns the wheel
+            _ => _ = cache.insert(KEYS + key, 0), // This turns the wheel.
         }
     };
     let read = |random: &mut Random, seen: &mut [Seen]| {
@@ -118,7 +120,7 @@ fn what_was_idle_does_not_come_back<R: Reclaim>() {
         let seen = &mut seen[key as usize];
         match random.below(4) {
             0 => {
-                // A use, of which the version is not seen.
+                // A use that does not show the version.
                 if cache.get(&key).is_none() {
                     seen.note(None);
                 }
@@ -138,4 +140,4 @@ fn what_was_idle_does_not_come_back<R: Reclaim>() {
     beside_the_clock(&clock, write, read);
 }
 
-on_every_reclaimer!(nobody_sees_what_is_over, what_was_idle_does_not_come_back);
+on_every_reclaimer!(no_reader_sees_an_expired_value, an_expired_idle_value_does_not_come_back);

@@ -1,11 +1,11 @@
-//! Times without a use.
+//! Idle times.
 
 use super::{HOUR, assert_shows, ns, timed};
 use crate::common::on_every_reclaimer;
 use coeval::reclaim::Reclaim;
 use coeval::{Builder, ManualClock};
 
-/// An even number: deadlines of what may be used are.
+/// An even number, as are the deadlines of values that uses may extend.
 const IDLE: u64 = 1_000_000;
 
 fn idle(builder: Builder<u64, u64>) -> Builder<u64, u64> {
@@ -19,7 +19,7 @@ fn unused_until_the_end<R: Reclaim>() {
         cache.batch().insert(2, 2).insert(3, 3).commit();
         let early = cache.view();
         clock.advance(ns(time - 1));
-        // These are no uses.
+        // These are not uses.
         (1..4).for_each(|key| assert!(cache.contains_key(&key)));
         (1..4).for_each(|key| assert_shows(&cache.view(), key, Some(key)));
         assert!(cache.compare_and_set(1, None, 9).is_err());
@@ -35,8 +35,8 @@ fn unused_until_the_end<R: Reclaim>() {
     }
 }
 
-/// At the very deadline, in every order of looking: once it is gone it stays away.
-fn what_is_gone_stays_away<R: Reclaim>() {
+/// At the exact deadline, with look-ups in every order: once gone, a value stays gone.
+fn an_expired_value_stays_away<R: Reclaim>() {
     type Look<R> = fn(&super::Cache<R>) -> bool;
     let looks: [Look<R>; 6] = [
         |cache| cache.get(&1).is_some(),
@@ -59,8 +59,8 @@ fn what_is_gone_stays_away<R: Reclaim>() {
     }
 }
 
-/// Each of the ways to use an entry keeps it; to write it does, too.
-fn uses_keep_it<R: Reclaim>() {
+/// Each kind of use extends the life of an entry, and so does a write.
+fn uses_extend_it<R: Reclaim>() {
     type Use<R> = fn(&super::Cache<R>);
     let uses: [(&str, Use<R>); 7] = [
         ("get", |cache| _ = cache.get(&1)),
@@ -76,11 +76,11 @@ fn uses_keep_it<R: Reclaim>() {
         cache.insert(1, 1);
         for round in 0..50 {
             clock.advance(ns(IDLE / 2 + round * 1_000));
-            cache.insert(9, 9); // turns the wheel
+            cache.insert(9, 9); // This turns the wheel.
             assert!(cache.contains_key(&1), "{name}, round {round}");
             touch(&cache);
         }
-        // A use counts, if not to the nanosecond.
+        // A use counts, though not to the nanosecond.
         clock.advance(ns(IDLE - IDLE / 1_000));
         assert!(cache.contains_key(&1), "{name}");
         clock.advance(ns(IDLE / 1_000));
@@ -92,7 +92,7 @@ fn uses_keep_it<R: Reclaim>() {
     }
 }
 
-/// However often it is used, it ends when it is old enough.
+/// Uses do not extend an entry beyond its time to live.
 fn idle_and_old<R: Reclaim>() {
     for (live, idle) in [(1_000, 200), (1_001, 200), (200, 1_000), (1_000_000_000, 10)] {
         let (clock, cache) =
@@ -102,7 +102,7 @@ fn idle_and_old<R: Reclaim>() {
         let step = (idle / 2).min(live / 4);
         for _ in 0..10_000.min(live / step) + 5 {
             let now = clock.now().as_nanos() as u64;
-            // What may be used ends at an even nanosecond.
+            // A value that uses may extend ends at an even nanosecond.
             let first = (now < live / 2 * 2).then_some(1);
             let second = (now < live * 2).then_some(2);
             assert_eq!(cache.get_many([&1, &2]), [first, second], "at {now} of {live}, {idle}");
@@ -113,8 +113,9 @@ fn idle_and_old<R: Reclaim>() {
     }
 }
 
-/// A view that was opened while an entry was there goes on showing it; it does not keep the entry in the cache.
-fn views_of_what_is_idle<R: Reclaim>() {
+/// A view that was opened while an entry was present still shows it, but does not keep the entry in
+/// the cache.
+fn views_of_idle_entries<R: Reclaim>() {
     let clock = ManualClock::new();
     let builder = coeval::Cache::builder().time_to_idle(ns(IDLE)).manual_clock(&clock);
     let cache = builder.reclaimer::<R>().build();
@@ -134,8 +135,8 @@ fn views_of_what_is_idle<R: Reclaim>() {
 
 on_every_reclaimer!(
     unused_until_the_end,
-    what_is_gone_stays_away,
-    uses_keep_it,
+    an_expired_value_stays_away,
+    uses_extend_it,
     idle_and_old,
-    views_of_what_is_idle,
+    views_of_idle_entries,
 );

@@ -1,4 +1,4 @@
-//! The memory of what has expired.
+//! The memory of expired entries.
 
 use super::{HOUR, ns};
 use crate::common::counted::{ById, Counted, Ledger};
@@ -8,10 +8,11 @@ use coeval::{Builder, ManualClock};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What one thread may have retired that is not yet dropped, while nobody holds a guard.
+/// The most objects that one thread may have retired and not yet dropped, while no thread holds a
+/// guard.
 const RETIRED: i64 = 8_192;
 
-/// Bytes of the pools and of the wheel, for entries of which there are few at any time.
+/// The most bytes of the pools and the wheel, when few entries exist at any time.
 const MEMORY: u64 = 4 << 20;
 
 struct Made {
@@ -54,7 +55,7 @@ impl Made {
     }
 }
 
-/// Nobody asks for any of them again; others are written.
+/// No thread looks up any of them again; other keys are written.
 fn comes_back_by_later_writes<R: Reclaim>() {
     type Way = fn(Builder<Counted, Counted>) -> Builder<Counted, Counted>;
     let ways: [Way; 4] = [
@@ -79,13 +80,13 @@ fn comes_back_by_later_writes<R: Reclaim>() {
         let values = made.values.live();
         assert!(values <= RETIRED, "way {number}: {values} values live");
         if number != 2 {
-            made.assert_few("expired"); // the policy keeps some keys for a while
+            made.assert_few("expired"); // The policy keeps some keys for a while.
         }
         made.settle(cache);
     }
 }
 
-/// Removals turn the wheel as well as inserts do, and so does a batch.
+/// Removals and batches turn the wheel, as inserts do.
 fn by_any_write<R: Reclaim>() {
     let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(ns(1_000)));
     for id in 0..1_000 {
@@ -105,7 +106,7 @@ fn by_any_write<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// What a view shows is kept for it, and goes when it is closed.
+/// A view keeps what it shows. When it closes, that is freed.
 fn a_view_keeps_what_it_shows<R: Reclaim>() {
     let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
     for id in 0..20_000 {
@@ -122,7 +123,7 @@ fn a_view_keeps_what_it_shows<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// Entries that are kept on by overwriting, and by uses, do not pile up.
+/// Entries whose deadlines are extended by overwrites and by uses do not pile up.
 fn deadlines_that_are_put_off<R: Reclaim>() {
     let (made, cache) = Made::with::<R>(|builder| builder.time_to_idle(HOUR));
     for round in 0..stress(60_000, 1_000_000, 10_000_000) {
@@ -135,7 +136,7 @@ fn deadlines_that_are_put_off<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// What is cleared goes by later writes also if it has a deadline that is far away.
+/// Later writes free cleared entries, even if their deadlines are far away.
 fn cleared_before_its_time<R: Reclaim>() {
     let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
     for round in 0..4 {
@@ -151,7 +152,7 @@ fn cleared_before_its_time<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// Fresh keys whose values go in each way long before their deadlines.
+/// Fresh keys whose values end in each way, long before their deadlines.
 fn gone_before_their_time<R: Reclaim>() {
     type Way<R> = fn(&Made, &Cache<R>, u64);
     let ways: [(&str, Way<R>); 4] = [
@@ -187,7 +188,7 @@ fn gone_before_their_time<R: Reclaim>() {
     }
 }
 
-/// Fresh keys of which the bound lets most go long before their deadlines.
+/// Fresh keys of which the bound evicts most, long before their deadlines.
 fn evicted_before_their_time<R: Reclaim>() {
     let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR).max_capacity(100));
     for id in 0..stress(60_000, 1_000_000, 10_000_000) {
@@ -200,7 +201,7 @@ fn evicted_before_their_time<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// A deadline that is brought forward again and again, while no time passes.
+/// A deadline that is moved forward to an earlier time again and again, while no time passes.
 fn deadlines_that_are_brought_forward<R: Reclaim>() {
     let (made, cache) = Made::with::<R>(|builder| builder);
     for round in 0..stress(60_000, 1_000_000, 10_000_000) {
@@ -211,7 +212,7 @@ fn deadlines_that_are_brought_forward<R: Reclaim>() {
         let (key, value) = made.entry(3);
         match round % 2 {
             0 => cache.insert_with_ttl(key, value, HOUR),
-            _ => cache.insert(key, value), // for ever
+            _ => cache.insert(key, value), // Without a deadline.
         };
     }
     let memory = cache.stats().memory;
@@ -222,7 +223,8 @@ fn deadlines_that_are_brought_forward<R: Reclaim>() {
     made.settle(cache);
 }
 
-/// Several threads write and remove, for long and for short, while time passes; then others do.
+/// Several threads write and remove, with long and short deadlines, while time passes; then others
+/// do.
 fn gone_before_their_time_beside_others<R: Reclaim>() {
     const THREADS: u64 = 4;
     let (made, cache) = Made::with::<R>(|builder| builder.time_to_live(HOUR));
@@ -241,8 +243,8 @@ fn gone_before_their_time_beside_others<R: Reclaim>() {
         }
     });
     assert_eq!(cache.len(), 0);
-    // What threads had in hand when they ended waits for writes, and as long as a thread of another test goes by the same
-    // number, for that.
+    // Work that threads had in hand when they ended waits for writes. While a thread of another
+    // test has the same number, it waits for writes of that thread.
     for _ in 0..100 {
         for id in 0..4_000 {
             made.insert(&cache, id);

@@ -1,4 +1,4 @@
-//! The checker itself: histories made by hand, bad ones of every kind, each beside a good one that
+//! Tests of the checker itself: hand-made histories. Each bad one is next to a good one that
 //! differs in one detail.
 
 use crate::history::check::check;
@@ -24,7 +24,7 @@ fn set(version: u64, key: Key, found: Option<u64>, value: Value) -> What<u64> {
     What::Commit { version, writes: vec![(key, Some(value))], found }
 }
 
-/// A transaction that saw these values, of which 0 stands for absent.
+/// A transaction that saw these values; 0 stands for absent.
 fn transact(version: u64, seen: &[(Key, Value)], writes: &[(Key, Value)]) -> What<u64> {
     let writes = writes.iter().map(|&(key, value)| (key, Some(value))).collect();
     What::Commit { version, writes, found: values(seen) }
@@ -107,7 +107,7 @@ fn stale_read_after_a_commit_returned() {
             op(1, (start, end), read(&[(1, 11)])),
         ]
     };
-    good(&at(5, 7)); // called at the moment of the return: not certainly later
+    good(&at(5, 7)); // The call was at the moment of the return, so it is not certainly later.
     good(&at(3, 9));
     bad(&at(6, 7), CONTRADICT);
 }
@@ -187,14 +187,14 @@ fn a_view_of_the_past() {
     good(&view(1, 11));
     good(&view(2, 21));
     bad(&view(1, 21), "no state ever");
-    // A version is shown that is given out only later.
+    // Shows a version that is assigned only later.
     let mut early = view(2, 21);
     early[2] = op(1, (0, 1), view_at(2, &[(1, 21)]));
     bad(&early, CONTRADICT);
 }
 
 #[test]
-fn readers_who_disagree_about_the_order_of_two_writes() {
+fn readers_that_disagree_about_the_order_of_two_writes() {
     let readers = |second: [(Key, Value); 2]| {
         vec![
             op(0, (0, 20), insert(1, 1, 11)),
@@ -207,7 +207,7 @@ fn readers_who_disagree_about_the_order_of_two_writes() {
     };
     good(&readers([(1, 11), (2, 12)]));
     good(&readers([(2, 0), (1, 11)]));
-    bad(&readers([(2, 12), (1, 0)]), ""); // independent reads of independent writes
+    bad(&readers([(2, 12), (1, 0)]), ""); // Independent reads of independent writes.
 }
 
 #[test]
@@ -279,8 +279,8 @@ fn commits_whose_versions_contradict_time() {
 #[test]
 fn values_from_nowhere() {
     let history = |what| vec![op(0, (0, 1), insert(1, 1, 11)), op(1, (2, 3), what)];
-    bad(&history(read(&[(1, 99)])), "nobody committed");
-    bad(&history(remove(1, 99)), "nobody committed");
+    bad(&history(read(&[(1, 99)])), "never committed");
+    bad(&history(remove(1, 99)), "never committed");
     let at = |version| {
         let seen = vec![(1, Seen::At(11, version))];
         vec![
@@ -328,7 +328,7 @@ fn reads_around_a_remove() {
 
 #[test]
 fn removes_between_the_same_two_commits_have_an_order() {
-    // Two removes, and two readers who see them in one order or in both.
+    // Two removes, and two readers that see them in one order or in both.
     let readers = |second: [(Key, Value); 2]| {
         vec![
             op(0, (0, 1), commit(1, &[(1, Some(11)), (2, Some(12))])),
@@ -346,8 +346,8 @@ fn removes_between_the_same_two_commits_have_an_order() {
 }
 
 #[test]
-fn a_remove_is_ordered_by_the_reads_that_came_after_it() {
-    // The remove returned before the second commit was called, so nobody saw its key afterwards.
+fn a_remove_is_ordered_by_later_reads() {
+    // The remove returned before the second commit was called, so no later read saw its key.
     let seen = |seen: &[(Key, Value)]| {
         vec![
             op(0, (0, 1), insert(1, 1, 11)),
@@ -363,7 +363,7 @@ fn a_remove_is_ordered_by_the_reads_that_came_after_it() {
 }
 
 #[test]
-fn absences_that_never_were_at_once() {
+fn absences_that_were_never_simultaneous() {
     // Key 1 is absent before version 2 and from 4 on, key 2 between 2 and 4.
     let history = |seen: &[(Key, Value)], start| {
         vec![
@@ -382,7 +382,7 @@ fn absences_that_never_were_at_once() {
 }
 
 #[test]
-fn a_transaction_that_has_read_what_was_changed_before_it_committed() {
+fn a_transaction_whose_reads_changed_before_it_committed() {
     let seen = |first, second| {
         vec![
             op(0, (0, 1), insert(1, 1, 11)),
@@ -393,11 +393,11 @@ fn a_transaction_that_has_read_what_was_changed_before_it_committed() {
     good(&seen(21, 0));
     bad(&seen(11, 0), "no state ever");
     bad(&seen(0, 0), "");
-    bad(&seen(21, 22), "set what was there");
+    bad(&seen(21, 22), "set a present key");
 }
 
 #[test]
-fn two_transactions_that_each_write_what_the_other_has_read() {
+fn two_transactions_that_each_write_the_others_reads() {
     let skewed = |second| {
         vec![
             op(0, (0, 1), commit(1, &[(1, Some(11)), (2, Some(12))])),
@@ -410,7 +410,7 @@ fn two_transactions_that_each_write_what_the_other_has_read() {
 }
 
 #[test]
-fn a_transaction_that_has_read_what_was_taken() {
+fn a_transaction_that_read_a_removed_value() {
     let takes = |removed: (u64, u64), seen| {
         vec![
             op(0, (0, 1), insert(1, 1, 11)),

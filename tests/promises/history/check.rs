@@ -1,68 +1,71 @@
 //! The checker: is there an order of all operations that explains the history and respects real
 //! time?
 //!
-//! # What is asked
-//! The versions fix the order of the commits that tell theirs. Left to choose is a *place* in that
-//! order for every read, and for every `remove` that returned a value (it commits, but its version
-//! is not told). A choice explains the history if
+//! # The question
+//! The versions fix the order of the commits that report a version. What remains to choose is a
+//! *place* in that order for every read, and for every `remove` that returned a value. (Such a
+//! remove commits, but does not report its version.) A choice explains the history if
 //!
-//! 1. every read stands where all that it saw holds at once,
-//! 2. a remove stands after the write of the value that it took and before the next write of the key,
-//! 3. real time holds: if A returned before B was called, A's place is not after B's, and strictly
-//!    before it if B writes. (A read at a place sees what was written *at* it and before.)
+//! 1. every read is at a place where everything that it saw holds at once,
+//! 2. a remove is after the write of the value that it took and before the next write of the key,
+//! 3. real time holds: if A returned before B was called, A's place is not after B's, and is
+//!    strictly before it if B writes. (A read at a place sees what was written *at* that place and
+//!    before.)
 //!
-//! # Why one pass of smallest choices decides it
+//! # Why one pass of least choices decides it
 //! Every constraint has the form "the place of B is at least some monotone function of the other
 //! places, and within fixed limits":
 //!
-//! - real time: `B >= A` for a read, `B >= A + 1` for a write;
-//! - a read saw the value `v` of a key: it stands at or after v's commit, before the next telling
-//!   commit of the key (a fixed limit), and *a remove that took v stands after the read*: the remove's
-//!   place is at least the read's plus one;
-//! - a read saw the key absent: it stands in one of the key's gaps. A gap begins at a fixed place or
-//!   at a remove. "The first place in a gap, from x on" grows with x and with the removes' places;
-//! - a remove took v: at least v's place plus one, and below a fixed limit.
+//! - Real time: `B >= A` for a read, `B >= A + 1` for a write.
+//! - A read saw the value `v` of a key: the read is at or after v's commit, and before the next
+//!   commit of the key that reports its version (a fixed limit). In addition, *a remove that took v
+//!   is after the read*: the place of the remove is at least that of the read plus one.
+//! - A read saw the key absent: the read is in one of the key's gaps. A gap begins at a fixed place
+//!   or at a remove. "The first place in a gap, from x on" grows with x and with the places of the
+//!   removes.
+//! - A remove took v: its place is at least v's place plus one, and below a fixed limit.
 //!
-//! Such a system has a solution exactly if its least one (the least fixed point, reached by starting
-//! everything at its smallest and raising only what a constraint demands) is within the fixed limits:
-//! each step keeps every place at or below its place in any solution. So the first violation of a
-//! limit is a proof that no solution exists, and reaching the fixed point within the limits is one.
-//! The sets of fitting places need not be intervals for that.
+//! The least solution is the least fixed point: begin with the smallest places, and raise a place
+//! only if a constraint demands it. Each step keeps every place at or below its place in any
+//! solution. So the first violation of a limit proves that no solution exists, and a fixed point
+//! within the limits is a solution. The sets of fitting places need not be intervals for that.
 //!
-//! Real time is not checked pair by pair: sweeping over the calls and returns in the order of time,
-//! the largest place of all that returned so far bounds whatever is called next. Only a read that
-//! pushes a remove which was called earlier makes another sweep necessary.
+//! The checker does not compare pairs of operations to check real time. It sweeps over the calls
+//! and returns in the order of time, and the largest place of all operations that have returned bounds
+//! the next calls. Another sweep is necessary only if a read raises the place of a remove that was
+//! called earlier.
 //!
-//! A place in a solution is a commit's place plus at most one for each remove in a chain of strict
-//! demands. The stride between commits is the number of removes and two more; a place farther behind
-//! its commit than there are removes therefore proves a cycle of demands: no solution.
+//! A place in a solution is the place of a commit, plus at most one for each remove in a chain of
+//! strict demands. The stride between commits is the number of removes plus two. A place that is
+//! farther behind its commit than the number of removes therefore proves a cycle of demands, so
+//! there is no solution.
 //!
-//! A view that was asked for a version (`historic`) may lie in the past: nothing bounds it from
-//! below. What is called after it returned is still bounded by it: its version had been given out.
+//! A view that asked for a version (`historic`) may be in the past, so nothing bounds it from
+//! below. It still bounds later calls, because its version had been assigned when it returned.
 
 use super::lines::{Lines, NEVER, Place};
 use super::{Key, Op, Read, Seen, What};
 
-/// What is fixed about the place of one operation.
+/// The constraints on the place of one operation.
 struct Limits {
     low: Place,
     high: Place,
-    /// Keys that it saw absent.
+    /// Keys that the operation saw absent.
     absent: Vec<Key>,
-    /// Removes that must stand after it.
+    /// Removes that must come after the operation.
     before: Vec<usize>,
     writes: bool,
     historic: bool,
 }
 
-/// Whether the history is strictly serializable; if not, why.
+/// Returns an error with the reason unless the history is strictly serializable.
 pub fn check<T: Ord + Copy + std::fmt::Debug>(history: &[Op<T>]) -> Result<(), String> {
     let lines = Lines::new(history)?;
     let mut limits = Vec::with_capacity(history.len());
     for op in history {
         let limit = limit(&lines, op).map_err(|why| format!("{why}:\n{op:?}"))?;
         if limit.low > limit.high {
-            return Err(format!("no state ever was like this:\n{op:?}"));
+            return Err(format!("no state ever matched this:\n{op:?}"));
         }
         limits.push(limit);
     }
@@ -87,7 +90,7 @@ fn limit<T: Ord + Copy + std::fmt::Debug>(lines: &Lines<T>, op: &Op<T>) -> Resul
                 if is_written(*key) {
                     found_before(lines, *key, *found, place)?;
                 } else {
-                    limit.see(lines, *key, *found)?; // it is the same at that place
+                    limit.see(lines, *key, *found)?; // That place has the same state.
                 }
             }
         }
@@ -128,7 +131,7 @@ impl Limits {
         read.seen.iter().try_for_each(|(key, seen)| self.see(lines, *key, *seen))
     }
 
-    /// It saw this of a key, at its place.
+    /// Adds the constraint that the operation saw this of a key at its place.
     fn see<T: Ord + Copy + std::fmt::Debug>(
         &mut self,
         lines: &Lines<T>,
@@ -144,7 +147,7 @@ impl Limits {
             Seen::Version(version) => lines.of_version(key, version),
         };
         let (segment, end) =
-            found.ok_or_else(|| format!("key {key}: saw what nobody committed"))?;
+            found.ok_or_else(|| format!("key {key}: saw a value that was never committed"))?;
         if let Seen::At(_, version) = seen
             && lines.place(version) != segment.from
         {
@@ -157,7 +160,7 @@ impl Limits {
     }
 }
 
-/// A commit at `place` that writes the key: was it just before as it says?
+/// Checks that a commit at `place` found the key, just before, as it reports.
 fn found_before<T: Ord + Copy + std::fmt::Debug>(
     lines: &Lines<T>,
     key: Key,
@@ -171,7 +174,7 @@ fn found_before<T: Ord + Copy + std::fmt::Debug>(
             return Err("set only if absent, and it was present".into());
         }
         Seen::Absent => true,
-        _ if !is_present => return Err("set what was there, and it was absent".into()),
+        _ if !is_present => return Err("set a present key, and it was absent".into()),
         Seen::Value(value) => segment.value == Some(value),
         Seen::Version(version) => lines.place(version) == segment.from,
         Seen::At(value, version) => {
@@ -195,8 +198,8 @@ fn place<T: Ord + Copy + std::fmt::Debug>(
     let mut places: Vec<Place> = limits.iter().map(|limit| limit.low).collect();
     loop {
         let mut moved = false;
-        // The largest place of what has returned, and whose it is; the same for each thread alone,
-        // whose calls may touch in time.
+        // The largest place of all operations that have returned, and its operation. The same for
+        // each thread alone, because the calls of one thread may touch in time.
         let mut bound = (0, usize::MAX);
         let mut own = vec![(0, usize::MAX); threads];
         for &(_, is_return, index) in &moments {
@@ -229,8 +232,8 @@ fn place<T: Ord + Copy + std::fmt::Debug>(
     }
 }
 
-/// The smallest place that fits an operation, given its own place so far, what returned before it
-/// was called, and the removes.
+/// The smallest place that fits an operation, given its own place so far, the operations that
+/// returned before its call, and the removes.
 fn least_place<T: Ord + Copy + std::fmt::Debug>(
     lines: &Lines<T>,
     limit: &Limits,
@@ -259,7 +262,7 @@ fn behind<T: Ord + Copy + std::fmt::Debug>(lines: &Lines<T>, place: Place) -> bo
     place % lines.stride == lines.stride - 1
 }
 
-/// Calls and returns in the order of time. At equal times the calls come first: an operation counts
+/// Calls and returns in the order of time. At equal times calls come first, so an operation counts
 /// as earlier only if it certainly was.
 fn moments<T>(history: &[Op<T>]) -> Vec<(u64, bool, usize)> {
     let mut moments = Vec::with_capacity(2 * history.len());
@@ -268,7 +271,8 @@ fn moments<T>(history: &[Op<T>]) -> Vec<(u64, bool, usize)> {
         moments.push((op.start, false, index));
         moments.push((op.end, true, index));
     }
-    // Stable: calls of one thread at one time keep the order in which they were recorded.
+    // The sort is stable: calls of one thread at one time keep the order in which they were
+    // recorded.
     moments.sort_by_key(|&(time, is_return, _)| (time, is_return));
     moments
 }

@@ -1,16 +1,17 @@
-//! The one candidate order: every key's line of values, by version.
+//! The one candidate order: the values of every key, ordered by version.
 
 use super::{Key, Op, Seen, Value, What};
 use std::collections::{BTreeSet, HashMap};
 
-/// A place in the order of all operations. The commit whose version has rank `r` stands at
-/// `r * stride`; reads and removes of unknown version stand at it or between two of them.
+/// A place in the order of all operations. The commit whose version has rank `r` is at `r *
+/// stride`. Reads, and removes of unknown version, are at the place of a commit or between two of
+/// them.
 pub type Place = u64;
 
 /// After every place.
 pub const NEVER: Place = u64::MAX;
 
-/// A stretch of a key's line: the key has `value` from `from` on, until the next segment, or until
+/// A segment of a key's line: the key has `value` from `from` on, until the next segment or until
 /// the remove `taken_by` (an index into the history).
 pub struct Segment {
     pub from: Place,
@@ -85,12 +86,12 @@ impl<T: Ord + Copy + std::fmt::Debug> Lines<T> {
         line.push(Segment { from, value, taken_by: None });
     }
 
-    /// Notes who removed which value.
+    /// Notes which remove took which value.
     fn take(&mut self, history: &[Op<T>]) -> Result<(), String> {
         for (index, op) in history.iter().enumerate() {
             let What::Remove { key, value } = op.what else { continue };
             let Some(&at) = self.by_value.get(&(key, value)) else {
-                return Err(format!("removed what nobody committed:\n{op:?}"));
+                return Err(format!("removed a value that was never committed:\n{op:?}"));
             };
             let segment = &mut self.lines.get_mut(&key).expect("it has a value")[at];
             if let Some(other) = segment.taken_by.replace(index) {
@@ -121,7 +122,7 @@ impl<T: Ord + Copy + std::fmt::Debug> Lines<T> {
         &line[line.partition_point(|segment| segment.from < place) - 1]
     }
 
-    /// The first place from `from` on at which the key is absent, given where the removes stand.
+    /// The first place from `from` on at which the key is absent, given the places of the removes.
     pub fn next_absent(&self, key: Key, from: Place, places: &[Place]) -> Place {
         let line = &self.lines[&key];
         let first = line.partition_point(|segment| segment.from <= from) - 1;
@@ -146,7 +147,7 @@ impl<T: Ord + Copy + std::fmt::Debug> Lines<T> {
     }
 }
 
-/// The version of a commit that tells it.
+/// The version of a commit, if the commit reports it.
 fn version_of<T: Copy>(op: &Op<T>) -> Option<T> {
     match op.what {
         What::Commit { version, .. } | What::Clear { version } => Some(version),
@@ -154,7 +155,7 @@ fn version_of<T: Copy>(op: &Op<T>) -> Option<T> {
     }
 }
 
-/// The version that was seen of a key, if that was told.
+/// The version of a key that a read saw, if the read reports it.
 fn told<T: Copy>((_, seen): &(Key, Seen<T>)) -> Option<T> {
     match seen {
         Seen::At(_, version) | Seen::Version(version) => Some(*version),

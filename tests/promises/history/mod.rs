@@ -8,16 +8,16 @@ pub mod record;
 
 /// A key of a recorded operation.
 pub type Key = u32;
-/// A value: unique among all that are written to one key in a history.
+/// A value, unique among all values that a history writes to one key.
 pub type Value = u64;
 
-/// One operation: who did it, between which two moments, and what it did or saw.
+/// One operation: which thread did it, between which two moments, and what it did or saw.
 ///
 /// `T` is the type of versions: the cache's own, or plain numbers in hand-made histories.
 #[derive(Clone, Debug)]
 pub struct Op<T> {
     pub thread: usize,
-    /// The moment before the call, in nanoseconds. For a view: of the call that opened it.
+    /// The moment before the call, in nanoseconds. For a view: before the call that opened it.
     pub start: u64,
     /// The moment after the call returned.
     pub end: u64,
@@ -27,16 +27,17 @@ pub struct Op<T> {
 /// What an operation did or saw.
 #[derive(Clone, Debug)]
 pub enum What<T> {
-    /// It committed `writes` (a key once; `None`: removed) as `version`. A successful `compare_and_set`, or a transaction,
-    /// also states what it found of each key just before that.
+    /// Committed `writes` as `version` (a key at most once; `None`: removed). A successful
+    /// `compare_and_set`, or a transaction, also states what it found of each key just before the
+    /// commit.
     Commit { version: T, writes: Vec<(Key, Option<Value>)>, found: Vec<(Key, Seen<T>)> },
-    /// It removed all keys as `version`.
+    /// Removed all keys as `version`.
     Clear { version: T },
-    /// `remove` took `value` out of `key`. It is a commit, but does not tell its version.
+    /// `remove` took `value` out of `key`. It is a commit, but does not report its version.
     Remove { key: Key, value: Value },
-    /// It saw all of `seen` in one state.
+    /// Saw all of `seen` in one state.
     Read(Read<T>),
-    /// `compare_and_set` of `key` expected `expected` and was refused, because it found `found`.
+    /// `compare_and_set` of `key` expected `expected` and was refused because it found `found`.
     Refused { key: Key, expected: Option<T>, found: Option<T> },
 }
 
@@ -44,9 +45,9 @@ pub enum What<T> {
 #[derive(Clone, Debug)]
 pub struct Read<T> {
     pub seen: Vec<(Key, Seen<T>)>,
-    /// The version that it claims to show, if it claims one.
+    /// The version that the read claims to show, if any.
     pub version: Option<T>,
-    /// Asked for this version, which may lie in the past.
+    /// Whether the read asked for this version, which may be in the past.
     pub historic: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The recorder: threads that do random operations on a cache and write down what they saw.
+//! The recorder: threads that run random operations on a cache and record what they saw.
 
 use super::{Key, Op, Read, Seen, Value, What};
 use crate::common::random::Random;
@@ -15,7 +15,7 @@ pub trait Payload: Clone + Send + Sync + 'static {
     fn read(&self) -> Value;
 }
 
-/// Fits into a record.
+/// Fits into the room of a record.
 impl Payload for u64 {
     fn new(value: Value) -> Self {
         value
@@ -25,7 +25,7 @@ impl Payload for u64 {
     }
 }
 
-/// Owns memory, and shows whether it was read while or after it was freed.
+/// Owns memory, and detects a read during or after its release.
 #[derive(Clone)]
 pub struct Large(Box<[Value; 6]>);
 
@@ -39,20 +39,20 @@ impl Payload for Large {
     }
 }
 
-/// What the threads do.
+/// A plan of what the threads do.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub threads: usize,
     pub ops: usize,
-    /// Recorded keys are below this.
+    /// Recorded keys are below this number.
     pub keys: Key,
     /// Whether keys have the relations of [`related`].
     pub relations: bool,
-    /// Whether threads also insert keys that are not recorded, to make the cache grow.
+    /// Whether threads also insert keys that are not recorded, so that the cache grows.
     pub growth: bool,
 }
 
-/// The relations of a plan: what a write of `key` invalidates. They chain: 0 → 1 → 3.
+/// The relations of a plan: the key that a write of `key` invalidates. They chain: 0 → 1 → 3.
 pub fn related(key: Key) -> Option<Key> {
     match key % 4 {
         0 => Some(key + 1),
@@ -61,8 +61,8 @@ pub fn related(key: Key) -> Option<Key> {
     }
 }
 
-/// Runs a plan on a cache and returns the history. A cache with other contents than the history
-/// tells would not be explained: it must be empty.
+/// Runs a plan on a cache and returns the history. The cache must be empty, because the history
+/// does not explain earlier contents.
 pub fn run<V: Payload, R: Reclaim>(
     cache: &Store<Key, V, R>,
     plan: Plan,
@@ -103,7 +103,7 @@ struct Recorder<'a, V: Payload, R: Reclaim> {
     ops: Vec<Op<Version>>,
 }
 
-/// A view in use: the entry of the history to which its reads are added, and the view.
+/// A view in use: the index of the history entry that collects its reads, and the view.
 type Open<W> = Option<(usize, W)>;
 
 impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
@@ -111,7 +111,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
         self.began.elapsed().as_nanos() as u64
     }
 
-    /// Does `call` and notes when; `what` says what came of it.
+    /// Runs `call` and records when; `what` converts its result.
     fn record<T>(
         &mut self,
         call: impl FnOnce(&Self) -> T,
@@ -158,7 +158,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
         }
     }
 
-    /// What a commit of `writes` writes in all.
+    /// All writes of a commit of `writes`, including those by relations.
     fn with_related(&self, mut writes: Vec<(Key, Option<Value>)>) -> Vec<(Key, Option<Value>)> {
         let mut next = 0;
         while self.plan.relations && next < writes.len() {
@@ -198,7 +198,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
         let key = self.key();
         let writes = self.with_related(vec![(key, None)]);
         self.record(
-            // By a look-up alone the relations of an absent key cannot be asked for.
+            // A look-up alone cannot ask for the relations of an absent key.
             |this| match this.plan.relations {
                 true => this.cache.batch().invalidate(key).commit(),
                 false => this.cache.invalidate(&key),
@@ -208,7 +208,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
     }
 
     fn clear(&mut self) {
-        // The keys that are not recorded would all have to come back.
+        // Otherwise all keys that are not recorded would have to come back.
         if !self.plan.growth || self.random.one_in(8) {
             self.record(|this| this.cache.invalidate_all(), |&version| What::Clear { version });
         }
@@ -268,7 +268,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
 
     fn compare_and_set(&mut self) {
         let key = self.key();
-        // What this thread knows of the key may be old; absent is a good guess now and then.
+        // This thread's knowledge of the key may be old. Absent is a good guess now and then.
         let known = self.known.get(&key).copied().flatten();
         let expected = known.filter(|_| !self.random.one_in(4));
         let value = self.value();
@@ -323,7 +323,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
                 })
             },
             |outcome| {
-                // One that was disturbed each time has not been.
+                // A transaction that was disturbed each time did not happen.
                 let Ok(committed) = outcome else { return seen(Vec::new()) };
                 let each = |found: Option<Value>| found.map_or(Seen::Absent, Seen::Value);
                 let found = committed.value.iter().map(|(key, found)| (*key, each(*found)));
@@ -347,7 +347,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
         );
     }
 
-    /// Opens a view, or reads through the open one, or closes it.
+    /// Opens a view, reads through the open one, or closes it.
     fn use_view(&mut self, view: &mut Open<coeval::View<Key, V, coeval::RandomState, R>>) {
         let Some((entry, open)) = view.as_ref() else {
             *view = self.open_view();
@@ -378,7 +378,7 @@ impl<V: Payload, R: Reclaim> Recorder<'_, V, R> {
 
     fn open_view(&mut self) -> Open<coeval::View<Key, V, coeval::RandomState, R>> {
         let wanted = self.random.one_in(4).then(|| {
-            // Some version of the recent past: it may be gone, and then there is no view.
+            // A version of the recent past. It may be gone, and then there is no view.
             let known = self.known.values().flatten().min().copied();
             known.filter(|_| self.random.one_in(2)).unwrap_or_else(|| self.cache.version())
         });

@@ -1,4 +1,4 @@
-//! What may happen to a key while somebody has a lease on it.
+//! Changes of a key while a lease on it is held.
 
 use crate::common::Store;
 use coeval::reclaim::Reclaim;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 /// The key of the leases.
 pub const KEY: u64 = 7;
-/// A write of it drops `KEY`, if there are relations; one of `SETTER` sets it.
+/// With relations, a write of this key drops `KEY`, and a write of `SETTER` sets it.
 pub const DROPPER: u64 = 100;
 pub const SETTER: u64 = 101;
 const OTHER: u64 = 200;
 
 type Cache<R> = Store<u64, u64, R>;
-/// A name, and what is done.
+/// A name, and an action.
 pub type Case<R> = (&'static str, fn(&Cache<R>));
 
 /// An empty cache, with relations or without.
@@ -29,10 +29,10 @@ pub fn holding<R: Reclaim>(related: bool) -> Cache<R> {
     builder.build()
 }
 
-/// Ends an expression whose value nobody wants.
+/// Discards the value of an expression.
 pub fn done<T>(_: T) {}
 
-/// What a key may be when a lease is taken.
+/// The states of a key when a lease is taken.
 pub fn states<R: Reclaim>() -> Vec<Case<R>> {
     vec![
         ("unknown", |_| ()),
@@ -55,7 +55,7 @@ pub fn states<R: Reclaim>() -> Vec<Case<R>> {
     ]
 }
 
-/// What changes `KEY`.
+/// Changes of `KEY`.
 pub fn changes<R: Reclaim>() -> Vec<Case<R>> {
     vec![
         ("insert", |cache| done(cache.insert(KEY, 2))),
@@ -101,7 +101,7 @@ pub fn changes<R: Reclaim>() -> Vec<Case<R>> {
     ]
 }
 
-/// What does not change `KEY`.
+/// Actions that do not change `KEY`.
 pub fn harmless<R: Reclaim>() -> Vec<Case<R>> {
     vec![
         ("nothing", |_| ()),

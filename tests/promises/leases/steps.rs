@@ -1,4 +1,4 @@
-//! A removal, and what somebody else does in the middle of it.
+//! A removal, and another thread's action in the middle of it.
 
 use super::changes::{KEY, done};
 use crate::common::steps::at;
@@ -7,12 +7,12 @@ use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::time::Duration;
 
-/// Where a removal is about to put its tombstone.
+/// The steps at which a removal is about to install its tombstone.
 const TOMBSTONE: &[&str] = &["write.before_install", "install.before_head"];
 
-/// A removal finds a value that is over, and before it ends that, a lease is filled with what was read
-/// before.
-fn a_fill_while_what_is_over_is_removed<R: Reclaim>() {
+/// A removal finds an expired value. Before the removal ends it, a lease is filled with a value
+/// that was read earlier.
+fn a_fill_while_an_expired_value_is_removed<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache = coeval::Cache::builder().manual_clock(&clock).reclaimer::<R>().build();
     cache.insert_with_ttl(KEY, 1, Duration::from_secs(1));
@@ -20,10 +20,10 @@ fn a_fill_while_what_is_over_is_removed<R: Reclaim>() {
     let lease = cache.lease(&KEY);
     at(&["evict.before_write"], move || done(lease.fill(1).unwrap()));
     assert_eq!(cache.remove(&KEY), Some(1), "filled before the removal");
-    assert_eq!(cache.get(&KEY), None, "what was read before a removal is cached after it");
+    assert_eq!(cache.get(&KEY), None, "a value read before a removal is cached after it");
 }
 
-/// A removal finds nothing, but a lease; before it leaves its mark, somebody sets the key.
+/// A removal finds only a lease. Before it leaves its mark, another thread sets the key.
 fn an_insert_while_nothing_is_removed<R: Reclaim>() {
     let cache: Store<u64, u64, R> = store();
     let lease = cache.lease(&KEY);
@@ -34,7 +34,7 @@ fn an_insert_while_nothing_is_removed<R: Reclaim>() {
     assert!(lease.fill(1).is_err());
 }
 
-/// A removal finds nothing, but a lease, and before it leaves its mark, the lease is filled.
+/// A removal finds only a lease. Before it leaves its mark, the lease is filled.
 fn a_fill_while_nothing_is_removed<R: Reclaim>() {
     let cache: Store<u64, u64, R> = store();
     let (lease, late) = (cache.lease(&KEY), cache.lease(&KEY));
@@ -43,7 +43,7 @@ fn a_fill_while_nothing_is_removed<R: Reclaim>() {
     assert!(late.fill(1).is_err());
 }
 
-/// The same, of a lease that is given back by that: nobody holds the key any more.
+/// As above, but the fill gives the lease back, so nothing holds the key any more.
 fn a_fill_that_ends_while_nothing_is_removed<R: Reclaim>() {
     let cache: Store<u64, u64, R> = store();
     let lease = cache.lease(&KEY);
@@ -51,7 +51,8 @@ fn a_fill_that_ends_while_nothing_is_removed<R: Reclaim>() {
     assert_eq!((cache.remove(&KEY), cache.get(&KEY)), (Some(1), None));
 }
 
-/// An invalidation finds nothing. Before it takes its number somebody takes a lease, and fills it after that.
+/// An invalidation finds nothing. Before it takes its number, another thread takes a lease, and
+/// fills it afterwards.
 fn a_fill_that_ends_while_nothing_is_invalidated<R: Reclaim>() {
     let cache: Store<u64, u64, R> = store();
     let other = cache.clone();
@@ -68,7 +69,7 @@ fn a_fill_that_ends_while_nothing_is_invalidated<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    a_fill_while_what_is_over_is_removed,
+    a_fill_while_an_expired_value_is_removed,
     an_insert_while_nothing_is_removed,
     a_fill_while_nothing_is_removed,
     a_fill_that_ends_while_nothing_is_removed,

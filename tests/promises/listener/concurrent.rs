@@ -1,4 +1,4 @@
-//! The books of a concurrent run: what was written has left once, or is there.
+//! The record of a concurrent run: each written value has left once, or is present.
 
 use super::{Left, gone};
 use crate::common::random::{Random, run_seed};
@@ -13,17 +13,17 @@ use std::time::Duration;
 const KEYS: u64 = 200;
 const THREADS: usize = 4;
 
-/// Every value is another, so each that is told of is known.
-struct Books<R: Reclaim> {
+/// Every value is unique, so a report identifies its value.
+struct Record<R: Reclaim> {
     cache: Store<u64, u64, R>,
     clock: ManualClock,
     next: Arc<AtomicU64>,
     left: Arc<Mutex<Vec<Left>>>,
-    /// Values that were written, and the commits that did; of what relations wrote, `None`.
+    /// The values that were written, and their commits; `None` for values that relations wrote.
     written: Mutex<HashMap<u64, Option<Version>>>,
 }
 
-impl<R: Reclaim> Books<R> {
+impl<R: Reclaim> Record<R> {
     fn new() -> Self {
         let (clock, next) = (ManualClock::new(), Arc::new(AtomicU64::new(1)));
         let left = Arc::new(Mutex::new(Vec::new()));
@@ -80,8 +80,8 @@ impl<R: Reclaim> Books<R> {
         }
     }
 
-    /// Writes until all that was cleared or has expired was swept out, as what other threads have in hand, and had when
-    /// they ended, lets it.
+    /// Writes until all cleared and expired values were swept, as far as the work that other
+    /// threads hold, or held when they ended, allows.
     fn sweep(&self) {
         let missing = || {
             let left: HashSet<u64> = self.left.lock().unwrap().iter().map(|left| left.1).collect();
@@ -89,7 +89,7 @@ impl<R: Reclaim> Books<R> {
             let written = self.written.lock().unwrap();
             written.keys().filter(|value| !left.contains(value) && !there.contains(value)).count()
         };
-        within(Duration::from_secs(120), "telling of what was swept out", || {
+        within(Duration::from_secs(120), "reporting swept values", || {
             for round in 0..1_000 {
                 if missing() == 0 {
                     return;
@@ -102,10 +102,10 @@ impl<R: Reclaim> Books<R> {
                     }
                 };
                 together(THREADS, write);
-                // This thread, too: what it has in hand itself, of the views above, waits for its writes.
+                // This thread also holds work, from the views above, which waits for its writes.
                 write(THREADS);
             }
-            panic!("{} values have left, and nobody was told", missing());
+            panic!("{} values have left without a report", missing());
         });
     }
 
@@ -123,8 +123,11 @@ impl<R: Reclaim> Books<R> {
         }
         let view = self.cache.view();
         let there: HashMap<u64, u64> = view.iter().map(|(key, value)| (*value, *key)).collect();
-        assert!(there.keys().all(|value| !told.contains_key(value)), "told of what is there");
-        // What left by the commit that wrote something else was replaced by that.
+        assert!(
+            there.keys().all(|value| !told.contains_key(value)),
+            "a present value was reported"
+        );
+        // A value that left by a commit that wrote another value was replaced by it.
         let count = |cause| told.values().filter(|told| told.0 == cause).count();
         use RemovalCause::{Expired, Explicit, Related, Replaced, Size};
         let counts = [Explicit, Replaced, Expired, Size, Related].map(count);
@@ -137,18 +140,18 @@ impl<R: Reclaim> Books<R> {
 fn each_value_leaves_once<R: Reclaim>() {
     disturb();
     let (seed, rounds) = (run_seed(), stress(6_000, 60_000, 500_000));
-    let books = Books::<R>::new();
+    let record = Record::<R>::new();
     together(THREADS, |thread| {
         let mut random = Random::new(seed ^ thread as u64);
         let mut written = Vec::new();
         for _ in 0..rounds {
-            books.operate(&mut random, &mut written);
+            record.operate(&mut random, &mut written);
         }
         let written = written.into_iter().map(|(value, version)| (value, Some(version)));
-        books.written.lock().unwrap().extend(written);
+        record.written.lock().unwrap().extend(written);
     });
-    books.sweep();
-    books.check();
+    record.sweep();
+    record.check();
 }
 
 on_every_reclaimer!(each_value_leaves_once);

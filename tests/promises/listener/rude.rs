@@ -1,4 +1,4 @@
-//! Listeners that panic, that are slow, that use the cache; and a `Clone` that panics.
+//! Listeners that panic, are slow, or use the cache; and a `Clone` that panics.
 
 use super::{Cache, gone};
 use crate::common::{StopOnDrop, Store, on_every_reclaimer, together};
@@ -6,12 +6,12 @@ use coeval::reclaim::Reclaim;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-/// Ends this closure by a panic that prints nothing.
+/// Panics without a message.
 fn burn() -> ! {
     std::panic::resume_unwind(Box::new("burnt"))
 }
 
-fn one_that_panics<R: Reclaim>() {
+fn a_listener_that_panics<R: Reclaim>() {
     let calls = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&calls);
     let cache: Cache<R> = coeval::Cache::builder()
@@ -31,12 +31,12 @@ fn one_that_panics<R: Reclaim>() {
     assert_eq!(cache.get(&8), Some(8));
     assert_eq!(cache.len() as u64, cache.weighted_size());
     let (calls, stats) = (calls.load(Ordering::Relaxed), cache.stats());
-    assert!(calls >= 151, "one that panics does not keep others from being told of: {calls}");
+    assert!(calls >= 151, "after a panic, later values are still reported: {calls}");
     assert_eq!((stats.listener_panics, gone(&cache)), (calls.div_ceil(2), calls));
 }
 
-/// While a listener takes its time, others get on, also with the same key.
-fn one_that_is_slow<R: Reclaim>() {
+/// While a listener is slow, other threads make progress, even with the same key.
+fn a_listener_that_is_slow<R: Reclaim>() {
     let (inside, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let flags = (Arc::clone(&inside), Arc::clone(&done));
     let cache: Cache<R> = coeval::Cache::builder()
@@ -66,8 +66,8 @@ fn one_that_is_slow<R: Reclaim>() {
     });
 }
 
-/// One that writes what it hears of to the same cache, and so hears of more.
-fn one_that_writes<R: Reclaim>() {
+/// A listener that writes the values that it hears of to the same cache, and so hears of more.
+fn a_listener_that_writes<R: Reclaim>() {
     let slot: Arc<Mutex<Weak<Cache<R>>>> = Arc::default();
     let (inside, calls) = (Arc::clone(&slot), Arc::new(AtomicU64::new(0)));
     let counted = Arc::clone(&calls);
@@ -93,14 +93,14 @@ fn one_that_writes<R: Reclaim>() {
         }
     });
     (0..200).for_each(|key| _ = cache.insert(5_000 + key, 9));
-    // The listener may have removed some after the last insertion.
+    // The listener may have removed some entries after the last insertion.
     let len = cache.len();
     assert!((90..=100).contains(&len), "{len}");
     assert_eq!((cache.weighted_size(), cache.view().len()), (len as u64, len));
     assert!(calls.load(Ordering::Relaxed) > 1_000);
 }
 
-/// A value whose `Clone` panics when it is told to.
+/// A value whose `Clone` panics on demand.
 struct Fragile(u64, Arc<AtomicBool>);
 
 impl Clone for Fragile {
@@ -112,7 +112,7 @@ impl Clone for Fragile {
     }
 }
 
-/// The write is done, only the listener does not hear of it.
+/// The write is done, but the listener does not hear of it.
 fn a_clone_that_panics<R: Reclaim>() {
     let (burns, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let counted = Arc::clone(&calls);
@@ -137,4 +137,9 @@ fn a_clone_that_panics<R: Reclaim>() {
     assert_eq!(calls.load(Ordering::Relaxed), gone(&cache) - before);
 }
 
-on_every_reclaimer!(one_that_panics, one_that_is_slow, one_that_writes, a_clone_that_panics);
+on_every_reclaimer!(
+    a_listener_that_panics,
+    a_listener_that_is_slow,
+    a_listener_that_writes,
+    a_clone_that_panics
+);

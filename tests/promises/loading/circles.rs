@@ -1,11 +1,11 @@
-//! The panic about a circle says which key is wanted, and where.
+//! The panic about a circle names the wanted key, and the location of the call.
 
 use crate::common::{on_every_reclaimer, store};
 use coeval::reclaim::Reclaim;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-/// The message with which `act` panics, and the file in which that is said to be.
+/// The message with which `act` panics, and the file that the panic names as its location.
 fn message(act: impl FnOnce() -> u64) -> (String, String) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     static FILE: Mutex<String> = Mutex::new(String::new());
@@ -39,7 +39,7 @@ fn it_names_the_key_and_the_caller<R: Reclaim>() {
         assert!(message.contains("tests/promises/loading/circles.rs:"), "{message}");
         assert!(file.ends_with("circles.rs"), "{file}");
     }
-    // Through another key: it is the one that is wanted, in its loader.
+    // Through another key: the panic names the key that is wanted in the loader of the other.
     let (message, _) =
         message(|| cache.get_with(1, || cache.get_with(2, || cache.get_with(1, || 1))));
     assert!(message.contains("key 1 "), "{message}");

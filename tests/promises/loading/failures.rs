@@ -1,5 +1,5 @@
-//! A source that is down: nobody waits for a second failure, and values that cannot be loaded anew are left as they are
-//! for a while, if that is asked for.
+//! A source that fails: no caller waits for a second failure. If the settings say so, values that
+//! cannot be reloaded are left unchanged for a while.
 
 use super::{Cache, LIMIT, loads, until_missed};
 use crate::common::{on_every_reclaimer, store, together, within};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const CALLERS: u64 = 50;
 
-/// What a load ends with.
+/// The outcome of a load.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Error,
@@ -28,7 +28,7 @@ fn fail(end: End, n: u64) -> Result<u64, u64> {
     }
 }
 
-/// All fail, or only the first. The keys of each caller: one, or a group.
+/// All loads fail, or only the first. Each caller wants one key, or a group.
 fn threads_load_beside_each_other<R: Reclaim>() {
     for (end, all_fail, is_group) in [
         (End::Error, true, false),
@@ -58,14 +58,14 @@ fn threads_load_beside_each_other<R: Reclaim>() {
             let failures = if all_fail { CALLERS } else { 1 };
             assert_eq!(failed.into_inner(), failures);
             assert_eq!(loads(&cache).1, failures);
-            assert_eq!(cache.get(&7).is_some(), !all_fail, "the first that is brought is cached");
+            assert_eq!(cache.get(&7).is_some(), !all_fail, "the first loaded value is cached");
         });
     }
 }
 
-/// However many have waited for a load that fails, none waits for another.
+/// However many callers have waited for a failed load, none waits for another load.
 #[cfg(feature = "async")]
-fn nobody_waits_for_a_second_failure<R: Reclaim>() {
+fn no_caller_waits_for_a_second_failure<R: Reclaim>() {
     use super::futures::poll;
     use std::pin::Pin;
     use std::task::Poll;
@@ -109,12 +109,12 @@ fn nobody_waits_for_a_second_failure<R: Reclaim>() {
         assert_eq!(begun.load(SeqCst), CALLERS, "all of them load");
         goes_on.store(true, SeqCst);
         assert!(all.iter_mut().all(|one| matches!(poll(one.as_mut()), Poll::Ready(Ok(_)))));
-        assert_eq!(loads(&cache), (1, 1, CALLERS - 2), "the first that is brought is cached");
+        assert_eq!(loads(&cache), (1, 1, CALLERS - 2), "the first loaded value is cached");
     }
 }
 
 #[cfg(not(feature = "async"))]
-fn nobody_waits_for_a_second_failure<R: Reclaim>() {}
+fn no_caller_waits_for_a_second_failure<R: Reclaim>() {}
 
 fn a_refresh_that_fails_is_not_tried_again_at_once<R: Reclaim>() {
     let clock = ManualClock::new();
@@ -152,14 +152,14 @@ fn a_refresh_that_fails_is_not_tried_again_at_once<R: Reclaim>() {
                     catch_unwind(AssertUnwindSafe(|| cache.get_with(1, panics))).unwrap_or(1)
                 }
             };
-            assert_eq!(got, 1, "as it was");
+            assert_eq!(got, 1, "unchanged");
         }
         assert_eq!(tries.load(SeqCst), round);
         clock.advance(second);
     }
     assert_eq!(jobs, 2);
     assert_eq!(cache.get_with(1, || 5), 5);
-    // Without a pause each caller tries.
+    // Without a pause, each caller tries.
     let cache: Cache<R> =
         coeval::Cache::builder().refresh_after(second).manual_clock(&clock).reclaimer().build();
     cache.insert(1, 1);
@@ -168,7 +168,8 @@ fn a_refresh_that_fails_is_not_tried_again_at_once<R: Reclaim>() {
     assert_eq!(tries.load(SeqCst), 15);
 }
 
-/// Of a source that is down one caller learns, for all who waited; those with another type of error load themselves.
+/// When the source fails, one caller learns of it for all that waited. Callers with another error
+/// type load themselves.
 fn an_error_for_all<R: Reclaim>() {
     within(LIMIT, "loads that share errors", || {
         let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
@@ -188,7 +189,7 @@ fn an_error_for_all<R: Reclaim>() {
         });
         assert_eq!(loads(&cache), (0, count.into_inner(), 0));
     });
-    // What is loaded anew is left as it is by an error.
+    // An error leaves the old value of a reload unchanged.
     let clock = ManualClock::new();
     let second = Duration::from_secs(1);
     let builder = coeval::Cache::builder().refresh_after(second).manual_clock(&clock);
@@ -221,7 +222,7 @@ fn an_error_for_all_futures<R: Reclaim>() {
         Box::pin(cache.load_many_shared_async([7, 8], load()))
     }));
     assert!(all.iter().all(|loaded| *loaded == Err(LoadError::Failed(Arc::new(1)))));
-    // Without sharing each loads at once.
+    // Without sharing, each caller loads at once.
     let all = run((0..100).map(|_| -> Pin<Box<dyn Future<Output = _>>> {
         Box::pin(cache.try_get_many_with_async([7, 8], load()))
     }));
@@ -236,6 +237,6 @@ on_every_reclaimer!(
     an_error_for_all,
     an_error_for_all_futures,
     threads_load_beside_each_other,
-    nobody_waits_for_a_second_failure,
+    no_caller_waits_for_a_second_failure,
     a_refresh_that_fails_is_not_tried_again_at_once,
 );

@@ -1,4 +1,4 @@
-//! Loads by futures, on an executor of a few lines.
+//! Loads by futures, on a small executor.
 
 use super::{Cache, loads};
 use crate::common::{on_every_reclaimer, store};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// A task of an executor: woken, it puts itself into the queue.
+/// A task of an executor. When it is woken, it puts itself into the queue.
 struct Task {
     number: usize,
     queue: mpsc::Sender<usize>,
@@ -22,7 +22,7 @@ impl Wake for Task {
     }
 }
 
-/// Runs futures to their end on this thread; it polls only what was woken.
+/// Runs futures to their end on this thread, and polls only those that were woken.
 pub fn run<'f, T>(
     futures: impl IntoIterator<Item = Pin<Box<dyn Future<Output = T> + 'f>>>,
 ) -> Vec<T> {
@@ -45,14 +45,14 @@ pub fn run<'f, T>(
             left -= 1;
         }
     }
-    tasks.into_iter().map(|(.., outcome)| outcome.expect("run to its end")).collect()
+    tasks.into_iter().map(|(.., outcome)| outcome.expect("every future ends")).collect()
 }
 
 pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Gives way once.
+/// Yields once.
 pub async fn give_way() {
     let mut gave = false;
     poll_fn(move |context| {
@@ -76,7 +76,7 @@ fn one_load_for_ten_thousand<R: Reclaim>() {
     assert_eq!((count.into_inner(), loads(&cache)), (1, (1, 0, 0)));
 }
 
-/// Every tenth load fails its own caller; the others get what the one that succeeds has loaded.
+/// Every tenth load fails for its own caller. The others get the value of the load that succeeds.
 fn failures_are_for_their_callers<R: Reclaim>() {
     let (cache, count) = (super::in_turn::<R>(), AtomicU64::new(0));
     let load = || async {
@@ -92,7 +92,7 @@ fn failures_are_for_their_callers<R: Reclaim>() {
     assert_eq!((count.into_inner(), loads(&cache)), (11, (1, 10, 0)));
 }
 
-/// A future that loads is dropped: one of those who wait loads in its place, once.
+/// A future that loads is dropped. One of the waiting callers loads in its place, once.
 fn a_load_that_is_given_up<R: Reclaim>() {
     let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
     let load = || async {
@@ -110,12 +110,12 @@ fn a_load_that_is_given_up<R: Reclaim>() {
     }
     assert_eq!(count.load(SeqCst), 1);
     drop(first);
-    drop(others.split_off(50)); // Waiting or told to load, they may go, too.
+    drop(others.split_off(50)); // Waiting futures can be dropped, too.
     assert!(run(others).iter().all(|value| *value == 5));
     assert_eq!((count.into_inner(), loads(&cache)), (2, (1, 0, 0)));
 }
 
-/// A thread and a future wait for each other's loads as for any.
+/// A thread and a future wait for each other's loads like any two callers.
 fn threads_and_futures_share_loads<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let mut first = Box::pin(cache.get_with_async(7, async {
@@ -132,7 +132,7 @@ fn threads_and_futures_share_loads<R: Reclaim>() {
     });
 }
 
-fn circles_are_told<R: Reclaim>() {
+fn circles_are_reported<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let outer = cache.load_async(1, async {
         let inner = cache.load_async(1, ready(Ok::<_, ()>(2))).await;
@@ -143,9 +143,10 @@ fn circles_are_told<R: Reclaim>() {
     assert_eq!((outer, cache.get(&1)), (Ok(1), Some(1)));
 }
 
-/// The listener hears of an eviction when the load that caused it is over. It removes what was loaded:
-/// whoever asks after that loads again, and does not get what was read before the removal.
-fn a_listener_removes_what_was_loaded<R: Reclaim>() {
+/// The listener hears of an eviction when the load that caused it is over, and removes the loaded
+/// value. A caller that asks afterwards loads again, and does not get the value read before the
+/// removal.
+fn a_listener_removes_the_loaded_value<R: Reclaim>() {
     let cell = Arc::new(Mutex::new(None::<Cache<R>>));
     let seen = Arc::new(Mutex::new(None));
     let (reach, slot) = (cell.clone(), seen.clone());
@@ -180,6 +181,6 @@ on_every_reclaimer!(
     failures_are_for_their_callers,
     a_load_that_is_given_up,
     threads_and_futures_share_loads,
-    circles_are_told,
-    a_listener_removes_what_was_loaded,
+    circles_are_reported,
+    a_listener_removes_the_loaded_value,
 );

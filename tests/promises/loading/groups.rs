@@ -1,4 +1,4 @@
-//! Groups: several keys are loaded by one call, and set by one commit.
+//! Groups: one call loads several keys, and one commit sets them.
 
 use super::{Cache, LIMIT, loads, until_missed};
 use crate::common::random::{Random, run_seed};
@@ -13,10 +13,10 @@ use std::time::Duration;
 const KEYS: [u64; 3] = [1, 2, 3];
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The version of all of them, if it is one.
+/// The version that all keys of the group share. Panics if they differ.
 fn version<R: Reclaim>(cache: &Cache<R>) -> u64 {
     let view = cache.view();
-    let versions = KEYS.map(|key| view.get_versioned(&key).expect("it is there").1.get());
+    let versions = KEYS.map(|key| view.get_versioned(&key).expect("present").1.get());
     assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
     versions[0]
 }
@@ -31,13 +31,13 @@ fn all_by_one_commit<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     assert_eq!(cache.get_many_with(KEYS, || [10, 20, 30]), [10, 20, 30]);
     assert_eq!(version(&cache), cache.version().get());
-    assert_eq!(cache.get_many_with(KEYS, || unreachable!("they are there")), [10, 20, 30]);
+    assert_eq!(cache.get_many_with(KEYS, || unreachable!("all are present")), [10, 20, 30]);
     assert_eq!((loads(&cache), cache.len()), ((3, 0, 0), 3));
-    // One is absent: all are loaded anew, those that are there as well.
+    // One key is absent: all keys are loaded anew, including the present ones.
     cache.remove(&2);
     assert_eq!(cache.get_many_with(KEYS, || [11, 21, 31]), [11, 21, 31]);
     assert_eq!(version(&cache), cache.version().get());
-    // A key twice: what is said last counts.
+    // For a key that is given twice, the last value counts.
     assert_eq!(cache.get_many_with([7, 8, 7], || [70, 80, 71]), [70, 80, 71]);
     assert_eq!((cache.get(&7), cache.get(&8)), (Some(71), Some(80)));
     assert_eq!(cache.get_many_with([7, 8, 7], || unreachable!()), [71, 80, 71]);
@@ -54,12 +54,12 @@ fn one_load_of_a_group_for_all<R: Reclaim>() {
             together(THREADS as usize, |thread| {
                 let load = || {
                     count.fetch_add(1, SeqCst);
-                    // Each of the others has missed at least the first.
+                    // Each of the other callers has missed at least the first key.
                     until_missed(&cache, 3 * THREADS - 2 * (THREADS / 4));
                     [round, round + 1, round + 2]
                 };
                 if thread % 4 == 0 {
-                    // The first of them alone is there when the group is.
+                    // The first key alone is present when the group is.
                     assert_eq!(cache.get_with(1, || load()[0]), round);
                 } else {
                     assert_eq!(cache.get_many_with(KEYS, load), [round, round + 1, round + 2]);
@@ -74,13 +74,13 @@ fn one_load_of_a_group_for_all<R: Reclaim>() {
     });
 }
 
-/// While a group is loaded anew, others have what there is, and then all of it is new.
+/// While a group is reloaded, other callers get the old values. Afterwards all values are new.
 fn the_old_set_is_served<R: Reclaim>() {
     within(LIMIT, "a group that is refreshed", || {
         let (cache, clock) = refreshing::<R>();
         cache.get_many_with(KEYS, || [10, 20, 30]);
         clock.advance(SECOND / 2);
-        cache.insert(2, 21); // Younger, but the group is as old as its oldest.
+        cache.insert(2, 21); // Younger, but a group is as old as its oldest member.
         clock.advance(SECOND / 2);
         let (begun, (done, wait)) = (Barrier::new(2), mpsc::channel());
         let wait = std::sync::Mutex::new(wait);
@@ -94,16 +94,17 @@ fn the_old_set_is_served<R: Reclaim>() {
             });
             begun.wait();
             for _ in 0..10 {
-                let others = cache.get_many_with(KEYS, || unreachable!("somebody is about it"));
+                let others =
+                    cache.get_many_with(KEYS, || unreachable!("another caller refreshes it"));
                 assert_eq!(others, [10, 21, 30]);
                 assert_eq!(cache.get_with(1, || unreachable!("the same")), 10);
             }
             done.send(()).unwrap();
             assert_eq!(refresher.join().unwrap(), [12, 22, 32]);
         });
-        assert_eq!(cache.get_many_with(KEYS, || unreachable!("it is new")), [12, 22, 32]);
+        assert_eq!(cache.get_many_with(KEYS, || unreachable!("all are new")), [12, 22, 32]);
         version(&cache);
-        // A load that fails leaves what there is.
+        // A load that fails leaves the old values.
         clock.advance(SECOND);
         assert_eq!(cache.load_many(KEYS, || Err::<[u64; 3], _>("no")), Ok([12, 22, 32]));
         assert_eq!(cache.get_many_with(KEYS, || [13, 23, 33]), [13, 23, 33]);
@@ -111,7 +112,7 @@ fn the_old_set_is_served<R: Reclaim>() {
     });
 }
 
-/// Whatever happens to one member while the group is loaded.
+/// Tests each change of one member while the group is loaded.
 fn a_change_of_one_refuses_all<R: Reclaim>() {
     let tag = Tag::new("tag");
     let changes: [fn(&Cache<R>, &Tag); 7] = [
@@ -121,7 +122,7 @@ fn a_change_of_one_refuses_all<R: Reclaim>() {
         |cache, _| _ = cache.batch().insert(9, 9).remove(2).commit(),
         |cache, _| _ = cache.invalidate_all(),
         |cache, tag| _ = cache.invalidate_tag(tag),
-        |cache, _| _ = cache.get_with(4, || 40), // Not one of them: no change.
+        |cache, _| _ = cache.get_with(4, || 40), // Not a member, so not a change.
     ];
     for (number, change) in changes.into_iter().enumerate() {
         for is_present in [false, true] {
@@ -136,7 +137,7 @@ fn a_change_of_one_refuses_all<R: Reclaim>() {
                 change(&cache, &tag);
                 [12, 22, 32]
             });
-            assert_eq!(loaded, [12, 22, 32], "it goes to its caller");
+            assert_eq!(loaded, [12, 22, 32], "the loaded values go to the caller");
             let (loads, _, refused) = loads(&cache);
             let is_kept = number == 6 || number == 5 && !is_present;
             assert_eq!(refused, if is_kept { 0 } else { 3 }, "{number}, {is_present}");
@@ -153,7 +154,7 @@ fn a_change_of_one_refuses_all<R: Reclaim>() {
                 2 => [None, was[1], was[2]],
                 _ => [None; 3],
             };
-            assert_eq!(there, now, "{number}, {is_present}: nothing of the load is there");
+            assert_eq!(there, now, "{number}, {is_present}: nothing of the load is cached");
         }
     }
 }
@@ -171,7 +172,7 @@ fn failures<R: Reclaim>() {
             assert!(loaded.is_err_and(|n| *n < 3) || cache.get(&1) == Some(3));
         });
         assert_eq!((count.into_inner(), loads(&cache)), (4, (3, 3, 0)));
-        // A loader that wants its own group is told.
+        // A loader that wants its own group gets an error.
         let inner = |cache: &Cache<R>| cache.load_many([7, 8], || Ok::<_, ()>([1, 2]));
         let outer = cache.load_many([7, 8], || {
             assert_eq!(inner(&cache), Err(LoadError::Cycle));
@@ -184,7 +185,7 @@ fn failures<R: Reclaim>() {
 fn with_a_bound_and_deadlines<R: Reclaim>() {
     const THREADS: u64 = 4;
     within(LIMIT, "groups that are not kept", || {
-        // One goes as soon as they are there, so nobody finds all of them.
+        // One member goes as soon as all are present, so no look-up finds all of them.
         let cache: Cache<R> = coeval::Cache::builder().max_capacity(2).reclaimer::<R>().build();
         let count = AtomicU64::new(0);
         together(THREADS as usize, |_| {
@@ -197,7 +198,7 @@ fn with_a_bound_and_deadlines<R: Reclaim>() {
         });
         assert!(cache.len() <= 2);
         assert!((1..=THREADS).contains(&count.into_inner()));
-        // A deadline that they have in common ends them together.
+        // A common deadline ends them together.
         let clock = ManualClock::new();
         let builder = coeval::Cache::builder().time_to_live(SECOND).manual_clock(&clock);
         let cache: Cache<R> = builder.reclaimer::<R>().build();
@@ -208,8 +209,8 @@ fn with_a_bound_and_deadlines<R: Reclaim>() {
     });
 }
 
-/// What is loaded takes over tags and inputs, member by member.
-fn ties_stay<R: Reclaim>() {
+/// A reload takes over tags and inputs, member by member.
+fn bonds_stay<R: Reclaim>() {
     let (cache, clock) = refreshing::<R>();
     let tag = Tag::new("tag");
     cache.insert(9, 90);
@@ -222,7 +223,8 @@ fn ties_stay<R: Reclaim>() {
     assert_eq!(cache.get_many(KEYS.each_ref()), [None, Some(21), Some(31)]);
     cache.invalidate_tag(&tag);
     assert_eq!(cache.get_many(KEYS.each_ref()), [None, None, Some(31)]);
-    // What a member depends on was written meanwhile: nothing is kept, and nothing is held for ever.
+    // An input of a member was written in the meantime: nothing is kept, and nothing is held for
+    // ever.
     let loaded = cache.get_many_with(KEYS, || {
         cache.insert(9, 100);
         [12, 22, 32]
@@ -232,8 +234,8 @@ fn ties_stay<R: Reclaim>() {
     version(&cache);
 }
 
-/// Writers change the source and drop the group, readers load and refresh it. No look shows parts of two
-/// loads, or what was older than the writer's word.
+/// Writers change the source and drop the group; readers load and refresh it. No look-up shows
+/// parts of two loads, or a value older than the last drop.
 fn beside_writers<R: Reclaim>() {
     disturb();
     let (seed, rounds) = (run_seed(), stress(3_000, 60_000, 1_000_000));
@@ -278,7 +280,7 @@ fn beside_writers<R: Reclaim>() {
                 };
                 assert!(group.iter().all(|value| *value == group[0]), "torn: {group:?}");
                 if let Some(value) = group[0] {
-                    assert!(value >= least, "stale: {value}, {least} was told");
+                    assert!(value >= least, "stale: {value}, the cache was told of {least}");
                     seen.set(seen.get() + 1);
                 }
             }
@@ -327,7 +329,7 @@ on_every_reclaimer!(
     a_change_of_one_refuses_all,
     failures,
     with_a_bound_and_deadlines,
-    ties_stay,
+    bonds_stay,
     beside_writers,
     futures,
 );

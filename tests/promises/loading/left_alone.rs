@@ -1,4 +1,4 @@
-//! A load's future that is neither polled nor dropped holds nobody up for good.
+//! The future of a load that is neither polled nor dropped does not hold up others for good.
 
 use super::futures::poll;
 use super::{Cache, LIMIT, loads};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::Poll;
 use std::time::Duration;
 
-/// So often a future is asked for nothing before it waits no longer.
+/// After so many polls in vain, a future stops waiting.
 const IDLY: usize = 1_000;
 
 type Getting<'c> = Pin<Box<dyn Future<Output = u64> + 'c>>;
@@ -21,7 +21,7 @@ fn poll_idly(future: &mut Getting<'_>, times: usize) {
     }
 }
 
-/// Ways to begin to load 1, each with a loader that never ends.
+/// Ways to begin a load of key 1, each with a loader that never ends.
 fn ways<'c, R: Reclaim>(cache: &'c Cache<R>) -> Vec<Getting<'c>> {
     vec![
         Box::pin(cache.get_with_async(1, pending())),
@@ -32,7 +32,7 @@ fn ways<'c, R: Reclaim>(cache: &'c Cache<R>) -> Vec<Getting<'c>> {
     ]
 }
 
-fn who_waits_loads_beside_it<R: Reclaim>() {
+fn a_waiting_caller_loads_beside_it<R: Reclaim>() {
     for way in 0..3 {
         let cache = store::<u64, u64, R>();
         let mut slow = ways(&cache).swap_remove(way);
@@ -46,9 +46,9 @@ fn who_waits_loads_beside_it<R: Reclaim>() {
     }
 }
 
-/// However many wait, one of them loads; threads among them.
-fn one_loads_for_all_who_waited<R: Reclaim>() {
-    within(LIMIT, "those who wait for what was left alone", || {
+/// However many callers wait, threads among them, one of them loads.
+fn one_caller_loads_for_all_that_waited<R: Reclaim>() {
+    within(LIMIT, "callers that wait for an abandoned load", || {
         let (cache, count) = (store::<u64, u64, R>(), AtomicU64::new(0));
         let mut slow: Getting<'_> = Box::pin(cache.get_with_async(1, pending()));
         assert!(poll(slow.as_mut()).is_pending());
@@ -64,7 +64,7 @@ fn one_loads_for_all_who_waited<R: Reclaim>() {
             super::until_missed(&cache, 102);
             let mut first = others.pop().expect("of a hundred");
             poll_idly(&mut first, IDLY / 2);
-            // The thread may have come in between, and lead.
+            // The thread may have come first, and lead.
             let first = loop {
                 match poll(first.as_mut()) {
                     Poll::Ready(value) => break value,
@@ -78,8 +78,8 @@ fn one_loads_for_all_who_waited<R: Reclaim>() {
     });
 }
 
-/// As long as it is polled now and then, it is waited for, however often the others are polled.
-fn what_goes_on_is_waited_for<R: Reclaim>() {
+/// As long as a load is polled now and then, others wait for it, however often they are polled.
+fn a_load_that_makes_progress_is_waited_for<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let mut polls = 0;
     let mut slow: Getting<'_> = Box::pin(cache.get_with_async(
@@ -100,8 +100,8 @@ fn what_goes_on_is_waited_for<R: Reclaim>() {
     assert_eq!(poll(other.as_mut()), Poll::Ready(1));
 }
 
-/// What it brings after all is for its own caller.
-fn what_comes_late_is_refused<R: Reclaim>() {
+/// A value that it loads after all goes to its own caller only.
+fn a_late_value_is_refused<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let (send, receive) = std::sync::mpsc::channel();
     let late = std::future::poll_fn(move |_| receive.try_recv().map_or(Poll::Pending, Poll::Ready));
@@ -115,7 +115,7 @@ fn what_comes_late_is_refused<R: Reclaim>() {
     assert_eq!((cache.get(&1), loads(&cache)), (Some(2), (1, 0, 1)));
 }
 
-/// A thread waits no longer than it is said, for a future or for a thread.
+/// A thread waits no longer than its limit, for a future or for a thread.
 fn a_time_to_wait<R: Reclaim>() {
     within(LIMIT, "a load that takes too long", || {
         let builder = coeval::Cache::builder().load_timeout(Duration::from_millis(1));
@@ -145,9 +145,9 @@ fn a_time_to_wait<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    who_waits_loads_beside_it,
-    one_loads_for_all_who_waited,
-    what_goes_on_is_waited_for,
-    what_comes_late_is_refused,
+    a_waiting_caller_loads_beside_it,
+    one_caller_loads_for_all_that_waited,
+    a_load_that_makes_progress_is_waited_for,
+    a_late_value_is_refused,
     a_time_to_wait,
 );

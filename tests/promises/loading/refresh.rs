@@ -1,4 +1,4 @@
-//! Refreshing elsewhere: what is old is served at once, and one job loads it anew.
+//! Refreshing elsewhere: an old value is served at once, and one job reloads it.
 
 use super::{Cache, LIMIT, loads};
 use crate::common::{on_every_reclaimer, together, within};
@@ -10,19 +10,19 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A cache in which 1 is 10, and old.
+/// A cache in which key 1 is 10, and old.
 fn old<R: Reclaim>() -> (Cache<R>, ManualClock) {
     let clock = ManualClock::new();
     let builder = coeval::Cache::builder().refresh_after(SECOND).manual_clock(&clock);
     let cache = builder.reclaimer::<R>().build();
     let absent = cache.load_on(1, |_| unreachable!("nothing is old"), || Ok::<_, Infallible>(10));
-    assert_eq!(absent, Ok(10), "who finds nothing loads");
+    assert_eq!(absent, Ok(10), "a caller that finds nothing loads");
     clock.advance(SECOND);
     (cache, clock)
 }
 
 fn none(_: Job) {
-    unreachable!("somebody is about it, or there is nothing to do")
+    unreachable!("another caller refreshes it, or it is not old")
 }
 
 fn one_job_at_a_time<R: Reclaim>() {
@@ -36,11 +36,11 @@ fn one_job_at_a_time<R: Reclaim>() {
         });
         let mut jobs = jobs.into_inner().unwrap();
         assert_eq!(jobs.len(), 1);
-        assert_eq!(cache.get_with(1, || unreachable!("it has a job")), 10);
+        assert_eq!(cache.get_with(1, || unreachable!("a job reloads it")), 10);
         std::thread::spawn(jobs.pop().unwrap()).join().unwrap();
         assert_eq!(cache.load_on(1, none, || Ok::<_, Infallible>(0)), Ok(11));
         assert_eq!(loads(&cache), (2, 0, 0));
-        // What becomes of other jobs.
+        // The possible ends of other jobs.
         clock.advance(SECOND);
         let endings: [fn(Job); 3] = [
             drop,
@@ -50,7 +50,7 @@ fn one_job_at_a_time<R: Reclaim>() {
         let outcomes: [fn() -> Result<u64, ()>; 3] =
             [|| Ok(12), || Err(()), || std::panic::resume_unwind(Box::new("a loader"))];
         for (end, outcome) in endings.into_iter().zip(outcomes) {
-            assert_eq!(cache.load_on(1, end, outcome), Ok(11), "as it was");
+            assert_eq!(cache.load_on(1, end, outcome), Ok(11), "unchanged");
         }
         assert_eq!(loads(&cache), (2, 2, 0));
         let write_first = |job: Job| {
@@ -126,7 +126,7 @@ fn by_futures<R: Reclaim>() {
         );
     }
     assert_eq!(tasks.len(), 1);
-    // Dropped, it is for the next who comes; run, it is done.
+    // If the job is dropped, the next caller gets the job; if it runs, it is done.
     tasks.clear();
     let again = cache.load_async_on(1, |task| tasks.push(task), async { Ok::<_, Infallible>(13) });
     assert_eq!(finish(again), Ok(11));

@@ -1,4 +1,5 @@
-//! A job that waits in a queue keeps nobody waiting: who needs the value loads it, and the job has nothing to do.
+//! A job that waits in a queue holds up no caller: a caller that needs the value loads it, and the
+//! job then has nothing to do.
 
 use super::{Cache, LIMIT, loads};
 use crate::common::{on_every_reclaimer, within};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A cache in which 1 and 2 are old, and end in a second.
+/// A cache in which keys 1 and 2 are old, and expire in a second.
 fn old<R: Reclaim>() -> (Cache<R>, ManualClock) {
     let clock = ManualClock::new();
     let builder = coeval::Cache::builder().refresh_after(SECOND).time_to_live(2 * SECOND);
@@ -34,13 +35,13 @@ fn handed_out<R: Reclaim>(is_group: bool) -> (Cache<R>, Job) {
     assert_eq!(value, 10);
     let none = |_: Job| unreachable!("one is handed out");
     assert_eq!(cache.load_on(1, none, || Ok::<_, Infallible>(0)), Ok(10));
-    assert_eq!(cache.get_with(1, || unreachable!("it has a job")), 10);
+    assert_eq!(cache.get_with(1, || unreachable!("a job reloads it")), 10);
     clock.advance(SECOND);
     (cache, jobs.pop().expect("handed out"))
 }
 
-fn who_needs_it_takes_it_over<R: Reclaim>() {
-    within(LIMIT, "what a job that never begins was to load", || {
+fn a_caller_that_needs_it_takes_it_over<R: Reclaim>() {
+    within(LIMIT, "a value that a job that never begins was to load", || {
         for is_group in [false, true] {
             for way in 0..4 {
                 let (cache, job) = handed_out::<R>(is_group);
@@ -59,7 +60,7 @@ fn who_needs_it_takes_it_over<R: Reclaim>() {
     });
 }
 
-/// The only thread of a pool needs what a job behind it in the queue is to load.
+/// The only thread of a pool needs a value that a job behind it in the queue is to load.
 fn a_queue_does_not_wait_for_itself<R: Reclaim>() {
     let (cache, clock) = old::<R>();
     within(LIMIT, "a pool of one thread", move || {
@@ -75,9 +76,9 @@ fn a_queue_does_not_wait_for_itself<R: Reclaim>() {
     });
 }
 
-/// Both at the same time: one of them loads, or one after the other.
+/// Both run at the same time: one of them loads, or one after the other.
 fn one_of_them_loads<R: Reclaim>() {
-    within(LIMIT, "a job and who needs it", || {
+    within(LIMIT, "a job and a caller that needs the value", || {
         for _ in 0..300 {
             let (cache, clock) = old::<R>();
             let running = std::sync::Arc::new(AtomicU64::new(0));
@@ -105,7 +106,8 @@ fn one_of_them_loads<R: Reclaim>() {
     });
 }
 
-/// A job that was taken over by one who failed, or that is dropped, is for the next who comes.
+/// A job whose load another caller took over and failed, or that is dropped, passes to the next
+/// caller.
 fn a_job_that_is_left<R: Reclaim>() {
     let (cache, job) = handed_out::<R>(false);
     assert!(cache.try_get_with(1, || Err::<u64, _>("down")).is_err());
@@ -114,7 +116,7 @@ fn a_job_that_is_left<R: Reclaim>() {
     let (cache, job) = handed_out::<R>(true);
     drop(job);
     assert_eq!(cache.get_with(1, || 11), 11);
-    // It may have the last handle.
+    // The job may have the last handle.
     let (cache, job) = handed_out::<R>(false);
     assert_eq!(cache.get_with(1, || 11), 11);
     drop(cache);
@@ -142,7 +144,7 @@ fn by_futures<R: Reclaim>() {
 fn by_futures<R: Reclaim>() {}
 
 on_every_reclaimer!(
-    who_needs_it_takes_it_over,
+    a_caller_that_needs_it_takes_it_over,
     a_queue_does_not_wait_for_itself,
     one_of_them_loads,
     a_job_that_is_left,

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Whose code panics.
+/// The code that panics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Site {
     Hash,
@@ -18,14 +18,14 @@ pub enum Site {
 }
 
 std::thread_local! {
-    /// Which site panics in this thread, and after how many more calls.
+    /// The site that panics in this thread, and after how many more calls.
     static FUSE: Cell<Option<(Site, u64)>> = const { Cell::new(None) };
 }
 
-/// What a burnt fuse panics with.
+/// The payload of a panic by a burnt fuse.
 struct Burnt;
 
-/// Called by the code of a site.
+/// The code of each site calls this.
 pub fn reach(site: Site) {
     let Some((armed, left)) = FUSE.get() else { return };
     if armed != site {
@@ -36,12 +36,12 @@ pub fn reach(site: Site) {
         return;
     }
     FUSE.set(None);
-    // Unlike `panic!` it prints nothing: there will be thousands.
+    // Unlike `panic!`, this prints nothing; the tests cause thousands of panics.
     std::panic::resume_unwind(Box::new(Burnt));
 }
 
-/// Runs `body` with the `calls`-th call of `site` panicking. True if it was reached: the panic
-/// may have reached us or, in a destructor, have ended elsewhere.
+/// Runs `body` with a panic in the `calls`-th call of `site`. Returns true if that call was
+/// reached. The panic may have reached this function, or a destructor may have swallowed it.
 pub fn with_fuse(site: Site, calls: u64, body: impl FnOnce()) -> bool {
     FUSE.set(Some((site, calls)));
     let result = catch_unwind(AssertUnwindSafe(body));
@@ -62,7 +62,7 @@ pub struct Val(pub Counted);
 /// Looks a key up.
 pub struct ById(pub u64);
 
-/// Few different hashes, so that keys are compared often.
+/// Hashes keys to few values, so that keys are compared often.
 fn hash(id: u64, state: &mut impl Hasher) {
     reach(Site::Hash);
     (id % 3).hash(state);

@@ -1,4 +1,4 @@
-//! Whether a cache and its model agree.
+//! The comparison of a cache and its model.
 
 use super::pair::{Open, Pair, View};
 use super::program::{KEYS, weight};
@@ -7,7 +7,8 @@ use coeval::reclaim::Reclaim;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 
-/// Ends the program, without the panic hook's telling of it: a program is tried many times while it is shrunk.
+/// Ends the program without a message of the panic hook, because shrinking runs a program many
+/// times.
 pub fn fail(what: String) -> ! {
     resume_unwind(Box::new(what))
 }
@@ -23,7 +24,7 @@ macro_rules! agree {
 pub(crate) use agree;
 
 impl<R: Reclaim> Pair<R> {
-    /// Everything that can be looked at without changing it.
+    /// Compares everything that can be read without a change.
     pub fn compare(&mut self) {
         self.hear();
         for key in 0..KEYS {
@@ -43,21 +44,21 @@ impl<R: Reclaim> Pair<R> {
         self.compared = (self.model.stamp, self.newest);
     }
 
-    /// What the cache tells, and does without a word: what it has evicted, or swept out.
+    /// Processes what the cache reports, and what it has evicted or swept without a report.
     pub fn hear(&mut self) {
         self.listen();
         for key in 0..KEYS {
             match (self.model.get(key).is_some(), self.cache.contains_key(&key)) {
                 (true, false) if !self.model.is_missing(key) => {
-                    fail(format!("{key} has gone, and nobody told why"));
+                    fail(format!("{key} has gone without a report"));
                 }
-                (false, true) if !self.model.is_back(key) => fail(format!("{key} is there")),
+                (false, true) if !self.model.is_back(key) => fail(format!("{key} is present")),
                 _ => {}
             }
         }
     }
 
-    /// What the listener heard is what has left.
+    /// Checks that the listener heard of exactly the values that have left.
     fn listen(&mut self) {
         if !self.model.settings.is_heard {
             self.model.leaves.clear();
@@ -68,15 +69,16 @@ impl<R: Reclaim> Pair<R> {
             let slot = self.model.state.slot(key).clone();
             if !self.model.left(key, value, cause, version) {
                 let what = format!("{value} left {key} by {version}: {cause}");
-                fail(format!("it is not so that {what}; it was {slot:?}"));
+                fail(format!("the listener reported that {what}; the model has {slot:?}"));
             }
         }
-        if !self.model.is_told() {
+        if !self.model.is_reported() {
             fail(format!("nothing was heard of {:?}", self.model.leaves));
         }
     }
 
-    /// Of which commit a value is that was loaded or derived, only the cache knows.
+    /// Only the cache knows the version of a value that was loaded or derived; the model learns it
+    /// here.
     fn learn(&mut self, view: &View<R>) {
         let (stamp, before) = self.compared;
         for key in self.model.present().into_keys() {
@@ -110,7 +112,7 @@ impl<R: Reclaim> Pair<R> {
             true => u64::from(weight(held.value)),
             false => 1,
         };
-        // What is over or has ended counts until it is taken away, which the listener tells.
+        // A value that has expired or ended counts until it is removed, which the listener reports.
         let (most, least) = (model.in_memory().map(weigh).sum(), || model.present());
         let least = |most: u64| match model.settings.is_heard {
             true => most,
@@ -134,12 +136,12 @@ impl<R: Reclaim> Pair<R> {
     }
 }
 
-/// The view shows this and nothing else.
+/// Checks that the view shows this and nothing else.
 pub fn shows<R: Reclaim>(view: &View<R>, shown: &BTreeMap<u64, Held>, what: &str) {
     for key in 0..KEYS {
         let held = shown.get(&key);
         let expected = held.map(|held| (held.value, held.version));
-        // What has ended since it was derived, and is back, nobody has learnt the version of.
+        // For a derived value that ended and is valid again, no one has learnt the version.
         let is_known = held.is_none_or(|held| held.version.is_some());
         let found = view.get_versioned(&key);
         let found = found.map(|(value, version)| (*value, is_known.then_some(version)));

@@ -1,4 +1,4 @@
-//! Loads, derivations, and what else fills the cache with what was read before.
+//! Loads, derivations, and other operations that fill the cache with values read earlier.
 
 use super::compare::{agree, fail};
 use super::pair::{Hasher, Pair};
@@ -28,13 +28,13 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// From here on fills are counted.
+    /// Starts to count fills.
     fn count_fills(&mut self) {
         let stats = self.cache.stats();
         self.fills = (stats.loads, stats.loads_refused);
     }
 
-    /// Whether the one fill since then was made; `None`: there was none.
+    /// Whether the one fill since then was made; `None` if there was none.
     fn was_filled(&self) -> Option<bool> {
         let stats = self.cache.stats();
         match (stats.loads - self.fills.0, stats.loads_refused - self.fills.1) {
@@ -45,11 +45,12 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// The end of a load that was not to fail, and which is refused if it is outdated, as far as anybody can tell.
+    /// The end of a load that did not fail. It is refused if it is outdated, as far as the model
+    /// can tell.
     fn loaded(&mut self, key: u64, value: u64, since: Stamp, is_outdated: Option<bool>) {
         let is_filled = self.was_filled();
         let expected = is_outdated.map_or(is_filled, |is_outdated| Some(!is_outdated));
-        agree!(is_filled, expected, "whether what was loaded of {key} was kept");
+        agree!(is_filled, expected, "whether the loaded value of {key} was kept");
         if is_filled == Some(true) {
             self.model.fill(key, value, since, None);
         }
@@ -85,7 +86,7 @@ impl<R: Reclaim> Pair<R> {
         self.use_all();
     }
 
-    /// What is there, or was written since it began, stays.
+    /// Present keys, and keys written since prewarming began, stay as they are.
     pub fn prewarm(&mut self, keys: &[u64]) {
         let (cache, since) = (self.cache.clone(), self.model.stamp);
         let (mut before, mut left) = (None, keys.iter());
@@ -94,10 +95,11 @@ impl<R: Reclaim> Pair<R> {
             if let Some((key, value)) = before.take() {
                 let is_there = pair.model.get(key).is_some();
                 if is_there {
-                    agree!(pair.was_filled(), None, "a fill of {key}, which is there");
+                    agree!(pair.was_filled(), None, "a fill of {key}, which is present");
                 } else {
                     filled += u64::from(pair.was_filled() == Some(true));
-                    // Who does not hold a key does not learn that it was swept out meanwhile.
+                    // A caller that does not hold a key does not learn that the key was swept in
+                    // the meantime.
                     let is_swept = pair.model.is_swept(key, since);
                     let is_outdated = pair.model.is_outdated(key, since).filter(|_| !is_swept);
                     pair.loaded(key, value, since, is_outdated);
@@ -132,16 +134,16 @@ impl<R: Reclaim> Pair<R> {
         });
         match (shown, session) {
             (Some(shown), None) => {
-                agree!(value, shown, "what is derived already");
+                agree!(value, shown, "a value that was derived before");
             }
             (None, Some(session)) => self.keep(key, session),
-            (shown, _) => fail(format!("derived {value}, with {shown:?} there")),
+            (shown, _) => fail(format!("derived {value}, with {shown:?} present")),
         }
         self.hear();
         self.use_all();
     }
 
-    /// Derives a key from its inputs. The model reads the same.
+    /// Derives a key from its inputs. The model reads the same inputs.
     fn compute(
         &mut self,
         scope: &mut Scope<'_, R>,
@@ -199,8 +201,8 @@ impl<R: Reclaim> Pair<R> {
         let stats = self.cache.stats();
         let filled = (stats.loads - self.fills.0, stats.loads_refused - self.fills.1);
         if fates.contains(&Fate::Unsure) {
-            // They may or may not have been set, and be seen by nobody: so all are taken away. A cache that has forgotten a
-            // key does not know it again by that.
+            // The values may or may not have been set, and may be invisible, so all of them are
+            // removed. A cache that has forgotten a key does not learn it again from that.
             for made in &session.made {
                 self.cache.remove(&made.key);
                 self.model.forget(made.key);
@@ -212,14 +214,14 @@ impl<R: Reclaim> Pair<R> {
         let (kept, refused) = (count(Fate::Kept), count(Fate::Refused));
         let is_kept = fates.last() == Some(&Fate::Kept);
         self.model.keep(session, &fates);
-        // That it was made may have had others evicted, and it was looked whether it is there after that.
+        // Setting the value may have evicted others, and the presence check came after that.
         let was_there = self.model.get(key).is_some();
         self.hear();
         let is_there = self.model.get(key).is_some();
         let unseen = |is_there: bool| u64::from(is_kept && !is_there);
         let expected = [was_there, is_there].map(|is| (kept - unseen(is), refused + unseen(is)));
         if !expected.contains(&filled) {
-            fail(format!("{filled:?} were kept and refused of what was derived, not {expected:?}"));
+            fail(format!("{filled:?} derived values were kept and refused, not {expected:?}"));
         }
     }
 }

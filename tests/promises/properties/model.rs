@@ -1,4 +1,4 @@
-//! What a cache is to be: a map whose values end, and what is known of what has left it.
+//! The expected behaviour of a cache: a map whose values end, and a list of what has left it.
 
 use super::program::{FOREVER, Settings, UNIT, related};
 use super::state::{Held, Slot, Stamp, State};
@@ -7,26 +7,26 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A write that somebody asks for.
+/// A write that an operation asks for.
 pub struct Asked {
     pub key: u64,
     /// `None` removes.
     pub value: Option<u64>,
-    /// If not as long as the settings say.
+    /// Overrides the time to live of the settings.
     pub time_to_live: Option<u64>,
     pub tags: Vec<u64>,
     /// Whether relations are followed.
     pub follow: bool,
 }
 
-/// A departure: the key, the value, why, and by which commit if that is known.
+/// A departure: the key, the value, the cause, and the commit if that is known.
 pub type Left = (u64, u64, RemovalCause, Option<Version>);
 
-/// A lease that is open.
+/// An open lease.
 pub struct Leased {
     pub key: u64,
     pub since: Stamp,
-    /// The cache has said that a fill would be refused.
+    /// The cache has reported that a fill would be refused.
     pub is_outdated: bool,
 }
 
@@ -35,17 +35,20 @@ pub struct Model {
     /// In nanoseconds.
     pub now: u64,
     pub state: State,
-    /// The last of what was done.
+    /// The stamp of the last change.
     pub stamp: Stamp,
-    /// When everything was cleared last.
+    /// The stamp of the last clearing.
     pub cleared: Stamp,
-    /// What must have been heard of when the operation is over.
+    /// The departures that the listener must have heard of when the operation is over.
     pub leaves: Vec<Left>,
-    /// What was cleared, and has made room for something else: it may be heard of later, when its memory is reclaimed.
+    /// Cleared values that were superseded. The listener may hear of them later, when their memory
+    /// is reclaimed.
     late: Vec<(u64, u64)>,
-    /// What it may have held for a moment before it had to make room: that it left may be heard of, or not.
+    /// Values that the cache may have held for a moment before it had to make room. The listener
+    /// may or may not hear of them.
     pub unsure: Vec<(u64, u64)>,
-    /// Of these keys it may hear of a value that had ended as if the commit had taken it away.
+    /// For these keys, the listener may hear that the commit removed a value which had ended
+    /// before.
     either: Vec<(u64, RemovalCause)>,
     /// Whether a view is open.
     pub is_viewed: bool,
@@ -90,12 +93,12 @@ impl Model {
         self.state.present(key, self.now)
     }
 
-    /// All that is present.
+    /// All present values.
     pub fn present(&self) -> BTreeMap<u64, Held> {
         self.state.all(self.now)
     }
 
-    /// All that is in memory, but for what was cleared.
+    /// All values in memory, except cleared ones.
     pub fn in_memory(&self) -> impl Iterator<Item = &Held> {
         let held = self.state.slots.iter().filter_map(|slot| slot.held.as_ref());
         held.filter(|held| !held.is_cleared)
@@ -108,7 +111,7 @@ impl Model {
         Some(held)
     }
 
-    /// Everything is looked up that is not over, be it present or not.
+    /// Looks up every value that has not expired, whether it is present or not.
     pub fn all_used(&mut self) {
         self.in_memory().filter(|held| !held.is_over(self.now)).for_each(|held| self.touch(held));
     }
@@ -119,18 +122,18 @@ impl Model {
         }
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub fn advance(&mut self, units: u64) {
         self.now += units * UNIT;
     }
 
-    /// Something is done to the cache.
+    /// Returns the stamp of the next change.
     pub fn next(&mut self) -> Stamp {
         self.stamp += 1;
         self.stamp
     }
 
-    /// A value as it is written now, which nothing else ends than time.
+    /// A value as it is written now, which nothing but time ends yet.
     pub fn fresh(&self, value: u64, time_to_live: Option<u64>) -> Held {
         let of = |units: u64| match units {
             FOREVER => u64::MAX,
@@ -152,7 +155,8 @@ impl Model {
         }
     }
 
-    /// What a listener hears if a key is written now: why a value was absent already comes before `cause`.
+    /// What the listener hears if a key is written now. If the value was absent already, the reason
+    /// for that takes precedence over `cause`.
     fn departure(&self, key: u64, cause: RemovalCause, version: Option<Version>) -> Option<Left> {
         let held = self.state.held(key)?;
         Some(match () {
@@ -174,7 +178,7 @@ impl Model {
         *self.state.slot_mut(key) = Slot { written: self.stamp, held, swept: 0 };
     }
 
-    /// A commit of one write, relations aside, for which there is a stamp.
+    /// A commit of one write, without its relations, with its stamp.
     pub fn write(
         &mut self,
         key: u64,
@@ -186,7 +190,8 @@ impl Model {
         self.put(key, held);
     }
 
-    /// A commit of several writes, the last of a key, and of what relations make of those that have them followed.
+    /// A commit of several writes. The last write of a key counts, and relations are followed where
+    /// a write asks for it.
     pub fn commit(&mut self, asked: Vec<Asked>, version: Version) {
         let mut writes: Vec<(Asked, RemovalCause)> = Vec::new();
         for write in asked {
@@ -209,8 +214,8 @@ impl Model {
         let stamp = self.next();
         for (write, cause) in &writes {
             self.leave(write.key, *cause, Some(version));
-            // Beside a view a commit that writes what a value was derived from, too, does not find out any more whether
-            // that had ended.
+            // Beside a view, a commit that also writes an input of a value can no longer determine
+            // whether that value had ended.
             if self.is_viewed && writes.len() > 1 {
                 self.either.push((write.key, *cause));
             }
@@ -238,7 +243,8 @@ impl Model {
         self.state.ended.insert(tag, stamp);
     }
 
-    /// Gives what a key holds more tags: it keeps those that it has, its deadlines, and what was derived from it.
+    /// Adds tags to the value of a key. The value keeps its tags and its deadlines, and values
+    /// derived from it stay valid.
     pub fn tag(&mut self, key: u64, tags: &[u64], version: Version) {
         let Some(held) = self.get(key).cloned() else { return };
         let stamp = self.next();
@@ -251,21 +257,22 @@ impl Model {
         self.write(key, Some(tagged), RemovalCause::Replaced, Some(version));
     }
 
-    /// What was removed of a key, if anything. A key that was absent is removed for those who have leases on it, or have
-    /// derived something from its absence.
+    /// Removes a key. Returns its value, if any. Removing an absent key affects leases on it and
+    /// values derived from its absence.
     pub fn remove(&mut self, key: u64) -> Option<u64> {
         let removed = self.get(key).map(|held| held.value);
         let stamp = self.next();
         let slot = self.state.slot_mut(key);
         match &mut slot.held {
-            // If nobody is interested in the key, that is all the same to what is yet to be swept out.
+            // If nothing depends on the key, the removal does not affect a value that is yet to be
+            // swept.
             Some(held) if held.is_cleared => (held.same_since, slot.written) = (stamp, stamp),
             _ => self.write(key, None, RemovalCause::Explicit, None),
         }
         removed
     }
 
-    /// A key is absent. Of what it held may be heard that it left, or not.
+    /// Makes a key absent. The listener may or may not hear that its value left.
     pub fn forget(&mut self, key: u64) {
         self.next();
         let swept = self.state.slot(key).swept;
@@ -278,17 +285,17 @@ impl Model {
         self.state.slot_mut(key).swept = swept;
     }
 
-    /// The cache has taken away what a key held.
+    /// The cache has removed the value of a key.
     pub fn lost(&mut self, key: u64) {
         self.next();
         self.put(key, None);
         self.state.slot_mut(key).swept = self.stamp;
     }
 
-    /// The key is absent for the cache, which has told nobody why. False if it should not be.
+    /// The cache has no value for the key, without a report. Returns false if it should have one.
     pub fn is_missing(&mut self, key: u64) -> bool {
         let Some(held) = self.state.held(key) else { return false };
-        // What is over is swept out at any time; what was derived from its absence ends then.
+        // An expired value may be swept at any time, and values derived from its absence end then.
         let is_unsure = held.inputs.iter().any(|input| self.may_vanish(input.key));
         if is_unsure && let Some(held) = &mut self.state.slot_mut(key).held {
             held.is_broken = true;
@@ -301,7 +308,8 @@ impl Model {
         is_evicted
     }
 
-    /// The key is there for the cache. Whether that may be, though it was not to be.
+    /// The cache has a value for the key although the model has none. Returns whether that is
+    /// possible.
     pub fn is_back(&self, key: u64) -> bool {
         if let Some(held) = self.state.held(key) {
             self.state.forget(held);
@@ -309,21 +317,21 @@ impl Model {
         self.get(key).is_some()
     }
 
-    /// Whether what a key holds may have been taken away meanwhile, with nobody told.
+    /// Whether the value of a key may have been removed in the meantime, without a report.
     pub fn may_vanish(&self, key: u64) -> bool {
         let held = self.state.held(key);
         !self.settings.is_heard
             && held.is_some_and(|held| held.is_cleared || held.is_over(self.now))
     }
 
-    /// All has been heard of that was to be.
-    pub fn is_told(&mut self) -> bool {
+    /// Whether every expected departure was reported.
+    pub fn is_reported(&mut self) -> bool {
         self.either.clear();
         self.unsure.clear();
         self.leaves.is_empty()
     }
 
-    /// The cache says that this has left. False if it should not have.
+    /// The cache reports that this value has left. Returns false if it should not have left.
     pub fn left(&mut self, key: u64, value: u64, cause: RemovalCause, version: Version) -> bool {
         let is_it = |left: &Left| {
             let is_either = |(of, or): &(u64, RemovalCause)| {
@@ -351,7 +359,7 @@ impl Model {
         let Some(held) = self.state.held(key).filter(|held| held.value == value) else {
             return false;
         };
-        // The cache has taken it away itself, to make room, or as it is absent anyway.
+        // The cache has removed the value itself, to make room, or because it was absent anyway.
         let is_bounded = self.settings.capacity.is_some();
         let is_due = held.is_cleared || held.is_over(self.now);
         let may = is_due || is_bounded;

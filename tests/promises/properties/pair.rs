@@ -1,4 +1,4 @@
-//! A cache and its model, through the same steps.
+//! A cache and its model, which run the same steps.
 
 use super::compare::{agree, fail, shows};
 use super::model::{Asked, Model};
@@ -10,17 +10,17 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-/// Every run of a program evicts the same.
+/// With a fixed hasher, every run of a program evicts the same entries.
 pub type Hasher = BuildHasherDefault<DefaultHasher>;
 pub type Store<R> = Cache<u64, u64, Hasher, R>;
 pub type View<R> = coeval::View<u64, u64, Hasher, R>;
 type Lease<R> = coeval::Lease<u64, u64, Hasher, R>;
 type Event = (u64, u64, RemovalCause, Version);
 
-/// How many views, and leases, are open at most.
+/// The most views, and the most leases, that are open at once.
 const OPEN: usize = 4;
 
-/// A view that is open, what it is to show, and the time at which it was opened.
+/// An open view, what it must show, and the time at which it was opened.
 pub struct Open<R: Reclaim> {
     pub view: View<R>,
     pub shown: Rc<State>,
@@ -33,14 +33,14 @@ pub struct Pair<R: Reclaim> {
     clock: ManualClock,
     pub heard: Arc<Mutex<Vec<Event>>>,
     pub views: Vec<Open<R>>,
-    /// As those of the model.
+    /// In the order of the model's leases.
     pub leases: Vec<Lease<R>>,
     pub newest: Option<Version>,
-    /// What was newest when they were compared last.
+    /// The newest stamp and version at the last comparison.
     pub compared: (Stamp, Option<Version>),
-    /// The value that is written next: each is another.
+    /// The value of the next write. Every value is unique.
     next: u64,
-    /// How many fills there had been, and how many of them were refused, when that was noted last.
+    /// The numbers of fills and of refused fills when they were last noted.
     pub fills: (u64, u64),
 }
 
@@ -102,7 +102,7 @@ impl<R: Reclaim> Pair<R> {
         self.next
     }
 
-    /// The commit of an operation that has just returned.
+    /// Processes the commit of an operation that has just returned.
     pub fn commit(&mut self, asked: Vec<Asked>, version: Version) {
         self.is_newer(version);
         self.model.commit(asked, version);
@@ -114,7 +114,7 @@ impl<R: Reclaim> Pair<R> {
         self.newest = Some(version);
     }
 
-    /// Does one step with both.
+    /// Runs one step on both.
     pub fn step(&mut self, step: &Step) {
         let opens_one = matches!(step, Step::Derive(..) | Step::Monitor(_) | Step::Transact(..));
         self.model.is_viewed = opens_one || !self.views.is_empty();
@@ -168,7 +168,7 @@ impl<R: Reclaim> Pair<R> {
         self.compare();
     }
 
-    /// Does one of the steps that write nothing.
+    /// Runs one of the steps that write nothing.
     fn look(&mut self, step: &Step) {
         match step {
             Step::Get(key) => {
@@ -208,7 +208,8 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// A view of this version, which is the newest or kept by others: then it shows what the last of them does.
+    /// Looks at a view of this version, which is the newest or kept by other views. It must show
+    /// what the last of those shows.
     fn look_at(&self, version: Version, what: &str) {
         let Some(again) = self.cache.view_at(version) else { fail(format!("{what}: none")) };
         let same = self.views.iter().filter(|open| open.view.version() == version);
@@ -218,8 +219,9 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// After a look-up that counts. Upon a value that has ended, nobody can tell which of those it was derived from were
-    /// looked at; so all are. Before one that may put others in their place, too: views that show them live on.
+    /// Called after a look-up that counts as a use. For a value that has ended, the model cannot
+    /// tell which of its inputs were read, so all values are used. Called also before a look-up
+    /// that may replace others, because views that show those extend their life.
     pub fn use_all(&mut self) {
         if self.model.settings.has_ties && self.model.settings.time_to_idle.is_some() {
             for key in 0..KEYS {
@@ -229,7 +231,7 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// What somebody does while something is loaded.
+    /// Does what another thread does during a load.
     pub fn meanwhile(&mut self, meanwhile: Option<Meanwhile>) {
         match meanwhile {
             None => return,
@@ -263,7 +265,8 @@ impl<R: Reclaim> Pair<R> {
         self.is_newer(version);
         self.model.clear();
         if self.model.settings.has_ties {
-            // It is seen to at once: else nobody could tell whether what is derived from its absence ends when it is.
+            // Processes the expiry at once. Otherwise the model could not tell whether a value
+            // derived from the absence of the key ends at that time.
             for key in 0..KEYS {
                 drop(self.cache.lease(&key));
                 self.model.claim(key);
@@ -272,7 +275,8 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// Relations of a key that is absent are followed if the cache happens to know it yet; so it is handed over.
+    /// The relations of an absent key are followed only if the cache still knows the key, so this
+    /// passes the key by value.
     fn invalidate(&mut self, key: u64) {
         let is_absent = self.model.get(key).is_none();
         if is_absent && self.model.settings.has_relations {
@@ -327,7 +331,7 @@ impl<R: Reclaim> Pair<R> {
             Ok(version) => {
                 agree!(expected, held, "compare_and_set succeeded with");
                 if expected.is_none() {
-                    // What had ended is taken away before that, by a commit of its own.
+                    // A value that had ended is removed first, by a commit of its own.
                     self.model.remove(key);
                 }
                 self.commit(vec![Asked::set(key, value)], version);
@@ -340,7 +344,8 @@ impl<R: Reclaim> Pair<R> {
         }
     }
 
-    /// Each pair of a key and one related to it that is older is a finding; a repair removes the latter, once.
+    /// Each pair of a key and an older related key is a mismatch. A repair removes the related key,
+    /// once.
     fn monitor(&mut self, repairs: bool) {
         let present = self.model.present();
         let mut older = Vec::new();
@@ -372,7 +377,7 @@ impl<R: Reclaim> Pair<R> {
     }
 }
 
-/// The keys that a write of `key` writes as well.
+/// The keys that a write of `key` also writes.
 fn group(key: u64) -> Vec<u64> {
     let (mut group, mut at) = (vec![key], 0);
     while at < group.len() {

@@ -1,4 +1,4 @@
-//! Random programs: the settings of a cache, and what is done with it.
+//! Random programs: the settings of a cache, and the operations on it.
 
 use crate::common::random::Random;
 use std::time::Duration;
@@ -11,10 +11,10 @@ pub const DERIVED: u64 = 6;
 pub const TAGS: u64 = 3;
 /// The unit of time, in nanoseconds.
 pub const UNIT: u64 = 100_000_000;
-/// How long a program's longest time to live is.
+/// The longest time to live of a program.
 pub const FOREVER: u64 = u64::MAX;
 
-/// Times are in units.
+/// The settings of a cache. Times are in units.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub capacity: Option<u64>,
@@ -24,9 +24,9 @@ pub struct Settings {
     pub refresh_after: Option<u64>,
     pub has_relations: bool,
     pub is_heard: bool,
-    /// Of each key that can be derived.
+    /// One for each key that can be derived.
     pub recipes: Vec<Recipe>,
-    /// Whether programs derive and tag.
+    /// Whether programs use derivations and tags.
     pub has_ties: bool,
 }
 
@@ -34,9 +34,9 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub of: Vec<u64>,
-    /// Whether it derives those that are absent, and can be.
+    /// Whether to derive absent inputs that can be derived.
     pub derives: bool,
-    /// Changes that are smaller make no difference, mostly.
+    /// Smaller changes usually make no difference.
     pub coarse: u64,
 }
 
@@ -54,11 +54,11 @@ pub enum Write {
 pub enum Expected {
     Right,
     Absent,
-    /// The version of the newest commit, whoever's that is.
+    /// The version of the newest commit of any key.
     Newest,
 }
 
-/// What somebody does while a value is loaded or derived.
+/// What another thread does during a load or a derivation.
 #[derive(Clone, Copy, Debug)]
 pub enum Meanwhile {
     Insert(u64),
@@ -67,14 +67,15 @@ pub enum Meanwhile {
     InvalidateAll,
 }
 
-/// What a loader comes to.
+/// The outcome of a loader.
 #[derive(Clone, Copy, Debug)]
 pub enum Loader {
     Loads,
     Fails,
 }
 
-/// One operation. A number that is not a key, a tag or a time chooses among what is open.
+/// One operation. A number that is not a key, a tag or a time selects one of the open views or
+/// leases.
 #[derive(Clone, Debug)]
 pub enum Step {
     Insert(u64),
@@ -86,7 +87,7 @@ pub enum Step {
     Invalidate(u64),
     InvalidateAll,
     Batch(Vec<Write>),
-    /// Reads these keys and then does these writes. Meanwhile somebody does something, the first time.
+    /// Reads these keys and then does these writes. During the first run, another thread may act.
     Transact([u64; 2], Vec<Write>, Option<Meanwhile>),
     CompareAndSet(u64, Expected),
     Get(u64),
@@ -102,12 +103,12 @@ pub enum Step {
     Load(u64, Loader, Option<Meanwhile>),
     Derive(u64, Option<Meanwhile>),
     Prewarm(Vec<u64>),
-    /// Whether it repairs what it finds.
+    /// Whether it repairs its findings.
     Monitor(bool),
     Advance(u64),
 }
 
-/// A duration of so many units.
+/// A duration of `count` units.
 pub fn units(count: u64) -> Duration {
     if count == FOREVER { Duration::MAX } else { Duration::from_nanos(count * UNIT) }
 }
@@ -123,7 +124,7 @@ impl Recipe {
         Self { of, derives: random.one_in(2), coarse: random.pick(&[1, 4, 1_000, 10_000_000]) }
     }
 
-    /// The value that is made of what `get` gets.
+    /// The value that is derived from the values that `get` returns.
     pub fn make(&self, get: impl FnMut(u64) -> Option<u64>) -> u64 {
         let found = self.of.iter().copied().map(get);
         found.fold(7, |sum, value| sum * 3 + value.unwrap_or(17)) / self.coarse
@@ -145,7 +146,7 @@ impl Settings {
             recipes: (DERIVED..KEYS).map(|key| Recipe::random(random, key)).collect(),
             has_ties: !random.one_in(4),
         };
-        // What has ended may be evicted, and nobody could tell.
+        // A value that has ended may be evicted, and only a listener can tell.
         settings.is_heard |= settings.has_ties && settings.capacity.is_some();
         settings
     }
@@ -179,7 +180,7 @@ fn batch(random: &mut Random) -> Vec<Write> {
 }
 
 impl Meanwhile {
-    /// Mostly nothing. It may concern `key`.
+    /// Mostly nothing. The action may concern `key`.
     fn random(random: &mut Random, key: u64, has_ties: bool) -> Option<Self> {
         let key = if random.one_in(3) { key } else { random.below(KEYS) };
         match random.below(16) {
@@ -235,7 +236,7 @@ impl Step {
         }
     }
 
-    /// One of those that tie values to others, or to tags.
+    /// A step that derives or tags values.
     fn of_ties(random: &mut Random) -> Self {
         let key = random.below(KEYS);
         match random.below(10) {
@@ -250,7 +251,8 @@ impl Step {
     }
 }
 
-/// What a write of `key` does to others: circles, values, and one that another says otherwise.
+/// What a write of `key` does to others. The relations include circles, values, and values that
+/// contradict each other.
 pub fn related(key: u64) -> &'static [(u64, Option<u64>)] {
     match key {
         0 => &[(1, None), (2, Some(1_000_002))],
@@ -262,7 +264,7 @@ pub fn related(key: u64) -> &'static [(u64, Option<u64>)] {
     }
 }
 
-/// What a value weighs.
+/// The weight of a value.
 pub fn weight(value: u64) -> u32 {
     (value % 4) as u32
 }

@@ -1,4 +1,4 @@
-//! What a cache holds at some moment, and what of that is present.
+//! What a cache holds at some moment, and which of that is present.
 
 use super::program::KEYS;
 use coeval::Version;
@@ -6,14 +6,14 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A moment in the order of all that was done to the cache.
+/// A moment in the order of all changes of the cache.
 pub type Stamp = u64;
 
-/// What a key was when something was derived from it.
+/// The state of a key when a value was derived from it.
 #[derive(Clone, Debug)]
 pub struct Input {
     pub key: u64,
-    /// Shared with views, as the cache may forget what has been there since.
+    /// Shared with views, because the cache may forget a value that was present since.
     pub same_since: Rc<Cell<Stamp>>,
     pub was_present: bool,
 }
@@ -22,34 +22,36 @@ pub struct Input {
 #[derive(Clone, Debug)]
 pub struct Held {
     pub value: u64,
-    /// `None` as long as only the cache knows it.
+    /// `None` while only the cache knows it.
     pub version: Option<Version>,
-    /// From then on it is absent. Shared with views, as uses move it on.
+    /// From this time on, the value is absent. Shared with views, because uses extend it.
     pub deadline: Rc<Cell<u64>>,
-    /// Beyond this, uses do not move the deadline.
+    /// Uses do not extend the deadline beyond this time.
     pub end: u64,
-    /// From then on who loads it loads it anew.
+    /// From this time on, a load of the key reloads it.
     pub old_from: u64,
-    /// Since when the key has had this value: a value that was derived anew, and came out equal, is the same.
+    /// When the key got this value. A value that was derived again and came out equal counts as the
+    /// same.
     pub same_since: Stamp,
-    /// What it was derived from. It is absent unless each of them is what it was.
+    /// The inputs of a derivation. The value is absent unless each input is unchanged.
     pub inputs: Vec<Input>,
-    /// Its tags, and since when it has them. It is absent if one was invalidated since.
+    /// The tags, and when the value got each of them. The value is absent if one was invalidated
+    /// since.
     pub tags: BTreeMap<u64, Stamp>,
-    /// All was cleared since. It is in nobody's way but may be told of yet.
+    /// Everything was cleared since. The value is absent, but may still be reported.
     pub is_cleared: bool,
-    /// The cache has taken away, without a word, what it was derived from the absence of.
+    /// The cache has removed, without a report, a value from whose absence this value was derived.
     pub is_broken: bool,
 }
 
 /// What is known of a key.
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
-    /// When it was written, removed or swept out last.
+    /// When the key was last written, removed or swept.
     pub written: Stamp,
     pub held: Option<Held>,
-    /// When it was heard last that the cache has taken away what was there. If nobody is interested in a key, the cache
-    /// forgets it then.
+    /// When the cache last reported that it removed the value. If nothing depends on a key, the
+    /// cache then forgets it.
     pub swept: Stamp,
 }
 
@@ -57,7 +59,7 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct State {
     pub slots: Vec<Slot>,
-    /// When each tag was invalidated last.
+    /// When each tag was last invalidated.
     pub ended: BTreeMap<u64, Stamp>,
 }
 
@@ -84,7 +86,7 @@ impl State {
         self.slot(key).held.as_ref()
     }
 
-    /// What a key holds that is neither over nor cleared, nor has ended.
+    /// The value of a key if it is not expired or cleared, and has not ended.
     pub fn present(&self, key: u64, now: u64) -> Option<&Held> {
         let held = self.held(key)?;
         let is_kept = !held.is_over(now) && !held.is_cleared && !held.is_broken;
@@ -92,12 +94,12 @@ impl State {
         (is_kept && self.have_stayed(held) && are_inputs_same()).then_some(held)
     }
 
-    /// Whether none of its tags was invalidated.
+    /// Whether none of the value's tags was invalidated.
     fn have_stayed(&self, held: &Held) -> bool {
         held.tags.iter().all(|(tag, since)| !self.is_ended(*tag, *since))
     }
 
-    /// Whether the tag was invalidated after that.
+    /// Whether the tag was invalidated after `since`.
     pub fn is_ended(&self, tag: u64, since: Stamp) -> bool {
         self.ended.get(&tag).is_some_and(|ended| *ended > since)
     }
@@ -107,8 +109,8 @@ impl State {
         (self.same_since(input.key), is_present) == (input.same_since.get(), input.was_present)
     }
 
-    /// What a value was derived from the absence of may have been there for a moment since, and the cache have forgotten
-    /// that: then it is what it was.
+    /// A key from whose absence a value was derived may have been present for a moment since, and
+    /// the cache may have forgotten that. The input then counts as unchanged.
     pub fn forget(&self, held: &Held) {
         for input in held.inputs.iter().filter(|input| !input.was_present) {
             let slot = self.slot(input.key);
@@ -118,19 +120,19 @@ impl State {
         }
     }
 
-    /// Since when the key has been what it is.
+    /// Since when the key has its state.
     fn same_since(&self, key: u64) -> Stamp {
         let slot = self.slot(key);
         slot.held.as_ref().map_or(slot.written, |held| held.same_since)
     }
 
-    /// What the key is.
+    /// The state of the key, as an input.
     pub fn input(&self, key: u64, now: u64) -> Input {
         let was_present = self.present(key, now).is_some();
         Input { key, same_since: Rc::new(Cell::new(self.same_since(key))), was_present }
     }
 
-    /// All that is present.
+    /// All present values.
     pub fn all(&self, now: u64) -> BTreeMap<u64, Held> {
         let present = (0..KEYS).filter_map(|key| Some((key, self.present(key, now)?.clone())));
         present.collect()

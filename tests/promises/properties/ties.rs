@@ -1,4 +1,4 @@
-//! What the model says of values that are tied to what they were made from: derived, loaded, refreshed.
+//! The model of values that depend on inputs: derived, loaded and refreshed values.
 
 use super::model::{Leased, Model};
 use super::state::{Held, Input, Stamp, State};
@@ -6,49 +6,50 @@ use coeval::{RemovalCause, Version};
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// One derivation, with all that is derived within it: as of one moment, and of what was derived so far.
+/// One derivation, with all derivations within it. It reads the state of one moment, and what it
+/// has derived so far.
 pub struct Session {
     shown: State,
     pub since: Stamp,
     pub made: Vec<Made>,
 }
 
-/// What is read to derive one value.
+/// The inputs that were read to derive one value.
 #[derive(Default)]
 pub struct Reading {
     inputs: Vec<Input>,
 }
 
 impl Reading {
-    /// What was noted last was not read.
+    /// Removes the last input, which was not read after all.
     pub fn forget_last(&mut self) {
         self.inputs.pop();
     }
 }
 
-/// A value that was derived, and is yet to be set.
+/// A derived value that is yet to be set.
 pub struct Made {
     pub key: u64,
     pub value: u64,
-    /// Since when it is the same; one that is new has a stamp that no commit has.
+    /// Since when the value is the same. A new value has a stamp that no commit has.
     same_since: Stamp,
     inputs: Vec<Input>,
 }
 
-/// What becomes of a value that was derived.
+/// What becomes of a derived value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// It is set.
+    /// The derivation sets it.
     Kept,
-    /// An equal one was set by somebody else.
+    /// Another caller has set an equal value.
     Adopted(Stamp),
     Refused,
-    /// Nobody can tell.
+    /// The model cannot tell.
     Unsure,
 }
 
 impl Made {
-    /// Whether something was noted of one key at two times, and was not the same.
+    /// Whether two reads of one key at different times gave different results.
     fn is_contradictory(&self) -> bool {
         let same = |one: &Input, other: &Input| {
             one.key != other.key
@@ -60,7 +61,7 @@ impl Made {
 }
 
 impl Model {
-    /// Somebody is to load a key, or takes a lease on it: if it was cleared, that is seen to.
+    /// A load or a lease of a key begins. If the value was cleared, this sweeps it.
     pub fn claim(&mut self, key: u64) {
         if self.state.held(key).is_some_and(|held| held.is_cleared) {
             self.next();
@@ -73,19 +74,20 @@ impl Model {
         self.leases.push(Leased { key, since: self.stamp, is_outdated: false });
     }
 
-    /// Whether a key was written or cleared since.
+    /// Whether a key was written or cleared after `since`.
     fn is_written(&self, key: u64, since: Stamp) -> bool {
         self.state.slot(key).written > since || self.cleared > since
     }
 
-    /// What is in place of which a value is loaded or derived, absent or not; what is over or cleared is forgotten.
+    /// The value, absent or not, that a loaded or derived value replaces. Expired and cleared
+    /// values are forgotten.
     fn place(&self, key: u64) -> Option<&Held> {
         let held = self.state.held(key)?;
         (!held.is_cleared && !held.is_over(self.now)).then_some(held)
     }
 
-    /// Whether a fill of a key is refused that was read since: the key was written, a tag of it invalidated, or
-    /// something written on which it depends. `None`: nobody can tell.
+    /// Whether a fill of a key that was read at `since` is refused: the key was written, one of its
+    /// tags was invalidated, or one of its inputs was written. `None`: the model cannot tell.
     pub fn is_outdated(&self, key: u64, since: Stamp) -> Option<bool> {
         if self.is_written(key, since) {
             return Some(true);
@@ -97,7 +99,7 @@ impl Model {
         held.map_or(Some(false), |held| self.has_changed(held, since))
     }
 
-    /// Whether something of what a value is tied to was changed since, on whatever way.
+    /// Whether any direct or indirect input of a value was changed after `since`.
     fn has_changed(&self, held: &Held, since: Stamp) -> Option<bool> {
         if held.tags.keys().any(|tag| self.state.is_ended(*tag, since)) {
             return Some(true);
@@ -120,17 +122,18 @@ impl Model {
         worst
     }
 
-    /// Whether the cache has told since that it has taken away what was there.
+    /// Whether the cache has reported after `since` that it removed the value.
     pub fn is_swept(&self, key: u64, since: Stamp) -> bool {
         self.state.slot(key).swept > since
     }
 
-    /// Whether it is time to load a value anew.
+    /// Whether the value is due for a reload.
     pub fn is_old(&self, key: u64) -> bool {
         self.get(key).is_some_and(|held| held.old_from <= self.now)
     }
 
-    /// A key is filled with what was read since: the value has the tags of the one before, and depends on the same.
+    /// Fills a key with a value read at `since`. The value takes over the tags and the inputs of
+    /// the one before.
     pub fn fill(&mut self, key: u64, value: u64, since: Stamp, version: Option<Version>) {
         self.next();
         let mut filled = Held { version, ..self.fresh(value, None) };
@@ -142,18 +145,18 @@ impl Model {
         self.write(key, Some(filled), RemovalCause::Replaced, version);
     }
 
-    /// A derivation that begins now.
+    /// Begins a derivation now.
     pub fn session(&self) -> Session {
         Session { shown: self.state.clone(), since: self.stamp, made: Vec::new() }
     }
 
-    /// What a derivation reads. It depends on that from then on.
+    /// Reads a key in a derivation, which depends on the key from then on.
     pub fn read(&self, session: &Session, reading: &mut Reading, key: u64) -> Option<u64> {
         reading.inputs.push(session.shown.input(key, self.now));
         session.shown.present(key, self.now).map(|held| held.value)
     }
 
-    /// The same, of a key that is to be derived if it is absent: then nothing was read.
+    /// Like `read`, for a key that is derived if it is absent; an absent key is then not an input.
     pub fn find(&self, session: &Session, reading: &mut Reading, key: u64) -> Option<u64> {
         let before = reading.inputs.len();
         let found = self.read(session, reading, key);
@@ -163,8 +166,9 @@ impl Model {
         found
     }
 
-    /// In a derivation something is absent that is not to be. Whether that may be: the cache has taken away, without a word,
-    /// what it was derived from the absence of, on whatever way.
+    /// In a derivation, a value is absent that should be present. Returns whether that is possible:
+    /// the cache may have removed, without a report, a value from whose absence this one was
+    /// derived, directly or indirectly.
     pub fn is_missed(&mut self, session: &mut Session, reading: &mut Reading, key: u64) -> bool {
         let is_unsure = self.is_unsure(&session.shown, key);
         if is_unsure {
@@ -182,7 +186,7 @@ impl Model {
         inputs.iter().any(|input| self.may_vanish(input.key) || self.is_unsure(shown, input.key))
     }
 
-    /// Something was derived, and counts as set.
+    /// Adds a derived value, which counts as set within the derivation.
     pub fn make(&self, session: &mut Session, reading: Reading, key: u64, value: u64) {
         let new = Stamp::MAX - session.made.len() as u64;
         let old =
@@ -194,7 +198,7 @@ impl Model {
         session.made.push(Made { key, value, same_since, inputs: reading.inputs });
     }
 
-    /// What becomes of each that was made, in order.
+    /// The fate of each derived value, in order.
     pub fn fates(&self, session: &Session) -> Vec<Fate> {
         let mut fates = Vec::new();
         for (at, made) in session.made.iter().enumerate() {
@@ -237,7 +241,7 @@ impl Model {
         }
     }
 
-    /// Sets what is kept, by one commit: each has the tags of the value before.
+    /// Sets the kept values in one commit. Each has the tags of the value that it replaces.
     pub fn keep(&mut self, session: Session, fates: &[Fate]) {
         let stamp = self.next();
         let number = |made: &Made, fate: &Fate| match fate {
@@ -247,7 +251,8 @@ impl Model {
         };
         let all = || session.made.iter().zip(fates);
         for (made, _) in all().filter(|(_, fate)| **fate == Fate::Kept) {
-            // What was there had ended, or ends by this commit, as something is set that it was derived from.
+            // The value before had ended, or ends by this commit, because the commit sets one of
+            // its inputs.
             let is_alone = session.made.len() == 1;
             let cause = if is_alone { RemovalCause::Replaced } else { RemovalCause::Related };
             self.leave(made.key, cause, None);

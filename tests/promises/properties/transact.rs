@@ -32,7 +32,7 @@ impl<R: Reclaim> Pair<R> {
             }
             for Asked { key, .. } in &asked {
                 let last = asked.iter().rfind(|write| write.key == *key).expect("that one");
-                agree!(tx.get(key), last.value, "reading {key}, which was written");
+                agree!(tx.get(key), last.value, "reading {key} after writing it");
             }
             Ok::<_, Infallible>(found)
         });
@@ -43,12 +43,12 @@ impl<R: Reclaim> Pair<R> {
             self.are_used(reads);
             return;
         }
-        agree!(found, self.holds(reads), "what was read, when it is committed");
+        agree!(found, self.holds(reads), "the values read, at the commit");
         self.commit(asked, version);
         self.are_used(reads);
     }
 
-    /// What a transaction has read is used, once it is committed.
+    /// The keys that a transaction has read count as used once it is committed.
     fn are_used(&mut self, keys: [u64; 2]) {
         self.hear();
         keys.iter().for_each(|key| _ = self.model.used(*key));

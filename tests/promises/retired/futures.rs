@@ -1,4 +1,4 @@
-//! The same for futures.
+//! The same promise, for futures.
 
 use super::{bounded, empty, ignore, quietly};
 use crate::common::on_every_reclaimer;
@@ -24,7 +24,7 @@ fn loads<R: Reclaim>() {
         let keys = [2 * key, 2 * key + 1];
         assert!(poll(pin!(cache.get_many_with_async(keys, pending()))).is_pending());
     });
-    bounded("one who waits is cancelled, too", &cache, |cache, key| {
+    bounded("a waiting caller is cancelled, too", &cache, |cache, key| {
         let mut leader = Box::pin(cache.get_with_async(key, pending()));
         let mut waiter = Box::pin(cache.get_with_async(key, pending()));
         assert!(poll(leader.as_mut()).is_pending() && poll(waiter.as_mut()).is_pending());

@@ -1,4 +1,4 @@
-//! The ways to look, and what must not be seen.
+//! The ways to read, and what readers must not see.
 
 use super::Cache;
 use super::world::{OF_PAIR, OWN, PAIR, SOME, Source, TWIN, pause};
@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 type Scope<'s, R> = coeval::Scope<'s, usize, u64, RandomState, R>;
 
-/// Whoever looks at a cache, and counts what should not be.
+/// Reads a cache, and counts what readers must not see.
 pub struct Watch<'c, R: Reclaim> {
     pub cache: &'c Cache<R>,
     pub source: Arc<Source>,
-    /// Older than what the cache had been told of before the look began.
+    /// Values older than what the cache had been told before the read began.
     pub stale: AtomicU64,
-    /// One member of a group beside another that does not belong to it.
+    /// Groups with members that do not belong together.
     pub torn: AtomicU64,
 }
 
-/// A group, all as of one instant: a key, its twin, and what was derived from them.
+/// A group as of one instant: a key, its twin, and the values derived from them.
 type Group = [Option<u64>; 5];
 
 fn keys(key: usize) -> [usize; 5] {
@@ -33,12 +33,12 @@ fn both(first: Option<u64>, second: Option<u64>) -> u64 {
     part(first) << 32 | part(second)
 }
 
-/// The values that one was made of.
+/// The two values that `both` joined.
 fn parts(both: u64) -> [Option<u64>; 2] {
     [both >> 32, both & u64::from(u32::MAX)].map(|part| part.checked_sub(1))
 }
 
-/// Whether one was written beside the other as it had been before: a write takes that away.
+/// Whether one value was written beside an old value of the other, which a write must end.
 fn is_mixed([first, second]: [Option<u64>; 2]) -> bool {
     let (Some(first), Some(second)) = (first, second) else { return false };
     let (least, most) = (first.min(second), first.max(second));
@@ -51,7 +51,7 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         Self { cache, source: Arc::clone(source), stale, torn }
     }
 
-    /// Reads a key's number, which takes a while.
+    /// Reads the number of a key, which takes a while.
     fn read(&self, key: usize, random: &mut Random) -> u64 {
         pause(random);
         let value = self.source.read(key);
@@ -59,32 +59,32 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         value
     }
 
-    fn is_fresh(&self, value: Option<u64>, told: u64) {
+    fn check_fresh(&self, value: Option<u64>, told: u64) {
         if value.is_some_and(|value| value < told) {
             self.stale.fetch_add(1, SeqCst);
         }
     }
 
-    fn is_whole(&self, is_whole: bool) {
+    fn check_whole(&self, is_whole: bool) {
         if !is_whole {
             self.torn.fetch_add(1, SeqCst);
         }
     }
 
-    fn are_both_fine(&self, both: [Option<u64>; 2], told: u64) {
-        both.into_iter().for_each(|value| self.is_fresh(value, told));
-        self.is_whole(!is_mixed(both));
+    fn check_both(&self, both: [Option<u64>; 2], told: u64) {
+        both.into_iter().for_each(|value| self.check_fresh(value, told));
+        self.check_whole(!is_mixed(both));
     }
 
-    fn is_fine(&self, [key, twin, pair, of_pair, own]: Group, told: u64) {
-        self.are_both_fine([key, twin], told);
+    fn check_group(&self, [key, twin, pair, of_pair, own]: Group, told: u64) {
+        self.check_both([key, twin], told);
         let made = both(key, twin);
-        self.is_whole([pair, of_pair].iter().flatten().all(|derived| *derived == made));
-        self.is_fresh(own, told);
-        self.is_whole(key.is_none() || own.is_none() || key == own);
+        self.check_whole([pair, of_pair].iter().flatten().all(|derived| *derived == made));
+        self.check_fresh(own, told);
+        self.check_whole(key.is_none() || own.is_none() || key == own);
     }
 
-    /// One look, in one of all ways.
+    /// Reads once, in a random way.
     pub fn look(&self, random: &mut Random) {
         let (cache, source) = (self.cache, &self.source);
         let key = random.below(source.len()) as usize;
@@ -92,10 +92,10 @@ impl<'c, R: Reclaim> Watch<'c, R> {
         let member = key + TWIN * random.below(2) as usize;
         let found = match random.below(14) {
             0 => cache.get(&member),
-            1 => return self.is_fine(cache.get_many(keys(key).each_ref()), told),
+            1 => return self.check_group(cache.get_many(keys(key).each_ref()), told),
             2 => {
                 let view = cache.view();
-                return self.is_fine(keys(key).map(|key| view.get(&key).copied()), told);
+                return self.check_group(keys(key).map(|key| view.get(&key).copied()), told);
             }
             3 => {
                 let lease = cache.lease(&member);
@@ -107,13 +107,13 @@ impl<'c, R: Reclaim> Watch<'c, R> {
             4 => cache.load(member, || Err(self.read(key, random))).ok(),
             5 => {
                 let made = cache.derive(key + PAIR, |scope| self.pair(scope, key, told));
-                return self.are_both_fine(parts(made), told);
+                return self.check_both(parts(made), told);
             }
             6 => {
                 let made = cache.derive(key + OF_PAIR, |scope| {
                     scope.derive(key + PAIR, |scope| self.pair(scope, key, told))
                 });
-                return self.are_both_fine(parts(made), told);
+                return self.check_both(parts(made), told);
             }
             7 | 8 => Some(cache.derive(key + OWN, |scope| {
                 scope.get(&key).unwrap_or_else(|| self.read(key, random))
@@ -124,13 +124,13 @@ impl<'c, R: Reclaim> Watch<'c, R> {
             }
             _ => Some(cache.get_with(member, || self.read(key, random))),
         };
-        self.is_fresh(found, told);
+        self.check_fresh(found, told);
     }
 
     /// Derives one value from a key and its twin.
     fn pair(&self, scope: &mut Scope<'_, R>, key: usize, told: u64) -> u64 {
         let [first, second] = scope.get_many([&key, &(key + TWIN)]);
-        self.are_both_fine([first, second], told);
+        self.check_both([first, second], told);
         both(first, second)
     }
 }

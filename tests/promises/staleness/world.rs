@@ -1,4 +1,5 @@
-//! A source that changes, the entries that are made from it, and the ways to tell a cache of a change.
+//! A source that changes, the entries that are made from it, and the ways to tell a cache of a
+//! change.
 
 use super::Cache;
 use crate::common::random::Random;
@@ -8,23 +9,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-/// This more than a key is its twin, another entry that is read from the same number. What tells of a change of it
-/// concerns both, in one commit or one after the other, but never writes one of them and leaves the other as it was.
+/// The twin of a key is the key plus this. It is another entry that is read from the same number.
+/// Telling the cache of a change concerns both, in one commit or in two, but never writes one of
+/// them and leaves the other old.
 pub const TWIN: usize = 1_000;
-/// A write of this key more than another drops the other; a write of that key more sets it to what the source says.
+/// A write of a key plus this drops the key; a write of the second key sets the key to the value of
+/// the source.
 pub const DROPS: usize = 2_000;
 pub const SETS: usize = 3_000;
-/// Derived from a key and its twin; from that; and from the key, or from the source as long as the key is absent.
+/// Values derived from a key and its twin; from that value; and from the key, or from the source
+/// while the key is absent.
 pub const PAIR: usize = 4_000;
 pub const OF_PAIR: usize = 5_000;
 pub const OWN: usize = 6_000;
 
-/// A tag that all entries have that are read from the source, where tags are what tells; and one that some have
-/// at times.
+/// A tag of all entries that are read from the source, in tests that invalidate tags; and a tag
+/// that some entries have at times.
 pub const ALL: u64 = 1_000;
 pub const SOME: u64 = 1_001;
 
-/// Nothing, mostly; or a short while, or another thread's turn; rarely a longer one.
+/// Does nothing, mostly; or pauses shortly, or yields; rarely pauses longer.
 pub fn pause(random: &mut Random) {
     match random.below(4_096) {
         0 => std::thread::sleep(Duration::from_micros(random.spread(8))),
@@ -34,7 +38,7 @@ pub fn pause(random: &mut Random) {
     }
 }
 
-/// Numbers, and of which of them the cache was told.
+/// The numbers, and the latest of each that the cache was told of.
 pub struct Source {
     numbers: Vec<(AtomicU64, AtomicU64)>,
 }
@@ -48,39 +52,39 @@ impl Source {
         self.numbers.len() as u64
     }
 
-    /// A key's number, as a value that is loaded: even.
+    /// The number of a key, as a value that is loaded: even.
     pub fn read(&self, key: usize) -> u64 {
         2 * self.numbers[key].0.load(SeqCst)
     }
 
-    /// The same as a value that is written: odd.
+    /// The number of a key, as a value that is written: odd.
     pub fn written(&self, key: usize) -> u64 {
         self.read(key) + 1
     }
 
-    /// Changes a key's number.
+    /// Changes the number of a key.
     pub fn raise(&self, key: usize) -> u64 {
         self.numbers[key].0.fetch_add(1, SeqCst) + 1
     }
 
-    /// Notes that the cache was told.
+    /// Notes that the cache was told of the number.
     pub fn tell(&self, key: usize, number: u64) {
         self.numbers[key].1.store(number, SeqCst);
     }
 
-    /// What values of a key must not be less than.
+    /// The least value of the key that a reader may get.
     pub fn told(&self, key: usize) -> u64 {
         2 * self.numbers[key].1.load(SeqCst)
     }
 
-    /// One of the keys that one of so many writers has for itself.
+    /// One of the keys that belong to this writer alone.
     pub fn one_of(&self, random: &mut Random, writer: usize, writers: usize) -> Option<usize> {
         let mine = (self.numbers.len() + writers - 1 - writer) / writers;
         (mine > 0).then(|| writer + writers * random.below(mine as u64) as usize)
     }
 }
 
-/// How the cache is told.
+/// The ways to tell the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Insert,
@@ -102,7 +106,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those that concern a key whatever is there.
+    /// The ways that affect a key whatever the cache holds.
     pub const USUAL: [Self; 16] = {
         use Kind::*;
         [
@@ -125,7 +129,7 @@ impl Kind {
         ]
     };
 
-    /// A way for a cache whose entries always have their tags, or for another.
+    /// A random way, for a cache whose entries always have their tags, or for another.
     pub fn any(random: &mut Random, is_tagged: bool) -> Self {
         match (is_tagged, random.one_in(64)) {
             (false, true) => Self::Clear,
@@ -135,7 +139,7 @@ impl Kind {
         }
     }
 
-    /// Tells the cache that the number of `key` is another by now, which is `value` as it is written.
+    /// Tells the cache that the number of `key` has changed, to `value` as it is written.
     pub fn tell<R: Reclaim>(self, cache: &Cache<R>, key: usize, value: u64, random: &mut Random) {
         let twin = key + TWIN;
         match self {
@@ -144,13 +148,13 @@ impl Kind {
                 let time = Duration::from_nanos(random.below(200));
                 _ = cache.insert_with_ttl(key, value, time);
             }
-            // Where the cache does not know the key, relations are not followed.
+            // If the cache does not know the key, it does not follow relations.
             Self::Invalidate => _ = (cache.invalidate(&key), cache.invalidate(&twin)),
             Self::Remove => _ = (cache.remove(&key), cache.remove(&twin)),
             Self::RemoveTwice => {
                 _ = (cache.remove(&key), cache.remove(&key), cache.remove(&twin));
             }
-            // Others' keys in the same commit: what they hold may only go.
+            // The commit also concerns keys of others, whose values it may only end.
             Self::BatchInsert => {
                 _ = cache.batch().remove(0).insert(key, value).insert(twin, value).commit();
             }
@@ -179,7 +183,7 @@ pub fn tags(key: usize) -> [Tag; 2] {
     [Tag::from(key as u64), Tag::from(ALL)]
 }
 
-/// Sets the key by compare-and-set, as often as it takes.
+/// Sets the key by compare-and-set, with as many attempts as it takes.
 fn exchange<R: Reclaim>(cache: &Cache<R>, key: usize, value: u64) {
     loop {
         let version = cache.get_versioned(&key).map(|(_, version)| version);

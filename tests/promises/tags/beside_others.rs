@@ -1,4 +1,4 @@
-//! Tags that are invalidated while others write, load and read.
+//! Tags that are invalidated while other threads write, load and read.
 
 use super::{Cache, tags};
 use crate::common::random::{Random, run_seed};
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 const KEYS: u64 = 4;
 
-/// All keys have one tag, and are loaded from a source that only grows. Nobody who looks after it was invalidated
-/// gets what was read before.
-fn nobody_gets_what_is_stale<R: Reclaim>() {
+/// All keys have one tag, and are loaded from a source that only grows. No look-up after an
+/// invalidation returns a value that was read before it.
+fn no_reader_gets_a_stale_value<R: Reclaim>() {
     disturb();
     let cache: Cache<R> = store();
     let tag = &tags(["all"]);
@@ -35,12 +35,15 @@ fn nobody_gets_what_is_stale<R: Reclaim>() {
                 value
             })),
         };
-        assert!(found.is_none_or(|found| found >= told), "{found:?}, though told of {told}");
+        assert!(
+            found.is_none_or(|found| found >= told),
+            "{found:?} after the invalidation for {told}"
+        );
     };
     let write = |random: &mut Random| {
         let value = source.fetch_add(1, SeqCst) + 1;
         if random.one_in(3) {
-            // Not older than what was told: nobody else writes.
+            // Not older than what was told, because no other thread writes.
             (0..KEYS).for_each(|key| _ = cache.insert_tagged(key, value, tag));
         } else {
             cache.invalidate_tag(&tag[0]);
@@ -64,9 +67,9 @@ fn nobody_gets_what_is_stale<R: Reclaim>() {
     });
 }
 
-/// One tag, and two keys that have it, each set anew by itself; who reads both at one instant sees neither, one that is
-/// newer than the invalidation, or both.
-fn all_of_a_tag_go_at_once<R: Reclaim>() {
+/// One tag and two keys that have it, each set anew by itself. A reader of both at one instant sees
+/// neither, one that is newer than the invalidation, or both.
+fn all_values_of_a_tag_end_at_once<R: Reclaim>() {
     disturb();
     let cache: Cache<R> = store();
     let (tag, done) = (Tag::from(1), AtomicBool::new(false));
@@ -96,8 +99,8 @@ fn all_of_a_tag_go_at_once<R: Reclaim>() {
     });
 }
 
-/// Each thread has keys of its own, and all have the same few tags, which come and go with them. Who has invalidated a tag
-/// finds none of his own keys that had it.
+/// Each thread has its own keys. All keys have the same few tags, which come and go with them. A
+/// thread that has invalidated a tag finds none of its own keys that had the tag.
 fn tags_that_come_and_go<R: Reclaim>() {
     disturb();
     let cache: Cache<R> = store();
@@ -118,4 +121,8 @@ fn tags_that_come_and_go<R: Reclaim>() {
     });
 }
 
-on_every_reclaimer!(nobody_gets_what_is_stale, all_of_a_tag_go_at_once, tags_that_come_and_go);
+on_every_reclaimer!(
+    no_reader_gets_a_stale_value,
+    all_values_of_a_tag_end_at_once,
+    tags_that_come_and_go
+);

@@ -1,4 +1,4 @@
-//! Values that are loaded in place of those with tags.
+//! Values that are loaded in place of tagged values.
 
 use super::{Cache, tags};
 use crate::common::{assert_gone, on_every_reclaimer, store};
@@ -6,7 +6,7 @@ use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::time::Duration;
 
-fn what_is_loaded_keeps_the_tags<R: Reclaim>() {
+fn a_loaded_value_keeps_the_tags<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     cache.insert_tagged(1, 10, &tags(["a", "b"]));
     for (round, tag) in ["a", "b", "a", "a", "b"].into_iter().enumerate() {
@@ -15,7 +15,7 @@ fn what_is_loaded_keeps_the_tags<R: Reclaim>() {
         assert_eq!(cache.get_with(1, || round as u64), round as u64);
         assert_eq!(cache.get(&1), Some(round as u64));
     }
-    // A removal makes it forget them.
+    // A removal makes the cache forget the tags.
     cache.remove(&1);
     cache.get_with(1, || 7);
     cache.invalidate_tag("a");
@@ -31,15 +31,15 @@ fn a_lease_is_refused_after_it<R: Reclaim>() {
     assert!(lease.is_outdated());
     assert_eq!(lease.fill(11).unwrap_err().into_value(), 11);
     assert_gone(&cache, 1);
-    // One that is taken afterwards is not.
+    // A lease that is taken afterwards is not refused.
     let (late, later) = (cache.lease(&1), cache.lease(&1));
     cache.invalidate_tag("b");
     late.fill(12).unwrap();
     assert_eq!(cache.get(&1), Some(12));
-    assert!(later.fill(13).is_err(), "somebody else filled it");
+    assert!(later.fill(13).is_err(), "another lease filled it");
     let lease = cache.lease(&1);
     cache.invalidate_tag("a");
-    assert!(lease.fill(14).is_err(), "what was loaded has the tag, too");
+    assert!(lease.fill(14).is_err(), "the loaded value has the tag, too");
 }
 
 fn a_load_that_is_overtaken_is_not_cached<R: Reclaim>() {
@@ -53,7 +53,7 @@ fn a_load_that_is_overtaken_is_not_cached<R: Reclaim>() {
     assert_eq!(loaded, 11, "read during the call");
     assert_gone(&cache, 1);
     assert_eq!(cache.stats().loads_refused, 1);
-    // As is a derivation.
+    // A derivation that is overtaken is not cached either.
     cache.insert(2, 5);
     let derived = cache.derive(1, |scope| {
         cache.invalidate_tag("a");
@@ -78,7 +78,7 @@ fn a_refresh_keeps_the_tags<R: Reclaim>() {
     assert_gone(&cache, 1);
 }
 
-/// Whether the cache has taken it away yet or not.
+/// Whether the cache has removed the expired value yet or not.
 fn past_its_deadline_it_forgets_them<R: Reclaim>() {
     for writes in [0, 100] {
         let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
@@ -95,7 +95,7 @@ fn past_its_deadline_it_forgets_them<R: Reclaim>() {
 }
 
 on_every_reclaimer!(
-    what_is_loaded_keeps_the_tags,
+    a_loaded_value_keeps_the_tags,
     a_lease_is_refused_after_it,
     a_load_that_is_overtaken_is_not_cached,
     a_refresh_keeps_the_tags,

@@ -1,4 +1,4 @@
-//! What a tag takes is there as long as somebody has it.
+//! The memory of a tag lives as long as an entry has the tag.
 
 use super::Cache;
 use crate::common::random::{Random, run_seed};
@@ -7,8 +7,8 @@ use coeval::Tag;
 use coeval::reclaim::Reclaim;
 use std::sync::Arc;
 
-/// Each name is an `Arc`, of which the cache has one as long as it knows the tag.
-fn tags_that_nobody_has_go<R: Reclaim>() {
+/// Each name is an `Arc`. The cache has a clone of it as long as it knows the tag.
+fn unused_tags_are_freed<R: Reclaim>() {
     let cache: Cache<R> = store();
     let names: Vec<Arc<str>> = (0..64).map(|name| Arc::from(format!("tag {name}"))).collect();
     let mut random = Random::new(run_seed());
@@ -24,15 +24,16 @@ fn tags_that_nobody_has_go<R: Reclaim>() {
     }
     assert!(names.iter().any(|name| Arc::strong_count(name) > 1));
     (0..100).for_each(|key| _ = cache.remove(&key));
-    // A write each works off a part of what was retired; others' keys, for theirs is over.
+    // Each write processes a part of the retired memory. These are writes of other keys, because
+    // the tagged keys are done.
     for key in 1_000..20_000 {
         cache.insert(key % 2_000, 0);
     }
     let known = names.iter().filter(|name| Arc::strong_count(name) > 1).count();
-    assert_eq!(known, 0, "tags that nobody has");
+    assert_eq!(known, 0, "tags that no entry has");
 }
 
-/// Many tags one after the other, in one cache; and what is left is dropped with it.
+/// Many tags one after the other in one cache. The rest is dropped with the cache.
 fn tags_by_the_thousand<R: Reclaim>() {
     let cache: Cache<R> = store();
     let name: Arc<str> = Arc::from("all");
@@ -46,4 +47,4 @@ fn tags_by_the_thousand<R: Reclaim>() {
     assert_eq!(Arc::strong_count(&name), 1);
 }
 
-on_every_reclaimer!(tags_that_nobody_has_go, tags_by_the_thousand);
+on_every_reclaimer!(unused_tags_are_freed, tags_by_the_thousand);

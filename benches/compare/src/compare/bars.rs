@@ -1,4 +1,4 @@
-//! What the comparison is read for: each bar as data, and how far a run reached it.
+//! The bars, which are the purpose of the comparison, as data, and how far a run reached each one.
 
 mod list;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::results::{Results, Row};
 
-/// One figure of the tables: workload, metric, variant.
+/// One figure of the tables: workload, metric and variant.
 #[derive(Clone, Copy, Debug)]
 pub struct At(pub &'static str, pub &'static str, pub &'static str);
 
-/// What our figure is divided by.
+/// The figure by which coeval's figure is divided.
 #[derive(Clone, Copy, Debug)]
 pub enum Against {
     /// The same figure of that store.
@@ -19,11 +19,11 @@ pub enum Against {
     BestOf(&'static [&'static str]),
     /// Another figure of that store.
     Other(&'static str, At),
-    /// Nothing: it stands for itself.
+    /// None: the figure is not a ratio.
     Nothing,
 }
 
-/// What the ratio must be.
+/// The value that the ratio must have.
 #[derive(Clone, Copy, Debug)]
 pub enum Must {
     /// More is better.
@@ -35,15 +35,15 @@ pub enum Must {
 /// One bar.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
-    /// In words.
+    /// The claim in words.
     pub claim: &'static str,
-    /// `coeval`, or one of its forms.
+    /// `coeval`, or one of its variants.
     pub who: &'static str,
     /// Its figure.
     pub ours: At,
-    /// What it is compared with.
+    /// The figure that it is compared with.
     pub against: Against,
-    /// The bar.
+    /// The value that it must have.
     pub must: Must,
 }
 
@@ -52,7 +52,7 @@ use Must::{AtLeast, AtMost};
 
 pub use list::BARS;
 
-/// How a run stands to a bar.
+/// The result of a run for one bar.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Reached {
@@ -60,14 +60,14 @@ pub struct Reached {
     /// `≥ 1.5`.
     pub bar: String,
     pub reached: Option<f64>,
-    /// The least and the most of the rounds, each against the same round of the other.
+    /// The smallest and the largest ratio of the rounds, each to the same round of the other store.
     pub rounds: Option<[f64; 2]>,
     pub met: Option<bool>,
-    /// The peer that the ratio is to.
+    /// The peer in the denominator of the ratio.
     pub against: Option<String>,
 }
 
-/// All bars, as far as the results tell.
+/// All bars, as far as the results include them.
 pub fn reached(results: &Results) -> Vec<Reached> {
     BARS.iter().map(|bar| bar.reached(results)).collect()
 }
@@ -119,7 +119,7 @@ fn ratio(ours: f64, other: f64) -> Option<f64> {
     (other > 0.0).then(|| ours / other)
 }
 
-/// The ratios of the single rounds: the least and the most.
+/// The smallest and the largest of the ratios of single rounds.
 fn spread(ours: &Row, other: &Row) -> Option<[f64; 2]> {
     let pairs = ours.rounds.iter().zip(&other.rounds);
     let ratios: Vec<f64> = pairs.filter_map(|(ours, other)| ratio(*ours, *other)).collect();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn of_times_the_least_is_the_best() {
+    fn the_shortest_time_is_the_best() {
         let bar = Bar { must: AtMost(1.0), ..FAST };
         let stores = [("coeval", [30.0, 30.0]), ("papaya", [60.0, 60.0]), ("moka", [20.0, 20.0])];
         let reached = bar.reached(&results(Unit::Nanoseconds, &stores));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_neither_met_nor_missed() {
+    fn an_unmeasured_bar_is_neither_met_nor_missed() {
         let reached = FAST.reached(&results(Unit::PerSecond, &[("coeval", [1.0, 1.0])]));
         assert_eq!((reached.reached, reached.met), (None, None));
         let bar = Bar { against: Nothing, must: AtMost(0.0), ..FAST };
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_speak_of_workloads_and_stores_that_exist() {
+    fn bars_name_existing_workloads_and_stores() {
         let names: Vec<String> = Workload::value_variants().iter().map(|w| w.name()).collect();
         for Bar { ours: At(workload, ..), who, claim, .. } in BARS {
             let workload = workload.trim_end_matches(", grown");

@@ -1,8 +1,8 @@
-//! The side of the comparison that works: one store and one workload in a process of its own, which a
-//! store that crashes takes down alone, and whose heap no other store has used.
+//! The worker side of the comparison. It runs one store and one workload in a process of its own,
+//! so that a crash affects no other store, and no other store has used the heap.
 //!
-//! It reads a [`Job`] and then a line for each round from standard input, and answers every line with one
-//! [`Answer`] on standard output.
+//! It reads a [`Job`] and then a line for each round from standard input, and answers every line
+//! with one [`Answer`] on standard output.
 
 use std::{
     error::Error,
@@ -19,7 +19,7 @@ use crate::{
     workloads::{Enter, Settings, Workload},
 };
 
-/// What a child is to do.
+/// The task of a child.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Job {
@@ -28,23 +28,23 @@ pub struct Job {
     pub settings: Settings,
 }
 
-/// What a child answers.
+/// An answer of a child.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// The store is made ready.
+    /// The store is ready.
     Ready,
-    /// It cannot take part.
+    /// The store cannot take part.
     Absent(String),
-    /// What came of a round.
+    /// The figures of a round.
     Figures(Vec<Figure>),
 }
 
 /// Works until standard input ends.
 ///
 /// # Errors
-/// When the job makes no sense, or the answers cannot be written.
+/// If the job is invalid, or the answers cannot be written.
 pub fn work() -> Result<(), Box<dyn Error>> {
-    // A thread that panics would leave the others waiting for it.
+    // Otherwise the other threads would wait for ever for a thread that panicked.
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}");
         process::exit(101);
@@ -63,7 +63,7 @@ pub fn work() -> Result<(), Box<dyn Error>> {
         line?;
         answer(&Answer::Figures(entrant()))?;
     }
-    // To take a large store apart would be time for nothing.
+    // Exits without dropping the store, because dropping a large one takes time and has no use.
     process::exit(0);
 }
 

@@ -1,4 +1,4 @@
-//! The comparison with other stores, who take turns, and what comes of it.
+//! The comparison with other stores, which take turns, and its results.
 
 pub mod bars;
 pub mod child;
@@ -19,13 +19,14 @@ use crate::{
     trace,
 };
 
-/// Runs what was asked for and prints it; how many rows of torn reads `coeval` has that are not zero.
+/// Runs the requested comparison and prints it. Returns how many of `coeval`'s rows of torn reads
+/// are not zero.
 ///
 /// # Errors
-/// When the trace cannot be read, or the results cannot be written.
+/// If the trace cannot be read, or the results cannot be written.
 pub fn run(args: &CompareArgs) -> Result<u64, Box<dyn Error>> {
     if let Some(path) = &args.trace {
-        // Each store's process reads it for itself; it is said here what is wrong with it.
+        // Each store's process reads the trace itself. This call reports errors in it early.
         trace::read_keys(path)?;
     }
     let items = plan::items(args);
@@ -58,7 +59,7 @@ pub fn run(args: &CompareArgs) -> Result<u64, Box<dyn Error>> {
     Ok(all.rows.iter().filter(torn).filter(|row| row.most > 0.0).count() as u64)
 }
 
-/// How long it will take.
+/// An estimate of the duration.
 fn estimate(items: &[plan::Item]) -> String {
     let estimate = plan::estimate(items);
     let [least, most] = [estimate.start(), estimate.end()].map(|time| time.as_secs());
@@ -74,7 +75,7 @@ fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// The numbers of threads when none are given: one, and one a core.
+/// The default numbers of threads: one, and one per core.
 pub fn usual_threads() -> Vec<usize> {
     let mut threads = vec![1, machine::cores()];
     threads.dedup();

@@ -1,5 +1,5 @@
-//! Which workloads are run, with which stores, and how long that takes: as asked for, or all of them in
-//! less than 25 minutes on two cores, or a few in less than two.
+//! Which workloads run, with which stores, and for how long: the requested ones, or all of them in
+//! less than 25 minutes on two cores, or a few in less than two minutes.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -9,22 +9,22 @@ use crate::{
     workloads::{Settings, Workload},
 };
 
-/// One workload to be run.
+/// One workload to run.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Which.
+    /// The workload.
     pub workload: Workload,
-    /// Of these.
+    /// The stores that take part.
     pub stores: Vec<&'static str>,
-    /// How often each takes its turn.
+    /// How often each store takes its turn.
     pub rounds: usize,
-    /// With these.
+    /// The settings of the workload.
     pub settings: Settings,
-    /// A store that gives no answer for so long is out.
+    /// A store that does not answer for this long is excluded.
     pub limit: Duration,
 }
 
-/// A line of a plan: the window in seconds, the rounds, and what is special about it.
+/// A line of a plan: the window in seconds, the rounds, and any special settings.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     workload: Workload,
@@ -34,13 +34,13 @@ struct Line {
     grown: bool,
 }
 
-/// Which stores a line concerns.
+/// The stores of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Everybody,
     /// `coeval` on its default backend only.
     OneCoeval,
-    /// The same, and that with a bound.
+    /// The same, and `coeval` with a bound.
     WithBounded,
     Few(&'static [&'static str]),
 }
@@ -53,13 +53,13 @@ const fn grown(workload: Workload, seconds: f64, rounds: usize, who: Who) -> Lin
     Line { workload, seconds, rounds, who, grown: true }
 }
 
-/// Ten million keys take long to put in, and `sizes` has all the others.
+/// Inserting ten million keys takes long, and `sizes` includes all other stores.
 const AT_TEN_MILLION: Who = Who::Few(&["coeval", "papaya", "dashmap", "quick_cache", "std"]);
 
-/// Of those with a bound, the ones that evict within microseconds.
+/// Of the bounded stores, those that evict within microseconds.
 const CACHES: Who = Who::Few(&["coeval", "moka", "mini-moka", "quick_cache", "foyer"]);
 
-/// Everything.
+/// The full plan.
 const FULL: &[Line] = &[
     line(Workload::GetUniform, 0.15, 5, Who::Everybody),
     line(Workload::GetZipf, 0.15, 5, Who::Everybody),
@@ -91,7 +91,7 @@ const FULL: &[Line] = &[
     line(Workload::MemoryOverwrite, 0.1, 1, Who::OneCoeval),
 ];
 
-/// Seconds of a phase of `memory-overwrite` in these plans.
+/// The seconds of a phase of `memory-overwrite` in these plans.
 const CAP: u64 = 2;
 
 const SHORT_LIST: Who = Who::Few(&[
@@ -106,7 +106,7 @@ const SHORT_LIST: Who = Who::Few(&[
     "std",
 ]);
 
-/// A look at the most important.
+/// The quick plan: the most important workloads.
 const QUICK: &[Line] = &[
     line(Workload::GetZipf, 0.05, 2, SHORT_LIST),
     line(Workload::ReadHeavy, 0.05, 2, SHORT_LIST),
@@ -116,25 +116,25 @@ const QUICK: &[Line] = &[
     line(Workload::Memory, 0.05, 1, SHORT_LIST),
 ];
 
-/// Keys of the quick plan, unless others are asked for.
+/// The keys of the quick plan, unless the command line sets others.
 const QUICK_KEYS: u64 = 1 << 17;
 
 impl Item {
-    /// As in the tables.
+    /// The name in the tables.
     pub fn name(&self) -> String {
         let name = self.workload.name();
         let both = self.workload == Workload::Memory;
         if self.settings.grown && !both { format!("{name}, grown") } else { name }
     }
 
-    /// How long it takes on a machine like the one that the numbers below come from; not for ever right.
+    /// An estimate of the duration on a machine like the one that the numbers below come from.
     fn estimate(&self) -> Duration {
         let threads = self.settings.threads.len() as f64;
         let window = self.settings.length.as_secs_f64() * 1.2;
         let at_least = |seconds: f64| window.max(1.2 * seconds);
         let million = self.settings.keys as f64 / f64::from(1 << 20);
         let cap = self.settings.cap as f64;
-        // Seconds to make a store ready, and for a round.
+        // The seconds to prepare a store, and those of a round.
         let (ready, round) = match self.workload {
             Workload::GetUniform | Workload::GetZipf => (0.6 * million, threads * window),
             Workload::GetHeld => (0.4 * million, threads * window),
@@ -166,7 +166,7 @@ impl Item {
     }
 }
 
-/// What was asked for.
+/// The requested items.
 pub fn items(args: &CompareArgs) -> Vec<Item> {
     let (lines, cap) = match (args.workload.as_slice(), args.quick) {
         ([], true) => (QUICK.to_vec(), CAP),
@@ -217,7 +217,7 @@ fn item(args: &CompareArgs, line: Line, cap: u64) -> Item {
     }
 }
 
-/// How long all that takes, roughly.
+/// A rough estimate of the total duration.
 pub fn estimate(items: &[Item]) -> RangeInclusive<Duration> {
     let all: Duration = items.iter().map(Item::estimate).sum();
     all.mul_f64(0.8)..=all.mul_f64(1.25)
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_every_workload_is_run_in_less_than_25_minutes() {
+    fn by_default_every_workload_runs_in_less_than_25_minutes() {
         let items = items(&args(&["--threads", "1,2", "--trace", "t"]));
         for workload in Workload::value_variants() {
             assert!(items.iter().any(|item| item.workload == *workload), "{workload:?}");
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_what_is_run() {
+    fn the_requested_workloads_run() {
         let asked = ["--workload", "memory,batch8", "--stores", "std,coeval", "--seconds", "0.5"];
         let items = items(&args(&asked));
         assert_eq!(items.len(), 2);

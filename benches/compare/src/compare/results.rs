@@ -1,4 +1,4 @@
-//! Figures of single rounds, and what becomes of them: medians, spread, ratios to `coeval`.
+//! The figures of single rounds, and their summaries: medians, spreads, and ratios to `coeval`.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{measure::median, stores::NAMES};
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Operations a second: more is better.
+    /// Operations per second: more is better.
     PerSecond,
-    /// Less is better, as in all that follow.
+    /// Less is better, as for all units that follow.
     Nanoseconds,
-    /// Of memory.
+    /// Bytes of memory.
     Bytes,
-    /// Of all reads, loads or requests.
+    /// A share of all reads, loads or requests.
     Percent,
-    /// How many.
+    /// A count.
     Count,
 }
 
@@ -51,19 +51,19 @@ pub struct Row {
     pub median: f64,
     pub least: f64,
     pub most: f64,
-    /// This store's median divided by `coeval`'s; none where that is missing or 0.
+    /// This store's median divided by `coeval`'s; `None` if that is missing or 0.
     pub ratio_to_coeval: Option<f64>,
     pub rounds: Vec<f64>,
 }
 
 impl Row {
-    /// How far the rounds lie apart, in percent of the median.
+    /// The spread of the rounds, in percent of the median.
     pub fn spread_percent(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { 100.0 * (self.most - self.least) / self.median }
     }
 }
 
-/// A store that did not take part in a workload, or not to its end.
+/// A store that did not take part in a workload, or did not complete it.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct Absent {
@@ -72,7 +72,7 @@ pub struct Absent {
     pub reason: String,
 }
 
-/// What came of one or more workloads.
+/// The results of one or more workloads.
 #[derive(Clone, Debug, Default, Serialize)]
 #[allow(missing_docs)]
 pub struct Results {
@@ -81,7 +81,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Adds those of another workload.
+    /// Adds the results of another workload.
     pub fn extend(&mut self, more: Self) {
         self.rows.extend(more.rows);
         self.absent.extend(more.absent);
@@ -93,7 +93,7 @@ impl Results {
         distinct(rows.chain(self.absent.iter().map(|absent| absent.workload.clone())))
     }
 
-    /// Those of one workload.
+    /// The results of one workload.
     pub fn of(&self, workload: &str) -> Self {
         let rows = self.rows.iter().filter(|row| row.workload == workload).cloned();
         let absent = self.absent.iter().filter(|absent| absent.workload == workload).cloned();
@@ -128,10 +128,10 @@ pub fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     seen
 }
 
-/// The store that the others are measured against.
+/// The store with which the others are compared.
 pub const BASELINE: &str = "coeval";
 
-/// The figures of all rounds of a workload: each store's, in the order of the stores.
+/// Sums up the figures of all rounds of a workload, in the order of the stores.
 pub fn sum_up(workload: &str, figures: &[(&str, Vec<Figure>)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (store, figures) in figures {

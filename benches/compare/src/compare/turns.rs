@@ -1,5 +1,5 @@
-//! The stores take turns, each in a process of its own. One that crashes, or gives no answer in time, is
-//! out, with the reason; the others go on.
+//! Lets the stores take turns, each in a process of its own. A store that crashes, or does not
+//! answer in time, is excluded, with the reason; the others go on.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -19,7 +19,7 @@ use crate::{
     workloads::{Settings, Workload},
 };
 
-/// A child at work, or one that has not been started.
+/// A child process that works, or that has not been started.
 struct Worker {
     process: Child,
     orders: ChildStdin,
@@ -75,7 +75,7 @@ impl Worker {
         }
     }
 
-    /// Why the child is gone.
+    /// The reason why the child has ended.
     fn post_mortem(&mut self) -> String {
         let status = self.process.wait();
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -93,7 +93,7 @@ impl Drop for Worker {
     }
 }
 
-/// A store in the running.
+/// A store that takes part.
 struct Contestant<'a> {
     store: &'static str,
     worker: Option<Worker>,
@@ -135,7 +135,7 @@ impl Contestant<'_> {
         }
     }
 
-    /// A round in a new process; `memory` is measured both ways.
+    /// Runs one round in a new process. `memory` uses this for both of its measurements.
     fn round_of_its_own(&self) -> Result<Vec<Figure>, String> {
         let both = [false, true];
         let ways = if self.item.workload == Workload::Memory { &both[..] } else { &both[..1] };
@@ -147,7 +147,7 @@ impl Contestant<'_> {
     }
 }
 
-/// Runs one item of a plan, in another order of the stores each round.
+/// Runs one item of a plan, with the stores in a different order each round.
 pub fn run(item: &Item) -> Results {
     let name = item.name();
     let bar = progress::bar();

@@ -1,4 +1,4 @@
-//! The caches with a bound. All hash with the same hasher and seed.
+//! The bounded caches. All use the same hasher and seed.
 
 use ::quick_cache::{
     UnitWeighter,
@@ -8,9 +8,9 @@ use coeval::Cache;
 
 use crate::stores::Hasher;
 
-/// moka counts and evicts in a housekeeping that runs after so many operations or so much time; between
-/// two runs it holds some entries more than its bound. `exact` has it done after each insertion,
-/// so that the bound is kept.
+/// moka counts hits and evicts in housekeeping, which runs after a number of operations or some
+/// time; between two runs it may exceed its bound by some entries. With `exact`, the housekeeping
+/// runs after each insertion, so that the bound is kept.
 pub fn moka(keys: &[u64], capacity: usize, exact: bool) -> u64 {
     let builder = ::moka::sync::Cache::builder().max_capacity(capacity as u64);
     let cache = builder.build_with_hasher(Hasher::default());
@@ -28,7 +28,7 @@ pub fn moka(keys: &[u64], capacity: usize, exact: bool) -> u64 {
     hits
 }
 
-/// quick_cache, with as many shards as it makes for the processors that it finds.
+/// quick_cache, with the number of shards that it chooses for the processors that it finds.
 pub fn quick_cache(keys: &[u64], capacity: usize) -> u64 {
     let (hasher, lifecycle) = (Hasher::default(), DefaultLifecycle::default());
     let cache: Quick<u64, (), UnitWeighter, Hasher, DefaultLifecycle<u64, ()>> =

@@ -1,8 +1,9 @@
-//! LRU, FIFO and the optimum, exactly. Keys are numbers below `unique`.
+//! Exact LRU, FIFO and optimum. Keys are numbers below `unique`.
 
 use std::collections::{BinaryHeap, VecDeque};
 
-/// Keys in the order of their last use: a ring of links, through one more place than there are keys.
+/// The keys in the order of their last use: a ring of links, with one more node than there are
+/// keys.
 struct Recency {
     older: Vec<u32>,
     newer: Vec<u32>,
@@ -85,7 +86,7 @@ pub fn fifo(ids: &[u32], unique: usize, capacity: usize) -> u64 {
     hits
 }
 
-/// Hits of a cache that knows the future, and need not take in what it looks up.
+/// Hits of a cache that knows the future, and can decline to insert a key that missed.
 pub fn opt(ids: &[u32], unique: usize, capacity: usize) -> u64 {
     const NEVER: u32 = u32::MAX;
     let mut next_use = vec![NEVER; ids.len()];
@@ -94,7 +95,8 @@ pub fn opt(ids: &[u32], unique: usize, capacity: usize) -> u64 {
         next_use[at] = seen[*id as usize];
         seen[*id as usize] = at as u32;
     }
-    // What is held is in the heap by its next use; what was used since then is outdated there.
+    // The heap has each cached key by its next use. Entries of keys that were used since are
+    // outdated.
     let mut held_until = vec![None; unique];
     let mut heap = BinaryHeap::new();
     let (mut held, mut hits) = (0, 0);
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_gives_lru_nothing_and_the_optimum_what_fits() {
+    fn a_loop_gives_lru_no_hits_and_the_optimum_those_that_fit() {
         let ids: Vec<u32> = (0..10_000).map(|at| at % 100).collect();
         assert_eq!((lru(&ids, 100, 99), fifo(&ids, 100, 99)), (0, 0));
         assert!(opt(&ids, 100, 60) > 5_500);

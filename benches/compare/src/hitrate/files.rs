@@ -1,4 +1,4 @@
-//! The tables beside the traces: which there are, and what is known of them.
+//! The tables beside the traces: an index, and known hit ratios.
 
 use std::{
     fs,
@@ -12,13 +12,13 @@ pub const KNOWN: &str = "hit_ratios.tsv";
 const INDEX: &str = "index.tsv";
 const ENDING: &str = ".keys.zst";
 
-/// A trace of the index, and the capacities that it lists.
+/// A trace in the index, and its capacities.
 pub struct Listed {
     pub name: String,
     pub capacities: Vec<usize>,
 }
 
-/// A known hit ratio, as it is written.
+/// A known hit ratio, as text.
 pub struct Known {
     pub trace: String,
     pub capacity: usize,
@@ -31,13 +31,13 @@ pub fn trace_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}{ENDING}"))
 }
 
-/// What to call a trace.
+/// The display name of a trace.
 pub fn trace_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix(ENDING).unwrap_or(&name).to_owned()
 }
 
-/// The traces that the index lists.
+/// The traces in the index.
 pub fn index(dir: &Path) -> Result<Vec<Listed>, Error> {
     let path = dir.join(INDEX);
     let [name, sizes] = ["name", "suggested_cache_sizes"];
@@ -49,7 +49,7 @@ pub fn index(dir: &Path) -> Result<Vec<Listed>, Error> {
     Ok(rows)
 }
 
-/// What is known.
+/// The known hit ratios.
 pub fn known(path: &Path) -> Result<Vec<Known>, Error> {
     let columns = ["trace", "capacity", "policy", "hit_ratio"];
     table(path, &columns, |[trace, capacity, policy, ratio]| {
@@ -59,7 +59,7 @@ pub fn known(path: &Path) -> Result<Vec<Known>, Error> {
     })
 }
 
-/// The rows of a file of columns between tabs, with these columns picked by their heads.
+/// The rows of a tab-separated file, with these columns, selected by their headings.
 fn table<const N: usize, R>(
     path: &Path,
     columns: &[&str; N],

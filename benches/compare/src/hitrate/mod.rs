@@ -1,9 +1,9 @@
-//! Hit ratios: every request of a recorded trace is a look-up and, on a miss, an insertion; from an
-//! empty cache, in entries.
+//! Hit ratios. Every request of a recorded trace is a look-up and, on a miss, an insertion. The
+//! cache is empty at first, and its capacity counts entries.
 //!
-//! Beside the bounded caches stand exact LRU and FIFO, and the clairvoyant optimum (Belady's, which may
-//! leave out what it will not use). These three are known for the traces, and are compared with what
-//! is known before anything else is believed (`--check`).
+//! The bounded caches are compared with exact LRU and FIFO, and with the clairvoyant optimum
+//! (Belady's, which may decline to insert a key). The hit ratios of these three on the traces are
+//! known; `--check` compares them with the known values first.
 
 mod contestants;
 mod exact;
@@ -27,7 +27,7 @@ use crate::{
     trace::{TraceError, read_keys},
 };
 
-/// Who is compared, in the order of the tables.
+/// The policies and caches, in the order of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contestant {
     /// coeval.
@@ -36,9 +36,9 @@ pub enum Contestant {
     Lru,
     /// First in, first out.
     Fifo,
-    /// moka, which does its housekeeping when it sees fit.
+    /// moka, which does its housekeeping when it decides to.
     Moka,
-    /// moka, told to do its housekeeping after each insertion.
+    /// moka with housekeeping after each insertion.
     MokaExact,
     /// quick_cache.
     QuickCache,
@@ -57,9 +57,9 @@ impl Contestant {
         Self::QuickCache,
         Self::Opt,
     ];
-    /// Those whose hit ratios are known.
+    /// The policies whose hit ratios are known.
     const EXACT: [Self; 3] = [Self::Lru, Self::Fifo, Self::Opt];
-    /// Those that coeval is measured against.
+    /// The policies and caches with which coeval is compared.
     const PEERS: [Self; 4] = [Self::Lru, Self::Moka, Self::MokaExact, Self::QuickCache];
 
     /// The name in tables and files.
@@ -75,7 +75,7 @@ impl Contestant {
         }
     }
 
-    /// How many requests hit.
+    /// The number of requests that hit.
     fn hits(self, trace: &Trace, capacity: usize) -> u64 {
         match self {
             Self::Coeval => contestants::coeval(&trace.keys, capacity),
@@ -89,7 +89,7 @@ impl Contestant {
     }
 }
 
-/// A trace, its keys also as numbers from zero.
+/// A trace, with its keys also as consecutive numbers from zero.
 struct Trace {
     name: String,
     keys: Vec<u64>,
@@ -110,18 +110,18 @@ impl Trace {
     }
 }
 
-/// A trace at a capacity.
+/// The results of one trace at one capacity.
 struct Cell {
     trace: String,
     capacity: usize,
-    /// Hit ratios, in the order of the contestants; of those that took part.
+    /// The hit ratios of those that took part, in their order.
     ratios: Vec<f64>,
 }
 
-/// Runs what was asked for; how many known hit ratios were not met.
+/// Runs the requested measurement. Returns how many known hit ratios were not reproduced.
 ///
 /// # Errors
-/// When a file cannot be read or written.
+/// If a file cannot be read or written.
 pub fn run(args: &HitrateArgs) -> Result<u64, Error> {
     if let Some(path) = &args.check {
         return check(path);
@@ -150,7 +150,7 @@ pub fn run(args: &HitrateArgs) -> Result<u64, Error> {
     Ok(0)
 }
 
-/// Compares the exact policies with what is known.
+/// Compares the exact policies with the known hit ratios.
 fn check(path: &Path) -> Result<u64, Error> {
     let path = if path.is_dir() { path.join(files::KNOWN) } else { path.to_owned() };
     let known = files::known(&path)?;
@@ -229,7 +229,7 @@ fn measure(trace: &Trace, capacities: &[usize], contestants: &[Contestant]) -> V
     cells
 }
 
-/// Why hit ratios could not be measured. Prints as one line that names the file.
+/// An error that prevents a measurement. Prints as one line that names the file.
 #[derive(Debug)]
 pub enum Error {
     /// A trace.

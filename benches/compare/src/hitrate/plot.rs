@@ -1,4 +1,4 @@
-//! A plot for each trace: hit ratio over capacity, a line for every contestant.
+//! A plot for each trace: hit ratio over capacity, with one line for each policy or cache.
 
 use std::{fs, path::Path};
 
@@ -10,10 +10,10 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = WIDTH - 130.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 420.0;
-/// The names at the ends of the lines are at least so far apart.
+/// The minimum distance of the names at the ends of the lines.
 const APART: f64 = 17.0;
 
-/// How its line looks.
+/// The style of its line.
 fn class(contestant: Contestant) -> &'static str {
     match contestant {
         Contestant::Coeval => "ours",
@@ -47,7 +47,7 @@ fn picture(cells: &[Cell]) -> Svg {
         svg.text([LEFT - 8.0, y + 4.0], Side::End, "soft", &format!("{tick} %"));
     }
     let ends = [cells[0], cells[cells.len() - 1]].map(|cell| (cell.capacity as f64).ln());
-    // In powers, so that twice as many entries are as far everywhere.
+    // A logarithmic scale: doubling the entries is the same distance everywhere.
     let place = |cell: &Cell| {
         let share = ((cell.capacity as f64).ln() - ends[0]) / (ends[1] - ends[0]).max(1e-9);
         LEFT + 16.0 + share * (RIGHT - LEFT - 32.0)

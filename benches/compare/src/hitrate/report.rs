@@ -5,14 +5,14 @@ use std::{fmt::Write, fs, path::Path};
 use super::{Cell, Contestant, Error, files::Known, plot};
 use crate::table::Table;
 
-/// Columns of other simulators, where they are known.
+/// Columns of other simulators, where known.
 const OTHERS: [&str; 3] = ["libCacheSim:S3FIFO", "libCacheSim:ARC", "libCacheSim:Sieve"];
 
 fn percent(ratio: f64) -> String {
     format!("{:.2}", ratio * 100.0)
 }
 
-/// The table of all cells, with the means, and how coeval stands beside its peers.
+/// The table of all results, with means, and a comparison of coeval with its peers.
 pub fn tables(cells: &[Cell], known: &[Known]) -> String {
     let heads = ["trace", "capacity"].into_iter().map(str::to_owned);
     let names = Contestant::ALL.iter().map(|contestant| contestant.name().to_owned());
@@ -57,7 +57,7 @@ fn mean(cells: &[Cell], contestant: Contestant) -> f64 {
     cells.iter().map(|cell| ratio(cell, contestant)).sum::<f64>() / cells.len() as f64
 }
 
-/// coeval's hit ratio, less that of the peer which does best there.
+/// coeval's hit ratio minus that of the best peer of this row.
 fn gain(cell: &Cell) -> f64 {
     let best = Contestant::PEERS.iter().map(|peer| ratio(cell, *peer)).fold(0.0, f64::max);
     ratio(cell, Contestant::Coeval) - best

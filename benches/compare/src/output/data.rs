@@ -1,4 +1,4 @@
-//! JSON and CSV.
+//! JSON and CSV output.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ pub fn json(head: &Head, results: &Results, bars: &[Reached]) -> String {
     serde_json::to_string_pretty(&document).expect("results are plain data")
 }
 
-/// A line a row; the rounds are separated by semicolons.
+/// One line per row. Semicolons separate the rounds.
 pub fn csv(results: &Results) -> String {
     let mut text = String::from(
         "workload,metric,variant,store,unit,median,least,most,ratio_to_coeval,rounds\n",

@@ -1,4 +1,4 @@
-//! What the figures were taken on, and what each store promises.
+//! The machine and settings of a run, and the promises of each store.
 
 use std::{fmt, fs};
 
@@ -13,7 +13,7 @@ use crate::{
     table::Table,
 };
 
-/// What the figures were taken on.
+/// The machine, versions and settings of a run.
 #[derive(Debug, Serialize)]
 pub struct Head {
     machine: String,
@@ -31,7 +31,7 @@ pub struct Head {
     workloads: Vec<Run>,
 }
 
-/// How a workload is run.
+/// The settings of a workload's rounds.
 #[derive(Debug, Serialize)]
 struct Run {
     workload: String,
@@ -41,7 +41,7 @@ struct Run {
 }
 
 impl Head {
-    /// Asks the system.
+    /// Collects them from the system and the arguments.
     pub fn new(args: &CompareArgs, items: &[Item]) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let promises = |name: &'static str| Some((name, stores::promises(name)?));
@@ -70,7 +70,7 @@ impl Head {
         }
     }
 
-    /// Machine, versions and settings, a line each.
+    /// Machine, versions and settings, one line each.
     pub fn lines(&self) -> Vec<String> {
         let versions = self.versions.iter().map(|(name, version)| format!("{name} {version}"));
         let threads: Vec<String> = self.threads.iter().map(usize::to_string).collect();
@@ -91,7 +91,7 @@ impl Head {
         lines
     }
 
-    /// Workloads that are run alike share a line.
+    /// One line for all workloads with the same settings.
     fn runs(&self) -> Vec<String> {
         let how = |run: &Run| {
             let Run { keys, rounds, window_seconds, .. } = run;
@@ -105,7 +105,7 @@ impl Head {
         alike.iter().map(|line| format!("{line}{}", names(line))).collect()
     }
 
-    /// What each store promises.
+    /// The promises of each store.
     pub fn promises(&self) -> Table {
         let heads =
             ["store", "atomic batch", "consistent group", "bounded", "loader", "who may block"];

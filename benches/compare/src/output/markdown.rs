@@ -1,4 +1,4 @@
-//! Markdown: the tables of `docs/benchmarks.md`, and a short one for the README.
+//! Markdown output: the tables of `docs/benchmarks.md`, and a short one for the README.
 
 use std::fmt::Write;
 
@@ -11,10 +11,10 @@ use crate::compare::{
     results::{Results, Row, distinct},
 };
 
-/// Columns of figures in one table, at most.
+/// The most columns of figures in one table.
 const WIDTH: usize = 6;
 
-/// Everything.
+/// The whole document.
 pub fn document(head: &Head, results: &Results, bars: &[Reached]) -> String {
     let mut text = String::from("## What it was taken on\n");
     for line in head.lines() {
@@ -30,14 +30,14 @@ pub fn document(head: &Head, results: &Results, bars: &[Reached]) -> String {
     text
 }
 
-/// The table of the bars, the head first.
+/// The table of the bars, with the headings first.
 pub fn bars(bars: &[Reached]) -> Vec<Vec<String>> {
     let rows = bars.iter().map(|bar| bar_cells(bar).to_vec());
     std::iter::once(BAR_HEADS.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
-/// The tables of one workload. Of rates and sizes: the median, ± half the spread of the rounds, and the
-/// ratio to `coeval`.
+/// The tables of one workload. Rates and sizes have the median, ± half the spread of the rounds,
+/// and the ratio to `coeval`.
 pub fn of_workload(results: &Results) -> String {
     let (related, plain) = split(results);
     let mut text = String::new();
@@ -94,7 +94,7 @@ const SHORT: [(&str, &str, &str, &str); 7] = [
     ("bytes an entry", "memory", "memory an entry", "from empty"),
 ];
 
-/// One table, of what was measured of its columns.
+/// One table of the columns that were measured.
 pub fn short(results: &Results) -> String {
     let measured = |column: &&(&str, &str, &str, &str)| {
         let (_, workload, metric, variant) = **column;

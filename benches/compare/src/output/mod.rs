@@ -1,4 +1,4 @@
-//! Results for eyes and for programs.
+//! Output of results, for people and for programs.
 
 pub mod data;
 pub mod head;
@@ -17,12 +17,12 @@ use std::{
 use self::{head::Head, read_back::Document};
 use crate::compare::{bars::Reached, results::Results};
 
-/// The results could not be written, or not be read again.
+/// Results could not be written, or could not be read back.
 #[derive(Debug)]
 pub enum OutputError {
-    /// Nothing can be written there.
+    /// This path cannot be written.
     Write(PathBuf, io::Error),
-    /// Nothing can be drawn from that.
+    /// This file cannot be drawn.
     Read(PathBuf, read_back::Error),
 }
 
@@ -37,19 +37,19 @@ impl fmt::Display for OutputError {
 
 impl std::error::Error for OutputError {}
 
-/// Makes the folder, before time is spent on what could not be kept.
+/// Creates the folder, so that an invalid path is reported before the measurements.
 ///
 /// # Errors
-/// When that is not possible.
+/// If the folder cannot be created.
 pub fn prepare(dir: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(dir).map_err(|error| OutputError::Write(dir.to_owned(), error))
 }
 
-/// Writes all files into `dir`: `index.html`, `tables.txt`, `tables.md`, `readme.md`, `results.json`,
-/// `results.csv` and the pictures for which there are figures.
+/// Writes all files into `dir`: `index.html`, `tables.txt`, `tables.md`, `readme.md`,
+/// `results.json`, `results.csv`, and the pictures for which there are figures.
 ///
 /// # Errors
-/// When one of them cannot be written.
+/// If a file cannot be written.
 pub fn write(
     dir: &Path,
     head: &Head,
@@ -78,17 +78,17 @@ pub fn write(
     save(dir, files)
 }
 
-/// Draws again what the tables in `file` say: the page and the pictures, into `dir`.
+/// Draws the page and the pictures from the tables in `file` again, into `dir`.
 ///
 /// # Errors
-/// When the file cannot be read, or says nothing, or the folder cannot be written.
+/// If the file cannot be read or has no figures, or the folder cannot be written.
 pub fn draw(file: &Path, dir: &Path) -> Result<(), OutputError> {
     let document = read_back::read(file).map_err(|e| OutputError::Read(file.to_owned(), e))?;
     prepare(dir)?;
     save(dir, drawn(&document))
 }
 
-/// The page and the pictures, with the names of their files.
+/// The page and the pictures, with their file names.
 fn drawn(document: &Document) -> Vec<(String, String)> {
     let pictures = pictures::all(&document.results);
     let page = ("index.html".to_owned(), page::html(document, &pictures));

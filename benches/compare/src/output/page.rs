@@ -1,4 +1,4 @@
-//! The comparison as one page.
+//! The comparison as one HTML page.
 
 use coeval_bench::picture::page::Page;
 
@@ -8,7 +8,7 @@ const INTRODUCTION: &str = "\
 The stores take turns, each in a process of its own; a figure is the median of the rounds. Compare figures of one \
 run only. What is missing here is in the tables of the same run.";
 
-/// The page. The pictures are of the document's results.
+/// The page. The pictures must show the document's results.
 pub fn html(document: &Document, pictures: &[Picture]) -> String {
     let mut page = Page::new("coeval beside other stores");
     page.paragraph("", INTRODUCTION);
@@ -33,7 +33,7 @@ pub fn html(document: &Document, pictures: &[Picture]) -> String {
     page.html()
 }
 
-/// The cells of a table in plain text: they are at least two spaces apart.
+/// The cells of a plain text table, which are at least two spaces apart.
 fn columns(text: &str) -> Vec<Vec<String>> {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.contains('─'));
     let cells = |line: &str| -> Vec<String> {
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_counted_and_not_shown() {
+    fn unmeasured_bars_are_counted_and_not_shown() {
         let bar = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         let bars = vec![
             bar(["coeval against", "bar", ""]),

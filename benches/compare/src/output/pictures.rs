@@ -1,4 +1,5 @@
-//! The most important figures as pictures: for each a ranking of the stores, with what they promise.
+//! Pictures of the most important figures: for each figure, a ranking of the stores with their
+//! promises.
 
 use coeval_bench::picture::{Bar, Bars, Svg, Tone};
 
@@ -12,16 +13,16 @@ use crate::{
 /// A picture of one figure.
 #[derive(Clone, Copy, Debug)]
 struct Subject {
-    /// The name of its file, without the ending.
+    /// The file name, without its extension.
     file: &'static str,
     title: &'static str,
     workload: &'static str,
     metric: &'static str,
-    /// The last variant that begins so: that with the most threads or entries.
+    /// A prefix of the variant. The last match counts, which has the most threads or entries.
     variant: &'static str,
-    /// What is done, in a sentence.
+    /// A sentence about the operation.
     about: &'static str,
-    /// Stores that keep no group whole are marked by their colour.
+    /// Whether stores that do not keep groups whole are marked by their colour.
     groups: bool,
 }
 
@@ -127,7 +128,7 @@ const SUBJECTS: [Subject; 11] = [
     },
 ];
 
-/// Named wherever they took part.
+/// Stores that are named wherever they took part.
 const NAMED: [&str; 10] = [
     BASELINE,
     "papaya",
@@ -141,22 +142,22 @@ const NAMED: [&str; 10] = [
     "foyer",
 ];
 
-/// What the words beside the bars mean.
+/// The meaning of the words beside the bars.
 const WORDS: &str = "tears: reads of several keys may mix ages · waits: may wait for a stopped thread · \
     evicts: can be bounded";
 
-/// A picture, the name of its file, and a sentence about it.
+/// A picture, its file name, and a sentence about it.
 #[derive(Debug)]
 pub struct Picture {
-    /// With its ending.
+    /// With its extension.
     pub file: String,
-    /// Itself.
+    /// The picture.
     pub svg: Svg,
-    /// What it shows.
+    /// A sentence about the picture.
     pub caption: String,
 }
 
-/// Those for which there are figures.
+/// The pictures for which there are figures.
 pub fn all(results: &Results) -> Vec<Picture> {
     SUBJECTS.iter().filter_map(|subject| subject.draw(results)).collect()
 }
@@ -168,7 +169,7 @@ impl Subject {
                 && row.metric == self.metric
                 && row.variant.starts_with(self.variant)
         });
-        // Of several the last, as there are more entries in later ones.
+        // Of several variants the last, because later ones have more entries.
         let variants = distinct(rows.clone().map(|row| row.variant.clone()));
         let variant = variants.into_iter().max_by_key(|variant| threads(variant))?;
         let rows: Vec<&Row> = rows.filter(|row| row.variant == variant).collect();
@@ -221,7 +222,7 @@ impl Subject {
     }
 }
 
-/// How coeval stands, in a sentence.
+/// A sentence about coeval's rank.
 fn standing(ranked: &[&Row], unit: Unit) -> String {
     let Some(place) = ranked.iter().position(|row| row.store == BASELINE) else {
         return String::new();
@@ -242,7 +243,7 @@ fn standing(ranked: &[&Row], unit: Unit) -> String {
     }
 }
 
-/// `2 thr` as a reader says it.
+/// `2 thr` in words.
 fn in_words(variant: &str) -> String {
     match threads(variant) {
         1 => variant.replace("1 thr", "1 thread"),
@@ -257,8 +258,8 @@ fn threads(variant: &str) -> usize {
     at.checked_sub(1).and_then(|at| words[at].parse().ok()).unwrap_or(0)
 }
 
-/// The stores that are named and the best of the others, the best first; all if there are few. `std` is
-/// no store for several threads.
+/// The named stores and the best of the others, best first; all stores if there are few. Leaves out
+/// `std` if there are several threads, because it has no synchronization.
 fn ranked<'a>(rows: &[&'a Row], unit: Unit) -> Vec<&'a Row> {
     let more = unit == Unit::PerSecond;
     let mut rows: Vec<&Row> = rows.iter().copied().filter(|row| row.store != "std").collect();
@@ -297,7 +298,7 @@ mod tests {
     use clap::ValueEnum;
 
     #[test]
-    fn subjects_are_workloads_that_exist_and_names_are_stores() {
+    fn subjects_and_names_exist() {
         let names: Vec<String> = Workload::value_variants().iter().map(|w| w.name()).collect();
         for Subject { workload, .. } in SUBJECTS {
             assert!(names.iter().any(|name| name == workload), "{workload}");
@@ -321,13 +322,13 @@ mod tests {
         assert_eq!(file, "get-zipf.svg");
         assert!(svg.contains("(zipf, 2 threads)") && caption.contains("in the tables"), "{svg}");
         let at = |name: &str| svg.find(&format!(">{name}</text>"));
-        // The last of all but `std` is the best of those not named.
+        // `scc-cache`, the last of all except `std`, is the best of the stores that are not named.
         assert!(at("scc-cache") < at("papaya") && at("papaya") < at("coeval"), "{svg}");
         assert!(at("std").is_none() && at("stretto").is_none() && at("coeval-view").is_none());
     }
 
     #[test]
-    fn what_tears_is_told_and_how_often() {
+    fn torn_reads_are_marked_and_counted() {
         let figures = |torn| {
             let at = "1 reader + 1 writer";
             let reads = Figure::new("reads", at, Unit::PerSecond, 1e6);

@@ -1,28 +1,28 @@
-//! The reverse of `markdown::document`: what its tables say, to be drawn again.
+//! The inverse of `markdown::document`: reads its tables, so that they can be drawn again.
 
 use std::{fmt, fs, io, path::Path};
 
 use crate::compare::results::{BASELINE, Results, Row, Unit};
 
-/// What a document says.
+/// The content of a document.
 #[derive(Debug, Default)]
 pub struct Document {
-    /// What the figures were taken on.
+    /// The machine, versions and settings.
     pub notes: Vec<String>,
-    /// What each store promises, as text.
+    /// The promises of each store, as text.
     pub promises: String,
-    /// The table of the bars, the head first.
+    /// The table of the bars, with the headings first.
     pub bars: Vec<Vec<String>>,
-    /// The figures, to as many digits as are written. The rounds are not.
+    /// The figures, to the number of digits in the document. The rounds are not in it.
     pub results: Results,
 }
 
 /// Why a document could not be read.
 #[derive(Debug)]
 pub enum Error {
-    /// It is not there.
+    /// The file cannot be read.
     Io(io::Error),
-    /// There are no figures in it.
+    /// The file has no figures.
     Empty,
 }
 
@@ -37,10 +37,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads `tables.md`, or what was made of it.
+/// Reads `tables.md`, or a document that includes it.
 ///
 /// # Errors
-/// When there is nothing of that kind.
+/// If the file cannot be read or has no tables of a comparison.
 pub fn read(path: &Path) -> Result<Document, Error> {
     let document = parse(&fs::read_to_string(path).map_err(Error::Io)?);
     if document.results.rows.is_empty() { Err(Error::Empty) } else { Ok(document) }
@@ -69,7 +69,7 @@ fn parse(text: &str) -> Document {
     document
 }
 
-/// The cells of a row of a table; none of the line below its head, or of anything else.
+/// The cells of a table row. `None` for the line below the headings, or any other line.
 fn cells(line: &str) -> Option<Vec<String>> {
     let line = line.trim().strip_prefix('|')?.strip_suffix('|')?;
     let is_rule = line.starts_with("---");
@@ -138,7 +138,7 @@ mod tests {
     };
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn a_written_document_is_read_back() {
         let figures = vec![
             Figure::new("operations", "zipf, 2 thr", Unit::PerSecond, 28.4e6),
             Figure::new("operations", "few", Unit::PerSecond, 812.0),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_promises_and_bars_are_kept_as_they_stand() {
+    fn notes_promises_and_bars_are_unchanged() {
         let text = "## What it was taken on\n- a machine\n\n```text\n  store  batch\n```\n\n## The bars\n\
                     | coeval against | bar |\n|---|--:|\n| papaya | ≥ 1 |\n";
         let document = parse(text);

@@ -10,14 +10,15 @@ use crate::{
     table::{Table, rate, time},
 };
 
-/// Columns of figures in one table, at most.
+/// The most columns of figures in one table.
 const WIDTH: usize = 4;
 
-/// A metric of a variant: one column.
+/// A column: a metric and a variant.
 pub type Column = (String, String);
 
 /// The tables of one workload: rates and sizes with their spread and the ratio to `coeval`, then
-/// latencies and shares. A row a store, a column a metric and variant; then who was absent, and why.
+/// latencies and shares. Each store has a row, and each metric and variant a column. A list of
+/// absent stores with the reasons follows.
 pub fn of_workload(results: &Results) -> String {
     let mut text = String::new();
     let (wide, narrow) = split(results);
@@ -40,22 +41,22 @@ pub fn of_workload(results: &Results) -> String {
     text
 }
 
-/// Rows that are put beside `coeval`'s, and rows that stand for themselves.
+/// Splits the rows into those that are compared with `coeval`'s, and those that are not.
 pub fn split(results: &Results) -> (Vec<&Row>, Vec<&Row>) {
     results.rows.iter().partition(|row| matches!(row.unit, Unit::PerSecond | Unit::Bytes))
 }
 
-/// What there are figures of.
+/// The columns for which there are figures.
 pub fn columns(rows: &[&Row]) -> Vec<Column> {
     distinct(rows.iter().map(|row| (row.metric.clone(), row.variant.clone())))
 }
 
-/// The head of a column.
+/// The heading of a column.
 pub fn title((metric, variant): &Column) -> String {
     if variant.is_empty() { metric.clone() } else { format!("{metric}, {variant}") }
 }
 
-/// One table; each column of figures is followed by those `beside` it.
+/// One table. The columns `beside` follow each column of figures.
 fn table(
     rows: &[&Row],
     columns: &[Column],
@@ -107,7 +108,7 @@ pub fn half_spread(row: &Row) -> String {
     format!("{:.0} %", row.spread_percent() / 2.0)
 }
 
-/// A ratio in three digits, or nothing.
+/// A ratio in three digits, or an empty cell.
 pub fn ratio(ratio: Option<f64>) -> String {
     match ratio {
         None => String::new(),
@@ -116,7 +117,7 @@ pub fn ratio(ratio: Option<f64>) -> String {
     }
 }
 
-/// The bars, and what was reached.
+/// The bars and the results.
 pub fn bars(bars: &[Reached]) -> String {
     let mut table = Table::new(BAR_HEADS);
     for bar in bars.iter().filter(|bar| bar.reached.is_some()) {
@@ -130,7 +131,7 @@ pub fn bars(bars: &[Reached]) -> String {
     text
 }
 
-/// The heads of the columns of the bars.
+/// The headings of the columns of the bars.
 pub const BAR_HEADS: [&str; 6] =
     ["coeval against", "bar", "reached", "in single rounds", "", "against"];
 
@@ -154,7 +155,7 @@ mod tests {
     use crate::compare::results::{Absent, Figure, sum_up};
 
     #[test]
-    fn what_a_store_cannot_do_is_a_dash_with_a_reason() {
+    fn an_unsupported_workload_is_a_dash_with_a_reason() {
         let figure = |variant, value| Figure::new("gets", variant, Unit::PerSecond, value);
         let all = vec![figure("1 thr", 2e6), figure("2 thr", 4e6)];
         let rows = sum_up("get", &[("coeval", all), ("std", vec![figure("1 thr", 1e6)])]);

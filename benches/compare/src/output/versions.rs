@@ -1,6 +1,6 @@
-//! Which versions of the stores were compiled in.
+//! The compiled versions of the stores.
 
-/// The stores and what they are built on, with the versions that were compiled in.
+/// The stores and the packages that they are built on, with their compiled versions.
 pub fn all() -> Vec<(&'static str, &'static str)> {
     const LOCK: &str = include_str!("../../../../Cargo.lock");
     const NAMES: [&str; 20] = [
@@ -31,7 +31,7 @@ pub fn all() -> Vec<(&'static str, &'static str)> {
     };
     let packages = || LOCK.split("[[package]]");
     let pair = |package| Some((field(package, "name")?, field(package, "version")?));
-    // Of a package that is there twice, this crate and the library name the version that they use.
+    // If a package occurs twice, this crate and the library name the version that they use.
     let ours = ["coeval", "coeval-compare"];
     let used = packages().filter(|p| field(p, "name").is_some_and(|name| ours.contains(&name)));
     let used: String = used.collect();
@@ -52,7 +52,7 @@ mod tests {
             assert!(versions.iter().any(|(n, v)| *n == name && v.contains('.')), "{name}");
         }
         for (i, (name, _)) in versions.iter().enumerate() {
-            assert!(versions[..i].iter().all(|(n, _)| n != name), "{name} is there twice");
+            assert!(versions[..i].iter().all(|(n, _)| n != name), "{name} occurs twice");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! An immutable map (imbl's hash trie) behind an `ArcSwap`: a writer makes a changed copy, which shares
-//! most of its nodes with the old one, and swaps it in; when another was first, it begins again.
+//! An immutable map (imbl's hash trie) behind an `ArcSwap`. A writer makes a changed copy, which
+//! shares most of its nodes with the old map, and swaps it in. If another writer was first, it
+//! begins again.
 //!
-//! Atomic batch: yes, one swap. Consistent group read: yes, one map. Bounded: no. Blocks: nowhere, but
-//! writers may repeat their work without a bound. Loader: none.
+//! Atomic batch: yes, one swap. Consistent group read: yes, one map. Bounded: no. Blocks: nowhere,
+//! but a writer may repeat its work without a bound. Loader: none.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use imbl::{GenericHashMap, shared_ptr::DefaultSharedPtr};
 
 use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct ArcSwapImbl;
 
 impl Family for ArcSwapImbl {
@@ -30,10 +31,10 @@ type Trie<K, V> = GenericHashMap<K, V, Hasher, DefaultSharedPtr>;
 /// See [`ArcSwapImbl`].
 pub struct Map<K: Key, V: Value>(ArcSwap<Trie<K, V>>);
 
-/// The newest map for every call.
+/// Loads the newest map for every call.
 pub struct NewestMap<'a, K: Key, V: Value>(&'a ArcSwap<Trie<K, V>>);
 
-/// One map throughout.
+/// Uses one map throughout.
 pub struct OneMap<K: Key, V: Value>(Guard<Arc<Trie<K, V>>>);
 
 impl<K: Key, V: Value> Map<K, V> {

@@ -1,10 +1,10 @@
 //! `coeval` on each of its reclamation backends.
 //!
-//! Atomic batch: yes. Consistent group read: yes (`get_many`; [`Viewed`] opens a view for each).
-//! Bounded: yes; where nothing may be evicted, it is built without a bound, and [`Bounded`] with one that
-//! is far beyond what is put in, as several caches are. Blocks: nowhere; a commit that is met undecided
-//! is helped, and writers evict. Loader: `get_with`, through a lease; who waits
-//! waits for that load.
+//! Atomic batch: yes. Consistent group read: yes (`get_many`; [`Viewed`] opens a view for each
+//! read). Bounded: yes. Where nothing may be evicted, it has no bound, and [`Bounded`] has one far
+//! above the number of entries, as several other caches do. Blocks: nowhere; an operation that
+//! meets an undecided commit helps it, and writers evict. Loader: `get_with`, through a lease;
+//! callers of one missing key wait for one load.
 
 use std::marker::PhantomData;
 
@@ -15,7 +15,7 @@ use coeval::{
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// Room for everything that is ever put in.
+/// Room for every entry of any workload.
 const BOUND: u64 = 1 << 32;
 
 /// Plain gets and `get_many`.
@@ -32,8 +32,8 @@ impl<R: Reclaim> Family for Coeval<R> {
     type Map<K: Key, V: Value> = Plain<K, V, R, false>;
 }
 
-/// The default backend, and always with a bound: every entry is known to the eviction policy, which has
-/// nothing to do.
+/// The default backend, always with a bound. The eviction policy knows every entry, but has nothing
+/// to evict.
 pub struct Bounded;
 
 impl Family for Bounded {
@@ -47,7 +47,7 @@ pub struct Plain<K: Key, V: Value, R: Reclaim, const BOUNDED: bool>(Cache<K, V, 
 /// See [`Coeval`].
 pub struct PlainReader<'a, K: Key, V: Value, R: Reclaim>(&'a Cache<K, V, Hasher, R>);
 
-/// A pin that is held.
+/// A pin that is held throughout.
 pub struct PinnedReader<'a, K: Key, V: Value, R: Reclaim>(Pinned<'a, K, V, Hasher, R>);
 
 impl<K: Key, V: Value, R: Reclaim, const BOUNDED: bool> Store<K, V> for Plain<K, V, R, BOUNDED> {

@@ -1,14 +1,14 @@
-//! concread's HashMap: a copy-on-write tree of buckets; transactions.
+//! concread's HashMap: a copy-on-write tree of buckets, with transactions.
 //!
 //! Atomic batch: yes, a write transaction. Consistent group read: yes, a read transaction. Bounded:
-//! no. Blocks: writers queue for one lock; beginning and ending a read takes a short lock. Loader:
-//! none. It hashes with a foldhash of its own, which cannot be replaced.
+//! no. Blocks: writers queue for one lock; beginning and ending a read takes a lock for a short
+//! time. Loader: none. It uses its own foldhash, which cannot be replaced.
 
 use concread::hashmap::{HashMap, HashMapReadTxn};
 
 use super::{Family, Key, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Concread;
 
 impl Family for Concread {

@@ -1,19 +1,19 @@
-//! concread's ARCache: an adaptive replacement cache over a copy-on-write trie; transactions.
+//! concread's ARCache: an adaptive replacement cache on a copy-on-write trie, with transactions.
 //!
 //! Atomic batch: yes, a write transaction. Consistent group read: yes, a read transaction. Bounded:
-//! always; where nothing may be evicted, to far more than is put in. (It then keeps no record of hits,
-//! which it does only when it is almost full.) Blocks: writers queue for one lock; beginning and ending
-//! a read takes a short lock. Loader: none. It hashes with a foldhash of its own, which cannot be
-//! replaced.
+//! always. Where nothing may be evicted, the bound is far above the number of entries. (It then
+//! keeps no record of hits, which it does only when it is almost full.) Blocks: writers queue for
+//! one lock; beginning and ending a read takes a lock for a short time. Loader: none. It uses its
+//! own foldhash, which cannot be replaced.
 
 use concread::arcache::{ARCache, ARCacheBuilder, ARCacheReadTxn};
 
 use super::{Family, Key, Promises, Reader, Store, Value};
 
-/// Room for everything that is ever put in.
+/// Room for every entry of any workload.
 const BOUND: usize = 1 << 32;
 
-/// See above.
+/// The store that the module describes.
 pub struct ConcreadArc;
 
 impl Family for ConcreadArc {
@@ -37,7 +37,7 @@ pub struct TxnPerCall<'a, K: Key, V: Value>(&'a ARCache<K, V>);
 pub struct TxnHeld<'a, K: Key, V: Value>(ARCacheReadTxn<'a, K, V, ()>);
 
 fn made<K: Key, V: Value>(bound: usize) -> Map<K, V> {
-    // Readers have no cache of their own: what a transaction read is not kept for the next.
+    // Readers have no local cache, so a transaction does not keep what it read for the next one.
     let cache = ARCacheBuilder::new().set_size(bound, 0).build();
     Map(cache.expect("the size is set"))
 }

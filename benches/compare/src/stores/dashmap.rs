@@ -1,14 +1,14 @@
 //! dashmap: shards of a hash table, each behind a reader-writer lock.
 //!
 //! Atomic batch: no. Consistent group read: no. Bounded: no. Blocks: readers and writers of a shard
-//! on its lock, and the readers' lock word is written by every read. Loader: `entry`, which keeps the
-//! shard locked while it loads.
+//! on its lock; every read writes the lock word. Loader: `entry`, which keeps the shard locked
+//! while it loads.
 
 use dashmap::DashMap;
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Dash;
 
 impl Family for Dash {

@@ -1,9 +1,10 @@
-//! evmap, on left-right: two copies of a map, readers on one, the writer on the other; a publish swaps
-//! them.
+//! evmap, on left-right: two copies of a map, with the readers on one and the writer on the other;
+//! a publish swaps them.
 //!
-//! Atomic batch: yes, by publishing once. Consistent group read: yes, under one read guard. Bounded:
-//! no. Blocks: writers on one mutex here, and a publish waits until every reader has left the old
-//! copy; readers never. Every write is published, to be visible when it returns. Loader: none.
+//! Atomic batch: yes, by one publish. Consistent group read: yes, under one read guard. Bounded:
+//! no. Blocks: writers on one mutex (of this adapter), and a publish waits until every reader has
+//! left the old copy; readers never block. Every write is published, so that it is visible when it
+//! returns. Loader: none.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -14,7 +15,7 @@ use evmap::{
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Evmap;
 
 impl Family for Evmap {
@@ -47,7 +48,8 @@ impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
     fn with_capacity(entries: usize) -> Self {
         // SAFETY: the hasher has a fixed seed, so equal input gives equal hashes.
         let options = unsafe { Options::default().with_hasher(Hasher::default()) };
-        // SAFETY: all keys and values here derive `Hash` and `Eq` from integers and strings.
+        // SAFETY: all keys and values in this program derive `Hash` and `Eq` from integers and
+        // strings.
         let (mut writer, reader) = unsafe { options.with_capacity(entries).assert_stable() };
         writer.publish();
         Self { writer: Mutex::new(writer), first_reader: Mutex::new(reader) }

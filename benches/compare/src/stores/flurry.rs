@@ -1,4 +1,4 @@
-//! flurry: Java's ConcurrentHashMap in Rust; bins of linked entries.
+//! flurry: Java's ConcurrentHashMap in Rust, with bins of linked entries.
 //!
 //! Atomic batch: no. Consistent group read: no. (Groups are written and read key by key under one
 //! guard.) Bounded: no. Blocks: writers of a bin on its lock. Loader: none.
@@ -7,7 +7,7 @@ use flurry::{HashMap, HashMapRef};
 
 use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Flurry;
 
 impl Family for Flurry {

@@ -1,9 +1,10 @@
-//! foyer's in-memory cache: shards of a bounded map (S3-FIFO here), each behind a lock; each entry is
-//! boxed and counted.
+//! foyer's in-memory cache: shards of a bounded map (with S3-FIFO), each behind a lock. Each entry
+//! is boxed and reference-counted.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: always; where nothing may be evicted, to far
-//! more than is put in. Blocks: readers and writers of a shard on its lock. Loader: `get_or_fetch`,
-//! asynchronous: here on a tokio runtime of two threads; callers of one missing key wait for one load.
+//! Atomic batch: no. Consistent group read: no. Bounded: always. Where nothing may be evicted, the
+//! bound is far above the number of entries. Blocks: readers and writers of a shard on its lock.
+//! Loader: `get_or_fetch`, which is asynchronous and runs on a tokio runtime of two threads;
+//! callers of one missing key wait for one load.
 
 use std::{convert::Infallible, sync::LazyLock};
 
@@ -12,16 +13,16 @@ use tokio::runtime::Runtime;
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// Room for everything that is ever put in.
+/// Room for every entry of any workload.
 const BOUND: usize = 1 << 32;
 
-/// Of `get_or_fetch`; not started where that is not used.
+/// The runtime of `get_or_fetch`. It starts at its first use.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).build().expect("the runtime starts")
 });
 
-/// See above.
+/// The store that the module describes.
 pub struct Foyer;
 
 impl Family for Foyer {

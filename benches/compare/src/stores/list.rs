@@ -9,7 +9,7 @@ macro_rules! stores {
         /// All names, in the order of the tables.
         pub const NAMES: &[&str] = &[$($name),*];
 
-        /// Visits the store of that name.
+        /// Visits the store with this name.
         pub fn visit<V: Visit>(name: &str, visitor: V) -> Option<V::Output> {
             match name {
                 $($name => Some(visitor.visit::<$family>()),)*
@@ -45,7 +45,7 @@ stores! {
     "std" => super::std_map::Unsynchronised,
 }
 
-/// What the store of that name promises.
+/// The promises of the store with this name.
 pub fn promises(name: &str) -> Option<Promises> {
     struct Ask;
     impl Visit for Ask {

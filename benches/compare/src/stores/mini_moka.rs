@@ -1,14 +1,14 @@
-//! mini-moka's synchronous cache: dashmap with the policies of moka, fed through queues.
+//! mini-moka's synchronous cache: dashmap with moka's policies, which queues feed.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: yes; where nothing may be evicted, it is built
-//! without a bound. Blocks: readers and writers of a shard, and housekeeping in a caller's thread.
-//! Loader: none.
+//! Atomic batch: no. Consistent group read: no. Bounded: yes. Where nothing may be evicted, it has
+//! no bound. Blocks: readers and writers of a shard, and housekeeping in a caller's thread. Loader:
+//! none.
 
 use mini_moka::sync::{Cache, ConcurrentCacheExt};
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct MiniMoka;
 
 impl Family for MiniMoka {

@@ -1,11 +1,11 @@
-//! The stores that are compared, behind one trait; each file's head says what its store promises.
+//! The compared stores, behind one trait. The header of each file states the promises of its store.
 //!
-//! A [`Family`] makes a store for any type of key and value, and every measuring loop is compiled for
-//! each store by itself: nothing is called through a pointer. In all adapters alike, reads are inlined into
-//! the loop, and a write is a call (`inline(never)`), lest it depend on the size of a store's write whether
-//! the compiler inlines it. Where the store lets itself be told, it
-//! hashes with [`Hasher`]. Keys and values lie in each store as its interface takes them, by value; a
-//! read returns a copy of the value.
+//! A [`Family`] creates a store for any type of key and value, and every measuring loop is compiled
+//! for each store separately, without calls through pointers. In all adapters, reads are inlined
+//! into the loop, and a write is a call (`inline(never)`); otherwise the size of a store's write
+//! would determine whether the compiler inlines it. Stores that accept a hasher use [`Hasher`].
+//! Each store keeps keys and values by value, as its interface takes them. A read returns a copy of
+//! the value.
 
 mod arcswap;
 mod coeval;
@@ -37,9 +37,9 @@ pub use list::{NAMES, promises, visit};
 /// foldhash, fast, with a fixed seed: the same hashes in every store.
 pub type Hasher = foldhash::fast::FixedState;
 
-/// A key; equal numbers give equal keys.
+/// A key. Equal numbers give equal keys.
 pub trait Key: Hash + Eq + Ord + Clone + Debug + Send + Sync + 'static {
-    /// The key of that number.
+    /// The key for this number.
     fn of(number: u64) -> Self;
 }
 
@@ -50,15 +50,15 @@ impl Key for u64 {
 }
 
 impl Key for String {
-    /// As YCSB names its records, 24 bytes.
+    /// A name like those of YCSB's records, of 24 bytes.
     fn of(number: u64) -> Self {
         format!("user{number:020}")
     }
 }
 
-/// A value; equal numbers give equal values.
+/// A value. Equal numbers give equal values.
 pub trait Value: Hash + Eq + Clone + Debug + Send + Sync + 'static {
-    /// The value of that number.
+    /// The value for this number.
     fn of(number: u64) -> Self;
 }
 
@@ -68,7 +68,7 @@ impl Value for u64 {
     }
 }
 
-/// A record of YCSB: 1 KiB, handed out as a copy of all of it.
+/// A record of YCSB: 1 KiB. A read copies all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kilobyte([u64; 128]);
 
@@ -86,30 +86,31 @@ impl Value for Kilobyte {
     }
 }
 
-/// What a store promises, for the tables.
+/// The promises of a store, for the tables.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Promises {
-    /// A batch becomes visible at once.
+    /// Whether a batch becomes visible at once.
     pub atomic_batch: bool,
-    /// Several keys can be read as of one moment.
+    /// Whether several keys can be read as of one moment.
     pub consistent_group_read: bool,
-    /// Can be bounded. (Where nothing may be evicted, all are given room for everything.)
+    /// Whether the store can be bounded. (Where nothing may be evicted, all stores have room for
+    /// everything.)
     pub bounded: bool,
     /// Where it blocks, in a few words.
     pub blocks: &'static str,
-    /// Its call that fills a missing entry; without one, users get, load and insert.
+    /// The store's call that fills a missing entry. Without one, users get, load and insert.
     pub loader: Option<&'static str>,
 }
 
 /// One kind of store, for any type of keys and values.
 pub trait Family: 'static {
-    /// What it promises.
+    /// Its promises.
     const PROMISES: Promises;
-    /// Whether other threads may write or read while one writes.
+    /// Whether other threads may read or write while one writes.
     const SHARED: bool = true;
-    /// Takes part only where groups are written and read, each as a whole.
+    /// Whether it takes part only in workloads that read and write whole groups.
     const GROUPS_ONLY: bool = false;
-    /// The only size of groups that it is made for, where there is one.
+    /// The only group size that it supports, if there is one.
     const GROUP_SIZE: Option<usize> = None;
 
     /// The store.
@@ -118,20 +119,20 @@ pub trait Family: 'static {
 
 /// A store under test.
 pub trait Store<K: Key, V: Value>: Send + Sync + Sized + 'static {
-    /// Reads; made on the thread that uses it.
+    /// A reader for one thread. The thread that uses it creates it.
     type Reader<'a>: Reader<K, V>
     where
         Self: 'a;
-    /// Reads under one guard that is held throughout; [`NoHeld`] where there is nothing to hold.
+    /// A reader under one guard that is held throughout; [`NoHeld`] if the store has no such guard.
     type Held<'a>: Reader<K, V>
     where
         Self: 'a;
 
-    /// An empty store with room for `entries` reserved, if it can; of 0, an ordinary empty one. It
-    /// never evicts.
+    /// An empty store with room for `entries` reserved, if the store can do that; with 0, an
+    /// ordinary empty store. It never evicts.
     fn with_capacity(entries: usize) -> Self;
 
-    /// An empty store that holds at most about `entries`; `None` where there is no such thing.
+    /// An empty store that holds at most about `entries`; `None` if the store cannot be bounded.
     fn bounded(_entries: usize) -> Option<Self> {
         None
     }
@@ -139,16 +140,16 @@ pub trait Store<K: Key, V: Value>: Send + Sync + Sized + 'static {
     /// A reader for the calling thread.
     fn reader(&self) -> Self::Reader<'_>;
 
-    /// A reader for the calling thread that holds its guard; `None` where there is nothing to hold.
+    /// A reader for the calling thread that holds its guard; `None` if the store has no such guard.
     fn held(&self) -> Option<Self::Held<'_>>;
 
     /// Writes one entry, visible when this returns.
     fn insert(&self, key: K, value: V);
 
-    /// Takes out one entry, visible when this returns.
+    /// Removes one entry. The removal is visible when this returns.
     fn remove(&self, key: &K);
 
-    /// Writes `value` to every key: in one batch where the store has them, else one by one.
+    /// Writes `value` to every key: in one batch if the store has batches, otherwise one by one.
     #[inline(never)]
     fn insert_group<const N: usize>(&self, keys: &[K; N], value: &V) {
         for key in keys {
@@ -156,8 +157,8 @@ pub trait Store<K: Key, V: Value>: Send + Sync + Sized + 'static {
         }
     }
 
-    /// The value of `key`; where there is none, `load`ed and put in, by the store's own call for that
-    /// if it has one, else as a user would.
+    /// The value of `key`. If it is missing, `load`s and inserts it, by the store's own call if
+    /// there is one, and otherwise as a user would.
     fn get_or_load(&self, key: &K, load: impl FnOnce() -> V + Send + 'static) -> V {
         if let Some(value) = self.reader().get(key) {
             return value;
@@ -167,34 +168,34 @@ pub trait Store<K: Key, V: Value>: Send + Sync + Sized + 'static {
         value
     }
 
-    /// Writes all `entries`, as quickly as the store can while nobody else uses it, and finishes what
-    /// it does behind the scenes.
+    /// Writes all `entries`, as quickly as the store can while no other thread uses it, and
+    /// completes its background work.
     fn fill(&self, entries: impl Iterator<Item = (K, V)>) {
         for (key, value) in entries {
             self.insert(key, value);
         }
     }
 
-    /// What keeps the present contents readable while it lives: a view or a transaction; where the
-    /// store has none, a reader's guard; else nothing. With its name.
+    /// A value that keeps the current contents readable while it lives, with its name: a view or a
+    /// transaction; if the store has none, a reader's guard; otherwise nothing.
     fn hold_contents(&self) -> (&'static str, impl Sized + '_) {
         ("nothing to hold", ())
     }
 }
 
-/// What one thread reads with.
+/// A reader of one thread.
 pub trait Reader<K: Key, V: Value> {
     /// The value of `key`.
     fn get(&mut self, key: &K) -> Option<V>;
 
-    /// The values of all of `keys`: as of one moment where the store can, else one by one.
+    /// The values of all `keys`: as of one moment if the store can do that, otherwise one by one.
     #[inline]
     fn get_group<const N: usize>(&mut self, keys: &[K; N]) -> [Option<V>; N] {
         keys.each_ref().map(|key| self.get(key))
     }
 }
 
-/// The held reader of a store that has none.
+/// The held reader of a store without one.
 #[derive(Debug)]
 pub enum NoHeld {}
 
@@ -204,11 +205,11 @@ impl<K: Key, V: Value> Reader<K, V> for NoHeld {
     }
 }
 
-/// Something to be done with a store of any kind.
+/// An action on a store of any kind.
 pub trait Visit {
-    /// What comes of it.
+    /// The result of the action.
     type Output;
-    /// Does it with stores of kind `F`.
+    /// Runs the action with stores of kind `F`.
     fn visit<F: Family>(self) -> Self::Output;
 }
 
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn every_adapter_reads_what_it_wrote() {
+    fn every_adapter_reads_its_writes() {
         for name in NAMES {
             visit(name, Behave(name)).unwrap();
         }

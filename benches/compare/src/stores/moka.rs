@@ -1,14 +1,14 @@
-//! moka's synchronous cache: a lock-free table with policies fed through queues.
+//! moka's synchronous cache: a lock-free table with policies that queues feed.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: yes; where nothing may be evicted, it is built
-//! without a bound. Blocks: housekeeping behind a lock that one caller at a time takes. Loader:
+//! Atomic batch: no. Consistent group read: no. Bounded: yes. Where nothing may be evicted, it has
+//! no bound. Blocks: housekeeping behind a lock that one caller at a time takes. Loader:
 //! `get_with`; callers of one missing key wait for one load.
 
 use moka::sync::Cache;
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Moka;
 
 impl Family for Moka {

@@ -8,7 +8,7 @@ use papaya::{HashMap, HashMapRef, LocalGuard};
 
 use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Papaya;
 
 impl Family for Papaya {

@@ -1,8 +1,9 @@
-//! papaya with a whole group of eight in one entry: not general (a key belongs to one group, known
-//! ahead), and unfair to everybody else, for a group is then one look-up. The bar to look up to.
+//! papaya with a whole group of eight in one entry. This is not general (each key belongs to one
+//! group, which is known in advance), and unfair to all other stores, because a group is then one
+//! look-up. It shows an upper limit.
 //!
 //! Atomic batch: yes, within a group. Consistent group read: yes, within a group. Bounded: no.
-//! Blocks: as papaya does. Loader: not used.
+//! Blocks: like papaya. Loader: not used.
 
 use papaya::HashMap;
 
@@ -10,7 +11,7 @@ use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 const GROUP: usize = 8;
 
-/// See above.
+/// The store that the module describes.
 pub struct PapayaEntry;
 
 impl Family for PapayaEntry {

@@ -1,8 +1,8 @@
-//! quick_cache: shards of a bounded map (S3-FIFO-like), each behind a reader-writer lock.
+//! quick_cache: shards of a bounded map (similar to S3-FIFO), each behind a reader-writer lock.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: always; where nothing may be evicted, to far
-//! more than is put in. Blocks: readers and writers of a shard on its lock. Loader:
-//! `get_value_or_guard`; callers of one missing key wait for one load.
+//! Atomic batch: no. Consistent group read: no. Bounded: always. Where nothing may be evicted, the
+//! bound is far above the number of entries. Blocks: readers and writers of a shard on its lock.
+//! Loader: `get_value_or_guard`; callers of one missing key wait for one load.
 
 use quick_cache::{
     UnitWeighter,
@@ -11,7 +11,7 @@ use quick_cache::{
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// Room for everything that is ever put in.
+/// Room for every entry of any workload.
 const BOUND: u64 = 1 << 32;
 
 type Inner<K, V> = Cache<K, V, UnitWeighter, Hasher, DefaultLifecycle<K, V>>;
@@ -20,7 +20,7 @@ fn made<K: Key, V: Value>(entries: usize, bound: u64) -> Inner<K, V> {
     Cache::with(entries, bound, UnitWeighter, Hasher::default(), DefaultLifecycle::default())
 }
 
-/// See above.
+/// The store that the module describes.
 pub struct Quick;
 
 impl Family for Quick {
@@ -75,7 +75,7 @@ impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
             GuardResult::Value(value) => value,
             GuardResult::Guard(guard) => {
                 let value = load();
-                // Refused where the key was removed meanwhile: then the value is only returned.
+                // Refused if the key was removed in the meantime. The value is then only returned.
                 let _ = guard.insert(value.clone());
                 value
             }

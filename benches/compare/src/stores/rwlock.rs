@@ -1,7 +1,7 @@
 //! The standard HashMap behind one reader-writer lock (parking_lot).
 //!
 //! Atomic batch: yes, under the lock. Consistent group read: yes, under the lock. Bounded: no.
-//! Blocks: everybody on everybody, and the lock word is written by every read. Loader: none.
+//! Blocks: all threads on all others; every read writes the lock word. Loader: none.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Locked;
 
 impl Family for Locked {

@@ -1,13 +1,14 @@
-//! scc's HashMap: buckets of 32 entries, each with a lock of its own; grows bit by bit.
+//! scc's HashMap: buckets of 32 entries, each with its own lock; the table grows incrementally.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: no. Blocks: readers and writers of a bucket on
-//! its lock, which every read takes. Loader: `entry`, which keeps the bucket locked while it loads.
+//! Atomic batch: no. Consistent group read: no. Bounded: no. Blocks: readers and writers of a
+//! bucket on its lock, which every read takes. Loader: `entry`, which keeps the bucket locked while
+//! it loads.
 
 use scc::HashMap;
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Scc;
 
 impl Family for Scc {

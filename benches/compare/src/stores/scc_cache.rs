@@ -1,20 +1,20 @@
-//! scc's HashCache: a hash table of 32-entry buckets, each of which evicts its least recently used entry
-//! when it is full.
+//! scc's HashCache: a hash table of 32-entry buckets. A full bucket evicts its least recently used
+//! entry.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: always, bucket by bucket; where nothing may be
-//! evicted it may grow to sixteen times the entries, and has room for twice as many reserved, so that hardly
-//! a bucket fills up by chance (while it grows from empty, some may). Blocks:
-//! readers and writers of a bucket on its lock. Loader: `entry`, which keeps the bucket locked while it
-//! loads.
+//! Atomic batch: no. Consistent group read: no. Bounded: always, bucket by bucket. Where nothing
+//! may be evicted, it may grow to sixteen times the entries, and reserves room for twice as many,
+//! so that buckets hardly ever fill up by chance (while it grows from empty, some may). Blocks:
+//! readers and writers of a bucket on its lock. Loader: `entry`, which keeps the bucket locked
+//! while it loads.
 
 use scc::{HashCache, hash_cache::Entry};
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// How many times the entries its bound is, where nothing may be evicted.
+/// The ratio of the bound to the entries, where nothing may be evicted.
 const ROOM: usize = 16;
 
-/// See above.
+/// The store that the module describes.
 pub struct SccCache;
 
 impl Family for SccCache {

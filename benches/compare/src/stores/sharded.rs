@@ -1,8 +1,8 @@
-//! The standard HashMap in 64 shards, each behind a reader-writer lock (parking_lot) on cache lines of
-//! its own: what one writes oneself.
+//! The standard HashMap in 64 shards, each behind a reader-writer lock (parking_lot) on its own
+//! cache lines: what a programmer writes without a library.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: no. Blocks: readers and writers of a shard on
-//! its lock, whose word is written by every read. Loader: none.
+//! Atomic batch: no. Consistent group read: no. Bounded: no. Blocks: readers and writers of a shard
+//! on its lock; every read writes the lock word. Loader: none.
 
 use std::{collections::HashMap, hash::BuildHasher};
 
@@ -12,7 +12,7 @@ use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
 const SHARDS: usize = 64;
 
-/// See above.
+/// The store that the module describes.
 pub struct Sharded;
 
 impl Family for Sharded {
@@ -26,7 +26,7 @@ impl Family for Sharded {
     type Map<K: Key, V: Value> = Map<K, V>;
 }
 
-/// Two cache lines, as processors fetch them in pairs.
+/// Two cache lines, because processors fetch them in pairs.
 #[repr(align(128))]
 struct Shard<K, V>(RwLock<HashMap<K, V, Hasher>>);
 

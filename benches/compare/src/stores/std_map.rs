@@ -1,13 +1,14 @@
-//! The standard HashMap without any synchronization: the limit, not a contender. Reads only, or one
-//! thread only.
+//! The standard HashMap without synchronization: an upper limit, not a competitor. It takes part
+//! only with one thread, or without writes.
 //!
-//! Atomic batch, consistent group read: trivially, alone. Bounded: no. Blocks: nowhere. Loader: none.
+//! Atomic batch and consistent group read: trivially, with one thread. Bounded: no. Blocks:
+//! nowhere. Loader: none.
 
 use std::{cell::UnsafeCell, collections::HashMap};
 
 use super::{Family, Hasher, Key, Promises, Reader, Store, Value};
 
-/// See above.
+/// The store that the module describes.
 pub struct Unsynchronised;
 
 impl Family for Unsynchronised {
@@ -27,8 +28,8 @@ type Inner<K, V> = UnsafeCell<HashMap<K, V, Hasher>>;
 /// See [`Unsynchronised`].
 pub struct Map<K, V>(Inner<K, V>);
 
-// SAFETY: `SHARED` is false, and so no workload writes while another thread uses the store; reads by
-// several threads need keys and values to be `Sync`, dropping it elsewhere needs them to be `Send`.
+// SAFETY: `SHARED` is false, so no workload writes while another thread uses the store. Reads by
+// several threads need `Sync` keys and values. A drop on another thread needs them to be `Send`.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Map<K, V> {}
 
 /// See [`Unsynchronised`].
@@ -38,8 +39,8 @@ impl<K, V> Map<K, V> {
     #[allow(clippy::mut_from_ref)]
     #[inline]
     fn map(&self) -> &mut HashMap<K, V, Hasher> {
-        // SAFETY: `SHARED` is false: whoever writes is the only thread that uses the store, and no
-        // reference outlives a call.
+        // SAFETY: `SHARED` is false, so a writing thread is the only thread that uses the store,
+        // and no reference outlives a call.
         unsafe { &mut *self.0.get() }
     }
 }
@@ -74,7 +75,7 @@ impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
 impl<K: Key, V: Value> Reader<K, V> for MapReader<'_, K, V> {
     #[inline]
     fn get(&mut self, key: &K) -> Option<V> {
-        // SAFETY: as in `map`: nobody writes while this shared reference lives.
+        // SAFETY: as in `map`: no thread writes while this shared reference lives.
         unsafe { (*self.0.get()).get(key).cloned() }
     }
 }

@@ -1,10 +1,11 @@
-//! stretto: shards of a bounded map (TinyLFU), each behind a lock; new entries are queued and admitted by
-//! a thread of its own.
+//! stretto: shards of a bounded map (TinyLFU), each behind a lock. A background thread admits new
+//! entries from a queue.
 //!
-//! Atomic batch: no. Consistent group read: no. Bounded: always; where nothing may be evicted, to far
-//! more than is put in. Blocks: readers and writers of a shard on its lock, inserts on a full queue. A
-//! new entry becomes visible some time after `insert` has returned, and may be dropped: its rates of
-//! inserts of new keys are those of the queue. An overwrite is visible at once. Loader: none.
+//! Atomic batch: no. Consistent group read: no. Bounded: always. Where nothing may be evicted, the
+//! bound is far above the number of entries. Blocks: readers and writers of a shard on its lock,
+//! and inserts on a full queue. A new entry becomes visible some time after `insert` has returned,
+//! and may be dropped, so its insertion rates for new keys are those of the queue. An overwrite is
+//! visible at once. Loader: none.
 
 use std::{borrow::Borrow, hash::BuildHasher, hash::Hash, marker::PhantomData};
 
@@ -12,10 +13,10 @@ use stretto::{Cache, KeyBuilder};
 
 use super::{Family, Hasher, Key, NoHeld, Promises, Reader, Store, Value};
 
-/// Room for everything that is ever put in.
+/// Room for every entry of any workload.
 const BOUND: i64 = 1 << 32;
 
-/// See above.
+/// The store that the module describes.
 pub struct Stretto;
 
 impl Family for Stretto {
@@ -64,7 +65,7 @@ pub struct MapReader<'a, K: Key, V: Value>(&'a Inner<K, V>);
 
 fn made<K: Key, V: Value>(entries: usize, bound: i64) -> Map<K, V> {
     let hashes = TwoHashes(Hasher::with_seed(1), Hasher::with_seed(2), PhantomData);
-    // Ten counters an entry, as its documentation advises.
+    // Ten counters per entry, as its documentation recommends.
     let cache = Cache::new_with_key_builder(10 * entries.max(100), bound, hashes);
     Map(cache.expect("the settings are valid"))
 }
@@ -114,7 +115,7 @@ impl<K: Key, V: Value> Store<K, V> for Map<K, V> {
 
 impl<K: Key, V: Value> Map<K, V> {
     fn settle(&self) {
-        self.0.wait().expect("its thread is there");
+        self.0.wait().expect("its thread runs");
     }
 }
 

@@ -1,10 +1,12 @@
-//! Many more threads than cores: 24 that read single keys, 8 that overwrite without a pause, on 65,536
-//! keys. What does a reader wait for that meets a writer which the scheduler has taken off its core?
+//! Many more threads than cores: 24 threads read single keys, and 8 overwrite without a pause, on
+//! 65,536 keys. The question is how long a reader waits that meets a writer which the scheduler has
+//! taken off its core.
 //!
-//! Twice. "one after the other": every reader reads without a pause, and each read is timed by itself;
-//! what would have been asked for during a slow one is not. "on schedule": every reader has a read due
-//! each half millisecond and its time runs from then, so that waiting for a core counts as well, which is
-//! much the same for every store, and nothing is omitted.
+//! The workload runs twice. "one after the other": every reader reads without a pause, and each
+//! read is timed by itself. Reads that a user would have begun during a slow read do not count. "on
+//! schedule": every reader has a read due each half millisecond, and its time runs from that
+//! moment. Waiting for a core therefore also counts, which is much the same for every store, and
+//! nothing is omitted.
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
@@ -20,13 +22,13 @@ const READERS: usize = 24;
 const WRITERS: usize = 8;
 const KEYS: u64 = 1 << 16;
 const INTERVAL: Duration = Duration::from_micros(500);
-/// The least that gives a p99.99 on schedule.
+/// The shortest window that gives a p99.99 on schedule.
 const LEAST: Duration = Duration::from_millis(500);
 
 const WAYS: [(&str, How); 2] =
     [("one after the other", How::Time), ("on schedule", How::Schedule(INTERVAL))];
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     if !F::SHARED {
         return Err(one_thread_only());

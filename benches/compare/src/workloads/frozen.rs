@@ -1,13 +1,14 @@
-//! Others' reads and writes while two writers, who overwrite without a pause, are stopped by a signal at
-//! random instructions, for 100 ms at a time; and the same without the stops.
+//! Reads and writes beside two writers that overwrite without a pause. A signal stops these writers
+//! at random instructions, for 100 ms at a time. The same work runs without the stops.
 //!
-//! Two readers have a read due each 100 µs, a writer an overwrite each 200 µs; times run from when the
-//! operation was due, so what waits behind a stopped writer counts in full. The time that a thread takes to
-//! wake up is in these figures too; without the stops, when the two writers take both cores, it is longer.
+//! Two readers have a read due each 100 µs, and a writer has an overwrite due each 200 µs. Times
+//! run from when the operation was due, so waiting behind a stopped writer counts in full. The
+//! figures include the time that a thread takes to wake up. Without the stops this time is longer,
+//! because the two writers take both cores.
 //!
-//! A stop may fall into the allocator too. glibc gives each thread an arena of its own, up to eight a
-//! core, but memory is given back to the arena that it came from: a thread may then wait for one that
-//! was stopped inside `malloc`, whatever the store does.
+//! A stop may also hit the allocator. glibc gives each thread its own arena, up to eight per core,
+//! but memory returns to the arena that it came from. A thread may therefore wait for one that was
+//! stopped inside `malloc`, whatever the store does.
 
 use std::{
     sync::{
@@ -31,14 +32,14 @@ use crate::{
 const READERS: Role = Role { threads: 2, how: How::Schedule(Duration::from_micros(100)) };
 const WRITERS: Role = Role { threads: 1, how: How::Schedule(Duration::from_micros(200)) };
 const VICTIMS: usize = 2;
-/// How long a victim is stopped, and how long it runs in between, at most.
+/// How long a victim is stopped, and the longest time between two stops.
 const STOP: Duration = Duration::from_millis(100);
 const GO: Duration = Duration::from_millis(20);
 const KEYS: u64 = 1 << 16;
-/// The least that holds several stops.
+/// The shortest window that includes several stops.
 const LEAST: Duration = Duration::from_millis(600);
 
-/// The same work with and without the stops.
+/// Runs the same work with and without the stops.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     if !F::SHARED {
         return Err(one_thread_only());
@@ -71,7 +72,8 @@ pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// The measured readers and writer, beside victims; and how often one was stopped inside a write.
+/// Runs the measured readers and writer beside the victims. Returns also how often a victim was
+/// stopped inside a write.
 fn beside_victims<S: Store<u64, u64>>(
     store: &S,
     settings: &Settings,
@@ -115,7 +117,7 @@ fn measured<S: Store<u64, u64>>(store: &S, settings: &Settings) -> Outcome {
     let mut window = settings.window(0, 0, How::Count);
     (window.readers, window.writers) = (READERS, WRITERS);
     window.length = window.length.max(LEAST);
-    // Warm-up is without pauses; the victims warm up enough.
+    // Warm-up has no stops, and the victims warm up enough.
     window.warm_up = Duration::ZERO;
     window.run_timed(
         |i| {

@@ -1,19 +1,21 @@
-//! Caches that are full. Stores that cannot be bounded sit these out.
+//! Caches that are full. Stores that cannot be bounded do not take part.
 //!
-//! [`gets`]: what a bound costs the reads. Two stores of one kind hold the same keys, one bounded to
-//! exactly their number, one to far more or not at all; both have grown from empty. The windows of the
-//! two follow one another, and the next round begins with the other. A store that keeps a bound
-//! for each of its parts is without some keys then; *missing* says how many of those asked for.
+//! [`gets`]: the cost of a bound for reads. Two stores of one kind hold the same keys. One is
+//! bounded to exactly their number, and the other to far more or not at all. Both have grown from
+//! empty. The windows of the two alternate, and each round begins with the other store. A store
+//! that bounds each of its parts separately lacks some keys; *missing* is their share of all
+//! requests.
 //!
-//! [`inserts`]: keys that were never there, one after the other without a pause, into a store that is full
-//! at 100,000 entries and at `--keys`: each new one has another one go, or is refused. *held* is
-//! what share of its bound a store holds after the writing, by a sample of all keys so far; in the first
-//! round only, as to ask for a key is to use it. Each window ends with what the store then does behind the
-//! scenes, unmeasured: the next store is not to wait for that.
+//! [`inserts`]: new keys, one after the other without a pause, into a store that is full at 100,000
+//! entries and at `--keys`. Each new key is refused or displaces another one. *held* is the share
+//! of its bound that a store holds afterwards, from a sample of all keys so far. It is measured
+//! only in the first round, because a look-up is a use. Each window ends with the store's
+//! background work, unmeasured, so that the next store does not wait for it.
 //!
-//! [`latency`]: the same at 100,000 entries by eight threads. "on schedule": each has an insert due every
-//! 100 µs, and its time runs from then, whether or not the thread was ready. "one after the other": each
-//! is timed by itself, without a pause, so what would have been asked for during a slow one is not.
+//! [`latency`]: the same at 100,000 entries with eight threads. "on schedule": each thread has an
+//! insert due every 100 µs, and its time runs from then, whether or not the thread was ready. "one
+//! after the other": each insert is timed by itself, without a pause. Inserts that a user would
+//! have begun during a slow one do not count.
 
 use std::{
     sync::{
@@ -35,14 +37,14 @@ use crate::{
     stores::{Family, Reader, Store},
 };
 
-/// Entries of a full store.
+/// The entries of a full store.
 const ENTRIES: u64 = 100_000;
-/// One in so many keys is looked for when it is asked how many are held.
+/// The sample for *held* has one in this many keys.
 const SAMPLE: u64 = 32;
 
 const CROWD: usize = 8;
 const INTERVAL: Duration = Duration::from_micros(100);
-/// The least that gives a p99.99 on schedule: 100,000 inserts.
+/// The shortest window that gives a p99.99 on schedule: 100,000 inserts.
 const LEAST: Duration = Duration::from_millis(1250);
 
 const WAYS: [(&str, How); 2] =
@@ -52,7 +54,7 @@ fn cannot_be_bounded() -> String {
     "cannot be bounded".to_owned()
 }
 
-/// Reads of a bounded store beside those of one that is not.
+/// Reads of a bounded store and of one without a bound.
 pub fn gets<F: Family>(settings: &Arc<Settings>) -> Ready {
     let (settings, keys) = (Arc::clone(settings), settings.keys);
     let bounded = F::Map::<u64, u64>::bounded(keys as usize).ok_or_else(cannot_be_bounded)?;
@@ -87,22 +89,22 @@ pub fn gets<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// A full store, and what was put into it.
+/// A full store, and the keys inserted into it.
 struct Full<F: Family> {
     store: F::Map<u64, u64>,
     entries: u64,
-    /// How many keys each thread has put in.
+    /// How many keys each thread has inserted.
     inserted: Vec<AtomicU64>,
 }
 
-/// A thread's next keys: nobody has used them before.
+/// The next keys of a thread, which no thread has used before.
 struct Fresh<'a> {
     thread: u64,
     next: u64,
     inserted: &'a AtomicU64,
 }
 
-/// A permutation: the keys are distinct, and in no order.
+/// A permutation, so the keys are distinct and in no order.
 #[inline]
 fn key(thread: u64, number: u64) -> u64 {
     mix(thread << 40 | number)
@@ -121,13 +123,14 @@ impl Iterator for Fresh<'_> {
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        // Read by the thread that joins this one.
+        // The thread that joins this one reads it.
         self.inserted.store(self.next, Ordering::Relaxed);
     }
 }
 
 impl<F: Family> Full<F> {
-    /// Full, and a tenth over: some evict one by one far more slowly than they fill up.
+    /// A full store, after a tenth more inserts than its capacity, because some stores evict one by
+    /// one far more slowly than they fill up.
     fn new(entries: u64, threads: usize) -> Result<Self, String> {
         let store = F::Map::bounded(entries as usize).ok_or_else(cannot_be_bounded)?;
         let inserted = (0..threads).map(|_| AtomicU64::new(0)).collect();
@@ -144,7 +147,7 @@ impl<F: Family> Full<F> {
         Fresh { thread: thread as u64, next: inserted.load(Ordering::Relaxed), inserted }
     }
 
-    /// One insert of a new key after the other.
+    /// Inserts new keys, one after the other.
     fn insert(&self, thread: usize) -> impl FnMut() {
         let mut fresh = self.fresh(thread);
         move || {
@@ -153,14 +156,14 @@ impl<F: Family> Full<F> {
         }
     }
 
-    /// One window, and what the store does afterwards.
+    /// Runs one window, and then the background work of the store.
     fn run(&self, window: &Window) -> Done {
         let writes = window.run_timed(|_| || (), |i| self.insert(i)).writes;
         self.store.fill(std::iter::empty());
         writes
     }
 
-    /// The share of the bound that is held, about.
+    /// The approximate share of the bound that is in use.
     fn held(&self) -> f64 {
         let mut reader = self.store.reader();
         let mut found = 0;
@@ -202,7 +205,7 @@ pub fn inserts<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// How long inserts of new keys into a full store take, with more threads than cores.
+/// The latency of inserts of new keys into a full store, with more threads than cores.
 pub fn latency<F: Family>(settings: &Arc<Settings>) -> Ready {
     if !F::SHARED {
         return Err(one_thread_only());

@@ -1,6 +1,6 @@
-//! Caffeine's GetPut: a cache of 32,768 entries, all there, of which 10,922 are asked for, Zipf 0.99,
-//! scrambled: only reads; three reads a write, in every thread (there six threads read while two write);
-//! only writes.
+//! Caffeine's GetPut: a cache of 32,768 present entries, of which 10,922 are requested, with a
+//! scrambled Zipf 0.99 distribution. There are three mixes: only reads; three reads for each write,
+//! in every thread (in Caffeine, six threads read and two write); and only writes.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -19,10 +19,10 @@ use crate::{
 const SIZE: u64 = 2 << 14;
 const ITEMS: u64 = SIZE / 3;
 
-/// Of four operations, those that write.
+/// How many of four operations are writes.
 const MIXES: [(&str, u64); 3] = [("100 % get", 0), ("75 % get", 1), ("100 % put", 4)];
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let store: F::Map<u64, u64> = filled(&settings, SIZE);

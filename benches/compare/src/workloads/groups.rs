@@ -1,6 +1,6 @@
-//! Groups of related keys: batches, consistent reads beside them, and the reads' latency. 32,768 keys in
-//! groups of neighbouring ones; a write gives all members of a random group one new value, a read of a
-//! random group is torn if its members differ.
+//! Groups of related keys: batches, consistent reads beside them, and the latency of the reads.
+//! There are 32,768 keys in groups of adjacent keys. A write gives all members of a random group
+//! one new value. A read of a random group is torn if its members differ.
 
 use std::{
     hint::black_box,
@@ -28,7 +28,7 @@ fn groups<const N: usize>() -> u64 {
     KEYS / N as u64
 }
 
-/// A store in which every group is whole.
+/// A store in which every group has one value.
 fn filled<F: Family, const N: usize>(settings: &Settings) -> F::Map<u64, u64> {
     let store = F::Map::<u64, u64>::with_capacity(settings.reserve(KEYS));
     if F::GROUPS_ONLY {
@@ -39,13 +39,13 @@ fn filled<F: Family, const N: usize>(settings: &Settings) -> F::Map<u64, u64> {
     store
 }
 
-/// Whether the members are not all of one write.
+/// Whether the members come from different writes.
 fn is_torn<const N: usize>(members: &[Option<u64>; N]) -> bool {
     members[0].is_none() || members.iter().any(|member| *member != members[0])
 }
 
-/// Readers and writers of random groups; the outcome, and the share of torn reads in percent. Rates
-/// are of groups, not of keys.
+/// Runs readers and writers of random groups. Returns the outcome, and the percentage of torn
+/// reads. Rates count groups, not keys.
 fn beside<S: Store<u64, u64>, const N: usize, const TIMED: bool>(
     store: &S,
     settings: &Settings,
@@ -77,7 +77,7 @@ fn beside<S: Store<u64, u64>, const N: usize, const TIMED: bool>(
     (outcome, 100.0 * torn.into_inner() as f64 / reads as f64)
 }
 
-/// Counts on its own thread, adds up at the end.
+/// Counts on its own thread, and adds the count to the total at the end.
 struct Tally<'a> {
     torn: &'a AtomicU64,
     reads: &'a AtomicU64,
@@ -153,7 +153,7 @@ fn of_size<F: Family, const N: usize>(
     store: &F::Map<u64, u64>,
     settings: &Settings,
 ) -> Vec<Figure> {
-    // A run with another size left groups of this size of several writes.
+    // After a run with another group size, a group of this size may have values of several writes.
     store.fill((0..KEYS).map(|key| (key, 0)));
     let variant = format!("{N} keys");
     let rate = |metric, rate| Figure::new(metric, &variant, Unit::PerSecond, rate);
@@ -167,10 +167,10 @@ fn of_size<F: Family, const N: usize>(
     figures
 }
 
-/// Readers and writers of a kind each, more of them than cores.
+/// The number of readers, and of writers. Together they exceed the cores.
 const CROWD: usize = 8;
 
-/// The latency of reads of eight, beside as many writers as readers, one after the other.
+/// The latency of reads of eight, one after the other, with as many writers as readers.
 pub fn latency<F: Family>(settings: &Arc<Settings>) -> Ready {
     if !F::SHARED {
         return Err(one_thread_only());

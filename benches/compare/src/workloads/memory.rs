@@ -1,7 +1,8 @@
-//! Memory, measured from outside the allocator: resident pages of a process that does nothing else.
+//! Memory, measured from outside the allocator as the resident pages of a process that does nothing
+//! else.
 //!
-//! `coeval` maps memory itself, so an allocator that counts would not see it. Every round has a process
-//! of its own.
+//! `coeval` maps memory itself, so a counting allocator would not see it. Every round has its own
+//! process.
 
 use std::{
     sync::Arc,
@@ -18,18 +19,19 @@ use crate::{
 /// Keys that are overwritten while the old contents are held.
 const HOT: u64 = 1_000;
 const OVERWRITES: u64 = 10_000_000;
-/// Fresh keys, each inserted once and removed when [`HOT`] later ones have come.
+/// Fresh keys. Each is inserted once, and removed after [`HOT`] later ones.
 const CHURN: u64 = 100_000_000;
-/// Part of the churn that is warm-up.
+/// The part of the churn that is warm-up.
 const WARM_UP: u64 = 1_000_000;
 
-/// Bytes an entry, u64 → u64: what the process grew by while the store was filled.
+/// Bytes per entry, u64 → u64: how much the process grew while the store was filled.
 pub fn per_entry<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     Ok(Box::new(move || {
         let before = resident();
         let store = F::Map::<u64, u64>::with_capacity(settings.reserve(settings.keys));
-        // `mix` is a permutation: distinct keys in no order, without an array of them.
+        // `mix` is a permutation, so the keys are distinct and in no order, without an array of
+        // them.
         store.fill((0..settings.keys).map(|i| (mix(i), i)));
         let bytes = (resident() - before) / settings.keys as f64;
         let last = settings.keys - 1;
@@ -39,9 +41,9 @@ pub fn per_entry<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// 1,000 keys overwritten ten million times while their old contents are held; then a hundred million
-/// fresh keys, each removed when a thousand later ones have come. What the process grew by. Each phase ends
-/// after `--cap` seconds, done or not.
+/// Overwrites 1,000 keys ten million times while their old contents are held. Then inserts a
+/// hundred million fresh keys, and removes each after a thousand later ones. Measures how much the
+/// process grew. Each phase ends after `--cap` seconds, even if it is incomplete.
 pub fn overwrite<F: Family>(settings: &Arc<Settings>) -> Ready {
     let cap = Duration::from_secs(settings.cap);
     Ok(Box::new(move || {
@@ -76,7 +78,7 @@ pub fn overwrite<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// Calls `each` up to `times` times, but not for longer than `cap`; how often it did.
+/// Calls `each` up to `times` times, but not for longer than `cap`. Returns the number of calls.
 fn repeat(times: u64, cap: Duration, mut each: impl FnMut(u64)) -> u64 {
     let began = Instant::now();
     for i in 0..times {
@@ -88,7 +90,7 @@ fn repeat(times: u64, cap: Duration, mut each: impl FnMut(u64)) -> u64 {
     times
 }
 
-/// Resident bytes of this process.
+/// The resident bytes of this process.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("this needs Linux's /proc");
     let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok());

@@ -1,11 +1,11 @@
-//! The mixes of conc-map-bench: read heavy, exchange, rapid grow.
+//! The mixes of conc-map-bench: read heavy, exchange and rapid grow.
 //!
-//! As there, each thread has keys of its own, random numbers, and works through a shuffled pattern of a
-//! hundred operations, over and over: it reads and updates keys that are there, inserts fresh ones and
-//! removes its oldest. Read heavy and exchange begin with the table three quarters full and keep it so.
-//! Rapid grow begins empty, with room reserved as there unless `--grown`, and ends when three quarters of
-//! the keys' number operations are done; a store that is too slow for that ends after four windows, with
-//! a smaller table than the others.
+//! As in conc-map-bench, each thread has its own keys, which are random numbers, and repeats a
+//! shuffled pattern of a hundred operations. It reads and updates present keys, inserts fresh ones
+//! and removes its oldest. Read heavy and exchange begin with a table that is three quarters full,
+//! and keep it so. Rapid grow begins with an empty table, with room reserved unless `--grown` is
+//! given. It ends after as many operations as three quarters of the number of keys. A store that is
+//! too slow for that ends after four windows, with a smaller table than the others.
 
 use std::{
     hint::black_box,
@@ -21,7 +21,7 @@ use crate::{
     stores::{Family, Reader, Store},
 };
 
-/// Percent of each operation.
+/// The percentage of each operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Mix {
     read: usize,
@@ -30,11 +30,11 @@ pub struct Mix {
     update: usize,
 }
 
-/// See conc-map-bench.
+/// As in conc-map-bench.
 pub const READ_HEAVY: Mix = Mix { read: 98, insert: 1, remove: 1, update: 0 };
-/// See conc-map-bench.
+/// As in conc-map-bench.
 pub const EXCHANGE: Mix = Mix { read: 10, insert: 40, remove: 40, update: 10 };
-/// See conc-map-bench.
+/// As in conc-map-bench.
 pub const RAPID_GROW: Mix = Mix { read: 5, insert: 80, remove: 5, update: 10 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Mix {
     }
 }
 
-/// One thread's keys, of which those in `oldest..next` are there, and where it is in its pattern.
+/// The keys of one thread, of which `oldest..next` are present, and its position in the pattern.
 #[derive(Debug)]
 struct Worker {
     thread: u64,
@@ -84,7 +84,7 @@ impl Worker {
     }
 
     #[inline]
-    fn one_that_is_there(&mut self) -> u64 {
+    fn a_present_entry(&mut self) -> u64 {
         let number = self.oldest + self.random.below((self.next - self.oldest).max(1));
         self.key(number)
     }
@@ -99,7 +99,7 @@ impl Worker {
         self.at = if self.at + 1 < self.pattern.len() { self.at + 1 } else { 0 };
         match operation {
             Operation::Read => {
-                black_box(reader.get(&self.one_that_is_there()));
+                black_box(reader.get(&self.a_present_entry()));
             }
             Operation::Insert => {
                 store.insert(self.key(self.next), self.next);
@@ -110,7 +110,7 @@ impl Worker {
                 self.oldest = (self.oldest + 1).min(self.next);
             }
             Operation::Update => {
-                let key = self.one_that_is_there();
+                let key = self.a_present_entry();
                 store.insert(key, self.next);
             }
         }
@@ -145,7 +145,8 @@ fn rate<S: Store<u64, u64>>(
     outcome.writes.rate
 }
 
-/// A mix that keeps the table as full as it was: a store for each number of threads, filled once.
+/// A mix that keeps the size of the table. There is one store for each number of threads, filled
+/// once.
 pub fn steady<F: Family>(settings: &Arc<Settings>, mix: Mix) -> Ready {
     let settings = Arc::clone(settings);
     let make = |threads| {
@@ -166,7 +167,7 @@ pub fn steady<F: Family>(settings: &Arc<Settings>, mix: Mix) -> Ready {
     }))
 }
 
-/// A mix that fills an empty table, made anew every time.
+/// A mix that fills an empty table, which is made anew every time.
 pub fn growing<F: Family>(settings: &Arc<Settings>, mix: Mix) -> Ready {
     let settings = Arc::clone(settings);
     Ok(Box::new(move || {

@@ -1,7 +1,7 @@
-//! What the stores are made to do. Each file's head says exactly what.
+//! What the stores do. The header of each file says exactly what its workload does.
 //!
-//! A workload makes a store ready in the process that it has for itself (see `compare::child`), and
-//! gives an [`Entrant`], which is called once a round.
+//! A workload prepares a store in a process of its own (see `compare::child`), and returns an
+//! [`Entrant`], which is called once per round.
 
 pub mod crowd;
 pub mod frozen;
@@ -30,32 +30,32 @@ use crate::{
     stores::{Family, Visit},
 };
 
-/// A store made ready for a workload: every call is a round.
+/// A store that is ready for a workload. Every call is a round.
 pub type Entrant = Box<dyn FnMut() -> Vec<Figure>>;
 
-/// An entrant, or why the store cannot take part.
+/// An entrant, or the reason why the store cannot take part.
 pub type Ready = Result<Entrant, String>;
 
-/// What all workloads share.
+/// The settings that all workloads share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
-    /// Numbers of threads where a workload is run with several.
+    /// The numbers of threads, for workloads that run with several.
     pub threads: Vec<usize>,
-    /// Length of a window.
+    /// The length of a window.
     pub length: Duration,
-    /// Keys of the point workloads and of memory, and entries of the larger full store.
+    /// The keys of the point workloads and of memory, and the entries of the larger full store.
     pub keys: u64,
-    /// Stores grow from empty tables instead of having room reserved.
+    /// Whether stores grow from empty tables instead of reserving room.
     pub grown: bool,
-    /// Rates are per second of the threads' processor time.
+    /// Whether rates are per second of the threads' processor time.
     pub cpu_time: bool,
-    /// Seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// Seconds after which a phase of `memory-overwrite` ends, done or not.
+    /// The seconds after which a phase of `memory-overwrite` ends even if it is incomplete.
     pub cap: u64,
     /// The recorded trace of `replay`.
     pub trace: Option<PathBuf>,
-    /// Entries that a bounded store may hold in `replay`.
+    /// The entries that a bounded store may hold in `replay`.
     pub capacity: Option<usize>,
 }
 
@@ -72,22 +72,23 @@ impl Settings {
         }
     }
 
-    /// What rates are measured by.
+    /// The clock for rates.
     pub fn clock(&self) -> Clock {
         if self.cpu_time { Clock::Cpu } else { Clock::Wall }
     }
 
-    /// What a store is made with room for.
+    /// The number of entries for which a store reserves room.
     fn reserve(&self, entries: u64) -> usize {
         if self.grown { 0 } else { entries as usize }
     }
 
-    /// Stores of this size do not fit side by side: each is filled for its turn.
+    /// Whether stores of this size do not fit in memory side by side, so that each is filled for
+    /// its turn.
     fn refill(&self) -> bool {
         self.keys > 1 << 22
     }
 
-    /// The numbers of threads that a store of that kind can write with.
+    /// The numbers of threads with which a store of this kind can write.
     fn writing_threads<F: Family>(&self) -> impl Iterator<Item = usize> {
         let threads = self.threads.clone().into_iter();
         threads.filter(|threads| *threads == 1 || F::SHARED)
@@ -109,9 +110,9 @@ pub enum Workload {
     Sizes,
     /// Reads among ten million keys
     Large,
-    /// Reads of keys that were overwritten twice, beside reads of keys written once
+    /// Reads of keys that were overwritten twice, and reads of keys written once
     Overwritten,
-    /// Inserts over keys that are there
+    /// Overwrites of present keys
     Overwrite,
     /// conc-map-bench: 98 % reads, 1 % inserts, 1 % removes
     ReadHeavy,
@@ -119,56 +120,56 @@ pub enum Workload {
     Exchange,
     /// conc-map-bench: 5 % reads, 80 % inserts, 5 % removes, 10 % updates
     RapidGrow,
-    /// Caffeine's GetPut: only reads, three reads a write, only writes
+    /// Caffeine's GetPut: only reads; three reads for each write; only writes
     GetPut,
     /// YCSB A, B, C, D and F, values of 1 KiB
     Ycsb,
-    /// Reads of a bounded store that is full, beside those of one without a bound
+    /// Reads of a full bounded store, and reads of one without a bound
     GetBounded,
-    /// Inserts of new keys into a bounded store that is full
+    /// Inserts of new keys into a full bounded store
     Evict,
     /// Latency of such inserts, on a schedule of eight threads
     EvictLatency,
     /// Eight overwrites of a group in one batch, where the store has batches
     Batch8,
-    /// Reads of a group of eight, alone and beside a writer; torn ones are counted
+    /// Reads of a group of eight, alone and beside a writer; torn reads are counted
     GroupRead8,
     /// Writes, and reads beside a writer, of groups of 1, 4, 16 and 64
     Groups,
     /// Latency of reads of a group, 8 readers beside 8 writers
     GroupLatency,
-    /// Latency of reads on many more threads than cores, writers among them
+    /// Latency of reads with many more threads than cores, some of them writers
     Crowd,
     /// Reads and writes while two other writers are stopped by a signal
     Frozen,
-    /// Loads that are in flight while their key is invalidated: how many stay
+    /// Loads in flight while their key is invalidated: how many of their values stay
     Stale,
     /// A recorded trace from several threads: hit ratio and throughput (needs --trace)
     Replay,
-    /// Bytes an entry
+    /// Bytes per entry
     Memory,
-    /// Growth under held contents and under churn
+    /// Memory growth under held contents and under churn
     MemoryOverwrite,
 }
 
 impl Workload {
-    /// As on the command line.
+    /// The name on the command line.
     pub fn name(self) -> String {
         let value = self.to_possible_value().expect("no workload is hidden");
         value.get_name().to_owned()
     }
 
-    /// Whether it reads or writes groups, each as a whole.
+    /// Whether it reads or writes whole groups.
     fn of_groups(self) -> bool {
         matches!(self, Self::Batch8 | Self::GroupRead8 | Self::Groups | Self::GroupLatency)
     }
 
-    /// Whether every round needs a process that has done nothing before.
+    /// Whether every round needs a fresh process.
     pub fn in_fresh_processes(self) -> bool {
         matches!(self, Self::Memory | Self::MemoryOverwrite)
     }
 
-    /// A store of kind `F` made ready.
+    /// Prepares a store of kind `F`.
     fn ready<F: Family>(self, settings: &Arc<Settings>) -> Ready {
         if F::GROUPS_ONLY && !self.of_groups() {
             return Err("takes part in groups only".to_owned());
@@ -204,12 +205,12 @@ impl Workload {
     }
 }
 
-/// Makes a store ready.
+/// Prepares a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Enter<'a> {
-    /// For this.
+    /// The workload.
     pub workload: Workload,
-    /// With these.
+    /// The settings.
     pub settings: &'a Arc<Settings>,
 }
 
@@ -221,7 +222,7 @@ impl Visit for Enter<'_> {
     }
 }
 
-/// Why a store without synchronization sits a workload out.
+/// Why a store without synchronization does not take part.
 fn one_thread_only() -> String {
     "has no synchronization".to_owned()
 }

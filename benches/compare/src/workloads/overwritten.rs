@@ -1,6 +1,7 @@
-//! Reads of keys that were written once, and of keys that were overwritten twice: what a value costs that
-//! no longer lies where the first one was put. Two stores of the same keys, uniformly random reads. The
-//! overwriting is done in random order before the first round, and nothing is written afterwards.
+//! Reads of keys that were written once, and of keys that were overwritten twice: the cost of a
+//! value that is no longer where the first one was. Two stores hold the same keys, and the reads
+//! are uniformly random. The overwriting is in random order and before the first round; nothing is
+//! written afterwards.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::{
     stores::{Family, Store},
 };
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let keys = settings.keys;
@@ -23,7 +24,7 @@ pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let twice: F::Map<u64, u64> = filled(&settings, keys);
     for round in 1..=2 {
         let order = shuffled(keys, &mut Random::new(settings.seed, 0x0E0 + round));
-        // As the workloads write, not as `fill` may.
+        // Writes as the workloads do, because `fill` may write differently.
         twice.fill(order.into_iter().map(|key| (u64::from(key), round)));
     }
     let most = settings.threads.iter().copied().max().unwrap_or(1);

@@ -1,7 +1,7 @@
-//! Single keys, u64 → u64: reads under a guard for each, reads under a held guard, overwrites.
+//! Single keys, u64 → u64: reads with a guard for each, reads under a held guard, and overwrites.
 //!
-//! The table is filled with every key in random order. Threads follow streams of 2^20 keys made ahead,
-//! uniform or Zipf 0.99 with the popular keys scattered over the whole range.
+//! The table is filled with every key in random order. Threads follow streams of 2^20 keys that are
+//! prepared in advance, uniform or Zipf 0.99, with the popular keys scattered over the whole range.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -16,18 +16,18 @@ use crate::{
     stores::{Family, Key, Reader, Store, Value},
 };
 
-/// The distributions that a workload runs through.
+/// The distributions of a workload.
 pub const UNIFORM: &[Distribution] = &[Distribution::Uniform];
 /// See [`UNIFORM`].
 pub const ZIPF: &[Distribution] = &[Distribution::Zipf];
 /// See [`UNIFORM`].
 pub const BOTH: &[Distribution] = &[Distribution::Zipf, Distribution::Uniform];
 
-/// Keys that are looked up to see whether a store lost any while it was filled.
+/// The number of keys that are looked up to check whether a store lost keys while it was filled.
 const PROBES: u64 = 1000;
 
-/// A store of the keys below `keys`, filled in random order, and checked to hold them. (A bounded store
-/// may drop a few although it has room; the reads of those are misses.)
+/// A store with the keys below `keys`, inserted in random order, and checked to hold them. (A
+/// bounded store may drop a few although it has room; reads of those are misses.)
 pub fn filled<S: Store<K, V>, K: Key, V: Value>(settings: &Settings, keys: u64) -> S {
     let store = S::with_capacity(settings.reserve(keys));
     fill_in_random_order(&store, settings, keys);
@@ -36,7 +36,7 @@ pub fn filled<S: Store<K, V>, K: Key, V: Value>(settings: &Settings, keys: u64) 
     store
 }
 
-/// Puts in the keys below `keys`.
+/// Inserts the keys below `keys`.
 pub fn fill_in_random_order<S: Store<K, V>, K: Key, V: Value>(
     store: &S,
     settings: &Settings,
@@ -47,21 +47,21 @@ pub fn fill_in_random_order<S: Store<K, V>, K: Key, V: Value>(
     store.fill(numbers.map(|number| (K::of(number), V::of(number))));
 }
 
-/// Which share of some of the keys below `keys` is missing.
+/// The share of a sample of the keys below `keys` that is missing.
 pub fn missing<S: Store<K, V>, K: Key, V: Value>(store: &S, keys: u64) -> f64 {
     let mut reader = store.reader();
     let probe = (0..PROBES).map(|i| K::of(i * keys / PROBES));
     probe.filter(|key| reader.get(key).is_none()).count() as f64 / PROBES as f64
 }
 
-/// Gets, a guard for each.
+/// Gets with a guard for each.
 pub fn gets<F: Family>(settings: &Arc<Settings>, distributions: &'static [Distribution]) -> Ready {
     Ok(points::<F>(settings, distributions, |store, settings, streams, threads| {
         get_rate::<F>(store, settings, streams, threads)
     }))
 }
 
-/// The rate of gets, a guard for each.
+/// The rate of gets with a guard for each.
 pub fn get_rate<F: Family>(
     store: &F::Map<u64, u64>,
     settings: &Settings,
@@ -80,7 +80,7 @@ pub fn get_rate<F: Family>(
     outcome.reads.rate
 }
 
-/// Gets, one guard throughout.
+/// Gets with one guard throughout.
 pub fn held<F: Family>(settings: &Arc<Settings>, distributions: &'static [Distribution]) -> Ready {
     if F::Map::<u64, u64>::with_capacity(1).held().is_none() {
         return Err("has no guard to hold".to_owned());
@@ -100,7 +100,7 @@ pub fn held<F: Family>(settings: &Arc<Settings>, distributions: &'static [Distri
     }))
 }
 
-/// Inserts over keys that are there.
+/// Overwrites of present keys.
 pub fn overwrites<F: Family>(
     settings: &Arc<Settings>,
     distributions: &'static [Distribution],
@@ -124,8 +124,8 @@ pub fn overwrites<F: Family>(
     }))
 }
 
-/// One rate for each distribution and number of threads, on a store that is filled once, or, where it
-/// is too large to keep beside the others, for every round.
+/// One rate for each distribution and number of threads. The store is filled once, or, if it is too
+/// large to keep beside the others, for every round.
 fn points<F: Family>(
     settings: &Arc<Settings>,
     distributions: &'static [Distribution],

@@ -1,9 +1,10 @@
-//! A recorded trace, replayed by several threads from a cold start: each request gets its key and inserts
-//! it if it was missing. Hit ratio and throughput together: either is easy without the other.
+//! A recorded trace that several threads replay from a cold start. Each request gets its key, and
+//! inserts the key if it is missing. The workload measures hit ratio and throughput together,
+//! because either one is easy without the other.
 //!
 //! Threads take turns of 64 requests, so the order is kept up to that. Bounded stores hold at most
-//! `--capacity` entries; stores that cannot be bounded keep everything, and their hit ratio is what an
-//! unlimited cache reaches. A store that would take too long ends early, and has no hit ratio.
+//! `--capacity` entries. Stores that cannot be bounded keep everything, and their hit ratio is that
+//! of an unlimited cache. A store that would take too long ends early, and has no hit ratio.
 
 use std::{
     sync::{
@@ -22,17 +23,17 @@ use crate::{
 };
 
 const TURN: usize = 64;
-/// The longest that a replay may take, in windows.
+/// The longest time of a replay, in windows.
 const LONGEST: u32 = 20;
 
-/// What one replay came to.
+/// The result of one replay.
 struct Replayed {
     requests: u64,
     hits: u64,
     took: Duration,
 }
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let Some(path) = &settings.trace else { return Err("no --trace was given".to_owned()) };
@@ -60,7 +61,7 @@ pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// A tenth of the keys that occur.
+/// A tenth of the distinct keys.
 fn usual_capacity(keys: &[u64]) -> usize {
     let mut distinct = keys.to_vec();
     distinct.sort_unstable();

@@ -1,5 +1,5 @@
-//! Reads of uniformly random keys among 1,000, 10,000, 100,000 and 2^20 keys, and among ten million: what
-//! fits into which cache. A guard for each read.
+//! Reads of uniformly random keys among 1,000, 10,000, 100,000, 2^20 and ten million keys, which
+//! fit into different levels of the processor's caches. Each read has its own guard.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
 const SIZES: [u64; 4] = [1_000, 10_000, 100_000, 1 << 20];
 const LARGE: u64 = 10_000_000;
 
-/// Up to 2^20 keys; all sizes are kept side by side.
+/// Up to 2^20 keys. The stores of all sizes are kept side by side.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let most = settings.threads.iter().copied().max().unwrap_or(1);
@@ -33,7 +33,7 @@ pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     }))
 }
 
-/// Ten million keys: too many to keep every store, so each is filled for its turn.
+/// Ten million keys. The stores do not all fit in memory, so each is filled for its turn.
 pub fn large<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let most = settings.threads.iter().copied().max().unwrap_or(1);

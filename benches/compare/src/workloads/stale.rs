@@ -1,10 +1,10 @@
-//! Loads that are in flight while their key is invalidated. One thread misses a key and loads it; when the
-//! load has read the source, another thread changes the source and invalidates the key; then the load ends.
-//! If the old value is found under the key afterwards, it would stay there: stale.
+//! Loads in flight while their key is invalidated. One thread misses a key and loads it. When the
+//! load has read the source, another thread changes the source and invalidates the key. Then the
+//! load ends. If the key holds the old value afterwards, that value would stay: it is stale.
 //!
-//! Filling is by the store's own call where it has one (`get_with`, `get_or_fetch`, `get_value_or_guard`,
-//! `entry`, ...); where it has none, by what a user would write: get, miss, load, insert. Some stores keep the invalidation waiting until the load has ended; the
-//! load gives it two milliseconds.
+//! A store fills with its own call if it has one (`get_with`, `get_or_fetch`, `get_value_or_guard`,
+//! `entry`, ...), and otherwise as a user would: get, miss, load, insert. In some stores the
+//! invalidation waits until the load has ended. The load gives it two milliseconds.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 const OLD: u64 = 1;
 const NEW: u64 = 2;
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(_: &Arc<Settings>) -> Ready {
     if !F::SHARED {
         return Err(one_thread_only());
@@ -64,7 +64,7 @@ fn is_stale<S: Store<u64, u64>>(store: &S, key: u64) -> bool {
         store.remove(&key);
         let _ = say_invalidated.send(());
     });
-    // What a store does behind the scenes is done after this.
+    // After this, the store has no background work left.
     store.fill(std::iter::empty());
     store.reader().get(&key) == Some(OLD)
 }

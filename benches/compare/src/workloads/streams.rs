@@ -1,12 +1,13 @@
-//! Streams of keys, made before the clock starts, so that choosing a key costs next to nothing.
+//! Streams of keys, prepared before the clock starts, so that choosing a key costs next to nothing.
 
 use super::Settings;
 use crate::random::{Random, scrambled_zipf_stream, uniform_stream};
 
-/// Keys in a thread's stream; a power of two. 4 MiB, read in order: the prefetcher hides it.
+/// The keys in a thread's stream; a power of two. These are 4 MiB, read in order, so the prefetcher
+/// hides the cost.
 pub const STREAM: usize = 1 << 20;
 
-/// How keys are asked for.
+/// The distribution of requests.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Distribution {
@@ -15,7 +16,7 @@ pub enum Distribution {
 }
 
 impl Distribution {
-    /// For tables.
+    /// The name in the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Uniform => "uniform",
@@ -31,7 +32,8 @@ impl Distribution {
     fn stream(self, settings: &Settings, keys: u64, thread: u64) -> Vec<u32> {
         match self {
             Self::Uniform => uniform_stream(keys, STREAM, &mut Random::new(settings.seed, thread)),
-            // The popular keys are the same for all threads; each begins elsewhere.
+            // The popular keys are the same for all threads. Each thread begins at a different
+            // place.
             Self::Zipf => {
                 let mut random = Random::new(settings.seed, u64::MAX);
                 let mut keys = scrambled_zipf_stream(keys, keys, STREAM, &mut random);
@@ -42,7 +44,7 @@ impl Distribution {
     }
 }
 
-/// A stream being read, over and over.
+/// A position in a stream, which repeats.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
     numbers: &'a [u32],

@@ -1,7 +1,7 @@
-//! String keys of 24 bytes, as YCSB names its records, Zipf 0.99: reads, and overwrites.
+//! String keys of 24 bytes, like the names of YCSB's records, Zipf 0.99: reads, and overwrites.
 //!
-//! The keys asked for lie in one array that all threads share; finding a key there costs each store the
-//! same. An overwrite clones the key.
+//! The requested keys are in one array that all threads share. Finding a key there costs each store
+//! the same. An overwrite clones the key.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
 
 const KEYS: u64 = 1 << 17;
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let keys = KEYS.min(settings.keys);

@@ -1,9 +1,10 @@
-//! YCSB's core workloads on 65,536 records of 1 KiB, u64 keys, Zipf 0.99, scrambled. A read copies the
-//! record out, an update writes a whole new record.
+//! YCSB's core workloads on 65,536 records of 1 KiB, with u64 keys and a scrambled Zipf 0.99
+//! distribution. A read copies the record, and an update writes a whole new record.
 //!
-//! A: half reads, half updates. B: 5 % updates. C: reads. D: 5 % inserts of new records, reads of recent
-//! ones (Zipf from the newest backwards); beyond 81,920 records the oldest are overwritten, so that memory
-//! stays bounded. F: half reads, half read-modify-writes, which are a get and an insert in every store.
+//! A: half reads, half updates. B: 5 % updates. C: reads. D: 5 % inserts of new records, and reads
+//! of recent ones (Zipf from the newest backwards); beyond 81,920 records the oldest are
+//! overwritten, so that memory stays bounded. F: half reads, half read-modify-writes, which are a
+//! get and an insert in every store.
 
 use std::{
     hint::black_box,
@@ -28,7 +29,7 @@ use crate::{
 const RECORDS: u64 = 1 << 16;
 const RING: u64 = RECORDS / 4 * 5;
 
-/// Percent of writes, and what they are.
+/// The percentage of writes, and their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Update(u64),
@@ -46,17 +47,17 @@ const WORKLOADS: [(&str, Kind); 5] = [
 
 type Records<F> = <F as Family>::Map<u64, Kilobyte>;
 
-/// What the workloads run on.
+/// The stores of the workloads.
 struct Tables<F: Family> {
     records: Records<F>,
-    /// Of D.
+    /// The store of D.
     ring: Records<F>,
     newest: AtomicU64,
     scattered: Vec<Vec<u32>>,
     ranks: Vec<Vec<u32>>,
 }
 
-/// See above.
+/// The workload that the module describes.
 pub fn entrant<F: Family>(settings: &Arc<Settings>) -> Ready {
     let settings = Arc::clone(settings);
     let records = RECORDS.min(settings.keys);
@@ -135,7 +136,8 @@ fn latest<F: Family>(settings: &Settings, tables: &Tables<F>, threads: usize, sh
             move || {
                 let dice = random.next();
                 if dice % 100 >= share {
-                    // The number may be ahead of the insert by a moment: then a read misses or is old.
+                    // The number may be slightly ahead of the insert. Then the read misses, or
+                    // finds an old record.
                     let recent = newest.load(Ordering::Relaxed) - 1 - cursor.next();
                     black_box(reader.get(&(recent % RING)));
                 } else {

@@ -1,4 +1,4 @@
-//! The bars themselves.
+//! The list of bars.
 
 use super::{
     super::results::BASELINE,
@@ -12,7 +12,7 @@ const fn bar(claim: &'static str, ours: At, against: Against, must: Must) -> Bar
     Bar { claim, who: BASELINE, ours, against, must }
 }
 
-/// Peers with all keys in one table and no policy, and those that are caches.
+/// Peers that keep all keys in one table without a policy, and peers that are caches.
 pub const PEERS: &[&str] = &[
     "papaya",
     "flurry",
@@ -31,12 +31,12 @@ pub const PEERS: &[&str] = &[
     "stretto",
     "scc-cache",
 ];
-/// Peers whose readers take no lock, and whose writers take none but while a table grows.
+/// Peers whose readers take no lock, and whose writers take one only while a table grows.
 pub const LOCK_FREE: &[&str] = &["papaya", "arcswap-imbl"];
 /// Peers that can be bounded.
 pub const BOUNDED: &[&str] =
     &["concread-arc", "moka", "mini-moka", "quick_cache", "foyer", "stretto", "scc-cache"];
-/// Peers whose reads of a group show one moment, of any keys.
+/// Peers whose group reads show one moment, for any keys.
 pub const CONSISTENT: &[&str] = &["rwlock", "arcswap-imbl", "evmap", "concread", "concread-arc"];
 
 /// Two threads, uniform and Zipf.
@@ -47,7 +47,7 @@ const Z2: At = At("get-zipf", "operations", "zipf, 2 thr");
 const HELD_U2: At = At("get-held", "operations", "uniform, 2 thr");
 const HELD_Z2: At = At("get-held", "operations", "zipf, 2 thr");
 
-/// Of a full store, and of one without a bound.
+/// With a full store, and with one without a bound.
 const ZIPF_1: [At; 2] = [
     At("get-bounded", "gets", "bounded, zipf, 1 thr"),
     At("get-bounded", "gets", "unbounded, zipf, 1 thr"),
@@ -73,7 +73,7 @@ const fn of_bounded(claim: &'static str, [bounded, unbounded]: [At; 2]) -> Bar {
 const E100K: At = At("evict", "inserts", "100000 entries, 2 thr");
 const E1M: At = At("evict", "inserts", "1048576 entries, 2 thr");
 const E99: At = At("evict-latency", "insert p99.99", "on schedule");
-/// At least three times better, of what is better when it is less.
+/// At most a third, of a figure that is better when it is smaller.
 const THIRD: Must = AtMost(0.333);
 
 /// All bars.
