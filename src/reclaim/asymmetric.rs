@@ -238,7 +238,7 @@ unsafe impl Reclaim for Asymmetric {
         // Relaxed: `waiting` is the visitor's own while he visits.
         self.participants
             .vacate(|left| left.waiting.load(Ordering::Relaxed) == 0 && self.part(left));
-        self.participants.apart_from_moves(|| {
+        self.participants.read_stable(|| {
             // SAFETY: tallies are atomic.
             let all = unsafe { self.participants.iter() }.map(|p| &p.tally);
             Tally::sum(all.chain([&self.ended]))

@@ -64,7 +64,7 @@ pub(super) fn tallied<P: Counting>(participants: &PerThread<P>, ended: &Tally) -
         }
         is_settled
     });
-    participants.apart_from_moves(|| {
+    participants.read_stable(|| {
         // SAFETY: tallies are atomic.
         let all = unsafe { participants.iter() }.map(Counting::tally);
         Tally::sum(all.chain([ended]))
