@@ -102,7 +102,7 @@ use crate::policy::Policy;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::{Relation, TagCell};
-use crate::sync::grown::Grown;
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::time::Timer;
 use crate::version::State;
 use adjust::InForce;
@@ -165,7 +165,7 @@ impl<K, V> Default for Settings<K, V> {
 pub struct Engine<K, V, S, R: Reclaim> {
     index: Index<Record<K, V>, R>,
     /// The cells of the tags that are in use; made with the first.
-    tags: Grown<Index<TagCell, R>, 1>,
+    tags: LazyArray<Index<TagCell, R>, 1>,
     /// It owns what the index points to: it is `Send` and `Sync` if keys and values are.
     entries: PhantomData<Record<K, V>>,
     order: Order,
@@ -248,7 +248,7 @@ where
         let hits = if policy.is_some() { State::HITS_COUNTED } else { 0 };
         Self {
             index: Index::with_capacity(settings.initial_capacity),
-            tags: Grown::new(),
+            tags: LazyArray::new(),
             entries: PhantomData,
             order: Order::timed(settings.timer.clone()),
             views: Views::new(),

@@ -23,7 +23,7 @@ mod shape;
 
 pub use shape::Shape;
 
-use crate::sync::grown::Grown;
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::PerThread;
 use batch::{BATCH, Batches, Free, Number};
 use chunk::{Chunks, Span};
@@ -41,7 +41,7 @@ pub struct Pool {
     homes: Option<Homes>,
     chunks: Chunks,
     /// Made when the first batch is shared: many a pool stays small.
-    batches: Grown<Batches, 1>,
+    batches: LazyArray<Batches, 1>,
     magazines: PerThread<Magazine>,
 }
 
@@ -75,7 +75,7 @@ impl Pool {
             shape,
             homes: None,
             chunks: Chunks::new(),
-            batches: Grown::new(),
+            batches: LazyArray::new(),
             magazines: PerThread::new(),
         }
     }

@@ -30,7 +30,7 @@ mod handle;
 
 pub use handle::Handle;
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, grown::Grown, hook};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook, lazy_array::LazyArray};
 use crossbeam_utils::CachePadded;
 
 /// How many slots the first ring has.
@@ -225,7 +225,7 @@ impl Ring {
 
 /// The queue.
 pub struct Queue {
-    rings: Grown<Ring, RINGS>,
+    rings: LazyArray<Ring, RINGS>,
     /// The ring that is popped from, and the one that is pushed to: never behind it.
     first: AtomicUsize,
     last: AtomicUsize,
@@ -238,7 +238,7 @@ impl Queue {
     /// nobody knows. (It grows as far as it is made to.) Its memory is made by the first push.
     pub fn new(most: u64) -> Self {
         let (first, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { rings: Grown::new(), first, last, most }
+        Self { rings: LazyArray::new(), first, last, most }
     }
 
     fn ring(&self, place: usize) -> &Ring {
@@ -259,7 +259,7 @@ impl Queue {
     /// Puts a word at the end.
     pub fn push(&self, queued: Queued) {
         loop {
-            // Relaxed: the rings themselves are published by `Grown`.
+            // Relaxed: the rings themselves are published by `LazyArray`.
             let last = self.last.load(Ordering::Relaxed);
             if self.ring(last).push(queued.word()).is_ok() {
                 return;
