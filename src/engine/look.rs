@@ -230,7 +230,7 @@ where
         let hash = self.hash(key);
         self.ask_at_home(hash);
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
-            Peek::Met(record) => {
+            Peek::Found(record) => {
                 // SAFETY: found under the guard, which lives for 'g.
                 let Some((node, state)) = (unsafe { self.order.top(record) }) else {
                     return Glance::Unclear(Some(record));
@@ -246,7 +246,7 @@ where
                 }
                 Glance::Plain(node, state)
             }
-            Peek::Beyond => Glance::Unclear(None),
+            Peek::Elsewhere => Glance::Unclear(None),
             Peek::Absent if COUNTS && self.order.is_watched() => Glance::Unclear(None),
             Peek::Absent => {
                 if COUNTS && let Some(tally) = self.reclaim.tally(guard) {

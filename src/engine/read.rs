@@ -173,8 +173,8 @@ where
     {
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
             Peek::Absent => return Found::Absent,
-            Peek::Beyond => {}
-            Peek::Met(record) => {
+            Peek::Elsewhere => {}
+            Peek::Found(record) => {
                 // SAFETY: found under the guard, which lives for 'g.
                 if let Some((node, state)) = unsafe { self.order.settled_by(record, limit) } {
                     return Found::Value(node, state);

@@ -21,8 +21,8 @@
 //! 2. If the retirement happens before `H(k)`, then `L(R)` is before `H(k)`, and so before all
 //!    later heavy barriers.
 //! 3. If `L(R)` is before `H(k)`, then `S(k)` sees R's announcement or a later store of R. So
-//!    `A(k)` succeeds only if `a(R) = k` or R has left. If R has left, all that R did happens before
-//!    `A(k)`, since R's stores are Release and the scan's loads Acquire.
+//!    `A(k)` succeeds only if `a(R) = k` or R has left. If R has left, all that R did happens
+//!    before `A(k)`, since R's stores are Release and the scan's loads Acquire.
 //!
 //! W itself is pinned while it retires, so (3) holds for it as well. Let `j` be the least number
 //! with `L(W)` before `H(j)`. `H(j - 1)` is then before `L(W)`, so the stamp `s >= j - 1`.

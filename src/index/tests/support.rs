@@ -68,11 +68,11 @@ pub fn looks() -> u64 {
 /// Reclamation as its contract states it, under a mutex: what is retired is reclaimed when all guards
 /// that were live then are gone.
 pub struct Grace {
-    state: Mutex<State>,
+    state: Mutex<GraceState>,
 }
 
 #[derive(Default)]
-struct State {
+struct GraceState {
     pins: u64,
     live: BTreeSet<u64>,
     retired: Vec<(u64, Retired)>,
@@ -145,18 +145,18 @@ unsafe impl Reclaim for Grace {
 /// A set of keys: an index, its entries and its scheme.
 pub struct TestMap {
     // Boxed: callbacks refer to it.
-    inner: Box<Inner>,
+    inner: Box<TestSet>,
 }
 
-pub struct Inner {
+pub struct TestSet {
     pub index: Index<Item, Grace>,
     pub scheme: Grace,
     hash: Box<dyn Fn(u64) -> u32 + Send + Sync>,
 }
 
 impl std::ops::Deref for TestMap {
-    type Target = Inner;
-    fn deref(&self) -> &Inner {
+    type Target = TestSet;
+    fn deref(&self) -> &TestSet {
         &self.inner
     }
 }
@@ -178,11 +178,11 @@ impl TestMap {
     /// A map with hashes of the test's own.
     pub fn hashing(entries: usize, hash: impl Fn(u64) -> u32 + Send + Sync + 'static) -> Self {
         let (index, scheme) = (Index::with_capacity(entries), Grace::new());
-        Self { inner: Box::new(Inner { index, scheme, hash: Box::new(hash) }) }
+        Self { inner: Box::new(TestSet { index, scheme, hash: Box::new(hash) }) }
     }
 }
 
-impl Inner {
+impl TestSet {
     pub fn hash(&self, key: u64) -> u32 {
         (self.hash)(key)
     }
@@ -242,7 +242,7 @@ impl Inner {
 /// `item` was condemned, a grace period ago; `map` is the map that it is in.
 unsafe fn seal(item: *mut (), map: *const ()) {
     // SAFETY: the caller's clauses; `remove_later` passed these pointers.
-    let (entry, inner) = unsafe { (&*item.cast::<Item>(), &*map.cast::<Inner>()) };
+    let (entry, inner) = unsafe { (&*item.cast::<Item>(), &*map.cast::<TestSet>()) };
     if entry.seal() {
         let guard = inner.scheme.pin();
         // SAFETY: sealed just now, by this thread alone.
@@ -259,7 +259,7 @@ unsafe fn seal(item: *mut (), map: *const ()) {
 /// `item` was unlinked, a grace period ago; `map` is the map that it was in.
 unsafe fn free(item: *mut (), map: *const ()) {
     // SAFETY: the caller's clauses.
-    let inner = unsafe { &*map.cast::<Inner>() };
+    let inner = unsafe { &*map.cast::<TestSet>() };
     let item = NonNull::new(item.cast::<Item>()).expect("not null");
     // SAFETY: as above; made from a box by `item`.
     unsafe {
@@ -268,7 +268,7 @@ unsafe fn free(item: *mut (), map: *const ()) {
     }
 }
 
-impl Drop for Inner {
+impl Drop for TestSet {
     fn drop(&mut self) {
         // SAFETY: nobody else is left.
         unsafe { self.scheme.drain() };
