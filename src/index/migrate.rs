@@ -106,7 +106,7 @@ impl<E: Indexed> Table<E> {
             // SAFETY: the slot is occupied in a header that was loaded under the caller's guard.
             let entry: &E = unsafe { bucket.entry(slot) };
             if entry.revive() || hook::mutant("index.copy_without_reviving") {
-                // SAFETY: the guard protects `next`; whoever inserted the entry keeps it valid
+                // SAFETY: the guard protects `next`; the caller of `insert` keeps it valid
                 // until it is unlinked. An error means that another thread has copied it.
                 let _ = unsafe {
                     next.place_from(

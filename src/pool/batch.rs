@@ -253,7 +253,7 @@ impl Drop for Batches {
         for (block, start) in self.blocks.iter().enumerate() {
             let start = start.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
             if !start.is_null() {
-                // SAFETY: `add_block` published it, and nobody uses it any more.
+                // SAFETY: `add_block` published it, and no thread uses it any more.
                 unsafe { unmap_block(start, block) };
             }
         }

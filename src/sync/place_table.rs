@@ -34,7 +34,7 @@ mod table {
     use std::ptr;
 
     /// An entry holds the address of the place's value, so that a look-up computes no offset.
-    type Entry<T> = AtomicPtr<T>;
+    type PlaceEntry<T> = AtomicPtr<T>;
 
     /// The number of entries in the first table.
     const FIRST_SIZE: usize = 2;
@@ -66,7 +66,7 @@ mod table {
     struct Entries<T, const N: usize = 0> {
         mask: usize,
         older: *mut Entries<T>,
-        entries: [Entry<T>; N],
+        entries: [PlaceEntry<T>; N],
     }
 
     // SAFETY: `NOTHING` is only read, and only `entries` change once a table is published.
@@ -160,7 +160,7 @@ mod table {
                     let entries = [owner & (size - 1), second_entry(owner, size - 1)];
                     let entries = entries.map(|at| &*entry(fresh, at));
                     // Relaxed, both: the CAS below publishes the entries.
-                    let is_free = |entry: &&Entry<T>| entry.load(Ordering::Relaxed) == empty();
+                    let is_free = |entry: &&PlaceEntry<T>| entry.load(Ordering::Relaxed) == empty();
                     if let Some(entry) = entries.into_iter().find(is_free) {
                         entry.store(value(place), Ordering::Relaxed);
                     }
@@ -218,9 +218,9 @@ mod table {
     /// # Safety
     /// The table has this entry.
     #[inline(always)]
-    unsafe fn entry<T>(table: *const Entries<T>, at: usize) -> *const Entry<T> {
+    unsafe fn entry<T>(table: *const Entries<T>, at: usize) -> *const PlaceEntry<T> {
         // SAFETY: `mask + 1` entries follow the head.
-        unsafe { (&raw const (*table).entries).cast::<Entry<T>>().add(at) }
+        unsafe { (&raw const (*table).entries).cast::<PlaceEntry<T>>().add(at) }
     }
 
     /// Returns the second entry in which a number's place may be.
@@ -230,7 +230,7 @@ mod table {
     }
 
     fn layout<T>(size: usize) -> Layout {
-        let entries = Layout::array::<Entry<T>>(size).expect("a size below isize::MAX");
+        let entries = Layout::array::<PlaceEntry<T>>(size).expect("a size below isize::MAX");
         let all = Layout::new::<Entries<T>>().extend(entries).expect("as above");
         all.0.pad_to_align()
     }
@@ -330,9 +330,9 @@ mod table {
     use std::ptr;
 
     /// A thread's number, and its place.
-    type Entry<T> = (usize, *const CachePadded<ThreadPlace<T>>);
+    type PlaceEntry<T> = (usize, *const CachePadded<ThreadPlace<T>>);
 
-    pub(in super::super) struct PlaceTable<T>(UnsafeCell<Vec<Entry<T>>>);
+    pub(in super::super) struct PlaceTable<T>(UnsafeCell<Vec<PlaceEntry<T>>>);
 
     impl<T> PlaceTable<T> {
         pub(in super::super) fn new() -> Self {

@@ -112,7 +112,7 @@ fn churn_by_many_threads() {
                                 present.remove(&key);
                             }
                         } else if random.below(2) == 0 {
-                            // Either fresh, or the one that was condemned, revived.
+                            // Inserts a fresh entry, or revives the condemned one.
                             map.insert(&guard, key);
                             assert!(map.find(&guard, key).is_some());
                             present.insert(key);
@@ -161,7 +161,7 @@ fn iteration_during_growth_and_removal() {
             })
             .collect();
         scope.spawn(move || {
-            // Fresh keys come, up to ten times as many as the stable ones, and all go again.
+            // Inserts up to ten times as many fresh keys as stable ones, and removes them.
             let mut fresh = STABLE;
             while !finished.load(Ordering::Relaxed) {
                 for key in fresh..fresh + 10 * STABLE {
