@@ -123,8 +123,8 @@ impl Batches {
         loop {
             let top = Top::unpack(word);
             header.below.store(stored(top.header), Ordering::Relaxed);
-            // A push does not change the count: a top that was popped and came back is still the
-            // top.
+            // A push does not change the count: it may push onto a top that was popped and came
+            // back.
             let new = Top { header: Some(number), ..top }.pack();
             match self.full.compare_exchange_weak(word, new, publish, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -149,7 +149,7 @@ impl Batches {
             let below = HeaderNumber::new(header.below.load(Ordering::Relaxed));
             hook::step("pool.batch_popping");
             let new = top.popped(below).pack();
-            // Acquire: as above. Release: pairs with the CAS of the next pop, so that the load
+            // Acquire: as above. Release: pairs with the CAS of a later pop, so that the load
             // above cannot read what the next owner of the header writes.
             match self.full.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
@@ -169,7 +169,8 @@ impl Batches {
         loop {
             self.set_below(number, HeaderNumber::new(top));
             // Release: pairs with the swap in `take_released_headers`. That takes all headers at
-            // once. So even if `top` was removed and released again, it is the header below.
+            // once. So even if `top` was taken and released again meanwhile, it is the header
+            // below.
             match self.empty.compare_exchange_weak(
                 top,
                 number.get(),
@@ -210,7 +211,7 @@ impl Batches {
             return None;
         }
         let number = HeaderNumber::new(self.made.fetch_add(1, Ordering::Relaxed) + 1)?;
-        let (block, _) = place(number);
+        let (block, _) = position(number);
         // Acquire: pairs with the CAS in `add_block`.
         if self.blocks[block].load(Ordering::Acquire).is_null() {
             self.add_block(block);
@@ -220,14 +221,14 @@ impl Batches {
 
     /// Returns the header of a number that `make_header` returned.
     fn header(&self, number: HeaderNumber) -> &BatchHeader {
-        let (block, place) = place(number);
+        let (block, offset) = position(number);
         // Acquire: pairs with the CAS in `add_block`.
         let start = self.blocks[block].load(Ordering::Acquire);
         debug_assert!(!start.is_null());
         // SAFETY: `make_header` ensured that the block exists before it returned the number, and
         // the number was passed here with that. Blocks live as long as `self`. All fields are
         // atomic.
-        unsafe { &*start.add(place) }
+        unsafe { &*start.add(offset) }
     }
 
     fn add_block(&self, block: usize) {
@@ -261,7 +262,7 @@ impl Drop for Batches {
 }
 
 /// Returns the block of a header, and the offset in it. Block `b` holds `FIRST_BLOCK << b` headers.
-fn place(number: HeaderNumber) -> (usize, usize) {
+fn position(number: HeaderNumber) -> (usize, usize) {
     let index = number.get() - 1;
     let block = (index / FIRST_BLOCK + 1).ilog2();
     (block as usize, (index - FIRST_BLOCK * ((1 << block) - 1)) as usize)
@@ -276,10 +277,10 @@ fn map_block(block: usize) -> (*mut BatchHeader, usize) {
     // Zeroed memory is a valid header (number 0 and null), except with the model checker's atomics.
     let memory = memory::map_zeroed(bytes).cast::<BatchHeader>().as_ptr();
     #[cfg(coeval_loom)]
-    for place in 0..headers_in(block) {
+    for offset in 0..headers_in(block) {
         let (below, first) = (AtomicU32::new(0), AtomicPtr::new(ptr::null_mut()));
         // SAFETY: the memory is exclusively owned and holds this many headers.
-        unsafe { memory.add(place).write(BatchHeader { below, first }) };
+        unsafe { memory.add(offset).write(BatchHeader { below, first }) };
     }
     (memory, bytes)
 }
@@ -303,10 +304,10 @@ mod tests {
     fn positions_of_headers_are_dense() {
         let mut expected = (0..BLOCKS).flat_map(|b| (0..headers_in(b)).map(move |p| (b, p)));
         for number in 1..10_000 {
-            assert_eq!(Some(place(HeaderNumber::new(number).unwrap())), expected.next());
+            assert_eq!(Some(position(HeaderNumber::new(number).unwrap())), expected.next());
         }
         let last = HeaderNumber::new(MAX_HEADERS).unwrap();
-        assert_eq!(place(last), (BLOCKS - 1, headers_in(BLOCKS - 1) - 1));
+        assert_eq!(position(last), (BLOCKS - 1, headers_in(BLOCKS - 1) - 1));
     }
 
     #[test]

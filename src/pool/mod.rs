@@ -117,8 +117,8 @@ impl Pool {
     /// Takes an uninitialised slot.
     ///
     /// # Safety
-    /// The caller holds a guard of the reclaimer whose grace period passes before any slot of this
-    /// pool is given back.
+    /// The caller holds a guard of the pool's reclaimer, the one whose grace period passes before
+    /// any used slot comes back by [`give`](Self::give).
     #[inline]
     pub unsafe fn take(&self) -> NonNull<u8> {
         let mine = self.magazines.get();

@@ -12,10 +12,10 @@
 //! field of a place is decisive.
 //!
 //! # Iteration skips unused places
-//! [`PerThread::vacate`] empties and frees places whose owners have ended. `used` counts the
-//! places, from the first on, that may have an owner. A thread takes a place first and then
-//! updates `used`; the update always changes the word. To lower `used`, a thread reads the word,
-//! then inspects the places, and then lowers the word by a CAS, which fails if the word has
+//! [`PerThread::vacate`] empties places whose owners have ended, and marks them as free. `used`
+//! counts the places, from the first on, that may have an owner. A thread takes a place first and
+//! then updates `used`; the update always changes the word. To lower `used`, a thread reads the
+//! word, then inspects the places, and then lowers the word by a CAS, which fails if the word has
 //! changed. So `used` never falls below a place that was taken, and an iteration that starts
 //! after a thread has used its place meets that place.
 
@@ -73,7 +73,7 @@ impl<T: Default> PerThread<T> {
     ///
     /// The reference must not leave this thread: the value may be `!Sync`, and no other thread
     /// uses it except through `iter`. A caller that keeps the reference beyond its own return
-    /// must keep a [`NumberHold`] as long.
+    /// must keep a [`NumberHold`] for as long.
     #[inline(always)]
     pub fn get(&self) -> &T {
         self.try_get().unwrap_or_else(|| self.find())
@@ -236,8 +236,8 @@ impl<T> PerThread<T> {
             let vacated = owner == NOBODY
                 || Borrowed::claim(owner).is_some_and(|_number| {
                     // Relaxed: only a thread that has borrowed the owner's number changes it.
-                    let is_owner = place.owner.load(Ordering::Relaxed) == owner;
-                    let is_empty = is_owner && self.during_move(|| empty(&place.value));
+                    let is_unchanged = place.owner.load(Ordering::Relaxed) == owner;
+                    let is_empty = is_unchanged && self.during_move(|| empty(&place.value));
                     if is_empty {
                         // Release: pairs with `ThreadPlace::take`, which hands on the value.
                         place.owner.store(NOBODY, Ordering::Release);
@@ -305,11 +305,11 @@ impl<T> ThreadPlace<T> {
         // The claim acquires what the number's last holder did, so the value is visible.
         Borrowed::claim(owner).is_some_and(|_number| {
             // Relaxed, both: only a thread that has borrowed the owner's number changes the field.
-            let is_owner = self.owner.load(Ordering::Relaxed) == owner;
-            if is_owner {
+            let is_unchanged = self.owner.load(Ordering::Relaxed) == owner;
+            if is_unchanged {
                 self.owner.store(number, Ordering::Relaxed);
             }
-            is_owner
+            is_unchanged
         })
     }
 }

@@ -43,15 +43,15 @@ mod table {
     const MAX_SPARSITY: usize = 4;
 
     /// The target of an empty entry: an owner word that matches no number, with no value behind it.
-    static EMPTY: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(NOBODY));
+    static EMPTY_ENTRY: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(NOBODY));
     const OWNER: usize = size_of::<AtomicUsize>();
 
     /// The table of a `PerThread` without values.
-    static NOTHING: Entries<(), 1> =
+    static EMPTY_TABLE: Entries<(), 1> =
         Entries { mask: 0, older: ptr::null_mut(), entries: [AtomicPtr::new(empty())] };
 
     const fn empty<T>() -> *mut T {
-        (&raw const EMPTY).cast_mut().wrapping_byte_add(OWNER).cast()
+        (&raw const EMPTY_ENTRY).cast_mut().wrapping_byte_add(OWNER).cast()
     }
 
     /// Returns what an entry for this place holds.
@@ -69,7 +69,7 @@ mod table {
         entries: [PlaceEntry<T>; N],
     }
 
-    // SAFETY: `NOTHING` is only read, and only `entries` change once a table is published.
+    // SAFETY: `EMPTY_TABLE` is only read, and only `entries` change once a table is published.
     unsafe impl<T, const N: usize> Sync for Entries<T, N> {}
 
     /// See the module's documentation.
@@ -77,7 +77,7 @@ mod table {
 
     impl<T> PlaceTable<T> {
         pub(in super::super) fn new() -> Self {
-            Self(AtomicPtr::new((&raw const NOTHING).cast_mut().cast()))
+            Self(AtomicPtr::new((&raw const EMPTY_TABLE).cast_mut().cast()))
         }
 
         /// Returns the value of the thread with this number, if the number's first entry has its
@@ -86,7 +86,7 @@ mod table {
         pub(in super::super) fn get(&self, number: impl Fn() -> usize) -> Option<&T> {
             // Acquire: pairs with `grow`.
             let table = self.0.load(Ordering::Acquire);
-            // SAFETY: `NOTHING`, or made by `grow` and kept as long as `self`.
+            // SAFETY: `EMPTY_TABLE`, or made by `grow` and kept as long as `self`.
             unsafe { look(table, number() & (*table).mask, number) }
         }
 
@@ -116,13 +116,13 @@ mod table {
                     continue;
                 }
                 for at in [number & mask, second_entry(number, mask)] {
-                    // SAFETY: not `NOTHING`; the table has `mask + 1` entries.
+                    // SAFETY: not `EMPTY_TABLE`; the table has `mask + 1` entries.
                     let entry = unsafe { &*entry(table, at) };
                     // Acquire: pairs with the store below.
                     // SAFETY: read from an entry.
                     let other = unsafe { owner(entry.load(Ordering::Acquire)) };
-                    let is_owner = [other & mask, second_entry(other, mask)].contains(&at);
-                    if other == NOBODY || other == number || !is_owner {
+                    let belongs_to_other = [other & mask, second_entry(other, mask)].contains(&at);
+                    if other == NOBODY || other == number || !belongs_to_other {
                         // Release: publishes the place to threads that load the entry (Acquire).
                         return entry.store(value(place), Ordering::Release);
                     }
@@ -207,9 +207,9 @@ mod table {
     /// `value` was read from an entry of a table that exists.
     #[inline(always)]
     unsafe fn owner<T>(value: *mut T) -> usize {
-        // SAFETY: in a place and in `EMPTY`, the word before `value` is the owner, and exists as
-        // long as the table. Relaxed: the word equals a thread's number only if that thread, or an
-        // earlier holder of the number, stored it.
+        // SAFETY: in a place and in `EMPTY_ENTRY`, the word before `value` is the owner, and exists
+        // as long as the table. Relaxed: the word equals a thread's number only if that thread, or
+        // an earlier holder of the number, stored it.
         unsafe { (*value.byte_sub(OWNER).cast::<AtomicUsize>()).load(Ordering::Relaxed) }
     }
 
@@ -238,7 +238,7 @@ mod table {
     impl<T> Drop for PlaceTable<T> {
         fn drop(&mut self) {
             let mut table = self.0.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
-            // SAFETY: `grow` made every table but `NOTHING`, whose mask is 0; `&mut self` is
+            // SAFETY: `grow` made every table but `EMPTY_TABLE`, whose mask is 0; `&mut self` is
             // exclusive.
             unsafe {
                 while (*table).mask != 0 {

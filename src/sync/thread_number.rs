@@ -106,7 +106,7 @@ mod id {
     const ENDED: usize = 1 << (usize::BITS - 1);
 
     /// The state of the calling thread.
-    struct Me {
+    struct ThreadState {
         number: Cell<usize>,
         /// The number of holds, and the flag [`ENDED`].
         held: Cell<usize>,
@@ -114,7 +114,7 @@ mod id {
 
     std::thread_local! {
         // Const and without a destructor: access is one load, at any time.
-        static ME: Me = const { Me { number: Cell::new(NONE), held: Cell::new(0) } };
+        static ME: ThreadState = const { ThreadState { number: Cell::new(NONE), held: Cell::new(0) } };
     }
 
     /// Runs when the thread ends or reaches its destructors. May run more than once.
@@ -125,7 +125,7 @@ mod id {
         });
     }
 
-    fn release_number(me: &Me) {
+    fn release_number(me: &ThreadState) {
         let number = me.number.replace(NONE);
         if number != NONE {
             release(number);
@@ -170,7 +170,7 @@ mod id {
 
     /// Releases the last hold of a thread whose destructor has run already.
     #[cold]
-    fn release_last_hold(me: &Me) {
+    fn release_last_hold(me: &ThreadState) {
         me.held.set(0);
         release_number(me);
     }
@@ -285,7 +285,7 @@ mod id {
     }
 
     /// Returns the word and the bit of a number in the maps.
-    fn place(number: usize) -> (&'static AtomicU64, u64) {
+    fn bit_of(number: usize) -> (&'static AtomicU64, u64) {
         let (mut map, mut number) = (&NUMBERS, number);
         while number >= WORDS * 64 {
             number -= WORDS * 64;
@@ -296,14 +296,14 @@ mod id {
 
     /// Takes this number if it is free, and returns whether it did.
     pub(super) fn claim(number: usize) -> bool {
-        let (word, bit) = place(number);
+        let (word, bit) = bit_of(number);
         // Acquire: pairs with `release`, as in `acquire`. The load before it avoids a write to a
         // line that others use.
         word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Acquire) & bit == 0
     }
 
     pub(super) fn release(number: usize) {
-        let (word, bit) = place(number);
+        let (word, bit) = bit_of(number);
         // Release: pairs with `acquire` and `claim`.
         word.fetch_and(!bit, Ordering::Release);
     }
