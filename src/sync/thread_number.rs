@@ -114,7 +114,8 @@ mod id {
 
     std::thread_local! {
         // Const and without a destructor: access is one load, at any time.
-        static ME: ThreadState = const { ThreadState { number: Cell::new(NONE), held: Cell::new(0) } };
+        static ME: ThreadState =
+            const { ThreadState { number: Cell::new(NONE), held: Cell::new(0) } };
     }
 
     /// Runs when the thread ends or reaches its destructors. May run more than once.
