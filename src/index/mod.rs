@@ -165,7 +165,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     ) -> Result<(), &'g E> {
         let assisted = self.assist(reclaim, guard);
         let mut overflowed = false;
-        // SAFETY: `guard` protects the tables reached from the root; the caller's clauses on
+        // SAFETY: `guard` protects the tables reached from the root; the caller's promises on
         // `entry`.
         let placed = unsafe {
             self.root(guard).place_from(

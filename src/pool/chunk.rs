@@ -19,8 +19,7 @@ const SPAN_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 32 };
 /// A pool has fewer slots than this. The proof in [`super::batch`] depends on it.
 pub(super) const MAX_SLOTS: u64 = 1 << 36;
 
-/// The head of a chunk.
-/// The head of a chunk; its slots follow it.
+/// The head of a chunk. The slots follow it, except in a small chunk.
 struct Chunk {
     /// The next older chunk.
     older: *mut Chunk,

@@ -1,6 +1,6 @@
 //! Hooks for tests: named steps at which a test may stop a thread, mutants, which a model switches
-//! on to check that it fails, and claims, which models and tests check on the way. In a normal
-//! build, all of them compile to nothing.
+//! on to check that it detects them, and claims, which models and tests check on the way. In a
+//! normal build, all of them compile to nothing.
 
 /// Marks a named step of an operation. In a build with `--cfg coeval_internals`, a test may install
 /// a function that every step calls, for example to freeze the thread there. A model may have

@@ -31,8 +31,7 @@ pub(crate) use super::thread_number::{NumberHold, thread_number};
 #[cfg(coeval_loom)]
 pub use super::thread_number::{end_thread, with_ends};
 
-/// The largest count of places in `used`. The bits above it hold a stamp, which every thread that
-/// takes a place increments.
+/// The largest count of places in `used`. The bits above it count how often a place was taken.
 const COUNT: u64 = (1 << 24) - 1;
 
 /// How often a read is repeated because a value moved meanwhile.
@@ -43,7 +42,8 @@ const TRIES: usize = 16;
 pub struct PerThread<T> {
     table: PlaceTable<T>,
     first: AtomicPtr<CachePadded<ThreadPlace<T>>>,
-    /// The number of places, from the first on, that may have an owner; above it, a stamp.
+    /// The number of places, from the first on, that may have an owner. The bits above it count how
+    /// often a place was taken.
     used: AtomicU64,
     /// How many moves out of a place have begun, and how many are done.
     begun: AtomicU64,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// A deadline that never passes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A clock that moves only when a test advances it.
+/// A clock for tests, which moves only when it is advanced.
 ///
 /// Clones share the same clock. The clock begins at zero.
 ///
