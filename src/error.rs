@@ -1,19 +1,19 @@
-//! One small enum per family of operations.
+//! The errors: one small type for each family of operations.
 
 use crate::version::Version;
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
-/// A setting of a [`Builder`](crate::Builder) that makes no sense.
+/// An invalid setting of a [`Builder`](crate::Builder).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
     /// `initial_capacity` asks for more entries than an index can hold.
     InitialCapacity(usize),
-    /// `time_to_live` is zero: no value would ever be found.
+    /// `time_to_live` is zero: no look-up would find a value.
     TimeToLive,
-    /// `time_to_idle` is zero: no value would ever be found.
+    /// `time_to_idle` is zero: no look-up would find a value.
     TimeToIdle,
     /// `refresh_after` is zero: every look-up that can load would load.
     RefreshAfter,
@@ -30,16 +30,17 @@ impl fmt::Display for BuildError {
                  leave it out, and the cache grows as needed"
             ),
             Self::TimeToLive => f.write_str(
-                "time_to_live(0) would have nothing ever be found; leave it out to keep entries",
+                "with time_to_live(0), no look-up finds a value; leave it out to keep entries",
             ),
-            Self::RefreshAfter => f.write_str(
-                "refresh_after(0) would load at every look-up; leave it out to load once",
-            ),
+            Self::RefreshAfter => {
+                f.write_str("with refresh_after(0), every look-up loads; leave it out to load once")
+            }
             Self::LoadTimeout => f.write_str(
-                "load_timeout(0) would have every caller load; leave it out to wait as long as a load takes",
+                "with load_timeout(0), every caller loads; \
+                 leave it out to wait as long as a load takes",
             ),
             Self::TimeToIdle => f.write_str(
-                "time_to_idle(0) would have nothing ever be found; leave it out to keep entries",
+                "with time_to_idle(0), no look-up finds a value; leave it out to keep entries",
             ),
         }
     }
@@ -132,10 +133,10 @@ pub enum TransactError<E> {
 impl<E: fmt::Display> fmt::Display for TransactError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Aborted(error) => write!(f, "the transaction was given up: {error}"),
+            Self::Aborted(error) => write!(f, "the transaction was aborted: {error}"),
             Self::Conflict => f.write_str(
-                "what the transaction had read was changed each time before it could commit; try it again later, \
-                 or have it read less",
+                "on each try, another commit changed what the transaction had read; \
+                 try again later, or read less in the transaction",
             ),
         }
     }
@@ -175,7 +176,10 @@ impl<V> fmt::Debug for Outdated<V> {
 
 impl<V> fmt::Display for Outdated<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the key changed after the lease was taken; take another lease and read the source again")
+        f.write_str(
+            "the key changed after the lease was taken; \
+             take another lease and read the source again",
+        )
     }
 }
 
@@ -196,7 +200,8 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
         match self {
             Self::Failed(error) => write!(f, "the loader failed: {error}"),
             Self::Cycle => f.write_str(
-                "loads wait for each other in a circle; have the loader of one key not ask for another that needs it",
+                "loads wait for each other in a circle; \
+                 change the loader of one key, so that it does not ask for a key that needs it",
             ),
         }
     }

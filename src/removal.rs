@@ -1,4 +1,4 @@
-//! Why a value left the cache.
+//! The causes for which a value leaves the cache.
 
 use std::fmt;
 

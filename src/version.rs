@@ -52,37 +52,42 @@ impl Clock {
         Self(CachePadded::new(AtomicU64::new(0)))
     }
 
-    /// The newest number that was handed out; 0 before the first.
+    /// Returns the newest number handed out; 0 before the first.
     #[inline(always)]
     pub fn now(&self) -> u64 {
-        // Acquire: pairs with `tick`. Whoever reads a number sees the ready state that its taker saw.
+        // Acquire: pairs with `tick`. A thread that reads a number also sees the ready state that
+        // the thread that took the number saw.
         self.0.load(Ordering::Acquire)
     }
 
-    /// The next number. Taken only for a commit that was seen ready.
+    /// Takes the next number. Called only for a commit that was seen ready.
     ///
-    /// A number whose taker loses the race to stamp is never used.
+    /// If another thread stamps the commit first, the number stays unused.
     #[inline(always)]
     pub fn tick(&self) -> u64 {
-        // Release, for `now`. SeqCst: with `fence_after_rmw` it also stands between the stamp and
-        // the look for registered views (see `commit::views`).
+        // Release: pairs with `now`. SeqCst: with `fence_after_rmw`, it also orders the stamp and
+        // the check for registered views (see `commit::views`).
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 
-/// The packed state of a version, or of the descriptor that decides for several.
+/// The packed state of a version, or of the descriptor that decides several versions.
 ///
 /// | bits | meaning | set by |
 /// |---|---|---|
-/// | 0–1 | installing, committed, ready (every part is installed: it can only commit, and needs its stamp), or aborted | installer, stamper |
-/// | 2 | a tombstone, a deleting version: holds no value | who creates it |
-/// | 3 | the version has [`Terms`](crate::chain::Terms): a deadline, a weight. With bit 2: it is a witness, which is never visible | who creates it |
-/// | 4–5 | how many hits are yet to be counted | who creates it; once committed, readers |
-/// | 6–63 | the number, when committed; the address of the descriptor that decides, while installing | |
+/// | 0–1 | installing, committed, ready or aborted | installer, stamper |
+/// | 2 | a tombstone: the version has no value | its creator |
+/// | 3 | the version has [`Terms`](crate::chain::Terms); with bit 2: a witness | its creator |
+/// | 4–5 | the number of hits yet to be counted | its creator; readers, once it is committed |
+/// | 6–63 | committed: the number; installing: the descriptor's address | installer, stamper |
 ///
-/// In a descriptor the word is zero while installing. *Committed* and *aborted* are final; then only
-/// the hits change. A hit need not look at what is plain (`is_plain`) any further, and one comparison tells
-/// that. So in a cache without a bound, where nothing counts hits, all are counted from the beginning.
+/// *Ready*: every part is installed. The commit needs only its stamp, and cannot abort any more. A
+/// witness is never visible.
+///
+/// In a descriptor, the word is zero while installing. *Committed* and *aborted* are final; then
+/// only the hits change. A hit on a plain value (`is_plain`) needs no further work, and one
+/// comparison detects that. So in a cache without a bound, which counts no hits, no version has
+/// hits left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct State(pub u64);
 
@@ -97,12 +102,12 @@ impl State {
     const WITNESS: u64 = Self::TOMBSTONE | Self::TERMS;
     const HITS_AT: u32 = 4;
     const HITS: u64 = 3 << Self::HITS_AT;
-    /// What its creator says of a version.
+    /// The bits that the creator of a version sets.
     const KIND: u64 = Self::TOMBSTONE | Self::TERMS | Self::HITS;
     const NUMBER_AT: u32 = 6;
-    /// What a descriptor's address is aligned to, so that all flags are free in it.
+    /// The alignment of a descriptor, which keeps the bits of all flags free in its address.
     pub const ALIGN: usize = 1 << Self::NUMBER_AT;
-    /// As many hits as are counted.
+    /// The number of hits that are counted.
     pub const HITS_COUNTED: u32 = 3;
 
     #[inline(always)]
@@ -116,19 +121,21 @@ impl State {
         Self(descriptor as u64)
     }
 
-    /// The same state, for a version of the same kind as `self`. A witness is aborted, whatever becomes of its commit.
+    /// Returns the outcome as the state of a version of the same kind as `self`. A witness is
+    /// aborted, whatever the outcome of its commit.
     #[inline(always)]
     pub fn with_outcome(self, outcome: State) -> Self {
         let outcome = if self.is_witness() { Self::ABORTED } else { outcome };
         Self(outcome.0 | (self.0 & Self::KIND))
     }
 
-    /// Of a witness.
+    /// Marks the version as a witness.
     pub fn witness(self) -> Self {
         Self(self.0 | Self::WITNESS)
     }
 
-    /// Whether it is a witness: it says, by what it was put upon, what a key held that its commit does not write.
+    /// Returns whether the version is a witness: a commit puts it on a key that it demands
+    /// something of and does not write.
     #[inline(always)]
     pub fn is_witness(self) -> bool {
         self.0 & Self::WITNESS == Self::WITNESS
@@ -139,19 +146,19 @@ impl State {
         Self(self.0 | if tombstone { Self::TOMBSTONE } else { 0 })
     }
 
-    /// With terms.
+    /// Marks the version as one with terms.
     pub fn with_terms(self) -> Self {
         Self(self.0 | Self::TERMS)
     }
 
-    /// With so many hits yet to be counted.
+    /// Sets the number of hits yet to be counted.
     #[inline(always)]
     pub fn with_hits_left(self, hits: u32) -> Self {
         debug_assert!(hits <= Self::HITS_COUNTED);
         Self(self.0 & !Self::HITS | u64::from(hits) << Self::HITS_AT)
     }
 
-    /// How many hits are yet to be counted.
+    /// Returns the number of hits yet to be counted.
     #[inline(always)]
     pub fn hits_left(self) -> u32 {
         ((self.0 & Self::HITS) >> Self::HITS_AT) as u32
@@ -182,32 +189,32 @@ impl State {
         self.0 & Self::PHASE == Self::ABORTED.0
     }
 
-    /// Committed, and to a value.
+    /// Returns whether the version is committed and has a value.
     #[inline(always)]
     pub fn is_value(self) -> bool {
         self.0 & (Self::PHASE | Self::TOMBSTONE) == Self::COMMITTED
     }
 
-    /// Committed to a value without terms, and its hits are counted.
+    /// Returns whether the version is committed to a value without terms, and all hits are counted.
     #[inline(always)]
     pub fn is_plain(self) -> bool {
         self.0 & (Self::PHASE | Self::KIND) == Self::COMMITTED
     }
 
-    /// Committed to a value with terms, and its hits are counted.
+    /// Returns whether the version is committed to a value with terms, and all hits are counted.
     #[inline(always)]
     pub fn is_tied(self) -> bool {
         self.0 & (Self::PHASE | Self::KIND) == Self::COMMITTED | Self::TERMS
     }
 
-    /// The version. Only for a committed state.
+    /// Returns the number of a committed version.
     #[inline(always)]
     pub fn version(self) -> u64 {
         debug_assert!(self.is_committed());
         self.0 >> Self::NUMBER_AT
     }
 
-    /// The descriptor's address. Only for a version that is installing.
+    /// Returns the address of the descriptor of a version that is installing.
     #[inline(always)]
     pub fn descriptor(self) -> usize {
         debug_assert!(!self.is_committed() && !self.is_ready() && !self.is_aborted());
@@ -220,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_are_told_apart() {
+    fn states_are_distinguished() {
         for (tombstone, hits) in [(false, 0), (true, 0), (false, 3), (true, 1)] {
             let kind = |state: State| state.tombstone(tombstone).with_hits_left(hits);
             let (ready, aborted) = (kind(State::READY), kind(State::ABORTED));

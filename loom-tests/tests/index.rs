@@ -24,7 +24,7 @@ struct Item {
     state: AtomicU32,
 }
 
-/// The tag in the high byte, the home in the low bits.
+/// The fingerprint in the high byte, the home in the low bits.
 fn hash(key: u32) -> u32 {
     (key + 1) << 24 | key
 }

@@ -91,7 +91,7 @@ fn summing_while_one_moves() {
             0
         });
         let sum = of(|scene| {
-            let sum = scene.values.try_apart(|| {
+            let sum = scene.values.try_read_stable(|| {
                 // SAFETY: only atomics are touched.
                 let words = unsafe { scene.values.iter() };
                 let left: u64 = words.map(|word| word.0.load(Ordering::Relaxed)).sum();

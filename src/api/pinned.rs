@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::reclaim::Reclaim;
-use crate::sync::per_thread::Hold;
+use crate::sync::per_thread::NumberHold;
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
@@ -18,7 +18,7 @@ pub struct Pinned<'c, K, V, S, R: Reclaim> {
     guard: R::Guard<'c>,
     /// A program may put a `Pinned<'static>` into a thread-local, where it outlives the value that
     /// ends its thread's part in the cache. Dropped after the guard.
-    _hold: Hold,
+    _hold: NumberHold,
 }
 
 impl<'c, K, V, S, R> Pinned<'c, K, V, S, R>
@@ -30,7 +30,7 @@ where
 {
     #[inline]
     pub(crate) fn new(engine: &'c Engine<K, V, S, R>) -> Self {
-        Self { engine, _hold: Hold::new(), guard: engine.pin_for_long() }
+        Self { engine, _hold: NumberHold::new(), guard: engine.pin_for_long() }
     }
 
     /// Returns the newest committed value of `key`, borrowed. O(1), wait-free.

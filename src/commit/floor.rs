@@ -6,7 +6,7 @@
 use super::{Mark, Milestones, Place, ReadAt, Views};
 use crate::chain::{Linked, Live, Node};
 use crate::memory::{self, Mapped};
-use crate::sync::grown::Grown;
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::thread_number;
 use crate::sync::{AtomicU64, Ordering};
 use crate::version::{Clock, State};
@@ -18,7 +18,7 @@ pub struct Era {
     /// Written by all; what look-ups read is not to lie beside it.
     sums: CachePadded<Sums>,
     /// Counts of keys beside that in `sums`, each for some threads; made when two were in each other's way there.
-    stripes: Grown<[CachePadded<AtomicU64>; STRIPES], 1>,
+    stripes: LazyArray<[CachePadded<AtomicU64>; STRIPES], 1>,
 }
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ const STRIPES: usize =
 impl Era {
     /// Nothing present.
     pub fn new() -> Self {
-        Self { sums: CachePadded::default(), stripes: Grown::new() }
+        Self { sums: CachePadded::default(), stripes: LazyArray::new() }
     }
 
     /// Counts keys that became present, less those that became absent.

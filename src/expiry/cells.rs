@@ -9,7 +9,7 @@
 //! 2^32 were taken off that one list meanwhile, or a multiple, with the same cell on top again.)
 
 use crate::queue::Handle;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, grown::Grown, hook};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, hook, lazy_array::LazyArray};
 use crossbeam_utils::CachePadded;
 
 /// Cells of the first part; each part is twice as large as the one before.
@@ -59,7 +59,7 @@ struct Cell {
 
 /// All cells of a wheel.
 pub struct Cells {
-    parts: Grown<Box<[Cell]>, PARTS>,
+    parts: LazyArray<Box<[Cell]>, PARTS>,
     /// Cells that have been numbered.
     made: CachePadded<AtomicU64>,
     free: CachePadded<List>,
@@ -73,7 +73,7 @@ impl Cells {
     /// None yet.
     pub fn new() -> Self {
         let (made, free) = (AtomicU64::new(0), List::new());
-        Self { parts: Grown::new(), made: CachePadded::new(made), free: CachePadded::new(free) }
+        Self { parts: LazyArray::new(), made: CachePadded::new(made), free: CachePadded::new(free) }
     }
 
     fn cell(&self, number: u32) -> &Cell {

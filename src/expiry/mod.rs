@@ -53,7 +53,7 @@ mod sift;
 mod ticks;
 
 use crate::queue::Handle;
-use crate::sync::{AtomicU64, Ordering, fence, grown::Grown, hook, time::NEVER};
+use crate::sync::{AtomicU64, Ordering, fence, hook, lazy_array::LazyArray, time::NEVER};
 use cells::{Cells, List};
 use crossbeam_utils::CachePadded;
 pub use sift::AT_ONCE;
@@ -103,7 +103,7 @@ impl Slot {
 /// The wheel of one cache.
 pub struct Wheel {
     time: CachePadded<Time>,
-    levels: Grown<Level, LEVELS>,
+    levels: LazyArray<Level, LEVELS>,
     cells: Cells,
     cursor: CachePadded<Cursor>,
 }
@@ -125,7 +125,7 @@ impl Wheel {
     pub fn new() -> Self {
         let time = Time { front: AtomicU64::new(0), swept: AtomicU64::new(0) };
         let cursor = CachePadded::new(Cursor::new());
-        Self { time: CachePadded::new(time), levels: Grown::new(), cells: Cells::new(), cursor }
+        Self { time: CachePadded::new(time), levels: LazyArray::new(), cells: Cells::new(), cursor }
     }
 
     /// Puts a handle in for a deadline, which is not `NEVER`. `Timed::hold` is called before each time that

@@ -1,30 +1,35 @@
 //! One bucket: a header word and the pointers that it describes, together one 64-byte line.
 //!
-//! The header holds an eight-bit tag for each slot, 0 for an empty one, and three flags above them.
-//! | what | set by | cleared by |
+//! The header holds an eight-bit fingerprint for each slot, 0 for an empty one, and three flags.
+//! | part | set by | cleared by |
 //! |---|---|---|
-//! | tag | `publish`, never in a frozen or overflowed bucket | `clear`, once its entry is sealed |
-//! | `OVERFLOWED` | an inserter that found no free slot | nobody: no insert here in this table any more |
-//! | `FROZEN` | whoever begins to move the bucket | nobody: no tag and no `OVERFLOWED` is added any more |
-//! | `MOVED` | whoever has copied all its living entries | nobody: the next table has them all |
+//! | fingerprint | `publish`, if the bucket is neither frozen nor overflowed | `clear` |
+//! | `OVERFLOWED` | an inserter that found no free slot | never |
+//! | `FROZEN` | a thread that begins to move the bucket | never |
+//! | `MOVED` | a thread that has copied all living entries of the bucket | never |
 //!
-//! A slot's pointer is stored before its tag and outlives it: `clear` leaves it, and it becomes null
-//! a grace period later. So within one guard a slot is not used for two entries, and a header value
-//! that was seen once does not come back: a compare-and-swap of the header proves that nothing was
-//! added since the bucket was searched.
+//! After `OVERFLOWED` is set, this table admits no insert into the bucket. After `FROZEN` is set,
+//! no fingerprint and no `OVERFLOWED` is added. After `MOVED` is set, the next table has all living
+//! entries of the bucket. `clear` is called once the entry is sealed.
 //!
-//! The header changes by read-modify-writes only. They continue each other's release sequences, so an
-//! acquire load of the header synchronizes with *every* earlier release of it, not just the last.
+//! A slot's pointer is stored before its fingerprint and outlives it: `clear` leaves the pointer,
+//! which becomes null a grace period later. So within one guard, a slot is not used for two
+//! entries, and a header value does not recur. A successful compare-and-swap of the header
+//! therefore proves that nothing was added since the bucket was searched.
+//!
+//! The header changes only by read-modify-writes. They continue each other's release sequences, so
+//! an acquire load of the header synchronizes with *every* earlier release of it, not just the
+//! last.
 
 use super::Indexed;
 use crate::memory::{Zeroable, prefetch};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook};
 use std::ptr::{self, NonNull};
 
-/// Entries a bucket. Models use two, so that a bucket overflows at once.
+/// The number of entries in a bucket. Models use two, so that a bucket overflows quickly.
 pub(super) const SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 7 };
 
-/// A one in every tag's byte.
+/// A one in the byte of every fingerprint.
 const ONES: u64 = ((1 << (8 * SLOTS)) - 1) / 0xff;
 const HIGH: u64 = ONES * 0x80;
 
@@ -32,15 +37,15 @@ const FROZEN: u64 = 1 << 56;
 const MOVED: u64 = 1 << 57;
 const OVERFLOWED: u64 = 1 << 58;
 
-/// An entry's tag, repeated in every byte.
+/// The fingerprint of a hash, repeated in every byte.
 #[derive(Clone, Copy)]
-pub(super) struct Tag(u64);
+pub(super) struct Fingerprint(u64);
 
-impl Tag {
+impl Fingerprint {
     #[inline(always)]
     pub(super) fn new(hash: u32) -> Self {
-        // The high bits: the low ones chose the bucket. 0 means an empty slot, and `matching` is simple
-        // because there is no 1.
+        // The high bits: the low ones select the bucket. 0 means an empty slot. 1 is not used,
+        // which keeps `matching` simple.
         Self(u64::from((hash >> 24).max(2)) * ONES)
     }
 
@@ -49,28 +54,29 @@ impl Tag {
     }
 }
 
-/// A header word as it was at one moment.
+/// The value of a header word at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Header(u64);
+pub(super) struct BucketHeader(u64);
 
-impl Header {
-    /// The slots that bear `tag`, and sometimes one whose tag differs in the lowest bit; never an
-    /// empty one.
+impl BucketHeader {
+    /// Returns the slots with this fingerprint. It may include slots whose fingerprint differs in
+    /// the lowest bit, but never an empty slot.
     #[inline(always)]
-    pub(super) fn matching(self, tag: Tag) -> Slots {
-        let difference = self.0 ^ tag.0;
-        // Subtracting one borrows into a byte's high bit if the byte is zero; or if it is one and the
-        // byte below has borrowed, being zero. An empty slot differs from every tag by two or more.
-        Slots(difference.wrapping_sub(ONES) & !difference & HIGH)
+    pub(super) fn matching(self, fingerprint: Fingerprint) -> SlotSet {
+        let difference = self.0 ^ fingerprint.0;
+        // The subtraction borrows into a byte's high bit if the byte is zero, or if it is one and
+        // the byte below, being zero, borrows. An empty slot differs from every fingerprint by 2 or
+        // more.
+        SlotSet(difference.wrapping_sub(ONES) & !difference & HIGH)
     }
 
-    /// The empty slots: exactly those, as no tag is one.
-    pub(super) fn vacant(self) -> Slots {
-        self.matching(Tag(0))
+    /// Returns exactly the empty slots, since no fingerprint is one.
+    pub(super) fn vacant(self) -> SlotSet {
+        self.matching(Fingerprint(0))
     }
 
-    pub(super) fn occupied(self) -> Slots {
-        Slots(self.vacant().0 ^ HIGH)
+    pub(super) fn occupied(self) -> SlotSet {
+        SlotSet(self.vacant().0 ^ HIGH)
     }
 
     pub(super) fn is_frozen(self) -> bool {
@@ -86,17 +92,17 @@ impl Header {
         self.0 & OVERFLOWED != 0
     }
 
-    /// Whether a key that is not in this bucket may be elsewhere.
+    /// Returns whether a key that is not in this bucket may be elsewhere.
     #[inline(always)]
-    pub(super) fn leads_on(self) -> bool {
+    pub(super) fn may_continue(self) -> bool {
         self.0 & (FROZEN | MOVED | OVERFLOWED) != 0
     }
 }
 
-/// A set of slots, one high bit a byte.
-pub(super) struct Slots(u64);
+/// A set of slots, with one high bit per byte.
+pub(super) struct SlotSet(u64);
 
-impl Slots {
+impl SlotSet {
     #[inline(always)]
     pub(super) fn first(&self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize / 8)
@@ -107,7 +113,7 @@ impl Slots {
     }
 }
 
-impl Iterator for Slots {
+impl Iterator for SlotSet {
     type Item = usize;
 
     #[inline(always)]
@@ -118,7 +124,7 @@ impl Iterator for Slots {
     }
 }
 
-/// See the module's header. All zeroes is an empty bucket.
+/// See the module's documentation. All zeroes is an empty bucket.
 #[repr(C, align(64))]
 pub(super) struct Bucket<E> {
     header: AtomicU64,
@@ -140,47 +146,48 @@ unsafe impl<E> Zeroable for Bucket<E> {
 
 impl<E: Indexed> Bucket<E> {
     #[inline(always)]
-    pub(super) fn header(&self) -> Header {
-        // Acquire: pairs with `publish` (the slot's pointer and the entry behind it), with `freeze`
-        // (the next table is there) and with `mark_moved` (so are the copies).
-        Header(self.header.load(Ordering::Acquire))
+    pub(super) fn header(&self) -> BucketHeader {
+        // Acquire: pairs with `publish` (the slot's pointer and the entry behind it), `freeze` (the
+        // next table) and `mark_moved` (the copies in that table).
+        BucketHeader(self.header.load(Ordering::Acquire))
     }
 
-    /// The entry whose tag was seen in `slot`.
+    /// Returns the entry in an occupied slot.
     ///
     /// # Safety
-    /// The slot's tag was seen set in a header of this bucket loaded under a guard that is still
-    /// live, and does not end before `'g` does.
+    /// The slot was occupied in a header of this bucket that was loaded under a guard. That guard
+    /// is still live, and does not end before `'g` does.
     #[inline(always)]
     pub(super) unsafe fn entry<'g>(&self, slot: usize) -> &'g E {
         debug_assert!(slot < SLOTS);
-        // SAFETY: `Slots` yields slots below `SLOTS` only.
+        // SAFETY: `SlotSet` yields only slots below `SLOTS`.
         let pointer = unsafe { self.entries.get_unchecked(slot) };
-        // Relaxed: the header load that showed the tag acquired the pointer too, and while the
-        // guard lives the slot gets no other.
+        // Relaxed: the load of the header that had the fingerprint also acquired the pointer. The
+        // slot gets no other pointer while the guard lives.
         let entry = pointer.load(Ordering::Relaxed);
         if cfg!(coeval_loom) {
-            assert!(!entry.is_null(), "a tag without its pointer");
+            assert!(!entry.is_null(), "a fingerprint without its pointer");
         }
-        // SAFETY: a tagged slot's pointer is not null, and its entry is not freed before a grace
-        // period has passed since the tag was cleared: not during this guard (the caller's clause).
+        // SAFETY: an occupied slot's pointer is not null. Its entry is freed a grace period after
+        // the fingerprint is cleared, so not during this guard (the caller's promise).
         unsafe { &*entry }
     }
 
-    /// The first entry among those that bear `tag` in `header` for which `same` holds.
+    /// Returns the first entry for which `same` holds, among those with this fingerprint in
+    /// `header`.
     ///
     /// # Safety
     /// As for [`entry`](Self::entry), for `header`.
     #[inline(always)]
     pub(super) unsafe fn search<'g>(
         &self,
-        header: Header,
-        tag: Tag,
+        header: BucketHeader,
+        fingerprint: Fingerprint,
         mut same: impl FnMut(&'g E) -> bool,
     ) -> Option<&'g E> {
-        let mut slots = header.matching(tag);
+        let mut slots = header.matching(fingerprint);
         while let Some(slot) = slots.first() {
-            // SAFETY: the caller's clause; `slot` is tagged in `header`.
+            // SAFETY: the caller's promise; `slot` is occupied in `header`.
             let entry = unsafe { self.entry(slot) };
             if E::READ != 0 {
                 prefetch::end(entry, E::READ);
@@ -193,13 +200,17 @@ impl<E: Indexed> Bucket<E> {
         None
     }
 
-    /// Takes a slot for `entry` that is empty in `seen` and not reserved.
-    pub(super) fn reserve(&self, seen: Header, entry: NonNull<E>) -> Option<Reservation<'_, E>> {
+    /// Reserves a slot for `entry` that is empty in `seen` and not reserved.
+    pub(super) fn reserve(
+        &self,
+        seen: BucketHeader,
+        entry: NonNull<E>,
+    ) -> Option<Reservation<'_, E>> {
         let null = ptr::null_mut();
         for slot in seen.vacant() {
             let pointer = &self.entries[slot];
-            // Relaxed, all three: nobody follows the pointer before the tag is published, and that
-            // is a release.
+            // Relaxed, all three: no thread follows the pointer before the fingerprint is
+            // published, which is a release.
             if pointer.load(Ordering::Relaxed).is_null()
                 && pointer
                     .compare_exchange(null, entry.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
@@ -211,43 +222,45 @@ impl<E: Indexed> Bucket<E> {
         None
     }
 
-    /// Closes the bucket for inserts, unless it changed since it was `seen`.
-    pub(super) fn overflow(&self, seen: Header) -> bool {
-        // Relaxed: the flag leads to no other memory. It says something about this word alone (no
-        // tag is added after it), and a word's changes have one order for everyone.
+    /// Closes the bucket for inserts, unless its header has changed since `seen`.
+    pub(super) fn overflow(&self, seen: BucketHeader) -> bool {
+        // Relaxed: the flag publishes no other memory. It concerns only this word (no fingerprint
+        // is added after it), and all threads see the word's changes in one order.
         let new = seen.0 | OVERFLOWED;
         self.header.compare_exchange(seen.0, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Forbids further tags. The header from then on, but for tags that are cleared.
-    pub(super) fn freeze(&self) -> Header {
-        // Release: pairs with `header`: whoever sees the flag sees the next table, which the caller
-        // has seen. Acquire: pairs with `publish`, for the entries that the caller will copy.
-        Header(self.header.fetch_or(FROZEN, Ordering::AcqRel) | FROZEN)
+    /// Forbids further fingerprints. Returns the header, which then changes only by cleared ones.
+    pub(super) fn freeze(&self) -> BucketHeader {
+        // Release: pairs with `header`. A thread that sees the flag also sees the next table, which
+        // the caller has seen. Acquire: pairs with `publish`, for the entries that the caller
+        // copies.
+        BucketHeader(self.header.fetch_or(FROZEN, Ordering::AcqRel) | FROZEN)
     }
 
     pub(super) fn mark_moved(&self) {
-        // Release: pairs with `header`: whoever sees the flag finds the copies in the next table.
+        // Release: pairs with `header`. A thread that sees the flag finds the copies in the next
+        // table.
         self.header.fetch_or(MOVED, Ordering::Release);
     }
 
-    /// Clears the tag of `entry`, if it stands here.
-    pub(super) fn clear(&self, entry: NonNull<E>, tag: Tag) {
-        for slot in self.header().matching(tag) {
-            // Relaxed: as in `entry`. Only compared, never followed.
+    /// Clears the fingerprint of `entry`, if the entry is in this bucket.
+    pub(super) fn clear(&self, entry: NonNull<E>, fingerprint: Fingerprint) {
+        for slot in self.header().matching(fingerprint) {
+            // Relaxed: as in `entry`. The pointer is only compared, never followed.
             if self.entries[slot].load(Ordering::Relaxed) == entry.as_ptr() {
-                // Relaxed: no reader draws a conclusion from a missing tag about other memory; that
-                // later guards do not see the tag is what retiring the entry ensures.
+                // Relaxed: a missing fingerprint tells readers nothing about other memory. Retiring
+                // the entry ensures that later guards do not see the fingerprint.
                 self.header.fetch_and(!(0xff << (8 * slot)), Ordering::Relaxed);
             }
         }
     }
 
-    /// Makes the slots of `entry` usable again, a grace period after `clear`.
+    /// Makes the slots of `entry` reusable, a grace period after `clear`.
     pub(super) fn release(&self, entry: NonNull<E>) {
         for pointer in &self.entries {
-            // Relaxed, both: the slot's tag is clear, so nobody follows the pointer; and nobody else
-            // writes a pointer that is not null, but for a reservation's owner, who is long gone.
+            // Relaxed, both: the fingerprint is cleared, so no thread follows the pointer. Only the
+            // owner of a reservation also writes a pointer that is not null, and it ended long ago.
             if pointer.load(Ordering::Relaxed) == entry.as_ptr() {
                 pointer.store(ptr::null_mut(), Ordering::Relaxed);
             }
@@ -255,32 +268,31 @@ impl<E: Indexed> Bucket<E> {
     }
 }
 
-/// A slot taken for an entry whose tag is not published. Dropping it, also when the user's equality
-/// panics, gives the slot back.
+/// A slot that is reserved for an entry, before its fingerprint is published. Dropping it frees the
+/// slot, also when the user's equality panics.
 pub(super) struct Reservation<'b, E> {
     bucket: &'b Bucket<E>,
     slot: usize,
 }
 
 impl<E> Reservation<'_, E> {
-    /// Publishes the tag, unless the bucket changed since it was `seen`: then hands the reservation
-    /// back.
-    pub(super) fn publish(self, seen: Header, tag: Tag) -> Result<(), Self> {
-        let tag = tag.at(self.slot);
+    /// Publishes the fingerprint. Returns the reservation if the header has changed since `seen`.
+    pub(super) fn publish(self, seen: BucketHeader, fingerprint: Fingerprint) -> Result<(), Self> {
+        let fingerprint = fingerprint.at(self.slot);
         let header = &self.bucket.header;
         if hook::mutant("index.publish_blindly") {
-            header.fetch_or(tag, Ordering::Release);
+            header.fetch_or(fingerprint, Ordering::Release);
             std::mem::forget(self);
             return Ok(());
         }
-        // Release: pairs with the acquire loads of the header. The pointer and the entry behind it
-        // come with the tag.
+        // Release: pairs with the acquire loads of the header. It publishes the pointer and the
+        // entry together with the fingerprint.
         let release = if hook::mutant("index.publish_relaxed") {
             Ordering::Relaxed
         } else {
             Ordering::Release
         };
-        match header.compare_exchange(seen.0, seen.0 | tag, release, Ordering::Relaxed) {
+        match header.compare_exchange(seen.0, seen.0 | fingerprint, release, Ordering::Relaxed) {
             Ok(_) => {
                 std::mem::forget(self);
                 Ok(())
@@ -292,8 +304,8 @@ impl<E> Reservation<'_, E> {
 
 impl<E> Drop for Reservation<'_, E> {
     fn drop(&mut self) {
-        // Relaxed: nobody follows the pointer of a slot without a tag, and while it is not null
-        // nobody else stores to it.
+        // Relaxed: no thread follows the pointer of a slot without a fingerprint, and no other
+        // thread stores to it while it is not null.
         self.bucket.entries[self.slot].store(ptr::null_mut(), Ordering::Relaxed);
     }
 }
@@ -304,20 +316,22 @@ mod tests {
 
     #[test]
     fn matching_finds_all_and_hardly_more() {
-        let tags = [0u8, 3, 2, 0x7f, 0x80, 0x81, 0xff];
+        let fingerprints = [0u8, 3, 2, 0x7f, 0x80, 0x81, 0xff];
         for shift in 0..SLOTS {
-            let tag_of = |slot: usize| tags[(slot + shift) % SLOTS];
-            let word =
-                (0..SLOTS).fold(0, |word, slot| word | u64::from(tag_of(slot)) << (8 * slot));
-            for header in [Header(word), Header(word | FROZEN | MOVED | OVERFLOWED)] {
-                for tag in 2..=255u8 {
-                    let got: Vec<usize> = header.matching(Tag::new(u32::from(tag) << 24)).collect();
-                    let must: Vec<usize> = (0..SLOTS).filter(|&s| tag_of(s) == tag).collect();
+            let fingerprint_of = |slot: usize| fingerprints[(slot + shift) % SLOTS];
+            let word = (0..SLOTS)
+                .fold(0, |word, slot| word | u64::from(fingerprint_of(slot)) << (8 * slot));
+            for header in [BucketHeader(word), BucketHeader(word | FROZEN | MOVED | OVERFLOWED)] {
+                for fingerprint in 2..=255u8 {
+                    let got: Vec<usize> =
+                        header.matching(Fingerprint::new(u32::from(fingerprint) << 24)).collect();
+                    let must: Vec<usize> =
+                        (0..SLOTS).filter(|&s| fingerprint_of(s) == fingerprint).collect();
                     assert!(must.iter().all(|slot| got.contains(slot)));
-                    assert!(got.iter().all(|&slot| tag_of(slot) | 1 == tag | 1));
+                    assert!(got.iter().all(|&slot| fingerprint_of(slot) | 1 == fingerprint | 1));
                     assert_eq!(got.is_empty(), must.is_empty());
                 }
-                assert!(header.vacant().eq((0..SLOTS).filter(|&slot| tag_of(slot) == 0)));
+                assert!(header.vacant().eq((0..SLOTS).filter(|&slot| fingerprint_of(slot) == 0)));
                 assert_eq!(header.occupied().len(), SLOTS - 1);
             }
         }
@@ -325,8 +339,8 @@ mod tests {
 
     #[test]
     fn no_hash_has_the_empty_tag() {
-        assert_eq!(Tag::new(0).at(0), 2);
-        assert_eq!(Tag::new(0x01ff_ffff).at(3), 2 << 24);
-        assert_eq!(Tag::new(0xab00_0000).at(6), 0xab << 48);
+        assert_eq!(Fingerprint::new(0).at(0), 2);
+        assert_eq!(Fingerprint::new(0x01ff_ffff).at(3), 2 << 24);
+        assert_eq!(Fingerprint::new(0xab00_0000).at(6), 0xab << 48);
     }
 }

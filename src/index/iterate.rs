@@ -1,24 +1,26 @@
-//! Iteration: all entries, part by part, whatever growth does meanwhile.
+//! Iteration over all entries, part by part, while the index may grow.
 //!
-//! A part is the set of entries whose hashes agree in their low bits, so an entry belongs to one part
-//! for good, whichever tables it passes through. A call visits one part, or some in a row. Within a
-//! call:
+//! A part is the set of entries whose hashes agree in their low bits. So an entry always belongs to
+//! the same part, whichever tables it passes through. A call visits one part, or several successive
+//! ones. Within a call:
 //!
-//! - *None is missed.* Take an entry that lives throughout the call. When the call loads the root, the
-//!   entry is tagged in some table reachable from it. Tags stay where they are when a bucket is moved,
-//!   so the walk, from the root to the newest table, finds it there: its home in that table is among
-//!   the homes that the walk visits, all buckets of its sequence before the one in which it stands had
-//!   overflowed when it was put there, and the walk goes on behind every bucket that has overflowed.
-//! - *None comes twice.* The walk visits no bucket of a table twice, a table shows an entry once, and
-//!   only entries of the call's parts are taken. Two tables may both show one; such doubles are
-//!   removed by address. The address means the same entry throughout, since the guard keeps entries
-//!   from being freed.
+//! - *No entry is missed.* Take an entry that lives throughout the call. When the call loads the
+//!   root, the entry has a fingerprint in some table reachable from the root. Fingerprints stay in
+//!   place when a bucket is moved. So the walk, from the root to the newest table, finds the entry
+//!   there: its home in that table is among the homes that the walk visits, all earlier buckets of
+//!   its sequence had overflowed when it was inserted, and the walk continues after every
+//!   overflowed bucket.
+//! - *No entry is returned twice.* The walk visits no bucket of a table twice, a table contains an
+//!   entry once, and the call takes only entries of its own parts. Two tables may both contain one
+//!   entry; such duplicates are removed by address. The address identifies the entry throughout the
+//!   call, since the guard keeps entries from being freed.
 //!
-//! Which parts a call takes is therefore a matter of cost alone: the caller goes on with the part that
-//! the call ended before. Where hashes collide, the sequences of many homes run through the same
-//! buckets; a call for each part would visit these buckets each time. So a call takes 1, 2, 4 parts and
-//! so on, until it visits no more buckets behind the homes of its parts than it visits homes. All calls
-//! of an iteration together visit each bucket about twice at most, whatever the hashes.
+//! The choice of a call's parts is therefore only a matter of cost: the caller continues with the
+//! part at which the call ended. Where hashes collide, the sequences of many homes run through the
+//! same buckets, and a call for each part would visit these buckets each time. So a call takes 1,
+//! 2, 4, ... parts, until it visits at most as many buckets after the homes of its parts as it
+//! visits homes. Together, all calls of an iteration visit each bucket about twice at most, for any
+//! hashes.
 
 use super::table::Table;
 use super::{Index, Indexed};
@@ -27,12 +29,12 @@ use std::ops::Range;
 use std::ptr;
 
 impl<E: Indexed, R: Reclaim> Index<E, R> {
-    /// The number of parts to iterate over: a power of two. An iteration takes it once.
+    /// Returns the number of parts to iterate over: a power of two. An iteration calls it once.
     pub fn homes(&self, guard: &R::Guard<'_>) -> usize {
         self.root(guard).len()
     }
 
-    /// The first of these `parts` of `homes`, and as many after it as are to be visited with it.
+    /// Returns the first of these `parts` of `homes`, and the parts to be visited together with it.
     pub fn run(&self, guard: &R::Guard<'_>, homes: usize, parts: Range<usize>) -> Range<usize> {
         debug_assert!(homes.is_power_of_two() && parts.start < parts.end && parts.end <= homes);
         let mut size = 1;
@@ -44,9 +46,10 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         parts.start..parts.start + size.min(parts.len())
     }
 
-    /// Appends the living entries of the first of these `parts` of `homes`, and of some after it: each
-    /// that lives throughout the call once, and at most once each that is inserted or dies during it.
-    /// Returns the part to go on with, which is the end when all were visited.
+    /// Appends the living entries of the first of these `parts` of `homes`, and of some parts after
+    /// it. An entry that lives throughout the call is appended once. An entry that is inserted or
+    /// dies during the call is appended at most once. Returns the next part, which is the end when
+    /// all were visited.
     pub fn entries_of<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -70,7 +73,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         next
     }
 
-    /// All living entries, as [`entries_of`](Self::entries_of) says.
+    /// Returns all living entries, with the guarantees of [`entries_of`](Self::entries_of).
     pub fn all_entries<'g>(&self, guard: &'g R::Guard<'_>) -> Vec<&'g E> {
         let (homes, mut next, mut all) = (self.homes(guard), 0, Vec::new());
         while next < homes {
@@ -79,8 +82,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         all
     }
 
-    /// Visits the living entries of all these parts of `homes`, some perhaps once for each table. Returns
-    /// how many tables there are.
+    /// Visits the living entries of all these parts of `homes`. It may visit an entry once per
+    /// table. Returns the number of tables.
     pub fn visit_parts<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -93,14 +96,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     {
         let mut tables = 0;
         for table in self.tables(guard) {
-            // SAFETY: `guard` protects the tables that it reaches from the root.
+            // SAFETY: `guard` protects the tables that are reached from the root.
             unsafe { table.visit_parts(homes, parts.clone(), &mut visit) };
             tables += 1;
         }
         tables
     }
 
-    /// The tables, from the root to the newest.
+    /// Iterates over the tables, from the root to the newest.
     fn tables<'g>(&self, guard: &'g R::Guard<'_>) -> impl Iterator<Item = &'g Table<E>>
     where
         E: 'g,
@@ -110,13 +113,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
 }
 
 impl<E: Indexed> Table<E> {
-    /// Whether a sequence leads through more than `size` buckets behind the homes of so many parts from
-    /// `start` on.
+    /// Returns whether a sequence runs through more than `size` buckets after the homes of the
+    /// `size` parts from `start` on.
     fn runs_over(&self, homes: usize, start: usize, size: usize) -> bool {
         if size >= self.len() {
-            return false; // They are all homes of these parts.
+            return false; // All buckets are homes of these parts.
         }
-        // In a larger table the parts have several rows of homes; in a smaller one they share one.
+        // In a larger table, the parts have several ranges of homes. In a smaller one, they share
+        // one.
         let mut last = (start + size - 1) & (self.len() - 1);
         while last < self.len() {
             if (last..=last + size).all(|number| self.bucket(number).header().is_overflowed()) {
@@ -127,10 +131,10 @@ impl<E: Indexed> Table<E> {
         false
     }
 
-    /// Visits the living entries of these parts of `homes` that stand in this table.
+    /// Visits the living entries of these parts of `homes` in this table.
     ///
     /// # Safety
-    /// The caller's guard protects this table, to the end of `'g`.
+    /// The caller's guard protects this table until the end of `'g`.
     unsafe fn visit_parts<'g>(
         &self,
         homes: usize,
@@ -140,12 +144,13 @@ impl<E: Indexed> Table<E> {
         E: 'g,
     {
         let mask = homes - 1;
-        let mut offset = 0; // From the first home, round to the bucket before it.
+        let mut offset = 0; // From the first home, around to the bucket before it.
         while offset < self.len() {
             let bucket = self.bucket(parts.start + offset);
             let header = bucket.header();
             for slot in header.occupied() {
-                // SAFETY: tagged in a header that was loaded under the caller's guard.
+                // SAFETY: the slot is occupied in a header that was loaded under the caller's
+                // guard.
                 let entry: &'g E = unsafe { bucket.entry(slot) };
                 if parts.contains(&(entry.hash() as usize & mask)) && !entry.is_sealed() {
                     visit(entry);
@@ -153,7 +158,7 @@ impl<E: Indexed> Table<E> {
             }
             offset += 1;
             if offset & mask >= parts.len() && !header.is_overflowed() {
-                offset = (offset | mask) + 1; // The next row of homes, if the table has another.
+                offset = (offset | mask) + 1; // The next range of homes, if there is another.
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The index: a lock-free hash table from keys to entries.
 //!
-//! It knows neither keys nor values: callers bring a hash and say which entry is the right one. It
-//! owns its tables, not the entries.
+//! It knows neither keys nor values: callers pass a hash, and decide which entry matches. It owns
+//! its tables, but not the entries.
 //!
-//! The life of an entry, as the index sees it: *inserted* (a tag in a bucket is what makes it findable)
-//! → *sealed* by its owner, a grace period after it was condemned → *unlinked* (its tags are cleared in
-//! all tables) → a grace period → *released* (its slots may be used again) and freed.
+//! The life of an entry in the index: *inserted* (a fingerprint in a bucket makes it visible) →
+//! *sealed* by its owner, a grace period after it was condemned → *unlinked* (its fingerprints are
+//! cleared in all tables) → a grace period → *released* (its slots may be reused) and freed.
 
 mod bucket;
 mod iterate;
@@ -17,53 +17,53 @@ mod tests;
 use crate::memory::{Mapped, prefetch};
 use crate::reclaim::Reclaim;
 use crate::sync::{AtomicPtr, Ordering, hook};
-use bucket::{Header, Tag};
+use bucket::{BucketHeader, Fingerprint};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use table::Table;
 
-/// What an index points to.
+/// An entry to which an index points.
 pub trait Indexed {
-    /// How many bytes, from its beginning, who finds the entry usually reads; 0 if they never lie in two
-    /// cache lines.
+    /// The number of bytes, from the beginning of an entry, that a look-up usually reads; 0 if they
+    /// never cross a cache line.
     const READ: usize;
 
-    /// The 32 bits of the hash under which the entry was inserted. Never changes, never panics.
+    /// Returns the 32-bit hash under which the entry was inserted. Never changes, never panics.
     fn hash(&self) -> u32;
 
-    /// Makes sure that the entry stays alive for the rest of the caller's guard: takes off a mark
-    /// that condemned it. False if it is sealed, which is for good. Never panics.
+    /// Ensures that the entry stays alive for the rest of the caller's guard, by removing a mark
+    /// that condemns it. Returns false if the entry is sealed, which is final. Never panics.
     ///
-    /// It is not sealed during a guard under which this returned true: a grace period lies between
-    /// condemning an entry and sealing it.
+    /// After this returned true, the entry is not sealed during the same guard: a grace period lies
+    /// between condemning an entry and sealing it.
     fn revive(&self) -> bool;
 
-    /// Whether it is sealed.
+    /// Returns whether the entry is sealed.
     fn is_sealed(&self) -> bool;
 }
 
-/// What a look at one place tells.
+/// The result of [`Index::peek`].
 pub enum Peek<'g, E> {
-    /// This entry is there, perhaps sealed.
-    Met(&'g E),
-    /// There is none.
+    /// The entry, which may be sealed.
+    Found(&'g E),
+    /// The index has no such entry.
     Absent,
-    /// There is none in this place.
-    Beyond,
+    /// The entry is not in this slot, but may be in another.
+    Elsewhere,
 }
 
-/// A lock-free hash table from keys to entries of type `E`. Tables that were outgrown are retired
-/// through `R`; guards must be guards of the one instance that `insert` and `assist` are given.
+/// A lock-free hash table from keys to entries of type `E`. Outgrown tables are retired through
+/// `R`. All guards must belong to the one instance that `insert` and `assist` are given.
 pub struct Index<E, R: Reclaim> {
-    /// The oldest table that is not moved completely. The others hang on it.
+    /// The oldest table that is not moved completely. It links to the newer ones.
     root: AtomicPtr<Table<E>>,
-    /// It is `Send` and `Sync` only as entries are.
+    /// Makes the index `Send` and `Sync` only if entries are.
     entries: PhantomData<E>,
     retires_through: PhantomData<fn(&R)>,
 }
 
 impl<E: Indexed, R: Reclaim> Index<E, R> {
-    /// An index with room for `entries` entries before it grows.
+    /// Creates an index with room for `entries` entries before it grows.
     pub fn with_capacity(entries: usize) -> Self {
         Self {
             root: AtomicPtr::new(Mapped::into_raw(Table::with_capacity(entries))),
@@ -72,17 +72,17 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         }
     }
 
-    /// The oldest table.
+    /// Returns the oldest table.
     #[inline(always)]
     fn root<'g>(&self, _guard: &'g R::Guard<'_>) -> &'g Table<E> {
-        // Acquire: pairs with the CAS in `promote`, for what is in the table.
-        // SAFETY: the root is never null, and a table is freed a grace period after the root left
-        // it: not while this guard lives.
+        // Acquire: pairs with the CAS in `promote`, which publishes the table's content.
+        // SAFETY: the root is never null. A table is freed a grace period after it stopped being
+        // the root, so not while this guard lives.
         unsafe { &*self.root.load(Ordering::Acquire) }
     }
 
-    /// A look at the one place where an entry with this hash usually is. Unlike [`find`](Self::find) it
-    /// may come upon a sealed entry.
+    /// Checks the one slot where an entry with this hash usually is. Unlike [`find`](Self::find),
+    /// it may return a sealed entry.
     #[inline(always)]
     pub fn peek<'g>(
         &self,
@@ -92,25 +92,26 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     ) -> Peek<'g, E> {
         let home = self.root(guard).home(hash);
         let header = home.header();
-        let mut slots = header.matching(Tag::new(hash));
+        let mut slots = header.matching(Fingerprint::new(hash));
         if let Some(slot) = slots.next() {
-            // SAFETY: tagged in a header that was loaded under `guard`.
+            // SAFETY: the slot is occupied in a header that was loaded under `guard`.
             let entry = unsafe { home.entry(slot) };
             if E::READ != 0 {
                 prefetch::end(entry, E::READ);
             }
             if eq(entry) {
-                return Peek::Met(entry);
+                return Peek::Found(entry);
             }
         }
-        let leads_on = header.leads_on() || slots.first().is_some();
-        if leads_on { Peek::Beyond } else { Peek::Absent }
+        let may_continue = header.may_continue() || slots.first().is_some();
+        if may_continue { Peek::Elsewhere } else { Peek::Absent }
     }
 
-    /// The living entry with this hash for which `eq` holds. `eq` is called on entries whose tag
-    /// matches. An entry that is sealed is passed over; a condemned one may be returned.
+    /// Returns the living entry with this hash for which `eq` holds. Calls `eq` on entries whose
+    /// fingerprint matches. Skips sealed entries, but may return a condemned one.
     ///
-    /// It searches one bucket, in nearly all cases; at most the hash's sequence in every table.
+    /// In nearly all cases, this searches one bucket. At most, it searches the hash's sequence in
+    /// every table.
     #[inline(always)]
     pub fn find<'g>(
         &self,
@@ -119,39 +120,40 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         mut eq: impl FnMut(&E) -> bool,
     ) -> Option<&'g E> {
         let table = self.root(guard);
-        let tag = Tag::new(hash);
+        let fingerprint = Fingerprint::new(hash);
         let home = table.home(hash);
         let header = home.header();
         // SAFETY: `header` was loaded under `guard`.
-        let found = unsafe { home.search(header, tag, |entry| eq(entry) && !entry.is_sealed()) };
-        if found.is_some() || !header.leads_on() {
+        let found =
+            unsafe { home.search(header, fingerprint, |entry| eq(entry) && !entry.is_sealed()) };
+        if found.is_some() || !header.may_continue() {
             return found;
         }
         // SAFETY: `guard` protects the tables reached from the root.
-        unsafe { find_beyond(table, header, hash, eq) }
+        unsafe { find_rest(table, header, hash, eq) }
     }
 
-    /// Asks for the line of the hash's home bucket.
+    /// Prefetches the hash's home bucket.
     #[inline(always)]
     pub fn prefetch(&self, guard: &R::Guard<'_>, hash: u32) {
         prefetch::line(self.root(guard).home(hash));
     }
 
-    /// The first entry in the home bucket whose tag matches, for the caller to prefetch: usually the one
-    /// that is meant.
+    /// Returns the first entry in the home bucket whose fingerprint matches, for the caller to
+    /// prefetch. It is usually the entry that a look-up finds.
     #[inline(always)]
     pub fn candidate<'g>(&self, guard: &'g R::Guard<'_>, hash: u32) -> Option<&'g E> {
         let home = self.root(guard).home(hash);
-        let slot = home.header().matching(Tag::new(hash)).first()?;
-        // SAFETY: tagged in a header that was loaded under `guard`.
+        let slot = home.header().matching(Fingerprint::new(hash)).first()?;
+        // SAFETY: the slot is occupied in a header that was loaded under `guard`.
         Some(unsafe { home.entry(slot) })
     }
 
-    /// Inserts `entry` unless a living entry is there for which `eq` holds: that one, revived, is the
-    /// error. On success the entry is published. If `eq` panics, nothing was published.
+    /// Inserts `entry` and publishes it, unless there is a living entry for which `eq` holds. If
+    /// so, revives that entry and returns it as the error. If `eq` panics, nothing is published.
     ///
     /// # Safety
-    /// `entry.hash()` is `hash`. The entry is in no index. It stays valid until it was sealed, then
+    /// `entry.hash()` is `hash`. The entry is in no index. It stays valid until it is sealed, then
     /// unlinked, and after a grace period released.
     pub unsafe fn insert<'g>(
         &self,
@@ -163,7 +165,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     ) -> Result<(), &'g E> {
         let assisted = self.assist(reclaim, guard);
         let mut overflowed = false;
-        // SAFETY: `guard` protects the tables reached from the root; the caller's clauses on `entry`.
+        // SAFETY: `guard` protects the tables reached from the root; the caller's promises on
+        // `entry`.
         let placed = unsafe {
             self.root(guard).place_from(
                 hash,
@@ -178,31 +181,33 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         placed
     }
 
-    /// Clears the tags of a sealed entry, in every table. Guards that begin afterwards cannot find it.
+    /// Clears the fingerprints of a sealed entry in every table. Guards that begin later cannot
+    /// find it.
     ///
-    /// It cannot come back: nobody copies a sealed entry, and whoever began to copy it while it lived
-    /// has ended that guard, for it was not sealed before.
+    /// The entry cannot come back. No thread copies a sealed entry. A thread that began to copy it
+    /// while it lived has ended that guard, since the entry was not sealed during it.
     ///
     /// # Safety
     /// The entry is sealed.
     pub unsafe fn unlink(&self, guard: &R::Guard<'_>, entry: NonNull<E>) {
-        // SAFETY: valid until released, which is later.
+        // SAFETY: the entry is valid until it is released, which is later.
         let hash = unsafe { entry.as_ref() }.hash();
-        let tag = Tag::new(hash);
-        self.for_each_bucket(guard, hash, |bucket| bucket.clear(entry, tag));
+        let fingerprint = Fingerprint::new(hash);
+        self.for_each_bucket(guard, hash, |bucket| bucket.clear(entry, fingerprint));
     }
 
-    /// Makes the slots of an entry usable again.
+    /// Makes the slots of an entry reusable.
     ///
     /// # Safety
     /// A grace period has passed since the entry was unlinked; it is not freed yet.
     pub unsafe fn release(&self, guard: &R::Guard<'_>, entry: NonNull<E>) {
-        // SAFETY: the caller's clause.
+        // SAFETY: the caller's promise.
         let hash = unsafe { entry.as_ref() }.hash();
         self.for_each_bucket(guard, hash, |bucket| bucket.release(entry));
     }
 
-    /// Visits the hash's sequence in every table: all buckets in which an entry with it can be.
+    /// Visits the hash's sequence in every table: all buckets that may contain an entry with this
+    /// hash.
     fn for_each_bucket(
         &self,
         guard: &R::Guard<'_>,
@@ -221,7 +226,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         }
     }
 
-    /// Bytes of the tables in use.
+    /// Returns the size of the tables in use.
     #[allow(dead_code)] // For tests, as long as there are no statistics.
     pub fn memory(&self, guard: &R::Guard<'_>) -> usize {
         let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
@@ -229,20 +234,20 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 }
 
-/// The rest of a look-up that did not end in its home bucket, whose header was `header`.
+/// Continues a look-up that did not end in its home bucket, whose header was `header`.
 ///
 /// # Safety
-/// The caller's guard protects `table`, and those after it, as long as the reference to it lives.
+/// The caller's guard protects `table` and those after it, for the lifetime of the reference.
 #[inline(never)]
-unsafe fn find_beyond<E: Indexed>(
+unsafe fn find_rest<E: Indexed>(
     mut table: &Table<E>,
-    mut header: Header,
+    mut header: BucketHeader,
     hash: u32,
     mut eq: impl FnMut(&E) -> bool,
 ) -> Option<&E> {
-    let tag = Tag::new(hash);
+    let fingerprint = Fingerprint::new(hash);
     let mut buckets = table.probe(hash);
-    buckets.next(); // The home bucket is searched.
+    buckets.next(); // The caller has searched the home bucket.
     loop {
         let mut frozen = header.is_frozen();
         while header.is_overflowed() {
@@ -250,7 +255,7 @@ unsafe fn find_beyond<E: Indexed>(
             header = bucket.header();
             frozen |= header.is_frozen();
             // SAFETY: `header` was loaded under the caller's guard.
-            let found = unsafe { bucket.search(header, tag, |e| eq(e) && !e.is_sealed()) };
+            let found = unsafe { bucket.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
             if found.is_some() {
                 return found;
             }
@@ -258,13 +263,13 @@ unsafe fn find_beyond<E: Indexed>(
         if !frozen || hook::mutant("index.reader_stays") {
             return None;
         }
-        // The flag came with the next table (see `Bucket::freeze`).
+        // FROZEN was published together with the next table (see `Bucket::freeze`).
         table = table.next()?;
         buckets = table.probe(hash);
         let home = buckets.next()?;
         header = home.header();
         // SAFETY: as above.
-        let found = unsafe { home.search(header, tag, |e| eq(e) && !e.is_sealed()) };
+        let found = unsafe { home.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
         if found.is_some() {
             return found;
         }
@@ -275,7 +280,7 @@ impl<E, R: Reclaim> Drop for Index<E, R> {
     fn drop(&mut self) {
         let mut table = self.root.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
         while !table.is_null() {
-            // SAFETY: mapped; reached from the root, so not retired; and nobody else is left.
+            // SAFETY: mapped, not retired, as the root leads to it, and exclusively owned.
             let freed = unsafe { Mapped::from_raw(table) };
             table = freed.next_pointer();
         }

@@ -1,67 +1,69 @@
-//! One table: a power-of-two number of buckets, probed one after the other from a hash's home.
+//! One table: a power-of-two number of buckets, with linear probing from a hash's home bucket.
 //!
-//! The *sequence* of a hash in a table is its home bucket and, as long as a bucket has overflowed,
-//! the one after it. An overflowed bucket takes no entry any more, so an entry goes into the last
-//! bucket of its sequence, and a sequence only grows.
+//! The *sequence* of a hash in a table is its home bucket and, after each bucket that has
+//! overflowed, the next one. An overflowed bucket admits no more entries. So an entry goes into the
+//! last bucket of its sequence, and a sequence only grows.
 
 use super::Indexed;
-use super::bucket::{Bucket, SLOTS, Tag};
+use super::bucket::{Bucket, Fingerprint, SLOTS};
 use crate::memory::{Mapped, Zeroed};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
 
-/// The smallest table.
-const FEWEST: usize = if cfg!(coeval_loom) { 1 } else { 8 };
-/// The largest: a hash has hardly more bits to choose a home by, and a small machine no more memory.
-const MOST: usize = 1 << if cfg!(target_pointer_width = "64") { 31 } else { 24 };
-/// A table for a known number of entries has at most so many a bucket. With four, one bucket in 18
-/// overflows.
-const PLANNED: usize = if cfg!(coeval_loom) { 1 } else { 4 };
-/// A rebuilt table begins with at most half so many a bucket, to be far from the next rebuild.
-const TWICE_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 5 };
-/// A table is rebuilt when more than one bucket in so many has overflowed.
+/// The number of buckets in the smallest table.
+const MIN_BUCKETS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
+/// The number of buckets in the largest table. A hash has few more bits to select a home bucket,
+/// and a small machine has no more memory.
+const MAX_BUCKETS: usize = 1 << if cfg!(target_pointer_width = "64") { 31 } else { 24 };
+/// The largest number of entries per bucket in a table for a known number of entries. With four,
+/// one bucket in 18 overflows.
+const PLANNED_LOAD: usize = if cfg!(coeval_loom) { 1 } else { 4 };
+/// A rebuilt table begins with at most half this many entries per bucket, to delay the next
+/// rebuild.
+const TWICE_LOAD_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 5 };
+/// A table is rebuilt when more than one bucket in this many has overflowed.
 const CROWDED: usize = 8;
-/// A table with so many buckets more than would fit is sparse.
+/// A table with this many times the fitting number of buckets is sparse.
 const SPARSE: usize = 4;
-/// Buckets that are counted to estimate how many entries there are.
+/// The number of buckets that are counted to estimate the number of entries.
 const SAMPLES: usize = 128;
 
-/// A table and how far its move into the next one has come.
+/// A table, and the progress of its move into the next one.
 pub(super) struct Table<E> {
-    // This line is only read, but for `next`, which changes once.
+    // This cache line is read-only, except for `next`, which changes once.
     mask: usize,
     buckets: Zeroed<Bucket<E>>,
     next: AtomicPtr<Table<E>>,
     pub(super) progress: CachePadded<Progress>,
 }
 
-/// What changes while a table fills and is moved away.
+/// The part of a table that changes while it fills and is moved.
 pub(super) struct Progress {
-    /// Buckets that have overflowed (fewer while a thread that set the flag has yet to count it).
+    /// The number of overflowed buckets (fewer until the thread that set a flag has counted it).
     overflowed: AtomicUsize,
-    /// Buckets below this were claimed by a thread that moves them.
+    /// Some thread has claimed all buckets below this, in order to move them.
     pub(super) claimed: AtomicUsize,
-    /// Buckets below this were seen to be moved.
+    /// All buckets below this were verified to be moved.
     pub(super) verified: AtomicUsize,
 }
 
-/// What came of an attempt to place an entry in one table.
+/// The result of an attempt to place an entry in one table.
 pub(super) enum Placed<'g, E> {
-    /// It is published.
+    /// The entry is published.
     Here,
-    /// The same entry or key was there.
-    Met(&'g E),
-    /// A bucket of the sequence is being moved, or has been: the entry belongs into the next table.
+    /// The same entry, or one with the same key, is present.
+    Existing(&'g E),
+    /// A bucket of the sequence is being moved, or was moved: the entry belongs in the next table.
     Frozen,
     /// Every bucket of the table has overflowed.
     Exhausted,
 }
 
 impl<E> Table<E> {
-    /// The next table's address, for the one who owns them all.
+    /// Returns the address of the next table, for the exclusive owner of all tables.
     pub(super) fn next_pointer(&self) -> *mut Self {
-        self.next.load(Ordering::Relaxed) // Relaxed: nobody else is left.
+        self.next.load(Ordering::Relaxed) // Relaxed: the caller is the exclusive owner.
     }
 }
 
@@ -81,7 +83,7 @@ impl<E: Indexed> Table<E> {
     }
 
     pub(super) fn with_capacity(entries: usize) -> Mapped<Self> {
-        Self::new(table_size(entries.div_ceil(PLANNED)))
+        Self::new(table_size(entries.div_ceil(PLANNED_LOAD)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,64 +94,65 @@ impl<E: Indexed> Table<E> {
         size_of::<Self>() + size_of::<Bucket<E>>() * self.len()
     }
 
-    /// The bucket with this number, taken modulo the table's size.
+    /// Returns the bucket with this number, modulo the size of the table.
     #[inline(always)]
     pub(super) fn bucket(&self, number: usize) -> &Bucket<E> {
         // SAFETY: there are `mask + 1` buckets.
         unsafe { self.buckets.get_unchecked(number & self.mask) }
     }
 
-    /// The bucket where a hash's sequence begins.
+    /// Returns the home bucket of a hash, where its sequence begins.
     #[inline(always)]
     pub(super) fn home(&self, hash: u32) -> &Bucket<E> {
         self.bucket(hash as usize)
     }
 
-    /// All buckets in the order in which `hash` probes them. The caller stops at the first one that
-    /// has not overflowed, which ends the sequence.
+    /// Iterates over all buckets in the order in which `hash` probes them. The caller stops at the
+    /// first one that has not overflowed, which ends the sequence.
     pub(super) fn probe(&self, hash: u32) -> impl Iterator<Item = &Bucket<E>> {
         (0..self.len()).map(move |step| self.bucket(hash as usize + step))
     }
 
-    /// The table that this one is moved into, if that has begun.
+    /// Returns the table into which this one is moved, if that has begun.
     #[inline(always)]
     pub(super) fn next(&self) -> Option<&Self> {
         // Acquire: pairs with the CAS in `set_next`.
-        // SAFETY: a table is retired after the one before it, so the guard that protects this one
-        // protects the next one too; and `Index::drop` owns all.
+        // SAFETY: a table is retired after the one before it, so the guard that protects this table
+        // also protects the next one. `Index::drop` owns all tables.
         unsafe { self.next.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Makes `fresh` the next table, unless there is one. The next table.
+    /// Makes `fresh` the next table, unless there is one. Returns the next table.
     pub(super) fn set_next(&self, fresh: Mapped<Self>) -> &Self {
         let fresh = Mapped::into_raw(fresh);
-        // Release: pairs with `next`, for what is in the table. Acquire: the same, for the winner's.
+        // Release: pairs with `next`, for the table's content. Acquire: for that of the winner's
+        // table.
         match self.next.compare_exchange(
             ptr::null_mut(),
             fresh,
             Ordering::Release,
             Ordering::Acquire,
         ) {
-            // SAFETY: published just now; lives as `next` says.
+            // SAFETY: published just now; protected as in `next`.
             Ok(_) => unsafe { &*fresh },
             Err(winner) => {
                 // SAFETY: mapped above, and never published.
                 drop(unsafe { Mapped::from_raw(fresh) });
-                // SAFETY: published by another thread; lives as `next` says.
+                // SAFETY: published by another thread; protected as in `next`.
                 unsafe { &*winner }
             }
         }
     }
 
-    /// Places `entry` in this table unless `same` holds for one that is there. Sets `overflowed` if
-    /// it closed a bucket.
+    /// Places `entry` in this table, unless `same` holds for an entry that is present. Sets
+    /// `overflowed` if it closed a bucket.
     ///
-    /// One entry a key: a key can only be added to the last bucket of its sequence. The buckets
-    /// before it were closed when they were searched, and the CAS that publishes fails if the last
-    /// one changed since.
+    /// A key gets only one entry. It can only be added to the last bucket of its sequence. The
+    /// buckets before that were closed when they were searched, and the CAS that publishes the
+    /// entry fails if the last bucket has changed since its search.
     ///
     /// # Safety
-    /// The caller holds a guard that protects this table, to the end of `'g`. `entry` stays valid
+    /// The caller holds a guard that protects this table until the end of `'g`. `entry` stays valid
     /// until it is unlinked and a grace period has passed.
     pub(super) unsafe fn place<'g>(
         &self,
@@ -158,7 +161,7 @@ impl<E: Indexed> Table<E> {
         same: &mut impl FnMut(&'g E) -> bool,
         overflowed: &mut bool,
     ) -> Placed<'g, E> {
-        let tag = Tag::new(hash);
+        let fingerprint = Fingerprint::new(hash);
         for bucket in self.probe(hash) {
             let mut reserved = None;
             loop {
@@ -168,17 +171,17 @@ impl<E: Indexed> Table<E> {
                     return Placed::Frozen;
                 }
                 // SAFETY: `header` was loaded under the caller's guard.
-                if let Some(met) = unsafe { bucket.search(header, tag, &mut *same) } {
-                    return Placed::Met(met);
+                if let Some(existing) = unsafe { bucket.search(header, fingerprint, &mut *same) } {
+                    return Placed::Existing(existing);
                 }
                 if header.is_overflowed() {
                     break;
                 }
                 let Some(slot) = reserved.take().or_else(|| bucket.reserve(header, entry)) else {
-                    // Each slot bears a tag, or a pointer that waits: for its tag, or for the end
-                    // of a grace period.
+                    // Each slot has a fingerprint, or a pointer that is reserved or waits for the
+                    // end of a grace period.
                     if bucket.overflow(header) {
-                        // Relaxed: a count that decides nothing but when to rebuild.
+                        // Relaxed: the count only decides when to rebuild.
                         self.progress.overflowed.fetch_add(1, Ordering::Relaxed);
                         *overflowed = true;
                         break;
@@ -186,7 +189,7 @@ impl<E: Indexed> Table<E> {
                     continue;
                 };
                 hook::step("index.reserved");
-                match slot.publish(header, tag) {
+                match slot.publish(header, fingerprint) {
                     Ok(()) => {
                         hook::step("index.published");
                         return Placed::Here;
@@ -198,17 +201,19 @@ impl<E: Indexed> Table<E> {
         Placed::Exhausted
     }
 
-    /// Whether so many buckets have overflowed that the table should be rebuilt.
+    /// Returns whether so many buckets have overflowed that the table should be rebuilt.
     pub(super) fn is_crowded(&self) -> bool {
-        // Relaxed: see the count's increment.
+        // Relaxed: as for the increment.
         self.progress.overflowed.load(Ordering::Relaxed) * CROWDED > self.len()
     }
 
-    /// How many buckets the next table should have. `forced`: more than this one in any case.
+    /// Returns the number of buckets that the next table should have; with `forced`, always more
+    /// than this one has.
     ///
-    /// Larger if there are many entries. The same if buckets overflowed because slots were used up
-    /// by entries that have died since; but larger if those buckets are full of living ones (equal
-    /// hashes), for then a table of this size would be crowded at once. Smaller if little is left.
+    /// A larger number if there are many entries. The same number if slots were used up by entries
+    /// that have died since. But a larger number if the overflowed buckets are full of living
+    /// entries (with equal hashes): a table of the same size would be crowded at once. A smaller
+    /// number if few entries are left.
     pub(super) fn next_size(&self, forced: bool) -> usize {
         let sample = self.sample();
         if sample.fitting > self.len() {
@@ -222,18 +227,18 @@ impl<E: Indexed> Table<E> {
         }
     }
 
-    /// Whether a much smaller table would do.
+    /// Returns whether a much smaller table would be enough.
     pub(super) fn is_sparse(&self) -> bool {
         self.sample().is_sparse(self.len())
     }
 
-    /// Counts in some buckets, of a small table in all.
+    /// Counts entries in some of the buckets, or in all buckets of a small table.
     fn sample(&self) -> Sample {
         let samples = self.len().min(SAMPLES);
         let stride = self.len() / samples;
         let (mut living, mut overflowed, mut full) = (0, 0, 0);
         for number in 0..samples {
-            // One bucket of each stride, at places that follow no pattern of the hashes.
+            // One bucket of each stride, at positions unrelated to any pattern of the hashes.
             let place = (number.wrapping_mul(0x9e37_79b1) >> 8) % stride;
             let header = self.bucket(number * stride + place).header();
             let occupied = header.occupied().len();
@@ -241,20 +246,20 @@ impl<E: Indexed> Table<E> {
             overflowed += usize::from(header.is_overflowed());
             full += usize::from(header.is_overflowed() && occupied == SLOTS);
         }
-        // Where few were counted, more may have been missed.
+        // If few buckets were counted, entries may have been missed.
         let living = if stride == 1 { living } else { living + SAMPLES / 16 };
-        let fitting = table_size((living * stride * 2).div_ceil(TWICE_AFTER_REBUILD));
+        let fitting = table_size((living * stride * 2).div_ceil(TWICE_LOAD_AFTER_REBUILD));
         Sample { fitting, overflowed, full }
     }
 }
 
-/// What a look at some of a table's buckets showed.
+/// The result of counting in some of a table's buckets.
 struct Sample {
-    /// The size of a table for as many entries as there seem to be.
+    /// The size of a table for the estimated number of entries.
     fitting: usize,
-    /// How many of the buckets had overflowed.
+    /// The number of counted buckets that have overflowed.
     overflowed: usize,
-    /// How many had overflowed and have no empty slot.
+    /// The number of counted buckets that have overflowed and have no empty slot.
     full: usize,
 }
 
@@ -264,7 +269,7 @@ impl Sample {
     }
 }
 
-/// The size of a table that has at least so many buckets, within bounds.
+/// Returns the size, within bounds, of a table with at least this many buckets.
 fn table_size(buckets: usize) -> usize {
-    buckets.clamp(FEWEST, MOST).next_power_of_two()
+    buckets.clamp(MIN_BUCKETS, MAX_BUCKETS).next_power_of_two()
 }

@@ -12,8 +12,8 @@
 use super::contain;
 use super::flight::Flight;
 use crate::reclaim::{Garbage, Reclaim};
-use crate::sync::grown::Grown;
 use crate::sync::hook::step;
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::{AtomicPtr, Ordering};
 use std::ptr;
 use std::sync::{Arc, Weak};
@@ -73,7 +73,7 @@ pub(super) struct Registry<K, T, R: Reclaim> {
     /// Its own, so that a guard is always one of the right scheme, and nodes do not wait for guards that
     /// have nothing to do with loads.
     reclaim: R,
-    heads: Grown<Heads<K, T>, 1>,
+    heads: LazyArray<Heads<K, T>, 1>,
 }
 
 // SAFETY: it owns nodes, whose keys it drops on any thread and compares on all of them.
@@ -97,7 +97,7 @@ pub(super) enum Search<'s, K, T> {
 
 impl<K, T, R: Reclaim> Registry<K, T, R> {
     pub(super) fn new() -> Self {
-        Self { reclaim: R::new(), heads: Grown::new() }
+        Self { reclaim: R::new(), heads: LazyArray::new() }
     }
 
     pub(super) fn pin(&self) -> Section<'_, K, T, R> {

@@ -3,7 +3,7 @@
 
 use super::contain;
 use super::seat::{Seat, Told, Verdict};
-use crate::sync::numbered::Numbered;
+use crate::sync::segmented::SegmentedArray;
 use crate::sync::{AtomicUsize, Ordering};
 use std::task::Waker;
 
@@ -13,7 +13,7 @@ const LOOK: usize = 8;
 /// All of a flight's seats. Its numbers order nothing: they are Relaxed, and `Flight::sit` and the one
 /// who leads pass fences where it matters.
 pub(super) struct Seats {
-    seats: Numbered<Seat>,
+    seats: SegmentedArray<Seat>,
     /// Seats below this were given out.
     given: AtomicUsize,
     /// How many of them are vacant, about.
@@ -27,7 +27,7 @@ pub(super) struct Seats {
 impl Seats {
     pub(super) fn new() -> Self {
         Self {
-            seats: Numbered::new(),
+            seats: SegmentedArray::new(),
             given: AtomicUsize::new(0),
             vacant: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),

@@ -27,7 +27,7 @@
 //! nowhere, and nobody who follows edges touches freed memory, or need be waited for.
 
 use crate::sync::hook::{is_torn_down, mutant, step};
-use crate::sync::numbered::Numbered;
+use crate::sync::segmented::SegmentedArray;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use std::cell::Cell;
 use std::num::NonZeroU64;
@@ -69,7 +69,7 @@ struct Slot {
 }
 
 struct Graph {
-    slots: Numbered<Slot>,
+    slots: SegmentedArray<Slot>,
     /// Slots below this have been used.
     used: AtomicU32,
     /// The number, and one, of the topmost free slot; above it a count of those that were taken, so
@@ -79,12 +79,12 @@ struct Graph {
 
 #[cfg(not(coeval_loom))]
 static GRAPH: Graph =
-    Graph { slots: Numbered::new(), used: AtomicU32::new(0), free: AtomicU64::new(0) };
+    Graph { slots: SegmentedArray::new(), used: AtomicU32::new(0), free: AtomicU64::new(0) };
 
 #[cfg(coeval_loom)]
 loom::lazy_static! {
     static ref GRAPH: Graph =
-        Graph { slots: Numbered::new(), used: AtomicU32::new(0), free: AtomicU64::new(0) };
+        Graph { slots: SegmentedArray::new(), used: AtomicU32::new(0), free: AtomicU64::new(0) };
 }
 
 const LOWER: u64 = u32::MAX as u64;

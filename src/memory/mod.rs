@@ -1,6 +1,7 @@
-//! Memory from the system: zeroed, aligned, and in huge pages where there is enough of it.
+//! Memory from the system: zeroed, aligned, and in huge pages if it is large.
 //!
-//! From one page on it does not come from the allocator, whose locks a stopped thread may hold.
+//! From one page on, it does not come from the allocator: a stopped thread may hold the allocator's
+//! locks.
 
 pub mod prefetch;
 mod zeroed;
@@ -12,38 +13,39 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// The size of a huge page, and the least size that is worth one.
+/// The size of a huge page. A block of this size or more is aligned for huge pages.
 pub const HUGE: usize = 2 << 20;
 
-/// The least size that is mapped. Where the system's pages are larger, it rounds up by itself.
+/// The smallest size that is mapped. A system with larger pages rounds it up.
 pub const PAGE: usize = 4096;
 
-/// What everything is aligned to: a cache line.
+/// The size of a cache line, to which all memory is aligned.
 const ALIGN: usize = 64;
 
-/// `bytes` of zeroed memory, aligned to 64 bytes, or to [`PAGE`] or [`HUGE`] from that size on.
+/// Returns `bytes` of zeroed memory, aligned to 64 bytes. Memory of at least [`PAGE`] or [`HUGE`]
+/// bytes is aligned to [`PAGE`] or [`HUGE`].
 ///
-/// Ends the process, as the collections of the standard library do, when there is no memory.
+/// If there is no memory, this ends the process, as the standard library's collections do.
 pub fn map_zeroed(bytes: usize) -> NonNull<u8> {
     let layout = layout(bytes).expect("a size below isize::MAX");
     try_map_zeroed(bytes).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-/// The same, or `None` when there is no memory.
+/// Returns memory as [`map_zeroed`] does, or `None` if there is none.
 pub fn try_map_zeroed(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(match pages::map(bytes) {
         Some(memory) => memory,
-        // SAFETY: the size is not zero, `layout` sees to it.
+        // SAFETY: `layout` ensures that the size is not zero.
         None => unsafe { alloc_zeroed(layout(bytes)?) },
     })
 }
 
-/// Gives back what [`map_zeroed`] returned.
+/// Frees memory that [`map_zeroed`] returned.
 ///
 /// # Safety
-/// `memory` came from `map_zeroed(bytes)`, and nobody uses it any more.
+/// `memory` came from `map_zeroed(bytes)`, and no thread uses it any more.
 pub unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
-    // SAFETY: the caller's promise; `map` and `unmap` decide alike who serves a size.
+    // SAFETY: the caller's promise; `map` and `unmap` choose by the same size.
     unsafe {
         if !pages::unmap(memory.as_ptr(), bytes) {
             dealloc(memory.as_ptr(), layout(bytes).expect("as it was mapped"));
@@ -62,16 +64,16 @@ unsafe impl<T: Sync> Sync for Mapped<T> {}
 impl<T> Mapped<T> {
     const BYTES: usize = size_of::<T>().next_multiple_of(PAGE);
 
-    /// Puts a value into pages.
+    /// Moves a value into pages.
     pub fn new(value: T) -> Self {
         const { assert!(align_of::<T>() <= PAGE) }
         let place = map_zeroed(Self::BYTES).cast::<T>();
-        // SAFETY: large enough, aligned, and ours.
+        // SAFETY: the memory is large enough, aligned, and exclusively owned.
         unsafe { place.write(value) };
         Self(place)
     }
 
-    /// Gives up ownership, until `from_raw`.
+    /// Gives up ownership; `from_raw` takes it back.
     pub fn into_raw(self) -> *mut T {
         ManuallyDrop::new(self).0.as_ptr()
     }
@@ -79,16 +81,16 @@ impl<T> Mapped<T> {
     /// Takes ownership again.
     ///
     /// # Safety
-    /// `value` came from `into_raw`, and nobody else uses it.
+    /// `value` came from `into_raw`, and no other thread uses it.
     pub unsafe fn from_raw(value: *mut T) -> Self {
-        // SAFETY: a mapped value's address is not null.
+        // SAFETY: `new` made the value at an address that is not null.
         Self(unsafe { NonNull::new_unchecked(value) })
     }
 }
 
 impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
-        // SAFETY: written by `new`, in memory of this size, and nobody else's.
+        // SAFETY: written by `new`, in memory of this size, and exclusively owned.
         unsafe {
             self.0.drop_in_place();
             unmap(self.0.cast(), Self::BYTES);
@@ -100,7 +102,7 @@ impl<T> Deref for Mapped<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: written by `new`; the value lives as long as `self`.
+        // SAFETY: written by `new`, and lives as long as `self`.
         unsafe { self.0.as_ref() }
     }
 }
@@ -110,76 +112,77 @@ fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.max(1), align).ok()
 }
 
-/// Whole pages, mapped without the allocator. Not under a leak sanitizer, which looks for references
-/// only in memory that the allocator gave.
+/// Whole pages, mapped without the allocator. Not used under a leak sanitizer, which searches only
+/// the allocator's memory for references.
 #[cfg(all(target_os = "linux", not(any(coeval_lsan, coeval_loom))))]
 mod pages {
     use super::{HUGE, PAGE};
     use std::ptr;
 
-    /// Null when there is no memory, `None` when the size is not one for pages.
+    /// Maps memory. Returns null if there is none, and `None` if the size is too small for pages.
     pub(super) fn map(bytes: usize) -> Option<*mut u8> {
-        let length = length(bytes)?;
+        let length = page_bytes(bytes)?;
         if bytes < HUGE {
             return Some(map_pages(length));
         }
-        // One page more, so that an aligned stretch lies within; the rest is given back.
+        // Maps one huge page more, to contain an aligned range, and unmaps the rest.
         let Some(mapped) = length.checked_add(HUGE) else { return Some(ptr::null_mut()) };
         let start = map_pages(mapped);
         if start.is_null() {
             return Some(start);
         }
         let before = start.align_offset(HUGE);
-        // SAFETY: both cuts lie inside the mapping made above, outside what is returned, and on
-        // page borders, as `start`, `HUGE` and `length` are multiples of the page size. Advice
-        // that the system does not take changes nothing.
+        // SAFETY: both ranges lie inside the mapping made above, outside of the returned range, and
+        // on page borders, since `start`, `HUGE` and `length` are multiples of the page size. If
+        // the system ignores the advice, nothing changes.
         unsafe {
             let memory = start.add(before);
-            cut(start, before);
-            cut(memory.add(length), HUGE - before);
+            unmap_range(start, before);
+            unmap_range(memory.add(length), HUGE - before);
             libc::madvise(memory.cast(), length, libc::MADV_HUGEPAGE);
             Some(memory)
         }
     }
 
-    /// Null when there is no memory.
+    /// Maps pages. Returns null if there is no memory.
     fn map_pages(length: usize) -> *mut u8 {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new private mapping, wherever the system puts it, touches nothing that exists.
+        // SAFETY: a new private mapping, at an address that the system chooses, affects no existing
+        // memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, -1, 0) };
         if start == libc::MAP_FAILED { ptr::null_mut() } else { start.cast() }
     }
 
-    /// Whether the memory was of a size for pages; it is unmapped then.
+    /// Unmaps memory, and returns true, if its size is one for pages.
     ///
     /// # Safety
-    /// `memory` came from `map(bytes)`, and nobody uses it any more.
+    /// `memory` came from `map(bytes)`, and no thread uses it any more.
     pub(super) unsafe fn unmap(memory: *mut u8, bytes: usize) -> bool {
-        let Some(length) = length(bytes) else { return false };
-        // SAFETY: `map` left exactly this stretch mapped; the caller gives it up.
-        unsafe { cut(memory, length) };
+        let Some(length) = page_bytes(bytes) else { return false };
+        // SAFETY: `map` left exactly this range mapped, and the caller gives it up.
+        unsafe { unmap_range(memory, length) };
         true
     }
 
-    /// The size in whole pages, huge ones from the size of one on, if it is a size for them.
-    fn length(bytes: usize) -> Option<usize> {
+    /// Returns the size in whole pages (huge pages from [`HUGE`] on), or `None` if it is too small.
+    fn page_bytes(bytes: usize) -> Option<usize> {
         let page = if bytes < HUGE { PAGE } else { HUGE };
         (bytes >= PAGE).then(|| bytes.checked_next_multiple_of(page)).flatten()
     }
 
     /// # Safety
-    /// The stretch is mapped, begins and ends on page borders, and nobody uses it.
-    unsafe fn cut(start: *mut u8, bytes: usize) {
+    /// The range is mapped, begins and ends on page borders, and no thread uses it.
+    unsafe fn unmap_range(start: *mut u8, bytes: usize) {
         if bytes > 0 {
-            // SAFETY: the caller's promise. It fails only where the system is out of its own
-            // bookkeeping; the stretch then stays mapped, which harms nobody.
+            // SAFETY: the caller's promise. The call fails only if the kernel lacks memory for its
+            // bookkeeping. The range then stays mapped, which is harmless.
             unsafe { libc::munmap(start.cast(), bytes) };
         }
     }
 }
 
-/// Elsewhere the allocator serves every size.
+/// On other systems, the allocator serves every size.
 #[cfg(not(all(target_os = "linux", not(any(coeval_lsan, coeval_loom)))))]
 mod pages {
     pub(super) fn map(_bytes: usize) -> Option<*mut u8> {
@@ -209,7 +212,7 @@ mod tests {
                     PAGE
                 };
                 assert_eq!(memory.as_ptr().addr() % align, 0);
-                // SAFETY: the memory is ours, `bytes` long, and is given back once.
+                // SAFETY: the memory is exclusively owned, `bytes` long, and freed once.
                 unsafe {
                     let all = std::slice::from_raw_parts_mut(memory.as_ptr(), bytes);
                     assert!(all.iter().all(|&byte| byte == 0));

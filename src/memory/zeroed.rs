@@ -1,24 +1,25 @@
-//! Slices that begin as zeroed memory, in huge pages if they are large: nothing is written before it is used.
+//! Slices that begin as zeroed memory, in huge pages if they are large. They write nothing before
+//! their first use.
 
 use std::ops::Deref;
 
-/// What all zeroes are one of.
+/// A type for which zeroed memory is a valid value.
 ///
 /// # Safety
-/// Zeroed memory is what `zero` makes, and the type has no destructor.
+/// Zeroed memory equals the value that `zero` makes, and the type has no destructor.
 pub unsafe trait Zeroable {
-    /// For the models, whose atomics are not just words.
+    /// Makes the zero value in models, whose atomics are not plain words.
     #[cfg_attr(not(coeval_loom), allow(dead_code))]
     fn zero() -> Self;
 }
 
-/// A slice in memory of its own, aligned to a line.
-pub struct Zeroed<T>(Inner<T>);
+/// A slice in memory of its own, aligned to a cache line.
+pub struct Zeroed<T>(ZeroedStorage<T>);
 
 #[cfg(not(coeval_loom))]
-type Inner<T> = std::ptr::NonNull<[T]>;
+type ZeroedStorage<T> = std::ptr::NonNull<[T]>;
 #[cfg(coeval_loom)]
-type Inner<T> = Box<[T]>;
+type ZeroedStorage<T> = Box<[T]>;
 
 // SAFETY: it owns its elements, as a boxed slice does.
 unsafe impl<T: Send> Send for Zeroed<T> {}
@@ -27,7 +28,7 @@ unsafe impl<T: Sync> Sync for Zeroed<T> {}
 
 #[cfg(not(coeval_loom))]
 impl<T: Zeroable> Zeroed<T> {
-    /// So many zeroes.
+    /// Creates a slice of `count` zeroes.
     pub fn new(count: usize) -> Self {
         const { assert!(align_of::<T>() <= super::ALIGN) }
         let start = super::map_zeroed(count * size_of::<T>()).cast();
@@ -38,7 +39,7 @@ impl<T: Zeroable> Zeroed<T> {
 #[cfg(not(coeval_loom))]
 impl<T> Drop for Zeroed<T> {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this size. What is in it has no destructor.
+        // SAFETY: mapped by `new` with this size. The elements have no destructor.
         unsafe { super::unmap(self.0.cast(), self.0.len() * size_of::<T>()) }
     }
 }
@@ -49,14 +50,14 @@ impl<T> Deref for Zeroed<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` mapped so many; zeroes are valid, and they are only ever shared.
+        // SAFETY: `new` mapped this many elements; zeroes are valid, and they are only ever shared.
         unsafe { self.0.as_ref() }
     }
 }
 
 #[cfg(coeval_loom)]
 impl<T: Zeroable> Zeroed<T> {
-    /// So many zeroes.
+    /// Creates a slice of `count` zeroes.
     pub fn new(count: usize) -> Self {
         Self((0..count).map(|_| T::zero()).collect())
     }

@@ -112,7 +112,7 @@ impl Counters {
             self.ended.all().zip(left.all()).for_each(|(count, left)| count.inherit(left));
             true
         });
-        self.threads.apart_from_moves(|| self.sum_now())
+        self.threads.read_stable(|| self.sum_now())
     }
 
     fn sum_now(&self) -> Stats {

@@ -11,8 +11,8 @@
 //!   were stored. So the reader finds that a later event of the same slot was begun, and discards the words.
 
 use super::timeline::{Event, EventKind};
-use crate::sync::grown::Grown;
 use crate::sync::hook::{mutant, step};
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::version::Version;
@@ -39,7 +39,7 @@ pub struct Ring {
     written: AtomicU64,
     /// Events with numbers below this were cleared.
     cleared: AtomicU64,
-    parts: Grown<[Slot; PART], PARTS>,
+    parts: LazyArray<[Slot; PART], PARTS>,
 }
 
 /// The part of a ring in which an event is, and its slot there.

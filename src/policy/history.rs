@@ -14,7 +14,7 @@
 //! accesses are Relaxed, and an update that loses a race is lost: a memory less, or one too many.
 
 use super::Place;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, grown::Grown};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, lazy_array::LazyArray};
 
 /// The oldest memories, in sizes of the cache.
 pub const REACH: u64 = 16;
@@ -132,7 +132,7 @@ fn tick_shift(entries: u64) -> u32 {
 /// The table, which is replaced by a larger one when the cache turns out to hold more entries, and
 /// the clock.
 pub struct History {
-    tables: Grown<Table, TABLES>,
+    tables: LazyArray<Table, TABLES>,
     current: AtomicUsize,
     /// For how many entries the next table is made; 0: for as many as there are at that time.
     planned: u64,
@@ -143,11 +143,11 @@ impl History {
     /// Nothing. `entries` is how many the cache will hold, or 0 when nobody knows.
     pub fn new(entries: u64) -> Self {
         let (current, clock) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { tables: Grown::new(), current, planned: entries, clock }
+        Self { tables: LazyArray::new(), current, planned: entries, clock }
     }
 
     fn table(&self) -> Option<&Table> {
-        // Relaxed: the tables themselves are published by `Grown`.
+        // Relaxed: the tables themselves are published by `LazyArray`.
         self.tables.get(self.current.load(Ordering::Relaxed))
     }
 

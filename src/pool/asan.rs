@@ -1,22 +1,22 @@
-//! Tells AddressSanitizer which slots are free: it sees only what the system gave and got back,
-//! not a slot that went back to the pool. With `--cfg coeval_asan` (`ci/sanitize.sh` sets it) a
-//! use of a free slot is reported like a use of freed memory. Compiles to nothing otherwise.
+//! Reports free slots to AddressSanitizer, which by itself sees only the system's allocations, not
+//! slots that went back to the pool. With `--cfg coeval_asan` (set by `ci/sanitize.sh`), it reports
+//! a use of a free slot like a use of freed memory. Otherwise, this compiles to nothing.
 
-/// From here on nobody but the pool touches these bytes. Both ends are multiples of 8.
+/// Forbids all access to these bytes outside of the pool. Both ends are multiples of 8.
 #[inline(always)]
-pub(super) fn forbid(_start: *mut u8, _bytes: usize) {
+pub(super) fn poison(_start: *mut u8, _bytes: usize) {
     #[cfg(coeval_asan)]
-    // SAFETY: marks bytes of a chunk that the pool owns.
+    // SAFETY: marks bytes of memory that the pool owns.
     unsafe {
         __asan_poison_memory_region(_start.cast(), _bytes);
     }
 }
 
-/// These bytes have an owner again.
+/// Permits access to these bytes again.
 #[inline(always)]
-pub(super) fn allow(_start: *mut u8, _bytes: usize) {
+pub(super) fn unpoison(_start: *mut u8, _bytes: usize) {
     #[cfg(coeval_asan)]
-    // SAFETY: as in `forbid`.
+    // SAFETY: as in `poison`.
     unsafe {
         __asan_unpoison_memory_region(_start.cast(), _bytes);
     }
@@ -37,11 +37,11 @@ mod tests {
     }
 
     #[test]
-    fn a_free_slot_is_forbidden() {
+    fn free_slots_are_poisoned() {
         let pool = super::super::Pool::new(super::super::Shape::plain(Layout::new::<[u64; 4]>()));
-        // SAFETY: only asks.
+        // SAFETY: only a query.
         let is_free = |word: *const u64| unsafe { __asan_address_is_poisoned(word.cast()) } != 0;
-        // SAFETY: one thread, which gives back what it took and took nothing else.
+        // SAFETY: one thread, which gives back only what it took.
         unsafe {
             let slot = pool.take().cast::<[u64; 4]>();
             let word = slot.cast::<u64>().as_ptr().add(3);

@@ -1,15 +1,18 @@
-//! Slots that are found by a hash, without asking anybody.
+//! Slots at an address that a hash determines.
 //!
-//! Who looks something up by a hash reads one cache line to learn which slot it means, and then that slot. Where
-//! the slot usually lies in memory that the hash alone tells, its *home*, a look-up can ask for both at once and
-//! waits for one miss instead of two. Nothing depends on it: what has no room at home is put elsewhere.
+//! A look-up by hash reads one cache line to find the address of its slot, and then reads the slot.
+//! If the slot is usually at its *home*, an address computed from the hash alone, the look-up can
+//! prefetch both lines at once, and waits for one cache miss instead of two. Homes are only an
+//! optimisation: a slot that finds no room at its home is placed elsewhere.
 //!
-//! Homes lie in one stretch of memory for as many slots as are expected, and some more. It is divided into *blocks* of
-//! slots, a block into *bins*: slots that share a cache line, where they do. A hash has one bin as its home. If
-//! that is full the slot is another one of the block, or of one of the next blocks.
+//! Homes are one range of memory, with room for slightly more slots than expected. The range is
+//! divided into *blocks* of slots, and a block into *bins*. The slots of a bin share a cache line,
+//! if several fit into one. The home of a hash is one bin. If that is full, `take` tries the other
+//! slots of the block, and then some following blocks.
 //!
-//! A slot is free or not by one bit of its block's word, which is all that takers and givers do. As elsewhere in the pool
-//! slots come back a grace period after they were last in use.
+//! One bit of the block's word says whether a slot is taken, and taking or giving a slot changes
+//! only this bit. As elsewhere in the pool, slots are given back a grace period after their last
+//! use.
 
 use super::asan;
 use super::shape::Shape;
@@ -17,52 +20,52 @@ use crate::memory::{self, Zeroable, Zeroed};
 use crate::sync::{AtomicU32, Ordering, hook};
 use std::ptr::NonNull;
 
-/// Of so many slots one more is made, so that fewer find their bin full.
-const SPARE: usize = 8;
-/// How many blocks are looked at for a slot.
-const TRIED: usize = if cfg!(coeval_loom) { 1 } else { 4 };
+/// One slot is added for this many slots, so that fewer bins are full.
+const SLACK_DIVISOR: usize = 8;
+/// The number of blocks in which `take` searches for a slot.
+const BLOCKS_TRIED: usize = if cfg!(coeval_loom) { 1 } else { 4 };
 
-/// A block's word: which of its slots, fewer than 32, are taken.
-struct Taken(AtomicU32);
+/// The word of a block: which of its slots, fewer than 32, are taken.
+struct TakenBits(AtomicU32);
 
 // SAFETY: an atomic zero is all zeroes, and has no destructor.
-unsafe impl Zeroable for Taken {
+unsafe impl Zeroable for TakenBits {
     fn zero() -> Self {
         Self(AtomicU32::new(0))
     }
 }
 
-/// See the module's header.
+/// See the module's documentation.
 pub(super) struct Homes {
     first: NonNull<u8>,
     blocks: usize,
-    taken: Zeroed<Taken>,
-    /// The memory that the blocks are in, and its size.
+    taken: Zeroed<TakenBits>,
+    /// The mapped memory that contains the blocks, and its size.
     mapped: (NonNull<u8>, usize),
 }
 
-// SAFETY: the memory is its own, and whose a slot is, is told by atomics.
+// SAFETY: it owns its memory, and atomics determine the owner of each slot.
 unsafe impl Send for Homes {}
 // SAFETY: as above.
 unsafe impl Sync for Homes {}
 
 impl Homes {
-    /// Homes for so many slots, or none if there is not so much memory.
+    /// Creates homes for `slots` slots, or `None` if there is not enough memory.
     pub(super) fn new(shape: &Shape, slots: usize) -> Option<Self> {
-        let blocks = slots.checked_add(slots / SPARE)?.div_ceil(shape.block_slots()).max(1);
+        let blocks = slots.checked_add(slots / SLACK_DIVISOR)?.div_ceil(shape.block_slots()).max(1);
         u32::try_from(blocks).ok()?; // The product of a hash and this has 64 bits.
         let bytes = blocks.checked_mul(shape.block_bytes())?;
         let mapped = bytes.checked_add(shape.align())?;
         let memory = memory::try_map_zeroed(mapped)?;
         let head = memory.as_ptr().addr().wrapping_neg() % shape.align();
-        // SAFETY: less than the alignment, by which the stretch is longer.
+        // SAFETY: `head` is less than the alignment, which was added to the size.
         let first = unsafe { memory.add(head) };
-        asan::forbid(memory.as_ptr(), mapped);
-        memory.as_ptr().expose_provenance(); // for what lies apart from its slot
+        asan::poison(memory.as_ptr(), mapped);
+        memory.as_ptr().expose_provenance(); // For the second parts, see `Shape::parts`.
         Some(Self { first, blocks, taken: Zeroed::new(blocks), mapped: (memory, mapped) })
     }
 
-    /// The address of the first slot of a hash's bin.
+    /// Returns the address of the first slot of a hash's bin.
     #[inline(always)]
     pub(super) fn home(&self, shape: &Shape, hash: u32) -> *const u8 {
         let (block, slot) = shape.home(hash, self.blocks);
@@ -74,33 +77,33 @@ impl Homes {
         let (home, slot) = shape.home(hash, self.blocks);
         let bin = ((1 << shape.bin_slots()) - 1) << slot;
         let whole = u32::MAX >> (32 - shape.block_slots());
-        let next = (home + 1..home + TRIED).map(|block| (block % self.blocks, whole));
+        let next = (home + 1..home + BLOCKS_TRIED).map(|block| (block % self.blocks, whole));
         let (block, slot) = [(home, bin), (home, whole)]
             .into_iter()
             .chain(next)
             .find_map(|(block, among)| Some((block, self.taken[block].take(among)?)))?;
-        // SAFETY: within the stretch.
+        // SAFETY: the offset is within the mapped range.
         Some(unsafe { self.first.add(shape.offset_in(block, slot)) })
     }
 
-    /// Whether a slot is one of these.
+    /// Returns whether a slot is one of these homes.
     #[inline(always)]
-    pub(super) fn own(&self, shape: &Shape, slot: NonNull<u8>) -> bool {
+    pub(super) fn contains(&self, shape: &Shape, slot: NonNull<u8>) -> bool {
         self.distance(slot) < self.blocks * shape.block_bytes()
     }
 
-    /// Makes a slot free again.
+    /// Frees a slot.
     ///
     /// # Safety
-    /// It is one of these, was taken, and nobody has access to it.
+    /// The slot is one of these homes, is taken, and no thread has access to it.
     pub(super) unsafe fn give(&self, shape: &Shape, slot: NonNull<u8>) {
         for (start, bytes) in shape.parts(slot) {
-            asan::forbid(start, bytes);
+            asan::poison(start, bytes);
         }
         let distance = self.distance(slot);
         let (block, within) = (distance / shape.block_bytes(), distance % shape.block_bytes());
         let slot = shape.number_in_block(within);
-        // Release: pairs with the Acquire in `Taken::take`: what was done to the slot is over.
+        // Release: pairs with the Acquire in `TakenBits::take`: all uses of the slot are over.
         let order = match hook::mutant("pool.home_given_relaxed") {
             true => Ordering::Relaxed,
             false => Ordering::Release,
@@ -112,7 +115,7 @@ impl Homes {
         slot.as_ptr().addr().wrapping_sub(self.first.as_ptr().addr())
     }
 
-    /// The memory in it.
+    /// Returns the size of the memory.
     pub(super) fn bytes(&self) -> usize {
         self.mapped.1
     }
@@ -121,16 +124,16 @@ impl Homes {
 impl Drop for Homes {
     fn drop(&mut self) {
         let (memory, bytes) = self.mapped;
-        asan::allow(memory.as_ptr(), bytes);
-        // SAFETY: mapped so in `new`; with the pool dropped nobody uses a slot.
+        asan::unpoison(memory.as_ptr(), bytes);
+        // SAFETY: mapped in `new` with this size; the pool is dropped, so no slot is in use.
         unsafe { memory::unmap(memory, bytes) };
     }
 }
 
-impl Taken {
-    /// Takes the last free slot among those.
+impl TakenBits {
+    /// Takes the last free slot of those in the mask `among`.
     fn take(&self, among: u32) -> Option<usize> {
-        let mut free = !self.0.load(Ordering::Relaxed) & among; // Relaxed: a guess.
+        let mut free = !self.0.load(Ordering::Relaxed) & among; // Relaxed: only a guess.
         while free != 0 {
             let slot = free.ilog2();
             // Acquire: pairs with the Release in `Homes::give`.

@@ -1,19 +1,19 @@
-//! Slots of one size, densely packed, taken and given back without a lock and, once the pool has
-//! grown to what is in use, without the system's allocator.
+//! A pool of slots of one size, densely packed. Taking a slot and giving it back need no lock and,
+//! once the pool has grown to the number of slots in use, no system allocator.
 //!
-//! Records and versions live here. Slots of one chunk lie side by side, which spares page-table
-//! misses, and a thread that is stopped inside the system's allocator would stop others, so no
-//! write may depend on it.
+//! Records and versions live here. The slots of a chunk are contiguous, which reduces TLB misses. A
+//! thread that is stopped inside the system's allocator could block others, so no write may depend
+//! on that allocator.
 //!
-//! Every thread has a [`Magazine`]: free slots that it takes from (*outgoing*), slots that were
-//! given back by it (*incoming*), and a *span* of slots that were never used. A full incoming list
-//! goes, as one batch, to a stack that all threads share ([`batch`]), so that slots do not pile up
-//! with a thread that only gives back. New spans come from [`chunk`]. A pool of which it is known how many
-//! slots it will have may have [`homes`] for them.
+//! Every thread has a [`Magazine`]: a list of free slots from which it takes (*outgoing*), a list
+//! of slots that it gave back (*incoming*), and a *span* of slots that were never used. A full
+//! incoming list goes, as one batch, to a stack that all threads share ([`batch`]), so that slots
+//! do not pile up with a thread that only gives back. New spans come from [`chunk`]. A pool with a
+//! known number of slots may have [`homes`] for them.
 //!
-//! A slot that comes to the shared stack was given back after a grace period, never put back
-//! straight after it was taken ([`Pool::put_back`] keeps it with its thread). The argument why a
-//! pop takes what it means to take, in [`batch`], rests on that.
+//! A slot on the shared stack was given back after a grace period. It was never put back directly
+//! after it was taken ([`Pool::put_back`] keeps it with its thread). The proof in [`batch`] that no
+//! pop takes the wrong batch depends on that.
 
 mod asan;
 mod batch;
@@ -23,43 +23,43 @@ mod shape;
 
 pub use shape::Shape;
 
-use crate::sync::grown::Grown;
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::PerThread;
-use batch::{BATCH, Batches, Free, Number};
+use batch::{BATCH, Batches, FreeSlot, HeaderNumber};
 use chunk::{Chunks, Span};
 use homes::Homes;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// How many headers without a batch a thread keeps.
+/// The number of headers without a batch that a thread keeps.
 const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
 
-/// A pool of slots of one layout. Nothing is allocated before the first is taken, and nothing goes
-/// back to the system before the pool is dropped.
+/// A pool of slots of one layout. The pool allocates nothing before the first slot is taken, and
+/// returns no memory to the system before it is dropped.
 pub struct Pool {
     shape: Shape,
     homes: Option<Homes>,
     chunks: Chunks,
-    /// Made when the first batch is shared: many a pool stays small.
-    batches: Grown<Batches, 1>,
+    /// Made when the first batch is shared, since many pools stay small.
+    batches: LazyArray<Batches, 1>,
     magazines: PerThread<Magazine>,
 }
 
-/// What one thread has of a pool. The lists are linked through their slots.
+/// The slots of one thread. The lists are linked through their slots.
 #[derive(Default)]
 struct Magazine {
-    outgoing: Cell<Option<NonNull<Free>>>,
-    incoming: Cell<Option<NonNull<Free>>>,
+    outgoing: Cell<Option<NonNull<FreeSlot>>>,
+    incoming: Cell<Option<NonNull<FreeSlot>>>,
     /// The length of `incoming`.
-    given: Cell<u32>,
+    incoming_count: Cell<u32>,
     span: Cell<Span>,
     /// Headers without a batch, linked by `Batches::below`.
-    headers: Cell<Option<Number>>,
+    headers: Cell<Option<HeaderNumber>>,
     /// The length of that list, or less.
     headers_kept: Cell<u32>,
 }
 
-// SAFETY: the slots of a magazine are its own; the pointers work from any thread.
+// SAFETY: a magazine owns its slots, and the pointers are valid on any thread.
 unsafe impl Send for Magazine {}
 
 impl Drop for Pool {
@@ -69,32 +69,33 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// A pool of slots of this shape.
+    /// Creates a pool of slots of this shape.
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
             homes: None,
             chunks: Chunks::new(),
-            batches: Grown::new(),
+            batches: LazyArray::new(),
             magazines: PerThread::new(),
         }
     }
 
-    /// The same, with homes for so many slots, if there is memory for them.
+    /// Creates a pool with homes for `slots` slots, if there is memory for them.
     pub fn with_homes(shape: Shape, slots: usize) -> Self {
         let mut pool = Self::new(shape);
         pool.homes = Homes::new(&shape, slots);
         pool
     }
 
-    /// Where a slot that was taken by this hash is likely to begin, or shortly before that in the same line. `shape` is the
-    /// pool's, told by the caller as a constant.
+    /// Returns an address at or shortly before the start of the slot that `take_at` likely takes
+    /// for this hash, in the same cache line. `shape` is the pool's; passing it lets the compiler
+    /// treat it as a constant.
     #[inline(always)]
     pub fn home(&self, shape: &Shape, hash: u32) -> Option<*const u8> {
         Some(self.homes.as_ref()?.home(shape, hash))
     }
 
-    /// A slot, uninitialised, at the home of a hash if there is room.
+    /// Takes an uninitialised slot, at the home of a hash if that has room.
     ///
     /// # Safety
     /// As for [`take`](Self::take).
@@ -103,38 +104,38 @@ impl Pool {
             // SAFETY: the caller's promise.
             return unsafe { self.take() };
         };
-        self.allow(slot);
+        self.unpoison(slot);
         slot
     }
 
-    fn allow(&self, slot: NonNull<u8>) {
+    fn unpoison(&self, slot: NonNull<u8>) {
         for (start, bytes) in self.shape.parts(slot) {
-            asan::allow(start, bytes);
+            asan::unpoison(start, bytes);
         }
     }
 
-    /// A slot, uninitialised.
+    /// Takes an uninitialised slot.
     ///
     /// # Safety
-    /// The caller holds a guard of the reclaimer through whose grace periods all slots of this pool
-    /// come back.
+    /// The caller holds a guard of the pool's reclaimer, the one whose grace period passes before
+    /// any used slot comes back by [`give`](Self::give).
     #[inline]
     pub unsafe fn take(&self) -> NonNull<u8> {
         let mine = self.magazines.get();
         let slot = match mine.outgoing.get() {
             Some(slot) => {
-                // SAFETY: the list is this thread's, and its slots are linked.
+                // SAFETY: this thread owns the list, and its slots are linked.
                 mine.outgoing.set(unsafe { slot.as_ref() }.next);
                 slot.cast()
             }
             // SAFETY: the caller's promise.
             None => unsafe { self.refill(mine) },
         };
-        self.allow(slot);
+        self.unpoison(slot);
         slot
     }
 
-    /// A slot from elsewhere than the empty outgoing list.
+    /// Takes a slot when the outgoing list is empty.
     ///
     /// # Safety
     /// As for `take`.
@@ -144,7 +145,7 @@ impl Pool {
             return slot;
         }
         let mut list = mine.incoming.take();
-        mine.given.set(0);
+        mine.incoming_count.set(0);
         if list.is_none() {
             list = self.batches.get(0).and_then(|batches| {
                 // SAFETY: the caller's promise.
@@ -155,7 +156,7 @@ impl Pool {
         }
         match list {
             Some(slot) => {
-                // SAFETY: the list is this thread's, and its slots are linked.
+                // SAFETY: this thread owns the list, and its slots are linked.
                 mine.outgoing.set(unsafe { slot.as_ref() }.next);
                 slot.cast()
             }
@@ -168,87 +169,88 @@ impl Pool {
         }
     }
 
-    /// Gives back a slot that was not used after all.
+    /// Gives back a slot that was not used.
     ///
     /// # Safety
     /// The slot was taken by this thread, and no other thread has ever seen it.
     #[inline]
     pub unsafe fn put_back(&self, slot: NonNull<u8>) {
-        // SAFETY: the slot is the caller's, who gives it up.
+        // SAFETY: the caller owns the slot and gives it up.
         if unsafe { self.give_home(slot) } {
             return;
         }
         let mine = self.magazines.get();
-        // SAFETY: the slot is the caller's, who gives it up.
+        // SAFETY: the caller owns the slot and gives it up.
         mine.outgoing.set(Some(unsafe { self.link(slot, mine.outgoing.get()) }));
     }
 
-    /// Gives back a slot after it was used.
+    /// Gives back a slot after its use.
     ///
     /// # Safety
-    /// The slot was taken from this pool, was retired, and a grace period of the reclaimer has
-    /// passed since: nobody has access to it.
+    /// The slot was taken from this pool and retired, and a grace period of the reclaimer has
+    /// passed since: no thread has access to it.
     #[inline]
     pub unsafe fn give(&self, slot: NonNull<u8>) {
-        // SAFETY: the slot is the caller's, who gives it up.
+        // SAFETY: the caller owns the slot and gives it up.
         if unsafe { self.give_home(slot) } {
             return;
         }
         let mine = self.magazines.get();
-        // SAFETY: the slot is the caller's, who gives it up.
+        // SAFETY: the caller owns the slot and gives it up.
         let list = unsafe { self.link(slot, mine.incoming.get()) };
         mine.incoming.set(Some(list));
-        mine.given.set(mine.given.get() + 1);
-        if mine.given.get() >= BATCH {
-            self.share(mine, list);
+        mine.incoming_count.set(mine.incoming_count.get() + 1);
+        if mine.incoming_count.get() >= BATCH {
+            self.share_incoming(mine, list);
         }
     }
 
-    /// Makes a slot free if it is one of the homes.
+    /// Frees a slot if it is one of the homes, and returns whether it is.
     ///
     /// # Safety
-    /// The slot is of this pool, and nobody has access to it.
+    /// The slot is of this pool, and no thread has access to it.
     #[inline(always)]
     unsafe fn give_home(&self, slot: NonNull<u8>) -> bool {
-        let Some(homes) = self.homes.as_ref().filter(|homes| homes.own(&self.shape, slot)) else {
+        let Some(homes) = self.homes.as_ref().filter(|homes| homes.contains(&self.shape, slot))
+        else {
             return false;
         };
-        // SAFETY: one of these; the caller's promise.
+        // SAFETY: the slot is one of the homes; for the rest, the caller's promise.
         unsafe { homes.give(&self.shape, slot) };
         true
     }
 
-    /// Makes a free slot the first of a list.
+    /// Links a free slot in front of a list.
     ///
     /// # Safety
-    /// The slot is of this pool, and nobody has access to it.
+    /// The slot is of this pool, and no thread has access to it.
     #[inline(always)]
-    unsafe fn link(&self, slot: NonNull<u8>, next: Option<NonNull<Free>>) -> NonNull<Free> {
-        let free = slot.cast::<Free>();
-        // SAFETY: the slot is nobody else's, and large and aligned enough (`new`).
-        unsafe { free.write(Free { next }) };
-        let link = size_of::<Free>();
+    unsafe fn link(&self, slot: NonNull<u8>, next: Option<NonNull<FreeSlot>>) -> NonNull<FreeSlot> {
+        let free = slot.cast::<FreeSlot>();
+        // SAFETY: the slot is exclusively owned, and large and aligned enough (`Shape::plain`).
+        unsafe { free.write(FreeSlot { next }) };
+        let link = size_of::<FreeSlot>();
         let [(start, bytes), (rest, rest_bytes)] = self.shape.parts(slot);
-        asan::forbid(start.wrapping_add(link), bytes - link);
-        asan::forbid(rest, rest_bytes);
+        asan::poison(start.wrapping_add(link), bytes - link);
+        asan::poison(rest, rest_bytes);
         free
     }
 
-    /// Leaves the incoming list, which begins with `list`, to all threads.
+    /// Shares the incoming list, which begins with `list`, with all threads.
     #[cold]
-    fn share(&self, mine: &Magazine, list: NonNull<Free>) {
-        // Without a header the list stays and grows.
+    fn share_incoming(&self, mine: &Magazine, list: NonNull<FreeSlot>) {
+        // Without a header, the list stays and grows.
         let batches = self.batches.get_or_make(0, Batches::new);
         if let Some(header) = Self::header(batches, mine) {
             mine.incoming.set(None);
-            mine.given.set(0);
+            mine.incoming_count.set(0);
             batches.push(header, list);
         }
     }
 
-    /// A header without a batch: one of the thread's own, one that was left, or a new one.
-    fn header(batches: &Batches, mine: &Magazine) -> Option<Number> {
-        let Some(header) = mine.headers.get().or_else(|| batches.left_headers()) else {
+    /// Returns a header without a batch: one of the thread's own, a released one, or a new one.
+    fn header(batches: &Batches, mine: &Magazine) -> Option<HeaderNumber> {
+        let Some(header) = mine.headers.get().or_else(|| batches.take_released_headers()) else {
             return batches.make_header();
         };
         mine.headers.set(batches.below(header));
@@ -256,18 +258,18 @@ impl Pool {
         Some(header)
     }
 
-    /// Keeps the header of a batch that was popped, or leaves it to others.
-    fn keep_header(batches: &Batches, mine: &Magazine, header: Number) {
+    /// Keeps the header of a popped batch, or releases it to other threads.
+    fn keep_header(batches: &Batches, mine: &Magazine, header: HeaderNumber) {
         let kept = mine.headers_kept.get();
         if kept < HEADERS_KEPT {
             batches.set_below(header, mine.headers.replace(Some(header)));
             mine.headers_kept.set(kept + 1);
         } else {
-            batches.leave_header(header);
+            batches.release_header(header);
         }
     }
 
-    /// How much memory the pool holds.
+    /// Returns the size of the pool's memory.
     pub fn bytes(&self) -> usize {
         let homes = self.homes.as_ref().map_or(0, Homes::bytes);
         homes + self.chunks.bytes() + self.batches.get(0).map_or(0, Batches::bytes)

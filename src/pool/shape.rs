@@ -1,66 +1,67 @@
-//! How the slots of a pool lie in memory.
+//! The memory layout of a pool's slots.
 //!
-//! A slot may have two parts: what every look-up reads, and the rest. Then the first parts of several
-//! slots lie side by side, and behind them their rests, in a *group*: a look-up that reads one slot
-//! after another has more of them in a cache line. A group begins at a multiple of its size, which
-//! is a power of two, so the one part's address tells the other's.
+//! A slot may have two parts: one that every look-up reads, and the rest. Then the first parts of
+//! several slots are contiguous, followed by their second parts, in a *group*. So a look-up that
+//! reads several slots finds more of them in one cache line. A group begins at a multiple of its
+//! size, which is a power of two, so the address of one part determines that of the other.
 
 use crate::memory;
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-/// So many slots share a group, or a few more.
-const SHARING: usize = 16;
-/// What is larger than this, a cache line, gains nothing by being apart from its rest.
-const LARGE: usize = 64;
-/// So many slots that are groups of their own make a block of homes.
-const SINGLES: usize = if cfg!(coeval_loom) { 2 } else { 16 };
+/// A group has about this many slots, or a few more.
+const MIN_GROUP_SLOTS: usize = 16;
+/// The size of a cache line. A first part of this size gains nothing from a separate second part.
+const LINE: usize = 64;
+/// The number of slots in a block of homes if each slot is a group of its own.
+const SINGLE_BLOCK_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 16 };
 
-/// See the module's header.
+/// See the module's documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// From one slot to the next within a group.
+    /// The distance from one slot to the next within a group.
     stride: usize,
     /// The size of the second part; 0 without one.
     rest: usize,
-    /// Where in a group the second parts begin.
+    /// The offset of the second parts in a group.
     rest_at: usize,
     /// The size of a group.
     group: usize,
-    /// How many slots a group has.
+    /// The number of slots in a group.
     slots: usize,
-    /// What a group is aligned to, beside a cache line: its size, but a group of one only to what its parts ask for.
+    /// The alignment of a group beyond a cache line: its size, or for a group of one slot only the
+    /// alignment of the parts.
     align: usize,
 }
 
-/// Slots are aligned to a page at most: that is what chunks of memory are aligned to.
-const MOST_ALIGN: usize = memory::PAGE;
+/// Slots are aligned to a page at most, since chunks of memory have no larger alignment.
+const MAX_ALIGN: usize = memory::PAGE;
 
 impl Shape {
-    /// Slots of one part: of a pointer's size at least, aligned to a page at most.
+    /// Slots of one part, at least as large as a pointer, and aligned to a page at most.
     pub const fn plain(slot: Layout) -> Self {
         Self::split(slot, Layout::new::<()>())
     }
 
-    /// Slots of two parts, the first like a plain slot.
+    /// Slots of two parts. The first part has the same limits as a plain slot.
     pub const fn split(slot: Layout, rest: Layout) -> Self {
-        assert!(slot.size() >= size_of::<usize>(), "a slot holds a pointer at least");
+        assert!(slot.size() >= size_of::<usize>(), "a slot is at least as large as a pointer");
         assert!(
-            slot.align() <= MOST_ALIGN && rest.align() <= MOST_ALIGN,
+            slot.align() <= MAX_ALIGN && rest.align() <= MAX_ALIGN,
             "keys and values of a cache are aligned to a page (4096 bytes) at most"
         );
         let align = max(slot.align(), align_of::<usize>());
         let stride = slot.size().next_multiple_of(align);
         let rest_size = rest.size().next_multiple_of(align_of::<usize>());
-        if rest_size == 0 || stride >= LARGE || rest.align() > LARGE {
+        if rest_size == 0 || stride >= LINE || rest.align() > LINE {
             let rest_at = stride.next_multiple_of(rest.align());
             let all = max(align, rest.align());
             let group = (rest_at + rest_size).next_multiple_of(all);
-            // Chunks are aligned to a line anyway.
-            let align = if all > LARGE { all } else { 1 };
+            // All chunks are aligned to a cache line.
+            let align = if all > LINE { all } else { 1 };
             return Self { stride, rest: rest_size, rest_at, group, slots: 1, align };
         }
-        let group = (SHARING * (stride + rest_size)).next_power_of_two();
+        let group = (MIN_GROUP_SLOTS * (stride + rest_size)).next_power_of_two();
         let most = group / (stride + rest_size);
         let all = (most * stride).next_multiple_of(rest.align()) + most * rest_size;
         let slots = if all <= group { most } else { most - 1 };
@@ -68,17 +69,17 @@ impl Shape {
         Self { stride, rest: rest_size, rest_at, group, slots, align: group }
     }
 
-    /// Whether no slot's first part lies in two cache lines.
+    /// Returns whether every slot's first part lies in one cache line.
     pub const fn fits_lines(&self) -> bool {
         self.slots > 1 && 64 % self.stride == 0
     }
 
-    /// What a chunk's first slot is aligned to, beside 64 bytes.
+    /// Returns the alignment of a chunk's first slot, beyond 64 bytes.
     pub(super) const fn align(&self) -> usize {
         self.align
     }
 
-    /// The address of the second part of the slot at `address`.
+    /// Returns the address of the second part of the slot at `address`.
     #[inline(always)]
     pub const fn rest_of(&self, address: usize) -> usize {
         if self.slots == 1 {
@@ -88,7 +89,7 @@ impl Shape {
         address - within + self.rest_at + within / self.stride * self.rest
     }
 
-    /// From the slot at `slot` to the next.
+    /// Returns the distance from the slot at `slot` to the next.
     #[inline(always)]
     pub(super) fn step(&self, slot: NonNull<u8>) -> usize {
         if self.slots == 1 {
@@ -98,59 +99,59 @@ impl Shape {
         if within == (self.slots - 1) * self.stride { self.group - within } else { self.stride }
     }
 
-    /// From the first slot to the one with this number.
+    /// Returns the offset of the slot with this number from the first slot.
     pub(super) const fn offset(&self, number: usize) -> usize {
         number / self.slots * self.group + number % self.slots * self.stride
     }
 
-    /// How many slots so much memory holds.
+    /// Returns the number of slots in `bytes` of memory.
     pub const fn slots_in(&self, bytes: usize) -> usize {
         bytes / self.group * self.slots
     }
 
-    /// How much memory so many slots take.
+    /// Returns the size of the memory for `slots` slots.
     pub(super) const fn bytes(&self, slots: usize) -> usize {
         slots.div_ceil(self.slots) * self.group
     }
 
-    /// How many slots make a block of homes: a group, or so many groups of one.
+    /// Returns the number of slots in a block of homes: a group, or several groups of one slot.
     pub(super) const fn block_slots(&self) -> usize {
-        if self.slots == 1 { SINGLES } else { self.slots }
+        if self.slots == 1 { SINGLE_BLOCK_SLOTS } else { self.slots }
     }
 
-    /// How much memory a block takes.
+    /// Returns the size of a block of homes.
     pub(super) const fn block_bytes(&self) -> usize {
-        if self.slots == 1 { SINGLES * self.group } else { self.group }
+        if self.slots == 1 { SINGLE_BLOCK_SLOTS * self.group } else { self.group }
     }
 
-    /// How many slots make a bin: those that share a cache line, if none lies in two.
+    /// Returns the number of slots in a bin: those that share a cache line, if none crosses a line.
     pub(super) const fn bin_slots(&self) -> usize {
-        if self.fits_lines() { LARGE / self.stride } else { 1 }
+        if self.fits_lines() { LINE / self.stride } else { 1 }
     }
 
-    /// The block, of so many, and in it the first slot of the bin, that is a hash's home.
+    /// Returns the block of a hash's home, out of `blocks`, and the first slot of its bin in there.
     #[inline(always)]
     pub(super) const fn home(&self, hash: u32, blocks: usize) -> (usize, usize) {
-        // The product's upper half is a number below `blocks`; the lower half, what is left of the hash, does the same
-        // for the bins.
+        // The upper half of the product is a number below `blocks`. The lower half, the remaining
+        // bits of the hash, selects the bin in the same way.
         let product = hash as u64 * blocks as u64;
         let bins = (self.block_slots() / self.bin_slots()) as u64;
         let bin = ((product & u32::MAX as u64) * bins) >> 32;
         ((product >> 32) as usize, bin as usize * self.bin_slots())
     }
 
-    /// From the first block to the slot of this number in a block.
+    /// Returns the offset of the slot with this number in a block, from the first block.
     #[inline(always)]
     pub(super) const fn offset_in(&self, block: usize, number: usize) -> usize {
         block * self.block_bytes() + number * if self.slots == 1 { self.group } else { self.stride }
     }
 
-    /// The number of the slot that is so far from a block's beginning.
+    /// Returns the number of the slot at this distance from the start of its block.
     pub(super) const fn number_in_block(&self, distance: usize) -> usize {
         distance / if self.slots == 1 { self.group } else { self.stride }
     }
 
-    /// Both parts of a slot: where they begin, and their sizes.
+    /// Returns the start and the size of both parts of a slot.
     #[inline(always)]
     pub(super) fn parts(&self, slot: NonNull<u8>) -> [(*mut u8, usize); 2] {
         let slot = slot.as_ptr();
@@ -195,7 +196,7 @@ mod tests {
                     {
                         assert!(taken.insert(at), "{shape:?}");
                     }
-                    // SAFETY: both are the slot's.
+                    // SAFETY: the slot owns both ranges.
                     unsafe {
                         first.write_bytes(1, bytes);
                         second.write_bytes(2, rest_bytes);
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn small_entries_lie_two_a_line_and_waste_little() {
+    fn small_slots_share_a_line_and_waste_little() {
         let shape = Shape::split(layout(32, 8), layout(16, 8));
         assert_eq!((shape.stride, shape.group, shape.slots), (32, 1024, 21));
         assert!((0..21).all(|slot| shape.rest_of(4096 + slot * 32) == 4096 + 21 * 32 + slot * 16));

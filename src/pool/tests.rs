@@ -1,6 +1,6 @@
-//! The pool from outside. What it hands out bears a mark while it is in use, so that a slot in two
-//! hands is noticed. The grace periods of these tests are real ones, by crossbeam-epoch's own pin
-//! where threads run side by side.
+//! Tests of the pool's interface. A slot bears a mark while it is in use, so that a slot with two
+//! owners is detected. Slots are given back only after a grace period, which [`GuardCounts`]
+//! implements for concurrent threads.
 
 use super::*;
 use std::alloc::Layout;
@@ -12,8 +12,8 @@ fn pool_of<T>() -> Pool {
     Pool::new(Shape::plain(Layout::new::<T>()))
 }
 
-/// How long a stress test runs, by the environment variable `COEVAL_STRESS`: `short` (the default),
-/// `normal` or `long`.
+/// The number of rounds of a stress test, from the environment variable `COEVAL_STRESS`: `short`
+/// (the default), `normal` or `long`.
 fn rounds(short: usize) -> usize {
     match std::env::var("COEVAL_STRESS").as_deref() {
         Ok("long") => short * 1000,
@@ -22,8 +22,8 @@ fn rounds(short: usize) -> usize {
     }
 }
 
-/// A slot's content in these tests: who has it.
-struct Marked {
+/// The content of a slot in these tests: its owner.
+struct MarkedSlot {
     _link: u64,
     owner: AtomicU64,
     _rest: [u64; 2],
@@ -31,37 +31,37 @@ struct Marked {
 
 const FREE: u64 = 0x0F2E_E0F2_EE00;
 
-/// Takes a slot and marks it; it must not bear another's mark.
+/// Takes a slot and marks it. Panics if it bears another owner's mark.
 fn take(pool: &Pool, me: u64) -> usize {
-    // SAFETY: these tests give a slot back only when nobody pops, or put it back.
+    // SAFETY: these tests give a slot back only when no thread pops, or put it back.
     mark(unsafe { pool.take() }, me)
 }
 
-/// The same at the home of a hash.
+/// Takes a slot at the home of a hash, and marks it.
 fn take_at(pool: &Pool, hash: u32, me: u64) -> usize {
     // SAFETY: as above.
     mark(unsafe { pool.take_at(hash) }, me)
 }
 
 fn mark(slot: NonNull<u8>, me: u64) -> usize {
-    let slot = slot.cast::<Marked>();
-    // SAFETY: the slot is ours; its memory is zeroed or holds what was last stored there.
+    let slot = slot.cast::<MarkedSlot>();
+    // SAFETY: the slot is exclusively owned; its memory is zeroed or holds what was last stored.
     let before = unsafe { slot.as_ref() }.owner.swap(me, Ordering::Relaxed);
     assert!(before == 0 || before == FREE, "taken by {me} while {before} has it");
     slot.as_ptr().expose_provenance()
 }
 
-/// Takes the mark off; the slot may be given or put back then.
+/// Removes the mark. The slot may then be given or put back.
 fn unmark(slot: usize, me: u64) -> NonNull<u8> {
-    let slot = NonNull::new(std::ptr::with_exposed_provenance_mut::<Marked>(slot)).unwrap();
-    // SAFETY: the slot is ours.
+    let slot = NonNull::new(std::ptr::with_exposed_provenance_mut::<MarkedSlot>(slot)).unwrap();
+    // SAFETY: the slot is exclusively owned.
     let before = unsafe { slot.as_ref() }.owner.swap(FREE, Ordering::Relaxed);
     assert_eq!(before, me, "another thread took what {me} has");
     slot.cast()
 }
 
 #[test]
-fn nothing_is_held_before_the_first_slot() {
+fn no_memory_is_allocated_before_the_first_slot() {
     let pool = pool_of::<[u64; 6]>();
     assert_eq!(pool.bytes(), 0);
     take(&pool, 1);
@@ -81,7 +81,7 @@ fn slots_are_distinct_aligned_and_dense() {
             // SAFETY: no slot is ever given back.
             .map(|_| unsafe { pool.take() })
             .inspect(|slot| {
-                // SAFETY: the slot is ours and that large.
+                // SAFETY: the slot is exclusively owned and that large.
                 unsafe { slot.write_bytes(0xEE, size) }
             })
             .map(|slot| slot.as_ptr().addr())
@@ -91,19 +91,19 @@ fn slots_are_distinct_aligned_and_dense() {
         let steps: Vec<usize> = slots.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(steps.iter().all(|&step| step >= stride));
         let dense = steps.iter().filter(|&&step| step == stride).count();
-        assert!(dense > count - 100, "{dense} of {count} slots follow one upon another");
+        assert!(dense > count - 100, "{dense} of {count} slots are contiguous");
         assert!(pool.bytes() < 2 * count * stride + (4 << 20));
     }
 }
 
 #[test]
-fn what_is_put_back_is_taken_next() {
-    let pool = pool_of::<Marked>();
+fn slots_put_back_are_taken_next() {
+    let pool = pool_of::<MarkedSlot>();
     let slots: Vec<usize> = (0..200).map(|_| take(&pool, 1)).collect();
     let bytes = pool.bytes();
     for _ in 0..100 {
         for &slot in slots.iter().rev() {
-            // SAFETY: taken by this thread, and nobody saw it.
+            // SAFETY: taken by this thread, and no other thread saw it.
             unsafe { pool.put_back(unmark(slot, 1)) };
         }
         for &slot in &slots {
@@ -114,13 +114,13 @@ fn what_is_put_back_is_taken_next() {
 }
 
 #[test]
-fn one_thread_runs_in_what_it_has() {
-    let pool = pool_of::<Marked>();
+fn one_thread_reuses_its_slots() {
+    let pool = pool_of::<MarkedSlot>();
     let mut slots: Vec<usize> = (0..10_000).map(|_| take(&pool, 1)).collect();
     let bytes = pool.bytes();
     for round in 0..100 {
         for slot in slots.drain(round..) {
-            // SAFETY: this thread alone uses the pool.
+            // SAFETY: only this thread uses the pool.
             unsafe { pool.give(unmark(slot, 1)) };
         }
         slots.extend((round..10_000).map(|_| take(&pool, 1)));
@@ -130,18 +130,17 @@ fn one_thread_runs_in_what_it_has() {
     assert!(pool.bytes() <= bytes + (16 << 10), "{} after {bytes}", pool.bytes());
 }
 
-/// One thread takes, another gives. Of that which is under way there is a bound, so there is one of
-/// the pool too.
+/// One thread takes, another gives. The number of slots in between is bounded, and so is the pool.
 #[test]
 fn slots_do_not_pile_up_with_a_thread_that_only_gives() {
-    let pool = pool_of::<Marked>();
+    let pool = pool_of::<MarkedSlot>();
     let (send, receive) = mpsc::sync_channel::<Vec<usize>>(4);
     let rounds = rounds(2_000);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for slot in receive.into_iter().flatten() {
-                // SAFETY: one thread takes and this one does not, so that no pop can find a top
-                // that was popped meanwhile: there is no other popper.
+                // SAFETY: only the other thread pops. So no pop can find a top that was popped
+                // meanwhile.
                 unsafe { pool.give(unmark(slot, 1)) };
             }
         });
@@ -150,18 +149,18 @@ fn slots_do_not_pile_up_with_a_thread_that_only_gives() {
         }
         drop(send);
     });
-    // Under way: six times 100 slots in the channel and at its ends, and each thread's magazine.
+    // In between: six times 100 slots in the channel and at its ends, and each thread's magazine.
     assert!(pool.bytes() < 256 << 10, "{} bytes", pool.bytes());
 }
 
-/// A grace period, the simplest there is: everybody announces when a guard ends, and waits with
-/// giving back until all others have ended the guard that they were in.
-struct Grace {
+/// A simple grace period: each thread counts the starts and ends of its guards. A thread gives
+/// slots back when all other threads have left the guards in which they were.
+struct GuardCounts {
     /// Odd while the thread is in a guard.
     guards: Vec<AtomicU64>,
 }
 
-impl Grace {
+impl GuardCounts {
     fn enter(&self, me: usize) {
         self.guards[me].fetch_add(1, Ordering::SeqCst);
     }
@@ -180,20 +179,20 @@ impl Grace {
 }
 
 #[test]
-fn no_slot_is_in_two_hands() {
-    several_threads(&pool_of::<Marked>(), |pool, _, me| take(pool, me));
+fn no_slot_has_two_owners() {
+    several_threads(&pool_of::<MarkedSlot>(), |pool, _, me| take(pool, me));
 }
 
 #[test]
-fn no_slot_at_home_is_in_two_hands() {
-    let pool = Pool::with_homes(Shape::plain(Layout::new::<Marked>()), 600);
+fn no_slot_at_home_has_two_owners() {
+    let pool = Pool::with_homes(Shape::plain(Layout::new::<MarkedSlot>()), 600);
     several_threads(&pool, |pool, turn, me| take_at(pool, (turn as u32).wrapping_mul(HASH), me));
 }
 
 fn several_threads(pool: &Pool, take: impl Fn(&Pool, usize, u64) -> usize + Sync) {
     const THREADS: usize = 8;
-    let grace = Grace { guards: (0..THREADS).map(|_| AtomicU64::new(0)).collect() };
-    // Half of what is retired is given by its thread, half by another.
+    let grace = GuardCounts { guards: (0..THREADS).map(|_| AtomicU64::new(0)).collect() };
+    // A thread gives half of what it retires back itself. Another thread gives back the other half.
     let handed_on = Mutex::new(Vec::new());
     let rounds = rounds(3_000);
     std::thread::scope(|scope| {
@@ -209,7 +208,7 @@ fn several_threads(pool: &Pool, take: impl Fn(&Pool, usize, u64) -> usize + Sync
                     grace.leave(me);
                     let (back, retired) = slots.split_at(slots.len() / 8);
                     for &slot in back {
-                        // SAFETY: taken above by this thread, and nobody saw it.
+                        // SAFETY: taken above by this thread, and no other thread saw it.
                         unsafe { pool.put_back(unmark(slot, name)) };
                     }
                     let mut package = (grace.now(), name, retired.to_vec());
@@ -223,11 +222,11 @@ fn several_threads(pool: &Pool, take: impl Fn(&Pool, usize, u64) -> usize + Sync
                     while waiting.front().is_some_and(|package| grace.is_over(&package.0)) {
                         let (_, name, slots) = waiting.pop_front().unwrap();
                         for slot in slots {
-                            // SAFETY: all guards have ended that were live when it was retired.
+                            // SAFETY: all guards that were live at its retirement have ended.
                             unsafe { pool.give(unmark(slot, name)) };
                         }
                     }
-                    // Nobody in the tests may outrun the grace periods without bound.
+                    // Bounds the number of slots that wait for a grace period.
                     while waiting.len() > 20 {
                         std::thread::yield_now();
                         if waiting.iter().all(|package| grace.is_over(&package.0)) {
@@ -242,14 +241,14 @@ fn several_threads(pool: &Pool, take: impl Fn(&Pool, usize, u64) -> usize + Sync
 }
 
 #[test]
-fn threads_that_come_and_go_leave_their_slots_to_others() {
-    let pool = pool_of::<Marked>();
+fn slots_of_ended_threads_are_reused() {
+    let pool = pool_of::<MarkedSlot>();
     for name in 1..=rounds(500) as u64 {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let slots: Vec<usize> = (0..300).map(|_| take(&pool, name)).collect();
                 for slot in slots {
-                    // SAFETY: this thread alone uses the pool.
+                    // SAFETY: only this thread uses the pool.
                     unsafe { pool.give(unmark(slot, name)) };
                 }
             });
@@ -258,10 +257,10 @@ fn threads_that_come_and_go_leave_their_slots_to_others() {
     assert!(pool.bytes() < 1 << 20, "{} bytes", pool.bytes());
 }
 
-/// Multiples of this are spread over all hashes.
+/// Multiples of this number are spread over all hashes.
 const HASH: u32 = 0x9e37_79b1;
 
-/// Pools whose slots share lines, lie in two, and are larger.
+/// Returns pools whose slots share cache lines, cross lines, and are larger than a line.
 fn pools_with_homes(slots: usize) -> impl Iterator<Item = (Shape, Pool)> {
     let rest = Layout::new::<[u64; 2]>();
     [(32, 16), (40, 8), (64, 8), (200, 8), (1056, 8)].into_iter().map(move |(size, align)| {
@@ -285,7 +284,7 @@ fn most_slots_are_at_home() {
             let distance = slot.as_ptr().addr().wrapping_sub(home);
             at_home += usize::from(distance == 0 || shape.fits_lines() && distance < 64);
             for (start, bytes) in shape.parts(slot) {
-                // SAFETY: the slot is ours.
+                // SAFETY: the slot is exclusively owned.
                 unsafe { start.write_bytes(0xEE, bytes) };
                 assert!((start.addr()..start.addr() + bytes).all(|at| taken.insert(at)));
             }
@@ -296,25 +295,25 @@ fn most_slots_are_at_home() {
 }
 
 #[test]
-fn homes_are_used_again_and_what_has_no_room_is_elsewhere() {
+fn homes_are_reused_and_other_slots_are_placed_elsewhere() {
     for (_, pool) in pools_with_homes(1_000) {
         let mut first = None;
         for _ in 0..20 {
             let hashes = (0..3_000_u32).map(|number| number.wrapping_mul(HASH));
-            // SAFETY: this thread alone uses the pool.
+            // SAFETY: only this thread uses the pool.
             let slots: Vec<_> = hashes.map(|hash| unsafe { pool.take_at(hash) }).collect();
             assert_eq!(slots.iter().collect::<HashSet<_>>().len(), slots.len());
             let bytes = *first.get_or_insert(pool.bytes());
             assert!(pool.bytes() <= bytes + (64 << 10), "{} after {bytes}", pool.bytes());
             for (number, slot) in slots.into_iter().enumerate() {
-                // SAFETY: as above; each once.
+                // SAFETY: as above; each slot once.
                 unsafe { if number % 2 == 0 { pool.give(slot) } else { pool.put_back(slot) } };
             }
         }
     }
 }
 
-/// AddressSanitizer ends the process where an allocator would return nothing.
+/// AddressSanitizer ends the process when an allocation fails.
 #[cfg(not(any(coeval_asan, coeval_lsan)))]
 #[test]
 fn without_memory_for_homes_there_are_none() {
@@ -323,7 +322,7 @@ fn without_memory_for_homes_there_are_none() {
 }
 
 #[test]
-#[should_panic(expected = "a pointer at least")]
-fn a_slot_that_holds_no_link_is_refused() {
+#[should_panic(expected = "at least as large as a pointer")]
+fn a_slot_too_small_for_a_link_is_refused() {
     pool_of::<u32>();
 }

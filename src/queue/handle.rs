@@ -1,24 +1,25 @@
-//! What a queue carries: the name of an entry, to be passed back.
+//! The handle of an entry, which a queue carries.
 
-/// Names an entry to the engine: an even number below 2^48 that is not zero, such as a pointer.
+/// Identifies an entry to the engine: an even number below 2^48 that is not zero, such as an
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handle(u64);
 
 impl Handle {
-    /// The bits that a handle may have.
+    /// The bits that a handle may use.
     pub(super) const MASK: u64 = (1 << 48) - 2;
 
-    /// A handle of these bits.
+    /// Creates a handle from its bits.
     ///
     /// # Panics
-    /// If they are not such a number.
+    /// If `bits` is zero, odd, or too large.
     #[inline]
     pub fn new(bits: u64) -> Self {
         assert!(bits & !Self::MASK == 0 && bits != 0, "not a handle: {bits:#x}");
         Self(bits)
     }
 
-    /// The number that the handle was made of.
+    /// Returns the bits from which the handle was made.
     #[inline]
     pub fn bits(self) -> u64 {
         self.0

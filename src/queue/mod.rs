@@ -1,53 +1,53 @@
-//! A queue of words, first in, first out, in which no thread waits for another.
+//! A first-in, first-out queue of words, in which no thread waits for another.
 //!
-//! A ring of slots; pushers and poppers draw tickets, and a ticket names a slot and a *turn*, the
-//! round in which the ring is used for it. A slot is empty for a turn, or holds a word:
+//! It is a ring of slots. Pushers and poppers draw tickets. A ticket names a slot and a *turn*, the
+//! round of the ring in which the ticket uses it. A slot is empty for a turn, or holds a word:
 //!
 //! ```text
 //! empty(turn) ── push ──→ word ── pop ──→ empty(turn + 1)
 //!      └── a popper came first ──────────→ empty(turn + 1)
 //! ```
 //!
-//! A popper that meets a slot whose pusher has drawn the ticket but not written yet does not wait:
-//! it moves the slot on to the next turn and draws another ticket, and the late pusher finds its turn
-//! past and draws another one, too. (Morrison & Afek's LCRQ, PPoPP'13, resolves the same race the
-//! same way.) A turn's number never comes back, so a late pusher cannot mistake a later round for
-//! its own. What a ticket is not: a claim. A word belongs to whoever takes it out by CAS; a popper
-//! that slept through a round takes what it finds. It may leave an earlier turn behind then, which
-//! would let in a pusher that slept as well, after the popper of its ticket has passed: so a pusher
-//! looks at the poppers' tickets afterwards, and takes its word back when they are past its own. (It
-//! sees that they are: its CAS on the slot follows that popper's.)
+//! A popper may meet a slot whose pusher has drawn the ticket but not yet written. It does not
+//! wait: it advances the slot to the next turn and draws another ticket. The late pusher finds that
+//! its turn is past, and draws another ticket, too. (Morrison & Afek's LCRQ, PPoPP'13, resolves
+//! this race in the same way.) The number of a turn never recurs, so a late pusher cannot mistake a
+//! later round for its own. A ticket is no claim. The thread whose CAS takes a word out owns the
+//! word: a popper that is delayed for a round takes the word that it finds. The slot may then be
+//! back at an earlier turn. That would admit a delayed pusher after the popper of its ticket has
+//! passed. So a pusher checks the poppers' tickets after its write, and takes its word back if they
+//! are past its own. (It sees that, since its CAS on the slot follows that popper's.)
 //!
-//! Order: a word leaves after the words whose push had ended before its own began, except that a
-//! popper that is stopped between its ticket and its slot holds one word back, until it goes on or
-//! the ring comes round. (In a ring that has been closed: until it goes on.)
+//! Order: a word leaves after the words whose push had ended before its own push began. There is
+//! one exception: a popper that is stopped between its ticket and its slot delays one word, until
+//! it continues or the ring comes round. (In a closed ring: until it continues.)
 //!
-//! A full ring is closed, and a larger one takes its place; poppers empty the old one first. Rings
-//! are kept until the queue is dropped, as a late thread may look at them; together the old ones have
-//! at most as many slots as the last.
+//! A full ring is closed, and a larger ring replaces it. Poppers empty the old ring first. Rings
+//! are kept until the queue is dropped, since a late thread may access them. All old rings together
+//! have at most as many slots as the newest.
 
 mod handle;
 
 pub use handle::Handle;
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, grown::Grown, hook};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook, lazy_array::LazyArray};
 use crossbeam_utils::CachePadded;
 
-/// How many slots the first ring has.
+/// The number of slots of the first ring.
 const FIRST: u64 = if cfg!(coeval_loom) { 2 } else { 64 };
-/// While the end is far, the next ring is this many times larger; then twice.
+/// The next ring is this many times larger while the expected maximum is far, and then twice.
 const GROWTH: u64 = 4;
-/// Rings at most: the last would have 2^40 slots or more.
-const RINGS: usize = 36;
-/// In the count of pushers' tickets: no more words are let in.
+/// The largest number of rings: the last one would have 2^40 slots or more.
+const MAX_RINGS: usize = 36;
+/// A flag in the count of pushers' tickets: the ring admits no more words.
 const CLOSED: u64 = 1 << 63;
 
-/// What a slot holds: a handle, and the time at which it was pushed, in 16 bits.
+/// The content of a slot: a handle, and the time at which it was pushed, in 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// The entry.
+    /// The handle of the entry.
     pub handle: Handle,
-    /// When it was pushed, in ticks that come round.
+    /// The time of the push, in ticks that wrap around.
     pub stamp: u16,
 }
 
@@ -61,31 +61,32 @@ impl Queued {
     }
 }
 
-/// An empty slot's word. Handles are even, so it differs from every word that is pushed.
+/// Returns the word of a slot that is empty for a turn. Handles are even, so it differs from every
+/// pushed word.
 fn empty(turn: u64) -> u64 {
     turn << 1 | 1
 }
 
-/// The turn for which a slot is empty.
-fn empty_for(word: u64) -> Option<u64> {
+/// Returns the turn for which a slot is empty, or `None` if it holds a pushed word.
+fn empty_turn(word: u64) -> Option<u64> {
     (word & 1 == 1).then_some(word >> 1)
 }
 
-/// One ring.
+/// One ring of slots.
 struct Ring {
     slots: Box<[AtomicU64]>,
-    /// Tickets that poppers have drawn.
+    /// The number of tickets that poppers have drawn.
     popped: CachePadded<AtomicU64>,
-    /// Tickets that pushers have drawn, and `CLOSED`.
+    /// The number of tickets that pushers have drawn, and the flag `CLOSED`.
     pushed: CachePadded<AtomicU64>,
 }
 
-/// The ring is closed.
+/// The error of a push into a closed ring.
 struct Closed;
 
-// All orderings: words are handed over by the CASes on a slot, which therefore release and acquire.
-// Tickets only spread the threads over the slots: whatever they draw, a slot's turn decides. So the
-// counters are Relaxed.
+// Orderings: the CASes on a slot hand words over, so they release and acquire. Tickets only
+// distribute the threads over the slots. A slot's turn decides, whatever tickets the threads draw.
+// So the counters are Relaxed.
 impl Ring {
     fn new(size: u64) -> Self {
         Self {
@@ -99,7 +100,7 @@ impl Ring {
         self.slots.len() as u64
     }
 
-    /// A ticket's slot and turn.
+    /// Returns the slot and the turn of a ticket.
     fn slot(&self, ticket: u64) -> (&AtomicU64, u64) {
         (&self.slots[(ticket % self.size()) as usize], ticket / self.size())
     }
@@ -113,13 +114,13 @@ impl Ring {
     }
 
     fn len(&self) -> u64 {
-        // In this order: a pop in between makes it too large, not negative.
+        // This order matters: a pop in between makes the result too large, never negative.
         let popped = self.popped.load(Ordering::Relaxed);
         self.pushed().saturating_sub(popped)
     }
 
-    /// A ticket for a word; closes the ring when it is full.
-    fn draw(&self) -> Result<u64, Closed> {
+    /// Draws a ticket for a word. Closes the ring if it is full.
+    fn draw_ticket(&self) -> Result<u64, Closed> {
         let lets_in = hook::mutant("queue.closed_ring_lets_in");
         if self.is_closed() && !lets_in {
             return Err(Closed);
@@ -135,12 +136,12 @@ impl Ring {
         Ok(ticket & !CLOSED)
     }
 
-    /// Writes the word into the ticket's slot, unless its turn is past or the slot taken.
+    /// Writes the word into the ticket's slot, unless its turn is past or the slot is taken.
     fn write(&self, ticket: u64, word: u64) -> bool {
         let (slot, turn) = self.slot(ticket);
         let mut found = slot.load(Ordering::Relaxed);
         loop {
-            match empty_for(found) {
+            match empty_turn(found) {
                 Some(past) if past > turn => return false,
                 None => return false,
                 Some(_) => {}
@@ -152,9 +153,10 @@ impl Ring {
         }
         hook::step("queue.written");
         let was_passed = self.popped.load(Ordering::Relaxed) > ticket;
-        let keeps = hook::mutant("queue.skips_without_a_mark"); // Or it would make up for that.
+        // This step would hide the effect of that mutant.
+        let keeps = hook::mutant("queue.skips_without_a_mark");
         if was_passed && !keeps {
-            // Whether somebody else took it meanwhile is all the same: then it has been pushed.
+            // If the CAS fails, a popper has taken the word, so the push has succeeded.
             let back =
                 slot.compare_exchange(word, empty(turn + 1), Ordering::AcqRel, Ordering::Relaxed);
             return back.is_err();
@@ -164,17 +166,17 @@ impl Ring {
 
     fn push(&self, word: u64) -> Result<(), Closed> {
         loop {
-            let ticket = self.draw()?;
+            let ticket = self.draw_ticket()?;
             hook::step("queue.ticket_to_push");
-            // Another ticket is needed only after another thread's step: a popper that came first,
-            // or one that is late for the round before.
+            // Another ticket is needed only if another thread has made a step: a popper that came
+            // first, or one that is late from the round before.
             if self.write(ticket, word) {
                 return Ok(());
             }
         }
     }
 
-    /// The next word; none when all tickets of pushers are used up.
+    /// Pops the next word. Returns `None` if poppers have drawn as many tickets as pushers.
     fn pop(&self) -> Option<u64> {
         while self.len() > 0 {
             hook::step("queue.some_to_pop");
@@ -187,12 +189,12 @@ impl Ring {
         None
     }
 
-    /// Takes what the ticket's slot holds, or makes sure that nothing gets into it in this turn.
+    /// Takes the word in the ticket's slot, or advances the slot so that this turn admits none.
     fn take(&self, ticket: u64) -> Option<u64> {
         let (slot, turn) = self.slot(ticket);
         let mut found = slot.load(Ordering::Relaxed);
         loop {
-            match empty_for(found) {
+            match empty_turn(found) {
                 Some(later) if later > turn => return None,
                 Some(_) if hook::mutant("queue.skips_without_a_mark") => return None,
                 Some(_) if hook::mutant("queue.waits") => {
@@ -203,63 +205,63 @@ impl Ring {
             }
             let next = empty(turn + 1);
             match slot.compare_exchange(found, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return empty_for(found).is_none().then_some(found),
+                Ok(_) => return empty_turn(found).is_none().then_some(found),
                 Err(now) => found = now,
             }
         }
     }
 
-    /// A word behind the next, if one is there.
-    fn ahead(&self, places: u64) -> Option<u64> {
-        let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed) + places);
-        Some(slot.load(Ordering::Relaxed)).filter(|word| empty_for(*word).is_none())
+    /// Returns the word at a distance behind the next one, if there is one.
+    fn ahead(&self, distance: u64) -> Option<u64> {
+        let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed) + distance);
+        Some(slot.load(Ordering::Relaxed)).filter(|word| empty_turn(*word).is_none())
     }
 
-    /// The word that is next, if nobody is at it at this moment.
+    /// Returns the next word, unless a thread is just pushing or popping it.
     fn peek(&self) -> Option<u64> {
         let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed));
-        // Acquire: as if it were taken.
-        Some(slot.load(Ordering::Acquire)).filter(|word| empty_for(*word).is_none())
+        // Acquire: pairs with the CAS in `write`, as a pop would.
+        Some(slot.load(Ordering::Acquire)).filter(|word| empty_turn(*word).is_none())
     }
 }
 
-/// The queue.
+/// A lock-free first-in, first-out queue.
 pub struct Queue {
-    rings: Grown<Ring, RINGS>,
-    /// The ring that is popped from, and the one that is pushed to: never behind it.
+    rings: LazyArray<Ring, MAX_RINGS>,
+    /// The ring from which poppers pop, and the ring to which pushers push, which is never older.
     first: AtomicUsize,
     last: AtomicUsize,
-    /// How many words are expected at most; 0 when nobody knows.
-    most: u64,
+    /// The largest expected number of words; 0 if unknown.
+    expected_max: u64,
 }
 
 impl Queue {
-    /// An empty queue; `most` is the number of words beyond which it is not expected to grow, 0 when
-    /// nobody knows. (It grows as far as it is made to.) Its memory is made by the first push.
-    pub fn new(most: u64) -> Self {
+    /// Creates an empty queue. It grows as far as necessary, but is not expected to hold more than
+    /// `expected_max` words; 0 if unknown. The first push allocates its memory.
+    pub fn new(expected_max: u64) -> Self {
         let (first, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { rings: Grown::new(), first, last, most }
+        Self { rings: LazyArray::new(), first, last, expected_max }
     }
 
-    fn ring(&self, place: usize) -> &Ring {
-        self.rings.get_or_make(place, || Ring::new(self.size(place)))
+    fn ring(&self, index: usize) -> &Ring {
+        self.rings.get_or_make(index, || Ring::new(self.size(index)))
     }
 
-    /// How large the rings are: growing, and exactly `most` once that is within reach.
-    fn size(&self, place: usize) -> u64 {
+    /// Returns the size of a ring: growing, and exactly `expected_max` once that is near.
+    fn size(&self, index: usize) -> u64 {
         let larger = |size: u64, _| match size * GROWTH {
-            next if next * GROWTH < self.most => next,
-            _ if size < self.most => self.most,
+            next if next * GROWTH < self.expected_max => next,
+            _ if size < self.expected_max => self.expected_max,
             _ => size * 2,
         };
-        let first = if self.most == 0 { FIRST } else { self.most.min(FIRST) };
-        (0..place).fold(first, larger)
+        let first = if self.expected_max == 0 { FIRST } else { self.expected_max.min(FIRST) };
+        (0..index).fold(first, larger)
     }
 
-    /// Puts a word at the end.
+    /// Pushes a word to the back.
     pub fn push(&self, queued: Queued) {
         loop {
-            // Relaxed: the rings themselves are published by `Grown`.
+            // Relaxed: `LazyArray` publishes the rings themselves.
             let last = self.last.load(Ordering::Relaxed);
             if self.ring(last).push(queued.word()).is_ok() {
                 return;
@@ -271,7 +273,7 @@ impl Queue {
         }
     }
 
-    /// Takes the word at the front.
+    /// Pops the word at the front.
     pub fn pop(&self) -> Option<Queued> {
         hook::step("queue.pop");
         loop {
@@ -280,15 +282,15 @@ impl Queue {
             if let Some(word) = ring.pop() {
                 return Some(Queued::from_word(word));
             }
-            if !self.leave(first, ring) {
+            if !self.skip_if_drained(first, ring) {
                 return None;
             }
         }
     }
 
-    /// Whether poppers are past a ring that gave nothing. All of a closed ring's tickets are known,
-    /// and once poppers have drawn as many, each slot holds nothing, and lets nothing in.
-    fn leave(&self, first: usize, ring: &Ring) -> bool {
+    /// Returns whether poppers may go on from a ring that gave no word. All tickets of a closed
+    /// ring are known. Once poppers have drawn as many, each slot is empty and admits no word.
+    fn skip_if_drained(&self, first: usize, ring: &Ring) -> bool {
         if !ring.is_closed() || self.rings.get(first + 1).is_none() {
             return false;
         }
@@ -299,36 +301,36 @@ impl Queue {
         true
     }
 
-    /// The word at the front, if nobody is at it at this moment.
+    /// Returns the word at the front, unless a thread is just pushing or popping it.
     pub fn peek(&self) -> Option<Queued> {
         let first = self.first.load(Ordering::Relaxed);
-        let rings = (first..RINGS).map_while(|place| self.rings.get(place));
+        let rings = (first..MAX_RINGS).map_while(|index| self.rings.get(index));
         let ring = rings.into_iter().find(|ring| ring.len() > 0)?;
         ring.peek().map(Queued::from_word)
     }
 
-    /// How many words there are; exact when no other thread is at work.
+    /// Returns the number of words. It is exact while no other thread uses the queue.
     pub fn len(&self) -> u64 {
         let (first, last) = (self.first.load(Ordering::Relaxed), self.last.load(Ordering::Relaxed));
-        // Relaxed: a ring that another thread has just begun is missed at worst.
-        let rings = (first..=last.max(first)).map_while(|place| self.rings.get(place));
+        // Relaxed: at worst, this misses a ring that another thread has just begun.
+        let rings = (first..=last.max(first)).map_while(|index| self.rings.get(index));
         rings.map(Ring::len).sum()
     }
 
-    /// The handle that is so many places behind the front, if one is there: a hint.
-    pub fn ahead(&self, places: u64) -> Option<Handle> {
+    /// Returns the handle at a distance behind the front, if there is one. Only a hint.
+    pub fn ahead(&self, distance: u64) -> Option<Handle> {
         let ring = self.rings.get(self.first.load(Ordering::Relaxed))?;
-        ring.ahead(places).map(|word| Queued::from_word(word).handle)
+        ring.ahead(distance).map(|word| Queued::from_word(word).handle)
     }
 
-    /// Whether there is none.
+    /// Returns whether the queue has no words.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Slots of all rings, for those who count memory.
+    /// Returns the number of slots of all rings, as a measure of memory.
     pub fn slots(&self) -> u64 {
-        (0..RINGS).map_while(|place| self.rings.get(place)).map(Ring::size).sum()
+        (0..MAX_RINGS).map_while(|index| self.rings.get(index)).map(Ring::size).sum()
     }
 }
 

@@ -56,11 +56,11 @@ fn the_last_ring_has_the_size_that_was_asked_for() {
     }
 }
 
-/// Whoever is late finds its turn past: nothing is lost, and nobody waits.
+/// A late pusher finds that its turn is past. Nothing is lost, and no thread waits.
 #[test]
-fn a_pusher_that_stands_still_is_passed() {
+fn a_stopped_pusher_is_passed() {
     let ring = Ring::new(4);
-    let late = ring.draw().ok().unwrap();
+    let late = ring.draw_ticket().ok().unwrap();
     assert!(ring.push(queued(1).word()).is_ok());
     assert_eq!(ring.pop(), Some(queued(1).word()));
     assert!(!ring.write(late, queued(0).word()));
@@ -70,7 +70,7 @@ fn a_pusher_that_stands_still_is_passed() {
 }
 
 #[test]
-fn a_popper_that_stands_still_holds_one_word_back_for_a_round() {
+fn a_stopped_popper_delays_one_word_for_a_round() {
     let ring = Ring::new(4);
     ring.push(queued(0).word()).ok().unwrap();
     let late = ring.popped.fetch_add(1, Ordering::Relaxed);
@@ -82,29 +82,30 @@ fn a_popper_that_stands_still_holds_one_word_back_for_a_round() {
     assert_eq!(ring.take(late), None);
 }
 
-/// A popper that slept may leave an earlier turn behind; a pusher that slept as well, and gets in so,
+/// A delayed popper may set a slot back to an earlier turn. A delayed pusher that then gets in
 /// takes its word back.
 #[test]
-fn a_word_does_not_stay_behind() {
+fn no_word_is_left_behind() {
     let ring = Ring::new(2);
     ring.push(queued(0).word()).ok().unwrap();
-    let popper = ring.popped.fetch_add(1, Ordering::Relaxed); // ticket 0, turn 0
-    let pusher = (0..2).map(|_| ring.draw().ok().unwrap()).last().unwrap(); // ticket 2, turn 1
+    let popper = ring.popped.fetch_add(1, Ordering::Relaxed); // Ticket 0, turn 0.
+    // Ticket 2, turn 1.
+    let pusher = (0..2).map(|_| ring.draw_ticket().ok().unwrap()).last().unwrap();
     assert_eq!((popper, pusher), (0, 2));
-    // The poppers of tickets 1 and 2 come by: the second takes the first word, and ends turn 1.
+    // The poppers of tickets 1 and 2 run: the second takes the first word, and ends turn 1.
     assert_eq!((ring.take(1), ring.take(2)), (None, Some(queued(0).word())));
     ring.popped.store(3, Ordering::Relaxed);
-    // Tickets 3 and 4: the slot holds a word of turn 2, and the first popper wakes up.
+    // Tickets 3 and 4: the slot holds a word of turn 2, and the first popper continues.
     assert!(ring.write(4, queued(4).word()));
     ring.pushed.store(5, Ordering::Relaxed);
     assert_eq!(ring.take(popper), Some(queued(4).word()));
     // Now the slot is back at turn 1, and the late pusher sees that its popper has passed.
     assert!(!ring.write(pusher, queued(2).word()));
-    assert_eq!(empty_for(ring.slots[0].load(Ordering::Relaxed)), Some(2));
+    assert_eq!(empty_turn(ring.slots[0].load(Ordering::Relaxed)), Some(2));
 }
 
 #[test]
-fn nothing_is_lost_or_doubled_and_each_pushers_words_come_in_order() {
+fn no_word_is_lost_or_doubled_and_each_pushers_order_is_kept() {
     const EACH: u64 = 40_000;
     let queue = Queue::new(0);
     let done = AtomicBool::new(false);
@@ -141,14 +142,14 @@ fn nothing_is_lost_or_doubled_and_each_pushers_words_come_in_order() {
         for mine in &popped {
             let of_pusher = mine.iter().filter(|n| **n / EACH == pusher);
             let disorder = of_pusher.clone().zip(of_pusher.skip(1)).filter(|(a, b)| a > b).count();
-            // A popper may be overtaken between its ticket and its slot for a round.
+            // A popper may be overtaken for a round between its ticket and its slot.
             assert!(disorder < 100, "{disorder}");
         }
     }
 }
 
 #[test]
-fn a_queue_that_is_not_used_takes_no_memory() {
+fn an_unused_queue_has_no_memory() {
     let queue = Queue::new(0);
     assert_eq!((queue.pop(), queue.peek(), queue.len(), queue.slots()), (None, None, 0, 0));
     queue.push(queued(1));

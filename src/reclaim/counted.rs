@@ -1,42 +1,42 @@
-//! Garbage in a box, counted: for backends that hand a reclaim function one pointer and do not tell
-//! how much is waiting.
+//! Boxed and counted garbage, for backends that pass one pointer to a reclaim function and do not
+//! report how many objects are waiting.
 
 use super::{Garbage, Tally};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// How much a thread retired, and how much of that was reclaimed. Relaxed throughout: counts order
-/// nothing.
+/// The numbers of objects that a thread retired and of those that were reclaimed. Relaxed
+/// throughout: counts order nothing.
 #[derive(Default)]
 pub(super) struct Counts {
     /// Written by the owner only.
     retired: AtomicUsize,
-    /// Written by whoever reclaims.
+    /// Written by any thread that reclaims.
     reclaimed: AtomicUsize,
 }
 
 impl Counts {
-    /// Counts a retirement. Called by the owner.
+    /// Counts a retirement. Only the owner calls it.
     pub(super) fn add_retired(&self) {
         self.retired.store(self.retired.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Counts an object of this thread as reclaimed. Called by anyone.
+    /// Counts the reclamation of an object that this thread retired. Any thread calls it.
     pub(super) fn add_reclaimed(&self) {
         self.reclaimed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether objects of this thread are waiting.
+    /// Returns whether objects that this thread retired are waiting.
     pub(super) fn is_waiting(&self) -> bool {
         self.retired.load(Ordering::Relaxed) != self.reclaimed.load(Ordering::Relaxed)
     }
 
-    /// How many objects were reclaimed, over all threads. It may wrap.
+    /// Returns the number of objects reclaimed, over all threads. It may wrap.
     pub(super) fn reclaimed<'a>(all: impl Iterator<Item = &'a Counts>) -> usize {
         all.fold(0, |count, one| count.wrapping_add(one.reclaimed.load(Ordering::Relaxed)))
     }
 
-    /// How many objects are waiting, over all threads.
+    /// Returns the number of waiting objects, over all threads.
     pub(super) fn waiting<'a>(all: impl Iterator<Item = &'a Counts>) -> usize {
         // Wrapping: an object may be counted as reclaimed between the two loads.
         let count = all.fold(0_usize, |count, one| {
@@ -47,53 +47,54 @@ impl Counts {
     }
 }
 
-/// What a thread has in a backend that counts so.
-pub(super) trait Counting {
+/// The per-thread state of a backend that counts with [`Counts`].
+pub(super) trait HasCounts {
     fn counts(&self) -> &Counts;
     fn tally(&self) -> &Tally;
 }
 
-/// The sums of all tallies. Those of threads that have ended go into `ended` first, with the places of
-/// these threads.
-pub(super) fn tallied<P: Counting>(participants: &PerThread<P>, ended: &Tally) -> (u64, u64) {
+/// Returns the hits and misses of all threads. First moves those of ended threads to `ended`, and
+/// frees their places.
+pub(super) fn tallied<P: HasCounts>(participants: &PerThread<P>, ended: &Tally) -> (u64, u64) {
     participants.vacate(|left| {
-        // What it has counted as waiting is nothing then, so it need not be moved.
+        // Only a place whose count of waiting objects is zero is freed: that count is not moved.
         let is_settled = !left.counts().is_waiting();
         if is_settled {
             ended.inherit(left.tally());
         }
         is_settled
     });
-    participants.apart_from_moves(|| {
+    participants.read_stable(|| {
         // SAFETY: tallies are atomic.
-        let all = unsafe { participants.iter() }.map(Counting::tally);
+        let all = unsafe { participants.iter() }.map(HasCounts::tally);
         Tally::sum(all.chain([ended]))
     })
 }
 
-/// A retired object, and where it is counted.
+/// A retired object, and the counts in which it is counted.
 pub(super) struct Counted {
     garbage: Garbage,
     by: *const Counts,
 }
 
 impl Counted {
-    /// Counts the retirement by the calling thread, and boxes it for [`reclaim`](Self::reclaim).
+    /// Counts a retirement by the calling thread, and boxes the garbage for
+    /// [`reclaim`](Self::reclaim).
     pub(super) fn retire(garbage: Garbage, by: &Counts) -> *mut Self {
         by.add_retired();
         Box::into_raw(Box::new(Self { garbage, by }))
     }
 
-    /// Reclaims it.
+    /// Reclaims the object, and counts it.
     ///
     /// # Safety
-    /// `counted` comes from `retire`, is due, and is not used again; the counts still exist.
+    /// `counted` comes from `retire`, is due, and is not used again. The counts still exist.
     pub(super) unsafe fn reclaim(counted: *mut Self) {
-        // SAFETY: made by `Box::into_raw`, ours alone now.
+        // SAFETY: made by `Box::into_raw`; the caller owns it now.
         let Self { garbage, by } = *unsafe { Box::from_raw(counted) };
-        // SAFETY: due.
+        // SAFETY: the object is due, by the caller's promise.
         unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
-        // SAFETY: they still exist.
+        // SAFETY: the counts still exist, by the caller's promise.
         unsafe { &*by }.add_reclaimed();
     }
 }

@@ -1,51 +1,51 @@
 //! [crossbeam-epoch](https://docs.rs/crossbeam-epoch) as a backend.
 //!
 //! Each instance has a `Collector` of its own. A pin costs a sequentially consistent
-//! read-modify-write or a fence; every 128th pin of a thread, a reader's too, does a bounded amount
-//! of reclamation. Registration of threads is lock-free: a handle is a node in a linked list. We
-//! keep handles by thread number, so a thread's handle and local garbage pass to the next thread
-//! with its number. Each retirement allocates a box: what the reclaiming needs and what counts it
-//! together do not fit into the three words that crossbeam-epoch defers without allocating.
+//! read-modify-write or a fence. Every 128th pin of a thread, a reader's too, does a bounded amount
+//! of reclamation. Registration of threads is lock-free: a handle is a node in a linked list.
+//! Handles are kept per thread, so an ended thread's handle and local garbage pass to a later
+//! thread. Each retirement allocates a box: the garbage and its counts do not fit into the three
+//! words that crossbeam-epoch defers without an allocation.
 
-use super::counted::{self, Counted, Counting, Counts};
+use super::counted::{self, Counted, Counts, HasCounts};
 use super::{Garbage, Reclaim, Tally};
 use crate::sync::per_thread::PerThread;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
 
-/// How many objects a thread retires between two flushes of its own: fewer than the 512 that a flush
-/// can reclaim, so that it keeps pace with large batches under a single pin.
+/// The number of objects that a thread retires between two flushes. It is smaller than the 512
+/// objects that a flush can reclaim, so that flushes keep pace with large batches under one pin.
 const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 
-/// A flush reclaims no fewer than this, if so many are due.
-const FLUSHED: usize = 64;
-/// After so many rounds of flushes that reclaimed nothing, what is left is kept by a guard that was forgotten: two
-/// would see all reclaimed that is due, and each object may retire another.
-const IN_VAIN: usize = 8;
+/// A flush reclaims at least this many objects, if as many are due.
+const MIN_FLUSHED: usize = 64;
+/// After this many rounds of flushes that reclaim nothing, a forgotten guard keeps the rest. Two
+/// rounds reclaim everything that is due, but each object may retire another.
+const MAX_IDLE_ROUNDS: usize = 8;
 
-/// Epoch-based reclamation by crossbeam-epoch. See the header of its module.
+/// Epoch-based reclamation by crossbeam-epoch. See the module's documentation.
 pub struct CrossbeamEpoch {
     collector: Collector,
-    participants: ManuallyDrop<PerThread<Participant>>,
-    /// What threads that have ended counted.
+    participants: ManuallyDrop<PerThread<EpochParticipant>>,
+    /// The look-ups counted by threads that have ended.
     ended: Tally,
 }
 
 #[derive(Default)]
-struct Participant {
+struct EpochParticipant {
     handle: OnceCell<LocalHandle>,
-    /// Retirements since the last flush.
-    since: Cell<usize>,
+    /// The number of retirements since the last flush.
+    since_flush: Cell<usize>,
     counts: Counts,
     tally: Tally,
 }
 
-// SAFETY: a handle's unsynchronised fields are used by its holder alone, which changes only when
+// SAFETY: only the holder of a handle uses its unsynchronised fields. The holder changes only when
 // one thread has ended and another begun (or the instance is drained or dropped).
-unsafe impl Send for Participant {}
+unsafe impl Send for EpochParticipant {}
 
-impl Counting for Participant {
+impl HasCounts for EpochParticipant {
     fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -55,9 +55,9 @@ impl Counting for Participant {
     }
 }
 
-// SAFETY: crossbeam-epoch runs what was deferred only after all guards of the collector that were
-// live then have been dropped, and its pin is a full fence: a sequentially consistent compare-exchange
-// on x86, which is one there, `fence(SeqCst)` elsewhere.
+// SAFETY: crossbeam-epoch runs deferred functions only after all guards of the collector that were
+// live then have been dropped. Its pin is a full fence: a sequentially consistent compare-exchange
+// on x86, where that is a full fence, and `fence(SeqCst)` elsewhere.
 unsafe impl Reclaim for CrossbeamEpoch {
     type Guard<'a> = Guard;
 
@@ -77,19 +77,19 @@ unsafe impl Reclaim for CrossbeamEpoch {
     unsafe fn retire(&self, guard: &Guard, garbage: Garbage) {
         debug_assert_eq!(guard.collector(), Some(&self.collector));
         let by = self.participants.get();
-        by.since.set(by.since.get() + 1);
+        by.since_flush.set(by.since_flush.get() + 1);
         let counted = Counted::retire(garbage, &by.counts);
-        // SAFETY: it may be reclaimed once, by any thread (contract of `retire`). The counts are there
-        // until all is reclaimed: see `drop`.
+        // SAFETY: any thread may reclaim it once (contract of `retire`). The counts exist until
+        // everything is reclaimed: see `drop`.
         unsafe { guard.defer_unchecked(move || Counted::reclaim(counted)) };
     }
 
     fn collect(&self) {
         let participant = self.participants.get();
         let handle = self.handle(participant);
-        // Reclaim functions run under a pin, so this also stops them from coming back in here.
-        if participant.since.get() >= BATCH && !handle.is_pinned() {
-            participant.since.set(0);
+        // Reclaim functions run under a pin, so this check also prevents recursion.
+        if participant.since_flush.get() >= BATCH && !handle.is_pinned() {
+            participant.since_flush.set(0);
             handle.pin().flush();
         }
     }
@@ -101,22 +101,22 @@ unsafe impl Reclaim for CrossbeamEpoch {
             return false;
         }
         let before = self.reclaimed();
-        participant.since.set(0);
+        participant.since_flush.set(0);
         handle.pin().flush();
-        // What threads that have ended have not handed over yet.
+        // Flush what ended threads have not handed over yet.
         self.participants.vacate(|left| {
             if left.counts.is_waiting() {
                 left.handle.get().into_iter().for_each(|handle| handle.pin().flush());
             }
             false
         });
-        let (mut last, mut in_vain) = (self.reclaimed(), 0);
-        for _ in 0..self.retired() / FLUSHED + IN_VAIN {
+        let (mut last, mut idle_rounds) = (self.reclaimed(), 0);
+        for _ in 0..self.retired() / MIN_FLUSHED + MAX_IDLE_ROUNDS {
             handle.pin().flush();
             let now = self.reclaimed();
-            in_vain = if now == last { in_vain + 1 } else { 0 };
+            idle_rounds = if now == last { idle_rounds + 1 } else { 0 };
             last = now;
-            if in_vain == IN_VAIN {
+            if idle_rounds == MAX_IDLE_ROUNDS {
                 break;
             }
         }
@@ -124,17 +124,17 @@ unsafe impl Reclaim for CrossbeamEpoch {
     }
 
     unsafe fn drain(&self) {
-        // Handles hold garbage of their own, so each must flush. A flush reclaims a bounded number
-        // of objects, and only those retired two epochs before.
-        let mut in_vain = 0;
-        while self.retired() != 0 && in_vain < IN_VAIN {
+        // Each handle holds garbage of its own, so all must flush. A flush reclaims a bounded
+        // number of objects, and only those retired two epochs before.
+        let mut idle_rounds = 0;
+        while self.retired() != 0 && idle_rounds < MAX_IDLE_ROUNDS {
             let before = self.retired();
             // SAFETY: no other thread uses the scheme (contract of `drain`).
             let handles = || unsafe { self.participants.iter() }.filter_map(|p| p.handle.get());
             handles().for_each(|handle| handle.pin().flush());
-            // No guard is live: a handle that is pinned was so by a guard that was forgotten, and stays so.
+            // No guard is live, so a pinned handle was pinned by a forgotten guard, and stays so.
             let is_stuck = self.retired() >= before && handles().any(LocalHandle::is_pinned);
-            in_vain = if is_stuck { in_vain + 1 } else { 0 };
+            idle_rounds = if is_stuck { idle_rounds + 1 } else { 0 };
         }
     }
 
@@ -160,17 +160,17 @@ impl CrossbeamEpoch {
     }
 
     #[inline(always)]
-    fn handle<'a>(&self, participant: &'a Participant) -> &'a LocalHandle {
+    fn handle<'a>(&self, participant: &'a EpochParticipant) -> &'a LocalHandle {
         participant.handle.get_or_init(|| self.collector.register())
     }
 }
 
 impl Drop for CrossbeamEpoch {
-    /// Calls no reclaim function: what was not drained is lost.
+    /// Calls no reclaim function: objects that were not drained are lost.
     fn drop(&mut self) {
         if self.retired() == 0 {
-            // SAFETY: dropped once, here. If something is left it stays where it is, with the counts
-            // and the handles, of which each keeps the collector alive.
+            // SAFETY: dropped once, here. Otherwise the garbage stays, with the counts and the
+            // handles, each of which keeps the collector alive.
             unsafe { ManuallyDrop::drop(&mut self.participants) };
         }
     }

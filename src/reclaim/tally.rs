@@ -1,19 +1,20 @@
-//! What look-ups count.
+//! Counts of look-ups.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// How many look-ups of one thread found something, and how many did not. A scheme keeps it beside what a
-/// pin writes anyway, so that to count costs a look-up no cache line, and one instruction.
+/// The number of look-ups of one thread that found a value, and of those that did not. A scheme
+/// keeps it in the cache line that a pin writes, so that counting costs one instruction and no
+/// cache miss.
 #[derive(Default)]
 pub struct Tally {
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
-// Relaxed, and no read-modify-writes: only its own thread writes it, and sums are exact once threads have come
-// to rest. Models do not count: that would only multiply the schedules.
+// Relaxed, and no read-modify-write: only its own thread writes a tally, and sums are exact once
+// threads are idle. Models do not count, since that would only multiply the schedules.
 impl Tally {
-    /// Counts look-ups that found something.
+    /// Counts look-ups that found a value.
     #[inline(always)]
     pub fn hit(&self, times: u64) {
         if !cfg!(coeval_loom) {
@@ -22,7 +23,7 @@ impl Tally {
         }
     }
 
-    /// Counts look-ups that found nothing.
+    /// Counts look-ups that found no value.
     #[inline(always)]
     pub fn miss(&self, times: u64) {
         if !cfg!(coeval_loom) {
@@ -31,14 +32,14 @@ impl Tally {
         }
     }
 
-    /// Takes over what another one has counted, whose thread has ended. Several may do so at a time.
+    /// Takes over the counts of an ended thread. Several threads may do so at a time.
     pub(super) fn inherit(&self, other: &Self) {
         for (count, left) in [(&self.hits, &other.hits), (&self.misses, &other.misses)] {
             count.fetch_add(left.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
-    /// Hits and misses of all.
+    /// Returns the sums of all hits and of all misses.
     pub(super) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> (u64, u64) {
         all.fold((0, 0), |(hits, misses), one| {
             let more = (one.hits.load(Ordering::Relaxed), one.misses.load(Ordering::Relaxed));

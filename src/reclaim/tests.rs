@@ -1,15 +1,15 @@
-//! One suite for all backends: each test is a function generic in the scheme, and `suite!` runs all
-//! of them for a list of schemes.
+//! One test suite for all backends. Each test is a function generic over the scheme, and `suite!`
+//! instantiates all of them for a list of schemes.
 
 use super::{Asymmetric, Garbage, Reclaim};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::ptr;
 use std::sync::{Arc, Barrier};
 
-/// [`Asymmetric`] where the system offers no asymmetric barrier.
+/// [`Asymmetric`] as on a system without asymmetric barriers.
 struct Fences(Asymmetric);
 
-// SAFETY: it only delegates.
+// SAFETY: every method delegates to a scheme that fulfils the contract.
 unsafe impl Reclaim for Fences {
     type Guard<'a> = <Asymmetric as Reclaim>::Guard<'a>;
 
@@ -38,27 +38,27 @@ unsafe impl Reclaim for Fences {
 const ALIVE: u64 = 0xA11F_E000_0000_0001;
 const DEAD: u64 = 0xDEAD_0000_0000_0000;
 
-/// A scheme and what happened in it. On the heap, since objects point to it.
-struct World<R> {
+/// A scheme and counts of what happened in it. Shared by `Arc`, since retired objects point to it.
+struct TrackedScheme<R> {
     scheme: R,
     made: AtomicUsize,
     reclaimed: AtomicUsize,
-    /// Objects that were not alive when they were reclaimed or looked at.
+    /// The number of objects that were dead when they were reclaimed or inspected.
     wrong: AtomicUsize,
-    /// Whether reclaimed objects are freed. If not they are laid in `grave` until the end, so that a
-    /// late reader finds them dead instead of finding whatever the allocator put there.
+    /// Whether reclaimed objects are freed. If not, they stay in `graveyard` until the end, so that
+    /// a reader that is too late finds a dead object and not whatever reuses the memory.
     free: bool,
-    grave: AtomicPtr<Object>,
+    graveyard: AtomicPtr<TrackedObject>,
 }
 
-struct Object {
+struct TrackedObject {
     state: AtomicU64,
-    /// How many objects its reclaiming retires in turn.
+    /// The number of objects that its reclamation retires.
     children: usize,
-    below: AtomicPtr<Object>,
+    next: AtomicPtr<TrackedObject>,
 }
 
-impl<R: Reclaim> World<R> {
+impl<R: Reclaim> TrackedScheme<R> {
     fn new(free: bool) -> Arc<Self> {
         Arc::new(Self {
             scheme: R::new(),
@@ -66,36 +66,38 @@ impl<R: Reclaim> World<R> {
             reclaimed: AtomicUsize::new(0),
             wrong: AtomicUsize::new(0),
             free,
-            grave: AtomicPtr::new(ptr::null_mut()),
+            graveyard: AtomicPtr::new(ptr::null_mut()),
         })
     }
 
-    fn make(&self, children: usize) -> *mut Object {
+    fn make(&self, children: usize) -> *mut TrackedObject {
         self.made.fetch_add(1, Ordering::Relaxed);
-        let below = AtomicPtr::new(ptr::null_mut());
-        Box::into_raw(Box::new(Object { state: AtomicU64::new(ALIVE), children, below }))
+        let next = AtomicPtr::new(ptr::null_mut());
+        Box::into_raw(Box::new(TrackedObject { state: AtomicU64::new(ALIVE), children, next }))
     }
 
-    /// SAFETY (to call): as [`Reclaim::retire`]; `object` comes from `make`.
-    unsafe fn retire(&self, guard: &R::Guard<'_>, object: *mut Object) {
+    /// # Safety
+    /// As for [`Reclaim::retire`]; `object` comes from `make`.
+    unsafe fn retire(&self, guard: &R::Guard<'_>, object: *mut TrackedObject) {
         let context = ptr::from_ref(self).cast();
         let garbage = Garbage { object: object.cast(), context, reclaim: reclaim::<R> };
-        // SAFETY: the caller's; the world outlives its scheme.
+        // SAFETY: the caller's promise; `self` outlives its scheme.
         unsafe { self.scheme.retire(guard, garbage) };
     }
 
-    /// Makes and retires an object with `children`, then gives the scheme its opportunity.
+    /// Makes and retires an object with `children`, then lets the scheme collect.
     fn churn(&self, children: usize) {
         let guard = self.scheme.pin();
-        // SAFETY: nobody else ever saw the object.
+        // SAFETY: no other thread has seen the object.
         unsafe { self.retire(&guard, self.make(children)) };
         drop(guard);
         self.scheme.collect();
     }
 
-    /// SAFETY (to call): the object is protected by a live guard.
-    unsafe fn look(&self, object: *mut Object) {
-        // SAFETY: the caller's.
+    /// # Safety
+    /// A live guard protects the object.
+    unsafe fn look(&self, object: *mut TrackedObject) {
+        // SAFETY: the caller's promise.
         if unsafe { &*object }.state.load(Ordering::Relaxed) != ALIVE {
             self.wrong.fetch_add(1, Ordering::Relaxed);
         }
@@ -105,44 +107,46 @@ impl<R: Reclaim> World<R> {
         self.reclaimed.load(Ordering::Relaxed)
     }
 
-    /// Drains; everything must have been reclaimed exactly once.
+    /// Drains the scheme, and checks that every object was reclaimed exactly once.
     fn finish(&self) {
-        // SAFETY: the tests call this when their threads have ended and their guards are dropped.
+        // SAFETY: the tests call this after their threads have ended and their guards are dropped.
         unsafe { self.scheme.drain() };
-        assert_eq!(self.wrong.load(Ordering::Relaxed), 0, "a dead object was met");
+        assert_eq!(self.wrong.load(Ordering::Relaxed), 0, "a thread found a dead object");
         assert_eq!(self.count(), self.made.load(Ordering::Relaxed));
         assert_eq!(self.scheme.retired(), 0);
-        let mut next = self.grave.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut next = self.graveyard.swap(ptr::null_mut(), Ordering::Acquire);
         while !next.is_null() {
-            // SAFETY: `reclaim` left it here and nobody has it any more.
-            next = unsafe { Box::from_raw(next) }.below.load(Ordering::Relaxed);
+            // SAFETY: `reclaim` left it here, and no thread uses it any more.
+            next = unsafe { Box::from_raw(next) }.next.load(Ordering::Relaxed);
         }
     }
 }
 
-/// SAFETY (to call): by a scheme, once per object.
+/// # Safety
+/// Only a scheme calls it, once per object.
 unsafe fn reclaim<R: Reclaim>(object: *mut (), context: *const ()) {
-    let object = object.cast::<Object>();
-    // SAFETY: `World::retire` passed these.
-    let (world, this) = unsafe { (&*context.cast::<World<R>>(), &*object) };
+    let object = object.cast::<TrackedObject>();
+    // SAFETY: `TrackedScheme::retire` passed these pointers.
+    let (tracked, this) = unsafe { (&*context.cast::<TrackedScheme<R>>(), &*object) };
     if this.state.swap(DEAD, Ordering::Relaxed) != ALIVE {
-        world.wrong.fetch_add(1, Ordering::Relaxed);
+        tracked.wrong.fetch_add(1, Ordering::Relaxed);
         return;
     }
     for _ in 0..this.children {
-        world.churn(this.children - 1);
+        tracked.churn(this.children - 1);
     }
-    world.reclaimed.fetch_add(1, Ordering::Relaxed);
-    if world.free {
-        // SAFETY: the scheme says that nobody has it any more.
+    tracked.reclaimed.fetch_add(1, Ordering::Relaxed);
+    if tracked.free {
+        // SAFETY: the scheme guarantees that no thread uses the object any more.
         drop(unsafe { Box::from_raw(object) });
         return;
     }
-    let mut top = world.grave.load(Ordering::Relaxed);
+    let mut top = tracked.graveyard.load(Ordering::Relaxed);
     loop {
-        this.below.store(top, Ordering::Relaxed);
+        this.next.store(top, Ordering::Relaxed);
         // Release: pairs with the swap in `finish`.
-        match world.grave.compare_exchange(top, object, Ordering::Release, Ordering::Relaxed) {
+        match tracked.graveyard.compare_exchange(top, object, Ordering::Release, Ordering::Relaxed)
+        {
             Ok(_) => break,
             Err(now) => top = now,
         }
@@ -151,8 +155,8 @@ unsafe fn reclaim<R: Reclaim>(object: *mut (), context: *const ()) {
 
 const MANY: usize = 20_000;
 
-/// How many times as much as by default a stress test does, by the environment variable
-/// `COEVAL_STRESS`: `short` (the default), `normal` or `long`.
+/// The factor by which a stress test runs longer, from the environment variable `COEVAL_STRESS`:
+/// `short` (the default), `normal` or `long`.
 fn times() -> usize {
     match std::env::var("COEVAL_STRESS").as_deref() {
         Ok("long") => 100,
@@ -161,42 +165,42 @@ fn times() -> usize {
     }
 }
 
-fn drained_exactly_once<R: Reclaim>() {
-    let world = World::<R>::new(true);
+fn drains_each_object_once<R: Reclaim>() {
+    let tracked = TrackedScheme::<R>::new(true);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..MANY / 4 + 7).for_each(|_| world.churn(0)));
+            scope.spawn(|| (0..MANY / 4 + 7).for_each(|_| tracked.churn(0)));
         }
     });
-    assert!(world.count() + world.scheme.retired() == world.made.load(Ordering::Relaxed));
-    world.finish();
-    world.churn(0); // A drained scheme goes on working.
-    world.finish();
+    assert!(tracked.count() + tracked.scheme.retired() == tracked.made.load(Ordering::Relaxed));
+    tracked.finish();
+    tracked.churn(0); // A drained scheme remains usable.
+    tracked.finish();
 }
 
-fn kept_under_own_guard<R: Reclaim>() {
-    let world = World::<R>::new(true);
-    let guard = world.scheme.pin();
+fn own_guard_keeps_objects<R: Reclaim>() {
+    let tracked = TrackedScheme::<R>::new(true);
+    let guard = tracked.scheme.pin();
     for _ in 0..MANY {
-        world.churn(0);
+        tracked.churn(0);
     }
-    assert_eq!(world.count(), 0);
-    assert_eq!(world.scheme.retired(), MANY);
+    assert_eq!(tracked.count(), 0);
+    assert_eq!(tracked.scheme.retired(), MANY);
     drop(guard);
-    world.finish();
+    tracked.finish();
 }
 
-/// A guard on one thread keeps everything and hinders nobody, however it is nested; once it is gone,
-/// what it kept is given back.
-fn kept_under_the_guard_of_another<R: Reclaim>() {
-    let world = World::<R>::new(true);
+/// A guard on one thread, however nested, keeps all objects and blocks no other thread. After it is
+/// dropped, the objects are reclaimed.
+fn guard_of_another_thread_keeps_objects<R: Reclaim>() {
+    let tracked = TrackedScheme::<R>::new(true);
     let (pinned, checked) = (Barrier::new(2), Barrier::new(2));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let outer = world.scheme.pin();
-            let inner = world.scheme.pin();
+            let outer = tracked.scheme.pin();
+            let inner = tracked.scheme.pin();
             drop(outer);
-            let third = world.scheme.pin();
+            let third = tracked.scheme.pin();
             drop(third);
             pinned.wait();
             checked.wait();
@@ -205,42 +209,42 @@ fn kept_under_the_guard_of_another<R: Reclaim>() {
         });
         pinned.wait();
         for _ in 0..MANY {
-            world.churn(0);
+            tracked.churn(0);
         }
-        assert_eq!(world.count(), 0);
+        assert_eq!(tracked.count(), 0);
         checked.wait();
         pinned.wait();
         for _ in 0..MANY {
-            world.churn(0);
+            tracked.churn(0);
         }
-        assert!(world.count() >= MANY, "{}", world.count());
+        assert!(tracked.count() >= MANY, "{}", tracked.count());
     });
-    world.finish();
+    tracked.finish();
 }
 
 /// A reclaim function pins, retires and collects.
-fn reentrant<R: Reclaim>() {
-    let world = World::<R>::new(true);
+fn reclaim_functions_may_retire<R: Reclaim>() {
+    let tracked = TrackedScheme::<R>::new(true);
     for _ in 0..MANY / 50 {
-        world.churn(4); // 1 + 4 + 4·3 + 4·3·2 + 4·3·2 = 65 objects.
+        tracked.churn(4); // 1 + 4 + 4·3 + 4·3·2 + 4·3·2 = 65 objects.
     }
-    world.finish();
-    assert_eq!(world.count(), MANY / 50 * 65);
-    world.churn(6); // All of it in `drain`.
-    world.finish();
+    tracked.finish();
+    assert_eq!(tracked.count(), MANY / 50 * 65);
+    tracked.churn(6); // `drain` reclaims all of these.
+    tracked.finish();
 }
 
-/// Threads retire together, when one that is descheduled while it is pinned may keep all that the others retire; then
-/// each retires in its turn, when nobody keeps anything.
-fn given_back_without_drain<R: Reclaim>() {
-    let world = World::<R>::new(true);
+/// First all threads retire objects at the same time: a thread that is descheduled while pinned may
+/// keep everything. Then the threads take turns, and nothing is kept.
+fn reclaimed_without_drain<R: Reclaim>() {
+    let tracked = TrackedScheme::<R>::new(true);
     for threads in [1, 3] {
         let next = Barrier::new(threads);
         std::thread::scope(|scope| {
             for me in 0..threads {
-                let (world, next) = (&world, &next);
+                let (tracked, next) = (&tracked, &next);
                 scope.spawn(move || {
-                    let churn = || (0..2 * MANY).for_each(|_| world.churn(0));
+                    let churn = || (0..2 * MANY).for_each(|_| tracked.churn(0));
                     churn();
                     for turn in 0..threads {
                         next.wait();
@@ -251,55 +255,56 @@ fn given_back_without_drain<R: Reclaim>() {
                 });
             }
         });
-        let (made, left) = (world.made.load(Ordering::Relaxed), world.scheme.retired());
+        let (made, left) = (tracked.made.load(Ordering::Relaxed), tracked.scheme.retired());
         assert!(left < made / 2, "{left} of {made}");
     }
-    world.finish();
+    tracked.finish();
 }
 
-/// Threads swap objects into a few shared places and look at what they find there.
+/// Threads replace the objects in a few shared cells and inspect the objects that they find there.
 fn stress<R: Reclaim>(free: bool) {
-    let world = World::<R>::new(free);
-    let places: [AtomicPtr<Object>; 4] = std::array::from_fn(|_| AtomicPtr::new(world.make(0)));
+    let tracked = TrackedScheme::<R>::new(free);
+    let cells: [AtomicPtr<TrackedObject>; 4] =
+        std::array::from_fn(|_| AtomicPtr::new(tracked.make(0)));
     std::thread::scope(|scope| {
         for seed in 1..=4_u64 {
-            let (world, places) = (&world, &places);
+            let (tracked, cells) = (&tracked, &cells);
             scope.spawn(move || {
                 let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 for _ in 0..2 * MANY * times() {
                     random ^= random << 13;
                     random ^= random >> 7;
                     random ^= random << 17;
-                    let place = &places[(random % 4) as usize];
-                    let guard = world.scheme.pin();
-                    let found = place.load(Ordering::Acquire);
+                    let cell = &cells[(random % 4) as usize];
+                    let guard = tracked.scheme.pin();
+                    let found = cell.load(Ordering::Acquire);
                     if random & 0x300 == 0 {
                         std::thread::yield_now();
                     }
                     // SAFETY: loaded under the guard.
-                    unsafe { world.look(found) };
+                    unsafe { tracked.look(found) };
                     if random & 0x30 == 0 {
-                        let _nested = world.scheme.pin();
-                        let old = place.swap(world.make(0), Ordering::AcqRel);
-                        // SAFETY: the swap unlinked it, and gave it to this thread only.
-                        unsafe { world.retire(&guard, old) };
+                        let _nested = tracked.scheme.pin();
+                        let old = cell.swap(tracked.make(0), Ordering::AcqRel);
+                        // SAFETY: the swap unlinked it, and only this thread received it.
+                        unsafe { tracked.retire(&guard, old) };
                     }
                     // SAFETY: as above.
-                    unsafe { world.look(found) };
+                    unsafe { tracked.look(found) };
                     drop(guard);
-                    world.scheme.collect();
+                    tracked.scheme.collect();
                 }
             });
         }
     });
-    let guard = world.scheme.pin();
-    for place in &places {
-        let old = place.swap(ptr::null_mut(), Ordering::Acquire);
+    let guard = tracked.scheme.pin();
+    for cell in &cells {
+        let old = cell.swap(ptr::null_mut(), Ordering::Acquire);
         // SAFETY: as above.
-        unsafe { world.retire(&guard, old) };
+        unsafe { tracked.retire(&guard, old) };
     }
     drop(guard);
-    world.finish();
+    tracked.finish();
 }
 
 macro_rules! suite {
@@ -307,24 +312,24 @@ macro_rules! suite {
         $(#[$when])*
         mod $name {
             #[test]
-            fn drained_exactly_once() {
-                super::drained_exactly_once::<$scheme>();
+            fn drains_each_object_once() {
+                super::drains_each_object_once::<$scheme>();
             }
             #[test]
-            fn kept_under_own_guard() {
-                super::kept_under_own_guard::<$scheme>();
+            fn own_guard_keeps_objects() {
+                super::own_guard_keeps_objects::<$scheme>();
             }
             #[test]
-            fn kept_under_the_guard_of_another() {
-                super::kept_under_the_guard_of_another::<$scheme>();
+            fn guard_of_another_thread_keeps_objects() {
+                super::guard_of_another_thread_keeps_objects::<$scheme>();
             }
             #[test]
-            fn reentrant() {
-                super::reentrant::<$scheme>();
+            fn reclaim_functions_may_retire() {
+                super::reclaim_functions_may_retire::<$scheme>();
             }
             #[test]
-            fn given_back_without_drain() {
-                super::given_back_without_drain::<$scheme>();
+            fn reclaimed_without_drain() {
+                super::reclaimed_without_drain::<$scheme>();
             }
             #[test]
             fn stress_with_dead_objects_kept() {
@@ -349,7 +354,7 @@ suite! {
 
 #[test]
 fn the_system_offers_asymmetric_barriers() {
-    // Not a promise of the library: it tells that the tests here covered both kinds.
+    // This is no promise of the library. It shows that the tests here covered both kinds.
     if cfg!(all(target_os = "linux", not(miri))) {
         assert!(Asymmetric::new().is_asymmetric());
     }
@@ -357,7 +362,7 @@ fn the_system_offers_asymmetric_barriers() {
 }
 
 #[test]
-fn a_thread_may_hold_so_many_guards() {
+fn a_thread_may_hold_a_limited_number_of_guards() {
     let scheme = Asymmetric::new();
     let most = (1 << 20) - 1;
     let mut guards: Vec<_> = (0..most).map(|_| scheme.pin()).collect();

@@ -33,7 +33,7 @@ use crate::index::{Index, Indexed};
 use crate::pool::{Pool, Shape};
 use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::TagCell;
-use crate::sync::grown::Grown;
+use crate::sync::lazy_array::LazyArray;
 use crate::sync::time::Timer;
 use crate::version::State;
 use descriptors::Descriptors;
@@ -59,7 +59,7 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     pub quiet: Quiet,
     index: Index<Record<K, V>, R>,
     /// The cells of the tags that are in use. Made with the first.
-    tags: Grown<Index<TagCell, R>, 1>,
+    tags: LazyArray<Index<TagCell, R>, 1>,
     /// The store owns what the index points to: it is `Send` and `Sync` if keys and values are.
     entries: PhantomData<Record<K, V>>,
     hasher: S,
@@ -118,7 +118,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
             cleared: Cleared::new(),
             quiet: Quiet::new(),
             index: Index::with_capacity(entries),
-            tags: Grown::new(),
+            tags: LazyArray::new(),
             entries: PhantomData,
             hasher,
             fresh: State::INSTALLING.with_hits_left(hits),

@@ -42,7 +42,7 @@ where
         let hash = self.hash(key);
         self.prefetch_home(hash);
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
-            Peek::Met(record) => {
+            Peek::Found(record) => {
                 let record = Self::in_index(record);
                 let Some((node, state)) = self.order.top(record) else {
                     return Peeked::Unclear(Some(record));
@@ -58,7 +58,7 @@ where
                 }
                 Peeked::Plain(found)
             }
-            Peek::Beyond => Peeked::Unclear(None),
+            Peek::Elsewhere => Peeked::Unclear(None),
             Peek::Absent if COUNTS && self.order.is_watched() => Peeked::Unclear(None),
             Peek::Absent => {
                 if COUNTS {
@@ -83,8 +83,8 @@ where
     {
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
             Peek::Absent => Peeked::Absent,
-            Peek::Beyond => Peeked::Unclear(None),
-            Peek::Met(record) => {
+            Peek::Elsewhere => Peeked::Unclear(None),
+            Peek::Found(record) => {
                 let record = Self::in_index(record);
                 let plain = self.order.plain_at(record, at);
                 plain.map_or(Peeked::Unclear(Some(record)), Peeked::Plain)

@@ -1,4 +1,4 @@
-//! A cell whose every use is an access that the models check against all others.
+//! A cell whose every access the models check for data races.
 
 #[cfg(coeval_loom)]
 pub(crate) use loom::cell::UnsafeCell;
@@ -8,7 +8,7 @@ pub(crate) use plain::UnsafeCell;
 
 #[cfg(not(coeval_loom))]
 mod plain {
-    /// As loom's: what it holds is reached through pointers that do not leave a closure.
+    /// Has the interface of loom's cell: pointers to the value must not leave the closure.
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {

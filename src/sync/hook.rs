@@ -1,10 +1,10 @@
-//! Where tests reach into the algorithms: named steps at which a test may stop a thread, mutants,
-//! which a model switches on to see itself fail, and claims, which models and tests check in
-//! passing. All compile to nothing in a normal build.
+//! Hooks for tests: named steps at which a test may stop a thread, mutants, which a model switches
+//! on to check that it detects them, and claims, which models and tests check on the way. In a
+//! normal build, all of them compile to nothing.
 
-/// A named step of an operation. A test built with `--cfg coeval_internals` may install a
-/// function that is called at each of them, to freeze the thread that arrives there. A model may
-/// have threads take turns at them (`with_turns`).
+/// Marks a named step of an operation. In a build with `--cfg coeval_internals`, a test may install
+/// a function that every step calls, for example to freeze the thread there. A model may have
+/// threads take turns at steps (`with_turns`).
 #[inline(always)]
 pub fn step(_name: &'static str) {
     #[cfg(coeval_loom)]
@@ -13,7 +13,7 @@ pub fn step(_name: &'static str) {
     armed::visit(_name);
 }
 
-/// Panics with `otherwise` unless `holds`, in the builds of models and of tests with steps.
+/// Panics with `otherwise` unless `holds`, in builds of models and of tests with steps.
 #[inline(always)]
 pub fn claim(holds: impl FnOnce() -> bool, otherwise: &'static str) {
     if cfg!(any(coeval_loom, coeval_internals)) {
@@ -21,7 +21,7 @@ pub fn claim(holds: impl FnOnce() -> bool, otherwise: &'static str) {
     }
 }
 
-/// Whether the model that is running asked for this defect. Always false outside the models.
+/// Returns whether the running model asked for this defect. Always false outside of models.
 #[inline(always)]
 pub fn mutant(_name: &'static str) -> bool {
     #[cfg(coeval_loom)]
@@ -34,8 +34,9 @@ pub fn mutant(_name: &'static str) -> bool {
     }
 }
 
-/// Whether this is the end of a model that has failed: what is left of its threads is unwound then,
-/// outside of the execution, where a destructor must touch nothing of it. Always false outside the models.
+/// Returns whether a failed model is being unwound. Its remaining threads are then unwound outside
+/// of the execution, where a destructor must not access the model's objects. Always false outside
+/// of models.
 #[inline(always)]
 pub fn is_torn_down() -> bool {
     cfg!(coeval_loom) && std::thread::panicking()
@@ -52,7 +53,7 @@ mod armed {
 
     /// Installs the function that every [`step`](super::step) calls with its name.
     pub fn set_step_hook(hook: fn(&'static str)) {
-        // Release: pairs with the load in `visit`, so that what the hook reads is there.
+        // Release: pairs with the load in `visit`, so that the hook's data is initialised.
         HOOK.store(hook as *mut (), Ordering::Release);
     }
 
@@ -81,13 +82,14 @@ mod turns {
     loom::lazy_static! { static ref TURN: AtomicUsize = AtomicUsize::new(0); }
     std::thread_local! { static ON: Cell<bool> = const { Cell::new(false) }; }
 
-    /// Runs `body`, a model, with every order of its threads' steps explored.
+    /// Runs `body`, a model, and explores every order of its threads' steps.
     ///
-    /// loom looks for other orders where accesses depend on each other, but remembers only the last
-    /// access to each atomic. A thread that loads a word and then swaps it has itself as the last one,
-    /// and the order in which another thread's load comes after the swap is not tried. Nearly all of
-    /// our operations are of this kind. Here every step is a read-modify-write of one word, without
-    /// loads, so that all orders of the stretches between steps are tried.
+    /// loom explores other orders where accesses depend on each other, but it remembers only the
+    /// last access to each atomic. If a thread loads a word and then swaps it, the swap is its last
+    /// access. loom then does not try the order in which another thread's load comes after the
+    /// swap. Nearly all operations of this crate have this form. Here, every step is a
+    /// read-modify-write of one word, without loads, so that loom tries all orders of the code
+    /// between steps.
     pub fn with_turns<T>(body: impl FnOnce() -> T) -> T {
         struct Reset;
         impl Drop for Reset {
@@ -102,7 +104,7 @@ mod turns {
 
     pub(super) fn take() {
         if ON.get() {
-            TURN.fetch_add(1, Ordering::Relaxed); // Relaxed: it must not order anything else.
+            TURN.fetch_add(1, Ordering::Relaxed); // Relaxed: it must order nothing else.
         }
     }
 }
@@ -111,8 +113,8 @@ mod turns {
 mod mutants {
     use std::cell::Cell;
 
-    // loom runs all threads of a model on the thread that called `loom::model`, so a plain
-    // thread-local is one per model and tests may run side by side.
+    // loom runs all threads of a model on the thread that called `loom::model`. So a plain
+    // thread-local value belongs to one model, and tests may run in parallel.
     std::thread_local! { static ACTIVE: Cell<&'static str> = const { Cell::new("") } }
 
     /// Runs `body` with the defect `name` switched on.

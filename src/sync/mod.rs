@@ -1,8 +1,8 @@
-//! The only door to atomics, cells, threads and fences.
+//! The only module that imports atomics, cells, threads and fences.
 //!
-//! Everything above takes these from here, so that one `--cfg coeval_loom` puts the whole library
-//! on [loom](https://docs.rs/loom), and a reader of any other file knows that what it imports is
-//! what the models explore.
+//! All other modules import them from here. So one `--cfg coeval_loom` switches the whole library
+//! to [loom](https://docs.rs/loom), and the models explore exactly the primitives that a file
+//! imports.
 
 #[cfg(not(coeval_loom))]
 mod primitives {
@@ -19,26 +19,26 @@ mod primitives {
 
 #[allow(unused_imports)]
 pub(crate) use primitives::*;
-/// Keeps the compiler, and nothing else, from reordering. The models have no use for it.
+/// Keeps the compiler from reordering, without an instruction. The models have no use for it.
 pub(crate) use std::sync::atomic::compiler_fence;
 
 pub(crate) mod cell;
-pub(crate) mod grown;
 pub mod hook;
-pub(crate) mod numbered;
+pub(crate) mod lazy_array;
 #[cfg(coeval_loom)]
 mod one_order;
 pub(crate) mod park;
 pub(crate) mod per_thread;
 mod place_table;
+pub(crate) mod segmented;
 mod thread_number;
 pub(crate) mod time;
 
-/// Orders an atomic read-modify-write that came before it against every later load, as a
+/// Orders an earlier atomic read-modify-write of this thread before every later load, as a
 /// sequentially consistent fence does.
 ///
-/// The caller's read-modify-write must itself be `SeqCst`. On x86-64 such an instruction is a full
-/// fence already, so nothing is emitted; elsewhere, and under the model checker (which does not
+/// That read-modify-write must itself be `SeqCst`. On x86-64, such an instruction is already a full
+/// fence, so this emits nothing. On other systems, and under the model checker (which does not
 /// model `SeqCst` accesses), it is a real fence.
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {

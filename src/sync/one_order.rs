@@ -1,13 +1,13 @@
-//! The models' atomics: loom's, of which a model may have every access in one order.
+//! The atomics of the models: loom's, which a model can make sequentially consistent.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 std::thread_local! { static ON: Cell<bool> = const { Cell::new(false) }; }
 
-/// Runs `body`, a model, with all accesses sequentially consistent, so that a load finds what was
-/// stored last. For models of which loom cannot explore every load of something older as well: they
-/// still meet every order of the steps, while smaller models try the orderings.
+/// Runs `body`, a model, with all accesses sequentially consistent, so that a load returns the
+/// latest store. This is for models in which loom cannot also explore loads of older values. They
+/// still explore every order of the steps, while smaller models explore the orderings.
 pub fn with_one_order<T>(body: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {
@@ -20,7 +20,7 @@ pub fn with_one_order<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
-fn or_one(order: Ordering) -> Ordering {
+fn strengthen(order: Ordering) -> Ordering {
     if ON.get() { Ordering::SeqCst } else { order }
 }
 
@@ -29,7 +29,7 @@ macro_rules! atomic {
         #[derive(Default, Debug)]
         pub struct $name $(<$t>)? (loom::sync::atomic::$name $(<$t>)?);
 
-        // Each integer has the same operations, of which not all are used of each.
+        // All integers get the same operations, of which some are unused.
         #[allow(dead_code)]
         impl $(<$t>)? $name $(<$t>)? {
             pub fn new(value: $value) -> Self {
@@ -37,15 +37,15 @@ macro_rules! atomic {
             }
 
             pub fn load(&self, order: Ordering) -> $value {
-                self.0.load(or_one(order))
+                self.0.load(strengthen(order))
             }
 
             pub fn store(&self, value: $value, order: Ordering) {
-                self.0.store(value, or_one(order));
+                self.0.store(value, strengthen(order));
             }
 
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                self.0.swap(value, or_one(order))
+                self.0.swap(value, strengthen(order))
             }
 
             pub fn compare_exchange(
@@ -55,7 +55,7 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                self.0.compare_exchange(from, to, or_one(success), or_one(failure))
+                self.0.compare_exchange(from, to, strengthen(success), strengthen(failure))
             }
 
             pub fn compare_exchange_weak(
@@ -65,7 +65,7 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                self.0.compare_exchange_weak(from, to, or_one(success), or_one(failure))
+                self.0.compare_exchange_weak(from, to, strengthen(success), strengthen(failure))
             }
 
             pub fn fetch_update(
@@ -74,11 +74,11 @@ macro_rules! atomic {
                 fetch: Ordering,
                 change: impl FnMut($value) -> Option<$value>,
             ) -> Result<$value, $value> {
-                self.0.fetch_update(or_one(set), or_one(fetch), change)
+                self.0.fetch_update(strengthen(set), strengthen(fetch), change)
             }
 
             $(pub fn $change(&self, value: $value, order: Ordering) -> $value {
-                self.0.$change(value, or_one(order))
+                self.0.$change(value, strengthen(order))
             })*
         }
     };

@@ -1,4 +1,4 @@
-//! The one place where a thread waits: parked, until whoever it waits for wakes it.
+//! The only place where a thread waits: it parks until another thread wakes it.
 
 use super::hook::is_torn_down;
 #[cfg(coeval_loom)]
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{Thread, current, park, park_timeout};
 use std::time::Duration;
 
-/// Wakes a thread that runs [`block_on`].
+/// Wakes a thread that is in [`block_on`].
 struct Parked(Thread);
 
 impl Wake for Parked {
@@ -24,10 +24,10 @@ impl Wake for Parked {
     }
 }
 
-/// A future that a failed model leaves as it is.
-struct Held<F>(ManuallyDrop<F>);
+/// A future that is not dropped when a model has failed.
+struct PolledFuture<F>(ManuallyDrop<F>);
 
-impl<F> Drop for Held<F> {
+impl<F> Drop for PolledFuture<F> {
     fn drop(&mut self) {
         if !is_torn_down() {
             // SAFETY: dropped once, here.
@@ -36,28 +36,28 @@ impl<F> Drop for Held<F> {
     }
 }
 
-/// In models time stands still.
+/// In models, time does not pass, so this only parks.
 #[cfg(coeval_loom)]
 fn park_timeout(_: Duration) {
     park();
 }
 
-/// Runs a future to its end on the calling thread, which is parked as long as there is nothing to do, but no
-/// longer than `rest` says before it asks the future again.
+/// Runs a future to completion on the calling thread. Between polls, the thread is parked until it
+/// is woken, but at most for the time that `max_park` returns.
 pub(crate) fn block_on<F: Future + Unpin>(
     future: F,
-    rest: impl Fn(&F) -> Option<Duration>,
+    max_park: impl Fn(&F) -> Option<Duration>,
 ) -> F::Output {
-    let mut future = Held(ManuallyDrop::new(future));
+    let mut future = PolledFuture(ManuallyDrop::new(future));
     let waker = Waker::from(Arc::new(Parked(current())));
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = Pin::new(&mut *future.0).poll(&mut context) {
             return output;
         }
-        // It may return for no reason, or for an older one: the future is asked again.
-        match rest(&*future.0) {
-            Some(rest) => park_timeout(rest),
+        // Parking may end spuriously, or for an earlier wake-up, so the future is polled again.
+        match max_park(&*future.0) {
+            Some(max_park) => park_timeout(max_park),
             None => park(),
         }
     }

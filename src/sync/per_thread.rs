@@ -1,62 +1,67 @@
-//! One value a thread, found without a lock and without asking the thread to register anywhere.
+//! One value per thread, found without a lock and without registration by the caller.
 //!
-//! A thread gets a small number when it first asks and gives it back when it ends; see
-//! [`super::thread_number`]. A [`PerThread`] has a *place* for each thread that uses it, in a list in which each place,
-//! once made, stays: as many as there were such threads at a time. A place has an owner, by the number, and outlives
-//! it: who needs a place takes one over whose owner has ended, with the value that is in it. No lock is taken, not
-//! even for a new thread (which is why this is not the `thread_local` crate).
+//! A thread gets a small number at its first look-up and returns it when it ends; see
+//! [`super::thread_number`]. A [`PerThread`] keeps a linked list of *places*, one for each thread
+//! that uses it. A place is never freed before the list is, so the list is as long as the largest
+//! number of such threads at one time. Each place names its owner by the thread's number. The
+//! place outlives its owner: a thread without a place takes over one whose owner has ended,
+//! together with its value. No operation takes a lock, not even for a new thread. (This is why the
+//! `thread_local` crate is not used.)
 //!
-//! A small [`Table`] tells each thread its place. It is only a hint: a place says itself whose it is.
+//! A small [`PlaceTable`] maps a thread's number to its place. The table is only a hint. The owner
+//! field of a place is decisive.
 //!
-//! # Who goes over all values passes by what nobody uses
-//! Places whose owners have ended are emptied now and then ([`PerThread::vacate`]), and free then. `used` says how many
-//! places, from the first on, may have an owner. A thread that takes a place says so there afterwards, by a step that
-//! changes the word in any case; who wants to lower it reads the word first, then looks at the places, and lowers
-//! it only if the word is still the same. So it does not fall below a place that somebody has taken, and who has used
-//! his place is met by all who go over the places after that.
+//! # Iteration skips unused places
+//! [`PerThread::vacate`] empties places whose owners have ended, and marks them as free. `used`
+//! counts the places, from the first on, that may have an owner. A thread takes a place first and
+//! then updates `used`; the update always changes the word. To lower `used`, a thread reads the
+//! word, then inspects the places, and then lowers the word by a CAS, which fails if the word has
+//! changed. So `used` never falls below a place that was taken, and an iteration that starts
+//! after a thread has used its place meets that place.
 
 use super::hook::{mutant, step};
-use super::place_table::{NOBODY, Place, Table};
-use super::thread_number::{Borrowed, are_ends_told, thread_number_if_any};
+use super::place_table::{NOBODY, PlaceTable, ThreadPlace};
+use super::thread_number::{Borrowed, detects_thread_ends, thread_number_if_any};
 use super::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use crossbeam_utils::CachePadded;
 use std::iter;
 use std::ptr;
 
-pub(crate) use super::thread_number::{Hold, thread_number};
+pub(crate) use super::thread_number::{NumberHold, thread_number};
 #[cfg(coeval_loom)]
 pub use super::thread_number::{end_thread, with_ends};
 
-/// So many places at most are counted in `used`, below what makes each of its values new.
-const MOST: u64 = (1 << 24) - 1;
+/// The largest count of places in `used`. The bits above it count how often a place was taken.
+const COUNT: u64 = (1 << 24) - 1;
 
-/// How often a sum is taken again because something was moved meanwhile.
+/// How often a read is repeated because a value moved meanwhile.
 const TRIES: usize = 16;
 
 /// A value of type `T` for every thread that asks for one.
-#[repr(C)] // What `get` reads of it lies in one line.
+#[repr(C)] // All fields that `get` reads lie in one cache line.
 pub struct PerThread<T> {
-    table: Table<T>,
-    first: AtomicPtr<CachePadded<Place<T>>>,
-    /// How many places, from the first on, may have an owner; and how often a place was taken.
+    table: PlaceTable<T>,
+    first: AtomicPtr<CachePadded<ThreadPlace<T>>>,
+    /// The number of places, from the first on, that may have an owner. The bits above it count how
+    /// often a place was taken.
     used: AtomicU64,
-    /// How often somebody began to empty places, and how often that was done.
+    /// How many moves out of a place have begun, and how many are done.
     begun: AtomicU64,
     done: AtomicU64,
 }
 
-// SAFETY: a value is used by one thread at a time (`get`), and handed from a thread that ended to
-// another that needs a place: that needs `T: Send`. `iter` shares it: that needs `T: Sync`, which the
-// caller of `iter` vouches for (see there).
+// SAFETY: one thread at a time uses a value (`get`). A value passes from a thread that ended to
+// another one, which requires `T: Send`. `iter` shares it, which requires `T: Sync`; the caller of
+// `iter` guarantees that (see there).
 unsafe impl<T: Send> Send for PerThread<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for PerThread<T> {}
 
 impl<T: Default> PerThread<T> {
-    /// No values yet.
+    /// Creates a `PerThread` without values.
     pub fn new() -> Self {
         Self {
-            table: Table::new(),
+            table: PlaceTable::new(),
             first: AtomicPtr::new(ptr::null_mut()),
             used: AtomicU64::new(0),
             begun: AtomicU64::new(0),
@@ -64,17 +69,17 @@ impl<T: Default> PerThread<T> {
         }
     }
 
-    /// The calling thread's value.
+    /// Returns the calling thread's value, and creates it if necessary.
     ///
-    /// The reference must not leave this thread: the value may be `!Sync`, and is this thread's
-    /// alone but for what `iter` may touch. If it is kept beyond the caller's return, the caller
-    /// must keep a [`Hold`] that long.
+    /// The reference must not leave this thread: the value may be `!Sync`, and no other thread
+    /// uses it except through `iter`. A caller that keeps the reference beyond its own return
+    /// must keep a [`NumberHold`] for as long.
     #[inline(always)]
     pub fn get(&self) -> &T {
         self.try_get().unwrap_or_else(|| self.find())
     }
 
-    /// The same, if it is found at once.
+    /// Returns the calling thread's value if the first entry of the table has it.
     #[inline(always)]
     pub fn try_get(&self) -> Option<&T> {
         self.table.get(thread_number_if_any)
@@ -83,26 +88,28 @@ impl<T: Default> PerThread<T> {
     #[cold]
     fn find(&self) -> &T {
         let number = thread_number();
-        if let Some(value) = self.table.get_apart(number) {
+        if let Some(value) = self.table.get_second(number) {
             return value;
         }
-        // Relaxed: only the thread with this number, and who has borrowed it, makes a place its own.
-        let is_own = |place: &&CachePadded<Place<T>>| place.owner.load(Ordering::Relaxed) == number;
-        let own = if are_ends_told() { self.used().find(is_own) } else { None };
+        // Relaxed: only the thread with this number, or one that has borrowed the number, makes
+        // itself the owner of a place.
+        let is_own =
+            |place: &&CachePadded<ThreadPlace<T>>| place.owner.load(Ordering::Relaxed) == number;
+        let own = if detects_thread_ends() { self.used().find(is_own) } else { None };
         let place = own.unwrap_or_else(|| self.take(number));
         self.table.put(number, place, || self.used());
         &place.value
     }
 
-    /// A place for a thread that has none.
-    fn take(&self, number: usize) -> &CachePadded<Place<T>> {
+    /// Takes or makes a place for a thread that has none.
+    fn take(&self, number: usize) -> &CachePadded<ThreadPlace<T>> {
         let (mut link, mut count) = (&self.first, 0);
         let place = loop {
             // Acquire: pairs with the CAS in `append`.
             let next = link.load(Ordering::Acquire);
-            // SAFETY: null, or published there; places live as long as `self`.
+            // SAFETY: null, or published by `append`; places live as long as `self`.
             let place = match unsafe { next.as_ref() } {
-                Some(place) if are_ends_told() && place.take(number) => break place,
+                Some(place) if detects_thread_ends() && place.take(number) => break place,
                 Some(place) => place,
                 None => match self.append(link, number, count) {
                     Ok(place) => break place,
@@ -112,30 +119,31 @@ impl<T: Default> PerThread<T> {
             (link, count) = (&place.next, count + 1);
         };
         step("per_thread.taken");
-        self.count_in(place);
+        self.mark_used(place);
         place
     }
 
-    /// Makes a place behind the last, which `link` belongs to, unless somebody else has: then it is his.
+    /// Appends a place at `link`, the end of the list. If another thread was first, returns that
+    /// thread's place as the error.
     fn append(
         &self,
-        link: &AtomicPtr<CachePadded<Place<T>>>,
+        link: &AtomicPtr<CachePadded<ThreadPlace<T>>>,
         number: usize,
-        at: u64,
-    ) -> Result<&CachePadded<Place<T>>, &CachePadded<Place<T>>> {
-        let fresh = Box::into_raw(Box::new(CachePadded::new(Place {
+        index: u64,
+    ) -> Result<&CachePadded<ThreadPlace<T>>, &CachePadded<ThreadPlace<T>>> {
+        let fresh = Box::into_raw(Box::new(CachePadded::new(ThreadPlace {
             owner: AtomicUsize::new(number),
             value: T::default(),
-            at,
+            index,
             next: AtomicPtr::new(ptr::null_mut()),
         })));
         let null = ptr::null_mut();
-        // Release: the place is there for those who load the link (Acquire).
+        // Release: publishes the place to threads that load the link (Acquire).
         match link.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: published, and places live as long as `self`.
             Ok(_) => Ok(unsafe { &*fresh }),
             Err(winner) => {
-                // SAFETY: `fresh` was never published; the winner's lives as long as `self`.
+                // SAFETY: `fresh` was never published; the winner's place lives as long as `self`.
                 unsafe {
                     drop(Box::from_raw(fresh));
                     Err(&*winner)
@@ -144,19 +152,20 @@ impl<T: Default> PerThread<T> {
         }
     }
 
-    /// Says that a place has an owner.
-    fn count_in(&self, place: &Place<T>) {
-        if !are_ends_told() {
+    /// Records in `used` that a place has an owner.
+    fn mark_used(&self, place: &ThreadPlace<T>) {
+        if !detects_thread_ends() {
             return;
         }
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
-            let count = (used & MOST).max((place.at + 1).min(MOST));
-            if mutant("per_thread.taken_silently") && count == used & MOST {
+            let count = (used & COUNT).max((place.index + 1).min(COUNT));
+            if mutant("per_thread.taken_silently") && count == used & COUNT {
                 return;
             }
-            let taken = (used & !MOST).wrapping_add(MOST + 1);
-            // Release: pairs with the load in `vacate`, which sees the owner then. Acquire: hands on what others said.
+            let taken = (used & !COUNT).wrapping_add(COUNT + 1);
+            // Release: pairs with the load in `vacate`, which then sees the owner. Acquire: passes
+            // on what earlier takers published.
             match self.used.compare_exchange_weak(
                 used,
                 taken | count,
@@ -171,111 +180,121 @@ impl<T: Default> PerThread<T> {
 }
 
 impl<T> PerThread<T> {
-    /// All places that were ever made.
-    fn places(&self) -> impl Iterator<Item = &CachePadded<Place<T>>> {
-        // Acquire: pairs with the CAS in `append`. SAFETY: null, or published there, and there as long as `self`.
-        let at = |link: &AtomicPtr<CachePadded<Place<T>>>| unsafe {
+    /// Iterates over all places that were ever made.
+    fn places(&self) -> impl Iterator<Item = &CachePadded<ThreadPlace<T>>> {
+        // Acquire: pairs with the CAS in `append`.
+        // SAFETY: null, or published by `append`; places live as long as `self`.
+        let at = |link: &AtomicPtr<CachePadded<ThreadPlace<T>>>| unsafe {
             link.load(Ordering::Acquire).as_ref()
         };
         iter::successors(at(&self.first), move |place| at(&place.next))
     }
 
-    /// All places that may have an owner.
-    fn used(&self) -> impl Iterator<Item = &CachePadded<Place<T>>> {
-        // Acquire: pairs with `count_in`, and hands on to the caller what whoever lowered it has acquired.
-        let used = if are_ends_told() { self.used.load(Ordering::Acquire) & MOST } else { MOST };
-        // The last count stands for all that come after it.
-        self.places().take(if used == MOST { usize::MAX } else { used as usize })
+    /// Iterates over all places that may have an owner.
+    fn used(&self) -> impl Iterator<Item = &CachePadded<ThreadPlace<T>>> {
+        // Acquire: pairs with `mark_used`. It also passes on what the thread that lowered `used`
+        // had acquired.
+        let used =
+            if detects_thread_ends() { self.used.load(Ordering::Acquire) & COUNT } else { COUNT };
+        // The largest count stands for itself and for every larger number.
+        self.places().take(if used == COUNT { usize::MAX } else { used as usize })
     }
 
-    /// Every thread's value, in no particular order; also of threads that have ended, but those that were vacated.
+    /// Iterates over the values of all threads, in no particular order. This includes the values of
+    /// ended threads, except those that `vacate` has emptied.
     ///
     /// # Safety
-    /// The caller touches only what other threads may touch at the same time (the atomic fields of
-    /// `T`), or knows that no other thread is using the values.
+    /// The caller accesses only what other threads may access at the same time (the atomic fields
+    /// of `T`), or knows that no other thread uses the values.
     pub unsafe fn iter(&self) -> impl Iterator<Item = &T> {
         self.used().map(|place| &place.value)
     }
 
-    /// Every value that may be shared, with the number of its place.
+    /// Iterates over all values, each with the index of its place.
     pub fn shared(&self) -> impl Iterator<Item = (usize, &T)>
     where
         T: Sync,
     {
-        // Whatever its own thread does with the value by a shared reference, `T: Sync` lets others hold one, too.
-        self.used().map(|place| (place.at as usize, &place.value))
+        // Sound, as the owner has only a shared reference, and `T: Sync` lets others have one, too.
+        self.used().map(|place| (place.index as usize, &place.value))
     }
 
-    /// Visits the values of threads that have ended, each as its owner: no thread gets that thread's number meanwhile,
-    /// or takes its place. `empty` says whether nothing is left in it that anybody would look for. Then it is passed by
-    /// from now on, until a thread takes the place. Skips what others are visiting.
+    /// Calls `empty` with the values of ended threads. During the call the caller acts as the
+    /// owner: no thread gets the ended thread's number or takes its place. `empty` returns whether
+    /// the value holds nothing that any reader needs. If so, iterations skip the place until a
+    /// thread takes it. Skips places that another call is visiting.
     pub fn vacate(&self, mut empty: impl FnMut(&T) -> bool) {
-        if !are_ends_told() {
+        if !detects_thread_ends() {
             return;
         }
-        // Acquire: pairs with `count_in`: who has taken a place before that is seen below.
+        // Acquire: pairs with `mark_used`, so that places taken before are seen below.
         let before = self.used.load(Ordering::Acquire);
         let mut needed = 0;
         for place in self.used() {
-            // Acquire: pairs with the store below, for `used` may be lowered by what is free.
+            // Acquire: pairs with the store below, since a free place may lower `used`.
             let owner = place.owner.load(Ordering::Acquire);
             let vacated = owner == NOBODY
                 || Borrowed::claim(owner).is_some_and(|_number| {
-                    // Relaxed: it changes only in the hands of who has borrowed the number of the owner.
-                    let is_his = place.owner.load(Ordering::Relaxed) == owner;
-                    let is_empty = is_his && self.moving(|| empty(&place.value));
+                    // Relaxed: only a thread that has borrowed the owner's number changes it.
+                    let is_unchanged = place.owner.load(Ordering::Relaxed) == owner;
+                    let is_empty = is_unchanged && self.during_move(|| empty(&place.value));
                     if is_empty {
-                        // Release: pairs with `Place::take`: the value is the next owner's.
+                        // Release: pairs with `ThreadPlace::take`, which hands on the value.
                         place.owner.store(NOBODY, Ordering::Release);
                     }
                     is_empty
                 });
             if !vacated {
-                needed = place.at + 1;
+                needed = place.index + 1;
             }
         }
         step("per_thread.looked");
-        if needed < before & MOST && before & MOST < MOST {
-            let lowered = before & !MOST | needed;
-            // Release: hands on what the places' owners did to those who pass them by. A place that was taken since makes
-            // it fail. Relaxed on failure: it is as it is.
+        if needed < before & COUNT && before & COUNT < COUNT {
+            let lowered = before & !COUNT | needed;
+            // Release: passes on what the owners did to iterations that skip their places. The CAS
+            // fails if a place was taken meanwhile. Relaxed on failure: nothing is read.
             let _ =
                 self.used.compare_exchange(before, lowered, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
-    fn moving<U>(&self, act: impl FnOnce() -> U) -> U {
+    /// Runs `act`, which moves data out of a place, between the two counts that `try_read_stable`
+    /// compares.
+    fn during_move<U>(&self, act: impl FnOnce() -> U) -> U {
         if mutant("per_thread.moves_silently") {
             return act();
         }
         self.begun.fetch_add(1, Ordering::Relaxed); // Relaxed: the fence is below.
-        fence(Ordering::Release); // partner: the fence in `apart_from_moves`
+        fence(Ordering::Release); // Partner: the fence in `try_read_stable`.
         let result = act();
-        self.done.fetch_add(1, Ordering::Release); // Pairs with the load there.
+        self.done.fetch_add(1, Ordering::Release); // Partner: the load in `try_read_stable`.
         result
     }
 
-    /// What `sum` returns of all values and what [`vacate`](Self::vacate) moves elsewhere, as it is when nothing is
-    /// being moved. (If something is each time, it may be short of that, or have it twice.)
-    pub fn apart_from_moves<U>(&self, sum: impl Fn() -> U) -> U {
-        (0..TRIES).find_map(|_| self.try_apart(&sum)).unwrap_or_else(sum)
+    /// Returns what `sum` computes from all values and from the place to which
+    /// [`vacate`](Self::vacate) moves data. Repeats `sum` if a move overlaps with it. If a move
+    /// overlaps with every try, the result may miss what moved, or count it twice.
+    pub fn read_stable<U>(&self, sum: impl Fn() -> U) -> U {
+        (0..TRIES).find_map(|_| self.try_read_stable(&sum)).unwrap_or_else(sum)
     }
 
-    /// The same, if nothing was being moved meanwhile.
-    pub fn try_apart<U>(&self, sum: impl Fn() -> U) -> Option<U> {
-        // Acquire: pairs with `moving`: what was moved is where it belongs.
+    /// Runs `sum` once and returns its result, or `None` if a move overlapped with it.
+    pub fn try_read_stable<U>(&self, sum: impl Fn() -> U) -> Option<U> {
+        // Acquire: pairs with `during_move`: completed moves are visible.
         let done = self.done.load(Ordering::Acquire);
         let result = sum();
-        fence(Ordering::Acquire); // partner: the fence in `moving`. Who has seen anything of it sees it begun.
+        // Partner: the fence in `during_move`. If `sum` saw any part of a move, the load below
+        // sees that it has begun.
+        fence(Ordering::Acquire);
         // Relaxed: the fence is above.
         (self.begun.load(Ordering::Relaxed) == done).then_some(result)
     }
 }
 
-impl<T> Place<T> {
-    /// Takes the place if it is nobody's, or if its owner has ended.
+impl<T> ThreadPlace<T> {
+    /// Takes the place if it is free, or if its owner has ended.
     fn take(&self, number: usize) -> bool {
-        let owner = self.owner.load(Ordering::Relaxed); // Relaxed: looked at again below.
+        let owner = self.owner.load(Ordering::Relaxed); // Relaxed: checked again below.
         if owner == NOBODY {
             // Acquire: pairs with the store in `vacate`.
             return self
@@ -283,14 +302,14 @@ impl<T> Place<T> {
                 .compare_exchange(NOBODY, number, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok();
         }
-        // What the owner left in it is ours: to claim the number acquires what its last holder did.
+        // The claim acquires what the number's last holder did, so the value is visible.
         Borrowed::claim(owner).is_some_and(|_number| {
-            // Relaxed, both: it changes only in the hands of who has borrowed the number of the owner.
-            let is_his = self.owner.load(Ordering::Relaxed) == owner;
-            if is_his {
+            // Relaxed, both: only a thread that has borrowed the owner's number changes the field.
+            let is_unchanged = self.owner.load(Ordering::Relaxed) == owner;
+            if is_unchanged {
                 self.owner.store(number, Ordering::Relaxed);
             }
-            is_his
+            is_unchanged
         })
     }
 }
@@ -329,7 +348,7 @@ mod tests {
         assert_eq!(total, 40_000);
     }
 
-    /// Runs so many threads that are there together to their ends, each of which has a value.
+    /// Runs `threads` threads that live at the same time and use a value each, to their ends.
     fn peak<T: Default + Send + 'static>(values: &std::sync::Arc<PerThread<T>>, threads: usize) {
         let together = std::sync::Arc::new(std::sync::Barrier::new(threads));
         let body = || {
@@ -344,13 +363,13 @@ mod tests {
     }
 
     #[test]
-    fn who_has_ended_is_passed_by_and_the_place_used_again() {
+    fn places_of_ended_threads_are_skipped_and_reused() {
         let values = std::sync::Arc::new(PerThread::<super::super::AtomicU64>::new());
         values.get().store(1, Ordering::Relaxed);
         for round in 0..3 {
             peak(&values, 300);
-            assert!(values.places().count() <= 301, "{round}: a place is used again");
-            // Threads of other tests may have some of the numbers, for a while.
+            assert!(values.places().count() <= 301, "{round}: places are reused");
+            // Threads of other tests may hold some of the numbers for a while.
             for _ in 0..100_000 {
                 values.vacate(|value| value.load(Ordering::Relaxed) == 0);
                 if values.shared().count() == 1 {
@@ -364,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_in_a_place_keeps_it() {
+    fn a_place_that_is_not_empty_is_kept() {
         let values = std::sync::Arc::new(PerThread::<super::super::AtomicU64>::new());
         for _ in 0..100 {
             let values = values.clone();
@@ -373,26 +392,26 @@ mod tests {
         }
         values.vacate(|_| false);
         let sum = || values.shared().map(|(_, value)| value.load(Ordering::Relaxed)).sum::<u64>();
-        assert_eq!(values.apart_from_moves(sum), 100);
+        assert_eq!(values.read_stable(sum), 100);
     }
 
     #[test]
-    fn a_number_and_its_value_are_inherited() {
+    fn numbers_and_values_are_inherited() {
         let counters = std::sync::Arc::new(PerThread::<Cell<usize>>::new());
         for _ in 0..1000 {
             let counters = counters.clone();
             let count = move || counters.get().set(counters.get().get() + 1);
-            std::thread::spawn(count).join().unwrap(); // To its end, destructors included.
+            std::thread::spawn(count).join().unwrap(); // `join` waits for destructors, too.
         }
         // SAFETY: the threads have ended.
         let counts: Vec<usize> = unsafe { counters.iter() }.map(Cell::get).collect();
         assert_eq!(counts.iter().sum::<usize>(), 1000);
-        // Other tests' threads are at work beside, but not 500 at a time.
+        // Threads of other tests take numbers meanwhile, but not 500 at one time.
         assert!(counts.iter().filter(|&&count| count > 0).count() < 500);
     }
 
     #[test]
-    fn what_is_shared_comes_with_the_number_of_its_place() {
+    fn shared_values_come_with_their_indices() {
         let values = PerThread::<super::super::AtomicU64>::new();
         assert_eq!(values.shared().count(), 0);
         values.get().store(7, Ordering::Relaxed);

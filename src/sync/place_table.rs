@@ -1,147 +1,150 @@
-//! Where each thread's place is, told at once: see [`super::per_thread`].
+//! A hash table from a thread's number to its place; see [`super::per_thread`].
 //!
-//! A table has a power of two of entries. A number's entry is that of its last bits, and what is in it is the
-//! number's place if the place says so itself: entries may be out of date, and are overwritten then. Numbers that are in
-//! each other's way make the table grow, as long as it is not much larger than what is in it. Then one of them is
-//! found in another entry, or by going over all places.
+//! The number of entries is a power of two. The low bits of a number select its first entry, and a
+//! hash of all bits selects its second. An entry is valid only if the place that it points to names
+//! the number as its owner. An entry that is out of date is overwritten. Collisions make the table
+//! grow, up to a fixed multiple of the number of places. Beyond that, a number that collides in
+//! both entries is found by a walk over all places.
 
 use super::{AtomicPtr, AtomicUsize};
 use crossbeam_utils::CachePadded;
 
-pub(super) use table::Table;
+pub(super) use table::PlaceTable;
 
-/// The owner of a place that is nobody's. No thread has this number, nor is it what one says that has none.
+/// The owner of a free place. It is no thread's number, and differs from the value for a thread
+/// without a number.
 pub(super) const NOBODY: usize = usize::MAX - 1;
 
-/// One thread's value. The word before it is the number of its owner.
+/// The value of one thread. The word before the value is the number of its owner.
 #[repr(C)]
-pub(super) struct Place<T> {
+pub(super) struct ThreadPlace<T> {
     pub(super) owner: AtomicUsize,
     pub(super) value: T,
-    /// Which place it is, counted from the first.
-    pub(super) at: u64,
-    pub(super) next: AtomicPtr<CachePadded<Place<T>>>,
+    /// The position in the list of places, from zero.
+    pub(super) index: u64,
+    pub(super) next: AtomicPtr<CachePadded<ThreadPlace<T>>>,
 }
 
 #[cfg(not(coeval_loom))]
 mod table {
     use super::super::{AtomicPtr, AtomicUsize, Ordering};
-    use super::{NOBODY, Place};
+    use super::{NOBODY, ThreadPlace};
     use crossbeam_utils::CachePadded;
     use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
     use std::ptr;
 
-    /// What an entry holds: the address of a place's value, so that a look-up need not reckon.
-    type Entry<T> = AtomicPtr<T>;
+    /// An entry holds the address of the place's value, so that a look-up computes no offset.
+    type PlaceEntry<T> = AtomicPtr<T>;
 
-    /// How many entries the first table has.
-    const FEWEST: usize = 2;
-    /// For each place a table has at most so many entries, and twice as many.
-    const SPARSE: usize = 4;
+    /// The number of entries in the first table.
+    const FIRST_SIZE: usize = 2;
+    /// A table grows only while it has at most this many entries per place. So it ends with at
+    /// most twice as many.
+    const MAX_SPARSITY: usize = 4;
 
-    /// What an empty entry points to, as if a value were behind it.
-    static EMPTY: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(NOBODY));
+    /// The target of an empty entry: an owner word that matches no number, with no value behind it.
+    static EMPTY_ENTRY: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(NOBODY));
     const OWNER: usize = size_of::<AtomicUsize>();
 
-    /// The table of which there is nothing yet.
-    static NOTHING: Entries<(), 1> =
+    /// The table of a `PerThread` without values.
+    static EMPTY_TABLE: Entries<(), 1> =
         Entries { mask: 0, older: ptr::null_mut(), entries: [AtomicPtr::new(empty())] };
 
     const fn empty<T>() -> *mut T {
-        (&raw const EMPTY).cast_mut().wrapping_byte_add(OWNER).cast()
+        (&raw const EMPTY_ENTRY).cast_mut().wrapping_byte_add(OWNER).cast()
     }
 
-    /// What is put into an entry for a place.
-    fn value<T>(place: &CachePadded<Place<T>>) -> *mut T {
-        const { assert!(std::mem::offset_of!(Place<T>, owner) == 0) }
-        const { assert!(std::mem::offset_of!(Place<T>, value) == OWNER) }
-        ptr::from_ref::<Place<T>>(place).cast_mut().wrapping_byte_add(OWNER).cast()
+    /// Returns what an entry for this place holds.
+    fn value<T>(place: &CachePadded<ThreadPlace<T>>) -> *mut T {
+        const { assert!(std::mem::offset_of!(ThreadPlace<T>, owner) == 0) }
+        const { assert!(std::mem::offset_of!(ThreadPlace<T>, value) == OWNER) }
+        ptr::from_ref::<ThreadPlace<T>>(place).cast_mut().wrapping_byte_add(OWNER).cast()
     }
 
-    /// A table's memory. There are more entries than its type says.
+    /// The memory of a table. `mask + 1` entries follow the head, whatever `N` is.
     #[repr(C)]
     struct Entries<T, const N: usize = 0> {
         mask: usize,
         older: *mut Entries<T>,
-        entries: [Entry<T>; N],
+        entries: [PlaceEntry<T>; N],
     }
 
-    // SAFETY: `NOTHING` is only read, and the other fields are not changed once a table is published.
+    // SAFETY: `EMPTY_TABLE` is only read, and only `entries` change once a table is published.
     unsafe impl<T, const N: usize> Sync for Entries<T, N> {}
 
-    /// See the module's header.
-    pub(in super::super) struct Table<T>(AtomicPtr<Entries<T>>);
+    /// See the module's documentation.
+    pub(in super::super) struct PlaceTable<T>(AtomicPtr<Entries<T>>);
 
-    impl<T> Table<T> {
+    impl<T> PlaceTable<T> {
         pub(in super::super) fn new() -> Self {
-            Self(AtomicPtr::new((&raw const NOTHING).cast_mut().cast()))
+            Self(AtomicPtr::new((&raw const EMPTY_TABLE).cast_mut().cast()))
         }
 
-        /// The value of the thread with this number, if its place is in its entry. The number is asked for where it is
-        /// needed, which spares an instruction.
+        /// Returns the value of the thread with this number, if the number's first entry has its
+        /// place. Taking the number as a closure saves an instruction.
         #[inline(always)]
         pub(in super::super) fn get(&self, number: impl Fn() -> usize) -> Option<&T> {
             // Acquire: pairs with `grow`.
             let table = self.0.load(Ordering::Acquire);
-            // SAFETY: `NOTHING`, or made by `grow`, and there as long as `self`.
+            // SAFETY: `EMPTY_TABLE`, or made by `grow` and kept as long as `self`.
             unsafe { look(table, number() & (*table).mask, number) }
         }
 
-        /// The same, if it is in the other entry in which it may be.
-        pub(in super::super) fn get_apart(&self, number: usize) -> Option<&T> {
+        /// Returns the value of the thread with this number, if the second entry has its place.
+        pub(in super::super) fn get_second(&self, number: usize) -> Option<&T> {
             let table = self.0.load(Ordering::Acquire); // Acquire: as in `get`.
             // SAFETY: as there.
-            unsafe { look(table, apart(number, (*table).mask), || number) }
+            unsafe { look(table, second_entry(number, (*table).mask), || number) }
         }
 
-        /// Puts a thread's place into its entry. `all` are those of all threads.
+        /// Stores a thread's place in one of its entries. `all` iterates over all places.
         pub(in super::super) fn put<'a, I>(
             &self,
             number: usize,
-            place: &'a CachePadded<Place<T>>,
+            place: &'a CachePadded<ThreadPlace<T>>,
             all: impl Fn() -> I,
         ) where
-            I: Iterator<Item = &'a CachePadded<Place<T>>>,
+            I: Iterator<Item = &'a CachePadded<ThreadPlace<T>>>,
             T: 'a,
         {
             loop {
                 let table = self.0.load(Ordering::Acquire); // Acquire: as in `get`.
-                // SAFETY: as in `get`; the mask is not changed.
+                // SAFETY: as in `get`; the mask does not change.
                 let mask = unsafe { (*table).mask };
                 if mask == 0 {
-                    self.grow(table, FEWEST, all());
+                    self.grow(table, FIRST_SIZE, all());
                     continue;
                 }
-                for at in [number & mask, apart(number, mask)] {
-                    // SAFETY: not `NOTHING`; so many entries are there.
+                for at in [number & mask, second_entry(number, mask)] {
+                    // SAFETY: not `EMPTY_TABLE`; the table has `mask + 1` entries.
                     let entry = unsafe { &*entry(table, at) };
                     // Acquire: pairs with the store below.
                     // SAFETY: read from an entry.
                     let other = unsafe { owner(entry.load(Ordering::Acquire)) };
-                    let is_his = [other & mask, apart(other, mask)].contains(&at);
-                    if other == NOBODY || other == number || !is_his {
-                        // Release: the place is there for those who load the entry (Acquire).
+                    let belongs_to_other = [other & mask, second_entry(other, mask)].contains(&at);
+                    if other == NOBODY || other == number || !belongs_to_other {
+                        // Release: publishes the place to threads that load the entry (Acquire).
                         return entry.store(value(place), Ordering::Release);
                     }
                 }
-                if mask >= SPARSE * all().count() {
+                if mask >= MAX_SPARSITY * all().count() {
                     return;
                 }
                 self.grow(table, 2 * (mask + 1), all());
             }
         }
 
-        /// Puts a larger table in the place of `before`, unless somebody has.
+        /// Replaces `before` by a table with `size` entries, unless another thread has replaced it.
         fn grow<'a>(
             &self,
             before: *mut Entries<T>,
             size: usize,
-            all: impl Iterator<Item = &'a CachePadded<Place<T>>>,
+            all: impl Iterator<Item = &'a CachePadded<ThreadPlace<T>>>,
         ) where
             T: 'a,
         {
-            // SAFETY: the layout is not of size zero. The memory is ours, and is written before it is used; a table
-            // that is not published is freed, with the size that it was made with.
+            // SAFETY: the layout's size is not zero. The memory is ours, and is written before it
+            // is read. An unpublished table is freed with the size that it was made with.
             unsafe {
                 let fresh = alloc(layout::<T>(size)).cast::<Entries<T>>();
                 if fresh.is_null() {
@@ -152,16 +155,17 @@ mod table {
                     entry(fresh, at).cast_mut().write(AtomicPtr::new(empty()));
                 }
                 for place in all {
-                    let owner = place.owner.load(Ordering::Relaxed); // Relaxed: who looks compares again.
-                    let entries = [owner & (size - 1), apart(owner, size - 1)];
+                    // Relaxed: a look-up compares the owner again.
+                    let owner = place.owner.load(Ordering::Relaxed);
+                    let entries = [owner & (size - 1), second_entry(owner, size - 1)];
                     let entries = entries.map(|at| &*entry(fresh, at));
-                    // Relaxed, both: published with the table.
-                    let is_free = |entry: &&Entry<T>| entry.load(Ordering::Relaxed) == empty();
+                    // Relaxed, both: the CAS below publishes the entries.
+                    let is_free = |entry: &&PlaceEntry<T>| entry.load(Ordering::Relaxed) == empty();
                     if let Some(entry) = entries.into_iter().find(is_free) {
                         entry.store(value(place), Ordering::Relaxed);
                     }
                 }
-                // Release: the entries are there for those who load the table (Acquire).
+                // Release: publishes the entries to threads that load the table (Acquire).
                 let publish =
                     self.0.compare_exchange(before, fresh, Ordering::AcqRel, Ordering::Relaxed);
                 if publish.is_err() {
@@ -171,10 +175,10 @@ mod table {
         }
     }
 
-    /// The place in an entry, if it is this thread's.
+    /// Returns the value in an entry, if this thread owns its place.
     ///
     /// # Safety
-    /// The table has the entry, and exists as long as the places in it, for `'a`.
+    /// The table has the entry. The table and the places in it exist for `'a`.
     #[inline(always)]
     unsafe fn look<'a, T>(
         table: *const Entries<T>,
@@ -185,54 +189,57 @@ mod table {
         let value = unsafe { (*entry(table, at)).load(Ordering::Acquire) };
         // SAFETY: read from an entry.
         if unsafe { owner(value) } != number() {
-            seldom();
+            cold_path();
             return None;
         }
-        // SAFETY: only a real place has a thread as its owner, and it is there as long as the table.
+        // SAFETY: only a real place has a thread as its owner, and it lives as long as the table.
         Some(unsafe { &*value })
     }
 
-    /// Keeps the compiler from weighing both ways alike, and going them at once.
+    /// Marks the branch that calls it as cold, so that the compiler does not evaluate both
+    /// branches.
     #[cold]
-    fn seldom() {}
+    fn cold_path() {}
 
-    /// The owner of an entry's place.
+    /// Returns the owner of an entry's place.
     ///
     /// # Safety
     /// `value` was read from an entry of a table that exists.
     #[inline(always)]
     unsafe fn owner<T>(value: *mut T) -> usize {
-        // SAFETY: the word before it is this, be it in a place or `EMPTY`, and is there as long as the table. Relaxed: it is
-        // a thread's number only if that thread stored it, or one that had the number before.
+        // SAFETY: in a place and in `EMPTY_ENTRY`, the word before `value` is the owner, and exists
+        // as long as the table. Relaxed: the word equals a thread's number only if that thread, or
+        // an earlier holder of the number, stored it.
         unsafe { (*value.byte_sub(OWNER).cast::<AtomicUsize>()).load(Ordering::Relaxed) }
     }
 
-    /// The address of an entry.
+    /// Returns the address of an entry.
     ///
     /// # Safety
-    /// The table has it.
+    /// The table has this entry.
     #[inline(always)]
-    unsafe fn entry<T>(table: *const Entries<T>, at: usize) -> *const Entry<T> {
-        // SAFETY: the entries lie behind the head, as many as it says.
-        unsafe { (&raw const (*table).entries).cast::<Entry<T>>().add(at) }
+    unsafe fn entry<T>(table: *const Entries<T>, at: usize) -> *const PlaceEntry<T> {
+        // SAFETY: `mask + 1` entries follow the head.
+        unsafe { (&raw const (*table).entries).cast::<PlaceEntry<T>>().add(at) }
     }
 
-    /// The other entry in which a number's place may be.
-    fn apart(number: usize, mask: usize) -> usize {
-        // By all bits, where the first goes by the last ones.
+    /// Returns the second entry in which a number's place may be.
+    fn second_entry(number: usize, mask: usize) -> usize {
+        // A hash of all bits; the first entry depends on the low bits only.
         (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> (usize::BITS / 2) & mask
     }
 
     fn layout<T>(size: usize) -> Layout {
-        let entries = Layout::array::<Entry<T>>(size).expect("a size below isize::MAX");
+        let entries = Layout::array::<PlaceEntry<T>>(size).expect("a size below isize::MAX");
         let all = Layout::new::<Entries<T>>().extend(entries).expect("as above");
         all.0.pad_to_align()
     }
 
-    impl<T> Drop for Table<T> {
+    impl<T> Drop for PlaceTable<T> {
         fn drop(&mut self) {
             let mut table = self.0.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
-            // SAFETY: made by `grow` but for `NOTHING`, whose mask is 0; `&mut self` is exclusive.
+            // SAFETY: `grow` made every table but `EMPTY_TABLE`, whose mask is 0; `&mut self` is
+            // exclusive.
             unsafe {
                 while (*table).mask != 0 {
                     let older = (*table).older;
@@ -248,30 +255,35 @@ mod table {
         use super::super::super::AtomicU64;
         use super::*;
 
-        fn place(owner: usize) -> Box<CachePadded<Place<AtomicU64>>> {
+        fn place(owner: usize) -> Box<CachePadded<ThreadPlace<AtomicU64>>> {
             let (value, next) = (AtomicU64::new(0), AtomicPtr::new(ptr::null_mut()));
-            Box::new(CachePadded::new(Place { owner: AtomicUsize::new(owner), value, at: 0, next }))
+            Box::new(CachePadded::new(ThreadPlace {
+                owner: AtomicUsize::new(owner),
+                value,
+                index: 0,
+                next,
+            }))
         }
 
-        fn size<T>(table: &Table<T>) -> usize {
-            // SAFETY: the table is there.
+        fn size<T>(table: &PlaceTable<T>) -> usize {
+            // SAFETY: the table exists.
             unsafe { (*table.0.load(Ordering::Relaxed)).mask + 1 }
         }
 
         #[test]
-        fn places_are_found_and_the_table_is_small() {
+        fn most_numbers_are_found_in_a_small_table() {
             let dense: Vec<usize> = (0..1_000).collect();
             let lists: [&[usize]; 5] =
                 [&[0], &[1_000], &[7, 1_000_000], &[0, 1 << 20, 1 << 40], &dense];
             for numbers in lists {
                 let places: Vec<_> = numbers.iter().map(|&number| place(number)).collect();
-                let table = Table::new();
+                let table = PlaceTable::new();
                 assert!(numbers.iter().all(|&number| table.get(|| number).is_none()));
                 assert!(table.get(|| usize::MAX).is_none() && table.get(|| NOBODY - 1).is_none());
                 for (at, (&number, place)) in numbers.iter().zip(&places).enumerate() {
                     table.put(number, place, || places[..=at].iter().map(|place| &**place));
                 }
-                let found = |number| table.get(|| number).or_else(|| table.get_apart(number));
+                let found = |number| table.get(|| number).or_else(|| table.get_second(number));
                 for (&number, place) in numbers.iter().zip(&places) {
                     if let Some(found) = found(number) {
                         assert!(ptr::eq(found, &place.value));
@@ -289,11 +301,11 @@ mod table {
         }
 
         #[test]
-        fn what_is_out_of_date_is_overwritten() {
+        fn entries_that_are_out_of_date_are_overwritten() {
             let (first, second) = (place(4), place(6));
-            let table = Table::new();
+            let table = PlaceTable::new();
             let put = |number, place: &CachePadded<_>| {
-                // SAFETY: both are there until the table is dropped.
+                // SAFETY: both places outlive the table.
                 let place = unsafe { &*ptr::from_ref(place) };
                 table.put(number, place, || [place].into_iter());
             };
@@ -303,47 +315,48 @@ mod table {
             assert!(table.get(|| 4).is_none() && table.get(|| NOBODY - 1).is_none());
             put(6, &second);
             assert!(ptr::eq(table.get(|| 6).unwrap(), &second.value));
-            assert_eq!(size(&table), FEWEST);
+            assert_eq!(size(&table), FIRST_SIZE);
         }
     }
 }
 
-/// The models have no use for what is only faster: here is told at once, and outside of the model, what a thread has
-/// found once.
+/// A substitute for the models, in which the table's speed does not matter. It records the places
+/// outside of the model, so that it adds no schedules to explore.
 #[cfg(coeval_loom)]
 mod table {
-    use super::Place;
+    use super::ThreadPlace;
     use crossbeam_utils::CachePadded;
     use std::cell::UnsafeCell;
     use std::ptr;
 
     /// A thread's number, and its place.
-    type Entry<T> = (usize, *const CachePadded<Place<T>>);
+    type PlaceEntry<T> = (usize, *const CachePadded<ThreadPlace<T>>);
 
-    pub(in super::super) struct Table<T>(UnsafeCell<Vec<Entry<T>>>);
+    pub(in super::super) struct PlaceTable<T>(UnsafeCell<Vec<PlaceEntry<T>>>);
 
-    impl<T> Table<T> {
+    impl<T> PlaceTable<T> {
         pub(in super::super) fn new() -> Self {
             Self(UnsafeCell::new(Vec::new()))
         }
 
         pub(in super::super) fn get(&self, number: impl Fn() -> usize) -> Option<&T> {
             let number = number();
-            // SAFETY: a model's threads run in turns, and not in the midst of this. Places live as long as the table.
+            // SAFETY: a model's threads take turns and do not switch here. Places live as long as
+            // the table.
             unsafe {
                 let found = (*self.0.get()).iter().find(|found| found.0 == number);
                 found.map(|found| &(**found.1).value)
             }
         }
 
-        pub(in super::super) fn get_apart(&self, _number: usize) -> Option<&T> {
+        pub(in super::super) fn get_second(&self, _number: usize) -> Option<&T> {
             None
         }
 
         pub(in super::super) fn put<I>(
             &self,
             number: usize,
-            place: &CachePadded<Place<T>>,
+            place: &CachePadded<ThreadPlace<T>>,
             _all: impl Fn() -> I,
         ) {
             // SAFETY: as in `get`.

@@ -1,30 +1,31 @@
 //! A small number for every living thread.
 //!
-//! Nothing here takes a lock. To learn of a thread's end, a destructor is registered with the system, once a
-//! thread; what locks the system takes for that is its own affair.
+//! This module takes no lock. To detect the end of a thread, it registers one destructor per thread
+//! with the system. The system may take locks for that.
 //!
-//! On Linux this is the destructor of a POSIX key. Those run after the destructors of all thread-local values, so
-//! a thread keeps its number while these use a cache, however many they are and whatever their order. Who
-//! uses a cache in the destructor of another key, after that, gets a number anew, and the key's destructor runs once
-//! more. (The system ends that after `PTHREAD_DESTRUCTOR_ITERATIONS` rounds, which are four.) Elsewhere it is the
-//! destructor of a thread-local value, and of a few more for who comes after it.
+//! On Linux, this is the destructor of a POSIX key. Such destructors run after the destructors of
+//! all thread-local values. So a thread keeps its number while the latter use a cache, however many
+//! they are and in whatever order they run. The destructor of another key may use a cache later.
+//! The thread then gets a new number, and the key's destructor runs once more. (The system stops
+//! after `PTHREAD_DESTRUCTOR_ITERATIONS` rounds, which are four.) On other systems, it is the
+//! destructor of a thread-local value, and a few more for destructors that run after the first.
 //!
-//! Whoever keeps a reference to its thread's value beyond a call, as a guard does that a program may have put
-//! into a thread-local or behind a key, keeps a [`Hold`] beside it: the number does not go back before that is
-//! dropped.
+//! A program may put a guard into a thread-local value or behind a key. The guard refers to a value
+//! of its thread after the call that created it. It therefore contains a [`NumberHold`], which
+//! keeps the number until the hold is dropped.
 
 use std::marker::PhantomData;
 
-pub(super) use id::are_ends_told;
+pub(super) use id::detects_thread_ends;
 pub(crate) use id::{thread_number, thread_number_if_any};
 
-/// The number of a thread that has ended, kept from new threads until it is dropped.
+/// The number of a thread that has ended. No new thread gets it before this is dropped.
 pub(super) struct Borrowed(usize);
 
 impl Borrowed {
-    /// Takes a number if no thread has it.
+    /// Claims a number, unless a thread has it.
     pub(super) fn claim(number: usize) -> Option<Self> {
-        // Not `then_some`: dropping one gives the number back.
+        // Not `then_some`: dropping a `Borrowed` releases the number.
         id::claim(number).then(|| Self(number))
     }
 }
@@ -35,11 +36,11 @@ impl Drop for Borrowed {
     }
 }
 
-/// Keeps the number of the thread that made it from going to another thread. Bound to its thread.
-pub(crate) struct Hold(PhantomData<*mut ()>);
+/// Keeps the number of the thread that made it from passing to another thread. Bound to its thread.
+pub(crate) struct NumberHold(PhantomData<*mut ()>);
 
-impl Hold {
-    /// Begins to hold the calling thread's number.
+impl NumberHold {
+    /// Starts to hold the calling thread's number.
     #[inline(always)]
     pub(crate) fn new() -> Self {
         id::hold();
@@ -47,10 +48,10 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for NumberHold {
     #[inline(always)]
     fn drop(&mut self) {
-        id::let_go();
+        id::release_hold();
     }
 }
 
@@ -62,7 +63,7 @@ mod id {
     const NONE: usize = usize::MAX;
     const WORDS: usize = 64;
 
-    /// A map of the numbers in use, one bit each; more maps are linked on when one is full.
+    /// A bitmap of the numbers in use. A full map links to another one.
     struct Numbers {
         used: [AtomicU64; WORDS],
         next: AtomicPtr<Numbers>,
@@ -76,7 +77,7 @@ mod id {
             }
         }
 
-        /// The map after this one, made if there is none. Maps are never freed.
+        /// Returns the map after this one, and makes it if necessary. Maps are never freed.
         fn next(&self) -> &'static Numbers {
             let next = self.next.load(Ordering::Acquire);
             if !next.is_null() {
@@ -101,105 +102,108 @@ mod id {
 
     static NUMBERS: Numbers = Numbers::new();
 
-    /// Marks the count of holds when the number is to go back with the last of them.
+    /// A flag in the count of holds: the last hold to be dropped releases the number.
     const ENDED: usize = 1 << (usize::BITS - 1);
 
-    /// What a thread knows of itself.
-    struct Me {
+    /// The state of the calling thread.
+    struct ThreadState {
         number: Cell<usize>,
-        /// How many references to its values are kept, and [`ENDED`].
+        /// The number of holds, and the flag [`ENDED`].
         held: Cell<usize>,
     }
 
     std::thread_local! {
-        // Const and without a destructor: reading it is one load, at any time.
-        static ME: Me = const { Me { number: Cell::new(NONE), held: Cell::new(0) } };
+        // Const and without a destructor: access is one load, at any time.
+        static ME: ThreadState =
+            const { ThreadState { number: Cell::new(NONE), held: Cell::new(0) } };
     }
 
-    /// The thread ends, or has come to the destructors that run then.
+    /// Runs when the thread ends or reaches its destructors. May run more than once.
     fn end() {
         ME.with(|me| match me.held.get() {
-            0 => give_back(me),
+            0 => release_number(me),
             held => me.held.set(held | ENDED),
         });
     }
 
-    fn give_back(me: &Me) {
+    fn release_number(me: &ThreadState) {
         let number = me.number.replace(NONE);
         if number != NONE {
             release(number);
         }
     }
 
-    /// Whether threads that have ended are told from others.
-    pub(in super::super) const fn are_ends_told() -> bool {
+    /// Returns whether ended threads are distinguished from living ones.
+    pub(in super::super) const fn detects_thread_ends() -> bool {
         true
     }
 
-    /// The calling thread's number, or `usize::MAX` if it has none yet.
+    /// Returns the calling thread's number, or `usize::MAX` if it has none yet.
     #[inline(always)]
     pub(crate) fn thread_number_if_any() -> usize {
         const { assert!(NONE == usize::MAX) }
         ME.with(|me| me.number.get())
     }
 
-    /// The calling thread's number.
+    /// Returns the calling thread's number, and assigns one if necessary.
     pub(crate) fn thread_number() -> usize {
         let number = ME.with(|me| me.number.get());
         if number == NONE { assign() } else { number }
     }
 
-    /// Keeps the thread's number until as many calls of [`let_go`].
+    /// Keeps the thread's number until [`release_hold`] has been called as often as this.
     #[inline(always)]
     pub(super) fn hold() {
         ME.with(|me| me.held.set(me.held.get() + 1));
     }
 
-    /// Ends what [`hold`] began, on the same thread.
+    /// Reverts one call of [`hold`] on the same thread.
     #[inline(always)]
-    pub(super) fn let_go() {
+    pub(super) fn release_hold() {
         ME.with(|me| {
             let held = me.held.get() - 1;
             me.held.set(held);
             if held == ENDED {
-                last_let_go(me);
+                release_last_hold(me);
             }
         });
     }
 
-    /// The last hold of a thread whose destructor has run already.
+    /// Releases the last hold of a thread whose destructor has run already.
     #[cold]
-    fn last_let_go(me: &Me) {
+    fn release_last_hold(me: &ThreadState) {
         me.held.set(0);
-        give_back(me);
+        release_number(me);
     }
 
     #[cold]
     fn assign() -> usize {
         let number = acquire();
         ME.with(|me| me.number.set(number));
-        at_end::call_end();
+        thread_end::register();
         number
     }
 
-    /// How a thread's end is told of: by the destructor of a key.
+    /// Detection of a thread's end by the destructor of a POSIX key.
     #[cfg(target_os = "linux")]
-    mod at_end {
+    mod thread_end {
         use std::ffi::c_void;
         use std::sync::atomic::{AtomicU64, Ordering};
 
-        /// Neither made, nor known that none can be.
+        /// No key has been made yet.
         const UNKNOWN: u64 = u64::MAX;
+        /// No key can be made.
         const NONE: u64 = u64::MAX - 1;
 
         static KEY: AtomicU64 = AtomicU64::new(UNKNOWN);
 
-        /// Has `end` called at the end of this thread. May be called again after that.
-        pub(super) fn call_end() {
+        /// Registers `end` to run when this thread ends. May be called again after `end` has run.
+        pub(super) fn register() {
             match key() {
-                // SAFETY: a key that was made and is never deleted. If there is no memory, the number is kept.
+                // SAFETY: the key was made and is never deleted. Without memory the call fails, and
+                // the thread never releases its number.
                 Some(key) => _ = unsafe { libc::pthread_setspecific(key, (&raw const KEY).cast()) },
-                None => super::by_values::call_end(),
+                None => super::by_thread_local::register(),
             }
         }
 
@@ -208,17 +212,17 @@ mod id {
         }
 
         fn key() -> Option<libc::pthread_key_t> {
-            let mut known = KEY.load(Ordering::Relaxed); // Relaxed: a key is a number.
+            let mut known = KEY.load(Ordering::Relaxed); // Relaxed: a key is a plain number.
             if known == UNKNOWN {
                 let mut made = 0;
-                // SAFETY: `made` is written by the call.
+                // SAFETY: the call only writes `made`.
                 let failed = unsafe { libc::pthread_key_create(&mut made, Some(ended)) } != 0;
                 let fresh = if failed { NONE } else { u64::from(made) };
                 let publish =
                     KEY.compare_exchange(UNKNOWN, fresh, Ordering::Relaxed, Ordering::Relaxed);
                 known = publish.map_or_else(|winner| winner, |_| fresh);
                 if known != fresh && !failed {
-                    // SAFETY: made above, and known to nobody.
+                    // SAFETY: made above and never published.
                     unsafe { libc::pthread_key_delete(made) };
                 }
             }
@@ -227,14 +231,14 @@ mod id {
     }
 
     #[cfg(not(target_os = "linux"))]
-    use by_values as at_end;
+    use by_thread_local as thread_end;
 
-    /// The same by the destructors of thread-local values.
-    mod by_values {
-        /// Its destructor gives the thread's number back.
-        struct GiveBack;
+    /// Detection of a thread's end by the destructors of thread-local values.
+    mod by_thread_local {
+        /// Its destructor runs `end`.
+        struct ReleaseNumber;
 
-        impl Drop for GiveBack {
+        impl Drop for ReleaseNumber {
             fn drop(&mut self) {
                 super::end();
             }
@@ -242,15 +246,15 @@ mod id {
 
         std::thread_local! {
             // One for the thread's end, the others for destructors that run after the first.
-            static FIRST: GiveBack = const { GiveBack };
-            static SECOND: GiveBack = const { GiveBack };
-            static THIRD: GiveBack = const { GiveBack };
-            static FOURTH: GiveBack = const { GiveBack };
+            static FIRST: ReleaseNumber = const { ReleaseNumber };
+            static SECOND: ReleaseNumber = const { ReleaseNumber };
+            static THIRD: ReleaseNumber = const { ReleaseNumber };
+            static FOURTH: ReleaseNumber = const { ReleaseNumber };
         }
 
-        /// Has `end` called at the end of this thread. May be called again after that. A thread that is past all
-        /// of them keeps its number for good.
-        pub(super) fn call_end() {
+        /// Registers `end` to run when this thread ends. May be called again after `end` has run.
+        /// If all four destructors have run, the thread keeps its number for good.
+        pub(super) fn register() {
             let all = [&FIRST, &SECOND, &THIRD, &FOURTH];
             let _ = all.iter().any(|value| value.try_with(|_| ()).is_ok());
         }
@@ -263,8 +267,8 @@ mod id {
                 let mut used = word.load(Ordering::Relaxed);
                 while used != u64::MAX {
                     let bit = used.trailing_ones();
-                    // Acquire: pairs with `release`, so that this thread sees what the number's
-                    // last owner left in its values.
+                    // Acquire: pairs with `release`. So this thread sees what the number's last
+                    // owner left in its values.
                     match word.compare_exchange_weak(
                         used,
                         used | 1 << bit,
@@ -281,8 +285,8 @@ mod id {
         }
     }
 
-    /// The place of a number in the maps.
-    fn place(number: usize) -> (&'static AtomicU64, u64) {
+    /// Returns the word and the bit of a number in the maps.
+    fn bit_of(number: usize) -> (&'static AtomicU64, u64) {
         let (mut map, mut number) = (&NUMBERS, number);
         while number >= WORDS * 64 {
             number -= WORDS * 64;
@@ -291,15 +295,16 @@ mod id {
         (&map.used[number / 64], 1 << (number % 64))
     }
 
-    /// Takes this very number, if it is free.
+    /// Takes this number if it is free, and returns whether it did.
     pub(super) fn claim(number: usize) -> bool {
-        let (word, bit) = place(number);
-        // Acquire: pairs with `release`, as in `acquire`. The look before it spares the line.
+        let (word, bit) = bit_of(number);
+        // Acquire: pairs with `release`, as in `acquire`. The load before it avoids a write to a
+        // line that others use.
         word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Acquire) & bit == 0
     }
 
     pub(super) fn release(number: usize) {
-        let (word, bit) = place(number);
+        let (word, bit) = bit_of(number);
         // Release: pairs with `acquire` and `claim`.
         word.fetch_and(!bit, Ordering::Release);
     }
@@ -315,7 +320,7 @@ mod id {
 
     loom::thread_local! { static NUMBER: Cell<usize> = Cell::new(usize::MAX); }
 
-    /// The calling thread's number. Models do not reuse numbers.
+    /// Returns the calling thread's number. Models do not reuse numbers.
     pub(crate) fn thread_number_if_any() -> usize {
         thread_number()
     }
@@ -323,7 +328,7 @@ mod id {
     pub(crate) fn thread_number() -> usize {
         NUMBER.with(|number| {
             if number.get() == usize::MAX {
-                // The model's own count of threads, which it only prints. An atomic counter here
+                // loom numbers its threads, but only prints the numbers. An atomic counter here
                 // would multiply the schedules to explore.
                 let id = format!("{:?}", loom::thread::current().id());
                 let digits = id.trim_start_matches("ThreadId(").trim_end_matches(')');
@@ -336,8 +341,8 @@ mod id {
     loom::lazy_static! { static ref ENDED: AtomicUsize = AtomicUsize::new(0); }
     std::thread_local! { static ON: Cell<bool> = const { Cell::new(false) }; }
 
-    /// Runs `body`, a model, whose threads say when they end. Elsewhere those that have ended are not told from others,
-    /// which would only multiply the schedules.
+    /// Runs `body`, a model, whose threads call `end_thread` when they end. Other models do not
+    /// distinguish ended threads, which would only multiply the schedules.
     pub fn with_ends<T>(body: impl FnOnce() -> T) -> T {
         struct Reset;
         impl Drop for Reset {
@@ -350,18 +355,19 @@ mod id {
         body()
     }
 
-    pub(in super::super) fn are_ends_told() -> bool {
+    pub(in super::super) fn detects_thread_ends() -> bool {
         ON.get()
     }
 
-    /// The calling thread ends.
+    /// Marks the calling thread as ended.
     pub fn end_thread() {
         release(thread_number());
     }
 
     pub(super) fn claim(number: usize) -> bool {
         // Acquire: pairs with `release`.
-        are_ends_told() && ENDED.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0
+        detects_thread_ends()
+            && ENDED.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0
     }
 
     pub(super) fn release(number: usize) {
@@ -370,7 +376,7 @@ mod id {
 
     pub(super) fn hold() {}
 
-    pub(super) fn let_go() {}
+    pub(super) fn release_hold() {}
 }
 
 #[cfg(all(test, not(coeval_loom)))]
@@ -378,14 +384,14 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// Runs a thread to its end, destructors included, which `std::thread::scope` does not wait for.
-    fn to_its_end<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Runs a thread to its end. Unlike `std::thread::scope`, this waits for destructors, too.
+    fn run_to_end<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
         std::thread::spawn(body).join().unwrap()
     }
 
     #[test]
     fn threads_that_live_together_have_distinct_numbers() {
-        // More than fit into one word of the map, in three waves.
+        // More threads than one word of the map has bits, in three waves.
         for _ in 0..3 {
             let together = std::sync::Barrier::new(200);
             let mut numbers: Vec<usize> = std::thread::scope(|scope| {
@@ -404,16 +410,16 @@ mod tests {
         }
     }
 
-    /// A thread-local whose destructor uses a value per thread, and remembers the number.
-    struct AtEnd(Cell<Option<(usize, Hold, Report)>>);
+    /// A thread-local whose destructor asks for the thread's number while a hold keeps it.
+    struct AtEnd(Cell<Option<(usize, NumberHold, NumberReport)>>);
 
-    type Report = std::sync::mpsc::Sender<(usize, usize)>;
+    type NumberReport = std::sync::mpsc::Sender<(usize, usize)>;
 
     impl Drop for AtEnd {
         fn drop(&mut self) {
             if let Some((number, _hold, report)) = self.0.take() {
                 let other = std::thread::spawn(thread_number).join().unwrap();
-                assert_ne!(other, number, "the number was given away");
+                assert_ne!(other, number, "another thread got the number");
                 report.send((number, thread_number())).unwrap();
             }
         }
@@ -424,14 +430,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_held_stays_and_comes_back_later() {
+    fn a_held_number_stays_and_is_reused_later() {
         let (report, reports) = std::sync::mpsc::channel();
         let mut numbers = Vec::new();
         for _ in 0..300 {
             let report = report.clone();
-            to_its_end(move || {
+            run_to_end(move || {
                 AT_END.with(|at_end| {
-                    at_end.0.set(Some((thread_number(), Hold::new(), report)));
+                    at_end.0.set(Some((thread_number(), NumberHold::new(), report)));
                 });
             });
             let (number, at_end) = reports.recv().unwrap();
@@ -440,10 +446,10 @@ mod tests {
         }
         numbers.sort_unstable();
         numbers.dedup();
-        assert!(numbers.len() < 200, "numbers that were held come back");
+        assert!(numbers.len() < 200, "held numbers are reused");
     }
 
-    /// As `AtEnd`, without a hold.
+    /// A thread-local whose destructor asks for the thread's number without a hold.
     struct Late;
 
     impl Drop for Late {
@@ -459,9 +465,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_taken_in_a_destructor_come_back() {
+    fn numbers_taken_in_a_destructor_are_reused() {
         for _ in 0..300 {
-            to_its_end(|| {
+            run_to_end(|| {
                 LATE.with(|_| ());
                 thread_number();
             });
@@ -470,6 +476,6 @@ mod tests {
         assert_eq!(numbers.len(), 300);
         numbers.sort_unstable();
         numbers.dedup();
-        assert!(numbers.len() < 200, "a thread loses its number at its end");
+        assert!(numbers.len() < 200, "a thread releases its number at its end");
     }
 }

@@ -1,13 +1,13 @@
-//! The cache's source of time: nanoseconds since the cache was made, or a time that a test sets.
+//! The cache's source of time: nanoseconds since the cache was made, or a time set by a test.
 
 use super::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A deadline that never comes.
+/// A deadline that never passes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A clock that moves only when it is told to, for tests of what depends on time.
+/// A clock for tests, which moves only when it is advanced.
 ///
 /// Clones share the same clock. The clock begins at zero.
 ///
@@ -32,15 +32,16 @@ pub struct ManualClock {
     nanos: Arc<AtomicU64>,
 }
 
-// SeqCst everywhere, though a time orders nothing: what one thread reads after another has read it, in the order of the
-// fences beside (`Order::instant`, `Descriptor::stamp`, `Engine::present`), is not smaller. So it is with the system's clock.
+// SeqCst everywhere, although a time orders no other memory. If one thread reads the clock after
+// another, in the order of the adjacent fences (`Order::instant`, `Descriptor::stamp`,
+// `Engine::present`), it must not read a smaller time. The system's clock has the same property.
 impl ManualClock {
     /// Creates a clock that shows zero.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves the clock forward. After 584 years it stands still.
+    /// Moves the clock forward. It stops at its maximum, after 584 years.
     pub fn advance(&self, by: Duration) {
         let later = |now: u64| Some(now.saturating_add(nanos(by)));
         let _ = self.nanos.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
@@ -55,15 +56,15 @@ impl ManualClock {
 /// A cache's source of time.
 #[derive(Clone, Debug)]
 pub enum Timer {
-    /// The system's monotonic clock, from this instant on.
+    /// The system's monotonic clock, relative to this instant.
     Monotonic(Instant),
-    /// A clock that a test moves.
+    /// A clock that a test advances.
     Manual(ManualClock),
 }
 
 impl Timer {
-    /// Uses the system's monotonic clock; in models, which must run alike each time, a clock that
-    /// stands still.
+    /// Creates a timer from the system's monotonic clock. In models, which must be deterministic,
+    /// creates one that stands still.
     pub fn new() -> Self {
         match cfg!(coeval_loom) {
             true => Self::Manual(ManualClock::new()),
@@ -71,12 +72,12 @@ impl Timer {
         }
     }
 
-    /// Uses the time that this clock shows.
+    /// Creates a timer that shows the time of this clock.
     pub fn manual(clock: &ManualClock) -> Self {
         Self::Manual(clock.clone())
     }
 
-    /// Returns the nanoseconds since the timer was made, or since the manual clock was.
+    /// Returns the nanoseconds since the timer, or its manual clock, was made.
     #[inline]
     pub fn now(&self) -> u64 {
         match self {
@@ -86,13 +87,13 @@ impl Timer {
     }
 }
 
-/// Returns the deadline of a value that lives for `ttl` from `now` on; `NEVER` if that is too far
-/// to express.
+/// Returns the deadline of a value that lives for `ttl` from `now` on, or `NEVER` if that cannot be
+/// represented.
 pub(crate) fn deadline(now: u64, ttl: Duration) -> u64 {
     now.saturating_add(nanos(ttl))
 }
 
-/// Converts to nanoseconds, up to the largest number that can be expressed: that of 584 years.
+/// Converts to nanoseconds, and saturates after 584 years.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn no_step_of_a_manual_clock_is_lost() {
+    fn concurrent_advances_add_up() {
         let clock = ManualClock::new();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_clock_goes_forward() {
+    fn the_system_clock_advances() {
         let timer = Timer::new();
         let first = timer.now();
         std::thread::sleep(Duration::from_millis(2));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_far_never_comes() {
+    fn a_deadline_too_far_away_is_never() {
         assert_eq!(deadline(5, Duration::from_nanos(7)), 12);
         assert_eq!(deadline(5, Duration::MAX), NEVER);
         assert_eq!(deadline(u64::MAX - 1, Duration::from_secs(1)), NEVER);

@@ -1,4 +1,5 @@
-//! Iteration where hashes collide: each entry once, at a cost in proportion to the entries.
+//! Iteration where hashes collide: each entry is returned once, at a cost proportional to the
+//! entries.
 
 use super::super::table::Table;
 use super::support::*;
@@ -9,14 +10,14 @@ use std::thread;
 
 type Mix = (&'static str, fn(u64) -> u32);
 
-/// Ways in which hashes collide.
+/// Hash functions that collide in different ways.
 const MIXES: [Mix; 7] = [
     ("one hash", |_| 0x0700_0007),
-    ("the last home, so that the sequence comes round", |_| u32::MAX),
-    ("groups at homes one after the other", |key| (key as u32 / 70) | 0x0900_0000),
+    ("the last home, so that the sequence wraps around", |_| u32::MAX),
+    ("groups at successive homes", |key| (key as u32 / 70) | 0x0900_0000),
     ("groups far apart", |key| spread(key % 9)),
-    ("groups whose homes are one in small tables", |key| (key as u32 % 8) << 9),
-    ("one in two", |key| if key % 2 == 0 { 5 } else { spread(key) }),
+    ("groups whose homes coincide in small tables", |key| (key as u32 % 8) << 9),
+    ("every other key", |key| if key % 2 == 0 { 5 } else { spread(key) }),
     ("none", spread),
 ];
 
@@ -24,20 +25,20 @@ fn spread(key: u64) -> u32 {
     (key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u32
 }
 
-/// How many entries an iteration looked at, each as often as it did.
-fn looks_of_iterating(map: &TestMap, keys: &[u64]) -> u64 {
-    let before = looks();
+/// Iterates, checks the result, and returns how often the iteration inspected an entry.
+fn inspections_of_an_iteration(map: &TestMap, keys: &[u64]) -> u64 {
+    let before = inspections();
     let guard = map.scheme.pin();
     let all = map.index.all_entries(&guard);
-    let looks = looks() - before;
+    let inspections = inspections() - before;
     let mut all: Vec<u64> = all.into_iter().map(|item| item.key).collect();
     all.sort_unstable();
     assert_eq!(all, keys);
-    looks
+    inspections
 }
 
 #[test]
-fn iteration_looks_at_each_entry_a_few_times() {
+fn iteration_inspects_each_entry_a_few_times() {
     for (mix, hash) in MIXES {
         for keys in [300, 1200, 4800] {
             let map = TestMap::hashing(0, hash);
@@ -47,34 +48,40 @@ fn iteration_looks_at_each_entry_a_few_times() {
             let mut all: Vec<u64> = (0..keys).collect();
             let guard = map.scheme.pin();
             while map.index.assist(&map.scheme, &guard) {}
-            let looks = looks_of_iterating(&map, &all);
-            assert!(looks <= 3 * keys, "{mix}: {looks} looks at {keys} entries");
+            let inspections = inspections_of_an_iteration(&map, &all);
+            assert!(inspections <= 3 * keys, "{mix}: {inspections} inspections of {keys} entries");
 
-            // Also while they move, to a table of any size: an entry may stand in both.
+            // Also during a move to a table of any size: an entry may be in both tables.
             for buckets in [8, map.index.homes(&guard), 4 * map.index.homes(&guard)] {
                 map.index.root(&guard).set_next(Table::new(buckets));
                 for _ in 0..map.index.homes(&guard) / 16 {
                     map.index.assist(&map.scheme, &guard);
                 }
-                let looks = looks_of_iterating(&map, &all);
-                // A table too small is full, and so is each after it that is made in its place.
+                let inspections = inspections_of_an_iteration(&map, &all);
+                // If the next table is too small, it fills up, and so may the table after it.
                 let most = if buckets == 8 { 40 } else { 10 };
-                assert!(looks <= most * keys, "{mix}: {looks} looks at {keys} entries that move");
+                assert!(
+                    inspections <= most * keys,
+                    "{mix}: {inspections} inspections of {keys} entries that move"
+                );
                 while map.index.assist(&map.scheme, &guard) {}
             }
 
             drop(guard);
             all.retain(|key| !(keys / 4..keys / 2).contains(key));
             (keys / 4..keys / 2).for_each(|key| map.remove(key));
-            let looks = looks_of_iterating(&map, &all);
-            assert!(looks <= 3 * keys, "{mix}: {looks} looks at {keys} entries, some removed");
+            let inspections = inspections_of_an_iteration(&map, &all);
+            assert!(
+                inspections <= 3 * keys,
+                "{mix}: {inspections} inspections of {keys} entries, some removed"
+            );
         }
     }
 }
 
-/// Whatever comes and goes, or grows, between two calls of an iteration.
+/// Entries are inserted and removed, and tables grow, between the calls of an iteration.
 #[test]
-fn what_stays_is_shown_once_whatever_comes_between() {
+fn entries_that_stay_are_returned_once_whatever_happens_between_calls() {
     const STABLE: u64 = 400;
     for (mix, hash) in MIXES {
         let map = TestMap::hashing(0, hash);
@@ -88,12 +95,12 @@ fn what_stays_is_shown_once_whatever_comes_between() {
             while next < homes {
                 let guard = map.scheme.pin();
                 let mut some = Vec::new();
-                // To the end, or a shorter row.
+                // To the end, or over a shorter range.
                 let end = homes.min(next + 1 + random.below(homes as u64) as usize);
                 let parts = next..if round % 2 == 0 { homes } else { end };
                 next = map.index.entries_of(&guard, homes, parts, &mut some);
                 for key in some.into_iter().map(|item| item.key).filter(|key| *key < STABLE) {
-                    assert!(shown.insert(key), "{mix}: {key} came twice");
+                    assert!(shown.insert(key), "{mix}: {key} was returned twice");
                 }
                 drop(guard);
                 for _ in 0..random.below(20) {
@@ -115,7 +122,7 @@ fn what_stays_is_shown_once_whatever_comes_between() {
 }
 
 #[test]
-fn iteration_beside_growth_where_hashes_collide() {
+fn iteration_during_growth_where_hashes_collide() {
     const STABLE: u64 = 300;
     for (_, hash) in MIXES {
         let map = TestMap::hashing(0, hash);
@@ -126,7 +133,8 @@ fn iteration_beside_growth_where_hashes_collide() {
         thread::scope(|scope| {
             let (map, finished) = (&map, &finished);
             scope.spawn(move || {
-                // Fresh ones each time: what is removed beside a guard may still be there.
+                // Fresh keys each time: a key that is removed under another guard may still be
+                // there.
                 let mut fresh = STABLE;
                 while !finished.load(Ordering::Relaxed) {
                     let keys = fresh..fresh + 2 * STABLE;

@@ -1,4 +1,4 @@
-//! Many threads at once.
+//! Tests with many threads.
 
 use super::super::table::Table;
 use super::support::*;
@@ -35,7 +35,7 @@ fn one_of_many_inserters_of_a_key_wins() {
     }
 }
 
-/// From the smallest table to a million entries; a key that was announced is never missed.
+/// A table grows from the smallest size to a million entries. Readers never miss an announced key.
 #[test]
 fn readers_miss_nothing_while_tables_grow() {
     const KEYS: u64 = 1 << 20;
@@ -88,8 +88,8 @@ fn readers_miss_nothing_while_tables_grow() {
     assert!((0..KEYS).all(|key| map.find(&guard, key).is_some()));
 }
 
-/// Keys come, are removed and come again, by several threads, on few homes so that sequences are long;
-/// each thread owns its keys and knows which are there.
+/// Several threads insert and remove keys again and again, on few homes so that sequences are long.
+/// Each thread owns its keys and knows which are present.
 #[test]
 fn churn_by_many_threads() {
     for hash_bits in [32, 5] {
@@ -112,7 +112,7 @@ fn churn_by_many_threads() {
                                 present.remove(&key);
                             }
                         } else if random.below(2) == 0 {
-                            // Either fresh, or the one that was condemned, revived.
+                            // Inserts a fresh entry, or revives the condemned one.
                             map.insert(&guard, key);
                             assert!(map.find(&guard, key).is_some());
                             present.insert(key);
@@ -130,15 +130,15 @@ fn churn_by_many_threads() {
         let count = all.len();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), count, "a key stands there twice");
+        assert_eq!(all.len(), count, "the index has a key twice");
         let largest = largest.load(Ordering::Relaxed);
         assert!(largest < 1 << 20, "{largest} bytes for 240 keys");
     }
 }
 
-/// An iteration that runs beside growth yields each entry that was there exactly once.
+/// An iteration during growth returns each entry that is present throughout exactly once.
 #[test]
-fn iteration_beside_growth_and_removal() {
+fn iteration_during_growth_and_removal() {
     const STABLE: u64 = 2000;
     let map = TestMap::with_capacity(0);
     for key in 0..STABLE {
@@ -161,7 +161,7 @@ fn iteration_beside_growth_and_removal() {
             })
             .collect();
         scope.spawn(move || {
-            // Fresh keys come, up to ten times as many as the stable ones, and all go again.
+            // Inserts up to ten times as many fresh keys as stable ones, and removes them.
             let mut fresh = STABLE;
             while !finished.load(Ordering::Relaxed) {
                 for key in fresh..fresh + 10 * STABLE {
@@ -180,8 +180,8 @@ fn iteration_beside_growth_and_removal() {
     });
 }
 
-/// A next table with room for a fraction of the entries: it is exhausted while entries are moved and
-/// inserted into it, and they go on to another one.
+/// The next table has room for a fraction of the entries. It is exhausted during the move into it,
+/// and the entries move on to another one.
 #[test]
 fn a_table_exhausted_during_the_move_into_it() {
     const KEYS: u64 = 3000;

@@ -1,5 +1,5 @@
-//! Tests of the index with entries that can be condemned and sealed, and with a reclamation scheme
-//! that is slow and simple.
+//! Tests of the index, with entries that can be condemned and sealed, and with a simple, slow
+//! reclamation scheme.
 
 mod collide;
 mod concurrent;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[test]
-fn what_was_inserted_is_found_and_nothing_else() {
+fn inserted_keys_are_found_and_no_others() {
     let map = TestMap::with_capacity(0);
     let guard = map.scheme.pin();
     for key in 0..5000 {
@@ -44,10 +44,10 @@ fn the_smallest_table_is_small() {
     assert!(map.index.memory(&map.scheme.pin()) <= 1024);
 }
 
-/// Random inserts, removals and look-ups beside a `HashMap`, on many keys and on few, on good hashes
-/// and on bad ones.
+/// Random inserts, removals and look-ups, compared with a `HashMap`, for many keys and for few,
+/// with good hashes and with bad ones.
 #[test]
-fn it_behaves_as_a_hash_map() {
+fn the_index_behaves_like_a_hash_map() {
     for (keys, hash_bits) in [(50, 32), (3000, 32), (3000, 4), (300, 0), (20_000, 32)] {
         let map = TestMap::with_hash_bits(0, hash_bits);
         let mut model: HashMap<u64, *const Item> = HashMap::new();
@@ -103,9 +103,9 @@ fn equal_hashes_work_and_take_bounded_memory() {
     assert!(map.index.memory(&guard) < 2000 * 64 * 8);
 }
 
-/// Fresh keys come and old ones go: the same table size is rebuilt again and again, never larger.
+/// Fresh keys are inserted and old ones removed: tables are rebuilt again and again, in one size.
 #[test]
-fn endless_churn_keeps_its_memory() {
+fn endless_churn_needs_bounded_memory() {
     let map = TestMap::with_capacity(0);
     let mut largest = 0;
     for key in 0..300_000u64 {
@@ -120,13 +120,13 @@ fn endless_churn_keeps_its_memory() {
         drop(guard);
         map.scheme.collect();
     }
-    // 512 buckets and as many again while they are moved.
+    // 512 buckets, and as many again while they are moved.
     assert!(largest <= 2 * 1024 * 64, "{largest} bytes for 1000 entries");
     assert_eq!(map.iterate(&map.scheme.pin()).len(), 1000);
 }
 
 #[test]
-fn a_table_shrinks_when_little_is_left() {
+fn a_table_shrinks_when_few_entries_are_left() {
     let map = TestMap::with_capacity(0);
     for key in 0..100_000 {
         assert!(map.insert(&map.scheme.pin(), key));
@@ -146,7 +146,7 @@ fn a_table_shrinks_when_little_is_left() {
     assert!((0..100).all(|key| map.find(&guard, key).is_some()));
 }
 
-/// An equality that panics leaves nothing behind: not an entry, not a reserved slot.
+/// An equality that panics leaves neither an entry nor a reserved slot.
 #[test]
 fn a_panic_in_equality_leaves_no_trace() {
     let map = TestMap::with_hash_bits(0, 0);
@@ -158,7 +158,7 @@ fn a_panic_in_equality_leaves_no_trace() {
     for key in 100..200 {
         let item = map.item(key);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: nothing is published, so the entry need not stay.
+            // SAFETY: nothing is published, so the entry need not stay valid.
             let _ = unsafe { map.index.insert(&map.scheme, &guard, 0, item, |_| panic!("eq")) };
         }));
         assert!(outcome.is_err());
@@ -166,22 +166,22 @@ fn a_panic_in_equality_leaves_no_trace() {
         drop(unsafe { Box::from_raw(item.as_ptr()) });
         assert!(map.find(&guard, key).is_none());
     }
-    // A reserved slot would now be missing: seven fit into one bucket.
+    // A reserved slot would be missing now: seven entries fit into one bucket.
     assert!(map.insert(&guard, 5) && map.insert(&guard, 6));
     assert_eq!(map.index.memory(&guard), before);
     assert_eq!(map.iterate(&guard).len(), 7);
 }
 
-/// What is inserted meets a condemned entry: it is revived. It meets a sealed one: it is replaced.
+/// An insert that meets a condemned entry revives it. One that meets a sealed entry replaces it.
 #[test]
-fn condemned_entries_are_revived_and_sealed_ones_passed_over() {
+fn condemned_entries_are_revived_and_sealed_ones_skipped() {
     let map = TestMap::with_capacity(0);
     let guard = map.scheme.pin();
     assert!(map.insert(&guard, 7));
     let first = map.find(&guard, 7).expect("present");
     assert!(first.condemn());
     assert!(!map.insert(&guard, 7));
-    assert!(!first.seal(), "the insert took the mark off");
+    assert!(!first.seal(), "the insert removed the mark");
     assert!(map.insert(&guard, 8));
     let first = map.find(&guard, 8).expect("present");
     assert!(first.condemn() && first.seal());
@@ -189,7 +189,7 @@ fn condemned_entries_are_revived_and_sealed_ones_passed_over() {
     assert!(map.insert(&guard, 8));
     let second = map.find(&guard, 8).expect("present");
     assert!(!std::ptr::eq(first, second));
-    // SAFETY: sealed; then, with no guard live that began before, released; freed by the test.
+    // SAFETY: sealed; then released when no earlier guard is live; and freed by the test.
     unsafe {
         map.index.unlink(&guard, first.into());
         assert!(std::ptr::eq(second, map.find(&guard, 8).expect("present")));
@@ -218,7 +218,7 @@ fn prefetching_changes_nothing() {
 }
 
 #[test]
-fn parts_of_any_number_make_up_the_whole() {
+fn any_number_of_parts_makes_up_the_whole() {
     let map = TestMap::with_capacity(0);
     let guard = map.scheme.pin();
     for key in 0..3000 {

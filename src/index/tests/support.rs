@@ -16,13 +16,14 @@ pub struct Item {
     pub key: u64,
     hash: u32,
     state: AtomicU32,
-    /// Whether the removal of this entry is under way. A mark that was taken off and put on again looks
-    /// like the first one: a second removal would be sealed by the first, before its grace period.
+    /// Whether a removal of this entry is under way. A mark that was removed and set again
+    /// inspections like the first one, so the first removal could seal the entry before the
+    /// second's grace period.
     removing: AtomicBool,
 }
 
 impl Item {
-    /// Marks the entry. False if a removal of it is under way, whose mark may have been taken off.
+    /// Marks the entry. Returns false if a removal of it is under way.
     pub fn condemn(&self) -> bool {
         !self.removing.swap(true, Ordering::SeqCst)
             && self
@@ -40,7 +41,7 @@ impl Indexed for Item {
     const READ: usize = size_of::<Self>();
 
     fn hash(&self) -> u32 {
-        LOOKS.set(LOOKS.get() + 1);
+        INSPECTIONS.set(INSPECTIONS.get() + 1);
         self.hash
     }
 
@@ -57,22 +58,22 @@ impl Indexed for Item {
 }
 
 thread_local! {
-    static LOOKS: Cell<u64> = const { Cell::new(0) };
+    static INSPECTIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often this thread has looked at an entry's hash.
-pub fn looks() -> u64 {
-    LOOKS.get()
+/// Returns how often this thread has inspected an entry's hash.
+pub fn inspections() -> u64 {
+    INSPECTIONS.get()
 }
 
-/// Reclamation as its contract states it, under a mutex: what is retired is reclaimed when all guards
-/// that were live then are gone.
+/// Reclamation as its contract states it, under a mutex: an object is reclaimed when all guards
+/// that were live at its retirement are dropped.
 pub struct Grace {
-    state: Mutex<State>,
+    state: Mutex<GraceState>,
 }
 
 #[derive(Default)]
-struct State {
+struct GraceState {
     pins: u64,
     live: BTreeSet<u64>,
     retired: Vec<(u64, Retired)>,
@@ -80,7 +81,7 @@ struct State {
 
 struct Retired(Garbage);
 
-// SAFETY: what the tests retire may be reclaimed by any thread.
+// SAFETY: any thread may reclaim the objects that the tests retire.
 unsafe impl Send for Retired {}
 
 pub struct GraceGuard<'a>(&'a Grace, u64);
@@ -102,7 +103,7 @@ impl Grace {
     }
 }
 
-// SAFETY: `take_due` hands out only what was retired before each live guard began.
+// SAFETY: `take_due` returns only objects that were retired before every live guard began.
 unsafe impl Reclaim for Grace {
     type Guard<'a> = GraceGuard<'a>;
 
@@ -126,7 +127,7 @@ unsafe impl Reclaim for Grace {
 
     fn collect(&self) {
         for Retired(garbage) in self.take_due() {
-            // SAFETY: due, and taken out once.
+            // SAFETY: due, and removed from the list, so this is the only call.
             unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
         }
     }
@@ -142,21 +143,21 @@ unsafe impl Reclaim for Grace {
     }
 }
 
-/// A set of keys: an index, its entries and its scheme.
+/// A set of keys, with its entries and its scheme.
 pub struct TestMap {
-    // Boxed: callbacks refer to it.
-    inner: Box<Inner>,
+    // Boxed, since reclaim functions refer to it.
+    inner: Box<TestSet>,
 }
 
-pub struct Inner {
+pub struct TestSet {
     pub index: Index<Item, Grace>,
     pub scheme: Grace,
     hash: Box<dyn Fn(u64) -> u32 + Send + Sync>,
 }
 
 impl std::ops::Deref for TestMap {
-    type Target = Inner;
-    fn deref(&self) -> &Inner {
+    type Target = TestSet;
+    fn deref(&self) -> &TestSet {
         &self.inner
     }
 }
@@ -166,7 +167,7 @@ impl TestMap {
         Self::with_hash_bits(entries, 32)
     }
 
-    /// A map whose hashes differ in `hash_bits` bits only.
+    /// Creates a map whose hashes differ only in `hash_bits` bits.
     pub fn with_hash_bits(entries: usize, hash_bits: u32) -> Self {
         Self::hashing(entries, move |key| {
             let hash = (key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29);
@@ -175,14 +176,14 @@ impl TestMap {
         })
     }
 
-    /// A map with hashes of the test's own.
+    /// Creates a map with a hash function of the test.
     pub fn hashing(entries: usize, hash: impl Fn(u64) -> u32 + Send + Sync + 'static) -> Self {
         let (index, scheme) = (Index::with_capacity(entries), Grace::new());
-        Self { inner: Box::new(Inner { index, scheme, hash: Box::new(hash) }) }
+        Self { inner: Box::new(TestSet { index, scheme, hash: Box::new(hash) }) }
     }
 }
 
-impl Inner {
+impl TestSet {
     pub fn hash(&self, key: u64) -> u32 {
         (self.hash)(key)
     }
@@ -200,7 +201,7 @@ impl Inner {
             self.index.insert(&self.scheme, guard, self.hash(key), item, |there| there.key == key)
         };
         if inserted.is_err() {
-            // SAFETY: not published, made by `item`.
+            // SAFETY: not published; made by `item`.
             drop(unsafe { Box::from_raw(item.as_ptr()) });
         }
         inserted.is_ok()
@@ -210,7 +211,8 @@ impl Inner {
         self.index.find(guard, self.hash(key), |item| item.key == key)
     }
 
-    /// What follows condemning an entry, each step a grace period after the other.
+    /// Retires a condemned entry. It is sealed, and then freed, each a grace period after the
+    /// other.
     pub fn remove_later(&self, guard: &GraceGuard<'_>, item: &Item) {
         let garbage = Garbage {
             object: std::ptr::from_ref(item).cast_mut().cast(),
@@ -221,7 +223,7 @@ impl Inner {
         unsafe { self.scheme.retire(guard, garbage) };
     }
 
-    /// Removes a key for good, unless a guard of another thread delays it.
+    /// Removes a key for good, unless a guard of another thread delays that.
     pub fn remove(&self, key: u64) {
         let guard = self.scheme.pin();
         if let Some(item) = self.find(&guard, key)
@@ -239,13 +241,13 @@ impl Inner {
 }
 
 /// # Safety
-/// `item` was condemned, a grace period ago; `map` is the map that it is in.
+/// `item` was condemned a grace period ago, and is in the map `map`.
 unsafe fn seal(item: *mut (), map: *const ()) {
-    // SAFETY: the caller's clauses; `remove_later` passed these pointers.
-    let (entry, inner) = unsafe { (&*item.cast::<Item>(), &*map.cast::<Inner>()) };
+    // SAFETY: the caller's promise; `remove_later` passed these pointers.
+    let (entry, inner) = unsafe { (&*item.cast::<Item>(), &*map.cast::<TestSet>()) };
     if entry.seal() {
         let guard = inner.scheme.pin();
-        // SAFETY: sealed just now, by this thread alone.
+        // SAFETY: just sealed, and only by this thread.
         unsafe {
             inner.index.unlink(&guard, entry.into());
             inner.scheme.retire(&guard, Garbage { object: item, context: map, reclaim: free });
@@ -256,10 +258,10 @@ unsafe fn seal(item: *mut (), map: *const ()) {
 }
 
 /// # Safety
-/// `item` was unlinked, a grace period ago; `map` is the map that it was in.
+/// `item` was unlinked a grace period ago, and was in the map `map`.
 unsafe fn free(item: *mut (), map: *const ()) {
-    // SAFETY: the caller's clauses.
-    let inner = unsafe { &*map.cast::<Inner>() };
+    // SAFETY: the caller's promise.
+    let inner = unsafe { &*map.cast::<TestSet>() };
     let item = NonNull::new(item.cast::<Item>()).expect("not null");
     // SAFETY: as above; made from a box by `item`.
     unsafe {
@@ -268,19 +270,19 @@ unsafe fn free(item: *mut (), map: *const ()) {
     }
 }
 
-impl Drop for Inner {
+impl Drop for TestSet {
     fn drop(&mut self) {
-        // SAFETY: nobody else is left.
+        // SAFETY: no other thread uses the scheme.
         unsafe { self.scheme.drain() };
         let guard = self.scheme.pin();
         for item in self.index.all_entries(&guard) {
-            // SAFETY: made from a box; found once; nobody else is left.
+            // SAFETY: made from a box; found once; no other thread uses it.
             drop(unsafe { Box::from_raw(std::ptr::from_ref(item).cast_mut()) });
         }
     }
 }
 
-/// A small generator of random numbers.
+/// A small pseudo-random number generator.
 pub struct Random(pub u64);
 
 impl Random {

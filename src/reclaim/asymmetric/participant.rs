@@ -1,60 +1,60 @@
-//! A thread's part in the reclamation, and what it has retired.
+//! The state of one thread in this scheme, and the objects that it has retired.
 
-use super::{FIRST, GUARDS, Guard};
-use crate::reclaim::pile::{Pile, Spare};
+use super::{FIRST, Guard, MAX_GUARDS};
+use crate::reclaim::garbage_list::{GarbageList, PageCache};
 use crate::reclaim::{Garbage, Tally};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use std::cell::{Cell, UnsafeCell};
 
-/// A thread's part. Only `announced`, `tally` and `waiting` are touched by other threads.
-#[repr(C)] // What a pin touches comes first, in one line.
+/// The state of one thread. Other threads access only `announced`, `tally` and `waiting`.
+#[repr(C)] // The fields that a pin accesses come first, in one cache line.
 pub(super) struct Participant {
-    /// 0: not pinned. Otherwise the epoch read when pinning.
+    /// 0 if not pinned, otherwise the epoch read when pinning.
     pub(super) announced: AtomicU64,
-    /// How many guards are live beside the one with which that was announced.
+    /// The number of live guards besides the outermost one.
     pub(super) nested: Cell<u32>,
     /// Written by the owner only.
     pub(super) tally: Tally,
-    /// Set while this thread calls reclaim functions, which may come back to `collect`.
+    /// Set while this thread calls reclaim functions, which may call `collect`.
     pub(super) reclaiming: Cell<bool>,
-    /// Retirements since the last call of `collect`.
-    pub(super) fresh: Cell<usize>,
-    /// Retirements before that, since the last attempt to advance.
-    pub(super) since: Cell<usize>,
-    /// The global epoch at the end of that attempt.
-    pub(super) seen: Cell<u64>,
-    /// How many objects lie in `bags` and `due`. Written by the owner only.
+    /// The number of retirements since the last call of `collect`.
+    pub(super) since_collect: Cell<usize>,
+    /// The number of retirements before that, since the last attempt to advance.
+    pub(super) since_attempt: Cell<usize>,
+    /// The global epoch after that attempt.
+    pub(super) seen_epoch: Cell<u64>,
+    /// The number of objects in `bags` and `due`. Written by the owner only.
     pub(super) waiting: AtomicUsize,
-    /// What was retired, by stamp modulo four. Never borrowed across a call to the outside.
+    /// Retired objects, by stamp modulo four. Never borrowed across a call to the outside.
     pub(super) bags: UnsafeCell<[Bag; 4]>,
-    /// What may be reclaimed at the next opportunity. Never borrowed across a call to the outside.
-    pub(super) due: UnsafeCell<Pile>,
-    /// Pages for both. Never borrowed across a call to the outside.
-    pub(super) spare: UnsafeCell<Spare>,
+    /// Objects that may be reclaimed. Never borrowed across a call to the outside.
+    pub(super) due: UnsafeCell<GarbageList>,
+    /// Empty pages for both. Never borrowed across a call to the outside.
+    pub(super) page_cache: UnsafeCell<PageCache>,
 }
 
-/// What was retired while the global epoch read `stamp`.
+/// The objects that were retired while the global epoch read `stamp`.
 #[derive(Default)]
 pub(super) struct Bag {
     pub(super) stamp: u64,
-    pub(super) garbage: Pile,
+    pub(super) garbage: GarbageList,
 }
 
-// SAFETY: a participant goes from a thread that ended to one that began later; the garbage in it may
-// be reclaimed by any thread (contract of `retire`).
+// SAFETY: a participant passes from a thread that ended to one that began later. Any thread may
+// reclaim the garbage in it (contract of `retire`).
 unsafe impl Send for Participant {}
 
 impl Participant {
     #[inline(always)]
     pub(super) fn is_pinned(&self) -> bool {
-        self.announced.load(Ordering::Relaxed) != 0 // Written by this thread only.
+        self.announced.load(Ordering::Relaxed) != 0 // Relaxed: only this thread writes it.
     }
 
-    /// A guard beside others of the same thread.
+    /// Returns an inner guard, or `None` if the thread holds too many guards.
     #[inline(always)]
-    pub(super) fn nest(&self) -> Option<Guard<'_>> {
+    pub(super) fn pin_nested(&self) -> Option<Guard<'_>> {
         let nested = self.nested.get() + 1;
-        if nested == GUARDS {
+        if nested == MAX_GUARDS {
             return None;
         }
         self.nested.set(nested);
@@ -63,37 +63,37 @@ impl Participant {
 
     /// Puts `garbage` into the bag for `stamp`.
     #[inline]
-    pub(super) fn keep(&self, stamp: u64, garbage: Garbage) {
-        // SAFETY: the owner's alone, and no other borrow of them lives: none leaves this type's
-        // methods or spans a call to the outside.
-        let (bags, due, spare) =
-            unsafe { (&mut *self.bags.get(), &mut *self.due.get(), &mut *self.spare.get()) };
+    pub(super) fn push(&self, stamp: u64, garbage: Garbage) {
+        // SAFETY: only the owner uses these cells, and no other borrow of them is live: none leaves
+        // this type's methods or spans a call to the outside.
+        let (bags, due, page_cache) =
+            unsafe { (&mut *self.bags.get(), &mut *self.due.get(), &mut *self.page_cache.get()) };
         let bag = &mut bags[(stamp % 4) as usize];
         if bag.stamp != stamp {
-            due.append(&mut bag.garbage); // It is four or more epochs old.
+            due.append(&mut bag.garbage); // Its stamp is four or more epochs old.
             bag.stamp = stamp;
         }
         if bag.garbage.is_full() {
-            bag.garbage.begin_page(spare);
+            bag.garbage.add_page(page_cache);
         }
         bag.garbage.push(garbage);
-        self.fresh.set(self.fresh.get() + 1);
+        self.since_collect.set(self.since_collect.get() + 1);
         self.waiting.store(self.waiting.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Takes over the garbage of a thread that has ended. Only who visits it calls this, at the global epoch `stamp`, or
-    /// one before that: as if all of it were retired now.
+    /// Takes over the garbage of an ended thread, as if it were retired now. Only the thread that
+    /// visits `left` calls this. `stamp` is the global epoch, or the one before.
     pub(super) fn take_over(&self, left: &Participant, stamp: u64) {
         if left.waiting.load(Ordering::Relaxed) == 0 {
-            return; // Relaxed, here and below: the visitor's own.
+            return; // Relaxed, here and below: the field belongs to the visitor.
         }
-        // SAFETY: as in `keep`, for both.
+        // SAFETY: as in `push`, for both.
         let (bags, due) = unsafe { (&mut *self.bags.get(), &mut *self.due.get()) };
-        // SAFETY: as above; they are two participants.
+        // SAFETY: as above; `self` and `left` are distinct.
         let (left_bags, left_due) = unsafe { (&mut *left.bags.get(), &mut *left.due.get()) };
         let bag = &mut bags[(stamp % 4) as usize];
         if bag.stamp != stamp {
-            due.append(&mut bag.garbage); // It is four or more epochs old.
+            due.append(&mut bag.garbage); // Its stamp is four or more epochs old.
             bag.stamp = stamp;
         }
         for left_bag in left_bags {
@@ -105,33 +105,33 @@ impl Participant {
         self.waiting.store(self.waiting.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
-    /// Gives empty pages back to the system. Only who visits it calls this.
-    pub(super) fn forget_pages(&self) {
-        // SAFETY: as in `keep`.
-        drop(std::mem::take(unsafe { &mut *self.spare.get() }));
+    /// Frees empty pages. Only the thread that visits this participant calls it.
+    pub(super) fn free_pages(&self) {
+        // SAFETY: as in `push`.
+        drop(std::mem::take(unsafe { &mut *self.page_cache.get() }));
     }
 
-    /// Moves to `due` what is in bags whose stamp satisfies `is_due`.
-    pub(super) fn gather(&self, is_due: impl Fn(u64) -> bool) {
-        // SAFETY: as in `keep`.
+    /// Moves the objects whose stamps satisfy `is_due` to `due`.
+    pub(super) fn move_due(&self, is_due: impl Fn(u64) -> bool) {
+        // SAFETY: as in `push`.
         let (bags, due) = unsafe { (&mut *self.bags.get(), &mut *self.due.get()) };
         for bag in bags.iter_mut().filter(|bag| is_due(bag.stamp)) {
             due.append(&mut bag.garbage);
         }
     }
 
-    /// Reclaims up to `most` of what is in `due` and tells how much it was.
+    /// Reclaims up to `most` objects of `due` and returns their number.
     ///
     /// # Safety
-    /// It may be reclaimed.
+    /// All objects in `due` may be reclaimed.
     pub(super) unsafe fn reclaim_due(&self, most: usize) -> usize {
         let mut count = 0;
         while count < most {
-            // SAFETY: as in `keep`; the borrow ends before the call below.
-            let (due, spare) = unsafe { (&mut *self.due.get(), &mut *self.spare.get()) };
-            let Some(garbage) = due.pop(spare) else { break };
+            // SAFETY: as in `push`; the borrow ends before the call below.
+            let (due, page_cache) = unsafe { (&mut *self.due.get(), &mut *self.page_cache.get()) };
+            let Some(garbage) = due.pop(page_cache) else { break };
             count += 1;
-            // SAFETY: due, says the caller; taken out of the list, so it is called once.
+            // SAFETY: the caller's promise; the object is off the list, so this is the only call.
             unsafe { (garbage.reclaim)(garbage.object, garbage.context) };
         }
         self.waiting.store(self.waiting.load(Ordering::Relaxed) - count, Ordering::Relaxed);
@@ -146,13 +146,13 @@ impl Default for Participant {
             nested: Cell::new(0),
             tally: Tally::default(),
             reclaiming: Cell::new(false),
-            fresh: Cell::new(0),
-            since: Cell::new(0),
-            seen: Cell::new(FIRST),
+            since_collect: Cell::new(0),
+            since_attempt: Cell::new(0),
+            seen_epoch: Cell::new(FIRST),
             waiting: AtomicUsize::new(0),
             bags: UnsafeCell::default(),
             due: UnsafeCell::default(),
-            spare: UnsafeCell::default(),
+            page_cache: UnsafeCell::default(),
         }
     }
 }
