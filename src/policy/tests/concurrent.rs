@@ -1,4 +1,4 @@
-//! Many threads.
+//! Tests of the policy with many threads.
 
 use super::support::{Cache, Random};
 use crate::policy::{Policy, Residents};
@@ -29,7 +29,7 @@ fn hammer(cache: &Cache, keys: u64, removals: bool) -> u64 {
 }
 
 #[test]
-fn the_bound_holds_among_many_threads() {
+fn the_bound_holds_with_many_threads() {
     let cache = Cache::counting(300, 2000);
     let most = hammer(&cache, 2000, false);
     assert!(most <= 300 + THREADS, "{most}");
@@ -38,7 +38,7 @@ fn the_bound_holds_among_many_threads() {
 }
 
 #[test]
-fn entries_that_come_and_go_are_held_once() {
+fn entries_that_are_removed_and_inserted_are_held_once() {
     let cache = Cache::counting(300, 2000);
     let most = hammer(&cache, 2000, true);
     assert!(most <= 300 + THREADS, "{most}");
@@ -46,7 +46,7 @@ fn entries_that_come_and_go_are_held_once() {
 }
 
 #[test]
-fn weights_add_up_among_many_threads() {
+fn weights_add_up_with_many_threads() {
     let cache = Cache::new(Policy::weighing(5000), 2000, |key| key as u32 % 40);
     let most = hammer(&cache, 2000, true);
     assert!(most <= 5000 + THREADS * 40, "{most}");
