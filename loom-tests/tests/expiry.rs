@@ -7,7 +7,7 @@
 //! an entry that is in a slot that has been passed would come out a round later only.
 #![cfg(coeval_loom)]
 
-use coeval::internals::expiry::{Due, TICK_BITS, Timed, Wheel};
+use coeval::internals::expiry::{DueOutcome, TICK_BITS, Timed, Wheel};
 use coeval::queue::Handle;
 use loom::thread;
 use loom_tests::{explore, explore_steps, must_fail};
@@ -33,17 +33,17 @@ impl Timed for Entries {
         self.held[number(entry)].fetch_add(1, SeqCst);
     }
 
-    fn come_due(&self, entry: Handle, now: u64) -> Due {
+    fn come_due(&self, entry: Handle, now: u64) -> DueOutcome {
         let deadline = self.deadlines[number(entry)].load(SeqCst) << TICK_BITS;
         if deadline > now {
-            return Due::Later(deadline);
+            return DueOutcome::Reschedule(deadline);
         }
         self.deadlines[number(entry)].store(0, SeqCst);
         self.let_go(entry);
-        Due::Gone
+        DueOutcome::Release
     }
 
-    fn awaits(&self, entry: Handle) -> Option<u64> {
+    fn deadline_of(&self, entry: Handle) -> Option<u64> {
         let deadline = self.deadlines[number(entry)].load(SeqCst);
         (deadline != 0).then_some(deadline << TICK_BITS)
     }

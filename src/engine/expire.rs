@@ -11,7 +11,7 @@ use super::Engine;
 use super::evict::{Keeper, handle};
 use super::tend::due;
 use crate::chain::{Node, Record};
-use crate::expiry::{AT_ONCE, Due, Timed, Wheel};
+use crate::expiry::{DueOutcome, SIFT_BATCH, Timed, Wheel};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -22,7 +22,7 @@ use crate::sync::{AtomicUsize, Ordering};
 const STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 /// One in so many deadlines that are dropped or brought forward has the wheel sifted. So four entries are looked at
 /// for each: more than one, or what is of no use would gain on the rest.
-const SIFTED: u32 = (AT_ONCE as u32).div_ceil(4);
+const SIFTED: u32 = (SIFT_BATCH as u32).div_ceil(4);
 /// A record that is held so often is not put in once more: its count has room for no more than 2^24.
 const HOLDS: u32 = 1 << 20;
 
@@ -97,7 +97,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let of = |node: &Node<V>| unsafe { node.terms() }.map_or(NEVER, |terms| terms.deadline());
         let (old, state) = (of(was), node.state());
         let is_kept = state.is_value() && of(node) != NEVER && old <= of(node);
-        if old == NEVER || is_kept || self.deadlines.wheel.is_past(old) {
+        if old == NEVER || is_kept || self.deadlines.wheel.has_reached(old) {
             return;
         }
         // By chance, of which the numbers of commits are the source: no pattern of writes evades it.
@@ -129,7 +129,7 @@ impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
         self.record(entry).hold();
     }
 
-    fn come_due(&self, entry: Handle, now: u64) -> Due {
+    fn come_due(&self, entry: Handle, now: u64) -> DueOutcome {
         let record = self.record(entry);
         while let Some((node, _)) = self.newest(record) {
             // SAFETY: kept by our guard.
@@ -137,7 +137,7 @@ impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
             if !terms.is_over(now) {
                 match terms.deadline() {
                     NEVER => break,
-                    deadline => return Due::Later(deadline),
+                    deadline => return DueOutcome::Reschedule(deadline),
                 }
             }
             // Tried again only if somebody wrote the key meanwhile.
@@ -147,10 +147,10 @@ impl<K, V, S, R: Reclaim> Timed for Keeper<'_, '_, K, V, S, R> {
             }
         }
         self.let_go(entry);
-        Due::Gone
+        DueOutcome::Release
     }
 
-    fn awaits(&self, entry: Handle) -> Option<u64> {
+    fn deadline_of(&self, entry: Handle) -> Option<u64> {
         let (node, _) = self.newest(self.record(entry))?;
         // SAFETY: kept by our guard.
         let deadline = unsafe { node.terms() }?.deadline();
