@@ -96,7 +96,7 @@ pub use transact::Attempt;
 use crate::chain::{Conditional, Derived, Linked, Record};
 use crate::commit::{Order, Quiet, Stack, Views};
 use crate::index::{Index, Indexed};
-use crate::loading::{Flights, Rules as LoadRules};
+use crate::loading::{Flights, LoadRules};
 use crate::metrics::{Counters, Recorder};
 use crate::policy::Policy;
 use crate::pool::{Pool, Shape};

@@ -7,9 +7,8 @@
 //!
 //! Each slot has two stacks, like the two halves of a copying collector. One round over all slots
 //! moves entries from the stacks of one side to those of the other; the next round moves them back.
-//! New entries go to the side to which the present round moves entries. So a round looks at each
-//! entry once and ends. The exception are entries that a delayed thread inserts into the other
-//! side.
+//! New entries go to the side to which the present round moves entries. So a round ends, and
+//! looks at each entry once, except for entries that a delayed thread inserts on the other side.
 //!
 //! # What may go
 //! - An entry without a deadline.
