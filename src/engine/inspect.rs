@@ -5,7 +5,7 @@ use super::adjust::Whole;
 use super::read::Snapshot;
 use crate::commit::{Found, Limit};
 use crate::reclaim::Reclaim;
-use crate::relation::{Named, Related, too_many};
+use crate::relation::{KeyName, Related, too_many};
 use crate::version::Version;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -85,7 +85,11 @@ where
                 let is_key = hash == hash_of_key && member == *key;
                 if !is_key && places.iter().all(|place| group[*place] != member) {
                     if group.len() == most {
-                        too_many(&Named::new(key, hash_of_key), &Named::new(&member, hash), most);
+                        too_many(
+                            &KeyName::new(key, hash_of_key),
+                            &KeyName::new(&member, hash),
+                            most,
+                        );
                     }
                     places.push(group.len());
                     group.push(member);

@@ -6,7 +6,7 @@
 
 use super::Engine;
 use crate::chain::{Node, Record};
-use crate::metrics::{EventKind, Mine};
+use crate::metrics::{EventKind, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::version::Version;
@@ -95,7 +95,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     #[inline]
     pub(super) fn leave(
         &self,
-        mine: &Mine,
+        mine: &ThreadCounts,
         record: &Record<K, V>,
         node: &Node<V>,
         cause: RemovalCause,

@@ -10,7 +10,7 @@ use crate::chain::{Bonds, Record};
 use crate::commit::{Demand, Descriptor, Entry, Expected};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::relation::{Named, Nested, Related, too_deep, too_many};
+use crate::relation::{KeyName, Related, RelationScope, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::version::{State, Version};
 use equivalent::Equivalent;
@@ -312,8 +312,8 @@ where
     pub(super) fn relate(&self, plan: &mut Plan<'_, '_, K, V, S, R>) {
         let Some(relation) = plan.settings.relation() else { return };
         let Some(first) = plan.writes.first().map(|_| plan.record(0)) else { return };
-        let name = |record: &Record<K, V>| Named::new(record.key(), record.hash());
-        let Some(_nested) = Nested::begin(&self.scratch.get().relating) else {
+        let name = |record: &Record<K, V>| KeyName::new(record.key(), record.hash());
+        let Some(_nested) = RelationScope::begin(&self.scratch.get().relating) else {
             too_deep(&name(first))
         };
         let mut set = HashSet::new();

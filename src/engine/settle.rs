@@ -4,7 +4,7 @@ use super::Engine;
 use super::keep::Moment;
 use crate::chain::{Chain, Node, Record};
 use crate::commit::{Era, Limit};
-use crate::metrics::{EventKind, Mine};
+use crate::metrics::{EventKind, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::sync::hook::step;
@@ -163,7 +163,7 @@ pub(super) struct Settling<'g, 'm> {
     /// Up to which version everything had been cleared then.
     floor: u64,
     era: &'g Era,
-    pub mine: &'g Mine,
+    pub mine: &'g ThreadCounts,
     moment: &'m Moment<'m>,
 }
 

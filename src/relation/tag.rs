@@ -26,10 +26,10 @@ use std::sync::Arc;
 /// assert_eq!(Tag::from("tenant:7").to_string(), "tenant:7");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(Name);
+pub struct Tag(TagName);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Name {
+enum TagName {
     Number(u64),
     Text(Arc<str>),
 }
@@ -44,25 +44,25 @@ impl Tag {
 
 impl From<u64> for Tag {
     fn from(number: u64) -> Self {
-        Self(Name::Number(number))
+        Self(TagName::Number(number))
     }
 }
 
 impl From<Arc<str>> for Tag {
     fn from(text: Arc<str>) -> Self {
-        Self(Name::Text(text))
+        Self(TagName::Text(text))
     }
 }
 
 impl From<&str> for Tag {
     fn from(text: &str) -> Self {
-        Self(Name::Text(text.into()))
+        Self(TagName::Text(text.into()))
     }
 }
 
 impl From<String> for Tag {
     fn from(text: String) -> Self {
-        Self(Name::Text(text.into()))
+        Self(TagName::Text(text.into()))
     }
 }
 
@@ -75,8 +75,8 @@ impl From<&Self> for Tag {
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Name::Number(number) => fmt::Display::fmt(number, f),
-            Name::Text(text) => fmt::Display::fmt(text, f),
+            TagName::Number(number) => fmt::Display::fmt(number, f),
+            TagName::Text(text) => fmt::Display::fmt(text, f),
         }
     }
 }
@@ -84,8 +84,8 @@ impl fmt::Display for Tag {
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Name::Number(number) => write!(f, "Tag({number})"),
-            Name::Text(text) => write!(f, "Tag({text:?})"),
+            TagName::Number(number) => write!(f, "Tag({number})"),
+            TagName::Text(text) => write!(f, "Tag({text:?})"),
         }
     }
 }
