@@ -44,9 +44,9 @@
 //! A thread may be about to insert an entry into a slot that another thread empties. Therefore it
 //! reads `front` again after the insertion. If `front` has reached the slot, it inserts the entry
 //! once more, further ahead. If it cannot undo the first insertion, the slot keeps a copy until the
-//! wheel reaches it again. A thread that empties a slot has first seen that `front` has
-//! reached it. Each side has a full fence between its two accesses (Dekker), so at least one of the two
-//! sees the other.
+//! wheel reaches it again. A thread that empties a slot has first seen that `front` has reached it.
+//! Each side has a full fence between its two accesses (Dekker), so at least one of the two sees
+//! the other.
 //!
 //! `front` moves in one turn as far as possible without passing a slot that takes new entries at
 //! the same time: see `ticks::next_front`. This needs no counts of entries, which all threads would

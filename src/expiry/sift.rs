@@ -15,7 +15,7 @@
 //! - A handle whose deadline comes before its slot. The wheel holds this handle once more for that
 //!   deadline, because each deadline that is brought forward inserts another one.
 //!
-//! In two cases the wheel does not hold it once more, and the front tells both:
+//! The second rule fails in two cases. The front shows both:
 //! - An entry whose deadline had passed when it was inserted is in a slot later than its deadline.
 //!   In that case the front has reached the deadline.
 //! - While a slot is being emptied, the entries of this visit cannot be told from those of the

@@ -29,7 +29,7 @@ impl Random {
 }
 
 /// The state of one entry.
-struct Entry {
+struct WheelEntry {
     deadline: AtomicU64,
     held: AtomicU32,
     came_out: AtomicU32,
@@ -37,16 +37,16 @@ struct Entry {
 }
 
 /// A wheel, and entries that are identified by numbers.
-struct Cache {
+struct WheelCache {
     wheel: Wheel,
-    entries: Vec<Entry>,
+    entries: Vec<WheelEntry>,
     /// The latest time that any thread has seen.
     clock: AtomicU64,
 }
 
-impl Cache {
+impl WheelCache {
     fn new(entries: usize) -> Self {
-        let entry = |_| Entry {
+        let entry = |_| WheelEntry {
             deadline: AtomicU64::new(NEVER),
             held: AtomicU32::new(0),
             came_out: AtomicU32::new(0),
@@ -56,7 +56,7 @@ impl Cache {
         Self { wheel: Wheel::new(), entries, clock: AtomicU64::new(0) }
     }
 
-    fn entry(&self, handle: Handle) -> &Entry {
+    fn entry(&self, handle: Handle) -> &WheelEntry {
         &self.entries[handle.bits() as usize / 2 - 1]
     }
 
@@ -70,7 +70,7 @@ impl Cache {
         self.wheel.advance(now, self, steps)
     }
 
-    fn sum(&self, count: impl Fn(&Entry) -> &AtomicU32) -> u64 {
+    fn sum(&self, count: impl Fn(&WheelEntry) -> &AtomicU32) -> u64 {
         self.entries.iter().map(|entry| u64::from(count(entry).load(Ordering::SeqCst))).sum()
     }
 
@@ -81,7 +81,7 @@ impl Cache {
     }
 }
 
-impl Timed for Cache {
+impl Timed for WheelCache {
     fn hold(&self, entry: Handle) {
         self.entry(entry).held.fetch_add(1, Ordering::SeqCst);
     }
@@ -119,7 +119,7 @@ fn entries_expire_when_their_deadlines_pass() {
     const ENTRIES: usize = 500;
     for seed in 0..30 {
         let mut random = Random(seed);
-        let cache = Cache::new(ENTRIES);
+        let cache = WheelCache::new(ENTRIES);
         let mut waiting = BTreeSet::new();
         let (mut now, mut expired) = (0u64, 0);
         // Some seeds stay within seconds, others go through centuries.
@@ -165,7 +165,7 @@ fn an_entry_is_touched_once_per_level() {
     for (ticks, most) in
         [(1, 1), (60, 1), (64, 1), (100, 2), (5000, 3), (1 << 36, 1), (u64::MAX >> 21, 8)]
     {
-        let cache = Cache::new(1);
+        let cache = WheelCache::new(1);
         cache.schedule(0, ticks * TICK);
         let mut now = 0;
         while now < ticks * TICK {
@@ -181,7 +181,7 @@ fn an_entry_is_touched_once_per_level() {
 
 #[test]
 fn a_passed_deadline_comes_out_at_the_next_tick() {
-    let cache = Cache::new(2);
+    let cache = WheelCache::new(2);
     cache.advance(1000 * TICK, ALL);
     cache.schedule(0, 0);
     cache.schedule(1, 1000 * TICK);
@@ -192,7 +192,7 @@ fn a_passed_deadline_comes_out_at_the_next_tick() {
 
 #[test]
 fn no_more_entries_come_out_than_allowed() {
-    let cache = Cache::new(1000);
+    let cache = WheelCache::new(1000);
     (0..1000).for_each(|number| cache.schedule(number, 1 + number as u64 * TICK / 3));
     let mut out = 0;
     loop {
@@ -210,7 +210,7 @@ fn no_more_entries_come_out_than_allowed() {
 /// A thread may call with a time that it read long ago.
 #[test]
 fn an_outdated_time_turns_nothing() {
-    let cache = Cache::new(1);
+    let cache = WheelCache::new(1);
     cache.advance(500 * TICK, ALL);
     cache.schedule(0, 510 * TICK);
     assert_eq!((cache.advance(400 * TICK, ALL), cache.advance(500 * TICK, ALL)), (0, 0));
@@ -220,7 +220,7 @@ fn an_outdated_time_turns_nothing() {
 /// While one thread is stopped with an entry in hand, all other entries come out.
 #[test]
 fn a_stopped_thread_delays_no_other() {
-    struct Stopped<'a>(&'a Cache, AtomicBool);
+    struct Stopped<'a>(&'a WheelCache, AtomicBool);
     impl Timed for Stopped<'_> {
         fn hold(&self, entry: Handle) {
             self.0.hold(entry);
@@ -239,7 +239,7 @@ fn a_stopped_thread_delays_no_other() {
             self.0.come_due(entry, now)
         }
     }
-    let cache = Cache::new(21);
+    let cache = WheelCache::new(21);
     (0..20).for_each(|number| cache.schedule(number, (10 + number as u64) * TICK));
     let stopped = Stopped(&cache, AtomicBool::new(false));
     cache.clock.store(10 * TICK, Ordering::SeqCst);
@@ -250,7 +250,7 @@ fn a_stopped_thread_delays_no_other() {
 
 #[test]
 fn a_handle_may_be_held_several_times() {
-    let cache = Cache::new(1);
+    let cache = WheelCache::new(1);
     cache.schedule(0, 900 * TICK);
     cache.schedule(0, 20 * TICK);
     cache.schedule(0, 20 * TICK);
@@ -263,7 +263,7 @@ fn a_handle_may_be_held_several_times() {
 
 #[test]
 fn an_empty_wheel_takes_no_memory_and_cells_are_reused() {
-    let cache = Cache::new(50);
+    let cache = WheelCache::new(50);
     cache.advance(1 << 60, ALL);
     assert_eq!(cache.wheel.bytes(), 0);
     for round in 0..1000 {
@@ -278,7 +278,7 @@ fn an_empty_wheel_takes_no_memory_and_cells_are_reused() {
 
 #[test]
 fn all_handles_are_given_back() {
-    let cache = Cache::new(300);
+    let cache = WheelCache::new(300);
     (0..300).for_each(|number| cache.schedule(number, (1 + number as u64 * number as u64) << 22));
     cache.advance(200 * TICK, 5);
     let held = cache.sum(|entry| &entry.held);
@@ -297,7 +297,7 @@ fn all_handles_are_given_back() {
 fn nothing_is_lost_with_many_threads() {
     const EACH: usize = 30_000;
     const SCHEDULERS: usize = 3;
-    let cache = Cache::new(SCHEDULERS * EACH);
+    let cache = WheelCache::new(SCHEDULERS * EACH);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let schedulers: Vec<_> = (0..SCHEDULERS)
@@ -331,10 +331,10 @@ fn nothing_is_lost_with_many_threads() {
         done.store(true, Ordering::SeqCst);
     });
     cache.check();
-    // No entry is only in a slot that the wheel has passed.
+    // No entry is late: none is only in a slot that the wheel has passed.
     let now = cache.clock.load(Ordering::SeqCst) + TICK;
     cache.advance(now, ALL);
-    let late = |entry: &&Entry| entry.deadline.load(Ordering::SeqCst) <= now - TICK;
+    let late = |entry: &&WheelEntry| entry.deadline.load(Ordering::SeqCst) <= now - TICK;
     assert_eq!(cache.entries.iter().filter(late).count(), 0);
     cache.advance(now + 2000 * TICK, ALL);
     assert_eq!(cache.sum(|entry| &entry.expired), (SCHEDULERS * EACH) as u64);
@@ -355,12 +355,12 @@ fn only_an_untouched_push_is_undone() {
     let pushed = cells.push(&stack, &[first]);
     let second = cells.allocate(entry(2));
     cells.push(&stack, &[second]);
-    assert!(!cells.undo_push(&stack, pushed, &[first]), "another cell is above it");
+    assert!(!cells.undo_push(&stack, pushed, &[first]), "undone below another cell");
 
     assert_eq!((cells.pop(&stack), cells.pop(&stack)), (Some(second), Some(first)));
-    assert!(!cells.undo_push(&stack, pushed, &[first]), "it was popped");
+    assert!(!cells.undo_push(&stack, pushed, &[first]), "undone after a pop");
     cells.push(&stack, &[first]);
-    assert!(!cells.undo_push(&stack, pushed, &[first]), "another push put it there");
+    assert!(!cells.undo_push(&stack, pushed, &[first]), "undone after another push");
     assert_eq!((cells.count(&stack), cells.entry(first)), (1, entry(1)));
 }
 

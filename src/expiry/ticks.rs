@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(
             SlotAddress::new(70, 3),
             SlotAddress::new(70, 71),
-            "a passed deadline comes next"
+            "a passed deadline is not next"
         );
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(balance.target(1000), 899);
         (0..10_000).for_each(|_| balance.returned(QueueKind::Main, 1000));
         assert_eq!(balance.target(1000), 9);
-        assert_eq!(balance.target(3), 1, "at least one place");
+        assert_eq!(balance.target(3), 1, "small has no place");
     }
 
     #[test]
@@ -154,6 +154,6 @@ mod tests {
             );
             balance.evicted(QueueKind::Small, now, 1600);
         }
-        assert_eq!(balance.recent_since(QueueKind::Main, 1600), 0, "each queue has its own log");
+        assert_eq!(balance.recent_since(QueueKind::Main, 1600), 0, "the queues share a log");
     }
 }

@@ -1,12 +1,12 @@
-//! Tags: names that entries share, and by which they are invalidated.
+//! Tags: names that entries share, and by which one commit invalidates them.
 //!
-//! Each tag that some version has is a *cell*. The cell holds the commits that invalidated the tag.
-//! Each such version holds the cell. A reader of a version compares: the version is absent as of
-//! the first commit in the cell that is newer than it.
+//! Each tag of some version has a *cell*. The cell stores the commits that invalidated the tag, and
+//! each version with the tag holds the cell. A reader of such a version compares the two: the
+//! version is absent as of the first commit in the cell that is newer than it.
 //!
-//! A cell ends as a record does. When nothing holds it any more, it is *condemned*. If it was not
-//! found by a grace period later, it is *sealed* and taken out of the index, and freed after
-//! another grace period. One word holds all of this state.
+//! A cell ends as a record does. When nothing holds it any more, it is *condemned*. If no thread
+//! has found it within a grace period, it is *sealed* and taken out of the index. It is freed after
+//! another grace period. One word contains all of this state.
 
 use crate::commit::Milestones;
 use crate::index::Indexed;
@@ -126,8 +126,8 @@ impl TagCell {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }
 
-    /// Adds a hold to the cell. The caller's guard protected its revival, or something that the
-    /// caller keeps holds it.
+    /// Adds a hold to the cell. The caller has revived the cell under a guard that it still has, or
+    /// keeps something that holds the cell.
     pub fn hold(&self) {
         self.word.fetch_add(HOLD, Ordering::AcqRel);
     }

@@ -44,8 +44,8 @@ impl Terms {
     /// absent, the terms are those of [`new`](Self::new). Terms that are set in addition take
     /// precedence.
     ///
-    /// If the same batch or transaction has written the key before, the replaced value is the one it
-    /// wrote last. Otherwise:
+    /// If the same batch or transaction has written the key before, the replaced value is the one
+    /// it wrote last. Otherwise:
     /// - In a transaction, it is the value of the key at the commit. The transaction reads the key,
     ///   and so runs again if the key changes meanwhile.
     /// - In a batch, it is the value of the key when the commit is prepared. If one of its tags is

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Sifts often enough to end all rounds that are under way.
-fn sift_through(cache: &Cache, entries: usize) {
+fn sift_through(cache: &WheelCache, entries: usize) {
     let calls = entries.div_ceil(SIFT_BATCH) + LEVELS * SLOTS;
     (0..3 * calls).for_each(|_| cache.wheel.sift(cache));
 }
@@ -13,7 +13,7 @@ fn sift_through(cache: &Cache, entries: usize) {
 fn entries_without_a_deadline_are_released() {
     const ENTRIES: usize = 2_000;
     let mut random = Random(8);
-    let cache = Cache::new(ENTRIES);
+    let cache = WheelCache::new(ENTRIES);
     for round in 0..20 {
         let now = cache.clock.load(Ordering::SeqCst);
         for number in 0..ENTRIES {
@@ -27,7 +27,7 @@ fn entries_without_a_deadline_are_released() {
             }
         }
         sift_through(&cache, ENTRIES);
-        let waiting = |entry: &&Entry| entry.deadline.load(Ordering::SeqCst) != NEVER;
+        let waiting = |entry: &&WheelEntry| entry.deadline.load(Ordering::SeqCst) != NEVER;
         assert_eq!(cache.wheel.len(), cache.entries.iter().filter(waiting).count() as u64);
         cache.check();
         cache.advance(now + random.spread(44), ALL);
@@ -41,7 +41,7 @@ fn entries_without_a_deadline_are_released() {
 #[test]
 fn superfluous_holds_are_released() {
     for first in [900, 21] {
-        let cache = Cache::new(3);
+        let cache = WheelCache::new(3);
         cache.schedule(0, first * TICK);
         cache.schedule(1, 900 * TICK);
         (0..9).for_each(|_| cache.schedule(0, 21 * TICK));
@@ -58,7 +58,7 @@ fn superfluous_holds_are_released() {
 /// The entry is in a slot later than its deadline, and the wheel holds it only there.
 #[test]
 fn an_entry_with_a_passed_deadline_is_kept() {
-    let cache = Cache::new(1);
+    let cache = WheelCache::new(1);
     cache.advance(1000 * TICK, ALL);
     cache.schedule(0, 1000 * TICK);
     sift_through(&cache, 1);
@@ -73,7 +73,7 @@ fn sifting_makes_no_entry_late() {
     const ENTRIES: usize = 200;
     for seed in 0..40 {
         let mut random = Random(seed);
-        let cache = Cache::new(ENTRIES);
+        let cache = WheelCache::new(ENTRIES);
         let mut comes_out_at = [u64::MAX; ENTRIES];
         let bits = [24, 28, 32, 44][seed as usize % 4];
         let mut now = 0;
@@ -102,9 +102,9 @@ fn sifting_makes_no_entry_late() {
                     if cache.advance(now, steps) == steps {
                         continue; // there may be more
                     }
-                    for (entry, comes) in cache.entries.iter().zip(&comes_out_at) {
+                    for (entry, tick) in cache.entries.iter().zip(&comes_out_at) {
                         let is_over = entry.deadline.load(Ordering::SeqCst) == NEVER;
-                        assert!(is_over || *comes > ticks::of_time(now), "seed {seed}");
+                        assert!(is_over || *tick > ticks::of_time(now), "seed {seed}");
                     }
                 }
                 _ => cache.wheel.sift(&cache),

@@ -28,9 +28,9 @@ fn an_outcome_is_dropped_with_its_last_waiter() {
 }
 
 /// Counts its clones.
-struct Counting(Arc<AtomicUsize>);
+struct CloneCount(Arc<AtomicUsize>);
 
-impl Clone for Counting {
+impl Clone for CloneCount {
     fn clone(&self) -> Self {
         self.0.fetch_add(1, SeqCst);
         Self(self.0.clone())
@@ -39,9 +39,9 @@ impl Clone for Counting {
 
 #[test]
 fn share_clones_only_if_there_is_a_waiter() {
-    let loads = Loads::<Counting>::new();
+    let loads = Loads::<CloneCount>::new();
     let clones = Arc::new(AtomicUsize::new(0));
-    let outcome = lead(&loads, 1).share(Counting(clones.clone()));
+    let outcome = lead(&loads, 1).share(CloneCount(clones.clone()));
     assert_eq!(clones.load(SeqCst), 0);
     let leader = lead(&loads, 1);
     let waiter = wait(&loads, 1);

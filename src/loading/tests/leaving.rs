@@ -23,7 +23,7 @@ fn is_moved(polled: Poll<Outcome<'_>>) -> bool {
 fn a_load_that_is_handed_out_is_taken_over() {
     let loads = Loads::new();
     let handed = lead(&loads, 1).hand_out().expect("there is no waiter");
-    assert!(try_lead(&loads, 1, false).is_none(), "the load is handed out");
+    assert!(try_lead(&loads, 1, false).is_none(), "led a load that is handed out");
     let leader = lead(&loads, 1);
     assert!(handed.begin().is_none());
     let mut waiter = wait(&loads, 1);
@@ -121,7 +121,7 @@ fn an_idle_load_is_ousted_by_a_waiter_that_is_polled_idly() {
     leader.during(|| ());
     poll_idly(&mut first, 1_000); // There was work on the load meanwhile.
     assert!(is_moved(poll(&mut first, Waker::noop())));
-    assert!(is_moved(poll(&mut second, Waker::noop())), "all waiters are signaled");
+    assert!(is_moved(poll(&mut second, Waker::noop())), "a waiter has no signal");
     let other = lead(&loads, 1);
     let mut waiter = wait(&loads, 1);
     leader.finish(5); // Nobody waits for it.
@@ -140,12 +140,12 @@ fn no_caller_waits_longer_than_the_limit() {
     poll_idly(&mut first, 1);
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| matches!(wait(&loads, 1).wait(), Waited::Moved));
-        assert!(thread.join().unwrap(), "the thread wakes by itself");
+        assert!(thread.join().unwrap(), "the thread got another result");
     });
     assert!(is_moved(poll(&mut first, Waker::noop())));
     let other = lead(&loads, 1);
     std::thread::sleep(Duration::from_millis(6));
-    assert!(try_lead(&loads, 1, false).is_some(), "a caller that loads anew does not wait either");
+    assert!(try_lead(&loads, 1, false).is_some(), "an overdue load keeps its key");
     drop((leader, other));
 }
 

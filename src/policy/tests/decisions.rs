@@ -1,7 +1,7 @@
 //! Tests with one thread: the decisions equal those of the model, and give good hit ratios.
 
 use super::model::Model;
-use super::support::{Cache, Random, streams};
+use super::support::{PolicyCache, Random, streams};
 use crate::policy::{Policy, Residents};
 
 const LENGTH: u64 = 100_000;
@@ -10,7 +10,8 @@ const LENGTH: u64 = 100_000;
 fn decisions_equal_those_of_the_model() {
     for (name, keys) in streams(LENGTH) {
         for capacity in [1, 2, 7, 75, 500, 3000] {
-            let (cache, mut model) = (Cache::counting(capacity, 1 << 16), Model::new(capacity));
+            let (cache, mut model) =
+                (PolicyCache::counting(capacity, 1 << 16), Model::new(capacity));
             for (at, key) in keys.iter().enumerate() {
                 let (hit, expected) = (cache.request(*key), model.request(*key));
                 assert_eq!(hit, expected, "{name}, capacity {capacity}, request {at}");
@@ -24,7 +25,7 @@ fn decisions_equal_those_of_the_model() {
 
 /// Returns the hit ratio of a cache, in percent.
 fn ratio(capacity: u64, keys: &[u64]) -> f64 {
-    let cache = Cache::counting(capacity, 1 << 16);
+    let cache = PolicyCache::counting(capacity, 1 << 16);
     let hits = keys.iter().filter(|key| cache.request(**key)).count();
     hits as f64 * 100.0 / keys.len() as f64
 }
@@ -63,7 +64,7 @@ fn it_matches_lru_on_recency_and_keeps_most_of_a_loop() {
 
 #[test]
 fn a_capacity_of_zero_keeps_nothing() {
-    let cache = Cache::counting(0, 100);
+    let cache = PolicyCache::counting(0, 100);
     for key in 0..100 {
         assert!(!cache.request(key));
     }
@@ -74,21 +75,16 @@ fn a_capacity_of_zero_keeps_nothing() {
 #[test]
 fn weights_are_bounded_and_the_largest_entry_fits() {
     let weight = |key: u64| if key.is_multiple_of(50) { 900 } else { key as u32 % 20 };
-    let cache =
-        Cache::new(
-            Policy::weighing(1000),
-            5001,
-            |key| {
-                if key == 5000 { 1000 } else { weight(key) }
-            },
-        );
+    let cache = PolicyCache::new(Policy::weighing(1000), 5001, |key| {
+        if key == 5000 { 1000 } else { weight(key) }
+    });
     let mut random = Random(1);
     for _ in 0..50_000 {
         cache.request(random.below(5001));
         assert!(cache.weight() <= 1000);
     }
     cache.remove(5000);
-    assert!(!cache.request(5000) && cache.request(5000), "it fills the whole capacity");
+    assert!(!cache.request(5000) && cache.request(5000), "the largest entry does not fit");
     assert!(cache.policy.fits(1000) && !cache.policy.fits(1001));
     cache.check();
 }
@@ -96,7 +92,7 @@ fn weights_are_bounded_and_the_largest_entry_fits() {
 #[test]
 fn handles_without_a_value_do_not_pile_up() {
     // The cache stays far from full, so that no eviction releases the handles.
-    let cache = Cache::counting(100_000, 60_000);
+    let cache = PolicyCache::counting(100_000, 60_000);
     for key in 0..60_000 {
         cache.request(key);
         if key >= 100 {
@@ -113,7 +109,7 @@ fn handles_without_a_value_do_not_pile_up() {
 
 #[test]
 fn a_removed_entry_is_not_counted_as_evicted() {
-    let cache = Cache::counting(10, 1000);
+    let cache = PolicyCache::counting(10, 1000);
     (0..10).for_each(|key| assert!(!cache.request(key)));
     // The policy finds this value gone; that is not an eviction.
     assert!(cache.remove(0));
@@ -124,13 +120,13 @@ fn a_removed_entry_is_not_counted_as_evicted() {
 
 #[test]
 fn memory_stays_small() {
-    let cache = Cache::counting(10_000, 1 << 16);
+    let cache = PolicyCache::counting(10_000, 1 << 16);
     for key in 0..1 << 16 {
         cache.request(key);
     }
     let bytes = cache.policy.bytes() as f64 / 10_000.0;
     assert!(bytes < 28.0, "{bytes} bytes per entry");
-    let empty = Cache::counting(1 << 40, 1);
+    let empty = PolicyCache::counting(1 << 40, 1);
     empty.request(0);
-    assert!(empty.policy.bytes() < 4096, "memory is allocated when it is needed");
+    assert!(empty.policy.bytes() < 4096, "memory is allocated before it is needed");
 }

@@ -12,7 +12,7 @@ fn an_eviction_is_remembered_with_its_time_and_queue() {
         let ghost = history.take(hash, now).unwrap();
         assert_eq!(ghost.queue, if hash % 2 == 0 { QueueKind::Small } else { QueueKind::Main });
         assert_eq!(ghost.tick, history.tick(u64::from(hash) + 1));
-        assert_eq!(history.take(hash, now), None, "an eviction is taken once");
+        assert_eq!(history.take(hash, now), None, "an eviction is taken twice");
     }
 }
 
@@ -29,7 +29,7 @@ fn older_evictions_are_remembered_more_sparsely() {
         let hashes = at(to)..at(from);
         let all = hashes.len() as f64;
         let now = history.now();
-        // Look without taking them out.
+        // This looks without taking evictions out.
         let table = history.table().unwrap();
         let remembered = hashes.filter(|hash| {
             let (bucket, fingerprint) = table.locate(*hash);

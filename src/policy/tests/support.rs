@@ -74,14 +74,14 @@ std::thread_local! {
 }
 
 /// A policy, and an entry for each key.
-pub struct Cache {
+pub struct PolicyCache {
     pub policy: Policy,
     weight: AtomicI64,
     count: AtomicI64,
-    entries: Vec<Entry>,
+    entries: Vec<PolicyEntry>,
 }
 
-struct Entry {
+struct PolicyEntry {
     weight: u32,
     hits: AtomicU32,
     live: AtomicBool,
@@ -101,13 +101,13 @@ pub fn hash(key: u64) -> u32 {
     (mix(key) >> 32) as u32
 }
 
-impl Cache {
+impl PolicyCache {
     pub fn counting(capacity: u64, keys: u64) -> Self {
         Self::new(Policy::counting(capacity), keys, |_| 1)
     }
 
     pub fn new(policy: Policy, keys: u64, weight: impl Fn(u64) -> u32) -> Self {
-        let entry = |key| Entry {
+        let entry = |key| PolicyEntry {
             weight: weight(key),
             hits: AtomicU32::new(0),
             live: AtomicBool::new(false),
@@ -118,7 +118,7 @@ impl Cache {
         Self { policy, weight: AtomicI64::new(0), count: AtomicI64::new(0), entries }
     }
 
-    fn entry(&self, key: u64) -> &Entry {
+    fn entry(&self, key: u64) -> &PolicyEntry {
         &self.entries[key as usize]
     }
 
@@ -191,7 +191,7 @@ impl Cache {
     }
 }
 
-impl Residents for Cache {
+impl Residents for PolicyCache {
     fn weight(&self) -> u64 {
         self.weight.load(Ordering::SeqCst).max(0) as u64
     }
