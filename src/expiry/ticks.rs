@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_at_most_two_turns_a_level() {
+    fn there_are_at_most_two_turns_per_level() {
         let most = ways().map(|(from, now)| turns(from, now).len()).max().unwrap();
         assert!((LEVELS..=2 * LEVELS).contains(&most), "{most}");
     }

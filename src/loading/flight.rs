@@ -18,7 +18,7 @@
 //! A flight has a link to its node in the registry. A caller that stops waiting may **oust** the
 //! flight: it takes the link away, passes a fence, and signals all seats to move. A caller also
 //! reads the link after its fence. So no caller sits in an ousted flight without a signal. The
-//! leader of an ousted flight ends the load, for which nobody waits any more.
+//! leader of an ousted flight ends the load, for which no caller waits any more.
 
 use super::contain;
 use super::seat::Signal;
@@ -306,6 +306,7 @@ impl<T> Flight<T> {
 
     /// Returns whether a thread has taken the link to the node.
     fn is_unlinked(&self) -> bool {
+        // Acquire: pairs with `take_node`.
         self.node.load(Ordering::Acquire).is_null()
     }
 

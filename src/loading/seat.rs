@@ -4,7 +4,7 @@
 //! | word | meaning | owner of the waker's cell |
 //! |---|---|---|
 //! | `NEW` | never used | the thread that takes the seat |
-//! | `VACANT` | its waiter has left | nobody |
+//! | `VACANT` | its waiter has left | no thread |
 //! | `OWNED` | a waiter sits here, and runs | the waiter |
 //! | `SET` | a waiter sits here, with its waker in the cell | the thread that changes the word |
 //! | `DONE` | the load is over | the sender if it found `SET`, otherwise the waiter |

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_forgets_when_told_to() {
+    fn a_cleared_recorder_shows_nothing() {
         let recorder = Recorder::new();
         assert_eq!(recorder.rings.shared().count(), 0, "memory is allocated before it is needed");
         recorder.record(EventKind::Miss, Some(1), None, 5);

@@ -109,6 +109,8 @@ pub struct TagCell {
     pub ended: Milestones<()>,
 }
 
+// All orderings: each change of the word pairs with the earlier changes and passes on what came
+// before it. So a thread that seals the cell sees all that its former holders did.
 impl TagCell {
     /// Creates a cell that nothing holds.
     pub fn new(hash: u32, tag: Tag) -> Self {
@@ -120,8 +122,7 @@ impl TagCell {
         &self.tag
     }
 
-    /// Changes the word, unless `change` returns `None`. AcqRel: a thread that gains something by
-    /// this change sees what came before it.
+    /// Changes the word, unless `change` returns `None`.
     fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }

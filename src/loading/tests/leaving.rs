@@ -124,7 +124,7 @@ fn an_idle_load_is_ousted_by_a_waiter_that_is_polled_idly() {
     assert!(is_moved(poll(&mut second, Waker::noop())), "a waiter has no signal");
     let other = lead(&loads, 1);
     let mut waiter = wait(&loads, 1);
-    leader.finish(5); // Nobody waits for it.
+    leader.finish(5); // No caller waits for it.
     poll_idly(&mut waiter, 1);
     other.finish(6);
     assert_eq!(done(poll(&mut waiter, Waker::noop())), 6);
