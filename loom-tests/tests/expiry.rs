@@ -7,7 +7,7 @@
 //! they did. An entry in a slot that the wheel has passed would come out only a round later.
 #![cfg(coeval_loom)]
 
-use coeval::internals::expiry::{Due, TICK_BITS, Timed, Wheel};
+use coeval::internals::expiry::{DueOutcome, Scheduled, TICK_BITS, Timed, Wheel};
 use coeval::queue::Handle;
 use loom::thread;
 use loom_tests::{explore, explore_steps, must_fail};
@@ -28,22 +28,12 @@ fn number(entry: Handle) -> usize {
     entry.bits() as usize / 2 - 1
 }
 
-impl Timed for Entries {
+impl Scheduled for Entries {
     fn hold(&self, entry: Handle) {
         self.held[number(entry)].fetch_add(1, SeqCst);
     }
 
-    fn come_due(&self, entry: Handle, now: u64) -> Due {
-        let deadline = self.deadlines[number(entry)].load(SeqCst) << TICK_BITS;
-        if deadline > now {
-            return Due::Later(deadline);
-        }
-        self.deadlines[number(entry)].store(0, SeqCst);
-        self.let_go(entry);
-        Due::Gone
-    }
-
-    fn awaits(&self, entry: Handle) -> Option<u64> {
+    fn deadline_of(&self, entry: Handle) -> Option<u64> {
         let deadline = self.deadlines[number(entry)].load(SeqCst);
         (deadline != 0).then_some(deadline << TICK_BITS)
     }
@@ -51,6 +41,18 @@ impl Timed for Entries {
     fn let_go(&self, entry: Handle) {
         let held = self.held[number(entry)].fetch_sub(1, SeqCst);
         assert!(held > 0, "an entry came out once too often");
+    }
+}
+
+impl Timed for Entries {
+    fn come_due(&self, entry: Handle, now: u64) -> DueOutcome {
+        let deadline = self.deadlines[number(entry)].load(SeqCst) << TICK_BITS;
+        if deadline > now {
+            return DueOutcome::Reschedule(deadline);
+        }
+        self.deadlines[number(entry)].store(0, SeqCst);
+        self.let_go(entry);
+        DueOutcome::Release
     }
 }
 

@@ -12,7 +12,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::hook::with_one_order;
-use coeval::internals::loading::{Flights, Handed, Joined, Leader, Waited, Waiter};
+use coeval::internals::loading::{Flights, HandedOut, Joined, Leader, Waited, Waiter};
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -79,7 +79,7 @@ impl Clone for Outcome {
 
 type Lead = Leader<'static, usize, Outcome, AtTheEnd>;
 type Wait = Waiter<'static, usize, Outcome, AtTheEnd>;
-type Hand = Handed<'static, usize, Outcome, AtTheEnd>;
+type Hand = HandedOut<'static, usize, Outcome, AtTheEnd>;
 
 /// The flights of keys 0 and 1, which share one list. A load yields its key plus one.
 struct World {

@@ -4,7 +4,7 @@
 //!   overwritten; and learns how many events came before these.
 #![cfg(coeval_loom)]
 
-use coeval::internals::metrics::{Ring, Words};
+use coeval::internals::metrics::{EventRing, EventWords};
 use loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use std::sync::Arc;
 const LENGTH: u64 = 2;
 
 /// An event of which each word determines the others.
-fn event(number: u64) -> Words {
+fn event(number: u64) -> EventWords {
     [number + 1, 10 * (number + 1), 100 * (number + 1)]
 }
 
 /// Reads the ring. In all, `all` events are pushed to it, `before` of them before this call begins.
-fn check(ring: &Ring, before: u64, all: u64) {
+fn check(ring: &EventRing, before: u64, all: u64) {
     let mut shown = Vec::new();
     let overwritten = ring.read(|number, words| {
         assert_eq!(words, event(number), "an event is torn");
@@ -33,7 +33,7 @@ fn check(ring: &Ring, before: u64, all: u64) {
 /// One thread pushes `pushed` events after `before` earlier ones, while another reads.
 fn model(before: u64, pushed: u64) {
     explore(3, move || {
-        let ring = Arc::new(Ring::default());
+        let ring = Arc::new(EventRing::default());
         (0..before).for_each(|number| ring.push(event(number)));
         let reader = {
             let ring = ring.clone();

@@ -22,7 +22,7 @@ use super::post_commit::Settled;
 use super::terms::weight_of;
 use crate::chain::{NodeRef, Record, RecordRef, Visible, flags};
 use crate::commit::{Entry, Era};
-use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, Spare};
+use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -314,24 +314,26 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         }
     }
 
-    fn spare(&self, entry: Handle) -> Spare {
+    fn spare(&self, entry: Handle) -> SpareDecision {
         let record = self.record(entry);
         let is_fresh = record.flags() & flags::FRESH != 0;
         if !is_fresh && !self.brings(record) {
-            return Spare::No;
+            return SpareDecision::Evict;
         }
         // What there is nothing else for, there is room for.
         if is_fresh && self.own.is_empty() && self.engine.scratch.get().fresh.is(&record) {
             let left = self.insistence.get();
             self.insistence.set(left.saturating_sub(1));
-            return if left > 0 { Spare::Own } else { Spare::Last };
+            return if left > 0 { SpareDecision::SpareOwn } else { SpareDecision::EndSearch };
         }
         let left = self.patience.get();
         self.patience.set(left.saturating_sub(1));
         match left {
-            0 => Spare::No,
-            _ if self.brings(record) || self.engine.scratch.get().fresh.has(&record) => Spare::Own,
-            _ => Spare::Other,
+            0 => SpareDecision::Evict,
+            _ if self.brings(record) || self.engine.scratch.get().fresh.has(&record) => {
+                SpareDecision::SpareOwn
+            }
+            _ => SpareDecision::SpareOther,
         }
     }
 

@@ -10,7 +10,7 @@
 use super::Engine;
 use super::maintenance::due;
 use crate::chain::{NodeRef, Record, RecordRef};
-use crate::expiry::{AT_ONCE, Scheduled, Wheel};
+use crate::expiry::{SIFT_BATCH, Scheduled, Wheel};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::sync::time::NEVER;
@@ -19,7 +19,7 @@ use std::ptr;
 
 /// One in so many deadlines that are dropped or brought forward has the wheel sifted. So four entries are looked at
 /// for each: more than one, or what is of no use would gain on the rest.
-const SIFTED: u32 = (AT_ONCE as u32).div_ceil(4);
+const SIFTED: u32 = (SIFT_BATCH as u32).div_ceil(4);
 /// A record that is held so often is not put in once more: its count has room for no more than 2^24.
 const HOLDS: u32 = 1 << 20;
 
@@ -86,7 +86,7 @@ impl<K, V, S, R: Reclaim> Scheduled for Scheduler<'_, '_, K, V, S, R> {
         self.record(entry).hold();
     }
 
-    fn awaits(&self, entry: Handle) -> Option<u64> {
+    fn deadline_of(&self, entry: Handle) -> Option<u64> {
         let found = self.engine.store.order.newest(self.record(entry))?;
         Some(deadline_of(found.node())).filter(|deadline| *deadline != NEVER)
     }
@@ -138,7 +138,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) {
         let (old, new, state) = (deadline_of(was), deadline_of(node), node.state());
         let is_kept = state.is_value() && new != NEVER && old <= new;
-        if old == NEVER || is_kept || self.deadlines.wheel.is_past(old) {
+        if old == NEVER || is_kept || self.deadlines.wheel.has_reached(old) {
             return;
         }
         // By chance, of which the numbers of commits are the source: no pattern of writes evades it.

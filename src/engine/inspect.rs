@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::config::ConfigSnapshot;
 use crate::reclaim::Reclaim;
-use crate::relation::{Named, Related, too_many};
+use crate::relation::{KeyName, Related, too_many};
 use crate::store::Snapshot;
 use crate::version::Version;
 use std::collections::HashMap;
@@ -79,7 +79,11 @@ where
                 let is_key = hash == hash_of_key && member == *key;
                 if !is_key && places.iter().all(|place| group[*place] != member) {
                     if group.len() == most {
-                        too_many(&Named::new(key, hash_of_key), &Named::new(&member, hash), most);
+                        too_many(
+                            &KeyName::new(key, hash_of_key),
+                            &KeyName::new(&member, hash),
+                            most,
+                        );
                     }
                     places.push(group.len());
                     group.push(member);

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::load::{Brought, Claims, Load};
-use crate::loading::Handed;
+use crate::loading::HandedOut;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ where
     V: 'static,
 {
     // In this order: these refer to the engine.
-    handed: Handed<'static, usize, Brought<V>, R>,
+    handed: HandedOut<'static, usize, Brought<V>, R>,
     claims: Claims<'static, K, V, S, R, N>,
     engine: Arc<Engine<K, V, S, R>>,
 }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::expire::Scheduler;
-use crate::expiry::{Due as DueOutcome, Scheduled, Timed};
+use crate::expiry::{DueOutcome, Scheduled, Timed};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -77,8 +77,8 @@ impl<K, V, S, R: Reclaim> Scheduled for Expirer<'_, '_, K, V, S, R> {
         self.0.hold(entry);
     }
 
-    fn awaits(&self, entry: Handle) -> Option<u64> {
-        self.0.awaits(entry)
+    fn deadline_of(&self, entry: Handle) -> Option<u64> {
+        self.0.deadline_of(entry)
     }
 
     fn let_go(&self, entry: Handle) {
@@ -99,7 +99,7 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
             if !terms.is_over(now) {
                 match terms.deadline() {
                     NEVER => break,
-                    deadline => return DueOutcome::Later(deadline),
+                    deadline => return DueOutcome::Reschedule(deadline),
                 }
             }
             // Tried again only if somebody wrote the key meanwhile.
@@ -109,7 +109,7 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
             }
         }
         self.let_go(entry);
-        DueOutcome::Gone
+        DueOutcome::Release
     }
 }
 

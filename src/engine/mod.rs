@@ -49,7 +49,7 @@ pub use transact::Attempt;
 
 use crate::config::{Adjustable, Config, Times};
 use crate::listener::Listener;
-use crate::loading::{Flights, Rules as LoadRules};
+use crate::loading::{Flights, LoadRules};
 use crate::policy::Policy;
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;

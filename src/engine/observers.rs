@@ -5,7 +5,7 @@
 use crate::chain::{Record, Visible};
 use crate::config::Config;
 use crate::listener::Departures;
-use crate::metrics::{Counters, EventKind, Mine, Recorder};
+use crate::metrics::{Counters, EventKind, Recorder, ThreadCounts};
 use crate::removal::RemovalCause;
 use crate::store::Host;
 use crate::sync::time::Timer;
@@ -82,7 +82,7 @@ impl<K, V> Observers<K, V> {
     #[inline]
     pub fn leave(
         &self,
-        mine: &Mine,
+        mine: &ThreadCounts,
         record: &Record<K, V>,
         value: Visible<'_, V>,
         cause: RemovalCause,

@@ -9,7 +9,7 @@ use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::relation::{Named, Nested, Related, Tag, too_deep, too_many};
+use crate::relation::{KeyName, Related, RelationScope, Tag, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::store::{Commit, Decided, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
@@ -299,8 +299,8 @@ where
             return;
         }
         let first = plan.set.record(0);
-        let name = |record: RecordRef<'g, K, V>| Named::new(record.get().key(), record.hash());
-        let Some(_nested) = Nested::begin(&self.scratch.get().relating) else {
+        let name = |record: RecordRef<'g, K, V>| KeyName::new(record.get().key(), record.hash());
+        let Some(_nested) = RelationScope::begin(&self.scratch.get().relating) else {
             too_deep(&name(first))
         };
         let mut set = HashSet::new();

@@ -6,7 +6,7 @@ use super::terms::weight_of;
 use crate::chain::{NodeRef, RecordRef, Visible};
 use crate::commit::Era;
 use crate::dependencies::Moment;
-use crate::metrics::{EventKind, Mine};
+use crate::metrics::{EventKind, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::{Commit, Written};
@@ -19,7 +19,7 @@ pub(super) struct Settling<'g, 'm> {
     /// Up to which version everything had been cleared then.
     floor: u64,
     era: &'g Era,
-    pub mine: &'g Mine,
+    pub mine: &'g ThreadCounts,
     moment: &'m Moment<'m>,
 }
 

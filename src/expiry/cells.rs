@@ -1,39 +1,41 @@
-//! Lists of handles, and the cells that they are made of.
+//! Stacks of handles, and the cells that they are made of.
 //!
-//! A list is a stack (Treiber's): who puts handles in takes one step, and who takes some off the top, too. Which of
-//! a slot's entries goes first is all the same. Cells are named by numbers, and used again: so all lists
-//! together take no more than the most entries that there were at one time, wherever they were.
+//! A slot of the wheel keeps its handles in stacks (Treiber's), because their order does not
+//! matter. Pushing any number of cells takes one step, and so does popping several. Cells have
+//! numbers and are reused. So all stacks together take no more memory than the largest number of
+//! entries that there were at one time, whichever slots they were in.
 //!
-//! A list's word is the number of its top cell, and a tag that counts how often one was taken off. One who
-//! looked at the top and below it, and slept while that cell went and came back, finds another tag. (Unless
-//! 2^32 were taken off that one list meanwhile, or a multiple, with the same cell on top again.)
+//! The word of a stack holds the number of its top cell, and a tag that counts the pops. Suppose
+//! that a thread reads the top and the cell below it, and that this top cell is popped and pushed
+//! back before the thread's CAS: the thread then finds another tag, and the CAS fails. (The scheme
+//! misses a multiple of 2^32 pops of that one stack in the meantime, with the same cell on top.)
 
 use crate::queue::Handle;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, hook, lazy_array::LazyArray};
 use crossbeam_utils::CachePadded;
 
-/// Cells of the first part; each part is twice as large as the one before.
+/// The number of cells of the first part. Each part is twice as large as the one before.
 const FIRST: u32 = if cfg!(coeval_loom) { 4 } else { 64 };
-/// Parts: 2^32 cells less a few.
+/// The number of parts. Together they have slightly less than 2^32 cells.
 const PARTS: usize = 26;
-/// The most cells that there are numbers for; 0 is none.
+/// The largest number of cells. Cells are numbered from 1; 0 means none.
 const MOST: u64 = FIRST as u64 * ((1 << PARTS) - 1);
 
-/// Takes off the top: the tag goes up by one.
-const TAKEN: u64 = 1 << 32;
+/// One pop, in the tag of a stack's word.
+const POP: u64 = 1 << 32;
 
-/// A list of cells.
-pub struct List(AtomicU64);
+/// A lock-free stack of cells.
+pub struct CellStack(AtomicU64);
 
-impl List {
-    /// An empty list.
+impl CellStack {
+    /// Creates an empty stack.
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Whether there is no cell in it.
+    /// Returns whether the stack is empty.
     pub fn is_empty(&self) -> bool {
-        top(self.0.load(Ordering::Relaxed)) == 0 // Relaxed: who takes one out looks again.
+        top(self.0.load(Ordering::Relaxed)) == 0 // Relaxed: a pop looks again.
     }
 }
 
@@ -41,116 +43,124 @@ fn top(word: u64) -> u32 {
     word as u32
 }
 
-/// The word of a list with another top.
+/// Replaces the top in the word of a stack.
 fn with_top(word: u64, top: u32) -> u64 {
     word >> 32 << 32 | u64::from(top)
 }
 
-/// A list as it was just after a cell was put on it.
+/// The word of a stack just after a push, by which the push can be undone.
 #[derive(Clone, Copy)]
-pub struct Put(u64);
+pub struct Pushed(u64);
 
-/// A handle in a list, and the cell below.
+/// A handle in a stack, and the number of the cell below it.
 #[derive(Default)]
-struct Cell {
+struct HandleCell {
     entry: AtomicU64,
     below: AtomicU32,
 }
 
-/// All cells of a wheel.
+/// All cells of one wheel.
 pub struct Cells {
-    parts: LazyArray<Box<[Cell]>, PARTS>,
-    /// Cells that have been numbered.
-    made: CachePadded<AtomicU64>,
-    free: CachePadded<List>,
+    parts: LazyArray<Box<[HandleCell]>, PARTS>,
+    /// The number of cells ever created.
+    created: CachePadded<AtomicU64>,
+    free: CachePadded<CellStack>,
 }
 
-// All orderings: a cell's fields are written before the CAS that puts it on a list, which releases, and
-// read after the list's word was read, which acquires. (All changes of that word are read-modify-writes, so
-// what an earlier one released comes with a later one.) They may be read when the cell is another's
-// already: then the CAS that follows fails, by the tag. So the fields are Relaxed.
+// The orderings: a thread writes the fields of a cell before the CAS that pushes the cell, which
+// releases, and reads them after it has read the stack's word, which acquires. (All changes of that
+// word are read-modify-writes, so a later change carries on what an earlier one released.) A thread
+// may read the fields when the cell already belongs to another thread. The CAS that follows then
+// fails because of the tag. So the fields are Relaxed.
 impl Cells {
-    /// None yet.
+    /// Creates no cells yet.
     pub fn new() -> Self {
-        let (made, free) = (AtomicU64::new(0), List::new());
-        Self { parts: LazyArray::new(), made: CachePadded::new(made), free: CachePadded::new(free) }
+        let (created, free) = (AtomicU64::new(0), CellStack::new());
+        Self {
+            parts: LazyArray::new(),
+            created: CachePadded::new(created),
+            free: CachePadded::new(free),
+        }
     }
 
-    fn cell(&self, number: u32) -> &Cell {
-        self.known(number).expect("made before its number was given away")
+    fn cell(&self, number: u32) -> &HandleCell {
+        self.find(number).expect("a cell is made before its number is used")
     }
 
-    fn known(&self, number: u32) -> Option<&Cell> {
-        let (part, at) = place(number);
-        self.parts.get(part).map(|part| &part[at])
+    fn find(&self, number: u32) -> Option<&HandleCell> {
+        let (part, index) = locate(number);
+        self.parts.get(part).map(|part| &part[index])
     }
 
-    /// A cell for a handle, in no list.
+    /// Allocates a cell that contains a handle and is in no stack.
     ///
     /// # Panics
-    /// If there are as many cells as there are numbers.
-    pub fn make(&self, entry: Handle) -> u32 {
-        let number = self.pop(&self.free).unwrap_or_else(|| self.fresh());
+    /// If all cell numbers are in use.
+    pub fn allocate(&self, entry: Handle) -> u32 {
+        let number = self.pop(&self.free).unwrap_or_else(|| self.create());
         self.cell(number).entry.store(entry.bits(), Ordering::Relaxed);
         number
     }
 
-    fn fresh(&self) -> u32 {
-        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1; // Relaxed: it hands out numbers.
+    fn create(&self) -> u32 {
+        // Relaxed: only the numbers must differ.
+        let number = self.created.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(number <= MOST, "more than {MOST} deadlines at one time");
         let number = number as u32;
-        let (part, _) = place(number);
-        self.parts.get_or_make(part, || (0..FIRST << part).map(|_| Cell::default()).collect());
+        let (part, _) = locate(number);
+        let make = || (0..FIRST << part).map(|_| HandleCell::default()).collect();
+        self.parts.get_or_make(part, make);
         number
     }
 
-    /// The handle in a cell that is this thread's.
+    /// Returns the handle in a cell that the calling thread owns.
     pub fn entry(&self, number: u32) -> Handle {
         Handle::new(self.cell(number).entry.load(Ordering::Relaxed))
     }
 
-    /// Gives cells back.
+    /// Frees cells for reuse.
     pub fn free(&self, numbers: &[u32]) {
         self.push(&self.free, numbers);
     }
 
-    /// Puts cells on a list, one at least, the first on top.
-    pub fn push(&self, list: &List, numbers: &[u32]) -> Put {
+    /// Pushes one or more cells, so that the first of them is the top.
+    pub fn push(&self, stack: &CellStack, numbers: &[u32]) -> Pushed {
         for pair in numbers.windows(2) {
             self.cell(pair[0]).below.store(pair[1], Ordering::Relaxed);
         }
         let last = self.cell(numbers[numbers.len() - 1]);
-        let mut word = list.0.load(Ordering::Relaxed);
+        let mut word = stack.0.load(Ordering::Relaxed);
         loop {
             last.below.store(top(word), Ordering::Relaxed);
             hook::step("expiry.to_push");
-            let put = with_top(word, numbers[0]);
-            match list.0.compare_exchange(word, put, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Put(put),
+            let new = with_top(word, numbers[0]);
+            match stack.0.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Pushed(new),
                 Err(now) => word = now,
             }
         }
     }
 
-    /// Takes the top cell off a list.
-    pub fn pop(&self, list: &List) -> Option<u32> {
+    /// Pops the top cell.
+    pub fn pop(&self, stack: &CellStack) -> Option<u32> {
         let mut number = [0];
-        (self.pop_some(list, &mut number) == 1).then_some(number[0])
+        (self.pop_many(stack, &mut number) == 1).then_some(number[0])
     }
 
-    /// Takes cells off the top of a list, as many as there is room for. Returns how many there were.
-    pub fn pop_some(&self, list: &List, numbers: &mut [u32]) -> usize {
-        let mut word = list.0.load(Ordering::Acquire);
+    /// Pops cells in one step, as many as fit into `numbers`. Returns how many it popped.
+    pub fn pop_many(&self, stack: &CellStack, numbers: &mut [u32]) -> usize {
+        let mut word = stack.0.load(Ordering::Acquire);
         while top(word) != 0 {
             let (mut count, mut next) = (0, top(word));
             while next != 0 && count < numbers.len() {
-                // If the list is no longer so, this may be a cell of another, and one that we have not seen made.
-                let Some(cell) = self.known(next) else { break };
+                // If the stack has changed, `next` may be a cell of another stack, in a part that
+                // this thread does not see yet.
+                let Some(cell) = self.find(next) else { break };
                 numbers[count] = next;
                 next = cell.below.load(Ordering::Relaxed);
                 count += 1;
             }
-            match self.take(list, word, next) {
+            match self.cut(stack, word, next) {
                 Ok(()) => return count,
                 Err(now) => word = now,
             }
@@ -158,42 +168,43 @@ impl Cells {
         0
     }
 
-    /// Takes the cells off again that were put on, if nothing has happened to the list since.
-    pub fn take_back(&self, list: &List, put: Put, numbers: &[u32]) -> bool {
+    /// Pops the cells of a push again. Returns false if the stack has changed since the push.
+    pub fn undo_push(&self, stack: &CellStack, pushed: Pushed, numbers: &[u32]) -> bool {
         let below = self.cell(numbers[numbers.len() - 1]).below.load(Ordering::Relaxed);
-        self.take(list, put.0, below).is_ok()
+        self.cut(stack, pushed.0, below).is_ok()
     }
 
-    /// Takes what is above `below` off a list that is still so; else, says how it is.
-    fn take(&self, list: &List, word: u64, below: u32) -> Result<(), u64> {
+    /// Pops all cells above `below`, if the stack's word is still `word`. Otherwise returns the
+    /// present word.
+    fn cut(&self, stack: &CellStack, word: u64, below: u32) -> Result<(), u64> {
         hook::step("expiry.to_take");
-        let tag = if hook::mutant("expiry.tag_stands_still") { 0 } else { TAKEN };
-        let without = with_top(word, below).wrapping_add(tag);
-        let taken = list.0.compare_exchange(word, without, Ordering::AcqRel, Ordering::Acquire);
-        taken.map(|_| ())
+        let pop = if hook::mutant("expiry.tag_stands_still") { 0 } else { POP };
+        let without = with_top(word, below).wrapping_add(pop);
+        let cut = stack.0.compare_exchange(word, without, Ordering::AcqRel, Ordering::Acquire);
+        cut.map(|_| ())
     }
 
-    /// How many cells are on a list, if no other thread is at work.
+    /// Counts the cells of a stack. Exact when no other thread uses the stack.
     #[cfg(any(test, coeval_loom))]
-    pub fn count(&self, list: &List) -> u64 {
-        let made = self.made.load(Ordering::Relaxed);
-        let some = |number: u32| (number != 0).then_some(number);
-        let first = some(top(list.0.load(Ordering::Acquire)));
-        let below = |number: &u32| some(self.cell(*number).below.load(Ordering::Relaxed));
+    pub fn count(&self, stack: &CellStack) -> u64 {
+        let created = self.created.load(Ordering::Relaxed);
+        let non_zero = |number: u32| (number != 0).then_some(number);
+        let first = non_zero(top(stack.0.load(Ordering::Acquire)));
+        let below = |number: &u32| non_zero(self.cell(*number).below.load(Ordering::Relaxed));
         let cells = std::iter::successors(first, below);
-        // Beside others' work, the way down may lead from list to list.
-        cells.take(made as usize).count() as u64
+        // While other threads work, the links may lead from stack to stack, so the walk is bounded.
+        cells.take(created as usize).count() as u64
     }
 
-    /// Bytes of all cells.
+    /// Returns the bytes of all cells.
     pub fn bytes(&self) -> usize {
         let parts = (0..PARTS).filter_map(|part| self.parts.get(part));
-        parts.map(|part| size_of_val::<[Cell]>(part)).sum()
+        parts.map(|part| size_of_val::<[HandleCell]>(part)).sum()
     }
 }
 
-/// The part of a cell, and its place there. Part `p` has `FIRST << p` cells.
-fn place(number: u32) -> (usize, usize) {
+/// Returns the part of a cell, and its index there. Part `p` has `FIRST << p` cells.
+fn locate(number: u32) -> (usize, usize) {
     let number = number - 1;
     let part = (number / FIRST + 1).ilog2();
     (part as usize, (number - FIRST * ((1 << part) - 1)) as usize)

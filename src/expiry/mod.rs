@@ -1,52 +1,56 @@
-//! When entries' time is up: a wheel of deadlines that whoever writes keeps turning, in bounded steps,
-//! without a lock or a thread for it.
+//! Expiry: a timing wheel of deadlines. Writers turn it in bounded steps; it takes no lock and
+//! needs no thread of its own.
 //!
 //! # The wheel
-//! Hierarchical timing wheels (Varghese & Lauck, SOSP'87, scheme 7). Time is counted in ticks of 2^20 ns;
-//! a level has 64 slots, and a slot of level `n` is for 64^n ticks. An entry goes to the lowest level on
-//! which its deadline's tick and the present one differ, into the slot that its tick has there. When the
-//! wheel comes to that slot, the entries come out of it; whose deadline has not come goes in again, on a
-//! lower level by then. So an entry is touched as many times as there are levels below it, at most, and
-//! the wheel knows no deadlines: the engine is asked, and it may have put one off meanwhile for nothing.
+//! The wheel is a hierarchical timing wheel (Varghese & Lauck, SOSP'87, scheme 7). Time is counted
+//! in ticks of 2^20 ns. A level has 64 slots; a slot of level `n` covers 64^n ticks. An entry goes
+//! to the lowest level on which the tick of its deadline differs from the present tick, into the
+//! slot that covers its tick there. When the wheel reaches that slot, its entries come out. An
+//! entry whose deadline has not passed goes in again, on a lower level. An entry is therefore
+//! touched at most once per level. The wheel stores no deadlines but asks the engine, so the engine
+//! can postpone a deadline at no cost.
 //!
 //! # The contract with the engine
-//! - An entry is known by a [`Handle`]. The engine answers for it through [`Timed`]; the wheel never
-//!   looks behind it.
-//! - `schedule` puts a handle in. A handle may be in the wheel any number of times, each for itself, and
-//!   the engine counts them: one more at each `Timed::hold`, one less whenever `come_due` says `Gone`. A
-//!   deadline that is put off needs no call; one that is brought forward needs another `schedule`.
-//! - `come_due` decides by the deadline that the entry has now. The deadline may well lie ahead: it was
-//!   put off, or the entry came out of a higher level, or it was held twice. An entry whose deadline
-//!   has passed is expired there. `come_due` does not panic.
-//! - `sift` takes out some of what is not waited for any more, by what `Timed::awaits` says. The engine calls it
-//!   when a deadline is dropped, or brought forward.
-//! - Calls are made under a guard of the engine's reclamation: a handle may be used here until the guard
-//!   ends, although another thread released it meanwhile.
-//! - All of these may be called by many threads at a time, with times that differ, as threads read the
-//!   clock and are stopped before they come here.
+//! - A [`Handle`] identifies an entry. The engine answers questions about it through [`Timed`]; the
+//!   wheel never looks behind the handle.
+//! - `schedule` inserts a handle. The wheel may hold a handle any number of times, and the engine
+//!   counts these holds: one more at each `Timed::hold`, one less whenever `come_due` returns
+//!   [`DueOutcome::Release`], and one less at each `Timed::let_go`. A postponed deadline needs no
+//!   call. A deadline that is brought forward needs another `schedule`.
+//! - `come_due` decides by the deadline that the entry has at that moment. The deadline may still
+//!   lie ahead: it was postponed, or the entry came out of a higher level, or the wheel held it
+//!   twice. If the deadline has passed, `come_due` expires the entry. `come_due` does not panic.
+//! - `sift` takes out some of the entries that the wheel need not hold any more, as told by
+//!   `Timed::deadline_of`. The engine calls it when a deadline is dropped or brought forward.
+//! - The engine makes all calls under a guard of its reclamation. The wheel may use a handle until
+//!   that guard ends, even if another thread releases the handle meanwhile.
+//! - Many threads may make these calls at the same time. Their times may differ, because a thread
+//!   may be stopped between reading the clock and calling.
 //!
 //! # What is promised
-//! When an entry comes out of the lowest level, the deadline that it went in for has passed. It comes out
-//! within a tick of that and the work that is to be done before it, provided that somebody calls
-//! [`Wheel::advance`] and that it is not in the hands of a thread that was stopped. A call takes out
-//! as many entries as it is told to at most; beside that it passes over the slots between one time and the
-//! other, [`SLOTS`] a level and turn at most, in at most two turns a level however long nobody called, and
-//! one load if there is nothing to pass over.
+//! When an entry comes out of the lowest level, the deadline for which it was inserted has passed.
+//! It comes out within one tick of that deadline, after the work that is due before it, provided
+//! that threads call [`Wheel::advance`] and that no stopped thread has the entry in hand. A call
+//! takes out at most as many entries as its caller allows. In addition it passes over the slots
+//! between the two times: at most [`SLOTS`] per level and turn, in at most two turns per level,
+//! however long ago the last call was. If there is no slot to pass over, a call costs one load.
 //!
 //! # How it turns
-//! `front` is the tick that the wheel has come to, `swept` the one before which all slots are empty. To turn
-//! the wheel is to move `front` on (from `swept` only), to empty the slots in between, and then to move
-//! `swept` up. Each step may be anybody's, so a thread that was stopped holds nobody up.
+//! `front` is the tick that the wheel has reached. `swept` is the tick up to which all slots are
+//! empty. To turn the wheel is to move `front` ahead (only from `swept`), to empty the slots in
+//! between, and then to move `swept` up to `front`. Any thread may take each step, so a stopped
+//! thread delays no other.
 //!
-//! One may be about to put an entry into a slot that is emptied meanwhile. So after it has put it in, it
-//! looks at `front` again, and if that has come to the slot, puts the entry in once more, further on; unless
-//! it could take it back, the slot keeps a copy until the wheel comes round. Who empties a slot has
-//! seen `front` there before. There is a full fence between the two on either side (Dekker), so one of the
-//! two sees the other.
+//! A thread may be about to insert an entry into a slot that another thread empties. Therefore it
+//! reads `front` again after the insertion. If `front` has reached the slot, it inserts the entry
+//! once more, further ahead. If it cannot undo the first insertion, the slot keeps a copy until the
+//! wheel reaches it again. A thread that empties a slot has first seen that `front` has reached it.
+//! Each side has a full fence between its two accesses (Dekker), so at least one of the two sees
+//! the other.
 //!
-//! `front` goes as far at once as can be without passing a slot that takes new entries at the same time: see
-//! `advanced` in `ticks`. No counts of entries are kept for that, which all would write to: to look at a slot
-//! that is empty is a load.
+//! `front` moves in one turn as far as possible without passing a slot that takes new entries at
+//! the same time: see `ticks::next_front`. This needs no counts of entries, which all threads would
+//! write to. Looking at an empty slot is one load.
 
 mod cells;
 mod sift;
@@ -54,62 +58,63 @@ mod ticks;
 
 use crate::queue::Handle;
 use crate::sync::{AtomicU64, Ordering, fence, hook, lazy_array::LazyArray, time::NEVER};
-use cells::{Cells, List};
+use cells::{CellStack, Cells};
 use crossbeam_utils::CachePadded;
-pub use sift::AT_ONCE;
-use sift::Cursor;
-use ticks::{LEVELS, Place};
+pub use sift::SIFT_BATCH;
+use sift::SiftCursor;
+use ticks::{LEVELS, SlotAddress};
 pub use ticks::{SLOTS, TICK_BITS};
 
-/// What is to become of an entry that came out.
+/// What the wheel does with an entry that came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// It goes in again, for this deadline.
-    Later(u64),
-    /// The wheel holds it no longer.
-    Gone,
+pub enum DueOutcome {
+    /// The wheel inserts the entry again, for this deadline.
+    Reschedule(u64),
+    /// The wheel holds the entry once less.
+    Release,
 }
 
-/// The engine, as the wheel sees it. See the module's head for the contract.
-pub trait Timed: Scheduled {
-    /// The entry came out, and this is the time. If its deadline has passed, this expires it.
-    fn come_due(&self, entry: Handle, now: u64) -> Due;
-}
-
-/// What the wheel asks of an entry that it holds.
+/// The cache as the wheel sees it when it inserts entries and sorts them out. The module
+/// documentation states the contract.
 pub trait Scheduled {
-    /// The wheel holds the handle once more.
+    /// Counts one more hold of the wheel on the handle.
     fn hold(&self, entry: Handle);
-    /// The entry's deadline, if it has one.
-    fn awaits(&self, entry: Handle) -> Option<u64>;
-    /// The wheel holds the handle once less.
+    /// Returns the entry's deadline, if it has one.
+    fn deadline_of(&self, entry: Handle) -> Option<u64>;
+    /// Counts one hold of the wheel on the handle less.
     fn let_go(&self, entry: Handle);
-    /// One of the other questions about the entry comes soon.
+    /// Announces one of the other questions about the entry.
     fn prefetch(&self, _entry: Handle) {}
 }
 
+/// The cache as the wheel sees it when entries come out.
+pub trait Timed: Scheduled {
+    /// Handles an entry that came out at the time `now`. If its deadline has passed, expires it.
+    fn come_due(&self, entry: Handle, now: u64) -> DueOutcome;
+}
+
 /// The slots of one level.
-struct Level([Slot; SLOTS]);
+struct Level([WheelSlot; SLOTS]);
 
-/// The entries of a slot, in any order, on two sides; see `sift`.
-struct Slot([List; 2]);
+/// The entries of a slot, unordered, in two stacks; see `sift`.
+struct WheelSlot([CellStack; 2]);
 
-impl Slot {
+impl WheelSlot {
     fn new() -> Self {
-        Self(std::array::from_fn(|_| List::new()))
+        Self(std::array::from_fn(|_| CellStack::new()))
     }
 }
 
-/// The wheel of one cache.
+/// The timing wheel of one cache.
 pub struct Wheel {
-    time: CachePadded<Time>,
+    progress: CachePadded<WheelProgress>,
     levels: LazyArray<Level, LEVELS>,
     cells: Cells,
-    cursor: CachePadded<Cursor>,
+    cursor: CachePadded<SiftCursor>,
 }
 
-/// See "How it turns". `swept <= front`, and both only grow.
-struct Time {
+/// The module documentation explains both fields. `swept <= front`, and both only grow.
+struct WheelProgress {
     front: AtomicU64,
     swept: AtomicU64,
 }
@@ -121,81 +126,87 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// An empty wheel, at time zero. The first entries make its memory.
+    /// Creates an empty wheel at time zero. Its memory is allocated by the first entries.
     pub fn new() -> Self {
-        let time = Time { front: AtomicU64::new(0), swept: AtomicU64::new(0) };
-        let cursor = CachePadded::new(Cursor::new());
-        Self { time: CachePadded::new(time), levels: LazyArray::new(), cells: Cells::new(), cursor }
+        let progress = WheelProgress { front: AtomicU64::new(0), swept: AtomicU64::new(0) };
+        Self {
+            progress: CachePadded::new(progress),
+            levels: LazyArray::new(),
+            cells: Cells::new(),
+            cursor: CachePadded::new(SiftCursor::new()),
+        }
     }
 
-    /// Puts a handle in for a deadline, which is not `NEVER`. `Timed::hold` is called before each time that
-    /// it goes in.
+    /// Inserts a handle for a deadline, which is not `NEVER`. Calls `Timed::hold` before each
+    /// insertion of the handle.
     pub fn schedule(&self, entry: Handle, deadline: u64, timed: &impl Scheduled) {
         timed.hold(entry);
-        self.put(self.cells.make(entry), entry, deadline, timed);
+        self.insert(self.cells.allocate(entry), entry, deadline, timed);
     }
 
-    /// Puts a cell in that holds this handle.
-    fn put(&self, mut cell: u32, entry: Handle, deadline: u64, timed: &impl Scheduled) {
-        debug_assert!(deadline != NEVER, "what never comes is not waited for");
+    /// Inserts a cell that contains the handle `entry`.
+    fn insert(&self, mut cell: u32, entry: Handle, deadline: u64, timed: &impl Scheduled) {
+        debug_assert!(deadline != NEVER, "an entry without a deadline is not scheduled");
         let tick = ticks::of_deadline(deadline);
         loop {
-            // Relaxed: if this is not the newest, that is seen below.
-            let place = Place::new(self.time.front.load(Ordering::Relaxed), tick);
-            let list = self.list(place);
-            let put = self.cells.push(list, &[cell]);
+            // Relaxed: an outdated value is noticed by the second load below.
+            let front = self.progress.front.load(Ordering::Relaxed);
+            let address = SlotAddress::new(front, tick);
+            let stack = self.stack_at(address);
+            let pushed = self.cells.push(stack, &[cell]);
             hook::step("expiry.put");
             if !hook::mutant("expiry.no_fence") {
                 fence(Ordering::SeqCst); // partner: the fence in `sweep`
             }
-            let is_ahead = self.time.front.load(Ordering::Relaxed) < place.begins;
+            let is_ahead = self.progress.front.load(Ordering::Relaxed) < address.begins;
             if is_ahead || hook::mutant("expiry.no_recheck") {
                 return;
             }
-            if !self.cells.take_back(list, put, &[cell]) {
+            if !self.cells.undo_push(stack, pushed, &[cell]) {
                 if !hook::mutant("expiry.copy_uncounted") {
                     timed.hold(entry);
                 }
-                cell = self.cells.make(entry);
+                cell = self.cells.allocate(entry);
             }
         }
     }
 
-    fn list(&self, place: Place) -> &List {
-        let level =
-            self.levels.get_or_make(place.level, || Level(std::array::from_fn(|_| Slot::new())));
-        &level.0[place.slot].0[self.cursor.side()]
+    fn stack_at(&self, address: SlotAddress) -> &CellStack {
+        let make = || Level(std::array::from_fn(|_| WheelSlot::new()));
+        let level = self.levels.get_or_make(address.level, make);
+        &level.0[address.slot].0[self.cursor.target_side()]
     }
 
-    /// Turns the wheel to this time, as far as that is possible with so many entries that come out. Returns
-    /// how many did.
+    /// Turns the wheel to the time `now`, or until `steps` entries have come out. Returns the
+    /// number of entries that came out.
     #[inline]
     pub fn advance(&self, now: u64, timed: &impl Timed, steps: usize) -> usize {
         if self.is_idle(now) { 0 } else { self.turn(now, timed, steps) }
     }
 
-    /// Whether the wheel has come to this deadline.
-    pub fn is_past(&self, deadline: u64) -> bool {
-        ticks::of_deadline(deadline) <= self.time.front.load(Ordering::Relaxed) // nothing is read through it
+    /// Returns whether the wheel has reached this deadline.
+    pub fn has_reached(&self, deadline: u64) -> bool {
+        // Relaxed: the value guards no data.
+        ticks::of_deadline(deadline) <= self.progress.front.load(Ordering::Relaxed)
     }
 
-    /// Whether the wheel has come to this time, and nothing is to be done.
+    /// Returns whether the wheel has reached the time `now` and has nothing left to do.
     #[inline]
     pub fn is_idle(&self, now: u64) -> bool {
-        // Relaxed: nothing is read through it.
-        self.time.swept.load(Ordering::Relaxed) >= ticks::of_time(now)
+        // Relaxed: the value guards no data.
+        self.progress.swept.load(Ordering::Relaxed) >= ticks::of_time(now)
     }
 
     fn turn(&self, now: u64, timed: &impl Timed, steps: usize) -> usize {
         let tick = ticks::of_time(now);
         let mut left = steps;
         loop {
-            // Acquire: pairs with the CAS below. `front` is not behind it.
-            let swept = self.time.swept.load(Ordering::Acquire);
+            // Acquire: pairs with the CAS below. `front` is at least this value.
+            let swept = self.progress.swept.load(Ordering::Acquire);
             if swept >= tick {
                 return steps - left;
             }
-            // None: another thread is further.
+            // `None`: another thread is further ahead.
             let Some(front) = self.front(swept, tick) else { continue };
             hook::step("expiry.to_sweep");
             if !self.sweep(swept, front, now, timed, &mut left) {
@@ -205,8 +216,9 @@ impl Wheel {
             if hook::mutant("expiry.empty_first") {
                 self.move_front(swept, front);
             }
-            // Release: who finds it there finds `front` there. Of several threads that were at it, one moves it.
-            let _ = self.time.swept.compare_exchange(
+            // Release: pairs with the Acquire load above. A thread that reads this value also reads
+            // `front` at this value or a later one. Of several threads, one moves it.
+            let _ = self.progress.swept.compare_exchange(
                 swept,
                 front,
                 Ordering::Release,
@@ -215,12 +227,14 @@ impl Wheel {
         }
     }
 
-    /// Where the wheel is on its way to from `swept`: sent on its way by this call, if by no other.
+    /// Returns the `front` of the turn that began at `swept`. Begins that turn if no other thread
+    /// has.
     fn front(&self, swept: u64, tick: u64) -> Option<u64> {
-        // Acquire: pairs with the CAS, before which `swept` was seen to have come to where it started.
-        let mut front = self.time.front.load(Ordering::Acquire);
+        // Acquire: pairs with the CAS in `move_front`. The thread that made it had seen `swept` at
+        // the value from which it moved the front.
+        let mut front = self.progress.front.load(Ordering::Acquire);
         if front == swept {
-            let next = ticks::advanced(front, tick);
+            let next = ticks::next_front(front, tick);
             if hook::mutant("expiry.empty_first") {
                 return Some(next);
             }
@@ -229,19 +243,20 @@ impl Wheel {
         self.is_swept_to(swept).then_some(front)
     }
 
-    /// Moves the front on, unless another thread did. Returns where it is.
+    /// Moves the front ahead, unless another thread has. Returns the front's position.
     fn move_front(&self, from: u64, to: u64) -> u64 {
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire); // see `front`
-        let moved = self.time.front.compare_exchange(from, to, success, failure);
+        // AcqRel: pairs with the load in `front`.
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let moved = self.progress.front.compare_exchange(from, to, success, failure);
         moved.map_or_else(|other| other, |_| to)
     }
 
-    /// Whether the wheel is still on its way from there.
+    /// Returns whether the turn that began at `swept` is still under way.
     fn is_swept_to(&self, swept: u64) -> bool {
-        self.time.swept.load(Ordering::Relaxed) == swept
+        self.progress.swept.load(Ordering::Relaxed) == swept
     }
 
-    /// Empties the slots after `swept`, to `front`. False if it was not allowed to take all out.
+    /// Empties the slots after `swept` up to `front`. Returns false if `left` ran out first.
     fn sweep(
         &self,
         swept: u64,
@@ -251,23 +266,23 @@ impl Wheel {
         left: &mut usize,
     ) -> bool {
         if !hook::mutant("expiry.no_fence") {
-            fence(Ordering::SeqCst); // partner: the fence in `put`
+            fence(Ordering::SeqCst); // partner: the fence in `insert`
         }
-        // Whoever moved the front may have seen a later time than this thread.
+        // The thread that moved the front may have read a later time than this thread.
         let now = now.max(front << TICK_BITS);
         for number in 0..LEVELS {
             let Some(level) = self.levels.get(number) else { continue };
-            for slot in ticks::passed(number, swept, front) {
-                for list in &level.0[slot].0 {
-                    // If others are done with it, what is in there now is for later.
-                    while self.is_swept_to(swept) && !list.is_empty() {
+            for slot in ticks::slots_passed(number, swept, front) {
+                for stack in &level.0[slot].0 {
+                    // Once another thread has ended this turn, the slot holds entries for later.
+                    while self.is_swept_to(swept) && !stack.is_empty() {
                         if *left == 0 {
                             return hook::mutant("expiry.done_too_early");
                         }
-                        let Some(cell) = self.cells.pop(list) else { break };
+                        let Some(cell) = self.cells.pop(stack) else { break };
                         *left -= 1;
                         hook::step("expiry.out");
-                        self.came_out(cell, now, timed);
+                        self.come_out(cell, now, timed);
                     }
                 }
             }
@@ -275,44 +290,44 @@ impl Wheel {
         true
     }
 
-    fn came_out(&self, cell: u32, now: u64, timed: &impl Timed) {
+    fn come_out(&self, cell: u32, now: u64, timed: &impl Timed) {
         let entry = self.cells.entry(cell);
         match timed.come_due(entry, now) {
-            Due::Later(deadline) => self.put(cell, entry, deadline, timed),
-            Due::Gone => self.cells.free(&[cell]),
+            DueOutcome::Reschedule(deadline) => self.insert(cell, entry, deadline, timed),
+            DueOutcome::Release => self.cells.free(&[cell]),
         }
     }
 
     #[cfg(any(test, coeval_loom))]
-    fn lists(&self) -> impl Iterator<Item = &List> {
+    fn stacks(&self) -> impl Iterator<Item = &CellStack> {
         let levels = (0..LEVELS).filter_map(|level| self.levels.get(level));
         levels.flat_map(|level| &level.0).flat_map(|slot| &slot.0)
     }
 
-    /// How many handles are in the wheel, each as often as it is. Counts them; exact when no other thread
-    /// is at work.
+    /// Counts the handles in the wheel; a handle counts once for each time that the wheel holds it.
+    /// Exact when no other thread uses the wheel.
     #[cfg(any(test, coeval_loom))]
     pub fn len(&self) -> u64 {
-        self.lists().map(|list| self.cells.count(list)).sum()
+        self.stacks().map(|stack| self.cells.count(stack)).sum()
     }
 
-    /// Whether none is.
+    /// Returns whether the wheel holds no handle.
     #[cfg(any(test, coeval_loom))]
     pub fn is_empty(&self) -> bool {
-        self.lists().all(List::is_empty)
+        self.stacks().all(CellStack::is_empty)
     }
 
-    /// Bytes that it takes beside its own.
+    /// Returns the bytes that the wheel allocated, without its own size.
     pub fn bytes(&self) -> usize {
         let levels = (0..LEVELS).filter(|level| self.levels.get(*level).is_some()).count();
         levels * size_of::<Level>() + self.cells.bytes()
     }
 
-    /// Gives all handles back, for when the cache is dropped.
+    /// Gives all handles back.
     #[cfg(any(test, coeval_loom))]
     pub fn drain(&self, mut each: impl FnMut(Handle)) {
-        for list in self.lists() {
-            while let Some(cell) = self.cells.pop(list) {
+        for stack in self.stacks() {
+            while let Some(cell) = self.cells.pop(stack) {
                 each(self.cells.entry(cell));
                 self.cells.free(&[cell]);
             }

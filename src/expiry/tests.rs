@@ -1,4 +1,4 @@
-//! Tests of the wheel with entries that are no more than a deadline each.
+//! Tests of the wheel with entries that are only a deadline each.
 
 use super::*;
 use std::collections::BTreeSet;
@@ -22,31 +22,31 @@ impl Random {
         self.next() % bound
     }
 
-    /// A number of at most so many bits, each length as likely.
+    /// Returns a number of at most `bits` bits; each length is equally likely.
     pub fn spread(&mut self, bits: u64) -> u64 {
         self.next() >> (63 - self.below(bits))
     }
 }
 
-/// What an entry knows.
-struct Entry {
+/// The state of one entry.
+struct WheelEntry {
     deadline: AtomicU64,
     held: AtomicU32,
     came_out: AtomicU32,
     expired: AtomicU32,
 }
 
-/// Entries by number, and a wheel.
-struct Cache {
+/// A wheel, and entries that are identified by numbers.
+struct WheelCache {
     wheel: Wheel,
-    entries: Vec<Entry>,
-    /// The latest time that there is.
+    entries: Vec<WheelEntry>,
+    /// The latest time that any thread has seen.
     clock: AtomicU64,
 }
 
-impl Cache {
+impl WheelCache {
     fn new(entries: usize) -> Self {
-        let entry = |_| Entry {
+        let entry = |_| WheelEntry {
             deadline: AtomicU64::new(NEVER),
             held: AtomicU32::new(0),
             came_out: AtomicU32::new(0),
@@ -56,7 +56,7 @@ impl Cache {
         Self { wheel: Wheel::new(), entries, clock: AtomicU64::new(0) }
     }
 
-    fn entry(&self, handle: Handle) -> &Entry {
+    fn entry(&self, handle: Handle) -> &WheelEntry {
         &self.entries[handle.bits() as usize / 2 - 1]
     }
 
@@ -70,58 +70,58 @@ impl Cache {
         self.wheel.advance(now, self, steps)
     }
 
-    fn sum(&self, count: impl Fn(&Entry) -> &AtomicU32) -> u64 {
+    fn sum(&self, count: impl Fn(&WheelEntry) -> &AtomicU32) -> u64 {
         self.entries.iter().map(|entry| u64::from(count(entry).load(Ordering::SeqCst))).sum()
     }
 
-    /// What the entries know of the wheel is true.
+    /// Checks that the holds that the entries count equal those of the wheel.
     fn check(&self) {
         let held = self.sum(|entry| &entry.held);
         assert_eq!((self.wheel.len(), self.wheel.is_empty()), (held, held == 0));
     }
 }
 
-impl Scheduled for Cache {
+impl Scheduled for WheelCache {
     fn hold(&self, entry: Handle) {
         self.entry(entry).held.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn awaits(&self, entry: Handle) -> Option<u64> {
+    fn deadline_of(&self, entry: Handle) -> Option<u64> {
         let deadline = self.entry(entry).deadline.load(Ordering::SeqCst);
         (deadline != NEVER).then_some(deadline)
     }
 
     fn let_go(&self, entry: Handle) {
         let held = self.entry(entry).held.fetch_sub(1, Ordering::SeqCst);
-        assert!(held > 0, "it was not put in so often");
+        assert!(held > 0, "released more often than held");
     }
 }
 
-impl Timed for Cache {
-    fn come_due(&self, handle: Handle, now: u64) -> Due {
+impl Timed for WheelCache {
+    fn come_due(&self, handle: Handle, now: u64) -> DueOutcome {
         assert!(now <= self.clock.load(Ordering::SeqCst), "no thread has seen this time");
         let entry = self.entry(handle);
         entry.came_out.fetch_add(1, Ordering::SeqCst);
         let deadline = entry.deadline.load(Ordering::SeqCst);
         if deadline != NEVER && deadline > now {
-            return Due::Later(deadline);
+            return DueOutcome::Reschedule(deadline);
         }
         if deadline != NEVER && entry.deadline.swap(NEVER, Ordering::SeqCst) != NEVER {
             entry.expired.fetch_add(1, Ordering::SeqCst);
         }
         self.let_go(handle);
-        Due::Gone
+        DueOutcome::Release
     }
 }
 
-/// Random deadlines at all distances, some of them put off, and random steps of time; beside a set in
-/// the order of deadlines.
+/// Random deadlines at all distances, some of them postponed, and random steps of time, compared
+/// with a set that is ordered by deadline.
 #[test]
-fn entries_come_out_when_their_time_is_up() {
+fn entries_expire_when_their_deadlines_pass() {
     const ENTRIES: usize = 500;
     for seed in 0..30 {
         let mut random = Random(seed);
-        let cache = Cache::new(ENTRIES);
+        let cache = WheelCache::new(ENTRIES);
         let mut waiting = BTreeSet::new();
         let (mut now, mut expired) = (0u64, 0);
         // Some seeds stay within seconds, others go through centuries.
@@ -130,14 +130,14 @@ fn entries_come_out_when_their_time_is_up() {
             let number = random.below(ENTRIES as u64) as usize;
             let old = cache.entries[number].deadline.load(Ordering::SeqCst);
             let deadline = now.saturating_add(random.spread(bits)).min(NEVER - 1);
-            let comes = |deadline| ticks::of_deadline(deadline).max(ticks::of_time(now) + 1);
+            let comes_out_at = |deadline| ticks::of_deadline(deadline).max(ticks::of_time(now) + 1);
             if old == NEVER {
                 cache.schedule(number, deadline);
-                waiting.insert((comes(deadline), number, deadline));
+                waiting.insert((comes_out_at(deadline), number, deadline));
             } else if deadline > old {
                 cache.entries[number].deadline.store(deadline, Ordering::SeqCst);
                 waiting.retain(|(_, other, _)| *other != number);
-                waiting.insert((comes(deadline), number, deadline));
+                waiting.insert((comes_out_at(deadline), number, deadline));
             }
             if random.below(3) == 0 {
                 now = now.saturating_add(random.spread(bits - 4));
@@ -161,13 +161,13 @@ fn entries_come_out_when_their_time_is_up() {
     }
 }
 
-/// An entry comes out once for each level that it is put in on, and of the lowest never too early.
+/// An entry comes out at most once per level, and never expires too early.
 #[test]
-fn an_entry_is_touched_once_a_level() {
+fn an_entry_is_touched_once_per_level() {
     for (ticks, most) in
         [(1, 1), (60, 1), (64, 1), (100, 2), (5000, 3), (1 << 36, 1), (u64::MAX >> 21, 8)]
     {
-        let cache = Cache::new(1);
+        let cache = WheelCache::new(1);
         cache.schedule(0, ticks * TICK);
         let mut now = 0;
         while now < ticks * TICK {
@@ -182,8 +182,8 @@ fn an_entry_is_touched_once_a_level() {
 }
 
 #[test]
-fn what_is_over_already_comes_with_the_next_tick() {
-    let cache = Cache::new(2);
+fn a_passed_deadline_comes_out_at_the_next_tick() {
+    let cache = WheelCache::new(2);
     cache.advance(1000 * TICK, ALL);
     cache.schedule(0, 0);
     cache.schedule(1, 1000 * TICK);
@@ -193,8 +193,8 @@ fn what_is_over_already_comes_with_the_next_tick() {
 }
 
 #[test]
-fn no_more_come_out_than_were_asked_for() {
-    let cache = Cache::new(1000);
+fn no_more_entries_come_out_than_allowed() {
+    let cache = WheelCache::new(1000);
     (0..1000).for_each(|number| cache.schedule(number, 1 + number as u64 * TICK / 3));
     let mut out = 0;
     loop {
@@ -209,33 +209,34 @@ fn no_more_come_out_than_were_asked_for() {
     assert!(cache.wheel.is_empty() && out < 2000, "{out}");
 }
 
-/// Times that threads read earlier, and come with later.
+/// A thread may call with a time that it read long ago.
 #[test]
-fn a_time_that_is_past_turns_nothing() {
-    let cache = Cache::new(1);
+fn an_outdated_time_turns_nothing() {
+    let cache = WheelCache::new(1);
     cache.advance(500 * TICK, ALL);
     cache.schedule(0, 510 * TICK);
     assert_eq!((cache.advance(400 * TICK, ALL), cache.advance(500 * TICK, ALL)), (0, 0));
     assert_eq!(cache.advance(510 * TICK, ALL), 1);
 }
 
-/// A thread that stands still with an entry in its hands: all others come out meanwhile.
+/// While one thread is stopped with an entry in hand, all other entries come out.
 #[test]
-fn one_who_stands_still_holds_nobody_up() {
-    struct Still<'a>(&'a Cache, AtomicBool);
-    impl Scheduled for Still<'_> {
+fn a_stopped_thread_delays_no_other() {
+    struct Stopped<'a>(&'a WheelCache, AtomicBool);
+    impl Scheduled for Stopped<'_> {
         fn hold(&self, entry: Handle) {
             self.0.hold(entry);
         }
-        fn awaits(&self, entry: Handle) -> Option<u64> {
-            self.0.awaits(entry)
+        fn deadline_of(&self, entry: Handle) -> Option<u64> {
+            self.0.deadline_of(entry)
         }
         fn let_go(&self, entry: Handle) {
             self.0.let_go(entry);
         }
     }
-    impl Timed for Still<'_> {
-        fn come_due(&self, entry: Handle, now: u64) -> Due {
+
+    impl Timed for Stopped<'_> {
+        fn come_due(&self, entry: Handle, now: u64) -> DueOutcome {
             if !self.1.swap(true, Ordering::SeqCst) {
                 assert_eq!(self.0.advance(3000 * TICK, ALL), 19);
                 self.0.schedule(20, 3003 * TICK);
@@ -243,18 +244,18 @@ fn one_who_stands_still_holds_nobody_up() {
             self.0.come_due(entry, now)
         }
     }
-    let cache = Cache::new(21);
+    let cache = WheelCache::new(21);
     (0..20).for_each(|number| cache.schedule(number, (10 + number as u64) * TICK));
-    let still = Still(&cache, AtomicBool::new(false));
+    let stopped = Stopped(&cache, AtomicBool::new(false));
     cache.clock.store(10 * TICK, Ordering::SeqCst);
-    assert_eq!(cache.wheel.advance(10 * TICK, &still, ALL), 1);
+    assert_eq!(cache.wheel.advance(10 * TICK, &stopped, ALL), 1);
     assert_eq!(cache.sum(|entry| &entry.expired), 20);
     assert_eq!(cache.advance(3003 * TICK, ALL), 1);
 }
 
 #[test]
-fn a_handle_may_be_held_more_than_once() {
-    let cache = Cache::new(1);
+fn a_handle_may_be_held_several_times() {
+    let cache = WheelCache::new(1);
     cache.schedule(0, 900 * TICK);
     cache.schedule(0, 20 * TICK);
     cache.schedule(0, 20 * TICK);
@@ -266,8 +267,8 @@ fn a_handle_may_be_held_more_than_once() {
 }
 
 #[test]
-fn an_empty_wheel_takes_no_memory_and_cells_are_used_again() {
-    let cache = Cache::new(50);
+fn an_empty_wheel_takes_no_memory_and_cells_are_reused() {
+    let cache = WheelCache::new(50);
     cache.advance(1 << 60, ALL);
     assert_eq!(cache.wheel.bytes(), 0);
     for round in 0..1000 {
@@ -282,7 +283,7 @@ fn an_empty_wheel_takes_no_memory_and_cells_are_used_again() {
 
 #[test]
 fn all_handles_are_given_back() {
-    let cache = Cache::new(300);
+    let cache = WheelCache::new(300);
     (0..300).for_each(|number| cache.schedule(number, (1 + number as u64 * number as u64) << 22));
     cache.advance(200 * TICK, 5);
     let held = cache.sum(|entry| &entry.held);
@@ -295,13 +296,13 @@ fn all_handles_are_given_back() {
     cache.check();
 }
 
-/// Some threads schedule while others turn the wheel, and sift it: each entry expires once, not too early, and comes out
-/// as often as it was put in.
+/// Some threads schedule entries while others turn and sift the wheel. Each entry expires once, not
+/// too early, and comes out as often as it was inserted.
 #[test]
-fn nothing_is_lost_among_many_threads() {
+fn nothing_is_lost_with_many_threads() {
     const EACH: usize = 30_000;
     const SCHEDULERS: usize = 3;
-    let cache = Cache::new(SCHEDULERS * EACH);
+    let cache = WheelCache::new(SCHEDULERS * EACH);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let schedulers: Vec<_> = (0..SCHEDULERS)
@@ -335,49 +336,49 @@ fn nothing_is_lost_among_many_threads() {
         done.store(true, Ordering::SeqCst);
     });
     cache.check();
-    // No entry is in a slot that has been passed, unless it is held elsewhere, too.
+    // No entry is late: none is only in a slot that the wheel has passed.
     let now = cache.clock.load(Ordering::SeqCst) + TICK;
     cache.advance(now, ALL);
-    let late = |entry: &&Entry| entry.deadline.load(Ordering::SeqCst) <= now - TICK;
+    let late = |entry: &&WheelEntry| entry.deadline.load(Ordering::SeqCst) <= now - TICK;
     assert_eq!(cache.entries.iter().filter(late).count(), 0);
     cache.advance(now + 2000 * TICK, ALL);
     assert_eq!(cache.sum(|entry| &entry.expired), (SCHEDULERS * EACH) as u64);
-    // Copies that were left behind come a round later.
+    // Copies that were left behind come out one round later.
     cache.advance(now + (1 << 40), ALL);
     assert_eq!((cache.wheel.len(), cache.sum(|entry| &entry.held)), (0, 0));
 }
 
-/// A list's cell that has gone and come back is not the one that was put there.
+/// A cell that was popped and pushed again does not count as untouched.
 #[test]
-fn only_what_is_untouched_is_taken_back() {
-    let (cells, list) = (Cells::new(), List::new());
+fn only_an_untouched_push_is_undone() {
+    let (cells, stack) = (Cells::new(), CellStack::new());
     let entry = |number: u64| Handle::new(number * 2);
-    let first = cells.make(entry(1));
-    let put = cells.push(&list, &[first]);
-    assert!(cells.take_back(&list, put, &[first]) && list.is_empty());
+    let first = cells.allocate(entry(1));
+    let pushed = cells.push(&stack, &[first]);
+    assert!(cells.undo_push(&stack, pushed, &[first]) && stack.is_empty());
 
-    let put = cells.push(&list, &[first]);
-    let second = cells.make(entry(2));
-    cells.push(&list, &[second]);
-    assert!(!cells.take_back(&list, put, &[first]), "another one is above");
+    let pushed = cells.push(&stack, &[first]);
+    let second = cells.allocate(entry(2));
+    cells.push(&stack, &[second]);
+    assert!(!cells.undo_push(&stack, pushed, &[first]), "undone below another cell");
 
-    assert_eq!((cells.pop(&list), cells.pop(&list)), (Some(second), Some(first)));
-    assert!(!cells.take_back(&list, put, &[first]), "it was taken");
-    cells.push(&list, &[first]);
-    assert!(!cells.take_back(&list, put, &[first]), "it was put there by somebody else");
-    assert_eq!((cells.count(&list), cells.entry(first)), (1, entry(1)));
+    assert_eq!((cells.pop(&stack), cells.pop(&stack)), (Some(second), Some(first)));
+    assert!(!cells.undo_push(&stack, pushed, &[first]), "undone after a pop");
+    cells.push(&stack, &[first]);
+    assert!(!cells.undo_push(&stack, pushed, &[first]), "undone after another push");
+    assert_eq!((cells.count(&stack), cells.entry(first)), (1, entry(1)));
 }
 
 #[test]
-fn cells_have_numbers_of_their_own() {
-    let (cells, list) = (Cells::new(), List::new());
+fn cells_have_distinct_numbers() {
+    let (cells, stack) = (Cells::new(), CellStack::new());
     for round in 0..3 {
         for number in 1..=10_000 {
-            cells.push(&list, &[cells.make(Handle::new(number * 2))]);
+            cells.push(&stack, &[cells.allocate(Handle::new(number * 2))]);
         }
-        assert_eq!(cells.count(&list), 10_000);
+        assert_eq!(cells.count(&stack), 10_000);
         for number in (1..=10_000).rev() {
-            let cell = cells.pop(&list).unwrap();
+            let cell = cells.pop(&stack).unwrap();
             assert_eq!(cells.entry(cell).bits(), number * 2, "round {round}");
             cells.free(&[cell]);
         }

@@ -1,62 +1,67 @@
-//! The one who loads.
+//! The leader: the caller that loads.
 
 use super::Flights;
-use super::flight::{Drifted, Flight};
+use super::flight::{DriftOutcome, Flight};
 use super::waits::{self, Edge};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::is_torn_down;
 use std::sync::Arc;
 
-/// The caller that loads a key, for itself and all who wait.
+/// The caller that loads a key, for itself and for all waiters.
 ///
-/// It ends the load with [`share`](Self::share). Dropped after it was [said to fail](Self::set_failing), or by a panic
-/// in the load, it ends it, too, and all who wait are told, if the [rules](super::Rules) say so. Else, because the load was
-/// cancelled, it tells the one that waits longest, about, to lead in its place; if nobody waits, the next
-/// caller will.
-#[must_use = "who waits is told to lead when it is dropped"]
+/// The leader ends the load with [`share`](Self::share). If it is dropped instead, there are two
+/// cases:
+/// - The load has failed: the leader was [set to fail](Self::set_failing), or the load panicked. If
+///   the [rules](super::LoadRules) report failures, the load ends and all waiters are told so.
+/// - The load was cancelled, or the rules do not report failures. The waiter that has waited
+///   longest, approximately, is signaled to lead. Without a waiter, the next caller leads.
+#[must_use = "dropping it signals a waiter to lead"]
 pub struct Leader<'f, K, T, R: Reclaim> {
     flights: &'f Flights<K, T, R>,
-    /// Taken when it leads no more.
+    /// `None` once the leader leads no more.
     flight: Option<Arc<Flight<T>>>,
-    /// That the load within which this one was begun waits for this one.
-    within: Option<Edge>,
+    /// The edge to this flight from the load within which it was begun.
+    outer_edge: Option<Edge>,
 }
 
 impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
+    /// Creates the leader of `flight`.
+    ///
     /// # Safety
     /// The caller leads `flight`.
     pub(super) unsafe fn new(flights: &'f Flights<K, T, R>, flight: Arc<Flight<T>>) -> Self {
         flight.note_begin(flights.now());
-        Self { flights, flight: Some(flight), within: None }
+        Self { flights, flight: Some(flight), outer_edge: None }
     }
 
-    /// The key to load, of a flight that nobody ousts.
+    /// Returns the key to load. The flight must not be ousted.
     #[cfg(any(test, coeval_loom))]
     pub fn key(&self) -> &K {
-        let node = self.flight().node().cast::<super::registry::Node<K, T>>();
-        // SAFETY: in the registry until the flight is over, or ousted, which it is not.
-        unsafe { node.as_ref() }.expect("not ousted").key()
+        let node = self.flight().node().cast::<super::registry::FlightNode<K, T>>();
+        // SAFETY: the node is in the registry until the flight is over or ousted, and it is
+        // neither.
+        unsafe { node.as_ref() }.expect("the flight is not ousted").key()
     }
 
     fn flight(&self) -> &Flight<T> {
-        self.flight.as_ref().expect("it leads")
+        self.flight.as_ref().expect("this caller leads")
     }
 
-    /// Runs a part of the load: all of it, or a poll of the future that does it. What is waited for in
-    /// there is waited for on behalf of this load, so that a circle is found (see [`Waited::Cycle`]).
+    /// Runs a part of the load: all of it, or one poll of the future that loads. Waits within
+    /// `load` are waits on behalf of this load, so that cycles are found (see [`Waited::Cycle`]).
     ///
     /// [`Waited::Cycle`]: super::Waited::Cycle
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
         let flight = self.flight();
         flight.note_work(true);
         if self.flights.rules.tells_failures {
-            flight.set_failing(true);
+            flight.set_failing(true); // In case `load` panics.
         }
-        let me = flight.point.name();
-        let scope = waits::enter(me);
+        let vertex = flight.vertex.id();
+        let scope = waits::enter(vertex);
         match scope.outer {
-            Some(outer) => Edge::set(&mut self.within, outer, me),
-            None => self.within = None, // It was begun within a load, and goes on elsewhere.
+            Some(outer) => Edge::set(&mut self.outer_edge, outer, vertex),
+            None => self.outer_edge = None, // It was begun within a load, but is elsewhere now.
         }
         let loaded = load();
         let flight = self.flight();
@@ -67,35 +72,38 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
         loaded
     }
 
-    /// The loader has come to its end. If it is dropped from now on, the load has failed; or not, by a second call.
+    /// Notes that the loader has ended. If the leader is dropped from now on, the load counts as
+    /// failed. A second call, with false, takes that back.
     pub fn set_failing(&self, is_failing: bool) {
         self.flight().note_work(true);
         self.flight().set_failing(is_failing && self.flights.rules.tells_failures);
     }
 
+    /// Ends a load that has failed. By the [rules](super::LoadRules), all waiters are told so, or
+    /// one of them is signaled to lead.
     #[cfg(all(test, not(coeval_loom)))]
-    /// Ends the load, which has failed: all who wait are told so, or one of them to lead, as the flights were
-    /// [set up](super::Rules).
     pub fn fail(self) {
         self.set_failing(true);
     }
 
-    /// The load will be begun later, unless somebody wants the key before.
-    pub fn hand_out(mut self) -> Option<Handed<'f, K, T, R>> {
+    /// Hands the load out: it begins later, unless a caller wants the key before. Returns `None` if
+    /// a waiter wants it already.
+    pub fn hand_out(mut self) -> Option<HandedOut<'f, K, T, R>> {
         self.leave_graph();
-        let flight = self.flight.take().expect("it leads");
-        // SAFETY: we lead.
-        let number = unsafe { flight.hand_out() }?;
-        Some(Handed { flights: self.flights, flight, number })
+        let flight = self.flight.take().expect("this caller leads");
+        // SAFETY: this caller leads.
+        let state = unsafe { flight.hand_out() }?;
+        Some(HandedOut { flights: self.flights, flight, state })
     }
 
-    /// Ends the load: all who wait get a clone of `outcome`.
+    /// Ends the load. All waiters get a clone of `outcome`.
     #[cfg(any(test, coeval_loom))]
     pub fn finish(mut self, outcome: T) {
         self.end(Some(outcome));
     }
 
-    /// Ends the load: all who wait get a clone of `outcome`, and the caller itself, if nobody waits, or a clone.
+    /// Ends the load. All waiters get a clone of `outcome`. The caller gets a clone too, or, if
+    /// there is no waiter, `outcome` itself.
     pub fn share(mut self, outcome: T) -> T
     where
         T: Clone,
@@ -103,22 +111,22 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
         let flight = self.end(Some(outcome));
         let outcome = match Arc::try_unwrap(flight) {
             Ok(flight) => flight.into_outcome(),
-            // SAFETY: we ended the flight.
+            // SAFETY: this caller ended the flight.
             Err(flight) => unsafe { flight.outcome() },
         };
-        outcome.expect("just put in")
+        outcome.expect("the flight ended with an outcome")
     }
 
     fn end(&mut self, outcome: Option<T>) -> Arc<Flight<T>> {
         self.leave_graph();
         let section = self.flights.registry.pin();
-        // SAFETY: we lead.
+        // SAFETY: this caller leads.
         unsafe { self.flight().end(outcome) };
-        // SAFETY: pinned before the flight was over.
+        // SAFETY: the section began before the flight was over.
         unsafe { section.remove_flight(self.flight()) };
         drop(section);
-        let flight = self.flight.take().expect("it leads");
-        flight.tell_all();
+        let flight = self.flight.take().expect("this caller leads");
+        flight.signal_done();
         self.flights.registry.collect();
         flight
     }
@@ -129,8 +137,8 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
     }
 
     fn leave_graph(&mut self) {
-        self.within = None;
-        self.flight().point.clear();
+        self.outer_edge = None;
+        self.flight().vertex.clear();
     }
 }
 
@@ -140,7 +148,7 @@ impl<K, T, R: Reclaim> Drop for Leader<'_, K, T, R> {
             return;
         }
         if is_torn_down() {
-            return std::mem::forget((self.within.take(), self.flight.take()));
+            return std::mem::forget((self.outer_edge.take(), self.flight.take()));
         }
         if self.flights.rules.tells_failures && self.flight().is_failing() {
             return drop(self.end(None));
@@ -148,17 +156,17 @@ impl<K, T, R: Reclaim> Drop for Leader<'_, K, T, R> {
         self.leave_graph();
         loop {
             let flight = self.flight();
-            // SAFETY: we lead, until one of these says otherwise.
+            // SAFETY: this caller leads, until `hand_over` or `set_adrift` says otherwise.
             if unsafe { flight.hand_over() } {
                 return;
             }
             let section = self.flights.registry.pin();
             // SAFETY: as above.
-            match unsafe { flight.drift() } {
-                Drifted::Awaited => {}
-                Drifted::Led => return,
-                Drifted::Over => {
-                    // SAFETY: as in `end`.
+            match unsafe { flight.set_adrift() } {
+                DriftOutcome::Awaited => {}
+                DriftOutcome::Led => return,
+                DriftOutcome::Over => {
+                    // SAFETY: the section began before the flight was over.
                     unsafe { section.remove_flight(self.flight()) };
                     drop(section);
                     return self.flights.registry.collect();
@@ -168,29 +176,31 @@ impl<K, T, R: Reclaim> Drop for Leader<'_, K, T, R> {
     }
 }
 
-/// The right to begin a load, as long as nobody has taken it over. Dropped, it is for the next who comes.
-#[must_use = "nobody loads before somebody begins"]
-pub struct Handed<'f, K, T, R: Reclaim> {
+/// The right to begin a load that was handed out, until another caller takes it over. If it is
+/// dropped, the next caller may load.
+#[must_use = "the load does not begin by itself"]
+pub struct HandedOut<'f, K, T, R: Reclaim> {
     flights: &'f Flights<K, T, R>,
     flight: Arc<Flight<T>>,
-    number: usize,
+    /// The state of the flight by which the load begins.
+    state: usize,
 }
 
-impl<'f, K, T, R: Reclaim> Handed<'f, K, T, R> {
-    /// Begins. `None` if somebody else has.
+impl<'f, K, T, R: Reclaim> HandedOut<'f, K, T, R> {
+    /// Begins the load. Returns `None` if another caller has taken it over.
     pub fn begin(self) -> Option<Leader<'f, K, T, R>> {
-        self.lead() // Once: the number is of no use again.
+        self.lead() // The drop that follows cannot lead again, because the state has changed.
     }
 
     fn lead(&self) -> Option<Leader<'f, K, T, R>> {
-        let leads = self.flight.begin(self.number);
-        // SAFETY: just told so.
+        let leads = self.flight.begin(self.state);
+        // SAFETY: `begin` returned true, so this caller leads.
         leads.then(|| unsafe { Leader::new(self.flights, self.flight.clone()) })
     }
 }
 
-impl<K, T, R: Reclaim> Drop for Handed<'_, K, T, R> {
+impl<K, T, R: Reclaim> Drop for HandedOut<'_, K, T, R> {
     fn drop(&mut self) {
-        drop(self.lead()); // Passes it on.
+        drop(self.lead()); // Passes the lead on.
     }
 }

@@ -1,29 +1,33 @@
 //! Single flight: of the callers that want the same key, one loads it, and the others wait for that
-//! load. It is the only place in the library where anybody waits, and nobody waits here for anything but
-//! a load that another caller is about.
+//! load. This is the only module of the library in which a thread waits, and it waits only for a
+//! load that another caller runs.
 //!
-//! - A **flight** is a load under way (`flight`). The **registry** has at most one a key (`registry`). It
-//!   has its own lists and not the [index](crate::index), which keeps an entry findable for a grace period
-//!   after it was condemned, since look-ups must not miss it meanwhile: a flight is over at once, dozens
-//!   may follow each other within a grace period, and there are few at a time. So lists of nodes that are
-//!   marked and taken out are the simpler thing, and the right one.
-//! - **The leader** loads. It [ends it](Leader::share) with an outcome, of which all who wait get a
-//!   clone; or it is dropped, and one of those who wait leads in its place. If nobody waits then, the flight is
-//!   over, and the next caller leads another.
-//! - **A waiter** sits in a seat of the flight (`seat`), where it leaves a waker and is given a verdict: the
-//!   outcome is there, or lead.
-//! - **A load that has failed** ends the same way, without an outcome, if the flights tell of failures: those who have
-//!   waited for it load beside each other, for none of them is to wait for a second failure. Else one of them leads in its place.
-//! - **A load that takes too long** is ousted: it is no longer the key's, and who waited for it joins another. That is so
-//!   after a time, if one is set, and if a waiter is asked again and again without having been woken,
-//!   while nobody goes on with the load: its future may have been left alone for good.
-//! - **A load may be handed out**, to be begun later; who wants the key before then takes it over.
-//! - **A circle** of loads that wait for each other is found before its last member waits (`waits`).
+//! - A **flight** is a load under way (`flight`). The **registry** has at most one flight per key
+//!   (`registry`). The registry has its own lists instead of the [index](crate::index). The index
+//!   keeps an entry findable for a grace period after the entry was condemned, because look-ups
+//!   must not miss it meanwhile. A flight is over at once, dozens may follow each other within a
+//!   grace period, and there are few at a time. For them, lists of nodes that are marked and taken
+//!   out are simpler and sufficient.
+//! - The **leader** loads. It [ends the load](Leader::share) with an outcome, of which all waiters
+//!   get a clone. If it is dropped instead, one of the waiters leads. Without a waiter, the flight
+//!   is over, and the next caller leads another flight.
+//! - A **waiter** sits in a seat of the flight (`seat`). It leaves its waker there, and receives a
+//!   signal there: the flight is over, or the waiter leads, or it moves to another flight.
+//! - **A load that has failed** ends without an outcome, if the rules report failures. The callers
+//!   that have waited for it then load beside each other, so that none of them waits for a second
+//!   failure. If the rules do not report failures, one of the waiters leads instead.
+//! - **A load that takes too long** is ousted: the key no longer has this flight, and the waiters
+//!   join another. This happens at the time limit, if there is one. It also happens if a waiter is
+//!   polled again and again without having been woken, while no thread works on the load: the
+//!   load's future may have been abandoned.
+//! - **A load may be handed out**, to begin later. A caller that wants the key before takes it
+//!   over.
+//! - **A cycle** of loads that wait for each other is found before its last member waits (`waits`).
 //!
-//! No step here waits for another thread, so a thread that is stopped anywhere holds up those who wait for
-//! the load that it leads, or is about to lead or to end, and nobody else. Users' code (a waker, the clone
-//! of an outcome, the equality or the destructor of a key) may panic at any point of it: what wakes or
-//! drops for others contains that.
+//! No step here waits for another thread. So a thread that is stopped anywhere delays only the
+//! waiters of the load that it leads, or is about to lead or to end. User code (a waker, the clone
+//! of an outcome, the equality or the destructor of a key) may panic at any point. User code that
+//! runs on behalf of other callers (a waker, a destructor) runs within `contain`.
 
 mod flight;
 mod leader;
@@ -35,144 +39,150 @@ mod tests;
 mod waiter;
 mod waits;
 
-pub use leader::{Handed, Leader};
+pub use leader::{HandedOut, Leader};
 pub use waiter::{Waited, Waiter};
 
 use crate::reclaim::Reclaim;
 use crate::sync::time::{NEVER, Timer, deadline};
 use equivalent::Equivalent;
-use flight::{Came, Flight, Idle};
-use registry::{Node, Registry, Search, Section};
+use flight::{Arrival, Flight, LeadAttempt};
+use registry::{FlightNode, Registry, Search, Section};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs users' code on behalf of others. If it panics it has told so through the panic hook, and that
-/// is all.
+/// Runs user code on behalf of other callers. A panic ends here; the panic hook has reported it.
 fn contain(act: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(act));
 }
 
-/// The loads under way: keys of type `K`, and outcomes of type `T`.
+/// The loads under way, with keys of type `K` and outcomes of type `T`.
 pub struct Flights<K, T, R: Reclaim> {
     registry: Registry<K, T, R>,
-    /// The longest that one waits for a load, in nanoseconds; or `NEVER`.
+    /// The time limit of a load, in nanoseconds, or `NEVER`.
     limit: u64,
-    /// By which that is. It is the system's: who waits on a thread is woken by that.
+    /// Measures the limit. It uses the system's clock, which also wakes a waiting thread.
     timer: Timer,
-    rules: Rules,
+    rules: LoadRules,
 }
 
-/// By what rules loads are waited for.
+/// The rules for loads and their waiters.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Rules {
-    /// The longest that one waits for a load, from when it was begun.
+pub struct LoadRules {
+    /// The longest time for which callers wait for a load, from its beginning.
     pub limit: Option<Duration>,
-    /// Whether all who waited for a load that has failed are told so; else one of them is told to lead.
+    /// Whether all waiters of a failed load are told so. Otherwise one of them is signaled to lead.
     pub tells_failures: bool,
-    /// How long values are left as they are when it has failed to load them anew. (It is for the engine to see to.)
+    /// The time for which values stay as they are after a failure to load them anew. The engine
+    /// applies it.
     pub pause: Duration,
 }
 
-/// What a caller is to do.
+/// What a caller that has joined a load does next.
 pub enum Joined<'f, K, T, R: Reclaim> {
-    /// Load the key.
+    /// The caller loads the key.
     Leader(Leader<'f, K, T, R>),
-    /// Wait for the load that is under way.
+    /// The caller waits for the load that is under way.
     Waiter(Waiter<'f, K, T, R>),
 }
 
 impl<K, T, R: Reclaim> Flights<K, T, R> {
-    /// No loads under way. It takes no memory before the first.
+    /// Creates an empty set of flights. The first load allocates its memory.
     pub fn new() -> Self {
-        Self::with(Rules::default())
+        Self::with(LoadRules::default())
     }
 
-    /// The same, by these rules.
-    pub fn with(rules: Rules) -> Self {
+    /// Creates an empty set of flights with these rules.
+    pub fn with(rules: LoadRules) -> Self {
         let limit = rules.limit.map_or(NEVER, |limit| deadline(0, limit));
         Self { registry: Registry::new(), limit, timer: Timer::new(), rules }
     }
 
-    /// The rules that it goes by.
-    pub fn rules(&self) -> &Rules {
+    /// Returns the rules.
+    pub fn rules(&self) -> &LoadRules {
         &self.rules
     }
 
-    /// The time, if it matters.
+    /// Returns the time if there is a limit, otherwise 0.
     fn now(&self) -> u64 {
         if self.limit == NEVER { 0 } else { self.timer.now() }
     }
 
-    /// How long a load is still to be waited for, if that is limited.
-    fn rest(&self, flight: &Flight<T>) -> Option<Duration> {
+    /// Returns how long callers still wait for a load, if there is a limit.
+    fn time_left(&self, flight: &Flight<T>) -> Option<Duration> {
         let end = flight.begun().saturating_add(self.limit);
         (self.limit != NEVER).then(|| Duration::from_nanos(end.saturating_sub(self.timer.now())))
     }
 
     fn is_overdue(&self, flight: &Flight<T>) -> bool {
-        self.rest(flight).is_some_and(|rest| rest.is_zero())
+        self.time_left(flight).is_some_and(|left| left.is_zero())
     }
 
-    /// Has a flight be the key's no longer: who waits for it joins another.
+    /// Takes a flight away from its key, so that its waiters join another flight.
     #[cold]
     fn oust(&self, flight: &Flight<T>) {
         let section = self.registry.pin();
-        // SAFETY: it is not over, as was seen in the section.
+        // SAFETY: the flight is of this registry, and `is_over` returned false within the section.
         if flight.is_over() || !unsafe { section.remove_flight(flight) } {
-            return; // All who wait are told so.
+            return; // Another thread signals the waiters.
         }
         drop(section);
-        flight.tell_to_move();
+        flight.signal_move();
         self.registry.collect();
     }
 
-    /// Leads the load of `key`, unless somebody else does. One that is handed out is taken over if `takes`.
+    /// Leads the load of `key`, unless another caller does. Takes over a load that is handed out
+    /// only if `takes_over`.
     pub fn try_lead<Q>(
         &self,
         hash: u32,
         key: &Q,
         own: impl FnOnce() -> K,
-        takes: bool,
+        takes_over: bool,
     ) -> Option<Leader<'_, K, T, R>>
     where
         Q: Equivalent<K> + ?Sized,
     {
-        let come = |section: &Section<'_, K, T, R>, node: &Node<K, T>| {
-            let Some(flight) = node.flight() else { return self.late(section, node) };
-            match flight.come_idle(takes) {
-                // SAFETY: just told so.
-                Idle::Leads => Some(Some(unsafe { Leader::new(self, flight) })),
-                Idle::Busy if self.is_overdue(&flight) => {
+        let meet = |section: &Section<'_, K, T, R>, node: &FlightNode<K, T>| {
+            let Some(flight) = node.flight() else { return remove_over(section, node) };
+            match flight.try_lead(takes_over) {
+                // SAFETY: `try_lead` returned that this caller leads.
+                LeadAttempt::Leads => Some(Some(unsafe { Leader::new(self, flight) })),
+                LeadAttempt::Busy if self.is_overdue(&flight) => {
                     self.oust(&flight);
                     None
                 }
-                Idle::Busy => Some(None),
-                Idle::Late => self.late(section, node),
+                LeadAttempt::Busy => Some(None),
+                LeadAttempt::Over => remove_over(section, node),
             }
         };
-        self.find_or_begin(hash, key, own, come, Some)
+        self.find_or_begin(hash, key, own, meet, Some)
     }
 
-    /// Joins the load of `key`: the caller leads it, if there is none.
+    /// Joins the load of `key`. If there is none, the caller leads a new one.
     ///
-    /// `hash` is the key's, by the same function in every call. `own` makes the key that is kept as long as the
-    /// load is under way, and is called at most once. If users' code panics nothing has begun.
+    /// `hash` is the hash of the key, by the same function in every call. `own` makes the key that
+    /// is kept while the load is under way; it is called at most once. If user code panics, no load
+    /// has begun.
     pub fn join<Q>(&self, hash: u32, key: &Q, own: impl FnOnce() -> K) -> Joined<'_, K, T, R>
     where
         Q: Equivalent<K> + ?Sized,
     {
-        self.find_or_begin(hash, key, own, |section, node| self.come(section, node), Joined::Leader)
+        let meet = |section: &Section<'_, K, T, R>, node: &FlightNode<K, T>| {
+            self.join_flight(section, node)
+        };
+        self.find_or_begin(hash, key, own, meet, Joined::Leader)
     }
 
-    /// What `come` makes of the flight of `key`, or what `begun` makes of a new one's leader. `come` is called again if
-    /// the flight was none any more.
+    /// Returns the result of `meet` for the flight of `key`, or the result of `begun` for the
+    /// leader of a new flight. `meet` returns `None` after it has taken out a flight that is over;
+    /// the search then begins again.
     fn find_or_begin<'f, Q, J>(
         &'f self,
         hash: u32,
         key: &Q,
         own: impl FnOnce() -> K,
-        come: impl Fn(&Section<'f, K, T, R>, &Node<K, T>) -> Option<J>,
+        meet: impl Fn(&Section<'f, K, T, R>, &FlightNode<K, T>) -> Option<J>,
         begun: impl FnOnce(Leader<'f, K, T, R>) -> J,
     ) -> J
     where
@@ -182,51 +192,54 @@ impl<K, T, R: Reclaim> Flights<K, T, R> {
         let mut fresh = None;
         let section = self.registry.pin();
         loop {
-            let first = match section.find(hash, |there| key.equivalent(there)) {
-                Search::Met(node) => match come(&section, node) {
+            let first = match section.find(hash, |other| key.equivalent(other)) {
+                Search::Found(node) => match meet(&section, node) {
                     Some(joined) => return joined,
-                    None => continue, // It is over, and taken out.
+                    None => continue,
                 },
                 Search::Absent(first) => first,
             };
             let (flight, node) = fresh.take().unwrap_or_else(|| {
                 let flight = Arc::new(Flight::new());
                 let key = own.take().expect("called once")();
-                let node = Node::new(hash, key, &flight);
+                let node = FlightNode::new(hash, key, &flight);
                 (flight, node)
             });
             match section.insert(first, node, &flight) {
-                // SAFETY: a new flight is its maker's to lead.
+                // SAFETY: the creator of a flight leads it.
                 Ok(()) => return begun(unsafe { Leader::new(self, flight) }),
                 Err(node) => fresh = Some((flight, node)),
             }
         }
     }
 
-    /// Comes to a flight, unless it is over: then it is taken out.
-    fn come(
+    /// Joins the flight of a node. If the flight is over, takes the node out.
+    fn join_flight(
         &self,
         section: &Section<'_, K, T, R>,
-        node: &Node<K, T>,
+        node: &FlightNode<K, T>,
     ) -> Option<Joined<'_, K, T, R>> {
-        let came = node.flight().map(|flight| (flight.come(), flight));
-        match came {
-            Some((Came::Sits(seat), flight)) => {
+        let arrival = node.flight().map(|flight| (flight.join(), flight));
+        match arrival {
+            Some((Arrival::Waits(seat), flight)) => {
                 Some(Joined::Waiter(Waiter::new(self, flight, seat)))
             }
-            Some((Came::Leads, flight)) => {
-                // SAFETY: just told so.
+            Some((Arrival::Leads, flight)) => {
+                // SAFETY: `join` returned that this caller leads.
                 Some(Joined::Leader(unsafe { Leader::new(self, flight) }))
             }
-            Some((Came::Late, _)) | None => self.late(section, node),
+            Some((Arrival::Over, _)) | None => remove_over(section, node),
         }
     }
+}
 
-    /// A flight is over, or ousted: it is taken out.
-    fn late<J>(&self, section: &Section<'_, K, T, R>, node: &Node<K, T>) -> Option<J> {
-        section.remove(node);
-        None
-    }
+/// Takes out the node of a flight that is over or ousted.
+fn remove_over<K, T, R: Reclaim, J>(
+    section: &Section<'_, K, T, R>,
+    node: &FlightNode<K, T>,
+) -> Option<J> {
+    section.remove(node);
+    None
 }
 
 impl<K, T, R: Reclaim> Default for Flights<K, T, R> {

@@ -1,21 +1,25 @@
-//! One waiter's place in a flight: where it leaves its waker, and where it is told what comes of it.
+//! A seat: one waiter's place in a flight. The waiter leaves its waker there, and receives its
+//! signal there.
 //!
-//! | word | meaning | the waker's cell belongs to |
+//! | word | meaning | owner of the waker's cell |
 //! |---|---|---|
-//! | `NEW` | never used | who takes the seat |
-//! | `VACANT` | its waiter is gone | nobody |
-//! | `OWNED` | a waiter sits here, and is at work | the waiter |
-//! | `SET` | a waiter sits here, its waker is in the cell | who takes the word away from `SET` |
-//! | `DONE` | the waiter is told that the load is over | who told it, if that found `SET`; else the waiter |
-//! | `MOVE` | the waiter is told to look for another load | as of `DONE` |
-//! | `LEAD` | the waiter is told to lead | the waiter |
-//! | `LEAD_AT_CELL` | as `LEAD`, while who told it takes the waker out | who told it |
-//! | `LEAD_GONE` | as `LEAD_AT_CELL`, and the waiter is gone | who told it, who then makes it `VACANT` |
+//! | `NEW` | never used | the thread that takes the seat |
+//! | `VACANT` | its waiter has left | no thread |
+//! | `OWNED` | a waiter sits here, and runs | the waiter |
+//! | `SET` | a waiter sits here, with its waker in the cell | the thread that changes the word |
+//! | `DONE` | the load is over | the sender if it found `SET`, otherwise the waiter |
+//! | `MOVE` | the waiter looks for another load | as for `DONE` |
+//! | `LEAD` | the waiter leads | the waiter |
+//! | `LEAD_WAKING` | as `LEAD`, while the sender takes the waker out | the sender |
+//! | `LEAD_LEFT` | as `LEAD_WAKING`, but the waiter has left | the sender, which stores `VACANT` |
 //!
-//! The verdict and the right to the cell are one word, so that a waiter learns of a verdict as soon as
-//! it is given, even if the one who gave it stops before it wakes anybody; a separate slot for a waker
-//! (the `atomic-waker` crate's, say) would have its waiter ask again and again until that one goes on.
-//! `DONE` and `MOVE` are for good: nobody needs a seat any more in a flight that is over, or was ousted.
+//! `DONE`, `MOVE` and the three `LEAD` words are signals. The *sender* is the thread that gives the
+//! signal.
+//!
+//! One word holds both the signal and the ownership of the cell. So a waiter sees a signal as soon
+//! as it is given, even if the sender stops before it wakes anyone. With a separate slot
+//! for the waker (such as the `atomic-waker` crate's), the waiter would poll until that thread goes
+//! on. `DONE` and `MOVE` are final: a flight that is over or ousted needs no seats.
 
 use crate::sync::cell::UnsafeCell;
 use crate::sync::hook::mutant;
@@ -28,37 +32,37 @@ const OWNED: u32 = 2;
 const SET: u32 = 3;
 const DONE: u32 = 4;
 const LEAD: u32 = 5;
-const LEAD_AT_CELL: u32 = 6;
-const LEAD_GONE: u32 = 7;
+const LEAD_WAKING: u32 = 6;
+const LEAD_LEFT: u32 = 7;
 const MOVE: u32 = 8;
 
-/// What a waiter is told.
+/// The signal that ends a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    /// The outcome is there.
+pub(super) enum Signal {
+    /// The flight is over.
     Done,
-    /// It leads from now on.
+    /// The waiter leads from now on.
     Lead,
-    /// It waits here no longer, and looks for another flight.
+    /// The waiter stops waiting here, and looks for another flight.
     Move,
 }
 
-/// What came of an attempt to tell a seat's waiter something.
-pub(super) enum Told {
-    /// It is told. Its waker, if it has left one, is to be woken; else it will look by itself. And
-    /// whether the seat was made vacant.
-    Now(Option<Waker>, bool),
-    /// Nobody waits here.
-    Nobody,
+/// The result of an attempt to signal the waiter of a seat.
+pub(super) enum Delivery {
+    /// The waiter has its signal. If it has left a waker, the caller wakes it; otherwise the waiter
+    /// looks by itself.
+    Delivered { waker: Option<Waker>, is_vacated: bool },
+    /// The seat has no waiter without a signal.
+    NoWaiter,
 }
 
-/// See the module's header.
+/// See the module documentation.
 pub(super) struct Seat {
     word: AtomicU32,
     waker: UnsafeCell<Option<Waker>>,
 }
 
-// SAFETY: the cell is touched only by the one to whom the word gives it.
+// SAFETY: only the owner that the word names touches the cell.
 unsafe impl Sync for Seat {}
 
 impl Default for Seat {
@@ -68,134 +72,142 @@ impl Default for Seat {
 }
 
 impl Seat {
-    /// AcqRel throughout: Release hands the cell, and what is known of the flight, over; Acquire pairs
-    /// with that.
+    /// Changes the word. Always AcqRel: Release passes on the cell and what the thread knows of the
+    /// flight; Acquire pairs with that.
     fn change(&self, from: u32, to: u32) -> Result<u32, u32> {
-        let verdict = match mutant("flights.relaxed_verdict") {
+        let failure = match mutant("flights.relaxed_verdict") {
             true => Ordering::Relaxed,
             false => Ordering::Acquire,
         };
-        self.word.compare_exchange(from, to, Ordering::AcqRel, verdict)
+        self.word.compare_exchange(from, to, Ordering::AcqRel, failure)
     }
 
     fn load(&self) -> u32 {
-        self.word.load(Ordering::Acquire) // As in `change`.
+        self.word.load(Ordering::Acquire) // pairs with the Release in `change`
     }
 
-    /// Sits down in a seat that nobody else was given.
+    /// Takes a seat that no other thread has ever been given.
     pub(super) fn take_new(&self) {
-        // Relaxed: a fence follows in `Flight::sit`, and there is nothing behind the word yet.
+        // Relaxed: a fence follows in `Flight::join`, and the word passes on nothing yet.
         self.word.store(OWNED, Ordering::Relaxed);
     }
 
-    /// Sits down if the seat is vacant.
+    /// Takes the seat if it is vacant.
     pub(super) fn take_vacant(&self) -> bool {
-        // The look before it spares the line.
+        // The load avoids a write to the cache line of a seat that is in use.
         self.word.load(Ordering::Relaxed) == VACANT && self.change(VACANT, OWNED).is_ok()
     }
 
-    /// Whether somebody waits here who was told nothing.
+    /// Returns whether a waiter without a signal sits here.
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self.load(), OWNED | SET)
     }
 
-    /// Whether somebody waits here and has left a waker.
+    /// Returns whether a waiter sits here and has left a waker.
     #[cfg(all(test, not(coeval_loom)))]
     pub(super) fn is_asleep(&self) -> bool {
         self.load() == SET
     }
 
-    /// Takes the cell, for its waiter. The verdict if there is one.
-    fn own(&self) -> Result<(), Verdict> {
+    /// Takes the cell for its waiter. Fails if the waiter has a signal.
+    fn take_cell(&self) -> Result<(), Signal> {
         match self.change(SET, OWNED) {
-            // `OWNED`: an earlier call has panicked in a waker's code.
+            // The word is `OWNED` already if a waker's code panicked in an earlier call.
             Ok(_) | Err(OWNED) => Ok(()),
-            Err(word) => Err(verdict(word)),
+            Err(word) => Err(signal_of(word)),
         }
     }
 
+    /// Takes the waker out of the cell.
+    ///
     /// # Safety
-    /// The cell belongs to the caller.
+    /// The caller owns the cell.
     unsafe fn take_waker(&self) -> Option<Waker> {
-        // SAFETY: the caller's clause.
+        // SAFETY: the caller owns the cell.
         self.waker.with_mut(|cell| unsafe { (*cell).take() })
     }
 
-    /// Leaves a waker to be woken at the verdict, unless there is one already. Called by the waiter.
-    pub(super) fn register(&self, waker: &Waker) -> Result<(), Verdict> {
-        self.own()?;
-        // SAFETY: owned by us.
+    /// Leaves a waker, which the signal wakes. Fails if the waiter has a signal. The waiter calls
+    /// this.
+    pub(super) fn register(&self, waker: &Waker) -> Result<(), Signal> {
+        self.take_cell()?;
+        // SAFETY: this thread has taken the cell.
         let old = self.waker.with_mut(|cell| unsafe {
-            let is_there = (*cell).as_ref().is_some_and(|there| there.will_wake(waker));
-            if is_there { None } else { (*cell).replace(waker.clone()) }
+            let is_same = (*cell).as_ref().is_some_and(|present| present.will_wake(waker));
+            if is_same { None } else { (*cell).replace(waker.clone()) }
         });
-        let published = self.change(OWNED, SET).map_err(verdict);
+        let published = self.change(OWNED, SET).map_err(signal_of);
         if published.is_err() {
-            // SAFETY: told while the cell was ours, so it still is.
+            // SAFETY: the signal came while this thread owned the cell, so it still owns it.
             drop(unsafe { self.take_waker() });
         }
-        drop(old); // A user's code; nothing is left half done if it panics.
+        drop(old); // User code. If it panics, the seat is already in a valid state.
         published.map(drop)
     }
 
-    /// Stands up, unless there is a verdict. Called by the waiter.
-    pub(super) fn leave(&self) -> Result<(), Verdict> {
-        self.own()?;
-        // SAFETY: owned by us.
+    /// Leaves the seat. Fails if the waiter has a signal. The waiter calls this.
+    pub(super) fn leave(&self) -> Result<(), Signal> {
+        self.take_cell()?;
+        // SAFETY: this thread has taken the cell.
         let waker = unsafe { self.take_waker() };
         let left = self.change(OWNED, VACANT);
         super::contain(|| drop(waker));
-        left.map(drop).map_err(verdict)
+        left.map(drop).map_err(signal_of)
     }
 
-    /// Stands up after the verdict was to lead. Whether the seat is vacant now. Called by the waiter.
+    /// Leaves the seat after the signal to lead. Returns whether the seat is vacant now. The waiter
+    /// calls this.
     pub(super) fn leave_to_lead(&self) -> bool {
-        match self.change(LEAD_AT_CELL, LEAD_GONE) {
+        match self.change(LEAD_WAKING, LEAD_LEFT) {
             Ok(_) => false,
             Err(_) => {
-                // Release: pairs with `take_vacant`; the cell is empty.
+                // Release: pairs with `take_vacant`. The cell is empty.
                 self.word.store(VACANT, Ordering::Release);
                 true
             }
         }
     }
 
-    /// Gives the waiter a verdict. Called by the one who leads, and by who ousts the flight.
-    pub(super) fn tell(&self, verdict: Verdict) -> Told {
-        let (plain, at_cell) = match verdict {
-            Verdict::Done => (DONE, DONE),
-            Verdict::Move => (MOVE, MOVE),
-            Verdict::Lead => (LEAD, LEAD_AT_CELL),
+    /// Signals the waiter. The leader calls this, and so does a thread that ousts the flight.
+    pub(super) fn signal(&self, signal: Signal) -> Delivery {
+        let (without_waker, with_waker) = match signal {
+            Signal::Done => (DONE, DONE),
+            Signal::Move => (MOVE, MOVE),
+            Signal::Lead => (LEAD, LEAD_WAKING),
         };
         loop {
             match self.load() {
-                OWNED if self.change(OWNED, plain).is_ok() => return Told::Now(None, false),
-                SET if self.change(SET, at_cell).is_ok() => {
-                    // SAFETY: taken from `SET`, so it is ours: until the next line, or for good.
-                    let waker = unsafe { self.take_waker() };
-                    return Told::Now(waker, at_cell == LEAD_AT_CELL && self.leave_cell());
+                OWNED if self.change(OWNED, without_waker).is_ok() => {
+                    return Delivery::Delivered { waker: None, is_vacated: false };
                 }
-                OWNED | SET => {} // It changed meanwhile: its waiter came or went.
-                _ => return Told::Nobody,
+                SET if self.change(SET, with_waker).is_ok() => {
+                    // SAFETY: this thread changed the word from `SET`, so it owns the cell: until
+                    // `return_cell` below, or for good.
+                    let waker = unsafe { self.take_waker() };
+                    let is_vacated = with_waker == LEAD_WAKING && self.return_cell();
+                    return Delivery::Delivered { waker, is_vacated };
+                }
+                OWNED | SET => {} // The waiter changed the word meanwhile.
+                _ => return Delivery::NoWaiter,
             }
         }
     }
 
-    /// Gives the cell to the waiter, if that is still there. Whether the seat is vacant now.
-    fn leave_cell(&self) -> bool {
-        let gone = self.change(LEAD_AT_CELL, LEAD).is_err();
-        if gone {
-            self.word.store(VACANT, Ordering::Release); // As in `leave_to_lead`.
+    /// Returns the cell to the waiter, if it has not left. Returns whether the seat is vacant now.
+    fn return_cell(&self) -> bool {
+        let has_left = self.change(LEAD_WAKING, LEAD).is_err();
+        if has_left {
+            self.word.store(VACANT, Ordering::Release); // pairs with `take_vacant`
         }
-        gone
+        has_left
     }
 }
 
-fn verdict(word: u32) -> Verdict {
+fn signal_of(word: u32) -> Signal {
     match word {
-        DONE => Verdict::Done,
-        MOVE => Verdict::Move,
-        LEAD | LEAD_AT_CELL => Verdict::Lead,
-        _ => unreachable!("a waiter's seat is waited in, or told"),
+        DONE => Signal::Done,
+        MOVE => Signal::Move,
+        LEAD | LEAD_WAKING => Signal::Lead,
+        _ => unreachable!("the seat of a waiter has a waiter or a signal"),
     }
 }

@@ -1,51 +1,51 @@
-//! The seats of a flight. There are as many as ever waited in it at the same time, or a few times that:
-//! one who comes looks at some of those that others have left before it takes a new one.
+//! The seats of a flight. Their number is at most a few times the largest number of callers that
+//! waited at the same time, because a new waiter tries some vacant seats before it takes a new one.
 
 use super::contain;
-use super::seat::{Seat, Told, Verdict};
+use super::seat::{Delivery, Seat, Signal};
 use crate::sync::segmented::SegmentedArray;
 use crate::sync::{AtomicUsize, Ordering};
 use std::task::Waker;
 
-/// How many seats one who comes looks at for a vacant one.
-const LOOK: usize = 8;
+/// The number of seats that a new waiter tries.
+const TRIES: usize = 8;
 
-/// All of a flight's seats. Its numbers order nothing: they are Relaxed, and `Flight::sit` and the one
-/// who leads pass fences where it matters.
+/// All seats of a flight. The numbers order nothing, so they are Relaxed; `Flight::join` and the
+/// leader pass fences where the order matters.
 pub(super) struct Seats {
     seats: SegmentedArray<Seat>,
-    /// Seats below this were given out.
-    given: AtomicUsize,
-    /// How many of them are vacant, about.
+    /// Seats below this number have been issued.
+    issued: AtomicUsize,
+    /// The approximate number of vacant seats among them.
     vacant: AtomicUsize,
-    /// Where one who comes looks for them.
-    hand: AtomicUsize,
-    /// Where the next to lead is looked for, so that it is the one that waits longest, about.
-    turn: AtomicUsize,
+    /// Where a new waiter begins its search for a vacant seat.
+    search_start: AtomicUsize,
+    /// Where the search for the next leader begins. So the next leader is, approximately, the
+    /// waiter that has waited longest.
+    lead_start: AtomicUsize,
 }
 
 impl Seats {
     pub(super) fn new() -> Self {
         Self {
             seats: SegmentedArray::new(),
-            given: AtomicUsize::new(0),
+            issued: AtomicUsize::new(0),
             vacant: AtomicUsize::new(0),
-            hand: AtomicUsize::new(0),
-            turn: AtomicUsize::new(0),
+            search_start: AtomicUsize::new(0),
+            lead_start: AtomicUsize::new(0),
         }
     }
 
-    /// A waiter's seat.
-    fn of(&self, number: usize) -> &Seat {
-        self.seats.get(number).expect("taken, hence made")
+    fn seat(&self, number: usize) -> &Seat {
+        self.seats.get(number).expect("a seat that a waiter has taken exists")
     }
 
-    /// Takes a seat.
+    /// Takes a seat. Returns its number.
     pub(super) fn take(&self) -> usize {
         if let Some(number) = self.take_vacant() {
             return number;
         }
-        let number = self.given.fetch_add(1, Ordering::Relaxed);
+        let number = self.issued.fetch_add(1, Ordering::Relaxed);
         self.seats.get_or_make(number).take_new();
         number
     }
@@ -54,12 +54,12 @@ impl Seats {
         if self.vacant.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let given = self.given.load(Ordering::Relaxed);
-        // A place and not a count, which would jump about as the seats become more. Others may look at the
-        // same ones meanwhile.
-        let from = self.hand.load(Ordering::Relaxed);
-        for number in (0..LOOK.min(given)).map(|step| (from + step) % given) {
-            self.hand.store(number + 1, Ordering::Relaxed);
+        let issued = self.issued.load(Ordering::Relaxed);
+        // A position, because a running count modulo `issued` would jump as seats are added.
+        // Several threads may try the same seats.
+        let from = self.search_start.load(Ordering::Relaxed);
+        for number in (0..TRIES.min(issued)).map(|step| (from + step) % issued) {
+            self.search_start.store(number + 1, Ordering::Relaxed);
             if self.seats.get(number).is_some_and(Seat::take_vacant) {
                 self.vacant.fetch_sub(1, Ordering::Relaxed);
                 return Some(number);
@@ -75,66 +75,66 @@ impl Seats {
     }
 
     /// See [`Seat::register`].
-    pub(super) fn register(&self, number: usize, waker: &Waker) -> Result<(), Verdict> {
-        self.of(number).register(waker)
+    pub(super) fn register(&self, number: usize, waker: &Waker) -> Result<(), Signal> {
+        self.seat(number).register(waker)
     }
 
     /// See [`Seat::leave`].
-    pub(super) fn leave(&self, number: usize) -> Result<(), Verdict> {
-        let left = self.of(number).leave();
+    pub(super) fn leave(&self, number: usize) -> Result<(), Signal> {
+        let left = self.seat(number).leave();
         self.count_vacant(left.is_ok());
         left
     }
 
     /// See [`Seat::leave_to_lead`].
     pub(super) fn leave_to_lead(&self, number: usize) {
-        self.count_vacant(self.of(number).leave_to_lead());
+        self.count_vacant(self.seat(number).leave_to_lead());
     }
 
-    /// Whether anybody waits.
+    /// Returns whether any waiter has no signal yet.
     pub(super) fn is_any_waiting(&self) -> bool {
-        let given = self.given.load(Ordering::Relaxed);
-        (0..given).filter_map(|number| self.seats.get(number)).any(Seat::is_waiting)
+        let issued = self.issued.load(Ordering::Relaxed);
+        (0..issued).filter_map(|number| self.seats.get(number)).any(Seat::is_waiting)
     }
 
-    /// Tells one waiter to lead. False if nobody waits.
-    pub(super) fn tell_one_to_lead(&self) -> bool {
-        let given = self.given.load(Ordering::Relaxed);
-        let turn = self.turn.load(Ordering::Relaxed);
-        for number in (0..given).map(|step| (turn + step) % given) {
-            // Before the next one leads, who may look at it.
-            self.turn.store(number + 1, Ordering::Relaxed);
-            if self.tell(number, Verdict::Lead) {
+    /// Signals one waiter to lead. Returns false if there is no waiter.
+    pub(super) fn signal_one_to_lead(&self) -> bool {
+        let issued = self.issued.load(Ordering::Relaxed);
+        let start = self.lead_start.load(Ordering::Relaxed);
+        for number in (0..issued).map(|step| (start + step) % issued) {
+            // Stored before the signal, because the next leader may read it at once.
+            self.lead_start.store(number + 1, Ordering::Relaxed);
+            if self.signal(number, Signal::Lead) {
                 return true;
             }
         }
         false
     }
 
-    /// Tells all waiters the same, which is not to lead.
-    pub(super) fn tell_all(&self, verdict: Verdict) {
-        for number in 0..self.given.load(Ordering::Relaxed) {
-            self.tell(number, verdict);
+    /// Gives all waiters the same signal, which is not [`Signal::Lead`].
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for number in 0..self.issued.load(Ordering::Relaxed) {
+            self.signal(number, signal);
         }
     }
 
-    fn tell(&self, number: usize, verdict: Verdict) -> bool {
+    fn signal(&self, number: usize, signal: Signal) -> bool {
         let Some(seat) = self.seats.get(number) else { return false };
-        let Told::Now(waker, is_vacant) = seat.tell(verdict) else { return false };
-        self.count_vacant(is_vacant);
+        let Delivery::Delivered { waker, is_vacated } = seat.signal(signal) else { return false };
+        self.count_vacant(is_vacated);
         if let Some(waker) = waker {
             contain(|| waker.wake());
         }
         true
     }
 
-    /// How many seats there are.
+    /// Returns the number of issued seats.
     #[cfg(all(test, not(coeval_loom)))]
     pub(super) fn len(&self) -> usize {
-        self.given.load(Ordering::Relaxed)
+        self.issued.load(Ordering::Relaxed)
     }
 
-    /// How many have left a waker in theirs.
+    /// Counts the waiters that have left a waker.
     #[cfg(all(test, not(coeval_loom)))]
     pub(super) fn asleep(&self) -> usize {
         (0..self.len())

@@ -1,7 +1,7 @@
-//! One who waits.
+//! The waiter: a caller that waits for another caller's load.
 
 use super::flight::Flight;
-use super::seat::Verdict;
+use super::seat::Signal;
 use super::waits::{self, Edge};
 use super::{Flights, Leader};
 use crate::reclaim::Reclaim;
@@ -11,42 +11,52 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// So often a waiter is asked for nothing, while nobody is at work on the load, before it waits no longer. Whoever asks
-/// so often is no executor that goes by wakers.
-const PATIENCE: u32 = 1_000;
+/// The number of polls without a signal, while no thread works on the load, after which a waiter
+/// stops waiting. An executor that goes by wakers does not poll so often.
+const IDLE_POLLS: u32 = 1_000;
 
-/// A caller that waits for another's load of the same key, on its thread ([`wait`](Self::wait)) or as a
-/// future. Dropped, it waits no more; if it had been told to lead, it passes that on.
-#[must_use = "it waits for nothing when it is dropped"]
+/// A caller that waits for another caller's load of the same key, on its thread
+/// ([`wait`](Self::wait)) or as a future. Dropping it ends the wait. A waiter that was signaled to
+/// lead passes the lead on when it is dropped.
+#[must_use = "dropping it ends the wait"]
 pub struct Waiter<'f, K, T, R: Reclaim> {
     flights: &'f Flights<K, T, R>,
     flight: Arc<Flight<T>>,
-    /// Taken when it has left.
+    /// `None` once the waiter has left its seat.
     seat: Option<usize>,
-    /// That the load within which it waits waits for this flight.
+    /// The edge to this flight from the load within which the waiter waits.
     edge: Option<Edge>,
-    /// How often the load had been gone on with when it was let be, and how often this was asked since then.
-    asked: (u32, u32),
+    idle: IdlePolls,
 }
 
-/// What came of waiting.
+/// The polls of a waiter while no thread works on the load.
+#[derive(Default)]
+struct IdlePolls {
+    /// The work on the load so far, as of the last idle poll.
+    work: u32,
+    /// The number of idle polls since that work.
+    count: u32,
+}
+
+/// The result of waiting.
 pub enum Waited<'f, K, T, R: Reclaim> {
-    /// The load's outcome.
+    /// The load ended with this outcome.
     Done(T),
-    /// The load has failed, and there is nobody else who loads.
+    /// The load failed, and no other caller loads.
     Failed,
-    /// It has taken too long. The caller, or another, has ousted it: who joins now joins another.
+    /// The load took too long. The waiter or another thread has ousted it: a caller that joins now
+    /// joins another load.
     Moved,
-    /// Who led is gone, and the caller leads now.
+    /// The leader is gone, and the waiter leads now.
     Lead(Leader<'f, K, T, R>),
-    /// The load that is waited for itself waits, perhaps through others, for the load within which
-    /// this wait is: none of them would ever end. The caller waits no more.
+    /// The load waits, perhaps through others, for the load within which this wait is. None of them
+    /// would ever end, so the waiter has stopped waiting.
     Cycle,
 }
 
 impl<'f, K, T, R: Reclaim> Waiter<'f, K, T, R> {
     pub(super) fn new(flights: &'f Flights<K, T, R>, flight: Arc<Flight<T>>, seat: usize) -> Self {
-        Self { flights, flight, seat: Some(seat), edge: None, asked: (0, 0) }
+        Self { flights, flight, seat: Some(seat), edge: None, idle: IdlePolls::default() }
     }
 
     /// Waits on the calling thread.
@@ -54,37 +64,38 @@ impl<'f, K, T, R: Reclaim> Waiter<'f, K, T, R> {
     where
         T: Clone,
     {
-        park::block_on(self, |waiter| waiter.flights.rest(&waiter.flight))
+        park::block_on(self, |waiter| waiter.flights.time_left(&waiter.flight))
     }
 
-    /// Waits no longer, and has nobody else do so. False if it was told something before.
+    /// Ousts the flight. Returns false if the waiter had a signal before.
     #[cfg(any(test, coeval_loom))]
     pub fn oust(mut self) -> bool
     where
         T: Clone,
     {
-        let seat = self.seat.expect("it waits");
+        let seat = self.seat.expect("the waiter has a seat");
         matches!(self.leave(seat, Waited::Moved), Waited::Moved)
     }
 
-    /// Whether it is not to wait any longer.
-    fn is_tired(&mut self) -> bool {
+    /// Notes a poll. Returns whether the waiter stops waiting: the load has reached its time limit,
+    /// or the waiter was polled too often while no thread worked on the load.
+    fn gives_up(&mut self) -> bool {
         if cfg!(coeval_loom) {
-            return false; // Models oust by themselves.
+            return false; // Models oust flights explicitly.
         }
         if self.flights.is_overdue(&self.flight) {
             return true;
         }
-        let Some(work) = self.flight.let_be() else {
-            self.asked.1 = 0;
+        let Some(work) = self.flight.idle_work() else {
+            self.idle.count = 0;
             return false;
         };
-        let asked = if self.asked.0 == work { self.asked.1 } else { 0 };
-        self.asked = (work, asked + 1);
-        asked == PATIENCE
+        let count = if self.idle.work == work { self.idle.count } else { 0 };
+        self.idle = IdlePolls { work, count: count + 1 };
+        count == IDLE_POLLS
     }
 
-    /// Leaves its seat for `instead`, unless it was told something.
+    /// Leaves the seat with the result `instead`, unless the waiter has a signal.
     fn leave(&mut self, seat: usize, instead: Waited<'f, K, T, R>) -> Waited<'f, K, T, R>
     where
         T: Clone,
@@ -97,43 +108,44 @@ impl<'f, K, T, R: Reclaim> Waiter<'f, K, T, R> {
                 }
                 instead
             }
-            Err(verdict) => self.told(verdict),
+            Err(signal) => self.receive(signal),
         }
     }
 
-    /// Says on whose behalf it waits, if it is within a load. Whether that closes a circle.
-    fn closes_circle(&mut self) -> bool {
+    /// Sets the edge of the load within which the waiter waits, if there is one. Returns whether
+    /// that closes a cycle.
+    fn closes_cycle(&mut self) -> bool {
         let Some(from) = waits::innermost() else {
-            self.edge = None; // It was asked within a load, and is elsewhere now.
+            self.edge = None; // The waiter was polled within a load before, but is elsewhere now.
             return false;
         };
-        Edge::wait(&mut self.edge, from, self.flight.point.name())
+        Edge::wait(&mut self.edge, from, self.flight.vertex.id())
     }
 
-    fn told(&mut self, verdict: Verdict) -> Waited<'f, K, T, R>
+    fn receive(&mut self, signal: Signal) -> Waited<'f, K, T, R>
     where
         T: Clone,
     {
         self.edge = None;
-        match verdict {
-            Verdict::Done => {
+        match signal {
+            Signal::Done => {
                 self.seat = None;
-                // SAFETY: told so.
+                // SAFETY: the waiter was signaled `Done`.
                 unsafe { self.flight.outcome() }.map_or(Waited::Failed, Waited::Done)
             }
-            Verdict::Move => {
+            Signal::Move => {
                 self.seat = None;
                 Waited::Moved
             }
-            Verdict::Lead => Waited::Lead(self.lead()),
+            Signal::Lead => Waited::Lead(self.lead()),
         }
     }
 
-    /// It was told to lead.
+    /// Leads, after the signal to lead.
     fn lead(&mut self) -> Leader<'f, K, T, R> {
-        let seat = self.seat.take().expect("told once");
+        let seat = self.seat.take().expect("a waiter is signaled to lead once");
         self.flight.leave_to_lead(seat);
-        // SAFETY: whoever led has told us to.
+        // SAFETY: the last leader has signaled this waiter to lead.
         unsafe { Leader::new(self.flights, self.flight.clone()) }
     }
 }
@@ -144,13 +156,13 @@ impl<'f, K, T: Clone, R: Reclaim> Future for Waiter<'f, K, T, R> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let seat = this.seat.expect("not polled after it was ready");
-        if let Err(verdict) = this.flight.register(seat, context.waker()) {
-            return Poll::Ready(this.told(verdict));
+        if let Err(signal) = this.flight.register(seat, context.waker()) {
+            return Poll::Ready(this.receive(signal));
         }
-        if this.closes_circle() {
+        if this.closes_cycle() {
             return Poll::Ready(this.leave(seat, Waited::Cycle));
         }
-        if this.is_tired() {
+        if this.gives_up() {
             return Poll::Ready(this.leave(seat, Waited::Moved));
         }
         Poll::Pending
@@ -161,9 +173,8 @@ impl<K, T, R: Reclaim> Drop for Waiter<'_, K, T, R> {
     fn drop(&mut self) {
         let Some(seat) = self.seat else { return };
         self.edge = None;
-        if self.flight.leave(seat) == Err(Verdict::Lead) && !mutant("flights.leaves_with_the_lead")
-        {
-            drop(self.lead()); // Passes it on.
+        if self.flight.leave(seat) == Err(Signal::Lead) && !mutant("flights.leaves_with_the_lead") {
+            drop(self.lead()); // Passes the lead on.
         }
     }
 }

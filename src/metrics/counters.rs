@@ -1,41 +1,43 @@
-//! Counts, one block a thread.
+//! Counts, one block per thread.
 
 use super::{Removals, Stats};
 use crate::removal::RemovalCause;
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicU64, Ordering};
 
-/// One thread's count of one thing.
+/// One thread's count of one kind of event.
 #[derive(Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// Counts `n` more. Only by the thread whose count it is.
+    /// Adds `n`. Only the thread that owns the count calls this.
     #[inline(always)]
     pub fn add(&self, n: u64) {
-        // Relaxed, and no read-modify-write: only its own thread writes it, and sums are exact once
-        // threads have come to rest.
-        // Models do not count: that would only multiply the schedules.
+        // Models do not count: counting would only multiply the schedules.
         if cfg!(coeval_loom) {
             return;
         }
+        // Relaxed, and no read-modify-write: only the owning thread writes it. Sums are exact once
+        // the threads are at rest.
         let now = self.0.load(Ordering::Relaxed);
         self.0.store(now.wrapping_add(n), Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) // Relaxed: as above.
+        self.0.load(Ordering::Relaxed) // Relaxed: as in `add`.
     }
 
-    /// Takes over another count, whose thread has ended. Several may do so at a time.
+    /// Moves the count of a thread that has ended to this one. Several threads may do so at the
+    /// same time.
     fn inherit(&self, other: &Self) {
-        self.0.fetch_add(other.0.swap(0, Ordering::Relaxed), Ordering::Relaxed); // Relaxed: as above.
+        // Relaxed: as in `add`.
+        self.0.fetch_add(other.0.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
-/// One thread's counts; [`Stats`] says what each counts.
+/// One thread's counts. [`Stats`] documents what each counts.
 #[derive(Default)]
-pub struct Mine {
+pub struct ThreadCounts {
     pub loads: Count,
     pub loads_failed: Count,
     pub loads_refused: Count,
@@ -49,8 +51,8 @@ pub struct Mine {
     removals: [Count; RemovalCause::ALL.len()],
 }
 
-impl Mine {
-    /// All of them.
+impl ThreadCounts {
+    /// Returns all counts.
     fn all(&self) -> impl Iterator<Item = &Count> {
         let Self {
             loads,
@@ -80,33 +82,35 @@ impl Mine {
         counts.into_iter().chain(removals)
     }
 
-    /// A value went.
+    /// Counts a value that left the cache.
     #[inline(always)]
     pub fn removal(&self, cause: RemovalCause) {
         self.removals[cause as usize].add(1);
     }
 }
 
-/// All threads' counts.
+/// The counts of all threads.
 pub struct Counters {
-    threads: PerThread<Mine>,
-    /// What threads that have ended counted.
-    ended: Mine,
+    threads: PerThread<ThreadCounts>,
+    /// The counts of threads that have ended.
+    ended: ThreadCounts,
 }
 
 impl Counters {
-    /// Nothing counted.
+    /// Creates counters at zero.
     pub fn new() -> Self {
-        Self { threads: PerThread::new(), ended: Mine::default() }
+        Self { threads: PerThread::new(), ended: ThreadCounts::default() }
     }
 
-    /// The calling thread's counts. They must not be used on another thread, where some would be lost.
+    /// Returns the counts of the calling thread. Another thread must not use them, because some
+    /// counts would be lost.
     #[inline(always)]
-    pub fn mine(&self) -> &Mine {
+    pub fn mine(&self) -> &ThreadCounts {
         self.threads.get()
     }
 
-    /// The sums. What is not counted here, such as look-ups, entries and views, is left at zero.
+    /// Returns the sums. Figures that are not counted here, such as look-ups, entries and views,
+    /// are zero.
     pub fn sum(&self) -> Stats {
         self.threads.vacate(|left| {
             self.ended.all().zip(left.all()).for_each(|(count, left)| count.inherit(left));
@@ -116,11 +120,12 @@ impl Counters {
     }
 
     fn sum_now(&self) -> Stats {
-        let of = |count: fn(&Mine) -> &Count| {
+        let of = |count: fn(&ThreadCounts) -> &Count| {
             let all = self.threads.shared().map(|(_, mine)| mine).chain([&self.ended]);
             all.fold(0_u64, |sum, mine| sum.wrapping_add(count(mine).get()))
         };
-        // What is reclaimed was made before: asked in this order, the difference is seldom too small.
+        // A version is made before it is reclaimed. Reading the counts in this order makes the
+        // difference seldom too small.
         let reclaimed = of(|mine| &mine.versions_reclaimed);
         Stats {
             loads: of(|mine| &mine.loads),
@@ -206,9 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn more_reclaimed_than_made_is_none_alive() {
+    fn more_versions_reclaimed_than_made_count_as_none() {
         let counters = Counters::new();
-        counters.mine().versions_reclaimed.add(1); // As a reader may see it that comes in between.
+        // A reader may see this while a version is made and reclaimed.
+        counters.mine().versions_reclaimed.add(1);
         assert_eq!(counters.sum().versions, 0);
     }
 }

@@ -1,11 +1,12 @@
-//! What the cache tells of itself: statistics, and a flight recorder. (No `unsafe`.)
+//! What the cache reports about itself: statistics, and a flight recorder. (No `unsafe`.)
 //!
-//! Whoever counts or records writes only to what is its own thread's, with plain loads and stores; whoever
-//! asks goes over all threads. So a count costs a reader of the cache an addition in a line that it has.
+//! A thread counts and records only in memory that it alone writes, with plain loads and stores. A
+//! thread that asks for the figures visits the memory of all threads. So a count costs one
+//! addition, in a cache line that the thread owns.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `counters.rs` | counts, one block a thread |
+//! | `counters.rs` | counts, one block per thread |
 //! | `stats.rs` | their sums, and what else `Cache::stats` shows |
 //! | `recorder.rs` | the last events of each thread |
 //! | `timeline.rs` | the events of all threads, in order |
@@ -15,9 +16,9 @@ mod recorder;
 mod stats;
 mod timeline;
 
-pub use counters::{Counters, Mine};
+pub use counters::{Counters, ThreadCounts};
 pub use recorder::Recorder;
 #[cfg(coeval_loom)]
-pub use recorder::{Ring, Words};
+pub use recorder::{EventRing, EventWords};
 pub use stats::{Removals, Stats};
 pub use timeline::{Event, EventKind, Recorded, Timeline};

@@ -1,14 +1,17 @@
 //! A flight recorder: the last events of each thread, in a ring that only this thread writes.
 //!
-//! To record is wait-free (but that the system is asked for memory, the first time around), and a reader
-//! waits for nobody: what is being overwritten while it looks, it leaves out.
+//! Recording is wait-free, except that the first events allocate memory. A reader waits for no
+//! thread: it omits the events that are being overwritten at that moment.
 //!
 //! # Why no torn event is shown
-//! A ring counts the events that were *begun* before their words are stored, and those *written* after. A
-//! reader takes the words of an event below the second count, then looks at the first.
-//! - The load of the second count synchronizes with its store: the words are at least those of this event.
-//! - If a word is that of a later event, the fence after the words synchronizes with the fence before they
-//!   were stored. So the reader finds that a later event of the same slot was begun, and discards the words.
+//! A ring counts the events that were *begun*, before their words are stored, and the events that
+//! were *written*, after that. A reader reads the words of an event below the second count, and
+//! then reads the first count.
+//! - The load of the second count synchronizes with its store: the words are at least those of this
+//!   event.
+//! - If a word belongs to a later event, the fence after the words synchronizes with the fence
+//!   before they were stored. So the reader sees that a later event of the same slot was begun, and
+//!   discards the words.
 
 use super::timeline::{Event, EventKind};
 use crate::sync::hook::{mutant, step};
@@ -18,84 +21,88 @@ use crate::sync::{AtomicU64, Ordering, fence};
 use crate::version::Version;
 use std::time::Duration;
 
-/// How many slots a part of a ring has: a few pages of them.
+/// The number of slots in a part of a ring: a few pages.
 const PART: usize = if cfg!(coeval_loom) { 1 } else { 512 };
-/// How many parts a ring has.
+/// The number of parts of a ring.
 const PARTS: usize = 2;
-/// How many events a ring holds.
+/// The number of events that a ring holds.
 const LENGTH: u64 = (PART * PARTS) as u64;
 
-/// What a slot holds of an event: the time in nanoseconds, the version, and the rest (see [`pack`]).
-pub type Words = [u64; 3];
+/// An event as a slot holds it: the time in nanoseconds, the version, and the rest (see [`pack`]).
+pub type EventWords = [u64; 3];
 
-type Slot = [AtomicU64; 3];
+type EventSlot = [AtomicU64; 3];
 
 /// The last events of one thread.
 #[derive(Default)]
-pub struct Ring {
-    /// How many events were begun.
+pub struct EventRing {
+    /// The number of events begun.
     begun: AtomicU64,
-    /// How many events were written, overwritten ones included: the number of the next one.
+    /// The number of events written, including overwritten ones. It is the number of the next
+    /// event.
     written: AtomicU64,
     /// Events with numbers below this were cleared.
     cleared: AtomicU64,
-    parts: LazyArray<[Slot; PART], PARTS>,
+    parts: LazyArray<[EventSlot; PART], PARTS>,
 }
 
-/// The part of a ring in which an event is, and its slot there.
-fn place(number: u64) -> (usize, usize) {
+/// Returns the part of a ring in which an event is, and its slot there.
+fn locate(number: u64) -> (usize, usize) {
     let slot = (number % LENGTH) as usize;
     let part = slot / PART;
     (part, slot - part * PART)
 }
 
+/// Returns `order`, or `Relaxed` in a model with that mutant.
 fn unless(defect: &'static str, order: Ordering) -> Ordering {
     if mutant(defect) { Ordering::Relaxed } else { order }
 }
 
-impl Ring {
-    /// Records an event. Only by the thread whose ring it is.
-    pub fn push(&self, words: Words) {
-        // Relaxed: only its own thread writes it.
+impl EventRing {
+    /// Records an event. Only the thread that owns the ring calls this.
+    pub fn push(&self, words: EventWords) {
+        // Relaxed: only the owning thread writes it.
         let number = self.written.load(Ordering::Relaxed);
-        let (part, slot) = place(number);
-        let part = self.parts.get_or_make(part, || std::array::from_fn(|_| Slot::default()));
+        let (part, slot) = locate(number);
+        let part = self.parts.get_or_make(part, || std::array::from_fn(|_| EventSlot::default()));
         if !mutant("recorder.not_begun") {
-            self.begun.store(number + 1, Ordering::Relaxed); // Relaxed: the fence is below.
+            self.begun.store(number + 1, Ordering::Relaxed); // Relaxed: the fence follows.
         }
         if !mutant("recorder.no_fence") {
             fence(Ordering::Release); // partner: the fence in `intact`
         }
         for (word, value) in part[slot].iter().zip(words) {
-            word.store(value, Ordering::Relaxed); // Relaxed: the fence before, the count after.
+            // Relaxed: the fence is before it, the store of the count after it.
+            word.store(value, Ordering::Relaxed);
             step("recorder.writing");
         }
-        // Release: pairs with `read`.
+        // Release: pairs with the Acquire load in `read`.
         self.written.store(number + 1, unless("recorder.count_relaxed", Ordering::Release));
     }
 
-    /// Visits the events with their numbers, newest first, without a gap. Returns how many older ones were
-    /// overwritten: those visited and these are all that had been recorded (and not cleared) when this began.
-    pub fn read(&self, mut visit: impl FnMut(u64, Words)) -> u64 {
-        // Acquire: pairs with `push`: all below it is there.
+    /// Visits the events with their numbers, newest first, without a gap. Returns the number of
+    /// older events that were overwritten. Together these are all events that were recorded and not
+    /// cleared when the call began.
+    pub fn read(&self, mut visit: impl FnMut(u64, EventWords)) -> u64 {
+        // Acquire: pairs with the Release store in `push`. All events below it are written.
         let written = self.written.load(Ordering::Acquire);
         let cleared = self.cleared.load(Ordering::Relaxed); // Relaxed: see `clear`.
         let first = written.saturating_sub(LENGTH).max(cleared);
         for number in (first..written).rev() {
             match self.intact(number) {
                 Some(words) => visit(number, words),
-                // Just now, and so were those before it.
+                // It was overwritten just now, and so were the events before it.
                 None => return number + 1 - cleared,
             }
         }
         first - cleared
     }
 
-    /// The words of an event that was written, unless another one was begun in its slot.
-    fn intact(&self, number: u64) -> Option<Words> {
-        let (part, slot) = place(number);
+    /// Returns the words of an event that was written, unless another event was begun in its slot.
+    fn intact(&self, number: u64) -> Option<EventWords> {
+        let (part, slot) = locate(number);
         let slot = &self.parts.get(part)?[slot];
-        // Relaxed: the count before, the fence after.
+        // Relaxed: the load of the count is before them, the fence after them.
         let words = slot.each_ref().map(|word| word.load(Ordering::Relaxed));
         if !mutant("recorder.read_unfenced") {
             fence(Ordering::Acquire); // partner: the fence in `push`
@@ -103,9 +110,9 @@ impl Ring {
         (self.begun.load(Ordering::Relaxed) <= number + LENGTH).then_some(words)
     }
 
-    /// Leaves out what was recorded so far.
+    /// Deletes the events recorded so far.
     fn clear(&self) {
-        // Relaxed: a reader that does not see it yet shows what it would have shown before.
+        // Relaxed: a reader that does not see this yet shows what it showed before.
         self.cleared.fetch_max(self.written.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
@@ -113,15 +120,16 @@ impl Ring {
 const HAS_KEY: u64 = 1 << 8;
 const HAS_VERSION: u64 = 1 << 9;
 
-/// The kind in the lowest byte, which of key and version there are, the key's hash in the upper half.
+/// Packs the kind into the lowest byte, two flags that say whether there is a key and a version,
+/// and the key's hash into the upper half.
 fn pack(kind: EventKind, key: Option<u32>, version: Option<Version>) -> u64 {
     let has_key = if key.is_some() { HAS_KEY } else { 0 };
     let has_version = if version.is_some() { HAS_VERSION } else { 0 };
     u64::from(key.unwrap_or(0)) << 32 | has_version | has_key | kind as u64
 }
 
-/// The event that a slot's words tell of.
-fn unpack(thread: usize, number: u64, [time, version, rest]: Words) -> Event {
+/// Returns the event that a slot's words represent.
+fn unpack(thread: usize, number: u64, [time, version, rest]: EventWords) -> Event {
     Event {
         time: Duration::from_nanos(time),
         thread,
@@ -134,25 +142,25 @@ fn unpack(thread: usize, number: u64, [time, version, rest]: Words) -> Event {
 
 /// The rings of all threads.
 pub struct Recorder {
-    rings: PerThread<Ring>,
+    rings: PerThread<EventRing>,
 }
 
-/// What is in the rings.
-pub struct Picture {
-    /// In the order of time; see [`Event`].
+/// The contents of all rings.
+pub struct Recording {
+    /// The events in the order of time; see [`Event`].
     pub events: Vec<Event>,
-    /// How many older events were overwritten.
+    /// The number of older events that were overwritten.
     pub overwritten: u64,
 }
 
 impl Recorder {
-    /// Without memory before it is used.
+    /// Creates a recorder. Each ring is allocated when its thread first records.
     pub fn new() -> Self {
         Self { rings: PerThread::new() }
     }
 
-    /// Records an event of the calling thread. The time is in nanoseconds since a moment that is the same for
-    /// all threads.
+    /// Records an event of the calling thread. The time is in nanoseconds since a moment that is
+    /// the same for all threads.
     #[cold]
     #[inline(never)]
     pub fn record(&self, kind: EventKind, key: Option<u32>, version: Option<Version>, time: u64) {
@@ -160,18 +168,18 @@ impl Recorder {
         self.rings.get().push(words);
     }
 
-    /// What is in the rings now.
-    pub fn read(&self) -> Picture {
-        let mut picture = Picture { events: Vec::new(), overwritten: 0 };
+    /// Returns the present contents of the rings.
+    pub fn read(&self) -> Recording {
+        let mut recording = Recording { events: Vec::new(), overwritten: 0 };
         for (thread, ring) in self.rings.shared() {
-            let visit = |number, words| picture.events.push(unpack(thread, number, words));
-            picture.overwritten += ring.read(visit);
+            let visit = |number, words| recording.events.push(unpack(thread, number, words));
+            recording.overwritten += ring.read(visit);
         }
-        picture.events.sort_unstable_by_key(|event| (event.time, event.thread, event.sequence));
-        picture
+        recording.events.sort_unstable_by_key(|event| (event.time, event.thread, event.sequence));
+        recording
     }
 
-    /// Leaves out, from now on, what was recorded so far.
+    /// Deletes the events recorded so far.
     pub fn clear(&self) {
         self.rings.shared().for_each(|(_, ring)| ring.clear());
     }
@@ -182,7 +190,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
 
-    fn recorded(ring: &Ring) -> (Vec<(u64, Words)>, u64) {
+    fn recorded(ring: &EventRing) -> (Vec<(u64, EventWords)>, u64) {
         let mut events = Vec::new();
         let overwritten = ring.read(|number, words| events.push((number, words)));
         events.reverse();
@@ -191,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_ring_keeps_the_last_events() {
-        let ring = Ring::default();
+        let ring = EventRing::default();
         assert_eq!(recorded(&ring), (vec![], 0));
         for count in 1..=3 * LENGTH {
             ring.push([count - 1, 7, 8]);
@@ -205,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cleared_is_neither_shown_nor_counted() {
-        let ring = Ring::default();
+    fn cleared_events_are_neither_shown_nor_counted() {
+        let ring = EventRing::default();
         (0..LENGTH + 10).for_each(|n| ring.push([n, 0, 0]));
         ring.clear();
         assert_eq!(recorded(&ring), (vec![], 0));
@@ -218,12 +226,12 @@ mod tests {
 
     #[test]
     fn parts_of_a_ring_are_whole_pages() {
-        assert_eq!(size_of::<[Slot; PART]>() % crate::memory::PAGE, 0);
+        assert_eq!(size_of::<[EventSlot; PART]>() % crate::memory::PAGE, 0);
         assert_eq!(LENGTH, 1024);
     }
 
     #[test]
-    fn words_are_what_they_were_packed_from() {
+    fn unpacking_reverses_packing() {
         for kind in EventKind::ALL {
             for key in [None, Some(0), Some(0x9f3a_21c0), Some(u32::MAX)] {
                 for version in [None, Some(0), Some(u64::MAX)] {
@@ -238,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn it_forgets_when_told_to() {
+    fn a_cleared_recorder_shows_nothing() {
         let recorder = Recorder::new();
-        assert_eq!(recorder.rings.shared().count(), 0, "no memory before it is used");
+        assert_eq!(recorder.rings.shared().count(), 0, "memory is allocated before it is needed");
         recorder.record(EventKind::Miss, Some(1), None, 5);
-        let picture = recorder.read();
-        assert_eq!((picture.events.len(), picture.overwritten), (1, 0));
-        assert_eq!(picture.events[0].kind, EventKind::Miss);
+        let recording = recorder.read();
+        assert_eq!((recording.events.len(), recording.overwritten), (1, 0));
+        assert_eq!(recording.events[0].kind, EventKind::Miss);
         recorder.clear();
         assert!(recorder.read().events.is_empty());
     }
@@ -257,9 +265,10 @@ mod tests {
             for thread in 0..3 {
                 let (recorder, together) = (&recorder, &together);
                 scope.spawn(move || {
-                    together.wait(); // So each has its own number.
+                    together.wait(); // So that each thread has its own number.
                     for n in 0..100 {
-                        // Each time three times in a row, and the same times in all threads.
+                        // Each time occurs three times in a row, and all threads use the same
+                        // times.
                         let hash = Some(thread * 1000 + n as u32);
                         recorder.record(EventKind::Hit, hash, None, 10 * (n / 3));
                     }
@@ -276,7 +285,7 @@ mod tests {
                 events.iter().filter_map(|event| event.key).filter(|key| key / 1000 == thread);
             assert!(
                 own.eq(thread * 1000..thread * 1000 + 100),
-                "a thread's events keep their order"
+                "the events of a thread change their order"
             );
         }
     }
@@ -291,7 +300,7 @@ mod tests {
 
     const READINGS: usize = if cfg!(coeval_asan) { 300 } else { 3_000 };
 
-    /// Threads record events of which each word tells the others, while another thread reads.
+    /// Threads record events whose words determine each other, while another thread reads.
     #[test]
     fn no_torn_event_is_shown() {
         let recorder = Recorder::new();
@@ -299,14 +308,14 @@ mod tests {
             let kind = EventKind::ALL[n as usize % EventKind::ALL.len()];
             recorder.record(kind, Some(n as u32), Some(Version::from_u64(n)), n * 1_000);
         };
-        let check = |picture: &Picture| {
-            for event in &picture.events {
+        let check = |recording: &Recording| {
+            for event in &recording.events {
                 let n = event.version.unwrap().get();
                 assert_eq!(event.time, Duration::from_nanos(n * 1_000));
                 assert_eq!(event.key, Some(n as u32));
                 assert_eq!(event.kind, EventKind::ALL[n as usize % EventKind::ALL.len()]);
             }
-            picture.events.len() as u64 + picture.overwritten
+            recording.events.len() as u64 + recording.overwritten
         };
         let done = AtomicBool::new(false);
         let recorded: usize = std::thread::scope(|scope| {
@@ -318,16 +327,16 @@ mod tests {
                         .count()
                 })
             });
-            // Ends the writers, also if the reader fails.
+            // Ends the writers, even if the reader fails.
             let end = SetOnDrop(&done);
             let (mut before, mut readings) = (0, 0);
             while readings < READINGS {
-                let picture = recorder.read();
-                let all = check(&picture);
-                assert!(before <= all, "events were forgotten");
+                let recording = recorder.read();
+                let all = check(&recording);
+                assert!(before <= all, "events are missing");
                 before = all;
-                // Not before the writers are at work.
-                readings += usize::from(picture.overwritten > 0);
+                // Readings count once the writers are at work.
+                readings += usize::from(recording.overwritten > 0);
             }
             drop(end);
             writers.into_iter().map(|writer| writer.join().unwrap()).sum()

@@ -17,7 +17,7 @@ use std::fmt;
 /// (stats.hits, stats.misses) = (3, 1);
 /// assert_eq!(stats.hit_ratio(), Some(0.75));
 ///
-/// // What happened between two looks.
+/// // What was counted between two calls.
 /// let mut later = stats.clone();
 /// later.hits += 5;
 /// assert_eq!(later.since(&stats).hits, 5);
@@ -80,8 +80,8 @@ impl Stats {
         (all > 0).then(|| self.hits as f64 / all as f64)
     }
 
-    /// Returns what was counted since an earlier look at the same cache. The figures of the moment
-    /// are those of `self`.
+    /// Returns what was counted since `earlier`, an earlier result for the same cache. Figures that
+    /// show a moment are those of `self`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = u64::saturating_sub;
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_counted_is_subtracted() {
+    fn only_counts_are_subtracted() {
         let removals = Removals { replaced: 4, expired: 2, size: 3, ..Removals::default() };
         let earlier = Stats { hits: 10, commits: 7, entries: 100, removals, ..Stats::default() };
         let mut later = earlier.clone();
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(since.removals, Removals { size: 1, ..Removals::default() });
         assert_eq!(since.hit_ratio(), Some(0.5));
         assert_eq!(removals.evictions(), 5);
-        // Two looks at once may see a count fall behind; the other way round nothing wraps.
+        // Two concurrent calls may see a count fall behind. A negative difference shows as zero.
         assert_eq!(earlier.since(&later).hits, 0);
     }
 

@@ -1,6 +1,6 @@
 //! The events of all threads, in order.
 
-use super::recorder::{Picture, Recorder};
+use super::recorder::{Recorder, Recording};
 use crate::version::Version;
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl fmt::Display for Event {
     }
 }
 
-impl fmt::Display for Picture {
+impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.overwritten, self.events.len()) {
             (0, 0) => return f.write_str("nothing was recorded"),
@@ -283,10 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_at_their_numbers() {
+    fn kinds_are_listed_at_their_numbers() {
         for (number, kind) in EventKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, number);
-            assert!(kind.name().len() <= 10, "{kind} fits its column");
+            assert!(kind.name().len() <= 10, "{kind} does not fit its column");
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
             event(123_460, 12, EventKind::Miss, None, Some(1)),
             event(12_000_000_005, 12, EventKind::ViewClosed, Some(0), None),
         ];
-        let printed = Picture { events, overwritten: 17 }.to_string();
+        let printed = Recording { events, overwritten: 17 }.to_string();
         let expected = [
             "17 older events were overwritten",
             "+00.000123456s  thread  3  commit      v1042  key 9f3a21c0",
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeline_starts_stops_and_forgets() {
+    fn a_timeline_starts_stops_and_clears() {
         let timeline = Timeline::new(Arc::new(Source {
             recorder: Recorder::new(),
             on: AtomicBool::new(false),

@@ -1,57 +1,63 @@
-//! Which entry goes when there is no room: decided by the writers themselves, in bounded steps,
-//! without a lock or a thread for it; and a hit writes to nothing but the entry, and seldom.
+//! The eviction policy: chooses which entry to evict when the cache is full.
+//!
+//! Writers run the policy in bounded steps. It takes no lock and needs no thread of its own. A hit
+//! writes only to the entry itself, and only while the entry's hit counter is not full.
 //!
 //! # The policy
-//! Two queues, first in, first out, as in S3-FIFO (Yang et al., SOSP'23): *small* for newcomers, *main*
-//! for what has proved itself. An entry has a counter of hits that saturates at three ([`HITS`]), and
-//! moves only when it comes to the front of its queue:
+//! There are two first-in, first-out queues, as in S3-FIFO (Yang et al., SOSP'23): *small* holds
+//! new entries, *main* holds entries that have proved useful. Each entry has a hit counter that
+//! saturates at three ([`HITS`]). An entry moves only when it reaches the front of its queue:
 //!
-//! | at the front of | with no hit since | with one | with more |
+//! | at the front of | no hit since | one hit | more hits |
 //! |---|---|---|---|
-//! | small | goes | once more through small | to main |
-//! | main | goes | once more through main, with one hit less | as with one |
+//! | small | evicted | back of small | moves to main |
+//! | main | evicted | back of main, with one hit less | as with one hit |
 //!
-//! What goes is remembered ([`history`]), more sparsely the longer ago it was. An entry that comes back
-//! while it is remembered belongs into main, on one condition: it was pushed to a queue later than what
-//! is at the front of main and had no hit since ([`Policy::admit`]). That is the comparison of LIRS
-//! (Jiang & Zhang, SIGMETRICS'02): the time between two uses of the newcomer, against the time that the
-//! old one has been without a use. A loop that is longer than the cache has nothing to gain from
-//! exchanging one of its entries for another; this is what sees it, and so keeps as much of the loop
-//! as there is room for. Where is room for all that comes back, it changes nothing.
+//! The policy remembers what it evicted ([`history`]); older evictions are remembered more
+//! sparsely. An entry that returns while it is remembered goes to main, on one condition: it was
+//! last pushed to a queue later than some entry near the front of main that had no hit since
+//! ([`Policy::admit`]). This is the comparison of LIRS (Jiang & Zhang, SIGMETRICS'02): it compares
+//! the time between two uses of the returning entry with the time for which the old entry has not
+//! been used. A loop that is longer than the cache gains nothing if one of its entries replaces
+//! another. The condition detects such a loop, so the cache keeps as much of the loop as it has
+//! room for. If the cache has room for everything that returns, the condition changes nothing.
 //!
-//! What was written only just now is spared, whatever its place: whoever makes room for an entry takes others
-//! first ([`Residents::spare`]). Where the queue for newcomers has hardly any room, the one before it with its one
-//! hit would else outlive each new one.
+//! Entries that were written just now are spared in either queue: a thread that makes room for an
+//! entry evicts other entries first ([`Residents::spare`]). Otherwise, if *small* had room for
+//! hardly any entry, an old entry with one hit would outlive each new one.
 //!
-//! How much room the newcomers have is adapted to what would bring more hits ([`balance`]): from 1 %,
-//! where popularity decides, to 90 %, where it is recency that does.
+//! The share of *small* adapts to whatever would bring more hits ([`balance`]): from 1 %, where
+//! popularity decides, to 90 %, where recency decides.
 //!
 //! # The contract with the engine
-//! - An entry is known by a [`Handle`]. The engine answers for it through [`Residents`]; the policy
-//!   never looks behind it.
-//! - The engine keeps the account of what is present. An entry of weight zero is none of the policy's, as if it had no
-//!   value: it counts for nothing, the number of such is not bounded, and none is evicted or looked for.
-//! - `admit` when a value has become present, and been counted, whose handle the policy does not hold.
-//!   From then on it holds the handle, until `Residents::release` says that it has let go. A handle is in
-//!   one queue, in one place, or in the hands of one thread in here. `make_room` when a value was replaced by
-//!   a heavier one.
-//! - A handle whose value has gone stays in its queue, and is released when it comes to the front. If a
-//!   value becomes present under it before that, there is nothing to tell: the engine needs a flag that
-//!   says whether the handle is held, which it clears in `release`. When many are without a value, each
-//!   admission looks for a few.
-//! - Calls are made under a guard of the engine's reclamation: a handle may be used here until the guard
-//!   ends, although another thread released it meanwhile.
-//! - All of these may be called by many threads at a time. Of what is counted here, some is lost in
-//!   races: decisions get worse by as much.
+//! - A [`Handle`] identifies an entry. The engine answers questions about it through
+//!   [`Residents`]; the policy never looks behind the handle.
+//! - The engine accounts for the present entries. The policy treats an entry of weight zero like
+//!   one without a value: it counts for nothing, is never evicted or searched for, and the number
+//!   of such entries is not bounded.
+//! - The engine calls `admit` after a value has become present and has been accounted for, if the
+//!   policy does not hold its handle. The policy then holds the handle until `Residents::release`
+//!   returns true. A held handle is in exactly one place: in one queue, or with one thread that
+//!   runs the policy. The engine calls `make_room` after a heavier value replaced a value.
+//! - A handle whose value is gone stays in its queue, and is released when it reaches the front.
+//!   If a value becomes present under the handle before that, the engine makes no call. The engine
+//!   therefore needs a flag that says whether the handle is held; it clears the flag in `release`.
+//!   If many handles have no value, each admission searches for a few of them.
+//! - The engine makes all calls under a guard of its reclamation. The policy may use a handle until
+//!   that guard ends, even if another thread releases the handle meanwhile.
+//! - Many threads may make these calls at the same time. Races lose some of the counts kept here,
+//!   which makes decisions slightly worse.
 //!
 //! # What is bounded
-//! A hit: a load, and a store while the counter is not full. An admission: one look-up in the history
-//! (one line), and for each eviction, [`CHANCES`] entries at most are passed over that have hits, and about as many that
-//! are spared; as many evictions as it takes to be within the capacity, or [`EVICTIONS`]. Who took away as many as that
-//! and is not there yet ([`Policy::make_room`] tells) goes on, in further calls.
+//! A hit costs a load, and a store while the counter is not full. An admission costs one look-up in
+//! the history (one cache line), and as many evictions as are needed to be within the capacity, at
+//! most [`EVICTIONS`]. Each eviction passes over at most [`CHANCES`] entries with hits, and about
+//! as many spared entries. A thread that reaches [`EVICTIONS`] and is still above the capacity
+//! continues with further calls; [`Policy::make_room`] returns false in that case.
 //!
-//! Memory: a slot of 8 bytes in a queue and 5⅓ bytes of history for each entry. Each queue may have had
-//! all entries at some time, and keeps that room (`queue`): 28 bytes an entry in all, with 10,000.
+//! Memory: each entry takes a slot of 8 bytes in a queue and 5⅓ bytes of history. Each queue may
+//! have held all entries at some time, and keeps its memory (`queue`). That makes 28 bytes per
+//! entry in all, with 10,000 entries.
 
 pub mod balance;
 pub mod history;
@@ -59,100 +65,107 @@ pub mod history;
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
 use balance::Balance;
-use history::{History, Memory, REACH, Time};
+use history::{Ghost, History, InsertionTime, REACH};
 
-/// How many entries with hits are passed over in one search for one without.
+/// The largest number of entries with hits that one search for an entry without hits passes over.
 pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 16 };
-/// So many places ahead entries are prefetched: about as many evictions take as long as memory does.
+/// Entries are prefetched this many places ahead. This many evictions take about as long as one
+/// memory access.
 const AHEAD: u64 = 3;
-/// How many evictions an admission tries at most.
+/// The largest number of evictions that one admission tries.
 pub const EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
-/// With more handles without a value than one in so many, and some, they are looked for.
+/// An admission searches for handles without a value if there are more than
+/// `1/DEAD_SHARE` of all handles plus [`DEAD_AT_LEAST`].
 const DEAD_SHARE: u64 = 4;
 const DEAD_AT_LEAST: u64 = if cfg!(coeval_loom) { 1 } else { 64 };
-/// How many handles an admission looks at then, one in so many.
+/// The number of handles that such a search looks at. One in [`SWEEP_EACH`] admissions searches.
 const SWEEP: usize = 4 * SWEEP_EACH as usize;
 const SWEEP_EACH: u64 = if cfg!(coeval_loom) { 1 } else { 8 };
 
-/// The two queues.
+/// Names one of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// For newcomers.
+pub enum QueueKind {
+    /// Holds new entries.
     Small,
-    /// For what has proved itself.
+    /// Holds entries that have proved useful.
     Main,
 }
 
-/// As far as hits are counted. With seven, the recorded traces gain 0.0 to 0.3 points, and popularity
-/// that drifts loses two.
+/// The value at which hit counters saturate. With seven, the recorded traces gain 0.0 to 0.3
+/// points, and streams whose popularity drifts lose two.
 pub const HITS: u32 = 3;
 
-/// Whether an entry that would go is to be spared.
+/// Whether to spare an entry that would otherwise be evicted, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spare {
-    /// It is not.
-    No,
-    /// It is whoever makes room that brought it: the other queue's front comes before it.
-    Own,
-    /// Another brought it only just now. It goes to main, out of the newcomers' way.
-    Other,
-    /// It is, and there seems to be nothing else.
-    Last,
+pub enum SpareDecision {
+    /// Evict the entry.
+    Evict,
+    /// Spare the entry: the thread that makes room has brought it. The front of the other queue is
+    /// tried first.
+    SpareOwn,
+    /// Spare the entry: another thread has brought it just now. It moves to main, so that it does
+    /// not hold up the new entries.
+    SpareOther,
+    /// Spare the entry, and end the search: there seems to be nothing else to evict.
+    EndSearch,
 }
 
-/// The engine, as the policy sees it. See the module's head for the contract.
+/// The engine as the policy sees it. The module documentation states the contract.
 pub trait Residents {
-    /// The weight of all that is present.
+    /// Returns the total weight of the present entries.
     fn weight(&self) -> u64;
-    /// The number of entries that are present.
+    /// Returns the number of present entries.
     fn count(&self) -> u64;
-    /// The hash of the entry's key.
+    /// Returns the hash of the entry's key.
     fn hash(&self, entry: Handle) -> u32;
-    /// The counter of the entry's hits, up to [`HITS`], at zero when it is admitted; `None` if it has no value.
+    /// Returns the entry's hit counter, at most [`HITS`] and zero at its admission; `None` if the
+    /// entry has no value.
     fn hits(&self, entry: Handle) -> Option<u32>;
-    /// The entry will be asked for soon. Its handle may be released by now.
+    /// Announces a question about the entry. The handle may already be released.
     fn prefetch(&self, _entry: Handle) {}
-    /// Sets the counter.
+    /// Sets the hit counter.
     fn set_hits(&self, entry: Handle, hits: u32);
-    /// Whether the entry is to be spared now. Asked of what would be evicted otherwise; in the end it says no, or `Last`.
-    fn spare(&self, entry: Handle) -> Spare;
-    /// Something is to be evicted: what others do not see of the weight, they are to see from now on, unless it is little.
+    /// Decides whether to spare an entry that would otherwise be evicted. Eventually returns
+    /// [`SpareDecision::Evict`] or [`SpareDecision::EndSearch`].
+    fn spare(&self, entry: Handle) -> SpareDecision;
+    /// Makes the thread's changes of the weight visible to other threads, unless they are small.
+    /// The policy calls this before an eviction.
     fn publish(&self) {}
-    /// Takes the entry's value away; false if it has none, or was changed at this moment.
+    /// Removes the entry's value. Returns false if the entry has no value or is being changed.
     fn evict(&self, entry: Handle) -> bool;
-    /// The policy lets go of the handle. False if it must keep it: a value became present meanwhile, whose
-    /// writer found the handle held.
+    /// Takes the handle back from the policy. Returns false if the policy must keep it, because a
+    /// value became present meanwhile whose writer found the handle held.
     fn release(&self, entry: Handle) -> bool;
 }
 
-/// The policy of one cache.
+/// The eviction policy of one cache.
 pub struct Policy {
     capacity: u64,
     small: Queue,
     main: Queue,
     history: History,
     balance: Balance,
-    /// How long an entry was in each queue since it was pushed there, when it was evicted last.
+    /// For each queue, the time from the last push of its last evicted entry to that eviction.
     stays: [AtomicU64; 2],
-    /// When an entry was last pushed to main.
+    /// The time of the last push to main.
     main_moved: AtomicU64,
 }
 
-// All accesses are Relaxed: nothing is read through what they say but the engine's own data, which
-// the engine orders. See `queue` for how handles are passed on.
+// All accesses are Relaxed: they guard no data but the engine's own, which the engine orders.
+// `queue` documents how handles pass between threads.
 impl Policy {
-    /// For entries of one unit each, `capacity` at most.
+    /// Creates a policy for entries of weight one, at most `capacity` of them.
     pub fn counting(capacity: u64) -> Self {
         Self::new(capacity, capacity)
     }
 
-    /// For entries of different weight.
+    /// Creates a policy for entries of different weights.
     pub fn weighing(capacity: u64) -> Self {
         Self::new(capacity, 0)
     }
 
     fn new(capacity: u64, entries: u64) -> Self {
-        // Beside the entries: those without a value, and some that are on their way.
+        // The queues also hold handles without a value, and some that threads have in hand.
         let most = entries.saturating_add(entries / DEAD_SHARE).saturating_add(DEAD_AT_LEAST);
         let most = if entries == 0 { 0 } else { most };
         Self {
@@ -166,26 +179,25 @@ impl Policy {
         }
     }
 
-    /// The bound on the weight.
+    /// Returns the bound on the weight.
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Whether an entry of this weight can be kept at all.
+    /// Returns whether the cache can hold an entry of this weight at all.
     pub fn fits(&self, weight: u32) -> bool {
         u64::from(weight) <= self.capacity
     }
 
-    /// Takes a handle that it does not hold, whose value has been counted, and makes room for it. The answer is as for
-    /// [`make_room`](Self::make_room).
+    /// Takes a handle that the policy does not hold and whose value has been accounted for, and
+    /// makes room for it. The result is that of [`make_room`](Self::make_room).
     pub fn admit(&self, residents: &impl Residents, entry: Handle) -> bool {
         let now = self.history.advance();
-        let memory = self.history.recall(residents.hash(entry), now);
-        let place = match memory {
-            Some(memory) => self.place_again(residents, memory),
-            None => Place::Small,
+        let queue = match self.history.take(residents.hash(entry), now) {
+            Some(ghost) => self.queue_for_return(residents, ghost),
+            None => QueueKind::Small,
         };
-        self.push(place, entry, now);
+        self.push(queue, entry, now);
         hook::step("policy.admitted");
         if now.is_multiple_of(SWEEP_EACH) {
             self.sweep(residents);
@@ -193,13 +205,14 @@ impl Policy {
         self.make_room(residents, EVICTIONS)
     }
 
-    /// Evicts until the weight is within the capacity, or nothing is left to evict. False if it stopped before that, as
-    /// it tried so many.
+    /// Evicts entries until the weight is within the capacity or nothing is left to evict. Returns
+    /// false if it stops earlier, after `most` tries.
     pub fn make_room(&self, residents: &impl Residents, most: usize) -> bool {
         for _ in 0..most {
-            // One who comes here has charged a weight, pushed a handle, or evicted; now he looks at the weight and for
-            // handles. The last of several at once to do so sees what all did, so he makes the room that is missing.
-            fence_after_rmw(); // partner: another thread's
+            // Each thread here has accounted for a weight, pushed a handle, or evicted an entry. It
+            // now reads the weight and looks for handles. Of several threads that do so at the same
+            // time, the last one sees what all of them did, and makes the missing room.
+            fence_after_rmw(); // partner: the same fence in another thread
             if residents.weight() <= self.capacity {
                 return true;
             }
@@ -211,28 +224,28 @@ impl Policy {
         false
     }
 
-    /// Where an entry belongs that was here before.
-    fn place_again(&self, residents: &impl Residents, memory: Memory) -> Place {
+    /// Chooses the queue for an entry that returns while it is remembered.
+    fn queue_for_return(&self, residents: &impl Residents, ghost: Ghost) -> QueueKind {
         let entries = self.history.entries();
-        let soon = self.balance.soon(memory.place, entries);
-        if memory.tick >= self.history.tick(soon) {
-            self.balance.returned(memory.place, entries);
+        let recent = self.balance.recent_since(ghost.queue, entries);
+        if ghost.tick >= self.history.tick(recent) {
+            self.balance.returned(ghost.queue, entries);
         }
         let is_full = residents.weight() > self.capacity;
         let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
-        // When it was pushed before it went, as far as that is known now.
-        let stay = self.stays[memory.place as usize].load(Ordering::Relaxed) + 1;
-        let pushed = memory.tick.wrapping_sub(stay) as u16;
-        if !is_full || takes_from_small || self.main_yields(residents, pushed) {
-            return Place::Main;
+        // An estimate of the time of its last push, from the last stay in that queue.
+        let stay = self.stays[ghost.queue as usize].load(Ordering::Relaxed) + 1;
+        let pushed = ghost.tick.wrapping_sub(stay) as u16;
+        if !is_full || takes_from_small || self.main_has_staler(residents, pushed) {
+            return QueueKind::Main;
         }
         self.balance.refused(entries);
-        Place::Small
+        QueueKind::Small
     }
 
-    /// Whether main has an entry that has been without a hit for longer than since `pushed`. Brings it
-    /// to the front.
-    fn main_yields(&self, residents: &impl Residents, pushed: u16) -> bool {
+    /// Returns whether main has an entry that has had no hit since before `pushed`. Brings such an
+    /// entry to the front.
+    fn main_has_staler(&self, residents: &impl Residents, pushed: u16) -> bool {
         for _ in 0..CHANCES {
             let Some(front) = self.main.peek() else { return self.main.is_empty() };
             if !self.is_older(front.stamp, pushed) {
@@ -243,121 +256,135 @@ impl Policy {
             }
             let Some(front) = self.main.pop() else { continue };
             match residents.hits(front.handle) {
-                None => _ = self.release(residents, Place::Main, front),
-                Some(0) => self.main.push(front), // Another one than a moment ago.
+                None => _ = self.release(residents, QueueKind::Main, front),
+                Some(0) => self.main.push(front), // The front changed since the peek.
                 Some(hits) => {
                     residents.set_hits(front.handle, hits - 1);
-                    self.push(Place::Main, front.handle, self.history.now());
+                    self.push(QueueKind::Main, front.handle, self.history.now());
                 }
             }
         }
         false
     }
 
-    /// Whether a stamp at the front of main is older than another one. Stamps come round: but when
-    /// nothing has moved in main for so long, all in it is older than anything that is remembered.
+    /// Returns whether the stamp `front`, at the front of main, is older than `than`. Stamps wrap
+    /// around. If nothing has moved in main for long enough, everything in main is older than
+    /// anything that the history remembers.
     fn is_older(&self, front: u16, than: u16) -> bool {
         let idle = self.history.now().saturating_sub(self.main_moved.load(Ordering::Relaxed));
         idle > REACH * self.history.entries() || (than.wrapping_sub(front) as i16) > 0
     }
 
-    /// Lets one entry go. False if there is none to try.
+    /// Evicts one entry. Returns false if there is none to try.
     fn evict_one(&self, residents: &impl Residents) -> bool {
         let mut chances = CHANCES;
-        let mut aside = None;
+        let mut avoided = None;
         loop {
-            let Some((place, queued)) = self.pop(residents, aside) else { return false };
+            let Some((queue, queued)) = self.pop(residents, avoided) else { return false };
             let entry = queued.handle;
             let now = self.history.now();
             let Some(hits) = residents.hits(entry) else {
-                if !self.release(residents, place, queued) {
-                    return true; // Let another round decide.
+                if !self.release(residents, queue, queued) {
+                    return true; // The next round of `make_room` decides.
                 }
                 continue;
             };
             if hits > 0 && chances > 0 {
                 chances -= 1;
-                let again = match place {
-                    Place::Small if hits > 1 => Place::Main,
-                    _ => place,
+                let next = match queue {
+                    QueueKind::Small if hits > 1 => QueueKind::Main,
+                    _ => queue,
                 };
-                residents.set_hits(entry, if place == Place::Main { hits - 1 } else { 0 });
-                self.push(again, entry, now);
+                residents.set_hits(entry, if queue == QueueKind::Main { hits - 1 } else { 0 });
+                self.push(next, entry, now);
                 continue;
             }
             match residents.spare(entry) {
-                Spare::No => return self.let_go(residents, place, queued, now),
-                Spare::Own => {
-                    self.push(place, entry, now);
-                    aside = Some(place);
+                SpareDecision::Evict => return self.evict(residents, queue, queued, now),
+                SpareDecision::SpareOwn => {
+                    self.push(queue, entry, now);
+                    avoided = Some(queue);
                 }
-                Spare::Other => self.push(Place::Main, entry, now),
-                Spare::Last => {
-                    self.push(place, entry, now);
+                SpareDecision::SpareOther => self.push(QueueKind::Main, entry, now),
+                SpareDecision::EndSearch => {
+                    self.push(queue, entry, now);
                     return false;
                 }
             }
         }
     }
 
-    /// Takes an entry's value away, or puts it back into its queue if that does not succeed.
-    fn let_go(&self, residents: &impl Residents, place: Place, queued: Queued, now: Time) -> bool {
+    /// Removes an entry's value and remembers the eviction. If the entry refuses, returns it to its
+    /// queue.
+    fn evict(
+        &self,
+        residents: &impl Residents,
+        queue: QueueKind,
+        queued: Queued,
+        now: InsertionTime,
+    ) -> bool {
         let hash = residents.hash(queued.handle);
         hook::step("policy.evicting");
         if !residents.evict(queued.handle) {
-            self.push(place, queued.handle, now);
+            self.push(queue, queued.handle, now);
             return true;
         }
-        self.release(residents, Place::Small, queued);
+        self.release(residents, QueueKind::Small, queued);
         let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
-        self.stays[place as usize].store(stay.into(), Ordering::Relaxed);
-        self.history.remember(hash, now, place, || self.len());
-        self.balance.evicted(place, now, self.history.entries());
+        self.stays[queue as usize].store(stay.into(), Ordering::Relaxed);
+        self.history.remember(hash, now, queue, || self.len());
+        self.balance.evicted(queue, now, self.history.entries());
         true
     }
 
-    /// Lets go of a handle, or keeps it in its queue if that cannot be. True if it went.
-    fn release(&self, residents: &impl Residents, place: Place, queued: Queued) -> bool {
+    /// Gives a handle back, or pushes it to `queue` if the policy must keep it. Returns true if the
+    /// handle was given back.
+    fn release(&self, residents: &impl Residents, queue: QueueKind, queued: Queued) -> bool {
         hook::step("policy.releasing");
-        let gone = residents.release(queued.handle);
-        if !gone {
-            self.push(place, queued.handle, self.history.now());
+        let released = residents.release(queued.handle);
+        if !released {
+            self.push(queue, queued.handle, self.history.now());
         }
-        gone
+        released
     }
 
-    /// Takes from small if that has more than its share, otherwise from main; but from the other one if one is left
-    /// `aside`.
-    fn pop(&self, residents: &impl Residents, aside: Option<Place>) -> Option<(Place, Queued)> {
-        let is_small = match aside {
-            Some(place) => place == Place::Main,
+    /// Pops from small if small has more than its share, otherwise from main. If a queue is
+    /// `avoided`, pops from the other one. Falls back to whichever queue has an entry.
+    fn pop(
+        &self,
+        residents: &impl Residents,
+        avoided: Option<QueueKind>,
+    ) -> Option<(QueueKind, Queued)> {
+        let is_small = match avoided {
+            Some(queue) => queue == QueueKind::Main,
             None => {
                 let small = self.small.len();
                 small > self.balance.target(small + self.main.len())
             }
         };
-        let from = |place, queue: &Queue| {
+        let from = |kind, queue: &Queue| {
             if let Some(later) = queue.ahead(AHEAD) {
                 residents.prefetch(later);
             }
-            queue.pop().map(|queued| (place, queued))
+            queue.pop().map(|queued| (kind, queued))
         };
-        let main = if is_small { None } else { from(Place::Main, &self.main) };
-        main.or_else(|| from(Place::Small, &self.small)).or_else(|| from(Place::Main, &self.main))
+        let main = if is_small { None } else { from(QueueKind::Main, &self.main) };
+        main.or_else(|| from(QueueKind::Small, &self.small))
+            .or_else(|| from(QueueKind::Main, &self.main))
     }
 
-    fn push(&self, place: Place, handle: Handle, now: Time) {
+    fn push(&self, queue: QueueKind, handle: Handle, now: InsertionTime) {
         let stamp = self.history.tick(now) as u16;
-        match place {
-            Place::Small => self.small.push(Queued { handle, stamp }),
-            Place::Main => {
+        match queue {
+            QueueKind::Small => self.small.push(Queued { handle, stamp }),
+            QueueKind::Main => {
                 self.main.push(Queued { handle, stamp });
                 self.main_moved.store(now, Ordering::Relaxed);
             }
         }
     }
 
-    /// Looks for handles without a value when there are many.
+    /// Releases some handles without a value, if there are many of them.
     fn sweep(&self, residents: &impl Residents) {
         let dead = self.len().saturating_sub(residents.count());
         if dead <= self.len() / DEAD_SHARE + DEAD_AT_LEAST {
@@ -365,21 +392,22 @@ impl Policy {
         }
         let (small, main) = (&self.small, &self.main);
         let is_small = small.len() > main.len();
-        let (place, queue) = if is_small { (Place::Small, small) } else { (Place::Main, main) };
+        let (kind, queue) =
+            if is_small { (QueueKind::Small, small) } else { (QueueKind::Main, main) };
         for queued in (0..SWEEP).map_while(|_| queue.pop()) {
             match residents.hits(queued.handle) {
                 Some(_) => queue.push(queued),
-                None => _ = self.release(residents, place, queued),
+                None => _ = self.release(residents, kind, queued),
             }
         }
     }
 
-    /// How many handles are held.
+    /// Returns the number of held handles.
     pub fn len(&self) -> u64 {
         self.small.len() + self.main.len()
     }
 
-    /// Bytes of queues and history.
+    /// Returns the bytes of the queues and the history.
     pub fn bytes(&self) -> usize {
         (self.small.slots() + self.main.slots()) as usize * 8 + self.history.bytes()
     }

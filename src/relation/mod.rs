@@ -12,18 +12,19 @@ use std::cell::Cell;
 use std::fmt;
 
 /// The advice for relations that lead to too many keys.
-const TO_DO: &str = "have them come to an end, or raise `Builder::max_related`";
+const ADVICE: &str = "make them end earlier, or raise `Builder::max_related`";
 
 /// The name of a key in a message: the key itself if its type is a common one, otherwise the hash
 /// that the timeline also shows.
-pub struct Named(String);
+pub struct KeyName(String);
 
-impl Named {
-    /// Names a key of which only the hash is known.
+impl KeyName {
+    /// Names a key by its hash.
     fn by_hash<K>(hash: u32) -> Self {
         Self(format!("the key with hash {hash:#010x}, a `{}`", type_name::<K>()))
     }
 
+    /// Names a key.
     pub fn new<K: 'static>(key: &K, hash: u32) -> Self {
         fn debug<T: fmt::Debug + 'static>(key: &dyn Any) -> Option<String> {
             key.downcast_ref::<T>().map(|key| format!("the key {key:?}"))
@@ -48,7 +49,7 @@ impl Named {
     }
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -58,30 +59,30 @@ impl fmt::Display for Named {
 /// whose relations were followed.
 #[cold]
 #[track_caller]
-pub fn too_many(first: &Named, last: &Named, most: usize) -> ! {
+pub fn too_many(first: &KeyName, last: &KeyName, most: usize) -> ! {
     panic!(
-        "the relations of {first} lead to more than {most} keys, the last of them by {last} ({TO_DO}); nothing was \
-         written"
+        "the relations of {first} lead to more than {most} keys, the last of them by {last} \
+         ({ADVICE}); nothing was written"
     )
 }
 
-/// The largest depth at which a relation's closure may write, with relations of its own.
-const NESTED: u32 = 64;
+/// The largest number of nested levels at which the closures of relations may write to the cache.
+const MAX_DEPTH: u32 = 64;
 
-/// The time in which a thread evaluates relations.
-pub struct Nested<'d>(&'d Cell<u32>);
+/// The time during which a thread evaluates relations. Dropping it ends that time.
+pub struct RelationScope<'d>(&'d Cell<u32>);
 
-impl<'d> Nested<'d> {
-    /// Begins, unless the depth is too great.
+impl<'d> RelationScope<'d> {
+    /// Begins one more level. Returns `None` if that exceeds the largest number.
     pub fn begin(depth: &'d Cell<u32>) -> Option<Self> {
-        (depth.get() < NESTED).then(|| {
+        (depth.get() < MAX_DEPTH).then(|| {
             depth.set(depth.get() + 1);
             Self(depth)
         })
     }
 }
 
-impl Drop for Nested<'_> {
+impl Drop for RelationScope<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -90,10 +91,10 @@ impl Drop for Nested<'_> {
 /// Panics because the closures of relations write to the cache in too many nested levels.
 #[cold]
 #[track_caller]
-pub fn too_deep(of: &Named) -> ! {
+pub fn too_deep(of: &KeyName) -> ! {
     panic!(
-        "the relations of {of} are asked by a write that a relation's closure made, {NESTED} deep: have the closure \
-         declare what belongs to the key, by `Related`, instead of writing it"
+        "the relations of {of} are evaluated for a write by a relation's closure, {MAX_DEPTH} deep: \
+         declare the related keys with `Related` in the closure, instead of writing them"
     )
 }
 
@@ -133,8 +134,8 @@ impl<K, V> Related<K, V> {
 
     fn push(&mut self, key: K, value: Option<V>) -> &mut Self {
         if self.writes.len() >= self.most {
-            let (most, name) = (self.most, Named::by_hash::<K>(self.of));
-            panic!("the relations of {name} name more than {most} keys ({TO_DO})");
+            let (most, name) = (self.most, KeyName::by_hash::<K>(self.of));
+            panic!("the relations of {name} name more than {most} keys ({ADVICE})");
         }
         self.writes.push((key, value));
         self

@@ -1,12 +1,12 @@
-//! Tags: names that entries share, and by which they are invalidated.
+//! Tags: names that entries share, and by which one commit invalidates them.
 //!
-//! Each tag that some version has is a *cell*. The cell holds the commits that invalidated the tag.
-//! Each such version holds the cell. A reader of a version compares: the version is absent as of
-//! the first commit in the cell that is newer than it.
+//! Each tag of some version has a *cell*. The cell stores the commits that invalidated the tag, and
+//! each version with the tag holds the cell. A reader of such a version compares the two: the
+//! version is absent as of the first commit in the cell that is newer than it.
 //!
-//! A cell ends as a record does. When nothing holds it any more, it is *condemned*. If it was not
-//! found by a grace period later, it is *sealed* and taken out of the index, and freed after
-//! another grace period. One word holds all of this state.
+//! A cell ends as a record does. When nothing holds it any more, it is *condemned*. If no thread
+//! has found it within a grace period, it is *sealed* and taken out of the index. It is freed after
+//! another grace period. One word contains all of this state.
 
 use crate::commit::Milestones;
 use crate::index::Indexed;
@@ -26,10 +26,10 @@ use std::sync::Arc;
 /// assert_eq!(Tag::from("tenant:7").to_string(), "tenant:7");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(Name);
+pub struct Tag(TagName);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Name {
+enum TagName {
     Number(u64),
     Text(Arc<str>),
 }
@@ -44,25 +44,25 @@ impl Tag {
 
 impl From<u64> for Tag {
     fn from(number: u64) -> Self {
-        Self(Name::Number(number))
+        Self(TagName::Number(number))
     }
 }
 
 impl From<Arc<str>> for Tag {
     fn from(text: Arc<str>) -> Self {
-        Self(Name::Text(text))
+        Self(TagName::Text(text))
     }
 }
 
 impl From<&str> for Tag {
     fn from(text: &str) -> Self {
-        Self(Name::Text(text.into()))
+        Self(TagName::Text(text.into()))
     }
 }
 
 impl From<String> for Tag {
     fn from(text: String) -> Self {
-        Self(Name::Text(text.into()))
+        Self(TagName::Text(text.into()))
     }
 }
 
@@ -75,8 +75,8 @@ impl From<&Self> for Tag {
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Name::Number(number) => fmt::Display::fmt(number, f),
-            Name::Text(text) => fmt::Display::fmt(text, f),
+            TagName::Number(number) => fmt::Display::fmt(number, f),
+            TagName::Text(text) => fmt::Display::fmt(text, f),
         }
     }
 }
@@ -84,8 +84,8 @@ impl fmt::Display for Tag {
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Name::Number(number) => write!(f, "Tag({number})"),
-            Name::Text(text) => write!(f, "Tag({text:?})"),
+            TagName::Number(number) => write!(f, "Tag({number})"),
+            TagName::Text(text) => write!(f, "Tag({text:?})"),
         }
     }
 }
@@ -109,6 +109,8 @@ pub struct TagCell {
     pub ended: Milestones<()>,
 }
 
+// All orderings: each change of the word pairs with the earlier changes and passes on what came
+// before it. So a thread that seals the cell sees all that its former holders did.
 impl TagCell {
     /// Creates a cell that nothing holds.
     pub fn new(hash: u32, tag: Tag) -> Self {
@@ -120,14 +122,13 @@ impl TagCell {
         &self.tag
     }
 
-    /// Changes the word, unless `change` returns `None`. AcqRel: a thread that gains something by
-    /// this change sees what came before it.
+    /// Changes the word, unless `change` returns `None`.
     fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }
 
-    /// Adds a hold to the cell. The caller's guard protected its revival, or something that the
-    /// caller keeps holds it.
+    /// Adds a hold to the cell. The caller has revived the cell under a guard that it still has, or
+    /// keeps something that holds the cell.
     pub fn hold(&self) {
         self.word.fetch_add(HOLD, Ordering::AcqRel);
     }

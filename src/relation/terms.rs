@@ -1,13 +1,13 @@
-//! On which terms a value is to be kept, as the caller says who writes it.
+//! The terms that a caller sets for a value.
 
 use super::Tag;
 use std::time::Duration;
 
-/// On which terms a value is kept that a [batch](crate::Batch::insert_with) or a
-/// [transaction](crate::Transaction::insert_with) writes: how long, and with which tags.
+/// The terms of a value that a [batch](crate::Batch::insert_with) or a
+/// [transaction](crate::Transaction::insert_with) writes: how long it is kept, and its tags.
 ///
-/// What is not said is as the cache's settings have it, and there are no tags; with [`as_it_was`](Self::as_it_was) it is
-/// as with the value that the write replaces.
+/// Terms that are not set follow the cache's settings, and there are no tags. After
+/// [`as_it_was`](Self::as_it_was), they follow the value that the write replaces.
 ///
 /// ```
 /// use coeval::{Cache, ManualClock, Terms};
@@ -18,14 +18,14 @@ use std::time::Duration;
 /// let minute = Terms::new().time_to_live(Duration::from_secs(60)).tags(["user:7"]);
 /// cache.batch().insert_with("session", 1, minute).commit();
 /// clock.advance(Duration::from_secs(45));
-/// // The session changes, and ends when it would have.
+/// // The session changes, but its deadline stays.
 /// cache.batch().insert_with("session", 2, Terms::as_it_was()).commit();
 /// assert_eq!(cache.get("session"), Some(2));
 /// clock.advance(Duration::from_secs(15));
 /// assert_eq!(cache.get("session"), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use = "they are for a write"]
+#[must_use = "terms have an effect only in a write"]
 pub struct Terms {
     pub(crate) is_as_it_was: bool,
     pub(crate) time_to_live: Option<Duration>,
@@ -34,34 +34,37 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// As the cache's settings have it, without tags.
+    /// Creates the terms of the cache's settings, without tags.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// As with the value that the write replaces: until the same deadline, with the same time to idle (of which the write is
-    /// a use), the same time to be refreshed, and the same tags. If the key is absent, as [`new`](Self::new). What is said
-    /// besides comes before it.
+    /// Creates the terms of the value that the write replaces: the same deadline, the same time to
+    /// idle (the write counts as a use), the same refresh time, and the same tags. If the key is
+    /// absent, the terms are those of [`new`](Self::new). Terms that are set in addition take
+    /// precedence.
     ///
-    /// The value that is replaced is what the same batch or transaction has written last, if it has written the key before.
-    /// Else, in a transaction, it is what the key holds when that is committed: the transaction reads it, and so runs again
-    /// if it changes meanwhile. In a batch it is what the key holds when its commit is put together; if a tag of that is
-    /// invalidated before the commit, the new value has ended with it.
+    /// If the same batch or transaction has written the key before, the replaced value is the one
+    /// it wrote last. Otherwise:
+    /// - In a transaction, it is the value of the key at the commit. The transaction reads the key,
+    ///   and so runs again if the key changes meanwhile.
+    /// - In a batch, it is the value of the key when the commit is prepared. If one of its tags is
+    ///   invalidated between that and the commit, the new value ends with the tag.
     pub fn as_it_was() -> Self {
         Self { is_as_it_was: true, ..Self::default() }
     }
 
-    /// Absent again after this time. With zero it is never seen.
+    /// Sets the time after which the key is absent again. With zero, the value is never visible.
     pub fn time_to_live(self, time: Duration) -> Self {
         Self { time_to_live: Some(time), ..self }
     }
 
-    /// Absent again when it was not used for this time.
+    /// Sets the time without use after which the key is absent again.
     pub fn time_to_idle(self, time: Duration) -> Self {
         Self { time_to_idle: Some(time), ..self }
     }
 
-    /// With these [tags](crate::Cache#tags), and no others.
+    /// Sets the [tags](crate::Cache#tags), in place of all others.
     pub fn tags<T: Into<Tag>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         Self { tags: Some(tags.into_iter().map(Into::into).collect()), ..self }
     }

@@ -1,19 +1,19 @@
-//! What is not waited for any more leaves the wheel before its time, and nothing else does.
+//! Tests of sifting: the wheel releases early those entries that it need not hold, and no others.
 
 use super::*;
 
-/// Sifts so often that all rounds that are under way come to their end.
-fn sift_through(cache: &Cache, entries: usize) {
-    let calls = entries.div_ceil(AT_ONCE) + LEVELS * SLOTS;
+/// Sifts often enough to end all rounds that are under way.
+fn sift_through(cache: &WheelCache, entries: usize) {
+    let calls = entries.div_ceil(SIFT_BATCH) + LEVELS * SLOTS;
     (0..3 * calls).for_each(|_| cache.wheel.sift(cache));
 }
 
-/// What has no deadline any more goes, wherever it is, and nothing else does.
+/// Sifting releases exactly the entries that have no deadline any more, in all slots.
 #[test]
-fn what_is_not_waited_for_is_let_go() {
+fn entries_without_a_deadline_are_released() {
     const ENTRIES: usize = 2_000;
     let mut random = Random(8);
-    let cache = Cache::new(ENTRIES);
+    let cache = WheelCache::new(ENTRIES);
     for round in 0..20 {
         let now = cache.clock.load(Ordering::SeqCst);
         for number in 0..ENTRIES {
@@ -27,7 +27,7 @@ fn what_is_not_waited_for_is_let_go() {
             }
         }
         sift_through(&cache, ENTRIES);
-        let waiting = |entry: &&Entry| entry.deadline.load(Ordering::SeqCst) != NEVER;
+        let waiting = |entry: &&WheelEntry| entry.deadline.load(Ordering::SeqCst) != NEVER;
         assert_eq!(cache.wheel.len(), cache.entries.iter().filter(waiting).count() as u64);
         cache.check();
         cache.advance(now + random.spread(44), ALL);
@@ -36,11 +36,12 @@ fn what_is_not_waited_for_is_let_go() {
     assert!(cells < 4 * 16 * ENTRIES, "{cells} bytes");
 }
 
-/// A handle that is in a later slot than it need be goes, and so does one of two in a slot.
+/// Sifting releases a handle from a slot later than its deadline, and one of two equal handles in a
+/// slot.
 #[test]
-fn what_is_held_twice_is_let_go_once() {
+fn superfluous_holds_are_released() {
     for first in [900, 21] {
-        let cache = Cache::new(3);
+        let cache = WheelCache::new(3);
         cache.schedule(0, first * TICK);
         cache.schedule(1, 900 * TICK);
         (0..9).for_each(|_| cache.schedule(0, 21 * TICK));
@@ -54,10 +55,10 @@ fn what_is_held_twice_is_let_go_once() {
     }
 }
 
-/// It is in a later slot than its deadline's, and the wheel does not hold it for another.
+/// The entry is in a slot later than its deadline, and the wheel holds it only there.
 #[test]
-fn what_is_over_already_is_not_let_go() {
-    let cache = Cache::new(1);
+fn an_entry_with_a_passed_deadline_is_kept() {
+    let cache = WheelCache::new(1);
     cache.advance(1000 * TICK, ALL);
     cache.schedule(0, 1000 * TICK);
     sift_through(&cache, 1);
@@ -66,14 +67,14 @@ fn what_is_over_already_is_not_let_go() {
     assert_eq!(cache.sum(|entry| &entry.expired), 1);
 }
 
-/// Deadlines that are dropped, put off and brought forward, with sifting between: no entry is late.
+/// Deadlines are dropped, postponed and brought forward, with sifting in between. No entry is late.
 #[test]
-fn sifting_makes_nobody_late() {
+fn sifting_makes_no_entry_late() {
     const ENTRIES: usize = 200;
     for seed in 0..40 {
         let mut random = Random(seed);
-        let cache = Cache::new(ENTRIES);
-        let mut comes = [u64::MAX; ENTRIES];
+        let cache = WheelCache::new(ENTRIES);
+        let mut comes_out_at = [u64::MAX; ENTRIES];
         let bits = [24, 28, 32, 44][seed as usize % 4];
         let mut now = 0;
         for _ in 0..4_000 {
@@ -83,25 +84,27 @@ fn sifting_makes_nobody_late() {
             match random.below(8) {
                 0 => {
                     cache.entries[number].deadline.store(NEVER, Ordering::SeqCst);
-                    comes[number] = u64::MAX;
+                    comes_out_at[number] = u64::MAX;
                 }
                 1..4 => {
                     if old <= deadline {
                         cache.entries[number].deadline.store(deadline, Ordering::SeqCst);
                     } else {
-                        cache.schedule(number, deadline); // none, or brought forward
+                        // A first deadline, or one that is brought forward.
+                        cache.schedule(number, deadline);
                     }
-                    comes[number] = ticks::of_deadline(deadline).max(ticks::of_time(now) + 1);
+                    comes_out_at[number] =
+                        ticks::of_deadline(deadline).max(ticks::of_time(now) + 1);
                 }
                 4 => {
                     now += random.spread(bits - 4);
                     let steps = if random.below(2) == 0 { ALL } else { random.below(9) as usize };
                     if cache.advance(now, steps) == steps {
-                        continue; // perhaps there was more
+                        continue; // there may be more
                     }
-                    for (entry, comes) in cache.entries.iter().zip(&comes) {
+                    for (entry, tick) in cache.entries.iter().zip(&comes_out_at) {
                         let is_over = entry.deadline.load(Ordering::SeqCst) == NEVER;
-                        assert!(is_over || *comes > ticks::of_time(now), "seed {seed}");
+                        assert!(is_over || *tick > ticks::of_time(now), "seed {seed}");
                     }
                 }
                 _ => cache.wheel.sift(&cache),

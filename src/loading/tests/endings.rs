@@ -1,4 +1,4 @@
-//! When things go, and what happens when users' code panics as they do.
+//! Tests of drops: when outcomes and keys are dropped, and what happens if user code panics there.
 
 #[cfg(not(coeval_lsan))]
 use super::join;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Wake, Waker};
 
 #[test]
-fn an_outcome_goes_with_the_last_who_was_told() {
+fn an_outcome_is_dropped_with_its_last_waiter() {
     let loads = Loads::<Arc<u64>>::new();
     let outcome = Arc::new(5);
     let leader = lead(&loads, 1);
@@ -21,16 +21,16 @@ fn an_outcome_goes_with_the_last_who_was_told() {
     assert_eq!(Arc::strong_count(&outcome), 2);
     let got = done(poll(&mut waiters[0], Waker::noop()));
     assert_eq!(Arc::strong_count(&outcome), 3);
-    drop(waiters); // Two of them without a look at it.
+    drop(waiters); // Two of them have not taken the outcome.
     assert_eq!(Arc::strong_count(&outcome), 2);
     drop(got);
     assert_eq!(Arc::strong_count(&outcome), 1);
 }
 
 /// Counts its clones.
-struct Counting(Arc<AtomicUsize>);
+struct CloneCount(Arc<AtomicUsize>);
 
-impl Clone for Counting {
+impl Clone for CloneCount {
     fn clone(&self) -> Self {
         self.0.fetch_add(1, SeqCst);
         Self(self.0.clone())
@@ -38,10 +38,10 @@ impl Clone for Counting {
 }
 
 #[test]
-fn who_shares_gets_a_clone_only_if_somebody_waits() {
-    let loads = Loads::<Counting>::new();
+fn share_clones_only_if_there_is_a_waiter() {
+    let loads = Loads::<CloneCount>::new();
     let clones = Arc::new(AtomicUsize::new(0));
-    let outcome = lead(&loads, 1).share(Counting(clones.clone()));
+    let outcome = lead(&loads, 1).share(CloneCount(clones.clone()));
     assert_eq!(clones.load(SeqCst), 0);
     let leader = lead(&loads, 1);
     let waiter = wait(&loads, 1);
@@ -51,7 +51,7 @@ fn who_shares_gets_a_clone_only_if_somebody_waits() {
     assert_eq!(Arc::strong_count(&clones), 1);
 }
 
-/// Panics where it is told to.
+/// Panics in the operation that it names.
 struct Fragile(&'static str);
 
 impl Clone for Fragile {
@@ -68,7 +68,7 @@ impl Drop for Fragile {
 }
 
 #[test]
-fn a_panic_in_a_clone_is_the_waiters_own() {
+fn a_panic_in_a_clone_reaches_only_its_waiter() {
     let loads = Loads::new();
     let leader = lead(&loads, 1);
     let mut waiters: Vec<_> = (0..3).map(|_| wait(&loads, 1)).collect();
@@ -82,7 +82,7 @@ fn a_panic_in_a_clone_is_the_waiters_own() {
 }
 
 #[test]
-fn a_panic_in_an_outcomes_destructor_ends_there() {
+fn a_panic_in_an_outcomes_destructor_is_contained() {
     let loads = Loads::new();
     let leader = lead(&loads, 1);
     let mut waiter = wait(&loads, 1);
@@ -96,12 +96,12 @@ struct PanickingWaker;
 
 impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
-        panic!("this waker does");
+        panic!("this waker panics");
     }
 }
 
 #[test]
-fn a_waker_that_panics_keeps_none_from_being_woken() {
+fn a_panicking_waker_does_not_keep_others_asleep() {
     let loads = Loads::new();
     let panics = Waker::from(Arc::new(PanickingWaker));
     let leader = lead(&loads, 1);
@@ -110,11 +110,11 @@ fn a_waker_that_panics_keeps_none_from_being_woken() {
     drop(leader);
     drop(waiters.remove(0));
     drop(waiters.remove(0));
-    let leader = super::told_to_lead(poll(&mut waiters[0], &panics)).unwrap();
+    let leader = super::lead_signal(poll(&mut waiters[0], &panics)).unwrap();
     leader.finish(1);
 }
 
-/// A key whose comparison panics, whose clone panics, or whose destructor does.
+/// A key whose comparison or destructor panics, if it says so.
 #[derive(Debug, PartialEq, Eq)]
 struct Key(&'static str);
 
@@ -132,7 +132,7 @@ impl Drop for Key {
 }
 
 #[test]
-fn panics_of_keys_leave_the_flights_whole() {
+fn panics_of_keys_leave_the_flights_intact() {
     let flights = Flights::<Key, u64, Asymmetric>::new();
     let join = |key: &'static str| flights.join(0, &key, || Key(key));
     let first = join("first");
@@ -143,9 +143,9 @@ fn panics_of_keys_leave_the_flights_whole() {
     drop((join("own"), first));
 }
 
-#[cfg(not(coeval_lsan))] // What is forgotten is lost.
+#[cfg(not(coeval_lsan))] // The forgotten leader leaks.
 #[test]
-fn a_forgotten_leader_leaks_its_flight_alone() {
+fn a_forgotten_leader_leaks_only_its_flight() {
     let loads = Loads::<u64>::new();
     std::mem::forget(join(&loads, 1));
     let mut waiter = wait(&loads, 1);

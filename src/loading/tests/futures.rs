@@ -1,34 +1,34 @@
-//! Loads by tasks that wait.
+//! Tests of loads by futures.
 
-use super::{Led, Loads, Waits, done, join, lead, poll, told_to_lead, wait};
+use super::{Led, Loads, Waits, done, join, lead, lead_signal, poll, wait};
 use crate::loading::{Joined, Waited};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Counts how often it is woken.
+/// Counts its wake-ups.
 #[derive(Default)]
-struct Woken(AtomicUsize);
+struct WakeCount(AtomicUsize);
 
-impl Wake for Woken {
+impl Wake for WakeCount {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, SeqCst);
     }
 }
 
-/// A waker and its count.
-fn counted() -> (Waker, Arc<Woken>) {
-    let woken = Arc::new(Woken::default());
+/// Returns a waker and its count.
+fn counted() -> (Waker, Arc<WakeCount>) {
+    let woken = Arc::new(WakeCount::default());
     (woken.clone().into(), woken)
 }
 
-fn count(woken: &Woken) -> usize {
+fn count(woken: &WakeCount) -> usize {
     woken.0.load(SeqCst)
 }
 
 #[test]
-fn ten_thousand_wait_for_one() {
+fn ten_thousand_wait_for_one_load() {
     let loads = Loads::new();
     let leader = lead(&loads, 1);
     let (waker, woken) = counted();
@@ -39,11 +39,11 @@ fn ten_thousand_wait_for_one() {
     assert_eq!(count(&woken), 10_000);
     assert!(waiters.iter_mut().all(|waiter| done(poll(waiter, &waker)) == 5));
     drop(waiters);
-    assert_eq!(Arc::strong_count(&woken), 2, "no waker is kept");
+    assert_eq!(Arc::strong_count(&woken), 2, "a waker is kept");
 }
 
 #[test]
-fn each_of_ten_thousand_leads_if_all_before_it_fail() {
+fn each_of_ten_thousand_leads_if_all_before_it_are_dropped() {
     let loads = Loads::new();
     let mut leader = Some(lead(&loads, 1));
     let wakers: Vec<_> = (0..10_000).map(|_| counted()).collect();
@@ -57,29 +57,29 @@ fn each_of_ten_thousand_leads_if_all_before_it_fail() {
         assert!(
             wakers[number + 1..].iter().all(|(_, woken)| count(woken) == 0) || number % 500 > 0
         );
-        leader = told_to_lead(poll(waiter, waker));
+        leader = lead_signal(poll(waiter, waker));
     }
     leader.unwrap().finish(5);
     drop(lead(&loads, 1));
 }
 
 #[test]
-fn who_comes_after_a_failure_leads() {
+fn the_next_caller_after_a_failure_leads() {
     let loads = Loads::new();
     drop(lead(&loads, 1));
     let leader = lead(&loads, 1);
     drop(wait(&loads, 1));
-    drop(leader); // The one who waited is gone.
+    drop(leader); // The only waiter is gone.
     lead(&loads, 1).finish(1);
 }
 
 #[test]
-fn who_was_told_to_lead_and_leaves_passes_it_on() {
+fn a_waiter_that_leaves_passes_the_lead_on() {
     let loads = Loads::new();
     let leader = lead(&loads, 1);
     let (waker, woken) = counted();
     let mut waiters: Vec<_> = (0..5).map(|_| wait(&loads, 1)).collect();
-    // One whose waker is set, one that was never polled, one that is gone, one that stays.
+    // One has its waker set, one was never polled, one is gone, and one stays.
     assert!(poll(&mut waiters[0], &waker).is_pending());
     drop(waiters.remove(2));
     assert!(poll(&mut waiters[3], &waker).is_pending());
@@ -88,8 +88,8 @@ fn who_was_told_to_lead_and_leaves_passes_it_on() {
     assert_eq!(count(&woken), 1);
     drop(waiters.remove(0));
     let mut last = waiters.pop().unwrap();
-    assert!(told_to_lead(poll(&mut waiters[0], &waker)).is_some()); // and drops it
-    told_to_lead(poll(&mut last, &waker)).unwrap().finish(1);
+    assert!(lead_signal(poll(&mut waiters[0], &waker)).is_some()); // drops the leader
+    lead_signal(poll(&mut last, &waker)).unwrap().finish(1);
     lead(&loads, 1).finish(1);
 }
 
@@ -108,7 +108,7 @@ fn a_task_may_change_its_waker() {
 }
 
 #[test]
-fn seats_of_those_who_left_are_used_again() {
+fn seats_of_waiters_that_left_are_reused() {
     let loads = Loads::new();
     let leader = lead(&loads, 1);
     let (waker, _) = counted();
@@ -119,14 +119,14 @@ fn seats_of_those_who_left_are_used_again() {
         waiters.push(wait(&loads, 1));
         assert!(poll(waiters.last_mut().unwrap(), &waker).is_pending());
     }
-    assert!(leader.seats().len() < 200, "{} seats for 100", leader.seats().len());
+    assert!(leader.seats().len() < 200, "{} seats for 100 waiters", leader.seats().len());
     leader.finish(3);
     assert!(waiters.iter_mut().all(|waiter| done(poll(waiter, &waker)) == 3));
 }
 
-/// One that fails for ever, with somebody new waiting each time.
+/// The load fails again and again, with a new waiter each time.
 #[test]
-fn seats_of_those_who_led_are_used_again() {
+fn seats_of_waiters_that_led_are_reused() {
     let loads = Loads::new();
     let mut leader = lead(&loads, 1);
     let (waker, _) = counted();
@@ -136,13 +136,13 @@ fn seats_of_those_who_led_are_used_again() {
             assert!(poll(&mut waiter, &waker).is_pending());
         }
         drop(leader);
-        leader = told_to_lead(poll(&mut waiter, &waker)).unwrap();
+        leader = lead_signal(poll(&mut waiter, &waker)).unwrap();
     }
-    assert!(leader.seats().len() < 20, "{} seats for one", leader.seats().len());
+    assert!(leader.seats().len() < 20, "{} seats for one waiter", leader.seats().len());
     leader.finish(3);
 }
 
-/// A load as a future, as the engine makes it: `load` is polled on behalf of the flight.
+/// Gets `key` by a future, as the engine does: `load` is polled on behalf of the flight.
 async fn get<F: Future<Output = u64>>(loads: &Loads, key: u64, load: F) -> Option<u64> {
     let mut leader = match join(loads, key) {
         Joined::Leader(leader) => leader,
@@ -150,7 +150,7 @@ async fn get<F: Future<Output = u64>>(loads: &Loads, key: u64, load: F) -> Optio
             Waited::Done(outcome) => return Some(outcome),
             Waited::Lead(leader) => leader,
             Waited::Cycle => return None,
-            Waited::Failed | Waited::Moved => panic!("nobody says so"),
+            Waited::Failed | Waited::Moved => panic!("no load fails or moves here"),
         },
     };
     let mut load = pin!(load);
@@ -168,7 +168,7 @@ fn is_send<T: Send>(value: T) -> T {
 }
 
 #[test]
-fn a_cancelled_load_hands_over() {
+fn a_cancelled_load_hands_the_lead_over() {
     let loads = Loads::new();
     let (waker, woken) = counted();
     let mut first = Box::pin(is_send(get(&loads, 1, std::future::pending())));
@@ -185,7 +185,7 @@ fn a_cancelled_load_hands_over() {
 }
 
 #[test]
-fn a_task_that_asks_for_what_it_loads_is_told() {
+fn a_task_that_asks_for_its_own_load_is_a_cycle() {
     let loads = Loads::new();
     let (waker, _) = counted();
     let asks = || async { get(&loads, 1, async { 6 }).await.map_or(100, |_| 0) };
@@ -197,10 +197,10 @@ fn a_task_that_asks_for_what_it_loads_is_told() {
 }
 
 #[test]
-fn two_tasks_that_wait_for_each_other_are_told() {
+fn two_tasks_that_wait_for_each_other_are_a_cycle() {
     let loads = Loads::new();
     let (waker, woken) = counted();
-    // Each waits once in vain first, so that both lead before either asks.
+    // Each is pending once, so that both lead before either asks.
     let load = |of: u64| {
         let mut asked_before = false;
         let turn =

@@ -1,7 +1,7 @@
-//! Loads that are handed out, that fail before those who wait, and that are left alone.
+//! Tests of loads that are handed out, that fail while others wait, and that are abandoned.
 
 use super::*;
-use crate::loading::Rules;
+use crate::loading::LoadRules;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -15,15 +15,15 @@ fn poll_idly(waiter: &mut Waits<'_>, times: usize) {
     }
 }
 
-fn moved(polled: Poll<Outcome<'_>>) -> bool {
+fn is_moved(polled: Poll<Outcome<'_>>) -> bool {
     matches!(polled, Poll::Ready(Waited::Moved))
 }
 
 #[test]
-fn what_was_handed_out_is_taken_over_by_who_wants_it() {
+fn a_load_that_is_handed_out_is_taken_over() {
     let loads = Loads::new();
-    let handed = lead(&loads, 1).hand_out().expect("nobody waits");
-    assert!(try_lead(&loads, 1, false).is_none(), "it is about to be loaded");
+    let handed = lead(&loads, 1).hand_out().expect("there is no waiter");
+    assert!(try_lead(&loads, 1, false).is_none(), "led a load that is handed out");
     let leader = lead(&loads, 1);
     assert!(handed.begin().is_none());
     let mut waiter = wait(&loads, 1);
@@ -32,10 +32,10 @@ fn what_was_handed_out_is_taken_over_by_who_wants_it() {
 }
 
 #[test]
-fn what_was_handed_out_begins_later_or_never() {
+fn a_load_that_is_handed_out_begins_later_or_never() {
     let loads = Loads::new();
-    let handed = lead(&loads, 1).hand_out().expect("nobody waits");
-    let leader = handed.begin().expect("nobody wanted it");
+    let handed = lead(&loads, 1).hand_out().expect("there is no waiter");
+    let leader = handed.begin().expect("no caller has taken it over");
     let mut waiter = wait(&loads, 1);
     leader.finish(5);
     assert_eq!(done(poll(&mut waiter, Waker::noop())), 5);
@@ -44,20 +44,20 @@ fn what_was_handed_out_begins_later_or_never() {
 }
 
 #[test]
-fn who_waits_already_is_not_kept_waiting_by_handing_out() {
+fn handing_out_lets_a_waiter_lead() {
     let loads: Loads = Loads::new();
     let leader = lead(&loads, 1);
     let mut waiter = wait(&loads, 1);
     assert!(poll(&mut waiter, Waker::noop()).is_pending());
     assert!(leader.hand_out().is_none());
-    assert!(told_to_lead(poll(&mut waiter, Waker::noop())).is_some());
+    assert!(lead_signal(poll(&mut waiter, Waker::noop())).is_some());
 }
 
 #[test]
-fn one_alone_loads_what_was_handed_out() {
+fn a_load_that_is_handed_out_runs_on_one_thread() {
     let loads = Loads::new();
     for round in 0..2_000 {
-        let handed = lead(&loads, 1).hand_out().expect("nobody waits");
+        let handed = lead(&loads, 1).hand_out().expect("there is no waiter");
         let (barrier, begun) = (Barrier::new(3), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -75,14 +75,14 @@ fn one_alone_loads_what_was_handed_out() {
                 });
             }
         });
-        // One after the other they may each load; at the same time they do not, as the models say.
+        // They may load one after the other. That no two load at the same time, the models check.
         assert!((1..=3).contains(&begun.into_inner()));
     }
 }
 
 #[test]
-fn all_are_told_of_a_failure() {
-    let loads = Loads::with(Rules { tells_failures: true, ..Rules::default() });
+fn all_waiters_are_told_of_a_failure() {
+    let loads = Loads::with(LoadRules { tells_failures: true, ..LoadRules::default() });
     let mut leader = lead(&loads, 1);
     let mut waiters: Vec<_> = (0..100).map(|_| wait(&loads, 1)).collect();
     for waiter in &mut waiters {
@@ -93,12 +93,12 @@ fn all_are_told_of_a_failure() {
     for mut waiter in waiters {
         assert!(matches!(poll(&mut waiter, Waker::noop()), Poll::Ready(Waited::Failed)));
     }
-    // One that is given up has not failed: one of those who wait leads.
+    // A dropped load has not failed: one of the waiters leads.
     let mut leader = lead(&loads, 1);
     let mut waiter = wait(&loads, 1);
     leader.during(|| ());
     drop(leader);
-    let leader = told_to_lead(poll(&mut waiter, Waker::noop())).expect("it leads");
+    let leader = lead_signal(poll(&mut waiter, Waker::noop())).expect("the waiter leads");
     // A panic is a failure.
     let mut waiter = wait(&loads, 1);
     let mut leader = leader;
@@ -110,21 +110,21 @@ fn all_are_told_of_a_failure() {
 }
 
 #[test]
-fn a_load_that_is_let_be_is_ousted_by_who_is_asked_idly() {
+fn an_idle_load_is_ousted_by_a_waiter_that_is_polled_idly() {
     let loads = Loads::new();
     let mut leader = lead(&loads, 1);
     let (mut first, mut second) = (wait(&loads, 1), wait(&loads, 1));
     poll_idly(&mut second, 1);
-    poll_idly(&mut first, 10_000); // The load has not been let be yet.
+    poll_idly(&mut first, 10_000); // A thread still works on the load.
     leader.during(|| ());
     poll_idly(&mut first, 1_000);
     leader.during(|| ());
-    poll_idly(&mut first, 1_000); // It was gone on with meanwhile.
-    assert!(moved(poll(&mut first, Waker::noop())));
-    assert!(moved(poll(&mut second, Waker::noop())), "all who wait are told");
+    poll_idly(&mut first, 1_000); // There was work on the load meanwhile.
+    assert!(is_moved(poll(&mut first, Waker::noop())));
+    assert!(is_moved(poll(&mut second, Waker::noop())), "a waiter has no signal");
     let other = lead(&loads, 1);
     let mut waiter = wait(&loads, 1);
-    leader.finish(5); // To nobody.
+    leader.finish(5); // No caller waits for it.
     poll_idly(&mut waiter, 1);
     other.finish(6);
     assert_eq!(done(poll(&mut waiter, Waker::noop())), 6);
@@ -132,24 +132,25 @@ fn a_load_that_is_let_be_is_ousted_by_who_is_asked_idly() {
 }
 
 #[test]
-fn nobody_waits_longer_than_the_limit() {
-    let loads = Loads::with(Rules { limit: Some(Duration::from_millis(5)), ..Rules::default() });
+fn no_caller_waits_longer_than_the_limit() {
+    let loads =
+        Loads::with(LoadRules { limit: Some(Duration::from_millis(5)), ..LoadRules::default() });
     let leader = lead(&loads, 1);
     let mut first = wait(&loads, 1);
     poll_idly(&mut first, 1);
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| matches!(wait(&loads, 1).wait(), Waited::Moved));
-        assert!(thread.join().unwrap(), "nobody wakes it");
+        assert!(thread.join().unwrap(), "the thread got another result");
     });
-    assert!(moved(poll(&mut first, Waker::noop())));
+    assert!(is_moved(poll(&mut first, Waker::noop())));
     let other = lead(&loads, 1);
     std::thread::sleep(Duration::from_millis(6));
-    assert!(try_lead(&loads, 1, false).is_some(), "nor does who loads anew");
+    assert!(try_lead(&loads, 1, false).is_some(), "an overdue load keeps its key");
     drop((leader, other));
 }
 
 #[test]
-fn ousted_and_ended_at_the_same_time_all_are_told() {
+fn a_flight_that_ends_while_it_is_ousted_signals_all() {
     let loads = Loads::new();
     for round in 0..2_000 {
         let leader = lead(&loads, 1);
@@ -163,7 +164,7 @@ fn ousted_and_ended_at_the_same_time_all_are_told() {
             scope.spawn(|| match waits.wait() {
                 Waited::Done(outcome) => assert_eq!(outcome, round),
                 Waited::Moved | Waited::Lead(_) => {}
-                Waited::Failed | Waited::Cycle => panic!("nobody says so"),
+                Waited::Failed | Waited::Cycle => panic!("no load fails or waits in a cycle here"),
             });
             scope.spawn(|| while !matches!(join(&loads, 1), Joined::Leader(_)) {});
         });

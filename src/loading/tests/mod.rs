@@ -1,6 +1,6 @@
-//! The room's promises, without the engine.
+//! Tests of the loads under way, without the engine.
 
-mod circles;
+mod cycles;
 mod endings;
 mod futures;
 mod leaving;
@@ -23,30 +23,30 @@ fn join<T>(loads: &Loads<T>, key: u64) -> Joined<'_, u64, T, Asymmetric> {
 fn lead<T>(loads: &Loads<T>, key: u64) -> Led<'_, T> {
     match join(loads, key) {
         Joined::Leader(leader) => leader,
-        Joined::Waiter(_) => panic!("another leads"),
+        Joined::Waiter(_) => panic!("another caller leads"),
     }
 }
 
 fn wait<T>(loads: &Loads<T>, key: u64) -> Waits<'_, T> {
     match join(loads, key) {
-        Joined::Leader(_) => panic!("nobody leads"),
+        Joined::Leader(_) => panic!("no caller leads"),
         Joined::Waiter(waiter) => waiter,
     }
 }
 
-/// What would have waited for ever.
+/// The load is part of a cycle, so waiting would not end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Circle;
+struct CycleFound;
 
-/// Gets `key` as the engine's callers do: by its own load, or by another's.
-fn get<T: Clone>(loads: &Loads<T>, key: u64, load: impl FnOnce() -> T) -> Result<T, Circle> {
+/// Gets `key` as callers of the engine do: by its own load, or by that of another caller.
+fn get<T: Clone>(loads: &Loads<T>, key: u64, load: impl FnOnce() -> T) -> Result<T, CycleFound> {
     let mut leader = match join(loads, key) {
         Joined::Leader(leader) => leader,
         Joined::Waiter(waiter) => match waiter.wait() {
             Waited::Done(outcome) => return Ok(outcome),
             Waited::Lead(leader) => leader,
-            Waited::Cycle => return Err(Circle),
-            Waited::Failed | Waited::Moved => panic!("nobody says so"),
+            Waited::Cycle => return Err(CycleFound),
+            Waited::Failed | Waited::Moved => panic!("no load fails or moves here"),
         },
     };
     assert_eq!(*leader.key(), key);
@@ -61,22 +61,23 @@ fn poll<'f, T: Clone>(waiter: &mut Waits<'f, T>, waker: &Waker) -> Poll<Outcome<
 fn done<T: Clone>(polled: Poll<Outcome<'_, T>>) -> T {
     match polled {
         Poll::Ready(Waited::Done(outcome)) => outcome,
-        _ => panic!("not done"),
+        _ => panic!("the load is not done"),
     }
 }
 
-fn told_to_lead<T: Clone>(polled: Poll<Outcome<'_, T>>) -> Option<Led<'_, T>> {
+fn lead_signal<T: Clone>(polled: Poll<Outcome<'_, T>>) -> Option<Led<'_, T>> {
     match polled {
         Poll::Ready(Waited::Lead(leader)) => Some(leader),
-        Poll::Ready(_) => panic!("told something else"),
+        Poll::Ready(_) => panic!("the signal is not to lead"),
         Poll::Pending => None,
     }
 }
 
 impl<T> Led<'_, T> {
-    /// Until so many wait. (Who has only sat down may find, yet, that the load is over.)
-    fn until_waited_for(&self, by: usize) {
-        while self.seats().asleep() < by {
+    /// Blocks until `count` waiters have left a waker. (A caller that has only taken a seat may
+    /// still find the load over.)
+    fn until_waited_for(&self, count: usize) {
+        while self.seats().asleep() < count {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -1,6 +1,6 @@
-//! Loads by threads that wait.
+//! Tests of loads by threads.
 
-use super::{Circle, Loads, get, join, lead};
+use super::{CycleFound, Loads, get, join, lead};
 use crate::loading::{Joined, Waited};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -9,7 +9,7 @@ use std::sync::{Barrier, mpsc};
 const THREADS: usize = 64;
 
 #[test]
-fn one_loads_for_all() {
+fn one_caller_loads_for_all() {
     let loads = Loads::new();
     for round in 0..20 {
         let count = AtomicU64::new(0);
@@ -24,11 +24,11 @@ fn one_loads_for_all() {
         });
         assert_eq!(count.load(SeqCst), 0);
     }
-    drop(lead(&loads, 0)); // It is over, so the next one leads.
+    drop(lead(&loads, 0)); // The load is over, so the next caller leads.
 }
 
 #[test]
-fn a_load_at_a_time_from_all_sides() {
+fn a_key_has_one_load_at_a_time() {
     let loads = Loads::new();
     let (running, loaded, got) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let start = Barrier::new(THREADS);
@@ -53,9 +53,9 @@ fn a_load_at_a_time_from_all_sides() {
     assert!(loaded.load(SeqCst) <= got.load(SeqCst));
 }
 
-/// Whatever leaders and waiters do, each caller comes to an end, and a key has one leader.
+/// Leaders fail and waiters leave at random. Each caller ends, and a key has one leader at a time.
 #[test]
-fn nobody_is_lost_where_many_fail_and_leave() {
+fn no_caller_is_lost_when_many_fail_and_leave() {
     let loads = Loads::new();
     let running: [AtomicU64; 3] = Default::default();
     std::thread::scope(|scope| {
@@ -76,7 +76,7 @@ fn nobody_is_lost_where_many_fail_and_leave() {
                                 continue;
                             }
                             Waited::Lead(leader) => leader,
-                            _ => panic!("no circle here, and nobody gives up"),
+                            _ => panic!("there is no cycle here, and no waiter gives up"),
                         },
                     };
                     let running = &running[key as usize];
@@ -97,7 +97,7 @@ fn nobody_is_lost_where_many_fail_and_leave() {
 }
 
 #[test]
-fn a_panic_hands_over() {
+fn a_panic_hands_the_lead_over() {
     let loads = Loads::new();
     let leader = lead(&loads, 1);
     let tries = AtomicU64::new(0);
@@ -110,13 +110,15 @@ fn a_panic_hands_over() {
         let threads: Vec<_> = (0..10).map(|_| scope.spawn(get)).collect();
         leader.until_waited_for(10);
         let mut leader = leader;
-        let failed = catch_unwind(AssertUnwindSafe(move || leader.during(|| panic!("and this"))));
+        let failed = catch_unwind(AssertUnwindSafe(move || {
+            leader.during(|| panic!("this load fails, too"))
+        }));
         assert!(failed.is_err());
         let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        let of = |kind: fn(&Result<u64, Circle>) -> bool| {
+        let of = |kind: fn(&Result<u64, CycleFound>) -> bool| {
             outcomes.iter().filter(|o| o.as_ref().is_ok_and(kind)).count()
         };
-        // Five panicked in turn; the sixth's load was all the others'.
+        // Five panicked in turn. The load of the sixth served all others.
         assert_eq!(of(|outcome| *outcome == Ok(5)), 5);
         assert_eq!(of(Result::is_err), 0);
     });
@@ -125,7 +127,7 @@ fn a_panic_hands_over() {
 
 #[test]
 fn another_key_is_not_delayed() {
-    // Of one list, too: its hash is the same.
+    // This includes keys in the same list of the registry.
     let loads = Loads::new();
     let (go_on, until) = mpsc::channel::<()>();
     let first = lead(&loads, 1);

@@ -1,12 +1,12 @@
-//! Many threads.
+//! Tests of the policy with many threads.
 
-use super::support::{Cache, Random};
+use super::support::{PolicyCache, Random};
 use crate::policy::{Policy, Residents};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const THREADS: u64 = 6;
 
-fn hammer(cache: &Cache, keys: u64, removals: bool) -> u64 {
+fn hammer(cache: &PolicyCache, keys: u64, removals: bool) -> u64 {
     let most = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -29,8 +29,8 @@ fn hammer(cache: &Cache, keys: u64, removals: bool) -> u64 {
 }
 
 #[test]
-fn the_bound_holds_among_many_threads() {
-    let cache = Cache::counting(300, 2000);
+fn the_bound_holds_with_many_threads() {
+    let cache = PolicyCache::counting(300, 2000);
     let most = hammer(&cache, 2000, false);
     assert!(most <= 300 + THREADS, "{most}");
     assert!(cache.weight() <= 300);
@@ -38,16 +38,16 @@ fn the_bound_holds_among_many_threads() {
 }
 
 #[test]
-fn entries_that_come_and_go_are_held_once() {
-    let cache = Cache::counting(300, 2000);
+fn entries_that_are_removed_and_inserted_are_held_once() {
+    let cache = PolicyCache::counting(300, 2000);
     let most = hammer(&cache, 2000, true);
     assert!(most <= 300 + THREADS, "{most}");
     cache.check();
 }
 
 #[test]
-fn weights_add_up_among_many_threads() {
-    let cache = Cache::new(Policy::weighing(5000), 2000, |key| key as u32 % 40);
+fn weights_add_up_with_many_threads() {
+    let cache = PolicyCache::new(Policy::weighing(5000), 2000, |key| key as u32 % 40);
     let most = hammer(&cache, 2000, true);
     assert!(most <= 5000 + THREADS * 40, "{most}");
     assert!(cache.weight() <= 5000);

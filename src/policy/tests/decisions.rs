@@ -1,16 +1,17 @@
-//! One thread: the same decisions as the model, and what they are good for.
+//! Tests with one thread: the decisions equal those of the model, and give good hit ratios.
 
 use super::model::Model;
-use super::support::{Cache, Random, streams};
+use super::support::{PolicyCache, Random, streams};
 use crate::policy::{Policy, Residents};
 
 const LENGTH: u64 = 100_000;
 
 #[test]
-fn decisions_are_the_models() {
+fn decisions_equal_those_of_the_model() {
     for (name, keys) in streams(LENGTH) {
         for capacity in [1, 2, 7, 75, 500, 3000] {
-            let (cache, mut model) = (Cache::counting(capacity, 1 << 16), Model::new(capacity));
+            let (cache, mut model) =
+                (PolicyCache::counting(capacity, 1 << 16), Model::new(capacity));
             for (at, key) in keys.iter().enumerate() {
                 let (hit, expected) = (cache.request(*key), model.request(*key));
                 assert_eq!(hit, expected, "{name}, capacity {capacity}, request {at}");
@@ -22,14 +23,14 @@ fn decisions_are_the_models() {
     }
 }
 
-/// The hit ratio of a cache, in percent.
+/// Returns the hit ratio of a cache, in percent.
 fn ratio(capacity: u64, keys: &[u64]) -> f64 {
-    let cache = Cache::counting(capacity, 1 << 16);
+    let cache = PolicyCache::counting(capacity, 1 << 16);
     let hits = keys.iter().filter(|key| cache.request(**key)).count();
     hits as f64 * 100.0 / keys.len() as f64
 }
 
-/// Of an exact LRU.
+/// Returns the hit ratio of an exact LRU, in percent.
 fn lru(capacity: usize, keys: &[u64]) -> f64 {
     let (mut recent, mut hits) = (Vec::new(), 0);
     for key in keys {
@@ -49,21 +50,21 @@ fn lru(capacity: usize, keys: &[u64]) -> f64 {
 }
 
 #[test]
-fn it_holds_its_own_against_lru_where_that_is_best_and_keeps_most_of_a_loop() {
+fn it_matches_lru_on_recency_and_keeps_most_of_a_loop() {
     let streams = streams(LENGTH);
     let of = |name| &streams.iter().find(|stream| stream.0 == name).unwrap().1;
     for (name, least) in [("popular", 5.0), ("scans", 8.0), ("recent", -1.0)] {
         let gain = ratio(300, of(name)) - lru(300, of(name));
         assert!(gain > least, "{name}: {gain:.2} points above LRU");
     }
-    // 500 of 700 keys could be kept.
+    // The cache has room for 500 of the 700 keys.
     let looped = ratio(500, of("loop"));
     assert!(looped > 65.0 && lru(500, of("loop")) == 0.0, "{looped}");
 }
 
 #[test]
-fn without_room_nothing_stays() {
-    let cache = Cache::counting(0, 100);
+fn a_capacity_of_zero_keeps_nothing() {
+    let cache = PolicyCache::counting(0, 100);
     for key in 0..100 {
         assert!(!cache.request(key));
     }
@@ -74,35 +75,30 @@ fn without_room_nothing_stays() {
 #[test]
 fn weights_are_bounded_and_the_largest_entry_fits() {
     let weight = |key: u64| if key.is_multiple_of(50) { 900 } else { key as u32 % 20 };
-    let cache =
-        Cache::new(
-            Policy::weighing(1000),
-            5001,
-            |key| {
-                if key == 5000 { 1000 } else { weight(key) }
-            },
-        );
+    let cache = PolicyCache::new(Policy::weighing(1000), 5001, |key| {
+        if key == 5000 { 1000 } else { weight(key) }
+    });
     let mut random = Random(1);
     for _ in 0..50_000 {
         cache.request(random.below(5001));
         assert!(cache.weight() <= 1000);
     }
     cache.remove(5000);
-    assert!(!cache.request(5000) && cache.request(5000), "it has all the room");
+    assert!(!cache.request(5000) && cache.request(5000), "the largest entry does not fit");
     assert!(cache.policy.fits(1000) && !cache.policy.fits(1001));
     cache.check();
 }
 
 #[test]
 fn handles_without_a_value_do_not_pile_up() {
-    // Far from full, so that no eviction drops them.
-    let cache = Cache::counting(100_000, 60_000);
+    // The cache stays far from full, so that no eviction releases the handles.
+    let cache = PolicyCache::counting(100_000, 60_000);
     for key in 0..60_000 {
         cache.request(key);
         if key >= 100 {
             assert!(cache.remove(key - 100));
         }
-        // Each look goes over all entries.
+        // Each check visits all entries.
         if key < 5_000 || key % 64 == 0 {
             let (held, present) = (cache.held(), cache.present());
             assert!(held <= (present + 64) * 2, "{held} of {present}");
@@ -112,10 +108,10 @@ fn handles_without_a_value_do_not_pile_up() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_evicted_stays_in_its_queue() {
-    let cache = Cache::counting(10, 1000);
+fn a_removed_entry_is_not_counted_as_evicted() {
+    let cache = PolicyCache::counting(10, 1000);
     (0..10).for_each(|key| assert!(!cache.request(key)));
-    // Gone already when the policy comes to it: that is not an eviction.
+    // The policy finds this value gone; that is not an eviction.
     assert!(cache.remove(0));
     (10..1000).for_each(|key| assert!(!cache.request(key)));
     assert_eq!((cache.evictions(), cache.present()), (989, 10));
@@ -124,13 +120,13 @@ fn an_entry_that_cannot_be_evicted_stays_in_its_queue() {
 
 #[test]
 fn memory_stays_small() {
-    let cache = Cache::counting(10_000, 1 << 16);
+    let cache = PolicyCache::counting(10_000, 1 << 16);
     for key in 0..1 << 16 {
         cache.request(key);
     }
     let bytes = cache.policy.bytes() as f64 / 10_000.0;
-    assert!(bytes < 28.0, "{bytes} bytes an entry");
-    let empty = Cache::counting(1 << 40, 1);
+    assert!(bytes < 28.0, "{bytes} bytes per entry");
+    let empty = PolicyCache::counting(1 << 40, 1);
     empty.request(0);
-    assert!(empty.policy.bytes() < 4096, "room is made when it is needed");
+    assert!(empty.policy.bytes() < 4096, "memory is allocated before it is needed");
 }

@@ -1,4 +1,4 @@
-//! Tests of the policy with a cache that is no more than a table of entries.
+//! Tests of the policy with a cache that is only a table of entries.
 
 mod concurrent;
 mod decisions;

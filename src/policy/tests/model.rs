@@ -1,5 +1,5 @@
-//! The policy once more, for one thread, as plainly as it can be written: what the other does must be
-//! the same to the last decision.
+//! A model of the policy for one thread, written as plainly as possible. The policy must make the
+//! same decisions.
 
 use super::support::hash;
 use std::collections::{HashMap, VecDeque};
@@ -7,26 +7,26 @@ use std::collections::{HashMap, VecDeque};
 const ONE: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Default)]
-struct Slot {
-    print: u64,
+struct ModelSlot {
+    fingerprint: u64,
     time: u64,
     from_main: bool,
 }
 
-/// The cache: which keys it holds, and their hits.
+/// The cache: the keys that it holds, and their hits.
 pub struct Model {
     capacity: u64,
     hits: HashMap<u64, u32>,
-    /// Keys and the tick at which they were pushed.
+    /// Keys, with the tick of their last push.
     small: VecDeque<(u64, u16)>,
     main: VecDeque<(u64, u16)>,
     share: u64,
     clock: u64,
     main_moved: u64,
-    /// Of small and of main.
+    /// The times of the evictions from small and from main.
     evicted: [Vec<u64>; 2],
     stays: [u16; 2],
-    buckets: Vec<[Slot; 6]>,
+    buckets: Vec<[ModelSlot; 6]>,
 }
 
 impl Model {
@@ -41,7 +41,7 @@ impl Model {
             main_moved: 0,
             evicted: [Vec::new(), Vec::new()],
             stays: [0; 2],
-            buckets: vec![[Slot::default(); 6]; (capacity * 2).div_ceil(6) as usize],
+            buckets: vec![[ModelSlot::default(); 6]; (capacity * 2).div_ceil(6) as usize],
         }
     }
 
@@ -49,14 +49,14 @@ impl Model {
         self.hits.contains_key(&key)
     }
 
-    /// A look-up, and an insertion if the key is absent. True for a hit.
+    /// Looks the key up, and inserts it if it is absent. Returns true for a hit.
     pub fn request(&mut self, key: u64) -> bool {
         if let Some(hits) = self.hits.get_mut(&key) {
             *hits = (*hits + 1).min(3);
             return true;
         }
         self.clock += 1;
-        let to_main = match self.recall(key) {
+        let to_main = match self.take(key) {
             Some((from_main, tick)) => self.returns_to_main(from_main, tick),
             None => false,
         };
@@ -82,21 +82,21 @@ impl Model {
         time >> self.capacity.ilog2().saturating_sub(5)
     }
 
-    /// How many of so many entries are for newcomers.
+    /// Returns the number of places that small gets out of `entries`.
     fn target(&self, entries: usize) -> usize {
         ((entries as u64 * (self.share >> 16)) >> 16).max(1) as usize
     }
 
     fn returns_to_main(&mut self, from_main: bool, tick: u64) -> bool {
         let step = 4 * ONE / self.capacity;
-        if tick >= self.tick(self.soon(from_main)) {
+        if tick >= self.tick(self.recent_since(from_main)) {
             let share = if from_main { self.share.saturating_sub(step) } else { self.share + step };
             self.share = share.clamp(ONE / 100, ONE / 10 * 9);
         }
         let entries = self.small.len() + self.main.len();
         let stay = self.stays[usize::from(from_main)].wrapping_add(1);
         let pushed = (tick as u16).wrapping_sub(stay);
-        if self.small.len() > self.target(entries + 1) || self.main_yields(pushed) {
+        if self.small.len() > self.target(entries + 1) || self.main_has_staler(pushed) {
             return true;
         }
         let refusal = (step / 16 * ((ONE - self.share) >> 16)) >> 16;
@@ -104,18 +104,19 @@ impl Model {
         false
     }
 
-    /// The time of the eviction before the last sixteenth of the capacity, in steps of an eighth of it.
-    fn soon(&self, from_main: bool) -> u64 {
+    /// Returns the time since which evictions are recent: the last sixteenth of the capacity, in
+    /// steps of an eighth of it.
+    fn recent_since(&self, from_main: bool) -> u64 {
         let evicted = &self.evicted[usize::from(from_main)];
         let near = (self.capacity / 16).max(1) as usize;
-        let grain = (near / 8).max(1);
-        match (evicted.len() / grain).checked_sub(near / grain) {
-            Some(mark) if mark > 0 => evicted[mark * grain - 1],
+        let spacing = (near / 8).max(1);
+        match (evicted.len() / spacing).checked_sub(near / spacing) {
+            Some(mark) if mark > 0 => evicted[mark * spacing - 1],
             _ => 0,
         }
     }
 
-    fn main_yields(&mut self, pushed: u16) -> bool {
+    fn main_has_staler(&mut self, pushed: u16) -> bool {
         for _ in 0..16 {
             let Some(&(key, stamp)) = self.main.front() else { return true };
             let is_idle = self.clock - self.main_moved > 16 * self.capacity;
@@ -133,13 +134,13 @@ impl Model {
         false
     }
 
-    /// Evicts an entry, but not the one that was just brought.
+    /// Evicts an entry other than `own`, which was just inserted.
     fn evict(&mut self, own: u64) {
         let mut chances = 16;
-        let mut aside: Option<bool> = None;
+        let mut avoided: Option<bool> = None;
         loop {
             let entries = self.small.len() + self.main.len();
-            let from_small = match aside {
+            let from_small = match avoided {
                 None => self.small.len() > self.target(entries),
                 Some(was_small) => !was_small,
             };
@@ -149,7 +150,7 @@ impl Model {
             let hits = self.hits[&key];
             if (hits == 0 || chances == 0) && key == own {
                 self.push(!from_small, key);
-                aside = Some(from_small);
+                avoided = Some(from_small);
                 continue;
             }
             if hits == 0 || chances == 0 {
@@ -166,7 +167,7 @@ impl Model {
         }
     }
 
-    /// The bucket and the fingerprint of a key.
+    /// Returns the bucket and the fingerprint of a key.
     fn bucket(&self, key: u64) -> (usize, u64) {
         let bits = u64::from(hash(key)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let bits = (bits ^ (bits >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
@@ -174,27 +175,28 @@ impl Model {
         (bucket as usize, ((bits >> 21) & 2047).max(1))
     }
 
-    fn age(&self, slot: Slot) -> u64 {
+    fn age(&self, slot: ModelSlot) -> u64 {
         (self.tick(self.clock) - slot.time) & 511
     }
 
-    fn staleness(&self, slot: Slot) -> u64 {
-        let bits = ((slot.print << 9 | slot.time & 511) as u32).wrapping_mul(0x9E37_79B1);
+    fn staleness(&self, slot: ModelSlot) -> u64 {
+        let bits = ((slot.fingerprint << 9 | slot.time & 511) as u32).wrapping_mul(0x9E37_79B1);
         self.age(slot) * (u64::from(bits >> 24) + 1).max(16)
     }
 
     fn remember(&mut self, key: u64, from_main: bool) {
-        let (bucket, print) = self.bucket(key);
+        let (bucket, fingerprint) = self.bucket(key);
         let slots = &self.buckets[bucket];
-        let free = slots.iter().position(|slot| slot.print == 0 || slot.print == print);
+        let free =
+            slots.iter().position(|slot| slot.fingerprint == 0 || slot.fingerprint == fingerprint);
         let stalest = (0..6).max_by_key(|place| self.staleness(slots[*place])).unwrap();
-        let slot = Slot { print, time: self.tick(self.clock), from_main };
+        let slot = ModelSlot { fingerprint, time: self.tick(self.clock), from_main };
         self.buckets[bucket][free.unwrap_or(stalest)] = slot;
     }
 
-    fn recall(&mut self, key: u64) -> Option<(bool, u64)> {
-        let (bucket, print) = self.bucket(key);
-        let place = self.buckets[bucket].iter().position(|slot| slot.print == print)?;
+    fn take(&mut self, key: u64) -> Option<(bool, u64)> {
+        let (bucket, fingerprint) = self.bucket(key);
+        let place = self.buckets[bucket].iter().position(|slot| slot.fingerprint == fingerprint)?;
         let slot = std::mem::take(&mut self.buckets[bucket][place]);
         let limit = self.tick(self.capacity * 256);
         let tick = self.tick(self.clock) - self.age(slot);

@@ -1,6 +1,6 @@
-//! A cache for the policy to decide about, and streams of keys of the kinds that caches meet.
+//! A cache for the policy to manage, and key streams of the kinds that caches meet.
 
-use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, Spare};
+use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -31,12 +31,13 @@ impl Random {
     }
 }
 
-/// Keys by a power law: a few are popular.
+/// Returns a key by a power law: few keys are popular.
 fn skewed(random: &mut Random, keys: u64) -> u64 {
     ((keys as f64 + 1.0).powf(random.unit()) - 1.0) as u64
 }
 
-/// Streams of keys below 2^16: popularity, a loop, recency, popularity among scans, and these in turn.
+/// Returns streams of keys below 2^16: popularity, a loop, recency, popularity among scans, and all
+/// of these in turn.
 pub fn streams(length: u64) -> Vec<(&'static str, Vec<u64>)> {
     let mut random = Random(7);
     let mut popular: Box<dyn FnMut(u64) -> u64> = Box::new(move |_| skewed(&mut random, 5000));
@@ -68,19 +69,19 @@ pub fn streams(length: u64) -> Vec<(&'static str, Vec<u64>)> {
 }
 
 std::thread_local! {
-    /// The entry that the thread is making room for, and how often more it is spared.
+    /// The entry for which the thread makes room, and how many more times it is spared.
     static OWN: Cell<(Option<Handle>, usize)> = const { Cell::new((None, 0)) };
 }
 
 /// A policy, and an entry for each key.
-pub struct Cache {
+pub struct PolicyCache {
     pub policy: Policy,
     weight: AtomicI64,
     count: AtomicI64,
-    entries: Vec<Entry>,
+    entries: Vec<PolicyEntry>,
 }
 
-struct Entry {
+struct PolicyEntry {
     weight: u32,
     hits: AtomicU32,
     live: AtomicBool,
@@ -100,13 +101,13 @@ pub fn hash(key: u64) -> u32 {
     (mix(key) >> 32) as u32
 }
 
-impl Cache {
+impl PolicyCache {
     pub fn counting(capacity: u64, keys: u64) -> Self {
         Self::new(Policy::counting(capacity), keys, |_| 1)
     }
 
     pub fn new(policy: Policy, keys: u64, weight: impl Fn(u64) -> u32) -> Self {
-        let entry = |key| Entry {
+        let entry = |key| PolicyEntry {
             weight: weight(key),
             hits: AtomicU32::new(0),
             live: AtomicBool::new(false),
@@ -117,7 +118,7 @@ impl Cache {
         Self { policy, weight: AtomicI64::new(0), count: AtomicI64::new(0), entries }
     }
 
-    fn entry(&self, key: u64) -> &Entry {
+    fn entry(&self, key: u64) -> &PolicyEntry {
         &self.entries[key as usize]
     }
 
@@ -125,7 +126,7 @@ impl Cache {
         self.entry(key).live.load(Ordering::SeqCst)
     }
 
-    /// A look-up, and an insertion if the key is absent. True for a hit.
+    /// Looks the key up, and inserts it if it is absent. Returns true for a hit.
     pub fn request(&self, key: u64) -> bool {
         let entry = self.entry(key);
         if self.is_present(key) {
@@ -156,13 +157,13 @@ impl Cache {
         self.count.fetch_add(count, Ordering::SeqCst);
     }
 
-    /// A removal, by the user or by the policy.
+    /// Removes the key, for the user or for the policy.
     pub fn remove(&self, key: u64) -> bool {
-        let was = self.entry(key).live.swap(false, Ordering::SeqCst);
-        if was {
+        let was_present = self.entry(key).live.swap(false, Ordering::SeqCst);
+        if was_present {
             self.charge(-i64::from(self.entry(key).weight), -1);
         }
-        was
+        was_present
     }
 
     pub fn evictions(&self) -> u32 {
@@ -177,7 +178,8 @@ impl Cache {
         self.entries.iter().filter(|entry| entry.held.load(Ordering::SeqCst)).count()
     }
 
-    /// The accounts agree with the entries, and each handle that is held is in one queue, once.
+    /// Checks that the accounts agree with the entries, and that each held handle is in one queue,
+    /// once.
     pub fn check(&self) {
         let present = self.entries.iter().filter(|entry| entry.live.load(Ordering::SeqCst));
         let weight: u64 = present.map(|entry| u64::from(entry.weight)).sum();
@@ -189,7 +191,7 @@ impl Cache {
     }
 }
 
-impl Residents for Cache {
+impl Residents for PolicyCache {
     fn weight(&self) -> u64 {
         self.weight.load(Ordering::SeqCst).max(0) as u64
     }
@@ -207,14 +209,14 @@ impl Residents for Cache {
         (self.is_present(key(entry)) && self.entry(key(entry)).weight > 0).then_some(hits)
     }
 
-    fn spare(&self, entry: Handle) -> Spare {
+    fn spare(&self, entry: Handle) -> SpareDecision {
         match OWN.get() {
-            (Some(own), 0) if own == entry => Spare::Last,
+            (Some(own), 0) if own == entry => SpareDecision::EndSearch,
             (Some(own), left) if own == entry => {
                 OWN.set((Some(own), left - 1));
-                Spare::Own
+                SpareDecision::SpareOwn
             }
-            _ => Spare::No,
+            _ => SpareDecision::Evict,
         }
     }
 
@@ -230,10 +232,11 @@ impl Residents for Cache {
 
     fn release(&self, entry: Handle) -> bool {
         let entry = self.entry(key(entry));
-        let was = entry.held.swap(false, Ordering::SeqCst);
-        assert!(was, "released twice");
-        // A value that came meanwhile is ours to keep, unless its writer has found the handle free.
-        let is_there = entry.live.load(Ordering::SeqCst) && entry.weight > 0;
-        !is_there || entry.held.swap(true, Ordering::SeqCst)
+        let was_held = entry.held.swap(false, Ordering::SeqCst);
+        assert!(was_held, "released twice");
+        // The policy keeps the handle of a value that became present meanwhile, unless its writer
+        // has found the handle free.
+        let is_present = entry.live.load(Ordering::SeqCst) && entry.weight > 0;
+        !is_present || entry.held.swap(true, Ordering::SeqCst)
     }
 }

@@ -1,17 +1,17 @@
-//! Loads that ask for each other.
+//! Tests of loads that ask for each other.
 
 use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 #[test]
-fn a_load_that_asks_for_itself_is_told() {
+fn a_load_that_asks_for_itself_is_a_cycle() {
     let loads = Loads::new();
     let asks = || get(&loads, 1, || unreachable!());
-    assert_eq!(get(&loads, 1, || u64::from(asks() == Err(Circle))), Ok(1));
-    // Through loads of other keys, on the same thread.
+    assert_eq!(get(&loads, 1, || u64::from(asks() == Err(CycleFound))), Ok(1));
+    // The same through loads of other keys, on the same thread.
     let through =
-        || get(&loads, 2, || get(&loads, 3, || u64::from(asks() == Err(Circle))).unwrap());
+        || get(&loads, 2, || get(&loads, 3, || u64::from(asks() == Err(CycleFound))).unwrap());
     assert_eq!(get(&loads, 1, || through().unwrap()), Ok(1));
 }
 
@@ -23,7 +23,7 @@ fn a_load_may_ask_for_other_keys() {
         get(loads, to, below).unwrap()
     }
     assert_eq!(sum(&loads, 100), 5050);
-    // From many threads: each waits for those who lead the keys below.
+    // On many threads, each waits for the leaders of the keys below.
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| (0..50).for_each(|_| assert_eq!(sum(&loads, 30), 465)));
@@ -31,48 +31,49 @@ fn a_load_may_ask_for_other_keys() {
     });
 }
 
-/// As many threads as caches: each loads a key, and within that asks for the next one's.
-fn circle(of: usize, caches: &[Loads]) {
+/// Each of `of` threads loads a key, and within its load asks for the next thread's key. The keys
+/// are spread over `caches`.
+fn run_cycle(of: usize, caches: &[Loads]) {
     let cache = |number: usize| &caches[number % of % caches.len()];
-    let (all_lead, told) = (Barrier::new(of), AtomicU64::new(0));
+    let (all_lead, found) = (Barrier::new(of), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for number in 0..of {
-            let (all_lead, told) = (&all_lead, &told);
+            let (all_lead, found) = (&all_lead, &found);
             scope.spawn(move || {
                 let load = || {
                     all_lead.wait();
                     let next = ((number + 1) % of) as u64;
                     let asked = get(cache(number + 1), next, || unreachable!());
-                    told.fetch_add(u64::from(asked.is_err()), SeqCst);
+                    found.fetch_add(u64::from(asked.is_err()), SeqCst);
                     asked.unwrap_or(100)
                 };
                 assert_eq!(get(cache(number), number as u64, load), Ok(100));
             });
         }
     });
-    let told = told.into_inner();
-    assert!((1..=of as u64).contains(&told), "{told} were told of a circle of {of}");
+    let found = found.into_inner();
+    assert!((1..=of as u64).contains(&found), "{found} found the cycle of {of}");
 }
 
 #[test]
-fn circles_of_threads_are_found() {
+fn cycles_of_threads_are_found() {
     for _ in 0..200 {
-        (2..=3).for_each(|of| circle(of, &[Loads::new()]));
-        circle(8, &[Loads::new()]);
+        (2..=3).for_each(|of| run_cycle(of, &[Loads::new()]));
+        run_cycle(8, &[Loads::new()]);
     }
 }
 
 #[test]
-fn circles_through_several_caches_are_found() {
+fn cycles_through_several_caches_are_found() {
     for _ in 0..200 {
-        circle(2, &[Loads::new(), Loads::new()]);
-        circle(3, &[Loads::new(), Loads::new(), Loads::new()]);
+        run_cycle(2, &[Loads::new(), Loads::new()]);
+        run_cycle(3, &[Loads::new(), Loads::new(), Loads::new()]);
     }
 }
 
-/// No circle: they wait for one another in one direction only.
+/// The loads wait for each other in one direction only.
 #[test]
-fn a_row_is_no_circle() {
+fn a_chain_is_no_cycle() {
     let loads = Loads::new();
     for round in 0..200 {
         let all_lead = Barrier::new(4);
@@ -94,9 +95,10 @@ fn a_row_is_no_circle() {
     }
 }
 
-/// What was polled within a load, and goes on elsewhere, is no part of that load any more.
+/// A future that was polled within a load, and is then polled elsewhere, is no longer part of that
+/// load.
 #[test]
-fn what_went_elsewhere_closes_no_circle() {
+fn a_future_that_moved_elsewhere_closes_no_cycle() {
     let loads = Loads::new();
     let (mut first, mut second) = (lead(&loads, 1), lead(&loads, 2));
     let mut waiter = wait(&loads, 2);
@@ -110,10 +112,10 @@ fn what_went_elsewhere_closes_no_circle() {
     first.during(|| inner.during(|| ()));
     let mut back = wait(&loads, 1);
     inner.during(|| assert!(poll(&mut back, Waker::noop()).is_pending()));
-    // As long as it is a part of it, it is told.
+    // While it is part of the load, the cycle is found.
     let mut back = wait(&loads, 1);
-    let told = first.during(|| inner.during(|| poll(&mut back, Waker::noop())));
-    assert!(matches!(told, Poll::Ready(Waited::Cycle)));
+    let polled = first.during(|| inner.during(|| poll(&mut back, Waker::noop())));
+    assert!(matches!(polled, Poll::Ready(Waited::Cycle)));
     second.finish(6);
     assert_eq!(done(poll(&mut waiter, Waker::noop())), 6);
 }
