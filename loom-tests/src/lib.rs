@@ -12,8 +12,8 @@ mod exact;
 pub use exact::Exact;
 
 use coeval::RemovalCause;
-use coeval::internals::chain::{Chain, Linked, Node, Record};
-use coeval::internals::commit::{Descriptor, Entry, Expected, Found, Limit, Order};
+use coeval::internals::chain::{Chain, Linked, Node, Record, RecordRef};
+use coeval::internals::commit::{Descriptor, Entry, Expected, Limit, Order, ReadAt, TakenOut};
 use coeval::internals::hook::{with_mutant, with_turns};
 use coeval::internals::version::State;
 use std::any::Any;
@@ -167,7 +167,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     /// Writes one key as the engine does, but does not dispose of superseded versions.
     pub fn write(&self, key: usize, value: Option<V>) -> (&'static Node<V>, u64) {
         let node = self.node(State::READY, ptr::null_mut(), value);
-        let state = unsafe { self.order.write(&self.records[key], node, None, &|_, _| ()) };
+        let state = unsafe { self.order.write(self.record(key), node, None, &|_, _| ()) };
         let state = state.expect("it may supersede anything");
         (unsafe { &*node }, state.version())
     }
@@ -239,27 +239,34 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         outcome
     }
 
+    /// A key's record. Nothing is reclaimed before the execution ends.
+    pub fn record(&self, key: usize) -> RecordRef<'_, usize, V> {
+        unsafe { RecordRef::new(&self.records[key]) }
+    }
+
     /// What `get` finds: the newest version, if it holds a value.
     pub fn newest(&self, key: usize) -> Option<(&V, u64)> {
-        let record = &self.records[key];
+        let record = self.record(key);
         // As the engine does: first the plain case, then the full look-up.
-        let settled = unsafe { self.order.settled(record) };
-        settled
-            .map(|(node, state)| (unsafe { node.value() }, state.version()))
-            .or_else(|| Self::value(unsafe { self.order.newest(record) }))
+        let found = self.order.plain(record).or_else(|| self.order.newest(record));
+        found.map(|found| (found.value(), found.number()))
     }
 
     /// What was visible at `limit`.
     pub fn at(&self, key: usize, limit: Limit, floor: u64) -> Option<(&V, u64)> {
-        Self::value(unsafe { self.order.at(&self.records[key], limit, floor) })
+        self.try_at(key, limit, floor).expect("nothing was taken out")
     }
 
-    fn value(found: Found<'_, V>) -> Option<(&V, u64)> {
-        match found {
-            Found::Value(node, state) => Some((unsafe { node.value() }, state.version())),
-            Found::Absent => None,
-            Found::Unknown => panic!("nothing was taken out"),
-        }
+    /// Like `at`, beside pruners.
+    pub fn try_at(
+        &self,
+        key: usize,
+        limit: Limit,
+        floor: u64,
+    ) -> Result<Option<(&V, u64)>, TakenOut> {
+        let at = unsafe { ReadAt::new(limit) };
+        let found = self.order.at(self.record(key), at, floor)?;
+        Ok(found.map(|found| (found.value(), found.number())))
     }
 
     /// The states down a key's chain, newest first.

@@ -5,7 +5,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Demand, Expected, Limit, Place, Registered, Views};
+use coeval::internals::commit::{Demand, Expected, Limit, Place, ReadAt, Registered, Views};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
@@ -36,7 +36,7 @@ impl World {
     }
 
     fn floor_at(&self, limit: Limit) -> u64 {
-        unsafe { self.keys.order.floor.at(&self.keys.order.clock, limit) }.0
+        self.keys.order.floor_at(unsafe { ReadAt::new(limit) })
     }
 
     fn open(&self) -> Registered {

@@ -45,7 +45,7 @@ fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
 
 fn version(engine: &Engine, key: usize) -> Option<u64> {
     let guard = engine.pin();
-    engine.get_versioned(&guard, &key).map(|(_, version)| version.get())
+    engine.get(&guard, &key).map(|(_, version)| version.get())
 }
 
 /// Checks the claims at rest. Only keys below `keys` may be present.
@@ -165,7 +165,7 @@ fn eviction_beside_reads(preemptions: usize, is_written: bool) {
             let came_back = seen[0].is_some() && seen[1].is_none() && seen[2] == seen[0];
             assert!(!came_back, "an evicted or expired value came back");
             assert_eq!(in_view(&view), seen[0], "the view changed its answer");
-            engine.close(view.registered);
+            engine.close(view);
         });
         join([evicts, reads]);
         assert_whole(&engine, 1, 2);

@@ -9,7 +9,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::chain::{Chain, Record};
+use coeval::internals::chain::{Chain, Record, RecordRef};
 use coeval::internals::engine::{self, Settings};
 use loom::thread;
 use loom_tests::{Exact, Hash, Shared, explore_steps as explore, must_fail};
@@ -40,7 +40,7 @@ fn assert_clean(engine: &Engine, keys: usize) {
     let guard = engine.pin();
     for key in 0..keys {
         let record = engine.find(&guard, engine.hash(&key), &key).expect("all hold a value");
-        let below = unsafe { record.prev_of(record.head().node()) }.link();
+        let below = unsafe { record.get().prev_of(record.head().node()) }.link();
         assert!(below.is_end(), "a version is kept for a view that has closed");
     }
 }
@@ -58,7 +58,7 @@ fn write_beside_closing(preemptions: usize, queued: bool) {
             engine.insert(0, 1, None);
         }
         let writer = spawn(&engine, |engine| _ = engine.insert(0, 2, None));
-        let closer = spawn(&engine, |engine| engine.close(view.registered));
+        let closer = spawn(&engine, |engine| engine.close(view));
         writer.join().unwrap();
         closer.join().unwrap();
         assert_clean(&engine, 1);
@@ -73,8 +73,7 @@ fn two_close(preemptions: usize) {
         engine.insert(0, 1, None);
         let second = engine.open();
         engine.insert(0, 2, None);
-        let closers =
-            [first, second].map(|view| spawn(&engine, |engine| engine.close(view.registered)));
+        let closers = [first, second].map(|view| spawn(&engine, |engine| engine.close(view)));
         closers.into_iter().for_each(|closer| closer.join().unwrap());
         assert_clean(&engine, 1);
     });
@@ -88,7 +87,7 @@ fn closing_leaves_one(preemptions: usize, key: usize) {
         let view = engine.open();
         engine.insert(0, 1, None);
         engine.insert(1, 1, None);
-        let closer = spawn(&engine, |engine| engine.close(view.registered));
+        let closer = spawn(&engine, |engine| engine.close(view));
         let writer = spawn(&engine, move |engine| _ = engine.insert(key, 2, None));
         closer.join().unwrap();
         writer.join().unwrap();
@@ -105,9 +104,9 @@ fn two_tend(preemptions: usize) {
         let second = engine.open();
         engine.insert(0, 1, None);
         engine.insert(1, 1, None);
-        engine.close(first.registered);
+        engine.close(first);
         let tending = [(); 2].map(|()| spawn(&engine, Engine::tend));
-        let closer = spawn(&engine, |engine| engine.close(second.registered));
+        let closer = spawn(&engine, |engine| engine.close(second));
         tending.into_iter().for_each(|tending| tending.join().unwrap());
         closer.join().unwrap();
         assert_clean(&engine, 2);
@@ -123,9 +122,9 @@ fn three_meet(preemptions: usize) {
         let second = engine.open();
         engine.insert(1, 1, None);
         engine.insert(0, 1, None);
-        engine.close(first.registered);
+        engine.close(first);
         let writer = spawn(&engine, |engine| _ = engine.insert(1, 2, None));
-        let closer = spawn(&engine, |engine| engine.close(second.registered));
+        let closer = spawn(&engine, |engine| engine.close(second));
         let tending = spawn(&engine, Engine::tend);
         [writer, closer, tending].into_iter().for_each(|thread| thread.join().unwrap());
         assert_clean(&engine, 2);
@@ -141,7 +140,7 @@ fn two_writes_beside_closing(preemptions: usize) {
         let view = engine.open();
         let writers =
             [1, 2].map(|value| spawn(&engine, move |engine| _ = engine.insert(0, value, None)));
-        let closer = spawn(&engine, |engine| engine.close(view.registered));
+        let closer = spawn(&engine, |engine| engine.close(view));
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         closer.join().unwrap();
         assert_clean(&engine, 1);
@@ -161,14 +160,16 @@ fn removal_beside_pruners(preemptions: usize) {
         drop(early); // from now on the room can be reclaimed, and the record condemned
         let in_hand = engine.pin();
         let found = engine.find(&in_hand, engine.hash(&0_usize), &0).expect("not condemned yet");
-        let record = Shared(std::ptr::from_ref::<Record<_, _>>(found).cast_mut());
-        let prune = move |engine: &Engine| engine.prune(&engine.pin(), unsafe { &*record.get() });
+        let record = Shared(std::ptr::from_ref::<Record<_, _>>(found.get()).cast_mut());
+        let prune = move |engine: &Engine| {
+            engine.prune(&engine.pin(), unsafe { RecordRef::new(&*record.get()) })
+        };
         let pruners = [(); 2].map(|()| spawn(&engine, prune));
         let remover = spawn(&engine, Engine::tend);
         pruners.into_iter().for_each(|pruner| pruner.join().unwrap());
         remover.join().unwrap();
         drop(in_hand);
-        views.into_iter().for_each(|view| engine.close(view.registered));
+        views.into_iter().for_each(|view| engine.close(view));
         (0..3).for_each(|_| engine.tend());
         let guard = engine.pin();
         let found = engine.find(&guard, engine.hash(&0_usize), &0);

@@ -11,7 +11,7 @@
 
 use coeval::internals::chain::{Chain, Node, flags};
 use coeval::internals::commit::{
-    Found, Limit, Older, Out, Place, Registered, Views, close_link, prune, take_out, take_suffix,
+    Limit, Older, Out, Place, Registered, TakenOut, Views, close_link, prune, take_out, take_suffix,
 };
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -131,11 +131,10 @@ impl World {
     }
 
     fn touch(&self, view: u64) {
-        let found = unsafe { self.keys.order.at(&self.keys.records[0], Limit::View(view), 0) };
-        let Found::Value(node, state) = found else { panic!("a view lost its version") };
-        assert!(state.version() <= view);
-        unsafe { node.value() }
-            .with(|retired| assert!(!unsafe { *retired }, "needed, but retired"));
+        let found = self.keys.at(0, Limit::View(view), 0);
+        let Some((value, version)) = found else { panic!("a view lost its version") };
+        assert!(version <= view);
+        value.with(|retired| assert!(!unsafe { *retired }, "needed, but retired"));
     }
 
     /// Reads and closes a view, and prunes as a closing view does.
@@ -291,13 +290,10 @@ fn reader_that_is_not_registered() {
         let wanted = world.keys.order.clock.now();
         let middle = views.pop().unwrap();
         world.close_link(world.write());
-        let reader = thread::spawn(move || {
-            let record = &world.keys.records[0];
-            match unsafe { world.keys.order.at(record, Limit::Now(wanted), 0) } {
-                Found::Value(_, state) => assert_eq!(state.version(), wanted, "a wrong version"),
-                Found::Absent => panic!("never absent"),
-                Found::Unknown => {}
-            }
+        let reader = thread::spawn(move || match world.keys.try_at(0, Limit::Now(wanted), 0) {
+            Ok(Some((_, version))) => assert_eq!(version, wanted, "a wrong version"),
+            Ok(None) => panic!("never absent"),
+            Err(TakenOut) => {}
         });
         let closer = thread::spawn(move || world.finish(middle));
         reader.join().unwrap();

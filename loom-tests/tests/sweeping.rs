@@ -6,7 +6,6 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::chain::Record;
 use coeval::internals::engine::{self, Keep, Settings};
 use loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
@@ -78,7 +77,7 @@ fn view_beside_clearing(preemptions: usize) {
         let engine = engine();
         engine.insert(0, 1, None);
         let clearer = spawn(&engine, clear);
-        let viewer = spawn(&engine, |engine| engine.close(engine.open().registered));
+        let viewer = spawn(&engine, |engine| engine.close(engine.open()));
         clearer.join().unwrap();
         viewer.join().unwrap();
         assert_swept(&engine, 1);
@@ -108,7 +107,7 @@ fn hold_beside_clearing(preemptions: usize) {
         let holder = spawn(&engine, |engine| {
             let guard = engine.pin();
             let found = engine.find(&guard, engine.hash(&0_usize), &0);
-            found.filter(|record| record.revive()).into_iter().for_each(Record::hold);
+            found.filter(|record| record.revive()).into_iter().for_each(|record| record.hold());
         });
         clearer.join().unwrap();
         holder.join().unwrap();

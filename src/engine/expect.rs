@@ -4,7 +4,7 @@
 use super::Engine;
 use super::plan::Plan;
 use super::transact::{Demands, demand_tags};
-use crate::chain::{Bonds, NodeRef, RecordRef};
+use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
 use crate::commit::{Demand, ReadAt};
 use crate::dependencies::Moment;
 use crate::error::Conflict;
@@ -70,6 +70,8 @@ where
     ) -> Result<Version, (Option<Version>, Vec<V>)> {
         let since = self.store.version();
         let moment = Moment::new(&self.timer);
+        // Before the look: an input that is over by this time was absent for it.
+        let looked = if self.deadlines.may_be() { moment.time() } else { 0 };
         let current = self.store.present(record, false, &moment);
         let found = current.map(|found| version_of(found.seen()));
         if found != expected {
@@ -87,7 +89,7 @@ where
         let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
         let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
         if let Some(bonds) = current.and_then(|found| found.bonds()) {
-            let ties = self.demand_ties(record, bonds, since);
+            let ties = self.demand_ties(record, bonds, since, looked);
             plan.set.witness(ties.iter().map(|(record, _)| *record));
             demands.extend(ties);
         }
@@ -109,18 +111,21 @@ where
     }
 
     /// What must be so for what ties a record's value to others, and which it was found to stand on
-    /// after `since`, to be as it was.
+    /// after `since` and the time `looked`, to be as it was.
     #[cold]
     fn demand_ties<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
         bonds: &'g Bonds,
         since: u64,
+        looked: u64,
     ) -> Demands<'g, K, V> {
         let live = record.live();
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
-        let mut demands = self.demands(inputs.collect(), as_of, |_| true, |_| false);
+        // A value may hold by the absence of an entry whose time is up. It is not to be in time.
+        let was_in_time = |terms: &Terms| !terms.is_over(looked);
+        let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
         demand_tags(&mut demands, record, bonds, since);
         demands
     }

@@ -148,12 +148,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
     }
 
-    /// Removes what no view can see, unless somebody is at it: then they go over it again.
-    #[cfg(coeval_loom)]
-    pub fn prune(&self, guard: &R::Guard<'_>, record: crate::chain::RecordRef<'_, K, V>) {
-        self.store.prune(guard, record);
-    }
-
     /// Ends an operation that has retired something, and is no write, by a bounded part of what that
     /// calls for. Does nothing under a guard: then an outer operation does.
     pub(super) fn collect_some(&self) {

@@ -192,3 +192,28 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.observers().config.change(change);
     }
 }
+
+/// What models and tests of the algorithms ask.
+#[cfg(any(coeval_loom, coeval_internals))]
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// The record of `key`, if there is one.
+    pub fn find<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        key: &K,
+    ) -> Option<crate::chain::RecordRef<'g, K, V>> {
+        self.store.find(guard, hash, key)
+    }
+
+    /// Prunes a record.
+    pub fn prune(&self, guard: &R::Guard<'_>, record: crate::chain::RecordRef<'_, K, V>) {
+        self.store.prune(guard, record);
+    }
+}

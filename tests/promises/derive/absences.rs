@@ -3,6 +3,7 @@
 use super::Cache;
 use crate::common::random::{Random, run_seed};
 use crate::common::{on_every_reclaimer, store, within};
+use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::time::Duration;
 
@@ -112,4 +113,24 @@ fn a_circle_of_absences<R: Reclaim>() {
     assert_eq!(cache.get(&10), Some(1));
 }
 
-on_every_reclaimer!(each_is_judged_once, a_circle_of_absences);
+/// A value that is valid since an entry's time is up can be compared and set. The entry, which is
+/// over but still in the cache, is not required to be in time.
+fn the_absence_of_an_expired_entry_does_not_refuse_a_set<R: Reclaim>() {
+    within(Duration::from_secs(20), "a compare-and-set upon an absence", || {
+        let clock = ManualClock::new();
+        let cache: Cache<R> = coeval::Cache::builder().manual_clock(&clock).reclaimer().build();
+        cache.insert_with_ttl(1, 1, Duration::from_nanos(2));
+        clock.advance(Duration::from_nanos(2));
+        assert_eq!(cache.derive(2, |scope| scope.get(&1).unwrap_or(7)), 7);
+        let (value, version) = cache.get_versioned(&2).expect("just derived");
+        assert_eq!(value, 7);
+        assert!(cache.compare_and_set(2, Some(version), 8).is_ok());
+        assert_eq!(cache.get(&2), Some(8));
+    });
+}
+
+on_every_reclaimer!(
+    each_is_judged_once,
+    a_circle_of_absences,
+    the_absence_of_an_expired_entry_does_not_refuse_a_set
+);
