@@ -62,7 +62,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     fn push_change(
         &mut self,
         record: RecordRef<'g, K, V>,
-        mut value: Option<V>,
+        value: Option<V>,
         keep: Keep,
         related: bool,
         terms: &mut Option<Box<TermsOf>>,
@@ -76,7 +76,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
             }
             keep => self.ask(record.key(), new, keep, terms),
         };
-        self.set.push(record, &mut value, terms, related, RemovalCause::Replaced);
+        self.set.push_value(record, value, terms, related, RemovalCause::Replaced);
     }
 
     /// What is asked for a value; where it is kept.

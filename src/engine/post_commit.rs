@@ -127,6 +127,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Counts and tells what a commit took away: what was `before`, and what of that was there.
+    #[inline(always)]
     fn tell_what_left<'g>(
         &'g self,
         settling: &Settling<'g, '_>,

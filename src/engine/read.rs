@@ -236,6 +236,12 @@ where
                 .or_else(|| self.store.present(record, COUNTS, &moment)),
             None => {
                 let record = self.store.find(guard, hash, key);
+                if let Some(found) = record.and_then(|record| self.store.order.plain(record)) {
+                    if COUNTS {
+                        self.store.count_hit(guard);
+                    }
+                    return Some(found);
+                }
                 record.and_then(|record| self.store.present(record, COUNTS, &moment))
             }
         };

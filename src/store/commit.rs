@@ -101,6 +101,7 @@ impl<'g, K, V> Decided<'g, K, V> {
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
+    #[inline(never)]
     fn describe<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -144,6 +145,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Installs and decides a commit, which is made only if all demands are met: each upon a record
     /// that it writes. `terms_of` makes the terms that stand at a place of the caller's. The owner
     /// ends it by [`forget`](Self::forget).
+    #[inline(always)]
     pub fn commit<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -165,6 +167,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Retires the descriptor of a commit: no version names it any more.
+    #[inline(always)]
     pub fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
         let descriptor = ptr::from_ref(decided.descriptor).cast_mut();
         self.retire_commit(guard, descriptor, decided.has_witnesses);

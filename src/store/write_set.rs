@@ -103,6 +103,20 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         }
     }
 
+    /// The same with a value that lies at hand.
+    #[inline(always)]
+    pub fn push_value(
+        &mut self,
+        record: RecordRef<'g, K, V>,
+        value: Option<V>,
+        terms: u32,
+        related: bool,
+        cause: RemovalCause,
+    ) {
+        let (record, cause) = (std::ptr::from_ref(record.get()), Some(cause));
+        self.writes.push(Write { record, value, terms, related, cause });
+    }
+
     /// Adds witnesses for those records, which the caller holds, that are not written. To be called
     /// after all writes were added.
     pub fn witness(&mut self, records: impl Iterator<Item = RecordRef<'g, K, V>>) {
