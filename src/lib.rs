@@ -63,7 +63,8 @@
     )
 )]
 
-// The floors, lowest first; each imports only floors below it (`tests/layering.rs` checks that).
+// The floors, lowest first. A room uses only rooms on floors below its own; see
+// `docs/architecture.md`, and `tests/layering.rs`, which checks that.
 mod error;
 mod memory;
 mod removal;
@@ -89,7 +90,6 @@ mod loading;
 mod relation;
 
 mod config;
-
 mod store;
 
 mod dependencies;

@@ -1,24 +1,26 @@
-//! Rules for the sources: a floor imports only floors below it, atomics come from one module, there
+//! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The floor
+//! plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No files of a
+//! room use each other in a circle. A type's name means one thing. Atomics come from one room, there
 //! are no locks, and no file is too long.
 
+#[path = "layering/graph.rs"]
+mod graph;
+#[path = "layering/source.rs"]
+mod source;
+
+use graph::{Graph, Use};
+use source::{Source, imports, sources, tokens};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The floors, lowest first. All modules that are not listed are on the highest floor: the public
-/// files.
-const FLOORS: &[&[&str]] = &[
-    &["sync", "memory", "version", "error", "removal"],
-    &["reclaim", "pool", "queue"],
-    &["chain", "index"],
-    &["commit", "expiry", "metrics", "policy"],
-    &["loading", "relation"],
-    &["engine"],
-];
-
-/// Imports that are allowed within one floor. (The public files may all import each other.)
+/// Uses that are allowed within one floor.
 const NEIGHBOURS: &[(&str, &str)] =
     &[("sync", "memory"), ("version", "sync"), ("error", "version")];
+
+/// Names that several types share, with the reason.
+const SHARED_NAMES: &[(&str, &str)] =
+    &[("Reset", "a helper within a function; nobody else can name it")];
 
 /// Locks and other blocking types. Only `src/sync` may name them.
 const LOCKS: &[&str] =
@@ -26,222 +28,77 @@ const LOCKS: &[&str] =
 
 const LONGEST: usize = 500;
 
-fn floor(module: &str) -> usize {
-    FLOORS.iter().position(|floor| floor.contains(&module)).unwrap_or(FLOORS.len())
+/// The rooms by floors, the lowest first.
+type Floors = Vec<Vec<String>>;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// A source file: its path below `src`, and its text.
-struct Source {
-    path: PathBuf,
-    text: String,
+/// The floor plan of a text like `docs/architecture.md`: in the block after `src/`, each room is the
+/// first word of a line that is indented by two or six spaces, after the floor's name.
+fn floor_plan(text: &str) -> Floors {
+    let block = text.split("src/\n").nth(1).expect("there is a floor plan");
+    let mut floors = Floors::new();
+    for line in block.lines().take_while(|line| line.starts_with("  ")) {
+        let mut words = line.split_whitespace();
+        let Some(mut word) = words.next() else { continue };
+        if word.starts_with('F') && word[1..].parse::<usize>().is_ok() {
+            floors.push(Vec::new());
+            word = words.next().expect("a floor has a room");
+        } else if !line.starts_with("      ") || line.starts_with("       ") {
+            continue; // the rest of a description
+        }
+        let room = word.trim_end_matches('/').trim_end_matches(".rs");
+        floors.last_mut().expect("a floor has begun").push(room.to_owned());
+    }
+    floors
 }
 
-impl Source {
-    fn new(path: &str, text: &str) -> Self {
-        Self { path: path.into(), text: text.into() }
-    }
-
-    /// The top-level module to which the file belongs; `lib` for the root itself.
-    fn module(&self) -> String {
-        let first = self.path.iter().next().expect("a path has a first part");
-        first.to_str().expect("plain names").trim_end_matches(".rs").to_owned()
-    }
-
-    /// How many `super` lead from the file's module to the root.
-    fn depth(&self) -> usize {
-        let parts = self.path.components().count();
-        let names_its_folder = ["mod.rs", "lib.rs"].iter().any(|name| self.path.ends_with(name));
-        parts - usize::from(names_its_folder)
-    }
-
-    fn is_test(&self) -> bool {
-        let is_tests = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
-        self.path.iter().any(is_tests)
-    }
-}
-
-fn sources() -> Vec<Source> {
-    fn walk(folder: &Path, root: &Path, found: &mut Vec<Source>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.push(Source { path: path.strip_prefix(root).unwrap().into(), text });
-            }
+/// The modules that a text like `lib.rs` declares, by the groups that blank lines make.
+fn declared(text: &str) -> Floors {
+    let mut groups = vec![Vec::new()];
+    for line in text.lines() {
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        if let Some(module) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+            groups.last_mut().unwrap().push(module.to_owned());
+        } else if line.is_empty() {
+            groups.push(Vec::new());
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    walk(&root, &root, &mut found);
-    assert!(found.len() > 20, "the sources were not found");
-    found
+    groups.retain(|group| !group.is_empty());
+    groups
 }
 
-/// The tokens of a source: words, and other characters one by one. Leaves out comments, literals,
-/// and code that is compiled only for tests.
-fn tokens(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().collect();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while at < chars.len() {
-        let rest = &chars[at..];
-        at += match rest {
-            ['/', '/', ..] => rest.iter().position(|&c| c == '\n').unwrap_or(rest.len()),
-            ['/', '*', ..] => block_comment(rest),
-            ['r', '"' | '#', ..] if raw_string(rest).is_some() => raw_string(rest).unwrap(),
-            ['"', ..] => quoted(rest, '"'),
-            ['\'', '\\', ..] => quoted(rest, '\''),
-            ['\'', _, '\'', ..] => 3,
-            [c, ..] if c.is_alphanumeric() || *c == '_' => {
-                let is_word = |c: &char| c.is_alphanumeric() || *c == '_';
-                let word: String = rest.iter().take_while(|c| is_word(c)).collect();
-                let length = word.chars().count();
-                tokens.push(word);
-                length
-            }
-            [c, ..] => {
-                if !c.is_whitespace() {
-                    tokens.push(c.to_string());
-                }
-                1
-            }
-            [] => unreachable!("`at` is below the length"),
-        };
-    }
-    without_tests(&tokens)
+fn floors() -> Floors {
+    floor_plan(&read("docs/architecture.md"))
 }
 
-fn block_comment(rest: &[char]) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    while at < rest.len() {
-        match &rest[at..] {
-            ['/', '*', ..] => (depth, at) = (depth + 1, at + 2),
-            ['*', '/', ..] => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    at
+/// Whether a room may use another one.
+fn may_use(floors: &Floors, user: &str, used: &str) -> bool {
+    let floor = |room: &str| floors.iter().position(|floor| floor.iter().any(|it| it == room));
+    user == used || user == "lib" || floor(used) < floor(user) || NEIGHBOURS.contains(&(user, used))
 }
 
-/// The length of a raw string, if one begins here.
-fn raw_string(rest: &[char]) -> Option<usize> {
-    let hashes = rest[1..].iter().take_while(|&&c| c == '#').count();
-    (rest.get(1 + hashes) == Some(&'"')).then(|| {
-        let end: Vec<char> = std::iter::once('"').chain((0..hashes).map(|_| '#')).collect();
-        let body = 2 + hashes;
-        let length = rest[body..].windows(end.len()).position(|window| window == end);
-        length.map_or(rest.len(), |length| body + length + end.len())
-    })
-}
-
-/// The length of a literal that ends with `quote`.
-fn quoted(rest: &[char], quote: char) -> usize {
-    let mut at = 1;
-    while at < rest.len() && rest[at] != quote {
-        at += if rest[at] == '\\' { 2 } else { 1 };
-    }
-    at + 1
-}
-
-/// Leaves out each item under a `#[cfg(..test..)]`.
-fn without_tests(tokens: &[String]) -> Vec<String> {
-    let mut kept = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let attribute = bracketed(tokens, at + 1);
-        let is_test = tokens[at..].starts_with(&["#", "[", "cfg"].map(String::from))
-            && attribute.iter().any(|token| token == "test");
-        if is_test {
-            at += 1 + attribute.len();
-            // The item ends with its first block, or with a semicolon before any block.
-            while at < tokens.len() && tokens[at] != ";" && tokens[at] != "{" {
-                at += bracketed(tokens, at).len().max(1);
-            }
-            at += bracketed(tokens, at).len().max(1);
-        } else {
-            kept.push(tokens[at].clone());
-            at += 1;
-        }
-    }
-    kept
-}
-
-/// The tokens from an opening bracket to its closing bracket. Empty if there is no bracket at
-/// `from`.
-fn bracketed(tokens: &[String], from: usize) -> &[String] {
-    let mut depth = 0;
-    for (at, token) in tokens.iter().enumerate().skip(from) {
-        match token.as_str() {
-            "(" | "[" | "{" => depth += 1,
-            ")" | "]" | "}" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return if at > from { &tokens[from..=at] } else { &[] };
-        }
-    }
-    &[]
-}
-
-/// The top-level modules that a source names.
-fn imports(source: &Source) -> Vec<String> {
-    let tokens = tokens(&source.text);
-    let is_path =
-        |at: usize| tokens[at.min(tokens.len())..].starts_with(&[":", ":"].map(String::from));
-    let mut found = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        // `crate::`, or as many `super::` as lead to the root.
-        let supers = (0..).take_while(|&n| {
-            tokens.get(at + 3 * n).is_some_and(|token| token == "super") && is_path(at + 3 * n + 1)
-        });
-        let after = match (token.as_str(), supers.count()) {
-            ("crate", _) if is_path(at + 1) => at + 3,
-            ("super", count) if count >= source.depth() => at + 3 * count,
-            _ => continue,
-        };
-        if tokens[after] == "{" {
-            // A group: take the first word, and each word after a comma on the group's own level.
-            let group = bracketed(&tokens, after);
-            let mut depth = 0;
-            for pair in group.windows(2) {
-                match pair[0].as_str() {
-                    "{" => depth += 1,
-                    "}" => depth -= 1,
-                    _ => {}
-                }
-                if depth == 1 && (pair[0] == "{" || pair[0] == ",") {
-                    found.push(pair[1].clone());
-                }
-            }
-        } else {
-            found.push(tokens[after].clone());
-        }
-    }
-    found
-}
-
-/// The forbidden imports of some sources, one per line.
-fn upward_imports(sources: &[Source]) -> String {
-    let modules: BTreeMap<String, usize> =
-        sources.iter().map(|source| (source.module(), floor(&source.module()))).collect();
+/// The forbidden imports and calls of some sources, one per line.
+fn upward_uses(floors: &Floors, sources: &[Source]) -> String {
+    let rooms: Vec<String> = sources.iter().map(Source::module).collect();
     let mut wrong = String::new();
     for source in sources.iter().filter(|source| !source.is_test()) {
-        let importer = source.module();
         for imported in imports(source) {
-            let Some(&below) = modules.get(&imported) else { continue };
-            let above = modules[&importer];
-            let may = imported == importer
-                || below < above
-                || above == FLOORS.len()
-                || NEIGHBOURS.contains(&(importer.as_str(), imported.as_str()));
-            if !may {
+            let is_room = rooms.contains(&imported);
+            if is_room && !may_use(floors, &source.module(), &imported) {
                 writeln!(wrong, "{}: imports {imported}", source.path.display()).unwrap();
             }
+        }
+    }
+    let graph = Graph::new(sources);
+    // Types are named by imports; what calls need is hidden behind methods.
+    for Use { by, of, name, .. } in graph.uses().into_iter().filter(|of| of.is_call) {
+        let (by, of) = (graph.source(by), graph.source(of));
+        if !may_use(floors, &by.module(), &of.module()) {
+            let (by, of) = (by.path.display(), of.path.display());
+            writeln!(wrong, "{by}: uses {name} of {of}").unwrap();
         }
     }
     wrong
@@ -270,9 +127,66 @@ fn locks_and_foreign_atomics(sources: &[Source]) -> String {
 }
 
 #[test]
-fn a_floor_imports_only_floors_below_it() {
-    let wrong = upward_imports(&sources());
+fn the_plan_the_crate_and_the_folders_are_one_list() {
+    let plan = floors();
+    let crate_root = read("src/lib.rs");
+    let root = crate_root.split("\n/// What models and tests").next().unwrap();
+    let sorted = |floors: &Floors| -> Floors {
+        let mut floors = floors.clone();
+        floors.iter_mut().for_each(|floor| floor.sort());
+        floors
+    };
+    assert_eq!(sorted(&declared(root)), sorted(&plan), "lib.rs, and docs/architecture.md");
+    let mut rooms: Vec<String> = sources().iter().map(Source::module).collect();
+    rooms.retain(|room| room != "lib");
+    rooms.sort();
+    rooms.dedup();
+    let mut planned = plan.concat();
+    planned.sort();
+    assert_eq!(rooms, planned, "the folders, and docs/architecture.md");
+}
+
+#[test]
+fn a_floor_uses_only_floors_below_it() {
+    let wrong = upward_uses(&floors(), &sources());
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn no_files_of_a_room_use_each_other_in_a_circle() {
+    let sources = sources();
+    let circles = Graph::new(&sources).circles();
+    assert!(circles.is_empty(), "\n{circles}");
+}
+
+#[test]
+fn a_types_name_means_one_thing() {
+    let sources = sources();
+    let mut ambiguous: BTreeMap<_, _> = Graph::new(&sources).ambiguous;
+    ambiguous.retain(|name, _| SHARED_NAMES.iter().all(|(shared, _)| shared != name));
+    assert!(ambiguous.is_empty(), "{ambiguous:#?}");
+}
+
+#[test]
+fn the_root_has_few_files() {
+    let is_at_root = |source: &&Source| source.path.components().count() == 1;
+    let sources = sources();
+    let at_root: Vec<_> = sources.iter().filter(is_at_root).map(|source| &source.path).collect();
+    assert!(at_root.len() <= 6, "{at_root:?}");
+}
+
+/// The table of `docs/architecture.md` has each file of the engine, of the store and of what lies
+/// between.
+#[test]
+fn each_file_of_the_upper_floors_is_described() {
+    let text = read("docs/architecture.md");
+    for source in sources() {
+        let rooms = ["store", "dependencies", "engine", "api"];
+        let name = source.path.file_name().unwrap().to_str().unwrap();
+        if rooms.contains(&source.module().as_str()) && name != "mod.rs" && !source.is_test() {
+            assert!(text.contains(&format!("`{name}`")), "{}", source.path.display());
+        }
+    }
 }
 
 #[test]
@@ -302,23 +216,25 @@ fn the_checks_find_violations() {
         #[cfg(test)] #[path = "x.rs"] mod more;
     "#;
     let others = || ["sync/mod.rs", "pool/mod.rs", "engine/mod.rs", "index/mod.rs", "lib.rs"];
+    let plan = floors();
+    let upward_uses = |sources: &[Source]| upward_uses(&plan, sources);
     let with = |path: &str, text: &str| -> Vec<Source> {
         let others = others().into_iter().map(|path| Source::new(path, ""));
         others.chain([Source::new(path, text)]).collect()
     };
     for path in ["chain/record.rs", "chain/mod.rs", "chain/a/b.rs"] {
-        assert_eq!(upward_imports(&with(path, good)), "");
+        assert_eq!(upward_uses(&with(path, good)), "");
         assert_eq!(locks_and_foreign_atomics(&with(path, good)), "");
-        assert_eq!(upward_imports(&with("chain/tests.rs", "use crate::engine::E;")), "");
+        assert_eq!(upward_uses(&with("chain/tests.rs", "use crate::engine::E;")), "");
         for bad in
             ["use crate::engine::E;", "use crate::{sync::{A, B}, index::X};", "crate::index::f()"]
         {
-            assert_ne!(upward_imports(&with(path, bad)), "", "{path} {bad}");
+            assert_ne!(upward_uses(&with(path, bad)), "", "{path} {bad}");
         }
     }
-    assert_ne!(upward_imports(&with("chain/mod.rs", "use super::index::X;")), "");
-    assert_ne!(upward_imports(&with("chain/record.rs", "use super::super::index::X;")), "");
-    assert_eq!(upward_imports(&with("chain/record.rs", "use super::index::X;")), "");
+    assert_ne!(upward_uses(&with("chain/mod.rs", "use super::index::X;")), "");
+    assert_ne!(upward_uses(&with("chain/record.rs", "use super::super::index::X;")), "");
+    assert_eq!(upward_uses(&with("chain/record.rs", "use super::index::X;")), "");
     for bad in [
         "use std::sync::Mutex;",
         "use std::sync::{Arc, atomic::AtomicU64};",
@@ -327,4 +243,33 @@ fn the_checks_find_violations() {
         assert_ne!(locks_and_foreign_atomics(&with("chain/mod.rs", bad)), "", "{bad}");
         assert_eq!(locks_and_foreign_atomics(&with("sync/mod.rs", bad)), "", "{bad}");
     }
+}
+
+/// The floor plan and the crate's modules are read as they are written.
+#[test]
+fn floors_are_read() {
+    let plan = "text\n```\nsrc/\n  F0  sync/   the only\n             more\n      version.rs  `V`\n  F1  pool/\n```\n";
+    let rooms = |floors: &[&[&str]]| -> Floors {
+        floors.iter().map(|floor| floor.iter().map(|room| room.to_string()).collect()).collect()
+    };
+    assert_eq!(floor_plan(plan), rooms(&[&["sync", "version"], &["pool"]]));
+    let root = "// x\nmod sync;\nmod version;\n\n#[doc(hidden)]\npub mod pool;\n\npub use a::B;\n";
+    assert_eq!(declared(root), rooms(&[&["sync", "version"], &["pool"]]));
+}
+
+/// A circle of two files by calls, and one of types, are found; a call that only looks like one is
+/// not.
+#[test]
+fn circles_are_found() {
+    let circles = |texts: [&str; 2]| {
+        let sources = [Source::new("store/a.rs", texts[0]), Source::new("store/b.rs", texts[1])];
+        Graph::new(&sources).circles()
+    };
+    let calls = ["fn one() { self.other(); }", "fn other() { Self::one(); }"];
+    assert_eq!(circles(calls).lines().count(), 2, "{}", circles(calls));
+    assert_eq!(circles(["struct A(B);", "struct B(Box<A>);"]).lines().count(), 2);
+    assert_eq!(circles(["fn one() { self.other(); }", "fn other() { list.one(); }"]), "");
+    assert_eq!(circles(["struct A(B);", "struct B;"]), "");
+    let sources = [Source::new("store/a.rs", "struct A;"), Source::new("pool/b.rs", "enum A {}")];
+    assert_eq!(Graph::new(&sources).ambiguous.len(), 1);
 }

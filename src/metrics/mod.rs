@@ -8,17 +8,20 @@
 //! |---|---|
 //! | `counters.rs` | counts, one block per thread |
 //! | `stats.rs` | their sums, and what else `Cache::stats` shows |
+//! | `event.rs` | one event, and how it prints |
 //! | `recorder.rs` | the last events of each thread |
 //! | `timeline.rs` | the events of all threads, in order |
 
 mod counters;
+mod event;
 mod recorder;
 mod stats;
 mod timeline;
 
 pub use counters::{Counters, ThreadCounts};
+pub use event::{Event, EventKind};
 pub use recorder::Recorder;
 #[cfg(coeval_loom)]
 pub use recorder::{EventRing, EventWords};
 pub use stats::{Removals, Stats};
-pub use timeline::{Event, EventKind, Recorded, Timeline};
+pub use timeline::{Recorded, Timeline};

@@ -13,7 +13,7 @@
 //!   before they were stored. So the reader sees that a later event of the same slot was begun, and
 //!   discards the words.
 
-use super::timeline::{Event, EventKind};
+use super::event::{Event, EventKind};
 use crate::sync::hook::{mutant, step};
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::PerThread;

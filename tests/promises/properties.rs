@@ -22,6 +22,9 @@ use pair::Pair;
 use program::{Settings, Step};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// The number of steps in a program.
 const STEPS: u64 = 80;
@@ -59,10 +62,46 @@ fn shrink<R: Reclaim>(settings: &Settings, mut steps: Vec<Step>) -> Vec<Step> {
     steps
 }
 
+/// Ends the process if one program takes longer than `HANG`, because a hang cannot be unwound. Says
+/// which one.
+struct Watchdog {
+    seed: Arc<AtomicU64>,
+}
+
+/// A program takes some milliseconds, and less than a second under a sanitizer.
+const HANG: Duration = Duration::from_secs(120);
+
+impl Watchdog {
+    fn new() -> Self {
+        let seed = Arc::new(AtomicU64::new(0));
+        let watched = Arc::downgrade(&seed);
+        std::thread::spawn(move || {
+            let (mut last, mut since) = (0, Instant::now());
+            while let Some(seed) = watched.upgrade() {
+                let now = seed.load(Ordering::Relaxed);
+                if now != last {
+                    (last, since) = (now, Instant::now());
+                } else if since.elapsed() > HANG {
+                    eprintln!("hang: the program of seed {now} took longer than {HANG:?}");
+                    std::process::abort();
+                }
+                drop(seed);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        Self { seed }
+    }
+
+    fn begin(&self, seed: u64) {
+        self.seed.store(seed, Ordering::Relaxed);
+    }
+}
+
 fn every_program_agrees_with_the_model<R: Reclaim>() {
-    let mut seeds = Random::new(run_seed());
+    let (mut seeds, watchdog) = (Random::new(run_seed()), Watchdog::new());
     for _ in 0..stress(1_500, 20_000, 500_000) {
         let seed = seeds.next();
+        watchdog.begin(seed);
         let mut random = Random::new(seed);
         let settings = Settings::random(&mut random);
         let steps: Vec<_> = (0..STEPS).map(|_| Step::random(&mut random, &settings)).collect();
