@@ -13,9 +13,8 @@ sanitizer=${SANITIZER:-address}
 flags="-Zsanitizer=$sanitizer --cfg coeval_lsan"
 if [ "$sanitizer" = address ]; then flags+=' --cfg coeval_asan'; fi
 
-# A sanitizer costs more time to run than to compile.
-export CARGO_PROFILE_DEV_OPT_LEVEL=${CARGO_PROFILE_DEV_OPT_LEVEL:-1}
-export COEVAL_STRESS=${COEVAL_STRESS:-short}
+# A quarter of the work: ci/long.sh does all of it.
+export COEVAL_STRESS=${COEVAL_STRESS:-least}
 export ASAN_OPTIONS=detect_leaks=1
 with_flags "$flags" cargo +nightly test -p coeval --lib --test '*' --all-features \
     --target x86_64-unknown-linux-gnu --target-dir "target/$sanitizer" -- "$@"
