@@ -2,8 +2,8 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use super::load::{circle, one};
-use crate::engine::{Claim, Reading, Wanted, boxed};
+use super::load::{one, panic_on_cycle};
+use crate::engine::{Claim, LoadDecision, Reading, boxed};
 use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
 use std::fmt;
@@ -73,9 +73,9 @@ where
             return value;
         }
         match self.wanted([key]) {
-            Wanted::Found(values) => one(values),
-            Wanted::Cycle(key) => circle(&key, Some(Location::caller())),
-            Wanted::Load(mut leading) => {
+            LoadDecision::Found(values) => one(values),
+            LoadDecision::Cycle(key) => panic_on_cycle(&key, Some(Location::caller())),
+            LoadDecision::Load(mut leading) => {
                 let view = leading.view();
                 let mut derivation = leading.derivation();
                 let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));
@@ -158,11 +158,11 @@ where
             Err(claim) => claim,
         };
         {
-            let mut inner = Scope::new(self.reading.inner(claim.hold()));
+            let mut inner = Scope::new(self.reading.nested(claim.lease()));
             let value = compute(&mut inner);
-            inner.reading.made(claim.hold(), value);
+            inner.reading.finish(claim.lease(), value);
         }
-        self.reading.find(claim.hold()).expect("made just now")
+        self.reading.get_claimed(claim.lease()).expect("made just now")
     }
 
     /// Derives a value as [`derive`](Self::derive) does, with an async closure.
@@ -184,20 +184,20 @@ where
             Err(claim) => claim,
         };
         {
-            let mut inner = Scope::new(self.reading.inner(claim.hold()));
+            let mut inner = Scope::new(self.reading.nested(claim.lease()));
             let value = compute(&mut inner).await;
-            inner.reading.made(claim.hold(), value);
+            inner.reading.finish(claim.lease(), value);
         }
-        self.reading.find(claim.hold()).expect("made just now")
+        self.reading.get_claimed(claim.lease()).expect("made just now")
     }
 
     /// Returns the value of `key`, or a claim on it for deriving it.
     fn found(&mut self, key: K) -> Result<V, Claim<'s, K, V, S, R>> {
         let claim = self.reading.claim(key);
-        if self.reading.is_circle(claim.hold()) {
-            circle(&claim.name(), None)
+        if self.reading.is_cycle(claim.lease()) {
+            panic_on_cycle(&claim.name(), None)
         }
-        self.reading.find(claim.hold()).ok_or(claim)
+        self.reading.get_claimed(claim.lease()).ok_or(claim)
     }
 }
 

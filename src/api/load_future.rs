@@ -2,8 +2,10 @@
 //! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
 
 use super::cache::Cache;
-use super::load::Refusal;
-use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array, boxed};
+use super::load::LoadRefusal;
+use crate::engine::{
+    Claims, DetachedLoad, Load, LoadDecision, LoadOutcome, RunningLoad, array, boxed,
+};
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
@@ -12,19 +14,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// What there is before anybody loads.
-pub(crate) enum First<K, V, const N: usize> {
+pub(crate) enum InitialLookUp<K, V, const N: usize> {
     Found([V; N]),
     Absent([K; N]),
     /// It is to be loaded anew, unless somebody else does.
-    Old([K; N], Box<[V]>),
+    Stale([K; N], Box<[V]>),
 }
 
 /// How far the load of a group is.
 enum Stage<'c, K, V, S, R: Reclaim, B, const N: usize> {
-    Begun([K; N], B),
+    LookUp([K; N], B),
     Joins(Claims<'c, K, V, S, R, N>),
     // In this order: whoever is told to lead has claims of his own.
-    Waits(Waiter<'c, usize, Brought<V>, R>, Claims<'c, K, V, S, R, N>),
+    Waits(Waiter<'c, usize, LoadOutcome<V>, R>, Claims<'c, K, V, S, R, N>),
     Leads(Load<'c, K, V, S, R, N>, Option<Box<[V]>>),
     Over,
 }
@@ -51,8 +53,8 @@ pub(crate) struct Refreshing<K: 'static, V: 'static, S: 'static, R: Reclaim, F, 
 
 /// How far a load of what is there is.
 enum Refresh<K: 'static, V: 'static, S: 'static, R: Reclaim, const N: usize> {
-    Later(Detached<K, V, S, R, N>),
-    Leads(Begun<K, V, S, R, N>),
+    Later(DetachedLoad<K, V, S, R, N>),
+    Leads(RunningLoad<K, V, S, R, N>),
     Over,
 }
 
@@ -63,9 +65,9 @@ pub(crate) struct Deriving<'l, 'e, K, V, S, R: Reclaim, F> {
 }
 
 /// Dropped by a panic, it drops a future that is being polled: before what its caller has.
-struct Emptied<'p, F>(Pin<&'p mut Option<F>>);
+struct DropOnPanic<'p, F>(Pin<&'p mut Option<F>>);
 
-impl<F> Drop for Emptied<'_, F> {
+impl<F> Drop for DropOnPanic<'_, F> {
     fn drop(&mut self) {
         self.0.set(None);
     }
@@ -78,10 +80,10 @@ fn poll_within<F: Future>(
     during: impl FnOnce(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
 ) -> Poll<F::Output> {
     during(&mut || {
-        let mut emptied = Emptied(future.as_mut());
-        let polled = emptied.0.as_mut().as_pin_mut().expect("not ready yet").poll(context);
+        let mut future_slot = DropOnPanic(future.as_mut());
+        let polled = future_slot.0.as_mut().as_pin_mut().expect("not ready yet").poll(context);
         if polled.is_pending() {
-            forget(emptied);
+            forget(future_slot);
         }
         polled
     })
@@ -93,7 +95,7 @@ impl<K, V, S, R: Reclaim, F, B, P, G, const N: usize> Drop
     fn drop(&mut self) {
         if let Stage::Leads(leading, _) = &mut self.stage {
             // Given up: the future is dropped on behalf of the load.
-            leading.beside(|| self.load = None);
+            leading.on_behalf(|| self.load = None);
         }
     }
 }
@@ -101,7 +103,7 @@ impl<K, V, S, R: Reclaim, F, B, P, G, const N: usize> Drop
 impl<K, V, S, R: Reclaim, F, P, const N: usize> Drop for Refreshing<K, V, S, R, F, P, N> {
     fn drop(&mut self) {
         if let Refresh::Leads(refresh) = &mut self.refresh {
-            refresh.beside(|| self.load = None); // As above.
+            refresh.on_behalf(|| self.load = None); // As above.
         }
     }
 }
@@ -115,18 +117,18 @@ impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R
         read: P,
         give: G,
     ) -> Self {
-        Self { load: Some(load), stage: Stage::Begun(keys, begin), cache, read, give }
+        Self { load: Some(load), stage: Stage::LookUp(keys, begin), cache, read, give }
     }
 
     /// What came of wanting the group. `None`: the caller leads.
     fn wanted<E>(
         &mut self,
-        wanted: Wanted<'c, K, V, S, R, N>,
-    ) -> Option<Result<Box<[V]>, Refusal<E>>> {
+        wanted: LoadDecision<'c, K, V, S, R, N>,
+    ) -> Option<Result<Box<[V]>, LoadRefusal<E>>> {
         match wanted {
-            Wanted::Found(values) => Some(Ok(values)),
-            Wanted::Cycle(key) => Some(Err(Refusal::Cycle(key))),
-            Wanted::Load(leading) => {
+            LoadDecision::Found(values) => Some(Ok(values)),
+            LoadDecision::Cycle(key) => Some(Err(LoadRefusal::Cycle(key))),
+            LoadDecision::Load(leading) => {
                 self.stage = Stage::Leads(leading, None);
                 None
             }
@@ -142,9 +144,9 @@ where
     S: BuildHasher,
     R: Reclaim,
     F: Future,
-    B: FnOnce([K; N], &mut Option<F>) -> First<K, V, N>,
+    B: FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N>,
     P: Fn(F::Output) -> Result<Box<[V]>, E>,
-    G: Fn(Result<[V; N], Refusal<E>>) -> T,
+    G: Fn(Result<[V; N], LoadRefusal<E>>) -> T,
 {
     type Output = T;
 
@@ -154,18 +156,20 @@ where
         let this = unsafe { self.get_unchecked_mut() };
         let outcome = loop {
             match replace(&mut this.stage, Stage::Over) {
-                Stage::Begun(keys, begin) => match begin(keys, &mut this.load) {
-                    First::Found(values) => {
+                Stage::LookUp(keys, begin) => match begin(keys, &mut this.load) {
+                    InitialLookUp::Found(values) => {
                         this.load = None; // Not pinned yet.
                         return Poll::Ready((this.give)(Ok(values)));
                     }
-                    First::Absent(keys) => {
+                    InitialLookUp::Absent(keys) => {
                         this.stage = Stage::Joins(this.cache.engine().claim_all(keys));
                     }
-                    First::Old(keys, old) => match this.cache.engine().claim_all(keys).refresh() {
-                        Some(refresh) => this.stage = Stage::Leads(refresh, Some(old)),
-                        None => break Ok(old),
-                    },
+                    InitialLookUp::Stale(keys, old) => {
+                        match this.cache.engine().claim_all(keys).refresh() {
+                            Some(refresh) => this.stage = Stage::Leads(refresh, Some(old)),
+                            None => break Ok(old),
+                        }
+                    }
                 },
                 Stage::Joins(claims) => match claims.join() {
                     Joined::Waiter(waiter) => this.stage = Stage::Waits(waiter, claims),
@@ -180,7 +184,7 @@ where
                         this.stage = Stage::Waits(waiter, claims);
                         return Poll::Pending;
                     };
-                    match claims.waited(waited) {
+                    match claims.after_wait(waited) {
                         Ok(wanted) => {
                             if let Some(outcome) = this.wanted(wanted) {
                                 break outcome;
@@ -200,7 +204,7 @@ where
                     let loaded = leading.finish((this.read)(output));
                     break match old {
                         Some(old) => Ok(loaded.unwrap_or(old)),
-                        None => loaded.map_err(Refusal::Failed),
+                        None => loaded.map_err(LoadRefusal::Failed),
                     };
                 }
                 Stage::Over => panic!("polled after it was ready"),
@@ -213,7 +217,7 @@ where
 }
 
 impl<K, V, S, R: Reclaim, F, P, const N: usize> Refreshing<K, V, S, R, F, P, N> {
-    pub fn new(load: F, refresh: Detached<K, V, S, R, N>, read: P) -> Self {
+    pub fn new(load: F, refresh: DetachedLoad<K, V, S, R, N>, read: P) -> Self {
         Self { load: Some(load), refresh: Refresh::Later(refresh), read }
     }
 }
@@ -260,7 +264,7 @@ impl<'l, 'e, K, V, S, R: Reclaim, F> Deriving<'l, 'e, K, V, S, R, F> {
 
 impl<K, V, S, R: Reclaim, F> Drop for Deriving<'_, '_, K, V, S, R, F> {
     fn drop(&mut self) {
-        self.leading.beside(|| self.compute = None); // As for `Loading`.
+        self.leading.on_behalf(|| self.compute = None); // As for `Loading`.
     }
 }
 

@@ -1,10 +1,10 @@
 //! Loading that gives an error to all callers that waited for it.
 
 use super::cache::Cache;
-use super::load::{Old, Refusal, one};
+use super::load::{LoadRefusal, PresentGroup, one};
 #[cfg(feature = "async")]
 use crate::engine::Load;
-use crate::engine::{InVain, Wanted, array, boxed};
+use crate::engine::{LoadDecision, WaitFailed, array, boxed};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -67,31 +67,31 @@ where
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Loaded<Box<[V]>, E> {
         let old = match self.hit(keys.each_ref()) {
-            Ok(values) => Some(Old { values: boxed(values), is_stale: false }),
+            Ok(values) => Some(PresentGroup { values: boxed(values), is_stale: false }),
             Err(old) => old,
         };
         if let Some(old) = old {
             // An error leaves what is there.
             return self.obtain(keys, Some(old), load).map_err(|error| match error {
-                Refusal::Failed(error) => LoadError::Failed(Arc::new(error)),
-                Refusal::Cycle(_) => LoadError::Cycle,
+                LoadRefusal::Failed(error) => LoadError::Failed(Arc::new(error)),
+                LoadRefusal::Cycle(_) => LoadError::Cycle,
             });
         }
         let mut claims = self.engine().claim_all(keys);
         let wanted = loop {
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited_sharing(waiter.wait()) {
+                Joined::Waiter(waiter) => match claims.after_wait_sharing(waiter.wait()) {
                     Ok(wanted) => break wanted,
-                    Err(InVain::Failed(error)) => return Err(LoadError::Failed(error)),
-                    Err(InVain::Again(again)) => claims = again,
+                    Err(WaitFailed::Failed(error)) => return Err(LoadError::Failed(error)),
+                    Err(WaitFailed::Retry(again)) => claims = again,
                 },
             }
         };
         match wanted {
-            Wanted::Found(values) => Ok(values),
-            Wanted::Cycle(_) => Err(LoadError::Cycle),
-            Wanted::Load(mut leading) => {
+            LoadDecision::Found(values) => Ok(values),
+            LoadDecision::Cycle(_) => Err(LoadError::Cycle),
+            LoadDecision::Load(mut leading) => {
                 let loaded = leading.during(load);
                 leading.finish_sharing(loaded).map_err(LoadError::Failed)
             }
@@ -157,17 +157,17 @@ where
         let wanted = loop {
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited_sharing(waiter.await) {
+                Joined::Waiter(waiter) => match claims.after_wait_sharing(waiter.await) {
                     Ok(wanted) => break wanted,
-                    Err(InVain::Failed(error)) => return Err(LoadError::Failed(error)),
-                    Err(InVain::Again(again)) => claims = again,
+                    Err(WaitFailed::Failed(error)) => return Err(LoadError::Failed(error)),
+                    Err(WaitFailed::Retry(again)) => claims = again,
                 },
             }
         };
         match wanted {
-            Wanted::Found(values) => Ok(values),
-            Wanted::Cycle(_) => Err(LoadError::Cycle),
-            Wanted::Load(mut leading) => {
+            LoadDecision::Found(values) => Ok(values),
+            LoadDecision::Cycle(_) => Err(LoadError::Cycle),
+            LoadDecision::Load(mut leading) => {
                 let loaded = polled(load, &mut leading).await;
                 leading.finish_sharing(loaded).map_err(LoadError::Failed)
             }

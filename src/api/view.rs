@@ -107,14 +107,14 @@ where
         self.iter().next().is_none()
     }
 
-    /// See `Engine::sights`.
-    pub(crate) fn sights<'v>(
+    /// See `Engine::visible_keys`.
+    pub(crate) fn visible_keys<'v>(
         &'v self,
         division: usize,
         parts: Range<usize>,
         out: &mut Vec<(&'v K, Version)>,
     ) -> (usize, usize) {
-        self.engine.sights(&self.snapshot, division, parts, out)
+        self.engine.visible_keys(&self.snapshot, division, parts, out)
     }
 
     /// Returns the version that this view shows: everything committed up to it, and nothing later.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Writes must look at the snapshot: there are relations, or something was changed.
-const LOOK: usize = 1;
+const USE_SNAPSHOT: usize = 1;
 /// There is a listener, or was.
 const LISTENER: usize = 2;
 /// There are values that are to be loaded anew, or were.
@@ -42,7 +42,7 @@ pub struct Adjustable<K, V> {
     pub listener: Option<Arc<Listener<K, V>>>,
 }
 
-/// The settings of a cache that may change, now.
+/// The settings of a cache that may change, current.
 pub struct Config<K, V> {
     /// The times that it was built with.
     built: Times,
@@ -50,7 +50,7 @@ pub struct Config<K, V> {
     marks: AtomicUsize,
     /// What `marks` were at first, for models.
     first_marks: usize,
-    now: ArcSwap<Adjustable<K, V>>,
+    current: ArcSwap<Adjustable<K, V>>,
 }
 
 /// One snapshot of the settings.
@@ -123,7 +123,7 @@ impl<K, V> Adjustable<K, V> {
     /// The marks of a cache that has these.
     fn marks(&self) -> usize {
         let listener = if self.listener.is_some() { LISTENER } else { 0 };
-        let relation = if self.relation.is_some() { LOOK } else { 0 };
+        let relation = if self.relation.is_some() { USE_SNAPSHOT } else { 0 };
         let refresh = if self.times.refresh_after.is_some() { REFRESH } else { 0 };
         listener | relation | refresh
     }
@@ -145,7 +145,7 @@ impl<K, V> Config<K, V> {
             built: built.times,
             marks: AtomicUsize::new(marks),
             first_marks: marks,
-            now: ArcSwap::from_pointee(built),
+            current: ArcSwap::from_pointee(built),
         }
     }
 
@@ -158,11 +158,11 @@ impl<K, V> Config<K, V> {
         marks & mark != 0
     }
 
-    /// The settings as they are now, for an operation that goes by all or nothing of them. Lock-free.
+    /// The settings as they are current, for an operation that goes by all or nothing of them. Lock-free.
     #[inline]
     pub fn snapshot(&self) -> ConfigSnapshot<'_, K, V> {
-        if self.has_mark(LOOK) {
-            return ConfigSnapshot::Swapped(self.now.load());
+        if self.has_mark(USE_SNAPSHOT) {
+            return ConfigSnapshot::Swapped(self.current.load());
         }
         ConfigSnapshot::Built(&self.built)
     }
@@ -175,7 +175,7 @@ impl<K, V> Config<K, V> {
 
     /// The settings in which there may be a listener.
     pub fn listening(&self) -> Guard<Arc<Adjustable<K, V>>> {
-        self.now.load()
+        self.current.load()
     }
 
     /// Whether there may be values that are to be loaded anew.
@@ -187,11 +187,11 @@ impl<K, V> Config<K, V> {
     /// Has `change` change them, all at once. It may be called several times, as others change some,
     /// too.
     pub fn change(&self, change: impl Fn(&mut Adjustable<K, V>)) {
-        self.now.rcu(|now| {
-            let mut next = Adjustable::clone(now);
+        self.current.rcu(|current| {
+            let mut next = Adjustable::clone(current);
             change(&mut next);
             // Before it can be seen: the swap, which releases, comes after it.
-            self.marks.fetch_or(next.marks() | LOOK, Ordering::Relaxed);
+            self.marks.fetch_or(next.marks() | USE_SNAPSHOT, Ordering::Relaxed);
             next
         });
     }

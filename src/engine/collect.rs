@@ -16,9 +16,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub fn collect(&self) -> usize {
         let reclaim = &self.store.reclaim;
         for _ in 0..ROUNDS {
-            self.tend_all();
+            self.tend_fully();
             let is_some = reclaim.reclaim_now();
-            self.tell_all();
+            self.notify_all();
             if !is_some || (reclaim.retired() == 0 && self.store.has_no_backlog()) {
                 break;
             }
@@ -27,10 +27,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// What [`tend`](Self::tend) does a part of.
-    fn tend_all(&self) {
+    fn tend_fully(&self) {
         {
             let guard = self.pin();
-            self.spare_no_more(&guard);
+            self.clear_fresh(&guard);
             for _ in 0..MANY {
                 let Some(waiting) = self.store.take_backlog(&guard) else { break };
                 self.work_off(&guard, waiting, usize::MAX);
@@ -43,19 +43,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let _ = (0..2 * parts).all(|_| self.sweep());
         }
         if self.due.is_set(due::ROOM) {
-            self.make_up();
+            self.make_owed_room();
         }
         let now = self.timer.now();
         while self.expire_by(now) {}
     }
 
-    fn tell_all(&self) {
-        self.tell();
+    fn notify_all(&self) {
+        self.notify_listener();
         for _ in 0..MANY {
             if self.observers().departures.is_empty() {
                 break;
             }
-            self.tell();
+            self.notify_listener();
         }
     }
 }

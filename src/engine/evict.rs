@@ -5,10 +5,10 @@
 //!
 //! # Who pays
 //! Whoever brings a weight makes room for it before his operation ends: [`EVICTIONS`] entries or so under the guard of
-//! the operation, and what is still missing then when that is over (`make_up`), under a guard for each so many, with
+//! the operation, and what is still missing then when that is over (`make_owed_room`), under a guard for each so many, with
 //! reclamation and the listener in between. Each eviction frees one unit at least, and was paid for by an insertion. Any
 //! write that finds the weight above the bound nevertheless, as one who brought it has not come to it yet, or never
-//! will, evicts a few ([`CARRIED`]).
+//! will, evicts a few ([`CARRIED_EVICTIONS`]).
 //!
 //! # What is spared
 //! What an operation brings is not to go for the sake of just that. Its records get the flag `FRESH`, and lose it when
@@ -32,12 +32,12 @@ use std::cell::Cell;
 use std::ptr;
 
 /// How many entries a write evicts that did not bring what is too much.
-const CARRIED: usize = if cfg!(coeval_loom) { 1 } else { 32 };
+const CARRIED_EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 32 };
 /// How little of a weight others need not see while room is made for it: what an entry counts for if nobody weighs.
-const LITTLE: i64 = 1;
+const SMALL_WEIGHT: i64 = 1;
 /// How often what a thread has just brought is spared in one search. Each time all others were passed over that are to be
 /// had, for a hit or as they are spared, of which there is room for [`CHANCES`] each: so there are none.
-const INSISTENCE: usize = 2 * CHANCES + 2;
+const OWN_SPARES: usize = 2 * CHANCES + 2;
 
 /// The engine as the policy sees it, under a guard.
 pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
@@ -49,11 +49,11 @@ pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
     era: &'g Era,
     /// The commit that brings what there is to be room for, unless it is a write of one key: in order of the records'
     /// addresses.
-    own: &'g [Entry<K, V>],
+    entries: &'g [Entry<K, V>],
     /// How many more entries are spared, and how often more the one is that the thread has just brought, until something
     /// is evicted.
-    patience: Cell<usize>,
-    insistence: Cell<usize>,
+    spares_left: Cell<usize>,
+    own_spares_left: Cell<usize>,
     evicted: Cell<usize>,
 }
 
@@ -65,17 +65,21 @@ impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
             guard,
             pending: Cell::new(0),
             era,
-            own: &[],
-            patience: Cell::new(CHANCES),
-            insistence: Cell::new(INSISTENCE),
+            entries: &[],
+            spares_left: Cell::new(CHANCES),
+            own_spares_left: Cell::new(OWN_SPARES),
             evicted: Cell::new(0),
         }
     }
 
     /// For a commit of several writes.
-    fn of(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>, own: &'g [Entry<K, V>]) -> Self {
-        let patience = Cell::new(own.len() + CHANCES);
-        Self { own, patience, ..Self::new(engine, guard) }
+    fn of(
+        engine: &'g Engine<K, V, S, R>,
+        guard: &'g R::Guard<'r>,
+        entries: &'g [Entry<K, V>],
+    ) -> Self {
+        let spares_left = Cell::new(entries.len() + CHANCES);
+        Self { entries, spares_left, ..Self::new(engine, guard) }
     }
 
     /// Accounts for what is pending. The weight that there is then.
@@ -84,11 +88,11 @@ impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
     }
 
     /// Takes a change of the weight on.
-    fn owe(&self, settled: Settled<'_>) {
+    fn defer_weight(&self, settled: Settled<'_>) {
         if ptr::eq(self.era, settled.era) {
             self.pending.set(self.pending.get() + settled.change);
         } else {
-            settled.weigh();
+            settled.account();
         }
     }
 }
@@ -109,16 +113,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         node: NodeRef<'g, V>,
         settled: Settled<'g>,
     ) {
-        let Some(policy) = &self.policy else { return settled.weigh() };
+        let Some(policy) = &self.policy else { return settled.account() };
         let keeper = Keeper::new(self, guard);
         let brought = settled.change;
-        keeper.owe(settled);
+        keeper.defer_weight(settled);
         if brought > 0 {
-            self.spare_no_more(guard);
+            self.clear_fresh(guard);
         }
         keeper.admit(policy, record, node, brought > 0);
         if keeper.account() > policy.capacity() {
-            keeper.go_on(policy, brought.max(0) as u64);
+            keeper.evict_more(policy, brought.max(0) as u64);
         }
     }
 
@@ -127,7 +131,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) fn keep_bound_of<'g>(&'g self, guard: &'g R::Guard<'_>, entries: &'g [Entry<K, V>]) {
         let Some(policy) = &self.policy else { return };
         let keeper = Keeper::of(self, guard, entries);
-        self.spare_no_more(guard);
+        self.clear_fresh(guard);
         let mut brought = 0;
         for (record, node) in entries.iter().map(Decided::entry) {
             let state = node.state();
@@ -138,20 +142,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
         }
         if keeper.era.weight() > policy.capacity() {
-            keeper.go_on(policy, brought);
+            keeper.evict_more(policy, brought);
         }
     }
 
     /// Accounts for what a write has taken away. If there is too much nevertheless, it carries on.
-    pub(super) fn lighten(&self, settled: Settled<'_>) {
-        let Some(policy) = &self.policy else { return settled.weigh() };
+    pub(super) fn account_removal(&self, settled: Settled<'_>) {
+        let Some(policy) = &self.policy else { return settled.account() };
         if settled.era.weigh(settled.change) > policy.capacity() {
-            self.owe_room();
+            self.mark_over_bound();
         }
     }
 
     /// Says that the weight is above the bound, and nobody may be about to change that.
-    fn owe_room(&self) {
+    fn mark_over_bound(&self) {
         // Release: who takes the mark off sees the weight that we have seen or made.
         self.due.set(due::ROOM);
     }
@@ -159,10 +163,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Carries on with the room that is missing: until there is some, or as much was done as the thread owes itself, or a
     /// little. Without a guard.
     #[cold]
-    pub(super) fn make_up(&self) {
+    pub(super) fn make_owed_room(&self) {
         let Some(policy) = &self.policy else { return };
         let owed = usize::try_from(self.scratch.get().owed.take()).unwrap_or(usize::MAX);
-        let mut left = owed.max(CARRIED);
+        let mut left = owed.max(CARRIED_EVICTIONS);
         loop {
             // First of all: whoever sets it anew has come to a weight that we need not have seen.
             self.due.clear(due::ROOM);
@@ -170,25 +174,25 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 let guard = self.pin();
                 let keeper = Keeper::new(self, &guard);
                 let more = self.scratch.get().fresh.count();
-                keeper.patience.set(CHANCES + more);
+                keeper.spares_left.set(CHANCES + more);
                 policy.make_room(&keeper, left.min(EVICTIONS));
                 if keeper.account() <= policy.capacity() {
                     return;
                 }
                 keeper.evicted.get()
             };
-            self.owe_room();
+            self.mark_over_bound();
             left = left.saturating_sub(gone);
             if gone == 0 || left == 0 {
                 return;
             }
             self.store.reclaim.collect();
-            self.tell();
+            self.notify_listener();
         }
     }
 
     /// What the thread brought before is no longer spared on its behalf.
-    pub(super) fn spare_no_more(&self, guard: &R::Guard<'_>) {
+    pub(super) fn clear_fresh(&self, guard: &R::Guard<'_>) {
         self.scratch.get().fresh.take(|record| {
             // It has had the flag since we gave it to it, and nobody else takes it off: until then it
             // does not end.
@@ -222,8 +226,11 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
         }
         // By a read-modify-write in any case. Either the policy's `release`, which is one of the
         // same word, comes after it and sees our value; or before, and we see the flag cleared.
-        let before =
-            if is_heavier { self.admit_fresh(record) } else { record.set_flags(flags::ADMITTED) };
+        let before = if is_heavier {
+            self.set_admission_flags(record)
+        } else {
+            record.set_flags(flags::ADMITTED)
+        };
         step("evict.flagged");
         if before & flags::ADMITTED == 0 {
             policy.admit(self, handle(record));
@@ -234,7 +241,7 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
 
     /// Sets the flags of a record whose value the operation has brought, and says what was set
     /// before.
-    fn admit_fresh(&self, record: RecordRef<'g, K, V>) -> u32 {
+    fn set_admission_flags(&self, record: RecordRef<'g, K, V>) -> u32 {
         let fresh = &self.engine.scratch.get().fresh;
         if !fresh.has_room() {
             return record.set_flags(flags::ADMITTED);
@@ -248,14 +255,14 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
 
     /// The weight is above the bound, although a number of entries went for what was `brought`, if anything was.
     #[cold]
-    fn go_on(&self, policy: &Policy, brought: u64) {
-        // Others came meanwhile, who did not see what we owed, nor we what they did; or it was not enough.
+    fn evict_more(&self, policy: &Policy, brought: u64) {
+        // Others is_value meanwhile, who did not see what we owed, nor we what they did; or it was not enough.
         if brought > 0 {
             policy.make_room(self, EVICTIONS);
         }
         if self.account() > policy.capacity() {
             self.engine.scratch.get().owed.set(brought);
-            self.engine.owe_room();
+            self.engine.mark_over_bound();
         }
     }
 
@@ -280,7 +287,7 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
     /// Whether the commit at hand writes the record.
     fn brings(&self, record: RecordRef<'g, K, V>) -> bool {
         let address = ptr::from_ref(record.get()).addr();
-        self.own.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
+        self.entries.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
     }
 }
 
@@ -321,13 +328,13 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
             return SpareDecision::Evict;
         }
         // What there is nothing else for, there is room for.
-        if is_fresh && self.own.is_empty() && self.engine.scratch.get().fresh.is(&record) {
-            let left = self.insistence.get();
-            self.insistence.set(left.saturating_sub(1));
+        if is_fresh && self.entries.is_empty() && self.engine.scratch.get().fresh.is(&record) {
+            let left = self.own_spares_left.get();
+            self.own_spares_left.set(left.saturating_sub(1));
             return if left > 0 { SpareDecision::SpareOwn } else { SpareDecision::EndSearch };
         }
-        let left = self.patience.get();
-        self.patience.set(left.saturating_sub(1));
+        let left = self.spares_left.get();
+        self.spares_left.set(left.saturating_sub(1));
         match left {
             0 => SpareDecision::Evict,
             _ if self.brings(record) || self.engine.scratch.get().fresh.has(&record) => {
@@ -338,7 +345,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn publish(&self) {
-        if self.pending.get() > LITTLE {
+        if self.pending.get() > SMALL_WEIGHT {
             self.account();
         }
     }
@@ -347,11 +354,11 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         let record = self.record(entry);
         let Some(current) = self.newest(record) else { return false };
         let ended = self.engine.end(self.guard, record, current.node(), RemovalCause::Size);
-        let is_gone = ended.map(|settled| self.owe(settled)).is_some();
+        let is_gone = ended.map(|settled| self.defer_weight(settled)).is_some();
         if is_gone {
             self.evicted.set(self.evicted.get() + 1);
-            self.patience.set(self.patience.get().max(CHANCES));
-            self.insistence.set(INSISTENCE);
+            self.spares_left.set(self.spares_left.get().max(CHANCES));
+            self.own_spares_left.set(OWN_SPARES);
         }
         is_gone
     }
@@ -360,8 +367,8 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         let record = self.record(entry);
         record.clear_flags(flags::ADMITTED);
         step("evict.released");
-        let came = self.heavy(record).is_some() && !mutant("evict.release_blindly");
-        if came && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
+        let is_value = self.heavy(record).is_some() && !mutant("evict.release_blindly");
+        if is_value && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
             return false;
         }
         self.engine.store.try_condemn(self.guard, record);

@@ -33,7 +33,7 @@ where
         value: V,
     ) -> Result<Version, Conflict> {
         let hash = self.hash(&key);
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let guard = self.pin();
         let record = self.store.locate(&guard, hash, key, &mut None);
         let mut value = Some(value);
@@ -82,14 +82,14 @@ where
         }
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        let asked = plan.asked_for(record, value);
-        plan.push(record, value, asked, true, None);
+        let requested = plan.requested_for(record, value);
+        plan.push(record, value, requested, true, None);
         self.relate(&mut plan);
         let absent = || Demand::IsAbsent(plan.moment.time());
         let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
         let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
         if let Some(bonds) = current.and_then(|found| found.bonds()) {
-            let ties = self.demand_ties(record, bonds, since, looked);
+            let ties = self.demand_inputs(record, bonds, since, looked);
             plan.set.witness(ties.iter().map(|(record, _)| *record));
             demands.extend(ties);
         }
@@ -113,7 +113,7 @@ where
     /// What must be so for what ties a record's value to others, and which it was found to stand on
     /// after `since` and the time `looked`, to be as it was.
     #[cold]
-    fn demand_ties<'g>(
+    fn demand_inputs<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
         bonds: &'g Bonds,

@@ -3,8 +3,8 @@
 //! A fill's values take the place of others, and are tied to what those are tied to.
 
 use super::plan::Plan;
-use super::terms::Asked;
-use super::{Engine, Hold};
+use super::terms::RequestedTerms;
+use super::{Engine, KeyLease};
 use crate::chain::{Bonds, RecordRef};
 use crate::commit::Demand;
 use crate::config::ConfigSnapshot;
@@ -20,7 +20,7 @@ use std::hash::{BuildHasher, Hash};
 pub struct Filled {
     pub version: Version,
     /// Whether the values were to be had then: what they are tied to had not changed meanwhile.
-    pub is_had: bool,
+    pub is_valid: bool,
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -31,8 +31,8 @@ where
     R: Reclaim,
 {
     /// Sets the key to `value`, which is taken, unless it was written, removed or cleared since the lease was taken.
-    pub fn fill(&self, hold: &Hold<K, V>, value: &mut Option<V>) -> Option<Filled> {
-        let filled = self.fill_many([hold], std::slice::from_mut(value));
+    pub fn fill(&self, lease: &KeyLease<K, V>, value: &mut Option<V>) -> Option<Filled> {
+        let filled = self.fill_many([lease], std::slice::from_mut(value));
         self.tend();
         filled
     }
@@ -41,22 +41,22 @@ where
     /// the leases were taken, which all are as of one version. Those that are set are taken. The caller tends.
     pub fn fill_many<const N: usize>(
         &self,
-        holds: [&Hold<K, V>; N],
+        leases: [&KeyLease<K, V>; N],
         values: &mut [Option<V>],
     ) -> Option<Filled> {
-        self.fill_by(holds, |guard, records| {
-            self.fill_records(guard, records, holds[0].since, values)
+        self.fill_by(leases, |guard, records| {
+            self.fill_records(guard, records, leases[0].since, values)
         })
     }
 
     /// Has `fill` set the keys that leases are on, and counts whether it did. The caller tends.
     pub(super) fn fill_by<'r, T, const N: usize>(
         &'r self,
-        holds: [&Hold<K, V>; N],
+        leases: [&KeyLease<K, V>; N],
         fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [RecordRef<'g, K, V>; N]) -> Option<T>,
     ) -> Option<T> {
         let guard = self.pin();
-        let records = holds.map(|hold| self.held(&guard, hold));
+        let records = leases.map(|lease| self.leased_record(&guard, lease));
         for record in records {
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
@@ -69,7 +69,7 @@ where
         filled
     }
 
-    /// Sets the keys of records, which leases hold, to what was loaded for them, unless one was written or cleared
+    /// Sets the keys of records, which leases lease, to what was loaded for them, unless one was written or cleared
     /// after `since`. Relations are not followed: what is loaded is no change.
     fn fill_records<'g, 'r, const N: usize>(
         &'r self,
@@ -85,19 +85,19 @@ where
                 values[at] = None; // the last of a key counts
             }
         }
-        let mut asked = std::array::from_fn(|at| {
+        let mut requested = std::array::from_fn(|at| {
             let (key, value) = (records[at].key(), values[at].as_ref()?);
-            self.rules.asked(config.times(), key, value, None, &moment)
+            self.rules.requested(config.times(), key, value, None, &moment)
         });
         // From here on no user's code runs that could keep the bonds from their versions.
-        let is_tied = self.tie_all(guard, records, since, values, &mut asked).ok()?;
+        let is_tied = self.tie_all(guard, records, since, values, &mut requested).ok()?;
         step("fill.tied");
-        let commit = self.fill_asked(guard, &config, records, since, values, asked)?;
+        let commit = self.fill_asked(guard, &config, records, since, values, requested)?;
         // If they are to be had now, then since their commit: whoever came before that may have them.
         let is_newest = |record| self.is_newest(record, commit, &moment);
-        let is_had = !is_tied || records.into_iter().all(is_newest);
-        let is_had = is_had || mutant("fill.unchecked");
-        Some(Filled { version: Version::from_u64(commit.version()), is_had })
+        let is_valid = !is_tied || records.into_iter().all(is_newest);
+        let is_valid = is_valid || mutant("fill.unchecked");
+        Some(Filled { version: Version::from_u64(commit.version()), is_valid })
     }
 
     /// Ties what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
@@ -108,19 +108,19 @@ where
         records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &[Option<V>],
-        asked: &mut [Option<Asked>; N],
+        requested: &mut [Option<RequestedTerms>; N],
     ) -> Result<bool, ()> {
         let mut is_tied = false;
         for at in (0..N).filter(|at| values[*at].is_some()) {
             match self.store.ties_since(guard, records[at], since) {
                 Ok(None) => {}
                 Ok(bonds) => {
-                    asked[at].get_or_insert_default().bonds = bonds;
+                    requested[at].get_or_insert_default().bonds = bonds;
                     is_tied = true;
                 }
                 Err(()) => {
-                    let asked = asked.iter_mut().flatten();
-                    let tied = asked.filter_map(|asked| asked.bonds.take());
+                    let requested = requested.iter_mut().flatten();
+                    let tied = requested.filter_map(|requested| requested.bonds.take());
                     tied.for_each(|bonds: Box<Bonds>| self.store.release_bonds(guard, &bonds));
                     return Err(());
                 }
@@ -140,8 +140,8 @@ where
         present.is_some_and(|present| present.number() == commit.version())
     }
 
-    /// Sets the keys of records, which leases hold, to those of the values that there are, with what
-    /// is asked for them, unless one was written or cleared after `since`.
+    /// Sets the keys of records, which leases lease, to those of the values that there are, with what
+    /// is requested for them, unless one was written or cleared after `since`.
     pub(super) fn fill_asked<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -149,12 +149,12 @@ where
         records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &mut [Option<V>],
-        asked: [Option<Asked>; N],
+        requested: [Option<RequestedTerms>; N],
     ) -> Option<Commit<'g>> {
         let mut plan = Plan::new(self, guard, config);
-        for ((record, value), asked) in records.iter().zip(&mut *values).zip(asked) {
+        for ((record, value), requested) in records.iter().zip(&mut *values).zip(requested) {
             if value.is_some() {
-                plan.push(*record, value, asked, false, None);
+                plan.push(*record, value, requested, false, None);
             }
         }
         let demands = records.map(|record| (record, Demand::UnchangedSince(since)));

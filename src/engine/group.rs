@@ -6,7 +6,7 @@ use crate::loading::Leader;
 use crate::reclaim::Reclaim;
 
 /// Does something on behalf of a load, if it is one that others may wait for.
-pub(super) fn within<T, R: Reclaim, O>(
+pub(super) fn on_behalf_of<T, R: Reclaim, O>(
     leader: &mut Option<Leader<'_, usize, T, R>>,
     act: impl FnOnce() -> O,
 ) -> O {
@@ -53,7 +53,7 @@ pub fn all_boxed<V, const N: usize>(values: [Option<Box<V>>; N]) -> Option<Box<[
 #[cfg(feature = "async")]
 impl<K, V, S, R: Reclaim, const N: usize> Load<'_, K, V, S, R, N> {
     /// Does something on behalf of the load that is no part of it.
-    pub fn beside<O>(&mut self, act: impl FnOnce() -> O) -> O {
-        within(&mut self.leader, act)
+    pub fn on_behalf<O>(&mut self, act: impl FnOnce() -> O) -> O {
+        on_behalf_of(&mut self.leader, act)
     }
 }

@@ -35,7 +35,7 @@ where
     /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
     /// it. Returns the part to go on with, and how many entries the view does not see only because their deadline had
     /// come.
-    pub fn sights<'v>(
+    pub fn visible_keys<'v>(
         &self,
         snapshot: &'v Snapshot,
         division: usize,
@@ -62,22 +62,22 @@ where
 
     /// The keys that a write of `key` writes as well, each once: relations are followed to their end, as a
     /// commit does. Runs user's code, which may panic.
-    pub fn group(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
+    pub fn related_keys(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
         let Some(relation) = relations.0.relation() else { return Vec::new() };
         let hash_of_key = self.hash(key);
         let most = self.rules.max_related;
         let mut related = Related::new(Vec::new(), most);
         related.begin(hash_of_key);
         let mut group: Vec<K> = Vec::new();
-        let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut positions: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut next = 0;
         relation(key, &mut related);
         loop {
             for (member, _) in related.drain() {
                 let hash = self.hash(&member);
-                let places = places.entry(hash).or_default();
+                let positions = positions.entry(hash).or_default();
                 let is_key = hash == hash_of_key && member == *key;
-                if !is_key && places.iter().all(|place| group[*place] != member) {
+                if !is_key && positions.iter().all(|position| group[*position] != member) {
                     if group.len() == most {
                         too_many(
                             &KeyName::new(key, hash_of_key),
@@ -85,7 +85,7 @@ where
                             most,
                         );
                     }
-                    places.push(group.len());
+                    positions.push(group.len());
                     group.push(member);
                 }
             }

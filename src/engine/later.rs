@@ -1,26 +1,26 @@
 //! Loads that are begun later: by a job, unless somebody needs the values before.
 
 use super::Engine;
-use super::load::{Brought, Claims, Load};
+use super::load::{Claims, Load, LoadOutcome};
 use crate::loading::HandedOut;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// A load that begins later, perhaps on another thread, unless somebody else has begun it by then. It keeps the engine.
-pub struct Detached<K, V, S: 'static, R: Reclaim, const N: usize>
+pub struct DetachedLoad<K, V, S: 'static, R: Reclaim, const N: usize>
 where
     K: 'static,
     V: 'static,
 {
     // In this order: these refer to the engine.
-    handed: HandedOut<'static, usize, Brought<V>, R>,
+    handed: HandedOut<'static, usize, LoadOutcome<V>, R>,
     claims: Claims<'static, K, V, S, R, N>,
     engine: Arc<Engine<K, V, S, R>>,
 }
 
 /// One that has begun.
-pub struct Begun<K, V, S: 'static, R: Reclaim, const N: usize>
+pub struct RunningLoad<K, V, S: 'static, R: Reclaim, const N: usize>
 where
     K: 'static,
     V: 'static,
@@ -31,10 +31,10 @@ where
 }
 
 #[cfg(feature = "async")]
-impl<K, V, S, R: Reclaim, const N: usize> Begun<K, V, S, R, N> {
+impl<K, V, S, R: Reclaim, const N: usize> RunningLoad<K, V, S, R, N> {
     /// As [`Load::beside`].
-    pub fn beside<O>(&mut self, act: impl FnOnce() -> O) -> O {
-        self.load.beside(act)
+    pub fn on_behalf<O>(&mut self, act: impl FnOnce() -> O) -> O {
+        self.load.on_behalf(act)
     }
 }
 
@@ -47,17 +47,17 @@ where
 {
     /// The same load, to be begun later, of the engine that is given, which it keeps. `None` if somebody wants the keys
     /// already, and loads them.
-    pub fn detach(self, engine: Arc<Engine<K, V, S, R>>) -> Option<Detached<K, V, S, R, N>> {
+    pub fn detach(self, engine: Arc<Engine<K, V, S, R>>) -> Option<DetachedLoad<K, V, S, R, N>> {
         assert!(std::ptr::eq(self.engine(), &raw const *engine));
         // SAFETY: all that it refers to is in that engine, which stays where it is, and is there longer than the load.
         let load = unsafe { std::mem::transmute::<Self, Load<'static, K, V, S, R, N>>(self) };
         let Load { leader, claims } = load;
         let handed = leader?.hand_out()?;
-        Some(Detached { handed, claims, engine })
+        Some(DetachedLoad { handed, claims, engine })
     }
 }
 
-impl<K, V, S, R, const N: usize> Detached<K, V, S, R, N>
+impl<K, V, S, R, const N: usize> DetachedLoad<K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -65,18 +65,18 @@ where
     R: Reclaim,
 {
     /// Begins it. `None` if somebody has taken it over.
-    pub fn begin(self) -> Option<Begun<K, V, S, R, N>> {
+    pub fn begin(self) -> Option<RunningLoad<K, V, S, R, N>> {
         let Self { handed, claims, engine } = self;
         let Some(leader) = handed.begin() else {
             drop(claims);
             drop(engine); // Not before.
             return None;
         };
-        Some(Begun { load: Load { leader: Some(leader), claims }, engine })
+        Some(RunningLoad { load: Load { leader: Some(leader), claims }, engine })
     }
 }
 
-impl<K, V, S, R, const N: usize> Begun<K, V, S, R, N>
+impl<K, V, S, R, const N: usize> RunningLoad<K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,

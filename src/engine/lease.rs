@@ -2,7 +2,7 @@
 //!
 //! A lease holds the key's record, which is made if there is none, and remembers the clock. A fill is a commit
 //! that succeeds only if nothing was committed to the key after that, nor everything cleared; who removes a key
-//! that is absent leaves a tombstone for those who hold its record. The two meet as in Dekker's algorithm:
+//! that is absent leaves a tombstone for those who lease its record. The two meet as in Dekker's algorithm:
 //! a lease holds the record, then reads the clock; who removes takes a number, then looks whether the record is
 //! held. So the removal leaves its tombstone, or the lease begins after it.
 //!
@@ -20,22 +20,22 @@ use std::hash::{BuildHasher, Hash};
 use std::ptr::NonNull;
 
 /// A lease. It must be given back with `Engine::let_go`.
-pub struct Hold<K, V> {
+pub struct KeyLease<K, V> {
     record: NonNull<Record<K, V>>,
     pub(super) since: u64,
 }
 
-impl<K, V> Hold<K, V> {
+impl<K, V> KeyLease<K, V> {
     /// Where the record is: as long as it is held, no other key's is there.
     pub(super) fn address(&self) -> usize {
         self.record.as_ptr().addr()
     }
 }
 
-// SAFETY: a record is shared between threads anyway, and is kept by the hold.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Hold<K, V> {}
+// SAFETY: a record is shared between threads anyway, and is kept by the lease.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for KeyLease<K, V> {}
 // SAFETY: as above.
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Hold<K, V> {}
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for KeyLease<K, V> {}
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -45,70 +45,74 @@ where
     R: Reclaim,
 {
     /// A lease on `key`, of which `own` makes one to keep if the cache does not know it.
-    pub fn lease<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Hold<K, V>
+    pub fn lease<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> KeyLease<K, V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hold = {
+        let lease = {
             let guard = self.pin();
-            self.hold(&guard, self.store.know(&guard, key, own))
+            self.lease_record(&guard, self.store.know(&guard, key, own))
         };
         self.collect_some();
-        self.tell();
-        hold
+        self.notify_listener();
+        lease
     }
 
-    /// A lease on the key of a record that was located under the caller's guard. The caller [tells](Self::tell) what
+    /// A lease on the key of a record that was located under the caller's guard. The caller [tells](Self::notify_listener) what
     /// has left by that.
-    pub(super) fn hold(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> Hold<K, V> {
+    pub(super) fn lease_record(
+        &self,
+        guard: &R::Guard<'_>,
+        record: RecordRef<'_, K, V>,
+    ) -> KeyLease<K, V> {
         // Revived under the guard, so it does not end before that is gone; from now on it is held.
         record.hold();
         // Or it would be ended later, as by a change.
-        self.observers().for_others(guard, || self.end_cleared(guard, record));
-        self.held_from_now(record)
+        self.observers().defer_to_others(guard, || self.end_cleared(guard, record));
+        self.lease_held_record(record)
     }
 
     /// A lease on the key of a record that the caller holds.
-    pub(super) fn held_from_now(&self, record: RecordRef<'_, K, V>) -> Hold<K, V> {
+    pub(super) fn lease_held_record(&self, record: RecordRef<'_, K, V>) -> KeyLease<K, V> {
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.store.version());
         if !mutant("lease.unfenced") {
             fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
         }
         let since = early.unwrap_or_else(|| self.store.version());
-        Hold { record: NonNull::from(record.get()), since }
+        KeyLease { record: NonNull::from(record.get()), since }
     }
 
     /// Whether a fill would be refused now.
-    pub fn is_outdated(&self, hold: &Hold<K, V>) -> bool {
+    pub fn is_outdated(&self, lease: &KeyLease<K, V>) -> bool {
         let guard = self.pin();
-        let record = self.held(&guard, hold);
+        let record = self.leased_record(&guard, lease);
         let newest = self.store.order.newest_number(record);
-        newest.max(self.store.floor(record.live())) > hold.since
-            || self.store.has_changed(record, hold.since)
+        newest.max(self.store.floor(record.live())) > lease.since
+            || self.store.has_changed(record, lease.since)
     }
 
     /// The version up to which the key has been unchanged.
-    pub fn since(hold: &Hold<K, V>) -> Version {
-        Version::from_u64(hold.since)
+    pub fn since(lease: &KeyLease<K, V>) -> Version {
+        Version::from_u64(lease.since)
     }
 
     /// The record that a lease holds.
-    pub(super) fn held<'g>(
+    pub(super) fn leased_record<'g>(
         &self,
         guard: &'g R::Guard<'_>,
-        hold: &Hold<K, V>,
+        lease: &KeyLease<K, V>,
     ) -> RecordRef<'g, K, V> {
-        self.store.held(guard, hold.record)
+        self.store.held(guard, lease.record)
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Gives a lease back.
-    pub fn let_go(&self, hold: &Hold<K, V>) {
+    pub fn let_go(&self, lease: &KeyLease<K, V>) {
         {
             let guard = self.pin();
-            let record = self.store.held(&guard, hold.record);
+            let record = self.store.held(&guard, lease.record);
             record.let_go();
             self.store.condemn_or_queue(&guard, record);
         }

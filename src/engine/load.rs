@@ -1,7 +1,7 @@
 //! Loads: of those who want a key that is absent, one loads it, through a lease, and the others wait for that. What is
 //! loaded is a *group* of keys, mostly of one, which is set by one commit.
 //!
-//! A load is known by the record of its group's first key, which each of them holds, so it stays where it is. A value
+//! A load is known by the record of its group's first key, which each of them leases, so it stays where it is. A value
 //! that is refused, since its key was written or removed meanwhile, is for the one who loaded it and nobody else: it was
 //! read during that call. Those who wait may have come after the removal; one of them loads again.
 //!
@@ -9,9 +9,9 @@
 //! and find the load under way. So the number of that commit goes with the value: who waits takes it only
 //! if it was committed after he came, else he looks again.
 
-use super::group::{all, all_boxed, boxed, is_large, within};
-use super::read::Opened;
-use super::{Derivation, Engine, Hold, Reading};
+use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
+use super::read::EngineView;
+use super::{Derivation, Engine, KeyLease, Reading};
 use crate::chain::{RecordRef, Terms};
 use crate::loading::{Joined, Leader, Waited};
 use crate::reclaim::Reclaim;
@@ -25,21 +25,21 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// What a load has brought, and the number of the commit by which it is in the cache.
-pub struct Cached<V> {
+pub struct CachedGroup<V> {
     /// The addresses of the records that have the values.
     records: SmallVec<[usize; 2]>,
     values: Arc<Box<[V]>>,
     number: u64,
 }
 
-impl<V> Clone for Cached<V> {
+impl<V> Clone for CachedGroup<V> {
     fn clone(&self) -> Self {
         let Self { records, values, number } = self;
         Self { records: records.clone(), values: Arc::clone(values), number: *number }
     }
 }
 
-impl<V: Clone> Brought<V> {
+impl<V: Clone> LoadOutcome<V> {
     /// The values, or clones of them if others want them, too; of what was shared as such.
     fn into_values(self) -> Box<[V]> {
         let Self::Cached(cached) = self else { unreachable!("no error") };
@@ -48,13 +48,13 @@ impl<V: Clone> Brought<V> {
 }
 
 /// What those are told who wait for a load.
-pub enum Brought<V> {
-    Cached(Cached<V>),
+pub enum LoadOutcome<V> {
+    Cached(CachedGroup<V>),
     /// It has failed, and its caller shares the error.
     Failed(Arc<dyn Any + Send + Sync>),
 }
 
-impl<V> Clone for Brought<V> {
+impl<V> Clone for LoadOutcome<V> {
     fn clone(&self) -> Self {
         match self {
             Self::Cached(cached) => Self::Cached(cached.clone()),
@@ -64,15 +64,15 @@ impl<V> Clone for Brought<V> {
 }
 
 /// What comes of a wait that was for nothing.
-pub enum InVain<C, E> {
+pub enum WaitFailed<C, E> {
     /// These claims join again.
-    Again(C),
+    Retry(C),
     /// The error of the load that was waited for.
     Failed(Arc<E>),
 }
 
 /// What comes of wanting a group of which something is absent.
-pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
+pub enum LoadDecision<'e, K, V, S, R: Reclaim, const N: usize> {
     /// Somebody else loaded it.
     Found(Box<[V]>),
     /// The caller is to load it.
@@ -84,7 +84,7 @@ pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
 /// A caller's claim on a key's record.
 pub struct Claim<'e, K, V, S, R: Reclaim> {
     pub(super) engine: &'e Engine<K, V, S, R>,
-    hold: Hold<K, V>,
+    lease: KeyLease<K, V>,
     hash: u32,
 }
 
@@ -96,19 +96,19 @@ pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
 /// A load that the caller leads, or one that nobody waits for. Dropped before it is done, it is passed on to one who waits.
 pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
     // In this order: whoever is told to lead has claims of his own.
-    pub(super) leader: Option<Leader<'e, usize, Brought<V>, R>>,
+    pub(super) leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
     pub(super) claims: Claims<'e, K, V, S, R, N>,
 }
 
 /// Dropped by a panic in a load, it notes that.
-struct Panicked<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
+struct NoteFailureOnPanic<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
     R: Reclaim;
 
-impl<K, V, S, R, const N: usize> Drop for Panicked<'_, '_, K, V, S, R, N>
+impl<K, V, S, R, const N: usize> Drop for NoteFailureOnPanic<'_, '_, K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -122,7 +122,7 @@ where
 
 impl<K, V, S, R: Reclaim> Drop for Claim<'_, K, V, S, R> {
     fn drop(&mut self) {
-        self.engine.let_go(&self.hold);
+        self.engine.let_go(&self.lease);
     }
 }
 
@@ -156,31 +156,31 @@ where
     /// A claim on `key`, to load it.
     pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
-        let hold = {
+        let lease = {
             let guard = self.pin();
             let record = self.store.locate(&guard, hash, key, &mut None);
-            self.hold(&guard, record)
+            self.lease_record(&guard, record)
         };
         self.collect_some();
-        self.tell();
-        Claim { engine: self, hold, hash }
+        self.notify_listener();
+        Claim { engine: self, lease, hash }
     }
 
     /// The same for what is to be filled as of before: what was cleared is left as it is, for to end it would be a change
     /// since then.
-    pub(super) fn claim_as_it_is(&self, key: K) -> Claim<'_, K, V, S, R> {
+    pub(super) fn claim_keeping_cleared(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
         let guard = self.pin();
         let record = self.store.locate(&guard, hash, key, &mut None);
-        record.hold(); // As in `hold`.
-        Claim { engine: self, hold: self.held_from_now(record), hash }
+        record.hold(); // As in `lease`.
+        Claim { engine: self, lease: self.lease_held_record(record), hash }
     }
 
     /// Sets `key`, unless it was written, removed or cleared after `since`. True if it was set.
     pub fn fill_since(&self, key: K, since: Version, value: V) -> bool {
-        let mut claim = self.claim_as_it_is(key);
-        claim.hold.since = since.get();
-        self.fill(&claim.hold, &mut Some(value)).is_some()
+        let mut claim = self.claim_keeping_cleared(key);
+        claim.lease.since = since.get();
+        self.fill(&claim.lease, &mut Some(value)).is_some()
     }
 
     /// Claims on the keys of a group.
@@ -198,15 +198,15 @@ where
     R: Reclaim,
 {
     /// The lease.
-    pub fn hold(&self) -> &Hold<K, V> {
-        &self.hold
+    pub fn lease(&self) -> &KeyLease<K, V> {
+        &self.lease
     }
 
     fn record<'g>(&self, guard: &'g R::Guard<'_>) -> RecordRef<'g, K, V> {
-        self.engine.held(guard, &self.hold)
+        self.engine.leased_record(guard, &self.lease)
     }
 
-    /// The key, to be shown to people.
+    /// The key, to be with_version to people.
     #[cold]
     pub fn name(&self) -> Box<str> {
         let guard = self.engine.pin();
@@ -222,37 +222,39 @@ where
     R: Reclaim,
 {
     /// Joins the load that is under way, or begins one.
-    pub fn join(&self) -> Joined<'e, usize, Brought<V>, R> {
-        let Claim { engine, hold, hash } = &self.each[0];
-        engine.flights.join(*hash, &hold.address(), || hold.address())
+    pub fn join(&self) -> Joined<'e, usize, LoadOutcome<V>, R> {
+        let Claim { engine, lease, hash } = &self.each[0];
+        engine.flights.join(*hash, &lease.address(), || lease.address())
     }
 
     /// What is to be done after a wait. The claims come back if that was for nothing: then they join again.
-    pub fn waited(
+    pub fn after_wait(
         self,
-        waited: Waited<'e, usize, Brought<V>, R>,
-    ) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
+        waited: Waited<'e, usize, LoadOutcome<V>, R>,
+    ) -> Result<LoadDecision<'e, K, V, S, R, N>, Self> {
         match waited {
-            Waited::Done(Brought::Cached(cached)) => self.brought(cached).map(Wanted::Found),
-            Waited::Done(Brought::Failed(_)) | Waited::Failed => self.after_failure(),
+            Waited::Done(LoadOutcome::Cached(cached)) => {
+                self.values_of(cached).map(LoadDecision::Found)
+            }
+            Waited::Done(LoadOutcome::Failed(_)) | Waited::Failed => self.after_failure(),
             Waited::Lead(leader) => Ok(self.lead(leader)),
             Waited::Moved => Err(self),
-            Waited::Cycle => Ok(Wanted::Cycle(self.each[0].name())),
+            Waited::Cycle => Ok(LoadDecision::Cycle(self.each[0].name())),
         }
     }
 
-    pub(super) fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, Brought<V>, R>> {
-        let Claim { engine, hold, hash } = &self.each[0];
-        engine.flights.try_lead(*hash, &hold.address(), || hold.address(), takes)
+    pub(super) fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, LoadOutcome<V>, R>> {
+        let Claim { engine, lease, hash } = &self.each[0];
+        engine.flights.try_lead(*hash, &lease.address(), || lease.address(), takes)
     }
 
     /// What another's load has brought, if the group is among it and current; else what there is.
-    fn brought(self, cached: Cached<V>) -> Result<Box<[V]>, Self> {
+    fn values_of(self, cached: CachedGroup<V>) -> Result<Box<[V]>, Self> {
         // All claims were there before we joined, so a larger number was taken after we came.
-        let is_current = cached.number > self.each[0].hold.since;
+        let is_current = cached.number > self.each[0].lease.since;
         if is_current || mutant("load.take_blindly") {
             let value_of = |claim: &Claim<'_, K, V, S, R>| {
-                let at = cached.records.iter().position(|record| *record == claim.hold.address());
+                let at = cached.records.iter().position(|record| *record == claim.lease.address());
                 Some(&cached.values[at?])
             };
             if let Some(values) = all(self.each.each_ref().map(value_of)) {
@@ -263,22 +265,25 @@ where
     }
 
     /// The caller leads; unless somebody has loaded the keys since it looked.
-    pub fn lead(self, mut leader: Leader<'e, usize, Brought<V>, R>) -> Wanted<'e, K, V, S, R, N> {
+    pub fn lead(
+        self,
+        mut leader: Leader<'e, usize, LoadOutcome<V>, R>,
+    ) -> LoadDecision<'e, K, V, S, R, N> {
         // What is there after the clock was read was so after whoever has an older number came.
         let number = self.each[0].engine.store.version();
         // Users' code, which is told if it waits for this very load.
         match leader.during(|| self.values()) {
             Some(values) => {
-                let shared = leader.share(Brought::Cached(self.cached(values, number)));
-                Wanted::Found(shared.into_values())
+                let shared = leader.share(LoadOutcome::Cached(self.cached(values, number)));
+                LoadDecision::Found(shared.into_values())
             }
-            None => Wanted::Load(self.begin(Some(leader))),
+            None => LoadDecision::Load(self.begin(Some(leader))),
         }
     }
 
-    fn cached(&self, values: Box<[V]>, number: u64) -> Cached<V> {
-        let records = self.each.iter().map(|claim| claim.hold.address()).collect();
-        Cached { records, values: Arc::new(values), number }
+    fn cached(&self, values: Box<[V]>, number: u64) -> CachedGroup<V> {
+        let records = self.each.iter().map(|claim| claim.lease.address()).collect();
+        CachedGroup { records, values: Arc::new(values), number }
     }
 
     /// The load of values anew that are present, if one is old, and nobody else is about it.
@@ -296,11 +301,11 @@ where
 
     pub(super) fn begin(
         mut self,
-        leader: Option<Leader<'e, usize, Brought<V>, R>>,
+        leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
     ) -> Load<'e, K, V, S, R, N> {
         fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
         let since = self.each[0].engine.store.version();
-        self.each.iter_mut().for_each(|claim| claim.hold.since = since);
+        self.each.iter_mut().for_each(|claim| claim.lease.since = since);
         Load { leader, claims: self }
     }
 
@@ -323,7 +328,7 @@ where
         }
     }
 
-    /// What the keys hold, as of one instant.
+    /// What the keys lease, as of one instant.
     #[inline(never)]
     pub(super) fn values(&self) -> Option<Box<[V]>> {
         let engine = self.each[0].engine;
@@ -351,7 +356,7 @@ where
 
     /// Runs the load, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        let panicked = Panicked(&self.claims);
+        let panicked = NoteFailureOnPanic(&self.claims);
         let outcome = match &mut self.leader {
             Some(leader) => leader.during(load),
             None => load(),
@@ -369,13 +374,13 @@ where
         self.set_failing(true);
         let values = loaded.inspect_err(|_| self.claims.note_failure())?;
         let Self { leader, claims } = &mut self;
-        let filled = within(leader, || {
-            let holds = claims.each.each_ref().map(|claim| &claim.hold);
+        let filled = on_behalf_of(leader, || {
+            let leases = claims.each.each_ref().map(|claim| &claim.lease);
             let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
-            engine.fill_many(holds, &mut offered)
+            engine.fill_many(leases, &mut offered)
         });
         let values = match filled {
-            Some(filled) if filled.is_had => {
+            Some(filled) if filled.is_valid => {
                 step("load.filled");
                 self.share(values, filled.version)
             }
@@ -400,7 +405,7 @@ where
         };
         self.claims.note_failure();
         if let Some(leader) = self.leader {
-            leader.share(Brought::Failed(error.clone()));
+            leader.share(LoadOutcome::Failed(error.clone()));
         }
         Err(error)
     }
@@ -414,7 +419,7 @@ where
     fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
         let Some(leader) = self.leader else { return values };
         let cached = self.claims.cached(values, version.get());
-        leader.share(Brought::Cached(cached)).into_values()
+        leader.share(LoadOutcome::Cached(cached)).into_values()
     }
 }
 
@@ -426,13 +431,13 @@ where
     R: Reclaim,
 {
     /// A view to derive the value in.
-    pub fn view(&self) -> Opened<'e, K, V, S, R> {
+    pub fn view(&self) -> EngineView<'e, K, V, S, R> {
         self.engine().open_view()
     }
 
     /// A derivation of it.
     pub fn derivation(&self) -> Derivation<'e, K, V, S, R> {
-        Derivation::new(self.engine(), &self.claims.each[0].hold)
+        Derivation::new(self.engine(), &self.claims.each[0].lease)
     }
 
     /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
@@ -444,8 +449,8 @@ where
         self.set_failing(true); // As in `finish`.
         let engine = self.engine();
         let Self { leader, claims } = &mut self;
-        let keep = || reading.keep(&claims.each[0].hold, &mut Some(value[0].clone()));
-        let value = match within(leader, keep) {
+        let keep = || reading.commit(&claims.each[0].lease, &mut Some(value[0].clone()));
+        let value = match on_behalf_of(leader, keep) {
             Some(version) => {
                 step("load.filled");
                 self.share(value, version)

@@ -19,7 +19,7 @@ const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 const EXPIRING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
 /// What later writes are to see to, beside what is in queues.
-pub struct Due(AtomicUsize);
+pub struct DueWork(AtomicUsize);
 
 /// The parts of that.
 pub mod due {
@@ -29,7 +29,7 @@ pub mod due {
     pub const ROOM: usize = 2;
 }
 
-impl Due {
+impl DueWork {
     pub fn new() -> Self {
         Self(AtomicUsize::new(0))
     }
@@ -61,9 +61,9 @@ impl Due {
 
 /// Dropped by a panic in an operation, when its guard is gone, collects: it has retired the records
 /// that it made.
-pub(super) struct Unwound<'e, K, V, S, R: Reclaim>(&'e Engine<K, V, S, R>);
+pub(super) struct CollectOnUnwind<'e, K, V, S, R: Reclaim>(&'e Engine<K, V, S, R>);
 
-impl<K, V, S, R: Reclaim> Drop for Unwound<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Drop for CollectOnUnwind<'_, K, V, S, R> {
     fn drop(&mut self) {
         self.0.collect_some();
     }
@@ -104,7 +104,7 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
             }
             // Tried again only if somebody wrote the key meanwhile.
             if let Some(ended) = engine.end(guard, record, found.node(), RemovalCause::Expired) {
-                ended.weigh();
+                ended.account();
                 break;
             }
         }
@@ -128,13 +128,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         };
         if is_last {
             self.collect_some();
-            self.tell();
+            self.notify_listener();
         }
     }
 
     /// Sees to what waited for a view that was opened and closed within an operation, which put it
     /// off.
-    pub(super) fn work_off_closed(&self, guard: &R::Guard<'_>) {
+    pub(super) fn work_off_closed_view(&self, guard: &R::Guard<'_>) {
         if self.store.has_no_backlog() {
             return;
         }
@@ -156,21 +156,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Tells the listener what has left. With no guard live.
     #[inline]
-    pub(super) fn tell(&self) {
+    pub(super) fn notify_listener(&self) {
         let observers = self.observers();
         if observers.config.may_have_listener() {
             let config = || observers.config.listening();
             let panics = observers
                 .departures
-                .tell(&self.store.reclaim, config, |config| config.listener.as_deref());
+                .notify(&self.store.reclaim, config, |config| config.listener.as_deref());
             observers.counters.mine().listener_panics.add(panics);
         }
     }
 
     /// For an operation in which users' code runs when records have been located: to be forgotten if
     /// it does not panic.
-    pub(super) fn unless_it_panics(&self) -> Unwound<'_, K, V, S, R> {
-        Unwound(self)
+    pub(super) fn collect_on_unwind(&self) -> CollectOnUnwind<'_, K, V, S, R> {
+        CollectOnUnwind(self)
     }
 
     /// Ends some of the values whose time had come by `now`. Whether there may be more.
@@ -184,9 +184,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     #[inline(never)]
-    fn see_to_due(&self) {
+    fn do_due_work(&self) {
         if self.due.is_set(due::ROOM) {
-            self.make_up();
+            self.make_owed_room();
         }
         if self.due.is_set(due::TIME) {
             self.expire_by(self.timer.now());
@@ -206,11 +206,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.sweep();
         }
         if !self.due.is_empty() {
-            self.see_to_due();
+            self.do_due_work();
         }
         // Inserts move the index along by themselves; other writes do it here.
         self.store.assist(&self.pin());
         self.store.reclaim.collect();
-        self.tell();
+        self.notify_listener();
     }
 }

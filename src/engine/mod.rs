@@ -35,15 +35,15 @@ pub use derivation::{Derivation, Reading};
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
-pub use later::{Begun, Detached};
-pub use lease::Hold;
+pub use later::{DetachedLoad, RunningLoad};
+pub use lease::KeyLease;
+pub use load::{Claim, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
-pub use load::{Brought, Claims, Load};
-pub use load::{Claim, InVain, Wanted};
+pub use load::{Claims, Load, LoadOutcome};
 #[cfg(any(coeval_loom, coeval_internals))]
-pub use maintenance::{Due, due};
+pub use maintenance::{DueWork, due};
 pub use name::name_of;
-pub use said::{Changes, Keep};
+pub use said::{Changes, WriteTerms};
 pub use terms::Weigher;
 pub use transact::Attempt;
 
@@ -58,17 +58,17 @@ use crate::sync::time::Timer;
 use crate::version::State;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
-use maintenance::Due;
+use maintenance::DueWork;
 use observers::Observers;
 use scratch::Scratches;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
-use terms::Rules;
+use terms::EntryRules;
 
 /// How a cache is set up.
-pub struct Settings<K, V> {
+pub struct EngineSettings<K, V> {
     /// For so many entries there is room from the beginning.
     pub initial_capacity: usize,
     /// The most that all entries may weigh.
@@ -85,7 +85,7 @@ pub struct Settings<K, V> {
     pub loads: LoadRules,
 }
 
-impl<K, V> Default for Settings<K, V> {
+impl<K, V> Default for EngineSettings<K, V> {
     fn default() -> Self {
         Self {
             initial_capacity: 0,
@@ -107,13 +107,13 @@ impl<K, V> Default for Settings<K, V> {
 /// All of a cache's state. Handles share it through an `Arc`.
 pub struct Engine<K, V, S, R: Reclaim> {
     store: Store<K, V, S, R, Observers<K, V>>,
-    rules: Rules<K, V>,
+    rules: EntryRules<K, V>,
     policy: Option<Policy>,
     deadlines: Deadlines,
-    due: Due,
+    due: DueWork,
     timer: Timer,
     /// The loads under way, by the addresses of their keys' records.
-    flights: Flights<usize, load::Brought<V>, R>,
+    flights: Flights<usize, load::LoadOutcome<V>, R>,
     scratch: Scratches<K, V>,
     sweep: Sweep,
 }
@@ -126,7 +126,7 @@ where
     R: Reclaim,
 {
     /// An empty cache.
-    pub fn new(settings: Settings<K, V>, hasher: S) -> Self {
+    pub fn new(settings: EngineSettings<K, V>, hasher: S) -> Self {
         let is_weighed = settings.weigher.is_some();
         let policy = settings.max_capacity.map(|capacity| match is_weighed {
             true => Policy::weighing(capacity),
@@ -141,14 +141,14 @@ where
         let observers = Observers::new(config, timer.clone());
         Self {
             store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
-            rules: Rules {
+            rules: EntryRules {
                 weigher: settings.weigher,
                 name: settings.name,
                 max_related: settings.max_related,
             },
             policy,
             deadlines: Deadlines::new(),
-            due: Due::new(),
+            due: DueWork::new(),
             timer,
             flights: Flights::with(settings.loads),
             scratch: Scratches::new(),

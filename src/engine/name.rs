@@ -1,6 +1,6 @@
 //! What a key is called in a message: by its `Debug`, if that is known, else by its hash.
 
-use super::terms::Rules;
+use super::terms::EntryRules;
 use std::any::{Any, type_name};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn known(key: &dyn Any) -> Option<Box<str>> {
     None
 }
 
-impl<K: 'static, V> Rules<K, V> {
+impl<K: 'static, V> EntryRules<K, V> {
     /// What a key with this hash is called.
     pub(super) fn name(&self, key: &K, hash: u32) -> Box<str> {
         let given = self.name.map(|name| name(key));

@@ -122,9 +122,9 @@ impl<K, V> Observers<K, V> {
     }
 
     /// Leaves what departs meanwhile to whoever tells next.
-    pub fn for_others<G>(&self, guard: &G, act: impl FnOnce()) {
+    pub fn defer_to_others<G>(&self, guard: &G, act: impl FnOnce()) {
         if self.config.may_have_listener() {
-            self.departures.for_others(guard, act);
+            self.departures.defer_to_others(guard, act);
         } else {
             act();
         }
@@ -138,7 +138,7 @@ impl<K, V> Host<K, V> for Observers<K, V> {
     }
 
     fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64) {
-        self.for_others(guard, || {
+        self.defer_to_others(guard, || {
             let cause = RemovalCause::Explicit;
             self.leave(self.counters.mine(), record, value, cause, floor);
         });

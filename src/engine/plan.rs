@@ -1,8 +1,8 @@
 //! A commit of several writes: from the caller's list to its outcome.
 
 use super::Engine;
-use super::said::{AsOf, Change, Changes, Keep, Said, TermsOf};
-use super::terms::Asked;
+use super::said::{CallerTerms, Change, Changes, TermsList, ViewInstant, WriteTerms};
+use super::terms::RequestedTerms;
 use crate::chain::{Bonds, RecordRef};
 use crate::commit::Demand;
 use crate::config::ConfigSnapshot;
@@ -17,15 +17,15 @@ use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-/// The writes of a commit that is being put together, with what is asked for their values. If a
+/// The writes of a commit that is being put together, with what is requested for their values. If a
 /// user's closure panics meanwhile, records that were made for it and hold nothing go again.
 pub(super) struct Plan<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
     pub engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
     pub config: &'g ConfigSnapshot<'r, K, V>,
     pub set: WriteSet<'g, K, V>,
-    /// Not with each write, as writes are moved about, and mostly nothing is asked for.
-    asked: Vec<Asked>,
+    /// Not with each write, as writes are moved about, and mostly nothing is requested for.
+    requested: Vec<RequestedTerms>,
     pub moment: Moment<'r>,
 }
 
@@ -38,92 +38,103 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let scratch = engine.scratch.get();
         let set = WriteSet::new(scratch.writes.take(), scratch.order.take());
         let moment = Moment::new(&engine.timer);
-        Self { engine, guard, config, set, asked: Vec::new(), moment }
+        Self { engine, guard, config, set, requested: Vec::new(), moment }
     }
 
     /// Plans a write of `record`, of what is taken out of `value`, if there is any, with what is
-    /// asked for it; a `cause` that is not the usual one for what it does is given.
+    /// requested for it; a `cause` that is not the usual one for what it does is given.
     pub fn push(
         &mut self,
         record: RecordRef<'g, K, V>,
         value: &mut Option<V>,
-        asked: Option<Asked>,
+        requested: Option<RequestedTerms>,
         related: bool,
         cause: Option<RemovalCause>,
     ) {
         let is_value = value.is_some();
         let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
-        let terms = asked.map_or(Write::<K, V>::PLAIN, |asked| self.keep_asked(asked));
+        let terms =
+            requested.map_or(Write::<K, V>::PLAIN, |requested| self.store_requested(requested));
         self.set.push(record, value, terms, related, cause.unwrap_or(usual));
     }
 
-    /// Plans what a caller asked for, whose record this is.
+    /// Plans what a caller requested for, whose record this is.
     #[inline(always)]
     fn push_change(
         &mut self,
         record: RecordRef<'g, K, V>,
         value: Option<V>,
-        keep: Keep,
+        terms: WriteTerms,
         related: bool,
-        terms: &mut Option<Box<TermsOf>>,
+        list: &mut Option<Box<TermsList>>,
     ) where
         S: BuildHasher,
     {
         let Some(new) = &value else { return self.push(record, &mut None, None, related, None) };
-        let terms = match keep {
-            Keep::AsUsual if self.engine.rules.are_plain(self.config.times(), None) => {
+        let terms = match terms {
+            WriteTerms::Default if self.engine.rules.are_plain(self.config.times(), None) => {
                 Write::<K, V>::PLAIN
             }
-            keep => self.ask(record.key(), new, keep, terms),
+            terms => self.request(record.key(), new, terms, list),
         };
         self.set.push_value(record, value, terms, related, RemovalCause::Replaced);
     }
 
-    /// What is asked for a value; where it is kept.
+    /// What is requested for a value; where it is kept.
     #[inline(never)]
-    fn ask(&mut self, key: &K, value: &V, keep: Keep, terms: &mut Option<Box<TermsOf>>) -> u32
+    fn request(
+        &mut self,
+        key: &K,
+        value: &V,
+        terms: WriteTerms,
+        list: &mut Option<Box<TermsList>>,
+    ) -> u32
     where
         S: BuildHasher,
     {
         let (engine, times, moment) = (self.engine, self.config.times(), &self.moment);
-        let ask = |time| engine.rules.ask(times, key, value, time, moment);
-        let asked = match keep {
-            Keep::AsUsual => ask(None),
-            Keep::For(time) => ask(Some(time)),
-            Keep::On(place) => {
-                let mut asked = ask(None);
-                let TermsOf(terms) = &mut **terms.as_mut().expect("they were put there");
+        let request = |time| engine.rules.request(times, key, value, time, moment);
+        let requested = match terms {
+            WriteTerms::Default => request(None),
+            WriteTerms::TimeToLive(time) => request(Some(time)),
+            WriteTerms::Given(place) => {
+                let mut requested = request(None);
+                let TermsList(terms) = &mut **list.as_mut().expect("the list has these terms");
                 let terms = std::mem::take(&mut terms[place as usize]);
                 let hash = |tag: &Tag| engine.store.hash(tag);
-                asked.say(moment.time(), Said::new(terms, hash));
-                asked
+                requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
+                requested
             }
         };
-        self.keep_asked(asked)
+        self.store_requested(requested)
     }
 
-    /// What is asked for a value for `record`, if there is one.
-    pub fn asked_for(&self, record: RecordRef<'g, K, V>, value: &Option<V>) -> Option<Asked> {
+    /// What is requested for a value for `record`, if there is one.
+    pub fn requested_for(
+        &self,
+        record: RecordRef<'g, K, V>,
+        value: &Option<V>,
+    ) -> Option<RequestedTerms> {
         let times = self.config.times();
-        self.engine.rules.asked(times, record.key(), value.as_ref()?, None, &self.moment)
+        self.engine.rules.requested(times, record.key(), value.as_ref()?, None, &self.moment)
     }
 
     /// Ties the value that was planned first.
     pub fn tie_first(&mut self, bonds: Box<Bonds>) {
         if self.set.writes()[0].terms == Write::<K, V>::PLAIN {
-            self.set.write_mut(0).terms = self.keep_asked(Asked::default());
+            self.set.write_mut(0).terms = self.store_requested(RequestedTerms::default());
         }
-        self.asked[self.set.writes()[0].terms as usize].bonds = Some(bonds);
+        self.requested[self.set.writes()[0].terms as usize].bonds = Some(bonds);
     }
 
     /// Where it is kept.
     #[inline(never)]
-    fn keep_asked(&mut self, asked: Asked) -> u32 {
-        if self.asked.capacity() == 0 {
-            self.asked = self.engine.scratch.get().asked.take();
+    fn store_requested(&mut self, requested: RequestedTerms) -> u32 {
+        if self.requested.capacity() == 0 {
+            self.requested = self.engine.scratch.get().requested.take();
         }
-        let place = self.asked.len();
-        self.asked.push(asked);
+        let place = self.requested.len();
+        self.requested.push(requested);
         let is_place = |place: &u32| *place != Write::<K, V>::PLAIN;
         u32::try_from(place).ok().filter(is_place).expect("fewer writes")
     }
@@ -131,28 +142,28 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     /// Drops all writes but the last of each record.
     fn keep_last(&mut self) {
         if self.set.has_duplicates() {
-            self.follow_earlier();
+            self.inherit_earlier_terms();
             self.set.keep_last();
         }
     }
 
     /// What is to be kept as it was, and was written before by the same commit, is kept as that.
     #[cold]
-    fn follow_earlier(&mut self) {
-        if !self.asked.iter().any(Asked::is_as_it_was) {
+    fn inherit_earlier_terms(&mut self) {
+        if !self.requested.iter().any(RequestedTerms::is_preserved) {
             return;
         }
         let mut last = HashMap::new();
         for (at, write) in self.set.writes().iter().enumerate() {
             let place = write.terms as usize;
             if let Some(earlier) = last.insert(write.record(), at)
-                && self.asked.get(place).is_some_and(Asked::is_as_it_was)
+                && self.requested.get(place).is_some_and(RequestedTerms::is_preserved)
             {
                 // Each has a place of its own, and an earlier one has an earlier place.
-                let (before, after) = self.asked.split_at_mut(place);
+                let (before, after) = self.requested.split_at_mut(place);
                 let earlier = &self.set.writes()[earlier];
                 let before = before.get(earlier.terms as usize);
-                after[0].is_as(before.filter(|_| earlier.value.is_some()));
+                after[0].inherit_from(before.filter(|_| earlier.value.is_some()));
             }
         }
     }
@@ -162,15 +173,18 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     ///
     /// # Safety
     /// The view is registered until the commit is decided.
-    pub unsafe fn as_it_was(&mut self, view: &Snapshot) -> Vec<RecordRef<'g, K, V>> {
+    pub unsafe fn read_preserved(&mut self, view: &Snapshot) -> Vec<RecordRef<'g, K, V>> {
         let mut read = Vec::new();
-        if self.asked.iter().any(Asked::is_as_it_was) {
+        if self.requested.iter().any(RequestedTerms::is_preserved) {
             for at in 0..self.set.len() {
-                let asked = self.asked.get_mut(self.set.writes()[at].terms as usize);
-                let said = asked.and_then(|asked| asked.said.as_deref_mut());
-                if let Some(said) = said.filter(|said| said.is_as_it_was) {
+                let requested = self.requested.get_mut(self.set.writes()[at].terms as usize);
+                let caller_terms =
+                    requested.and_then(|requested| requested.caller_terms.as_deref_mut());
+                if let Some(caller_terms) =
+                    caller_terms.filter(|caller_terms| caller_terms.is_preserved)
+                {
                     // SAFETY: the caller's promise.
-                    said.as_of = Some(unsafe { AsOf::view(view) });
+                    caller_terms.as_of = Some(unsafe { ViewInstant::view(view) });
                     read.push(self.set.record(at));
                 }
             }
@@ -188,8 +202,8 @@ impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
         let scratch = self.engine.scratch.get();
         scratch.writes.keep(writes);
         scratch.order.keep(order);
-        if self.asked.capacity() != 0 {
-            scratch.asked.keep(std::mem::take(&mut self.asked));
+        if self.requested.capacity() != 0 {
+            scratch.requested.keep(std::mem::take(&mut self.requested));
         }
     }
 }
@@ -202,9 +216,15 @@ where
     R: Reclaim,
 {
     /// A change of `key`.
-    pub fn change(&self, key: K, value: Option<V>, keep: Keep, related: bool) -> Change<K, V> {
+    pub fn change(
+        &self,
+        key: K,
+        value: Option<V>,
+        terms: WriteTerms,
+        related: bool,
+    ) -> Change<K, V> {
         let hash = self.hash(&key);
-        Change { key, hash, value, keep, related }
+        Change { key, hash, value, terms, related }
     }
 
     /// An empty list of changes.
@@ -223,7 +243,7 @@ where
         config: &ConfigSnapshot<'r, K, V>,
         changes: Changes<K, V>,
     ) -> Version {
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
             let plan = self.plan(&guard, config, changes);
@@ -231,7 +251,7 @@ where
                 self.observers().committed();
                 self.store.order.clock.tick()
             } else {
-                self.run_freely(plan).version()
+                self.run_unconditionally(plan).version()
             }
         };
         std::mem::forget(unwound);
@@ -249,14 +269,14 @@ where
         if config.relation().is_none() {
             return self.invalidate_alone(key);
         }
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
             let record = self.store.know(&guard, key, own);
             let mut plan = Plan::new(self, &guard, &config);
             plan.push(record, &mut None, None, true, None);
             self.relate(&mut plan);
-            self.run_freely(plan).version()
+            self.run_unconditionally(plan).version()
         };
         std::mem::forget(unwound);
         self.tend();
@@ -271,7 +291,7 @@ where
         config: &'g ConfigSnapshot<'r, K, V>,
         changes: Changes<K, V>,
     ) -> Plan<'g, 'r, K, V, S, R> {
-        let Changes { list: mut changes, mut terms } = changes;
+        let Changes { list: mut changes, terms: mut list } = changes;
         for change in &changes {
             self.store.prefetch_bucket(guard, change.hash);
         }
@@ -281,9 +301,9 @@ where
             }
         }
         let mut plan = Plan::new(self, guard, config);
-        for Change { key, hash, value, keep, related } in changes.drain(..) {
+        for Change { key, hash, value, terms, related } in changes.drain(..) {
             let record = self.store.locate(guard, hash, key, &mut None);
-            plan.push_change(record, value, keep, related, &mut terms);
+            plan.push_change(record, value, terms, related, &mut list);
         }
         self.scratch.get().changes.keep(changes);
         plan.keep_last();
@@ -320,8 +340,8 @@ where
                             self.store.try_condemn(plan.guard, record);
                             too_many(&name(first), &name(from), most);
                         }
-                        let asked = plan.asked_for(record, &value);
-                        plan.push(record, &mut value, asked, true, Some(RemovalCause::Related));
+                        let requested = plan.requested_for(record, &value);
+                        plan.push(record, &mut value, requested, true, Some(RemovalCause::Related));
                     }
                 }
             }
@@ -331,7 +351,7 @@ where
     }
 
     /// Makes a commit that demands nothing.
-    pub(super) fn run_freely<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
+    pub(super) fn run_unconditionally<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
         self.run(plan, &[]).commit().expect("nothing is demanded")
     }
 
@@ -342,23 +362,23 @@ where
         plan: Plan<'g, '_, K, V, S, R>,
         demands: &[(RecordRef<'g, K, V>, Demand)],
     ) -> Decided<'g, K, V> {
-        self.run_and(plan, demands, || ())
+        self.run_then(plan, demands, || ())
     }
 
     /// The same, and does something as soon as it is decided.
     #[inline(always)]
-    pub(super) fn run_and<'g, 'r>(
+    pub(super) fn run_then<'g, 'r>(
         &self,
         mut plan: Plan<'g, 'r, K, V, S, R>,
         demands: &[(RecordRef<'g, K, V>, Demand)],
         decided: impl FnOnce(),
     ) -> Decided<'g, K, V> {
-        let Plan { engine, guard, config, ref mut set, ref mut asked, .. } = plan;
+        let Plan { engine, guard, config, ref mut set, ref mut requested, .. } = plan;
         let store: &'r Store<K, V, S, R, _> = &engine.store;
         engine.observers().record(EventKind::CommitBegun, None, None);
         let times = config.times();
         let outcome = store.commit(guard, set, demands, |record, place| {
-            engine.retention(guard, record, &mut asked[place as usize], times)
+            engine.retention(guard, record, &mut requested[place as usize], times)
         });
         decided();
         match outcome.commit() {
@@ -386,7 +406,7 @@ where
         for entry in decided.entries() {
             let Some(cause) = entry.cause else { continue };
             let (record, node) = Decided::entry(entry);
-            self.settle(guard, &settling, record, (node, node.state()), cause).weigh();
+            self.settle(guard, &settling, record, (node, node.state()), cause).account();
         }
         self.keep_bound_of(guard, decided.entries());
     }

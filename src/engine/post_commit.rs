@@ -33,7 +33,7 @@ pub(super) struct Settled<'g> {
 impl Settled<'_> {
     /// Accounts for it.
     #[inline]
-    pub fn weigh(self) {
+    pub fn account(self) {
         if self.change != 0 {
             self.era.weigh(self.change);
         }
@@ -110,7 +110,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // A write is a use, too, and the entry is the same.
             node.set_hits_left(state, was.seen().hits_left().saturating_sub(1));
         }
-        self.tell_what_left(settling, record, (before, was), cause);
+        self.report_departures(settling, record, (before, was), cause);
         if !record.prev_of(node).link().target().is_null() {
             self.store.dispose_superseded(guard, record, node);
         }
@@ -128,7 +128,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Counts and tells what a commit took away: what was `before`, and what of that was there.
     #[inline(always)]
-    fn tell_what_left<'g>(
+    fn report_departures<'g>(
         &'g self,
         settling: &Settling<'g, '_>,
         record: RecordRef<'g, K, V>,
@@ -189,7 +189,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let now = self.store.order.now(record.live()).1;
         let cause = self.store.absence(current, now, moment);
         let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
-        ended.map(Settled::weigh).is_some()
+        ended.map(Settled::account).is_some()
     }
 
     /// Ends the value of a record if it was cleared.
@@ -197,7 +197,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(node) = self.store.cleared_value(record)
             && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
         {
-            ended.weigh();
+            ended.account();
         }
     }
 }

@@ -20,7 +20,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 /// A view that is closed when it is dropped.
-pub type Opened<'e, K, V, S, R> = OpenView<'e, K, V, S, R, Observers<K, V>>;
+pub type EngineView<'e, K, V, S, R> = OpenView<'e, K, V, S, R, Observers<K, V>>;
 
 /// What a peek found tied, and in which record.
 type FoundTied<K, V> = (NonNull<Record<K, V>>, NonNull<Node<V>>);
@@ -245,15 +245,15 @@ where
                 record.and_then(|record| self.store.present(record, COUNTS, &moment))
             }
         };
-        self.work_off_closed(guard);
+        self.work_off_closed_view(guard);
         if COUNTS {
-            self.looked_up(guard, hash, found.map(|found| found.number()));
+            self.note_look_up(guard, hash, found.map(|found| found.number()));
         }
         found
     }
 
     /// Counts and records a look-up.
-    fn looked_up(&self, guard: &R::Guard<'_>, hash: u32, found: Option<u64>) {
+    fn note_look_up(&self, guard: &R::Guard<'_>, hash: u32, found: Option<u64>) {
         let kind = match found {
             Some(_) => {
                 self.store.count_hit(guard);
@@ -273,7 +273,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.newest::<Q, true>(guard, key).map(shown)
+        self.newest::<Q, true>(guard, key).map(with_version)
     }
 
     /// Whether `key` holds a value.
@@ -332,7 +332,7 @@ where
                 }
             }
         }
-        self.looked_up_many::<COUNTS, N>(&guard, &found);
+        self.count_look_ups::<COUNTS, N>(&guard, &found);
         found.map(|value| value.map(&clone))
     }
 
@@ -407,7 +407,7 @@ where
                 }
             }
         }
-        self.looked_up_many::<COUNTS, N>(&guard, &found);
+        self.count_look_ups::<COUNTS, N>(&guard, &found);
         found.map(|value| value.map(&clone))
     }
 
@@ -428,15 +428,15 @@ where
             let record = self.store.find(&guard, hashes[n], keys[n]);
             Some(self.read_record(record?, snapshot)?.0)
         });
-        self.looked_up_many::<COUNTS, N>(&guard, &found);
+        self.count_look_ups::<COUNTS, N>(&guard, &found);
         let values = found.map(|value| value.map(&clone));
         view.close(&guard);
-        self.work_off_closed(&guard);
+        self.work_off_closed_view(&guard);
         values
     }
 
     /// Counts look-ups of several keys at once.
-    fn looked_up_many<const COUNTS: bool, const N: usize>(
+    fn count_look_ups<const COUNTS: bool, const N: usize>(
         &self,
         guard: &R::Guard<'_>,
         found: &[Option<&V>; N],
@@ -459,7 +459,7 @@ where
         match self.store.peek_at(&guard, hash, key, snapshot.at(self.store.live(&guard))) {
             Peeked::Absent => None,
             // SAFETY: visible in the view, which is registered for 'v.
-            Peeked::Plain(found) => Some(shown(unsafe { found.kept_by_view() })),
+            Peeked::Plain(found) => Some(with_version(unsafe { found.kept_by_view() })),
             _ => self.read_record(self.store.find(&guard, hash, key)?, snapshot),
         }
     }
@@ -476,12 +476,12 @@ where
         let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell")?;
         let is_valid = self.store.is_valid(found, at, false, &moment).expect("a view can tell");
         // SAFETY: visible in the view, which is registered for 'v.
-        is_valid.then(|| shown(unsafe { found.kept_by_view() }))
+        is_valid.then(|| with_version(unsafe { found.kept_by_view() }))
     }
 }
 
 /// A value that a view keeps, and its version.
-fn shown<V>(found: Visible<'_, V>) -> (&V, Version) {
+fn with_version<V>(found: Visible<'_, V>) -> (&V, Version) {
     (found.value(), version_of(found.seen()))
 }
 
@@ -510,8 +510,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// A view for the time of an operation.
-    pub fn open_view(&self) -> Opened<'_, K, V, S, R> {
-        Opened::new(&self.store, || !self.deadlines.may_be())
+    pub fn open_view(&self) -> EngineView<'_, K, V, S, R> {
+        EngineView::new(&self.store, || !self.deadlines.may_be())
     }
 
     /// A view of exactly `version`, if an open one keeps it, or it is the newest.

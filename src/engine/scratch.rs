@@ -2,7 +2,7 @@
 //! once its thread has come into the swing: a thread that is stopped inside the allocator stops others.
 
 use super::said::Change;
-use super::terms::Asked;
+use super::terms::RequestedTerms;
 use crate::chain::Record;
 use crate::store::Write;
 use crate::sync::per_thread::PerThread;
@@ -10,18 +10,18 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 /// Room for this many is made at once.
-const USUAL: usize = 8;
+const INITIAL_CAPACITY: usize = 8;
 /// A list with more room than this is not kept.
-const KEPT: usize = 64;
+const MAX_KEPT_CAPACITY: usize = 64;
 
 /// What is kept for one thread.
 pub(super) struct Scratch<K, V> {
-    pub changes: List<Change<K, V>>,
-    pub writes: List<Write<K, V>>,
-    pub asked: List<Asked>,
-    pub related: List<(K, Option<V>)>,
+    pub changes: ScratchList<Change<K, V>>,
+    pub writes: ScratchList<Write<K, V>>,
+    pub requested: ScratchList<RequestedTerms>,
+    pub related: ScratchList<(K, Option<V>)>,
     /// The addresses of records, and the places of their writes.
-    pub order: List<(usize, usize)>,
+    pub order: ScratchList<(usize, usize)>,
     /// The records of the entries that the thread's last operation has brought, as far as the thread has given them the
     /// flag `FRESH`.
     pub fresh: Fresh<K, V>,
@@ -65,7 +65,7 @@ impl<K, V> Fresh<K, V> {
 
     /// Whether it takes one more.
     pub fn has_room(&self) -> bool {
-        self.one.get().is_null() || self.count() < KEPT
+        self.one.get().is_null() || self.count() < MAX_KEPT_CAPACITY
     }
 
     pub fn push(&self, record: &Record<K, V>) {
@@ -74,7 +74,7 @@ impl<K, V> Fresh<K, V> {
         }
         let mut more = self.more.take();
         if more.capacity() == 0 {
-            more.reserve_exact(KEPT);
+            more.reserve_exact(MAX_KEPT_CAPACITY);
         }
         more.push(record);
         self.more.set(more);
@@ -96,7 +96,7 @@ impl<K, V> Fresh<K, V> {
 pub(super) type Scratches<K, V> = PerThread<Scratch<K, V>>;
 
 /// A list that is empty while it is here.
-pub(super) struct List<T>(Cell<Vec<T>>);
+pub(super) struct ScratchList<T>(Cell<Vec<T>>);
 
 // SAFETY: the lists are empty, so a thread inherits nothing but memory; and the addresses of records, which are shared
 // between threads anyway if keys and values can be: the engine sees to that.
@@ -105,11 +105,11 @@ unsafe impl<K, V> Send for Scratch<K, V> {}
 impl<K, V> Default for Scratch<K, V> {
     fn default() -> Self {
         Self {
-            changes: List::new(),
-            writes: List::new(),
-            asked: List::new(),
-            related: List::new(),
-            order: List::new(),
+            changes: ScratchList::new(),
+            writes: ScratchList::new(),
+            requested: ScratchList::new(),
+            related: ScratchList::new(),
+            order: ScratchList::new(),
             fresh: Fresh::new(),
             owed: Cell::new(0),
             relating: Cell::new(0),
@@ -117,7 +117,7 @@ impl<K, V> Default for Scratch<K, V> {
     }
 }
 
-impl<T> List<T> {
+impl<T> ScratchList<T> {
     fn new() -> Self {
         Self(Cell::new(Vec::new()))
     }
@@ -126,7 +126,7 @@ impl<T> List<T> {
     pub fn take(&self) -> Vec<T> {
         let mut list = self.0.take();
         if list.capacity() == 0 {
-            list.reserve(USUAL);
+            list.reserve(INITIAL_CAPACITY);
         }
         list
     }
@@ -134,7 +134,7 @@ impl<T> List<T> {
     /// Keeps a list for the next who needs one. What is in it is dropped.
     pub fn keep(&self, mut list: Vec<T>) {
         list.clear();
-        if list.capacity() <= KEPT {
+        if list.capacity() <= MAX_KEPT_CAPACITY {
             self.0.set(list);
         }
     }

@@ -12,8 +12,8 @@ use std::ops::Range;
 pub(super) struct Sweep {
     /// The newest clearing commit that a walk has begun for.
     floor: AtomicU64,
-    /// A [`Place`]: one word, for a part of another division would leave something out.
-    place: AtomicU64,
+    /// A [`SweepPosition`]: one word, for a part of another division would leave something out.
+    position: AtomicU64,
     /// The newest clearing commit that waits for a view which is older to close.
     awaited: AtomicU64,
 }
@@ -22,7 +22,7 @@ pub(super) struct Sweep {
 /// else clearing again and again would always have the same parts walked. For the same reason it keeps the division
 /// until it comes round, though the index may have grown; what was walked would be other hashes by another division.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Place {
+struct SweepPosition {
     /// Into how many parts the index is divided: the logarithm.
     division: u32,
     /// The next part.
@@ -31,7 +31,7 @@ struct Place {
     left: u64,
 }
 
-impl Place {
+impl SweepPosition {
     /// The index is divided into no more parts than 2 to this. (A part may have several homes.)
     const FINEST: u32 = 28;
     const DIVISION_BITS: u32 = 5;
@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// With the parts of the row before `end` taken.
-    fn go_on(self, end: usize) -> Self {
+    fn advance(self, end: usize) -> Self {
         let end = end as u64;
         Self { next: end & ((1 << self.division) - 1), left: self.left - (end - self.next), ..self }
     }
@@ -81,8 +81,8 @@ impl Place {
 impl Sweep {
     /// No walk.
     pub(super) fn new() -> Self {
-        let (floor, place) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { floor, place, awaited: AtomicU64::new(0) }
+        let (floor, position) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { floor, position, awaited: AtomicU64::new(0) }
     }
 
     /// Whether no walk has begun for this clearing commit.
@@ -93,38 +93,38 @@ impl Sweep {
     /// Begins a walk for a clearing commit. The walk first: who is stopped before that is noted has others begin it
     /// again, not wait for him.
     fn begin(&self, floor: u64, homes: usize) {
-        let begin = |word| Some(Place::from_word(word).begin(homes).word());
+        let begin = |word| Some(SweepPosition::from_word(word).begin(homes).word());
         // Release: pairs with `take`: who takes a part sees what this walk is for; and what those were for that began
         // before it, since this is a read-modify-write. Relaxed: it says nothing but where to go on.
-        let _ = self.place.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
+        let _ = self.position.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
         step("sweep.begun");
         self.floor.fetch_max(floor, Ordering::Relaxed);
     }
 
     /// Into how many parts the walk divides the index.
     pub(super) fn parts(&self) -> usize {
-        Place::from_word(self.place.load(Ordering::Relaxed)).parts() // Relaxed: it bounds a number of tries.
+        SweepPosition::from_word(self.position.load(Ordering::Relaxed)).parts() // Relaxed: it bounds a number of tries.
     }
 
     /// Takes the next part, if there is one, with those in the row of which `run` says that they are walked with it.
     fn take(
         &self,
         run: impl Fn(usize, Range<usize>) -> Range<usize>,
-    ) -> Option<(Place, Range<usize>)> {
+    ) -> Option<(SweepPosition, Range<usize>)> {
         let mut taken = None;
         let step = |word| {
-            let place = Place::from_word(word);
-            let row = place.row();
+            let position = SweepPosition::from_word(word);
+            let row = position.row();
             if row.is_empty() {
                 return None;
             }
-            let parts = run(place.parts(), row);
-            let word = place.go_on(parts.end).word();
-            taken = Some((place, parts));
+            let parts = run(position.parts(), row);
+            let word = position.advance(parts.end).word();
+            taken = Some((position, parts));
             Some(word)
         };
         // Acquire: pairs with `begin`.
-        self.place.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
+        self.position.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
         taken
     }
 }
@@ -136,16 +136,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let (guard, store) = (self.pin(), &self.store);
         let floor = store.floor(store.live(&guard));
         if self.sweep.is_due(floor) {
-            if !self.is_past(&guard, floor) {
+            if !self.may_sweep(&guard, floor) {
                 return false; // a view still sees what was cleared
             }
             step("sweep.begins");
             self.sweep.begin(floor, store.parts(&guard));
         }
         let run = |division, row| store.run_of_parts(&guard, division, row);
-        let Some((place, parts)) = self.sweep.take(run) else { return false };
-        let after = place.go_on(parts.end);
-        store.visit_parts(&guard, place.parts(), parts, |record| self.sweep_out(&guard, record));
+        let Some((position, parts)) = self.sweep.take(run) else { return false };
+        let after = position.advance(parts.end);
+        store.visit_parts(&guard, position.parts(), parts, |record| self.sweep_out(&guard, record));
         if after.next == 0 || after.left == 0 {
             store.shrink(&guard);
         }
@@ -154,7 +154,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Whether no view is older than a clearing commit; if one is, it waits for that to close.
     #[cold]
-    fn is_past(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
+    fn may_sweep(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
         if self.store.cleared.may_go(floor) {
             return true;
         }
@@ -186,11 +186,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_word() {
-        for division in [0, 1, 7, Place::FINEST] {
-            let place = Place { division, next: (1 << division) - 1, left: 1 << division };
-            assert_eq!(Place::from_word(place.word()), place);
-            assert_eq!(place.row(), (1 << division) - 1..1 << division);
+    fn a_position_fits_in_one_word() {
+        for division in [0, 1, 7, SweepPosition::FINEST] {
+            let position =
+                SweepPosition { division, next: (1 << division) - 1, left: 1 << division };
+            assert_eq!(SweepPosition::from_word(position.word()), position);
+            assert_eq!(position.row(), (1 << division) - 1..1 << division);
         }
     }
 
@@ -200,13 +201,13 @@ mod tests {
     impl Walked {
         fn walk(&mut self, sweep: &Sweep, most: usize) -> usize {
             let mut steps = 0;
-            // Each second part that is asked for is walked with the one after it.
+            // Each second part that is requested for is walked with the one after it.
             let run = |_, row: Range<usize>| row.start..row.end.min(row.start + 1 + row.start % 2);
             while steps < most
-                && let Some((place, parts)) = sweep.take(run)
+                && let Some((position, parts)) = sweep.take(run)
             {
                 for part in parts {
-                    let hashes = self.0[part..].iter_mut().step_by(place.parts());
+                    let hashes = self.0[part..].iter_mut().step_by(position.parts());
                     hashes.for_each(|walked| *walked = true);
                     steps += 1;
                 }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::plan::Plan;
-use super::terms::Asked;
+use super::terms::RequestedTerms;
 use crate::chain::RecordRef;
 use crate::commit::Demand;
 use crate::dependencies::Ties;
@@ -28,15 +28,15 @@ where
     /// Sets `key` and its related entries, by one commit; the value has these tags.
     pub fn insert_tagged(&self, key: K, value: V, tags: &[Tag]) -> Version {
         let hash = self.hash(&key);
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let version = {
             let config = self.observers().config.snapshot();
             let guard = self.pin();
             let record = self.store.locate(&guard, hash, key, &mut None);
             let mut plan = Plan::new(self, &guard, &config);
             let mut value = Some(value);
-            let asked = plan.asked_for(record, &value);
-            plan.push(record, &mut value, asked, true, None);
+            let requested = plan.requested_for(record, &value);
+            plan.push(record, &mut value, requested, true, None);
             self.relate(&mut plan);
             let mut ties = Ties::new(&self.store);
             tags.iter().for_each(|tag| ties.tag(self.know_tag(&guard, tag), 0));
@@ -44,7 +44,7 @@ where
             let bonds = ties.into_bonds(&guard);
             plan.tie_first(bonds.expect("no input is lost, for there are none"));
             step("tag.before_run");
-            self.run_freely(plan).version()
+            self.run_unconditionally(plan).version()
         };
         std::mem::forget(unwound);
         self.tend();
@@ -93,9 +93,9 @@ where
             // From here on no user's code runs that could keep the bonds from their version.
             let mut bonds = ties.into_bonds(guard)?;
             bonds.carry(old.map_or(own, |old| old.since(own)));
-            let mut asked = Asked::again(found.terms());
-            asked.bonds = Some(bonds);
-            plan.push(record, &mut value, Some(asked), false, None);
+            let mut requested = RequestedTerms::unchanged(found.terms());
+            requested.bonds = Some(bonds);
+            plan.push(record, &mut value, Some(requested), false, None);
             let decided = self.run(plan, &[(record, Demand::Holds(own))]);
             if let Some(commit) = decided.commit() {
                 return Some(commit.version());

@@ -1,7 +1,7 @@
 //! On which terms a value is kept: until when, and what it weighs.
 
 use super::Engine;
-use super::said::Said;
+use super::said::CallerTerms;
 use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
 use crate::config::Times;
 use crate::dependencies::Moment;
@@ -14,9 +14,9 @@ use std::time::Duration;
 /// Says what an entry counts for against the capacity.
 pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 
-/// What [`Terms`] are made of, together with the cache's times. If nothing is asked for a value it is kept for ever, and
+/// What [`Terms`] are made of, together with the cache's times. If nothing is requested for a value it is kept for ever, and
 /// counts for one.
-pub(super) struct Asked {
+pub(super) struct RequestedTerms {
     pub now: u64,
     pub end: u64,
     pub weight: u32,
@@ -24,21 +24,21 @@ pub(super) struct Asked {
     /// What it is tied to.
     pub bonds: Option<Box<Bonds>>,
     /// The terms that it has already.
-    same: Option<Box<Terms>>,
-    /// What the caller has said, if that is more than a time to live.
-    pub said: Option<Box<Said>>,
+    unchanged: Option<Box<Terms>>,
+    /// What the caller has caller_terms, if that is more than a time to live.
+    pub caller_terms: Option<Box<CallerTerms>>,
 }
 
-impl Asked {
+impl RequestedTerms {
     /// Nothing but the terms of what is there.
-    pub fn again(terms: Option<&Terms>) -> Self {
-        Self { same: terms.map(|terms| Box::new(terms.again())), ..Self::default() }
+    pub fn unchanged(terms: Option<&Terms>) -> Self {
+        Self { unchanged: terms.map(|terms| Box::new(terms.again())), ..Self::default() }
     }
 
-    /// The terms that were asked for, by the same times as when they were.
+    /// The terms that were requested for, by the unchanged times as when they were.
     pub fn terms(&mut self, times: &Times) -> Terms {
-        if let Some(same) = self.same.take() {
-            return *same;
+        if let Some(unchanged) = self.unchanged.take() {
+            return *unchanged;
         }
         let Self { now, end, weight, is_timed, .. } = *self;
         let refresh = times.refresh_after().filter(|_| is_timed);
@@ -48,75 +48,77 @@ impl Asked {
 }
 
 /// The rules for all entries of a cache that never change.
-pub(super) struct Rules<K, V> {
+pub(super) struct EntryRules<K, V> {
     pub weigher: Option<Box<Weigher<K, V>>>,
-    /// How a key is shown.
+    /// How a key is with_version.
     pub name: Option<fn(&K) -> Box<str>>,
     /// To how many keys the relations of a commit may lead.
     pub max_related: usize,
 }
 
-impl Default for Asked {
+impl Default for RequestedTerms {
     /// Nothing.
     fn default() -> Self {
-        let (bonds, same, said) = (None, None, None);
-        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds, same, said }
+        let (bonds, unchanged, caller_terms) = (None, None, None);
+        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds, unchanged, caller_terms }
     }
 }
 
-impl<K, V> Rules<K, V> {
-    /// What is asked for a value, by the caller and by these `times`. Runs the user's weigher.
+impl<K, V> EntryRules<K, V> {
+    /// What is requested for a value, by the caller and by these `times`. Runs the user's weigher.
     #[inline]
-    pub fn asked(
+    pub fn requested(
         &self,
         times: &Times,
         key: &K,
         value: &V,
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
-    ) -> Option<Asked> {
+    ) -> Option<RequestedTerms> {
         let plain = self.are_plain(times, time_to_live);
-        (!plain).then(|| self.ask(times, key, value, time_to_live, moment))
+        (!plain).then(|| self.request(times, key, value, time_to_live, moment))
     }
 
-    /// Whether nothing is asked for any value.
+    /// Whether nothing is requested for any value.
     #[inline]
     pub fn are_plain(&self, times: &Times, time_to_live: Option<Duration>) -> bool {
         times.is_none() && self.weigher.is_none() && time_to_live.is_none()
     }
 
-    /// What is asked for a value, whatever it is.
+    /// What is requested for a value, whatever it is.
     #[inline(never)]
-    pub fn ask(
+    pub fn request(
         &self,
         times: &Times,
         key: &K,
         value: &V,
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
-    ) -> Asked {
+    ) -> RequestedTerms {
         let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
         let is_timed = time_to_live.is_some() || !times.is_none();
         let now = if is_timed { moment.time() } else { 0 };
         let time_to_live = time_to_live.or(times.time_to_live());
         let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
-        Asked { now, end, weight, is_timed, ..Asked::default() }
+        RequestedTerms { now, end, weight, is_timed, ..RequestedTerms::default() }
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// The terms and bonds of a value for `record`, as they were asked for, by these times. No
+    /// The terms and bonds of a value for `record`, as they were requested for, by these times. No
     /// user's code runs from here to the commit.
     pub(super) fn retention<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
-        asked: &mut Asked,
+        requested: &mut RequestedTerms,
         times: &Times,
     ) -> Retention {
-        let (terms, bonds) = match asked.said.take() {
-            Some(said) => self.as_said(guard, record, asked, *said, times),
-            None => (asked.terms(times), asked.bonds.take()),
+        let (terms, bonds) = match requested.caller_terms.take() {
+            Some(caller_terms) => {
+                self.terms_from_caller(guard, record, requested, *caller_terms, times)
+            }
+            None => (requested.terms(times), requested.bonds.take()),
         };
         if terms.deadline() != NEVER {
             self.deadlines.expect();

@@ -7,8 +7,8 @@
 //! grace period later it is taken away again.
 
 use super::Engine;
-use super::read::Opened;
-use super::said::{Change, Changes, Keep};
+use super::read::EngineView;
+use super::said::{Change, Changes, WriteTerms};
 use crate::chain::{Bonds, NodeRef, Record, RecordRef, Terms};
 use crate::commit::{Demand, ReadAt};
 use crate::dependencies::Moment;
@@ -25,23 +25,23 @@ use std::ptr::{self, NonNull};
 /// One try of a transaction: what it has read, as of one view, and is to write.
 pub struct Attempt<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    view: Opened<'e, K, V, S, R>,
-    reads: Reads<'e, K, V, S, R>,
+    view: EngineView<'e, K, V, S, R>,
+    reads: ReadSet<'e, K, V, S, R>,
     pub changes: Changes<K, V>,
 }
 
 /// The records of the keys that were read, each held as often as it stands here.
-struct Reads<'e, K, V, S, R: Reclaim> {
+struct ReadSet<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     records: Vec<NonNull<Record<K, V>>>,
     /// One could not be held, as too many hold it.
-    is_lost: bool,
+    is_incomplete: bool,
 }
 
 /// What a commit demands, and of which record.
 pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Demand)>;
 
-impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Drop for ReadSet<'_, K, V, S, R> {
     fn drop(&mut self) {
         {
             let guard = self.engine.pin();
@@ -63,7 +63,7 @@ where
     R: Reclaim,
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
-        let reads = Reads { engine, records: Vec::new(), is_lost: false };
+        let reads = ReadSet { engine, records: Vec::new(), is_incomplete: false };
         Self { engine, view: engine.open_view(), reads, changes: engine.changes() }
     }
 
@@ -91,15 +91,15 @@ where
     }
 
     /// Plans a write of `key`; relations are followed if it is `related`.
-    pub fn write(&mut self, key: K, value: Option<V>, keep: Keep, related: bool) {
-        self.changes.push(self.engine.change(key, value, keep, related));
+    pub fn write(&mut self, key: K, value: Option<V>, terms: WriteTerms, related: bool) {
+        self.changes.push(self.engine.change(key, value, terms, related));
     }
 
     /// Writes, by one commit, if all that was read is still so. `None`: it is not.
     pub fn commit(self) -> Option<Version> {
         let Self { engine, view, reads, changes } = self;
         if changes.is_empty() {
-            reads.are_used(&engine.pin());
+            reads.note_uses(&engine.pin());
             return Some(Version::from_u64(view.snapshot().version())); // It was as the view shows.
         }
         let committed = {
@@ -107,7 +107,7 @@ where
             let config = engine.observers().config.snapshot();
             let mut plan = engine.plan(&guard, &config, changes);
             // SAFETY: the view is registered until the commit is decided.
-            let kept = unsafe { plan.as_it_was(view.snapshot()) };
+            let kept = unsafe { plan.read_preserved(view.snapshot()) };
             let demands = reads.demands(&guard, view.snapshot(), kept);
             demands.ok_or_else(Vec::new).and_then(|mut demands| {
                 if mutant("transact.reads_unwitnessed") {
@@ -116,9 +116,9 @@ where
                 plan.set.witness(demands.iter().map(|(record, _)| *record));
                 step("transact.planned");
                 // The view is for the verdict; and what is superseded need not wait for it.
-                let decided = engine.run_and(plan, &demands, || view.close(&guard));
+                let decided = engine.run_then(plan, &demands, || view.close(&guard));
                 if let Some(commit) = decided.commit() {
-                    reads.are_used(&guard);
+                    reads.note_uses(&guard);
                     return Ok(Version::from_u64(commit.version()));
                 }
                 let mut values = Vec::new();
@@ -134,19 +134,19 @@ where
     }
 }
 
-impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     /// Holds a record that was located under the guard.
     fn note(&mut self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         if record.try_hold() {
             self.records.push(NonNull::from(record.get()));
         } else {
-            self.is_lost = true;
+            self.is_incomplete = true;
             self.engine.store.try_condemn(guard, record);
         }
     }
 
     /// What was read is used, if somebody wants to know: it was committed.
-    fn are_used(&self, guard: &R::Guard<'_>) {
+    fn note_uses(&self, guard: &R::Guard<'_>) {
         let engine = self.engine;
         if engine.policy.is_none() && !engine.deadlines.may_be() {
             return;
@@ -179,11 +179,12 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(self.engine.store.live(guard));
         let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
-        let is_gone =
-            |found: Option<(NodeRef<'v, V>, State)>| self.engine.is_gone(found, snapshot, at);
+        let is_gone = |found: Option<(NodeRef<'v, V>, State)>| {
+            self.engine.is_lastingly_absent(found, snapshot, at)
+        };
         let as_of = (snapshot.version(), at);
         let demands = || self.engine.demands(todo, as_of, was_in_time, is_gone);
-        (!self.is_lost).then(demands)
+        (!self.is_incomplete).then(demands)
     }
 }
 
@@ -238,7 +239,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Whether a version, which a view keeps, was no value, cleared, invalidated by a tag, or over
     /// when that was opened. Not if it was derived from what has changed: that may be as it was once
     /// more.
-    fn is_gone<'g>(
+    fn is_lastingly_absent<'g>(
         &self,
         found: Option<(NodeRef<'g, V>, State)>,
         snapshot: &Snapshot,

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::plan::Plan;
-use super::said::Keep;
+use super::said::WriteTerms;
 use crate::chain::RecordRef;
 use crate::commit::{Demand, ReadAt};
 use crate::config::ConfigSnapshot;
@@ -36,16 +36,16 @@ where
         let hash = self.hash(&key);
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
-        let asked = self.rules.asked(times, &key, &value, time_to_live, &moment);
+        let requested = self.rules.requested(times, &key, &value, time_to_live, &moment);
         let mut value = Some(value);
         let guard = self.pin();
-        let record = match asked {
+        let record = match requested {
             None => self.store.locate(&guard, hash, key, &mut value),
             Some(_) => self.store.locate(&guard, hash, key, &mut None),
         };
         let written = if value.is_some() {
-            let retention =
-                asked.map(|mut asked| self.retention(&guard, record, &mut asked, times));
+            let retention = requested
+                .map(|mut requested| self.retention(&guard, record, &mut requested, times));
             let written = self.store.write(&guard, record, &mut value, retention, None);
             written.expect("it may supersede anything")
         } else {
@@ -71,7 +71,7 @@ where
         time_to_live: Option<Duration>,
     ) -> Version {
         let mut changes = self.changes();
-        let keep = time_to_live.map_or(Keep::AsUsual, Keep::For);
+        let keep = time_to_live.map_or(WriteTerms::Default, WriteTerms::TimeToLive);
         changes.push(self.change(key, Some(value), keep, true));
         self.commit_by(config, changes)
     }
@@ -131,7 +131,7 @@ where
                     && !(current.state().has_terms()
                         && self.had_ended(current.node(), commit, &moment));
                 let cause = RemovalCause::Explicit;
-                self.lighten(self.settle_one(guard, record, written, cause, &moment));
+                self.account_removal(self.settle_one(guard, record, written, cause, &moment));
                 return is_ours.then_some(copied);
             }
         }
@@ -170,7 +170,7 @@ where
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
                 let cause = RemovalCause::Explicit;
-                self.lighten(self.settle_one(&guard, record, written, cause, &moment));
+                self.account_removal(self.settle_one(&guard, record, written, cause, &moment));
                 drop(guard);
                 self.tend();
                 return version_of(state);

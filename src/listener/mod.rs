@@ -15,29 +15,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// What hears of entries that leave.
-pub type Tell<K, V> = dyn Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync;
+pub type ListenerFn<K, V> = dyn Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync;
 
 /// A listener, and how it gets what it hears of.
 pub struct Listener<K, V> {
     /// Clones an entry.
     copy: fn(&K, &V) -> (Arc<K>, V),
     /// The user's closure.
-    tell: Box<Tell<K, V>>,
+    notify: Box<ListenerFn<K, V>>,
 }
 
 impl<K, V> Listener<K, V> {
-    pub fn new(tell: impl Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static) -> Self
+    pub fn new(notify: impl Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static) -> Self
     where
         K: Clone,
         V: Clone,
     {
         let copy = |key: &K, value: &V| (Arc::new(key.clone()), value.clone());
-        Self { copy, tell: Box::new(tell) }
+        Self { copy, notify: Box::new(notify) }
     }
 }
 
 /// How many entries of those that left in nobody's operation one operation tells of.
-const TELLING_STEPS: usize = 64;
+const NOTIFY_STEPS: usize = 64;
 
 /// An entry that has left.
 struct Departure<K, V> {
@@ -48,25 +48,25 @@ struct Departure<K, V> {
 }
 
 /// What a thread has yet to tell.
-struct Pending<K, V> {
+struct PendingDepartures<K, V> {
     list: Cell<Vec<Departure<K, V>>>,
     /// The thread is about it, further out on its stack.
-    is_telling: Cell<bool>,
+    is_notifying: Cell<bool>,
 }
 
-impl<K, V> Default for Pending<K, V> {
+impl<K, V> Default for PendingDepartures<K, V> {
     fn default() -> Self {
-        Self { list: Cell::new(Vec::new()), is_telling: Cell::new(false) }
+        Self { list: Cell::new(Vec::new()), is_notifying: Cell::new(false) }
     }
 }
 
 // SAFETY: between operations the list is empty, so a thread inherits nothing but memory.
-unsafe impl<K, V> Send for Pending<K, V> {}
+unsafe impl<K, V> Send for PendingDepartures<K, V> {}
 
 /// The time in which a thread tells.
-struct Telling<'l>(&'l Cell<bool>);
+struct NotifyScope<'l>(&'l Cell<bool>);
 
-impl Drop for Telling<'_> {
+impl Drop for NotifyScope<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
@@ -74,28 +74,28 @@ impl Drop for Telling<'_> {
 
 /// A listener has panicked. It has told so through the panic hook; the write that it hears of is
 /// done.
-pub struct Panicked;
+pub struct ListenerPanicked;
 
 /// The entries that have left and of which the listener has yet to hear.
 pub struct Departures<K, V> {
-    pending: PerThread<Pending<K, V>>,
+    pending: PerThread<PendingDepartures<K, V>>,
     /// What left in nobody's operation.
-    unclaimed: Stack<Departure<K, V>>,
+    shared: Stack<Departure<K, V>>,
 }
 
 impl<K, V> Departures<K, V> {
     pub fn new() -> Self {
-        Self { pending: PerThread::new(), unclaimed: Stack::new() }
+        Self { pending: PerThread::new(), shared: Stack::new() }
     }
 
     /// The bytes of the queue.
     pub fn bytes(&self) -> usize {
-        self.unclaimed.bytes()
+        self.shared.bytes()
     }
 
     /// Whether nothing has left in nobody's operation, a moment ago.
     pub fn is_empty(&self) -> bool {
-        self.unclaimed.is_empty()
+        self.shared.is_empty()
     }
 
     /// A value has left, by a commit. The thread tells when its operation is over.
@@ -106,9 +106,9 @@ impl<K, V> Departures<K, V> {
         value: Visible<'_, V>,
         cause: RemovalCause,
         version: u64,
-    ) -> Result<(), Panicked> {
+    ) -> Result<(), ListenerPanicked> {
         let copy = || (listener.copy)(record.key(), value.value());
-        let (key, value) = catch_unwind(AssertUnwindSafe(copy)).map_err(|_| Panicked)?;
+        let (key, value) = catch_unwind(AssertUnwindSafe(copy)).map_err(|_| ListenerPanicked)?;
         let version = Version::from_u64(version);
         let pending = &self.pending.get().list;
         let mut list = pending.take();
@@ -119,11 +119,11 @@ impl<K, V> Departures<K, V> {
 
     /// Leaves what departs meanwhile to whoever tells next: this is a step of reclamation, which
     /// the thread comes to in any operation, a reader's perhaps.
-    pub fn for_others<G>(&self, guard: &G, act: impl FnOnce()) {
+    pub fn defer_to_others<G>(&self, guard: &G, act: impl FnOnce()) {
         let own = self.pending.get().list.take();
         act();
         for departure in self.pending.get().list.replace(own) {
-            self.unclaimed.push(guard, departure);
+            self.shared.push(guard, departure);
         }
     }
 
@@ -133,24 +133,24 @@ impl<K, V> Departures<K, V> {
     /// panicked.
     #[cold]
     #[inline(never)]
-    pub fn tell<R: Reclaim, C>(
+    pub fn notify<R: Reclaim, C>(
         &self,
         reclaim: &R,
         config: impl Fn() -> C,
         listener: impl Fn(&C) -> Option<&Listener<K, V>>,
     ) -> u64 {
         let own = self.pending.get();
-        if own.is_telling.replace(true) {
+        if own.is_notifying.replace(true) {
             return 0; // Further out on this stack.
         }
-        let _telling = Telling(&own.is_telling);
+        let _scope = NotifyScope(&own.is_notifying);
         let mut departures = own.list.take();
-        self.take_unclaimed(reclaim, &mut departures);
+        self.take_shared(reclaim, &mut departures);
         let mut panics = 0;
         while !departures.is_empty() {
             let config = config();
             for departure in departures {
-                panics += u64::from(departure.tell(listener(&config)).is_err());
+                panics += u64::from(departure.notify(listener(&config)).is_err());
             }
             departures = own.list.take();
         }
@@ -158,23 +158,23 @@ impl<K, V> Departures<K, V> {
     }
 
     /// Some of what left in nobody's operation.
-    fn take_unclaimed<R: Reclaim>(&self, reclaim: &R, departures: &mut Vec<Departure<K, V>>) {
-        if self.unclaimed.is_empty() {
+    fn take_shared<R: Reclaim>(&self, reclaim: &R, departures: &mut Vec<Departure<K, V>>) {
+        if self.shared.is_empty() {
             return;
         }
         let guard = reclaim.pin();
-        let some = || self.unclaimed.pop(reclaim, &guard);
-        departures.extend(std::iter::from_fn(some).take(TELLING_STEPS));
+        let some = || self.shared.pop(reclaim, &guard);
+        departures.extend(std::iter::from_fn(some).take(NOTIFY_STEPS));
     }
 }
 
 impl<K, V> Departure<K, V> {
-    fn tell(self, listener: Option<&Listener<K, V>>) -> Result<(), Panicked> {
+    fn notify(self, listener: Option<&Listener<K, V>>) -> Result<(), ListenerPanicked> {
         let Self { key, value, cause, version } = self;
-        let tell = || match listener {
-            Some(listener) => (listener.tell)(key, value, cause, version),
+        let notify = || match listener {
+            Some(listener) => (listener.notify)(key, value, cause, version),
             None => drop((key, value)), // It was taken away since.
         };
-        catch_unwind(AssertUnwindSafe(tell)).map_err(|_| Panicked)
+        catch_unwind(AssertUnwindSafe(notify)).map_err(|_| ListenerPanicked)
     }
 }
