@@ -1,18 +1,21 @@
-//! The upkeep that writes do a little of each, all at once: for who wants memory back now.
+//! Full maintenance: everything of which each write does a bounded part. It is for callers that
+//! want memory back now.
 
 use super::Engine;
 use super::maintenance::due;
 use crate::reclaim::Reclaim;
 
-/// How often all that is due is gone over. A record goes by three grace periods, each of which is a round: its version
-/// is reclaimed, so that it is condemned; it is sealed; and freed. Each may leave something behind for the next.
+/// The number of rounds over everything that is due. A record is freed after three grace periods,
+/// each of which takes one round: its version is reclaimed and the record condemned, then the
+/// record is sealed, then freed. Each step may leave work for the next round.
 const ROUNDS: usize = if cfg!(coeval_loom) { 4 } else { 16 };
-/// How many lists of leftovers a round goes over, and how many times it tells of what left: others may add to them.
+/// The number of backlog lists that one round works off, and of notifications of the listener per
+/// round. The limit is needed because other threads may add to both.
 const MANY: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Does all maintenance that is due, and reclaims what nobody keeps. Says how much is retired
-    /// still.
+    /// Does all maintenance that is due, and reclaims all memory that nothing refers to. Returns
+    /// the number of allocations that are still retired.
     pub fn collect(&self) -> usize {
         let reclaim = &self.store.reclaim;
         for _ in 0..ROUNDS {
@@ -26,7 +29,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         reclaim.retired()
     }
 
-    /// What [`tend`](Self::tend) does a part of.
+    /// Does all the work of which [`tend`](Self::tend) does a bounded part.
     fn tend_fully(&self) {
         {
             let guard = self.pin();
@@ -38,7 +41,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.store.assist(&guard);
         }
         if self.store.order.floor.is_raised() {
-            // All parts, twice: somebody may have begun the walk for an earlier clearing just before.
+            // All parts, twice: another thread may just have begun the walk for an earlier clear.
             let parts = self.sweep.parts().max(self.store.parts(&self.pin()));
             let _ = (0..2 * parts).all(|_| self.sweep());
         }

@@ -1,9 +1,10 @@
-//! One derivation: what it reads, and all that is derived within it.
+//! One derivation: what it reads, and the values that are derived within it.
 //!
-//! All of it is as of one view, and of what was derived so far, which counts as set already, though nobody else sees it
-//! yet. So what is wanted on several ways is derived once; and what had ended since an input of it changed is there
-//! again if that has come out equal. Everything is set at the end, by one commit. What is derived from something that the
-//! same commit sets is tied to it by the commit's own number (see [`Input`]).
+//! All reads are as of one view. In addition, values derived so far count as set, although no other
+//! thread sees them yet. Therefore a value that is needed on several paths is derived once. A value
+//! that ended when an input changed is valid again if that input is derived again and comes out
+//! equal. One commit at the end sets all derived values. If a value is derived from another value
+//! that the same commit sets, its bonds name that commit's own number (see [`Input`]).
 
 use super::observers::Observers;
 use super::{Claim, Engine, KeyLease};
@@ -20,51 +21,52 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
 
-/// What ties a value that is derived in the engine.
+/// The bonds, under construction, of a value that the engine derives.
 pub(super) type EngineTies<'e, K, V, S, R> = Ties<'e, K, V, S, R, Observers<K, V>>;
 
-/// A value that was derived, and is yet to be set.
+/// A value that was derived and is not set yet.
 pub(super) struct DerivedValue<V> {
-    /// What is noted of it by those that are derived from it. It is present, and its number that since which it has been
-    /// equal, or 0: it is new. Its record is held.
+    /// How this value appears as an input of others. It is present. Its number is the one since
+    /// which the value has been equal, or 0 if the value is new. Its record is held.
     pub(super) as_input: Input,
     pub(super) value: V,
-    /// It is set only if its key was not written after this version.
+    /// The value is set only if no commit after this version wrote its key.
     pub(super) since: u64,
-    /// It is in the place of one that had ended.
+    /// The value replaces one that had ended.
     pub(super) is_recomputed: bool,
-    /// What it was derived from. The records are held.
+    /// The inputs of the value. Their records are held.
     pub(super) inputs: Inputs,
     pub(super) is_nested: bool,
     pub(super) is_lost: bool,
 }
 
-/// Where a derivation is with a key.
+/// The progress of a derivation with one key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum DerivationProgress {
     InProgress,
-    /// With the place in the list.
+    /// The index of the value in the list of derived values.
     Derived(usize),
 }
 
-/// What is known in a derivation.
+/// The values and checks that a derivation remembers.
 pub(super) struct DerivationMemo<V> {
-    /// The address of the record that it is of.
+    /// The address of the record for which the derivation runs.
     pub(super) outermost: usize,
-    /// By the addresses of records, which are held.
+    /// The progress for each record, by the record's address. The records are held.
     pub(super) progress: HashMap<usize, DerivationProgress>,
-    /// What a value is derived from comes before it.
+    /// In order of dependency: the inputs of a value come before the value.
     pub(super) derived: Vec<DerivedValue<V>>,
-    /// The bonds of versions that the view keeps, and which lease by what it shows.
+    /// The addresses of bonds that are valid in the view. The view keeps their versions.
     valid: HashSet<usize>,
-    /// And those which do not, unless something is derived that goes by an old number.
+    /// The addresses of bonds that are not valid in the view. A value derived later with an old
+    /// number may make them valid again.
     broken: HashSet<usize>,
 }
 
 impl<V> DerivationMemo<V> {
     fn find(&self, record: *const ()) -> Option<&DerivedValue<V>> {
         if self.derived.is_empty() {
-            return None; // And nothing is hashed.
+            return None; // no hash is computed
         }
         match self.progress.get(&record.addr())? {
             DerivationProgress::Derived(at) => Some(&self.derived[*at]),
@@ -87,7 +89,7 @@ impl<V> Beside for DerivationMemo<V> {
     }
 }
 
-/// A derivation. What was derived and not kept goes with it.
+/// A derivation. Derived values that were not committed are dropped with it.
 pub struct Derivation<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     memo: DerivationMemo<V>,
@@ -117,11 +119,11 @@ impl<K, V, S, R: Reclaim> Drop for Derivation<'_, K, V, S, R> {
     }
 }
 
-/// What is read to derive one value.
+/// The reads of the derivation of one value.
 pub struct Reading<'s, K, V, S, R: Reclaim> {
     engine: &'s Engine<K, V, S, R>,
     snapshot: &'s Snapshot,
-    /// The address of the record that it is read for.
+    /// The address of the record of that value.
     of: usize,
     ties: EngineTies<'s, K, V, S, R>,
     memo: &'s mut DerivationMemo<V>,
@@ -147,20 +149,20 @@ where
         Self { engine, snapshot, of: memo.outermost, ties: Ties::new(&engine.store), memo }
     }
 
-    /// What is read for another key on behalf of this.
+    /// Begins the derivation of another key on behalf of this one.
     pub fn nested(&mut self, of: &KeyLease<K, V>) -> Reading<'_, K, V, S, R> {
         let Self { engine, snapshot, ref mut memo, .. } = *self;
         memo.progress.insert(of.address(), DerivationProgress::InProgress);
         Reading { engine, snapshot, of: of.address(), ties: Ties::new(&engine.store), memo }
     }
 
-    /// Whether the key is being derived already, by this or what this is on behalf of.
+    /// Returns whether this derivation, or one on whose behalf it runs, already derives the key.
     pub fn is_cycle(&self, lease: &KeyLease<K, V>) -> bool {
         lease.address() == self.memo.outermost
             || self.memo.progress.get(&lease.address()) == Some(&DerivationProgress::InProgress)
     }
 
-    /// What `key` holds.
+    /// Returns the value of `key`, which becomes an input.
     pub fn get<Q>(&mut self, key: &Q, own: impl FnOnce() -> K) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -170,12 +172,12 @@ where
         self.read(engine.store.know(&guard, key, own))
     }
 
-    /// A claim on a key that is to be derived on behalf of this.
+    /// Claims a key that is to be derived on behalf of this derivation.
     pub fn claim(&self, key: K) -> Claim<'s, K, V, S, R> {
         self.engine.claim_keeping_cleared(key)
     }
 
-    /// What a key that is claimed holds. Only if it holds something, that was read.
+    /// Returns the value of a claimed key. The key becomes an input only if it has a value.
     pub fn get_claimed(&mut self, lease: &KeyLease<K, V>) -> Option<V> {
         let engine = self.engine;
         let guard = engine.pin();
@@ -211,7 +213,7 @@ where
         present.map(|found| found.value().clone())
     }
 
-    /// Whether the bonds of a version that the view keeps lease.
+    /// Returns whether the bonds of a version that the view keeps are valid.
     fn are_valid<'g>(&mut self, bonds: (&'g Bonds, u64), at: ReadAt<'g>) -> bool
     where
         's: 'g,
@@ -229,7 +231,7 @@ where
         let (mut walk, floor) = (Walk::default(), self.snapshot.floor());
         let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
         let holds = holds.expect("a view can tell");
-        // What holds as something is absent may be broken by what is derived yet.
+        // If the bonds are valid because a key is absent, a value derived later may break them.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
         if holds && is_nested && !walk.is_any_absent {
             self.memo.valid.extend(walk.all().chain([bonds.0]).map(address));
@@ -240,7 +242,7 @@ where
         holds
     }
 
-    /// Ends what was read on behalf of another reading: the value counts as set from now on.
+    /// Ends a derivation on behalf of another one. Its value counts as set from now on.
     pub fn finish(mut self, lease: &KeyLease<K, V>, value: V)
     where
         V: PartialEq,
@@ -257,9 +259,9 @@ where
         let ended = self.ended(record);
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
         if equal.is_some() {
-            self.memo.broken.clear(); // What holds by that is there again.
+            self.memo.broken.clear(); // bonds that name the old number are valid again
         }
-        record.hold(); // As the claim, which ends.
+        record.hold(); // replaces the hold of the claim, which ends
         let ties = &mut self.ties;
         self.memo.derived.push(DerivedValue {
             as_input: Input::new(record.get(), equal.unwrap_or(0), true),
@@ -275,18 +277,18 @@ where
             .insert(lease.address(), DerivationProgress::Derived(self.memo.derived.len() - 1));
     }
 
-    /// The derived value that the view keeps of a record, which has ended, and since when it was
-    /// equal. What is over is as good as taken away.
+    /// Returns the derived value of a record that the view keeps and that has ended, with the
+    /// number since which it has been equal. An expired value counts as removed.
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
         let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell")?;
         let since = found.bonds()?.since(found.number());
         let is_over = found.is_over(Moment::new(&self.engine.timer).time());
-        // SAFETY: visible in the view, which is registered for 's.
+        // SAFETY: the value is visible in the view, and the view is registered for 's.
         (!is_over).then(|| (unsafe { found.kept_by_view() }.value(), since))
     }
 
-    /// Whether a key that is claimed, and was not read, holds nothing that is valid.
+    /// Returns whether a claimed key, which was not read, has no valid value.
     fn is_absent(&mut self, lease: &KeyLease<K, V>) -> bool {
         let engine = self.engine;
         let guard = engine.pin();
@@ -298,9 +300,10 @@ where
         })
     }
 
-    /// Sets the key that a lease is on to what was derived from this, and what was derived on the way: each if nobody wrote
-    /// its key, or what was read for it, since. Else, or if somebody does later, it is not to be seen. The version if that
-    /// of the former is.
+    /// Sets the leased key to the value derived from these reads, and sets the values derived on
+    /// its behalf. A value is valid only if no commit has written its key or one of its inputs
+    /// since the reads; a later commit ends it. Returns the version if the value of the leased key
+    /// is valid.
     pub(super) fn commit(mut self, lease: &KeyLease<K, V>, value: &mut Option<V>) -> Option<Version>
     where
         V: PartialEq,
@@ -325,7 +328,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The usual case: nothing else was derived on the way.
+    /// Commits a derivation in which no other value was derived. This is the usual case.
     fn commit_one_derived<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -345,7 +348,8 @@ where
         let config: ConfigSnapshot<'r, K, V> = self.observers().config.snapshot();
         let mut requested = self.rules.requested(config.times(), record.key(), new, None, &moment);
         self.store.inherit_tags(record, since, &moment, &mut ties).ok()?;
-        // From here on no user's code runs that could keep the bonds from their version.
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // version.
         let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
             bonds.carry(equal);
@@ -362,8 +366,8 @@ where
         self.version_if_valid(record, commit, &moment)
     }
 
-    /// Whether what a commit of the caller's has superseded was not valid just before it: nothing, or
-    /// what had ended.
+    /// Returns whether the version that the caller's commit superseded was not valid just before
+    /// the commit: there was none, or it had ended.
     fn was_absent<'g>(
         &'g self,
         before: Option<Visible<'g, V>>,
@@ -376,7 +380,8 @@ where
         stands.is_ok_and(|stands| !stands)
     }
 
-    /// The version of a commit by which a record was set, if that is visible. As in `fill_records`.
+    /// Returns the version of the commit that set a record, if the value is valid. The reason is
+    /// the same as in `fill_records`.
     pub(super) fn version_if_valid<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
@@ -388,8 +393,8 @@ where
         (is_seen || mutant("derive.unchecked")).then(|| Version::from_u64(commit.version()))
     }
 
-    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since
-    /// when it was equal. What is over is as good as taken away.
+    /// Returns the newest value if it is derived and no newer than `since`, which means that it has
+    /// ended, with the number since which it has been equal. An expired value counts as removed.
     fn ended<'g>(
         &self,
         record: RecordRef<'g, K, V>,

@@ -1,4 +1,4 @@
-//! What those do who have waited for a load that failed.
+//! What a caller does after it waited for a load that failed.
 
 use super::load::{Claims, LoadDecision, LoadOutcome, WaitFailed};
 use crate::loading::Waited;
@@ -12,7 +12,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The same for one who takes another's error for his own, if it is of this type.
+    /// Does the same as `after_wait`, and also returns the error of the load if it has this type.
     pub fn after_wait_sharing<E: Send + Sync + 'static>(
         self,
         waited: Waited<'e, usize, LoadOutcome<V>, R>,
@@ -26,8 +26,9 @@ where
         }
     }
 
-    /// What is to be done by one who has waited for a load that failed: it waits no more, and loads beside another, if there is
-    /// one; unless the cache is one in which they take turns.
+    /// Decides what a caller does after it waited for a failed load. The caller does not wait
+    /// again: it leads a load, or loads concurrently with another one. Only in a cache whose loads
+    /// take turns does it join again.
     #[cold]
     pub(super) fn after_failure(self) -> Result<LoadDecision<'e, K, V, S, R, N>, Self> {
         if !self.each[0].engine.flights.rules().tells_failures {

@@ -1,6 +1,7 @@
-//! Fills: what was read elsewhere is set under leases, as long as nobody has written it since.
+//! Fills: values that were read elsewhere are set under leases, unless a commit has written their
+//! keys since.
 //!
-//! A fill's values take the place of others, and are tied to what those are tied to.
+//! A filled value takes over the bonds of the value that it replaces.
 
 use super::plan::Plan;
 use super::terms::RequestedTerms;
@@ -16,10 +17,10 @@ use crate::sync::hook::{mutant, step};
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
 
-/// A fill that was committed.
+/// A committed fill.
 pub struct Filled {
     pub version: Version,
-    /// Whether the values were to be had then: what they are tied to had not changed meanwhile.
+    /// Whether the values were valid after the commit: nothing in their bonds had changed.
     pub is_valid: bool,
 }
 
@@ -30,15 +31,18 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets the key to `value`, which is taken, unless it was written, removed or cleared since the lease was taken.
+    /// Sets the key to `value` and takes the value, unless the key was written, removed or cleared
+    /// since the lease was taken.
     pub fn fill(&self, lease: &KeyLease<K, V>, value: &mut Option<V>) -> Option<Filled> {
         let filled = self.fill_many([lease], std::slice::from_mut(value));
         self.tend();
         filled
     }
 
-    /// Sets the keys to these values by one commit, the last of a key, unless one was written, removed or cleared since
-    /// the leases were taken, which all are as of one version. Those that are set are taken. The caller tends.
+    /// Sets the keys to these values by one commit, unless a key was written, removed or cleared
+    /// since the leases were taken. All leases are as of one version. If a key occurs several
+    /// times, its last value counts. The values that are set are taken. The caller calls
+    /// [`tend`](Self::tend).
     pub fn fill_many<const N: usize>(
         &self,
         leases: [&KeyLease<K, V>; N],
@@ -49,7 +53,8 @@ where
         })
     }
 
-    /// Has `fill` set the keys that leases are on, and counts whether it did. The caller tends.
+    /// Lets `fill` set the leased keys, and counts the success or refusal. The caller calls
+    /// [`tend`](Self::tend).
     pub(super) fn fill_by<'r, T, const N: usize>(
         &'r self,
         leases: [&KeyLease<K, V>; N],
@@ -69,8 +74,9 @@ where
         filled
     }
 
-    /// Sets the keys of records, which leases lease, to what was loaded for them, unless one was written or cleared
-    /// after `since`. Relations are not followed: what is loaded is no change.
+    /// Sets the keys of leased records to their loaded values, unless a key was written or cleared
+    /// after `since`. Relations do not apply, because loading a value does not change it at its
+    /// source.
     fn fill_records<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -82,26 +88,29 @@ where
         let moment = Moment::new(&self.timer);
         for at in 0..N {
             if records[at + 1..].iter().any(|later| later.is(records[at].get())) {
-                values[at] = None; // the last of a key counts
+                values[at] = None; // the last value of a key counts
             }
         }
         let mut requested = std::array::from_fn(|at| {
             let (key, value) = (records[at].key(), values[at].as_ref()?);
             self.rules.requested(config.times(), key, value, None, &moment)
         });
-        // From here on no user's code runs that could keep the bonds from their versions.
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // versions.
         let is_tied = self.tie_all(guard, records, since, values, &mut requested).ok()?;
         step("fill.tied");
         let commit = self.fill_asked(guard, &config, records, since, values, requested)?;
-        // If they are to be had now, then since their commit: whoever came before that may have them.
+        // If the values are valid now, they have been valid since their commit, so a caller that
+        // came before the commit may have them.
         let is_newest = |record| self.is_newest(record, commit, &moment);
         let is_valid = !is_tied || records.into_iter().all(is_newest);
         let is_valid = is_valid || mutant("fill.unchecked");
         Some(Filled { version: Version::from_u64(commit.version()), is_valid })
     }
 
-    /// Ties what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
-    /// written, or a tag invalidated, after `since`.
+    /// Gives each value the bonds of the value that it replaces. Returns whether any value has
+    /// bonds. Fails if one of their inputs was written, or one of their tags invalidated, after
+    /// `since`.
     fn tie_all<'g, const N: usize>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -129,7 +138,7 @@ where
         Ok(is_tied)
     }
 
-    /// Whether a record holds what a commit wrote, and that is valid.
+    /// Returns whether a record's value is the one that the commit wrote, and is valid.
     pub(super) fn is_newest<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
@@ -140,8 +149,8 @@ where
         present.is_some_and(|present| present.number() == commit.version())
     }
 
-    /// Sets the keys of records, which leases lease, to those of the values that there are, with what
-    /// is requested for them, unless one was written or cleared after `since`.
+    /// Sets the keys of leased records to the values that are given, on the requested terms, unless
+    /// a key was written or cleared after `since`.
     pub(super) fn fill_asked<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
