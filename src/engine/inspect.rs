@@ -1,4 +1,5 @@
-//! What a monitor asks of the engine: the entries that a view shows, and what belongs to them by the declared relations.
+//! What the monitor asks of the engine: the entries that a view shows, and the keys related to
+//! them.
 
 use super::Engine;
 use crate::config::ConfigSnapshot;
@@ -10,11 +11,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 
-/// The relations that are declared at some moment.
+/// The relations declared at one moment.
 pub struct Relations<'e, K, V>(ConfigSnapshot<'e, K, V>);
 
 impl<K, V> Relations<'_, K, V> {
-    /// Whether there are any.
+    /// Returns whether any relations are declared.
     pub fn are_declared(&self) -> bool {
         self.0.relation().is_some()
     }
@@ -27,14 +28,15 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The relations that are declared now.
+    /// Returns the relations that are declared now.
     pub fn relations(&self) -> Relations<'_, K, V> {
         Relations(self.observers().config.snapshot())
     }
 
-    /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
-    /// it. Returns the part to go on with, and how many entries the view does not see only because their deadline had
-    /// come.
+    /// Appends the keys that a view shows in the first of these parts of the index, and in parts
+    /// that are visited with it. `division` is the number of parts of the whole index. Returns the
+    /// next part to visit, and the number of entries that the view does not show only because they
+    /// have expired.
     pub fn visible_keys<'v>(
         &self,
         snapshot: &'v Snapshot,
@@ -47,8 +49,8 @@ where
         let mut overdue = 0;
         for record in records {
             if let Some((_, version)) = self.read_record(record, snapshot) {
-                // SAFETY: a record of which a registered view sees a value is not removed while
-                // the view is registered, which it is for 'v.
+                // SAFETY: a record is not removed while a registered view shows a value of it, and
+                // the view is registered for 'v.
                 let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };
                 out.push((key, version));
                 continue;
@@ -60,8 +62,8 @@ where
         (next, overdue)
     }
 
-    /// The keys that a write of `key` writes as well, each once: relations are followed to their end, as a
-    /// commit does. Runs user's code, which may panic.
+    /// Returns the keys that a write of `key` also writes, each once. Relations are followed
+    /// transitively, as by a commit. Runs user code, which may panic.
     pub fn related_keys(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
         let Some(relation) = relations.0.relation() else { return Vec::new() };
         let hash_of_key = self.hash(key);

@@ -1,13 +1,16 @@
-//! Leases: the right to fill a key with what was read elsewhere, as long as nobody has written it since.
+//! Leases: the right to fill a key with a value read elsewhere, unless a commit has written the key
+//! since.
 //!
-//! A lease holds the key's record, which is made if there is none, and remembers the clock. A fill is a commit
-//! that succeeds only if nothing was committed to the key after that, nor everything cleared; who removes a key
-//! that is absent leaves a tombstone for those who lease its record. The two meet as in Dekker's algorithm:
-//! a lease holds the record, then reads the clock; who removes takes a number, then looks whether the record is
-//! held. So the removal leaves its tombstone, or the lease begins after it.
+//! A lease holds the key's record, which is made if there is none, and remembers the clock. A fill
+//! is a commit that succeeds only if no commit has written the key since then, and nothing has
+//! cleared everything since then. If a removal finds the key absent and its record held, it leaves
+//! a tombstone, which refuses the fills of the leases. The two sides follow the scheme of Dekker's
+//! algorithm. A lease holds the record, then reads the clock. A removal takes a number, then checks
+//! whether the record is held. So either the removal leaves its tombstone, or the lease begins
+//! after the removal.
 //!
-//! What the cache itself does to an entry, an eviction or an expiration, ends a lease on it as well: it is not known
-//! any more then whether somebody wrote it before.
+//! An eviction or an expiration of the entry also ends a lease on it, because the cache no longer
+//! knows then whether a commit wrote the entry before.
 
 use super::Engine;
 use crate::chain::{Record, RecordRef};
@@ -19,20 +22,22 @@ use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::ptr::NonNull;
 
-/// A lease. It must be given back with `Engine::let_go`.
+/// A lease on a key. Its owner must end it by `Engine::let_go`.
 pub struct KeyLease<K, V> {
     record: NonNull<Record<K, V>>,
     pub(super) since: u64,
 }
 
 impl<K, V> KeyLease<K, V> {
-    /// Where the record is: as long as it is held, no other key's is there.
+    /// Returns the address of the record. While the record is held, no other key's record has this
+    /// address.
     pub(super) fn address(&self) -> usize {
         self.record.as_ptr().addr()
     }
 }
 
-// SAFETY: a record is shared between threads anyway, and is kept by the lease.
+// SAFETY: records are shared between threads, and the lease holds its record, so the pointer stays
+// valid on any thread.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for KeyLease<K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for KeyLease<K, V> {}
@@ -44,7 +49,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// A lease on `key`, of which `own` makes one to keep if the cache does not know it.
+    /// Takes a lease on `key`. If the cache does not know the key, `own` makes the key to keep.
     pub fn lease<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> KeyLease<K, V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -58,21 +63,22 @@ where
         lease
     }
 
-    /// A lease on the key of a record that was located under the caller's guard. The caller [tells](Self::notify_listener) what
-    /// has left by that.
+    /// Takes a lease on the key of a record that was located under the caller's guard. This may end
+    /// a cleared value, so the caller [notifies the listener](Self::notify_listener) afterwards.
     pub(super) fn lease_record(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
     ) -> KeyLease<K, V> {
-        // Revived under the guard, so it does not end before that is gone; from now on it is held.
+        // `locate` revived the record under the guard, so it is alive until the guard is dropped.
+        // From now on it is held.
         record.hold();
-        // Or it would be ended later, as by a change.
+        // A cleared value must end now: if it ended later, that commit would refuse the fill.
         self.observers().defer_to_others(guard, || self.end_cleared(guard, record));
         self.lease_held_record(record)
     }
 
-    /// A lease on the key of a record that the caller holds.
+    /// Takes a lease on the key of a record that the caller holds.
     pub(super) fn lease_held_record(&self, record: RecordRef<'_, K, V>) -> KeyLease<K, V> {
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.store.version());
@@ -83,7 +89,7 @@ where
         KeyLease { record: NonNull::from(record.get()), since }
     }
 
-    /// Whether a fill would be refused now.
+    /// Returns whether a fill would be refused now.
     pub fn is_outdated(&self, lease: &KeyLease<K, V>) -> bool {
         let guard = self.pin();
         let record = self.leased_record(&guard, lease);
@@ -92,12 +98,12 @@ where
             || self.store.has_changed(record, lease.since)
     }
 
-    /// The version up to which the key has been unchanged.
+    /// Returns the version since which the key has been unchanged.
     pub fn since(lease: &KeyLease<K, V>) -> Version {
         Version::from_u64(lease.since)
     }
 
-    /// The record that a lease holds.
+    /// Returns the record of a lease.
     pub(super) fn leased_record<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -108,7 +114,7 @@ where
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Gives a lease back.
+    /// Ends a lease.
     pub fn let_go(&self, lease: &KeyLease<K, V>) {
         {
             let guard = self.pin();

@@ -1,6 +1,6 @@
-//! The engine: composes the store, the features and the settings to a cache.
+//! The engine: composes the store, the features and the settings into a cache.
 //!
-//! `docs/architecture.md` says what each file is for.
+//! `docs/architecture.md` describes the task of each file.
 
 mod collect;
 mod derivation;
@@ -67,11 +67,11 @@ use std::time::Duration;
 use sweep::Sweep;
 use terms::EntryRules;
 
-/// How a cache is set up.
+/// The settings with which a cache is built.
 pub struct EngineSettings<K, V> {
-    /// For so many entries there is room from the beginning.
+    /// The number of entries for which the cache has room from the beginning.
     pub initial_capacity: usize,
-    /// The most that all entries may weigh.
+    /// The bound of the total weight.
     pub max_capacity: Option<u64>,
     pub weigher: Option<Box<Weigher<K, V>>>,
     pub name: Option<fn(&K) -> Box<str>>,
@@ -104,7 +104,7 @@ impl<K, V> Default for EngineSettings<K, V> {
     }
 }
 
-/// All of a cache's state. Handles share it through an `Arc`.
+/// The state of a cache. Handles share it through an `Arc`.
 pub struct Engine<K, V, S, R: Reclaim> {
     store: Store<K, V, S, R, Observers<K, V>>,
     rules: EntryRules<K, V>,
@@ -112,7 +112,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     deadlines: Deadlines,
     due: DueWork,
     timer: Timer,
-    /// The loads under way, by the addresses of their keys' records.
+    /// The loads under way, by the addresses of the records of their first keys.
     flights: Flights<usize, load::LoadOutcome<V>, R>,
     scratch: Scratches<K, V>,
     sweep: Sweep,
@@ -125,7 +125,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// An empty cache.
+    /// Makes an empty cache.
     pub fn new(settings: EngineSettings<K, V>, hasher: S) -> Self {
         let is_weighed = settings.weigher.is_some();
         let policy = settings.max_capacity.map(|capacity| match is_weighed {
@@ -163,37 +163,37 @@ where
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Keeps what is read through it from being reclaimed.
+    /// Takes a guard. Nothing read through it is reclaimed while it lives.
     #[inline(always)]
     pub fn pin(&self) -> R::Guard<'_> {
         self.store.pin()
     }
 
-    /// The same, by a guard that the program may keep.
+    /// Takes a guard that the program may keep for long.
     #[inline(always)]
     pub fn pin_for_long(&self) -> R::Guard<'_> {
         self.store.reclaim.pin_for_long()
     }
 
-    /// The number of the newest commit; 0 before the first.
+    /// Returns the number of the newest commit, or 0 before the first.
     pub fn version(&self) -> u64 {
         self.store.version()
     }
 
-    /// Counters, recorder, settings and listener.
+    /// Returns the counters, the recorder, the settings and the listener.
     #[inline(always)]
     fn observers(&self) -> &Observers<K, V> {
         &self.store.host
     }
 
-    /// Changes settings, all that `change` changes at once. It may be called several times, as
-    /// others change some, too.
+    /// Changes settings. All changes by `change` take effect at once. `change` may be called
+    /// several times, because other threads may change settings at the same time.
     pub fn reconfigure(&self, change: impl Fn(&mut Adjustable<K, V>)) {
         self.observers().config.change(change);
     }
 }
 
-/// What models and tests of the algorithms ask.
+/// Access for models and for tests of the algorithms.
 #[cfg(any(coeval_loom, coeval_internals))]
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -202,7 +202,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The record of `key`, if there is one.
+    /// Returns the record of `key`, if there is one.
     pub fn find<'g>(
         &self,
         guard: &'g R::Guard<'_>,

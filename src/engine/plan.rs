@@ -17,14 +17,14 @@ use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-/// The writes of a commit that is being put together, with what is requested for their values. If a
-/// user's closure panics meanwhile, records that were made for it and hold nothing go again.
+/// The writes of a commit in preparation, with the requested terms of their values. If a user's
+/// closure panics, the records that were made for the commit and have no value are condemned.
 pub(super) struct Plan<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
     pub engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
     pub config: &'g ConfigSnapshot<'r, K, V>,
     pub set: WriteSet<'g, K, V>,
-    /// Not with each write, as writes are moved about, and mostly nothing is requested for.
+    /// Not stored with each write, because writes are moved about and most of them request nothing.
     requested: Vec<RequestedTerms>,
     pub moment: Moment<'r>,
 }
@@ -41,8 +41,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         Self { engine, guard, config, set, requested: Vec::new(), moment }
     }
 
-    /// Plans a write of `record`, of what is taken out of `value`, if there is any, with what is
-    /// requested for it; a `cause` that is not the usual one for what it does is given.
+    /// Plans a write of `record` with the value in `value`, which is taken, or a removal if there
+    /// is none. `cause` replaces the usual removal cause of such a write.
     pub fn push(
         &mut self,
         record: RecordRef<'g, K, V>,
@@ -58,7 +58,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.set.push(record, value, terms, related, cause.unwrap_or(usual));
     }
 
-    /// Plans what a caller requested for, whose record this is.
+    /// Plans a write that the caller listed, of this record.
     #[inline(always)]
     fn push_change(
         &mut self,
@@ -80,7 +80,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.set.push_value(record, value, terms, related, RemovalCause::Replaced);
     }
 
-    /// What is requested for a value; where it is kept.
+    /// Stores the requested terms of a value. Returns their index.
     #[inline(never)]
     fn request(
         &mut self,
@@ -109,7 +109,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.store_requested(requested)
     }
 
-    /// What is requested for a value for `record`, if there is one.
+    /// Returns the requested terms of a value for `record`, if there is a value and it has any.
     pub fn requested_for(
         &self,
         record: RecordRef<'g, K, V>,
@@ -119,7 +119,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.engine.rules.requested(times, record.key(), value.as_ref()?, None, &self.moment)
     }
 
-    /// Ties the value that was planned first.
+    /// Gives bonds to the value that was planned first.
     pub fn tie_first(&mut self, bonds: Box<Bonds>) {
         if self.set.writes()[0].terms == Write::<K, V>::PLAIN {
             self.set.write_mut(0).terms = self.store_requested(RequestedTerms::default());
@@ -127,7 +127,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.requested[self.set.writes()[0].terms as usize].bonds = Some(bonds);
     }
 
-    /// Where it is kept.
+    /// Stores requested terms. Returns their index.
     #[inline(never)]
     fn store_requested(&mut self, requested: RequestedTerms) -> u32 {
         if self.requested.capacity() == 0 {
@@ -139,7 +139,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         u32::try_from(place).ok().filter(is_place).expect("fewer writes")
     }
 
-    /// Drops all writes but the last of each record.
+    /// Drops all writes of each record but the last.
     fn keep_last(&mut self) {
         if self.set.has_duplicates() {
             self.inherit_earlier_terms();
@@ -147,7 +147,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         }
     }
 
-    /// What is to be kept as it was, and was written before by the same commit, is kept as that.
+    /// If a write preserves its entry's terms, and the same commit wrote the entry before, then the
+    /// terms of the earlier write are preserved.
     #[cold]
     fn inherit_earlier_terms(&mut self) {
         if !self.requested.iter().any(RequestedTerms::is_preserved) {
@@ -159,7 +160,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
             if let Some(earlier) = last.insert(write.record(), at)
                 && self.requested.get(place).is_some_and(RequestedTerms::is_preserved)
             {
-                // Each has a place of its own, and an earlier one has an earlier place.
+                // Each write has its own terms, and those of an earlier write have a smaller index.
                 let (before, after) = self.requested.split_at_mut(place);
                 let earlier = &self.set.writes()[earlier];
                 let before = before.get(earlier.terms as usize);
@@ -168,8 +169,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         }
     }
 
-    /// The records whose values are to be kept as they were, of which each is read in this view for
-    /// that.
+    /// Notes the view for all writes that preserve the terms of their entries. Returns their
+    /// records, which count as read in this view.
     ///
     /// # Safety
     /// The view is registered until the commit is decided.
@@ -183,7 +184,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
                 if let Some(caller_terms) =
                     caller_terms.filter(|caller_terms| caller_terms.is_preserved)
                 {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: promised by the caller.
                     caller_terms.as_of = Some(unsafe { ViewInstant::view(view) });
                     read.push(self.set.record(at));
                 }
@@ -215,7 +216,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// A change of `key`.
+    /// Makes a change of `key` for the list of a commit.
     pub fn change(
         &self,
         key: K,
@@ -227,17 +228,17 @@ where
         Change { key, hash, value, terms, related }
     }
 
-    /// An empty list of changes.
+    /// Returns an empty list of changes.
     pub fn changes(&self) -> Changes<K, V> {
         Changes { list: self.scratch.get().changes.take(), terms: None }
     }
 
-    /// Applies `changes`, the last of a key, by one commit.
+    /// Applies `changes` by one commit. For each key, the last change counts.
     pub fn commit(&self, changes: Changes<K, V>) -> Version {
         self.commit_by(&self.observers().config.snapshot(), changes)
     }
 
-    /// The same, by these settings.
+    /// Does the same, with these settings.
     pub(super) fn commit_by<'r>(
         &'r self,
         config: &ConfigSnapshot<'r, K, V>,
@@ -259,8 +260,8 @@ where
         Version::from_u64(version)
     }
 
-    /// Removes `key` and its related entries, by one commit; `own` makes a key to keep, and to ask
-    /// the relations with, if the cache does not know it.
+    /// Removes `key` and its related entries, by one commit. If the cache does not know the key,
+    /// `own` makes the key to keep and to pass to the relations.
     pub fn invalidate<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Version
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -283,8 +284,8 @@ where
         Version::from_u64(version)
     }
 
-    /// Locates the record of every change, drops all but the last of each key, and adds what the
-    /// declared relations make of them.
+    /// Locates the record of each change, drops all changes of a key but the last, and adds the
+    /// writes that the declared relations require.
     pub(super) fn plan<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -311,8 +312,9 @@ where
         plan
     }
 
-    /// Adds what the declared relations make of the planned writes, and of what they add: each record
-    /// once, what the caller wrote before what a relation says, nearer relations before farther ones.
+    /// Adds the writes that the declared relations require for the planned writes, and in turn for
+    /// the added ones. Each record is written once. A write by the caller takes precedence over one
+    /// by a relation, and a nearer relation over a farther one.
     pub(super) fn relate<'g, 'r>(&'r self, plan: &mut Plan<'g, 'r, K, V, S, R>) {
         let Some(relation) = plan.config.relation() else { return };
         if plan.set.is_empty() {
@@ -355,8 +357,8 @@ where
         self.run(plan, &[]).commit().expect("nothing is demanded")
     }
 
-    /// Installs, decides and settles a commit, which is made only if all demands are met: each upon a
-    /// record that it writes. The guard keeps what it returns.
+    /// Installs, decides and settles a commit, which takes effect only if all demands are met. Each
+    /// demand is on a record that the commit writes. The guard keeps the result.
     pub(super) fn run<'g>(
         &self,
         plan: Plan<'g, '_, K, V, S, R>,
@@ -365,7 +367,7 @@ where
         self.run_then(plan, demands, || ())
     }
 
-    /// The same, and does something as soon as it is decided.
+    /// Does the same, and calls `decided` as soon as the commit is decided.
     #[inline(always)]
     pub(super) fn run_then<'g, 'r>(
         &self,
