@@ -1,8 +1,8 @@
-//! Terms that a caller says, of a batch's or a transaction's write: how long its value is kept, with which tags, or that all
-//! of that is as it was.
+//! The terms that a caller gives for one write of a batch or a transaction: how long the value is
+//! kept, its tags, or that the terms of the entry are preserved.
 //!
-//! What it was is found when the version is made, after all users' code has run: of the key, or of an earlier write of the
-//! same commit.
+//! The preserved terms are those of the key, or of an earlier write by the same commit. They are
+//! read when the version is made, after all user code has run.
 
 use super::Engine;
 use super::terms::RequestedTerms;
@@ -16,35 +16,35 @@ use crate::store::Snapshot;
 use crate::sync::time::{NEVER, deadline};
 use std::time::Duration;
 
-/// One write that a caller requested for.
+/// One write that a caller listed.
 pub struct Change<K, V> {
     pub key: K,
     pub hash: u32,
-    /// `None` removes.
+    /// `None` for a removal.
     pub value: Option<V>,
-    /// How the value is kept.
+    /// The terms of the value.
     pub terms: WriteTerms,
-    /// Whether the key's declared relations apply.
+    /// Whether the declared relations of the key apply.
     pub related: bool,
 }
 
-/// How a caller has a value kept.
+/// The terms of one write.
 #[derive(Clone, Copy)]
 pub enum WriteTerms {
     Default,
     TimeToLive(Duration),
-    /// On terms, which stand at this place of the [`Changes`].
+    /// The terms with this index in the list of the [`Changes`].
     Given(u32),
 }
 
-/// What a caller requested for, that one commit is to write, and what was caller_terms of it. Not with each change, as these are moved
-/// about, and mostly nothing is.
+/// The writes that a caller listed for one commit, and the terms given for them. The terms are not
+/// stored with each change, because changes are moved about and most of them have none.
 pub struct Changes<K, V> {
     pub(super) list: Vec<Change<K, V>>,
     pub(super) terms: Option<Box<TermsList>>,
 }
 
-/// The terms of those changes that have some.
+/// The terms of the changes that have some.
 #[derive(Default)]
 pub(super) struct TermsList(pub Vec<relation::Terms>);
 
@@ -53,7 +53,7 @@ impl<K, V> Changes<K, V> {
         self.list.push(change);
     }
 
-    /// Has a change to come be kept on these terms.
+    /// Stores terms for a change that is pushed afterwards.
     pub fn add_terms(&mut self, terms: relation::Terms) -> WriteTerms {
         let TermsList(list) = &mut **self.terms.get_or_insert_default();
         list.push(terms);
@@ -69,11 +69,11 @@ impl<K, V> Changes<K, V> {
     }
 }
 
-/// What a caller has caller_terms of the terms of a value. Its tags are with their hashes, so that no user's code runs for them
-/// when the version is made.
+/// The terms that a caller gave for a value. The tags are stored with their hashes, so that making
+/// the version runs no user code for them.
 pub(super) struct CallerTerms {
     pub is_preserved: bool,
-    /// As of which view it was. `None`: as it is.
+    /// The view in which the preserved terms are read, or `None` for the newest version.
     pub as_of: Option<ViewInstant>,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
@@ -91,19 +91,20 @@ impl CallerTerms {
 }
 
 impl RequestedTerms {
-    /// Has a caller's terms hold, at that time.
+    /// Sets the terms that a caller gave at the time `now`.
     pub fn set_caller_terms(&mut self, now: u64, caller_terms: CallerTerms) {
         self.now = now;
         self.caller_terms = Some(Box::new(caller_terms));
     }
 
-    /// Whether it is to be as it was.
+    /// Returns whether the write preserves the terms of its entry.
     pub fn is_preserved(&self) -> bool {
         self.caller_terms.as_ref().is_some_and(|caller_terms| caller_terms.is_preserved)
     }
 
-    /// It is to be as it was, and what was is a value of the same commit, for which this is requested; `None`: what the settings
-    /// say, or the value was removed.
+    /// Preserves the terms of `before`, an earlier write of the same entry by the same commit. If
+    /// it is `None`, the earlier write was a removal or had the terms of the settings, which then
+    /// apply here as well.
     pub fn inherit_from(&mut self, before: Option<&Self>) {
         let Some(caller_terms) = &mut self.caller_terms else { return };
         let Some(before) = before else {
@@ -129,7 +130,7 @@ impl RequestedTerms {
     }
 }
 
-/// The instant as of which terms are kept as they were.
+/// The instant at which preserved terms are read.
 #[derive(Clone, Copy)]
 pub(super) struct ViewInstant {
     version: u64,
@@ -146,7 +147,7 @@ impl ViewInstant {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// The terms of a value for `record`, and what ties it, as a caller has caller_terms.
+    /// Returns the terms and bonds of a value for `record`, as the caller gave them.
     pub(super) fn terms_from_caller<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -173,7 +174,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             end = until(time);
         }
         if let Some(time) = caller_terms.time_to_idle {
-            idle = deadline(0, time).max(1); // 0 would be none
+            idle = deadline(0, time).max(1); // 0 would mean none
         }
         let mut ties = Ties::new(&self.store);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
@@ -183,7 +184,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                     ties.tag(self.store.know_tag(guard, *hash, tag), 0);
                 }
             }
-            // What is invalidated after that look ends what is written.
+            // A tag invalidated after that look-up ends the new value.
             (None, Some((bonds, since))) => ties.tags_of(bonds, |_| since),
             (None, None) => {}
         }
@@ -191,7 +192,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         (Terms::new(now, end, idle, refresh, requested.weight), bonds)
     }
 
-    /// What a record holds that is valid, as of a view or now, and a number up to which it was so.
+    /// Returns the valid value of a record, as of a view or now, and a number up to which it was
+    /// valid.
     fn terms_to_preserve<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
@@ -203,7 +205,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let present = self.store.present(record, false, &Moment::new(timer));
             return present.map(|found| (found, since));
         };
-        // SAFETY: a registered view's version (see `ViewInstant::view`), under the record's guard.
+        // SAFETY: the version is that of a registered view (see `ViewInstant::view`), under the
+        // guard of the record.
         let at = unsafe { ReadAt::new(Limit::View(version)) };
         let found = self.store.order.at(record, at, floor).expect("a view can tell")?;
         let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));

@@ -1,6 +1,7 @@
-//! The end of a derivation: all that was derived is set, by one commit.
+//! The end of a derivation: one commit sets all values that were derived.
 //!
-//! A key that somebody else has set meanwhile stays as that is. What was derived from it is kept only if it is equal.
+//! If another thread has set one of the keys in the meantime, its value stays. Values derived from
+//! this derivation's value for that key are then committed only if the two are equal.
 
 use super::Engine;
 use super::derivation::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
@@ -24,8 +25,9 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets all that was derived. The version if the last of it is to be seen. `absent_at`: when the key of that held nothing that
-    /// was to be had, as the others did. The caller tends.
+    /// Sets all derived values. Returns the version if the value of the outermost key is valid.
+    /// `absent_at` is the version at which the outermost key had no valid value, as the other keys
+    /// had none. The caller calls [`tend`](Self::tend).
     pub(super) fn commit_derived(
         &self,
         memo: &DerivationMemo<V>,
@@ -36,7 +38,8 @@ where
             let revived = self.derived_record(&guard, derived).revive();
             debug_assert!(revived, "a record that is held is not sealed");
         }
-        // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
+        // Repeated only if a commit wrote one of the keys in the meantime. The next try keeps that
+        // value.
         loop {
             if let Ok(version) = self.try_commit_derived(&guard, memo, absent_at) {
                 return version;
@@ -44,7 +47,7 @@ where
         }
     }
 
-    /// The record of what was derived, which holds it until the derivation ends.
+    /// Returns the record of a derived value, which is held until the derivation ends.
     fn derived_record<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -53,7 +56,7 @@ where
         self.store.record_of(self.store.live(guard), &derived.as_input)
     }
 
-    /// The same, once. An error: a key was written in the very middle of it.
+    /// Tries this once. Fails if a commit wrote one of the keys between the check and this commit.
     fn try_commit_derived<'r>(
         &'r self,
         guard: &R::Guard<'r>,
@@ -69,7 +72,8 @@ where
             planned.numbers.push(number);
         }
         let DerivedWrites { writes, numbers, .. } = planned;
-        // From here on no user's code runs that could keep the bonds from their versions.
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // versions.
         let mut demands = Vec::with_capacity(writes.len());
         let (mut recomputed, mut last) = (0, None);
         for (derived, mut value, mut requested, ties) in writes {
@@ -77,7 +81,7 @@ where
             let mut bonds = ties.into_bonds(guard).expect("nothing is lost, for it was looked");
             bonds.carry(derived.as_input.number());
             requested.get_or_insert_default().bonds = Some(bonds);
-            // What has ended stays so, whatever else this commit does.
+            // A value that had ended stays ended, independent of the other writes of this commit.
             let cause = derived.is_recomputed.then_some(RemovalCause::Related);
             plan.push(record, &mut value, requested, false, cause);
             demands.push((record, Demand::UnchangedSince(derived.since)));
@@ -93,7 +97,8 @@ where
                 decided.take_values(|_, value| drop(value));
                 return Err(());
             };
-            // If one of them had ended, it may have been there again since: of the next commit it is known.
+            // A value that had ended may have become valid again since then. Only for the very next
+            // commit it is certain that it had not.
             let is_next = |absent_at: u64| recomputed == 0 || commit.version() == absent_at + 1;
             if absent_at.is_some_and(is_next) {
                 self.store.quiet.note(commit.version());
@@ -105,7 +110,7 @@ where
             let is_last_set = numbers.last().is_some_and(Option::is_some);
             version = is_last_set.then(|| self.version_if_valid(last, commit, &moment)).flatten();
         }
-        // What nobody sees of the outermost one is refused, as where it is set alone.
+        // If the outermost value is not valid, it counts as refused, as in a commit of one value.
         let is_invalid = version.is_none() && numbers.last().is_some_and(Option::is_some);
         let mine = self.observers().counters.mine();
         mine.loads.add(demands.len() as u64 - u64::from(is_invalid));
@@ -119,17 +124,18 @@ where
     }
 }
 
-/// What is to be set, and what ties it.
+/// A planned write: the derived value, a clone to commit, the requested terms, and the bonds.
 type DerivedWrite<'m, K, V, S, R> =
     (&'m DerivedValue<V>, Option<V>, Option<RequestedTerms>, EngineTies<'m, K, V, S, R>);
 
-/// What is to become of what was derived.
+/// The planned writes for the derived values.
 struct DerivedWrites<'m, K, V, S, R: Reclaim> {
     engine: &'m Engine<K, V, S, R>,
     memo: &'m DerivationMemo<V>,
-    /// For each, in order: the number by which it goes in the bonds of others. `None`: it is not kept, nor are those.
+    /// For each derived value, in order: the number that the bonds of other values store for it.
+    /// `None` if the value is not committed; then the values derived from it are not either.
     numbers: Vec<Option<u64>>,
-    /// What is to be set.
+    /// The values to commit.
     writes: Vec<DerivedWrite<'m, K, V, S, R>>,
 }
 
@@ -140,7 +146,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Of the next one.
+    /// Decides about the next derived value, and returns its number.
     fn resolve<'r>(
         &mut self,
         guard: &R::Guard<'r>,
@@ -167,8 +173,8 @@ where
         Some(derived.as_input.number())
     }
 
-    /// Somebody has set the key: that is as good if it is equal. But for what the derivation is of, which is to be of its
-    /// own commit.
+    /// Decides about a key that another thread has set. If its value is equal, returns the number
+    /// of that value. The outermost key is an exception, because it needs a commit of its own.
     fn adopt_current(
         &self,
         guard: &R::Guard<'_>,
@@ -186,7 +192,8 @@ where
         (*found.value() == derived.value).then_some(number)
     }
 
-    /// What ties it, if none of that is lost: what it was derived from that was derived, too, has its number by now.
+    /// Returns the bonds of a derived value, if all inputs are known. Inputs that were themselves
+    /// derived have their final numbers by now.
     fn ties(
         &self,
         guard: &R::Guard<'_>,
@@ -198,7 +205,8 @@ where
         for input in &derived.inputs {
             let (record, mut number) = (input.record::<Record<K, V>>(), input.number());
             if let Some(DerivationProgress::Derived(at)) = self.memo.progress.get(&record.addr()) {
-                // If it was noted as something else, it was absent, and derived only after that.
+                // If the input was noted with other properties, the key was absent then and was
+                // derived later.
                 let is_same = *input == self.memo.derived[*at].as_input;
                 number = self.numbers.get(*at).copied().flatten().filter(|_| is_same)?;
             }

@@ -1,4 +1,4 @@
-//! On which terms a value is kept: until when, and what it weighs.
+//! The terms of a value: its deadline, its weight and its bonds.
 
 use super::Engine;
 use super::said::CallerTerms;
@@ -11,31 +11,31 @@ use crate::sync::time::{NEVER, deadline};
 use crate::version::State;
 use std::time::Duration;
 
-/// Says what an entry counts for against the capacity.
+/// Returns the weight of an entry.
 pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 
-/// What [`Terms`] are made of, together with the cache's times. If nothing is requested for a value it is kept for ever, and
-/// counts for one.
+/// The input from which [`Terms`] are made, together with the cache's times. By default a value is
+/// kept for ever and has the weight 1.
 pub(super) struct RequestedTerms {
     pub now: u64,
     pub end: u64,
     pub weight: u32,
     is_timed: bool,
-    /// What it is tied to.
+    /// The bonds of the value.
     pub bonds: Option<Box<Bonds>>,
-    /// The terms that it has already.
+    /// The existing terms of the entry, if they are to stay.
     unchanged: Option<Box<Terms>>,
-    /// What the caller has caller_terms, if that is more than a time to live.
+    /// The caller's terms, if they are more than a time to live.
     pub caller_terms: Option<Box<CallerTerms>>,
 }
 
 impl RequestedTerms {
-    /// Nothing but the terms of what is there.
+    /// Requests the terms that the entry already has.
     pub fn unchanged(terms: Option<&Terms>) -> Self {
         Self { unchanged: terms.map(|terms| Box::new(terms.again())), ..Self::default() }
     }
 
-    /// The terms that were requested for, by the unchanged times as when they were.
+    /// Makes the terms. The times must be those with which they were requested.
     pub fn terms(&mut self, times: &Times) -> Terms {
         if let Some(unchanged) = self.unchanged.take() {
             return *unchanged;
@@ -47,17 +47,17 @@ impl RequestedTerms {
     }
 }
 
-/// The rules for all entries of a cache that never change.
+/// The settings for all entries of a cache that never change.
 pub(super) struct EntryRules<K, V> {
     pub weigher: Option<Box<Weigher<K, V>>>,
-    /// How a key is with_version.
+    /// Returns the name of a key.
     pub name: Option<fn(&K) -> Box<str>>,
-    /// To how many keys the relations of a commit may lead.
+    /// The most keys that relations may add to a commit.
     pub max_related: usize,
 }
 
 impl Default for RequestedTerms {
-    /// Nothing.
+    /// Returns the terms of a plain value.
     fn default() -> Self {
         let (bonds, unchanged, caller_terms) = (None, None, None);
         Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds, unchanged, caller_terms }
@@ -65,7 +65,8 @@ impl Default for RequestedTerms {
 }
 
 impl<K, V> EntryRules<K, V> {
-    /// What is requested for a value, by the caller and by these `times`. Runs the user's weigher.
+    /// Returns the requested terms of a value, from the caller's time to live and these `times`.
+    /// Runs the user's weigher.
     #[inline]
     pub fn requested(
         &self,
@@ -79,13 +80,13 @@ impl<K, V> EntryRules<K, V> {
         (!plain).then(|| self.request(times, key, value, time_to_live, moment))
     }
 
-    /// Whether nothing is requested for any value.
+    /// Returns whether all values are plain with these times.
     #[inline]
     pub fn are_plain(&self, times: &Times, time_to_live: Option<Duration>) -> bool {
         times.is_none() && self.weigher.is_none() && time_to_live.is_none()
     }
 
-    /// What is requested for a value, whatever it is.
+    /// Returns the requested terms of a value, plain or not.
     #[inline(never)]
     pub fn request(
         &self,
@@ -105,8 +106,8 @@ impl<K, V> EntryRules<K, V> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// The terms and bonds of a value for `record`, as they were requested for, by these times. No
-    /// user's code runs from here to the commit.
+    /// Returns the terms and bonds of a value for `record`, as requested. The times must be those
+    /// with which they were requested. No user code runs from here to the commit.
     pub(super) fn retention<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -127,7 +128,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-/// What a version's value counts for.
+/// Returns the weight of a version's value.
 #[inline(always)]
 pub(super) fn weight_of<V>(node: NodeRef<'_, V>, state: State) -> u32 {
     if !state.has_terms() {
