@@ -1,4 +1,4 @@
-//! Derived values: made from other entries, and ended when one of those changes.
+//! Derived values: computed from other entries, and ended when one of these changes.
 
 use super::cache::Cache;
 use super::hasher::RandomState;
@@ -69,10 +69,10 @@ where
         V: PartialEq,
     {
         if let Some(value) = self.get(&key) {
-            drop(key); // A panic on the way out would leak what is returned.
+            drop(key); // if its destructor panicked later, the result would leak
             return value;
         }
-        match self.wanted([key]) {
+        match self.join_or_lead([key]) {
             LoadDecision::Found(values) => one(values),
             LoadDecision::Cycle(key) => panic_on_cycle(&key, Some(Location::caller())),
             LoadDecision::Load(mut leading) => {
@@ -162,7 +162,7 @@ where
             let value = compute(&mut inner);
             inner.reading.finish(claim.lease(), value);
         }
-        self.reading.get_claimed(claim.lease()).expect("made just now")
+        self.reading.get_claimed(claim.lease()).expect("the value was derived just now")
     }
 
     /// Derives a value as [`derive`](Self::derive) does, with an async closure.
@@ -188,7 +188,7 @@ where
             let value = compute(&mut inner).await;
             inner.reading.finish(claim.lease(), value);
         }
-        self.reading.get_claimed(claim.lease()).expect("made just now")
+        self.reading.get_claimed(claim.lease()).expect("the value was derived just now")
     }
 
     /// Returns the value of `key`, or a claim on it for deriving it.

@@ -46,7 +46,7 @@ where
         let mut value = Some(value);
         match self.engine.fill(&self.lease, &mut value) {
             Some(filled) => Ok(filled.version),
-            None => Err(Outdated::new(value.expect("taken only if it is set"))),
+            None => Err(Outdated::new(value.expect("a refused fill leaves the value"))),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Loading: one caller reads an absent value from its source, for all that want it.
+//! Loading: one caller reads an absent value from its source, on behalf of all callers that want
+//! it.
 
 use super::cache::Cache;
 use crate::engine::{LoadDecision, all, all_boxed, array, boxed, is_large};
@@ -55,12 +56,12 @@ where
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
         let old = match self.hit([&key]) {
             Ok([value]) => {
-                drop(key); // A panic on the way out would leak what is returned.
+                drop(key); // if its destructor panicked later, the result would leak
                 return value;
             }
             Err(old) => old,
         };
-        match self.obtain([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
+        match self.load_or_reload([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
             Ok(values) => one(values),
             Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
         }
@@ -82,12 +83,12 @@ where
     ) -> Result<V, Arc<E>> {
         let old = match self.hit([&key]) {
             Ok([value]) => {
-                drop(key); // As in `get_with`.
+                drop(key); // as in `get_with`
                 return Ok(value);
             }
             Err(old) => old,
         };
-        let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
+        let loaded = self.load_or_reload([key], old, || load().map(|value| boxed([value])));
         failure(loaded.map(one), Location::caller())
     }
 
@@ -110,12 +111,12 @@ where
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
         let old = match self.hit([&key]) {
             Ok([value]) => {
-                drop(key); // As in `get_with`.
+                drop(key); // as in `get_with`
                 return Ok(value);
             }
             Err(old) => old,
         };
-        let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
+        let loaded = self.load_or_reload([key], old, || load().map(|value| boxed([value])));
         Ok(loaded.map(one)?)
     }
 
@@ -148,12 +149,12 @@ where
     ) -> [V; N] {
         let old = match self.hit(keys.each_ref()) {
             Ok(values) => {
-                drop(keys); // As in `get_with`.
+                drop(keys); // as in `get_with`
                 return values;
             }
             Err(old) => old,
         };
-        match self.obtain(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
+        match self.load_or_reload(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
             Ok(values) => array(values),
             Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
         }
@@ -196,12 +197,12 @@ where
     ) -> Result<[V; N], LoadRefusal<E>> {
         let old = match self.hit(keys.each_ref()) {
             Ok(values) => {
-                drop(keys); // As in `get_with`.
+                drop(keys); // as in `get_with`
                 return Ok(values);
             }
             Err(old) => old,
         };
-        self.obtain(keys, old, || load().map(boxed)).map(array)
+        self.load_or_reload(keys, old, || load().map(boxed)).map(array)
     }
 
     /// Returns the values of these keys, if all are present.
@@ -209,7 +210,7 @@ where
         all(self.engine().get_many::<_, _, N, true>(keys, V::clone))
     }
 
-    pub(crate) fn want_refresh<const N: usize>(&self, keys: [&K; N]) -> bool {
+    pub(crate) fn is_refresh_due<const N: usize>(&self, keys: [&K; N]) -> bool {
         keys.iter().any(|key| self.engine().wants_refresh(*key))
     }
 
@@ -223,8 +224,8 @@ where
         if const { is_large::<V, N>() } {
             return Err(self.hit_large(keys));
         }
-        match self.held(keys) {
-            Some(values) if self.want_refresh(keys) => {
+        match self.look_up_group(keys) {
+            Some(values) if self.is_refresh_due(keys) => {
                 Err(Some(PresentGroup { values: boxed(values), is_stale: true }))
             }
             Some(values) => Ok(values),
@@ -243,16 +244,16 @@ where
             let value = self.engine().look_up::<_, _, true>(keys[0], |value, _| clone(value))?;
             all_boxed([Some(value)])?
         };
-        Some(PresentGroup { values, is_stale: self.want_refresh(keys) })
+        Some(PresentGroup { values, is_stale: self.is_refresh_due(keys) })
     }
 
     #[inline(always)]
-    fn held<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
+    fn look_up_group<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
         if N > 1 {
             return self.all_of(keys);
         }
         let mut value = self.get(keys[0]);
-        value.is_some().then(|| [(); N].map(|()| value.take().expect("it is the only one")))
+        value.is_some().then(|| [(); N].map(|()| value.take().expect("the group has one key")))
     }
 
     /// Loads a group of which a value is absent, or reloads an old group unless another caller
@@ -260,17 +261,17 @@ where
     /// has room for it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn obtain<E, const N: usize>(
+    pub(crate) fn load_or_reload<E, const N: usize>(
         &self,
         keys: [K; N],
         old: Option<PresentGroup<V>>,
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Result<Box<[V]>, LoadRefusal<E>> {
         let Some(PresentGroup { values: old, is_stale }) = old else {
-            return self.loaded(keys, load);
+            return self.load_group(keys, load);
         };
         if !is_stale {
-            drop(keys); // As in `get_with`.
+            drop(keys); // as in `get_with`
             return Ok(old);
         }
         let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return Ok(old) };
@@ -279,12 +280,12 @@ where
     }
 
     /// Loads a group, or waits for its load.
-    pub(crate) fn loaded<E, const N: usize>(
+    pub(crate) fn load_group<E, const N: usize>(
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Result<Box<[V]>, LoadRefusal<E>> {
-        match self.wanted(keys) {
+        match self.join_or_lead(keys) {
             LoadDecision::Found(values) => Ok(values),
             LoadDecision::Cycle(key) => Err(LoadRefusal::Cycle(key)),
             LoadDecision::Load(mut leading) => {
@@ -295,7 +296,10 @@ where
     }
 
     /// Joins the load of a group and waits for it, or leads it.
-    pub(crate) fn wanted<const N: usize>(&self, keys: [K; N]) -> LoadDecision<'_, K, V, S, R, N> {
+    pub(crate) fn join_or_lead<const N: usize>(
+        &self,
+        keys: [K; N],
+    ) -> LoadDecision<'_, K, V, S, R, N> {
         let mut claims = self.engine().claim_all(keys);
         loop {
             match claims.join() {

@@ -138,7 +138,7 @@ where
     ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
         |keys, _| match self.hit(keys.each_ref()) {
             Ok(values) => {
-                drop(keys); // A panic on the way out would leak what is returned.
+                drop(keys); // if their destructors panicked later, the result would leak
                 InitialLookUp::Found(values)
             }
             Err(Some(old)) if old.is_stale => InitialLookUp::Stale(keys, old.values),
@@ -147,7 +147,10 @@ where
         }
     }
 
-    async fn wanted_async<const N: usize>(&self, keys: [K; N]) -> LoadDecision<'_, K, V, S, R, N> {
+    async fn join_or_lead_async<const N: usize>(
+        &self,
+        keys: [K; N],
+    ) -> LoadDecision<'_, K, V, S, R, N> {
         let mut claims = self.engine().claim_all(keys);
         loop {
             match claims.join() {
@@ -196,10 +199,10 @@ where
         V: PartialEq,
     {
         if let Some(value) = self.get(&key) {
-            drop(key); // As in `load_async`.
+            drop(key); // as in `load_async`
             return value;
         }
-        match self.wanted_async([key]).await {
+        match self.join_or_lead_async([key]).await {
             LoadDecision::Found(values) => one(values),
             LoadDecision::Cycle(key) => panic_on_cycle(&key, None),
             LoadDecision::Load(mut leading) => {

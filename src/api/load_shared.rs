@@ -35,7 +35,7 @@ where
     /// let cache: Cache<&str, i32> = Cache::new();
     /// let loaded = cache.load_shared("key", || Err("the source is down"));
     /// assert_eq!(loaded, Err(LoadError::Failed("the source is down".into())));
-    /// assert_eq!(cache.load_shared("key", || Ok::<_, &str>(1)), Ok(1), "who comes after that loads");
+    /// assert_eq!(cache.load_shared("key", || Ok::<_, &str>(1)), Ok(1), "a later caller loads");
     /// ```
     ///
     /// # Errors
@@ -46,7 +46,7 @@ where
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Loaded<V, E> {
-        self.obtain_sharing([key], || load().map(|value| boxed([value]))).map(one)
+        self.load_or_reload_sharing([key], || load().map(|value| boxed([value]))).map(one)
     }
 
     /// Returns the values of a group as [`load_many`](Self::load_many) does, and shares errors.
@@ -58,10 +58,10 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Loaded<[V; N], E> {
-        self.obtain_sharing(keys, || load().map(boxed)).map(array)
+        self.load_or_reload_sharing(keys, || load().map(boxed)).map(array)
     }
 
-    fn obtain_sharing<E: Send + Sync + 'static, const N: usize>(
+    fn load_or_reload_sharing<E: Send + Sync + 'static, const N: usize>(
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
@@ -71,8 +71,8 @@ where
             Err(old) => old,
         };
         if let Some(old) = old {
-            // An error leaves what is there.
-            return self.obtain(keys, Some(old), load).map_err(|error| match error {
+            // If the reload fails, the old values stay.
+            return self.load_or_reload(keys, Some(old), load).map_err(|error| match error {
                 LoadRefusal::Failed(error) => LoadError::Failed(Arc::new(error)),
                 LoadRefusal::Cycle(_) => LoadError::Cycle,
             });

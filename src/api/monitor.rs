@@ -47,7 +47,7 @@ type OnMismatch<K> = dyn FnMut(&Finding<'_, K>) -> Repair + Send;
 ///     })
 ///     .build();
 /// cache.insert("feed:42".to_string(), "as it was");
-/// // A load, after a change of which nobody told the cache.
+/// // A load, after a change that the cache does not know of.
 /// cache.lease("user:42").fill("newer").expect("nobody wrote it");
 ///
 /// let mut monitor = cache.monitor().on_mismatch(|finding| {
@@ -182,7 +182,7 @@ where
             let relations = engine.relations();
             self.begin(engine.parts());
             let mut entries = Vec::new();
-            // Each part costs something, were it empty.
+            // Counts empty parts as well, because each part has a cost.
             for _ in 0..keys {
                 report.overdue += self.collect_part(&view, &mut entries);
                 self.check_part(&view, &relations, &mut entries, keys, &mut report);

@@ -61,7 +61,7 @@ where
             self.refresh_on([key], execute, load);
             return Ok(value);
         }
-        Ok(self.loaded([key], load).map(one)?)
+        Ok(self.load_group([key], load).map(one)?)
     }
 
     /// Returns the values of a group as [`load_many`](Self::load_many) does, and refreshes them
@@ -80,7 +80,7 @@ where
             self.refresh_on(keys, execute, load);
             return Ok(values);
         }
-        Ok(self.loaded(keys, load).map(array)?)
+        Ok(self.load_group(keys, load).map(array)?)
     }
 
     fn refresh_on<E, const N: usize>(
@@ -89,7 +89,7 @@ where
         execute: impl FnOnce(Job),
         load: impl FnOnce() -> Result<Box<[V]>, E> + Send + 'static,
     ) {
-        if self.want_refresh(keys.each_ref())
+        if self.is_refresh_due(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {
@@ -153,7 +153,7 @@ where
     ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
         |keys, load| match self.all_of(keys.each_ref()) {
             Some(values) => {
-                let load = load.take().expect("not polled yet");
+                let load = load.take().expect("the future has not been polled");
                 self.refresh_async_on(keys, execute, load, read);
                 InitialLookUp::Found(values)
             }
@@ -168,7 +168,7 @@ where
         load: F,
         read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
     ) {
-        if self.want_refresh(keys.each_ref())
+        if self.is_refresh_due(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {

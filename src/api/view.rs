@@ -88,7 +88,7 @@ where
             0 => (parts, None),
             half => (parts.start..parts.start + half, Some(parts.start + half..parts.end)),
         };
-        // A row of parts each, not one: where hashes collide, many parts are visited as one.
+        // Each item is a run of parts, because parts whose hashes collide are visited together.
         split(0..division, halve).flat_map_iter(move |parts| Iter {
             view: self,
             division,
@@ -141,7 +141,7 @@ impl<K, V, S, R: Reclaim> Clone for View<K, V, S, R> {
 
 impl<K, V, S, R: Reclaim> Drop for View<K, V, S, R> {
     fn drop(&mut self) {
-        // SAFETY: taken once, here.
+        // SAFETY: the snapshot is taken once, here.
         let snapshot = unsafe { ManuallyDrop::take(&mut self.snapshot) };
         self.engine.close(snapshot);
     }

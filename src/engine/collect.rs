@@ -11,7 +11,7 @@ use crate::reclaim::Reclaim;
 const ROUNDS: usize = if cfg!(coeval_loom) { 4 } else { 16 };
 /// The number of backlog lists that one round works off, and of notifications of the listener per
 /// round. The limit is needed because other threads may add to both.
-const MANY: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
+const MAX_LISTS: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Does all maintenance that is due, and reclaims all memory that nothing refers to. Returns
@@ -20,9 +20,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let reclaim = &self.store.reclaim;
         for _ in 0..ROUNDS {
             self.tend_fully();
-            let is_some = reclaim.reclaim_now();
+            let has_reclaimed = reclaim.reclaim_now();
             self.notify_all();
-            if !is_some || (reclaim.retired() == 0 && self.store.has_no_backlog()) {
+            if !has_reclaimed || (reclaim.retired() == 0 && self.store.has_no_backlog()) {
                 break;
             }
         }
@@ -34,7 +34,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         {
             let guard = self.pin();
             self.clear_fresh(&guard);
-            for _ in 0..MANY {
+            for _ in 0..MAX_LISTS {
                 let Some(waiting) = self.store.take_backlog(&guard) else { break };
                 self.work_off(&guard, waiting, usize::MAX);
             }
@@ -54,7 +54,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     fn notify_all(&self) {
         self.notify_listener();
-        for _ in 0..MANY {
+        for _ in 0..MAX_LISTS {
             if self.observers().departures.is_empty() {
                 break;
             }

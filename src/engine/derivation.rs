@@ -96,12 +96,12 @@ pub struct Derivation<'e, K, V, S, R: Reclaim> {
 }
 
 impl<'e, K, V, S, R: Reclaim> Derivation<'e, K, V, S, R> {
-    pub(super) fn new(engine: &'e Engine<K, V, S, R>, of: &KeyLease<K, V>) -> Self {
+    pub(super) fn new(engine: &'e Engine<K, V, S, R>, lease: &KeyLease<K, V>) -> Self {
         let (progress, derived) = (HashMap::new(), Vec::new());
         let (valid, broken) = (HashSet::new(), HashSet::new());
         Self {
             engine,
-            memo: DerivationMemo { outermost: of.address(), progress, derived, valid, broken },
+            memo: DerivationMemo { outermost: lease.address(), progress, derived, valid, broken },
         }
     }
 }
@@ -124,15 +124,15 @@ pub struct Reading<'s, K, V, S, R: Reclaim> {
     engine: &'s Engine<K, V, S, R>,
     snapshot: &'s Snapshot,
     /// The address of the record of that value.
-    of: usize,
+    address: usize,
     ties: EngineTies<'s, K, V, S, R>,
     memo: &'s mut DerivationMemo<V>,
 }
 
 impl<K, V, S, R: Reclaim> Drop for Reading<'_, K, V, S, R> {
     fn drop(&mut self) {
-        if self.memo.progress.get(&self.of) == Some(&DerivationProgress::InProgress) {
-            self.memo.progress.remove(&self.of);
+        if self.memo.progress.get(&self.address) == Some(&DerivationProgress::InProgress) {
+            self.memo.progress.remove(&self.address);
         }
     }
 }
@@ -146,14 +146,14 @@ where
 {
     pub fn new(snapshot: &'s Snapshot, derivation: &'s mut Derivation<'_, K, V, S, R>) -> Self {
         let (engine, memo) = (derivation.engine, &mut derivation.memo);
-        Self { engine, snapshot, of: memo.outermost, ties: Ties::new(&engine.store), memo }
+        Self { engine, snapshot, address: memo.outermost, ties: Ties::new(&engine.store), memo }
     }
 
     /// Begins the derivation of another key on behalf of this one.
-    pub fn nested(&mut self, of: &KeyLease<K, V>) -> Reading<'_, K, V, S, R> {
+    pub fn nested(&mut self, lease: &KeyLease<K, V>) -> Reading<'_, K, V, S, R> {
         let Self { engine, snapshot, ref mut memo, .. } = *self;
-        memo.progress.insert(of.address(), DerivationProgress::InProgress);
-        Reading { engine, snapshot, of: of.address(), ties: Ties::new(&engine.store), memo }
+        memo.progress.insert(lease.address(), DerivationProgress::InProgress);
+        Reading { engine, snapshot, address: lease.address(), ties: Ties::new(&engine.store), memo }
     }
 
     /// Returns whether this derivation, or one on whose behalf it runs, already derives the key.
@@ -198,7 +198,8 @@ where
             return Some(value);
         }
         let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
-        let held = store.order.version_at(record, at).expect("a view can tell");
+        let held =
+            store.order.version_at(record, at).expect("the view keeps the versions that it shows");
         let found = held.and_then(|(node, state)| node.visible_as(state));
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
         let present = found.filter(|found| {
@@ -230,7 +231,7 @@ where
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
         let (mut walk, floor) = (Walk::default(), self.snapshot.floor());
         let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
-        let holds = holds.expect("a view can tell");
+        let holds = holds.expect("the view keeps the versions that it shows");
         // If the bonds are valid because a key is absent, a value derived later may break them.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
         if holds && is_nested && !walk.is_any_absent {
@@ -281,7 +282,9 @@ where
     /// number since which it has been equal. An expired value counts as removed.
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
-        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell")?;
+        let found = order
+            .at(record, at, self.snapshot.floor())
+            .expect("the view keeps the versions that it shows")?;
         let since = found.bonds()?.since(found.number());
         let is_over = found.is_over(Moment::new(&self.engine.timer).time());
         // SAFETY: the value is visible in the view, and the view is registered for 's.
@@ -294,7 +297,9 @@ where
         let guard = engine.pin();
         let record = engine.leased_record(&guard, lease);
         let (order, at) = (&engine.store.order, self.snapshot.at(record.live()));
-        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell");
+        let found = order
+            .at(record, at, self.snapshot.floor())
+            .expect("the view keeps the versions that it shows");
         found.is_none_or(|found| {
             found.bonds().is_some_and(|bonds| !self.are_valid((bonds, found.number()), at))
         })
@@ -358,7 +363,7 @@ where
         step("derive.before_fill");
         let is_recomputed = ended.is_some();
         let value = std::slice::from_mut(value);
-        let commit = self.fill_asked(guard, &config, [record], since, value, [requested])?;
+        let commit = self.fill_requested(guard, &config, [record], since, value, [requested])?;
         self.observers().counters.mine().recomputed.add(u64::from(is_recomputed));
         if self.was_absent(before, commit, &moment) {
             self.store.quiet.note(commit.version());

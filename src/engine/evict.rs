@@ -45,7 +45,7 @@ const SMALL_WEIGHT: i64 = 1;
 const OWN_SPARES: usize = 2 * CHANCES + 2;
 
 /// The engine as seen by the policy, under a guard.
-pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
+pub(super) struct EvictionContext<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,
     /// Weight changes in this era that are not in the shared sum yet. The weight that an insertion
@@ -63,7 +63,7 @@ pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
     evicted: Cell<usize>,
 }
 
-impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
+impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
     pub fn new(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
         let era = engine.store.era(guard);
         Self {
@@ -78,7 +78,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
         }
     }
 
-    /// Returns a keeper for a commit of several writes.
+    /// Returns the context for a commit of several writes.
     fn of(
         engine: &'g Engine<K, V, S, R>,
         guard: &'g R::Guard<'r>,
@@ -120,15 +120,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         settled: Settled<'g>,
     ) {
         let Some(policy) = &self.policy else { return settled.account() };
-        let keeper = Keeper::new(self, guard);
-        let brought = settled.change;
-        keeper.defer_weight(settled);
-        if brought > 0 {
+        let context = EvictionContext::new(self, guard);
+        let added = settled.change;
+        context.defer_weight(settled);
+        if added > 0 {
             self.clear_fresh(guard);
         }
-        keeper.admit(policy, record, node, brought > 0);
-        if keeper.account() > policy.capacity() {
-            keeper.evict_more(policy, brought.max(0) as u64);
+        context.admit(policy, record, node, added > 0);
+        if context.account() > policy.capacity() {
+            context.evict_more(policy, added.max(0) as u64);
         }
     }
 
@@ -137,19 +137,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// that it adds.
     pub(super) fn keep_bound_of<'g>(&'g self, guard: &'g R::Guard<'_>, entries: &'g [Entry<K, V>]) {
         let Some(policy) = &self.policy else { return };
-        let keeper = Keeper::of(self, guard, entries);
+        let context = EvictionContext::of(self, guard, entries);
         self.clear_fresh(guard);
-        let mut brought = 0;
+        let mut added = 0;
         for (record, node) in entries.iter().map(Decided::entry) {
             let state = node.state();
             if state.is_value() {
-                brought += u64::from(weight_of(node, state));
-                keeper.admit(policy, record, node, true);
-                keeper.account();
+                added += u64::from(weight_of(node, state));
+                context.admit(policy, record, node, true);
+                context.account();
             }
         }
-        if keeper.era.weight() > policy.capacity() {
-            keeper.evict_more(policy, brought);
+        if context.era.weight() > policy.capacity() {
+            context.evict_more(policy, added);
         }
     }
 
@@ -182,14 +182,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.due.clear(due::ROOM);
             let gone = {
                 let guard = self.pin();
-                let keeper = Keeper::new(self, &guard);
+                let context = EvictionContext::new(self, &guard);
                 let more = self.scratch.get().fresh.count();
-                keeper.spares_left.set(CHANCES + more);
-                policy.make_room(&keeper, left.min(EVICTIONS));
-                if keeper.account() <= policy.capacity() {
+                context.spares_left.set(CHANCES + more);
+                policy.make_room(&context, left.min(EVICTIONS));
+                if context.account() <= policy.capacity() {
                     return;
                 }
-                keeper.evicted.get()
+                context.evicted.get()
             };
             self.mark_over_bound();
             left = left.saturating_sub(gone);
@@ -216,7 +216,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
+impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     /// Makes the record known to the policy, and evicts the excess. `node` was the newest value of
     /// the record.
     fn admit(
@@ -224,7 +224,7 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
         policy: &Policy,
         record: RecordRef<'g, K, V>,
         node: NodeRef<'g, V>,
-        is_heavier: bool,
+        adds_weight: bool,
     ) {
         let weight = weight_of(node, node.state());
         if weight == 0 {
@@ -237,7 +237,7 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
         // Always a read-modify-write, because the policy's `release` does one on the same word. If
         // `release` comes later, it sees this value. If it came before, this thread sees the flag
         // cleared.
-        let before = if is_heavier {
+        let before = if adds_weight {
             self.set_admission_flags(record)
         } else {
             record.set_flags(flags::ADMITTED)
@@ -245,7 +245,7 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
         step("evict.flagged");
         if before & flags::ADMITTED == 0 {
             policy.admit(self, handle(record));
-        } else if is_heavier {
+        } else if adds_weight {
             policy.make_room(self, EVICTIONS);
         }
     }
@@ -267,14 +267,14 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
     /// Evicts again if the weight is above the bound although entries were evicted for the weight
     /// `brought`, if any.
     #[cold]
-    fn evict_more(&self, policy: &Policy, brought: u64) {
+    fn evict_more(&self, policy: &Policy, added: u64) {
         // Other threads added weight in the meantime, without seeing this thread's pending weight
         // nor this thread theirs. Or the evictions were not enough.
-        if brought > 0 {
+        if added > 0 {
             policy.make_room(self, EVICTIONS);
         }
         if self.account() > policy.capacity() {
-            self.engine.scratch.get().owed.set(brought);
+            self.engine.scratch.get().owed.set(added);
             self.engine.mark_over_bound();
         }
     }
@@ -293,18 +293,18 @@ impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
     }
 
     /// Returns the newest version, if it is a value with a weight above 0.
-    fn heavy(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+    fn newest_with_weight(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         self.newest(record).filter(|found| weight_of(found.node(), found.seen()) > 0)
     }
 
     /// Returns whether the current commit writes the record.
-    fn brings(&self, record: RecordRef<'g, K, V>) -> bool {
+    fn is_own_write(&self, record: RecordRef<'g, K, V>) -> bool {
         let address = ptr::from_ref(record.get()).addr();
         self.entries.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
     }
 }
 
-impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
     fn weight(&self) -> u64 {
         self.era.weight().saturating_add_signed(self.pending.get())
     }
@@ -321,7 +321,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn hits(&self, entry: Handle) -> Option<u32> {
-        self.heavy(self.record(entry)).map(|found| HITS - found.seen().hits_left())
+        self.newest_with_weight(self.record(entry)).map(|found| HITS - found.seen().hits_left())
     }
 
     fn prefetch(&self, entry: Handle) {
@@ -337,7 +337,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     fn spare(&self, entry: Handle) -> SpareDecision {
         let record = self.record(entry);
         let is_fresh = record.flags() & flags::FRESH != 0;
-        if !is_fresh && !self.brings(record) {
+        if !is_fresh && !self.is_own_write(record) {
             return SpareDecision::Evict;
         }
         // If the only fresh entry is the only candidate, the rest of the cache has room for it.
@@ -350,7 +350,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         self.spares_left.set(left.saturating_sub(1));
         match left {
             0 => SpareDecision::Evict,
-            _ if self.brings(record) || self.engine.scratch.get().fresh.has(&record) => {
+            _ if self.is_own_write(record) || self.engine.scratch.get().fresh.has(&record) => {
                 SpareDecision::SpareOwn
             }
             _ => SpareDecision::SpareOther,
@@ -380,7 +380,8 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         let record = self.record(entry);
         record.clear_flags(flags::ADMITTED);
         step("evict.released");
-        let is_value = self.heavy(record).is_some() && !mutant("evict.release_blindly");
+        let is_value =
+            self.newest_with_weight(record).is_some() && !mutant("evict.release_blindly");
         if is_value && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
             return false;
         }

@@ -55,7 +55,9 @@ where
         mem::forget(unwound);
         self.tend();
         // Dropping the values of the related entries may panic.
-        result.map_err(|(found, _related)| Conflict::new(found, value.expect("just put back")))
+        result.map_err(|(found, _related)| {
+            Conflict::new(found, value.expect("a failed commit returns the value"))
+        })
     }
 
     /// Tries `compare_and_set` once on a located record. On failure, returns the version that the

@@ -64,7 +64,7 @@ where
         let records = leases.map(|lease| self.leased_record(&guard, lease));
         for record in records {
             let revived = record.revive();
-            debug_assert!(revived, "a record that is held is not sealed");
+            debug_assert!(revived, "a held record is not sealed");
         }
         let filled = fill(&guard, records);
         match &filled {
@@ -99,7 +99,7 @@ where
         // versions.
         let is_tied = self.tie_all(guard, records, since, values, &mut requested).ok()?;
         step("fill.tied");
-        let commit = self.fill_asked(guard, &config, records, since, values, requested)?;
+        let commit = self.fill_requested(guard, &config, records, since, values, requested)?;
         // If the values are valid now, they have been valid since their commit, so a caller that
         // came before the commit may have them.
         let is_newest = |record| self.is_newest(record, commit, &moment);
@@ -151,7 +151,7 @@ where
 
     /// Sets the keys of leased records to the values that are given, on the requested terms, unless
     /// a key was written or cleared after `since`.
-    pub(super) fn fill_asked<'g, 'r, const N: usize>(
+    pub(super) fn fill_requested<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
         config: &'g ConfigSnapshot<'r, K, V>,
@@ -178,7 +178,7 @@ where
         }
         decided.take_values(|of, value| {
             let at = records.iter().rposition(|record| record.is(of.get()));
-            values[at.expect("one of them")] = value;
+            values[at.expect("the commit wrote one of these records")] = value;
         });
         None
     }

@@ -18,7 +18,8 @@ pub(super) fn on_behalf_of<T, R: Reclaim, O>(
 
 /// Converts the values of a group into an array. There is one value for each key.
 pub fn array<V, const N: usize>(values: Box<[V]>) -> [V; N] {
-    let values: Box<[V; N]> = values.try_into().unwrap_or_else(|_| unreachable!("one for each"));
+    let values: Box<[V; N]> =
+        values.try_into().unwrap_or_else(|_| unreachable!("a group has one value for each key"));
     *values
 }
 
@@ -30,7 +31,7 @@ pub fn boxed<V, const N: usize>(values: [V; N]) -> Box<[V]> {
 
 /// Returns all values, if none is missing.
 pub fn all<T, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
-    values.iter().all(Option::is_some).then(|| values.map(|value| value.expect("as all are")))
+    values.iter().all(Option::is_some).then(|| values.map(|value| value.expect("all are present")))
 }
 
 /// A group that takes more bytes than this is kept on the heap while it is processed.

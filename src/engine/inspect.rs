@@ -56,7 +56,11 @@ where
                 continue;
             }
             let at = snapshot.at(record.live());
-            let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell");
+            let found = self
+                .store
+                .order
+                .at(record, at, snapshot.floor())
+                .expect("the view keeps the versions that it shows");
             overdue += usize::from(found.is_some_and(|found| found.is_over(snapshot.opened())));
         }
         (next, overdue)

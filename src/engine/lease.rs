@@ -131,7 +131,7 @@ mod tests {
     use crate::{Cache, TransactError};
 
     #[test]
-    fn where_many_hold_a_record_who_cannot_do_without_may_still() {
+    fn a_lease_works_although_the_holds_of_its_record_are_used_up() {
         let cache: Cache<u64, u64> = Cache::new();
         cache.insert(1, 1);
         let guard = cache.engine().pin();

@@ -47,7 +47,7 @@ impl<V: Clone> LoadOutcome<V> {
     /// Returns the values, or clones of them if other callers have them too. Only for an outcome
     /// that is not an error.
     fn into_values(self) -> Box<[V]> {
-        let Self::Cached(cached) = self else { unreachable!("no error") };
+        let Self::Cached(cached) = self else { unreachable!("the outcome was shared as values") };
         Arc::try_unwrap(cached.values).unwrap_or_else(|shared| Box::clone(&shared))
     }
 }

@@ -11,9 +11,9 @@ use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// The number of records that the closing of a view works off.
+/// The number of backlog items that the closing of a view works off.
 const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
-/// The number of records that a write works off.
+/// The number of backlog items that a write works off.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// The most entries that a write takes out of the timing wheel.
 const EXPIRING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
@@ -145,7 +145,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Works off `steps` of the waiting records, and puts the others back.
+    /// Works off `steps` of the backlog items, and puts the others back.
     pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: Waiting, steps: usize) {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
     }

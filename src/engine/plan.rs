@@ -97,10 +97,10 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let requested = match terms {
             WriteTerms::Default => request(None),
             WriteTerms::TimeToLive(time) => request(Some(time)),
-            WriteTerms::Given(place) => {
+            WriteTerms::Given(index) => {
                 let mut requested = request(None);
                 let TermsList(terms) = &mut **list.as_mut().expect("the list has these terms");
-                let terms = std::mem::take(&mut terms[place as usize]);
+                let terms = std::mem::take(&mut terms[index as usize]);
                 let hash = |tag: &Tag| engine.store.hash(tag);
                 requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
                 requested
@@ -133,10 +133,10 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         if self.requested.capacity() == 0 {
             self.requested = self.engine.scratch.get().requested.take();
         }
-        let place = self.requested.len();
+        let index = self.requested.len();
         self.requested.push(requested);
-        let is_place = |place: &u32| *place != Write::<K, V>::PLAIN;
-        u32::try_from(place).ok().filter(is_place).expect("fewer writes")
+        let is_index = |index: &u32| *index != Write::<K, V>::PLAIN;
+        u32::try_from(index).ok().filter(is_index).expect("a commit has fewer writes")
     }
 
     /// Drops all writes of each record but the last.
@@ -156,12 +156,12 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         }
         let mut last = HashMap::new();
         for (at, write) in self.set.writes().iter().enumerate() {
-            let place = write.terms as usize;
+            let index = write.terms as usize;
             if let Some(earlier) = last.insert(write.record(), at)
-                && self.requested.get(place).is_some_and(RequestedTerms::is_preserved)
+                && self.requested.get(index).is_some_and(RequestedTerms::is_preserved)
             {
                 // Each write has its own terms, and those of an earlier write have a smaller index.
-                let (before, after) = self.requested.split_at_mut(place);
+                let (before, after) = self.requested.split_at_mut(index);
                 let earlier = &self.set.writes()[earlier];
                 let before = before.get(earlier.terms as usize);
                 after[0].inherit_from(before.filter(|_| earlier.value.is_some()));
@@ -322,7 +322,7 @@ where
         }
         let first = plan.set.record(0);
         let name = |record: RecordRef<'g, K, V>| KeyName::new(record.get().key(), record.hash());
-        let Some(_nested) = RelationScope::begin(&self.scratch.get().relating) else {
+        let Some(_nested) = RelationScope::begin(&self.scratch.get().relation_depth) else {
             too_deep(&name(first))
         };
         let mut set = HashSet::new();
@@ -379,8 +379,8 @@ where
         let store: &'r Store<K, V, S, R, _> = &engine.store;
         engine.observers().record(EventKind::CommitBegun, None, None);
         let times = config.times();
-        let outcome = store.commit(guard, set, demands, |record, place| {
-            engine.retention(guard, record, &mut requested[place as usize], times)
+        let outcome = store.commit(guard, set, demands, |record, index| {
+            engine.retention(guard, record, &mut requested[index as usize], times)
         });
         decided();
         match outcome.commit() {

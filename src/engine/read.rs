@@ -478,8 +478,15 @@ where
     ) -> Option<(&'v V, Version)> {
         let at = snapshot.at(record.live());
         let moment = Moment::at(&self.timer, snapshot.opened());
-        let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell")?;
-        let is_valid = self.store.is_valid(found, at, false, &moment).expect("a view can tell");
+        let found = self
+            .store
+            .order
+            .at(record, at, snapshot.floor())
+            .expect("the view keeps the versions that it shows")?;
+        let is_valid = self
+            .store
+            .is_valid(found, at, false, &moment)
+            .expect("the view keeps the versions that it shows");
         // SAFETY: the value is visible in the view, and the view is registered for 'v.
         is_valid.then(|| with_version(unsafe { found.kept_by_view() }))
     }

@@ -57,7 +57,7 @@ impl<K, V> Changes<K, V> {
     pub fn add_terms(&mut self, terms: relation::Terms) -> WriteTerms {
         let TermsList(list) = &mut **self.terms.get_or_insert_default();
         list.push(terms);
-        WriteTerms::Given(u32::try_from(list.len() - 1).expect("fewer writes"))
+        WriteTerms::Given(u32::try_from(list.len() - 1).expect("a commit has fewer writes"))
     }
 
     pub fn len(&self) -> usize {
@@ -208,8 +208,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // SAFETY: the version is that of a registered view (see `ViewInstant::view`), under the
         // guard of the record.
         let at = unsafe { ReadAt::new(Limit::View(version)) };
-        let found = self.store.order.at(record, at, floor).expect("a view can tell")?;
+        let found = self
+            .store
+            .order
+            .at(record, at, floor)
+            .expect("the view keeps the versions that it shows")?;
         let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
-        is_valid.expect("a view can tell").then_some((found, version))
+        is_valid.expect("the view keeps the versions that it shows").then_some((found, version))
     }
 }

@@ -24,20 +24,20 @@ pub(super) struct Scratch<K, V> {
     pub order: ScratchList<(usize, usize)>,
     /// The records of the entries that the thread's last operation added, if this thread set their
     /// flag `FRESH`.
-    pub fresh: Fresh<K, V>,
-    /// The weight of entries that the operation still has to evict if there is no room yet.
+    pub fresh: FreshRecords<K, V>,
+    /// The most entries that the operation still evicts if there is no room yet.
     pub owed: Cell<u64>,
     /// The nesting depth of relations that write, on this thread.
-    pub relating: Cell<u32>,
+    pub relation_depth: Cell<u32>,
 }
 
 /// A list of records, optimized for the usual case of one.
-pub(super) struct Fresh<K, V> {
+pub(super) struct FreshRecords<K, V> {
     one: Cell<*const Record<K, V>>,
     more: Cell<Vec<*const Record<K, V>>>,
 }
 
-impl<K, V> Fresh<K, V> {
+impl<K, V> FreshRecords<K, V> {
     fn new() -> Self {
         Self { one: Cell::new(ptr::null()), more: Cell::new(Vec::new()) }
     }
@@ -110,9 +110,9 @@ impl<K, V> Default for Scratch<K, V> {
             requested: ScratchList::new(),
             related: ScratchList::new(),
             order: ScratchList::new(),
-            fresh: Fresh::new(),
+            fresh: FreshRecords::new(),
             owed: Cell::new(0),
-            relating: Cell::new(0),
+            relation_depth: Cell::new(0),
         }
     }
 }

@@ -36,7 +36,7 @@ where
         let guard = self.pin();
         for derived in &memo.derived {
             let revived = self.derived_record(&guard, derived).revive();
-            debug_assert!(revived, "a record that is held is not sealed");
+            debug_assert!(revived, "a held record is not sealed");
         }
         // Repeated only if a commit wrote one of the keys in the meantime. The next try keeps that
         // value.
@@ -78,7 +78,7 @@ where
         let (mut recomputed, mut last) = (0, None);
         for (derived, mut value, mut requested, ties) in writes {
             let record = self.derived_record(guard, derived);
-            let mut bonds = ties.into_bonds(guard).expect("nothing is lost, for it was looked");
+            let mut bonds = ties.into_bonds(guard).expect("the inputs were checked before");
             bonds.carry(derived.as_input.number());
             requested.get_or_insert_default().bonds = Some(bonds);
             // A value that had ended stays ended, independent of the other writes of this commit.

@@ -30,7 +30,7 @@ struct SweepPosition {
     /// The next part.
     next: u64,
     /// The number of parts still to be walked.
-    left: u64,
+    remaining: u64,
 }
 
 impl SweepPosition {
@@ -39,19 +39,19 @@ impl SweepPosition {
     const FINEST: u32 = 28;
     const DIVISION_BITS: u32 = 5;
     const NEXT_AT: u32 = Self::DIVISION_BITS;
-    const LEFT_AT: u32 = Self::NEXT_AT + Self::FINEST;
+    const REMAINING_AT: u32 = Self::NEXT_AT + Self::FINEST;
 
     fn from_word(word: u64) -> Self {
         let bits = |at: u32, bits: u32| word >> at & ((1 << bits) - 1);
         Self {
             division: bits(0, Self::DIVISION_BITS) as u32,
             next: bits(Self::NEXT_AT, Self::FINEST),
-            left: word >> Self::LEFT_AT,
+            remaining: word >> Self::REMAINING_AT,
         }
     }
 
     fn word(self) -> u64 {
-        u64::from(self.division) | self.next << Self::NEXT_AT | self.left << Self::LEFT_AT
+        u64::from(self.division) | self.next << Self::NEXT_AT | self.remaining << Self::REMAINING_AT
     }
 
     /// Returns a position from which all parts are walked.
@@ -59,10 +59,10 @@ impl SweepPosition {
         let division = homes.ilog2().min(Self::FINEST);
         // Far fewer parts are walked soon, from the first one on. The remaining parts of this
         // division would take longer.
-        if self.left == 0 || self.next == 0 || division < self.division {
-            return Self { division, next: 0, left: 1 << division };
+        if self.remaining == 0 || self.next == 0 || division < self.division {
+            return Self { division, next: 0, remaining: 1 << division };
         }
-        Self { left: 1 << self.division, ..self }
+        Self { remaining: 1 << self.division, ..self }
     }
 
     fn parts(self) -> usize {
@@ -73,13 +73,17 @@ impl SweepPosition {
     /// ended.
     fn row(self) -> Range<usize> {
         let next = self.next as usize;
-        next..self.parts().min(next + self.left as usize)
+        next..self.parts().min(next + self.remaining as usize)
     }
 
     /// Returns the position after the parts before `end` were taken.
     fn advance(self, end: usize) -> Self {
         let end = end as u64;
-        Self { next: end & ((1 << self.division) - 1), left: self.left - (end - self.next), ..self }
+        Self {
+            next: end & ((1 << self.division) - 1),
+            remaining: self.remaining - (end - self.next),
+            ..self
+        }
     }
 }
 
@@ -154,7 +158,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let Some((position, parts)) = self.sweep.take(run) else { return false };
         let after = position.advance(parts.end);
         store.visit_parts(&guard, position.parts(), parts, |record| self.sweep_out(&guard, record));
-        if after.next == 0 || after.left == 0 {
+        if after.next == 0 || after.remaining == 0 {
             store.shrink(&guard);
         }
         true
@@ -199,7 +203,7 @@ mod tests {
     fn a_position_fits_in_one_word() {
         for division in [0, 1, 7, SweepPosition::FINEST] {
             let position =
-                SweepPosition { division, next: (1 << division) - 1, left: 1 << division };
+                SweepPosition { division, next: (1 << division) - 1, remaining: 1 << division };
             assert_eq!(SweepPosition::from_word(position.word()), position);
             assert_eq!(position.row(), (1 << division) - 1..1 << division);
         }
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_leaves_nothing_out() {
+    fn a_walk_visits_every_hash() {
         let sweep = Sweep::new();
         assert_eq!(Walked([false; 64]).walk(&sweep, 1), 0);
         for (before, steps, homes) in [(8, 8, 8), (8, 3, 64), (64, 63, 16), (4, 9, 1), (1, 0, 2)] {
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn walks_that_begin_again_and_again_get_round() {
+    fn restarted_walks_visit_every_hash() {
         for homes in [[16, 16], [16, 32], [8, 64]] {
             let (sweep, mut walked) = (Sweep::new(), Walked([false; 64]));
             for walk in 0..homes[1] {

@@ -218,8 +218,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         while let Some(&record) = todo.get(next) {
             next += 1;
             let revived = record.revive();
-            debug_assert!(revived, "a record that is held is not sealed");
-            let found = self.store.order.version_at(record, at).expect("it can be told");
+            debug_assert!(revived, "a held record is not sealed");
+            let found = self
+                .store
+                .order
+                .version_at(record, at)
+                .expect("the view or the guard keeps the version");
             demands.push((record, Demand::UnchangedSince(since)));
             if next <= read && is_gone(found) {
                 absent.push(demands.len() - 1);

@@ -47,7 +47,7 @@ where
             let retention = requested
                 .map(|mut requested| self.retention(&guard, record, &mut requested, times));
             let written = self.store.write(&guard, record, &mut value, retention, None);
-            written.expect("it may supersede anything")
+            written.expect("the write has no condition")
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
