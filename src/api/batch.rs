@@ -40,15 +40,15 @@ where
     }
 
     /// Sets `key` and applies its declared relations. The cache's settings determine how long the
-    /// value is kept. The value has no tags, whatever was there before.
+    /// value is kept. The value has no tags, even if the previous one had some.
     /// [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(mut self, key: K, value: V) -> Self {
         self.changes.push(self.engine.change(key, Some(value), WriteTerms::Default, true));
         self
     }
 
-    /// Sets `key` to a value that becomes absent after `time_to_live`, whatever the cache's own
-    /// time is, and applies the key's declared relations. Values that one batch inserts with the
+    /// Sets `key` to a value that becomes absent after `time_to_live`, regardless of the cache's
+    /// own time, and applies the key's declared relations. Values that one batch inserts with the
     /// same time end at the same time.
     pub fn insert_with_ttl(mut self, key: K, value: V, time_to_live: Duration) -> Self {
         self.changes.push(self.engine.change(

@@ -165,7 +165,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// assert_eq!(cache.get_with("rate", || 1), 1);
     /// clock.advance(minute);
     /// assert_eq!(cache.get("rate"), Some(1), "it is served");
-    /// assert_eq!(cache.get_with("rate", || 2), 2, "until somebody has loaded it anew");
+    /// assert_eq!(cache.get_with("rate", || 2), 2, "until a caller has reloaded it");
     /// ```
     #[must_use]
     pub fn refresh_after(mut self, time: Duration) -> Self {

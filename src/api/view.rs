@@ -16,10 +16,11 @@ use std::time::Duration;
 /// A read-only snapshot of the whole cache as of one [`Version`]; made by
 /// [`Cache::view`](crate::Cache::view).
 ///
-/// A view always shows the same entries, whatever is written meanwhile. It keeps the versions that
-/// it shows, and no others: an entry that is overwritten a million times while a view is open costs
-/// one more version, not a million. A clone shares the registration and costs an increment. A view
-/// also keeps the cache alive. If it is forgotten (`mem::forget`), it keeps the cache for ever.
+/// A view always shows the same entries, even if other versions are written meanwhile. It keeps the
+/// versions that it shows, and no others: an entry that is overwritten a million times while a view
+/// is open costs one more version, not a million. A clone shares the registration and costs an
+/// increment. A view also keeps the cache alive. If it is forgotten (`mem::forget`), it keeps the
+/// cache for ever.
 ///
 /// ```
 /// let cache = coeval::Cache::new();

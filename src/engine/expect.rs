@@ -112,8 +112,8 @@ where
         Err((self.version_below(below, record, expected), related))
     }
 
-    /// Returns demands that keep a value valid until the commit is decided. The value's bonds were
-    /// valid after `since` and after the time `looked`.
+    /// Returns preconditions that keep a value valid until the commit is decided. The value's bonds
+    /// were valid after `since` and after the time `looked`.
     #[cold]
     fn demand_inputs<'g>(
         &'g self,

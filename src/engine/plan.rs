@@ -352,13 +352,13 @@ where
         self.scratch.get().related.keep(related.into_list());
     }
 
-    /// Makes a commit that demands nothing.
+    /// Makes a commit that has no preconditions.
     pub(super) fn run_unconditionally<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
         self.run(plan, &[]).commit().expect("nothing is demanded")
     }
 
-    /// Installs, decides and settles a commit, which takes effect only if all demands are met. Each
-    /// demand is on a record that the commit writes. The guard keeps the result.
+    /// Installs, decides and settles a commit, which takes effect only if all preconditions are
+    /// met. Each precondition is on a record that the commit writes. The guard keeps the result.
     pub(super) fn run<'g>(
         &self,
         plan: Plan<'g, '_, K, V, S, R>,

@@ -16,7 +16,7 @@ use crate::version::State;
 /// The state for settling the versions of one commit.
 pub(super) struct Settling<'g, 'm> {
     commit: Commit<'g>,
-    /// The floor at the commit: all older values had been cleared.
+    /// The clear watermark at the commit: all older values had been cleared.
     floor: u64,
     era: &'g Era,
     pub mine: &'g ThreadCounts,

@@ -6,8 +6,8 @@
 //! must be unchanged. On a key that was read and is not written, the commit puts a *witness*, a
 //! version that is never visible. Like any version, it keeps later writers of the key waiting for
 //! the verdict, which they help to find. All helpers find the same verdict, because they compare
-//! the demand with the version below the witness. So there is no write skew. The witness is removed
-//! a grace period later.
+//! the precondition with the version below the witness. So there is no write skew. The witness is
+//! removed a grace period later.
 
 use super::Engine;
 use super::read::EngineView;
@@ -42,7 +42,7 @@ struct ReadSet<'e, K, V, S, R: Reclaim> {
     is_incomplete: bool,
 }
 
-/// The demands of a commit, with their records.
+/// The preconditions of a commit, with their records.
 pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Demand)>;
 
 impl<K, V, S, R: Reclaim> Drop for ReadSet<'_, K, V, S, R> {
@@ -174,9 +174,9 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         first.map_or(0, |record| self.engine.store.held(&guard, *record).hash())
     }
 
-    /// Returns the demands for everything that was read in a view, for these located records as
-    /// well, and for all their direct and indirect inputs. Returns `None` if one of the records
-    /// cannot be demanded.
+    /// Returns the preconditions for everything that was read in a view, for these located records
+    /// as well, and for all their direct and indirect inputs. Returns `None` if one of the records
+    /// cannot be a precondition.
     fn demands<'g: 'v, 'v>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -199,10 +199,11 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Returns demands that these records, which are held, and their direct and indirect inputs are
-    /// unchanged. No commit after the number `since` may have written them; their versions are read
-    /// at the instant `at`. A version that was not in time was absent. A record for which `is_gone`
-    /// holds is absent for good, so the demand is only that it stays absent.
+    /// Returns preconditions that these records, which are held, and their direct and indirect
+    /// inputs are unchanged. No commit after the number `since` may have written them; their
+    /// versions are read at the instant `at`. A version that was not in time was absent. A record
+    /// for which `is_gone` holds is absent for good, so the precondition is only that it stays
+    /// absent.
     pub(super) fn demands<'g: 'v, 'v>(
         &'g self,
         mut todo: Vec<RecordRef<'g, K, V>>,
@@ -213,7 +214,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let (mut demands, mut known, mut next) =
             (Vec::with_capacity(todo.len()), HashSet::new(), 0);
         // The first records were read themselves, the others are inputs. `absent` has the indexes
-        // of demands.
+        // of preconditions.
         let (read, mut absent) = (todo.len(), Vec::new());
         while let Some(&record) = todo.get(next) {
             next += 1;
@@ -271,8 +272,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-/// Adds demands that no tag of a value is invalidated after a number. The version must be kept
-/// meanwhile.
+/// Adds preconditions that no tag of a value is invalidated after a number. The version must be
+/// kept meanwhile.
 pub(super) fn demand_tags<'g, K, V>(
     demands: &mut Demands<'g, K, V>,
     record: RecordRef<'g, K, V>,
