@@ -163,13 +163,13 @@ where
     }
 
     /// Returns the value of `key`, which becomes an input.
-    pub fn get<Q>(&mut self, key: &Q, own: impl FnOnce() -> K) -> Option<V>
+    pub fn get<Q>(&mut self, key: &Q, make_key: impl FnOnce() -> K) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let engine = self.engine;
         let guard = engine.pin();
-        self.read(engine.store.know(&guard, key, own))
+        self.read(engine.store.know(&guard, key, make_key))
     }
 
     /// Claims a key that is to be derived on behalf of this derivation.

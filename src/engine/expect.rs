@@ -73,7 +73,7 @@ where
         let moment = Moment::new(&self.timer);
         // Read before the look-up: an input that has expired by this time was absent for the
         // look-up.
-        let looked = if self.deadlines.may_be() { moment.time() } else { 0 };
+        let look_up_time = if self.deadlines.may_be() { moment.time() } else { 0 };
         let current = self.store.present(record, false, &moment);
         let found = current.map(|found| version_of(found.seen()));
         if found != expected {
@@ -91,7 +91,7 @@ where
         let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
         let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
         if let Some(bonds) = current.and_then(|found| found.bonds()) {
-            let ties = self.demand_inputs(record, bonds, since, looked);
+            let ties = self.demand_inputs(record, bonds, since, look_up_time);
             plan.set.witness(ties.iter().map(|(record, _)| *record));
             demands.extend(ties);
         }
@@ -113,20 +113,20 @@ where
     }
 
     /// Returns preconditions that keep a value valid until the commit is decided. The value's bonds
-    /// were valid after `since` and after the time `looked`.
+    /// were valid after `since` and after the time `look_up_time`.
     #[cold]
     fn demand_inputs<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
         bonds: &'g Bonds,
         since: u64,
-        looked: u64,
+        look_up_time: u64,
     ) -> Demands<'g, K, V> {
         let live = record.live();
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
         // A value may be valid because an expired entry is absent. That entry need not be in time.
-        let was_in_time = |terms: &Terms| !terms.is_over(looked);
+        let was_in_time = |terms: &Terms| !terms.is_over(look_up_time);
         let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
         demand_tags(&mut demands, record, bonds, since);
         demands

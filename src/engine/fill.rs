@@ -97,7 +97,7 @@ where
         });
         // No user code runs from here on. A panic in it would separate the bonds from their
         // versions.
-        let is_tied = self.tie_all(guard, records, since, values, &mut requested).ok()?;
+        let is_tied = self.inherit_bonds(guard, records, since, values, &mut requested).ok()?;
         step("fill.tied");
         let commit = self.fill_requested(guard, &config, records, since, values, requested)?;
         // If the values are valid now, they have been valid since their commit, so a caller that
@@ -111,7 +111,7 @@ where
     /// Gives each value the bonds of the value that it replaces. Returns whether any value has
     /// bonds. Fails if one of their inputs was written, or one of their tags invalidated, after
     /// `since`.
-    fn tie_all<'g, const N: usize>(
+    fn inherit_bonds<'g, const N: usize>(
         &'g self,
         guard: &'g R::Guard<'_>,
         records: [RecordRef<'g, K, V>; N],

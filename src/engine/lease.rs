@@ -49,14 +49,15 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Takes a lease on `key`. If the cache does not know the key, `own` makes the key to keep.
-    pub fn lease<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> KeyLease<K, V>
+    /// Takes a lease on `key`. If the cache does not know the key, `make_key` makes the key to
+    /// keep.
+    pub fn lease<Q>(&self, key: &Q, make_key: impl FnOnce() -> K) -> KeyLease<K, V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let lease = {
             let guard = self.pin();
-            self.lease_record(&guard, self.store.know(&guard, key, own))
+            self.lease_record(&guard, self.store.know(&guard, key, make_key))
         };
         self.collect_some();
         self.notify_listener();

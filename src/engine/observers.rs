@@ -82,7 +82,7 @@ impl<K, V> Observers<K, V> {
     /// Reports that the commit `version` removed a value from `record`. Called once for each
     /// removed value.
     #[inline]
-    pub fn leave(
+    pub fn record_departure(
         &self,
         mine: &ThreadCounts,
         record: &Record<K, V>,
@@ -142,7 +142,7 @@ impl<K, V> Host<K, V> for Observers<K, V> {
     fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64) {
         self.defer_to_others(guard, || {
             let cause = RemovalCause::Explicit;
-            self.leave(self.counters.mine(), record, value, cause, floor);
+            self.record_departure(self.counters.mine(), record, value, cause, floor);
         });
     }
 

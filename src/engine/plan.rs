@@ -120,7 +120,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     }
 
     /// Gives bonds to the value that was planned first.
-    pub fn tie_first(&mut self, bonds: Box<Bonds>) {
+    pub fn set_first_bonds(&mut self, bonds: Box<Bonds>) {
         if self.set.writes()[0].terms == Write::<K, V>::PLAIN {
             self.set.write_mut(0).terms = self.store_requested(RequestedTerms::default());
         }
@@ -261,8 +261,8 @@ where
     }
 
     /// Removes `key` and its related entries, by one commit. If the cache does not know the key,
-    /// `own` makes the key to keep and to pass to the relations.
-    pub fn invalidate<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Version
+    /// `make_key` makes the key to keep and to pass to the relations.
+    pub fn invalidate<Q>(&self, key: &Q, make_key: impl FnOnce() -> K) -> Version
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -273,7 +273,7 @@ where
         let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
-            let record = self.store.know(&guard, key, own);
+            let record = self.store.know(&guard, key, make_key);
             let mut plan = Plan::new(self, &guard, &config);
             plan.push(record, &mut None, None, true, None);
             self.relate(&mut plan);

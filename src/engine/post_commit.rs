@@ -140,10 +140,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let Settling { commit, mine, .. } = *settling;
         if let Some(left) = was {
             let cause = self.store.cause_of(left.node(), commit.before(), cause, settling.moment);
-            self.observers().leave(mine, &record, left, cause, commit.version());
+            self.observers().record_departure(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;
-            self.observers().leave(mine, &record, cleared, cause, settling.floor);
+            self.observers().record_departure(mine, &record, cleared, cause, settling.floor);
         }
     }
 

@@ -54,10 +54,10 @@ where
                 // SAFETY: the peek found this pair under the guard.
                 unsafe { self.look_up_tied::<Q, T, COUNTS>(guard, key, found, give) }
             }
-            Peeked::Unclear(met) => {
-                let met = met.map(|met| NonNull::from(met.get()));
+            Peeked::Unclear(home_record) => {
+                let home_record = home_record.map(|home_record| NonNull::from(home_record.get()));
                 // SAFETY: the peek found the record under the guard.
-                unsafe { self.look_up_fully::<Q, T, COUNTS>(guard, key, met, give) }
+                unsafe { self.look_up_fully::<Q, T, COUNTS>(guard, key, home_record, give) }
             }
         }
     }
@@ -146,7 +146,7 @@ where
         give(tied.found().value(), version_of(tied.found().seen()))
     }
 
-    /// Does the same in the general case. `met` is the record in the key's home bucket.
+    /// Does the same in the general case. `home_record` is the record in the key's home bucket.
     ///
     /// # Safety
     /// A peek found the record under this guard.
@@ -156,15 +156,15 @@ where
         &self,
         guard: R::Guard<'_>,
         key: &Q,
-        met: Option<NonNull<Record<K, V>>>,
+        home_record: Option<NonNull<Record<K, V>>>,
         give: impl FnOnce(&V, Version) -> T,
     ) -> Option<T>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         // SAFETY: promised by the caller.
-        let met = met.map(|record| unsafe { RecordRef::new(record.as_ref()) });
-        let found = self.newest_fully::<Q, COUNTS>(&guard, key, met)?;
+        let home_record = home_record.map(|record| unsafe { RecordRef::new(record.as_ref()) });
+        let found = self.newest_fully::<Q, COUNTS>(&guard, key, home_record)?;
         Some(give(found.value(), version_of(found.seen())))
     }
 
@@ -183,7 +183,7 @@ where
             Peeked::Plain(found) => Some(found),
             Peeked::Absent => None,
             Peeked::Tied(record, tied) => self.newest_tied::<Q, COUNTS>(guard, key, record, tied),
-            Peeked::Unclear(met) => self.newest_fully::<Q, COUNTS>(guard, key, met),
+            Peeked::Unclear(home_record) => self.newest_fully::<Q, COUNTS>(guard, key, home_record),
         }
     }
 
@@ -209,19 +209,21 @@ where
         Some(tied.found())
     }
 
-    /// Does the same in the general case. `met` is the record in the key's home bucket.
+    /// Does the same in the general case. `home_record` is the record in the key's home bucket.
     #[cold]
     #[inline(never)]
     fn newest_fully<'g, Q, const COUNTS: bool>(
         &'g self,
         guard: &'g R::Guard<'_>,
         key: &Q,
-        met: Option<RecordRef<'g, K, V>>,
+        home_record: Option<RecordRef<'g, K, V>>,
     ) -> Option<Visible<'g, V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if let Some(found) = met.and_then(|record| self.store.order.plain_since_clear(record)) {
+        if let Some(found) =
+            home_record.and_then(|record| self.store.order.plain_since_clear(record))
+        {
             if COUNTS {
                 self.store.count_hit(guard);
             }
@@ -229,7 +231,8 @@ where
         }
         let hash = self.hash(key);
         let moment = Moment::new(&self.timer);
-        let head = met.and_then(|record| Some((record, self.store.order.head_value(record)?)));
+        let head =
+            home_record.and_then(|record| Some((record, self.store.order.head_value(record)?)));
         let found = match head {
             Some((record, found)) => self
                 .store
@@ -331,7 +334,7 @@ where
             match self.visible::<Q, COUNTS>(&guard, (hashes[n], keys[n]), (at, floor), &moment) {
                 Ok(value) => *place = value,
                 Err(TakenOut) => {
-                    return self.get_many_again::<_, _, N, COUNTS>(keys, hashes, clone);
+                    return self.get_many_at_instant::<_, _, N, COUNTS>(keys, hashes, clone);
                 }
             }
         }
@@ -388,7 +391,7 @@ where
     /// Does the same as [`get_many`](Self::get_many), as of a number and a time that belong
     /// together.
     #[cold]
-    fn get_many_again<Q, T, const N: usize, const COUNTS: bool>(
+    fn get_many_at_instant<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         hashes: [u32; N],

@@ -44,7 +44,7 @@ where
             // No user code runs from here on. A panic in it would separate the bonds from their
             // version.
             let bonds = ties.into_bonds(&guard);
-            plan.tie_first(bonds.expect("a value without inputs can have bonds"));
+            plan.set_first_bonds(bonds.expect("a value without inputs can have bonds"));
             step("tag.before_run");
             self.run_unconditionally(plan).version()
         };

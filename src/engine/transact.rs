@@ -78,7 +78,7 @@ where
 
     /// Returns the value that this transaction plans to write to `key`, otherwise the one in the
     /// view.
-    pub fn get<Q>(&mut self, key: &Q, own: impl FnOnce() -> K) -> Option<V>
+    pub fn get<Q>(&mut self, key: &Q, make_key: impl FnOnce() -> K) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
@@ -90,7 +90,7 @@ where
             return change.value.clone();
         }
         let guard = engine.pin();
-        let record = engine.store.know(&guard, key, own);
+        let record = engine.store.know(&guard, key, make_key);
         self.reads.note(&guard, record);
         engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
     }
@@ -189,11 +189,11 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(self.engine.store.live(guard));
         let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
-        let is_gone = |found: Option<(NodeRef<'v, V>, State)>| {
+        let is_lastingly_absent = |found: Option<(NodeRef<'v, V>, State)>| {
             self.engine.is_lastingly_absent(found, snapshot, at)
         };
         let as_of = (snapshot.version(), at);
-        let demands = || self.engine.demands(todo, as_of, was_in_time, is_gone);
+        let demands = || self.engine.demands(todo, as_of, was_in_time, is_lastingly_absent);
         (!self.is_incomplete).then(demands)
     }
 }
@@ -202,14 +202,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns preconditions that these records, which are held, and their direct and indirect
     /// inputs are unchanged. No commit after the number `since` may have written them; their
     /// versions are read at the instant `at`. A version that was not in time was absent. A record
-    /// for which `is_gone` holds is absent for good, so the precondition is only that it stays
-    /// absent.
+    /// for which `is_lastingly_absent` holds is absent for good, so the precondition is only that
+    /// it stays absent.
     pub(super) fn demands<'g: 'v, 'v>(
         &'g self,
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
         was_in_time: impl Fn(&Terms) -> bool,
-        is_gone: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
+        is_lastingly_absent: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
     ) -> Demands<'g, K, V> {
         let (mut demands, mut known, mut next) =
             (Vec::with_capacity(todo.len()), HashSet::new(), 0);
@@ -226,7 +226,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 .version_at(record, at)
                 .expect("the view or the guard keeps the version");
             demands.push((record, Demand::UnchangedSince(since)));
-            if next <= read && is_gone(found) {
+            if next <= read && is_lastingly_absent(found) {
                 absent.push(demands.len() - 1);
                 continue;
             }
