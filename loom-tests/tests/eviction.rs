@@ -15,7 +15,7 @@
 
 use coeval::ManualClock;
 use coeval::internals::chain::flags;
-use coeval::internals::engine::{self, Keep, Settings};
+use coeval::internals::engine::{self, EngineSettings, WriteTerms};
 use loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
 use std::sync::Arc;
@@ -25,8 +25,11 @@ type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
 /// An engine with room for `capacity` entries, in which `keys` hold a value.
 fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
-    let settings =
-        Settings { max_capacity: Some(capacity), initial_capacity: 14, ..Settings::default() };
+    let settings = EngineSettings {
+        max_capacity: Some(capacity),
+        initial_capacity: 14,
+        ..EngineSettings::default()
+    };
     let engine = Arc::new(Engine::new(settings, Hash));
     for key in keys {
         engine.insert(key, 0, None);
@@ -132,7 +135,7 @@ fn eviction_beside_a_batch(preemptions: usize) {
         let engine = engine(1, [0]);
         let evicts = spawn(&engine, |engine| _ = engine.insert(1, 0, None));
         let commits = spawn(&engine, |engine| {
-            let change = |key| engine.change(key, Some(1), Keep::AsUsual, false);
+            let change = |key| engine.change(key, Some(1), WriteTerms::Default, false);
             let mut changes = engine.changes();
             [0, 1].into_iter().for_each(|key| changes.push(change(key)));
             engine.commit(changes);

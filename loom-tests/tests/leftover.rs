@@ -10,7 +10,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::{Chain, Record, RecordRef};
-use coeval::internals::engine::{self, Settings};
+use coeval::internals::engine::{self, EngineSettings};
 use loom::thread;
 use loom_tests::{Exact, Hash, Shared, explore_steps as explore, must_fail};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
 /// An engine in which `keys` hold a value.
 fn engine(keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
-    let engine = Arc::new(Engine::new(Settings::default(), Hash));
+    let engine = Arc::new(Engine::new(EngineSettings::default(), Hash));
     for key in keys {
         engine.insert(key, 0, None);
     }

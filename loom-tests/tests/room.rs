@@ -12,7 +12,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::flags;
-use coeval::internals::engine::{self, Due, Settings, due};
+use coeval::internals::engine::{self, DueWork, EngineSettings, due};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use loom_tests::{Exact, Hash, explore, must_fail};
@@ -23,11 +23,11 @@ type Engine = engine::Engine<usize, u32, Hash, Exact>;
 /// An engine with this capacity, in which `keys` keys weigh one each. If it has a weigher, a value
 /// is its own weight.
 fn engine(capacity: u64, keys: usize, is_weighed: bool) -> Arc<Engine> {
-    let settings = Settings {
+    let settings = EngineSettings {
         max_capacity: Some(capacity),
         initial_capacity: 14,
         weigher: is_weighed.then(|| Box::new(|_: &usize, value: &u32| *value) as Box<_>),
-        ..Settings::default()
+        ..EngineSettings::default()
     };
     let engine = Arc::new(Engine::new(settings, Hash));
     (0..keys).for_each(|key| _ = engine.insert(key, 1, None));
@@ -46,8 +46,8 @@ fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
 /// The mark, and a weight for which there is no room.
 fn marked(preemptions: usize) {
     explore(preemptions, || {
-        let shared = Arc::new((Due::new(), AtomicUsize::new(0)));
-        let make_up = |(mark, weight): &(Due, AtomicUsize)| {
+        let shared = Arc::new((DueWork::new(), AtomicUsize::new(0)));
+        let make_up = |(mark, weight): &(DueWork, AtomicUsize)| {
             if !mark.is_empty() {
                 mark.clear(due::ROOM);
                 if weight.load(Ordering::Relaxed) > 0 {

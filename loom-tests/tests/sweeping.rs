@@ -6,7 +6,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::engine::{self, Keep, Settings};
+use coeval::internals::engine::{self, EngineSettings, WriteTerms};
 use loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
 fn engine() -> Arc<Engine> {
-    Arc::new(Engine::new(Settings::default(), Hash))
+    Arc::new(Engine::new(EngineSettings::default(), Hash))
 }
 
 fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
@@ -59,7 +59,7 @@ fn batch_beside_clearing(preemptions: usize) {
         let engine = engine();
         let writer = spawn(&engine, |engine| {
             let change =
-                |key: usize| engine.change(key, Some(key as u32 + 1), Keep::AsUsual, false);
+                |key: usize| engine.change(key, Some(key as u32 + 1), WriteTerms::Default, false);
             let mut changes = engine.changes();
             [0, 1].into_iter().for_each(|key| changes.push(change(key)));
             engine.commit(changes);

@@ -1,7 +1,7 @@
 //! Several writes in one commit.
 
 use super::hasher::RandomState;
-use crate::engine::{Changes, Engine, Keep};
+use crate::engine::{Changes, Engine, WriteTerms};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
 use crate::version::Version;
@@ -40,18 +40,23 @@ where
     }
 
     /// Sets `key` and applies its declared relations. The cache's settings determine how long the
-    /// value is kept. The value has no tags, whatever was there before.
+    /// value is kept. The value has no tags, even if the previous one had some.
     /// [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(mut self, key: K, value: V) -> Self {
-        self.changes.push(self.engine.change(key, Some(value), Keep::AsUsual, true));
+        self.changes.push(self.engine.change(key, Some(value), WriteTerms::Default, true));
         self
     }
 
-    /// Sets `key` to a value that becomes absent after `time_to_live`, whatever the cache's own
-    /// time is, and applies the key's declared relations. Values that one batch inserts with the
+    /// Sets `key` to a value that becomes absent after `time_to_live`, regardless of the cache's
+    /// own time, and applies the key's declared relations. Values that one batch inserts with the
     /// same time end at the same time.
     pub fn insert_with_ttl(mut self, key: K, value: V, time_to_live: Duration) -> Self {
-        self.changes.push(self.engine.change(key, Some(value), Keep::For(time_to_live), true));
+        self.changes.push(self.engine.change(
+            key,
+            Some(value),
+            WriteTerms::TimeToLive(time_to_live),
+            true,
+        ));
         self
     }
 
@@ -72,20 +77,20 @@ where
     /// specify how long the value is kept and which tags it has, or that all of this stays as it
     /// was. May call the allocator.
     pub fn insert_with(mut self, key: K, value: V, terms: Terms) -> Self {
-        let keep = self.changes.on(terms);
+        let keep = self.changes.add_terms(terms);
         self.changes.push(self.engine.change(key, Some(value), keep, true));
         self
     }
 
     /// Removes `key` alone.
     pub fn remove(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, Keep::AsUsual, false));
+        self.changes.push(self.engine.change(key, None, WriteTerms::Default, false));
         self
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, Keep::AsUsual, true));
+        self.changes.push(self.engine.change(key, None, WriteTerms::Default, true));
         self
     }
 

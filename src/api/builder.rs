@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use crate::engine::{Engine, Settings, name_of};
+use crate::engine::{Engine, EngineSettings, name_of};
 use crate::error::BuildError;
 use crate::listener::Listener;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -38,7 +38,7 @@ const MAX_INITIAL_CAPACITY: usize = 1 << 36;
 /// assert_eq!(cache.get("profile:7"), None);
 /// ```
 pub struct Builder<K, V, S = RandomState, R = Asymmetric> {
-    settings: Settings<K, V>,
+    settings: EngineSettings<K, V>,
     hasher: S,
     reclaimer: PhantomData<fn() -> R>,
 }
@@ -46,7 +46,7 @@ pub struct Builder<K, V, S = RandomState, R = Asymmetric> {
 impl<K, V> Builder<K, V> {
     pub(crate) fn new() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: EngineSettings::default(),
             hasher: RandomState::default(),
             reclaimer: PhantomData,
         }
@@ -165,7 +165,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// assert_eq!(cache.get_with("rate", || 1), 1);
     /// clock.advance(minute);
     /// assert_eq!(cache.get("rate"), Some(1), "it is served");
-    /// assert_eq!(cache.get_with("rate", || 2), 2, "until somebody has loaded it anew");
+    /// assert_eq!(cache.get_with("rate", || 2), 2, "until a caller has reloaded it");
     /// ```
     #[must_use]
     pub fn refresh_after(mut self, time: Duration) -> Self {

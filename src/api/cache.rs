@@ -340,8 +340,8 @@ where
         self.engine.invalidate_all()
     }
 
-    /// Does all upkeep that is due, and reclaims the memory of values that no reader can see any
-    /// more: removed, replaced, evicted, cleared or expired ones. Keys and values that nothing
+    /// Does all maintenance that is due, and reclaims the memory of values that no reader can see
+    /// any more: removed, replaced, evicted, cleared or expired ones. Keys and values that nothing
     /// keeps are dropped. Returns how many objects are still retired; 0 if nothing keeps any.
     ///
     /// Writes do this by themselves, a little each, so a value is dropped some thousands of writes
@@ -391,14 +391,14 @@ where
     /// ```
     /// let cache = coeval::Cache::new();
     /// let lease = cache.lease("user:7");
-    /// let read = "as it was".to_string(); // from the source
+    /// let read = "old value".to_string(); // from the source
     /// cache.invalidate("user:7"); // the source has changed
     /// let refused = lease.fill(read).unwrap_err();
     /// assert_eq!(cache.get("user:7"), None);
     ///
     /// let lease = cache.lease("user:7");
-    /// assert!(lease.fill("as it is".to_string()).is_ok());
-    /// # assert_eq!(refused.into_value(), "as it was");
+    /// assert!(lease.fill("new value".to_string()).is_ok());
+    /// # assert_eq!(refused.into_value(), "old value");
     /// # cache.remove(&"user:7".to_string());
     /// ```
     pub fn lease<Q>(&self, key: &Q) -> Lease<K, V, S, R>

@@ -1,9 +1,9 @@
-//! Derived values: made from other entries, and ended when one of those changes.
+//! Derived values: computed from other entries, and ended when one of these changes.
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use super::load::{circle, one};
-use crate::engine::{Claim, Reading, Wanted, boxed};
+use super::load::{one, panic_on_cycle};
+use crate::engine::{Claim, LoadDecision, Reading, boxed};
 use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
 use std::fmt;
@@ -11,8 +11,8 @@ use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 
 /// # Deriving
-/// A derived value is a value that a closure makes from other entries of the cache. It is available
-/// as long as each of these entries is what it was, present or absent. A commit that changes one of
+/// A closure computes a derived value from other entries of the cache. The value is available as
+/// long as each of these entries is unchanged, present or absent. A commit that changes one of
 /// them ends, in that same step, all values derived from it, through any number of levels, at no
 /// extra cost. No reader sees the new input beside the old derived value: no look-up, no view and
 /// no `get_many`.
@@ -32,8 +32,8 @@ where
     /// that do not belong together. Each entry read through the scope becomes a dependency of the
     /// value. What `compute` reads elsewhere does not.
     ///
-    /// A value derived on the way ([`Scope::derive`]) counts as set for all later reads, so each
-    /// key is derived once. One commit sets all the values at the end.
+    /// A value derived during the call ([`Scope::derive`]) counts as set for all later reads, so
+    /// each key is derived once. One commit sets all the values at the end.
     ///
     /// If the new value is equal to the one that had ended, the values derived from that one are
     /// available again as they are: a change that makes no difference goes no further.
@@ -50,7 +50,7 @@ where
     /// assert_eq!(area(), 12);
     /// assert_eq!(cache.get("area"), Some(12));
     /// cache.insert("height", 5);
-    /// assert_eq!(cache.get("area"), None, "gone by the very commit that changed the height");
+    /// assert_eq!(cache.get("area"), None, "the commit that changed the height ended it");
     /// assert_eq!(area(), 15);
     /// ```
     ///
@@ -69,13 +69,13 @@ where
         V: PartialEq,
     {
         if let Some(value) = self.get(&key) {
-            drop(key); // A panic on the way out would leak what is returned.
+            drop(key); // if its destructor panicked later, the result would leak
             return value;
         }
-        match self.wanted([key]) {
-            Wanted::Found(values) => one(values),
-            Wanted::Cycle(key) => circle(&key, Some(Location::caller())),
-            Wanted::Load(mut leading) => {
+        match self.join_or_lead([key]) {
+            LoadDecision::Found(values) => one(values),
+            LoadDecision::Cycle(key) => panic_on_cycle(&key, Some(Location::caller())),
+            LoadDecision::Load(mut leading) => {
                 let view = leading.view();
                 let mut derivation = leading.derivation();
                 let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));
@@ -86,7 +86,7 @@ where
     }
 }
 
-/// The cache as of one version, with the values derived on the way; passed to the closure of
+/// The cache as of one version, with the values derived so far; passed to the closure of
 /// [`derive`](Cache::derive). What the closure reads through it becomes a dependency.
 pub struct Scope<'s, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     reading: Reading<'s, K, V, S, R>,
@@ -124,8 +124,8 @@ where
         keys.map(|key| self.get(key))
     }
 
-    /// Returns the value of `key`, cloned. If the key holds none and was not already derived on the
-    /// way, derives the value, for the cache too.
+    /// Returns the value of `key`, cloned. If the key holds none and was not already derived
+    /// during the call, derives the value, for the cache too.
     ///
     /// The commit that sets the value of the outermost call sets this value, too. If that call
     /// panics, or its future is dropped, nothing is set.
@@ -158,11 +158,11 @@ where
             Err(claim) => claim,
         };
         {
-            let mut inner = Scope::new(self.reading.inner(claim.hold()));
+            let mut inner = Scope::new(self.reading.nested(claim.lease()));
             let value = compute(&mut inner);
-            inner.reading.made(claim.hold(), value);
+            inner.reading.finish(claim.lease(), value);
         }
-        self.reading.find(claim.hold()).expect("made just now")
+        self.reading.get_claimed(claim.lease()).expect("the value was derived just now")
     }
 
     /// Derives a value as [`derive`](Self::derive) does, with an async closure.
@@ -184,20 +184,20 @@ where
             Err(claim) => claim,
         };
         {
-            let mut inner = Scope::new(self.reading.inner(claim.hold()));
+            let mut inner = Scope::new(self.reading.nested(claim.lease()));
             let value = compute(&mut inner).await;
-            inner.reading.made(claim.hold(), value);
+            inner.reading.finish(claim.lease(), value);
         }
-        self.reading.find(claim.hold()).expect("made just now")
+        self.reading.get_claimed(claim.lease()).expect("the value was derived just now")
     }
 
     /// Returns the value of `key`, or a claim on it for deriving it.
     fn found(&mut self, key: K) -> Result<V, Claim<'s, K, V, S, R>> {
         let claim = self.reading.claim(key);
-        if self.reading.is_circle(claim.hold()) {
-            circle(&claim.name(), None)
+        if self.reading.is_cycle(claim.lease()) {
+            panic_on_cycle(&claim.name(), None)
         }
-        self.reading.find(claim.hold()).ok_or(claim)
+        self.reading.get_claimed(claim.lease()).ok_or(claim)
     }
 }
 

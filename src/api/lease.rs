@@ -1,7 +1,7 @@
 //! The right to fill a key.
 
 use super::hasher::RandomState;
-use crate::engine::{Engine, Hold};
+use crate::engine::{Engine, KeyLease};
 use crate::error::Outdated;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::version::Version;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[must_use = "a lease does nothing until it is filled"]
 pub struct Lease<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
-    hold: Hold<K, V>,
+    lease: KeyLease<K, V>,
 }
 
 impl<K, V, S, R> Lease<K, V, S, R>
@@ -28,8 +28,8 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    pub(crate) fn new(engine: Arc<Engine<K, V, S, R>>, hold: Hold<K, V>) -> Self {
-        Self { engine, hold }
+    pub(crate) fn new(engine: Arc<Engine<K, V, S, R>>, lease: KeyLease<K, V>) -> Self {
+        Self { engine, lease }
     }
 
     /// Sets the key to `value` in one commit, unless the key was written, removed or cleared since
@@ -44,9 +44,9 @@ where
     /// [`Outdated`], which returns the value.
     pub fn fill(self, value: V) -> Result<Version, Outdated<V>> {
         let mut value = Some(value);
-        match self.engine.fill(&self.hold, &mut value) {
+        match self.engine.fill(&self.lease, &mut value) {
             Some(filled) => Ok(filled.version),
-            None => Err(Outdated::new(value.expect("taken only if it is set"))),
+            None => Err(Outdated::new(value.expect("a refused fill leaves the value"))),
         }
     }
 
@@ -54,20 +54,20 @@ where
     /// in time proportional to the number of entries and tags to which the key is tied.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.engine.is_outdated(&self.hold)
+        self.engine.is_outdated(&self.lease)
     }
 
     /// Returns the version as of which the lease was taken. A fill is refused if a later commit
     /// changed the key.
     #[must_use]
     pub fn version(&self) -> Version {
-        Engine::<K, V, S, R>::since(&self.hold)
+        Engine::<K, V, S, R>::since(&self.lease)
     }
 }
 
 impl<K, V, S, R: Reclaim> Drop for Lease<K, V, S, R> {
     fn drop(&mut self) {
-        self.engine.let_go(&self.hold);
+        self.engine.let_go(&self.lease);
     }
 }
 

@@ -1,7 +1,8 @@
-//! Loading: one caller reads an absent value from its source, for all that want it.
+//! Loading: one caller reads an absent value from its source, on behalf of all callers that want
+//! it.
 
 use super::cache::Cache;
-use crate::engine::{Wanted, all, all_boxed, array, boxed, is_large};
+use crate::engine::{LoadDecision, all, all_boxed, array, boxed, is_large};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -12,7 +13,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 /// The present values of a group.
-pub(crate) struct Old<V> {
+pub(crate) struct PresentGroup<V> {
     pub values: Box<[V]>,
     /// Whether the group is due for reloading.
     pub is_stale: bool,
@@ -55,14 +56,14 @@ where
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
         let old = match self.hit([&key]) {
             Ok([value]) => {
-                drop(key); // A panic on the way out would leak what is returned.
+                drop(key); // if its destructor panicked later, the result would leak
                 return value;
             }
             Err(old) => old,
         };
-        match self.obtain([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
+        match self.load_or_reload([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
             Ok(values) => one(values),
-            Err(Refusal::Cycle(key)) => circle(&key, Some(Location::caller())),
+            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
         }
     }
 
@@ -82,12 +83,12 @@ where
     ) -> Result<V, Arc<E>> {
         let old = match self.hit([&key]) {
             Ok([value]) => {
-                drop(key); // As in `get_with`.
+                drop(key); // as in `get_with`
                 return Ok(value);
             }
             Err(old) => old,
         };
-        let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
+        let loaded = self.load_or_reload([key], old, || load().map(|value| boxed([value])));
         failure(loaded.map(one), Location::caller())
     }
 
@@ -110,12 +111,12 @@ where
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
         let old = match self.hit([&key]) {
             Ok([value]) => {
-                drop(key); // As in `get_with`.
+                drop(key); // as in `get_with`
                 return Ok(value);
             }
             Err(old) => old,
         };
-        let loaded = self.obtain([key], old, || load().map(|value| boxed([value])));
+        let loaded = self.load_or_reload([key], old, || load().map(|value| boxed([value])));
         Ok(loaded.map(one)?)
     }
 
@@ -148,14 +149,14 @@ where
     ) -> [V; N] {
         let old = match self.hit(keys.each_ref()) {
             Ok(values) => {
-                drop(keys); // As in `get_with`.
+                drop(keys); // as in `get_with`
                 return values;
             }
             Err(old) => old,
         };
-        match self.obtain(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
+        match self.load_or_reload(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
             Ok(values) => array(values),
-            Err(Refusal::Cycle(key)) => circle(&key, Some(Location::caller())),
+            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
         }
     }
 
@@ -193,15 +194,15 @@ where
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
-    ) -> Result<[V; N], Refusal<E>> {
+    ) -> Result<[V; N], LoadRefusal<E>> {
         let old = match self.hit(keys.each_ref()) {
             Ok(values) => {
-                drop(keys); // As in `get_with`.
+                drop(keys); // as in `get_with`
                 return Ok(values);
             }
             Err(old) => old,
         };
-        self.obtain(keys, old, || load().map(boxed)).map(array)
+        self.load_or_reload(keys, old, || load().map(boxed)).map(array)
     }
 
     /// Returns the values of these keys, if all are present.
@@ -209,20 +210,23 @@ where
         all(self.engine().get_many::<_, _, N, true>(keys, V::clone))
     }
 
-    pub(crate) fn want_refresh<const N: usize>(&self, keys: [&K; N]) -> bool {
+    pub(crate) fn is_refresh_due<const N: usize>(&self, keys: [&K; N]) -> bool {
         keys.iter().any(|key| self.engine().wants_refresh(*key))
     }
 
     /// Returns the values of these keys, if all are present and none is due for reloading.
     /// Otherwise returns the old values, if all are present.
     #[inline(always)]
-    pub(crate) fn hit<const N: usize>(&self, keys: [&K; N]) -> Result<[V; N], Option<Old<V>>> {
+    pub(crate) fn hit<const N: usize>(
+        &self,
+        keys: [&K; N],
+    ) -> Result<[V; N], Option<PresentGroup<V>>> {
         if const { is_large::<V, N>() } {
-            return Err(self.hit_apart(keys));
+            return Err(self.hit_large(keys));
         }
-        match self.held(keys) {
-            Some(values) if self.want_refresh(keys) => {
-                Err(Some(Old { values: boxed(values), is_stale: true }))
+        match self.look_up_group(keys) {
+            Some(values) if self.is_refresh_due(keys) => {
+                Err(Some(PresentGroup { values: boxed(values), is_stale: true }))
             }
             Some(values) => Ok(values),
             None => Err(None),
@@ -232,7 +236,7 @@ where
     /// Does the same for large values, so that its caller's frame, in which a load may run, has no
     /// room for them.
     #[inline(never)]
-    fn hit_apart<const N: usize>(&self, keys: [&K; N]) -> Option<Old<V>> {
+    fn hit_large<const N: usize>(&self, keys: [&K; N]) -> Option<PresentGroup<V>> {
         let clone = |value: &V| Box::new(value.clone());
         let values = if N > 1 {
             all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone))?
@@ -240,16 +244,16 @@ where
             let value = self.engine().look_up::<_, _, true>(keys[0], |value, _| clone(value))?;
             all_boxed([Some(value)])?
         };
-        Some(Old { values, is_stale: self.want_refresh(keys) })
+        Some(PresentGroup { values, is_stale: self.is_refresh_due(keys) })
     }
 
     #[inline(always)]
-    fn held<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
+    fn look_up_group<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
         if N > 1 {
             return self.all_of(keys);
         }
         let mut value = self.get(keys[0]);
-        value.is_some().then(|| [(); N].map(|()| value.take().expect("it is the only one")))
+        value.is_some().then(|| [(); N].map(|()| value.take().expect("the group has one key")))
     }
 
     /// Loads a group of which a value is absent, or reloads an old group unless another caller
@@ -257,15 +261,17 @@ where
     /// has room for it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn obtain<E, const N: usize>(
+    pub(crate) fn load_or_reload<E, const N: usize>(
         &self,
         keys: [K; N],
-        old: Option<Old<V>>,
+        old: Option<PresentGroup<V>>,
         load: impl FnOnce() -> Result<Box<[V]>, E>,
-    ) -> Result<Box<[V]>, Refusal<E>> {
-        let Some(Old { values: old, is_stale }) = old else { return self.loaded(keys, load) };
+    ) -> Result<Box<[V]>, LoadRefusal<E>> {
+        let Some(PresentGroup { values: old, is_stale }) = old else {
+            return self.load_group(keys, load);
+        };
         if !is_stale {
-            drop(keys); // As in `get_with`.
+            drop(keys); // as in `get_with`
             return Ok(old);
         }
         let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return Ok(old) };
@@ -274,28 +280,31 @@ where
     }
 
     /// Loads a group, or waits for its load.
-    pub(crate) fn loaded<E, const N: usize>(
+    pub(crate) fn load_group<E, const N: usize>(
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
-    ) -> Result<Box<[V]>, Refusal<E>> {
-        match self.wanted(keys) {
-            Wanted::Found(values) => Ok(values),
-            Wanted::Cycle(key) => Err(Refusal::Cycle(key)),
-            Wanted::Load(mut leading) => {
+    ) -> Result<Box<[V]>, LoadRefusal<E>> {
+        match self.join_or_lead(keys) {
+            LoadDecision::Found(values) => Ok(values),
+            LoadDecision::Cycle(key) => Err(LoadRefusal::Cycle(key)),
+            LoadDecision::Load(mut leading) => {
                 let loaded = leading.during(load);
-                leading.finish(loaded).map_err(Refusal::Failed)
+                leading.finish(loaded).map_err(LoadRefusal::Failed)
             }
         }
     }
 
     /// Joins the load of a group and waits for it, or leads it.
-    pub(crate) fn wanted<const N: usize>(&self, keys: [K; N]) -> Wanted<'_, K, V, S, R, N> {
+    pub(crate) fn join_or_lead<const N: usize>(
+        &self,
+        keys: [K; N],
+    ) -> LoadDecision<'_, K, V, S, R, N> {
         let mut claims = self.engine().claim_all(keys);
         loop {
             match claims.join() {
                 Joined::Leader(leader) => return claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited(waiter.wait()) {
+                Joined::Waiter(waiter) => match claims.after_wait(waiter.wait()) {
                     Ok(wanted) => return wanted,
                     Err(again) => claims = again,
                 },
@@ -349,34 +358,37 @@ pub(crate) fn one<V>(values: Box<[V]>) -> V {
 }
 
 /// Why a key was not loaded; becomes a `LoadError`.
-pub(crate) enum Refusal<E> {
+pub(crate) enum LoadRefusal<E> {
     Failed(E),
     /// A circle, with the name of its key.
     Cycle(Box<str>),
 }
 
-impl<E> From<Refusal<E>> for LoadError<E> {
-    fn from(refusal: Refusal<E>) -> Self {
+impl<E> From<LoadRefusal<E>> for LoadError<E> {
+    fn from(refusal: LoadRefusal<E>) -> Self {
         match refusal {
-            Refusal::Failed(error) => Self::Failed(error),
-            Refusal::Cycle(_) => Self::Cycle,
+            LoadRefusal::Failed(error) => Self::Failed(error),
+            LoadRefusal::Cycle(_) => Self::Cycle,
         }
     }
 }
 
 #[cold]
 #[track_caller]
-pub(crate) fn circle(key: &str, at: Option<&Location<'_>>) -> ! {
+pub(crate) fn panic_on_cycle(key: &str, at: Option<&Location<'_>>) -> ! {
     let at = at.map(|at| format!(" wanted at {at}")).unwrap_or_default();
     panic!("the key {key}{at}: {}", LoadError::<Infallible>::Cycle)
 }
 
 /// Returns the error of a loader. Panics on a circle.
 #[track_caller]
-pub(crate) fn failure<T, E>(loaded: Result<T, Refusal<E>>, at: &Location<'_>) -> Result<T, Arc<E>> {
+pub(crate) fn failure<T, E>(
+    loaded: Result<T, LoadRefusal<E>>,
+    at: &Location<'_>,
+) -> Result<T, Arc<E>> {
     match loaded {
         Ok(loaded) => Ok(loaded),
-        Err(Refusal::Failed(error)) => Err(Arc::new(error)),
-        Err(Refusal::Cycle(key)) => circle(&key, Some(at)),
+        Err(LoadRefusal::Failed(error)) => Err(Arc::new(error)),
+        Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(at)),
     }
 }

@@ -2,9 +2,9 @@
 
 use super::cache::Cache;
 use super::derive::Scope;
-use super::load::{Refusal, circle, failure, one};
-use super::load_future::{Deriving, First, Loading};
-use crate::engine::{Reading, Wanted, array, boxed};
+use super::load::{LoadRefusal, failure, one, panic_on_cycle};
+use super::load_future::{Deriving, InitialLookUp, Loading};
+use crate::engine::{LoadDecision, Reading, array, boxed};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -42,9 +42,9 @@ where
         let at = Location::caller();
         let give = move |loaded: Result<[V; 1], _>| match loaded {
             Ok([value]) => value,
-            Err(Refusal::Cycle(key)) => circle(&key, Some(at)),
+            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(at)),
         };
-        Loading::new(self, [key], load, self.beginning(), read, give)
+        Loading::new(self, [key], load, self.initial_look_up(), read, give)
     }
 
     /// Returns a future for [`try_get_with`](Self::try_get_with), with a future as the loader.
@@ -63,7 +63,7 @@ where
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
         let at = Location::caller();
         let give = move |loaded: Result<[V; 1], _>| failure(loaded.map(|[value]| value), at);
-        Loading::new(self, [key], load, self.beginning(), read, give)
+        Loading::new(self, [key], load, self.initial_look_up(), read, give)
     }
 
     /// Returns a future for [`load`](Self::load), with a future as the loader.
@@ -77,7 +77,7 @@ where
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
         let give = |loaded: Result<[V; 1], _>| Ok(loaded.map(|[value]| value)?);
-        Loading::new(self, [key], load, self.beginning(), read, give)
+        Loading::new(self, [key], load, self.initial_look_up(), read, give)
     }
 
     /// Returns a future for [`get_many_with`](Self::get_many_with), with a future as the loader.
@@ -94,9 +94,9 @@ where
         let at = Location::caller();
         let give = move |loaded: Result<[V; N], _>| match loaded {
             Ok(values) => values,
-            Err(Refusal::Cycle(key)) => circle(&key, Some(at)),
+            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(at)),
         };
-        Loading::new(self, keys, load, self.beginning(), read, give)
+        Loading::new(self, keys, load, self.initial_look_up(), read, give)
     }
 
     /// Returns a future for [`try_get_many_with`](Self::try_get_many_with), with a future as the
@@ -116,7 +116,7 @@ where
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
         let at = Location::caller();
         let give = move |loaded: Result<[V; N], _>| failure(loaded, at);
-        Loading::new(self, keys, load, self.beginning(), read, give)
+        Loading::new(self, keys, load, self.initial_look_up(), read, give)
     }
 
     /// Returns a future for [`load_many`](Self::load_many), with a future as the loader.
@@ -129,30 +129,33 @@ where
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        Loading::new(self, keys, load, self.beginning(), read, |loaded| Ok(loaded?))
+        Loading::new(self, keys, load, self.initial_look_up(), read, |loaded| Ok(loaded?))
     }
 
     /// The look-up with which a load begins.
-    fn beginning<F, const N: usize>(
+    fn initial_look_up<F, const N: usize>(
         &self,
-    ) -> impl FnOnce([K; N], &mut Option<F>) -> First<K, V, N> {
+    ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
         |keys, _| match self.hit(keys.each_ref()) {
             Ok(values) => {
-                drop(keys); // A panic on the way out would leak what is returned.
-                First::Found(values)
+                drop(keys); // if their destructors panicked later, the result would leak
+                InitialLookUp::Found(values)
             }
-            Err(Some(old)) if old.is_stale => First::Old(keys, old.values),
-            Err(Some(old)) => First::Found(array(old.values)),
-            Err(None) => First::Absent(keys),
+            Err(Some(old)) if old.is_stale => InitialLookUp::Stale(keys, old.values),
+            Err(Some(old)) => InitialLookUp::Found(array(old.values)),
+            Err(None) => InitialLookUp::Absent(keys),
         }
     }
 
-    async fn wanted_async<const N: usize>(&self, keys: [K; N]) -> Wanted<'_, K, V, S, R, N> {
+    async fn join_or_lead_async<const N: usize>(
+        &self,
+        keys: [K; N],
+    ) -> LoadDecision<'_, K, V, S, R, N> {
         let mut claims = self.engine().claim_all(keys);
         loop {
             match claims.join() {
                 Joined::Leader(leader) => return claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited(waiter.await) {
+                Joined::Waiter(waiter) => match claims.after_wait(waiter.await) {
                     Ok(wanted) => return wanted,
                     Err(again) => claims = again,
                 },
@@ -196,13 +199,13 @@ where
         V: PartialEq,
     {
         if let Some(value) = self.get(&key) {
-            drop(key); // As in `load_async`.
+            drop(key); // as in `load_async`
             return value;
         }
-        match self.wanted_async([key]).await {
-            Wanted::Found(values) => one(values),
-            Wanted::Cycle(key) => circle(&key, None),
-            Wanted::Load(mut leading) => {
+        match self.join_or_lead_async([key]).await {
+            LoadDecision::Found(values) => one(values),
+            LoadDecision::Cycle(key) => panic_on_cycle(&key, None),
+            LoadDecision::Load(mut leading) => {
                 let view = leading.view();
                 let mut derivation = leading.derivation();
                 let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));

@@ -1,9 +1,12 @@
-//! The futures of loads. A load's own future may be large, so it lies in one of these once, and is polled where it lies:
-//! an `async` function would keep it as an argument, too, and each that awaits another would do so again.
+//! The futures of loads. A loader may be a large future. It is stored once, in one of these types,
+//! and polled in place. An `async` function would store it twice, as an argument and as the future
+//! it awaits, and so would each function that awaits another.
 
 use super::cache::Cache;
-use super::load::Refusal;
-use crate::engine::{Begun, Brought, Claims, Detached, Load, Wanted, array, boxed};
+use super::load::LoadRefusal;
+use crate::engine::{
+    Claims, DetachedLoad, Load, LoadDecision, LoadOutcome, RunningLoad, array, boxed,
+};
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
@@ -11,29 +14,31 @@ use std::mem::{forget, replace};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What there is before anybody loads.
-pub(crate) enum First<K, V, const N: usize> {
+/// The result of the look-up before a load.
+pub(crate) enum InitialLookUp<K, V, const N: usize> {
     Found([V; N]),
     Absent([K; N]),
-    /// It is to be loaded anew, unless somebody else does.
-    Old([K; N], Box<[V]>),
+    /// The group is due for reloading, unless another caller does it.
+    Stale([K; N], Box<[V]>),
 }
 
-/// How far the load of a group is.
+/// The state of the load of a group.
 enum Stage<'c, K, V, S, R: Reclaim, B, const N: usize> {
-    Begun([K; N], B),
+    LookUp([K; N], B),
     Joins(Claims<'c, K, V, S, R, N>),
-    // In this order: whoever is told to lead has claims of his own.
-    Waits(Waiter<'c, usize, Brought<V>, R>, Claims<'c, K, V, S, R, N>),
+    // The order matters: the waiter is dropped before the claims. A waiting caller that becomes the
+    // leader has its own claims.
+    Waits(Waiter<'c, usize, LoadOutcome<V>, R>, Claims<'c, K, V, S, R, N>),
     Leads(Load<'c, K, V, S, R, N>, Option<Box<[V]>>),
     Over,
 }
 
-/// Loads a group by a future, or waits for who does. `B` looks what there is, and may take the future; `P` makes
-/// values of its output, and `G` what the caller gets of them.
+/// Loads a group by a future, or waits for the caller that does. `B` looks up the group first and
+/// may take the future, `P` converts the future's output into values, and `G` converts these into
+/// the caller's result.
 #[must_use = "a future does nothing until it is polled"]
 pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> {
-    // In this order: what the future holds may be wanted by whoever loads next.
+    // The order matters: the next caller that loads may need what the future holds.
     load: Option<F>,
     stage: Stage<'c, K, V, S, R, B, N>,
     cache: &'c Cache<K, V, S, R>,
@@ -41,18 +46,18 @@ pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> {
     give: G,
 }
 
-/// Loads a group anew by a future, on behalf of nobody.
+/// Reloads a group by a future in an executor, for no particular caller.
 pub(crate) struct Refreshing<K: 'static, V: 'static, S: 'static, R: Reclaim, F, P, const N: usize> {
-    // In this order, as above.
+    // The order matters, as above.
     load: Option<F>,
     refresh: Refresh<K, V, S, R, N>,
     read: P,
 }
 
-/// How far a load of what is there is.
+/// The state of a reload.
 enum Refresh<K: 'static, V: 'static, S: 'static, R: Reclaim, const N: usize> {
-    Later(Detached<K, V, S, R, N>),
-    Leads(Begun<K, V, S, R, N>),
+    Later(DetachedLoad<K, V, S, R, N>),
+    Leads(RunningLoad<K, V, S, R, N>),
     Over,
 }
 
@@ -62,26 +67,29 @@ pub(crate) struct Deriving<'l, 'e, K, V, S, R: Reclaim, F> {
     leading: &'l mut Load<'e, K, V, S, R, 1>,
 }
 
-/// Dropped by a panic, it drops a future that is being polled: before what its caller has.
-struct Emptied<'p, F>(Pin<&'p mut Option<F>>);
+/// Drops a future after a poll, unless it is pending. If the poll panics, the future is dropped
+/// before the state of its caller.
+struct DropUnlessPending<'p, F>(Pin<&'p mut Option<F>>);
 
-impl<F> Drop for Emptied<'_, F> {
+impl<F> Drop for DropUnlessPending<'_, F> {
     fn drop(&mut self) {
         self.0.set(None);
     }
 }
 
-/// Polls a future through `during`, and drops it there when it is done: its destructor is users' code.
+/// Polls a future inside `during`, and drops it there when it completes, because its destructor is
+/// user code.
 fn poll_within<F: Future>(
     mut future: Pin<&mut Option<F>>,
     context: &mut Context<'_>,
     during: impl FnOnce(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
 ) -> Poll<F::Output> {
     during(&mut || {
-        let mut emptied = Emptied(future.as_mut());
-        let polled = emptied.0.as_mut().as_pin_mut().expect("not ready yet").poll(context);
+        let mut future_slot = DropUnlessPending(future.as_mut());
+        let polled =
+            future_slot.0.as_mut().as_pin_mut().expect("the future is pending").poll(context);
         if polled.is_pending() {
-            forget(emptied);
+            forget(future_slot);
         }
         polled
     })
@@ -92,8 +100,8 @@ impl<K, V, S, R: Reclaim, F, B, P, G, const N: usize> Drop
 {
     fn drop(&mut self) {
         if let Stage::Leads(leading, _) = &mut self.stage {
-            // Given up: the future is dropped on behalf of the load.
-            leading.beside(|| self.load = None);
+            // The caller gave up. The future is dropped on behalf of the load.
+            leading.on_behalf(|| self.load = None);
         }
     }
 }
@@ -101,7 +109,7 @@ impl<K, V, S, R: Reclaim, F, B, P, G, const N: usize> Drop
 impl<K, V, S, R: Reclaim, F, P, const N: usize> Drop for Refreshing<K, V, S, R, F, P, N> {
     fn drop(&mut self) {
         if let Refresh::Leads(refresh) = &mut self.refresh {
-            refresh.beside(|| self.load = None); // As above.
+            refresh.on_behalf(|| self.load = None); // as above
         }
     }
 }
@@ -115,18 +123,18 @@ impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R
         read: P,
         give: G,
     ) -> Self {
-        Self { load: Some(load), stage: Stage::Begun(keys, begin), cache, read, give }
+        Self { load: Some(load), stage: Stage::LookUp(keys, begin), cache, read, give }
     }
 
-    /// What came of wanting the group. `None`: the caller leads.
-    fn wanted<E>(
+    /// Follows the decision about the group. Returns `None` if the caller leads.
+    fn follow<E>(
         &mut self,
-        wanted: Wanted<'c, K, V, S, R, N>,
-    ) -> Option<Result<Box<[V]>, Refusal<E>>> {
-        match wanted {
-            Wanted::Found(values) => Some(Ok(values)),
-            Wanted::Cycle(key) => Some(Err(Refusal::Cycle(key))),
-            Wanted::Load(leading) => {
+        decision: LoadDecision<'c, K, V, S, R, N>,
+    ) -> Option<Result<Box<[V]>, LoadRefusal<E>>> {
+        match decision {
+            LoadDecision::Found(values) => Some(Ok(values)),
+            LoadDecision::Cycle(key) => Some(Err(LoadRefusal::Cycle(key))),
+            LoadDecision::Load(leading) => {
                 self.stage = Stage::Leads(leading, None);
                 None
             }
@@ -142,35 +150,37 @@ where
     S: BuildHasher,
     R: Reclaim,
     F: Future,
-    B: FnOnce([K; N], &mut Option<F>) -> First<K, V, N>,
+    B: FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N>,
     P: Fn(F::Output) -> Result<Box<[V]>, E>,
-    G: Fn(Result<[V; N], Refusal<E>>) -> T,
+    G: Fn(Result<[V; N], LoadRefusal<E>>) -> T,
 {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // SAFETY: of its fields only `load` is pinned, and from its first poll on: it is polled, and dropped, where it lies,
-        // and moved by `begin` only, before that.
+        // SAFETY: only the field `load` is pinned, from its first poll on. It is polled and dropped
+        // in place. Only `begin` moves it, before the first poll.
         let this = unsafe { self.get_unchecked_mut() };
         let outcome = loop {
             match replace(&mut this.stage, Stage::Over) {
-                Stage::Begun(keys, begin) => match begin(keys, &mut this.load) {
-                    First::Found(values) => {
-                        this.load = None; // Not pinned yet.
+                Stage::LookUp(keys, begin) => match begin(keys, &mut this.load) {
+                    InitialLookUp::Found(values) => {
+                        this.load = None; // not pinned yet
                         return Poll::Ready((this.give)(Ok(values)));
                     }
-                    First::Absent(keys) => {
+                    InitialLookUp::Absent(keys) => {
                         this.stage = Stage::Joins(this.cache.engine().claim_all(keys));
                     }
-                    First::Old(keys, old) => match this.cache.engine().claim_all(keys).refresh() {
-                        Some(refresh) => this.stage = Stage::Leads(refresh, Some(old)),
-                        None => break Ok(old),
-                    },
+                    InitialLookUp::Stale(keys, old) => {
+                        match this.cache.engine().claim_all(keys).refresh() {
+                            Some(refresh) => this.stage = Stage::Leads(refresh, Some(old)),
+                            None => break Ok(old),
+                        }
+                    }
                 },
                 Stage::Joins(claims) => match claims.join() {
                     Joined::Waiter(waiter) => this.stage = Stage::Waits(waiter, claims),
                     Joined::Leader(leader) => {
-                        if let Some(outcome) = this.wanted(claims.lead(leader)) {
+                        if let Some(outcome) = this.follow(claims.lead(leader)) {
                             break outcome;
                         }
                     }
@@ -180,9 +190,9 @@ where
                         this.stage = Stage::Waits(waiter, claims);
                         return Poll::Pending;
                     };
-                    match claims.waited(waited) {
-                        Ok(wanted) => {
-                            if let Some(outcome) = this.wanted(wanted) {
+                    match claims.after_wait(waited) {
+                        Ok(decision) => {
+                            if let Some(outcome) = this.follow(decision) {
                                 break outcome;
                             }
                         }
@@ -190,7 +200,7 @@ where
                     }
                 }
                 Stage::Leads(mut leading, old) => {
-                    // SAFETY: see above.
+                    // SAFETY: `load` is pinned as stated above.
                     let load = unsafe { Pin::new_unchecked(&mut this.load) };
                     let polled = poll_within(load, context, |poll| leading.during(poll));
                     let Poll::Ready(output) = polled else {
@@ -200,20 +210,20 @@ where
                     let loaded = leading.finish((this.read)(output));
                     break match old {
                         Some(old) => Ok(loaded.unwrap_or(old)),
-                        None => loaded.map_err(Refusal::Failed),
+                        None => loaded.map_err(LoadRefusal::Failed),
                     };
                 }
-                Stage::Over => panic!("polled after it was ready"),
+                Stage::Over => panic!("polled after completion"),
             }
         };
-        // SAFETY: as above.
+        // SAFETY: `load` is pinned as stated above, and is dropped in place.
         unsafe { Pin::new_unchecked(&mut this.load) }.set(None);
         Poll::Ready((this.give)(outcome.map(array)))
     }
 }
 
 impl<K, V, S, R: Reclaim, F, P, const N: usize> Refreshing<K, V, S, R, F, P, N> {
-    pub fn new(load: F, refresh: Detached<K, V, S, R, N>, read: P) -> Self {
+    pub fn new(load: F, refresh: DetachedLoad<K, V, S, R, N>, read: P) -> Self {
         Self { load: Some(load), refresh: Refresh::Later(refresh), read }
     }
 }
@@ -230,17 +240,17 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: of its fields only `load` is pinned: it is polled, and dropped, where it lies.
+        // SAFETY: only the field `load` is pinned. It is polled and dropped in place.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
         let mut load = unsafe { Pin::new_unchecked(&mut this.load) };
         let begun = match replace(&mut this.refresh, Refresh::Over) {
             Refresh::Later(refresh) => refresh.begin(),
             Refresh::Leads(refresh) => Some(refresh),
-            Refresh::Over => panic!("polled after it was ready"),
+            Refresh::Over => panic!("polled after completion"),
         };
         let Some(mut refresh) = begun else {
-            load.set(None); // Somebody else has taken it over.
+            load.set(None); // another caller has taken the load over
             return Poll::Ready(());
         };
         let Poll::Ready(output) = poll_within(load, context, |poll| refresh.during(poll)) else {
@@ -260,7 +270,7 @@ impl<'l, 'e, K, V, S, R: Reclaim, F> Deriving<'l, 'e, K, V, S, R, F> {
 
 impl<K, V, S, R: Reclaim, F> Drop for Deriving<'_, '_, K, V, S, R, F> {
     fn drop(&mut self) {
-        self.leading.beside(|| self.compute = None); // As for `Loading`.
+        self.leading.on_behalf(|| self.compute = None); // as for `Loading`
     }
 }
 
@@ -275,7 +285,7 @@ where
     type Output = Box<[V]>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Box<[V]>> {
-        // SAFETY: of its fields only `compute` is pinned: it is polled, and dropped, where it lies.
+        // SAFETY: only the field `compute` is pinned. It is polled and dropped in place.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
         let compute = unsafe { Pin::new_unchecked(&mut this.compute) };

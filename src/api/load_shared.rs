@@ -1,10 +1,10 @@
 //! Loading that gives an error to all callers that waited for it.
 
 use super::cache::Cache;
-use super::load::{Old, Refusal, one};
+use super::load::{LoadRefusal, PresentGroup, one};
 #[cfg(feature = "async")]
 use crate::engine::Load;
-use crate::engine::{InVain, Wanted, array, boxed};
+use crate::engine::{LoadDecision, WaitFailed, array, boxed};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -35,7 +35,7 @@ where
     /// let cache: Cache<&str, i32> = Cache::new();
     /// let loaded = cache.load_shared("key", || Err("the source is down"));
     /// assert_eq!(loaded, Err(LoadError::Failed("the source is down".into())));
-    /// assert_eq!(cache.load_shared("key", || Ok::<_, &str>(1)), Ok(1), "who comes after that loads");
+    /// assert_eq!(cache.load_shared("key", || Ok::<_, &str>(1)), Ok(1), "a later caller loads");
     /// ```
     ///
     /// # Errors
@@ -46,7 +46,7 @@ where
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Loaded<V, E> {
-        self.obtain_sharing([key], || load().map(|value| boxed([value]))).map(one)
+        self.load_or_reload_sharing([key], || load().map(|value| boxed([value]))).map(one)
     }
 
     /// Returns the values of a group as [`load_many`](Self::load_many) does, and shares errors.
@@ -58,40 +58,40 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Loaded<[V; N], E> {
-        self.obtain_sharing(keys, || load().map(boxed)).map(array)
+        self.load_or_reload_sharing(keys, || load().map(boxed)).map(array)
     }
 
-    fn obtain_sharing<E: Send + Sync + 'static, const N: usize>(
+    fn load_or_reload_sharing<E: Send + Sync + 'static, const N: usize>(
         &self,
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Loaded<Box<[V]>, E> {
         let old = match self.hit(keys.each_ref()) {
-            Ok(values) => Some(Old { values: boxed(values), is_stale: false }),
+            Ok(values) => Some(PresentGroup { values: boxed(values), is_stale: false }),
             Err(old) => old,
         };
         if let Some(old) = old {
-            // An error leaves what is there.
-            return self.obtain(keys, Some(old), load).map_err(|error| match error {
-                Refusal::Failed(error) => LoadError::Failed(Arc::new(error)),
-                Refusal::Cycle(_) => LoadError::Cycle,
+            // If the reload fails, the old values stay.
+            return self.load_or_reload(keys, Some(old), load).map_err(|error| match error {
+                LoadRefusal::Failed(error) => LoadError::Failed(Arc::new(error)),
+                LoadRefusal::Cycle(_) => LoadError::Cycle,
             });
         }
         let mut claims = self.engine().claim_all(keys);
         let wanted = loop {
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited_sharing(waiter.wait()) {
+                Joined::Waiter(waiter) => match claims.after_wait_sharing(waiter.wait()) {
                     Ok(wanted) => break wanted,
-                    Err(InVain::Failed(error)) => return Err(LoadError::Failed(error)),
-                    Err(InVain::Again(again)) => claims = again,
+                    Err(WaitFailed::Failed(error)) => return Err(LoadError::Failed(error)),
+                    Err(WaitFailed::Retry(again)) => claims = again,
                 },
             }
         };
         match wanted {
-            Wanted::Found(values) => Ok(values),
-            Wanted::Cycle(_) => Err(LoadError::Cycle),
-            Wanted::Load(mut leading) => {
+            LoadDecision::Found(values) => Ok(values),
+            LoadDecision::Cycle(_) => Err(LoadError::Cycle),
+            LoadDecision::Load(mut leading) => {
                 let loaded = leading.during(load);
                 leading.finish_sharing(loaded).map_err(LoadError::Failed)
             }
@@ -157,17 +157,17 @@ where
         let wanted = loop {
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead(leader),
-                Joined::Waiter(waiter) => match claims.waited_sharing(waiter.await) {
+                Joined::Waiter(waiter) => match claims.after_wait_sharing(waiter.await) {
                     Ok(wanted) => break wanted,
-                    Err(InVain::Failed(error)) => return Err(LoadError::Failed(error)),
-                    Err(InVain::Again(again)) => claims = again,
+                    Err(WaitFailed::Failed(error)) => return Err(LoadError::Failed(error)),
+                    Err(WaitFailed::Retry(again)) => claims = again,
                 },
             }
         };
         match wanted {
-            Wanted::Found(values) => Ok(values),
-            Wanted::Cycle(_) => Err(LoadError::Cycle),
-            Wanted::Load(mut leading) => {
+            LoadDecision::Found(values) => Ok(values),
+            LoadDecision::Cycle(_) => Err(LoadError::Cycle),
+            LoadDecision::Load(mut leading) => {
                 let loaded = polled(load, &mut leading).await;
                 leading.finish_sharing(loaded).map_err(LoadError::Failed)
             }

@@ -47,7 +47,7 @@ type OnMismatch<K> = dyn FnMut(&Finding<'_, K>) -> Repair + Send;
 ///     })
 ///     .build();
 /// cache.insert("feed:42".to_string(), "as it was");
-/// // A load, after a change of which nobody told the cache.
+/// // A load, after a change that the cache does not know of.
 /// cache.lease("user:42").fill("newer").expect("nobody wrote it");
 ///
 /// let mut monitor = cache.monitor().on_mismatch(|finding| {
@@ -64,7 +64,7 @@ type OnMismatch<K> = dyn FnMut(&Finding<'_, K>) -> Repair + Send;
 pub struct Monitor<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
     on_mismatch: Option<Box<OnMismatch<K>>>,
-    place: Place,
+    position: RoundPosition,
     total: Report,
     /// The number of refused fills when the last step ended.
     refused: u64,
@@ -72,14 +72,14 @@ pub struct Monitor<K, V, S = RandomState, R: Reclaim = Asymmetric> {
 
 /// The progress of a round over the index.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct RoundPosition {
     /// The number of parts into which this round is divided; 0 before it begins.
     parts: usize,
     next: usize,
     /// The progress within the next part, and within those that are visited with it: the address of
     /// the last key. Entries may come and go before the next step, but a key that stays keeps its
     /// address.
-    within: Option<usize>,
+    last_key: Option<usize>,
     /// The part after these.
     end: usize,
 }
@@ -143,7 +143,7 @@ where
         Monitor {
             engine: self.shared_engine(),
             on_mismatch: None,
-            place: Place::default(),
+            position: RoundPosition::default(),
             total: Report::default(),
             refused,
         }
@@ -181,13 +181,13 @@ where
             let view = View::new(Arc::clone(&engine), engine.open());
             let relations = engine.relations();
             self.begin(engine.parts());
-            let mut sights = Vec::new();
-            // Each part costs something, were it empty.
+            let mut entries = Vec::new();
+            // Counts empty parts as well, because each part has a cost.
             for _ in 0..keys {
-                report.overdue += self.see(&view, &mut sights);
-                self.part(&view, &relations, &mut sights, keys, &mut report);
-                if self.place.next == self.place.parts {
-                    (report.rounds, self.place) = (1, Place::default());
+                report.overdue += self.collect_part(&view, &mut entries);
+                self.check_part(&view, &relations, &mut entries, keys, &mut report);
+                if self.position.next == self.position.parts {
+                    (report.rounds, self.position) = (1, RoundPosition::default());
                     break;
                 }
                 if report.keys == keys as u64 {
@@ -211,57 +211,62 @@ where
     /// Begins a round, if none is under way. A round that began when the cache was much smaller
     /// begins again, because its parts have become too large for a step.
     fn begin(&mut self, parts: usize) {
-        if self.place.parts == 0 || parts / 4 > self.place.parts {
-            self.place = Place { parts, ..Place::default() };
+        if self.position.parts == 0 || parts / 4 > self.position.parts {
+            self.position = RoundPosition { parts, ..RoundPosition::default() };
         }
     }
 
     /// Collects what the view shows of the next part of the index, and of the parts that are
     /// visited with it, in the order of the check. Returns the number of overdue entries, if these
     /// were not counted.
-    fn see<'v>(&mut self, view: &'v View<K, V, S, R>, sights: &mut Vec<(&'v K, Version)>) -> u64 {
-        let Place { parts, next, within, end } = self.place;
-        let (mut to, mut overdue) = view.sights(parts, next..within.map_or(parts, |_| end), sights);
-        if within.is_some() {
+    fn collect_part<'v>(
+        &mut self,
+        view: &'v View<K, V, S, R>,
+        entries: &mut Vec<(&'v K, Version)>,
+    ) -> u64 {
+        let RoundPosition { parts, next, last_key, end } = self.position;
+        let (mut to, mut overdue) =
+            view.visible_keys(parts, next..last_key.map_or(parts, |_| end), entries);
+        if last_key.is_some() {
             overdue = 0;
             while to < end {
-                (to, _) = view.sights(parts, to..end, sights);
+                (to, _) = view.visible_keys(parts, to..end, entries);
             }
         }
-        self.place.end = to;
-        sights.sort_unstable_by_key(|(key, _)| address(*key));
+        self.position.end = to;
+        entries.sort_unstable_by_key(|(key, _)| address(*key));
         overdue as u64
     }
 
     /// Checks the entries in these parts of the index, or as many as the step has room for.
-    fn part(
+    fn check_part(
         &mut self,
         view: &View<K, V, S, R>,
         relations: &Relations<'_, K, V>,
-        sights: &mut Vec<(&K, Version)>,
+        entries: &mut Vec<(&K, Version)>,
         keys: usize,
         report: &mut Report,
     ) {
-        let within = self.place.within;
-        for (key, version) in sights.drain(..).filter(|(key, _)| Some(address(*key)) > within) {
+        let last_key = self.position.last_key;
+        for (key, version) in entries.drain(..).filter(|(key, _)| Some(address(*key)) > last_key) {
             if report.keys == keys as u64 {
                 return;
             }
-            self.place.within = Some(address(key));
+            self.position.last_key = Some(address(key));
             report.keys += 1;
             if !relations.are_declared() {
                 continue;
             }
-            let look = || self.look(view, relations, key, version, report);
-            if catch_unwind(AssertUnwindSafe(look)).is_err() {
+            let check = || self.check_key(view, relations, key, version, report);
+            if catch_unwind(AssertUnwindSafe(check)).is_err() {
                 report.panics += 1;
             }
         }
-        (self.place.next, self.place.within) = (self.place.end, None);
+        (self.position.next, self.position.last_key) = (self.position.end, None);
     }
 
     /// Checks what is related to a key.
-    fn look(
+    fn check_key(
         &mut self,
         view: &View<K, V, S, R>,
         relations: &Relations<'_, K, V>,
@@ -270,7 +275,7 @@ where
         report: &mut Report,
     ) {
         let mut is_repaired = false;
-        for related in self.engine.group(relations, key) {
+        for related in self.engine.related_keys(relations, key) {
             report.related += 1;
             let found = view.get_versioned(&related).filter(|(_, found)| *found < version);
             let Some((_, related_version)) = found else { continue };

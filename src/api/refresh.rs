@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::load::one;
 #[cfg(feature = "async")]
-use super::load_future::{First, Loading, Refreshing};
+use super::load_future::{InitialLookUp, Loading, Refreshing};
 use crate::engine::{array, boxed};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
@@ -61,7 +61,7 @@ where
             self.refresh_on([key], execute, load);
             return Ok(value);
         }
-        Ok(self.loaded([key], load).map(one)?)
+        Ok(self.load_group([key], load).map(one)?)
     }
 
     /// Returns the values of a group as [`load_many`](Self::load_many) does, and refreshes them
@@ -80,7 +80,7 @@ where
             self.refresh_on(keys, execute, load);
             return Ok(values);
         }
-        Ok(self.loaded(keys, load).map(array)?)
+        Ok(self.load_group(keys, load).map(array)?)
     }
 
     fn refresh_on<E, const N: usize>(
@@ -89,7 +89,7 @@ where
         execute: impl FnOnce(Job),
         load: impl FnOnce() -> Result<Box<[V]>, E> + Send + 'static,
     ) {
-        if self.want_refresh(keys.each_ref())
+        if self.is_refresh_due(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {
@@ -125,7 +125,7 @@ where
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
         let give = |loaded: Result<[V; 1], _>| Ok(loaded.map(|[value]| value)?);
-        Loading::new(self, [key], load, self.beginning_on(execute, read), read, give)
+        Loading::new(self, [key], load, self.initial_look_up_on(execute, read), read, give)
     }
 
     /// Returns the values of a group as [`load_many_async`](Self::load_many_async) does, and
@@ -140,22 +140,24 @@ where
         load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        Loading::new(self, keys, load, self.beginning_on(execute, read), read, |loaded| Ok(loaded?))
+        Loading::new(self, keys, load, self.initial_look_up_on(execute, read), read, |loaded| {
+            Ok(loaded?)
+        })
     }
 
     /// The look-up with which a load begins.
-    fn beginning_on<E: 'static, F: Future + Send + 'static, const N: usize>(
+    fn initial_look_up_on<E: 'static, F: Future + Send + 'static, const N: usize>(
         &self,
         execute: impl FnOnce(Task),
         read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
-    ) -> impl FnOnce([K; N], &mut Option<F>) -> First<K, V, N> {
+    ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
         |keys, load| match self.all_of(keys.each_ref()) {
             Some(values) => {
-                let load = load.take().expect("not polled yet");
+                let load = load.take().expect("the future has not been polled");
                 self.refresh_async_on(keys, execute, load, read);
-                First::Found(values)
+                InitialLookUp::Found(values)
             }
-            None => First::Absent(keys),
+            None => InitialLookUp::Absent(keys),
         }
     }
 
@@ -166,7 +168,7 @@ where
         load: F,
         read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
     ) {
-        if self.want_refresh(keys.each_ref())
+        if self.is_refresh_due(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {

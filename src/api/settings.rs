@@ -14,18 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One setting to change.
-type Step<K, V> = Box<dyn Fn(&mut Adjustable<K, V>)>;
+type SettingChange<K, V> = Box<dyn Fn(&mut Adjustable<K, V>)>;
 
 /// Collects the settings to change in a cache; see [`Cache::reconfigure`]. All other settings stay
 /// as they are.
 pub struct Settings<K, V> {
-    steps: Vec<Step<K, V>>,
+    changes: Vec<SettingChange<K, V>>,
     error: Option<BuildError>,
 }
 
 impl<K: 'static, V: 'static> Settings<K, V> {
-    fn step(&mut self, step: impl Fn(&mut Adjustable<K, V>) + 'static) -> &mut Self {
-        self.steps.push(Box::new(step));
+    fn add_change(&mut self, change: impl Fn(&mut Adjustable<K, V>) + 'static) -> &mut Self {
+        self.changes.push(Box::new(change));
         self
     }
 
@@ -41,7 +41,7 @@ impl<K: 'static, V: 'static> Settings<K, V> {
     pub fn time_to_live(&mut self, time: impl Into<Option<Duration>>) -> &mut Self {
         let time = time.into();
         self.refuse(time, BuildError::TimeToLive);
-        self.step(move |settings| settings.times = settings.times.live(time))
+        self.add_change(move |settings| settings.times = settings.times.live(time))
     }
 
     /// Sets how long entries written from now on are kept without a use, as
@@ -50,7 +50,7 @@ impl<K: 'static, V: 'static> Settings<K, V> {
     pub fn time_to_idle(&mut self, time: impl Into<Option<Duration>>) -> &mut Self {
         let time = time.into();
         self.refuse(time, BuildError::TimeToIdle);
-        self.step(move |settings| settings.times = settings.times.idle(time))
+        self.add_change(move |settings| settings.times = settings.times.idle(time))
     }
 
     /// Sets the time after which entries written from now on are reloaded, as
@@ -59,7 +59,7 @@ impl<K: 'static, V: 'static> Settings<K, V> {
     pub fn refresh_after(&mut self, time: impl Into<Option<Duration>>) -> &mut Self {
         let time = time.into();
         self.refuse(time, BuildError::RefreshAfter);
-        self.step(move |settings| settings.times = settings.times.refresh(time))
+        self.add_change(move |settings| settings.times = settings.times.refresh(time))
     }
 
     /// Declares what writes of a key do to other entries from now on, as
@@ -71,12 +71,12 @@ impl<K: 'static, V: 'static> Settings<K, V> {
         F: Fn(&K, &mut Related<K, V>) + Send + Sync + 'static,
     {
         let relation: Arc<crate::relation::Relation<K, V>> = Arc::new(relation);
-        self.step(move |settings| settings.relation = Some(Arc::clone(&relation)))
+        self.add_change(move |settings| settings.relation = Some(Arc::clone(&relation)))
     }
 
     /// Makes writes of a key do nothing to other entries from now on.
     pub fn unrelated(&mut self) -> &mut Self {
-        self.step(|settings| settings.relation = None)
+        self.add_change(|settings| settings.relation = None)
     }
 
     /// Sets the listener for entries that leave from now on, as
@@ -89,12 +89,12 @@ impl<K: 'static, V: 'static> Settings<K, V> {
         F: Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static,
     {
         let listener = Arc::new(Listener::new(listener));
-        self.step(move |settings| settings.listener = Some(Arc::clone(&listener)))
+        self.add_change(move |settings| settings.listener = Some(Arc::clone(&listener)))
     }
 
     /// Removes the listener: from now on, entries leave without a call.
     pub fn no_eviction_listener(&mut self) -> &mut Self {
-        self.step(|settings| settings.listener = None)
+        self.add_change(|settings| settings.listener = None)
     }
 }
 
@@ -147,19 +147,20 @@ where
     /// # Errors
     /// [`BuildError`] names a setting that makes no sense. Nothing changes then.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Settings<K, V>)) -> Result<(), BuildError> {
-        let mut settings = Settings { steps: Vec::new(), error: None };
+        let mut settings = Settings { changes: Vec::new(), error: None };
         change(&mut settings);
-        let Settings { steps, error } = settings;
+        let Settings { changes, error } = settings;
         if let Some(error) = error {
             return Err(error);
         }
-        self.engine().reconfigure(|adjustable| steps.iter().for_each(|step| step(adjustable)));
+        self.engine()
+            .reconfigure(|adjustable| changes.iter().for_each(|change| change(adjustable)));
         Ok(())
     }
 }
 
 impl<K, V> fmt::Debug for Settings<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("changes", &self.steps.len()).finish_non_exhaustive()
+        f.debug_struct("Settings").field("changes", &self.changes.len()).finish_non_exhaustive()
     }
 }

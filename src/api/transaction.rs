@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use crate::engine::{Attempt, Keep};
+use crate::engine::{Attempt, WriteTerms};
 use crate::error::TransactError;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
@@ -28,7 +28,7 @@ where
     ///
     /// Transactions are strictly serializable, among each other and with every other operation:
     /// each takes effect as if at one instant between call and return. All reads of `body` are as
-    /// of one version, whatever other threads write meanwhile, and `body` sees its own writes. It
+    /// of one version, even if other threads write meanwhile, and `body` sees its own writes. It
     /// should do nothing but use the transaction, because it may run again.
     ///
     /// ```
@@ -133,16 +133,16 @@ where
     }
 
     /// Sets `key` and applies its declared relations. The last write of a key counts. The cache's
-    /// settings determine how long the value is kept. The value has no tags, whatever was there
-    /// before. [`insert_with`](Self::insert_with) can specify otherwise.
+    /// settings determine how long the value is kept. The value has no tags, even if the previous
+    /// one had some. [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(&mut self, key: K, value: V) {
-        self.attempt.write(key, Some(value), Keep::AsUsual, true);
+        self.attempt.write(key, Some(value), WriteTerms::Default, true);
     }
 
     /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
-    /// `time_to_live`, whatever the cache's own time is. The time counts from the commit.
+    /// `time_to_live`, regardless of the cache's own time. The time counts from the commit.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) {
-        self.attempt.write(key, Some(value), Keep::For(time_to_live), true);
+        self.attempt.write(key, Some(value), WriteTerms::TimeToLive(time_to_live), true);
     }
 
     /// Sets `key` as [`insert`](Self::insert) does, to a value with these tags. The values that
@@ -173,18 +173,18 @@ where
     /// # Ok::<(), coeval::TransactError<&str>>(())
     /// ```
     pub fn insert_with(&mut self, key: K, value: V, terms: Terms) {
-        let keep = self.attempt.changes.on(terms);
+        let keep = self.attempt.changes.add_terms(terms);
         self.attempt.write(key, Some(value), keep, true);
     }
 
     /// Removes `key` alone.
     pub fn remove(&mut self, key: K) {
-        self.attempt.write(key, None, Keep::AsUsual, false);
+        self.attempt.write(key, None, WriteTerms::Default, false);
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(&mut self, key: K) {
-        self.attempt.write(key, None, Keep::AsUsual, true);
+        self.attempt.write(key, None, WriteTerms::Default, true);
     }
 }
 

@@ -1,7 +1,9 @@
-//! A panic leaves a cache whole, so what refers to one may be used afterwards, whatever it passed by.
+//! Unwind safety. A panic leaves a cache consistent, so all types that refer to a cache may be used
+//! after a caught panic.
 //!
-//! The compiler cannot tell, because of the cells inside. What it would ask of keys, values and closures that have
-//! interior mutability is up to those, as with a channel: they are the user's, and a panic in them is as well.
+//! The compiler cannot prove this, because the types contain cells. It would also require unwind
+//! safety of keys, values and closures. As with a channel, that is the user's responsibility: they
+//! are user code, and so is the code in them that panics.
 
 use super::batch::Batch;
 use super::builder::Builder;
@@ -34,7 +36,7 @@ unwind_safe!(
     Monitor<K, V, S, R>
 );
 
-// What is not a cache yet, or does not know its type.
+// Types that are not a cache yet, or do not name its type.
 impl<K, V, S, R> UnwindSafe for Builder<K, V, S, R> {}
 impl<K, V, S, R> RefUnwindSafe for Builder<K, V, S, R> {}
 impl<K, V> UnwindSafe for Settings<K, V> {}

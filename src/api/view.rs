@@ -16,10 +16,11 @@ use std::time::Duration;
 /// A read-only snapshot of the whole cache as of one [`Version`]; made by
 /// [`Cache::view`](crate::Cache::view).
 ///
-/// A view always shows the same entries, whatever is written meanwhile. It keeps the versions that
-/// it shows, and no others: an entry that is overwritten a million times while a view is open costs
-/// one more version, not a million. A clone shares the registration and costs an increment. A view
-/// also keeps the cache alive. If it is forgotten (`mem::forget`), it keeps the cache for ever.
+/// A view always shows the same entries, even if other versions are written meanwhile. It keeps the
+/// versions that it shows, and no others: an entry that is overwritten a million times while a view
+/// is open costs one more version, not a million. A clone shares the registration and costs an
+/// increment. A view also keeps the cache alive. If it is forgotten (`mem::forget`), it keeps the
+/// cache for ever.
 ///
 /// ```
 /// let cache = coeval::Cache::new();
@@ -88,7 +89,7 @@ where
             0 => (parts, None),
             half => (parts.start..parts.start + half, Some(parts.start + half..parts.end)),
         };
-        // A row of parts each, not one: where hashes collide, many parts are visited as one.
+        // Each item is a run of parts, because parts whose hashes collide are visited together.
         split(0..division, halve).flat_map_iter(move |parts| Iter {
             view: self,
             division,
@@ -107,14 +108,14 @@ where
         self.iter().next().is_none()
     }
 
-    /// See `Engine::sights`.
-    pub(crate) fn sights<'v>(
+    /// See `Engine::visible_keys`.
+    pub(crate) fn visible_keys<'v>(
         &'v self,
         division: usize,
         parts: Range<usize>,
         out: &mut Vec<(&'v K, Version)>,
     ) -> (usize, usize) {
-        self.engine.sights(&self.snapshot, division, parts, out)
+        self.engine.visible_keys(&self.snapshot, division, parts, out)
     }
 
     /// Returns the version that this view shows: everything committed up to it, and nothing later.
@@ -141,7 +142,7 @@ impl<K, V, S, R: Reclaim> Clone for View<K, V, S, R> {
 
 impl<K, V, S, R: Reclaim> Drop for View<K, V, S, R> {
     fn drop(&mut self) {
-        // SAFETY: taken once, here.
+        // SAFETY: the snapshot is taken once, here.
         let snapshot = unsafe { ManuallyDrop::take(&mut self.snapshot) };
         self.engine.close(snapshot);
     }

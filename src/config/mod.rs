@@ -1,12 +1,13 @@
-//! The settings that may change while the cache is in use: the times, the relations, the listener.
+//! The settings that may change while the cache is in use: the times, the relations and the
+//! listener.
 //!
-//! They are one immutable snapshot, which a change replaces. An operation that goes by more than one
-//! of them takes the snapshot once. Look-ups go by what the versions say themselves, and never come
-//! here.
+//! They form one immutable snapshot, which a change replaces. An operation that uses more than one
+//! setting takes the snapshot once. Look-ups use only what the versions store, and do not need the
+//! settings.
 //!
-//! Writes to a cache without relations whose settings were never changed do not even look at the
-//! snapshot: a word of marks says so. It only gains marks, and gains them before the snapshot that
-//! they are for can be seen.
+//! In a cache without relations whose settings never changed, writes do not even load the snapshot:
+//! a word of marks tells them so. Marks are never cleared, and they are set before the snapshot for
+//! which they are set becomes visible.
 
 use crate::listener::Listener;
 use crate::relation::Relation;
@@ -17,20 +18,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Writes must look at the snapshot: there are relations, or something was changed.
-const LOOK: usize = 1;
-/// There is a listener, or was.
+/// Writes must load the snapshot: there are relations, or a setting has changed.
+const USE_SNAPSHOT: usize = 1;
+/// There is a listener, or was one.
 const LISTENER: usize = 2;
-/// There are values that are to be loaded anew, or were.
+/// There is a refresh time, or was one.
 const REFRESH: usize = 4;
 
-/// How long values are kept, by default.
+/// How long values are kept by default.
 #[derive(Clone, Copy)]
 pub struct Times {
-    /// Whether none of them is given.
+    /// Whether no time is set.
     is_none: bool,
     time_to_live: Option<Duration>,
-    /// In nanoseconds; 0 if it is not given.
+    /// In nanoseconds; 0 if it is not set.
     time_to_idle: u64,
     refresh_after: Option<Duration>,
 }
@@ -42,26 +43,26 @@ pub struct Adjustable<K, V> {
     pub listener: Option<Arc<Listener<K, V>>>,
 }
 
-/// The settings of a cache that may change, now.
+/// The current settings of a cache.
 pub struct Config<K, V> {
-    /// The times that it was built with.
+    /// The times with which the cache was built.
     built: Times,
-    /// Only ever gains some.
+    /// Marks are set and never cleared.
     marks: AtomicUsize,
-    /// What `marks` were at first, for models.
+    /// The first value of `marks`, for models.
     first_marks: usize,
-    now: ArcSwap<Adjustable<K, V>>,
+    current: ArcSwap<Adjustable<K, V>>,
 }
 
 /// One snapshot of the settings.
 pub enum ConfigSnapshot<'e, K, V> {
-    /// The times that the cache was built with, and nothing else.
+    /// Only the times with which the cache was built. There is nothing else.
     Built(&'e Times),
     Swapped(Guard<Arc<Adjustable<K, V>>>),
 }
 
 impl Times {
-    /// None of them.
+    /// No time is set.
     pub const NONE: Self =
         Self { is_none: true, time_to_live: None, time_to_idle: 0, refresh_after: None };
 
@@ -73,17 +74,17 @@ impl Times {
         Self::NONE.live(time_to_live).idle(time_to_idle).refresh(refresh_after)
     }
 
-    /// These times with another time to live.
+    /// Returns these times with another time to live.
     pub fn live(self, time: Option<Duration>) -> Self {
         Self { time_to_live: time, ..self }.checked()
     }
 
-    /// These times with another time to idle.
+    /// Returns these times with another time to idle.
     pub fn idle(self, time: Option<Duration>) -> Self {
         Self { time_to_idle: time.map_or(0, |time| deadline(0, time)), ..self }.checked()
     }
 
-    /// These times with another time to refresh.
+    /// Returns these times with another refresh time.
     pub fn refresh(self, time: Option<Duration>) -> Self {
         Self { refresh_after: time, ..self }.checked()
     }
@@ -102,7 +103,7 @@ impl Times {
         self.time_to_live
     }
 
-    /// In nanoseconds; 0 if it is not given.
+    /// Returns the time in nanoseconds, or 0 if it is not set.
     pub fn time_to_idle(&self) -> u64 {
         self.time_to_idle
     }
@@ -120,16 +121,17 @@ impl<K, V> Clone for Adjustable<K, V> {
 }
 
 impl<K, V> Adjustable<K, V> {
-    /// The marks of a cache that has these.
+    /// Returns the marks for these settings.
     fn marks(&self) -> usize {
         let listener = if self.listener.is_some() { LISTENER } else { 0 };
-        let relation = if self.relation.is_some() { LOOK } else { 0 };
+        let relation = if self.relation.is_some() { USE_SNAPSHOT } else { 0 };
         let refresh = if self.times.refresh_after.is_some() { REFRESH } else { 0 };
         listener | relation | refresh
     }
 }
 
-/// The last to go by some settings drops their closures: it has nothing to do with them, and a panic ends here.
+/// The last user of a snapshot drops its closures. A panic in their destructors is none of that
+/// thread's business, so it ends here.
 impl<K, V> Drop for Adjustable<K, V> {
     fn drop(&mut self) {
         let (relation, listener) = (self.relation.take(), self.listener.take());
@@ -145,53 +147,56 @@ impl<K, V> Config<K, V> {
             built: built.times,
             marks: AtomicUsize::new(marks),
             first_marks: marks,
-            now: ArcSwap::from_pointee(built),
+            current: ArcSwap::from_pointee(built),
         }
     }
 
     #[inline(always)]
     fn has_mark(&self, mark: usize) -> bool {
-        // Models change no settings: to ask would only multiply the schedules.
-        // Relaxed: who knows of a change sees its marks; who does not may as well have come before.
+        // Models change no settings, so a load here would only multiply the schedules. Relaxed: a
+        // thread that knows of a change sees its marks; a thread that does not know of it is
+        // concurrent with it and may use the old settings.
         let marks =
             if cfg!(coeval_loom) { self.first_marks } else { self.marks.load(Ordering::Relaxed) };
         marks & mark != 0
     }
 
-    /// The settings as they are now, for an operation that goes by all or nothing of them. Lock-free.
+    /// Returns the current settings, for an operation that must not mix old and new ones.
+    /// Lock-free.
     #[inline]
     pub fn snapshot(&self) -> ConfigSnapshot<'_, K, V> {
-        if self.has_mark(LOOK) {
-            return ConfigSnapshot::Swapped(self.now.load());
+        if self.has_mark(USE_SNAPSHOT) {
+            return ConfigSnapshot::Swapped(self.current.load());
         }
         ConfigSnapshot::Built(&self.built)
     }
 
-    /// Whether there may be a listener.
+    /// Returns whether there may be a listener.
     #[inline(always)]
     pub fn may_have_listener(&self) -> bool {
         self.has_mark(LISTENER)
     }
 
-    /// The settings in which there may be a listener.
+    /// Returns the settings that have the listener, if there is one.
     pub fn listening(&self) -> Guard<Arc<Adjustable<K, V>>> {
-        self.now.load()
+        self.current.load()
     }
 
-    /// Whether there may be values that are to be loaded anew.
+    /// Returns whether there may be values that are due for reloading.
     #[inline(always)]
     pub fn may_refresh(&self) -> bool {
         self.has_mark(REFRESH)
     }
 
-    /// Has `change` change them, all at once. It may be called several times, as others change some,
-    /// too.
+    /// Lets `change` change the settings. All its changes take effect at once. It may be called
+    /// several times, because other threads may change settings at the same time.
     pub fn change(&self, change: impl Fn(&mut Adjustable<K, V>)) {
-        self.now.rcu(|now| {
-            let mut next = Adjustable::clone(now);
+        self.current.rcu(|current| {
+            let mut next = Adjustable::clone(current);
             change(&mut next);
-            // Before it can be seen: the swap, which releases, comes after it.
-            self.marks.fetch_or(next.marks() | LOOK, Ordering::Relaxed);
+            // Before the snapshot becomes visible: the swap that follows is a release operation,
+            // whose partner is the `load` of a reader.
+            self.marks.fetch_or(next.marks() | USE_SNAPSHOT, Ordering::Relaxed);
             next
         });
     }

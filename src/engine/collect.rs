@@ -1,61 +1,64 @@
-//! The upkeep that writes do a little of each, all at once: for who wants memory back now.
+//! Full maintenance: everything of which each write does a bounded part. It is for callers that
+//! want memory back now.
 
 use super::Engine;
 use super::maintenance::due;
 use crate::reclaim::Reclaim;
 
-/// How often all that is due is gone over. A record goes by three grace periods, each of which is a round: its version
-/// is reclaimed, so that it is condemned; it is sealed; and freed. Each may leave something behind for the next.
+/// The number of rounds over everything that is due. A record is freed after three grace periods,
+/// each of which takes one round: its version is reclaimed and the record condemned, then the
+/// record is sealed, then freed. Each step may leave work for the next round.
 const ROUNDS: usize = if cfg!(coeval_loom) { 4 } else { 16 };
-/// How many lists of leftovers a round goes over, and how many times it tells of what left: others may add to them.
-const MANY: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
+/// The number of backlog lists that one round works off, and of notifications of the listener per
+/// round. The limit is needed because other threads may add to both.
+const MAX_LISTS: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Does all maintenance that is due, and reclaims what nobody keeps. Says how much is retired
-    /// still.
+    /// Does all maintenance that is due, and reclaims all memory that nothing refers to. Returns
+    /// the number of allocations that are still retired.
     pub fn collect(&self) -> usize {
         let reclaim = &self.store.reclaim;
         for _ in 0..ROUNDS {
-            self.tend_all();
-            let is_some = reclaim.reclaim_now();
-            self.tell_all();
-            if !is_some || (reclaim.retired() == 0 && self.store.has_no_backlog()) {
+            self.tend_fully();
+            let has_reclaimed = reclaim.reclaim_now();
+            self.notify_all();
+            if !has_reclaimed || (reclaim.retired() == 0 && self.store.has_no_backlog()) {
                 break;
             }
         }
         reclaim.retired()
     }
 
-    /// What [`tend`](Self::tend) does a part of.
-    fn tend_all(&self) {
+    /// Does all the work of which [`tend`](Self::tend) does a bounded part.
+    fn tend_fully(&self) {
         {
             let guard = self.pin();
-            self.spare_no_more(&guard);
-            for _ in 0..MANY {
+            self.clear_fresh(&guard);
+            for _ in 0..MAX_LISTS {
                 let Some(waiting) = self.store.take_backlog(&guard) else { break };
                 self.work_off(&guard, waiting, usize::MAX);
             }
             self.store.assist(&guard);
         }
         if self.store.order.floor.is_raised() {
-            // All parts, twice: somebody may have begun the walk for an earlier clearing just before.
+            // All parts, twice: another thread may just have begun the walk for an earlier clear.
             let parts = self.sweep.parts().max(self.store.parts(&self.pin()));
             let _ = (0..2 * parts).all(|_| self.sweep());
         }
         if self.due.is_set(due::ROOM) {
-            self.make_up();
+            self.make_owed_room();
         }
         let now = self.timer.now();
         while self.expire_by(now) {}
     }
 
-    fn tell_all(&self) {
-        self.tell();
-        for _ in 0..MANY {
+    fn notify_all(&self) {
+        self.notify_listener();
+        for _ in 0..MAX_LISTS {
             if self.observers().departures.is_empty() {
                 break;
             }
-            self.tell();
+            self.notify_listener();
         }
     }
 }

@@ -1,12 +1,13 @@
-//! One derivation: what it reads, and all that is derived within it.
+//! One derivation: what it reads, and the values that are derived within it.
 //!
-//! All of it is as of one view, and of what was derived so far, which counts as set already, though nobody else sees it
-//! yet. So what is wanted on several ways is derived once; and what had ended since an input of it changed is there
-//! again if that has come out equal. Everything is set at the end, by one commit. What is made from something that the
-//! same commit sets is tied to it by the commit's own number (see [`Input`]).
+//! All reads are as of one view. In addition, values derived so far count as set, although no other
+//! thread sees them yet. Therefore a value that is needed on several paths is derived once. A value
+//! that ended when an input changed is valid again if that input is derived again and comes out
+//! equal. One commit at the end sets all derived values. If a value is derived from another value
+//! that the same commit sets, its bonds name that commit's own number (see [`Input`]).
 
 use super::observers::Observers;
-use super::{Claim, Engine, Hold};
+use super::{Claim, Engine, KeyLease};
 use crate::chain::{Bonds, Input, Inputs, RecordRef, Visible};
 use crate::commit::ReadAt;
 use crate::config::ConfigSnapshot;
@@ -20,66 +21,67 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
 
-/// What ties a value that is derived in the engine.
+/// The bonds, under construction, of a value that the engine derives.
 pub(super) type EngineTies<'e, K, V, S, R> = Ties<'e, K, V, S, R, Observers<K, V>>;
 
-/// A value that was derived, and is yet to be set.
-pub(super) struct Made<V> {
-    /// What is noted of it by those that are made from it. It is present, and its number that since which it has been
-    /// equal, or 0: it is new. Its record is held.
+/// A value that was derived and is not set yet.
+pub(super) struct DerivedValue<V> {
+    /// How this value appears as an input of others. It is present. Its number is the one since
+    /// which the value has been equal, or 0 if the value is new. Its record is held.
     pub(super) as_input: Input,
     pub(super) value: V,
-    /// It is set only if its key was not written after this version.
+    /// The value is set only if no commit after this version wrote its key.
     pub(super) since: u64,
-    /// It is in the place of one that had ended.
-    pub(super) is_again: bool,
-    /// What it was made from. The records are held.
+    /// The value replaces one that had ended.
+    pub(super) is_recomputed: bool,
+    /// The inputs of the value. Their records are held.
     pub(super) inputs: Inputs,
     pub(super) is_nested: bool,
     pub(super) is_lost: bool,
 }
 
-/// Where a derivation is with a key.
+/// The progress of a derivation with one key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    UnderWay,
-    /// With the place in the list.
-    Made(usize),
+pub(super) enum DerivationProgress {
+    InProgress,
+    /// The index of the value in the list of derived values.
+    Derived(usize),
 }
 
-/// What is known in a derivation.
-pub(super) struct Memo<V> {
-    /// The address of the record that it is of.
+/// The values and checks that a derivation remembers.
+pub(super) struct DerivationMemo<V> {
+    /// The address of the record for which the derivation runs.
     pub(super) outermost: usize,
-    /// By the addresses of records, which are held.
-    pub(super) places: HashMap<usize, Place>,
-    /// What a value is made from comes before it.
-    pub(super) made: Vec<Made<V>>,
-    /// The bonds of versions that the view keeps, and which hold by what it shows.
-    hold: HashSet<usize>,
-    /// And those which do not, unless something is made that goes by an old number.
+    /// The progress for each record, by the record's address. The records are held.
+    pub(super) progress: HashMap<usize, DerivationProgress>,
+    /// In order of dependency: the inputs of a value come before the value.
+    pub(super) derived: Vec<DerivedValue<V>>,
+    /// The addresses of bonds that are valid in the view. The view keeps their versions.
+    valid: HashSet<usize>,
+    /// The addresses of bonds that are not valid in the view. A value derived later with an old
+    /// number may make them valid again.
     broken: HashSet<usize>,
 }
 
-impl<V> Memo<V> {
-    fn find(&self, record: *const ()) -> Option<&Made<V>> {
-        if self.made.is_empty() {
-            return None; // And nothing is hashed.
+impl<V> DerivationMemo<V> {
+    fn find(&self, record: *const ()) -> Option<&DerivedValue<V>> {
+        if self.derived.is_empty() {
+            return None; // no hash is computed
         }
-        match self.places.get(&record.addr())? {
-            Place::Made(at) => Some(&self.made[*at]),
-            Place::UnderWay => None,
+        match self.progress.get(&record.addr())? {
+            DerivationProgress::Derived(at) => Some(&self.derived[*at]),
+            DerivationProgress::InProgress => None,
         }
     }
 }
 
-impl<V> Beside for Memo<V> {
+impl<V> Beside for DerivationMemo<V> {
     fn made(&self, record: *const ()) -> Option<Input> {
-        self.find(record).map(|made| made.as_input)
+        self.find(record).map(|derived| derived.as_input)
     }
 
     fn are_known(&self, bonds: &Bonds) -> bool {
-        self.hold.contains(&ptr::from_ref(bonds).addr())
+        self.valid.contains(&ptr::from_ref(bonds).addr())
     }
 
     fn are_broken(&self, bonds: &Bonds) -> bool {
@@ -87,47 +89,50 @@ impl<V> Beside for Memo<V> {
     }
 }
 
-/// A derivation. What was made and not kept goes with it.
+/// A derivation. Derived values that were not committed are dropped with it.
 pub struct Derivation<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    memo: Memo<V>,
+    memo: DerivationMemo<V>,
 }
 
 impl<'e, K, V, S, R: Reclaim> Derivation<'e, K, V, S, R> {
-    pub(super) fn new(engine: &'e Engine<K, V, S, R>, of: &Hold<K, V>) -> Self {
-        let (places, made) = (HashMap::new(), Vec::new());
-        let (hold, broken) = (HashSet::new(), HashSet::new());
-        Self { engine, memo: Memo { outermost: of.address(), places, made, hold, broken } }
+    pub(super) fn new(engine: &'e Engine<K, V, S, R>, lease: &KeyLease<K, V>) -> Self {
+        let (progress, derived) = (HashMap::new(), Vec::new());
+        let (valid, broken) = (HashSet::new(), HashSet::new());
+        Self {
+            engine,
+            memo: DerivationMemo { outermost: lease.address(), progress, derived, valid, broken },
+        }
     }
 }
 
 impl<K, V, S, R: Reclaim> Drop for Derivation<'_, K, V, S, R> {
     fn drop(&mut self) {
-        if self.memo.made.is_empty() {
+        if self.memo.derived.is_empty() {
             return;
         }
         let guard = self.engine.pin();
-        for made in &self.memo.made {
-            self.engine.store.release_input(&guard, &made.as_input);
-            made.inputs.iter().for_each(|input| self.engine.store.release_input(&guard, input));
+        for derived in &self.memo.derived {
+            self.engine.store.release_input(&guard, &derived.as_input);
+            derived.inputs.iter().for_each(|input| self.engine.store.release_input(&guard, input));
         }
     }
 }
 
-/// What is read to derive one value.
+/// The reads of the derivation of one value.
 pub struct Reading<'s, K, V, S, R: Reclaim> {
     engine: &'s Engine<K, V, S, R>,
     snapshot: &'s Snapshot,
-    /// The address of the record that it is read for.
-    of: usize,
+    /// The address of the record of that value.
+    address: usize,
     ties: EngineTies<'s, K, V, S, R>,
-    memo: &'s mut Memo<V>,
+    memo: &'s mut DerivationMemo<V>,
 }
 
 impl<K, V, S, R: Reclaim> Drop for Reading<'_, K, V, S, R> {
     fn drop(&mut self) {
-        if self.memo.places.get(&self.of) == Some(&Place::UnderWay) {
-            self.memo.places.remove(&self.of);
+        if self.memo.progress.get(&self.address) == Some(&DerivationProgress::InProgress) {
+            self.memo.progress.remove(&self.address);
         }
     }
 }
@@ -141,43 +146,43 @@ where
 {
     pub fn new(snapshot: &'s Snapshot, derivation: &'s mut Derivation<'_, K, V, S, R>) -> Self {
         let (engine, memo) = (derivation.engine, &mut derivation.memo);
-        Self { engine, snapshot, of: memo.outermost, ties: Ties::new(&engine.store), memo }
+        Self { engine, snapshot, address: memo.outermost, ties: Ties::new(&engine.store), memo }
     }
 
-    /// What is read for another key on behalf of this.
-    pub fn inner(&mut self, of: &Hold<K, V>) -> Reading<'_, K, V, S, R> {
+    /// Begins the derivation of another key on behalf of this one.
+    pub fn nested(&mut self, lease: &KeyLease<K, V>) -> Reading<'_, K, V, S, R> {
         let Self { engine, snapshot, ref mut memo, .. } = *self;
-        memo.places.insert(of.address(), Place::UnderWay);
-        Reading { engine, snapshot, of: of.address(), ties: Ties::new(&engine.store), memo }
+        memo.progress.insert(lease.address(), DerivationProgress::InProgress);
+        Reading { engine, snapshot, address: lease.address(), ties: Ties::new(&engine.store), memo }
     }
 
-    /// Whether the key is being derived already, by this or what this is on behalf of.
-    pub fn is_circle(&self, hold: &Hold<K, V>) -> bool {
-        hold.address() == self.memo.outermost
-            || self.memo.places.get(&hold.address()) == Some(&Place::UnderWay)
+    /// Returns whether this derivation, or one on whose behalf it runs, already derives the key.
+    pub fn is_cycle(&self, lease: &KeyLease<K, V>) -> bool {
+        lease.address() == self.memo.outermost
+            || self.memo.progress.get(&lease.address()) == Some(&DerivationProgress::InProgress)
     }
 
-    /// What `key` holds.
-    pub fn get<Q>(&mut self, key: &Q, own: impl FnOnce() -> K) -> Option<V>
+    /// Returns the value of `key`, which becomes an input.
+    pub fn get<Q>(&mut self, key: &Q, make_key: impl FnOnce() -> K) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let engine = self.engine;
         let guard = engine.pin();
-        self.read(engine.store.know(&guard, key, own))
+        self.read(engine.store.know(&guard, key, make_key))
     }
 
-    /// A claim on a key that is to be derived on behalf of this.
+    /// Claims a key that is to be derived on behalf of this derivation.
     pub fn claim(&self, key: K) -> Claim<'s, K, V, S, R> {
-        self.engine.claim_as_it_is(key)
+        self.engine.claim_keeping_cleared(key)
     }
 
-    /// What a key that is claimed holds. Only if it holds something, that was read.
-    pub fn find(&mut self, hold: &Hold<K, V>) -> Option<V> {
+    /// Returns the value of a claimed key. The key becomes an input only if it has a value.
+    pub fn get_claimed(&mut self, lease: &KeyLease<K, V>) -> Option<V> {
         let engine = self.engine;
         let guard = engine.pin();
         let before = self.ties.inputs.len();
-        let found = self.read(engine.held(&guard, hold));
+        let found = self.read(engine.leased_record(&guard, lease));
         if found.is_none() {
             self.ties.forget_from(before);
         }
@@ -185,21 +190,22 @@ where
     }
 
     fn read(&mut self, record: RecordRef<'_, K, V>) -> Option<V> {
-        if let Some(made) = self.memo.find(ptr::from_ref(record.get()).cast()) {
-            let value = made.value.clone();
-            self.ties.push(record, made.as_input.number(), true);
+        if let Some(derived) = self.memo.find(ptr::from_ref(record.get()).cast()) {
+            let value = derived.value.clone();
+            self.ties.push(record, derived.as_input.number(), true);
             self.ties.is_nested = true;
-            self.ties.is_lost |= made.is_lost;
+            self.ties.is_lost |= derived.is_lost;
             return Some(value);
         }
         let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
-        let held = store.order.version_at(record, at).expect("a view can tell");
+        let held =
+            store.order.version_at(record, at).expect("the view keeps the versions that it shows");
         let found = held.and_then(|(node, state)| node.visible_as(state));
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
         let present = found.filter(|found| {
             found.number() > self.snapshot.floor()
                 && found.terms().is_none_or(|terms| store.is_in_time(terms, false, &moment))
-                && found.bonds().is_none_or(|bonds| self.hold((bonds, found.number()), at))
+                && found.bonds().is_none_or(|bonds| self.are_valid((bonds, found.number()), at))
         });
         if let Some(found) = present {
             store.note_use(found);
@@ -208,8 +214,8 @@ where
         present.map(|found| found.value().clone())
     }
 
-    /// Whether the bonds of a version that the view keeps hold.
-    fn hold<'g>(&mut self, bonds: (&'g Bonds, u64), at: ReadAt<'g>) -> bool
+    /// Returns whether the bonds of a version that the view keeps are valid.
+    fn are_valid<'g>(&mut self, bonds: (&'g Bonds, u64), at: ReadAt<'g>) -> bool
     where
         's: 'g,
     {
@@ -225,11 +231,11 @@ where
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
         let (mut walk, floor) = (Walk::default(), self.snapshot.floor());
         let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
-        let holds = holds.expect("a view can tell");
-        // What holds as something is absent may be broken by what is made yet.
+        let holds = holds.expect("the view keeps the versions that it shows");
+        // If the bonds are valid because a key is absent, a value derived later may break them.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
         if holds && is_nested && !walk.is_any_absent {
-            self.memo.hold.extend(walk.all().chain([bonds.0]).map(address));
+            self.memo.valid.extend(walk.all().chain([bonds.0]).map(address));
         }
         if !holds {
             self.memo.broken.extend(walk.broken.into_iter().map(address));
@@ -237,78 +243,85 @@ where
         holds
     }
 
-    /// Ends what was read on behalf of another reading: the value counts as set from now on.
-    pub fn made(mut self, hold: &Hold<K, V>, value: V)
+    /// Ends a derivation on behalf of another one. Its value counts as set from now on.
+    pub fn finish(mut self, lease: &KeyLease<K, V>, value: V)
     where
         V: PartialEq,
     {
-        self.make(hold, self.snapshot.version(), value);
+        self.add_derived(lease, self.snapshot.version(), value);
     }
 
-    fn make(&mut self, hold: &Hold<K, V>, since: u64, value: V)
+    fn add_derived(&mut self, lease: &KeyLease<K, V>, since: u64, value: V)
     where
         V: PartialEq,
     {
         let guard = self.engine.pin();
-        let record = self.engine.held(&guard, hold);
+        let record = self.engine.leased_record(&guard, lease);
         let ended = self.ended(record);
         let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
         if equal.is_some() {
-            self.memo.broken.clear(); // What holds by that is there again.
+            self.memo.broken.clear(); // bonds that name the old number are valid again
         }
-        record.hold(); // As the claim, which ends.
+        record.hold(); // replaces the hold of the claim, which ends
         let ties = &mut self.ties;
-        self.memo.made.push(Made {
+        self.memo.derived.push(DerivedValue {
             as_input: Input::new(record.get(), equal.unwrap_or(0), true),
             value,
             since,
-            is_again: ended.is_some(),
+            is_recomputed: ended.is_some(),
             inputs: std::mem::take(&mut ties.inputs),
             is_nested: ties.is_nested,
             is_lost: ties.is_lost,
         });
-        self.memo.places.insert(hold.address(), Place::Made(self.memo.made.len() - 1));
+        self.memo
+            .progress
+            .insert(lease.address(), DerivationProgress::Derived(self.memo.derived.len() - 1));
     }
 
-    /// The derived value that the view keeps of a record, which has ended, and since when it was
-    /// equal. What is over is as good as taken away.
+    /// Returns the derived value of a record that the view keeps and that has ended, with the
+    /// number since which it has been equal. An expired value counts as removed.
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
-        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell")?;
+        let found = order
+            .at(record, at, self.snapshot.floor())
+            .expect("the view keeps the versions that it shows")?;
         let since = found.bonds()?.since(found.number());
         let is_over = found.is_over(Moment::new(&self.engine.timer).time());
-        // SAFETY: visible in the view, which is registered for 's.
+        // SAFETY: the value is visible in the view, and the view is registered for 's.
         (!is_over).then(|| (unsafe { found.kept_by_view() }.value(), since))
     }
 
-    /// Whether a key that is claimed, and was not read, holds nothing that is valid.
-    fn is_free(&mut self, hold: &Hold<K, V>) -> bool {
+    /// Returns whether a claimed key, which was not read, has no valid value.
+    fn is_absent(&mut self, lease: &KeyLease<K, V>) -> bool {
         let engine = self.engine;
         let guard = engine.pin();
-        let record = engine.held(&guard, hold);
+        let record = engine.leased_record(&guard, lease);
         let (order, at) = (&engine.store.order, self.snapshot.at(record.live()));
-        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell");
+        let found = order
+            .at(record, at, self.snapshot.floor())
+            .expect("the view keeps the versions that it shows");
         found.is_none_or(|found| {
-            found.bonds().is_some_and(|bonds| !self.hold((bonds, found.number()), at))
+            found.bonds().is_some_and(|bonds| !self.are_valid((bonds, found.number()), at))
         })
     }
 
-    /// Sets the key that a lease is on to what was derived from this, and what was derived on the way: each if nobody wrote
-    /// its key, or what was read for it, since. Else, or if somebody does later, it is not to be seen. The version if that
-    /// of the former is.
-    pub(super) fn keep(mut self, hold: &Hold<K, V>, value: &mut Option<V>) -> Option<Version>
+    /// Sets the leased key to the value derived from these reads, and sets the values derived on
+    /// its behalf. A value is valid only if no commit has written its key or one of its inputs
+    /// since the reads; a later commit ends it. Returns the version if the value of the leased key
+    /// is valid.
+    pub(super) fn commit(mut self, lease: &KeyLease<K, V>, value: &mut Option<V>) -> Option<Version>
     where
         V: PartialEq,
     {
         let engine = self.engine;
-        if !self.memo.made.is_empty() {
-            let was_free = self.is_free(hold);
-            self.make(hold, hold.since, value.take()?);
-            return engine.keep_made(self.memo, was_free.then(|| self.snapshot.version()));
+        if !self.memo.derived.is_empty() {
+            let was_absent = self.is_absent(lease);
+            self.add_derived(lease, lease.since, value.take()?);
+            return engine.commit_derived(self.memo, was_absent.then(|| self.snapshot.version()));
         }
         let ties = std::mem::replace(&mut self.ties, Ties::new(&engine.store));
-        engine.fill_by([hold], |guard, [record]| {
-            engine.keep_derived(guard, record, hold.since, value, ties)
+        engine.fill_by([lease], |guard, [record]| {
+            engine.commit_one_derived(guard, record, lease.since, value, ties)
         })
     }
 }
@@ -320,8 +333,8 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The usual case: nothing else was derived on the way.
-    fn keep_derived<'g, 'r>(
+    /// Commits a derivation in which no other value was derived. This is the usual case.
+    fn commit_one_derived<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
@@ -338,28 +351,29 @@ where
         let new = value.as_ref()?;
         let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
         let config: ConfigSnapshot<'r, K, V> = self.observers().config.snapshot();
-        let mut asked = self.rules.asked(config.times(), record.key(), new, None, &moment);
+        let mut requested = self.rules.requested(config.times(), record.key(), new, None, &moment);
         self.store.inherit_tags(record, since, &moment, &mut ties).ok()?;
-        // From here on no user's code runs that could keep the bonds from their version.
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // version.
         let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
             bonds.carry(equal);
         }
-        asked.get_or_insert_default().bonds = Some(bonds);
+        requested.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
-        let is_again = ended.is_some();
+        let is_recomputed = ended.is_some();
         let value = std::slice::from_mut(value);
-        let commit = self.fill_asked(guard, &config, [record], since, value, [asked])?;
-        self.observers().counters.mine().recomputed.add(u64::from(is_again));
-        if self.was_free(before, commit, &moment) {
+        let commit = self.fill_requested(guard, &config, [record], since, value, [requested])?;
+        self.observers().counters.mine().recomputed.add(u64::from(is_recomputed));
+        if self.was_absent(before, commit, &moment) {
             self.store.quiet.note(commit.version());
         }
-        self.seen(record, commit, &moment)
+        self.version_if_valid(record, commit, &moment)
     }
 
-    /// Whether what a commit of the caller's has superseded was not valid just before it: nothing, or
-    /// what had ended.
-    fn was_free<'g>(
+    /// Returns whether the version that the caller's commit superseded was not valid just before
+    /// the commit: there was none, or it had ended.
+    fn was_absent<'g>(
         &'g self,
         before: Option<Visible<'g, V>>,
         commit: Commit<'g>,
@@ -371,8 +385,9 @@ where
         stands.is_ok_and(|stands| !stands)
     }
 
-    /// The version of a commit by which a record was set, if that is visible. As in `fill_records`.
-    pub(super) fn seen<'g>(
+    /// Returns the version of the commit that set a record, if the value is valid. The reason is
+    /// the same as in `fill_records`.
+    pub(super) fn version_if_valid<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
         commit: Commit<'g>,
@@ -383,8 +398,8 @@ where
         (is_seen || mutant("derive.unchecked")).then(|| Version::from_u64(commit.version()))
     }
 
-    /// The derived value that is newest, if that is no newer than `since`: it has ended. And since
-    /// when it was equal. What is over is as good as taken away.
+    /// Returns the newest value if it is derived and no newer than `since`, which means that it has
+    /// ended, with the number since which it has been equal. An expired value counts as removed.
     fn ended<'g>(
         &self,
         record: RecordRef<'g, K, V>,

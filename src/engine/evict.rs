@@ -1,20 +1,23 @@
-//! The capacity bound, kept by the writers: what the engine tells the policy, and does when it says so.
+//! The capacity bound, which writers keep: what the engine tells the policy, and what it does at
+//! the policy's request.
 //!
-//! An eviction is a commit like any other: a tombstone upon the value that goes. So nobody sees a value again
-//! that was evicted before, and a view that was opened earlier goes on showing it.
+//! An eviction is a commit like any other: it puts a tombstone on the evicted value. Therefore no
+//! look-up finds a value after its eviction, and a view opened earlier still shows it.
 //!
-//! # Who pays
-//! Whoever brings a weight makes room for it before his operation ends: [`EVICTIONS`] entries or so under the guard of
-//! the operation, and what is still missing then when that is over (`make_up`), under a guard for each so many, with
-//! reclamation and the listener in between. Each eviction frees one unit at least, and was paid for by an insertion. Any
-//! write that finds the weight above the bound nevertheless, as one who brought it has not come to it yet, or never
-//! will, evicts a few ([`CARRIED`]).
+//! # Which operation evicts
+//! An operation that adds weight makes room for it before it ends. It evicts about [`EVICTIONS`]
+//! entries under its own guard. It evicts the rest after it has dropped that guard
+//! (`make_owed_room`), under one guard for each such batch, and lets reclamation and the listener
+//! run in between. Each eviction frees at least one unit of weight, for which an insertion has
+//! paid. A write may still find the weight above the bound, because the thread that added it has
+//! not made room yet or never will. Then the write evicts a few entries ([`CARRIED_EVICTIONS`]).
 //!
-//! # What is spared
-//! What an operation brings is not to go for the sake of just that. Its records get the flag `FRESH`, and lose it when
-//! their thread brings something else. While a record has the flag, the policy takes others first, as long as it finds
-//! some. The flag keeps the record, as its thread will come back to it; so a thread holds what its last operation brought,
-//! 64 records at most. Of larger batches the rest is spared only by themselves.
+//! # Which entries are spared
+//! The entries that an operation adds must not be evicted to make room for the same operation.
+//! Their records have the flag `FRESH` until their thread adds other entries. The policy prefers
+//! other records as long as it finds some. The flag keeps the record in memory, because its thread
+//! comes back to it. So a thread keeps the records of its last operation, at most 64. The other
+//! entries of a larger batch are spared only by the commit of that batch itself.
 
 use super::Engine;
 use super::maintenance::due;
@@ -31,33 +34,36 @@ use crate::sync::hook::{mutant, step};
 use std::cell::Cell;
 use std::ptr;
 
-/// How many entries a write evicts that did not bring what is too much.
-const CARRIED: usize = if cfg!(coeval_loom) { 1 } else { 32 };
-/// How little of a weight others need not see while room is made for it: what an entry counts for if nobody weighs.
-const LITTLE: i64 = 1;
-/// How often what a thread has just brought is spared in one search. Each time all others were passed over that are to be
-/// had, for a hit or as they are spared, of which there is room for [`CHANCES`] each: so there are none.
-const INSISTENCE: usize = 2 * CHANCES + 2;
+/// The most entries that a write evicts if it did not itself add the excess weight.
+const CARRIED_EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 32 };
+/// Up to this weight, a pending change need not be visible to other threads while room is made for
+/// it. It is the weight of an entry in a cache without a weigher.
+const SMALL_WEIGHT: i64 = 1;
+/// How often one search spares an entry that the thread has just added. Between two such times, the
+/// search has passed over all other candidates, because they were hit or are spared. Each of these
+/// has at most [`CHANCES`] chances. After this many times there are no other candidates.
+const OWN_SPARES: usize = 2 * CHANCES + 2;
 
-/// The engine as the policy sees it, under a guard.
-pub(super) struct Keeper<'g, 'r, K, V, S, R: Reclaim> {
+/// The engine as seen by the policy, under a guard.
+pub(super) struct EvictionContext<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,
-    /// Changes of the weight, in this era, that are yet to be accounted for: what an insertion brings and what it
-    /// evicts cancel each other out, and the sum that all threads write to is left alone.
+    /// Weight changes in this era that are not in the shared sum yet. The weight that an insertion
+    /// adds and the weight that it evicts cancel out, so the sum, which all threads write, stays
+    /// untouched.
     pending: Cell<i64>,
     era: &'g Era,
-    /// The commit that brings what there is to be room for, unless it is a write of one key: in order of the records'
-    /// addresses.
-    own: &'g [Entry<K, V>],
-    /// How many more entries are spared, and how often more the one is that the thread has just brought, until something
-    /// is evicted.
-    patience: Cell<usize>,
-    insistence: Cell<usize>,
+    /// The entries of the commit that needs room, ordered by the addresses of their records. Empty
+    /// for a write of one key.
+    entries: &'g [Entry<K, V>],
+    /// How many more entries are spared, and how many more times the only entry that the thread has
+    /// just added. An eviction resets both.
+    spares_left: Cell<usize>,
+    own_spares_left: Cell<usize>,
     evicted: Cell<usize>,
 }
 
-impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
+impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
     pub fn new(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>) -> Self {
         let era = engine.store.era(guard);
         Self {
@@ -65,43 +71,47 @@ impl<'g, 'r, K, V, S, R: Reclaim> Keeper<'g, 'r, K, V, S, R> {
             guard,
             pending: Cell::new(0),
             era,
-            own: &[],
-            patience: Cell::new(CHANCES),
-            insistence: Cell::new(INSISTENCE),
+            entries: &[],
+            spares_left: Cell::new(CHANCES),
+            own_spares_left: Cell::new(OWN_SPARES),
             evicted: Cell::new(0),
         }
     }
 
-    /// For a commit of several writes.
-    fn of(engine: &'g Engine<K, V, S, R>, guard: &'g R::Guard<'r>, own: &'g [Entry<K, V>]) -> Self {
-        let patience = Cell::new(own.len() + CHANCES);
-        Self { own, patience, ..Self::new(engine, guard) }
+    /// Returns the context for a commit of several writes.
+    fn of(
+        engine: &'g Engine<K, V, S, R>,
+        guard: &'g R::Guard<'r>,
+        entries: &'g [Entry<K, V>],
+    ) -> Self {
+        let spares_left = Cell::new(entries.len() + CHANCES);
+        Self { entries, spares_left, ..Self::new(engine, guard) }
     }
 
-    /// Accounts for what is pending. The weight that there is then.
+    /// Adds the pending changes to the shared weight. Returns the weight after that.
     fn account(&self) -> u64 {
         self.era.weigh(self.pending.take())
     }
 
-    /// Takes a change of the weight on.
-    fn owe(&self, settled: Settled<'_>) {
+    /// Adds a weight change to the pending ones.
+    fn defer_weight(&self, settled: Settled<'_>) {
         if ptr::eq(self.era, settled.era) {
             self.pending.set(self.pending.get() + settled.change);
         } else {
-            settled.weigh();
+            settled.account();
         }
     }
 }
 
-/// A record's handle. It works as long as the record has the flag `ADMITTED`, and the guard lives under which
-/// it had it.
+/// Returns the handle of a record. The handle is usable while the record has the flag `ADMITTED`,
+/// and afterwards until the end of a guard under which it had the flag.
 pub(super) fn handle<K, V>(record: RecordRef<'_, K, V>) -> Handle {
     Handle::new(ptr::from_ref(record.get()).expose_provenance() as u64)
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// A value was written to `record`: the owner of the commit that wrote it accounts for its
-    /// weight, and sees to the bound.
+    /// Accounts for the weight of a value and keeps the bound. The owner of the commit that wrote
+    /// the value to `record` calls it.
     pub(super) fn keep_bound<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -109,89 +119,93 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         node: NodeRef<'g, V>,
         settled: Settled<'g>,
     ) {
-        let Some(policy) = &self.policy else { return settled.weigh() };
-        let keeper = Keeper::new(self, guard);
-        let brought = settled.change;
-        keeper.owe(settled);
-        if brought > 0 {
-            self.spare_no_more(guard);
+        let Some(policy) = &self.policy else { return settled.account() };
+        let context = EvictionContext::new(self, guard);
+        let added = settled.change;
+        context.defer_weight(settled);
+        if added > 0 {
+            self.clear_fresh(guard);
         }
-        keeper.admit(policy, record, node, brought > 0);
-        if keeper.account() > policy.capacity() {
-            keeper.go_on(policy, brought.max(0) as u64);
+        context.admit(policy, record, node, added > 0);
+        if context.account() > policy.capacity() {
+            context.evict_more(policy, added.max(0) as u64);
         }
     }
 
-    /// The bound for a commit of several writes, when all of them are accounted for: else what it
-    /// takes away itself would be in the way of what it brings.
+    /// Keeps the bound for a commit of several writes. It runs after all their removals are
+    /// accounted for, so that the weight that the commit removes does not compete with the weight
+    /// that it adds.
     pub(super) fn keep_bound_of<'g>(&'g self, guard: &'g R::Guard<'_>, entries: &'g [Entry<K, V>]) {
         let Some(policy) = &self.policy else { return };
-        let keeper = Keeper::of(self, guard, entries);
-        self.spare_no_more(guard);
-        let mut brought = 0;
+        let context = EvictionContext::of(self, guard, entries);
+        self.clear_fresh(guard);
+        let mut added = 0;
         for (record, node) in entries.iter().map(Decided::entry) {
             let state = node.state();
             if state.is_value() {
-                brought += u64::from(weight_of(node, state));
-                keeper.admit(policy, record, node, true);
-                keeper.account();
+                added += u64::from(weight_of(node, state));
+                context.admit(policy, record, node, true);
+                context.account();
             }
         }
-        if keeper.era.weight() > policy.capacity() {
-            keeper.go_on(policy, brought);
+        if context.era.weight() > policy.capacity() {
+            context.evict_more(policy, added);
         }
     }
 
-    /// Accounts for what a write has taken away. If there is too much nevertheless, it carries on.
-    pub(super) fn lighten(&self, settled: Settled<'_>) {
-        let Some(policy) = &self.policy else { return settled.weigh() };
+    /// Accounts for the weight that a write removed. If the weight is still above the bound, marks
+    /// that room is due.
+    pub(super) fn account_removal(&self, settled: Settled<'_>) {
+        let Some(policy) = &self.policy else { return settled.account() };
         if settled.era.weigh(settled.change) > policy.capacity() {
-            self.owe_room();
+            self.mark_over_bound();
         }
     }
 
-    /// Says that the weight is above the bound, and nobody may be about to change that.
-    fn owe_room(&self) {
-        // Release: who takes the mark off sees the weight that we have seen or made.
+    /// Marks that the weight is above the bound and that possibly no thread is making room.
+    fn mark_over_bound(&self) {
+        // Release: the thread that clears the mark sees the weight that this thread saw or added.
+        // The partner is `DueWork::clear`.
         self.due.set(due::ROOM);
     }
 
-    /// Carries on with the room that is missing: until there is some, or as much was done as the thread owes itself, or a
-    /// little. Without a guard.
+    /// Makes the room that is still missing. Stops when the weight is within the bound, or after as
+    /// many evictions as this thread owes, or after a few if it owes none. The caller has no guard.
     #[cold]
-    pub(super) fn make_up(&self) {
+    pub(super) fn make_owed_room(&self) {
         let Some(policy) = &self.policy else { return };
         let owed = usize::try_from(self.scratch.get().owed.take()).unwrap_or(usize::MAX);
-        let mut left = owed.max(CARRIED);
+        let mut left = owed.max(CARRIED_EVICTIONS);
         loop {
-            // First of all: whoever sets it anew has come to a weight that we need not have seen.
+            // Clear first: a thread that sets the mark afterwards may have added weight that this
+            // search does not see.
             self.due.clear(due::ROOM);
             let gone = {
                 let guard = self.pin();
-                let keeper = Keeper::new(self, &guard);
+                let context = EvictionContext::new(self, &guard);
                 let more = self.scratch.get().fresh.count();
-                keeper.patience.set(CHANCES + more);
-                policy.make_room(&keeper, left.min(EVICTIONS));
-                if keeper.account() <= policy.capacity() {
+                context.spares_left.set(CHANCES + more);
+                policy.make_room(&context, left.min(EVICTIONS));
+                if context.account() <= policy.capacity() {
                     return;
                 }
-                keeper.evicted.get()
+                context.evicted.get()
             };
-            self.owe_room();
+            self.mark_over_bound();
             left = left.saturating_sub(gone);
             if gone == 0 || left == 0 {
                 return;
             }
             self.store.reclaim.collect();
-            self.tell();
+            self.notify_listener();
         }
     }
 
-    /// What the thread brought before is no longer spared on its behalf.
-    pub(super) fn spare_no_more(&self, guard: &R::Guard<'_>) {
+    /// Stops sparing the entries that this thread added before.
+    pub(super) fn clear_fresh(&self, guard: &R::Guard<'_>) {
         self.scratch.get().fresh.take(|record| {
-            // It has had the flag since we gave it to it, and nobody else takes it off: until then it
-            // does not end.
+            // The record is alive: this thread set the flag, no other thread clears it, and a
+            // record does not end while it has the flag.
             let record = self.store.held(guard, record);
             record.clear_flags(flags::FRESH);
             step("evict.spared_no_more");
@@ -202,89 +216,95 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-impl<'g, K, V, S, R: Reclaim> Keeper<'g, '_, K, V, S, R> {
-    /// Has the policy know the record, whose newest value was `node`, and evict what is too much
-    /// then.
+impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
+    /// Makes the record known to the policy, and evicts the excess. `node` was the newest value of
+    /// the record.
     fn admit(
         &self,
         policy: &Policy,
         record: RecordRef<'g, K, V>,
         node: NodeRef<'g, V>,
-        is_heavier: bool,
+        adds_weight: bool,
     ) {
         let weight = weight_of(node, node.state());
         if weight == 0 {
-            return; // Whatever is above the bound, it is not for that.
+            return; // evicting an entry without weight makes no room
         }
         if !policy.fits(weight) {
             self.evict(handle(record));
             return;
         }
-        // By a read-modify-write in any case. Either the policy's `release`, which is one of the
-        // same word, comes after it and sees our value; or before, and we see the flag cleared.
-        let before =
-            if is_heavier { self.admit_fresh(record) } else { record.set_flags(flags::ADMITTED) };
+        // Always a read-modify-write, because the policy's `release` does one on the same word. If
+        // `release` comes later, it sees this value. If it came before, this thread sees the flag
+        // cleared.
+        let before = if adds_weight {
+            self.set_admission_flags(record)
+        } else {
+            record.set_flags(flags::ADMITTED)
+        };
         step("evict.flagged");
         if before & flags::ADMITTED == 0 {
             policy.admit(self, handle(record));
-        } else if is_heavier {
+        } else if adds_weight {
             policy.make_room(self, EVICTIONS);
         }
     }
 
-    /// Sets the flags of a record whose value the operation has brought, and says what was set
-    /// before.
-    fn admit_fresh(&self, record: RecordRef<'g, K, V>) -> u32 {
+    /// Sets the flags of a record whose value the operation has added. Returns the flags that were
+    /// set before.
+    fn set_admission_flags(&self, record: RecordRef<'g, K, V>) -> u32 {
         let fresh = &self.engine.scratch.get().fresh;
         if !fresh.has_room() {
             return record.set_flags(flags::ADMITTED);
         }
         let before = record.set_flags(flags::ADMITTED | flags::FRESH);
         if before & flags::FRESH == 0 {
-            fresh.push(&record); // Else another thread's, which spares it.
+            fresh.push(&record); // otherwise another thread has the record and spares it
         }
         before
     }
 
-    /// The weight is above the bound, although a number of entries went for what was `brought`, if anything was.
+    /// Evicts again if the weight is above the bound although entries were evicted for the weight
+    /// `brought`, if any.
     #[cold]
-    fn go_on(&self, policy: &Policy, brought: u64) {
-        // Others came meanwhile, who did not see what we owed, nor we what they did; or it was not enough.
-        if brought > 0 {
+    fn evict_more(&self, policy: &Policy, added: u64) {
+        // Other threads added weight in the meantime, without seeing this thread's pending weight
+        // nor this thread theirs. Or the evictions were not enough.
+        if added > 0 {
             policy.make_room(self, EVICTIONS);
         }
         if self.account() > policy.capacity() {
-            self.engine.scratch.get().owed.set(brought);
-            self.engine.owe_room();
+            self.engine.scratch.get().owed.set(added);
+            self.engine.mark_over_bound();
         }
     }
 
-    /// The record of a handle.
+    /// Returns the record of a handle.
     pub fn record(&self, entry: Handle) -> RecordRef<'g, K, V> {
-        // SAFETY: made by `handle`. A record with the flag `ADMITTED` does not end, the flag is not
-        // cleared while the policy holds the handle, and it calls us under the guard under which it
-        // took the handle out. The wheel holds the record by a count.
+        // SAFETY: `handle` made the handle. A record with the flag `ADMITTED` does not end, and the
+        // flag is not cleared while the policy holds the handle. The policy calls this under the
+        // guard under which it took the handle out. A record in the wheel is held by a count.
         unsafe { RecordRef::new(&*ptr::with_exposed_provenance(entry.bits() as usize)) }
     }
 
-    /// The newest version, if it is a value.
+    /// Returns the newest version, if it is a value.
     pub fn newest(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         self.engine.store.order.newest(record)
     }
 
-    /// The same, if the value counts for anything.
-    fn heavy(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
+    /// Returns the newest version, if it is a value with a weight above 0.
+    fn newest_with_weight(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         self.newest(record).filter(|found| weight_of(found.node(), found.seen()) > 0)
     }
 
-    /// Whether the commit at hand writes the record.
-    fn brings(&self, record: RecordRef<'g, K, V>) -> bool {
+    /// Returns whether the current commit writes the record.
+    fn is_own_write(&self, record: RecordRef<'g, K, V>) -> bool {
         let address = ptr::from_ref(record.get()).addr();
-        self.own.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
+        self.entries.binary_search_by_key(&address, |entry| entry.record.addr()).is_ok()
     }
 }
 
-impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
     fn weight(&self) -> u64 {
         self.era.weight().saturating_add_signed(self.pending.get())
     }
@@ -301,7 +321,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn hits(&self, entry: Handle) -> Option<u32> {
-        self.heavy(self.record(entry)).map(|found| HITS - found.seen().hits_left())
+        self.newest_with_weight(self.record(entry)).map(|found| HITS - found.seen().hits_left())
     }
 
     fn prefetch(&self, entry: Handle) {
@@ -317,20 +337,20 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     fn spare(&self, entry: Handle) -> SpareDecision {
         let record = self.record(entry);
         let is_fresh = record.flags() & flags::FRESH != 0;
-        if !is_fresh && !self.brings(record) {
+        if !is_fresh && !self.is_own_write(record) {
             return SpareDecision::Evict;
         }
-        // What there is nothing else for, there is room for.
-        if is_fresh && self.own.is_empty() && self.engine.scratch.get().fresh.is(&record) {
-            let left = self.insistence.get();
-            self.insistence.set(left.saturating_sub(1));
+        // If the only fresh entry is the only candidate, the rest of the cache has room for it.
+        if is_fresh && self.entries.is_empty() && self.engine.scratch.get().fresh.is(&record) {
+            let left = self.own_spares_left.get();
+            self.own_spares_left.set(left.saturating_sub(1));
             return if left > 0 { SpareDecision::SpareOwn } else { SpareDecision::EndSearch };
         }
-        let left = self.patience.get();
-        self.patience.set(left.saturating_sub(1));
+        let left = self.spares_left.get();
+        self.spares_left.set(left.saturating_sub(1));
         match left {
             0 => SpareDecision::Evict,
-            _ if self.brings(record) || self.engine.scratch.get().fresh.has(&record) => {
+            _ if self.is_own_write(record) || self.engine.scratch.get().fresh.has(&record) => {
                 SpareDecision::SpareOwn
             }
             _ => SpareDecision::SpareOther,
@@ -338,7 +358,7 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
     }
 
     fn publish(&self) {
-        if self.pending.get() > LITTLE {
+        if self.pending.get() > SMALL_WEIGHT {
             self.account();
         }
     }
@@ -347,11 +367,11 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         let record = self.record(entry);
         let Some(current) = self.newest(record) else { return false };
         let ended = self.engine.end(self.guard, record, current.node(), RemovalCause::Size);
-        let is_gone = ended.map(|settled| self.owe(settled)).is_some();
+        let is_gone = ended.map(|settled| self.defer_weight(settled)).is_some();
         if is_gone {
             self.evicted.set(self.evicted.get() + 1);
-            self.patience.set(self.patience.get().max(CHANCES));
-            self.insistence.set(INSISTENCE);
+            self.spares_left.set(self.spares_left.get().max(CHANCES));
+            self.own_spares_left.set(OWN_SPARES);
         }
         is_gone
     }
@@ -360,8 +380,9 @@ impl<K, V, S, R: Reclaim> Residents for Keeper<'_, '_, K, V, S, R> {
         let record = self.record(entry);
         record.clear_flags(flags::ADMITTED);
         step("evict.released");
-        let came = self.heavy(record).is_some() && !mutant("evict.release_blindly");
-        if came && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
+        let is_value =
+            self.newest_with_weight(record).is_some() && !mutant("evict.release_blindly");
+        if is_value && record.set_flags(flags::ADMITTED) & flags::ADMITTED == 0 {
             return false;
         }
         self.engine.store.try_condemn(self.guard, record);

@@ -1,5 +1,4 @@
-//! Commits that are made only if a key is as expected: `compare_and_set`, repairs. Fills are in
-//! `fill.rs`.
+//! Commits with a condition on one key: `compare_and_set` and repairs. Fills are in `fill.rs`.
 
 use super::Engine;
 use super::plan::Plan;
@@ -25,7 +24,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets `key` and its related entries if `key` holds `expected`.
+    /// Sets `key` and its related entries if `key` has the version `expected`.
     pub fn compare_and_set(
         &self,
         key: K,
@@ -33,7 +32,7 @@ where
         value: V,
     ) -> Result<Version, Conflict> {
         let hash = self.hash(&key);
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let guard = self.pin();
         let record = self.store.locate(&guard, hash, key, &mut None);
         let mut value = Some(value);
@@ -45,7 +44,7 @@ where
             if found != expected || expected.is_none() {
                 break Err((found, related));
             }
-            // What it is tied to was written meanwhile, and it is whole again.
+            // A commit wrote one of the inputs in the meantime, and the value is valid again.
             drop(related);
         };
         if result.is_err() {
@@ -55,12 +54,14 @@ where
         drop(guard);
         mem::forget(unwound);
         self.tend();
-        // Here the values of related entries are dropped, which may panic.
-        result.map_err(|(found, _related)| Conflict::new(found, value.expect("just put back")))
+        // Dropping the values of the related entries may panic.
+        result.map_err(|(found, _related)| {
+            Conflict::new(found, value.expect("a failed commit returns the value"))
+        })
     }
 
-    /// The same, once, of a located record. An error: what it was found to hold, and the values of
-    /// related entries; the value is where it was.
+    /// Tries `compare_and_set` once on a located record. On failure, returns the version that the
+    /// record has and the values of related entries. The value itself is back in `value` then.
     fn set_if<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -70,8 +71,9 @@ where
     ) -> Result<Version, (Option<Version>, Vec<V>)> {
         let since = self.store.version();
         let moment = Moment::new(&self.timer);
-        // Before the look: an input that is over by this time was absent for it.
-        let looked = if self.deadlines.may_be() { moment.time() } else { 0 };
+        // Read before the look-up: an input that has expired by this time was absent for the
+        // look-up.
+        let look_up_time = if self.deadlines.may_be() { moment.time() } else { 0 };
         let current = self.store.present(record, false, &moment);
         let found = current.map(|found| version_of(found.seen()));
         if found != expected {
@@ -82,14 +84,14 @@ where
         }
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        let asked = plan.asked_for(record, value);
-        plan.push(record, value, asked, true, None);
+        let requested = plan.requested_for(record, value);
+        plan.push(record, value, requested, true, None);
         self.relate(&mut plan);
         let absent = || Demand::IsAbsent(plan.moment.time());
         let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
         let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
         if let Some(bonds) = current.and_then(|found| found.bonds()) {
-            let ties = self.demand_ties(record, bonds, since, looked);
+            let ties = self.demand_inputs(record, bonds, since, look_up_time);
             plan.set.witness(ties.iter().map(|(record, _)| *record));
             demands.extend(ties);
         }
@@ -110,28 +112,28 @@ where
         Err((self.version_below(below, record, expected), related))
     }
 
-    /// What must be so for what ties a record's value to others, and which it was found to stand on
-    /// after `since` and the time `looked`, to be as it was.
+    /// Returns preconditions that keep a value valid until the commit is decided. The value's bonds
+    /// were valid after `since` and after the time `look_up_time`.
     #[cold]
-    fn demand_ties<'g>(
+    fn demand_inputs<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
         bonds: &'g Bonds,
         since: u64,
-        looked: u64,
+        look_up_time: u64,
     ) -> Demands<'g, K, V> {
         let live = record.live();
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
-        // A value may hold by the absence of an entry whose time is up. It is not to be in time.
-        let was_in_time = |terms: &Terms| !terms.is_over(looked);
+        // A value may be valid because an expired entry is absent. That entry need not be in time.
+        let was_in_time = |terms: &Terms| !terms.is_over(look_up_time);
         let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
         demand_tags(&mut demands, record, bonds, since);
         demands
     }
 
-    /// Ends the derived value of a record if it is absent, as what it was made from has changed: a
-    /// commit's verdict knows deadlines, but not that.
+    /// Ends the derived value of a record if a change of an input has made it invalid. The verdict
+    /// of a commit takes deadlines into account, but not inputs.
     fn end_broken<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -139,13 +141,15 @@ where
         moment: &Moment<'_>,
     ) {
         let Some(found) = self.store.order.newest(record) else { return };
-        // It was newest before that look, so if it still is when it ends, the look was at it.
+        // The version was the newest before the look-up. If it is the newest when it ends, the
+        // look-up judged this version.
         if found.bonds().is_some() && self.store.present(record, false, moment).is_none() {
             self.end_absent(guard, record, found.node(), moment);
         }
     }
 
-    /// What a record held instead of what was expected, if it held that below an aborted commit.
+    /// Returns the version that a record had below an aborted commit, if it was not `expected` but
+    /// valid.
     fn version_below<'g>(
         &'g self,
         below: Option<NodeRef<'g, V>>,
@@ -153,8 +157,8 @@ where
         expected: Option<Version>,
     ) -> Option<Version> {
         let found = below?.visible()?;
-        // If nothing was expected, the value was there when that was decided, even if everything was
-        // cleared since. Otherwise its absence now is as good an answer.
+        // If the expectation was "absent", the value was present when the commit was decided, even
+        // if a clear came later. Otherwise the value's absence now is an equally correct answer.
         let is_valid = || {
             let (moment, at) = (Moment::new(&self.timer), ReadAt::newest(record.live()));
             found.number() > self.store.floor(record.live())
@@ -163,8 +167,8 @@ where
         (expected.is_none() || is_valid()).then(|| version_of(found.seen()))
     }
 
-    /// Removes `key` alone, as what a relation takes away, if it still holds `version`: a repair.
-    /// True if it did.
+    /// Repairs a group: removes `key` alone if it still has `version`, with the cause `Related`.
+    /// Returns whether it did.
     pub fn remove_if(&self, key: &K, version: Version) -> bool {
         let is_removed = {
             let guard = self.pin();

@@ -1,11 +1,14 @@
-//! Deadlines: what the engine tells the wheel, and does with what comes out of it.
+//! Deadlines: what the engine tells the timing wheel, and what it does with entries that come out
+//! of it.
 //!
-//! Readers go by a version's own deadline, so an entry is absent from it on, to the tick of the clock. The wheel only
-//! brings the memory back: an entry that comes out ends by a tombstone, as an evicted one does.
+//! Readers compare a version's own deadline with the clock, so an entry is absent from its deadline
+//! on, exact to one tick of the clock. The wheel only frees memory: an entry that comes out ends by
+//! a tombstone, as an evicted one does.
 //!
-//! A record that is in the wheel for a deadline is in it for every later one: when it comes out it goes in again. So
-//! a value that is overwritten by one that is kept longer costs the wheel nothing. One whose deadline is dropped or
-//! brought forward leaves a handle behind that is of no more use; whoever does that looks for such.
+//! A record that is in the wheel for one deadline is also covered for every later one, because it
+//! goes in again when it comes out. Therefore overwriting a value by one that is kept longer costs
+//! the wheel nothing. If a write drops a deadline or brings it forward, a useless handle stays in
+//! the wheel. Such writes sift the wheel for useless handles.
 
 use super::Engine;
 use super::maintenance::due;
@@ -17,16 +20,16 @@ use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
 use std::ptr;
 
-/// One in so many deadlines that are dropped or brought forward has the wheel sifted. So four entries are looked at
-/// for each: more than one, or what is of no use would gain on the rest.
+/// One in so many writes that drop a deadline or bring it forward sifts the wheel. On average each
+/// of them looks at four entries. It must be more than one, or useless handles would accumulate.
 const SIFTED: u32 = (SIFT_BATCH as u32).div_ceil(4);
-/// A record that is held so often is not put in once more: its count has room for no more than 2^24.
+/// A record with this many holds is not put into the wheel again, because its count ends at 2^24.
 const HOLDS: u32 = 1 << 20;
 
-/// The wheel of a cache.
+/// The deadlines of a cache.
 pub(super) struct Deadlines {
     pub wheel: Wheel,
-    /// Whether there ever was a deadline. Set before the first is committed.
+    /// Whether any value ever had a deadline. Set before the first such value is committed.
     used: AtomicUsize,
 }
 
@@ -35,48 +38,48 @@ impl Deadlines {
         Self { wheel: Wheel::new(), used: AtomicUsize::new(0) }
     }
 
-    /// Whether a value may have a deadline that is committed already.
+    /// Returns whether a committed value may have a deadline.
     #[inline(always)]
     pub fn may_be(&self) -> bool {
-        // Relaxed: who knows of a commit knows what was set before.
+        // Relaxed: a thread that sees a commit also sees what was set before the commit.
         self.used.load(Ordering::Relaxed) != 0
     }
 
-    /// A value with a deadline is about to be written.
+    /// Notes that a value with a deadline is about to be written.
     #[inline(always)]
     pub fn expect(&self) {
         if !self.may_be() {
-            self.used.store(1, Ordering::Relaxed); // comes with the commit
+            self.used.store(1, Ordering::Relaxed); // Relaxed: the commit publishes it
         }
     }
 
-    /// Bytes of the wheel.
+    /// Returns the size of the wheel in bytes.
     pub fn bytes(&self) -> usize {
         self.wheel.bytes()
     }
 }
 
-/// The deadline of a version; [`NEVER`] if it has none.
+/// Returns the deadline of a version, or [`NEVER`].
 fn deadline_of<V>(node: NodeRef<'_, V>) -> u64 {
     node.terms().map_or(NEVER, |terms| terms.deadline())
 }
 
-/// A record's handle. It works as long as the wheel holds the record.
+/// Returns the handle of a record. The handle is usable while the wheel holds the record.
 pub(super) fn handle_of<K, V>(record: RecordRef<'_, K, V>) -> Handle {
     Handle::new(ptr::from_ref(record.get()).expose_provenance() as u64)
 }
 
-/// The engine as the wheel sees it when a deadline is put in, under a guard.
+/// The engine as seen by the wheel when a deadline is scheduled, under a guard.
 pub(super) struct Scheduler<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,
 }
 
 impl<'g, K, V, S, R: Reclaim> Scheduler<'g, '_, K, V, S, R> {
-    /// The record of a handle.
+    /// Returns the record of a handle.
     pub fn record(&self, entry: Handle) -> RecordRef<'g, K, V> {
-        // SAFETY: made by `handle_of`. The wheel holds the record by a count, and calls us under a
-        // guard that was live before it let go.
+        // SAFETY: `handle_of` made the handle. The wheel holds the record by a count, and calls
+        // this under a guard that was live before the wheel let the record go.
         unsafe { RecordRef::new(&*ptr::with_exposed_provenance(entry.bits() as usize)) }
     }
 }
@@ -103,8 +106,7 @@ impl<K, V, S, R: Reclaim> Scheduled for Scheduler<'_, '_, K, V, S, R> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Has the value `node`, which a commit of the caller's has put upon `was`, end when its time
-    /// comes.
+    /// Schedules the end of `node`, a value that a commit of the caller has put on `was`.
     pub(super) fn schedule<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -117,7 +119,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return;
         }
         if record.holds() >= HOLDS {
-            return; // It comes out at a deadline that it had before, if later than it should.
+            return; // it comes out at an earlier deadline, although late
         }
         if !self.due.is_set(due::TIME) {
             self.due.set(due::TIME);
@@ -126,9 +128,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.deadlines.wheel.schedule(handle_of(record), deadline, &scheduler);
     }
 
-    /// The value `was`, which has terms, has been superseded by `node`, which a commit of the
-    /// caller's has put there. If its deadline was dropped or brought forward by that, now and then
-    /// has the wheel sifted.
+    /// Sifts the wheel now and then, if a write drops a deadline or brings it forward. `was`, which
+    /// has terms, is the superseded value; `node` is the version that a commit of the caller has
+    /// put on it.
     pub(super) fn superseded_early<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -141,7 +143,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if old == NEVER || is_kept || self.deadlines.wheel.has_reached(old) {
             return;
         }
-        // By chance, of which the numbers of commits are the source: no pattern of writes evades it.
+        // Random, with commit numbers as the source, so that no pattern of writes evades it.
         let chance =
             (state.version() ^ u64::from(record.hash())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if ((chance >> 32) as u32).is_multiple_of(SIFTED) {

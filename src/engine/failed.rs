@@ -1,6 +1,6 @@
-//! What those do who have waited for a load that failed.
+//! What a caller does after it waited for a load that failed.
 
-use super::load::{Brought, Claims, InVain, Wanted};
+use super::load::{Claims, LoadDecision, LoadOutcome, WaitFailed};
 use crate::loading::Waited;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
@@ -12,32 +12,33 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The same for one who takes another's error for his own, if it is of this type.
-    pub fn waited_sharing<E: Send + Sync + 'static>(
+    /// Does the same as `after_wait`, and also returns the error of the load if it has this type.
+    pub fn after_wait_sharing<E: Send + Sync + 'static>(
         self,
-        waited: Waited<'e, usize, Brought<V>, R>,
-    ) -> Result<Wanted<'e, K, V, S, R, N>, InVain<Self, E>> {
+        waited: Waited<'e, usize, LoadOutcome<V>, R>,
+    ) -> Result<LoadDecision<'e, K, V, S, R, N>, WaitFailed<Self, E>> {
         match waited {
-            Waited::Done(Brought::Failed(error)) => match error.downcast() {
-                Ok(error) => Err(InVain::Failed(error)),
-                Err(_) => self.after_failure().map_err(InVain::Again),
+            Waited::Done(LoadOutcome::Failed(error)) => match error.downcast() {
+                Ok(error) => Err(WaitFailed::Failed(error)),
+                Err(_) => self.after_failure().map_err(WaitFailed::Retry),
             },
-            waited => self.waited(waited).map_err(InVain::Again),
+            waited => self.after_wait(waited).map_err(WaitFailed::Retry),
         }
     }
 
-    /// What is to be done by one who has waited for a load that failed: it waits no more, and loads beside another, if there is
-    /// one; unless the cache is one in which they take turns.
+    /// Decides what a caller does after it waited for a failed load. The caller does not wait
+    /// again: it leads a load, or loads concurrently with another one. Only in a cache whose loads
+    /// take turns does it join again.
     #[cold]
-    pub(super) fn after_failure(self) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
+    pub(super) fn after_failure(self) -> Result<LoadDecision<'e, K, V, S, R, N>, Self> {
         if !self.each[0].engine.flights.rules().tells_failures {
             return Err(self);
         }
         Ok(match self.try_lead(true) {
             Some(leader) => self.lead(leader),
             None => match self.values() {
-                Some(values) => Wanted::Found(values),
-                None => Wanted::Load(self.begin(None)),
+                Some(values) => LoadDecision::Found(values),
+                None => LoadDecision::Load(self.begin(None)),
             },
         })
     }

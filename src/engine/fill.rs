@@ -1,10 +1,11 @@
-//! Fills: what was read elsewhere is set under leases, as long as nobody has written it since.
+//! Fills: values that were read elsewhere are set under leases, unless a commit has written their
+//! keys since.
 //!
-//! A fill's values take the place of others, and are tied to what those are tied to.
+//! A filled value takes over the bonds of the value that it replaces.
 
 use super::plan::Plan;
-use super::terms::Asked;
-use super::{Engine, Hold};
+use super::terms::RequestedTerms;
+use super::{Engine, KeyLease};
 use crate::chain::{Bonds, RecordRef};
 use crate::commit::Demand;
 use crate::config::ConfigSnapshot;
@@ -16,11 +17,11 @@ use crate::sync::hook::{mutant, step};
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
 
-/// A fill that was committed.
+/// A committed fill.
 pub struct Filled {
     pub version: Version,
-    /// Whether the values were to be had then: what they are tied to had not changed meanwhile.
-    pub is_had: bool,
+    /// Whether the values were valid after the commit: nothing in their bonds had changed.
+    pub is_valid: bool,
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -30,36 +31,40 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets the key to `value`, which is taken, unless it was written, removed or cleared since the lease was taken.
-    pub fn fill(&self, hold: &Hold<K, V>, value: &mut Option<V>) -> Option<Filled> {
-        let filled = self.fill_many([hold], std::slice::from_mut(value));
+    /// Sets the key to `value` and takes the value, unless the key was written, removed or cleared
+    /// since the lease was taken.
+    pub fn fill(&self, lease: &KeyLease<K, V>, value: &mut Option<V>) -> Option<Filled> {
+        let filled = self.fill_many([lease], std::slice::from_mut(value));
         self.tend();
         filled
     }
 
-    /// Sets the keys to these values by one commit, the last of a key, unless one was written, removed or cleared since
-    /// the leases were taken, which all are as of one version. Those that are set are taken. The caller tends.
+    /// Sets the keys to these values by one commit, unless a key was written, removed or cleared
+    /// since the leases were taken. All leases are as of one version. If a key occurs several
+    /// times, its last value counts. The values that are set are taken. The caller calls
+    /// [`tend`](Self::tend).
     pub fn fill_many<const N: usize>(
         &self,
-        holds: [&Hold<K, V>; N],
+        leases: [&KeyLease<K, V>; N],
         values: &mut [Option<V>],
     ) -> Option<Filled> {
-        self.fill_by(holds, |guard, records| {
-            self.fill_records(guard, records, holds[0].since, values)
+        self.fill_by(leases, |guard, records| {
+            self.fill_records(guard, records, leases[0].since, values)
         })
     }
 
-    /// Has `fill` set the keys that leases are on, and counts whether it did. The caller tends.
+    /// Lets `fill` set the leased keys, and counts the success or refusal. The caller calls
+    /// [`tend`](Self::tend).
     pub(super) fn fill_by<'r, T, const N: usize>(
         &'r self,
-        holds: [&Hold<K, V>; N],
+        leases: [&KeyLease<K, V>; N],
         fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [RecordRef<'g, K, V>; N]) -> Option<T>,
     ) -> Option<T> {
         let guard = self.pin();
-        let records = holds.map(|hold| self.held(&guard, hold));
+        let records = leases.map(|lease| self.leased_record(&guard, lease));
         for record in records {
             let revived = record.revive();
-            debug_assert!(revived, "a record that is held is not sealed");
+            debug_assert!(revived, "a held record is not sealed");
         }
         let filled = fill(&guard, records);
         match &filled {
@@ -69,8 +74,9 @@ where
         filled
     }
 
-    /// Sets the keys of records, which leases hold, to what was loaded for them, unless one was written or cleared
-    /// after `since`. Relations are not followed: what is loaded is no change.
+    /// Sets the keys of leased records to their loaded values, unless a key was written or cleared
+    /// after `since`. Relations do not apply, because loading a value does not change it at its
+    /// source.
     fn fill_records<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -82,45 +88,48 @@ where
         let moment = Moment::new(&self.timer);
         for at in 0..N {
             if records[at + 1..].iter().any(|later| later.is(records[at].get())) {
-                values[at] = None; // the last of a key counts
+                values[at] = None; // the last value of a key counts
             }
         }
-        let mut asked = std::array::from_fn(|at| {
+        let mut requested = std::array::from_fn(|at| {
             let (key, value) = (records[at].key(), values[at].as_ref()?);
-            self.rules.asked(config.times(), key, value, None, &moment)
+            self.rules.requested(config.times(), key, value, None, &moment)
         });
-        // From here on no user's code runs that could keep the bonds from their versions.
-        let is_tied = self.tie_all(guard, records, since, values, &mut asked).ok()?;
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // versions.
+        let is_tied = self.inherit_bonds(guard, records, since, values, &mut requested).ok()?;
         step("fill.tied");
-        let commit = self.fill_asked(guard, &config, records, since, values, asked)?;
-        // If they are to be had now, then since their commit: whoever came before that may have them.
+        let commit = self.fill_requested(guard, &config, records, since, values, requested)?;
+        // If the values are valid now, they have been valid since their commit, so a caller that
+        // came before the commit may have them.
         let is_newest = |record| self.is_newest(record, commit, &moment);
-        let is_had = !is_tied || records.into_iter().all(is_newest);
-        let is_had = is_had || mutant("fill.unchecked");
-        Some(Filled { version: Version::from_u64(commit.version()), is_had })
+        let is_valid = !is_tied || records.into_iter().all(is_newest);
+        let is_valid = is_valid || mutant("fill.unchecked");
+        Some(Filled { version: Version::from_u64(commit.version()), is_valid })
     }
 
-    /// Ties what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
-    /// written, or a tag invalidated, after `since`.
-    fn tie_all<'g, const N: usize>(
+    /// Gives each value the bonds of the value that it replaces. Returns whether any value has
+    /// bonds. Fails if one of their inputs was written, or one of their tags invalidated, after
+    /// `since`.
+    fn inherit_bonds<'g, const N: usize>(
         &'g self,
         guard: &'g R::Guard<'_>,
         records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &[Option<V>],
-        asked: &mut [Option<Asked>; N],
+        requested: &mut [Option<RequestedTerms>; N],
     ) -> Result<bool, ()> {
         let mut is_tied = false;
         for at in (0..N).filter(|at| values[*at].is_some()) {
             match self.store.ties_since(guard, records[at], since) {
                 Ok(None) => {}
                 Ok(bonds) => {
-                    asked[at].get_or_insert_default().bonds = bonds;
+                    requested[at].get_or_insert_default().bonds = bonds;
                     is_tied = true;
                 }
                 Err(()) => {
-                    let asked = asked.iter_mut().flatten();
-                    let tied = asked.filter_map(|asked| asked.bonds.take());
+                    let requested = requested.iter_mut().flatten();
+                    let tied = requested.filter_map(|requested| requested.bonds.take());
                     tied.for_each(|bonds: Box<Bonds>| self.store.release_bonds(guard, &bonds));
                     return Err(());
                 }
@@ -129,7 +138,7 @@ where
         Ok(is_tied)
     }
 
-    /// Whether a record holds what a commit wrote, and that is valid.
+    /// Returns whether a record's value is the one that the commit wrote, and is valid.
     pub(super) fn is_newest<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
@@ -140,21 +149,21 @@ where
         present.is_some_and(|present| present.number() == commit.version())
     }
 
-    /// Sets the keys of records, which leases hold, to those of the values that there are, with what
-    /// is asked for them, unless one was written or cleared after `since`.
-    pub(super) fn fill_asked<'g, 'r, const N: usize>(
+    /// Sets the keys of leased records to the values that are given, on the requested terms, unless
+    /// a key was written or cleared after `since`.
+    pub(super) fn fill_requested<'g, 'r, const N: usize>(
         &'r self,
         guard: &'g R::Guard<'r>,
         config: &'g ConfigSnapshot<'r, K, V>,
         records: [RecordRef<'g, K, V>; N],
         since: u64,
         values: &mut [Option<V>],
-        asked: [Option<Asked>; N],
+        requested: [Option<RequestedTerms>; N],
     ) -> Option<Commit<'g>> {
         let mut plan = Plan::new(self, guard, config);
-        for ((record, value), asked) in records.iter().zip(&mut *values).zip(asked) {
+        for ((record, value), requested) in records.iter().zip(&mut *values).zip(requested) {
             if value.is_some() {
-                plan.push(*record, value, asked, false, None);
+                plan.push(*record, value, requested, false, None);
             }
         }
         let demands = records.map(|record| (record, Demand::UnchangedSince(since)));
@@ -169,7 +178,7 @@ where
         }
         decided.take_values(|of, value| {
             let at = records.iter().rposition(|record| record.is(of.get()));
-            values[at.expect("one of them")] = value;
+            values[at.expect("the commit wrote one of these records")] = value;
         });
         None
     }

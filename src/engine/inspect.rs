@@ -1,4 +1,5 @@
-//! What a monitor asks of the engine: the entries that a view shows, and what belongs to them by the declared relations.
+//! What the monitor asks of the engine: the entries that a view shows, and the keys related to
+//! them.
 
 use super::Engine;
 use crate::config::ConfigSnapshot;
@@ -10,11 +11,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 
-/// The relations that are declared at some moment.
+/// The relations declared at one moment.
 pub struct Relations<'e, K, V>(ConfigSnapshot<'e, K, V>);
 
 impl<K, V> Relations<'_, K, V> {
-    /// Whether there are any.
+    /// Returns whether any relations are declared.
     pub fn are_declared(&self) -> bool {
         self.0.relation().is_some()
     }
@@ -27,15 +28,16 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The relations that are declared now.
+    /// Returns the relations that are declared now.
     pub fn relations(&self) -> Relations<'_, K, V> {
         Relations(self.observers().config.snapshot())
     }
 
-    /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
-    /// it. Returns the part to go on with, and how many entries the view does not see only because their deadline had
-    /// come.
-    pub fn sights<'v>(
+    /// Appends the keys that a view shows in the first of these parts of the index, and in parts
+    /// that are visited with it. `division` is the number of parts of the whole index. Returns the
+    /// next part to visit, and the number of entries that the view does not show only because they
+    /// have expired.
+    pub fn visible_keys<'v>(
         &self,
         snapshot: &'v Snapshot,
         division: usize,
@@ -47,37 +49,41 @@ where
         let mut overdue = 0;
         for record in records {
             if let Some((_, version)) = self.read_record(record, snapshot) {
-                // SAFETY: a record of which a registered view sees a value is not removed while
-                // the view is registered, which it is for 'v.
+                // SAFETY: a record is not removed while a registered view shows a value of it, and
+                // the view is registered for 'v.
                 let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };
                 out.push((key, version));
                 continue;
             }
             let at = snapshot.at(record.live());
-            let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell");
+            let found = self
+                .store
+                .order
+                .at(record, at, snapshot.floor())
+                .expect("the view keeps the versions that it shows");
             overdue += usize::from(found.is_some_and(|found| found.is_over(snapshot.opened())));
         }
         (next, overdue)
     }
 
-    /// The keys that a write of `key` writes as well, each once: relations are followed to their end, as a
-    /// commit does. Runs user's code, which may panic.
-    pub fn group(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
+    /// Returns the keys that a write of `key` also writes, each once. Relations are followed
+    /// transitively, as by a commit. Runs user code, which may panic.
+    pub fn related_keys(&self, relations: &Relations<'_, K, V>, key: &K) -> Vec<K> {
         let Some(relation) = relations.0.relation() else { return Vec::new() };
         let hash_of_key = self.hash(key);
         let most = self.rules.max_related;
         let mut related = Related::new(Vec::new(), most);
         related.begin(hash_of_key);
         let mut group: Vec<K> = Vec::new();
-        let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut positions: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut next = 0;
         relation(key, &mut related);
         loop {
             for (member, _) in related.drain() {
                 let hash = self.hash(&member);
-                let places = places.entry(hash).or_default();
+                let positions = positions.entry(hash).or_default();
                 let is_key = hash == hash_of_key && member == *key;
-                if !is_key && places.iter().all(|place| group[*place] != member) {
+                if !is_key && positions.iter().all(|position| group[*position] != member) {
                     if group.len() == most {
                         too_many(
                             &KeyName::new(key, hash_of_key),
@@ -85,7 +91,7 @@ where
                             most,
                         );
                     }
-                    places.push(group.len());
+                    positions.push(group.len());
                     group.push(member);
                 }
             }

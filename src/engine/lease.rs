@@ -1,13 +1,16 @@
-//! Leases: the right to fill a key with what was read elsewhere, as long as nobody has written it since.
+//! Leases: the right to fill a key with a value read elsewhere, unless a commit has written the key
+//! since.
 //!
-//! A lease holds the key's record, which is made if there is none, and remembers the clock. A fill is a commit
-//! that succeeds only if nothing was committed to the key after that, nor everything cleared; who removes a key
-//! that is absent leaves a tombstone for those who hold its record. The two meet as in Dekker's algorithm:
-//! a lease holds the record, then reads the clock; who removes takes a number, then looks whether the record is
-//! held. So the removal leaves its tombstone, or the lease begins after it.
+//! A lease holds the key's record, which is made if there is none, and remembers the clock. A fill
+//! is a commit that succeeds only if no commit has written the key since then, and nothing has
+//! cleared everything since then. If a removal finds the key absent and its record held, it leaves
+//! a tombstone, which refuses the fills of the leases. The two sides follow the scheme of Dekker's
+//! algorithm. A lease holds the record, then reads the clock. A removal takes a number, then checks
+//! whether the record is held. So either the removal leaves its tombstone, or the lease begins
+//! after the removal.
 //!
-//! What the cache itself does to an entry, an eviction or an expiration, ends a lease on it as well: it is not known
-//! any more then whether somebody wrote it before.
+//! An eviction or an expiration of the entry also ends a lease on it, because the cache no longer
+//! knows then whether a commit wrote the entry before.
 
 use super::Engine;
 use crate::chain::{Record, RecordRef};
@@ -19,23 +22,25 @@ use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::ptr::NonNull;
 
-/// A lease. It must be given back with `Engine::let_go`.
-pub struct Hold<K, V> {
+/// A lease on a key. Its owner must end it by `Engine::let_go`.
+pub struct KeyLease<K, V> {
     record: NonNull<Record<K, V>>,
     pub(super) since: u64,
 }
 
-impl<K, V> Hold<K, V> {
-    /// Where the record is: as long as it is held, no other key's is there.
+impl<K, V> KeyLease<K, V> {
+    /// Returns the address of the record. While the record is held, no other key's record has this
+    /// address.
     pub(super) fn address(&self) -> usize {
         self.record.as_ptr().addr()
     }
 }
 
-// SAFETY: a record is shared between threads anyway, and is kept by the hold.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Hold<K, V> {}
+// SAFETY: records are shared between threads, and the lease holds its record, so the pointer stays
+// valid on any thread.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for KeyLease<K, V> {}
 // SAFETY: as above.
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Hold<K, V> {}
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for KeyLease<K, V> {}
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -44,71 +49,77 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// A lease on `key`, of which `own` makes one to keep if the cache does not know it.
-    pub fn lease<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Hold<K, V>
+    /// Takes a lease on `key`. If the cache does not know the key, `make_key` makes the key to
+    /// keep.
+    pub fn lease<Q>(&self, key: &Q, make_key: impl FnOnce() -> K) -> KeyLease<K, V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hold = {
+        let lease = {
             let guard = self.pin();
-            self.hold(&guard, self.store.know(&guard, key, own))
+            self.lease_record(&guard, self.store.know(&guard, key, make_key))
         };
         self.collect_some();
-        self.tell();
-        hold
+        self.notify_listener();
+        lease
     }
 
-    /// A lease on the key of a record that was located under the caller's guard. The caller [tells](Self::tell) what
-    /// has left by that.
-    pub(super) fn hold(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> Hold<K, V> {
-        // Revived under the guard, so it does not end before that is gone; from now on it is held.
+    /// Takes a lease on the key of a record that was located under the caller's guard. This may end
+    /// a cleared value, so the caller [notifies the listener](Self::notify_listener) afterwards.
+    pub(super) fn lease_record(
+        &self,
+        guard: &R::Guard<'_>,
+        record: RecordRef<'_, K, V>,
+    ) -> KeyLease<K, V> {
+        // `locate` revived the record under the guard, so it is alive until the guard is dropped.
+        // From now on it is held.
         record.hold();
-        // Or it would be ended later, as by a change.
-        self.observers().for_others(guard, || self.end_cleared(guard, record));
-        self.held_from_now(record)
+        // A cleared value must end now: if it ended later, that commit would refuse the fill.
+        self.observers().defer_to_others(guard, || self.end_cleared(guard, record));
+        self.lease_held_record(record)
     }
 
-    /// A lease on the key of a record that the caller holds.
-    pub(super) fn held_from_now(&self, record: RecordRef<'_, K, V>) -> Hold<K, V> {
+    /// Takes a lease on the key of a record that the caller holds.
+    pub(super) fn lease_held_record(&self, record: RecordRef<'_, K, V>) -> KeyLease<K, V> {
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.store.version());
         if !mutant("lease.unfenced") {
             fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
         }
         let since = early.unwrap_or_else(|| self.store.version());
-        Hold { record: NonNull::from(record.get()), since }
+        KeyLease { record: NonNull::from(record.get()), since }
     }
 
-    /// Whether a fill would be refused now.
-    pub fn is_outdated(&self, hold: &Hold<K, V>) -> bool {
+    /// Returns whether a fill would be refused now.
+    pub fn is_outdated(&self, lease: &KeyLease<K, V>) -> bool {
         let guard = self.pin();
-        let record = self.held(&guard, hold);
+        let record = self.leased_record(&guard, lease);
         let newest = self.store.order.newest_number(record);
-        newest.max(self.store.floor(record.live())) > hold.since
-            || self.store.has_changed(record, hold.since)
+        newest.max(self.store.floor(record.live())) > lease.since
+            || self.store.has_changed(record, lease.since)
     }
 
-    /// The version up to which the key has been unchanged.
-    pub fn since(hold: &Hold<K, V>) -> Version {
-        Version::from_u64(hold.since)
+    /// Returns the version since which the key has been unchanged.
+    pub fn since(lease: &KeyLease<K, V>) -> Version {
+        Version::from_u64(lease.since)
     }
 
-    /// The record that a lease holds.
-    pub(super) fn held<'g>(
+    /// Returns the record of a lease.
+    pub(super) fn leased_record<'g>(
         &self,
         guard: &'g R::Guard<'_>,
-        hold: &Hold<K, V>,
+        lease: &KeyLease<K, V>,
     ) -> RecordRef<'g, K, V> {
-        self.store.held(guard, hold.record)
+        self.store.held(guard, lease.record)
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Gives a lease back.
-    pub fn let_go(&self, hold: &Hold<K, V>) {
+    /// Ends a lease.
+    pub fn let_go(&self, lease: &KeyLease<K, V>) {
         {
             let guard = self.pin();
-            let record = self.store.held(&guard, hold.record);
+            let record = self.store.held(&guard, lease.record);
             record.let_go();
             self.store.condemn_or_queue(&guard, record);
         }
@@ -121,7 +132,7 @@ mod tests {
     use crate::{Cache, TransactError};
 
     #[test]
-    fn where_many_hold_a_record_who_cannot_do_without_may_still() {
+    fn a_lease_works_although_the_holds_of_its_record_are_used_up() {
         let cache: Cache<u64, u64> = Cache::new();
         cache.insert(1, 1);
         let guard = cache.engine().pin();

@@ -1,17 +1,21 @@
-//! Loads: of those who want a key that is absent, one loads it, through a lease, and the others wait for that. What is
-//! loaded is a *group* of keys, mostly of one, which is set by one commit.
+//! Loads: of the callers that want an absent key, one loads it under a lease, and the others wait
+//! for that load. A load is for a *group* of keys, in most cases of one key. One commit sets the
+//! group.
 //!
-//! A load is known by the record of its group's first key, which each of them holds, so it stays where it is. A value
-//! that is refused, since its key was written or removed meanwhile, is for the one who loaded it and nobody else: it was
-//! read during that call. Those who wait may have come after the removal; one of them loads again.
+//! A load is identified by the record of the first key of its group. Each caller holds that record,
+//! so its address stays the same. A fill is refused if a key was written or removed during the
+//! load. The loaded value then goes to the caller that loaded it and to no other: it was read
+//! during that caller's call, whereas a waiting caller may have come after the removal. One of the
+//! waiting callers loads again.
 //!
-//! Between the commit of a value and the end of its load the key may be removed, too, and one may come after that
-//! and find the load under way. So the number of that commit goes with the value: who waits takes it only
-//! if it was committed after he came, else he looks again.
+//! The key may also be removed between the commit of the value and the end of the load, and another
+//! caller may then find the load still under way. Therefore the number of the commit is passed on
+//! with the value. A waiting caller takes the value only if it was committed after this caller
+//! came. Otherwise it looks up the key again.
 
-use super::group::{all, all_boxed, boxed, is_large, within};
-use super::read::Opened;
-use super::{Derivation, Engine, Hold, Reading};
+use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
+use super::read::EngineView;
+use super::{Derivation, Engine, KeyLease, Reading};
 use crate::chain::{RecordRef, Terms};
 use crate::loading::{Joined, Leader, Waited};
 use crate::reclaim::Reclaim;
@@ -24,37 +28,38 @@ use std::any::Any;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-/// What a load has brought, and the number of the commit by which it is in the cache.
-pub struct Cached<V> {
-    /// The addresses of the records that have the values.
+/// The values of a group, and the number of the commit that put them into the cache.
+pub struct CachedGroup<V> {
+    /// The addresses of the records of the keys.
     records: SmallVec<[usize; 2]>,
     values: Arc<Box<[V]>>,
     number: u64,
 }
 
-impl<V> Clone for Cached<V> {
+impl<V> Clone for CachedGroup<V> {
     fn clone(&self) -> Self {
         let Self { records, values, number } = self;
         Self { records: records.clone(), values: Arc::clone(values), number: *number }
     }
 }
 
-impl<V: Clone> Brought<V> {
-    /// The values, or clones of them if others want them, too; of what was shared as such.
+impl<V: Clone> LoadOutcome<V> {
+    /// Returns the values, or clones of them if other callers have them too. Only for an outcome
+    /// that is not an error.
     fn into_values(self) -> Box<[V]> {
-        let Self::Cached(cached) = self else { unreachable!("no error") };
+        let Self::Cached(cached) = self else { unreachable!("the outcome was shared as values") };
         Arc::try_unwrap(cached.values).unwrap_or_else(|shared| Box::clone(&shared))
     }
 }
 
-/// What those are told who wait for a load.
-pub enum Brought<V> {
-    Cached(Cached<V>),
-    /// It has failed, and its caller shares the error.
+/// The outcome of a load, for the callers that wait for it.
+pub enum LoadOutcome<V> {
+    Cached(CachedGroup<V>),
+    /// The load failed, and its caller shares the error.
     Failed(Arc<dyn Any + Send + Sync>),
 }
 
-impl<V> Clone for Brought<V> {
+impl<V> Clone for LoadOutcome<V> {
     fn clone(&self) -> Self {
         match self {
             Self::Cached(cached) => Self::Cached(cached.clone()),
@@ -63,52 +68,55 @@ impl<V> Clone for Brought<V> {
     }
 }
 
-/// What comes of a wait that was for nothing.
-pub enum InVain<C, E> {
-    /// These claims join again.
-    Again(C),
-    /// The error of the load that was waited for.
+/// Why a wait brought no values.
+pub enum WaitFailed<C, E> {
+    /// The claims, which join a load again.
+    Retry(C),
+    /// The load that was waited for failed with this error.
     Failed(Arc<E>),
 }
 
-/// What comes of wanting a group of which something is absent.
-pub enum Wanted<'e, K, V, S, R: Reclaim, const N: usize> {
-    /// Somebody else loaded it.
+/// What a caller does about a group of which a value is absent.
+pub enum LoadDecision<'e, K, V, S, R: Reclaim, const N: usize> {
+    /// Another caller loaded the group.
     Found(Box<[V]>),
-    /// The caller is to load it.
+    /// The caller loads the group.
     Load(Load<'e, K, V, S, R, N>),
-    /// The load that it would have to wait for waits for the load that wants this: of the key of this name.
+    /// The load to wait for itself waits for the load that wants this group. The name is that of
+    /// the group's first key.
     Cycle(Box<str>),
 }
 
-/// A caller's claim on a key's record.
+/// A caller's claim on a key: a lease on it, in order to load it.
 pub struct Claim<'e, K, V, S, R: Reclaim> {
     pub(super) engine: &'e Engine<K, V, S, R>,
-    hold: Hold<K, V>,
+    lease: KeyLease<K, V>,
     hash: u32,
 }
 
-/// Claims on keys that are loaded together: at least one.
+/// Claims on the keys of a group, of which there is at least one.
 pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
     pub(super) each: [Claim<'e, K, V, S, R>; N],
 }
 
-/// A load that the caller leads, or one that nobody waits for. Dropped before it is done, it is passed on to one who waits.
+/// A load that the caller leads, or one for which no caller waits. If it is dropped before its end,
+/// a waiting caller takes it over.
 pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
-    // In this order: whoever is told to lead has claims of his own.
-    pub(super) leader: Option<Leader<'e, usize, Brought<V>, R>>,
+    // The order matters: the leader is dropped before the claims. A waiting caller that becomes the
+    // leader has its own claims.
+    pub(super) leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
     pub(super) claims: Claims<'e, K, V, S, R, N>,
 }
 
-/// Dropped by a panic in a load, it notes that.
-struct Panicked<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
+/// Notes a failure of the load when a panic drops it.
+struct NoteFailureOnPanic<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
     R: Reclaim;
 
-impl<K, V, S, R, const N: usize> Drop for Panicked<'_, '_, K, V, S, R, N>
+impl<K, V, S, R, const N: usize> Drop for NoteFailureOnPanic<'_, '_, K, V, S, R, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -122,7 +130,7 @@ where
 
 impl<K, V, S, R: Reclaim> Drop for Claim<'_, K, V, S, R> {
     fn drop(&mut self) {
-        self.engine.let_go(&self.hold);
+        self.engine.let_go(&self.lease);
     }
 }
 
@@ -133,7 +141,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Whether `key` has a value that is to be loaded anew.
+    /// Returns whether `key` has a value that is due for reloading.
     #[inline]
     pub fn wants_refresh(&self, key: &K) -> bool {
         self.observers().config.may_refresh() && {
@@ -148,42 +156,43 @@ where
         terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
     }
 
-    /// The terms of a record's newest value.
+    /// Returns the terms of a record's newest value.
     fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g Terms> {
         self.store.order.newest(record)?.terms()
     }
 
-    /// A claim on `key`, to load it.
+    /// Claims `key`, in order to load it.
     pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
-        let hold = {
+        let lease = {
             let guard = self.pin();
             let record = self.store.locate(&guard, hash, key, &mut None);
-            self.hold(&guard, record)
+            self.lease_record(&guard, record)
         };
         self.collect_some();
-        self.tell();
-        Claim { engine: self, hold, hash }
+        self.notify_listener();
+        Claim { engine: self, lease, hash }
     }
 
-    /// The same for what is to be filled as of before: what was cleared is left as it is, for to end it would be a change
-    /// since then.
-    pub(super) fn claim_as_it_is(&self, key: K) -> Claim<'_, K, V, S, R> {
+    /// Claims `key` for a fill as of an earlier version. Unlike `claim`, does not end a cleared
+    /// value, because that would be a change since that version.
+    pub(super) fn claim_keeping_cleared(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
         let guard = self.pin();
         let record = self.store.locate(&guard, hash, key, &mut None);
-        record.hold(); // As in `hold`.
-        Claim { engine: self, hold: self.held_from_now(record), hash }
+        record.hold(); // as in `lease_record`
+        Claim { engine: self, lease: self.lease_held_record(record), hash }
     }
 
-    /// Sets `key`, unless it was written, removed or cleared after `since`. True if it was set.
+    /// Sets `key`, unless it was written, removed or cleared after `since`. Returns whether it was
+    /// set.
     pub fn fill_since(&self, key: K, since: Version, value: V) -> bool {
-        let mut claim = self.claim_as_it_is(key);
-        claim.hold.since = since.get();
-        self.fill(&claim.hold, &mut Some(value)).is_some()
+        let mut claim = self.claim_keeping_cleared(key);
+        claim.lease.since = since.get();
+        self.fill(&claim.lease, &mut Some(value)).is_some()
     }
 
-    /// Claims on the keys of a group.
+    /// Claims the keys of a group.
     pub fn claim_all<const N: usize>(&self, keys: [K; N]) -> Claims<'_, K, V, S, R, N> {
         const { assert!(N > 0, "a group has a key") };
         Claims { each: keys.map(|key| self.claim(key)) }
@@ -197,16 +206,16 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The lease.
-    pub fn hold(&self) -> &Hold<K, V> {
-        &self.hold
+    /// Returns the lease of this claim.
+    pub fn lease(&self) -> &KeyLease<K, V> {
+        &self.lease
     }
 
     fn record<'g>(&self, guard: &'g R::Guard<'_>) -> RecordRef<'g, K, V> {
-        self.engine.held(guard, &self.hold)
+        self.engine.leased_record(guard, &self.lease)
     }
 
-    /// The key, to be shown to people.
+    /// Returns the key as it is shown in messages.
     #[cold]
     pub fn name(&self) -> Box<str> {
         let guard = self.engine.pin();
@@ -222,37 +231,42 @@ where
     R: Reclaim,
 {
     /// Joins the load that is under way, or begins one.
-    pub fn join(&self) -> Joined<'e, usize, Brought<V>, R> {
-        let Claim { engine, hold, hash } = &self.each[0];
-        engine.flights.join(*hash, &hold.address(), || hold.address())
+    pub fn join(&self) -> Joined<'e, usize, LoadOutcome<V>, R> {
+        let Claim { engine, lease, hash } = &self.each[0];
+        engine.flights.join(*hash, &lease.address(), || lease.address())
     }
 
-    /// What is to be done after a wait. The claims come back if that was for nothing: then they join again.
-    pub fn waited(
+    /// Decides what to do after a wait. Returns the claims as an error if they must join a load
+    /// again.
+    pub fn after_wait(
         self,
-        waited: Waited<'e, usize, Brought<V>, R>,
-    ) -> Result<Wanted<'e, K, V, S, R, N>, Self> {
+        waited: Waited<'e, usize, LoadOutcome<V>, R>,
+    ) -> Result<LoadDecision<'e, K, V, S, R, N>, Self> {
         match waited {
-            Waited::Done(Brought::Cached(cached)) => self.brought(cached).map(Wanted::Found),
-            Waited::Done(Brought::Failed(_)) | Waited::Failed => self.after_failure(),
+            Waited::Done(LoadOutcome::Cached(cached)) => {
+                self.values_of(cached).map(LoadDecision::Found)
+            }
+            Waited::Done(LoadOutcome::Failed(_)) | Waited::Failed => self.after_failure(),
             Waited::Lead(leader) => Ok(self.lead(leader)),
             Waited::Moved => Err(self),
-            Waited::Cycle => Ok(Wanted::Cycle(self.each[0].name())),
+            Waited::Cycle => Ok(LoadDecision::Cycle(self.each[0].name())),
         }
     }
 
-    pub(super) fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, Brought<V>, R>> {
-        let Claim { engine, hold, hash } = &self.each[0];
-        engine.flights.try_lead(*hash, &hold.address(), || hold.address(), takes)
+    pub(super) fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, LoadOutcome<V>, R>> {
+        let Claim { engine, lease, hash } = &self.each[0];
+        engine.flights.try_lead(*hash, &lease.address(), || lease.address(), takes)
     }
 
-    /// What another's load has brought, if the group is among it and current; else what there is.
-    fn brought(self, cached: Cached<V>) -> Result<Box<[V]>, Self> {
-        // All claims were there before we joined, so a larger number was taken after we came.
-        let is_current = cached.number > self.each[0].hold.since;
+    /// Returns the values that another caller loaded, if they include this group and are current.
+    /// Otherwise returns the values that the cache has.
+    fn values_of(self, cached: CachedGroup<V>) -> Result<Box<[V]>, Self> {
+        // All claims were made before this caller joined, so a larger number was taken after this
+        // caller came.
+        let is_current = cached.number > self.each[0].lease.since;
         if is_current || mutant("load.take_blindly") {
             let value_of = |claim: &Claim<'_, K, V, S, R>| {
-                let at = cached.records.iter().position(|record| *record == claim.hold.address());
+                let at = cached.records.iter().position(|record| *record == claim.lease.address());
                 Some(&cached.values[at?])
             };
             if let Some(values) = all(self.each.each_ref().map(value_of)) {
@@ -262,30 +276,36 @@ where
         self.values().ok_or(self)
     }
 
-    /// The caller leads; unless somebody has loaded the keys since it looked.
-    pub fn lead(self, mut leader: Leader<'e, usize, Brought<V>, R>) -> Wanted<'e, K, V, S, R, N> {
-        // What is there after the clock was read was so after whoever has an older number came.
+    /// Decides what the leader does: it loads, unless another caller has loaded the keys since the
+    /// look-up.
+    pub fn lead(
+        self,
+        mut leader: Leader<'e, usize, LoadOutcome<V>, R>,
+    ) -> LoadDecision<'e, K, V, S, R, N> {
+        // Values found after this read of the clock were valid after every caller with a smaller
+        // number had come.
         let number = self.each[0].engine.store.version();
-        // Users' code, which is told if it waits for this very load.
+        // Runs user code. If that waits for this load, it gets an error.
         match leader.during(|| self.values()) {
             Some(values) => {
-                let shared = leader.share(Brought::Cached(self.cached(values, number)));
-                Wanted::Found(shared.into_values())
+                let shared = leader.share(LoadOutcome::Cached(self.cached(values, number)));
+                LoadDecision::Found(shared.into_values())
             }
-            None => Wanted::Load(self.begin(Some(leader))),
+            None => LoadDecision::Load(self.begin(Some(leader))),
         }
     }
 
-    fn cached(&self, values: Box<[V]>, number: u64) -> Cached<V> {
-        let records = self.each.iter().map(|claim| claim.hold.address()).collect();
-        Cached { records, values: Arc::new(values), number }
+    fn cached(&self, values: Box<[V]>, number: u64) -> CachedGroup<V> {
+        let records = self.each.iter().map(|claim| claim.lease.address()).collect();
+        CachedGroup { records, values: Arc::new(values), number }
     }
 
-    /// The load of values anew that are present, if one is old, and nobody else is about it.
+    /// Begins a reload of a group of present values, if one of them is due and no other caller
+    /// reloads the group.
     pub fn refresh(self) -> Option<Load<'e, K, V, S, R, N>> {
         let mut leader = self.try_lead(false)?;
         let engine = self.each[0].engine;
-        // A guard's end may run users' code, as in `lead`.
+        // Dropping a guard may run user code, as in `lead`.
         let is_stale = leader.during(|| {
             let guard = engine.pin();
             let mut records = self.each.iter().map(|claim| claim.record(&guard));
@@ -296,15 +316,17 @@ where
 
     pub(super) fn begin(
         mut self,
-        leader: Option<Leader<'e, usize, Brought<V>, R>>,
+        leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
     ) -> Load<'e, K, V, S, R, N> {
-        fence(Ordering::SeqCst); // As in `lease`: held, and now the clock.
+        // as in `lease_held_record`: first the hold, then the clock; same partners
+        fence(Ordering::SeqCst);
         let since = self.each[0].engine.store.version();
-        self.each.iter_mut().for_each(|claim| claim.hold.since = since);
+        self.each.iter_mut().for_each(|claim| claim.lease.since = since);
         Load { leader, claims: self }
     }
 
-    /// Counts a load that has failed. What it was to load anew is left as it is for a while, if there is a pause.
+    /// Counts a failed load. If the cache has a refresh pause, postpones the next reload of the
+    /// values that were due.
     #[cold]
     fn note_failure(&self) {
         let engine = self.each[0].engine;
@@ -323,7 +345,7 @@ where
         }
     }
 
-    /// What the keys hold, as of one instant.
+    /// Returns the values of the keys, all as of one instant.
     #[inline(never)]
     pub(super) fn values(&self) -> Option<Box<[V]>> {
         let engine = self.each[0].engine;
@@ -349,9 +371,9 @@ where
         self.claims.each[0].engine
     }
 
-    /// Runs the load, or a part of it.
+    /// Runs the loader, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        let panicked = Panicked(&self.claims);
+        let panicked = NoteFailureOnPanic(&self.claims);
         let outcome = match &mut self.leader {
             Some(leader) => leader.during(load),
             None => load(),
@@ -360,36 +382,39 @@ where
         outcome
     }
 
-    /// Ends it. The values are cached, by one commit, and shared, unless one of the keys was written meanwhile.
+    /// Ends the load. One commit caches the values, and waiting callers share them, unless one of
+    /// the keys was written in the meantime.
     ///
-    /// Users' code runs when the load is over, as the listener does, or on its behalf: then it is told if it waits for it.
+    /// User code may run after the end of the load, as the listener does, or on its behalf. In the
+    /// latter case, if the user code waits for this load, it gets an error.
     pub fn finish<E>(mut self, loaded: Result<Box<[V]>, E>) -> Result<Box<[V]>, E> {
         let engine = self.engine();
-        // Until it is shared: a panic in users' code is a failure as well.
+        // Set until the values are shared: a panic in user code is a failure of the load, too.
         self.set_failing(true);
         let values = loaded.inspect_err(|_| self.claims.note_failure())?;
         let Self { leader, claims } = &mut self;
-        let filled = within(leader, || {
-            let holds = claims.each.each_ref().map(|claim| &claim.hold);
+        let filled = on_behalf_of(leader, || {
+            let leases = claims.each.each_ref().map(|claim| &claim.lease);
             let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
-            engine.fill_many(holds, &mut offered)
+            engine.fill_many(leases, &mut offered)
         });
         let values = match filled {
-            Some(filled) if filled.is_had => {
+            Some(filled) if filled.is_valid => {
                 step("load.filled");
                 self.share(values, filled.version)
             }
             _ => {
                 self.set_failing(false);
                 drop(self);
-                values // Read before a change, in any case.
+                values // its loader read them before the change
             }
         };
         engine.tend();
         Ok(values)
     }
 
-    /// The same, but an error is shared with those who waited and take it.
+    /// Does the same as [`finish`](Self::finish), and shares an error with the waiting callers that
+    /// take it.
     pub fn finish_sharing<E: Send + Sync + 'static>(
         self,
         loaded: Result<Box<[V]>, E>,
@@ -400,7 +425,7 @@ where
         };
         self.claims.note_failure();
         if let Some(leader) = self.leader {
-            leader.share(Brought::Failed(error.clone()));
+            leader.share(LoadOutcome::Failed(error.clone()));
         }
         Err(error)
     }
@@ -414,7 +439,7 @@ where
     fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
         let Some(leader) = self.leader else { return values };
         let cached = self.claims.cached(values, version.get());
-        leader.share(Brought::Cached(cached)).into_values()
+        leader.share(LoadOutcome::Cached(cached)).into_values()
     }
 }
 
@@ -425,27 +450,28 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// A view to derive the value in.
-    pub fn view(&self) -> Opened<'e, K, V, S, R> {
+    /// Opens a view for the derivation of the value.
+    pub fn view(&self) -> EngineView<'e, K, V, S, R> {
         self.engine().open_view()
     }
 
-    /// A derivation of it.
+    /// Begins a derivation of the value.
     pub fn derivation(&self) -> Derivation<'e, K, V, S, R> {
-        Derivation::new(self.engine(), &self.claims.each[0].hold)
+        Derivation::new(self.engine(), &self.claims.each[0].lease)
     }
 
-    /// Ends it. The value is cached and shared, unless the key, or what was read for it, was written meanwhile.
-    /// For users' code see [`finish`](Self::finish).
+    /// Ends the load of a derived value. The value is cached and shared, unless a commit has
+    /// written the key or one of its inputs in the meantime. The rules for user code are those of
+    /// [`finish`](Self::finish).
     pub fn finish_derived(mut self, value: Box<[V]>, reading: Reading<'_, K, V, S, R>) -> Box<[V]>
     where
         V: PartialEq,
     {
-        self.set_failing(true); // As in `finish`.
+        self.set_failing(true); // as in `finish`
         let engine = self.engine();
         let Self { leader, claims } = &mut self;
-        let keep = || reading.keep(&claims.each[0].hold, &mut Some(value[0].clone()));
-        let value = match within(leader, keep) {
+        let keep = || reading.commit(&claims.each[0].lease, &mut Some(value[0].clone()));
+        let value = match on_behalf_of(leader, keep) {
             Some(version) => {
                 step("load.filled");
                 self.share(value, version)

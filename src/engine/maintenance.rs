@@ -1,4 +1,4 @@
-//! Maintenance, in bounded steps by whoever writes or closes a view.
+//! Maintenance in bounded steps. Each write does some, and so does the closing of a view.
 
 use super::Engine;
 use super::expire::Scheduler;
@@ -11,65 +11,68 @@ use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// How much of what waited for it a closing view sees to.
+/// The number of backlog items that the closing of a view works off.
 const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
-/// How much a write sees to.
+/// The number of backlog items that a write works off.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
-/// How many entries, at most, a write takes out of the wheel.
+/// The most entries that a write takes out of the timing wheel.
 const EXPIRING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
-/// What later writes are to see to, beside what is in queues.
-pub struct Due(AtomicUsize);
+/// Work for later writes, apart from the work in queues.
+pub struct DueWork(AtomicUsize);
 
-/// The parts of that.
+/// The kinds of due work.
 pub mod due {
-    /// There was a deadline at some time: without one no write looks at the clock.
+    /// There was a deadline at some time. Without one, no write reads the time.
     pub const TIME: usize = 1;
     /// The weight was found above the bound.
     pub const ROOM: usize = 2;
 }
 
-impl Due {
+impl DueWork {
     pub fn new() -> Self {
         Self(AtomicUsize::new(0))
     }
 
-    /// Whether there is nothing. What the thread itself has set it finds.
+    /// Returns whether no work is due. A thread sees the marks that it has set itself.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0 // Relaxed: a hint; who does it looks again.
+        // Relaxed: a hint; the thread that does the work checks again
+        self.0.load(Ordering::Relaxed) == 0
     }
 
     pub fn is_set(&self, what: usize) -> bool {
-        self.0.load(Ordering::Relaxed) & what != 0 // Relaxed: likewise.
+        self.0.load(Ordering::Relaxed) & what != 0 // Relaxed: a hint, as above
     }
 
-    /// By a read-modify-write also if it is set: see `clear`.
+    /// Sets a mark. Does a read-modify-write even if the mark is set, for the sake of `clear`.
     pub fn set(&self, what: usize) {
-        // Release: pairs with `clear`.
+        // Release: the partner is the Acquire in `clear`.
         self.0.fetch_or(what, Ordering::AcqRel);
     }
 
-    /// Whoever sets it before this has it done by us, who see what he saw; who does so later, sets it anew.
+    /// Clears a mark, before the work is done. If a thread set the mark before this, the caller
+    /// does the work for it and sees what that thread saw. If a thread sets it later, the mark
+    /// stays set.
     pub fn clear(&self, what: usize) {
         let relaxed = mutant("room.clear_relaxed");
-        // Acquire: pairs with `set`.
+        // Acquire: the partner is the Release in `set`.
         let order = if relaxed { Ordering::Relaxed } else { Ordering::AcqRel };
         self.0.fetch_and(!what, order);
     }
 }
 
-/// Dropped by a panic in an operation, when its guard is gone, collects: it has retired the records
-/// that it made.
-pub(super) struct Unwound<'e, K, V, S, R: Reclaim>(&'e Engine<K, V, S, R>);
+/// Collects when a panic drops it, after the guard of the operation is gone: the operation has
+/// retired the records that it made.
+pub(super) struct CollectOnUnwind<'e, K, V, S, R: Reclaim>(&'e Engine<K, V, S, R>);
 
-impl<K, V, S, R: Reclaim> Drop for Unwound<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Drop for CollectOnUnwind<'_, K, V, S, R> {
     fn drop(&mut self) {
         self.0.collect_some();
     }
 }
 
-/// The engine as the wheel sees it when an entry comes out, under a guard.
+/// The engine as seen by the wheel when an entry comes out, under a guard.
 struct Expirer<'g, 'r, K, V, S, R: Reclaim>(Scheduler<'g, 'r, K, V, S, R>);
 
 impl<K, V, S, R: Reclaim> Scheduled for Expirer<'_, '_, K, V, S, R> {
@@ -102,9 +105,9 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
                     deadline => return DueOutcome::Reschedule(deadline),
                 }
             }
-            // Tried again only if somebody wrote the key meanwhile.
+            // Repeated only if a commit wrote the key in the meantime.
             if let Some(ended) = engine.end(guard, record, found.node(), RemovalCause::Expired) {
-                ended.weigh();
+                ended.account();
                 break;
             }
         }
@@ -114,7 +117,7 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Closes a view.
+    /// Closes a view, and does a part of the maintenance that waited for it.
     pub fn close(&self, snapshot: Snapshot) {
         let is_last = {
             let guard = self.pin();
@@ -128,13 +131,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         };
         if is_last {
             self.collect_some();
-            self.tell();
+            self.notify_listener();
         }
     }
 
-    /// Sees to what waited for a view that was opened and closed within an operation, which put it
-    /// off.
-    pub(super) fn work_off_closed(&self, guard: &R::Guard<'_>) {
+    /// Works off what waited for a view that the current operation opened and closed.
+    pub(super) fn work_off_closed_view(&self, guard: &R::Guard<'_>) {
         if self.store.has_no_backlog() {
             return;
         }
@@ -143,37 +145,37 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Sees to `steps` of what waits, and puts the rest off.
+    /// Works off `steps` of the backlog items, and puts the others back.
     pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: Waiting, steps: usize) {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
     }
 
-    /// Ends an operation that has retired something, and is no write, by a bounded part of what that
-    /// calls for. Does nothing under a guard: then an outer operation does.
+    /// Lets reclamation do a bounded part of its work, at the end of an operation that is no write
+    /// and has retired something. Does nothing under a guard: then an outer operation does this.
     pub(super) fn collect_some(&self) {
         self.store.reclaim.collect();
     }
 
-    /// Tells the listener what has left. With no guard live.
+    /// Notifies the listener of departures. The caller has no guard.
     #[inline]
-    pub(super) fn tell(&self) {
+    pub(super) fn notify_listener(&self) {
         let observers = self.observers();
         if observers.config.may_have_listener() {
             let config = || observers.config.listening();
             let panics = observers
                 .departures
-                .tell(&self.store.reclaim, config, |config| config.listener.as_deref());
+                .notify(&self.store.reclaim, config, |config| config.listener.as_deref());
             observers.counters.mine().listener_panics.add(panics);
         }
     }
 
-    /// For an operation in which users' code runs when records have been located: to be forgotten if
-    /// it does not panic.
-    pub(super) fn unless_it_panics(&self) -> Unwound<'_, K, V, S, R> {
-        Unwound(self)
+    /// Returns a value that collects if a panic drops it. It is for an operation in which user code
+    /// runs after records were located. The operation forgets it at the end.
+    pub(super) fn collect_on_unwind(&self) -> CollectOnUnwind<'_, K, V, S, R> {
+        CollectOnUnwind(self)
     }
 
-    /// Ends some of the values whose time had come by `now`. Whether there may be more.
+    /// Ends some of the values that expired by `now`. Returns whether there may be more.
     pub(super) fn expire_by(&self, now: u64) -> bool {
         if !self.due.is_set(due::TIME) || self.deadlines.wheel.is_idle(now) {
             return false;
@@ -184,17 +186,17 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     #[inline(never)]
-    fn see_to_due(&self) {
+    fn do_due_work(&self) {
         if self.due.is_set(due::ROOM) {
-            self.make_up();
+            self.make_owed_room();
         }
         if self.due.is_set(due::TIME) {
             self.expire_by(self.timer.now());
         }
     }
 
-    /// A bounded part of the maintenance that is due. Called after each write, without a guard of
-    /// its own.
+    /// Does a bounded part of the maintenance that is due. Runs after each write, without a guard
+    /// of its own.
     pub fn tend(&self) {
         if !self.store.has_no_backlog() {
             let guard = self.pin();
@@ -206,11 +208,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.sweep();
         }
         if !self.due.is_empty() {
-            self.see_to_due();
+            self.do_due_work();
         }
-        // Inserts move the index along by themselves; other writes do it here.
+        // Inserts move the index by themselves. For other writes, this does it.
         self.store.assist(&self.pin());
         self.store.reclaim.collect();
-        self.tell();
+        self.notify_listener();
     }
 }

@@ -1,6 +1,6 @@
-//! The engine: composes the store, the features and the settings to a cache.
+//! The engine: composes the store, the features and the settings into a cache.
 //!
-//! `docs/architecture.md` says what each file is for.
+//! `docs/architecture.md` describes the task of each file.
 
 mod collect;
 mod derivation;
@@ -35,15 +35,15 @@ pub use derivation::{Derivation, Reading};
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
-pub use later::{Begun, Detached};
-pub use lease::Hold;
+pub use later::{DetachedLoad, RunningLoad};
+pub use lease::KeyLease;
+pub use load::{Claim, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
-pub use load::{Brought, Claims, Load};
-pub use load::{Claim, InVain, Wanted};
+pub use load::{Claims, Load, LoadOutcome};
 #[cfg(any(coeval_loom, coeval_internals))]
-pub use maintenance::{Due, due};
+pub use maintenance::{DueWork, due};
 pub use name::name_of;
-pub use said::{Changes, Keep};
+pub use said::{Changes, WriteTerms};
 pub use terms::Weigher;
 pub use transact::Attempt;
 
@@ -58,20 +58,20 @@ use crate::sync::time::Timer;
 use crate::version::State;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
-use maintenance::Due;
+use maintenance::DueWork;
 use observers::Observers;
 use scratch::Scratches;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
-use terms::Rules;
+use terms::EntryRules;
 
-/// How a cache is set up.
-pub struct Settings<K, V> {
-    /// For so many entries there is room from the beginning.
+/// The settings with which a cache is built.
+pub struct EngineSettings<K, V> {
+    /// The number of entries for which the cache has room from the beginning.
     pub initial_capacity: usize,
-    /// The most that all entries may weigh.
+    /// The bound of the total weight.
     pub max_capacity: Option<u64>,
     pub weigher: Option<Box<Weigher<K, V>>>,
     pub name: Option<fn(&K) -> Box<str>>,
@@ -85,7 +85,7 @@ pub struct Settings<K, V> {
     pub loads: LoadRules,
 }
 
-impl<K, V> Default for Settings<K, V> {
+impl<K, V> Default for EngineSettings<K, V> {
     fn default() -> Self {
         Self {
             initial_capacity: 0,
@@ -104,16 +104,16 @@ impl<K, V> Default for Settings<K, V> {
     }
 }
 
-/// All of a cache's state. Handles share it through an `Arc`.
+/// The state of a cache. Handles share it through an `Arc`.
 pub struct Engine<K, V, S, R: Reclaim> {
     store: Store<K, V, S, R, Observers<K, V>>,
-    rules: Rules<K, V>,
+    rules: EntryRules<K, V>,
     policy: Option<Policy>,
     deadlines: Deadlines,
-    due: Due,
+    due: DueWork,
     timer: Timer,
-    /// The loads under way, by the addresses of their keys' records.
-    flights: Flights<usize, load::Brought<V>, R>,
+    /// The loads under way, by the addresses of the records of their first keys.
+    flights: Flights<usize, load::LoadOutcome<V>, R>,
     scratch: Scratches<K, V>,
     sweep: Sweep,
 }
@@ -125,8 +125,8 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// An empty cache.
-    pub fn new(settings: Settings<K, V>, hasher: S) -> Self {
+    /// Makes an empty cache.
+    pub fn new(settings: EngineSettings<K, V>, hasher: S) -> Self {
         let is_weighed = settings.weigher.is_some();
         let policy = settings.max_capacity.map(|capacity| match is_weighed {
             true => Policy::weighing(capacity),
@@ -141,14 +141,14 @@ where
         let observers = Observers::new(config, timer.clone());
         Self {
             store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
-            rules: Rules {
+            rules: EntryRules {
                 weigher: settings.weigher,
                 name: settings.name,
                 max_related: settings.max_related,
             },
             policy,
             deadlines: Deadlines::new(),
-            due: Due::new(),
+            due: DueWork::new(),
             timer,
             flights: Flights::with(settings.loads),
             scratch: Scratches::new(),
@@ -163,37 +163,37 @@ where
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Keeps what is read through it from being reclaimed.
+    /// Takes a guard. Nothing read through it is reclaimed while it lives.
     #[inline(always)]
     pub fn pin(&self) -> R::Guard<'_> {
         self.store.pin()
     }
 
-    /// The same, by a guard that the program may keep.
+    /// Takes a guard that the program may keep for long.
     #[inline(always)]
     pub fn pin_for_long(&self) -> R::Guard<'_> {
         self.store.reclaim.pin_for_long()
     }
 
-    /// The number of the newest commit; 0 before the first.
+    /// Returns the number of the newest commit, or 0 before the first.
     pub fn version(&self) -> u64 {
         self.store.version()
     }
 
-    /// Counters, recorder, settings and listener.
+    /// Returns the counters, the recorder, the settings and the listener.
     #[inline(always)]
     fn observers(&self) -> &Observers<K, V> {
         &self.store.host
     }
 
-    /// Changes settings, all that `change` changes at once. It may be called several times, as
-    /// others change some, too.
+    /// Changes settings. All changes by `change` take effect at once. `change` may be called
+    /// several times, because other threads may change settings at the same time.
     pub fn reconfigure(&self, change: impl Fn(&mut Adjustable<K, V>)) {
         self.observers().config.change(change);
     }
 }
 
-/// What models and tests of the algorithms ask.
+/// Access for models and for tests of the algorithms.
 #[cfg(any(coeval_loom, coeval_internals))]
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -202,7 +202,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The record of `key`, if there is one.
+    /// Returns the record of `key`, if there is one.
     pub fn find<'g>(
         &self,
         guard: &'g R::Guard<'_>,

@@ -1,11 +1,11 @@
-//! What a key is called in a message: by its `Debug`, if that is known, else by its hash.
+//! The name of a key in messages: its `Debug` output if known, otherwise its hash.
 
-use super::terms::Rules;
+use super::terms::EntryRules;
 use std::any::{Any, type_name};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// The key, if it is of one of these types.
+/// Returns the name of the key, if the key has one of these types.
 macro_rules! name_of_any {
     ($key:expr, $($type:ty),+) => {
         $(if let Some(key) = $key.downcast_ref::<$type>() {
@@ -14,12 +14,13 @@ macro_rules! name_of_any {
     };
 }
 
-/// The key as its `Debug` shows it.
+/// Returns the `Debug` output of the key.
 pub fn name_of<K: Debug>(key: &K) -> Box<str> {
     format!("{key:?}").into()
 }
 
-/// Generic code cannot ask whether a type has a `Debug`; of these it is known.
+/// Returns the name of a key whose type is known to have `Debug`. Generic code cannot ask whether a
+/// type has it.
 fn known(key: &dyn Any) -> Option<Box<str>> {
     name_of_any!(key, String, &'static str, Box<str>, Arc<str>, bool, char);
     name_of_any!(key, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
@@ -36,8 +37,8 @@ fn known(key: &dyn Any) -> Option<Box<str>> {
     None
 }
 
-impl<K: 'static, V> Rules<K, V> {
-    /// What a key with this hash is called.
+impl<K: 'static, V> EntryRules<K, V> {
+    /// Returns the name of a key with this hash.
     pub(super) fn name(&self, key: &K, hash: u32) -> Box<str> {
         let given = self.name.map(|name| name(key));
         given.or_else(|| known(key)).unwrap_or_else(|| {

@@ -1,6 +1,6 @@
-//! What the cache counts, records and tells, and the settings that it goes by.
+//! The counters, the recorder, the settings and the listener of a cache.
 //!
-//! This is the store's host: reclamation reports to it in the middle of any operation.
+//! This is the host of the store: reclamation reports to it in the middle of any operation.
 
 use crate::chain::{Record, Visible};
 use crate::config::Config;
@@ -12,7 +12,7 @@ use crate::sync::time::Timer;
 use crate::sync::{AtomicU32, Ordering};
 use crate::version::Version;
 
-/// Counters, recorder, settings and listener of one cache.
+/// The counters, recorder, settings and listener of one cache.
 pub struct Observers<K, V> {
     pub counters: Counters,
     pub recorder: Recorder,
@@ -37,17 +37,18 @@ impl<K, V> Observers<K, V> {
 
     /// Switches the recorder on or off.
     pub(super) fn switch(&self, on: bool) {
-        self.recording.store(u32::from(on), Ordering::Relaxed); // Threads may notice a little later.
+        // Relaxed: threads may notice a little later
+        self.recording.store(u32::from(on), Ordering::Relaxed);
     }
 
-    /// Whether events are recorded.
+    /// Returns whether events are recorded.
     #[inline(always)]
     pub fn is_recording(&self) -> bool {
-        // Models record nothing: to ask would only multiply the schedules.
+        // Models record nothing. A load here would only multiply the schedules.
         !cfg!(coeval_loom) && self.recording.load(Ordering::Relaxed) != 0
     }
 
-    /// Records an event, if that is switched on.
+    /// Records an event, if the recorder is on.
     #[inline(always)]
     pub fn record(&self, kind: EventKind, hash: Option<u32>, version: Option<u64>) {
         if self.is_recording() {
@@ -55,32 +56,33 @@ impl<K, V> Observers<K, V> {
         }
     }
 
-    /// A commit of the caller's has been made.
+    /// Counts a commit of the caller.
     pub fn committed(&self) {
         self.counters.mine().commits.add(1);
     }
 
-    /// A commit was not made, as another came before.
+    /// Counts and records a commit that failed because another commit came first.
     pub fn conflicted(&self, hash: u32) {
         self.counters.mine().conflicts.add(1);
         self.record(EventKind::Conflict, Some(hash), None);
     }
 
-    /// What was loaded was not committed.
+    /// Counts and records a refused fill.
     pub fn refused(&self, hash: u32) {
         self.counters.mine().loads_refused.add(1);
         self.record(EventKind::LoadRefused, Some(hash), None);
     }
 
-    /// Whether nobody is to hear of what leaves.
+    /// Returns whether neither the listener nor the recorder needs to know of departures.
     #[inline(always)]
     pub fn is_unobserved(&self) -> bool {
         !self.config.may_have_listener() && !self.is_recording()
     }
 
-    /// A value has left `record`, by the commit `version`. Called once for each that does.
+    /// Reports that the commit `version` removed a value from `record`. Called once for each
+    /// removed value.
     #[inline]
-    pub fn leave(
+    pub fn record_departure(
         &self,
         mine: &ThreadCounts,
         record: &Record<K, V>,
@@ -109,7 +111,7 @@ impl<K, V> Observers<K, V> {
             RemovalCause::Expired => {
                 self.record(EventKind::Expired, Some(record.hash()), Some(version));
             }
-            _ => {} // The commit itself is recorded.
+            _ => {} // the commit itself is recorded
         }
         if !self.config.may_have_listener() {
             return;
@@ -121,10 +123,10 @@ impl<K, V> Observers<K, V> {
         }
     }
 
-    /// Leaves what departs meanwhile to whoever tells next.
-    pub fn for_others<G>(&self, guard: &G, act: impl FnOnce()) {
+    /// Runs `act` and leaves its departures to other threads.
+    pub fn defer_to_others<G>(&self, guard: &G, act: impl FnOnce()) {
         if self.config.may_have_listener() {
-            self.departures.for_others(guard, act);
+            self.departures.defer_to_others(guard, act);
         } else {
             act();
         }
@@ -138,9 +140,9 @@ impl<K, V> Host<K, V> for Observers<K, V> {
     }
 
     fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64) {
-        self.for_others(guard, || {
+        self.defer_to_others(guard, || {
             let cause = RemovalCause::Explicit;
-            self.leave(self.counters.mine(), record, value, cause, floor);
+            self.record_departure(self.counters.mine(), record, value, cause, floor);
         });
     }
 

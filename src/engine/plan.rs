@@ -1,8 +1,8 @@
 //! A commit of several writes: from the caller's list to its outcome.
 
 use super::Engine;
-use super::said::{AsOf, Change, Changes, Keep, Said, TermsOf};
-use super::terms::Asked;
+use super::said::{CallerTerms, Change, Changes, TermsList, ViewInstant, WriteTerms};
+use super::terms::RequestedTerms;
 use crate::chain::{Bonds, RecordRef};
 use crate::commit::Demand;
 use crate::config::ConfigSnapshot;
@@ -17,15 +17,15 @@ use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-/// The writes of a commit that is being put together, with what is asked for their values. If a
-/// user's closure panics meanwhile, records that were made for it and hold nothing go again.
+/// The writes of a commit in preparation, with the requested terms of their values. If a user's
+/// closure panics, the records that were made for the commit and have no value are condemned.
 pub(super) struct Plan<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
     pub engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
     pub config: &'g ConfigSnapshot<'r, K, V>,
     pub set: WriteSet<'g, K, V>,
-    /// Not with each write, as writes are moved about, and mostly nothing is asked for.
-    asked: Vec<Asked>,
+    /// Not stored with each write, because writes are moved about and most of them request nothing.
+    requested: Vec<RequestedTerms>,
     pub moment: Moment<'r>,
 }
 
@@ -38,139 +38,154 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let scratch = engine.scratch.get();
         let set = WriteSet::new(scratch.writes.take(), scratch.order.take());
         let moment = Moment::new(&engine.timer);
-        Self { engine, guard, config, set, asked: Vec::new(), moment }
+        Self { engine, guard, config, set, requested: Vec::new(), moment }
     }
 
-    /// Plans a write of `record`, of what is taken out of `value`, if there is any, with what is
-    /// asked for it; a `cause` that is not the usual one for what it does is given.
+    /// Plans a write of `record` with the value in `value`, which is taken, or a removal if there
+    /// is none. `cause` replaces the usual removal cause of such a write.
     pub fn push(
         &mut self,
         record: RecordRef<'g, K, V>,
         value: &mut Option<V>,
-        asked: Option<Asked>,
+        requested: Option<RequestedTerms>,
         related: bool,
         cause: Option<RemovalCause>,
     ) {
         let is_value = value.is_some();
         let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
-        let terms = asked.map_or(Write::<K, V>::PLAIN, |asked| self.keep_asked(asked));
+        let terms =
+            requested.map_or(Write::<K, V>::PLAIN, |requested| self.store_requested(requested));
         self.set.push(record, value, terms, related, cause.unwrap_or(usual));
     }
 
-    /// Plans what a caller asked for, whose record this is.
+    /// Plans a write that the caller listed, of this record.
     #[inline(always)]
     fn push_change(
         &mut self,
         record: RecordRef<'g, K, V>,
         value: Option<V>,
-        keep: Keep,
+        terms: WriteTerms,
         related: bool,
-        terms: &mut Option<Box<TermsOf>>,
+        list: &mut Option<Box<TermsList>>,
     ) where
         S: BuildHasher,
     {
         let Some(new) = &value else { return self.push(record, &mut None, None, related, None) };
-        let terms = match keep {
-            Keep::AsUsual if self.engine.rules.are_plain(self.config.times(), None) => {
+        let terms = match terms {
+            WriteTerms::Default if self.engine.rules.are_plain(self.config.times(), None) => {
                 Write::<K, V>::PLAIN
             }
-            keep => self.ask(record.key(), new, keep, terms),
+            terms => self.request(record.key(), new, terms, list),
         };
         self.set.push_value(record, value, terms, related, RemovalCause::Replaced);
     }
 
-    /// What is asked for a value; where it is kept.
+    /// Stores the requested terms of a value. Returns their index.
     #[inline(never)]
-    fn ask(&mut self, key: &K, value: &V, keep: Keep, terms: &mut Option<Box<TermsOf>>) -> u32
+    fn request(
+        &mut self,
+        key: &K,
+        value: &V,
+        terms: WriteTerms,
+        list: &mut Option<Box<TermsList>>,
+    ) -> u32
     where
         S: BuildHasher,
     {
         let (engine, times, moment) = (self.engine, self.config.times(), &self.moment);
-        let ask = |time| engine.rules.ask(times, key, value, time, moment);
-        let asked = match keep {
-            Keep::AsUsual => ask(None),
-            Keep::For(time) => ask(Some(time)),
-            Keep::On(place) => {
-                let mut asked = ask(None);
-                let TermsOf(terms) = &mut **terms.as_mut().expect("they were put there");
-                let terms = std::mem::take(&mut terms[place as usize]);
+        let request = |time| engine.rules.request(times, key, value, time, moment);
+        let requested = match terms {
+            WriteTerms::Default => request(None),
+            WriteTerms::TimeToLive(time) => request(Some(time)),
+            WriteTerms::Given(index) => {
+                let mut requested = request(None);
+                let TermsList(terms) = &mut **list.as_mut().expect("the list has these terms");
+                let terms = std::mem::take(&mut terms[index as usize]);
                 let hash = |tag: &Tag| engine.store.hash(tag);
-                asked.say(moment.time(), Said::new(terms, hash));
-                asked
+                requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
+                requested
             }
         };
-        self.keep_asked(asked)
+        self.store_requested(requested)
     }
 
-    /// What is asked for a value for `record`, if there is one.
-    pub fn asked_for(&self, record: RecordRef<'g, K, V>, value: &Option<V>) -> Option<Asked> {
+    /// Returns the requested terms of a value for `record`, if there is a value and it has any.
+    pub fn requested_for(
+        &self,
+        record: RecordRef<'g, K, V>,
+        value: &Option<V>,
+    ) -> Option<RequestedTerms> {
         let times = self.config.times();
-        self.engine.rules.asked(times, record.key(), value.as_ref()?, None, &self.moment)
+        self.engine.rules.requested(times, record.key(), value.as_ref()?, None, &self.moment)
     }
 
-    /// Ties the value that was planned first.
-    pub fn tie_first(&mut self, bonds: Box<Bonds>) {
+    /// Gives bonds to the value that was planned first.
+    pub fn set_first_bonds(&mut self, bonds: Box<Bonds>) {
         if self.set.writes()[0].terms == Write::<K, V>::PLAIN {
-            self.set.write_mut(0).terms = self.keep_asked(Asked::default());
+            self.set.write_mut(0).terms = self.store_requested(RequestedTerms::default());
         }
-        self.asked[self.set.writes()[0].terms as usize].bonds = Some(bonds);
+        self.requested[self.set.writes()[0].terms as usize].bonds = Some(bonds);
     }
 
-    /// Where it is kept.
+    /// Stores requested terms. Returns their index.
     #[inline(never)]
-    fn keep_asked(&mut self, asked: Asked) -> u32 {
-        if self.asked.capacity() == 0 {
-            self.asked = self.engine.scratch.get().asked.take();
+    fn store_requested(&mut self, requested: RequestedTerms) -> u32 {
+        if self.requested.capacity() == 0 {
+            self.requested = self.engine.scratch.get().requested.take();
         }
-        let place = self.asked.len();
-        self.asked.push(asked);
-        let is_place = |place: &u32| *place != Write::<K, V>::PLAIN;
-        u32::try_from(place).ok().filter(is_place).expect("fewer writes")
+        let index = self.requested.len();
+        self.requested.push(requested);
+        let is_index = |index: &u32| *index != Write::<K, V>::PLAIN;
+        u32::try_from(index).ok().filter(is_index).expect("a commit has fewer writes")
     }
 
-    /// Drops all writes but the last of each record.
+    /// Drops all writes of each record but the last.
     fn keep_last(&mut self) {
         if self.set.has_duplicates() {
-            self.follow_earlier();
+            self.inherit_earlier_terms();
             self.set.keep_last();
         }
     }
 
-    /// What is to be kept as it was, and was written before by the same commit, is kept as that.
+    /// If a write preserves its entry's terms, and the same commit wrote the entry before, then the
+    /// terms of the earlier write are preserved.
     #[cold]
-    fn follow_earlier(&mut self) {
-        if !self.asked.iter().any(Asked::is_as_it_was) {
+    fn inherit_earlier_terms(&mut self) {
+        if !self.requested.iter().any(RequestedTerms::is_preserved) {
             return;
         }
         let mut last = HashMap::new();
         for (at, write) in self.set.writes().iter().enumerate() {
-            let place = write.terms as usize;
+            let index = write.terms as usize;
             if let Some(earlier) = last.insert(write.record(), at)
-                && self.asked.get(place).is_some_and(Asked::is_as_it_was)
+                && self.requested.get(index).is_some_and(RequestedTerms::is_preserved)
             {
-                // Each has a place of its own, and an earlier one has an earlier place.
-                let (before, after) = self.asked.split_at_mut(place);
+                // Each write has its own terms, and those of an earlier write have a smaller index.
+                let (before, after) = self.requested.split_at_mut(index);
                 let earlier = &self.set.writes()[earlier];
                 let before = before.get(earlier.terms as usize);
-                after[0].is_as(before.filter(|_| earlier.value.is_some()));
+                after[0].inherit_from(before.filter(|_| earlier.value.is_some()));
             }
         }
     }
 
-    /// The records whose values are to be kept as they were, of which each is read in this view for
-    /// that.
+    /// Notes the view for all writes that preserve the terms of their entries. Returns their
+    /// records, which count as read in this view.
     ///
     /// # Safety
     /// The view is registered until the commit is decided.
-    pub unsafe fn as_it_was(&mut self, view: &Snapshot) -> Vec<RecordRef<'g, K, V>> {
+    pub unsafe fn read_preserved(&mut self, view: &Snapshot) -> Vec<RecordRef<'g, K, V>> {
         let mut read = Vec::new();
-        if self.asked.iter().any(Asked::is_as_it_was) {
+        if self.requested.iter().any(RequestedTerms::is_preserved) {
             for at in 0..self.set.len() {
-                let asked = self.asked.get_mut(self.set.writes()[at].terms as usize);
-                let said = asked.and_then(|asked| asked.said.as_deref_mut());
-                if let Some(said) = said.filter(|said| said.is_as_it_was) {
-                    // SAFETY: the caller's promise.
-                    said.as_of = Some(unsafe { AsOf::view(view) });
+                let requested = self.requested.get_mut(self.set.writes()[at].terms as usize);
+                let caller_terms =
+                    requested.and_then(|requested| requested.caller_terms.as_deref_mut());
+                if let Some(caller_terms) =
+                    caller_terms.filter(|caller_terms| caller_terms.is_preserved)
+                {
+                    // SAFETY: promised by the caller.
+                    caller_terms.as_of = Some(unsafe { ViewInstant::view(view) });
                     read.push(self.set.record(at));
                 }
             }
@@ -188,8 +203,8 @@ impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
         let scratch = self.engine.scratch.get();
         scratch.writes.keep(writes);
         scratch.order.keep(order);
-        if self.asked.capacity() != 0 {
-            scratch.asked.keep(std::mem::take(&mut self.asked));
+        if self.requested.capacity() != 0 {
+            scratch.requested.keep(std::mem::take(&mut self.requested));
         }
     }
 }
@@ -201,29 +216,35 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// A change of `key`.
-    pub fn change(&self, key: K, value: Option<V>, keep: Keep, related: bool) -> Change<K, V> {
+    /// Makes a change of `key` for the list of a commit.
+    pub fn change(
+        &self,
+        key: K,
+        value: Option<V>,
+        terms: WriteTerms,
+        related: bool,
+    ) -> Change<K, V> {
         let hash = self.hash(&key);
-        Change { key, hash, value, keep, related }
+        Change { key, hash, value, terms, related }
     }
 
-    /// An empty list of changes.
+    /// Returns an empty list of changes.
     pub fn changes(&self) -> Changes<K, V> {
         Changes { list: self.scratch.get().changes.take(), terms: None }
     }
 
-    /// Applies `changes`, the last of a key, by one commit.
+    /// Applies `changes` by one commit. For each key, the last change counts.
     pub fn commit(&self, changes: Changes<K, V>) -> Version {
         self.commit_by(&self.observers().config.snapshot(), changes)
     }
 
-    /// The same, by these settings.
+    /// Does the same, with these settings.
     pub(super) fn commit_by<'r>(
         &'r self,
         config: &ConfigSnapshot<'r, K, V>,
         changes: Changes<K, V>,
     ) -> Version {
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
             let plan = self.plan(&guard, config, changes);
@@ -231,7 +252,7 @@ where
                 self.observers().committed();
                 self.store.order.clock.tick()
             } else {
-                self.run_freely(plan).version()
+                self.run_unconditionally(plan).version()
             }
         };
         std::mem::forget(unwound);
@@ -239,9 +260,9 @@ where
         Version::from_u64(version)
     }
 
-    /// Removes `key` and its related entries, by one commit; `own` makes a key to keep, and to ask
-    /// the relations with, if the cache does not know it.
-    pub fn invalidate<Q>(&self, key: &Q, own: impl FnOnce() -> K) -> Version
+    /// Removes `key` and its related entries, by one commit. If the cache does not know the key,
+    /// `make_key` makes the key to keep and to pass to the relations.
+    pub fn invalidate<Q>(&self, key: &Q, make_key: impl FnOnce() -> K) -> Version
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -249,29 +270,29 @@ where
         if config.relation().is_none() {
             return self.invalidate_alone(key);
         }
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
-            let record = self.store.know(&guard, key, own);
+            let record = self.store.know(&guard, key, make_key);
             let mut plan = Plan::new(self, &guard, &config);
             plan.push(record, &mut None, None, true, None);
             self.relate(&mut plan);
-            self.run_freely(plan).version()
+            self.run_unconditionally(plan).version()
         };
         std::mem::forget(unwound);
         self.tend();
         Version::from_u64(version)
     }
 
-    /// Locates the record of every change, drops all but the last of each key, and adds what the
-    /// declared relations make of them.
+    /// Locates the record of each change, drops all changes of a key but the last, and adds the
+    /// writes that the declared relations require.
     pub(super) fn plan<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
         config: &'g ConfigSnapshot<'r, K, V>,
         changes: Changes<K, V>,
     ) -> Plan<'g, 'r, K, V, S, R> {
-        let Changes { list: mut changes, mut terms } = changes;
+        let Changes { list: mut changes, terms: mut list } = changes;
         for change in &changes {
             self.store.prefetch_bucket(guard, change.hash);
         }
@@ -281,9 +302,9 @@ where
             }
         }
         let mut plan = Plan::new(self, guard, config);
-        for Change { key, hash, value, keep, related } in changes.drain(..) {
+        for Change { key, hash, value, terms, related } in changes.drain(..) {
             let record = self.store.locate(guard, hash, key, &mut None);
-            plan.push_change(record, value, keep, related, &mut terms);
+            plan.push_change(record, value, terms, related, &mut list);
         }
         self.scratch.get().changes.keep(changes);
         plan.keep_last();
@@ -291,8 +312,9 @@ where
         plan
     }
 
-    /// Adds what the declared relations make of the planned writes, and of what they add: each record
-    /// once, what the caller wrote before what a relation says, nearer relations before farther ones.
+    /// Adds the writes that the declared relations require for the planned writes, and in turn for
+    /// the added ones. Each record is written once. A write by the caller takes precedence over one
+    /// by a relation, and a nearer relation over a farther one.
     pub(super) fn relate<'g, 'r>(&'r self, plan: &mut Plan<'g, 'r, K, V, S, R>) {
         let Some(relation) = plan.config.relation() else { return };
         if plan.set.is_empty() {
@@ -300,7 +322,7 @@ where
         }
         let first = plan.set.record(0);
         let name = |record: RecordRef<'g, K, V>| KeyName::new(record.get().key(), record.hash());
-        let Some(_nested) = RelationScope::begin(&self.scratch.get().relating) else {
+        let Some(_nested) = RelationScope::begin(&self.scratch.get().relation_depth) else {
             too_deep(&name(first))
         };
         let mut set = HashSet::new();
@@ -320,8 +342,8 @@ where
                             self.store.try_condemn(plan.guard, record);
                             too_many(&name(first), &name(from), most);
                         }
-                        let asked = plan.asked_for(record, &value);
-                        plan.push(record, &mut value, asked, true, Some(RemovalCause::Related));
+                        let requested = plan.requested_for(record, &value);
+                        plan.push(record, &mut value, requested, true, Some(RemovalCause::Related));
                     }
                 }
             }
@@ -330,35 +352,35 @@ where
         self.scratch.get().related.keep(related.into_list());
     }
 
-    /// Makes a commit that demands nothing.
-    pub(super) fn run_freely<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
+    /// Makes a commit that has no preconditions.
+    pub(super) fn run_unconditionally<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
         self.run(plan, &[]).commit().expect("nothing is demanded")
     }
 
-    /// Installs, decides and settles a commit, which is made only if all demands are met: each upon a
-    /// record that it writes. The guard keeps what it returns.
+    /// Installs, decides and settles a commit, which takes effect only if all preconditions are
+    /// met. Each precondition is on a record that the commit writes. The guard keeps the result.
     pub(super) fn run<'g>(
         &self,
         plan: Plan<'g, '_, K, V, S, R>,
         demands: &[(RecordRef<'g, K, V>, Demand)],
     ) -> Decided<'g, K, V> {
-        self.run_and(plan, demands, || ())
+        self.run_then(plan, demands, || ())
     }
 
-    /// The same, and does something as soon as it is decided.
+    /// Does the same, and calls `decided` as soon as the commit is decided.
     #[inline(always)]
-    pub(super) fn run_and<'g, 'r>(
+    pub(super) fn run_then<'g, 'r>(
         &self,
         mut plan: Plan<'g, 'r, K, V, S, R>,
         demands: &[(RecordRef<'g, K, V>, Demand)],
         decided: impl FnOnce(),
     ) -> Decided<'g, K, V> {
-        let Plan { engine, guard, config, ref mut set, ref mut asked, .. } = plan;
+        let Plan { engine, guard, config, ref mut set, ref mut requested, .. } = plan;
         let store: &'r Store<K, V, S, R, _> = &engine.store;
         engine.observers().record(EventKind::CommitBegun, None, None);
         let times = config.times();
-        let outcome = store.commit(guard, set, demands, |record, place| {
-            engine.retention(guard, record, &mut asked[place as usize], times)
+        let outcome = store.commit(guard, set, demands, |record, index| {
+            engine.retention(guard, record, &mut requested[index as usize], times)
         });
         decided();
         match outcome.commit() {
@@ -386,7 +408,7 @@ where
         for entry in decided.entries() {
             let Some(cause) = entry.cause else { continue };
             let (record, node) = Decided::entry(entry);
-            self.settle(guard, &settling, record, (node, node.state()), cause).weigh();
+            self.settle(guard, &settling, record, (node, node.state()), cause).account();
         }
         self.keep_bound_of(guard, decided.entries());
     }

@@ -1,5 +1,5 @@
-//! What the owner of a commit does when it is decided: counts, tells, disposes of what was
-//! superseded, and schedules what is new. Every way to write ends here.
+//! What the owner of a commit does when the commit is decided: counts, notes departures for the
+//! listener, disposes of superseded versions, and schedules new ones. All kinds of writes end here.
 
 use super::Engine;
 use super::terms::weight_of;
@@ -13,17 +13,17 @@ use crate::store::{Commit, Written};
 use crate::sync::hook::step;
 use crate::version::State;
 
-/// What settling the versions of one commit goes by.
+/// The state for settling the versions of one commit.
 pub(super) struct Settling<'g, 'm> {
     commit: Commit<'g>,
-    /// Up to which version everything had been cleared then.
+    /// The clear watermark at the commit: all older values had been cleared.
     floor: u64,
     era: &'g Era,
     pub mine: &'g ThreadCounts,
     moment: &'m Moment<'m>,
 }
 
-/// A change of the weight that is yet to be accounted for.
+/// A weight change that is not accounted for yet.
 #[must_use]
 pub(super) struct Settled<'g> {
     pub era: &'g Era,
@@ -31,9 +31,9 @@ pub(super) struct Settled<'g> {
 }
 
 impl Settled<'_> {
-    /// Accounts for it.
+    /// Accounts for the change.
     #[inline]
-    pub fn weigh(self) {
+    pub fn account(self) {
         if self.change != 0 {
             self.era.weigh(self.change);
         }
@@ -41,7 +41,7 @@ impl Settled<'_> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// What settling the versions of a commit of the caller's goes by.
+    /// Returns the state for settling the versions of a commit of the caller.
     #[inline(always)]
     pub(super) fn settling<'g, 'm>(
         &'g self,
@@ -53,10 +53,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         Settling { commit, floor, era, mine, moment }
     }
 
-    /// What the owner of a commit does for each version that it wrote: the count, the listener, and
-    /// the disposal of what was superseded. Then, for what it returns, the weight; and when this is
-    /// done for all of the commit, for values, the bound. `cause` is why it took away what it
-    /// superseded.
+    /// Settles one version that a commit wrote: counts, notes what left for the listener, and
+    /// disposes of the superseded version. The commit's owner calls this for each version.
+    /// Afterwards it accounts for the returned weight change and, when all versions are settled,
+    /// keeps the bound if any of them is a value. `cause` is the cause of the removal of the
+    /// superseded value.
     #[inline(always)]
     pub(super) fn settle<'g>(
         &'g self,
@@ -75,7 +76,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             && state.is_plain()
             && self.observers().is_unobserved()
         {
-            // One plain value for another: nothing but the version below changes hands.
+            // A plain value replaces a plain value: only the version below needs disposal.
             settling.mine.removal(cause);
             self.store.dispose_superseded(guard, record, node);
             return Settled { era: settling.era, change: 0 };
@@ -83,7 +84,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.settle_fully(guard, settling, record, (node, state), before, cause)
     }
 
-    /// The same, whatever was there before, and whoever is to hear of it.
+    /// Settles a version in the general case.
     #[inline(never)]
     fn settle_fully<'g>(
         &'g self,
@@ -107,10 +108,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             && new
             && state.hits_left() > 0
         {
-            // A write is a use, too, and the entry is the same.
+            // A write is a use, too, and the entry stays the same.
             node.set_hits_left(state, was.seen().hits_left().saturating_sub(1));
         }
-        self.tell_what_left(settling, record, (before, was), cause);
+        self.report_departures(settling, record, (before, was), cause);
         if !record.prev_of(node).link().target().is_null() {
             self.store.dispose_superseded(guard, record, node);
         }
@@ -126,9 +127,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         Settled { era: settling.era, change }
     }
 
-    /// Counts and tells what a commit took away: what was `before`, and what of that was there.
+    /// Counts and reports the value that a commit removed. `before` is the superseded value, and
+    /// `was` is the same value unless it had been cleared.
     #[inline(always)]
-    fn tell_what_left<'g>(
+    fn report_departures<'g>(
         &'g self,
         settling: &Settling<'g, '_>,
         record: RecordRef<'g, K, V>,
@@ -138,10 +140,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let Settling { commit, mine, .. } = *settling;
         if let Some(left) = was {
             let cause = self.store.cause_of(left.node(), commit.before(), cause, settling.moment);
-            self.observers().leave(mine, &record, left, cause, commit.version());
+            self.observers().record_departure(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;
-            self.observers().leave(mine, &record, cleared, cause, settling.floor);
+            self.observers().record_departure(mine, &record, cleared, cause, settling.floor);
         }
     }
 
@@ -160,8 +162,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.settle(guard, &settling, record, (node, state), cause)
     }
 
-    /// Ends the value `current` of `record`, unless it was superseded, by a commit of the cache's
-    /// own. Its weight is yet to be accounted for.
+    /// Ends the value `current` of `record` by a commit of the cache itself, unless another commit
+    /// has superseded it. The caller accounts for the weight change.
     pub(super) fn end<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -178,7 +180,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         Some(self.settle_one(guard, record, written, cause, &moment))
     }
 
-    /// Ends a value that was found absent, unless it was superseded.
+    /// Ends a value that was found absent, unless another commit has superseded it. Returns whether
+    /// it did.
     pub(super) fn end_absent<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -189,7 +192,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let now = self.store.order.now(record.live()).1;
         let cause = self.store.absence(current, now, moment);
         let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
-        ended.map(Settled::weigh).is_some()
+        ended.map(Settled::account).is_some()
     }
 
     /// Ends the value of a record if it was cleared.
@@ -197,7 +200,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(node) = self.store.cleared_value(record)
             && let Some(ended) = self.end(guard, record, node, RemovalCause::Explicit)
         {
-            ended.weigh();
+            ended.account();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Look-ups. None of them writes to shared memory, but to help a commit that it meets half done.
+//! Look-ups. None of them writes to shared memory, except to help a commit that it finds half done.
 //!
-//! Most end with one [peek](crate::store::Store::peek), in which nothing is called that is not inlined, so nothing
-//! need be saved for the time after. Where that is not enough, the rest is handed on, the guard with
-//! it, by a call in the place of a return.
+//! Most look-ups end with one [peek](crate::store::Store::peek). All functions that it calls are
+//! inlined, so no register need be saved. The other cases, with their guard, are passed on by a
+//! tail call.
 
 use super::Engine;
 use super::observers::Observers;
@@ -19,10 +19,10 @@ use std::hash::{BuildHasher, Hash};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-/// A view that is closed when it is dropped.
-pub type Opened<'e, K, V, S, R> = OpenView<'e, K, V, S, R, Observers<K, V>>;
+/// A view of this engine that closes when it is dropped.
+pub type EngineView<'e, K, V, S, R> = OpenView<'e, K, V, S, R, Observers<K, V>>;
 
-/// What a peek found tied, and in which record.
+/// A tied value that a peek found, and its record.
 type FoundTied<K, V> = (NonNull<Record<K, V>>, NonNull<Node<V>>);
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -32,7 +32,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// What `give` makes of `key`'s newest value. `COUNTS`: it is a use of the entry.
+    /// Passes `key`'s newest value to `give`. If `COUNTS`, the look-up is a use of the entry.
     #[inline(always)]
     pub fn look_up<Q, T, const COUNTS: bool>(
         &self,
@@ -51,18 +51,18 @@ where
             Peeked::Tied(record, tied) => {
                 let node = NonNull::from(tied.found().node().get());
                 let found = (NonNull::from(record.get()), node);
-                // SAFETY: found so under the guard.
+                // SAFETY: the peek found this pair under the guard.
                 unsafe { self.look_up_tied::<Q, T, COUNTS>(guard, key, found, give) }
             }
-            Peeked::Unclear(met) => {
-                let met = met.map(|met| NonNull::from(met.get()));
-                // SAFETY: found under the guard.
-                unsafe { self.look_up_fully::<Q, T, COUNTS>(guard, key, met, give) }
+            Peeked::Unclear(home_record) => {
+                let home_record = home_record.map(|home_record| NonNull::from(home_record.get()));
+                // SAFETY: the peek found the record under the guard.
+                unsafe { self.look_up_fully::<Q, T, COUNTS>(guard, key, home_record, give) }
             }
         }
     }
 
-    /// The same, if there is more to do for a guard.
+    /// Does the same if taking the guard needs a call.
     #[cold]
     #[inline(never)]
     fn look_up_slowly<Q, T, const COUNTS: bool>(
@@ -78,10 +78,10 @@ where
         Some(give(found.value(), version_of(found.seen())))
     }
 
-    /// The same, of what is tied, and in which record it is.
+    /// Does the same for a tied value and its record.
     ///
     /// # Safety
-    /// A peek found it under this guard.
+    /// A peek found both under this guard.
     #[inline(never)]
     unsafe fn look_up_tied<Q, T, const COUNTS: bool>(
         &self,
@@ -93,22 +93,22 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // SAFETY: the caller's promise.
+        // SAFETY: promised by the caller.
         let tied = unsafe { Tied::again(node.as_ref()) };
         match self.store.stands_on_few(tied) {
             Some(true) => Some(self.give_tied::<T, COUNTS>(&guard, tied, give)),
-            // SAFETY: the caller's promise.
+            // SAFETY: promised by the caller.
             Some(false) => unsafe {
                 self.look_up_fully::<Q, T, COUNTS>(guard, key, Some(record), give)
             },
-            // SAFETY: the caller's promise.
+            // SAFETY: promised by the caller.
             None => unsafe {
                 self.look_up_tied_to_many::<Q, T, COUNTS>(guard, key, (record, node), give)
             },
         }
     }
 
-    /// The same, whatever it is tied to.
+    /// Does the same for a tied value with any bonds.
     ///
     /// # Safety
     /// As for [`look_up_tied`](Self::look_up_tied).
@@ -123,16 +123,16 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // SAFETY: the caller's promise.
+        // SAFETY: promised by the caller.
         let tied = unsafe { Tied::again(node.as_ref()) };
         if self.store.stands_plainly(tied) {
             return Some(self.give_tied::<T, COUNTS>(&guard, tied, give));
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: promised by the caller.
         unsafe { self.look_up_fully::<Q, T, COUNTS>(guard, key, Some(record), give) }
     }
 
-    /// What `give` makes of a value that is valid, which is a hit.
+    /// Passes a valid value to `give` and counts a hit.
     #[inline(always)]
     fn give_tied<T, const COUNTS: bool>(
         &self,
@@ -146,29 +146,30 @@ where
         give(tied.found().value(), version_of(tied.found().seen()))
     }
 
-    /// The same, whatever is in the way; `met` is what is in the key's home bucket.
+    /// Does the same in the general case. `home_record` is the record in the key's home bucket.
     ///
     /// # Safety
-    /// That was found under this guard.
+    /// A peek found the record under this guard.
     #[cold]
     #[inline(never)]
     unsafe fn look_up_fully<Q, T, const COUNTS: bool>(
         &self,
         guard: R::Guard<'_>,
         key: &Q,
-        met: Option<NonNull<Record<K, V>>>,
+        home_record: Option<NonNull<Record<K, V>>>,
         give: impl FnOnce(&V, Version) -> T,
     ) -> Option<T>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // SAFETY: the caller's promise.
-        let met = met.map(|record| unsafe { RecordRef::new(record.as_ref()) });
-        let found = self.newest_fully::<Q, COUNTS>(&guard, key, met)?;
+        // SAFETY: promised by the caller.
+        let home_record = home_record.map(|record| unsafe { RecordRef::new(record.as_ref()) });
+        let found = self.newest_fully::<Q, COUNTS>(&guard, key, home_record)?;
         Some(give(found.value(), version_of(found.seen())))
     }
 
-    /// The newest value of `key`, if it is valid. `COUNTS`: it is a use of the entry.
+    /// Returns the newest value of `key`, if it is valid. If `COUNTS`, the look-up is a use of the
+    /// entry.
     #[inline(always)]
     pub fn newest<'g, Q, const COUNTS: bool>(
         &'g self,
@@ -182,11 +183,11 @@ where
             Peeked::Plain(found) => Some(found),
             Peeked::Absent => None,
             Peeked::Tied(record, tied) => self.newest_tied::<Q, COUNTS>(guard, key, record, tied),
-            Peeked::Unclear(met) => self.newest_fully::<Q, COUNTS>(guard, key, met),
+            Peeked::Unclear(home_record) => self.newest_fully::<Q, COUNTS>(guard, key, home_record),
         }
     }
 
-    /// The same, of what is tied, and in which record it is.
+    /// Does the same for a tied value and its record.
     #[inline(never)]
     fn newest_tied<'g, Q, const COUNTS: bool>(
         &'g self,
@@ -208,19 +209,21 @@ where
         Some(tied.found())
     }
 
-    /// The same, whatever is in the way; `met` is what is in the key's home bucket.
+    /// Does the same in the general case. `home_record` is the record in the key's home bucket.
     #[cold]
     #[inline(never)]
     fn newest_fully<'g, Q, const COUNTS: bool>(
         &'g self,
         guard: &'g R::Guard<'_>,
         key: &Q,
-        met: Option<RecordRef<'g, K, V>>,
+        home_record: Option<RecordRef<'g, K, V>>,
     ) -> Option<Visible<'g, V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if let Some(found) = met.and_then(|record| self.store.order.plain_since_clear(record)) {
+        if let Some(found) =
+            home_record.and_then(|record| self.store.order.plain_since_clear(record))
+        {
             if COUNTS {
                 self.store.count_hit(guard);
             }
@@ -228,7 +231,8 @@ where
         }
         let hash = self.hash(key);
         let moment = Moment::new(&self.timer);
-        let head = met.and_then(|record| Some((record, self.store.order.head_value(record)?)));
+        let head =
+            home_record.and_then(|record| Some((record, self.store.order.head_value(record)?)));
         let found = match head {
             Some((record, found)) => self
                 .store
@@ -245,15 +249,15 @@ where
                 record.and_then(|record| self.store.present(record, COUNTS, &moment))
             }
         };
-        self.work_off_closed(guard);
+        self.work_off_closed_view(guard);
         if COUNTS {
-            self.looked_up(guard, hash, found.map(|found| found.number()));
+            self.note_look_up(guard, hash, found.map(|found| found.number()));
         }
         found
     }
 
     /// Counts and records a look-up.
-    fn looked_up(&self, guard: &R::Guard<'_>, hash: u32, found: Option<u64>) {
+    fn note_look_up(&self, guard: &R::Guard<'_>, hash: u32, found: Option<u64>) {
         let kind = match found {
             Some(_) => {
                 self.store.count_hit(guard);
@@ -267,16 +271,16 @@ where
         self.observers().record(kind, Some(hash), found);
     }
 
-    /// `key`'s newest value and its version. They live as long as the guard.
+    /// Returns `key`'s newest value and its version. They live as long as the guard.
     #[inline(always)]
     pub fn get<'g, Q>(&'g self, guard: &'g R::Guard<'_>, key: &Q) -> Option<(&'g V, Version)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.newest::<Q, true>(guard, key).map(shown)
+        self.newest::<Q, true>(guard, key).map(with_version)
     }
 
-    /// Whether `key` holds a value.
+    /// Returns whether `key` has a value.
     #[inline(always)]
     pub fn contains<Q>(&self, guard: &R::Guard<'_>, key: &Q) -> bool
     where
@@ -285,11 +289,13 @@ where
         self.newest::<Q, false>(guard, key).is_some()
     }
 
-    /// What each of `keys` holds, all as of one instant. `COUNTS`: it is a use of the entries.
+    /// Returns the values of `keys`, all as of one instant. If `COUNTS`, the look-up is a use of
+    /// the entries.
     ///
-    /// The clock is read once, under the guard; whatever was visible then is superseded later, if at
-    /// all, so the guard keeps it, and nothing need be registered. Only if a registered view has had
-    /// versions taken out between others can one be missing: then a registered view is opened.
+    /// The clock is read once, under the guard. A version that was visible then can only be
+    /// superseded later, so the guard keeps it, and no view need be registered. A version can be
+    /// missing only if it was pruned between two versions that a registered view needed. In that
+    /// case the look-up opens a registered view.
     pub fn get_many<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
@@ -310,7 +316,7 @@ where
         });
         let live = self.store.live(&guard);
         let at = match early {
-            // SAFETY: none; this is the defect.
+            // SAFETY: none; this is the mutant's defect.
             Some(early) => unsafe { ReadAt::new(Limit::Now(early)) },
             None => self.store.order.now(live).1,
         };
@@ -328,17 +334,17 @@ where
             match self.visible::<Q, COUNTS>(&guard, (hashes[n], keys[n]), (at, floor), &moment) {
                 Ok(value) => *place = value,
                 Err(TakenOut) => {
-                    return self.get_many_again::<_, _, N, COUNTS>(keys, hashes, clone);
+                    return self.get_many_at_instant::<_, _, N, COUNTS>(keys, hashes, clone);
                 }
             }
         }
-        self.looked_up_many::<COUNTS, N>(&guard, &found);
+        self.count_look_ups::<COUNTS, N>(&guard, &found);
         found.map(|value| value.map(&clone))
     }
 
-    /// What was visible of `key` at an instant, if it was valid then. An error: that cannot be told
-    /// as of the instant, or the value is over by a time that was read after the number, as of which
-    /// it may have been there.
+    /// Returns the value of `key` that was visible at an instant, if it was valid then. Fails if
+    /// that instant does not show it, or if the value expired before a time that was read after the
+    /// number: at the instant of the number it may have been present.
     #[inline(always)]
     fn visible<'g, Q, const COUNTS: bool>(
         &'g self,
@@ -364,7 +370,7 @@ where
         }
     }
 
-    /// The same, whatever is in the way. A value that is over by that time is absent.
+    /// Does the same in the general case. A value that has expired by `moment` is absent.
     #[inline(never)]
     fn visible_fully<'g, Q, const COUNTS: bool>(
         &'g self,
@@ -382,9 +388,10 @@ where
         Ok(is_valid.then(|| found.value()))
     }
 
-    /// The same as [`get_many`](Self::get_many), as of a number and a time that belong together.
+    /// Does the same as [`get_many`](Self::get_many), as of a number and a time that belong
+    /// together.
     #[cold]
-    fn get_many_again<Q, T, const N: usize, const COUNTS: bool>(
+    fn get_many_at_instant<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         hashes: [u32; N],
@@ -407,7 +414,7 @@ where
                 }
             }
         }
-        self.looked_up_many::<COUNTS, N>(&guard, &found);
+        self.count_look_ups::<COUNTS, N>(&guard, &found);
         found.map(|value| value.map(&clone))
     }
 
@@ -428,15 +435,15 @@ where
             let record = self.store.find(&guard, hashes[n], keys[n]);
             Some(self.read_record(record?, snapshot)?.0)
         });
-        self.looked_up_many::<COUNTS, N>(&guard, &found);
+        self.count_look_ups::<COUNTS, N>(&guard, &found);
         let values = found.map(|value| value.map(&clone));
         view.close(&guard);
-        self.work_off_closed(&guard);
+        self.work_off_closed_view(&guard);
         values
     }
 
-    /// Counts look-ups of several keys at once.
-    fn looked_up_many<const COUNTS: bool, const N: usize>(
+    /// Counts the look-ups of several keys.
+    fn count_look_ups<const COUNTS: bool, const N: usize>(
         &self,
         guard: &R::Guard<'_>,
         found: &[Option<&V>; N],
@@ -448,7 +455,8 @@ where
         }
     }
 
-    /// What a view sees of `key`. The value lives as long as the view is registered.
+    /// Returns the value of `key` that a view shows. The value lives as long as the view is
+    /// registered.
     pub fn read<'v, Q>(&self, snapshot: &'v Snapshot, key: &Q) -> Option<(&'v V, Version)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -458,13 +466,13 @@ where
         let guard = self.pin();
         match self.store.peek_at(&guard, hash, key, snapshot.at(self.store.live(&guard))) {
             Peeked::Absent => None,
-            // SAFETY: visible in the view, which is registered for 'v.
-            Peeked::Plain(found) => Some(shown(unsafe { found.kept_by_view() })),
+            // SAFETY: the value is visible in the view, and the view is registered for 'v.
+            Peeked::Plain(found) => Some(with_version(unsafe { found.kept_by_view() })),
             _ => self.read_record(self.store.find(&guard, hash, key)?, snapshot),
         }
     }
 
-    /// What a view sees of a record.
+    /// Returns the value of a record that a view shows.
     #[inline(never)]
     pub(super) fn read_record<'v>(
         &self,
@@ -473,25 +481,32 @@ where
     ) -> Option<(&'v V, Version)> {
         let at = snapshot.at(record.live());
         let moment = Moment::at(&self.timer, snapshot.opened());
-        let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell")?;
-        let is_valid = self.store.is_valid(found, at, false, &moment).expect("a view can tell");
-        // SAFETY: visible in the view, which is registered for 'v.
-        is_valid.then(|| shown(unsafe { found.kept_by_view() }))
+        let found = self
+            .store
+            .order
+            .at(record, at, snapshot.floor())
+            .expect("the view keeps the versions that it shows")?;
+        let is_valid = self
+            .store
+            .is_valid(found, at, false, &moment)
+            .expect("the view keeps the versions that it shows");
+        // SAFETY: the value is visible in the view, and the view is registered for 'v.
+        is_valid.then(|| with_version(unsafe { found.kept_by_view() }))
     }
 }
 
-/// A value that a view keeps, and its version.
-fn shown<V>(found: Visible<'_, V>) -> (&V, Version) {
+/// Returns a value that a view keeps, with its version.
+fn with_version<V>(found: Visible<'_, V>) -> (&V, Version) {
     (found.value(), version_of(found.seen()))
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// How many keys hold a value.
+    /// Returns the number of keys that have a value.
     pub fn len(&self) -> usize {
         self.store.era(&self.pin()).present()
     }
 
-    /// What they weigh.
+    /// Returns the total weight of the entries.
     pub fn weight(&self) -> u64 {
         if !self.is_weighed() {
             return self.len() as u64;
@@ -499,7 +514,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.store.era(&self.pin()).weight()
     }
 
-    /// Whether the weight is kept account of.
+    /// Returns whether the cache accounts for weights.
     pub(super) fn is_weighed(&self) -> bool {
         self.policy.is_some() || self.rules.weigher.is_some()
     }
@@ -509,22 +524,22 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.store.open(|| !self.deadlines.may_be())
     }
 
-    /// A view for the time of an operation.
-    pub fn open_view(&self) -> Opened<'_, K, V, S, R> {
-        Opened::new(&self.store, || !self.deadlines.may_be())
+    /// Opens a view for the duration of an operation.
+    pub fn open_view(&self) -> EngineView<'_, K, V, S, R> {
+        EngineView::new(&self.store, || !self.deadlines.may_be())
     }
 
-    /// A view of exactly `version`, if an open one keeps it, or it is the newest.
+    /// Opens a view of exactly `version`, if an open view keeps it or it is the newest.
     pub fn open_at(&self, version: u64) -> Option<Snapshot> {
         self.store.open_at(version, || !self.deadlines.may_be())
     }
 
-    /// Another holder of the same view.
+    /// Returns another handle of the same view.
     pub fn share(&self, snapshot: &Snapshot) -> Snapshot {
         self.store.share(snapshot)
     }
 
-    /// How long ago a view was opened.
+    /// Returns how long ago a view was opened.
     pub fn age(&self, snapshot: &Snapshot) -> Duration {
         Duration::from_nanos(self.timer.now().saturating_sub(snapshot.opened()))
     }

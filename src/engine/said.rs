@@ -1,11 +1,11 @@
-//! Terms that a caller says, of a batch's or a transaction's write: how long its value is kept, with which tags, or that all
-//! of that is as it was.
+//! The terms that a caller gives for one write of a batch or a transaction: how long the value is
+//! kept, its tags, or that the terms of the entry are preserved.
 //!
-//! What it was is found when the version is made, after all users' code has run: of the key, or of an earlier write of the
-//! same commit.
+//! The preserved terms are those of the key, or of an earlier write by the same commit. They are
+//! read when the version is made, after all user code has run.
 
 use super::Engine;
-use super::terms::Asked;
+use super::terms::RequestedTerms;
 use crate::chain::{Bonds, RecordRef, Terms, Visible};
 use crate::commit::{Limit, ReadAt};
 use crate::config::Times;
@@ -16,48 +16,48 @@ use crate::store::Snapshot;
 use crate::sync::time::{NEVER, deadline};
 use std::time::Duration;
 
-/// One write that a caller asked for.
+/// One write that a caller listed.
 pub struct Change<K, V> {
     pub key: K,
     pub hash: u32,
-    /// `None` removes.
+    /// `None` for a removal.
     pub value: Option<V>,
-    /// How the value is kept.
-    pub keep: Keep,
-    /// Whether the key's declared relations apply.
+    /// The terms of the value.
+    pub terms: WriteTerms,
+    /// Whether the declared relations of the key apply.
     pub related: bool,
 }
 
-/// How a caller has a value kept.
+/// The terms of one write.
 #[derive(Clone, Copy)]
-pub enum Keep {
-    AsUsual,
-    For(Duration),
-    /// On terms, which stand at this place of the [`Changes`].
-    On(u32),
+pub enum WriteTerms {
+    Default,
+    TimeToLive(Duration),
+    /// The terms with this index in the list of the [`Changes`].
+    Given(u32),
 }
 
-/// What a caller asked for, that one commit is to write, and what was said of it. Not with each change, as these are moved
-/// about, and mostly nothing is.
+/// The writes that a caller listed for one commit, and the terms given for them. The terms are not
+/// stored with each change, because changes are moved about and most of them have none.
 pub struct Changes<K, V> {
     pub(super) list: Vec<Change<K, V>>,
-    pub(super) terms: Option<Box<TermsOf>>,
+    pub(super) terms: Option<Box<TermsList>>,
 }
 
-/// The terms of those changes that have some.
+/// The terms of the changes that have some.
 #[derive(Default)]
-pub(super) struct TermsOf(pub Vec<relation::Terms>);
+pub(super) struct TermsList(pub Vec<relation::Terms>);
 
 impl<K, V> Changes<K, V> {
     pub fn push(&mut self, change: Change<K, V>) {
         self.list.push(change);
     }
 
-    /// Has a change to come be kept on these terms.
-    pub fn on(&mut self, terms: relation::Terms) -> Keep {
-        let TermsOf(list) = &mut **self.terms.get_or_insert_default();
+    /// Stores terms for a change that is pushed afterwards.
+    pub fn add_terms(&mut self, terms: relation::Terms) -> WriteTerms {
+        let TermsList(list) = &mut **self.terms.get_or_insert_default();
         list.push(terms);
-        Keep::On(u32::try_from(list.len() - 1).expect("fewer writes"))
+        WriteTerms::Given(u32::try_from(list.len() - 1).expect("a commit has fewer writes"))
     }
 
     pub fn len(&self) -> usize {
@@ -69,74 +69,76 @@ impl<K, V> Changes<K, V> {
     }
 }
 
-/// What a caller has said of the terms of a value. Its tags are with their hashes, so that no user's code runs for them
-/// when the version is made.
-pub(super) struct Said {
-    pub is_as_it_was: bool,
-    /// As of which view it was. `None`: as it is.
-    pub as_of: Option<AsOf>,
+/// The terms that a caller gave for a value. The tags are stored with their hashes, so that making
+/// the version runs no user code for them.
+pub(super) struct CallerTerms {
+    pub is_preserved: bool,
+    /// The view in which the preserved terms are read, or `None` for the newest version.
+    pub as_of: Option<ViewInstant>,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     tags: Option<Vec<(u32, Tag)>>,
 }
 
-impl Said {
+impl CallerTerms {
     pub fn new(terms: relation::Terms, hash: impl Fn(&Tag) -> u32) -> Self {
-        let relation::Terms { is_as_it_was, time_to_live, time_to_idle, tags } = terms;
+        let relation::Terms { is_as_it_was: is_preserved, time_to_live, time_to_idle, tags } =
+            terms;
         let hashed = |tag: Tag| (hash(&tag), tag);
         let tags = tags.map(|tags| tags.into_iter().map(hashed).collect());
-        Self { is_as_it_was, as_of: None, time_to_live, time_to_idle, tags }
+        Self { is_preserved, as_of: None, time_to_live, time_to_idle, tags }
     }
 }
 
-impl Asked {
-    /// Has a caller's terms hold, at that time.
-    pub fn say(&mut self, now: u64, said: Said) {
+impl RequestedTerms {
+    /// Sets the terms that a caller gave at the time `now`.
+    pub fn set_caller_terms(&mut self, now: u64, caller_terms: CallerTerms) {
         self.now = now;
-        self.said = Some(Box::new(said));
+        self.caller_terms = Some(Box::new(caller_terms));
     }
 
-    /// Whether it is to be as it was.
-    pub fn is_as_it_was(&self) -> bool {
-        self.said.as_ref().is_some_and(|said| said.is_as_it_was)
+    /// Returns whether the write preserves the terms of its entry.
+    pub fn is_preserved(&self) -> bool {
+        self.caller_terms.as_ref().is_some_and(|caller_terms| caller_terms.is_preserved)
     }
 
-    /// It is to be as it was, and what was is a value of the same commit, for which this is asked; `None`: what the settings
-    /// say, or the value was removed.
-    pub fn is_as(&mut self, before: Option<&Self>) {
-        let Some(said) = &mut self.said else { return };
+    /// Preserves the terms of `before`, an earlier write of the same entry by the same commit. If
+    /// it is `None`, the earlier write was a removal or had the terms of the settings, which then
+    /// apply here as well.
+    pub fn inherit_from(&mut self, before: Option<&Self>) {
+        let Some(caller_terms) = &mut self.caller_terms else { return };
         let Some(before) = before else {
-            said.is_as_it_was = false;
+            caller_terms.is_preserved = false;
             return;
         };
-        match &before.said {
+        match &before.caller_terms {
             Some(before) => {
-                said.is_as_it_was = before.is_as_it_was;
-                said.time_to_live = said.time_to_live.or(before.time_to_live);
-                said.time_to_idle = said.time_to_idle.or(before.time_to_idle);
-                said.tags = said.tags.take().or_else(|| before.tags.clone());
+                caller_terms.is_preserved = before.is_preserved;
+                caller_terms.time_to_live = caller_terms.time_to_live.or(before.time_to_live);
+                caller_terms.time_to_idle = caller_terms.time_to_idle.or(before.time_to_idle);
+                caller_terms.tags = caller_terms.tags.take().or_else(|| before.tags.clone());
             }
             None => {
-                said.is_as_it_was = false;
+                caller_terms.is_preserved = false;
                 let rest = match before.end {
                     NEVER => Duration::MAX,
                     end => Duration::from_nanos(end.saturating_sub(before.now)),
                 };
-                said.time_to_live = said.time_to_live.or(Some(rest));
+                caller_terms.time_to_live = caller_terms.time_to_live.or(Some(rest));
             }
         }
     }
 }
 
-/// The instant as of which terms are kept as they were.
+/// The instant at which preserved terms are read.
 #[derive(Clone, Copy)]
-pub(super) struct AsOf {
+pub(super) struct ViewInstant {
     version: u64,
     floor: u64,
     opened: u64,
 }
 
-impl AsOf {
+impl ViewInstant {
     /// # Safety
     /// The view is registered until the terms are made.
     pub unsafe fn view(view: &Snapshot) -> Self {
@@ -145,18 +147,21 @@ impl AsOf {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// The terms of a value for `record`, and what ties it, as a caller has said.
-    pub(super) fn as_said<'g>(
+    /// Returns the terms and bonds of a value for `record`, as the caller gave them.
+    pub(super) fn terms_from_caller<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
-        asked: &Asked,
-        said: Said,
+        requested: &RequestedTerms,
+        caller_terms: CallerTerms,
         times: &Times,
     ) -> (Terms, Option<Box<Bonds>>) {
-        let now = asked.now;
+        let now = requested.now;
         let until = |time| deadline(now, time);
-        let was = said.is_as_it_was.then(|| self.as_it_was(record, said.as_of)).flatten();
+        let was = caller_terms
+            .is_preserved
+            .then(|| self.terms_to_preserve(record, caller_terms.as_of))
+            .flatten();
         let (mut end, mut idle, refresh) = match was {
             Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), Terms::times),
             None => {
@@ -165,44 +170,50 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 (live, times.time_to_idle(), or_never(times.refresh_after()))
             }
         };
-        if let Some(time) = said.time_to_live {
+        if let Some(time) = caller_terms.time_to_live {
             end = until(time);
         }
-        if let Some(time) = said.time_to_idle {
-            idle = deadline(0, time).max(1); // 0 would be none
+        if let Some(time) = caller_terms.time_to_idle {
+            idle = deadline(0, time).max(1); // 0 would mean none
         }
         let mut ties = Ties::new(&self.store);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
-        match (said.tags, bonds) {
+        match (caller_terms.tags, bonds) {
             (Some(tags), _) => {
                 for (hash, tag) in &tags {
                     ties.tag(self.store.know_tag(guard, *hash, tag), 0);
                 }
             }
-            // What is invalidated after that look ends what is written.
+            // A tag invalidated after that look-up ends the new value.
             (None, Some((bonds, since))) => ties.tags_of(bonds, |_| since),
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
-        (Terms::new(now, end, idle, refresh, asked.weight), bonds)
+        (Terms::new(now, end, idle, refresh, requested.weight), bonds)
     }
 
-    /// What a record holds that is valid, as of a view or now, and a number up to which it was so.
-    fn as_it_was<'g>(
+    /// Returns the valid value of a record, as of a view or now, and a number up to which it was
+    /// valid.
+    fn terms_to_preserve<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
-        as_of: Option<AsOf>,
+        as_of: Option<ViewInstant>,
     ) -> Option<(Visible<'g, V>, u64)> {
         let timer = &self.timer;
-        let Some(AsOf { version, floor, opened }) = as_of else {
+        let Some(ViewInstant { version, floor, opened }) = as_of else {
             let since = self.store.version();
             let present = self.store.present(record, false, &Moment::new(timer));
             return present.map(|found| (found, since));
         };
-        // SAFETY: a registered view's version (see `AsOf::view`), under the record's guard.
+        // SAFETY: the version is that of a registered view (see `ViewInstant::view`), under the
+        // guard of the record.
         let at = unsafe { ReadAt::new(Limit::View(version)) };
-        let found = self.store.order.at(record, at, floor).expect("a view can tell")?;
+        let found = self
+            .store
+            .order
+            .at(record, at, floor)
+            .expect("the view keeps the versions that it shows")?;
         let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
-        is_valid.expect("a view can tell").then_some((found, version))
+        is_valid.expect("the view keeps the versions that it shows").then_some((found, version))
     }
 }

@@ -1,4 +1,4 @@
-//! Iteration over what a view sees.
+//! Iteration over the entries of a view.
 
 use super::Engine;
 use crate::reclaim::Reclaim;
@@ -14,13 +14,14 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Into how many parts a scan is divided.
+    /// Returns the number of parts into which a scan is divided.
     pub fn parts(&self) -> usize {
         self.store.parts(&self.pin())
     }
 
-    /// Appends what a view sees in the first of these parts of the index, of so many in all, and in some after
-    /// it. Returns the part to go on with.
+    /// Appends the entries that a view shows in the first of these parts of the index, and in parts
+    /// that are visited with it. `division` is the number of parts of the whole index. Returns the
+    /// next part to visit.
     pub fn scan<'v>(
         &self,
         snapshot: &'v Snapshot,
@@ -32,8 +33,8 @@ where
         let (records, next) = self.store.records_of(&guard, division, parts);
         for record in records {
             if let Some((value, version)) = self.read_record(record, snapshot) {
-                // SAFETY: a record of which a registered view sees a value is not removed while
-                // the view is registered, which it is for 'v.
+                // SAFETY: a record is not removed while a registered view shows a value of it, and
+                // the view is registered for 'v.
                 let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };
                 out.push((key, value, version));
             }

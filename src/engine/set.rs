@@ -1,11 +1,12 @@
-//! The end of a derivation: all that was made is set, by one commit.
+//! The end of a derivation: one commit sets all values that were derived.
 //!
-//! A key that somebody else has set meanwhile stays as that is. What was made from it is kept only if it is equal.
+//! If another thread has set one of the keys in the meantime, its value stays. Values derived from
+//! this derivation's value for that key are then committed only if the two are equal.
 
 use super::Engine;
-use super::derivation::{EngineTies, Made, Memo, Place};
+use super::derivation::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
 use super::plan::Plan;
-use super::terms::Asked;
+use super::terms::RequestedTerms;
 use crate::chain::{Record, RecordRef};
 use crate::commit::Demand;
 use crate::dependencies::{Moment, Ties};
@@ -24,55 +25,67 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets all that was made. The version if the last of it is to be seen. `free_at`: when the key of that held nothing that
-    /// was to be had, as the others did. The caller tends.
-    pub(super) fn keep_made(&self, memo: &Memo<V>, free_at: Option<u64>) -> Option<Version> {
+    /// Sets all derived values. Returns the version if the value of the outermost key is valid.
+    /// `absent_at` is the version at which the outermost key had no valid value, as the other keys
+    /// had none. The caller calls [`tend`](Self::tend).
+    pub(super) fn commit_derived(
+        &self,
+        memo: &DerivationMemo<V>,
+        absent_at: Option<u64>,
+    ) -> Option<Version> {
         let guard = self.pin();
-        for made in &memo.made {
-            let revived = self.record_made(&guard, made).revive();
-            debug_assert!(revived, "a record that is held is not sealed");
+        for derived in &memo.derived {
+            let revived = self.derived_record(&guard, derived).revive();
+            debug_assert!(revived, "a held record is not sealed");
         }
-        // Tried again only if somebody wrote one of the keys meanwhile, which then stays as it is.
+        // Repeated only if a commit wrote one of the keys in the meantime. The next try keeps that
+        // value.
         loop {
-            if let Ok(version) = self.try_to_keep(&guard, memo, free_at) {
+            if let Ok(version) = self.try_commit_derived(&guard, memo, absent_at) {
                 return version;
             }
         }
     }
 
-    /// The record of what was made, which holds it until the derivation ends.
-    fn record_made<'g>(&self, guard: &'g R::Guard<'_>, made: &Made<V>) -> RecordRef<'g, K, V> {
-        self.store.record_of(self.store.live(guard), &made.as_input)
+    /// Returns the record of a derived value, which is held until the derivation ends.
+    fn derived_record<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        derived: &DerivedValue<V>,
+    ) -> RecordRef<'g, K, V> {
+        self.store.record_of(self.store.live(guard), &derived.as_input)
     }
 
-    /// The same, once. An error: a key was written in the very middle of it.
-    fn try_to_keep<'r>(
+    /// Tries this once. Fails if a commit wrote one of the keys between the check and this commit.
+    fn try_commit_derived<'r>(
         &'r self,
         guard: &R::Guard<'r>,
-        memo: &Memo<V>,
-        free_at: Option<u64>,
+        memo: &DerivationMemo<V>,
+        absent_at: Option<u64>,
     ) -> Result<Option<Version>, ()> {
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        let mut keeping = Keeping { engine: self, memo, numbers: Vec::new(), writes: Vec::new() };
-        for made in &memo.made {
-            let number = keeping.fate(guard, made, &plan);
-            keeping.numbers.push(number);
+        let mut planned =
+            DerivedWrites { engine: self, memo, numbers: Vec::new(), writes: Vec::new() };
+        for derived in &memo.derived {
+            let number = planned.resolve(guard, derived, &plan);
+            planned.numbers.push(number);
         }
-        let Keeping { writes, numbers, .. } = keeping;
-        // From here on no user's code runs that could keep the bonds from their versions.
+        let DerivedWrites { writes, numbers, .. } = planned;
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // versions.
         let mut demands = Vec::with_capacity(writes.len());
-        let (mut again, mut last) = (0, None);
-        for (made, mut value, mut asked, ties) in writes {
-            let record = self.record_made(guard, made);
-            let mut bonds = ties.into_bonds(guard).expect("nothing is lost, for it was looked");
-            bonds.carry(made.as_input.number());
-            asked.get_or_insert_default().bonds = Some(bonds);
-            // What has ended stays so, whatever else this commit does.
-            let cause = made.is_again.then_some(RemovalCause::Related);
-            plan.push(record, &mut value, asked, false, cause);
-            demands.push((record, Demand::UnchangedSince(made.since)));
-            again += u64::from(made.is_again);
+        let (mut recomputed, mut last) = (0, None);
+        for (derived, mut value, mut requested, ties) in writes {
+            let record = self.derived_record(guard, derived);
+            let mut bonds = ties.into_bonds(guard).expect("the inputs were checked before");
+            bonds.carry(derived.as_input.number());
+            requested.get_or_insert_default().bonds = Some(bonds);
+            // A value that had ended stays ended, independent of the other writes of this commit.
+            let cause = derived.is_recomputed.then_some(RemovalCause::Related);
+            plan.push(record, &mut value, requested, false, cause);
+            demands.push((record, Demand::UnchangedSince(derived.since)));
+            recomputed += u64::from(derived.is_recomputed);
             last = Some(record);
         }
         step("derive.before_fill");
@@ -84,9 +97,10 @@ where
                 decided.take_values(|_, value| drop(value));
                 return Err(());
             };
-            // If one of them had ended, it may have been there again since: of the next commit it is known.
-            let is_next = |free_at: u64| again == 0 || commit.version() == free_at + 1;
-            if free_at.is_some_and(is_next) {
+            // A value that had ended may have become valid again since then. Only for the very next
+            // commit it is certain that it had not.
+            let is_next = |absent_at: u64| recomputed == 0 || commit.version() == absent_at + 1;
+            if absent_at.is_some_and(is_next) {
                 self.store.quiet.note(commit.version());
             }
             for (record, _) in &demands {
@@ -94,87 +108,106 @@ where
                 self.observers().record(EventKind::Loaded, hash, version);
             }
             let is_last_set = numbers.last().is_some_and(Option::is_some);
-            version = is_last_set.then(|| self.seen(last, commit, &moment)).flatten();
+            version = is_last_set.then(|| self.version_if_valid(last, commit, &moment)).flatten();
         }
-        // What nobody sees of the outermost one is refused, as where it is set alone.
-        let is_unseen = version.is_none() && numbers.last().is_some_and(Option::is_some);
+        // If the outermost value is not valid, it counts as refused, as in a commit of one value.
+        let is_invalid = version.is_none() && numbers.last().is_some_and(Option::is_some);
         let mine = self.observers().counters.mine();
-        mine.loads.add(demands.len() as u64 - u64::from(is_unseen));
-        mine.recomputed.add(again);
-        let refused = |at: &usize| numbers[*at].is_none() || (is_unseen && at + 1 == numbers.len());
+        mine.loads.add(demands.len() as u64 - u64::from(is_invalid));
+        mine.recomputed.add(recomputed);
+        let refused =
+            |at: &usize| numbers[*at].is_none() || (is_invalid && at + 1 == numbers.len());
         for at in (0..numbers.len()).filter(refused) {
-            self.observers().refused(self.record_made(guard, &memo.made[at]).hash());
+            self.observers().refused(self.derived_record(guard, &memo.derived[at]).hash());
         }
         Ok(version)
     }
 }
 
-/// What is to be set, and what ties it.
-type Set<'m, K, V, S, R> = (&'m Made<V>, Option<V>, Option<Asked>, EngineTies<'m, K, V, S, R>);
+/// A planned write: the derived value, a clone to commit, the requested terms, and the bonds.
+type DerivedWrite<'m, K, V, S, R> =
+    (&'m DerivedValue<V>, Option<V>, Option<RequestedTerms>, EngineTies<'m, K, V, S, R>);
 
-/// What is to become of what was made.
-struct Keeping<'m, K, V, S, R: Reclaim> {
+/// The planned writes for the derived values.
+struct DerivedWrites<'m, K, V, S, R: Reclaim> {
     engine: &'m Engine<K, V, S, R>,
-    memo: &'m Memo<V>,
-    /// For each, in order: the number by which it goes in the bonds of others. `None`: it is not kept, nor are those.
+    memo: &'m DerivationMemo<V>,
+    /// For each derived value, in order: the number that the bonds of other values store for it.
+    /// `None` if the value is not committed; then the values derived from it are not either.
     numbers: Vec<Option<u64>>,
-    /// What is to be set.
-    writes: Vec<Set<'m, K, V, S, R>>,
+    /// The values to commit.
+    writes: Vec<DerivedWrite<'m, K, V, S, R>>,
 }
 
-impl<'m, K, V, S, R> Keeping<'m, K, V, S, R>
+impl<'m, K, V, S, R> DerivedWrites<'m, K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + PartialEq + Send + Sync + 'static,
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Of the next one.
-    fn fate<'r>(
+    /// Decides about the next derived value, and returns its number.
+    fn resolve<'r>(
         &mut self,
         guard: &R::Guard<'r>,
-        made: &'m Made<V>,
+        derived: &'m DerivedValue<V>,
         plan: &Plan<'_, 'r, K, V, S, R>,
     ) -> Option<u64> {
         let engine = self.engine;
-        let (store, record) = (&engine.store, engine.record_made(guard, made));
+        let (store, record) = (&engine.store, engine.derived_record(guard, derived));
         let newest = store.order.newest_number(record);
-        if newest.max(store.floor(record.live())) > made.since {
-            return self.adopted(guard, made, &plan.moment);
+        if newest.max(store.floor(record.live())) > derived.since {
+            return self.adopt_current(guard, derived, &plan.moment);
         }
-        let mut ties = self.ties(guard, made)?;
-        store.inherit_tags(record, made.since, &plan.moment, &mut ties).ok()?;
-        let value = Some(made.value.clone());
-        let asked =
-            engine.rules.asked(plan.config.times(), record.key(), &made.value, None, &plan.moment);
-        self.writes.push((made, value, asked, ties));
-        Some(made.as_input.number())
+        let mut ties = self.ties(guard, derived)?;
+        store.inherit_tags(record, derived.since, &plan.moment, &mut ties).ok()?;
+        let value = Some(derived.value.clone());
+        let requested = engine.rules.requested(
+            plan.config.times(),
+            record.key(),
+            &derived.value,
+            None,
+            &plan.moment,
+        );
+        self.writes.push((derived, value, requested, ties));
+        Some(derived.as_input.number())
     }
 
-    /// Somebody has set the key: that is as good if it is equal. But for what the derivation is of, which is to be of its
-    /// own commit.
-    fn adopted(&self, guard: &R::Guard<'_>, made: &Made<V>, moment: &Moment<'_>) -> Option<u64> {
-        let is_outermost = made.as_input.record::<()>().addr() == self.memo.outermost;
-        if is_outermost || made.is_lost {
+    /// Decides about a key that another thread has set. If its value is equal, returns the number
+    /// of that value. The outermost key is an exception, because it needs a commit of its own.
+    fn adopt_current(
+        &self,
+        guard: &R::Guard<'_>,
+        derived: &DerivedValue<V>,
+        moment: &Moment<'_>,
+    ) -> Option<u64> {
+        let is_outermost = derived.as_input.record::<()>().addr() == self.memo.outermost;
+        if is_outermost || derived.is_lost {
             return None;
         }
-        let record = self.engine.record_made(guard, made);
+        let record = self.engine.derived_record(guard, derived);
         let found = self.engine.store.present(record, false, moment)?;
         let number = found.number();
         let number = found.bonds().map_or(number, |bonds| bonds.since(number));
-        (*found.value() == made.value).then_some(number)
+        (*found.value() == derived.value).then_some(number)
     }
 
-    /// What ties it, if none of that is lost: what it was made from that was made, too, has its number by now.
-    fn ties(&self, guard: &R::Guard<'_>, made: &Made<V>) -> Option<EngineTies<'m, K, V, S, R>> {
+    /// Returns the bonds of a derived value, if all inputs are known. Inputs that were themselves
+    /// derived have their final numbers by now.
+    fn ties(
+        &self,
+        guard: &R::Guard<'_>,
+        derived: &DerivedValue<V>,
+    ) -> Option<EngineTies<'m, K, V, S, R>> {
         let (store, mut ties) = (&self.engine.store, Ties::new(&self.engine.store));
-        ties.is_nested = made.is_nested;
-        ties.is_lost = made.is_lost;
-        for input in &made.inputs {
+        ties.is_nested = derived.is_nested;
+        ties.is_lost = derived.is_lost;
+        for input in &derived.inputs {
             let (record, mut number) = (input.record::<Record<K, V>>(), input.number());
-            if let Some(Place::Made(at)) = self.memo.places.get(&record.addr()) {
-                // If it was noted as something else, it was absent, and derived only after that.
-                let is_same = *input == self.memo.made[*at].as_input;
+            if let Some(DerivationProgress::Derived(at)) = self.memo.progress.get(&record.addr()) {
+                // If the input was noted with other properties, the key was absent then and was
+                // derived later.
+                let is_same = *input == self.memo.derived[*at].as_input;
                 number = self.numbers.get(*at).copied().flatten().filter(|_| is_same)?;
             }
             ties.push(store.record_of(store.live(guard), input), number, input.is_present());

@@ -1,5 +1,5 @@
-//! The walk over the index that sweeps out what was cleared: each write walks over one part, or over some that are
-//! visited at the cost of one.
+//! The walk over the index that removes cleared entries. Each write walks one part, or several
+//! parts that are visited at the cost of one.
 
 use super::Engine;
 use crate::chain::RecordRef;
@@ -8,162 +8,176 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, Ordering};
 use std::ops::Range;
 
-/// How far the walk has come.
+/// The progress of the walk.
 pub(super) struct Sweep {
-    /// The newest clearing commit that a walk has begun for.
+    /// The newest clearing commit for which a walk has begun.
     floor: AtomicU64,
-    /// A [`Place`]: one word, for a part of another division would leave something out.
-    place: AtomicU64,
-    /// The newest clearing commit that waits for a view which is older to close.
+    /// A [`SweepPosition`]. It is one word, because a part number with the division of another
+    /// position would leave entries out.
+    position: AtomicU64,
+    /// The newest clearing commit that waits for an older view to close.
     awaited: AtomicU64,
 }
 
-/// Where the walk is. It goes round and round: one that begins in the middle of another goes on from where that is, for
-/// else clearing again and again would always have the same parts walked. For the same reason it keeps the division
-/// until it comes round, though the index may have grown; what was walked would be other hashes by another division.
+/// The position of the walk. The walk is circular. If a walk begins during another one, it goes on
+/// from the same position; otherwise a program that clears again and again would always have the
+/// same parts walked. For the same reason a walk keeps its division until it has come round, even
+/// if the index has grown: in another division, the parts walked so far would cover other hashes.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Place {
-    /// Into how many parts the index is divided: the logarithm.
+struct SweepPosition {
+    /// The binary logarithm of the number of parts of the index.
     division: u32,
     /// The next part.
     next: u64,
-    /// How many are still to be walked.
-    left: u64,
+    /// The number of parts still to be walked.
+    remaining: u64,
 }
 
-impl Place {
-    /// The index is divided into no more parts than 2 to this. (A part may have several homes.)
+impl SweepPosition {
+    /// The index is divided into at most 2 to this power parts. A part may then have several home
+    /// buckets.
     const FINEST: u32 = 28;
     const DIVISION_BITS: u32 = 5;
     const NEXT_AT: u32 = Self::DIVISION_BITS;
-    const LEFT_AT: u32 = Self::NEXT_AT + Self::FINEST;
+    const REMAINING_AT: u32 = Self::NEXT_AT + Self::FINEST;
 
     fn from_word(word: u64) -> Self {
         let bits = |at: u32, bits: u32| word >> at & ((1 << bits) - 1);
         Self {
             division: bits(0, Self::DIVISION_BITS) as u32,
             next: bits(Self::NEXT_AT, Self::FINEST),
-            left: word >> Self::LEFT_AT,
+            remaining: word >> Self::REMAINING_AT,
         }
     }
 
     fn word(self) -> u64 {
-        u64::from(self.division) | self.next << Self::NEXT_AT | self.left << Self::LEFT_AT
+        u64::from(self.division) | self.next << Self::NEXT_AT | self.remaining << Self::REMAINING_AT
     }
 
-    /// A walk over all parts.
+    /// Returns a position from which all parts are walked.
     fn begin(self, homes: usize) -> Self {
         let division = homes.ilog2().min(Self::FINEST);
-        // Much fewer parts are soon walked, from the first: the rest of these would take longer.
-        if self.left == 0 || self.next == 0 || division < self.division {
-            return Self { division, next: 0, left: 1 << division };
+        // Far fewer parts are walked soon, from the first one on. The remaining parts of this
+        // division would take longer.
+        if self.remaining == 0 || self.next == 0 || division < self.division {
+            return Self { division, next: 0, remaining: 1 << division };
         }
-        Self { left: 1 << self.division, ..self }
+        Self { remaining: 1 << self.division, ..self }
     }
 
     fn parts(self) -> usize {
         1 << self.division
     }
 
-    /// The parts that are next, as far as they are in a row; none if the walk is at its end.
+    /// Returns the next parts, up to the end of the division or of the walk. Empty if the walk has
+    /// ended.
     fn row(self) -> Range<usize> {
         let next = self.next as usize;
-        next..self.parts().min(next + self.left as usize)
+        next..self.parts().min(next + self.remaining as usize)
     }
 
-    /// With the parts of the row before `end` taken.
-    fn go_on(self, end: usize) -> Self {
+    /// Returns the position after the parts before `end` were taken.
+    fn advance(self, end: usize) -> Self {
         let end = end as u64;
-        Self { next: end & ((1 << self.division) - 1), left: self.left - (end - self.next), ..self }
+        Self {
+            next: end & ((1 << self.division) - 1),
+            remaining: self.remaining - (end - self.next),
+            ..self
+        }
     }
 }
 
 impl Sweep {
-    /// No walk.
+    /// Returns the state without a walk.
     pub(super) fn new() -> Self {
-        let (floor, place) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { floor, place, awaited: AtomicU64::new(0) }
+        let (floor, position) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { floor, position, awaited: AtomicU64::new(0) }
     }
 
-    /// Whether no walk has begun for this clearing commit.
+    /// Returns whether no walk has begun for this clearing commit.
     fn is_due(&self, floor: u64) -> bool {
-        self.floor.load(Ordering::Relaxed) < floor // Relaxed: one more walk costs time.
+        self.floor.load(Ordering::Relaxed) < floor // Relaxed: at worst one more walk
     }
 
-    /// Begins a walk for a clearing commit. The walk first: who is stopped before that is noted has others begin it
-    /// again, not wait for him.
+    /// Begins a walk for a clearing commit. The position is set before the commit is noted: if this
+    /// thread is stopped in between, another thread begins the walk again and need not wait.
     fn begin(&self, floor: u64, homes: usize) {
-        let begin = |word| Some(Place::from_word(word).begin(homes).word());
-        // Release: pairs with `take`: who takes a part sees what this walk is for; and what those were for that began
-        // before it, since this is a read-modify-write. Relaxed: it says nothing but where to go on.
-        let _ = self.place.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
+        let begin = |word| Some(SweepPosition::from_word(word).begin(homes).word());
+        // Release: the partner is the Acquire in `take`. The thread that takes a part sees the
+        // clearing commit of this walk and, because this is a read-modify-write, those of earlier
+        // walks. Relaxed on failure: the word only says where the walk goes on.
+        let _ = self.position.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
         step("sweep.begun");
         self.floor.fetch_max(floor, Ordering::Relaxed);
     }
 
-    /// Into how many parts the walk divides the index.
+    /// Returns the number of parts into which the walk divides the index.
     pub(super) fn parts(&self) -> usize {
-        Place::from_word(self.place.load(Ordering::Relaxed)).parts() // Relaxed: it bounds a number of tries.
+        // Relaxed: only bounds a number of tries
+        SweepPosition::from_word(self.position.load(Ordering::Relaxed)).parts()
     }
 
-    /// Takes the next part, if there is one, with those in the row of which `run` says that they are walked with it.
+    /// Takes the next part of the walk, if there is one, and the parts that `run` says are walked
+    /// with it.
     fn take(
         &self,
         run: impl Fn(usize, Range<usize>) -> Range<usize>,
-    ) -> Option<(Place, Range<usize>)> {
+    ) -> Option<(SweepPosition, Range<usize>)> {
         let mut taken = None;
         let step = |word| {
-            let place = Place::from_word(word);
-            let row = place.row();
+            let position = SweepPosition::from_word(word);
+            let row = position.row();
             if row.is_empty() {
                 return None;
             }
-            let parts = run(place.parts(), row);
-            let word = place.go_on(parts.end).word();
-            taken = Some((place, parts));
+            let parts = run(position.parts(), row);
+            let word = position.advance(parts.end).word();
+            taken = Some((position, parts));
             Some(word)
         };
-        // Acquire: pairs with `begin`.
-        self.place.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
+        // Acquire: the partner is the Release in `begin`.
+        self.position.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
         taken
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Walks over the next part of the index, if something was cleared that has not been swept out.
-    /// Whether it has.
+    /// Walks the next part of the index, if there are cleared entries that no walk has removed.
+    /// Returns whether it walked one.
     pub(super) fn sweep(&self) -> bool {
         let (guard, store) = (self.pin(), &self.store);
         let floor = store.floor(store.live(&guard));
         if self.sweep.is_due(floor) {
-            if !self.is_past(&guard, floor) {
-                return false; // a view still sees what was cleared
+            if !self.may_sweep(&guard, floor) {
+                return false; // a view still shows cleared entries
             }
             step("sweep.begins");
             self.sweep.begin(floor, store.parts(&guard));
         }
         let run = |division, row| store.run_of_parts(&guard, division, row);
-        let Some((place, parts)) = self.sweep.take(run) else { return false };
-        let after = place.go_on(parts.end);
-        store.visit_parts(&guard, place.parts(), parts, |record| self.sweep_out(&guard, record));
-        if after.next == 0 || after.left == 0 {
+        let Some((position, parts)) = self.sweep.take(run) else { return false };
+        let after = position.advance(parts.end);
+        store.visit_parts(&guard, position.parts(), parts, |record| self.sweep_out(&guard, record));
+        if after.next == 0 || after.remaining == 0 {
             store.shrink(&guard);
         }
         true
     }
 
-    /// Whether no view is older than a clearing commit; if one is, it waits for that to close.
+    /// Returns whether no view is older than a clearing commit. If one is, the commit is queued
+    /// until that view closes.
     #[cold]
-    fn is_past(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
+    fn may_sweep(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
         if self.store.cleared.may_go(floor) {
             return true;
         }
-        // Relaxed: one more that waits costs a step.
+        // Relaxed: at worst one superfluous step.
         if self.sweep.awaited.load(Ordering::Relaxed) >= floor {
             return false;
         }
         let waits = self.store.await_views(guard, floor);
-        // First it waits: who is stopped in between has others do the same, not miss it.
+        // Queued before it is noted: if this thread is stopped in between, another thread queues
+        // the commit again and does not miss it.
         match waits {
             true => self.sweep.awaited.fetch_max(floor, Ordering::Relaxed),
             false => self.store.cleared.pass(floor),
@@ -171,8 +185,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         !waits
     }
 
-    /// Removes a record if it was cleared. If that cannot be just now, whatever the reason, at least
-    /// its value goes: who is in the way need not come back to it.
+    /// Removes a record if its value was cleared. If the record cannot be removed now, for example
+    /// because it is held, ends at least its value, so that the holder need not come back to it.
     pub(super) fn sweep_out(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         self.store.try_condemn(guard, record);
         if !mutant("sweep.condemns_only") && !record.is_ending() {
@@ -186,27 +200,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_word() {
-        for division in [0, 1, 7, Place::FINEST] {
-            let place = Place { division, next: (1 << division) - 1, left: 1 << division };
-            assert_eq!(Place::from_word(place.word()), place);
-            assert_eq!(place.row(), (1 << division) - 1..1 << division);
+    fn a_position_fits_in_one_word() {
+        for division in [0, 1, 7, SweepPosition::FINEST] {
+            let position =
+                SweepPosition { division, next: (1 << division) - 1, remaining: 1 << division };
+            assert_eq!(SweepPosition::from_word(position.word()), position);
+            assert_eq!(position.row(), (1 << division) - 1..1 << division);
         }
     }
 
-    /// The hashes that some steps of a walk come to.
+    /// The hashes that some steps of a walk have visited.
     struct Walked([bool; 64]);
 
     impl Walked {
         fn walk(&mut self, sweep: &Sweep, most: usize) -> usize {
             let mut steps = 0;
-            // Each second part that is asked for is walked with the one after it.
+            // Every second requested part is walked together with the part after it.
             let run = |_, row: Range<usize>| row.start..row.end.min(row.start + 1 + row.start % 2);
             while steps < most
-                && let Some((place, parts)) = sweep.take(run)
+                && let Some((position, parts)) = sweep.take(run)
             {
                 for part in parts {
-                    let hashes = self.0[part..].iter_mut().step_by(place.parts());
+                    let hashes = self.0[part..].iter_mut().step_by(position.parts());
                     hashes.for_each(|walked| *walked = true);
                     steps += 1;
                 }
@@ -216,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_leaves_nothing_out() {
+    fn a_walk_visits_every_hash() {
         let sweep = Sweep::new();
         assert_eq!(Walked([false; 64]).walk(&sweep, 1), 0);
         for (before, steps, homes) in [(8, 8, 8), (8, 3, 64), (64, 63, 16), (4, 9, 1), (1, 0, 2)] {
@@ -232,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn walks_that_begin_again_and_again_get_round() {
+    fn restarted_walks_visit_every_hash() {
         for homes in [[16, 16], [16, 32], [8, 64]] {
             let (sweep, mut walked) = (Sweep::new(), Walked([false; 64]));
             for walk in 0..homes[1] {

@@ -1,8 +1,8 @@
-//! Tags: values that have some, and the commits that invalidate a tag.
+//! Tagged values, and the commits that invalidate a tag.
 
 use super::Engine;
 use super::plan::Plan;
-use super::terms::Asked;
+use super::terms::RequestedTerms;
 use crate::chain::RecordRef;
 use crate::commit::Demand;
 use crate::dependencies::Ties;
@@ -20,38 +20,40 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// The cell of a tag, made if there is none, and alive for as long as the guard.
+    /// Returns the cell of a tag, and makes it if there is none. The cell lives as long as the
+    /// guard.
     fn know_tag<'g>(&'g self, guard: &'g R::Guard<'_>, tag: &Tag) -> &'g TagCell {
         self.store.know_tag(guard, self.hash(tag), tag)
     }
 
-    /// Sets `key` and its related entries, by one commit; the value has these tags.
+    /// Sets `key` and its related entries, by one commit. The value of `key` gets these tags.
     pub fn insert_tagged(&self, key: K, value: V, tags: &[Tag]) -> Version {
         let hash = self.hash(&key);
-        let unwound = self.unless_it_panics();
+        let unwound = self.collect_on_unwind();
         let version = {
             let config = self.observers().config.snapshot();
             let guard = self.pin();
             let record = self.store.locate(&guard, hash, key, &mut None);
             let mut plan = Plan::new(self, &guard, &config);
             let mut value = Some(value);
-            let asked = plan.asked_for(record, &value);
-            plan.push(record, &mut value, asked, true, None);
+            let requested = plan.requested_for(record, &value);
+            plan.push(record, &mut value, requested, true, None);
             self.relate(&mut plan);
             let mut ties = Ties::new(&self.store);
             tags.iter().for_each(|tag| ties.tag(self.know_tag(&guard, tag), 0));
-            // From here on no user's code runs that could keep the bonds from their version.
+            // No user code runs from here on. A panic in it would separate the bonds from their
+            // version.
             let bonds = ties.into_bonds(&guard);
-            plan.tie_first(bonds.expect("no input is lost, for there are none"));
+            plan.set_first_bonds(bonds.expect("a value without inputs can have bonds"));
             step("tag.before_run");
-            self.run_freely(plan).version()
+            self.run_unconditionally(plan).version()
         };
         std::mem::forget(unwound);
         self.tend();
         Version::from_u64(version)
     }
 
-    /// Gives tags to what `key` holds, beside those that it has; the value is a clone.
+    /// Adds tags to the value of `key`, which is cloned for that.
     pub fn tag(&self, key: &K, tags: &[Tag]) -> Version
     where
         V: Clone,
@@ -61,7 +63,7 @@ where
             let record = self.store.find_alive(&guard, self.hash(key), key);
             let tagged = record.and_then(|record| self.tag_record(&guard, record, tags));
             tagged.unwrap_or_else(|| {
-                // Nothing to tag, so a commit without writes.
+                // There is no value to tag, so this is a commit without writes.
                 self.observers().committed();
                 self.store.order.clock.tick()
             })
@@ -70,8 +72,8 @@ where
         Version::from_u64(version)
     }
 
-    /// The same, of a record; `None` if it holds nothing. Tried again only if somebody wrote the key
-    /// meanwhile.
+    /// Does the same for a record. Returns `None` if it has no value. Repeated only if a commit
+    /// wrote the key in the meantime.
     fn tag_record<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
@@ -90,12 +92,13 @@ where
             let mut ties = Ties::new(&self.store);
             old.into_iter().for_each(|bonds| ties.same_as(guard, bonds, own));
             tags.iter().for_each(|tag| ties.tag(self.know_tag(guard, tag), 0));
-            // From here on no user's code runs that could keep the bonds from their version.
+            // No user code runs from here on. A panic in it would separate the bonds from their
+            // version.
             let mut bonds = ties.into_bonds(guard)?;
             bonds.carry(old.map_or(own, |old| old.since(own)));
-            let mut asked = Asked::again(found.terms());
-            asked.bonds = Some(bonds);
-            plan.push(record, &mut value, Some(asked), false, None);
+            let mut requested = RequestedTerms::unchanged(found.terms());
+            requested.bonds = Some(bonds);
+            plan.push(record, &mut value, Some(requested), false, None);
             let decided = self.run(plan, &[(record, Demand::Holds(own))]);
             if let Some(commit) = decided.commit() {
                 return Some(commit.version());

@@ -1,14 +1,17 @@
-//! Transactions: what was read as of one view, and one commit that is made only if none of that has changed since.
+//! Transactions: reads as of one view, and one commit that takes effect only if nothing that was
+//! read has changed since.
 //!
-//! This is optimistic concurrency control (Kung and Robinson, "On optimistic methods for concurrency control", 1981), its
-//! validation being the verdict of a commit: each key that was read is to be as it was. For a key that the commit does not
-//! write it has a *witness*, a version that is never visible. As any version it stops later writers of the key until the
-//! commit is decided, and by what it was put upon every helper finds the same verdict; so there is no write skew. A
-//! grace period later it is taken away again.
+//! This is optimistic concurrency control (Kung and Robinson, "On optimistic methods for
+//! concurrency control", 1981). The verdict of the commit is the validation: each key that was read
+//! must be unchanged. On a key that was read and is not written, the commit puts a *witness*, a
+//! version that is never visible. Like any version, it keeps later writers of the key waiting for
+//! the verdict, which they help to find. All helpers find the same verdict, because they compare
+//! the precondition with the version below the witness. So there is no write skew. The witness is
+//! removed a grace period later.
 
 use super::Engine;
-use super::read::Opened;
-use super::said::{Change, Changes, Keep};
+use super::read::EngineView;
+use super::said::{Change, Changes, WriteTerms};
 use crate::chain::{Bonds, NodeRef, Record, RecordRef, Terms};
 use crate::commit::{Demand, ReadAt};
 use crate::dependencies::Moment;
@@ -22,26 +25,27 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::ptr::{self, NonNull};
 
-/// One try of a transaction: what it has read, as of one view, and is to write.
+/// One attempt of a transaction: the keys that it has read in its view, and the writes that it has
+/// planned.
 pub struct Attempt<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    view: Opened<'e, K, V, S, R>,
-    reads: Reads<'e, K, V, S, R>,
+    view: EngineView<'e, K, V, S, R>,
+    reads: ReadSet<'e, K, V, S, R>,
     pub changes: Changes<K, V>,
 }
 
-/// The records of the keys that were read, each held as often as it stands here.
-struct Reads<'e, K, V, S, R: Reclaim> {
+/// The records of the keys that were read. Each is held once for each time that it occurs here.
+struct ReadSet<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     records: Vec<NonNull<Record<K, V>>>,
-    /// One could not be held, as too many hold it.
-    is_lost: bool,
+    /// Whether a record could not be held, because it has too many holds.
+    is_incomplete: bool,
 }
 
-/// What a commit demands, and of which record.
+/// The preconditions of a commit, with their records.
 pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Demand)>;
 
-impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Drop for ReadSet<'_, K, V, S, R> {
     fn drop(&mut self) {
         {
             let guard = self.engine.pin();
@@ -63,17 +67,18 @@ where
     R: Reclaim,
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
-        let reads = Reads { engine, records: Vec::new(), is_lost: false };
+        let reads = ReadSet { engine, records: Vec::new(), is_incomplete: false };
         Self { engine, view: engine.open_view(), reads, changes: engine.changes() }
     }
 
-    /// How many writes are planned.
+    /// Returns the number of planned writes.
     pub fn writes(&self) -> usize {
         self.changes.len()
     }
 
-    /// What `key` holds: as this is to write it, or else as of the view.
-    pub fn get<Q>(&mut self, key: &Q, own: impl FnOnce() -> K) -> Option<V>
+    /// Returns the value that this transaction plans to write to `key`, otherwise the one in the
+    /// view.
+    pub fn get<Q>(&mut self, key: &Q, make_key: impl FnOnce() -> K) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
@@ -85,29 +90,31 @@ where
             return change.value.clone();
         }
         let guard = engine.pin();
-        let record = engine.store.know(&guard, key, own);
+        let record = engine.store.know(&guard, key, make_key);
         self.reads.note(&guard, record);
         engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
     }
 
-    /// Plans a write of `key`; relations are followed if it is `related`.
-    pub fn write(&mut self, key: K, value: Option<V>, keep: Keep, related: bool) {
-        self.changes.push(self.engine.change(key, value, keep, related));
+    /// Plans a write of `key`. Relations apply if `related`.
+    pub fn write(&mut self, key: K, value: Option<V>, terms: WriteTerms, related: bool) {
+        self.changes.push(self.engine.change(key, value, terms, related));
     }
 
-    /// Writes, by one commit, if all that was read is still so. `None`: it is not.
+    /// Commits the planned writes, if everything that was read is unchanged. Otherwise returns
+    /// `None`.
     pub fn commit(self) -> Option<Version> {
         let Self { engine, view, reads, changes } = self;
         if changes.is_empty() {
-            reads.are_used(&engine.pin());
-            return Some(Version::from_u64(view.snapshot().version())); // It was as the view shows.
+            reads.note_uses(&engine.pin());
+            // all reads are valid as of the view
+            return Some(Version::from_u64(view.snapshot().version()));
         }
         let committed = {
             let guard = engine.pin();
             let config = engine.observers().config.snapshot();
             let mut plan = engine.plan(&guard, &config, changes);
             // SAFETY: the view is registered until the commit is decided.
-            let kept = unsafe { plan.as_it_was(view.snapshot()) };
+            let kept = unsafe { plan.read_preserved(view.snapshot()) };
             let demands = reads.demands(&guard, view.snapshot(), kept);
             demands.ok_or_else(Vec::new).and_then(|mut demands| {
                 if mutant("transact.reads_unwitnessed") {
@@ -115,10 +122,11 @@ where
                 }
                 plan.set.witness(demands.iter().map(|(record, _)| *record));
                 step("transact.planned");
-                // The view is for the verdict; and what is superseded need not wait for it.
-                let decided = engine.run_and(plan, &demands, || view.close(&guard));
+                // The view must stay open until the verdict. The superseded versions need not wait
+                // for it.
+                let decided = engine.run_then(plan, &demands, || view.close(&guard));
                 if let Some(commit) = decided.commit() {
-                    reads.are_used(&guard);
+                    reads.note_uses(&guard);
                     return Ok(Version::from_u64(commit.version()));
                 }
                 let mut values = Vec::new();
@@ -134,39 +142,41 @@ where
     }
 }
 
-impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     /// Holds a record that was located under the guard.
     fn note(&mut self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         if record.try_hold() {
             self.records.push(NonNull::from(record.get()));
         } else {
-            self.is_lost = true;
+            self.is_incomplete = true;
             self.engine.store.try_condemn(guard, record);
         }
     }
 
-    /// What was read is used, if somebody wants to know: it was committed.
-    fn are_used(&self, guard: &R::Guard<'_>) {
+    /// Counts a use of everything that was read, if the policy or a deadline depends on uses.
+    /// Called after the commit.
+    fn note_uses(&self, guard: &R::Guard<'_>) {
         let engine = self.engine;
         if engine.policy.is_none() && !engine.deadlines.may_be() {
             return;
         }
         let moment = Moment::new(&engine.timer);
         for record in &self.records {
-            // As any look-up is that counts.
+            // As by a look-up that counts.
             engine.store.present(engine.store.held(guard, *record), true, &moment);
         }
     }
 
-    /// The hash of the first key, for the record of what has happened.
+    /// Returns the hash of the first key, for the recorder.
     fn hash(&self) -> u32 {
         let first = self.records.first();
         let guard = self.engine.pin();
         first.map_or(0, |record| self.engine.store.held(&guard, *record).hash())
     }
 
-    /// What must be so of all that was read in a view, these records too, which are located, and of
-    /// what that was derived from, on whatever way. `None`: something cannot be demanded.
+    /// Returns the preconditions for everything that was read in a view, for these located records
+    /// as well, and for all their direct and indirect inputs. Returns `None` if one of the records
+    /// cannot be a precondition.
     fn demands<'g: 'v, 'v>(
         &'g self,
         guard: &'g R::Guard<'_>,
@@ -179,41 +189,49 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(self.engine.store.live(guard));
         let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
-        let is_gone =
-            |found: Option<(NodeRef<'v, V>, State)>| self.engine.is_gone(found, snapshot, at);
+        let is_lastingly_absent = |found: Option<(NodeRef<'v, V>, State)>| {
+            self.engine.is_lastingly_absent(found, snapshot, at)
+        };
         let as_of = (snapshot.version(), at);
-        let demands = || self.engine.demands(todo, as_of, was_in_time, is_gone);
-        (!self.is_lost).then(demands)
+        let demands = || self.engine.demands(todo, as_of, was_in_time, is_lastingly_absent);
+        (!self.is_incomplete).then(demands)
     }
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// What must be so for all that these records, which are held, and what that was derived from,
-    /// held up to a number to be so still; as of an instant, up to which no other is demanded to have
-    /// written them. What was not in time was absent; what `is_gone` is so for good, and demanded
-    /// only to be absent.
+    /// Returns preconditions that these records, which are held, and their direct and indirect
+    /// inputs are unchanged. No commit after the number `since` may have written them; their
+    /// versions are read at the instant `at`. A version that was not in time was absent. A record
+    /// for which `is_lastingly_absent` holds is absent for good, so the precondition is only that
+    /// it stays absent.
     pub(super) fn demands<'g: 'v, 'v>(
         &'g self,
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
         was_in_time: impl Fn(&Terms) -> bool,
-        is_gone: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
+        is_lastingly_absent: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
     ) -> Demands<'g, K, V> {
         let (mut demands, mut known, mut next) =
             (Vec::with_capacity(todo.len()), HashSet::new(), 0);
-        // Of what was read itself, as opposed to what that was derived from: where it is demanded.
+        // The first records were read themselves, the others are inputs. `absent` has the indexes
+        // of preconditions.
         let (read, mut absent) = (todo.len(), Vec::new());
         while let Some(&record) = todo.get(next) {
             next += 1;
             let revived = record.revive();
-            debug_assert!(revived, "a record that is held is not sealed");
-            let found = self.store.order.version_at(record, at).expect("it can be told");
+            debug_assert!(revived, "a held record is not sealed");
+            let found = self
+                .store
+                .order
+                .version_at(record, at)
+                .expect("the view or the guard keeps the version");
             demands.push((record, Demand::UnchangedSince(since)));
-            if next <= read && is_gone(found) {
+            if next <= read && is_lastingly_absent(found) {
                 absent.push(demands.len() - 1);
                 continue;
             }
-            // The view, or the guard, keeps all that it is tied to, whose records it holds.
+            // The view or the guard keeps the version, and the version holds the records of its
+            // inputs.
             let Some(terms) = found.and_then(|(node, _)| node.terms()) else { continue };
             if terms.deadline() != NEVER && was_in_time(terms) {
                 demands.push((record, Demand::IsInTime));
@@ -227,18 +245,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 todo.push(self.store.record_of(record.live(), input));
             }
         }
-        // What is absent for good stays so whatever is cleared. Not if something was derived from its
-        // absence, perhaps, which ends with any change.
+        // A record that is absent for good stays absent after a clear. That does not suffice if a
+        // value may have been derived from its absence: such a value ends with any change of the
+        // record.
         if known.is_empty() {
             absent.into_iter().for_each(|at: usize| demands[at].1 = Demand::AbsentSince(since));
         }
         demands
     }
 
-    /// Whether a version, which a view keeps, was no value, cleared, invalidated by a tag, or over
-    /// when that was opened. Not if it was derived from what has changed: that may be as it was once
-    /// more.
-    fn is_gone<'g>(
+    /// Returns whether a version that a view keeps was a tombstone, cleared, invalidated by a tag,
+    /// or expired when the view was opened. A value whose inputs have changed does not count,
+    /// because it may become valid again.
+    fn is_lastingly_absent<'g>(
         &self,
         found: Option<(NodeRef<'g, V>, State)>,
         snapshot: &Snapshot,
@@ -253,8 +272,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-/// Demands of the tags that a record's value has, which is kept, that none is invalidated after a
-/// number.
+/// Adds preconditions that no tag of a value is invalidated after a number. The version must be
+/// kept meanwhile.
 pub(super) fn demand_tags<'g, K, V>(
     demands: &mut Demands<'g, K, V>,
     record: RecordRef<'g, K, V>,

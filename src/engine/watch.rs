@@ -1,4 +1,4 @@
-//! What the cache shows of itself: figures, and recorded events.
+//! The figures and recorded events that the cache shows.
 
 use super::Engine;
 use crate::metrics::{Recorded, Recorder, Stats};
@@ -6,7 +6,7 @@ use crate::reclaim::Reclaim;
 use crate::version::Version;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// The figures.
+    /// Returns the figures of the cache.
     pub fn stats(&self) -> Stats {
         let (store, observers) = (&self.store, self.observers());
         let mut stats = observers.counters.sum();
@@ -26,7 +26,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         stats
     }
 
-    /// Counts a group that a monitor found not to belong together, and for which something was done.
+    /// Counts a group whose entries did not belong together and which a monitor repaired.
     pub fn repaired(&self) {
         self.observers().counters.mine().repaired.add(1);
     }

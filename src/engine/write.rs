@@ -1,8 +1,8 @@
-//! Writes of one key, and the clearing of all.
+//! Writes of one key, and the clearing of all keys.
 
 use super::Engine;
 use super::plan::Plan;
-use super::said::Keep;
+use super::said::WriteTerms;
 use crate::chain::RecordRef;
 use crate::commit::{Demand, ReadAt};
 use crate::config::ConfigSnapshot;
@@ -25,8 +25,8 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Sets `key` and its related entries, by one commit. `time_to_live` comes before the cache's
-    /// own.
+    /// Sets `key` and its related entries, by one commit. `time_to_live` takes precedence over the
+    /// cache's own.
     pub fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Version {
         let config = self.observers().config.snapshot();
         if config.relation().is_some() {
@@ -36,20 +36,21 @@ where
         let hash = self.hash(&key);
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
-        let asked = self.rules.asked(times, &key, &value, time_to_live, &moment);
+        let requested = self.rules.requested(times, &key, &value, time_to_live, &moment);
         let mut value = Some(value);
         let guard = self.pin();
-        let record = match asked {
+        let record = match requested {
             None => self.store.locate(&guard, hash, key, &mut value),
             Some(_) => self.store.locate(&guard, hash, key, &mut None),
         };
         let written = if value.is_some() {
-            let retention =
-                asked.map(|mut asked| self.retention(&guard, record, &mut asked, times));
+            let retention = requested
+                .map(|mut requested| self.retention(&guard, record, &mut requested, times));
             let written = self.store.write(&guard, record, &mut value, retention, None);
-            written.expect("it may supersede anything")
+            written.expect("the write has no condition")
         } else {
-            // SAFETY: `locate` has put it into the room of a new record, and published that.
+            // SAFETY: `locate` has put the value into the inline slot of a new record and published
+            // the record.
             unsafe { self.store.stamp_first(record) }
         };
         let (node, version) = (written.node, written.commit.version());
@@ -60,8 +61,8 @@ where
         Version::from_u64(version)
     }
 
-    /// The same, if there are relations. Apart, as the change takes the room of a value on the
-    /// stack.
+    /// Does the same in a cache with relations. Not inlined, because a change needs stack space for
+    /// a value.
     #[inline(never)]
     fn insert_related(
         &self,
@@ -71,13 +72,13 @@ where
         time_to_live: Option<Duration>,
     ) -> Version {
         let mut changes = self.changes();
-        let keep = time_to_live.map_or(Keep::AsUsual, Keep::For);
+        let keep = time_to_live.map_or(WriteTerms::Default, WriteTerms::TimeToLive);
         changes.push(self.change(key, Some(value), keep, true));
         self.commit_by(config, changes)
     }
 
-    /// Removes `key` alone and returns what it held, as `copy` makes it: before the removal, so that
-    /// nothing is removed if that panics.
+    /// Removes `key` alone. Returns the copy of its value that `copy` makes. The copy is made
+    /// before the removal, so that a panic in it removes nothing.
     pub fn remove<Q, T>(&self, key: &Q, copy: impl Fn(&V) -> T) -> Option<T>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -85,7 +86,7 @@ where
         let hash = self.hash(key);
         let removed = {
             let guard = self.pin();
-            fence(Ordering::SeqCst); // partner: the fence in `lease`; for `is_held`
+            fence(Ordering::SeqCst); // partner: the fence in `lease_held_record`; for `is_held`
             let record = self.store.find_alive(&guard, hash, key)?;
             self.remove_from(&guard, record, copy)
         };
@@ -101,13 +102,14 @@ where
     ) -> Option<T> {
         let moment = Moment::new(&self.timer);
         loop {
-            // First of all: what a lease was filled with that has been let go by now, is found below.
+            // Read first: if a lease was filled and let go by now, the look-up below finds its
+            // value.
             let is_held = record.is_held();
             let Some(current) = self.store.order.newest(record) else {
                 step("remove.nothing");
                 let is_held = if mutant("lease.look_late") { record.is_held() } else { is_held };
                 if is_held && !self.mark_absent(guard, record) {
-                    continue; // somebody has set it since
+                    continue; // another thread has set it since
                 }
                 self.store.try_condemn(guard, record);
                 return None;
@@ -117,7 +119,7 @@ where
                 if self.end_absent(guard, record, current.node(), &moment) {
                     return None;
                 }
-                continue; // somebody has set it since, by a lease perhaps
+                continue; // another thread has set it since, possibly under a lease
             }
             let copied = copy(current.value());
             let over = Some(current.node());
@@ -126,19 +128,19 @@ where
                 let superseded = self.store.superseded(record, written.node);
                 let floor = self.store.order.floor_at(commit.at());
                 let was_cleared = superseded.is_none_or(|was| was.number() <= floor);
-                // If it had ended by then, it was removed by nobody.
+                // If the value had ended before the removal, this caller did not remove it.
                 let is_ours = !was_cleared
                     && !(current.state().has_terms()
                         && self.had_ended(current.node(), commit, &moment));
                 let cause = RemovalCause::Explicit;
-                self.lighten(self.settle_one(guard, record, written, cause, &moment));
+                self.account_removal(self.settle_one(guard, record, written, cause, &moment));
                 return is_ours.then_some(copied);
             }
         }
     }
 
-    /// Whether what a removal of the caller's has superseded had ended by then. The moment is that
-    /// from then on.
+    /// Returns whether the value that the caller's removal superseded had ended before. Reads the
+    /// time anew.
     #[cold]
     #[inline(never)]
     fn had_ended<'g>(
@@ -151,12 +153,12 @@ where
         self.store.absence(was, removal.before(), moment).is_some()
     }
 
-    /// Whether a record has a value, its deadline aside.
+    /// Returns whether a record has a value, regardless of its deadline.
     fn has_value(&self, record: RecordRef<'_, K, V>) -> bool {
         self.store.order.newest(record).is_some()
     }
 
-    /// Removes `key` alone if it is there, by a commit in any case.
+    /// Removes `key` alone if it is present. Makes a commit in any case.
     pub(super) fn invalidate_alone<Q>(&self, key: &Q) -> Version
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -170,12 +172,12 @@ where
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
                 let cause = RemovalCause::Explicit;
-                self.lighten(self.settle_one(&guard, record, written, cause, &moment));
+                self.account_removal(self.settle_one(&guard, record, written, cause, &moment));
                 drop(guard);
                 self.tend();
                 return version_of(state);
             }
-            // Nothing to remove, so a commit without writes.
+            // There is nothing to remove, so this is a commit without writes.
             step("invalidate.nothing");
             let (version, at) = self.store.order.tick_under(self.store.live(&guard));
             if self.is_absent_at(&guard, hash, key, at) {
@@ -187,9 +189,9 @@ where
         }
     }
 
-    /// Whether `key` is absent as of a number that was just taken under the guard (all that took a
-    /// smaller one are ready, hence to be found, by now), and whoever had a lease on it before is
-    /// done without having filled it.
+    /// Returns whether `key` is absent as of a number that was just taken under the guard, and
+    /// every earlier lease on it has ended without a fill. Commits with smaller numbers are ready
+    /// by now, so the look-up finds them.
     fn is_absent_at<'g, Q>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -200,11 +202,12 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        fence_after_rmw(); // partner: the fence in `lease`; for `is_held`
+        fence_after_rmw(); // partner: the fence in `lease_held_record`; for `is_held`
         let floor = self.store.order.floor_at(at);
         self.store.find(guard, hash, key).is_none_or(|record| {
-            // First of all: what a lease was filled with that has been let go by now, is found below;
-            // it may have a larger number, although it was read before.
+            // Read first: if a lease was filled and let go by now, the look-up below finds its
+            // value. That value may have a larger number, although it was read at its source
+            // before.
             let is_held = || record.is_held() && !mutant("lease.look_first");
             let held_first = is_held();
             let is_filled = || self.has_value(record) && !mutant("lease.as_of_number");
@@ -233,8 +236,8 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Writes a tombstone upon nothing, by which those who have a lease on the key learn that it was
-    /// removed. False if there is something by now.
+    /// Puts a tombstone on a record without a value, so that the fills of earlier leases are
+    /// refused. Returns false if the record has a value by now.
     fn mark_absent<'g, 'r>(&'r self, guard: &'g R::Guard<'r>, record: RecordRef<'g, K, V>) -> bool {
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);

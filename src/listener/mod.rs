@@ -1,8 +1,9 @@
-//! Who hears of entries that leave.
+//! The listener, which is notified of departures: entries that leave the cache.
 //!
-//! A commit's owner finds out what it took away, under its guard. What the listener is to hear is
-//! kept by the thread until the operation is over, so that the listener runs with nothing held, and
-//! may use the cache. What its own writes take away is told after it has returned.
+//! The owner of a commit finds out, under its guard, which values the commit removed. The thread
+//! keeps these departures until the operation is over. So the listener runs while nothing is held,
+//! and may use the cache. The departures that the listener's own writes cause are notified after it
+//! has returned.
 
 use crate::chain::{Record, Visible};
 use crate::commit::Stack;
@@ -14,32 +15,32 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// What hears of entries that leave.
-pub type Tell<K, V> = dyn Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync;
+/// The user's closure, which is notified of departures.
+pub type ListenerFn<K, V> = dyn Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync;
 
-/// A listener, and how it gets what it hears of.
+/// A listener, and the way to copy entries for it.
 pub struct Listener<K, V> {
     /// Clones an entry.
     copy: fn(&K, &V) -> (Arc<K>, V),
     /// The user's closure.
-    tell: Box<Tell<K, V>>,
+    notify: Box<ListenerFn<K, V>>,
 }
 
 impl<K, V> Listener<K, V> {
-    pub fn new(tell: impl Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static) -> Self
+    pub fn new(notify: impl Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync + 'static) -> Self
     where
         K: Clone,
         V: Clone,
     {
         let copy = |key: &K, value: &V| (Arc::new(key.clone()), value.clone());
-        Self { copy, tell: Box::new(tell) }
+        Self { copy, notify: Box::new(notify) }
     }
 }
 
-/// How many entries of those that left in nobody's operation one operation tells of.
-const TELLING_STEPS: usize = 64;
+/// The most shared departures of which one operation notifies the listener.
+const NOTIFY_STEPS: usize = 64;
 
-/// An entry that has left.
+/// An entry that has left the cache.
 struct Departure<K, V> {
     key: Arc<K>,
     value: V,
@@ -47,58 +48,59 @@ struct Departure<K, V> {
     version: Version,
 }
 
-/// What a thread has yet to tell.
-struct Pending<K, V> {
+/// The departures that a thread still has to report.
+struct PendingDepartures<K, V> {
     list: Cell<Vec<Departure<K, V>>>,
-    /// The thread is about it, further out on its stack.
-    is_telling: Cell<bool>,
+    /// Whether the thread is already notifying the listener, further up its stack.
+    is_notifying: Cell<bool>,
 }
 
-impl<K, V> Default for Pending<K, V> {
+impl<K, V> Default for PendingDepartures<K, V> {
     fn default() -> Self {
-        Self { list: Cell::new(Vec::new()), is_telling: Cell::new(false) }
+        Self { list: Cell::new(Vec::new()), is_notifying: Cell::new(false) }
     }
 }
 
-// SAFETY: between operations the list is empty, so a thread inherits nothing but memory.
-unsafe impl<K, V> Send for Pending<K, V> {}
+// SAFETY: the list is empty between operations, so another thread inherits only memory.
+unsafe impl<K, V> Send for PendingDepartures<K, V> {}
 
-/// The time in which a thread tells.
-struct Telling<'l>(&'l Cell<bool>);
+/// The time in which a thread notifies the listener.
+struct NotifyScope<'l>(&'l Cell<bool>);
 
-impl Drop for Telling<'_> {
+impl Drop for NotifyScope<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
 }
 
-/// A listener has panicked. It has told so through the panic hook; the write that it hears of is
-/// done.
-pub struct Panicked;
+/// The listener or a clone for it panicked. The panic hook has reported that. The write stays
+/// committed.
+pub struct ListenerPanicked;
 
-/// The entries that have left and of which the listener has yet to hear.
+/// The departures of which the listener has not been notified yet.
 pub struct Departures<K, V> {
-    pending: PerThread<Pending<K, V>>,
-    /// What left in nobody's operation.
-    unclaimed: Stack<Departure<K, V>>,
+    pending: PerThread<PendingDepartures<K, V>>,
+    /// Departures that belong to no operation. Any thread may report them.
+    shared: Stack<Departure<K, V>>,
 }
 
 impl<K, V> Departures<K, V> {
     pub fn new() -> Self {
-        Self { pending: PerThread::new(), unclaimed: Stack::new() }
+        Self { pending: PerThread::new(), shared: Stack::new() }
     }
 
-    /// The bytes of the queue.
+    /// Returns the size of the queue in bytes.
     pub fn bytes(&self) -> usize {
-        self.unclaimed.bytes()
+        self.shared.bytes()
     }
 
-    /// Whether nothing has left in nobody's operation, a moment ago.
+    /// Returns whether there were no shared departures a moment ago.
     pub fn is_empty(&self) -> bool {
-        self.unclaimed.is_empty()
+        self.shared.is_empty()
     }
 
-    /// A value has left, by a commit. The thread tells when its operation is over.
+    /// Notes that a commit removed a value. The thread notifies the listener at the end of its
+    /// operation.
     pub fn push(
         &self,
         listener: &Listener<K, V>,
@@ -106,9 +108,9 @@ impl<K, V> Departures<K, V> {
         value: Visible<'_, V>,
         cause: RemovalCause,
         version: u64,
-    ) -> Result<(), Panicked> {
+    ) -> Result<(), ListenerPanicked> {
         let copy = || (listener.copy)(record.key(), value.value());
-        let (key, value) = catch_unwind(AssertUnwindSafe(copy)).map_err(|_| Panicked)?;
+        let (key, value) = catch_unwind(AssertUnwindSafe(copy)).map_err(|_| ListenerPanicked)?;
         let version = Version::from_u64(version);
         let pending = &self.pending.get().list;
         let mut list = pending.take();
@@ -117,64 +119,64 @@ impl<K, V> Departures<K, V> {
         Ok(())
     }
 
-    /// Leaves what departs meanwhile to whoever tells next: this is a step of reclamation, which
-    /// the thread comes to in any operation, a reader's perhaps.
-    pub fn for_others<G>(&self, guard: &G, act: impl FnOnce()) {
+    /// Runs `act` and leaves its departures to the next thread that notifies the listener. It is
+    /// for steps of reclamation, which a thread may do in any operation, even in a look-up.
+    pub fn defer_to_others<G>(&self, guard: &G, act: impl FnOnce()) {
         let own = self.pending.get().list.take();
         act();
         for departure in self.pending.get().list.replace(own) {
-            self.unclaimed.push(guard, departure);
+            self.shared.push(guard, departure);
         }
     }
 
-    /// Tells the listener what has left. With no guard live. What leaves by its own writes is told
-    /// when it has returned, by whoever called it: so a chain of such writes takes no more of the
-    /// stack than one. `listener` is asked for each list anew. Returns how often the listener
-    /// panicked.
+    /// Notifies the listener of departures. The caller has no guard. Departures that the listener's
+    /// writes cause are reported after the listener has returned, so a chain of such writes needs
+    /// no more stack than one. `listener` is called again for each list. Returns the number of
+    /// panics of the listener.
     #[cold]
     #[inline(never)]
-    pub fn tell<R: Reclaim, C>(
+    pub fn notify<R: Reclaim, C>(
         &self,
         reclaim: &R,
         config: impl Fn() -> C,
         listener: impl Fn(&C) -> Option<&Listener<K, V>>,
     ) -> u64 {
         let own = self.pending.get();
-        if own.is_telling.replace(true) {
-            return 0; // Further out on this stack.
+        if own.is_notifying.replace(true) {
+            return 0; // a caller on this stack already does it
         }
-        let _telling = Telling(&own.is_telling);
+        let _scope = NotifyScope(&own.is_notifying);
         let mut departures = own.list.take();
-        self.take_unclaimed(reclaim, &mut departures);
+        self.take_shared(reclaim, &mut departures);
         let mut panics = 0;
         while !departures.is_empty() {
             let config = config();
             for departure in departures {
-                panics += u64::from(departure.tell(listener(&config)).is_err());
+                panics += u64::from(departure.notify(listener(&config)).is_err());
             }
             departures = own.list.take();
         }
         panics
     }
 
-    /// Some of what left in nobody's operation.
-    fn take_unclaimed<R: Reclaim>(&self, reclaim: &R, departures: &mut Vec<Departure<K, V>>) {
-        if self.unclaimed.is_empty() {
+    /// Takes some of the shared departures.
+    fn take_shared<R: Reclaim>(&self, reclaim: &R, departures: &mut Vec<Departure<K, V>>) {
+        if self.shared.is_empty() {
             return;
         }
         let guard = reclaim.pin();
-        let some = || self.unclaimed.pop(reclaim, &guard);
-        departures.extend(std::iter::from_fn(some).take(TELLING_STEPS));
+        let some = || self.shared.pop(reclaim, &guard);
+        departures.extend(std::iter::from_fn(some).take(NOTIFY_STEPS));
     }
 }
 
 impl<K, V> Departure<K, V> {
-    fn tell(self, listener: Option<&Listener<K, V>>) -> Result<(), Panicked> {
+    fn notify(self, listener: Option<&Listener<K, V>>) -> Result<(), ListenerPanicked> {
         let Self { key, value, cause, version } = self;
-        let tell = || match listener {
-            Some(listener) => (listener.tell)(key, value, cause, version),
-            None => drop((key, value)), // It was taken away since.
+        let notify = || match listener {
+            Some(listener) => (listener.notify)(key, value, cause, version),
+            None => drop((key, value)), // the listener was taken away in the meantime
         };
-        catch_unwind(AssertUnwindSafe(tell)).map_err(|_| Panicked)
+        catch_unwind(AssertUnwindSafe(notify)).map_err(|_| ListenerPanicked)
     }
 }
