@@ -392,3 +392,33 @@ impl<K, V, S, R> fmt::Debug for Builder<K, V, S, R> {
             .finish_non_exhaustive()
     }
 }
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// Creates an empty cache without bounds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Returns the settings for a new cache.
+    #[must_use]
+    pub fn builder() -> Builder<K, V> {
+        Builder::new()
+    }
+}
+
+impl<K, V, S, R> Default for Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Default,
+    R: Reclaim,
+{
+    fn default() -> Self {
+        Builder::new().hasher(S::default()).reclaimer::<R>().build()
+    }
+}

@@ -1,13 +1,11 @@
 //! The cache.
 
 use super::batch::Batch;
-use super::builder::Builder;
 use super::hasher::RandomState;
 use super::key::ToKey;
 use super::lease::Lease;
 use super::pinned::Pinned;
 use super::view::View;
-use super::weak::WeakCache;
 use crate::engine::Engine;
 use crate::error::Conflict;
 use crate::metrics::{Stats, Timeline};
@@ -46,24 +44,6 @@ use std::time::Duration;
 /// hook has reported it.
 pub struct Cache<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     engine: Arc<Engine<K, V, S, R>>,
-}
-
-impl<K, V> Cache<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-{
-    /// Creates an empty cache without bounds.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::builder().build()
-    }
-
-    /// Returns the settings for a new cache.
-    #[must_use]
-    pub fn builder() -> Builder<K, V> {
-        Builder::new()
-    }
 }
 
 impl<K, V, S, R> Cache<K, V, S, R>
@@ -171,7 +151,7 @@ where
         Some(View::new(Arc::clone(&self.engine), snapshot))
     }
 
-    /// Returns the total weight of all entries. The [weigher](Builder::weigher) determines the
+    /// Returns the total weight of all entries. The [weigher](crate::Builder::weigher) determines the
     /// weight of an entry; without one, each entry weighs 1. Exact when no write is under way.
     ///
     /// Only a cache with a capacity or a weigher counts weight. In any other, this is
@@ -236,12 +216,12 @@ where
         Version::from_u64(self.engine.version())
     }
 
-    /// Sets `key` and applies its [declared relations](Builder::related) in one commit. Returns the
+    /// Sets `key` and applies its [declared relations](crate::Builder::related) in one commit. Returns the
     /// version of the commit. Lock-free.
     ///
     /// An operation *brings* an entry when it sets an absent key or makes an entry heavier. Any
     /// other overwrite counts as a use of the entry. If the cache has a
-    /// [bound](Builder::max_capacity), this call makes room for what it brings. It does not evict
+    /// [bound](crate::Builder::max_capacity), this call makes room for what it brings. It does not evict
     /// the entry that it sets, unless that entry alone is heavier than the bound. Until this
     /// thread's next write, the writes of other threads do not evict the entry either, unless
     /// nothing else is left. The same holds for what any other operation brings. For a commit of
@@ -259,7 +239,7 @@ where
     /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
     /// `time_to_live`. Lock-free.
     ///
-    /// The time replaces the cache's [own](Builder::time_to_live) for this value. Related entries
+    /// The time replaces the cache's [own](crate::Builder::time_to_live) for this value. Related entries
     /// that the call writes are kept as usual. With a time of zero, no reader gets the value, and
     /// the previous value is gone.
     ///
@@ -288,7 +268,7 @@ where
         self.engine.remove(key, V::clone)
     }
 
-    /// Removes `key` and applies its [declared relations](Builder::related) in one commit. The
+    /// Removes `key` and applies its [declared relations](crate::Builder::related) in one commit. The
     /// relations are followed whether the key is cached or not. Lock-free.
     ///
     /// ```
@@ -355,7 +335,7 @@ where
     ///   its turn comes.
     ///
     /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
-    /// Lock-free. Calls the [listener](Builder::eviction_listener) for the entries that leave by
+    /// Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that leave by
     /// it.
     ///
     /// ```
@@ -369,13 +349,6 @@ where
     /// ```
     pub fn collect(&self) -> u64 {
         self.engine.collect() as u64
-    }
-
-    /// Returns a handle that does not keep the cache alive. Use it in what the cache itself keeps:
-    /// listeners, relations, values.
-    #[must_use]
-    pub fn downgrade(&self) -> WeakCache<K, V, S, R> {
-        WeakCache::new(Arc::downgrade(&self.engine))
     }
 
     /// Returns an empty batch, which collects several writes for one commit.
@@ -437,18 +410,6 @@ where
 impl<K, V, S, R: Reclaim> Clone for Cache<K, V, S, R> {
     fn clone(&self) -> Self {
         Self { engine: Arc::clone(&self.engine) }
-    }
-}
-
-impl<K, V, S, R> Default for Cache<K, V, S, R>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    S: BuildHasher + Default,
-    R: Reclaim,
-{
-    fn default() -> Self {
-        Builder::new().hasher(S::default()).reclaimer::<R>().build()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::reclaim::{Asymmetric, Reclaim};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// A handle that does not keep the cache alive; made by [`Cache::downgrade`].
 ///
@@ -74,5 +74,20 @@ impl<K, V, S, R: Reclaim> Default for WeakCache<K, V, S, R> {
 impl<K, V, S, R: Reclaim> fmt::Debug for WeakCache<K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakCache").finish_non_exhaustive()
+    }
+}
+
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Returns a handle that does not keep the cache alive. Use it in what the cache itself keeps:
+    /// listeners, relations, values.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCache<K, V, S, R> {
+        WeakCache::new(Arc::downgrade(self.engine()))
     }
 }

@@ -14,12 +14,11 @@
 //! came. Otherwise it looks up the key again.
 
 use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
-use super::read::EngineView;
-use super::{Derivation, Engine, KeyLease, Reading};
+use super::{Engine, KeyLease};
 use crate::chain::{RecordRef, Terms};
-use crate::loading::{Joined, Leader, Waited};
+use crate::loading::{Joined, Leader};
 use crate::reclaim::Reclaim;
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::step;
 use crate::sync::time::deadline;
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
@@ -31,9 +30,9 @@ use std::sync::Arc;
 /// The values of a group, and the number of the commit that put them into the cache.
 pub struct CachedGroup<V> {
     /// The addresses of the records of the keys.
-    records: SmallVec<[usize; 2]>,
-    values: Arc<Box<[V]>>,
-    number: u64,
+    pub(super) records: SmallVec<[usize; 2]>,
+    pub(super) values: Arc<Box<[V]>>,
+    pub(super) number: u64,
 }
 
 impl<V> Clone for CachedGroup<V> {
@@ -236,44 +235,9 @@ where
         engine.flights.join(*hash, &lease.address(), || lease.address())
     }
 
-    /// Decides what to do after a wait. Returns the claims as an error if they must join a load
-    /// again.
-    pub fn after_wait(
-        self,
-        waited: Waited<'e, usize, LoadOutcome<V>, R>,
-    ) -> Result<LoadDecision<'e, K, V, S, R, N>, Self> {
-        match waited {
-            Waited::Done(LoadOutcome::Cached(cached)) => {
-                self.values_of(cached).map(LoadDecision::Found)
-            }
-            Waited::Done(LoadOutcome::Failed(_)) | Waited::Failed => self.after_failure(),
-            Waited::Lead(leader) => Ok(self.lead(leader)),
-            Waited::Moved => Err(self),
-            Waited::Cycle => Ok(LoadDecision::Cycle(self.each[0].name())),
-        }
-    }
-
     pub(super) fn try_lead(&self, takes: bool) -> Option<Leader<'e, usize, LoadOutcome<V>, R>> {
         let Claim { engine, lease, hash } = &self.each[0];
         engine.flights.try_lead(*hash, &lease.address(), || lease.address(), takes)
-    }
-
-    /// Returns the values that another caller loaded, if they include this group and are current.
-    /// Otherwise returns the values that the cache has.
-    fn values_of(self, cached: CachedGroup<V>) -> Result<Box<[V]>, Self> {
-        // All claims were made before this caller joined, so a larger number was taken after this
-        // caller came.
-        let is_current = cached.number > self.each[0].lease.since;
-        if is_current || mutant("load.take_blindly") {
-            let value_of = |claim: &Claim<'_, K, V, S, R>| {
-                let at = cached.records.iter().position(|record| *record == claim.lease.address());
-                Some(&cached.values[at?])
-            };
-            if let Some(values) = all(self.each.each_ref().map(value_of)) {
-                return Ok(values.into_iter().cloned().collect());
-            }
-        }
-        self.values().ok_or(self)
     }
 
     /// Decides what the leader does: it loads, unless another caller has loaded the keys since the
@@ -430,59 +394,15 @@ where
         Err(error)
     }
 
-    fn set_failing(&self, is_failing: bool) {
+    pub(super) fn set_failing(&self, is_failing: bool) {
         if let Some(leader) = &self.leader {
             leader.set_failing(is_failing);
         }
     }
 
-    fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
+    pub(super) fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
         let Some(leader) = self.leader else { return values };
         let cached = self.claims.cached(values, version.get());
         leader.share(LoadOutcome::Cached(cached)).into_values()
-    }
-}
-
-impl<'e, K, V, S, R> Load<'e, K, V, S, R, 1>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    /// Opens a view for the derivation of the value.
-    pub fn view(&self) -> EngineView<'e, K, V, S, R> {
-        self.engine().open_view()
-    }
-
-    /// Begins a derivation of the value.
-    pub fn derivation(&self) -> Derivation<'e, K, V, S, R> {
-        Derivation::new(self.engine(), &self.claims.each[0].lease)
-    }
-
-    /// Ends the load of a derived value. The value is cached and shared, unless a commit has
-    /// written the key or one of its inputs in the meantime. The rules for user code are those of
-    /// [`finish`](Self::finish).
-    pub fn finish_derived(mut self, value: Box<[V]>, reading: Reading<'_, K, V, S, R>) -> Box<[V]>
-    where
-        V: PartialEq,
-    {
-        self.set_failing(true); // as in `finish`
-        let engine = self.engine();
-        let Self { leader, claims } = &mut self;
-        let keep = || reading.commit(&claims.each[0].lease, &mut Some(value[0].clone()));
-        let value = match on_behalf_of(leader, keep) {
-            Some(version) => {
-                step("load.filled");
-                self.share(value, version)
-            }
-            None => {
-                self.set_failing(false);
-                drop(self);
-                value
-            }
-        };
-        engine.tend();
-        value
     }
 }

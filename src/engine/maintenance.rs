@@ -156,19 +156,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.store.reclaim.collect();
     }
 
-    /// Notifies the listener of departures. The caller has no guard.
-    #[inline]
-    pub(super) fn notify_listener(&self) {
-        let observers = self.observers();
-        if observers.config.may_have_listener() {
-            let config = || observers.config.listening();
-            let panics = observers
-                .departures
-                .notify(&self.store.reclaim, config, |config| config.listener.as_deref());
-            observers.counters.mine().listener_panics.add(panics);
-        }
-    }
-
     /// Returns a value that collects if a panic drops it. It is for an operation in which user code
     /// runs after records were located. The operation forgets it at the end.
     pub(super) fn collect_on_unwind(&self) -> CollectOnUnwind<'_, K, V, S, R> {

@@ -2,12 +2,14 @@
 //!
 //! `docs/architecture.md` describes the task of each file.
 
+mod caller_terms;
+mod changes;
 mod collect;
+mod commit_derived;
 mod derivation;
 mod evict;
 mod expect;
 mod expire;
-mod failed;
 mod fill;
 mod group;
 mod inspect;
@@ -15,23 +17,25 @@ mod later;
 mod lease;
 mod load;
 mod maintenance;
+mod memo;
 mod name;
 mod observers;
 mod plan;
 mod post_commit;
 mod read;
-mod said;
+mod read_many;
 mod scan;
 mod scratch;
-mod set;
 mod sweep;
 mod tags;
 mod terms;
 mod transact;
+mod waited;
 mod watch;
 mod write;
 
-pub use derivation::{Derivation, Reading};
+pub use changes::{Changes, WriteTerms};
+pub use derivation::Reading;
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
@@ -43,7 +47,6 @@ pub use load::{Claims, Load, LoadOutcome};
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};
 pub use name::name_of;
-pub use said::{Changes, WriteTerms};
 pub use terms::Weigher;
 pub use transact::Attempt;
 
@@ -178,6 +181,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the number of the newest commit, or 0 before the first.
     pub fn version(&self) -> u64 {
         self.store.version()
+    }
+
+    /// Returns whether the cache accounts for weights.
+    pub(super) fn is_weighed(&self) -> bool {
+        self.policy.is_some() || self.rules.weigher.is_some()
     }
 
     /// Returns the counters, the recorder, the settings and the listener.

@@ -2,10 +2,12 @@
 //!
 //! This is the host of the store: reclamation reports to it in the middle of any operation.
 
+use super::Engine;
 use crate::chain::{Record, Visible};
 use crate::config::Config;
 use crate::listener::Departures;
 use crate::metrics::{Counters, EventKind, Recorder, ThreadCounts};
+use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::Host;
 use crate::sync::time::Timer;
@@ -152,5 +154,20 @@ impl<K, V> Host<K, V> for Observers<K, V> {
 
     fn view_closed(&self, version: u64) {
         self.record(EventKind::ViewClosed, None, Some(version));
+    }
+}
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Notifies the listener of departures. The caller has no guard.
+    #[inline]
+    pub(super) fn notify_listener(&self) {
+        let observers = self.observers();
+        if observers.config.may_have_listener() {
+            let config = || observers.config.listening();
+            let panics = observers
+                .departures
+                .notify(&self.store.reclaim, config, |config| config.listener.as_deref());
+            observers.counters.mine().listener_panics.add(panics);
+        }
     }
 }

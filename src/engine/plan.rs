@@ -1,8 +1,8 @@
 //! A commit of several writes: from the caller's list to its outcome.
 
 use super::Engine;
-use super::said::{CallerTerms, Change, Changes, TermsList, ViewInstant, WriteTerms};
-use super::terms::RequestedTerms;
+use super::changes::{Change, Changes, TermsList, WriteTerms};
+use super::terms::{CallerTerms, RequestedTerms, ViewInstant};
 use crate::chain::{Bonds, RecordRef};
 use crate::commit::Demand;
 use crate::config::ConfigSnapshot;
@@ -13,7 +13,6 @@ use crate::relation::{KeyName, Related, RelationScope, Tag, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::store::{Commit, Decided, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
-use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
@@ -254,30 +253,6 @@ where
             } else {
                 self.run_unconditionally(plan).version()
             }
-        };
-        std::mem::forget(unwound);
-        self.tend();
-        Version::from_u64(version)
-    }
-
-    /// Removes `key` and its related entries, by one commit. If the cache does not know the key,
-    /// `make_key` makes the key to keep and to pass to the relations.
-    pub fn invalidate<Q>(&self, key: &Q, make_key: impl FnOnce() -> K) -> Version
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let config = self.observers().config.snapshot();
-        if config.relation().is_none() {
-            return self.invalidate_alone(key);
-        }
-        let unwound = self.collect_on_unwind();
-        let version = {
-            let guard = self.pin();
-            let record = self.store.know(&guard, key, make_key);
-            let mut plan = Plan::new(self, &guard, &config);
-            plan.push(record, &mut None, None, true, None);
-            self.relate(&mut plan);
-            self.run_unconditionally(plan).version()
         };
         std::mem::forget(unwound);
         self.tend();

@@ -1,7 +1,7 @@
 //! Lists that a thread reuses, so that a write of a warmed-up thread does not call the system's
 //! allocator: a thread that is stopped inside the allocator stops other threads.
 
-use super::said::Change;
+use super::changes::Change;
 use super::terms::RequestedTerms;
 use crate::chain::Record;
 use crate::store::Write;

@@ -1,12 +1,10 @@
 //! The terms of a value: its deadline, its weight and its bonds.
 
-use super::Engine;
-use super::said::CallerTerms;
-use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
+use crate::chain::{Bonds, NodeRef, Terms};
 use crate::config::Times;
 use crate::dependencies::Moment;
-use crate::reclaim::Reclaim;
-use crate::store::Retention;
+use crate::relation::{self, Tag};
+use crate::store::Snapshot;
 use crate::sync::time::{NEVER, deadline};
 use crate::version::State;
 use std::time::Duration;
@@ -105,26 +103,80 @@ impl<K, V> EntryRules<K, V> {
     }
 }
 
-impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Returns the terms and bonds of a value for `record`, as requested. The times must be those
-    /// with which they were requested. No user code runs from here to the commit.
-    pub(super) fn retention<'g>(
-        &'g self,
-        guard: &'g R::Guard<'_>,
-        record: RecordRef<'g, K, V>,
-        requested: &mut RequestedTerms,
-        times: &Times,
-    ) -> Retention {
-        let (terms, bonds) = match requested.caller_terms.take() {
-            Some(caller_terms) => {
-                self.terms_from_caller(guard, record, requested, *caller_terms, times)
-            }
-            None => (requested.terms(times), requested.bonds.take()),
+/// The terms that a caller gave for a value. The tags are stored with their hashes, so that making
+/// the version runs no user code for them.
+pub(super) struct CallerTerms {
+    pub is_preserved: bool,
+    /// The view in which the preserved terms are read, or `None` for the newest version.
+    pub as_of: Option<ViewInstant>,
+    pub time_to_live: Option<Duration>,
+    pub time_to_idle: Option<Duration>,
+    pub tags: Option<Vec<(u32, Tag)>>,
+}
+
+impl CallerTerms {
+    pub fn new(terms: relation::Terms, hash: impl Fn(&Tag) -> u32) -> Self {
+        let relation::Terms { is_as_it_was: is_preserved, time_to_live, time_to_idle, tags } =
+            terms;
+        let hashed = |tag: Tag| (hash(&tag), tag);
+        let tags = tags.map(|tags| tags.into_iter().map(hashed).collect());
+        Self { is_preserved, as_of: None, time_to_live, time_to_idle, tags }
+    }
+}
+
+impl RequestedTerms {
+    /// Sets the terms that a caller gave at the time `now`.
+    pub fn set_caller_terms(&mut self, now: u64, caller_terms: CallerTerms) {
+        self.now = now;
+        self.caller_terms = Some(Box::new(caller_terms));
+    }
+
+    /// Returns whether the write preserves the terms of its entry.
+    pub fn is_preserved(&self) -> bool {
+        self.caller_terms.as_ref().is_some_and(|caller_terms| caller_terms.is_preserved)
+    }
+
+    /// Preserves the terms of `before`, an earlier write of the same entry by the same commit. If
+    /// it is `None`, the earlier write was a removal or had the terms of the settings, which then
+    /// apply here as well.
+    pub fn inherit_from(&mut self, before: Option<&Self>) {
+        let Some(caller_terms) = &mut self.caller_terms else { return };
+        let Some(before) = before else {
+            caller_terms.is_preserved = false;
+            return;
         };
-        if terms.deadline() != NEVER {
-            self.deadlines.expect();
+        match &before.caller_terms {
+            Some(before) => {
+                caller_terms.is_preserved = before.is_preserved;
+                caller_terms.time_to_live = caller_terms.time_to_live.or(before.time_to_live);
+                caller_terms.time_to_idle = caller_terms.time_to_idle.or(before.time_to_idle);
+                caller_terms.tags = caller_terms.tags.take().or_else(|| before.tags.clone());
+            }
+            None => {
+                caller_terms.is_preserved = false;
+                let rest = match before.end {
+                    NEVER => Duration::MAX,
+                    end => Duration::from_nanos(end.saturating_sub(before.now)),
+                };
+                caller_terms.time_to_live = caller_terms.time_to_live.or(Some(rest));
+            }
         }
-        Retention { terms, bonds }
+    }
+}
+
+/// The instant at which preserved terms are read.
+#[derive(Clone, Copy)]
+pub(super) struct ViewInstant {
+    pub version: u64,
+    pub floor: u64,
+    pub opened: u64,
+}
+
+impl ViewInstant {
+    /// # Safety
+    /// The view is registered until the terms are made.
+    pub unsafe fn view(view: &Snapshot) -> Self {
+        Self { version: view.version(), floor: view.floor(), opened: view.opened() }
     }
 }
 

@@ -10,8 +10,8 @@
 //! removed a grace period later.
 
 use super::Engine;
+use super::changes::{Change, Changes, WriteTerms};
 use super::read::EngineView;
-use super::said::{Change, Changes, WriteTerms};
 use crate::chain::{Bonds, NodeRef, Record, RecordRef, Terms};
 use crate::commit::{Demand, ReadAt};
 use crate::dependencies::Moment;

@@ -1,8 +1,8 @@
 //! Writes of one key, and the clearing of all keys.
 
 use super::Engine;
+use super::changes::WriteTerms;
 use super::plan::Plan;
-use super::said::WriteTerms;
 use crate::chain::RecordRef;
 use crate::commit::{Demand, ReadAt};
 use crate::config::ConfigSnapshot;
@@ -217,6 +217,30 @@ where
             let is_held = if mutant("lease.look_late") { is_held() } else { held_first };
             is_absent && !is_held
         })
+    }
+
+    /// Removes `key` and its related entries, by one commit. If the cache does not know the key,
+    /// `make_key` makes the key to keep and to pass to the relations.
+    pub fn invalidate<Q>(&self, key: &Q, make_key: impl FnOnce() -> K) -> Version
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let config = self.observers().config.snapshot();
+        if config.relation().is_none() {
+            return self.invalidate_alone(key);
+        }
+        let unwound = self.collect_on_unwind();
+        let version = {
+            let guard = self.pin();
+            let record = self.store.know(&guard, key, make_key);
+            let mut plan = Plan::new(self, &guard, &config);
+            plan.push(record, &mut None, None, true, None);
+            self.relate(&mut plan);
+            self.run_unconditionally(plan).version()
+        };
+        std::mem::forget(unwound);
+        self.tend();
+        Version::from_u64(version)
     }
 
     /// Clears everything, by one commit.

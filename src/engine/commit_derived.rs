@@ -4,17 +4,23 @@
 //! this derivation's value for that key are then committed only if the two are equal.
 
 use super::Engine;
-use super::derivation::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
+use super::derivation::{Derivation, Reading};
+use super::group::on_behalf_of;
+use super::lease::KeyLease;
+use super::load::Load;
+use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
 use super::plan::Plan;
+use super::read::EngineView;
 use super::terms::RequestedTerms;
-use crate::chain::{Record, RecordRef};
+use crate::chain::{Record, RecordRef, Visible};
 use crate::commit::Demand;
+use crate::config::ConfigSnapshot;
 use crate::dependencies::{Moment, Ties};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::Decided;
-use crate::sync::hook::step;
+use crate::store::{Commit, Decided};
+use crate::sync::hook::{mutant, step};
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
 
@@ -213,5 +219,162 @@ where
             ties.push(store.record_of(store.live(guard), input), number, input.is_present());
         }
         (!ties.are_lost()).then_some(ties)
+    }
+}
+
+impl<'s, K, V, S, R> Reading<'s, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + PartialEq + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Sets the leased key to the value derived from these reads, and sets the values derived on
+    /// its behalf. A value is valid only if no commit has written its key or one of its inputs
+    /// since the reads; a later commit ends it. Returns the version if the value of the leased key
+    /// is valid.
+    pub(super) fn commit(
+        mut self,
+        lease: &KeyLease<K, V>,
+        value: &mut Option<V>,
+    ) -> Option<Version> {
+        let engine = self.engine;
+        if !self.memo.derived.is_empty() {
+            let was_absent = self.is_absent(lease);
+            self.add_derived(lease, lease.since, value.take()?);
+            return engine.commit_derived(self.memo, was_absent.then(|| self.snapshot.version()));
+        }
+        let ties = std::mem::replace(&mut self.ties, Ties::new(&engine.store));
+        engine.fill_by([lease], |guard, [record]| {
+            engine.commit_one_derived(guard, record, lease.since, value, ties)
+        })
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + PartialEq + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Commits a derivation in which no other value was derived. This is the usual case.
+    fn commit_one_derived<'g, 'r>(
+        &'r self,
+        guard: &'g R::Guard<'r>,
+        record: RecordRef<'g, K, V>,
+        since: u64,
+        value: &mut Option<V>,
+        mut ties: EngineTies<'_, K, V, S, R>,
+    ) -> Option<Version> {
+        let moment = Moment::new(&self.timer);
+        let before = self.store.order.newest(record);
+        let ended = self.ended(record, since, &moment);
+        let new = value.as_ref()?;
+        let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
+        let config: ConfigSnapshot<'r, K, V> = self.observers().config.snapshot();
+        let mut requested = self.rules.requested(config.times(), record.key(), new, None, &moment);
+        self.store.inherit_tags(record, since, &moment, &mut ties).ok()?;
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // version.
+        let mut bonds = ties.into_bonds(guard)?;
+        if let Some(equal) = equal {
+            bonds.carry(equal);
+        }
+        requested.get_or_insert_default().bonds = Some(bonds);
+        step("derive.before_fill");
+        let is_recomputed = ended.is_some();
+        let value = std::slice::from_mut(value);
+        let commit = self.fill_requested(guard, &config, [record], since, value, [requested])?;
+        self.observers().counters.mine().recomputed.add(u64::from(is_recomputed));
+        if self.was_absent(before, commit, &moment) {
+            self.store.quiet.note(commit.version());
+        }
+        self.version_if_valid(record, commit, &moment)
+    }
+
+    /// Returns whether the version that the caller's commit superseded was not valid just before
+    /// the commit: there was none, or it had ended.
+    fn was_absent<'g>(
+        &'g self,
+        before: Option<Visible<'g, V>>,
+        commit: Commit<'g>,
+        moment: &Moment<'_>,
+    ) -> bool {
+        let Some(before) = before else { return true };
+        let Some(bonds) = before.bonds() else { return false };
+        let stands = self.store.stands((bonds, before.number()), commit.before(), false, moment);
+        stands.is_ok_and(|stands| !stands)
+    }
+
+    /// Returns the version of the commit that set a record, if the value is valid. The reason is
+    /// the same as in `fill_records`.
+    pub(super) fn version_if_valid<'g>(
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        commit: Commit<'g>,
+        moment: &Moment<'_>,
+    ) -> Option<Version> {
+        step("derive.filled");
+        let is_seen = self.is_newest(record, commit, moment);
+        (is_seen || mutant("derive.unchecked")).then(|| Version::from_u64(commit.version()))
+    }
+
+    /// Returns the newest value if it is derived and no newer than `since`, which means that it has
+    /// ended, with the number since which it has been equal. An expired value counts as removed.
+    fn ended<'g>(
+        &self,
+        record: RecordRef<'g, K, V>,
+        since: u64,
+        moment: &Moment<'_>,
+    ) -> Option<(&'g V, u64)> {
+        let found = self.store.order.newest(record)?;
+        let bonds = found.bonds()?;
+        let has_ended = found.number() <= since && !found.is_over(moment.time());
+        has_ended.then(|| (found.value(), bonds.since(found.number())))
+    }
+}
+
+impl<'e, K, V, S, R> Load<'e, K, V, S, R, 1>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Opens a view for the derivation of the value.
+    pub fn view(&self) -> EngineView<'e, K, V, S, R> {
+        self.engine().open_view()
+    }
+
+    /// Begins a derivation of the value.
+    pub fn derivation(&self) -> Derivation<'e, K, V, S, R> {
+        Derivation::new(self.engine(), self.claims.each[0].lease())
+    }
+
+    /// Ends the load of a derived value. The value is cached and shared, unless a commit has
+    /// written the key or one of its inputs in the meantime. The rules for user code are those of
+    /// [`finish`](Self::finish).
+    pub fn finish_derived(mut self, value: Box<[V]>, reading: Reading<'_, K, V, S, R>) -> Box<[V]>
+    where
+        V: PartialEq,
+    {
+        self.set_failing(true); // as in `finish`
+        let engine = self.engine();
+        let Self { leader, claims } = &mut self;
+        let keep = || reading.commit(claims.each[0].lease(), &mut Some(value[0].clone()));
+        let value = match on_behalf_of(leader, keep) {
+            Some(version) => {
+                step("load.filled");
+                self.share(value, version)
+            }
+            None => {
+                self.set_failing(false);
+                drop(self);
+                value
+            }
+        };
+        engine.tend();
+        value
     }
 }

@@ -1,0 +1,109 @@
+//! The terms of a value that is about to be committed, among them those that a caller gave for one
+//! write of a batch or a transaction.
+//!
+//! Terms that a caller preserves are those of the key, or of an earlier write by the same commit.
+//! They are read when the version is made, after all user code has run.
+
+use super::Engine;
+use super::terms::{CallerTerms, RequestedTerms, ViewInstant};
+use crate::chain::{Bonds, RecordRef, Terms, Visible};
+use crate::commit::{Limit, ReadAt};
+use crate::config::Times;
+use crate::dependencies::{Moment, Ties};
+use crate::reclaim::Reclaim;
+use crate::store::Retention;
+use crate::sync::time::{NEVER, deadline};
+use std::time::Duration;
+
+impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Returns the terms and bonds of a value for `record`, as requested. The times must be those
+    /// with which they were requested. No user code runs from here to the commit.
+    pub(super) fn retention<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        requested: &mut RequestedTerms,
+        times: &Times,
+    ) -> Retention {
+        let (terms, bonds) = match requested.caller_terms.take() {
+            Some(caller_terms) => {
+                self.terms_from_caller(guard, record, requested, *caller_terms, times)
+            }
+            None => (requested.terms(times), requested.bonds.take()),
+        };
+        if terms.deadline() != NEVER {
+            self.deadlines.expect();
+        }
+        Retention { terms, bonds }
+    }
+
+    /// Returns the terms and bonds of a value for `record`, as the caller gave them.
+    fn terms_from_caller<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        requested: &RequestedTerms,
+        caller_terms: CallerTerms,
+        times: &Times,
+    ) -> (Terms, Option<Box<Bonds>>) {
+        let now = requested.now;
+        let until = |time| deadline(now, time);
+        let was = caller_terms
+            .is_preserved
+            .then(|| self.terms_to_preserve(record, caller_terms.as_of))
+            .flatten();
+        let (mut end, mut idle, refresh) = match was {
+            Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), Terms::times),
+            None => {
+                let or_never = |time: Option<Duration>| time.map_or(NEVER, until);
+                let live = or_never(times.time_to_live());
+                (live, times.time_to_idle(), or_never(times.refresh_after()))
+            }
+        };
+        if let Some(time) = caller_terms.time_to_live {
+            end = until(time);
+        }
+        if let Some(time) = caller_terms.time_to_idle {
+            idle = deadline(0, time).max(1); // 0 would mean none
+        }
+        let mut ties = Ties::new(&self.store);
+        let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
+        match (caller_terms.tags, bonds) {
+            (Some(tags), _) => {
+                for (hash, tag) in &tags {
+                    ties.tag(self.store.know_tag(guard, *hash, tag), 0);
+                }
+            }
+            // A tag invalidated after that look-up ends the new value.
+            (None, Some((bonds, since))) => ties.tags_of(bonds, |_| since),
+            (None, None) => {}
+        }
+        let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
+        (Terms::new(now, end, idle, refresh, requested.weight), bonds)
+    }
+
+    /// Returns the valid value of a record, as of a view or now, and a number up to which it was
+    /// valid.
+    fn terms_to_preserve<'g>(
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        as_of: Option<ViewInstant>,
+    ) -> Option<(Visible<'g, V>, u64)> {
+        let timer = &self.timer;
+        let Some(ViewInstant { version, floor, opened }) = as_of else {
+            let since = self.store.version();
+            let present = self.store.present(record, false, &Moment::new(timer));
+            return present.map(|found| (found, since));
+        };
+        // SAFETY: the version is that of a registered view (see `ViewInstant::view`), under the
+        // guard of the record.
+        let at = unsafe { ReadAt::new(Limit::View(version)) };
+        let found = self
+            .store
+            .order
+            .at(record, at, floor)
+            .expect("the view keeps the versions that it shows")?;
+        let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
+        is_valid.expect("the view keeps the versions that it shows").then_some((found, version))
+    }
+}
