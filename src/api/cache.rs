@@ -57,10 +57,6 @@ where
         Self { engine }
     }
 
-    pub(super) fn shared_engine(&self) -> &Arc<Engine<K, V, S, R>> {
-        &self.engine
-    }
-
     #[inline]
     pub(crate) fn engine(&self) -> &Engine<K, V, S, R> {
         &self.engine

@@ -88,6 +88,6 @@ where
     /// listeners, relations, values.
     #[must_use]
     pub fn downgrade(&self) -> WeakCache<K, V, S, R> {
-        WeakCache::new(Arc::downgrade(self.shared_engine()))
+        WeakCache::new(Arc::downgrade(&self.shared_engine()))
     }
 }
