@@ -1,7 +1,7 @@
 //! What a value is tied to: what it was made from, and its tags.
 
 use super::node::Tie;
-use super::{Conditional, Node, Terms};
+use super::{Conditional, EntryTerms, Node};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, Ordering};
 use crate::version::State;
@@ -184,7 +184,7 @@ impl<V> Derived<V> {
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        terms: Terms,
+        terms: EntryTerms,
         bonds: Bonds,
     ) {
         let tie = if terms.deadline() == NEVER { bonds.plainly() } else { None };

@@ -4,7 +4,7 @@
 //! From there on, code that follows a record to its versions, and a version to its terms and to its
 //! value, is safe code.
 
-use super::{Bonds, Chain, FEW, Head, Input, Node, Prev, Record, Terms};
+use super::{Bonds, Chain, EntryTerms, FEW, Head, Input, Node, Prev, Record};
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
@@ -182,7 +182,7 @@ impl<'g, V> NodeRef<'g, V> {
 
     /// On which terms the value is kept.
     #[inline(always)]
-    pub fn terms(self) -> Option<&'g Terms> {
+    pub fn terms(self) -> Option<&'g EntryTerms> {
         // SAFETY: the version is kept for 'g.
         unsafe { self.0.terms() }
     }

@@ -7,5 +7,5 @@ mod record;
 
 pub use bonds::{Bonds, Derived, FEW, Input, Inputs};
 pub use kept::{Live, NodeRef, RecordRef, Tied, Visible};
-pub use node::{Chain, Conditional, Link, Linked, Node, Prev, Terms};
+pub use node::{Chain, Conditional, EntryTerms, Link, Linked, Node, Prev};
 pub use record::{Head, Record, flags};

@@ -34,12 +34,12 @@ pub struct Linked<V> {
 #[repr(C)]
 pub struct Conditional<V> {
     linked: Linked<V>,
-    pub(super) terms: Terms,
+    pub(super) terms: EntryTerms,
 }
 
 /// On which terms a value is kept. Times are nanoseconds of the cache's timer.
 #[repr(C)] // What look-ups ask first comes first.
-pub struct Terms {
+pub struct EntryTerms {
     /// What it counts for against the capacity.
     weight: u32,
     /// What the value is tied to.
@@ -214,7 +214,7 @@ impl<V> Conditional<V> {
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        terms: Terms,
+        terms: EntryTerms,
     ) {
         debug_assert!(value.is_some(), "terms are kept of values");
         // SAFETY: the caller's promise.
@@ -253,7 +253,7 @@ impl Tie {
     }
 }
 
-impl Terms {
+impl EntryTerms {
     /// In the deadline of what is kept as long as it is used: it has been found over.
     const OVER: u64 = 1;
 
@@ -420,7 +420,7 @@ impl<V> Node<V> {
     /// # Safety
     /// The version lives for `'g`.
     #[inline(always)]
-    pub unsafe fn terms<'g>(&self) -> Option<&'g Terms> {
+    pub unsafe fn terms<'g>(&self) -> Option<&'g EntryTerms> {
         let conditional = ptr::from_ref(self).cast::<Conditional<V>>();
         // SAFETY: whoever says that it has terms makes it in such memory; the caller's promise.
         self.state().has_terms().then(|| unsafe { &(*conditional).terms })

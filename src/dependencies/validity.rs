@@ -1,7 +1,7 @@
 //! Whether one version is valid as of an instant.
 
 use super::{Moment, Walk};
-use crate::chain::{Bonds, Input, NodeRef, Terms, Tied, Visible};
+use crate::chain::{Bonds, EntryTerms, Input, NodeRef, Tied, Visible};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -38,7 +38,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Whether a deadline has not come; a use moves it on.
-    pub fn is_in_time(&self, terms: &Terms, counts: bool, moment: &Moment<'_>) -> bool {
+    pub fn is_in_time(&self, terms: &EntryTerms, counts: bool, moment: &Moment<'_>) -> bool {
         if terms.deadline() == NEVER {
             return true;
         }

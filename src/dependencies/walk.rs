@@ -11,7 +11,7 @@
 //! what is present, without a deadline, that this says anything; see `docs/protocol.md`.
 
 use super::Moment;
-use crate::chain::{Bonds, Input, NodeRef, Terms};
+use crate::chain::{Bonds, EntryTerms, Input, NodeRef};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::store::{Host, Store};
@@ -249,7 +249,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if number != input.number_beside(own) {
             return Ok(Look::Broken);
         }
-        let is_in_time = |terms: &Terms| {
+        let is_in_time = |terms: &EntryTerms| {
             if terms.deadline() != NEVER {
                 glance.is_loose.set(true);
             }

@@ -4,7 +4,7 @@
 use super::Engine;
 use super::plan::Plan;
 use super::transact::{Demands, demand_tags};
-use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
+use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
 use crate::commit::{Demand, ReadAt};
 use crate::dependencies::Moment;
 use crate::error::Conflict;
@@ -124,7 +124,7 @@ where
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
         // A value may hold by the absence of an entry whose time is up. It is not to be in time.
-        let was_in_time = |terms: &Terms| !terms.is_over(looked);
+        let was_in_time = |terms: &EntryTerms| !terms.is_over(looked);
         let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
         demand_tags(&mut demands, record, bonds, since);
         demands

@@ -12,7 +12,7 @@
 use super::group::{all, all_boxed, boxed, is_large, within};
 use super::read::Opened;
 use super::{Derivation, Engine, Hold, Reading};
-use crate::chain::{RecordRef, Terms};
+use crate::chain::{EntryTerms, RecordRef};
 use crate::loading::{Joined, Leader, Waited};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
@@ -149,7 +149,7 @@ where
     }
 
     /// The terms of a record's newest value.
-    fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g Terms> {
+    fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g EntryTerms> {
         self.store.order.newest(record)?.terms()
     }
 

@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::terms::Asked;
-use crate::chain::{Bonds, RecordRef, Terms, Visible};
+use crate::chain::{Bonds, EntryTerms, RecordRef, Visible};
 use crate::commit::{Limit, ReadAt};
 use crate::config::Times;
 use crate::dependencies::{Moment, Ties};
@@ -153,12 +153,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         asked: &Asked,
         said: Said,
         times: &Times,
-    ) -> (Terms, Option<Box<Bonds>>) {
+    ) -> (EntryTerms, Option<Box<Bonds>>) {
         let now = asked.now;
         let until = |time| deadline(now, time);
         let was = said.is_as_it_was.then(|| self.as_it_was(record, said.as_of)).flatten();
         let (mut end, mut idle, refresh) = match was {
-            Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), Terms::times),
+            Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), EntryTerms::times),
             None => {
                 let or_never = |time: Option<Duration>| time.map_or(NEVER, until);
                 let live = or_never(times.time_to_live());
@@ -184,7 +184,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
-        (Terms::new(now, end, idle, refresh, asked.weight), bonds)
+        (EntryTerms::new(now, end, idle, refresh, asked.weight), bonds)
     }
 
     /// What a record holds that is valid, as of a view or now, and a number up to which it was so.

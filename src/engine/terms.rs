@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::said::Said;
-use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
+use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
 use crate::config::Times;
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Says what an entry counts for against the capacity.
 pub type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 
-/// What [`Terms`] are made of, together with the cache's times. If nothing is asked for a value it is kept for ever, and
+/// What [`EntryTerms`] are made of, together with the cache's times. If nothing is asked for a value it is kept for ever, and
 /// counts for one.
 pub(super) struct Asked {
     pub now: u64,
@@ -24,26 +24,26 @@ pub(super) struct Asked {
     /// What it is tied to.
     pub bonds: Option<Box<Bonds>>,
     /// The terms that it has already.
-    same: Option<Box<Terms>>,
+    same: Option<Box<EntryTerms>>,
     /// What the caller has said, if that is more than a time to live.
     pub said: Option<Box<Said>>,
 }
 
 impl Asked {
     /// Nothing but the terms of what is there.
-    pub fn again(terms: Option<&Terms>) -> Self {
+    pub fn again(terms: Option<&EntryTerms>) -> Self {
         Self { same: terms.map(|terms| Box::new(terms.again())), ..Self::default() }
     }
 
     /// The terms that were asked for, by the same times as when they were.
-    pub fn terms(&mut self, times: &Times) -> Terms {
+    pub fn terms(&mut self, times: &Times) -> EntryTerms {
         if let Some(same) = self.same.take() {
             return *same;
         }
         let Self { now, end, weight, is_timed, .. } = *self;
         let refresh = times.refresh_after().filter(|_| is_timed);
         let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
-        Terms::new(now, end, times.time_to_idle(), refresh, weight)
+        EntryTerms::new(now, end, times.time_to_idle(), refresh, weight)
     }
 }
 
@@ -131,5 +131,5 @@ pub(super) fn weight_of<V>(node: NodeRef<'_, V>, state: State) -> u32 {
     if !state.has_terms() {
         return 1;
     }
-    node.terms().map_or(1, Terms::weight)
+    node.terms().map_or(1, EntryTerms::weight)
 }

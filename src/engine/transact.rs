@@ -9,7 +9,7 @@
 use super::Engine;
 use super::read::Opened;
 use super::said::{Change, Changes, Keep};
-use crate::chain::{Bonds, NodeRef, Record, RecordRef, Terms};
+use crate::chain::{Bonds, EntryTerms, NodeRef, Record, RecordRef};
 use crate::commit::{Demand, ReadAt};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
@@ -178,7 +178,7 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         todo.sort_unstable_by_key(address);
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(self.engine.store.live(guard));
-        let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
+        let was_in_time = |terms: &EntryTerms| !terms.is_over(snapshot.opened());
         let is_gone =
             |found: Option<(NodeRef<'v, V>, State)>| self.engine.is_gone(found, snapshot, at);
         let as_of = (snapshot.version(), at);
@@ -196,7 +196,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &'g self,
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
-        was_in_time: impl Fn(&Terms) -> bool,
+        was_in_time: impl Fn(&EntryTerms) -> bool,
         is_gone: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
     ) -> Demands<'g, K, V> {
         let (mut demands, mut known, mut next) =

@@ -2,7 +2,7 @@
 
 use super::{Commit, Host, Store};
 use crate::chain::{
-    Bonds, Conditional, Derived, Linked, Node, NodeRef, Record, RecordRef, Terms, Visible,
+    Bonds, Conditional, Derived, EntryTerms, Linked, Node, NodeRef, Record, RecordRef, Visible,
 };
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
@@ -29,7 +29,7 @@ impl<'g, V> Written<'g, V> {
 
 /// On which terms a new value is kept, and what ties it.
 pub struct Retention {
-    pub terms: Terms,
+    pub terms: EntryTerms,
     pub bonds: Option<Box<Bonds>>,
 }
 
