@@ -5,7 +5,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Demand, Expected, Limit, Place, ReadAt, Registered, Views};
+use coeval::internals::commit::{Demand, Expected, Limit, ReadAt, Registered, ViewPlace, Views};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
@@ -40,7 +40,7 @@ impl World {
     }
 
     fn open(&self) -> Registered {
-        let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
+        let place = std::ptr::NonNull::new(leak(ViewPlace::new())).unwrap();
         unsafe {
             self.views.open(
                 &self.keys.order.clock,

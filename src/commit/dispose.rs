@@ -4,7 +4,7 @@
 //! links are marked, or made to lead further down, and what they led to is retired; a reader that
 //! still goes there finds it kept by its guard.
 
-use super::Older;
+use super::ViewCursor;
 use crate::chain::{Chain, Head, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
 use std::ptr;
@@ -85,7 +85,7 @@ pub unsafe fn take_suffix<V>(
 
 /// Whether what was to go has gone, or is being seen to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Out {
+pub enum PruneOutcome {
     Done,
     /// Somebody has yet to read what lies below it: to be tried again.
     Later,
@@ -97,16 +97,16 @@ fn unlink<V>(
     kept: &Node<V>,
     link: Link<V>,
     retire: impl Fn(*mut Node<V>),
-) -> Result<(), Out> {
+) -> Result<(), PruneOutcome> {
     // SAFETY: not taken, so not retired by anybody else: only the caller, who holds the right, unlinks.
     let (prev, below) = unsafe { (chain.prev_of(kept), chain.prev_of(link.target()).link()) };
     // An open link's owner has yet to read what lies below it, and sees to that when he has.
     if !mutant("prune.ignore_open") {
         if link.is_open() {
-            return Err(Out::Done);
+            return Err(PruneOutcome::Done);
         }
         if below.is_open() {
-            return Err(Out::Later);
+            return Err(PruneOutcome::Later);
         }
     }
     step("dispose.before_unlink");
@@ -128,19 +128,19 @@ pub unsafe fn take_out<V>(
     top: &Node<V>,
     version: u64,
     retire: impl Fn(*mut Node<V>),
-) -> Out {
+) -> PruneOutcome {
     let mut kept = top;
     loop {
         // SAFETY: of this chain, and kept by the caller's guard.
         let link = unsafe { chain.prev_of(kept) }.link();
         if link.is_end() {
-            return Out::Done;
+            return PruneOutcome::Done;
         }
         // SAFETY: as above.
         let next = unsafe { &*link.target() };
         let number = next.state().version();
         if number < version {
-            return Out::Done;
+            return PruneOutcome::Done;
         }
         if number > version {
             kept = next;
@@ -159,10 +159,10 @@ pub unsafe fn take_out<V>(
 pub unsafe fn prune<V>(
     chain: &impl Chain<V>,
     top: &Node<V>,
-    newest: Option<Older<'_>>,
+    newest: Option<ViewCursor<'_>>,
     retire: impl Fn(*mut Node<V>),
-) -> Out {
-    let (mut kept, mut view, mut out) = (top, newest, Out::Done);
+) -> PruneOutcome {
+    let (mut kept, mut view, mut out) = (top, newest, PruneOutcome::Done);
     loop {
         // SAFETY: of this chain, and kept by the caller's guard.
         let link = unsafe { chain.prev_of(kept) }.link();
@@ -182,7 +182,7 @@ pub unsafe fn prune<V>(
         if next.state().version() <= oldest_needed {
             kept = next;
         } else if let Err(left) = unlink(chain, kept, link, &retire) {
-            out = if left == Out::Later { left } else { out };
+            out = if left == PruneOutcome::Later { left } else { out };
             kept = next;
         }
     }

@@ -3,7 +3,7 @@
 //! Clearing is one commit of one version in a chain of its own. A key's version is visible only if
 //! it is newer than the newest clearing commit that the reader may see. What that hid is swept out later, a little by each write.
 
-use super::{Mark, Milestones, Place, ReadAt, Views};
+use super::{Milestone, Milestones, ReadAt, ViewPlace, Views};
 use crate::chain::{Linked, Live, Node};
 use crate::memory::{self, Mapped};
 use crate::sync::lazy_array::LazyArray;
@@ -137,10 +137,10 @@ impl Floor {
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<Era>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<Era>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) -> u64 {
-        let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Mark::new(Era::new())));
+        let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Milestone::new(Era::new())));
         let fresh = Mapped::new(fresh).into_raw().cast();
         // SAFETY: made just now; the rest is the caller's promise.
         unsafe { self.cleared.add(clock, views, fresh, retire, retire_place) }
@@ -154,8 +154,8 @@ impl Floor {
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<Era>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<Era>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) {
         // SAFETY: the caller's promise.
         unsafe { self.cleared.trim(clock, views, retire, retire_place) };
@@ -166,7 +166,7 @@ impl Floor {
     /// # Safety
     /// As there.
     #[cfg(coeval_loom)]
-    pub unsafe fn each(&self, show: impl FnMut(*mut Node<Mark<Era>>)) {
+    pub unsafe fn each(&self, show: impl FnMut(*mut Node<Milestone<Era>>)) {
         // SAFETY: the caller's promise.
         unsafe { self.cleared.each(show) };
     }
@@ -175,11 +175,11 @@ impl Floor {
     ///
     /// # Safety
     /// Nobody else has access to it.
-    pub unsafe fn free(node: *mut Node<Mark<Era>>) {
+    pub unsafe fn free(node: *mut Node<Milestone<Era>>) {
         // SAFETY: `clear` made it so, and it holds an era; the caller's promise.
         unsafe {
             (*node).drop_value();
-            drop(Mapped::from_raw(node.cast::<Linked<Mark<Era>>>()));
+            drop(Mapped::from_raw(node.cast::<Linked<Milestone<Era>>>()));
         }
     }
 

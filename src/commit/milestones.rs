@@ -2,7 +2,7 @@
 //! of a tag. A version that is older than the newest of them that the reader may see is absent. So one costs the same for
 //! ten entries as for ten million and holds nobody up.
 
-use super::{Limit, Place, ReadAt, Views, prune, take_out, take_suffix};
+use super::{Limit, ReadAt, ViewPlace, Views, prune, take_out, take_suffix};
 use crate::chain::{Chain, Linked, Live, Node, NodeRef, Prev};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use std::ptr;
 /// A chain of such commits, newest first, each with something that begins with it. Of those between two views that are
 /// next to each other only the newest stays.
 pub struct Milestones<T> {
-    head: AtomicPtr<Node<Mark<T>>>,
+    head: AtomicPtr<Node<Milestone<T>>>,
     /// How many are in the chain, or about to be.
     count: AtomicUsize,
     /// Whether somebody has the right to take some out of the middle.
@@ -20,14 +20,14 @@ pub struct Milestones<T> {
 }
 
 /// What such a commit says.
-pub struct Mark<T> {
+pub struct Milestone<T> {
     /// What begins with it.
     begins: T,
     /// The one that it superseded, for those who may ask what was before this commit. Set before it is installed.
-    superseded: AtomicPtr<Node<Mark<T>>>,
+    superseded: AtomicPtr<Node<Milestone<T>>>,
 }
 
-impl<T> Mark<T> {
+impl<T> Milestone<T> {
     /// With it begins this.
     pub fn new(begins: T) -> Self {
         Self { begins, superseded: AtomicPtr::new(ptr::null_mut()) }
@@ -49,8 +49,8 @@ pub unsafe fn close_link<V>(chain: &impl Chain<V>, node: &Node<V>) {
     }
 }
 
-impl<T> Chain<Mark<T>> for Milestones<T> {
-    unsafe fn prev_of(&self, node: *const Node<Mark<T>>) -> &Prev<Mark<T>> {
+impl<T> Chain<Milestone<T>> for Milestones<T> {
+    unsafe fn prev_of(&self, node: *const Node<Milestone<T>>) -> &Prev<Milestone<T>> {
         // SAFETY: the caller's promise; all here are made so (`add`).
         unsafe { Linked::prev_of(node) }
     }
@@ -64,14 +64,14 @@ impl<T> Milestones<T> {
     }
 
     #[inline(always)]
-    fn head(&self) -> *mut Node<Mark<T>> {
+    fn head(&self) -> *mut Node<Milestone<T>> {
         // Acquire: pairs with the install in `add`.
         self.head.load(Ordering::Acquire)
     }
 
     /// The newest commit of the chain, which may be ready only.
     #[inline(always)]
-    fn top<'g>(&self, _: Live<'g>) -> Option<NodeRef<'g, Mark<T>>> {
+    fn top<'g>(&self, _: Live<'g>) -> Option<NodeRef<'g, Milestone<T>>> {
         // SAFETY: reached from the head. What is superseded is retired through the guard.
         unsafe { self.head().as_ref().map(|node| NodeRef::new(node)) }
     }
@@ -105,14 +105,14 @@ impl<T> Milestones<T> {
     }
 
     /// What such a commit says.
-    fn mark<'g>(node: NodeRef<'g, Mark<T>>) -> &'g Mark<T> {
+    fn mark<'g>(node: NodeRef<'g, Milestone<T>>) -> &'g Milestone<T> {
         // SAFETY: each node of a chain is made with a mark, which is taken out only when the node
         // is freed.
         unsafe { node.get().value() }
     }
 
     #[cold]
-    fn version(node: NodeRef<'_, Mark<T>>, clock: &Clock) -> u64 {
+    fn version(node: NodeRef<'_, Milestone<T>>, clock: &Clock) -> u64 {
         let mut state = node.state();
         if state.is_ready() && mutant("floor.pass_by_ready") {
             return 0;
@@ -134,7 +134,7 @@ impl<T> Milestones<T> {
 
     fn at_from<'g>(
         &self,
-        top: NodeRef<'g, Mark<T>>,
+        top: NodeRef<'g, Milestone<T>>,
         clock: &Clock,
         at: ReadAt<'g>,
     ) -> Option<(u64, &'g T)> {
@@ -172,9 +172,9 @@ impl<T> Milestones<T> {
         &self,
         clock: &Clock,
         views: &Views,
-        fresh: *mut Node<Mark<T>>,
-        retire: impl Fn(*mut Node<Mark<T>>),
-        retire_place: impl Fn(*mut Place),
+        fresh: *mut Node<Milestone<T>>,
+        retire: impl Fn(*mut Node<Milestone<T>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) -> u64 {
         // SAFETY: the caller's promise: a guard is live, and ours keeps what we put there.
         let (own, live) = unsafe { (NodeRef::new(&*fresh), Live::assumed()) };
@@ -225,7 +225,7 @@ impl<T> Milestones<T> {
 
     /// Claims the right to take some out of the middle, and acts, unless somebody has it: they are
     /// trimmed later.
-    fn trimming(&self, clock: &Clock, live: Live<'_>, act: impl FnOnce(&Node<Mark<T>>)) {
+    fn trimming(&self, clock: &Clock, live: Live<'_>, act: impl FnOnce(&Node<Milestone<T>>)) {
         // Acquire and Release: each sees what the last one did.
         if self.trimming.swap(1, Ordering::Acquire) == 0 || mutant("milestones.unclaimed") {
             step("milestones.claimed");
@@ -247,8 +247,8 @@ impl<T> Milestones<T> {
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<T>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<T>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) {
         let retire = |node| {
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -262,8 +262,8 @@ impl<T> Milestones<T> {
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<T>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<T>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) {
         if self.is_empty() || !self.is_long(views) {
             return;
@@ -282,7 +282,7 @@ impl<T> Milestones<T> {
     /// # Safety
     /// Nobody else uses it meanwhile.
     #[cfg(coeval_loom)]
-    pub unsafe fn each(&self, mut show: impl FnMut(*mut Node<Mark<T>>)) {
+    pub unsafe fn each(&self, mut show: impl FnMut(*mut Node<Milestone<T>>)) {
         let mut next = self.head();
         while !next.is_null() {
             show(next);
@@ -293,7 +293,7 @@ impl<T> Milestones<T> {
     }
 
     /// Hands out all that were not retired.
-    pub fn drain(&mut self, free: impl Fn(*mut Node<Mark<T>>)) {
+    pub fn drain(&mut self, free: impl Fn(*mut Node<Milestone<T>>)) {
         let mut next = self.head.swap(ptr::null_mut(), Ordering::Relaxed); // exclusive
         while !next.is_null() {
             // SAFETY: exclusive; what is above an end was not retired.

@@ -12,12 +12,12 @@ mod views;
 
 pub use descriptor::{Demand, Descriptor, Entry, Expected};
 use dispose::discard;
-pub use dispose::{Out, prune, take_out, take_suffix, withdraw};
+pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
 pub use floor::{Era, Floor};
-pub use milestones::{Mark, Milestones, close_link};
+pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
-pub use stack::{Shelf, Stack, Taken};
-pub use views::{Older, Place, Registered, Views};
+pub use stack::{ClosableList, Drained, Stack};
+pub use views::{Registered, ViewCursor, ViewPlace, Views};
 
 use crate::chain::{Chain, Head, Live, Node, NodeRef, Record, RecordRef, Visible};
 use crate::sync::hook::{mutant, step};
@@ -44,16 +44,16 @@ const WATCHED: u32 = 2;
 
 /// What is left for later: a record of which the version of this number is to go when no view needs it any more.
 #[derive(Clone, Copy)]
-pub struct Left {
+pub struct DeferredPrune {
     pub record: *const (),
     pub version: u64,
 }
 
 // SAFETY: who leaves a record holds it for whoever takes it up; it is shared between threads anyway.
-unsafe impl Send for Left {}
+unsafe impl Send for DeferredPrune {}
 
 /// What has become of a version.
-pub enum Judged<K, V> {
+pub enum VersionStatus<K, V> {
     /// Committed: the final state.
     Committed(State),
     /// It will never be visible.
@@ -183,8 +183,8 @@ impl Order {
     pub unsafe fn clear(
         &self,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<Era>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<Era>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) -> u64 {
         // Before it is to be found. Relaxed: who sees that it was cleared, or a commit that came after, sees
         // the number that was taken for that, and so this.
@@ -235,24 +235,24 @@ impl Order {
     /// Judges a version. **Whoever meets a ready commit stamps it before judging it**, so that no
     /// two threads judge it differently, and so that a version is taken only after *ready* was seen.
     #[inline(always)]
-    pub fn judge<K, V>(&self, node: NodeRef<'_, V>) -> Judged<K, V> {
+    pub fn judge<K, V>(&self, node: NodeRef<'_, V>) -> VersionStatus<K, V> {
         let state = node.state();
         if state.is_committed() {
-            return Judged::Committed(state);
+            return VersionStatus::Committed(state);
         }
         self.judge_undecided(node, state)
     }
 
     #[cold]
-    fn judge_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> Judged<K, V> {
+    fn judge_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> VersionStatus<K, V> {
         if state.is_aborted() {
-            return Judged::Aborted;
+            return VersionStatus::Aborted;
         }
         if state.is_ready() {
             if mutant("commit.pass_by_ready") {
-                return Judged::Aborted;
+                return VersionStatus::Aborted;
             }
-            return Judged::Committed(self.stamp_single(&node, state));
+            return VersionStatus::Committed(self.stamp_single(&node, state));
         }
         let descriptor = ptr::with_exposed_provenance::<Descriptor<K, V>>(state.descriptor());
         // SAFETY: a version's state names its descriptor until the outcome is copied, and the
@@ -260,12 +260,16 @@ impl Order {
         // the guard that keeps the version, and it keeps the descriptor.
         let outcome = unsafe { &*descriptor }.outcome(self, node.live());
         match outcome {
-            None => Judged::Installing(descriptor),
+            None => VersionStatus::Installing(descriptor),
             Some(outcome) => {
                 step("commit.outcome_seen");
                 node.set_outcome(outcome);
                 let state = state.with_outcome(outcome);
-                if state.is_committed() { Judged::Committed(state) } else { Judged::Aborted }
+                if state.is_committed() {
+                    VersionStatus::Committed(state)
+                } else {
+                    VersionStatus::Aborted
+                }
             }
         }
     }
@@ -379,7 +383,7 @@ impl Order {
         while let Some(node) = next {
             match self.judge::<K, V>(node) {
                 // Between the last link and this version one may have been taken out.
-                Judged::Committed(state) if state.version() <= limit => {
+                VersionStatus::Committed(state) if state.version() <= limit => {
                     return if skipped && !exact { Err(TakenOut) } else { Ok(Some((node, state))) };
                 }
                 _ => {}
@@ -498,11 +502,11 @@ impl Order {
             return Ok(top);
         };
         match self.judge::<K, V>(node) {
-            Judged::Committed(_) => Ok(top),
+            VersionStatus::Committed(_) => Ok(top),
             // Nothing is superseded by an aborted version, and it is skipped when superseded itself,
             // so what lies below is not aborted.
-            Judged::Aborted => Ok(record.prev_of(node).link().target()),
-            Judged::Installing(descriptor) => Err(descriptor),
+            VersionStatus::Aborted => Ok(record.prev_of(node).link().target()),
+            VersionStatus::Installing(descriptor) => Err(descriptor),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::alloc::Layout;
 use std::mem::{ManuallyDrop, needs_drop};
 use std::ptr::{self, NonNull};
 
-struct Cell<T> {
+struct StackCell<T> {
     item: ManuallyDrop<T>,
-    next: *mut Cell<T>,
+    next: *mut StackCell<T>,
 }
 
 /// A stack whose cells are taken from a pool by each push, and retired by whoever takes their item out; so a head that
@@ -18,7 +18,7 @@ struct Cell<T> {
 ///
 /// All calls are to name guards of one reclaimer, which is drained before the stack is dropped.
 pub struct Stack<T> {
-    head: AtomicPtr<Cell<T>>,
+    head: AtomicPtr<StackCell<T>>,
     cells: Pool,
 }
 
@@ -30,7 +30,7 @@ unsafe impl<T: Send> Sync for Stack<T> {}
 impl<T> Stack<T> {
     /// No items.
     pub fn new() -> Self {
-        let cells = Pool::new(Shape::plain(Layout::new::<Cell<T>>()));
+        let cells = Pool::new(Shape::plain(Layout::new::<StackCell<T>>()));
         Self { head: AtomicPtr::new(ptr::null_mut()), cells }
     }
 
@@ -45,11 +45,11 @@ impl<T> Stack<T> {
     }
 
     /// A cell of its own for an item.
-    fn cell<G>(&self, _guard: &G, item: T, next: *mut Cell<T>) -> *mut Cell<T> {
+    fn cell<G>(&self, _guard: &G, item: T, next: *mut StackCell<T>) -> *mut StackCell<T> {
         // SAFETY: a guard is live, and cells come back by it.
-        let cell = unsafe { self.cells.take() }.cast::<Cell<T>>().as_ptr();
+        let cell = unsafe { self.cells.take() }.cast::<StackCell<T>>().as_ptr();
         // SAFETY: the slot is ours, and of this layout.
-        unsafe { cell.write(Cell { item: ManuallyDrop::new(item), next }) };
+        unsafe { cell.write(StackCell { item: ManuallyDrop::new(item), next }) };
         cell
     }
 
@@ -87,7 +87,7 @@ impl<T> Stack<T> {
     }
 
     /// Puts an item on a shelf. False if that is closed. The cell is this stack's.
-    pub fn shelve<G>(&self, guard: &G, shelf: &Shelf<T>, item: T) -> bool
+    pub fn shelve<G>(&self, guard: &G, shelf: &ClosableList<T>, item: T) -> bool
     where
         T: Copy,
     {
@@ -114,8 +114,8 @@ impl<T> Stack<T> {
     }
 
     /// A single item, as if it had been taken from here.
-    pub fn one<G>(&self, guard: &G, item: T) -> Taken<T> {
-        Taken { next: self.cell(guard, item, ptr::null_mut()) }
+    pub fn one<G>(&self, guard: &G, item: T) -> Drained<T> {
+        Drained { next: self.cell(guard, item, ptr::null_mut()) }
     }
 
     /// The next item of those that were taken from here.
@@ -123,7 +123,7 @@ impl<T> Stack<T> {
         &self,
         reclaim: &R,
         guard: &R::Guard<'_>,
-        taken: &mut Taken<T>,
+        taken: &mut Drained<T>,
     ) -> Option<T> {
         let cell = taken.next;
         if cell.is_null() {
@@ -140,7 +140,12 @@ impl<T> Stack<T> {
     ///
     /// # Safety
     /// The cell is the caller's alone, but for poppers who have yet to find that.
-    unsafe fn empty<R: Reclaim>(&self, reclaim: &R, guard: &R::Guard<'_>, cell: *mut Cell<T>) -> T {
+    unsafe fn empty<R: Reclaim>(
+        &self,
+        reclaim: &R,
+        guard: &R::Guard<'_>,
+        cell: *mut StackCell<T>,
+    ) -> T {
         let (object, context) = (cell.cast(), ptr::from_ref(&self.cells).cast());
         // SAFETY: the item is the caller's, who takes it and retires the cell once. The pool is there until the
         // reclaimer is drained.
@@ -171,23 +176,23 @@ impl<T> Drop for Stack<T> {
 }
 
 /// A list to which items are added until it is closed, in cells of a [`Stack`].
-pub struct Shelf<T> {
-    head: AtomicPtr<Cell<T>>,
+pub struct ClosableList<T> {
+    head: AtomicPtr<StackCell<T>>,
 }
 
 // SAFETY: items are handed from those who add them to the one who closes it.
-unsafe impl<T: Send> Send for Shelf<T> {}
+unsafe impl<T: Send> Send for ClosableList<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Shelf<T> {}
+unsafe impl<T: Send> Sync for ClosableList<T> {}
 
 /// The head of a shelf that is closed.
 const CLOSED: usize = 1;
 
-fn is_closed<T>(head: *mut Cell<T>) -> bool {
+fn is_closed<T>(head: *mut StackCell<T>) -> bool {
     head.addr() == CLOSED
 }
 
-impl<T> Shelf<T> {
+impl<T> ClosableList<T> {
     /// No items.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
@@ -200,22 +205,22 @@ impl<T> Shelf<T> {
     }
 
     /// Lets no more items in, and takes those that are there. To be called once.
-    pub fn close(&self) -> Taken<T> {
+    pub fn close(&self) -> Drained<T> {
         const { assert!(!needs_drop::<T>(), "what is taken may be left") };
         // AcqRel: pairs with `shelve` and `is_closed`.
-        Taken { next: self.head.swap(ptr::without_provenance_mut(CLOSED), Ordering::AcqRel) }
+        Drained { next: self.head.swap(ptr::without_provenance_mut(CLOSED), Ordering::AcqRel) }
     }
 }
 
 /// Items taken from a stack, the last pushed first. Their cells are the stack's.
-pub struct Taken<T> {
-    next: *mut Cell<T>,
+pub struct Drained<T> {
+    next: *mut StackCell<T>,
 }
 
 // SAFETY: it owns its items.
-unsafe impl<T: Send> Send for Taken<T> {}
+unsafe impl<T: Send> Send for Drained<T> {}
 
-impl<T> Taken<T> {
+impl<T> Drained<T> {
     /// Whether none are left.
     pub fn is_empty(&self) -> bool {
         self.next.is_null()

@@ -3,7 +3,7 @@
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
-use super::{Left, Shelf, Taken};
+use super::{ClosableList, DeferredPrune, Drained};
 use crate::pool::{Pool, Shape};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
@@ -30,14 +30,14 @@ const SLACK: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// nobody passes, a closing does once the list is twice as long as it need be.
 pub struct Views {
     registered: CachePadded<AtomicUsize>,
-    newest: AtomicPtr<Place>,
+    newest: AtomicPtr<ViewPlace>,
     /// How many places of closed views are in the list, or are about to be.
     over: AtomicUsize,
     places: Pool,
 }
 
 /// A view's place in the list.
-pub struct Place {
+pub struct ViewPlace {
     /// How many share the registration. 0: it is over, and nobody may join.
     holders: AtomicUsize,
     /// The version plus one; 0: it has none yet.
@@ -45,14 +45,14 @@ pub struct Place {
     /// When a view was opened here, plus one, as its opener found; 0: nobody may join yet.
     opened: AtomicU64,
     /// The next one, which is older; with the mark if this one is over.
-    older: AtomicPtr<Place>,
+    older: AtomicPtr<ViewPlace>,
     /// What waits for this view to close; closed when it does.
-    waiting: Shelf<Left>,
+    waiting: ClosableList<DeferredPrune>,
 }
 
 /// A registration. It must be given back with [`Views::close`].
 pub struct Registered {
-    place: *const Place,
+    place: *const ViewPlace,
     version: u64,
     /// As in the place.
     opened: u64,
@@ -83,15 +83,15 @@ impl Registered {
 /// In a place's link: the place is over.
 const OVER: usize = 1;
 
-fn is_over(link: *mut Place) -> bool {
+fn is_over(link: *mut ViewPlace) -> bool {
     link.addr() & OVER != 0
 }
 
-fn unmarked(link: *mut Place) -> *mut Place {
+fn unmarked(link: *mut ViewPlace) -> *mut ViewPlace {
     link.map_addr(|address| address & !OVER)
 }
 
-impl Place {
+impl ViewPlace {
     /// A place that is not in the list yet.
     pub fn new() -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Place {
             version: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             older: AtomicPtr::new(ptr::null_mut()),
-            waiting: Shelf::new(),
+            waiting: ClosableList::new(),
         }
     }
 
@@ -146,16 +146,16 @@ impl Views {
             registered: CachePadded::new(AtomicUsize::new(0)),
             newest: AtomicPtr::new(ptr::null_mut()),
             over: AtomicUsize::new(0),
-            places: Pool::new(Shape::plain(Layout::new::<Place>())),
+            places: Pool::new(Shape::plain(Layout::new::<ViewPlace>())),
         }
     }
 
     /// A place to open a view in.
-    pub fn place<G>(&self, _guard: &G) -> NonNull<Place> {
+    pub fn place<G>(&self, _guard: &G) -> NonNull<ViewPlace> {
         // SAFETY: a guard is live, and places come back by it.
-        let place = unsafe { self.places.take() }.cast::<Place>();
+        let place = unsafe { self.places.take() }.cast::<ViewPlace>();
         // SAFETY: the slot is ours, and of this layout.
-        unsafe { place.write(Place::new()) };
+        unsafe { place.write(ViewPlace::new()) };
         place
     }
 
@@ -163,7 +163,7 @@ impl Views {
     ///
     /// # Safety
     /// It is from [`place`](Self::place), and was retired a grace period ago.
-    pub unsafe fn give(&self, place: NonNull<Place>) {
+    pub unsafe fn give(&self, place: NonNull<ViewPlace>) {
         // SAFETY: the caller's promise.
         unsafe { self.places.give(place.cast()) };
     }
@@ -184,8 +184,8 @@ impl Views {
         &self,
         clock: &Clock,
         instant: impl FnOnce() -> (u64, u64),
-        place: NonNull<Place>,
-        retire: impl Fn(*mut Place),
+        place: NonNull<ViewPlace>,
+        retire: impl Fn(*mut ViewPlace),
     ) -> Registered {
         // SeqCst, and the fence in `version`: the announcement, before the clock is read.
         self.registered.fetch_add(1, Ordering::SeqCst);
@@ -232,16 +232,16 @@ impl Views {
     ///
     /// # Safety
     /// A guard is live, by which places are retired.
-    pub unsafe fn join(&self, version: u64, retire: impl Fn(*mut Place)) -> Option<Registered> {
+    pub unsafe fn join(&self, version: u64, retire: impl Fn(*mut ViewPlace)) -> Option<Registered> {
         // Relaxed: the holders that we join have opened it.
-        let join = |place: &Place| {
+        let join = |place: &ViewPlace| {
             let joined = |n| (n != 0).then_some(n + 1);
             place.holders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, joined).is_ok()
         };
         let mut joined = None;
         // SAFETY: the caller's promise.
         unsafe {
-            // Acquire: pairs with `Place::version`.
+            // Acquire: pairs with `ViewPlace::version`.
             self.walk(&retire, |place| match place.version.load(Ordering::Acquire) {
                 0 => false, // not open yet
                 its if its - 1 == version => {
@@ -266,8 +266,8 @@ impl Views {
     pub unsafe fn close(
         &self,
         view: Registered,
-        retire: impl Fn(*mut Place),
-    ) -> Option<Taken<Left>> {
+        retire: impl Fn(*mut ViewPlace),
+    ) -> Option<Drained<DeferredPrune>> {
         // SAFETY: the place lives as long as its registration, and then by the guard.
         let place = unsafe { &*view.place };
         // AcqRel: what holders read happens before whoever sees the place closed disposes of it.
@@ -292,7 +292,7 @@ impl Views {
     #[inline(always)]
     pub fn none(&self) -> bool {
         if !mutant("views.no_fence") {
-            fence_after_rmw(); // partner: the fence in `Place::version`
+            fence_after_rmw(); // partner: the fence in `ViewPlace::version`
         }
         // Acquire: pairs with `close`.
         self.registered.load(Ordering::Acquire) == 0
@@ -332,15 +332,16 @@ impl Views {
         &'g self,
         clock: &Clock,
         version: u64,
-        retire: impl Fn(*mut Place),
-    ) -> Option<Older<'g>> {
+        retire: impl Fn(*mut ViewPlace),
+    ) -> Option<ViewCursor<'g>> {
         if !mutant("views.no_fence") {
-            fence(Ordering::SeqCst); // partner: the fence in `Place::version`
+            fence(Ordering::SeqCst); // partner: the fence in `ViewPlace::version`
         }
         // One that gets its version just now gets none that is smaller.
-        let wanted = |place: &Place| place.version(clock) < version && !place.waiting.is_closed();
+        let wanted =
+            |place: &ViewPlace| place.version(clock) < version && !place.waiting.is_closed();
         // SAFETY: the caller's promise.
-        unsafe { self.walk(&retire, wanted) }.map(Older)
+        unsafe { self.walk(&retire, wanted) }.map(ViewCursor)
     }
 
     /// Shows all places that are in the list.
@@ -348,7 +349,7 @@ impl Views {
     /// # Safety
     /// Nobody else uses the views meanwhile.
     #[cfg(coeval_loom)]
-    pub unsafe fn each(&self, mut show: impl FnMut(&Place)) {
+    pub unsafe fn each(&self, mut show: impl FnMut(&ViewPlace)) {
         let mut next = self.newest.load(Ordering::Relaxed);
         // SAFETY: the caller's promise.
         while let Some(place) = unsafe { next.as_ref() } {
@@ -364,9 +365,9 @@ impl Views {
     /// A guard is live for `'g`, by which places are retired.
     unsafe fn walk<'g>(
         &'g self,
-        retire: &impl Fn(*mut Place),
-        mut wanted: impl FnMut(&'g Place) -> bool,
-    ) -> Option<&'g Place> {
+        retire: &impl Fn(*mut ViewPlace),
+        mut wanted: impl FnMut(&'g ViewPlace) -> bool,
+    ) -> Option<&'g ViewPlace> {
         'again: loop {
             let mut link = &self.newest;
             // Acquire, here and below: pairs with `open`, `end` and the CAS below.
@@ -402,9 +403,9 @@ impl Views {
 
 /// An open view, or one that was open a moment ago, from which to go on to older ones.
 #[derive(Clone, Copy)]
-pub struct Older<'g>(&'g Place);
+pub struct ViewCursor<'g>(&'g ViewPlace);
 
-impl<'g> Older<'g> {
+impl<'g> ViewCursor<'g> {
     /// Its version.
     pub fn version(&self) -> u64 {
         // Relaxed: seen by whoever found the place. What is not on top has its version.
@@ -412,7 +413,7 @@ impl<'g> Older<'g> {
     }
 
     /// The list of what waits for it to close.
-    pub fn waiting(&self) -> &'g Shelf<Left> {
+    pub fn waiting(&self) -> &'g ClosableList<DeferredPrune> {
         &self.0.waiting
     }
 

@@ -9,4 +9,4 @@ mod walk;
 
 pub use moment::Moment;
 pub use ties::Ties;
-pub use walk::{Beside, Walk};
+pub use walk::{Beside, DependencyWalk};

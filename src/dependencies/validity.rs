@@ -1,6 +1,6 @@
 //! Whether one version is valid as of an instant.
 
-use super::{Moment, Walk};
+use super::{DependencyWalk, Moment};
 use crate::chain::{Bonds, EntryTerms, Input, NodeRef, Tied, Visible};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
@@ -137,6 +137,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         moment: &Moment<'_>,
     ) -> Result<bool, TakenOut> {
         let floor = self.order.floor_at(at);
-        self.walk(bonds, (at, floor), (counts, moment), &(), &mut Walk::default())
+        self.walk(bonds, (at, floor), (counts, moment), &(), &mut DependencyWalk::default())
     }
 }

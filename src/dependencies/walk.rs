@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::ptr;
 
 /// What comes of a look at one input.
-enum Look<'b> {
+enum DependencyCheck<'b> {
     Broken,
     Holds,
     /// As long as these do, which are those of a version of this number.
@@ -62,10 +62,10 @@ impl Beside for () {
 
 /// What one has come upon on the way through all levels.
 #[derive(Default)]
-pub struct Walk<'b> {
+pub struct DependencyWalk<'b> {
     known: HashSet<*const Bonds>,
     /// All that is to hold but what one began with, in the order in which it is gone over.
-    way: Vec<Step<'b>>,
+    way: Vec<VisitedBonds<'b>>,
     /// What is not to hold.
     absent: Vec<(&'b Bonds, u64)>,
     /// Something holds since it is absent.
@@ -75,14 +75,14 @@ pub struct Walk<'b> {
 }
 
 /// Bonds that one has come upon, of a version of this number.
-struct Step<'b> {
+struct VisitedBonds<'b> {
     bonds: &'b Bonds,
     own: u64,
     /// From which step; the first of the way is the step 1.
     from: usize,
 }
 
-impl<'b> Walk<'b> {
+impl<'b> DependencyWalk<'b> {
     /// All that is to hold but what one began with.
     pub fn all(&self) -> impl Iterator<Item = &'b Bonds> {
         self.way.iter().map(|step| step.bonds)
@@ -92,7 +92,7 @@ impl<'b> Walk<'b> {
     #[cold]
     fn breaks(&mut self, mut step: usize) {
         while step > 0 {
-            let Step { bonds, from, .. } = self.way[step - 1];
+            let VisitedBonds { bonds, from, .. } = self.way[step - 1];
             self.broken.push(bonds);
             step = from;
         }
@@ -101,7 +101,7 @@ impl<'b> Walk<'b> {
 
 /// What is known of bonds, some of which hold if others do not.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Validity {
     Hold,
     Broken,
     /// They wait for what they wait for: a circle, of which nobody is to be had, which is always allowed.
@@ -109,17 +109,17 @@ enum Verdict {
 }
 
 /// Bonds that are being judged.
-struct Judging<'b> {
+struct Evaluation<'b> {
     bonds: &'b Bonds,
     own: u64,
     /// How many inputs were looked at.
     at: usize,
-    verdict: Verdict,
+    verdict: Validity,
 }
 
 /// As of when it is looked, and how.
 #[derive(Clone, Copy)]
-struct Glance<'b, 'm, 't> {
+struct WalkContext<'b, 'm, 't> {
     at: ReadAt<'b>,
     /// Up to which version everything was cleared then.
     floor: u64,
@@ -138,9 +138,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         (at, floor): (ReadAt<'b>, u64),
         (counts, moment): (bool, &Moment<'_>),
         beside: &impl Beside,
-        walk: &mut Walk<'b>,
+        walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
-        let glance = Glance { at, floor, counts, moment, is_loose: &Cell::new(false) };
+        let glance = WalkContext { at, floor, counts, moment, is_loose: &Cell::new(false) };
         self.walk_on(bonds, glance, beside, walk)
     }
 
@@ -153,7 +153,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Notes that all on the way hold.
     #[inline(never)]
-    fn have_stood(&self, first: &Bonds, walk: &Walk<'_>, glance: Glance<'_, '_, '_>) {
+    fn have_stood(
+        &self,
+        first: &Bonds,
+        walk: &DependencyWalk<'_>,
+        glance: WalkContext<'_, '_, '_>,
+    ) {
         let is_firm = !walk.is_any_absent && !glance.is_loose.get();
         let Some(number) = glance.at.number().filter(|_| is_firm) else { return };
         // Of others it is as soon seen.
@@ -164,9 +169,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     fn walk_on<'b>(
         &'b self,
         first: (&'b Bonds, u64),
-        glance: Glance<'b, '_, '_>,
+        glance: WalkContext<'b, '_, '_>,
         beside: &impl Beside,
-        walk: &mut Walk<'b>,
+        walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
         let ((mut bonds, mut own), mut step) = (first, 0);
         // A use is noted of all that it is one of.
@@ -179,8 +184,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             for input in bonds.inputs() {
                 walk.is_any_absent |= !input.is_present();
                 match self.look(input, own, glance, beside)? {
-                    Look::Holds => {}
-                    Look::HoldsWith(more, own) if !beside.are_broken(more) => {
+                    DependencyCheck::Holds => {}
+                    DependencyCheck::HoldsWith(more, own) if !beside.are_broken(more) => {
                         if more.is_nested()
                             && seen_as_of.is_some_and(|number| self.still_stand(more, number))
                         {
@@ -190,11 +195,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                             glance.is_loose.set(true); // by what, nobody knows
                         } else if walk.known.insert(ptr::from_ref(more)) {
                             // Each once, by whatever ways one comes to it.
-                            walk.way.push(Step { bonds: more, own, from: step });
+                            walk.way.push(VisitedBonds { bonds: more, own, from: step });
                         }
                     }
-                    Look::HoldsWithout(more, own) => walk.absent.push((more, own)),
-                    Look::Broken | Look::HoldsWith(..) => {
+                    DependencyCheck::HoldsWithout(more, own) => walk.absent.push((more, own)),
+                    DependencyCheck::Broken | DependencyCheck::HoldsWith(..) => {
                         walk.breaks(step);
                         return Ok(false);
                     }
@@ -215,23 +220,31 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'b self,
         input: &'b Input,
         own: u64,
-        glance: Glance<'b, '_, '_>,
+        glance: WalkContext<'b, '_, '_>,
         beside: &impl Beside,
-    ) -> Result<Look<'b>, TakenOut> {
+    ) -> Result<DependencyCheck<'b>, TakenOut> {
         if let Some(made) = beside.made(input.record()) {
             glance.is_loose.set(true);
             // What goes by the number 0 is new to all that is there.
             let is_same = input.is_present() && made.number() != 0;
             let is_same = is_same && made.number() == input.number_beside(own);
-            return Ok(if is_same { Look::Holds } else { Look::Broken });
+            return Ok(if is_same { DependencyCheck::Holds } else { DependencyCheck::Broken });
         }
         // Held by the version that the bonds are of.
         let record = self.record_of(glance.at.live(), input);
         let Some((node, state)) = self.order.version_at(record, glance.at)? else {
-            return Ok(if input.was_nothing() { Look::Holds } else { Look::Broken });
+            return Ok(if input.was_nothing() {
+                DependencyCheck::Holds
+            } else {
+                DependencyCheck::Broken
+            });
         };
         if state.is_plain() && state.version() > glance.floor {
-            return Ok(if input.was(state) { Look::Holds } else { Look::Broken });
+            return Ok(if input.was(state) {
+                DependencyCheck::Holds
+            } else {
+                DependencyCheck::Broken
+            });
         }
         self.look_closer(input, own, (node, state), glance)
     }
@@ -242,12 +255,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         input: &'b Input,
         own: u64,
         (node, state): (NodeRef<'b, V>, State),
-        glance: Glance<'b, '_, '_>,
-    ) -> Result<Look<'b>, TakenOut> {
+        glance: WalkContext<'b, '_, '_>,
+    ) -> Result<DependencyCheck<'b>, TakenOut> {
         let (terms, bonds) = (node.terms(), node.bonds());
         let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
         if number != input.number_beside(own) {
-            return Ok(Look::Broken);
+            return Ok(DependencyCheck::Broken);
         }
         let is_in_time = |terms: &EntryTerms| {
             if terms.deadline() != NEVER {
@@ -260,18 +273,18 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !input.is_present() {
             // As it was if it is still absent: cleared, over, or derived from what has changed.
             return Ok(match bonds {
-                _ if !is_visible => Look::Holds,
-                Some(bonds) => Look::HoldsWithout(bonds, state.version()),
-                None => Look::Broken,
+                _ if !is_visible => DependencyCheck::Holds,
+                Some(bonds) => DependencyCheck::HoldsWithout(bonds, state.version()),
+                None => DependencyCheck::Broken,
             });
         }
         if is_visible && glance.counts {
             node.count_hit(state);
         }
         Ok(match bonds {
-            _ if !is_visible => Look::Broken,
-            Some(bonds) => Look::HoldsWith(bonds, state.version()),
-            None => Look::Holds,
+            _ if !is_visible => DependencyCheck::Broken,
+            Some(bonds) => DependencyCheck::HoldsWith(bonds, state.version()),
+            None => DependencyCheck::Holds,
         })
     }
 
@@ -280,13 +293,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(never)]
     fn are_broken<'b>(
         &'b self,
-        walk: &Walk<'b>,
-        glance: Glance<'b, '_, '_>,
+        walk: &DependencyWalk<'b>,
+        glance: WalkContext<'b, '_, '_>,
         beside: &impl Beside,
     ) -> Result<bool, TakenOut> {
-        let (glance, mut verdicts) = (Glance { counts: false, ..glance }, HashMap::new());
+        let (glance, mut verdicts) = (WalkContext { counts: false, ..glance }, HashMap::new());
         for &absent in &walk.absent {
-            if self.judge(absent, glance, beside, &mut verdicts)? != Verdict::Broken {
+            if self.judge(absent, glance, beside, &mut verdicts)? != Validity::Broken {
                 return Ok(false);
             }
         }
@@ -297,18 +310,18 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     fn judge<'b>(
         &'b self,
         first: (&'b Bonds, u64),
-        glance: Glance<'b, '_, '_>,
+        glance: WalkContext<'b, '_, '_>,
         beside: &impl Beside,
-        verdicts: &mut HashMap<*const Bonds, Verdict>,
-    ) -> Result<Verdict, TakenOut> {
-        let judging = |(bonds, own)| Judging { bonds, own, at: 0, verdict: Verdict::Hold };
+        verdicts: &mut HashMap<*const Bonds, Validity>,
+    ) -> Result<Validity, TakenOut> {
+        let judging = |(bonds, own)| Evaluation { bonds, own, at: 0, verdict: Validity::Hold };
         let mut stack = Vec::new();
         if !verdicts.contains_key(&ptr::from_ref(first.0)) {
             stack.push(judging(first));
         }
         while let Some(top) = stack.last_mut() {
             // Until it is judged, who comes back to it is not sure.
-            verdicts.insert(ptr::from_ref(top.bonds), Verdict::Unsure);
+            verdicts.insert(ptr::from_ref(top.bonds), Validity::Unsure);
             match self.judge_on(top, glance, beside, verdicts)? {
                 Some(next) => stack.push(judging(next)),
                 None => {
@@ -323,38 +336,40 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Goes on, to what is to be judged before; `None`: to the end.
     fn judge_on<'b>(
         &'b self,
-        judging: &mut Judging<'b>,
-        glance: Glance<'b, '_, '_>,
+        judging: &mut Evaluation<'b>,
+        glance: WalkContext<'b, '_, '_>,
         beside: &impl Beside,
-        verdicts: &HashMap<*const Bonds, Verdict>,
+        verdicts: &HashMap<*const Bonds, Validity>,
     ) -> Result<Option<(&'b Bonds, u64)>, TakenOut> {
-        let Judging { bonds, own, .. } = *judging;
+        let Evaluation { bonds, own, .. } = *judging;
         let of = |more: &Bonds| match beside.are_known(more) {
-            true => Some(Verdict::Hold),
+            true => Some(Validity::Hold),
             false => verdicts.get(&ptr::from_ref(more)).copied(),
         };
         if judging.at == 0 && !self.have_tags_stayed(bonds.tags(), own, glance.at) {
-            judging.verdict = Verdict::Broken;
+            judging.verdict = Validity::Broken;
             return Ok(None);
         }
         while let Some(input) = bonds.inputs().get(judging.at) {
             let look = self.look(input, own, glance, beside)?;
             let is_broken = match look {
-                Look::Broken => true,
-                Look::Holds => false,
-                Look::HoldsWith(more, own) | Look::HoldsWithout(more, own) => match of(more) {
+                DependencyCheck::Broken => true,
+                DependencyCheck::Holds => false,
+                DependencyCheck::HoldsWith(more, own)
+                | DependencyCheck::HoldsWithout(more, own) => match of(more) {
                     None => return Ok(Some((more, own))),
-                    Some(Verdict::Unsure) => {
-                        judging.verdict = Verdict::Unsure;
+                    Some(Validity::Unsure) => {
+                        judging.verdict = Validity::Unsure;
                         false
                     }
                     Some(verdict) => {
-                        (verdict == Verdict::Hold) == matches!(look, Look::HoldsWithout(..))
+                        (verdict == Validity::Hold)
+                            == matches!(look, DependencyCheck::HoldsWithout(..))
                     }
                 },
             };
             if is_broken {
-                judging.verdict = Verdict::Broken;
+                judging.verdict = Validity::Broken;
                 return Ok(None);
             }
             judging.at += 1;

@@ -10,7 +10,7 @@ use super::{Claim, Engine, Hold};
 use crate::chain::{Bonds, Input, Inputs, RecordRef, Visible};
 use crate::commit::ReadAt;
 use crate::config::ConfigSnapshot;
-use crate::dependencies::{Beside, Moment, Ties, Walk};
+use crate::dependencies::{Beside, DependencyWalk, Moment, Ties};
 use crate::reclaim::Reclaim;
 use crate::store::{Commit, Snapshot};
 use crate::sync::hook::{mutant, step};
@@ -223,7 +223,7 @@ where
             return false;
         }
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
-        let (mut walk, floor) = (Walk::default(), self.snapshot.floor());
+        let (mut walk, floor) = (DependencyWalk::default(), self.snapshot.floor());
         let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
         let holds = holds.expect("a view can tell");
         // What holds as something is absent may be broken by what is made yet.

@@ -6,7 +6,7 @@ use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
 use crate::config::Times;
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
-use crate::store::Retention;
+use crate::store::TermsAndBonds;
 use crate::sync::time::{NEVER, deadline};
 use crate::version::State;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         record: RecordRef<'g, K, V>,
         asked: &mut Asked,
         times: &Times,
-    ) -> Retention {
+    ) -> TermsAndBonds {
         let (terms, bonds) = match asked.said.take() {
             Some(said) => self.as_said(guard, record, asked, *said, times),
             None => (asked.terms(times), asked.bonds.take()),
@@ -121,7 +121,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if terms.deadline() != NEVER {
             self.deadlines.expect();
         }
-        Retention { terms, bonds }
+        TermsAndBonds { terms, bonds }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A commit of several writes: from a write set to its outcome.
 
-use super::{Host, Retention, Store, WriteSet};
+use super::{Host, Store, TermsAndBonds, WriteSet};
 use crate::chain::{Live, NodeRef, Record, RecordRef};
 use crate::commit::{Demand, Descriptor, Entry, Expected, Limit, ReadAt};
 use crate::reclaim::Reclaim;
@@ -107,7 +107,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
         demands: &[(RecordRef<'g, K, V>, Demand)],
-        mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> Retention,
+        mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> *mut Descriptor<K, V> {
         let room = self.descriptors.take(guard, set.len(), demands.len());
         let state = State::undecided(room.descriptor.expose_provenance());
@@ -151,7 +151,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
         demands: &[(RecordRef<'g, K, V>, Demand)],
-        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> Retention,
+        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> Decided<'g, K, V> {
         let has_witnesses = set.has_witnesses();
         let descriptor = self.describe(guard, set, demands, terms_of);

@@ -6,7 +6,7 @@
 
 use super::{Host, Store};
 use crate::chain::{Bonds, Chain, Input, Live, Node, NodeRef, Record, RecordRef, flags};
-use crate::commit::{Descriptor, Entry, Era, Floor, Mark, Place, withdraw};
+use crate::commit::{Descriptor, Entry, Era, Floor, Milestone, ViewPlace, withdraw};
 use crate::pool::Pool;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::hook::{claim, mutant, step};
@@ -53,12 +53,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Retires a clearing commit.
-    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Mark<Era>>) {
+    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Milestone<Era>>) {
         self.retire(guard, node, Self::reclaim_era);
     }
 
     /// Retires the place of a view that is closed.
-    pub(super) fn retire_place(&self, guard: &R::Guard<'_>, place: *mut Place) {
+    pub(super) fn retire_place(&self, guard: &R::Guard<'_>, place: *mut ViewPlace) {
         self.retire(guard, place, Self::reclaim_place);
     }
 

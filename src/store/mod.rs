@@ -23,7 +23,7 @@ pub use host::Host;
 pub use prune::Waiting;
 pub use read::Peeked;
 pub use tags::cell_of;
-pub use versions::{Retention, Written};
+pub use versions::{TermsAndBonds, Written};
 pub use views::{OpenView, Snapshot, version_of};
 pub use write_set::{Write, WriteSet};
 

@@ -6,7 +6,9 @@
 
 use super::{Host, Store};
 use crate::chain::{Chain, NodeRef, Record, RecordRef, flags};
-use crate::commit::{self, Judged, Left, Older, Out, Stack, Taken, close_link};
+use crate::commit::{
+    self, DeferredPrune, Drained, PruneOutcome, Stack, VersionStatus, ViewCursor, close_link,
+};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
 use std::ptr;
@@ -23,19 +25,19 @@ pub(super) struct Backlog {
     /// came to prune all the time, or that are to be swept out.
     queue: Stack<Waiting>,
     /// The cells of what waits, wherever it does.
-    cells: Stack<Left>,
+    cells: Stack<DeferredPrune>,
 }
 
 /// Superseded versions and records that are to be seen to.
 pub struct Waiting {
-    taken: Taken<Left>,
+    taken: Drained<DeferredPrune>,
     /// The version of the view that they waited for, if they did: what still needs them is no newer.
     closed: Option<u64>,
 }
 
 impl Waiting {
     /// What waited for the view of this version, which was closed.
-    pub(super) fn after(taken: Taken<Left>, closed: u64) -> Self {
+    pub(super) fn after(taken: Drained<DeferredPrune>, closed: u64) -> Self {
         Self { taken, closed: Some(closed) }
     }
 }
@@ -94,7 +96,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         };
         if view.is_some_and(|view| version <= view.version()) {
             record.hold();
-            let left = Left { record: ptr::from_ref(record.get()).cast(), version };
+            let left = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version };
             if self.wait_for(guard, left, &mut view) {
                 return;
             }
@@ -108,7 +110,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'g self,
         guard: &'g R::Guard<'_>,
         version: u64,
-    ) -> Option<Older<'g>> {
+    ) -> Option<ViewCursor<'g>> {
         let retire = |place| self.retire_place(guard, place);
         // SAFETY: the guard is live, and places are retired by it.
         unsafe { self.views.first_below(&self.order.clock, version, retire) }
@@ -118,7 +120,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// when there is none any more. False if there is none now.
     pub fn await_views(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
         let mut view = self.first_view_below(guard, floor);
-        self.wait_for(guard, Left { record: ptr::null(), version: floor }, &mut view)
+        self.wait_for(guard, DeferredPrune { record: ptr::null(), version: floor }, &mut view)
     }
 
     /// Has something wait for a view that needs it: this one, or one of the next. False if none
@@ -127,8 +129,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     fn wait_for<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        left: Left,
-        view: &mut Option<Older<'g>>,
+        left: DeferredPrune,
+        view: &mut Option<ViewCursor<'g>>,
     ) -> bool {
         while let Some(found) = *view {
             if found.version() < left.version && !left.record.is_null() {
@@ -163,10 +165,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let out = self.prune_once(guard, record, known.take());
             // Somebody who came meanwhile has left the chain to us: over all of it again, or, after
             // some rounds, to later writers, by the very step that ends our right to it.
-            let is_left = |now| now & flags::PRUNE_AGAIN != 0 || out == Out::Later;
+            let is_left = |now| now & flags::PRUNE_AGAIN != 0 || out == PruneOutcome::Later;
             let released = record.change_flags(|now| match is_left(now) {
                 false => Some(now & !flags::PRUNING),
-                true if out == Out::Done && round < PRUNE_ROUNDS => None,
+                true if out == PruneOutcome::Done && round < PRUNE_ROUNDS => None,
                 true => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::DUE),
             });
             if let Ok(before) = released {
@@ -186,10 +188,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
         known: Option<u64>,
-    ) -> Out {
+    ) -> PruneOutcome {
         let mut next = record.newest();
         while let Some(node) = next {
-            if let Judged::Committed(state) = self.order.judge::<K, V>(node) {
+            if let VersionStatus::Committed(state) = self.order.judge::<K, V>(node) {
                 let retire = |node| self.retire_node(guard, &record, node);
                 if let Some(version) = known {
                     // SAFETY: the newest committed; we hold the right, and callers know that.
@@ -203,7 +205,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             next =
                 unsafe { record.prev_of(node).link().target().as_ref().map(|n| NodeRef::new(n)) };
         }
-        Out::Done
+        PruneOutcome::Done
     }
 
     /// Queues a record for later writers, unless it is queued already.
@@ -215,7 +217,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Queues a record, which has got its flag from the caller.
     fn queue_flagged(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
-        let due = Left { record: ptr::from_ref(record.get()).cast(), version: DUE };
+        let due = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version: DUE };
         let taken = self.backlog.cells.one(guard, due);
         self.put_off(guard, Waiting { taken, closed: None });
     }
@@ -265,8 +267,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     fn work_off_one<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        left: Left,
-        view: &mut Option<Older<'g>>,
+        left: DeferredPrune,
+        view: &mut Option<ViewCursor<'g>>,
         sweep: &impl Fn(RecordRef<'_, K, V>),
     ) {
         let record = ptr::NonNull::new(left.record.cast_mut().cast::<Record<K, V>>());

@@ -6,7 +6,7 @@
 
 use super::{Host, Store};
 use crate::chain::{Input, Linked, Node};
-use crate::commit::{Limit, Mark, ReadAt};
+use crate::commit::{Limit, Milestone, ReadAt};
 use crate::index::{Index, Indexed};
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, TagCell};
@@ -131,7 +131,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let index = self.tags.get(0)?;
         let cell = index.find(guard, hash, |cell| cell.tag() == tag);
         let cell = cell.filter(|cell| cell.revive())?;
-        let retire = |node: *mut Node<Mark<()>>| self.retire(guard, node, Self::free_milestone);
+        let retire =
+            |node: *mut Node<Milestone<()>>| self.retire(guard, node, Self::free_milestone);
         let retire_place = |place| self.retire_place(guard, place);
         let (clock, views) = (&self.order.clock, &self.views);
         // SAFETY: the guard is live, and the milestone is made for this.
@@ -168,12 +169,12 @@ unsafe fn drop_cell(cell: NonNull<TagCell>) {
 
 /// # Safety
 /// It was made by `milestone`, and nobody else has access to it.
-unsafe fn free_milestone(node: *mut Node<Mark<()>>) {
+unsafe fn free_milestone(node: *mut Node<Milestone<()>>) {
     // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(node.cast::<Linked<Mark<()>>>()) });
+    drop(unsafe { Box::from_raw(node.cast::<Linked<Milestone<()>>>()) });
 }
 
-fn milestone() -> *mut Node<Mark<()>> {
-    let mark = Some(Mark::new(()));
+fn milestone() -> *mut Node<Milestone<()>> {
+    let mark = Some(Milestone::new(()));
     Box::into_raw(Box::new(Linked::new(State::READY, ptr::null_mut(), mark))).cast()
 }

@@ -28,7 +28,7 @@ impl<'g, V> Written<'g, V> {
 }
 
 /// On which terms a new value is kept, and what ties it.
-pub struct Retention {
+pub struct TermsAndBonds {
     pub terms: EntryTerms,
     pub bonds: Option<Box<Bonds>>,
 }
@@ -43,7 +43,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        retention: Option<Retention>,
+        retention: Option<TermsAndBonds>,
     ) -> *mut Node<V> {
         let state = self.fresh.with_outcome(state);
         if let Some(retention) = retention {
@@ -86,7 +86,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        Retention { terms, bonds }: Retention,
+        TermsAndBonds { terms, bonds }: TermsAndBonds,
     ) -> *mut Node<V> {
         let Some(bonds) = bonds else {
             // SAFETY: a guard is live.
@@ -148,7 +148,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         value: &mut Option<V>,
-        retention: Option<Retention>,
+        retention: Option<TermsAndBonds>,
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
         debug_assert!(value.is_none() || over.is_none());

@@ -6,7 +6,7 @@ use super::*;
 struct World(Views, Clock);
 
 impl World {
-    fn retire(&self) -> impl Fn(*mut Place) + '_ {
+    fn retire(&self) -> impl Fn(*mut ViewPlace) + '_ {
         // SAFETY: taken out just now, and nobody else has it.
         |place| unsafe { self.0.give(NonNull::new(place).unwrap()) }
     }
