@@ -13,7 +13,7 @@ use std::ptr;
 /// What one record held for a value that was derived from it; or a tag that a value has. The record, or the tag's cell, is
 /// held for as long as this is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Input {
+pub struct Dependency {
     /// A `Record`, whose type only the engine knows.
     record: *const (),
     /// The state of the version that it held, with nothing of its kind but whether it was to be had: an absent one is
@@ -25,13 +25,13 @@ pub struct Input {
 /// So many lie in the version itself, which saves a look-up a cache miss.
 pub const FEW: usize = 4;
 
-pub type Inputs = SmallVec<[Input; FEW]>;
+pub type Dependencies = SmallVec<[Dependency; FEW]>;
 
 /// What ties a value to what it was derived from, and to its tags. It is true as long as each input holds what it
 /// held, and no tag was invalidated since the value has it. Nobody needs to be told when that ends: whoever reads the value looks.
 pub struct Bonds {
     /// The inputs, then the tags.
-    ties: Inputs,
+    ties: Dependencies,
     /// Since which version the value has been equal to this one; 0: since its own.
     since: u64,
     /// As of this number they all held, by what was present and has no deadline, through all levels; 0: nobody has looked.
@@ -50,11 +50,11 @@ pub struct Derived<V> {
 }
 
 // SAFETY: records are shared between threads anyway; the engine, which alone follows the pointer, sees to the types.
-unsafe impl Send for Input {}
+unsafe impl Send for Dependency {}
 // SAFETY: as above.
-unsafe impl Sync for Input {}
+unsafe impl Sync for Dependency {}
 
-impl Input {
+impl Dependency {
     /// `record` held the version `number`, of a value if `is_present`; 0 if it held none.
     pub fn new<R>(record: *const R, number: u64, is_present: bool) -> Self {
         let seen = State::committed(number).tombstone(!is_present);
@@ -116,7 +116,7 @@ impl Input {
 
 impl Bonds {
     /// To these inputs, each of a record of its own, and tags.
-    pub fn new(inputs: Inputs, tags: Inputs, is_nested: bool) -> Self {
+    pub fn new(inputs: Dependencies, tags: Dependencies, is_nested: bool) -> Self {
         let mut ties = inputs;
         // Each holds a record, of which there are not that many.
         let inputs = u32::try_from(ties.len()).expect("fewer inputs");
@@ -132,13 +132,13 @@ impl Bonds {
 
     /// What the value was derived from.
     #[inline(always)]
-    pub fn inputs(&self) -> &[Input] {
+    pub fn inputs(&self) -> &[Dependency] {
         &self.ties[..self.inputs as usize]
     }
 
     /// The tags of the value.
     #[inline(always)]
-    pub fn tags(&self) -> &[Input] {
+    pub fn tags(&self) -> &[Dependency] {
         &self.ties[self.inputs as usize..]
     }
 
@@ -163,7 +163,7 @@ impl Bonds {
     /// How many inputs and tags there are, if they lie here, and no input is derived.
     fn plainly(&self) -> Option<Tie> {
         let lie_here = !self.ties.spilled() && !self.is_nested;
-        let count = |ties: &[Input]| u8::try_from(ties.len()).expect("few lie here");
+        let count = |ties: &[Dependency]| u8::try_from(ties.len()).expect("few lie here");
         let is_any = !self.ties.is_empty();
         (lie_here && is_any).then(|| Tie::plain(count(self.inputs()), count(self.tags())))
     }
@@ -240,7 +240,7 @@ impl<V> Node<V> {
     /// # Safety
     /// It is one of those that [`plain_ties`](Self::plain_ties) tells of, and the version lives for `'g`.
     #[inline(always)]
-    pub unsafe fn tie_at<'g>(&self, at: usize) -> &'g Input {
+    pub unsafe fn tie_at<'g>(&self, at: usize) -> &'g Dependency {
         // SAFETY: the caller's promise: only versions of this kind have such ties, and they lie in it.
         unsafe {
             let derived = &*ptr::from_ref(self).cast::<Derived<V>>();

@@ -4,7 +4,7 @@
 //! From there on, code that follows a record to its versions, and a version to its terms and to its
 //! value, is safe code.
 
-use super::{Bonds, Chain, EntryTerms, FEW, Head, Input, Node, Prev, Record};
+use super::{Bonds, Chain, Dependency, EntryTerms, FEW, Head, Node, Prev, Record};
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
@@ -280,8 +280,8 @@ impl<'g, V> Tied<'g, V> {
     #[inline(always)]
     pub fn stands_on_few(
         self,
-        is_as_seen: impl Fn(&Input) -> bool,
-        has_stayed: impl Fn(&Input) -> bool,
+        is_as_seen: impl Fn(&Dependency) -> bool,
+        has_stayed: impl Fn(&Dependency) -> bool,
     ) -> Option<bool> {
         let node = self.0.node.0;
         // SAFETY: it has terms, and is kept; what is asked for is there by the counts.
@@ -306,8 +306,8 @@ impl<'g, V> Tied<'g, V> {
     #[inline(always)]
     pub fn stands_plainly(
         self,
-        is_as_seen: impl Fn(&Input) -> bool,
-        has_stayed: impl Fn(&Input) -> bool,
+        is_as_seen: impl Fn(&Dependency) -> bool,
+        has_stayed: impl Fn(&Dependency) -> bool,
     ) -> bool {
         let node = self.0.node.0;
         // SAFETY: as above.

@@ -9,4 +9,4 @@ mod walk;
 
 pub use moment::Moment;
 pub use ties::Ties;
-pub use walk::{Beside, DependencyWalk};
+pub use walk::{DependencyWalk, WalkOverlay};

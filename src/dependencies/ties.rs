@@ -10,7 +10,7 @@
 //! in incremental build systems: Mokhov, Mitchell, Peyton Jones, "Build systems à la carte", 2018).
 
 use super::Moment;
-use crate::chain::{Bonds, Input, Inputs, NodeRef, RecordRef};
+use crate::chain::{Bonds, Dependencies, Dependency, NodeRef, RecordRef};
 use crate::commit::ReadAt;
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
@@ -79,7 +79,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Whether none of these tags was invalidated after `since`.
-    fn are_untouched(&self, tags: &[Input], since: u64, now: ReadAt<'_>) -> bool {
+    fn are_untouched(&self, tags: &[Dependency], since: u64, now: ReadAt<'_>) -> bool {
         tags.iter().all(|tag| self.tag_ended(tag, now) <= since)
     }
 
@@ -107,8 +107,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 /// Inputs and tags, of which this holds the records and cells until a version does.
 pub struct Ties<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
     store: &'e Store<K, V, S, R, H>,
-    pub inputs: Inputs,
-    pub tags: Inputs,
+    pub inputs: Dependencies,
+    pub tags: Dependencies,
     /// Some of them are derived themselves.
     pub is_nested: bool,
     /// What was read cannot be named: the value is not kept.
@@ -126,7 +126,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for Ties<'_, K, V, S, R, H> {
 impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
     /// Ties to nothing.
     pub fn new(store: &'e Store<K, V, S, R, H>) -> Self {
-        let (inputs, tags) = (Inputs::new(), Inputs::new());
+        let (inputs, tags) = (Dependencies::new(), Dependencies::new());
         Self { store, inputs, tags, is_nested: false, is_lost: false }
     }
 
@@ -141,7 +141,7 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
     }
 
     /// The tags of another version, which is kept, since the numbers that are said.
-    pub fn tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Input) -> u64) {
+    pub fn tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Dependency) -> u64) {
         for tag in bonds.tags() {
             self.tag(cell_of(tag), since(tag));
         }
@@ -151,7 +151,7 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
     /// its own. Of what is said of one cell the first counts.
     pub fn tag(&mut self, cell: &TagCell, since: u64) {
         cell.hold();
-        self.tags.push(Input::tag(cell, since));
+        self.tags.push(Dependency::tag(cell, since));
     }
 
     /// Notes what a record held.
@@ -171,7 +171,7 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
     pub fn push(&mut self, record: RecordRef<'_, K, V>, number: u64, is_present: bool) -> bool {
         let is_held = record.try_hold();
         if is_held {
-            self.inputs.push(Input::new(record.get(), number, is_present));
+            self.inputs.push(Dependency::new(record.get(), number, is_present));
         }
         self.is_lost |= !is_held;
         is_held
@@ -187,10 +187,10 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
 
     /// Whether a value cannot be kept that is made from these. They are in order from then on.
     pub fn are_lost(&mut self) -> bool {
-        self.inputs.sort_unstable_by_key(Input::record::<()>);
+        self.inputs.sort_unstable_by_key(Dependency::record::<()>);
         // Something was absent when it was read first, and derived after that, or there again by that.
         let contradict =
-            |two: &[Input]| two[0].record::<()>() == two[1].record() && two[0] != two[1];
+            |two: &[Dependency]| two[0].record::<()>() == two[1].record() && two[0] != two[1];
         self.is_lost || self.inputs.windows(2).any(contradict)
     }
 
@@ -208,7 +208,7 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
             }
             same
         });
-        tags.sort_by_key(Input::cell::<()>);
+        tags.sort_by_key(Dependency::cell::<()>);
         tags.dedup_by(|again, tag| {
             // The one that was said first counts.
             let same = again.cell::<()>() == tag.cell();

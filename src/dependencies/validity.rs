@@ -1,7 +1,7 @@
 //! Whether one version is valid as of an instant.
 
 use super::{DependencyWalk, Moment};
-use crate::chain::{Bonds, EntryTerms, Input, NodeRef, Tied, Visible};
+use crate::chain::{Bonds, Dependency, EntryTerms, NodeRef, Tied, Visible};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -64,7 +64,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(always)]
     pub fn stands_on_few<'g>(&self, tied: Tied<'g, V>) -> Option<bool> {
         let own = || tied.found().number();
-        let is_as_seen = |input: &Input| self.is_as_seen(tied, input);
+        let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
         tied.stands_on_few(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own()))
     }
 
@@ -72,20 +72,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(always)]
     pub fn stands_plainly<'g>(&self, tied: Tied<'g, V>) -> bool {
         let own = tied.found().number();
-        let is_as_seen = |input: &Input| self.is_as_seen(tied, input);
+        let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
         tied.stands_plainly(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own))
     }
 
     /// Whether a tag of a version of this number was not invalidated, which is easily said.
     #[inline(always)]
-    fn has_tag_stayed(tied: Tied<'_, V>, tag: &Input, own: u64) -> bool {
+    fn has_tag_stayed(tied: Tied<'_, V>, tag: &Dependency, own: u64) -> bool {
         let ended = cell_of(tag).ended.newest_stamped(tied.found().live());
         ended.is_some_and(|ended| ended <= tag.tagged_since(own))
     }
 
     /// Whether a record holds a plain value, the one that it held.
     #[inline(always)]
-    fn is_as_seen(&self, tied: Tied<'_, V>, input: &Input) -> bool {
+    fn is_as_seen(&self, tied: Tied<'_, V>, input: &Dependency) -> bool {
         let top = self.record_of(tied.found().live(), input).top();
         top.is_some_and(|top| input.was(top.state()))
     }

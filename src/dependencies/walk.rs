@@ -11,7 +11,7 @@
 //! what is present, without a deadline, that this says anything; see `docs/protocol.md`.
 
 use super::Moment;
-use crate::chain::{Bonds, EntryTerms, Input, NodeRef};
+use crate::chain::{Bonds, Dependency, EntryTerms, NodeRef};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::store::{Host, Store};
@@ -32,9 +32,9 @@ enum DependencyCheck<'b> {
 }
 
 /// What is known of records beside what they hold.
-pub trait Beside {
+pub trait WalkOverlay {
     /// What is to be set in a record, so that it counts as set already.
-    fn made(&self, record: *const ()) -> Option<Input>;
+    fn made(&self, record: *const ()) -> Option<Dependency>;
 
     /// Whether these are known to hold.
     fn are_known(&self, bonds: &Bonds) -> bool;
@@ -43,9 +43,9 @@ pub trait Beside {
     fn are_broken(&self, bonds: &Bonds) -> bool;
 }
 
-impl Beside for () {
+impl WalkOverlay for () {
     #[inline(always)]
-    fn made(&self, _: *const ()) -> Option<Input> {
+    fn made(&self, _: *const ()) -> Option<Dependency> {
         None
     }
 
@@ -137,7 +137,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         bonds: (&'b Bonds, u64),
         (at, floor): (ReadAt<'b>, u64),
         (counts, moment): (bool, &Moment<'_>),
-        beside: &impl Beside,
+        beside: &impl WalkOverlay,
         walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
         let glance = WalkContext { at, floor, counts, moment, is_loose: &Cell::new(false) };
@@ -170,7 +170,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'b self,
         first: (&'b Bonds, u64),
         glance: WalkContext<'b, '_, '_>,
-        beside: &impl Beside,
+        beside: &impl WalkOverlay,
         walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
         let ((mut bonds, mut own), mut step) = (first, 0);
@@ -218,10 +218,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline]
     fn look<'b>(
         &'b self,
-        input: &'b Input,
+        input: &'b Dependency,
         own: u64,
         glance: WalkContext<'b, '_, '_>,
-        beside: &impl Beside,
+        beside: &impl WalkOverlay,
     ) -> Result<DependencyCheck<'b>, TakenOut> {
         if let Some(made) = beside.made(input.record()) {
             glance.is_loose.set(true);
@@ -252,7 +252,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(never)]
     fn look_closer<'b>(
         &'b self,
-        input: &'b Input,
+        input: &'b Dependency,
         own: u64,
         (node, state): (NodeRef<'b, V>, State),
         glance: WalkContext<'b, '_, '_>,
@@ -295,7 +295,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'b self,
         walk: &DependencyWalk<'b>,
         glance: WalkContext<'b, '_, '_>,
-        beside: &impl Beside,
+        beside: &impl WalkOverlay,
     ) -> Result<bool, TakenOut> {
         let (glance, mut verdicts) = (WalkContext { counts: false, ..glance }, HashMap::new());
         for &absent in &walk.absent {
@@ -311,7 +311,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'b self,
         first: (&'b Bonds, u64),
         glance: WalkContext<'b, '_, '_>,
-        beside: &impl Beside,
+        beside: &impl WalkOverlay,
         verdicts: &mut HashMap<*const Bonds, Validity>,
     ) -> Result<Validity, TakenOut> {
         let judging = |(bonds, own)| Evaluation { bonds, own, at: 0, verdict: Validity::Hold };
@@ -338,7 +338,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'b self,
         judging: &mut Evaluation<'b>,
         glance: WalkContext<'b, '_, '_>,
-        beside: &impl Beside,
+        beside: &impl WalkOverlay,
         verdicts: &HashMap<*const Bonds, Validity>,
     ) -> Result<Option<(&'b Bonds, u64)>, TakenOut> {
         let Evaluation { bonds, own, .. } = *judging;

@@ -3,14 +3,14 @@
 //! All of it is as of one view, and of what was derived so far, which counts as set already, though nobody else sees it
 //! yet. So what is wanted on several ways is derived once; and what had ended since an input of it changed is there
 //! again if that has come out equal. Everything is set at the end, by one commit. What is made from something that the
-//! same commit sets is tied to it by the commit's own number (see [`Input`]).
+//! same commit sets is tied to it by the commit's own number (see [`Dependency`]).
 
 use super::observers::Observers;
 use super::{Claim, Engine, Hold};
-use crate::chain::{Bonds, Input, Inputs, RecordRef, Visible};
+use crate::chain::{Bonds, Dependencies, Dependency, RecordRef, Visible};
 use crate::commit::ReadAt;
 use crate::config::ConfigSnapshot;
-use crate::dependencies::{Beside, DependencyWalk, Moment, Ties};
+use crate::dependencies::{DependencyWalk, Moment, Ties, WalkOverlay};
 use crate::reclaim::Reclaim;
 use crate::store::{Commit, Snapshot};
 use crate::sync::hook::{mutant, step};
@@ -27,14 +27,14 @@ pub(super) type EngineTies<'e, K, V, S, R> = Ties<'e, K, V, S, R, Observers<K, V
 pub(super) struct Made<V> {
     /// What is noted of it by those that are made from it. It is present, and its number that since which it has been
     /// equal, or 0: it is new. Its record is held.
-    pub(super) as_input: Input,
+    pub(super) as_input: Dependency,
     pub(super) value: V,
     /// It is set only if its key was not written after this version.
     pub(super) since: u64,
     /// It is in the place of one that had ended.
     pub(super) is_again: bool,
     /// What it was made from. The records are held.
-    pub(super) inputs: Inputs,
+    pub(super) inputs: Dependencies,
     pub(super) is_nested: bool,
     pub(super) is_lost: bool,
 }
@@ -73,8 +73,8 @@ impl<V> Memo<V> {
     }
 }
 
-impl<V> Beside for Memo<V> {
-    fn made(&self, record: *const ()) -> Option<Input> {
+impl<V> WalkOverlay for Memo<V> {
+    fn made(&self, record: *const ()) -> Option<Dependency> {
         self.find(record).map(|made| made.as_input)
     }
 
@@ -259,7 +259,7 @@ where
         record.hold(); // As the claim, which ends.
         let ties = &mut self.ties;
         self.memo.made.push(Made {
-            as_input: Input::new(record.get(), equal.unwrap_or(0), true),
+            as_input: Dependency::new(record.get(), equal.unwrap_or(0), true),
             value,
             since,
             is_again: ended.is_some(),

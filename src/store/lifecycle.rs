@@ -5,7 +5,7 @@
 //! again), and after a grace period sealed and unlinked, and after another one freed.
 
 use super::{Host, Store};
-use crate::chain::{Bonds, Chain, Input, Live, Node, NodeRef, Record, RecordRef, flags};
+use crate::chain::{Bonds, Chain, Dependency, Live, Node, NodeRef, Record, RecordRef, flags};
 use crate::commit::{Descriptor, Entry, Era, Floor, Milestone, ViewPlace, withdraw};
 use crate::pool::Pool;
 use crate::reclaim::{Garbage, Reclaim};
@@ -302,7 +302,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Releases the record of an input, which held it until now.
-    pub fn release_input(&self, guard: &R::Guard<'_>, input: &Input) {
+    pub fn release_input(&self, guard: &R::Guard<'_>, input: &Dependency) {
         let record = self.record_of(self.live(guard), input);
         record.let_go();
         self.condemn_or_queue(guard, record);
@@ -310,7 +310,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The record of an input, which holds it or has held it until now.
     #[inline(always)]
-    pub fn record_of<'g>(&self, _: Live<'g>, input: &Input) -> RecordRef<'g, K, V> {
+    pub fn record_of<'g>(&self, _: Live<'g>, input: &Dependency) -> RecordRef<'g, K, V> {
         // SAFETY: inputs of a store hold records of that store. Held until now, the record is not
         // reclaimed before a guard that is live now ends.
         unsafe { RecordRef::new(&*input.record::<Record<K, V>>()) }

@@ -5,7 +5,7 @@
 //! that what he writes is not concerned.
 
 use super::{Host, Store};
-use crate::chain::{Input, Linked, Node};
+use crate::chain::{Dependency, Linked, Node};
 use crate::commit::{Limit, Milestone, ReadAt};
 use crate::index::{Index, Indexed};
 use crate::reclaim::Reclaim;
@@ -15,7 +15,7 @@ use crate::version::State;
 use std::ptr::{self, NonNull};
 
 /// The cell of a tag, which the tag's input holds as long as it is kept.
-pub fn cell_of(tag: &Input) -> &TagCell {
+pub fn cell_of(tag: &Dependency) -> &TagCell {
     // SAFETY: see above.
     unsafe { &*tag.cell::<TagCell>() }
 }
@@ -46,7 +46,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The number of the commit that invalidated a tag last, as of an instant; 0: none has.
     #[inline]
-    pub fn tag_ended(&self, tag: &Input, at: ReadAt<'_>) -> u64 {
+    pub fn tag_ended(&self, tag: &Dependency, at: ReadAt<'_>) -> u64 {
         let (ended, clock) = (&cell_of(tag).ended, &self.order.clock);
         match at.limit() {
             Limit::Newest => ended.newest(clock, at.live()),
@@ -57,12 +57,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Whether none of the tags that a value of the version `own` has was invalidated since the
     /// value has them, as of an instant.
     #[inline]
-    pub fn have_tags_stayed(&self, tags: &[Input], own: u64, at: ReadAt<'_>) -> bool {
+    pub fn have_tags_stayed(&self, tags: &[Dependency], own: u64, at: ReadAt<'_>) -> bool {
         tags.iter().all(|tag| self.tag_ended(tag, at) <= tag.tagged_since(own))
     }
 
     /// Releases the cells of tags, which were held until now.
-    pub fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Input]) {
+    pub fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Dependency]) {
         for tag in tags {
             // Held until now, and kept by the guard from now on.
             let cell = cell_of(tag);
