@@ -19,7 +19,7 @@ use std::ptr::{self, NonNull};
 pub struct Record<K, V> {
     key: K,
     head: AtomicPtr<Node<V>>,
-    room: Node<V>,
+    inline: Node<V>,
     /// Models make records without a pool, and have no use for a layout.
     #[cfg(coeval_loom)]
     rest: Rest<V>,
@@ -37,7 +37,7 @@ struct Rest<V> {
 /// The flags of a record. They coordinate work on its memory; visibility does not depend on them.
 pub mod flags {
     /// The room in the record may be used for a new version: no guard can remember what was there.
-    pub const ROOM_FREE: u32 = 1;
+    pub const INLINE_SLOT_FREE: u32 = 1;
     /// A condemnation awaits its grace period; its callback clears this.
     pub const CONDEMNING: u32 = 4;
     /// Somebody is pruning this chain.
@@ -106,7 +106,7 @@ impl<V> Head<V> {
 impl<K, V> Chain<V> for Record<K, V> {
     #[inline(always)]
     unsafe fn prev_of(&self, node: *const Node<V>) -> &Prev<V> {
-        if ptr::eq(node, self.room()) {
+        if ptr::eq(node, self.inline_slot()) {
             return &self.rest().prev;
         }
         // SAFETY: the caller's promise; outside the room a chain has versions of this kind only.
@@ -132,15 +132,15 @@ impl<K, V> Record<K, V> {
     /// # Safety
     /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE), for this.
     pub unsafe fn write(slot: *mut Self, key: K, hash: u32, ready: State, value: &mut Option<V>) {
-        let flags = if value.is_none() { flags::ROOM_FREE } else { 0 };
+        let flags = if value.is_none() { flags::INLINE_SLOT_FREE } else { 0 };
         let rest = Rest::new(hash, flags);
         // SAFETY: the slot, and what belongs to it, are the caller's.
         unsafe {
-            let room = &raw mut (*slot).room;
-            let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { room });
+            let inline = &raw mut (*slot).inline;
+            let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { inline });
             (&raw mut (*slot).key).write(key);
             (&raw mut (*slot).head).write(head);
-            Node::init(room, ready, value);
+            Node::init(inline, ready, value);
             #[cfg(coeval_loom)]
             (&raw mut (*slot).rest).write(rest);
             #[cfg(not(coeval_loom))]
@@ -152,8 +152,8 @@ impl<K, V> Record<K, V> {
     #[cfg(coeval_loom)]
     pub fn vacant(key: K, hash: u32) -> Self {
         let head = AtomicPtr::new(ptr::null_mut());
-        let rest = Rest::new(hash, flags::ROOM_FREE);
-        Self { key, head, room: Node::new(State::ABORTED, None), rest }
+        let rest = Rest::new(hash, flags::INLINE_SLOT_FREE);
+        Self { key, head, inline: Node::new(State::ABORTED, None), rest }
     }
 
     #[cfg(not(coeval_loom))]
@@ -182,34 +182,34 @@ impl<K, V> Record<K, V> {
 
     /// The room for a version.
     #[inline(always)]
-    pub fn room(&self) -> *mut Node<V> {
-        (&raw const self.room).cast_mut()
+    pub fn inline_slot(&self) -> *mut Node<V> {
+        (&raw const self.inline).cast_mut()
     }
 
     /// Puts a version that is not installed into the room, with what is taken out of `value`.
     ///
     /// # Safety
     /// The caller has claimed the room.
-    pub unsafe fn occupy(&self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
+    pub unsafe fn fill_inline_slot(&self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
         self.rest().prev.init(prev);
         // SAFETY: nobody looks into a room that is not in its chain.
-        unsafe { Node::init(self.room(), state, value) };
+        unsafe { Node::init(self.inline_slot(), state, value) };
     }
 
     /// Claims the room if it is free.
-    pub fn claim_room(&self) -> bool {
+    pub fn claim_inline_slot(&self) -> bool {
         let seen = self.rest().flags.load(Ordering::Relaxed);
-        seen & flags::ROOM_FREE != 0
+        seen & flags::INLINE_SLOT_FREE != 0
             // Acquire: pairs with the Release by which reclamation set the flag: the drop of the old value
             // happens before the new one is written.
-            && self.rest().flags.fetch_and(!flags::ROOM_FREE, Ordering::Acquire) & flags::ROOM_FREE != 0
+            && self.rest().flags.fetch_and(!flags::INLINE_SLOT_FREE, Ordering::Acquire) & flags::INLINE_SLOT_FREE != 0
     }
 
     /// Makes the room free: no guard can remember what was there.
-    pub fn free_room(&self) {
-        // Release: pairs with `claim_room`. Acquire: whoever found the room in use, and so did not condemn the
+    pub fn free_inline_slot(&self) {
+        // Release: pairs with `claim_inline_slot`. Acquire: whoever found the room in use, and so did not condemn the
         // record, has left that to us; we see what he saw.
-        self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::AcqRel);
+        self.rest().flags.fetch_or(flags::INLINE_SLOT_FREE, Ordering::AcqRel);
     }
 
     /// Asks for what a look-up reads.
@@ -254,8 +254,8 @@ impl<K, V> Record<K, V> {
     pub fn top(&self) -> Option<NonNull<Node<V>>> {
         let head = self.head().0;
         // The usual case, told by one comparison.
-        if ptr::eq(head, self.room()) {
-            return NonNull::new(self.room());
+        if ptr::eq(head, self.inline_slot()) {
+            return NonNull::new(self.inline_slot());
         }
         if head.addr() & Head::<V>::MARKS == 0 { NonNull::new(head) } else { None }
     }

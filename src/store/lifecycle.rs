@@ -45,8 +45,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: &Record<K, V>,
         node: *mut Node<V>,
     ) {
-        if ptr::eq(node, record.room()) {
-            self.retire(guard, record, Self::reclaim_room);
+        if ptr::eq(node, record.inline_slot()) {
+            self.retire(guard, record, Self::reclaim_inline);
         } else {
             self.retire(guard, node, Self::reclaim_node);
         }
@@ -143,15 +143,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    unsafe fn reclaim_room(record: *mut (), store: *const ()) {
+    unsafe fn reclaim_inline(record: *mut (), store: *const ()) {
         // SAFETY: as in `reclaim_node`. The record is not condemned while its room is neither free
         // nor on top, so it is alive; once the room is free the guard keeps it.
         unsafe {
             let store = &*store.cast::<Self>();
             let record = RecordRef::new(&*record.cast::<Record<K, V>>());
-            store.empty(&*record.room());
+            store.empty(&*record.inline_slot());
             let guard = store.pin();
-            record.free_room();
+            record.free_inline_slot();
             store.condemn_or_queue(&guard, record);
         }
     }
@@ -163,10 +163,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             if head.is_condemned() || head.is_sealed() || !self.is_dead(record, top) {
                 return;
             }
-            let room_goes_too = Self::is_room_on_top(record, top);
+            let slot_goes_too = Self::is_inline_on_top(record, top);
             let busy = Self::holding() | flags::CONDEMNING | flags::PRUNING;
             // Whatever holds it back looks here again when it is done.
-            let may = |now: u32| now & busy == 0 && (room_goes_too || now & flags::ROOM_FREE != 0);
+            let may =
+                |now: u32| now & busy == 0 && (slot_goes_too || now & flags::INLINE_SLOT_FREE != 0);
             // A read-modify-write also if it may not: whoever holds it back ends that by one of the
             // same word, and if that comes later, he sees what we did before.
             let looks_only = mutant("record.held_looks_only");
@@ -223,9 +224,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Whether sealing `record` with this on top would retire what is in its room.
-    fn is_room_on_top<'g>(record: RecordRef<'g, K, V>, top: Option<NodeRef<'g, V>>) -> bool {
-        let is_room = |node: NodeRef<'_, V>| node.is(record.room());
-        top.is_some_and(is_room) || Self::unaborted(record, top).is_some_and(is_room)
+    fn is_inline_on_top<'g>(record: RecordRef<'g, K, V>, top: Option<NodeRef<'g, V>>) -> bool {
+        let is_inline = |node: NodeRef<'_, V>| node.is(record.inline_slot());
+        top.is_some_and(is_inline) || Self::unaborted(record, top).is_some_and(is_inline)
     }
 
     /// The second step, a grace period after a record was condemned: if no writer came, it ends.
@@ -287,7 +288,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             while let Some(node) = next.as_ref() {
                 let (state, below) = (node.state(), record.prev_of(next).link().target());
                 let pool = self.empty(node);
-                if !ptr::eq(next, record.room()) {
+                if !ptr::eq(next, record.inline_slot()) {
                     pool.give(NonNull::new_unchecked(next).cast());
                 }
                 next = if state.is_aborted() { below } else { ptr::null_mut() };

@@ -203,7 +203,7 @@ impl<'e, K, V> Unpublished<'e, K, V> {
     fn give_back(mut self, value: &mut Option<V>) {
         if std::mem::take(&mut self.has_value) {
             // SAFETY: nobody else has seen the record, so the value is ours to move out, once.
-            *value = Some(unsafe { (*self.record.as_ref().room()).take_value() });
+            *value = Some(unsafe { (*self.record.as_ref().inline_slot()).take_value() });
         }
     }
 
@@ -215,7 +215,7 @@ impl<'e, K, V> Unpublished<'e, K, V> {
         unsafe {
             let record = self.record.as_ref();
             if is_there {
-                value = Some((*record.room()).take_value());
+                value = Some((*record.inline_slot()).take_value());
             }
             let _key = record.take_key();
             self.pool.put_back(self.record.cast());

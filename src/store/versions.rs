@@ -49,10 +49,10 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         if let Some(retention) = retention {
             return self.make_conditional(guard, state, prev, value, retention);
         }
-        if record.claim_room() {
+        if record.claim_inline_slot() {
             // SAFETY: claimed.
-            unsafe { record.occupy(state, prev, value) };
-            return record.room();
+            unsafe { record.fill_inline_slot(state, prev, value) };
+            return record.inline_slot();
         }
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
@@ -104,8 +104,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
 
     /// Gives back what `make_node` made, if nobody else has seen it.
     fn unmake_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
-        if ptr::eq(node, record.room()) {
-            record.free_room();
+        if ptr::eq(node, record.inline_slot()) {
+            record.free_inline_slot();
             return;
         }
         // SAFETY: taken by this thread, seen by nobody else.
@@ -170,7 +170,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// The caller has just published `record` with a ready version in its room, under the guard.
     pub unsafe fn stamp_first<'g>(&self, record: RecordRef<'g, K, V>) -> Written<'g, V> {
         // SAFETY: the room holds a version, which cannot go under the guard; see above.
-        let node = unsafe { NodeRef::new(&*record.room()) };
+        let node = unsafe { NodeRef::new(&*record.inline_slot()) };
         let state = node.state();
         let state = if state.is_ready() { self.order.stamp_single(&node, state) } else { state };
         // SAFETY: the caller's promise.
