@@ -196,8 +196,8 @@ impl<'g, V> NodeRef<'g, V> {
 
     /// Whether the value's deadline has passed at `time`.
     #[inline(always)]
-    pub fn is_over(self, time: u64) -> bool {
-        self.terms().is_some_and(|terms| terms.is_over(time))
+    pub fn is_expired(self, time: u64) -> bool {
+        self.terms().is_some_and(|terms| terms.is_expired(time))
     }
 
     /// The version with its value, if it is committed to one.

@@ -309,7 +309,7 @@ impl EntryTerms {
 
     /// Whether the deadline has passed at `time`. What was found over once is not used again: nobody sees a
     /// value come back. Lock-free: tried again only if somebody used the value meanwhile.
-    pub fn is_over(&self, time: u64) -> bool {
+    pub fn is_expired(&self, time: u64) -> bool {
         let relaxed = Ordering::Relaxed;
         let mut deadline = self.deadline();
         loop {

@@ -278,7 +278,7 @@ impl<K, V> Descriptor<K, V> {
             Demand::Holds(version) => visible().is_some_and(|visible| {
                 visible.number() == version && Self::is_in_time(visible.node(), order, time)
             }),
-            Demand::IsAbsent(time) => visible().is_none_or(|visible| visible.is_over(time)),
+            Demand::IsAbsent(time) => visible().is_none_or(|visible| visible.is_expired(time)),
             Demand::IsInTime => {
                 visible().is_none_or(|visible| Self::is_in_time(visible.node(), order, time))
             }
@@ -300,6 +300,6 @@ impl<K, V> Descriptor<K, V> {
     /// Whether a value's deadline, if it has one, has not come.
     fn is_in_time(node: NodeRef<'_, V>, order: &Order, time: &Cell<Option<u64>>) -> bool {
         let terms = node.terms().filter(|terms| terms.deadline() != NEVER);
-        terms.is_none_or(|terms| !terms.is_over(Self::time(order, time)))
+        terms.is_none_or(|terms| !terms.is_expired(Self::time(order, time)))
     }
 }

@@ -36,7 +36,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return Err(());
         }
         let (mut ties, moment) = (Ties::new(self), Moment::new(self.order.timer()));
-        if found.is_over(moment.time()) {
+        if found.is_expired(moment.time()) {
             return Ok(None); // It may be taken away at any time, and with it what it was tied to.
         }
         for input in bonds.inputs() {
@@ -97,7 +97,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !self.are_untouched(bonds.tags(), since, ReadAt::newest(record.live())) {
             return Err(());
         }
-        if !found.is_over(moment.time()) {
+        if !found.is_expired(moment.time()) {
             ties.tags_of(bonds, |_| since);
         }
         Ok(())

@@ -43,11 +43,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return true;
         }
         let time = moment.time();
-        let is_over = terms.is_over(time);
-        if counts && !is_over {
+        let is_expired = terms.is_expired(time);
+        if counts && !is_expired {
             terms.touch(time);
         }
-        !is_over
+        !is_expired
     }
 
     /// Notes that a value that was there in a view is used now, if it is still in time.
@@ -122,8 +122,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return self.absence(was, before, moment).unwrap_or(cause);
         }
         // So whatever it is tied to.
-        let is_over = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));
-        if is_over { RemovalCause::Expired } else { cause }
+        let is_expired = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));
+        if is_expired { RemovalCause::Expired } else { cause }
     }
 
     /// Whether all that a value was derived from is as it was, as of an instant, and no tag of it

@@ -276,9 +276,9 @@ where
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
         let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell")?;
         let since = found.bonds()?.since(found.number());
-        let is_over = found.is_over(Moment::new(&self.engine.timer).time());
+        let is_expired = found.is_expired(Moment::new(&self.engine.timer).time());
         // SAFETY: visible in the view, which is registered for 's.
-        (!is_over).then(|| (unsafe { found.kept_by_view() }.value(), since))
+        (!is_expired).then(|| (unsafe { found.kept_by_view() }.value(), since))
     }
 
     /// Whether a key that is claimed, and was not read, holds nothing that is valid.
@@ -393,7 +393,7 @@ where
     ) -> Option<(&'g V, u64)> {
         let found = self.store.order.newest(record)?;
         let bonds = found.bonds()?;
-        let has_ended = found.number() <= since && !found.is_over(moment.time());
+        let has_ended = found.number() <= since && !found.is_expired(moment.time());
         has_ended.then(|| (found.value(), bonds.since(found.number())))
     }
 }

@@ -124,7 +124,7 @@ where
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
         // A value may hold by the absence of an entry whose time is up. It is not to be in time.
-        let was_in_time = |terms: &EntryTerms| !terms.is_over(looked);
+        let was_in_time = |terms: &EntryTerms| !terms.is_expired(looked);
         let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
         demand_tags(&mut demands, record, bonds, since);
         demands

@@ -55,7 +55,7 @@ where
             }
             let at = snapshot.at(record.live());
             let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell");
-            overdue += usize::from(found.is_some_and(|found| found.is_over(snapshot.opened())));
+            overdue += usize::from(found.is_some_and(|found| found.is_expired(snapshot.opened())));
         }
         (next, overdue)
     }

@@ -96,7 +96,7 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
         let record = self.0.record(entry);
         while let Some(found) = engine.store.order.newest(record) {
             let Some(terms) = found.terms() else { break };
-            if !terms.is_over(now) {
+            if !terms.is_expired(now) {
                 match terms.deadline() {
                     NEVER => break,
                     deadline => return DueOutcome::Reschedule(deadline),

@@ -178,7 +178,7 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         todo.sort_unstable_by_key(address);
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(self.engine.store.live(guard));
-        let was_in_time = |terms: &EntryTerms| !terms.is_over(snapshot.opened());
+        let was_in_time = |terms: &EntryTerms| !terms.is_expired(snapshot.opened());
         let is_gone =
             |found: Option<(NodeRef<'v, V>, State)>| self.engine.is_gone(found, snapshot, at);
         let as_of = (snapshot.version(), at);
@@ -249,7 +249,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return true;
         }
         let stays = |bonds: &Bonds| self.store.have_tags_stayed(bonds.tags(), state.version(), at);
-        node.is_over(snapshot.opened()) || !node.bonds().is_none_or(stays)
+        node.is_expired(snapshot.opened()) || !node.bonds().is_none_or(stays)
     }
 }
 
