@@ -8,5 +8,5 @@ mod validity;
 mod walk;
 
 pub use moment::Moment;
-pub use ties::Ties;
+pub use ties::BondsBuilder;
 pub use walk::{DependencyWalk, WalkOverlay};

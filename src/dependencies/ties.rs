@@ -35,7 +35,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !self.is_older(bonds, since, at) {
             return Err(());
         }
-        let (mut ties, moment) = (Ties::new(self), Moment::new(self.order.timer()));
+        let (mut ties, moment) = (BondsBuilder::new(self), Moment::new(self.order.timer()));
         if found.is_expired(moment.time()) {
             return Ok(None); // It may be taken away at any time, and with it what it was tied to.
         }
@@ -90,7 +90,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: RecordRef<'_, K, V>,
         since: u64,
         moment: &Moment<'_>,
-        ties: &mut Ties<'_, K, V, S, R, H>,
+        ties: &mut BondsBuilder<'_, K, V, S, R, H>,
     ) -> Result<(), ()> {
         let Some(found) = self.order.newest(record) else { return Ok(()) };
         let Some(bonds) = found.bonds() else { return Ok(()) };
@@ -105,7 +105,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 }
 
 /// Inputs and tags, of which this holds the records and cells until a version does.
-pub struct Ties<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
+pub struct BondsBuilder<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
     store: &'e Store<K, V, S, R, H>,
     pub inputs: Dependencies,
     pub tags: Dependencies,
@@ -115,7 +115,7 @@ pub struct Ties<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
     pub is_lost: bool,
 }
 
-impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for Ties<'_, K, V, S, R, H> {
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for BondsBuilder<'_, K, V, S, R, H> {
     fn drop(&mut self) {
         self.forget_from(0);
         self.store.release_tags(&self.store.pin(), &self.tags);
@@ -123,8 +123,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for Ties<'_, K, V, S, R, H> {
     }
 }
 
-impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
-    /// Ties to nothing.
+impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
+    /// BondsBuilder to nothing.
     pub fn new(store: &'e Store<K, V, S, R, H>) -> Self {
         let (inputs, tags) = (Dependencies::new(), Dependencies::new());
         Self { store, inputs, tags, is_nested: false, is_lost: false }

@@ -10,7 +10,7 @@ use super::{Claim, Engine, Hold};
 use crate::chain::{Bonds, Dependencies, Dependency, RecordRef, Visible};
 use crate::commit::ReadAt;
 use crate::config::ConfigSnapshot;
-use crate::dependencies::{DependencyWalk, Moment, Ties, WalkOverlay};
+use crate::dependencies::{BondsBuilder, DependencyWalk, Moment, WalkOverlay};
 use crate::reclaim::Reclaim;
 use crate::store::{Commit, Snapshot};
 use crate::sync::hook::{mutant, step};
@@ -21,7 +21,7 @@ use std::hash::{BuildHasher, Hash};
 use std::ptr;
 
 /// What ties a value that is derived in the engine.
-pub(super) type EngineTies<'e, K, V, S, R> = Ties<'e, K, V, S, R, Observers<K, V>>;
+pub(super) type EngineTies<'e, K, V, S, R> = BondsBuilder<'e, K, V, S, R, Observers<K, V>>;
 
 /// A value that was derived, and is yet to be set.
 pub(super) struct Made<V> {
@@ -141,14 +141,14 @@ where
 {
     pub fn new(snapshot: &'s Snapshot, derivation: &'s mut Derivation<'_, K, V, S, R>) -> Self {
         let (engine, memo) = (derivation.engine, &mut derivation.memo);
-        Self { engine, snapshot, of: memo.outermost, ties: Ties::new(&engine.store), memo }
+        Self { engine, snapshot, of: memo.outermost, ties: BondsBuilder::new(&engine.store), memo }
     }
 
     /// What is read for another key on behalf of this.
     pub fn inner(&mut self, of: &Hold<K, V>) -> Reading<'_, K, V, S, R> {
         let Self { engine, snapshot, ref mut memo, .. } = *self;
         memo.places.insert(of.address(), Place::UnderWay);
-        Reading { engine, snapshot, of: of.address(), ties: Ties::new(&engine.store), memo }
+        Reading { engine, snapshot, of: of.address(), ties: BondsBuilder::new(&engine.store), memo }
     }
 
     /// Whether the key is being derived already, by this or what this is on behalf of.
@@ -306,7 +306,7 @@ where
             self.make(hold, hold.since, value.take()?);
             return engine.keep_made(self.memo, was_free.then(|| self.snapshot.version()));
         }
-        let ties = std::mem::replace(&mut self.ties, Ties::new(&engine.store));
+        let ties = std::mem::replace(&mut self.ties, BondsBuilder::new(&engine.store));
         engine.fill_by([hold], |guard, [record]| {
             engine.keep_derived(guard, record, hold.since, value, ties)
         })

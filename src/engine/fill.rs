@@ -100,7 +100,7 @@ where
         Some(Filled { version: Version::from_u64(commit.version()), is_had })
     }
 
-    /// Ties what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
+    /// BondsBuilder what is offered to what is tied to that in whose place it comes. Whether any is; an error: some of that was
     /// written, or a tag invalidated, after `since`.
     fn tie_all<'g, const N: usize>(
         &'g self,

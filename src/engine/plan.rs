@@ -108,7 +108,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         self.engine.rules.asked(times, record.key(), value.as_ref()?, None, &self.moment)
     }
 
-    /// Ties the value that was planned first.
+    /// BondsBuilder the value that was planned first.
     pub fn tie_first(&mut self, bonds: Box<Bonds>) {
         if self.set.writes()[0].terms == Write::<K, V>::PLAIN {
             self.set.write_mut(0).terms = self.keep_asked(Asked::default());

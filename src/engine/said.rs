@@ -9,7 +9,7 @@ use super::terms::Asked;
 use crate::chain::{Bonds, EntryTerms, RecordRef, Visible};
 use crate::commit::{Limit, ReadAt};
 use crate::config::Times;
-use crate::dependencies::{Moment, Ties};
+use crate::dependencies::{BondsBuilder, Moment};
 use crate::reclaim::Reclaim;
 use crate::relation::{self, Tag};
 use crate::store::Snapshot;
@@ -171,7 +171,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(time) = said.time_to_idle {
             idle = deadline(0, time).max(1); // 0 would be none
         }
-        let mut ties = Ties::new(&self.store);
+        let mut ties = BondsBuilder::new(&self.store);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
         match (said.tags, bonds) {
             (Some(tags), _) => {

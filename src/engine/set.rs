@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::terms::Asked;
 use crate::chain::{Record, RecordRef};
 use crate::commit::Demand;
-use crate::dependencies::{Moment, Ties};
+use crate::dependencies::{BondsBuilder, Moment};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -167,7 +167,7 @@ where
 
     /// What ties it, if none of that is lost: what it was made from that was made, too, has its number by now.
     fn ties(&self, guard: &R::Guard<'_>, made: &Made<V>) -> Option<EngineTies<'m, K, V, S, R>> {
-        let (store, mut ties) = (&self.engine.store, Ties::new(&self.engine.store));
+        let (store, mut ties) = (&self.engine.store, BondsBuilder::new(&self.engine.store));
         ties.is_nested = made.is_nested;
         ties.is_lost = made.is_lost;
         for input in &made.inputs {

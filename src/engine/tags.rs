@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::terms::Asked;
 use crate::chain::RecordRef;
 use crate::commit::Demand;
-use crate::dependencies::Ties;
+use crate::dependencies::BondsBuilder;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, TagCell};
@@ -38,7 +38,7 @@ where
             let asked = plan.asked_for(record, &value);
             plan.push(record, &mut value, asked, true, None);
             self.relate(&mut plan);
-            let mut ties = Ties::new(&self.store);
+            let mut ties = BondsBuilder::new(&self.store);
             tags.iter().for_each(|tag| ties.tag(self.know_tag(&guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
             let bonds = ties.into_bonds(&guard);
@@ -87,7 +87,7 @@ where
             let found = self.store.present(record, false, &plan.moment)?;
             let (own, old) = (found.number(), found.bonds());
             let mut value = Some(found.value().clone());
-            let mut ties = Ties::new(&self.store);
+            let mut ties = BondsBuilder::new(&self.store);
             old.into_iter().for_each(|bonds| ties.same_as(guard, bonds, own));
             tags.iter().for_each(|tag| ties.tag(self.know_tag(guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
