@@ -164,7 +164,7 @@ where
     {
         let engine = self.engine;
         let guard = engine.pin();
-        self.read(engine.store.know(&guard, key, own))
+        self.read(engine.store.find_or_create(&guard, key, own))
     }
 
     /// A claim on a key that is to be derived on behalf of this.

@@ -51,7 +51,7 @@ where
     {
         let hold = {
             let guard = self.pin();
-            self.hold(&guard, self.store.know(&guard, key, own))
+            self.hold(&guard, self.store.find_or_create(&guard, key, own))
         };
         self.collect_some();
         self.tell();

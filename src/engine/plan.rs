@@ -252,7 +252,7 @@ where
         let unwound = self.unless_it_panics();
         let version = {
             let guard = self.pin();
-            let record = self.store.know(&guard, key, own);
+            let record = self.store.find_or_create(&guard, key, own);
             let mut plan = Plan::new(self, &guard, &config);
             plan.push(record, &mut None, None, true, None);
             self.relate(&mut plan);

@@ -176,7 +176,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         match (said.tags, bonds) {
             (Some(tags), _) => {
                 for (hash, tag) in &tags {
-                    ties.tag(self.store.know_tag(guard, *hash, tag), 0);
+                    ties.tag(self.store.find_or_create_tag(guard, *hash, tag), 0);
                 }
             }
             // What is invalidated after that look ends what is written.

@@ -21,8 +21,8 @@ where
     R: Reclaim,
 {
     /// The cell of a tag, made if there is none, and alive for as long as the guard.
-    fn know_tag<'g>(&'g self, guard: &'g R::Guard<'_>, tag: &Tag) -> &'g TagCell {
-        self.store.know_tag(guard, self.hash(tag), tag)
+    fn find_or_create_tag<'g>(&'g self, guard: &'g R::Guard<'_>, tag: &Tag) -> &'g TagCell {
+        self.store.find_or_create_tag(guard, self.hash(tag), tag)
     }
 
     /// Sets `key` and its related entries, by one commit; the value has these tags.
@@ -39,7 +39,7 @@ where
             plan.push(record, &mut value, asked, true, None);
             self.relate(&mut plan);
             let mut ties = BondsBuilder::new(&self.store);
-            tags.iter().for_each(|tag| ties.tag(self.know_tag(&guard, tag), 0));
+            tags.iter().for_each(|tag| ties.tag(self.find_or_create_tag(&guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
             let bonds = ties.into_bonds(&guard);
             plan.tie_first(bonds.expect("no input is lost, for there are none"));
@@ -89,7 +89,7 @@ where
             let mut value = Some(found.value().clone());
             let mut ties = BondsBuilder::new(&self.store);
             old.into_iter().for_each(|bonds| ties.same_as(guard, bonds, own));
-            tags.iter().for_each(|tag| ties.tag(self.know_tag(guard, tag), 0));
+            tags.iter().for_each(|tag| ties.tag(self.find_or_create_tag(guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
             let mut bonds = ties.into_bonds(guard)?;
             bonds.carry(old.map_or(own, |old| old.since(own)));

@@ -85,7 +85,7 @@ where
             return change.value.clone();
         }
         let guard = engine.pin();
-        let record = engine.store.know(&guard, key, own);
+        let record = engine.store.find_or_create(&guard, key, own);
         self.reads.note(&guard, record);
         engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
     }

@@ -119,7 +119,7 @@ where
 
     /// The record of `key`, alive for as long as the guard. If there is none, one is made; `own`
     /// makes the key that it keeps.
-    pub fn know<'g, Q>(
+    pub fn find_or_create<'g, Q>(
         &self,
         guard: &'g R::Guard<'_>,
         key: &Q,

@@ -22,7 +22,12 @@ pub fn cell_of(tag: &Dependency) -> &TagCell {
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// The cell of a tag of this hash, made if there is none, and alive for as long as the guard.
-    pub fn know_tag<'g>(&'g self, guard: &'g R::Guard<'_>, hash: u32, tag: &Tag) -> &'g TagCell {
+    pub fn find_or_create_tag<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        tag: &Tag,
+    ) -> &'g TagCell {
         let index = self.tags.get_or_make(0, || Index::with_capacity(0));
         if let Some(cell) = index.find(guard, hash, |cell| cell.tag() == tag)
             && (mutant("tag.no_revive") || cell.revive())
