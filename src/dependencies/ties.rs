@@ -80,7 +80,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Whether none of these tags was invalidated after `since`.
     fn are_untouched(&self, tags: &[Dependency], since: u64, now: ReadAt<'_>) -> bool {
-        tags.iter().all(|tag| self.tag_ended(tag, now) <= since)
+        tags.iter().all(|tag| self.tag_invalidated_at(tag, now) <= since)
     }
 
     /// The tags of the newest version of a record that is leased go with what is filled in its

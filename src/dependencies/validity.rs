@@ -65,7 +65,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn stands_on_few<'g>(&self, tied: Tied<'g, V>) -> Option<bool> {
         let own = || tied.found().number();
         let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
-        tied.stands_on_few(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own()))
+        tied.stands_on_few(is_as_seen, |tag| Self::is_tag_valid(tied, tag, own()))
     }
 
     /// The same, of any number. False says nothing.
@@ -73,12 +73,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn stands_plainly<'g>(&self, tied: Tied<'g, V>) -> bool {
         let own = tied.found().number();
         let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
-        tied.stands_plainly(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own))
+        tied.stands_plainly(is_as_seen, |tag| Self::is_tag_valid(tied, tag, own))
     }
 
     /// Whether a tag of a version of this number was not invalidated, which is easily said.
     #[inline(always)]
-    fn has_tag_stayed(tied: Tied<'_, V>, tag: &Dependency, own: u64) -> bool {
+    fn is_tag_valid(tied: Tied<'_, V>, tag: &Dependency, own: u64) -> bool {
         let ended = cell_of(tag).ended.newest_stamped(tied.found().live());
         ended.is_some_and(|ended| ended <= tag.tagged_since(own))
     }

@@ -177,7 +177,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // A use is noted of all that it is one of.
         let seen_as_of = glance.at.number().filter(|_| !glance.counts);
         loop {
-            if !self.have_tags_stayed(bonds.tags(), own, glance.at) {
+            if !self.are_tags_valid(bonds.tags(), own, glance.at) {
                 walk.breaks(step);
                 return Ok(false);
             }
@@ -346,7 +346,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             true => Some(Validity::Hold),
             false => verdicts.get(&ptr::from_ref(more)).copied(),
         };
-        if judging.at == 0 && !self.have_tags_stayed(bonds.tags(), own, glance.at) {
+        if judging.at == 0 && !self.are_tags_valid(bonds.tags(), own, glance.at) {
             judging.verdict = Validity::Broken;
             return Ok(None);
         }

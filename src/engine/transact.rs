@@ -248,7 +248,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !state.is_value() || state.version() <= snapshot.floor() {
             return true;
         }
-        let stays = |bonds: &Bonds| self.store.have_tags_stayed(bonds.tags(), state.version(), at);
+        let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), state.version(), at);
         node.is_expired(snapshot.opened()) || !node.bonds().is_none_or(stays)
     }
 }

@@ -51,7 +51,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The number of the commit that invalidated a tag last, as of an instant; 0: none has.
     #[inline]
-    pub fn tag_ended(&self, tag: &Dependency, at: ReadAt<'_>) -> u64 {
+    pub fn tag_invalidated_at(&self, tag: &Dependency, at: ReadAt<'_>) -> u64 {
         let (ended, clock) = (&cell_of(tag).ended, &self.order.clock);
         match at.limit() {
             Limit::Newest => ended.newest(clock, at.live()),
@@ -62,8 +62,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Whether none of the tags that a value of the version `own` has was invalidated since the
     /// value has them, as of an instant.
     #[inline]
-    pub fn have_tags_stayed(&self, tags: &[Dependency], own: u64, at: ReadAt<'_>) -> bool {
-        tags.iter().all(|tag| self.tag_ended(tag, at) <= tag.tagged_since(own))
+    pub fn are_tags_valid(&self, tags: &[Dependency], own: u64, at: ReadAt<'_>) -> bool {
+        tags.iter().all(|tag| self.tag_invalidated_at(tag, at) <= tag.tagged_since(own))
     }
 
     /// Releases the cells of tags, which were held until now.
@@ -120,19 +120,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Ends all values that have a tag of this hash, by one commit. Returns its number.
-    pub fn end_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> u64 {
-        self.end_known_tag(guard, hash, tag).unwrap_or_else(|| {
+    pub fn invalidate_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> u64 {
+        self.invalidate_existing_tag(guard, hash, tag).unwrap_or_else(|| {
             // A number for a tag that nobody has. Who holds it by now, and took a smaller one, is
             // found.
             let version = self.order.clock.tick();
             let looks_again = !mutant("tag.look_once");
-            let found = looks_again.then(|| self.end_known_tag(guard, hash, tag)).flatten();
+            let found =
+                looks_again.then(|| self.invalidate_existing_tag(guard, hash, tag)).flatten();
             found.unwrap_or(version)
         })
     }
 
     /// The same, if the tag has a cell.
-    fn end_known_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> Option<u64> {
+    fn invalidate_existing_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> Option<u64> {
         let index = self.tags.get(0)?;
         let cell = index.find(guard, hash, |cell| cell.tag() == tag);
         let cell = cell.filter(|cell| cell.revive())?;
