@@ -92,7 +92,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Why a value that a commit took away was absent already just before that; `None`: it was not.
     #[inline]
-    pub fn absence<'g>(
+    pub fn absence_cause<'g>(
         &'g self,
         was: NodeRef<'g, V>,
         before: ReadAt<'g>,
@@ -111,7 +111,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Why a commit took a value away: the cause that it has, or why that was absent already.
-    pub fn cause_of<'g>(
+    pub fn removal_cause<'g>(
         &'g self,
         was: NodeRef<'g, V>,
         before: ReadAt<'g>,
@@ -119,7 +119,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         moment: &Moment<'_>,
     ) -> RemovalCause {
         if cause != RemovalCause::Related {
-            return self.absence(was, before, moment).unwrap_or(cause);
+            return self.absence_cause(was, before, moment).unwrap_or(cause);
         }
         // So whatever it is tied to.
         let is_expired = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));

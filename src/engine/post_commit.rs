@@ -137,7 +137,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) {
         let Settling { commit, mine, .. } = *settling;
         if let Some(left) = was {
-            let cause = self.store.cause_of(left.node(), commit.before(), cause, settling.moment);
+            let cause =
+                self.store.removal_cause(left.node(), commit.before(), cause, settling.moment);
             self.observers().leave(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;
@@ -187,7 +188,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) -> bool {
         let now = self.store.order.now(record.live()).1;
-        let cause = self.store.absence(current, now, moment);
+        let cause = self.store.absence_cause(current, now, moment);
         let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
         ended.map(Settled::weigh).is_some()
     }

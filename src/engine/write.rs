@@ -148,7 +148,7 @@ where
         moment: &Moment<'_>,
     ) -> bool {
         moment.renew();
-        self.store.absence(was, removal.before(), moment).is_some()
+        self.store.absence_cause(was, removal.before(), moment).is_some()
     }
 
     /// Whether a record has a value, its deadline aside.
