@@ -134,7 +134,7 @@ impl State {
         Self(self.0 | Self::WITNESS)
     }
 
-    /// Returns whether the version is a witness: a commit puts it on a key that it demands
+    /// Returns whether the version is a witness: a commit puts it on a key that it requires
     /// something of and does not write.
     #[inline(always)]
     pub fn is_witness(self) -> bool {

@@ -5,7 +5,9 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Demand, Expected, Limit, ReadAt, Registered, ViewPlace, Views};
+use coeval::internals::commit::{
+    Expected, Limit, Precondition, ReadAt, Registered, ViewPlace, Views,
+};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
@@ -29,8 +31,10 @@ impl World {
 
     /// Sets key 0 if it holds the version `expected`. Returns its new version if it did.
     fn compare_and_set(&self, expected: Option<u64>) -> Option<u64> {
-        let expected =
-            Expected { entry: 0, demand: expected.map_or(Demand::IsAbsent(0), Demand::Holds) };
+        let expected = Expected {
+            entry: 0,
+            precondition: expected.map_or(Precondition::IsAbsent(0), Precondition::Holds),
+        };
         let outcome = self.keys.run(self.keys.describe([(0, Some(1))], vec![expected]));
         outcome.is_committed().then(|| outcome.version())
     }

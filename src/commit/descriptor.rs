@@ -25,12 +25,12 @@ const HINT: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 pub struct Expected {
     /// Of which entry's key.
     pub entry: usize,
-    pub demand: Demand,
+    pub precondition: Precondition,
 }
 
 /// What must be so of a key.
 #[derive(Clone, Copy)]
-pub enum Demand {
+pub enum Precondition {
     /// It holds this version, whose deadline has not come. (`compare_and_set`)
     Holds(u64),
     /// It is absent, for one who looked at this time: what had a deadline until then is. (`compare_and_set`)
@@ -274,22 +274,24 @@ impl<K, V> Descriptor<K, V> {
             below.as_ref().map(|below| NodeRef::new(below))
         };
         let visible = || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > floor);
-        match expected.demand {
-            Demand::Holds(version) => visible().is_some_and(|visible| {
+        match expected.precondition {
+            Precondition::Holds(version) => visible().is_some_and(|visible| {
                 visible.number() == version && Self::is_in_time(visible.node(), order, time)
             }),
-            Demand::IsAbsent(time) => visible().is_none_or(|visible| visible.is_expired(time)),
-            Demand::IsInTime => {
+            Precondition::IsAbsent(time) => {
+                visible().is_none_or(|visible| visible.is_expired(time))
+            }
+            Precondition::IsInTime => {
                 visible().is_none_or(|visible| Self::is_in_time(visible.node(), order, time))
             }
-            Demand::UnchangedSince(version) => {
+            Precondition::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
                 newest.max(floor) <= version
             }
-            Demand::AbsentSince(version) => prev
+            Precondition::AbsentSince(version) => prev
                 .and_then(NodeRef::visible)
                 .is_none_or(|value| value.number() <= version.max(floor)),
-            Demand::NotEndedSince(ended, version) => {
+            Precondition::NotEndedSince(ended, version) => {
                 // SAFETY: of a tag of a value that was read. The owner's view keeps both while the
                 // commit is undecided, which it was under our guard.
                 unsafe { ended.as_ref() }.newest(&order.clock, live) <= version

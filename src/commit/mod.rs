@@ -10,7 +10,7 @@ mod quiet;
 mod stack;
 mod views;
 
-pub use descriptor::{Demand, Descriptor, Entry, Expected};
+pub use descriptor::{Descriptor, Entry, Expected, Precondition};
 use dispose::discard;
 pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
 pub use floor::{Era, Floor};

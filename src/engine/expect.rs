@@ -3,9 +3,9 @@
 
 use super::Engine;
 use super::plan::Plan;
-use super::transact::{Demands, demand_tags};
+use super::transact::{Preconditions, demand_tags};
 use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
-use crate::commit::{Demand, ReadAt};
+use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::error::Conflict;
 use crate::metrics::EventKind;
@@ -85,16 +85,17 @@ where
         let asked = plan.asked_for(record, value);
         plan.push(record, value, asked, true, None);
         self.relate(&mut plan);
-        let absent = || Demand::IsAbsent(plan.moment.time());
-        let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
-        let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
+        let absent = || Precondition::IsAbsent(plan.moment.time());
+        let precondition =
+            expected.map_or_else(absent, |version| Precondition::Holds(version.get()));
+        let mut preconditions = SmallVec::<[_; 1]>::from_buf([(record, precondition)]);
         if let Some(bonds) = current.and_then(|found| found.bonds()) {
             let ties = self.demand_ties(record, bonds, since, looked);
             plan.set.witness(ties.iter().map(|(record, _)| *record));
-            demands.extend(ties);
+            preconditions.extend(ties);
         }
         step("expect.planned");
-        let decided = self.run(plan, &demands);
+        let decided = self.run(plan, &preconditions);
         if let Some(commit) = decided.commit() {
             return Ok(Version::from_u64(commit.version()));
         }
@@ -119,15 +120,15 @@ where
         bonds: &'g Bonds,
         since: u64,
         looked: u64,
-    ) -> Demands<'g, K, V> {
+    ) -> Preconditions<'g, K, V> {
         let live = record.live();
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
         // A value may hold by the absence of an entry whose time is up. It is not to be in time.
         let was_in_time = |terms: &EntryTerms| !terms.is_expired(looked);
-        let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
-        demand_tags(&mut demands, record, bonds, since);
-        demands
+        let mut preconditions = self.preconditions(inputs.collect(), as_of, was_in_time, |_| false);
+        demand_tags(&mut preconditions, record, bonds, since);
+        preconditions
     }
 
     /// Ends the derived value of a record if it is absent, as what it was made from has changed: a
@@ -173,8 +174,8 @@ where
                 let config = self.observers().config.snapshot();
                 let mut plan = Plan::new(self, &guard, &config);
                 plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
-                let demand = Demand::Holds(version.get());
-                let decided: Decided<'_, K, V> = self.run(plan, &[(record, demand)]);
+                let precondition = Precondition::Holds(version.get());
+                let decided: Decided<'_, K, V> = self.run(plan, &[(record, precondition)]);
                 if let Some(commit) = decided.commit() {
                     let (hash, version) = (Some(record.hash()), Some(commit.version()));
                     self.observers().record(EventKind::Repaired, hash, version);

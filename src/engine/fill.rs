@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::terms::Asked;
 use super::{Engine, Hold};
 use crate::chain::{Bonds, RecordRef};
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -157,9 +157,9 @@ where
                 plan.push(*record, value, asked, false, None);
             }
         }
-        let demands = records.map(|record| (record, Demand::UnchangedSince(since)));
+        let preconditions = records.map(|record| (record, Precondition::UnchangedSince(since)));
         let few = if mutant("fill.checks_one") { 1 } else { N };
-        let decided = self.run(plan, &demands[..few]);
+        let decided = self.run(plan, &preconditions[..few]);
         if let Some(commit) = decided.commit() {
             for record in records {
                 let (hash, version) = (Some(record.hash()), Some(commit.version()));

@@ -4,7 +4,7 @@ use super::Engine;
 use super::said::{AsOf, Change, Changes, Keep, Said, TermsOf};
 use super::terms::Asked;
 use crate::chain::{Bonds, RecordRef};
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -335,14 +335,14 @@ where
         self.run(plan, &[]).commit().expect("nothing is demanded")
     }
 
-    /// Installs, decides and settles a commit, which is made only if all demands are met: each upon a
+    /// Installs, decides and settles a commit, which is made only if all preconditions are met: each upon a
     /// record that it writes. The guard keeps what it returns.
     pub(super) fn run<'g>(
         &self,
         plan: Plan<'g, '_, K, V, S, R>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
     ) -> Decided<'g, K, V> {
-        self.run_and(plan, demands, || ())
+        self.run_and(plan, preconditions, || ())
     }
 
     /// The same, and does something as soon as it is decided.
@@ -350,14 +350,14 @@ where
     pub(super) fn run_and<'g, 'r>(
         &self,
         mut plan: Plan<'g, 'r, K, V, S, R>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         decided: impl FnOnce(),
     ) -> Decided<'g, K, V> {
         let Plan { engine, guard, config, ref mut set, ref mut asked, .. } = plan;
         let store: &'r Store<K, V, S, R, _> = &engine.store;
         engine.observers().record(EventKind::CommitBegun, None, None);
         let times = config.times();
-        let outcome = store.commit(guard, set, demands, |record, place| {
+        let outcome = store.commit(guard, set, preconditions, |record, place| {
             engine.retention(guard, record, &mut asked[place as usize], times)
         });
         decided();

@@ -7,7 +7,7 @@ use super::derivation::{EngineTies, Made, Memo, Place};
 use super::plan::Plan;
 use super::terms::Asked;
 use crate::chain::{Record, RecordRef};
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::dependencies::{BondsBuilder, Moment};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -61,7 +61,7 @@ where
         }
         let Keeping { writes, numbers, .. } = keeping;
         // From here on no user's code runs that could keep the bonds from their versions.
-        let mut demands = Vec::with_capacity(writes.len());
+        let mut preconditions = Vec::with_capacity(writes.len());
         let (mut again, mut last) = (0, None);
         for (made, mut value, mut asked, ties) in writes {
             let record = self.record_made(guard, made);
@@ -71,7 +71,7 @@ where
             // What has ended stays so, whatever else this commit does.
             let cause = made.is_again.then_some(RemovalCause::Related);
             plan.push(record, &mut value, asked, false, cause);
-            demands.push((record, Demand::UnchangedSince(made.since)));
+            preconditions.push((record, Precondition::UnchangedSince(made.since)));
             again += u64::from(made.is_again);
             last = Some(record);
         }
@@ -79,7 +79,7 @@ where
         let mut version = None;
         if let Some(last) = last {
             let moment = Moment::new(&self.timer);
-            let decided: Decided<'_, K, V> = self.run(plan, &demands);
+            let decided: Decided<'_, K, V> = self.run(plan, &preconditions);
             let Some(commit) = decided.commit() else {
                 decided.take_values(|_, value| drop(value));
                 return Err(());
@@ -89,7 +89,7 @@ where
             if free_at.is_some_and(is_next) {
                 self.store.quiet.note(commit.version());
             }
-            for (record, _) in &demands {
+            for (record, _) in &preconditions {
                 let (hash, version) = (Some(record.hash()), Some(commit.version()));
                 self.observers().record(EventKind::Loaded, hash, version);
             }
@@ -99,7 +99,7 @@ where
         // What nobody sees of the outermost one is refused, as where it is set alone.
         let is_unseen = version.is_none() && numbers.last().is_some_and(Option::is_some);
         let mine = self.observers().counters.mine();
-        mine.loads.add(demands.len() as u64 - u64::from(is_unseen));
+        mine.loads.add(preconditions.len() as u64 - u64::from(is_unseen));
         mine.recomputed.add(again);
         let refused = |at: &usize| numbers[*at].is_none() || (is_unseen && at + 1 == numbers.len());
         for at in (0..numbers.len()).filter(refused) {

@@ -4,7 +4,7 @@ use super::Engine;
 use super::plan::Plan;
 use super::terms::Asked;
 use crate::chain::RecordRef;
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::dependencies::BondsBuilder;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -96,7 +96,7 @@ where
             let mut asked = Asked::again(found.terms());
             asked.bonds = Some(bonds);
             plan.push(record, &mut value, Some(asked), false, None);
-            let decided = self.run(plan, &[(record, Demand::Holds(own))]);
+            let decided = self.run(plan, &[(record, Precondition::Holds(own))]);
             if let Some(commit) = decided.commit() {
                 return Some(commit.version());
             }

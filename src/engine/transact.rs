@@ -10,7 +10,7 @@ use super::Engine;
 use super::read::Opened;
 use super::said::{Change, Changes, Keep};
 use crate::chain::{Bonds, EntryTerms, NodeRef, Record, RecordRef};
-use crate::commit::{Demand, ReadAt};
+use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{Snapshot, cell_of};
@@ -39,7 +39,7 @@ struct Reads<'e, K, V, S, R: Reclaim> {
 }
 
 /// What a commit demands, and of which record.
-pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Demand)>;
+pub(super) type Preconditions<'g, K, V> = Vec<(RecordRef<'g, K, V>, Precondition)>;
 
 impl<K, V, S, R: Reclaim> Drop for Reads<'_, K, V, S, R> {
     fn drop(&mut self) {
@@ -108,15 +108,15 @@ where
             let mut plan = engine.plan(&guard, &config, changes);
             // SAFETY: the view is registered until the commit is decided.
             let kept = unsafe { plan.as_it_was(view.snapshot()) };
-            let demands = reads.demands(&guard, view.snapshot(), kept);
-            demands.ok_or_else(Vec::new).and_then(|mut demands| {
+            let preconditions = reads.preconditions(&guard, view.snapshot(), kept);
+            preconditions.ok_or_else(Vec::new).and_then(|mut preconditions| {
                 if mutant("transact.reads_unwitnessed") {
-                    demands.clear();
+                    preconditions.clear();
                 }
-                plan.set.witness(demands.iter().map(|(record, _)| *record));
+                plan.set.witness(preconditions.iter().map(|(record, _)| *record));
                 step("transact.planned");
                 // The view is for the verdict; and what is superseded need not wait for it.
-                let decided = engine.run_and(plan, &demands, || view.close(&guard));
+                let decided = engine.run_and(plan, &preconditions, || view.close(&guard));
                 if let Some(commit) = decided.commit() {
                     reads.are_used(&guard);
                     return Ok(Version::from_u64(commit.version()));
@@ -167,12 +167,12 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
 
     /// What must be so of all that was read in a view, these records too, which are located, and of
     /// what that was derived from, on whatever way. `None`: something cannot be demanded.
-    fn demands<'g: 'v, 'v>(
+    fn preconditions<'g: 'v, 'v>(
         &'g self,
         guard: &'g R::Guard<'_>,
         snapshot: &'v Snapshot,
         mut todo: Vec<RecordRef<'g, K, V>>,
-    ) -> Option<Demands<'g, K, V>> {
+    ) -> Option<Preconditions<'g, K, V>> {
         let address = |record: &RecordRef<'g, K, V>| ptr::from_ref(record.get());
         todo.extend(self.records.iter().map(|record| self.engine.store.held(guard, *record)));
         todo.sort_unstable_by_key(address);
@@ -182,8 +182,8 @@ impl<K, V, S, R: Reclaim> Reads<'_, K, V, S, R> {
         let is_gone =
             |found: Option<(NodeRef<'v, V>, State)>| self.engine.is_gone(found, snapshot, at);
         let as_of = (snapshot.version(), at);
-        let demands = || self.engine.demands(todo, as_of, was_in_time, is_gone);
-        (!self.is_lost).then(demands)
+        let preconditions = || self.engine.preconditions(todo, as_of, was_in_time, is_gone);
+        (!self.is_lost).then(preconditions)
     }
 }
 
@@ -192,14 +192,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// held up to a number to be so still; as of an instant, up to which no other is demanded to have
     /// written them. What was not in time was absent; what `is_gone` is so for good, and demanded
     /// only to be absent.
-    pub(super) fn demands<'g: 'v, 'v>(
+    pub(super) fn preconditions<'g: 'v, 'v>(
         &'g self,
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
         was_in_time: impl Fn(&EntryTerms) -> bool,
         is_gone: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
-    ) -> Demands<'g, K, V> {
-        let (mut demands, mut known, mut next) =
+    ) -> Preconditions<'g, K, V> {
+        let (mut preconditions, mut known, mut next) =
             (Vec::with_capacity(todo.len()), HashSet::new(), 0);
         // Of what was read itself, as opposed to what that was derived from: where it is demanded.
         let (read, mut absent) = (todo.len(), Vec::new());
@@ -208,18 +208,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let revived = record.revive();
             debug_assert!(revived, "a record that is held is not sealed");
             let found = self.store.order.version_at(record, at).expect("it can be told");
-            demands.push((record, Demand::UnchangedSince(since)));
+            preconditions.push((record, Precondition::UnchangedSince(since)));
             if next <= read && is_gone(found) {
-                absent.push(demands.len() - 1);
+                absent.push(preconditions.len() - 1);
                 continue;
             }
             // The view, or the guard, keeps all that it is tied to, whose records it holds.
             let Some(terms) = found.and_then(|(node, _)| node.terms()) else { continue };
             if terms.deadline() != NEVER && was_in_time(terms) {
-                demands.push((record, Demand::IsInTime));
+                preconditions.push((record, Precondition::IsInTime));
             }
             let Some(bonds) = found.and_then(|(node, _)| node.bonds()) else { continue };
-            demand_tags(&mut demands, record, bonds, since);
+            demand_tags(&mut preconditions, record, bonds, since);
             if known.is_empty() && !bonds.inputs().is_empty() {
                 known.extend(todo.iter().map(|record| ptr::from_ref(record.get())));
             }
@@ -230,9 +230,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // What is absent for good stays so whatever is cleared. Not if something was derived from its
         // absence, perhaps, which ends with any change.
         if known.is_empty() {
-            absent.into_iter().for_each(|at: usize| demands[at].1 = Demand::AbsentSince(since));
+            absent
+                .into_iter()
+                .for_each(|at: usize| preconditions[at].1 = Precondition::AbsentSince(since));
         }
-        demands
+        preconditions
     }
 
     /// Whether a version, which a view keeps, was no value, cleared, invalidated by a tag, or over
@@ -253,16 +255,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 }
 
-/// Demands of the tags that a record's value has, which is kept, that none is invalidated after a
+/// Preconditions of the tags that a record's value has, which is kept, that none is invalidated after a
 /// number.
 pub(super) fn demand_tags<'g, K, V>(
-    demands: &mut Demands<'g, K, V>,
+    preconditions: &mut Preconditions<'g, K, V>,
     record: RecordRef<'g, K, V>,
     bonds: &Bonds,
     since: u64,
 ) {
     for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
         let ended = NonNull::from(&cell_of(tag).ended);
-        demands.push((record, Demand::NotEndedSince(ended, since)));
+        preconditions.push((record, Precondition::NotEndedSince(ended, since)));
     }
 }

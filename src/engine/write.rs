@@ -4,7 +4,7 @@ use super::Engine;
 use super::plan::Plan;
 use super::said::Keep;
 use crate::chain::RecordRef;
-use crate::commit::{Demand, ReadAt};
+use crate::commit::{Precondition, ReadAt};
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -239,7 +239,7 @@ where
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
         plan.push(record, &mut None, None, false, None);
-        let demand = Demand::IsAbsent(plan.moment.time());
-        self.run(plan, &[(record, demand)]).is_committed()
+        let precondition = Precondition::IsAbsent(plan.moment.time());
+        self.run(plan, &[(record, precondition)]).is_committed()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Host, Store, TermsAndBonds, WriteSet};
 use crate::chain::{Live, NodeRef, Record, RecordRef};
-use crate::commit::{Demand, Descriptor, Entry, Expected, Limit, ReadAt};
+use crate::commit::{Descriptor, Entry, Expected, Limit, Precondition, ReadAt};
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
@@ -53,7 +53,7 @@ pub struct Decided<'g, K, V> {
 }
 
 impl<'g, K, V> Decided<'g, K, V> {
-    /// Whether it was made. Otherwise a demand was not met.
+    /// Whether it was made. Otherwise a precondition was not met.
     pub fn is_committed(&self) -> bool {
         self.outcome.is_committed()
     }
@@ -106,10 +106,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &self,
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> *mut Descriptor<K, V> {
-        let room = self.descriptors.take(guard, set.len(), demands.len());
+        let room = self.descriptors.take(guard, set.len(), preconditions.len());
         let state = State::undecided(room.descriptor.expose_provenance());
         let (writes, order) = set.in_order();
         for (at, &(_, place)) in order.iter().enumerate() {
@@ -129,12 +129,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             // SAFETY: the room has so many places, and is ours.
             unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
-        for (at, &(record, demand)) in demands.iter().enumerate() {
+        for (at, &(record, precondition)) in preconditions.iter().enumerate() {
             let address = ptr::from_ref(record.get()).addr();
             let entry = order.binary_search_by_key(&address, |(address, _)| *address);
             let entry = entry.expect("the key is among the writes");
             // SAFETY: as above.
-            unsafe { room.expected.cast::<Expected>().add(at).write(Expected { entry, demand }) };
+            unsafe {
+                room.expected.cast::<Expected>().add(at).write(Expected { entry, precondition })
+            };
         }
         set.clear();
         // SAFETY: the lists were written above, and live as long as the descriptor.
@@ -142,7 +144,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         room.descriptor
     }
 
-    /// Installs and decides a commit, which is made only if all demands are met: each upon a record
+    /// Installs and decides a commit, which is made only if all preconditions are met: each upon a record
     /// that it writes. `terms_of` makes the terms that stand at a place of the caller's. The owner
     /// ends it by [`forget`](Self::forget).
     #[inline(always)]
@@ -150,11 +152,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &self,
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> Decided<'g, K, V> {
         let has_witnesses = set.has_witnesses();
-        let descriptor = self.describe(guard, set, demands, terms_of);
+        let descriptor = self.describe(guard, set, preconditions, terms_of);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: our commit, under the guard that located its records.
         let outcome = unsafe { self.order.help(descriptor, &retire) };
