@@ -224,7 +224,7 @@ impl<K, V> Descriptor<K, V> {
     }
 
     /// What a commit at `version` would be. A helper computes it from what no longer changes, the `prev` of an
-    /// installed version and the floor as of `version`, and from what may change, but then for larger numbers only: a
+    /// installed version and the watermark as of `version`, and from what may change, but then for larger numbers only: a
     /// tag may be invalidated, and a deadline may come, after that was looked at. So one helper may say so, and another,
     /// later and by a larger number, otherwise: each is right, and the one counts that is first to say it.
     fn verdict(
@@ -238,12 +238,14 @@ impl<K, V> Descriptor<K, V> {
             return Some(State::committed(version));
         }
         let unaware = mutant("commit.unaware_of_floor");
-        let floor = if unaware { 0 } else { order.floor.newest(&order.clock, live) };
-        if floor > version {
+        let watermark = if unaware { 0 } else { order.watermark.newest(&order.clock, live) };
+        if watermark > version {
             return None;
         }
-        let all =
-            self.expected().iter().all(|expected| self.is_so(expected, order, (floor, live), time));
+        let all = self
+            .expected()
+            .iter()
+            .all(|expected| self.is_so(expected, order, (watermark, live), time));
         Some(if all { State::committed(version) } else { State::ABORTED })
     }
 
@@ -257,13 +259,13 @@ impl<K, V> Descriptor<K, V> {
         time.get().expect("read")
     }
 
-    /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was
+    /// Whether a key is as expected, beneath what is installed, when everything up to `watermark` was
     /// cleared.
     fn is_so(
         &self,
         expected: &Expected,
         order: &Order,
-        (floor, live): (u64, Live<'_>),
+        (watermark, live): (u64, Live<'_>),
         time: &Cell<Option<u64>>,
     ) -> bool {
         let Entry { record, node, .. } = &self.entries()[expected.entry];
@@ -273,7 +275,8 @@ impl<K, V> Descriptor<K, V> {
             let below = (**record).prev_of(*node).link().target();
             below.as_ref().map(|below| NodeRef::new(below))
         };
-        let visible = || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > floor);
+        let visible =
+            || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > watermark);
         match expected.precondition {
             Precondition::Holds(version) => visible().is_some_and(|visible| {
                 visible.number() == version && Self::is_in_time(visible.node(), order, time)
@@ -286,11 +289,11 @@ impl<K, V> Descriptor<K, V> {
             }
             Precondition::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
-                newest.max(floor) <= version
+                newest.max(watermark) <= version
             }
             Precondition::AbsentSince(version) => prev
                 .and_then(NodeRef::visible)
-                .is_none_or(|value| value.number() <= version.max(floor)),
+                .is_none_or(|value| value.number() <= version.max(watermark)),
             Precondition::NotEndedSince(ended, version) => {
                 // SAFETY: of a tag of a value that was read. The owner's view keeps both while the
                 // commit is undecided, which it was under our guard.

@@ -1,4 +1,4 @@
-//! The floor: commits that cleared everything.
+//! The watermark: commits that cleared everything.
 //!
 //! Clearing is one commit of one version in a chain of its own. A key's version is visible only if
 //! it is newer than the newest clearing commit that the reader may see. What that hid is swept out later, a little by each write.
@@ -94,12 +94,12 @@ fn sum(bits: u64) -> u64 {
 }
 
 /// The chain of clearing commits.
-pub struct Floor {
+pub struct ClearWatermark {
     cleared: Milestones<Era>,
     first: Era,
 }
 
-impl Floor {
+impl ClearWatermark {
     /// Nothing cleared yet.
     pub fn new() -> Self {
         Self { cleared: Milestones::new(), first: Era::new() }
@@ -189,7 +189,7 @@ impl Floor {
     }
 }
 
-impl Drop for Floor {
+impl Drop for ClearWatermark {
     fn drop(&mut self) {
         // SAFETY: exclusive, and each once.
         self.cleared.drain(|node| unsafe { Self::free(node) });

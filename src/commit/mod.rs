@@ -13,7 +13,7 @@ mod views;
 pub use descriptor::{Descriptor, Entry, Expected, Precondition};
 use dispose::discard;
 pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
-pub use floor::{Era, Floor};
+pub use floor::{ClearWatermark, Era};
 pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
 pub use stack::{ClosableList, Drained, Stack};
@@ -30,14 +30,14 @@ use std::ptr;
 /// What orders the commits of one cache: the clock, and the commits that clear everything.
 pub struct Order {
     pub clock: Clock,
-    pub floor: Floor,
+    pub watermark: ClearWatermark,
     /// The time, for deadlines.
     timer: Timer,
     /// Why a look-up must do more than to find a plain version; 0: it need not.
     notable: AtomicU32,
 }
 
-/// Something was cleared, so a version may be below the floor.
+/// Something was cleared, so a version may be below the watermark.
 const CLEARED: u32 = 1;
 /// Look-ups are watched.
 const WATCHED: u32 = 2;
@@ -142,7 +142,7 @@ impl Order {
     /// Nothing committed yet.
     pub fn timed(timer: Timer) -> Self {
         let notable = AtomicU32::new(0);
-        Self { clock: Clock::new(), floor: Floor::new(), timer, notable }
+        Self { clock: Clock::new(), watermark: ClearWatermark::new(), timer, notable }
     }
 
     /// A number, and a time that belongs to it: no other was taken while the time was read. So who judges deadlines by
@@ -179,7 +179,7 @@ impl Order {
     /// Clears everything: one commit. Returns its version.
     ///
     /// # Safety
-    /// As for [`Floor::clear`].
+    /// As for [`ClearWatermark::clear`].
     pub unsafe fn clear(
         &self,
         views: &Views,
@@ -190,7 +190,7 @@ impl Order {
         // the number that was taken for that, and so this.
         self.notable.fetch_or(CLEARED, Ordering::Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.floor.clear(&self.clock, views, retire, retire_place) }
+        unsafe { self.watermark.clear(&self.clock, views, retire, retire_place) }
     }
 
     /// Has no look-up be [`settled`](Self::settled), until told otherwise.
@@ -311,13 +311,13 @@ impl Order {
         let node = record.top()?;
         let state = node.state();
         // Read after the state, as in `newest`.
-        let floor = self.floor.newest_stamped(record.live())?;
-        node.plain_as(state).filter(|visible| visible.number() > floor)
+        let watermark = self.watermark.newest_stamped(record.live())?;
+        node.plain_as(state).filter(|visible| visible.number() > watermark)
     }
 
     /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.
     pub fn head_value<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
-        record.top()?.visible().filter(|_| !self.floor.is_raised())
+        record.top()?.visible().filter(|_| !self.watermark.is_raised())
     }
 
     /// What [`at`](Self::at) finds if that is plain, likewise: whatever was superseded up to the
@@ -338,7 +338,7 @@ impl Order {
         let node = record.newest()?;
         let state = node.state();
         if state.is_committed() {
-            return self.visible(node, state, self.floor.newest(&self.clock, record.live()));
+            return self.visible(node, state, self.watermark.newest(&self.clock, record.live()));
         }
         self.newest_below(record)
     }
@@ -346,7 +346,7 @@ impl Order {
     #[cold]
     fn newest_below<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         let at = ReadAt::newest(record.live());
-        self.at(record, at, self.floor.newest(&self.clock, record.live())).ok()?
+        self.at(record, at, self.watermark.newest(&self.clock, record.live())).ok()?
     }
 
     #[inline(always)]
@@ -354,20 +354,20 @@ impl Order {
         &self,
         node: NodeRef<'g, V>,
         state: State,
-        floor: u64,
+        watermark: u64,
     ) -> Option<Visible<'g, V>> {
-        node.visible_as(state).filter(|visible| visible.number() > floor)
+        node.visible_as(state).filter(|visible| visible.number() > watermark)
     }
 
-    /// The value that was visible at an instant, when everything up to `floor` had been cleared.
+    /// The value that was visible at an instant, when everything up to `watermark` had been cleared.
     pub fn at<'g, K, V>(
         &self,
         record: RecordRef<'g, K, V>,
         at: ReadAt<'g>,
-        floor: u64,
+        watermark: u64,
     ) -> Result<Option<Visible<'g, V>>, TakenOut> {
         let found = self.version_at(record, at)?;
-        Ok(found.and_then(|(node, state)| self.visible(node, state, floor)))
+        Ok(found.and_then(|(node, state)| self.visible(node, state, watermark)))
     }
 
     /// The newest version that was committed at an instant, be it a value or a tombstone, cleared
@@ -407,10 +407,10 @@ impl Order {
     }
 
     /// Up to which version everything had been cleared at an instant.
-    pub fn floor_at(&self, at: ReadAt<'_>) -> u64 {
+    pub fn watermark_at(&self, at: ReadAt<'_>) -> u64 {
         match at.limit {
-            Limit::Newest => self.floor.newest(&self.clock, at.live()),
-            _ => self.floor.at(&self.clock, at).0,
+            Limit::Newest => self.watermark.newest(&self.clock, at.live()),
+            _ => self.watermark.at(&self.clock, at).0,
         }
     }
 

@@ -103,7 +103,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         counts: bool,
         moment: &Moment<'_>,
     ) -> Result<Option<Visible<'g, V>>, TakenOut> {
-        let Some(found) = self.order.at(record, at, self.order.floor_at(at))? else {
+        let Some(found) = self.order.at(record, at, self.order.watermark_at(at))? else {
             return Ok(None);
         };
         step("derive.found");

@@ -136,7 +136,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         counts: bool,
         moment: &Moment<'_>,
     ) -> Result<bool, TakenOut> {
-        let floor = self.order.floor_at(at);
-        self.walk(bonds, (at, floor), (counts, moment), &(), &mut DependencyWalk::default())
+        let watermark = self.order.watermark_at(at);
+        self.walk(bonds, (at, watermark), (counts, moment), &(), &mut DependencyWalk::default())
     }
 }

@@ -122,7 +122,7 @@ struct Evaluation<'b> {
 struct WalkContext<'b, 'm, 't> {
     at: ReadAt<'b>,
     /// Up to which version everything was cleared then.
-    floor: u64,
+    watermark: u64,
     counts: bool,
     moment: &'m Moment<'t>,
     /// Something has a deadline, or is known beside.
@@ -130,17 +130,17 @@ struct WalkContext<'b, 'm, 't> {
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Walks through all levels of what a value was derived from, as of an instant and its floor.
+    /// Walks through all levels of what a value was derived from, as of an instant and its watermark.
     /// Something may be known beside, and something is learnt.
     pub fn walk<'b>(
         &'b self,
         bonds: (&'b Bonds, u64),
-        (at, floor): (ReadAt<'b>, u64),
+        (at, watermark): (ReadAt<'b>, u64),
         (counts, moment): (bool, &Moment<'_>),
         beside: &impl WalkOverlay,
         walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
-        let glance = WalkContext { at, floor, counts, moment, is_loose: &Cell::new(false) };
+        let glance = WalkContext { at, watermark, counts, moment, is_loose: &Cell::new(false) };
         self.walk_on(bonds, glance, beside, walk)
     }
 
@@ -239,7 +239,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 DependencyCheck::Broken
             });
         };
-        if state.is_plain() && state.version() > glance.floor {
+        if state.is_plain() && state.version() > glance.watermark {
             return Ok(if input.was(state) {
                 DependencyCheck::Holds
             } else {
@@ -269,7 +269,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             self.is_in_time(terms, glance.counts, glance.moment)
         };
         let is_visible =
-            state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
+            state.is_value() && state.version() > glance.watermark && terms.is_none_or(is_in_time);
         if !input.is_present() {
             // As it was if it is still absent: cleared, over, or derived from what has changed.
             return Ok(match bonds {

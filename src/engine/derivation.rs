@@ -197,7 +197,7 @@ where
         let found = held.and_then(|(node, state)| node.visible_as(state));
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
         let present = found.filter(|found| {
-            found.number() > self.snapshot.floor()
+            found.number() > self.snapshot.watermark()
                 && found.terms().is_none_or(|terms| store.is_in_time(terms, false, &moment))
                 && found.bonds().is_none_or(|bonds| self.hold((bonds, found.number()), at))
         });
@@ -223,8 +223,8 @@ where
             return false;
         }
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
-        let (mut walk, floor) = (DependencyWalk::default(), self.snapshot.floor());
-        let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
+        let (mut walk, watermark) = (DependencyWalk::default(), self.snapshot.watermark());
+        let holds = store.walk(bonds, (at, watermark), (false, &moment), &*self.memo, &mut walk);
         let holds = holds.expect("a view can tell");
         // What holds as something is absent may be broken by what is made yet.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
@@ -274,7 +274,7 @@ where
     /// equal. What is over is as good as taken away.
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
-        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell")?;
+        let found = order.at(record, at, self.snapshot.watermark()).expect("a view can tell")?;
         let since = found.bonds()?.since(found.number());
         let is_expired = found.is_expired(Moment::new(&self.engine.timer).time());
         // SAFETY: visible in the view, which is registered for 's.
@@ -287,7 +287,7 @@ where
         let guard = engine.pin();
         let record = engine.held(&guard, hold);
         let (order, at) = (&engine.store.order, self.snapshot.at(record.live()));
-        let found = order.at(record, at, self.snapshot.floor()).expect("a view can tell");
+        let found = order.at(record, at, self.snapshot.watermark()).expect("a view can tell");
         found.is_none_or(|found| {
             found.bonds().is_some_and(|bonds| !self.hold((bonds, found.number()), at))
         })

@@ -158,7 +158,7 @@ where
         // cleared since. Otherwise its absence now is as good an answer.
         let is_valid = || {
             let (moment, at) = (Moment::new(&self.timer), ReadAt::newest(record.live()));
-            found.number() > self.store.floor(record.live())
+            found.number() > self.store.watermark(record.live())
                 && self.store.is_valid(found, at, false, &moment).is_ok_and(|is| is)
         };
         (expected.is_none() || is_valid()).then(|| version_of(found.seen()))

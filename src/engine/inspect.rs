@@ -54,7 +54,8 @@ where
                 continue;
             }
             let at = snapshot.at(record.live());
-            let found = self.store.order.at(record, at, snapshot.floor()).expect("a view can tell");
+            let found =
+                self.store.order.at(record, at, snapshot.watermark()).expect("a view can tell");
             overdue += usize::from(found.is_some_and(|found| found.is_expired(snapshot.opened())));
         }
         (next, overdue)

@@ -84,7 +84,7 @@ where
         let guard = self.pin();
         let record = self.held(&guard, hold);
         let newest = self.store.order.newest_number(record);
-        newest.max(self.store.floor(record.live())) > hold.since
+        newest.max(self.store.watermark(record.live())) > hold.since
             || self.store.has_changed(record, hold.since)
     }
 

@@ -202,7 +202,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 self.work_off(&guard, waiting, WRITING_STEPS);
             }
         }
-        if self.store.order.floor.is_raised() {
+        if self.store.order.watermark.is_raised() {
             self.sweep();
         }
         if !self.due.is_empty() {

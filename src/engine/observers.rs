@@ -137,10 +137,10 @@ impl<K, V> Host<K, V> for Observers<K, V> {
         self.counters.mine().versions_reclaimed.add(1);
     }
 
-    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64) {
+    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, watermark: u64) {
         self.for_others(guard, || {
             let cause = RemovalCause::Explicit;
-            self.leave(self.counters.mine(), record, value, cause, floor);
+            self.leave(self.counters.mine(), record, value, cause, watermark);
         });
     }
 

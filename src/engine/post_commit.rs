@@ -17,7 +17,7 @@ use crate::version::State;
 pub(super) struct Settling<'g, 'm> {
     commit: Commit<'g>,
     /// Up to which version everything had been cleared then.
-    floor: u64,
+    watermark: u64,
     era: &'g Era,
     pub mine: &'g ThreadCounts,
     moment: &'m Moment<'m>,
@@ -48,9 +48,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         commit: Commit<'g>,
         moment: &'m Moment<'m>,
     ) -> Settling<'g, 'm> {
-        let (floor, era) = self.store.order.floor.at(&self.store.order.clock, commit.at());
+        let (watermark, era) = self.store.order.watermark.at(&self.store.order.clock, commit.at());
         let mine = self.observers().counters.mine();
-        Settling { commit, floor, era, mine, moment }
+        Settling { commit, watermark, era, mine, moment }
     }
 
     /// What the owner of a commit does for each version that it wrote: the count, the listener, and
@@ -70,7 +70,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         settling.mine.versions_made.add(1);
         let before = self.store.superseded(record, node);
         if let Some(before) = before
-            && before.number() > settling.floor
+            && before.number() > settling.watermark
             && !before.seen().has_terms()
             && state.is_plain()
             && self.observers().is_unobserved()
@@ -96,7 +96,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> Settled<'g> {
         let version = settling.commit.version();
         self.observers().record(EventKind::Committed, Some(record.hash()), Some(version));
-        let was = before.filter(|before| before.number() > settling.floor);
+        let was = before.filter(|before| before.number() > settling.watermark);
         let new = state.is_value();
         let old_weight = was.map_or(0, |was| i64::from(weight_of(was.node(), was.seen())));
         let new_weight = if new { i64::from(weight_of(node, state)) } else { 0 };
@@ -142,7 +142,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.observers().leave(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;
-            self.observers().leave(mine, &record, cleared, cause, settling.floor);
+            self.observers().leave(mine, &record, cleared, cause, settling.watermark);
         }
     }
 

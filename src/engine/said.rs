@@ -132,7 +132,7 @@ impl Asked {
 #[derive(Clone, Copy)]
 pub(super) struct AsOf {
     version: u64,
-    floor: u64,
+    watermark: u64,
     opened: u64,
 }
 
@@ -140,7 +140,7 @@ impl AsOf {
     /// # Safety
     /// The view is registered until the terms are made.
     pub unsafe fn view(view: &Snapshot) -> Self {
-        Self { version: view.version(), floor: view.floor(), opened: view.opened() }
+        Self { version: view.version(), watermark: view.watermark(), opened: view.opened() }
     }
 }
 
@@ -194,14 +194,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         as_of: Option<AsOf>,
     ) -> Option<(Visible<'g, V>, u64)> {
         let timer = &self.timer;
-        let Some(AsOf { version, floor, opened }) = as_of else {
+        let Some(AsOf { version, watermark, opened }) = as_of else {
             let since = self.store.version();
             let present = self.store.present(record, false, &Moment::new(timer));
             return present.map(|found| (found, since));
         };
         // SAFETY: a registered view's version (see `AsOf::view`), under the record's guard.
         let at = unsafe { ReadAt::new(Limit::View(version)) };
-        let found = self.store.order.at(record, at, floor).expect("a view can tell")?;
+        let found = self.store.order.at(record, at, watermark).expect("a view can tell")?;
         let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
         is_valid.expect("a view can tell").then_some((found, version))
     }

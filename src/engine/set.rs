@@ -139,7 +139,7 @@ where
         let engine = self.engine;
         let (store, record) = (&engine.store, engine.record_made(guard, made));
         let newest = store.order.newest_number(record);
-        if newest.max(store.floor(record.live())) > made.since {
+        if newest.max(store.watermark(record.live())) > made.since {
             return self.adopted(guard, made, &plan.moment);
         }
         let mut ties = self.ties(guard, made)?;

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// How far the walk has come.
 pub(super) struct Sweep {
     /// The newest clearing commit that a walk has begun for.
-    floor: AtomicU64,
+    watermark: AtomicU64,
     /// A [`Place`]: one word, for a part of another division would leave something out.
     place: AtomicU64,
     /// The newest clearing commit that waits for a view which is older to close.
@@ -81,24 +81,24 @@ impl Place {
 impl Sweep {
     /// No walk.
     pub(super) fn new() -> Self {
-        let (floor, place) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { floor, place, awaited: AtomicU64::new(0) }
+        let (watermark, place) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { watermark, place, awaited: AtomicU64::new(0) }
     }
 
     /// Whether no walk has begun for this clearing commit.
-    fn is_due(&self, floor: u64) -> bool {
-        self.floor.load(Ordering::Relaxed) < floor // Relaxed: one more walk costs time.
+    fn is_due(&self, watermark: u64) -> bool {
+        self.watermark.load(Ordering::Relaxed) < watermark // Relaxed: one more walk costs time.
     }
 
     /// Begins a walk for a clearing commit. The walk first: who is stopped before that is noted has others begin it
     /// again, not wait for him.
-    fn begin(&self, floor: u64, homes: usize) {
+    fn begin(&self, watermark: u64, homes: usize) {
         let begin = |word| Some(Place::from_word(word).begin(homes).word());
         // Release: pairs with `take`: who takes a part sees what this walk is for; and what those were for that began
         // before it, since this is a read-modify-write. Relaxed: it says nothing but where to go on.
         let _ = self.place.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
         step("sweep.begun");
-        self.floor.fetch_max(floor, Ordering::Relaxed);
+        self.watermark.fetch_max(watermark, Ordering::Relaxed);
     }
 
     /// Into how many parts the walk divides the index.
@@ -134,13 +134,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Whether it has.
     pub(super) fn sweep(&self) -> bool {
         let (guard, store) = (self.pin(), &self.store);
-        let floor = store.floor(store.live(&guard));
-        if self.sweep.is_due(floor) {
-            if !self.is_past(&guard, floor) {
+        let watermark = store.watermark(store.live(&guard));
+        if self.sweep.is_due(watermark) {
+            if !self.is_past(&guard, watermark) {
                 return false; // a view still sees what was cleared
             }
             step("sweep.begins");
-            self.sweep.begin(floor, store.parts(&guard));
+            self.sweep.begin(watermark, store.parts(&guard));
         }
         let run = |division, row| store.run_of_parts(&guard, division, row);
         let Some((place, parts)) = self.sweep.take(run) else { return false };
@@ -154,19 +154,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Whether no view is older than a clearing commit; if one is, it waits for that to close.
     #[cold]
-    fn is_past(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
-        if self.store.cleared.may_go(floor) {
+    fn is_past(&self, guard: &R::Guard<'_>, watermark: u64) -> bool {
+        if self.store.cleared.may_go(watermark) {
             return true;
         }
         // Relaxed: one more that waits costs a step.
-        if self.sweep.awaited.load(Ordering::Relaxed) >= floor {
+        if self.sweep.awaited.load(Ordering::Relaxed) >= watermark {
             return false;
         }
-        let waits = self.store.await_views(guard, floor);
+        let waits = self.store.await_views(guard, watermark);
         // First it waits: who is stopped in between has others do the same, not miss it.
         match waits {
-            true => self.sweep.awaited.fetch_max(floor, Ordering::Relaxed),
-            false => self.store.cleared.pass(floor),
+            true => self.sweep.awaited.fetch_max(watermark, Ordering::Relaxed),
+            false => self.store.cleared.pass(watermark),
         };
         !waits
     }

@@ -247,7 +247,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         at: ReadAt<'g>,
     ) -> bool {
         let Some((node, state)) = found else { return true };
-        if !state.is_value() || state.version() <= snapshot.floor() {
+        if !state.is_value() || state.version() <= snapshot.watermark() {
             return true;
         }
         let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), state.version(), at);

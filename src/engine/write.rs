@@ -124,8 +124,8 @@ where
             if let Some(written) = self.store.write(guard, record, &mut None, None, over) {
                 let commit = written.commit;
                 let superseded = self.store.superseded(record, written.node);
-                let floor = self.store.order.floor_at(commit.at());
-                let was_cleared = superseded.is_none_or(|was| was.number() <= floor);
+                let watermark = self.store.order.watermark_at(commit.at());
+                let was_cleared = superseded.is_none_or(|was| was.number() <= watermark);
                 // If it had ended by then, it was removed by nobody.
                 let is_ours = !was_cleared
                     && !(current.state().has_terms()
@@ -201,14 +201,14 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         fence_after_rmw(); // partner: the fence in `lease`; for `is_held`
-        let floor = self.store.order.floor_at(at);
+        let watermark = self.store.order.watermark_at(at);
         self.store.find(guard, hash, key).is_none_or(|record| {
             // First of all: what a lease was filled with that has been let go by now, is found below;
             // it may have a larger number, although it was read before.
             let is_held = || record.is_held() && !mutant("lease.look_first");
             let held_first = is_held();
             let is_filled = || self.has_value(record) && !mutant("lease.as_of_number");
-            let found = self.store.order.at(record, at, floor);
+            let found = self.store.order.at(record, at, watermark);
             let is_absent = matches!(found, Ok(None)) && !is_filled();
             step("invalidate.absent");
             let is_held = if mutant("lease.look_late") { is_held() } else { held_first };

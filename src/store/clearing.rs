@@ -19,9 +19,9 @@ impl Cleared {
     }
 
     /// Notes that no view is older than a clearing commit.
-    pub fn pass(&self, floor: u64) -> u64 {
+    pub fn pass(&self, watermark: u64) -> u64 {
         // AcqRel: pairs with `may_go`.
-        self.past.fetch_max(floor, Ordering::AcqRel)
+        self.past.fetch_max(watermark, Ordering::AcqRel)
     }
 
     /// Whether a value of this number has been cleared for everybody, views included.
@@ -42,7 +42,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The newest version of a record, if it is a value that was cleared.
     pub fn cleared_value<'g>(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
-        if !self.order.floor.is_raised() {
+        if !self.order.watermark.is_raised() {
             return None;
         }
         let undecided = |top: NodeRef<'_, V>| !top.state().is_committed();
@@ -52,7 +52,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // Judged: what has taken a number that it does not bear yet gets that now, or a larger one.
         let live = record.live();
         let (node, state) = self.order.version_at(record, ReadAt::newest(live)).ok()??;
-        (state.is_value() && state.version() <= self.floor(live)).then_some(node)
+        (state.is_value() && state.version() <= self.watermark(live)).then_some(node)
     }
 
     /// Condemns a record that was let go of, or queues it for a later write to sweep out if it was

@@ -10,9 +10,9 @@ pub trait Host<K, V> {
     /// The memory of a committed version was reclaimed.
     fn reclaimed(&self);
 
-    /// A value that the clearing commit `floor` hid has ended together with its record. The guard
+    /// A value that the clearing commit `watermark` hid has ended together with its record. The guard
     /// is the store's.
-    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64);
+    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, watermark: u64);
 
     /// A view of this version was opened.
     fn view_opened(&self, version: u64);

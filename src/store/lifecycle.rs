@@ -6,7 +6,7 @@
 
 use super::{Host, Store};
 use crate::chain::{Bonds, Chain, Dependency, Live, Node, NodeRef, Record, RecordRef, flags};
-use crate::commit::{Descriptor, Entry, Era, Floor, Milestone, ViewPlace, withdraw};
+use crate::commit::{ClearWatermark, Descriptor, Entry, Era, Milestone, ViewPlace, withdraw};
 use crate::pool::Pool;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::hook::{claim, mutant, step};
@@ -99,7 +99,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     unsafe fn reclaim_era(node: *mut (), _: *const ()) {
         // SAFETY: retired by `retire_era`; a grace period has passed.
-        unsafe { Floor::free(node.cast()) };
+        unsafe { ClearWatermark::free(node.cast()) };
     }
 
     unsafe fn reclaim_place(place: *mut (), store: *const ()) {
@@ -252,8 +252,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         step("record.sealed");
         // If its newest version had been cleared, not removed, its end is noticed here.
         if let Some(value) = Self::unaborted(record, top).and_then(NodeRef::visible) {
-            let floor = store.floor(store.live(&guard));
-            store.host.cleared(&guard, &record, value, floor);
+            let watermark = store.watermark(store.live(&guard));
+            store.host.cleared(&guard, &record, value, watermark);
         }
         // SAFETY: sealed; freed a grace period from now.
         unsafe { store.index.unlink(&guard, NonNull::from(record.get())) };

@@ -149,13 +149,13 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     }
 
     /// Up to which version everything has been cleared.
-    pub fn floor(&self, live: Live<'_>) -> u64 {
-        self.order.floor.newest(&self.order.clock, live)
+    pub fn watermark(&self, live: Live<'_>) -> u64 {
+        self.order.watermark.newest(&self.order.clock, live)
     }
 
     /// The time since everything was cleared last, with its counts.
     pub fn era<'g>(&'g self, guard: &'g R::Guard<'_>) -> &'g Era {
-        self.order.floor.era(&self.order.clock, self.live(guard))
+        self.order.watermark.era(&self.order.clock, self.live(guard))
     }
 
     /// The bytes of all pools and queues.

@@ -118,9 +118,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Has a clearing commit wait for a view that is older, to be [passed](super::Cleared::pass)
     /// when there is none any more. False if there is none now.
-    pub fn await_views(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
-        let mut view = self.first_view_below(guard, floor);
-        self.wait_for(guard, DeferredPrune { record: ptr::null(), version: floor }, &mut view)
+    pub fn await_views(&self, guard: &R::Guard<'_>, watermark: u64) -> bool {
+        let mut view = self.first_view_below(guard, watermark);
+        self.wait_for(guard, DeferredPrune { record: ptr::null(), version: watermark }, &mut view)
     }
 
     /// Has something wait for a view that needs it: this one, or one of the next. False if none

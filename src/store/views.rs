@@ -17,7 +17,7 @@ pub struct Snapshot {
     /// Its registration.
     registered: Registered,
     /// Everything up to this version had been cleared.
-    floor: u64,
+    watermark: u64,
 }
 
 impl Snapshot {
@@ -32,8 +32,8 @@ impl Snapshot {
     }
 
     /// Up to which version everything had been cleared.
-    pub fn floor(&self) -> u64 {
-        self.floor
+    pub fn watermark(&self) -> u64 {
+        self.watermark
     }
 
     /// The instant that it shows, for a reader with a guard.
@@ -100,9 +100,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // SAFETY: a registered view's version, and a guard is live. Any clearing commit that may be
         // at or before it was ready before its clock was read, so the answer is final.
         let at = unsafe { ReadAt::new(Limit::View(registered.version())) };
-        let (floor, _) = self.order.floor.at(&self.order.clock, at);
+        let (watermark, _) = self.order.watermark.at(&self.order.clock, at);
         self.host.view_opened(registered.version());
-        Snapshot { registered, floor }
+        Snapshot { registered, watermark }
     }
 
     /// Closes a view. If the caller was its last holder, returns what waited for that: the caller
@@ -128,12 +128,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Retires the clearing commits that no view needs any more, if they are many.
     pub fn trim_clearings(&self, guard: &R::Guard<'_>) {
-        if self.order.floor.is_raised() {
+        if self.order.watermark.is_raised() {
             let (clock, views) = (&self.order.clock, &self.views);
             let retire = |node| self.retire_era(guard, node);
             // SAFETY: a guard is live.
             unsafe {
-                self.order.floor.trim(clock, views, retire, |place| {
+                self.order.watermark.trim(clock, views, retire, |place| {
                     self.retire_place(guard, place);
                 });
             }
