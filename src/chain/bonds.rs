@@ -1,6 +1,6 @@
 //! What a value is tied to: what it was made from, and its tags.
 
-use super::node::Tie;
+use super::node::DependencyCounts;
 use super::{Conditional, EntryTerms, Node};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, Ordering};
@@ -31,11 +31,11 @@ pub type Dependencies = SmallVec<[Dependency; FEW]>;
 /// held, and no tag was invalidated since the value has it. Nobody needs to be told when that ends: whoever reads the value looks.
 pub struct Bonds {
     /// The inputs, then the tags.
-    ties: Dependencies,
+    dependencies: Dependencies,
     /// Since which version the value has been equal to this one; 0: since its own.
-    since: u64,
+    equal_since: u64,
     /// As of this number they all held, by what was present and has no deadline, through all levels; 0: nobody has looked.
-    stood: AtomicU64,
+    verified_at: AtomicU64,
     /// How many of the ties are inputs.
     inputs: u32,
     /// Some of the inputs are derived themselves.
@@ -92,13 +92,13 @@ impl Dependency {
 
     /// Whether it held nothing, and never had.
     #[inline(always)]
-    pub fn was_nothing(&self) -> bool {
+    pub fn was_never_written(&self) -> bool {
         self.seen == State::committed(0).tombstone(true)
     }
 
     /// The number by which it goes in the bonds of a version `own`.
     #[inline(always)]
-    pub fn number_beside(&self, own: u64) -> u64 {
+    pub fn number_for(&self, own: u64) -> u64 {
         if self.seen == State::committed(0) { own } else { self.number() }
     }
 
@@ -109,7 +109,7 @@ impl Dependency {
 
     /// Whether it held a value that was in just this state: without terms, and all its hits counted.
     #[inline(always)]
-    pub fn was(&self, state: State) -> bool {
+    pub fn matches(&self, state: State) -> bool {
         self.seen == state
     }
 }
@@ -122,35 +122,41 @@ impl Bonds {
         let inputs = u32::try_from(ties.len()).expect("fewer inputs");
         ties.extend(tags);
         ties.shrink_to_fit();
-        Self { ties, since: 0, stood: AtomicU64::new(0), inputs, is_nested }
+        Self {
+            dependencies: ties,
+            equal_since: 0,
+            verified_at: AtomicU64::new(0),
+            inputs,
+            is_nested,
+        }
     }
 
     /// Of a value equal to that which was derived at `number`, and to all since.
-    pub fn carry(&mut self, number: u64) {
-        self.since = number;
+    pub fn set_equal_since(&mut self, number: u64) {
+        self.equal_since = number;
     }
 
     /// What the value was derived from.
     #[inline(always)]
     pub fn inputs(&self) -> &[Dependency] {
-        &self.ties[..self.inputs as usize]
+        &self.dependencies[..self.inputs as usize]
     }
 
     /// The tags of the value.
     #[inline(always)]
     pub fn tags(&self) -> &[Dependency] {
-        &self.ties[self.inputs as usize..]
+        &self.dependencies[self.inputs as usize..]
     }
 
     /// As of which number it was seen that they hold, by nothing that was absent or has a deadline; 0: of none.
-    pub fn stood(&self) -> u64 {
-        self.stood.load(Ordering::Relaxed) // Relaxed, here and below: what was so then remains true of then.
+    pub fn verified_at(&self) -> u64 {
+        self.verified_at.load(Ordering::Relaxed) // Relaxed, here and below: what was so then remains true of then.
     }
 
     /// That is so as of this number.
-    pub fn have_stood(&self, number: u64) {
-        if self.stood() < number {
-            self.stood.fetch_max(number, Ordering::Relaxed);
+    pub fn mark_verified(&self, number: u64) {
+        if self.verified_at() < number {
+            self.verified_at.fetch_max(number, Ordering::Relaxed);
         }
     }
 
@@ -161,16 +167,17 @@ impl Bonds {
     }
 
     /// How many inputs and tags there are, if they lie here, and no input is derived.
-    fn plainly(&self) -> Option<Tie> {
-        let lie_here = !self.ties.spilled() && !self.is_nested;
+    fn inline_counts(&self) -> Option<DependencyCounts> {
+        let lie_here = !self.dependencies.spilled() && !self.is_nested;
         let count = |ties: &[Dependency]| u8::try_from(ties.len()).expect("few lie here");
-        let is_any = !self.ties.is_empty();
-        (lie_here && is_any).then(|| Tie::plain(count(self.inputs()), count(self.tags())))
+        let is_any = !self.dependencies.is_empty();
+        (lie_here && is_any)
+            .then(|| DependencyCounts::inline(count(self.inputs()), count(self.tags())))
     }
 
     /// Since which version the value, which is of the version `own`, has been equal.
-    pub fn since(&self, own: u64) -> u64 {
-        if self.since == 0 { own } else { self.since }
+    pub fn equal_since(&self, own: u64) -> u64 {
+        if self.equal_since == 0 { own } else { self.equal_since }
     }
 }
 
@@ -187,8 +194,8 @@ impl<V> Derived<V> {
         terms: EntryTerms,
         bonds: Bonds,
     ) {
-        let tie = if terms.deadline() == NEVER { bonds.plainly() } else { None };
-        let terms = terms.tied(tie.unwrap_or(Tie::ANY));
+        let counts = if terms.deadline() == NEVER { bonds.inline_counts() } else { None };
+        let terms = terms.with_counts(counts.unwrap_or(DependencyCounts::UNKNOWN));
         // SAFETY: the caller's promise.
         unsafe {
             Conditional::init(&raw mut (*place).conditional, state, prev, value, terms);
@@ -204,47 +211,47 @@ impl<V> Node<V> {
     /// # Safety
     /// The version has terms, and lives.
     #[inline(always)]
-    pub unsafe fn plain_ties(&self) -> Option<(usize, usize)> {
+    pub unsafe fn inline_counts(&self) -> Option<(usize, usize)> {
         // SAFETY: the caller's promise.
-        unsafe { self.tie() }.counts()
+        unsafe { self.dependency_counts() }.counts()
     }
 
     /// How many inputs there are, if that is so, and there are no tags: at most [`FEW`].
     ///
     /// # Safety
-    /// As for [`plain_ties`](Self::plain_ties).
+    /// As for [`inline_counts`](Self::inline_counts).
     #[inline(always)]
     pub unsafe fn few_inputs(&self) -> Option<usize> {
         // SAFETY: the caller's promise.
-        unsafe { self.tie() }.inputs_alone()
+        unsafe { self.dependency_counts() }.inputs_only()
     }
 
     /// Whether that is so, and there are no inputs, and one tag.
     ///
     /// # Safety
-    /// As for [`plain_ties`](Self::plain_ties).
+    /// As for [`inline_counts`](Self::inline_counts).
     #[inline(always)]
     pub unsafe fn has_one_tag(&self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.tie() == Tie::ONE_TAG }
+        unsafe { self.dependency_counts() == DependencyCounts::ONE_TAG }
     }
 
     #[inline(always)]
-    unsafe fn tie(&self) -> Tie {
+    unsafe fn dependency_counts(&self) -> DependencyCounts {
         // SAFETY: the caller's promise: what has terms is such a version.
-        unsafe { (*ptr::from_ref(self).cast::<Conditional<V>>()).terms.tie }
+        unsafe { (*ptr::from_ref(self).cast::<Conditional<V>>()).terms.counts }
     }
 
     /// An input, or beyond those a tag.
     ///
     /// # Safety
-    /// It is one of those that [`plain_ties`](Self::plain_ties) tells of, and the version lives for `'g`.
+    /// It is one of those that [`inline_counts`](Self::inline_counts) tells of, and the version lives for `'g`.
     #[inline(always)]
-    pub unsafe fn tie_at<'g>(&self, at: usize) -> &'g Dependency {
+    pub unsafe fn dependency_at<'g>(&self, at: usize) -> &'g Dependency {
         // SAFETY: the caller's promise: only versions of this kind have such ties, and they lie in it.
         unsafe {
             let derived = &*ptr::from_ref(self).cast::<Derived<V>>();
-            let ties = &derived.bonds.ties;
+            let ties = &derived.bonds.dependencies;
             hint::assert_unchecked(!ties.spilled());
             &*ties.as_ptr().add(at)
         }
@@ -258,7 +265,7 @@ impl<V> Node<V> {
     pub unsafe fn bonds<'g>(&self) -> Option<&'g Bonds> {
         // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
         unsafe {
-            let is_derived = self.terms()?.tie != Tie::NONE;
+            let is_derived = self.terms()?.counts != DependencyCounts::NONE;
             is_derived.then(|| &*(*ptr::from_ref(self).cast::<Derived<V>>()).bonds)
         }
     }

@@ -287,11 +287,11 @@ impl<'g, V> Tied<'g, V> {
         // SAFETY: it has terms, and is kept; what is asked for is there by the counts.
         unsafe {
             let Some(inputs) = node.few_inputs() else {
-                return node.has_one_tag().then(|| has_stayed(node.tie_at(0)));
+                return node.has_one_tag().then(|| has_stayed(node.dependency_at(0)));
             };
             // The bound is a constant: this becomes no loop.
             for at in 0..FEW {
-                if !is_as_seen(node.tie_at(at)) {
+                if !is_as_seen(node.dependency_at(at)) {
                     return Some(false);
                 }
                 if at + 1 == inputs {
@@ -312,9 +312,9 @@ impl<'g, V> Tied<'g, V> {
         let node = self.0.node.0;
         // SAFETY: as above.
         unsafe {
-            let Some((inputs, tags)) = node.plain_ties() else { return false };
-            (0..inputs).all(|at| is_as_seen(node.tie_at(at)))
-                && (inputs..inputs + tags).all(|at| has_stayed(node.tie_at(at)))
+            let Some((inputs, tags)) = node.inline_counts() else { return false };
+            (0..inputs).all(|at| is_as_seen(node.dependency_at(at)))
+                && (inputs..inputs + tags).all(|at| has_stayed(node.dependency_at(at)))
         }
     }
 

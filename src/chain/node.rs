@@ -43,7 +43,7 @@ pub struct EntryTerms {
     /// What it counts for against the capacity.
     weight: u32,
     /// What the value is tied to.
-    pub(super) tie: Tie,
+    pub(super) counts: DependencyCounts,
     /// From here on the value is absent. Moved on by those who use the value, if it is kept as long as it is used;
     /// then the lowest bit is no part of the time: it says that somebody found the value over.
     deadline: AtomicU64,
@@ -58,7 +58,7 @@ pub struct EntryTerms {
 /// Whether a version is a [`Derived`](super::Derived) one; and how it is tied, if that is soon told. One word, so that a
 /// look-up has it in one comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tie(u16);
+pub(super) struct DependencyCounts(u16);
 
 /// The place of a version's link to the one below. Written until the version is installed by the install
 /// protocol; after its commit, marked, and moved by `prune`.
@@ -225,16 +225,16 @@ impl<V> Conditional<V> {
     }
 }
 
-impl Tie {
+impl DependencyCounts {
     /// It is not.
     pub const NONE: Self = Self(0);
     /// It is.
-    pub const ANY: Self = Self(u16::MAX);
-    pub const ONE_TAG: Self = Self::plain(0, 1);
+    pub const UNKNOWN: Self = Self(u16::MAX);
+    pub const ONE_TAG: Self = Self::inline(0, 1);
 
     /// It is, and has no deadline, and so many inputs and tags, which lie in it, none of them derived: what most
     /// look-ups need to know.
-    pub const fn plain(inputs: u8, tags: u8) -> Self {
+    pub const fn inline(inputs: u8, tags: u8) -> Self {
         Self(u16::from_le_bytes([inputs, tags]))
     }
 
@@ -242,12 +242,12 @@ impl Tie {
     #[inline(always)]
     pub fn counts(self) -> Option<(usize, usize)> {
         let [inputs, tags] = self.0.to_le_bytes();
-        (self != Self::NONE && self != Self::ANY).then_some((inputs.into(), tags.into()))
+        (self != Self::NONE && self != Self::UNKNOWN).then_some((inputs.into(), tags.into()))
     }
 
     /// The inputs, if there are no tags.
     #[inline(always)]
-    pub fn inputs_alone(self) -> Option<usize> {
+    pub fn inputs_only(self) -> Option<usize> {
         let inputs = usize::from(self.0);
         (1..=FEW).contains(&inputs).then_some(inputs)
     }
@@ -261,14 +261,14 @@ impl EntryTerms {
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
         let deadline = AtomicU64::new(end);
         let refresh = AtomicU64::new(refresh);
-        let terms = Self { deadline, end, idle, refresh, weight, tie: Tie::NONE };
+        let terms = Self { deadline, end, idle, refresh, weight, counts: DependencyCounts::NONE };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
     }
 
     /// The terms of a derived version.
-    pub(super) fn tied(self, tie: Tie) -> Self {
-        Self { tie, ..self }
+    pub(super) fn with_counts(self, counts: DependencyCounts) -> Self {
+        Self { counts, ..self }
     }
 
     /// The same terms, for a version that takes the place of this one's and counts for as much.
@@ -277,7 +277,7 @@ impl EntryTerms {
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::OVER });
         let Self { end, idle, weight, .. } = *self;
         let refresh = AtomicU64::new(self.refresh.load(Ordering::Relaxed));
-        Self { deadline, end, idle, refresh, weight, tie: Tie::NONE }
+        Self { deadline, end, idle, refresh, weight, counts: DependencyCounts::NONE }
     }
 
     /// Until when the value is kept at the longest, how long without a use, and from when on it is to be loaded anew.
@@ -291,7 +291,7 @@ impl EntryTerms {
     }
 
     /// It is not to be loaded anew before that time.
-    pub fn put_refresh_off(&self, until: u64) {
+    pub fn postpone_refresh(&self, until: u64) {
         self.refresh.fetch_max(until, Ordering::Relaxed);
     }
 

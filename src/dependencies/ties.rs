@@ -134,7 +134,7 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     pub fn same_as(&mut self, guard: &R::Guard<'_>, bonds: &Bonds, own: u64) {
         for input in bonds.inputs() {
             let record = self.store.record_of(self.store.live(guard), input);
-            self.push(record, input.number_beside(own), input.is_present());
+            self.push(record, input.number_for(own), input.is_present());
         }
         self.is_nested |= bonds.is_nested();
         self.tags_of(bonds, |tag| tag.tagged_since(own));
@@ -164,7 +164,7 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
         let bonds = held.and_then(|(node, _)| node.bonds());
         self.is_nested |= bonds.is_some();
         let own = held.map_or(0, |(_, state)| state.version());
-        self.push(record, bonds.map_or(own, |bonds| bonds.since(own)), is_present);
+        self.push(record, bonds.map_or(own, |bonds| bonds.equal_since(own)), is_present);
     }
 
     /// The same, by the number that it goes by. Whether it is held, of which there is a bound.

@@ -87,7 +87,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(always)]
     fn is_as_seen(&self, tied: Tied<'_, V>, input: &Dependency) -> bool {
         let top = self.record_of(tied.found().live(), input).top();
-        top.is_some_and(|top| input.was(top.state()))
+        top.is_some_and(|top| input.matches(top.state()))
     }
 
     /// Why a value that a commit took away was absent already just before that; `None`: it was not.

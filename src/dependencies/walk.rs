@@ -146,14 +146,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Whether these are known to hold as of a number, as they have before: all that they hold by is present and has no
     /// deadline, and nothing of it has changed.
-    pub fn still_stand(&self, bonds: &Bonds, number: u64) -> bool {
-        let stood = bonds.stood();
+    pub fn are_verified_at(&self, bonds: &Bonds, number: u64) -> bool {
+        let stood = bonds.verified_at();
         stood != 0 && self.quiet.are_all(stood, number)
     }
 
     /// Notes that all on the way hold.
     #[inline(never)]
-    fn have_stood(
+    fn mark_verified(
         &self,
         first: &Bonds,
         walk: &DependencyWalk<'_>,
@@ -163,7 +163,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let Some(number) = glance.at.number().filter(|_| is_firm) else { return };
         // Of others it is as soon seen.
         let nested = walk.all().chain([first]).filter(|bonds| bonds.is_nested());
-        nested.for_each(|bonds| bonds.have_stood(number));
+        nested.for_each(|bonds| bonds.mark_verified(number));
     }
 
     fn walk_on<'b>(
@@ -187,7 +187,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                     DependencyCheck::Holds => {}
                     DependencyCheck::HoldsWith(more, own) if !beside.are_broken(more) => {
                         if more.is_nested()
-                            && seen_as_of.is_some_and(|number| self.still_stand(more, number))
+                            && seen_as_of.is_some_and(|number| self.are_verified_at(more, number))
                         {
                             continue;
                         }
@@ -210,7 +210,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             step += 1;
         }
         if seen_as_of.is_some() {
-            self.have_stood(first.0, walk, glance);
+            self.mark_verified(first.0, walk, glance);
         }
         if walk.absent.is_empty() { Ok(true) } else { self.are_broken(walk, glance, beside) }
     }
@@ -227,20 +227,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             glance.is_loose.set(true);
             // What goes by the number 0 is new to all that is there.
             let is_same = input.is_present() && made.number() != 0;
-            let is_same = is_same && made.number() == input.number_beside(own);
+            let is_same = is_same && made.number() == input.number_for(own);
             return Ok(if is_same { DependencyCheck::Holds } else { DependencyCheck::Broken });
         }
         // Held by the version that the bonds are of.
         let record = self.record_of(glance.at.live(), input);
         let Some((node, state)) = self.order.version_at(record, glance.at)? else {
-            return Ok(if input.was_nothing() {
+            return Ok(if input.was_never_written() {
                 DependencyCheck::Holds
             } else {
                 DependencyCheck::Broken
             });
         };
         if state.is_plain() && state.version() > glance.watermark {
-            return Ok(if input.was(state) {
+            return Ok(if input.matches(state) {
                 DependencyCheck::Holds
             } else {
                 DependencyCheck::Broken
@@ -258,8 +258,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         glance: WalkContext<'b, '_, '_>,
     ) -> Result<DependencyCheck<'b>, TakenOut> {
         let (terms, bonds) = (node.terms(), node.bonds());
-        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
-        if number != input.number_beside(own) {
+        let number = bonds.map_or(state.version(), |bonds| bonds.equal_since(state.version()));
+        if number != input.number_for(own) {
             return Ok(DependencyCheck::Broken);
         }
         let is_in_time = |terms: &EntryTerms| {

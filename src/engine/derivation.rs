@@ -215,7 +215,7 @@ where
     {
         let (store, is_nested) = (&self.engine.store, bonds.0.is_nested());
         if self.memo.are_known(bonds.0)
-            || is_nested && store.still_stand(bonds.0, self.snapshot.version())
+            || is_nested && store.are_verified_at(bonds.0, self.snapshot.version())
         {
             return true;
         }
@@ -275,7 +275,7 @@ where
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
         let found = order.at(record, at, self.snapshot.watermark()).expect("a view can tell")?;
-        let since = found.bonds()?.since(found.number());
+        let since = found.bonds()?.equal_since(found.number());
         let is_expired = found.is_expired(Moment::new(&self.engine.timer).time());
         // SAFETY: visible in the view, which is registered for 's.
         (!is_expired).then(|| (unsafe { found.kept_by_view() }.value(), since))
@@ -343,7 +343,7 @@ where
         // From here on no user's code runs that could keep the bonds from their version.
         let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
-            bonds.carry(equal);
+            bonds.set_equal_since(equal);
         }
         asked.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
@@ -394,6 +394,6 @@ where
         let found = self.store.order.newest(record)?;
         let bonds = found.bonds()?;
         let has_ended = found.number() <= since && !found.is_expired(moment.time());
-        has_ended.then(|| (found.value(), bonds.since(found.number())))
+        has_ended.then(|| (found.value(), bonds.equal_since(found.number())))
     }
 }

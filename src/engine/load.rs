@@ -318,7 +318,7 @@ where
         for claim in &self.each {
             let terms = engine.newest_terms(claim.record(&guard));
             terms.filter(|terms| terms.is_stale(now)).inspect(|terms| {
-                terms.put_refresh_off(deadline(now, pause));
+                terms.postpone_refresh(deadline(now, pause));
             });
         }
     }

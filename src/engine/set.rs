@@ -66,7 +66,7 @@ where
         for (made, mut value, mut asked, ties) in writes {
             let record = self.record_made(guard, made);
             let mut bonds = ties.into_bonds(guard).expect("nothing is lost, for it was looked");
-            bonds.carry(made.as_input.number());
+            bonds.set_equal_since(made.as_input.number());
             asked.get_or_insert_default().bonds = Some(bonds);
             // What has ended stays so, whatever else this commit does.
             let cause = made.is_again.then_some(RemovalCause::Related);
@@ -161,7 +161,7 @@ where
         let record = self.engine.record_made(guard, made);
         let found = self.engine.store.present(record, false, moment)?;
         let number = found.number();
-        let number = found.bonds().map_or(number, |bonds| bonds.since(number));
+        let number = found.bonds().map_or(number, |bonds| bonds.equal_since(number));
         (*found.value() == made.value).then_some(number)
     }
 

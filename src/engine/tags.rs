@@ -92,7 +92,7 @@ where
             tags.iter().for_each(|tag| ties.tag(self.find_or_create_tag(guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
             let mut bonds = ties.into_bonds(guard)?;
-            bonds.carry(old.map_or(own, |old| old.since(own)));
+            bonds.set_equal_since(old.map_or(own, |old| old.equal_since(own)));
             let mut asked = Asked::again(found.terms());
             asked.bonds = Some(bonds);
             plan.push(record, &mut value, Some(asked), false, None);
