@@ -1,4 +1,4 @@
-//! What a key points to: its record, and below it the chain of its versions, newest first.
+//! A record (a key and the chain of its versions, newest first) and a version in memory.
 
 mod bonds;
 mod kept;
