@@ -13,7 +13,7 @@ use std::ptr;
 /// | field | read by | written |
 /// |---|---|---|
 /// | `state` | any guard | by the threads that stamp or finish the commit |
-/// | `value` | a guard that saw a committed value | before install; an aborted commit's owner takes it |
+/// | `value` | a guard that saw a committed value | before install; taken by an aborted commit's owner |
 ///
 /// The link to the version below is not a field, because few reads need it. It follows the version
 /// in [`Linked`]. For a version in a record's inline slot it is stored apart from what look-ups
@@ -397,7 +397,8 @@ impl<V> Node<V> {
     /// Copies the outcome of the commit into the version. All threads write the same outcome.
     pub fn set_outcome(&self, outcome: State) {
         debug_assert!(outcome.is_committed() || outcome.is_aborted());
-        let state = State(self.state.load(Ordering::Relaxed)); // for the kind, which does not change
+        // Relaxed: only the kind is used, which does not change.
+        let state = State(self.state.load(Ordering::Relaxed));
         // Release: pairs with `state`.
         self.state.store(state.with_outcome(outcome).0, Ordering::Release);
     }
