@@ -10,6 +10,17 @@ use crate::version::State;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
+/// The status of a version.
+pub enum VersionStatus<K, V> {
+    /// The version is committed. This is its final state.
+    Committed(State),
+    /// The version is never visible.
+    Aborted,
+    /// The commit of the version is still being installed. A writer helps it before it supersedes
+    /// the version. A reader goes on to the version below.
+    Installing(*const Descriptor<K, V>),
+}
+
 /// One write of a commit: the version, and the record that it goes into.
 pub struct Entry<K, V> {
     pub record: *const Record<K, V>,

@@ -3,7 +3,7 @@
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
-use super::{ClosableList, DeferredPrune, Drained};
+use super::{ClosableList, Drained};
 use crate::pool::{Pool, Shape};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
@@ -14,6 +14,18 @@ use std::ptr::{self, NonNull};
 
 /// So many more places than there are open views may stand in the list before all of it is tidied.
 const SLACK: usize = if cfg!(coeval_loom) { 1 } else { 8 };
+
+/// A deferred removal: `version` of `record` is removed when no view needs it. The store uses
+/// special values of both; see `store/prune.rs`.
+#[derive(Clone, Copy)]
+pub struct DeferredPrune {
+    pub record: *const (),
+    pub version: u64,
+}
+
+// SAFETY: the thread that defers the removal holds the record for the thread that does it. Records
+// are shared between threads.
+unsafe impl Send for DeferredPrune {}
 
 /// The versions that open views see. A view that opens and a writer that wants to dispose of what it superseded
 /// meet as in Dekker's algorithm: the view announces itself, then reads the clock; the writer moves

@@ -191,7 +191,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> PruneOutcome {
         let mut next = record.newest();
         while let Some(node) = next {
-            if let VersionStatus::Committed(state) = self.order.judge::<K, V>(node) {
+            if let VersionStatus::Committed(state) = self.order.resolve::<K, V>(node) {
                 let retire = |node| self.retire_node(guard, &record, node);
                 if let Some(version) = known {
                     // SAFETY: the newest committed; we hold the right, and callers know that.
