@@ -147,8 +147,8 @@ impl Order {
         }
     }
 
-    /// Like [`instant`](Self::instant), but with any current time if `is_timeless` says that no
-    /// version up to the number has a deadline. It is called after the number was read.
+    /// Like [`instant`](Self::instant), but with any current time if `is_timeless`, which is called
+    /// after the number was read, says that no version up to the number has a deadline.
     pub fn instant_if(&self, is_timeless: impl Fn() -> bool) -> (u64, u64) {
         let number = self.clock.now();
         if is_timeless() { (number, self.timer.now()) } else { self.instant() }
@@ -284,8 +284,7 @@ impl Order {
         (self.notable.load(Ordering::Relaxed) == 0).then_some((node, state))
     }
 
-    /// The same as [`plain`](Self::plain), for a value that was committed after everything had been
-    /// cleared.
+    /// [`plain`](Self::plain) for a value that was committed after everything had been cleared.
     #[inline(always)]
     pub fn plain_since_clear<'g, K, V>(
         &self,
@@ -383,8 +382,7 @@ impl Order {
         if skipped && !exact { Err(TakenOut) } else { Ok(None) }
     }
 
-    /// The number of the newest commit that wrote a value or a tombstone to `record`; 0 if no such
-    /// commit is known.
+    /// The number of the newest commit that wrote to `record`; 0 if no such commit is known.
     pub fn newest_number<K, V>(&self, record: RecordRef<'_, K, V>) -> u64 {
         match self.version_at(record, ReadAt::newest(record.live())) {
             Ok(Some((_, state))) => state.version(),
