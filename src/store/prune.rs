@@ -136,7 +136,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             if found.version() < left.version && !left.record.is_null() {
                 return false;
             }
-            if self.backlog.cells.shelve(guard, found.waiting(), left) {
+            if self.backlog.cells.push_unless_closed(guard, found.waiting(), left) {
                 return true;
             }
             *view = found.next();
@@ -218,7 +218,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Queues a record, which has got its flag from the caller.
     fn queue_flagged(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         let due = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version: DUE };
-        let taken = self.backlog.cells.one(guard, due);
+        let taken = self.backlog.cells.single(guard, due);
         self.put_off(guard, Waiting { taken, closed: None });
     }
 
