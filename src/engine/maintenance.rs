@@ -6,7 +6,7 @@ use crate::expiry::{DueOutcome, Scheduled, Timed};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::{Snapshot, Waiting};
+use crate::store::{PendingRemovals, Snapshot};
 use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
@@ -144,7 +144,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Sees to `steps` of what waits, and puts the rest off.
-    pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: Waiting, steps: usize) {
+    pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: PendingRemovals, steps: usize) {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
     }
 

@@ -155,7 +155,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Whether no view is older than a clearing commit; if one is, it waits for that to close.
     #[cold]
     fn is_past(&self, guard: &R::Guard<'_>, watermark: u64) -> bool {
-        if self.store.cleared.may_go(watermark) {
+        if self.store.cleared.is_cleared_for_all(watermark) {
             return true;
         }
         // Relaxed: one more that waits costs a step.
@@ -166,7 +166,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // First it waits: who is stopped in between has others do the same, not miss it.
         match waits {
             true => self.sweep.awaited.fetch_max(watermark, Ordering::Relaxed),
-            false => self.store.cleared.pass(watermark),
+            false => self.store.cleared.advance_to(watermark),
         };
         !waits
     }

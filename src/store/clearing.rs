@@ -8,24 +8,24 @@ use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering};
 
 /// How far clearing has come for the oldest reader.
-pub struct Cleared {
+pub struct ClearProgress {
     /// The newest clearing commit of which it is known that no view is older.
     past: AtomicU64,
 }
 
-impl Cleared {
+impl ClearProgress {
     pub(super) fn new() -> Self {
         Self { past: AtomicU64::new(0) }
     }
 
     /// Notes that no view is older than a clearing commit.
-    pub fn pass(&self, watermark: u64) -> u64 {
-        // AcqRel: pairs with `may_go`.
+    pub fn advance_to(&self, watermark: u64) -> u64 {
+        // AcqRel: pairs with `is_cleared_for_all`.
         self.past.fetch_max(watermark, Ordering::AcqRel)
     }
 
     /// Whether a value of this number has been cleared for everybody, views included.
-    pub fn may_go(&self, version: u64) -> bool {
+    pub fn is_cleared_for_all(&self, version: u64) -> bool {
         // Acquire: what those views read that have closed comes before what is done now.
         version <= self.past.load(Ordering::Acquire)
     }

@@ -102,15 +102,15 @@ impl<'g, K, V> Decided<'g, K, V> {
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
     #[inline(never)]
-    fn describe<'g>(
+    fn make_descriptor<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
         preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> *mut Descriptor<K, V> {
-        let room = self.descriptors.take(guard, set.len(), preconditions.len());
-        let state = State::undecided(room.descriptor.expose_provenance());
+        let memory = self.descriptors.take(guard, set.len(), preconditions.len());
+        let state = State::undecided(memory.descriptor.expose_provenance());
         let (writes, order) = set.in_order();
         for (at, &(_, place)) in order.iter().enumerate() {
             let write = &mut writes[place];
@@ -127,7 +127,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             };
             let entry = Entry { record: write.record(), node, cause: write.cause };
             // SAFETY: the room has so many places, and is ours.
-            unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
+            unsafe { memory.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
         for (at, &(record, precondition)) in preconditions.iter().enumerate() {
             let address = ptr::from_ref(record.get()).addr();
@@ -135,13 +135,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let entry = entry.expect("the key is among the writes");
             // SAFETY: as above.
             unsafe {
-                room.expected.cast::<Expected>().add(at).write(Expected { entry, precondition })
+                memory.expected.cast::<Expected>().add(at).write(Expected { entry, precondition })
             };
         }
         set.clear();
         // SAFETY: the lists were written above, and live as long as the descriptor.
-        unsafe { room.descriptor.write(Descriptor::new(room.entries, room.expected)) };
-        room.descriptor
+        unsafe { memory.descriptor.write(Descriptor::new(memory.entries, memory.expected)) };
+        memory.descriptor
     }
 
     /// Installs and decides a commit, which is made only if all preconditions are met: each upon a record
@@ -156,7 +156,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> Decided<'g, K, V> {
         let has_witnesses = set.has_witnesses();
-        let descriptor = self.describe(guard, set, preconditions, terms_of);
+        let descriptor = self.make_descriptor(guard, set, preconditions, terms_of);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: our commit, under the guard that located its records.
         let outcome = unsafe { self.order.help(descriptor, &retire) };

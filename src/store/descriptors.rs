@@ -16,7 +16,7 @@ const MANY: usize = 64;
 
 /// A descriptor with room for `N` entries. What it expects lies behind those that it has.
 #[repr(C)]
-struct Places<K, V, const N: usize> {
+struct DescriptorSlot<K, V, const N: usize> {
     descriptor: MaybeUninit<Descriptor<K, V>>,
     entries: [MaybeUninit<Entry<K, V>>; N],
 }
@@ -29,7 +29,7 @@ pub(super) struct Descriptors<K, V> {
 }
 
 /// Room for a commit, not yet written.
-pub(super) struct DescriptorRoom<K, V> {
+pub(super) struct DescriptorMemory<K, V> {
     pub descriptor: *mut Descriptor<K, V>,
     pub entries: NonNull<[Entry<K, V>]>,
     pub expected: NonNull<[Expected]>,
@@ -38,8 +38,8 @@ pub(super) struct DescriptorRoom<K, V> {
 impl<K, V> Descriptors<K, V> {
     pub fn new() -> Self {
         let pool = |slot| Pool::new(Shape::plain(slot));
-        let few = pool(Layout::new::<Places<K, V, FEW>>());
-        let many = pool(Layout::new::<Places<K, V, MANY>>());
+        let few = pool(Layout::new::<DescriptorSlot<K, V, FEW>>());
+        let many = pool(Layout::new::<DescriptorSlot<K, V, MANY>>());
         Self { few, many, of: PhantomData }
     }
 
@@ -49,7 +49,7 @@ impl<K, V> Descriptors<K, V> {
     }
 
     /// Room for a commit with so many entries, of which so many are expected to be something.
-    pub fn take<G>(&self, _guard: &G, entries: usize, expected: usize) -> DescriptorRoom<K, V> {
+    pub fn take<G>(&self, _guard: &G, entries: usize, expected: usize) -> DescriptorMemory<K, V> {
         let places = Self::places(entries, expected);
         let slot = if places <= FEW {
             // SAFETY: a guard is live.
@@ -71,15 +71,15 @@ impl<K, V> Descriptors<K, V> {
 
     /// The size of a slot with more than [`MANY`] places.
     fn size(places: usize) -> usize {
-        size_of::<Places<K, V, 0>>() + places * size_of::<Entry<K, V>>()
+        size_of::<DescriptorSlot<K, V, 0>>() + places * size_of::<Entry<K, V>>()
     }
 
-    fn room(slot: NonNull<u8>, entries: usize, expected: usize) -> DescriptorRoom<K, V> {
-        let slot = slot.cast::<Places<K, V, 0>>().as_ptr();
+    fn room(slot: NonNull<u8>, entries: usize, expected: usize) -> DescriptorMemory<K, V> {
+        let slot = slot.cast::<DescriptorSlot<K, V, 0>>().as_ptr();
         // SAFETY: the slot has so many places behind the descriptor, however many it was made for.
         unsafe {
             let first = NonNull::new_unchecked((&raw mut (*slot).entries).cast::<Entry<K, V>>());
-            DescriptorRoom {
+            DescriptorMemory {
                 descriptor: slot.cast(),
                 entries: NonNull::slice_from_raw_parts(first, entries),
                 expected: NonNull::slice_from_raw_parts(first.add(entries).cast(), expected),

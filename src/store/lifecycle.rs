@@ -15,7 +15,7 @@ use std::ptr::{self, NonNull};
 
 /// Runs a user's destructors. One that panics has told so through the panic hook; it belongs to
 /// another caller's value, so the panic ends here.
-fn contain(destroy: impl FnOnce()) {
+fn catch_panic(destroy: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(destroy));
 }
 
@@ -113,7 +113,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe {
             let store = &*store.cast::<Self>();
             let node = NonNull::new_unchecked(node.cast::<Node<V>>());
-            store.empty(node.as_ref()).give(node.cast());
+            store.drop_contents(node.as_ref()).give(node.cast());
         }
     }
 
@@ -122,7 +122,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// # Safety
     /// Nobody else has access to it, and this is done once.
     #[inline(always)]
-    unsafe fn empty(&self, node: &Node<V>) -> &Pool {
+    unsafe fn drop_contents(&self, node: &Node<V>) -> &Pool {
         let state = node.state();
         if state.is_committed() {
             self.host.reclaimed();
@@ -130,7 +130,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // SAFETY: the caller's promise.
         unsafe {
             if std::mem::needs_drop::<V>() {
-                contain(|| node.drop_value());
+                catch_panic(|| node.drop_value());
             }
             if !state.has_terms() {
                 return &self.nodes;
@@ -149,7 +149,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe {
             let store = &*store.cast::<Self>();
             let record = RecordRef::new(&*record.cast::<Record<K, V>>());
-            store.empty(&*record.inline_slot());
+            store.drop_contents(&*record.inline_slot());
             let guard = store.pin();
             record.free_inline_slot();
             store.condemn_or_queue(&guard, record);
@@ -164,7 +164,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 return;
             }
             let slot_goes_too = Self::is_inline_on_top(record, top);
-            let busy = Self::holding() | flags::CONDEMNING | flags::PRUNING;
+            let busy = Self::holder_flags() | flags::CONDEMNING | flags::PRUNING;
             // Whatever holds it back looks here again when it is done.
             let may =
                 |now: u32| now & busy == 0 && (slot_goes_too || now & flags::INLINE_SLOT_FREE != 0);
@@ -195,14 +195,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// The flags of those who hold a record.
-    fn holding() -> u32 {
+    fn holder_flags() -> u32 {
         let but = if mutant("room.fresh_unheld") { flags::FRESH } else { 0 };
         flags::HELD & !but
     }
 
     /// The version on top, or the one below if that was aborted. Nothing is installed upon an
     /// aborted version, so what lies below one is not aborted itself.
-    fn unaborted<'g>(
+    fn newest_unaborted<'g>(
         record: RecordRef<'g, K, V>,
         top: Option<NodeRef<'g, V>>,
     ) -> Option<NodeRef<'g, V>> {
@@ -216,17 +216,17 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Whether a record with this on top is absent to everyone, now and as of any view.
     fn is_dead<'g>(&self, record: RecordRef<'g, K, V>, top: Option<NodeRef<'g, V>>) -> bool {
-        let Some(newest) = Self::unaborted(record, top) else { return true };
+        let Some(newest) = Self::newest_unaborted(record, top) else { return true };
         let state = newest.state();
         state.is_committed()
             && record.prev_of(newest).link().is_end()
-            && (state.is_tombstone() || self.cleared.may_go(state.version()))
+            && (state.is_tombstone() || self.cleared.is_cleared_for_all(state.version()))
     }
 
     /// Whether sealing `record` with this on top would retire what is in its room.
     fn is_inline_on_top<'g>(record: RecordRef<'g, K, V>, top: Option<NodeRef<'g, V>>) -> bool {
         let is_inline = |node: NodeRef<'_, V>| node.is(record.inline_slot());
-        top.is_some_and(is_inline) || Self::unaborted(record, top).is_some_and(is_inline)
+        top.is_some_and(is_inline) || Self::newest_unaborted(record, top).is_some_and(is_inline)
     }
 
     /// The second step, a grace period after a record was condemned: if no writer came, it ends.
@@ -241,7 +241,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // One who still had it in hand when it was condemned may have put it into a queue, or holds
         // it; nobody else can have since, but a writer that took the mark off. Whoever takes it out
         // of there, or lets go, looks here again.
-        let held = record.flags() & Self::holding() != 0 && !mutant("leftover.seal_queued");
+        let held = record.flags() & Self::holder_flags() != 0 && !mutant("leftover.seal_queued");
         if held {
             record.revive();
         }
@@ -251,7 +251,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         step("record.sealed");
         // If its newest version had been cleared, not removed, its end is noticed here.
-        if let Some(value) = Self::unaborted(record, top).and_then(NodeRef::visible) {
+        if let Some(value) = Self::newest_unaborted(record, top).and_then(NodeRef::visible) {
             let watermark = store.watermark(store.live(&guard));
             store.host.cleared(&guard, &record, value, watermark);
         }
@@ -270,8 +270,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             claim(|| !is_held(), "freed although it is in the queue");
             let guard = store.pin();
             store.index.release(&guard, record);
-            store.free_top(record.as_ref());
-            contain(|| drop(record.as_ref().take_key()));
+            store.free_newest(record.as_ref());
+            catch_panic(|| drop(record.as_ref().take_key()));
             store.records.give(record.cast());
         }
     }
@@ -280,14 +280,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// # Safety
     /// A grace period has passed since, and nobody else does so.
-    unsafe fn free_top(&self, record: &Record<K, V>) {
+    unsafe fn free_newest(&self, record: &Record<K, V>) {
         let mut next = record.head().node();
         // SAFETY: it went with the record, so nobody has access to it; what an aborted version was
         // put upon likewise, and what any other was put upon has gone before.
         unsafe {
             while let Some(node) = next.as_ref() {
                 let (state, below) = (node.state(), record.prev_of(next).link().target());
-                let pool = self.empty(node);
+                let pool = self.drop_contents(node);
                 if !ptr::eq(next, record.inline_slot()) {
                     pool.give(NonNull::new_unchecked(next).cast());
                 }
@@ -342,11 +342,11 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
                 let mut next = record.head().node();
                 while !next.is_null() {
                     let link = record.prev_of(next).link();
-                    contain(|| (*next).drop_value());
+                    catch_panic(|| (*next).drop_value());
                     drop((*next).take_bonds()); // What it held goes, too.
                     next = if link.is_end() { ptr::null_mut() } else { link.target() };
                 }
-                contain(|| drop(record.take_key()));
+                catch_panic(|| drop(record.take_key()));
             }
         }
     }

@@ -152,7 +152,7 @@ where
         {
             return Self::in_index(record);
         }
-        let ready = self.fresh.with_outcome(State::READY);
+        let ready = self.new_version.with_outcome(State::READY);
         // SAFETY: a guard is live.
         let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered) };
         step("write.record_made");
@@ -209,7 +209,7 @@ impl<'e, K, V> Unpublished<'e, K, V> {
 
     #[cold]
     #[inline(never)]
-    fn end(&mut self) {
+    fn drop_contents(&mut self) {
         let (mut value, is_there) = (None, std::mem::take(&mut self.has_value));
         // SAFETY: nobody else has seen the record, so key and value are ours to move out, once.
         unsafe {
@@ -226,6 +226,6 @@ impl<'e, K, V> Unpublished<'e, K, V> {
 
 impl<K, V> Drop for Unpublished<'_, K, V> {
     fn drop(&mut self) {
-        self.end();
+        self.drop_contents();
     }
 }

@@ -17,10 +17,10 @@ mod versions;
 mod views;
 mod write_set;
 
-pub use clearing::Cleared;
+pub use clearing::ClearProgress;
 pub use commit::{Commit, Decided};
 pub use host::Host;
-pub use prune::Waiting;
+pub use prune::PendingRemovals;
 pub use read::Peeked;
 pub use tags::cell_of;
 pub use versions::{TermsAndBonds, Written};
@@ -54,7 +54,7 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     pub views: Views,
     pub reclaim: R,
     pub host: H,
-    pub cleared: Cleared,
+    pub cleared: ClearProgress,
     /// Which of the newest commits have changed nothing of what stood.
     pub quiet: Quiet,
     index: Index<Record<K, V>, R>,
@@ -64,7 +64,7 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     entries: PhantomData<Record<K, V>>,
     hasher: S,
     /// How many hits of a new version are to be counted.
-    fresh: State,
+    new_version: State,
     records: Pool,
     nodes: Pool,
     conditional: Pool,
@@ -115,13 +115,13 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
             views: Views::new(),
             reclaim: R::new(),
             host,
-            cleared: Cleared::new(),
+            cleared: ClearProgress::new(),
             quiet: Quiet::new(),
             index: Index::with_capacity(entries),
             tags: LazyArray::new(),
             entries: PhantomData,
             hasher,
-            fresh: State::INSTALLING.with_hits_left(hits),
+            new_version: State::INSTALLING.with_hits_left(hits),
             records: records_for(entries, Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),

@@ -23,19 +23,19 @@ const DUE: u64 = u64::MAX;
 pub(super) struct Backlog {
     /// What waited for a view that has closed, and was too much for the closer; records that others
     /// came to prune all the time, or that are to be swept out.
-    queue: Stack<Waiting>,
+    queue: Stack<PendingRemovals>,
     /// The cells of what waits, wherever it does.
     cells: Stack<DeferredPrune>,
 }
 
 /// Superseded versions and records that are to be seen to.
-pub struct Waiting {
+pub struct PendingRemovals {
     taken: Drained<DeferredPrune>,
     /// The version of the view that they waited for, if they did: what still needs them is no newer.
     closed: Option<u64>,
 }
 
-impl Waiting {
+impl PendingRemovals {
     /// What waited for the view of this version, which was closed.
     pub(super) fn after(taken: Drained<DeferredPrune>, closed: u64) -> Self {
         Self { taken, closed: Some(closed) }
@@ -97,7 +97,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if view.is_some_and(|view| version <= view.version()) {
             record.hold();
             let left = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version };
-            if self.wait_for(guard, left, &mut view) {
+            if self.defer_to_view(guard, left, &mut view) {
                 return;
             }
             record.let_go();
@@ -116,17 +116,21 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe { self.views.first_below(&self.order.clock, version, retire) }
     }
 
-    /// Has a clearing commit wait for a view that is older, to be [passed](super::Cleared::pass)
+    /// Has a clearing commit wait for a view that is older, to be [passed](super::ClearProgress::advance_to)
     /// when there is none any more. False if there is none now.
     pub fn await_views(&self, guard: &R::Guard<'_>, watermark: u64) -> bool {
         let mut view = self.first_view_below(guard, watermark);
-        self.wait_for(guard, DeferredPrune { record: ptr::null(), version: watermark }, &mut view)
+        self.defer_to_view(
+            guard,
+            DeferredPrune { record: ptr::null(), version: watermark },
+            &mut view,
+        )
     }
 
     /// Has something wait for a view that needs it: this one, or one of the next. False if none
     /// does. For a clearing commit that is any that is older. The caller's hold of the record goes
     /// with it.
-    fn wait_for<'g>(
+    fn defer_to_view<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         left: DeferredPrune,
@@ -219,11 +223,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     fn queue_flagged(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         let due = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version: DUE };
         let taken = self.backlog.cells.single(guard, due);
-        self.put_off(guard, Waiting { taken, closed: None });
+        self.defer(guard, PendingRemovals { taken, closed: None });
     }
 
     /// Leaves what is to be seen to for later writers.
-    pub fn put_off(&self, guard: &R::Guard<'_>, waiting: Waiting) {
+    pub fn defer(&self, guard: &R::Guard<'_>, waiting: PendingRemovals) {
         if !waiting.taken.is_empty() {
             self.backlog.queue.push(guard, waiting);
         }
@@ -236,7 +240,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Takes something that was left.
-    pub fn take_backlog(&self, guard: &R::Guard<'_>) -> Option<Waiting> {
+    pub fn take_backlog(&self, guard: &R::Guard<'_>) -> Option<PendingRemovals> {
         self.backlog.queue.pop(&self.reclaim, guard)
     }
 
@@ -245,11 +249,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn work_off(
         &self,
         guard: &R::Guard<'_>,
-        waiting: Waiting,
+        waiting: PendingRemovals,
         steps: usize,
         sweep: impl Fn(RecordRef<'_, K, V>),
     ) {
-        let Waiting { mut taken, closed } = waiting;
+        let PendingRemovals { mut taken, closed } = waiting;
         if taken.is_empty() {
             return;
         }
@@ -257,14 +261,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         for _ in 0..steps {
             let next = self.backlog.cells.next(&self.reclaim, guard, &mut taken);
             let Some(left) = next else { return };
-            self.work_off_one(guard, left, &mut view, &sweep);
+            self.process_removal(guard, left, &mut view, &sweep);
         }
         if !mutant("leftover.no_orphans") {
-            self.put_off(guard, Waiting { taken, closed });
+            self.defer(guard, PendingRemovals { taken, closed });
         }
     }
 
-    fn work_off_one<'g>(
+    fn process_removal<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         left: DeferredPrune,
@@ -282,13 +286,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 self.prune(guard, record);
                 sweep(record);
             }
-            _ if self.wait_for(guard, left, view) => {}
+            _ if self.defer_to_view(guard, left, view) => {}
             Some(record) => {
                 self.prune_for(guard, record, Some(left.version));
                 record.let_go();
                 self.condemn_or_queue(guard, record);
             }
-            None => _ = self.cleared.pass(left.version),
+            None => _ = self.cleared.advance_to(left.version),
         }
     }
 }

@@ -45,7 +45,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         value: &mut Option<V>,
         retention: Option<TermsAndBonds>,
     ) -> *mut Node<V> {
-        let state = self.fresh.with_outcome(state);
+        let state = self.new_version.with_outcome(state);
         if let Some(retention) = retention {
             return self.make_conditional(guard, state, prev, value, retention);
         }
@@ -103,7 +103,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     }
 
     /// Gives back what `make_node` made, if nobody else has seen it.
-    fn unmake_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
+    fn give_back_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
         if ptr::eq(node, record.inline_slot()) {
             record.free_inline_slot();
             return;
@@ -158,7 +158,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // SAFETY: located and revived under the guard; the node was made for it.
         let state = unsafe { self.order.write(record, node, over, &retire) };
         if state.is_none() {
-            self.unmake_node(&record, node);
+            self.give_back_node(&record, node);
         }
         // SAFETY: installed by our commit, under the guard.
         state.map(|state| unsafe { Written::new(NodeRef::new(&*node), state) })

@@ -1,6 +1,6 @@
 //! Views: opened, shared and closed.
 
-use super::{Host, Store, Waiting};
+use super::{Host, PendingRemovals, Store};
 use crate::chain::Live;
 use crate::commit::{Limit, ReadAt, Registered};
 use crate::reclaim::Reclaim;
@@ -65,7 +65,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 return registered;
             }
             if let Some(waiting) = self.unregister(guard, registered) {
-                self.put_off(guard, waiting);
+                self.defer(guard, waiting);
             }
         }
     }
@@ -86,7 +86,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return Some(self.snapshot(&guard, registered));
         }
         if let Some(waiting) = self.unregister(&guard, registered) {
-            self.put_off(&guard, waiting);
+            self.defer(&guard, waiting);
         }
         None
     }
@@ -106,18 +106,18 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Closes a view. If the caller was its last holder, returns what waited for that: the caller
-    /// [sees to it](Self::work_off), or [puts it off](Self::put_off).
-    pub fn close(&self, guard: &R::Guard<'_>, snapshot: Snapshot) -> Option<Waiting> {
+    /// [sees to it](Self::work_off), or [puts it off](Self::defer).
+    pub fn close(&self, guard: &R::Guard<'_>, snapshot: Snapshot) -> Option<PendingRemovals> {
         self.unregister(guard, snapshot.registered)
     }
 
-    fn unregister(&self, guard: &R::Guard<'_>, view: Registered) -> Option<Waiting> {
+    fn unregister(&self, guard: &R::Guard<'_>, view: Registered) -> Option<PendingRemovals> {
         let (version, retire) = (view.version(), |place| self.retire_place(guard, place));
         // SAFETY: the guard is live, and places are retired by it.
         let taken = unsafe { self.views.close(view, retire) }?;
         self.host.view_closed(version);
         step("leftover.taken");
-        Some(Waiting::after(taken, version))
+        Some(PendingRemovals::after(taken, version))
     }
 
     /// The smallest version of an open view: a moment's picture, for statistics. Goes over all views.
@@ -168,7 +168,7 @@ impl<'s, K, V, S, R: Reclaim, H: Host<K, V>> OpenView<'s, K, V, S, R, H> {
         if let Some(snapshot) = self.snapshot.take()
             && let Some(waiting) = self.store.close(guard, snapshot)
         {
-            self.store.put_off(guard, waiting);
+            self.store.defer(guard, waiting);
             self.store.trim_clearings(guard);
         }
     }

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 
 /// Up to how many writes are sorted by comparing each with each.
-const RANKED: usize = 12;
+const MAX_RANKED: usize = 12;
 /// Above how many writes a set, instead of a scan, tells which records a commit writes.
-const SCAN: usize = 16;
+const MAX_SCANNED: usize = 16;
 
 /// One write of a commit.
 pub struct Write<K, V> {
@@ -133,7 +133,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
 
     /// Whether the commit writes `record` already. `set` is the caller's memory of that.
     pub fn has(&self, set: &mut HashSet<*const Record<K, V>>, record: RecordRef<'g, K, V>) -> bool {
-        if self.writes.len() <= SCAN {
+        if self.writes.len() <= MAX_SCANNED {
             return self.writes.iter().any(|write| record.is(write.record));
         }
         // Catches up with what was added since; what is in it stays there.
@@ -146,12 +146,12 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         self.order.clear();
         let address = |write: &Write<K, V>| write.record.addr();
         let count = self.writes.len();
-        if count > RANKED {
+        if count > MAX_RANKED {
             let places = self.writes.iter().enumerate();
             self.order.extend(places.map(|(place, write)| (address(write), place)));
             return self.order.sort_unstable();
         }
-        let mut addresses = [0; RANKED];
+        let mut addresses = [0; MAX_RANKED];
         for (place, write) in addresses.iter_mut().zip(&self.writes) {
             *place = address(write);
         }
