@@ -355,7 +355,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
                 while !next.is_null() {
                     let link = record.prev_of(next).link();
                     catch_panic(|| (*next).drop_value());
-                    drop((*next).take_bonds()); // The records of the inputs are dropped by this walk, too.
+                    // This walk also drops the records of the inputs.
+                    drop((*next).take_bonds());
                     next = if link.is_end() { ptr::null_mut() } else { link.target() };
                 }
                 catch_panic(|| drop(record.take_key()));
