@@ -1,5 +1,5 @@
-//! Whether a value that was found is valid: its deadline has not come, none of its tags was
-//! invalidated, and what it was derived from is as it was.
+//! Whether a value is valid: its deadline has not passed, none of its tags was invalidated, and the
+//! entries that it was derived from are unchanged.
 
 mod lookup;
 mod moment;

@@ -74,15 +74,15 @@ impl<V> Memo<V> {
 }
 
 impl<V> WalkOverlay for Memo<V> {
-    fn made(&self, record: *const ()) -> Option<Dependency> {
+    fn pending(&self, record: *const ()) -> Option<Dependency> {
         self.find(record).map(|made| made.as_input)
     }
 
-    fn are_known(&self, bonds: &Bonds) -> bool {
+    fn is_known_to_hold(&self, bonds: &Bonds) -> bool {
         self.hold.contains(&ptr::from_ref(bonds).addr())
     }
 
-    fn are_broken(&self, bonds: &Bonds) -> bool {
+    fn is_known_broken(&self, bonds: &Bonds) -> bool {
         self.broken.contains(&ptr::from_ref(bonds).addr())
     }
 }
@@ -214,12 +214,12 @@ where
         's: 'g,
     {
         let (store, is_nested) = (&self.engine.store, bonds.0.is_nested());
-        if self.memo.are_known(bonds.0)
+        if self.memo.is_known_to_hold(bonds.0)
             || is_nested && store.are_verified_at(bonds.0, self.snapshot.version())
         {
             return true;
         }
-        if self.memo.are_broken(bonds.0) {
+        if self.memo.is_known_broken(bonds.0) {
             return false;
         }
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
@@ -228,7 +228,7 @@ where
         let holds = holds.expect("a view can tell");
         // What holds as something is absent may be broken by what is made yet.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
-        if holds && is_nested && !walk.is_any_absent {
+        if holds && is_nested && !walk.has_absent_input {
             self.memo.hold.extend(walk.all().chain([bonds.0]).map(address));
         }
         if !holds {

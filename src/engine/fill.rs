@@ -112,7 +112,7 @@ where
     ) -> Result<bool, ()> {
         let mut is_tied = false;
         for at in (0..N).filter(|at| values[*at].is_some()) {
-            match self.store.ties_since(guard, records[at], since) {
+            match self.store.inherited_bonds(guard, records[at], since) {
                 Ok(None) => {}
                 Ok(bonds) => {
                     asked[at].get_or_insert_default().bonds = bonds;
