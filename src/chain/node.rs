@@ -44,7 +44,7 @@ pub struct Conditional<V> {
 pub struct EntryTerms {
     /// The weight of the value, which counts against the capacity.
     weight: u32,
-    /// What the value is tied to.
+    /// The shape of the dependencies of the value.
     pub(super) counts: DependencyCounts,
     /// The time from which on the value is absent. If the value is kept as long as it is used, each
     /// use moves this time on. Then the lowest bit is not part of the time: it says that a thread
@@ -156,7 +156,7 @@ impl<V> Link<V> {
 }
 
 impl<V> Prev<V> {
-    /// The link of a version that is about to be installed upon `target`.
+    /// The link of a version that is about to be installed above `target`.
     pub fn new(target: *mut Node<V>) -> Self {
         Self(AtomicPtr::new(Link::open(target).0))
     }
@@ -293,7 +293,7 @@ impl EntryTerms {
     /// The latest deadline, the time without a use, and the time from which on the value is to be
     /// loaded anew.
     pub fn times(&self) -> (u64, u64, u64) {
-        (self.end, self.idle, self.refresh.load(Ordering::Relaxed)) // a time alone
+        (self.end, self.idle, self.refresh.load(Ordering::Relaxed)) // Relaxed: as in `is_stale`.
     }
 
     /// Whether the value is to be loaded anew at `time`.

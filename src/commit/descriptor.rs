@@ -275,7 +275,7 @@ impl<K, V> Descriptor<K, V> {
     /// by a later time, as of a smaller number, did so before this commit; see `docs/protocol.md`.
     fn time(order: &Order, time: &Cell<Option<u64>>) -> u64 {
         if time.get().is_none() {
-            fence_after_rmw(); // partner: the fences in `Order::instant` and `Engine::present`
+            fence_after_rmw(); // partner: the fences in `Order::instant` and `Store::present`
             time.set(Some(order.timer.now()));
         }
         time.get().expect("read")

@@ -81,7 +81,7 @@ impl<T> Milestones<T> {
     /// Whether there is no milestone.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null() // a hint
+        self.head.load(Ordering::Relaxed).is_null() // Relaxed: a hint.
     }
 
     /// The number of the newest milestone; 0 if there is none. Stamps a ready one.

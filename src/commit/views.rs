@@ -138,7 +138,7 @@ impl ViewPlace {
     /// Gives the place this version, unless it has one. Returns the version of the place.
     fn set_version(&self, number: u64) -> u64 {
         step("view.versioned");
-        let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire); // as in `version`
+        let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire); // pairs with `version`
         match self.version.compare_exchange(0, number + 1, release, acquire) {
             Ok(_) => number,
             Err(other) => other - 1,

@@ -117,7 +117,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         version: u64,
     ) -> Option<ViewCursor<'g>> {
         let retire = |place| self.retire_place(guard, place);
-        // SAFETY: the guard is live, and places are retired by it.
+        // SAFETY: the guard is live, and places are retired through it.
         unsafe { self.views.first_below(&self.order.clock, version, retire) }
     }
 
