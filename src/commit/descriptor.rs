@@ -278,7 +278,7 @@ impl<K, V> Descriptor<K, V> {
             fence_after_rmw(); // partner: the fences in `Order::instant` and `Store::present`
             time.set(Some(order.timer.now()));
         }
-        time.get().expect("read")
+        time.get().expect("the time was read above")
     }
 
     /// Whether a precondition is met by the version below the installed one, given the clear
