@@ -46,9 +46,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             // A later write of the input ends the new value.
             let newest = self.order.version_at(record, at).ok().flatten();
             let is_present = self.present(record, false, &moment).is_some();
-            builder.note(record, newest, is_present);
+            builder.add_version(record, newest, is_present);
         }
-        builder.tags_of(bonds, |_| since);
+        builder.add_tags_of(bonds, |_| since);
         builder.into_bonds(guard).map(Some).ok_or(())
     }
 
@@ -99,7 +99,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return Err(());
         }
         if !found.is_expired(moment.time()) {
-            builder.tags_of(bonds, |_| since);
+            builder.add_tags_of(bonds, |_| since);
         }
         Ok(())
     }
@@ -113,12 +113,12 @@ pub struct BondsBuilder<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
     /// Whether an input is derived itself.
     pub is_nested: bool,
     /// Whether an input could not be held, so that the value cannot be kept.
-    pub is_lost: bool,
+    pub has_unheld_input: bool,
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for BondsBuilder<'_, K, V, S, R, H> {
     fn drop(&mut self) {
-        self.forget_from(0);
+        self.truncate_inputs(0);
         self.store.release_tags(&self.store.pin(), &self.tags);
         self.store.reclaim.collect();
     }
@@ -128,37 +128,37 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     /// Makes a builder without dependencies.
     pub fn new(store: &'e Store<K, V, S, R, H>) -> Self {
         let (inputs, tags) = (Dependencies::new(), Dependencies::new());
-        Self { store, inputs, tags, is_nested: false, is_lost: false }
+        Self { store, inputs, tags, is_nested: false, has_unheld_input: false }
     }
 
     /// Adds the dependencies of another version, whose number is `own`.
-    pub fn same_as(&mut self, guard: &R::Guard<'_>, bonds: &Bonds, own: u64) {
+    pub fn add_all_of(&mut self, guard: &R::Guard<'_>, bonds: &Bonds, own: u64) {
         for input in bonds.inputs() {
             let record = self.store.record_of(self.store.live(guard), input);
-            self.push(record, input.number_for(own), input.is_present());
+            self.add_input(record, input.number_for(own), input.is_present());
         }
         self.is_nested |= bonds.is_nested();
-        self.tags_of(bonds, |tag| tag.tagged_since(own));
+        self.add_tags_of(bonds, |tag| tag.tagged_since(own));
     }
 
     /// Adds the tags of another version, which is kept. `since` returns the number since which the
     /// value has a tag.
-    pub fn tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Dependency) -> u64) {
+    pub fn add_tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Dependency) -> u64) {
         for tag in bonds.tags() {
-            self.tag(cell_of(tag), since(tag));
+            self.add_tag(cell_of(tag), since(tag));
         }
     }
 
     /// Adds the tag with this cell, which was revived or is held under the guard. The value has had
     /// the tag since the number `since`; 0 stands for its own number. If a cell is added twice, the
     /// first number counts.
-    pub fn tag(&mut self, cell: &TagCell, since: u64) {
+    pub fn add_tag(&mut self, cell: &TagCell, since: u64) {
         cell.hold();
         self.tags.push(Dependency::tag(cell, since));
     }
 
     /// Adds an input: the version that a record held.
-    pub fn note<'g>(
+    pub fn add_version<'g>(
         &mut self,
         record: RecordRef<'g, K, V>,
         held: Option<(NodeRef<'g, V>, State)>,
@@ -167,21 +167,26 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
         let bonds = held.and_then(|(node, _)| node.bonds());
         self.is_nested |= bonds.is_some();
         let own = held.map_or(0, |(_, state)| state.version());
-        self.push(record, bonds.map_or(own, |bonds| bonds.equal_since(own)), is_present);
+        self.add_input(record, bonds.map_or(own, |bonds| bonds.equal_since(own)), is_present);
     }
 
     /// Adds an input by its number in the bonds. Returns false if the record has too many holders.
-    pub fn push(&mut self, record: RecordRef<'_, K, V>, number: u64, is_present: bool) -> bool {
+    pub fn add_input(
+        &mut self,
+        record: RecordRef<'_, K, V>,
+        number: u64,
+        is_present: bool,
+    ) -> bool {
         let is_held = record.try_hold();
         if is_held {
             self.inputs.push(Dependency::new(record.get(), number, is_present));
         }
-        self.is_lost |= !is_held;
+        self.has_unheld_input |= !is_held;
         is_held
     }
 
     /// Removes all inputs after the first `first`.
-    pub fn forget_from(&mut self, first: usize) {
+    pub fn truncate_inputs(&mut self, first: usize) {
         let guard = self.store.pin();
         for input in self.inputs.drain(first..) {
             self.store.release_input(&guard, &input);
@@ -189,19 +194,19 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     }
 
     /// Whether the value cannot be kept. Sorts the inputs.
-    pub fn are_lost(&mut self) -> bool {
+    pub fn is_unkeepable(&mut self) -> bool {
         self.inputs.sort_unstable_by_key(Dependency::record::<()>);
         // Two reads of one record contradict each other: it was absent at first, and was derived
         // later, or became present again by such a derivation.
         let contradict =
             |two: &[Dependency]| two[0].record::<()>() == two[1].record() && two[0] != two[1];
-        self.is_lost || self.inputs.windows(2).any(contradict)
+        self.has_unheld_input || self.inputs.windows(2).any(contradict)
     }
 
     /// Makes the bonds of a version, which holds the records from now on. Returns `None` if the
     /// value cannot be kept.
     pub fn into_bonds(mut self, guard: &R::Guard<'_>) -> Option<Box<Bonds>> {
-        if self.are_lost() {
+        if self.is_unkeepable() {
             return None;
         }
         let (mut inputs, mut tags) =

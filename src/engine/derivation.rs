@@ -179,7 +179,7 @@ where
         let before = self.ties.inputs.len();
         let found = self.read(engine.held(&guard, hold));
         if found.is_none() {
-            self.ties.forget_from(before);
+            self.ties.truncate_inputs(before);
         }
         found
     }
@@ -187,9 +187,9 @@ where
     fn read(&mut self, record: RecordRef<'_, K, V>) -> Option<V> {
         if let Some(made) = self.memo.find(ptr::from_ref(record.get()).cast()) {
             let value = made.value.clone();
-            self.ties.push(record, made.as_input.number(), true);
+            self.ties.add_input(record, made.as_input.number(), true);
             self.ties.is_nested = true;
-            self.ties.is_lost |= made.is_lost;
+            self.ties.has_unheld_input |= made.is_lost;
             return Some(value);
         }
         let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
@@ -204,7 +204,7 @@ where
         if let Some(found) = present {
             store.note_use(found);
         }
-        self.ties.note(record, held, present.is_some());
+        self.ties.add_version(record, held, present.is_some());
         present.map(|found| found.value().clone())
     }
 
@@ -265,7 +265,7 @@ where
             is_again: ended.is_some(),
             inputs: std::mem::take(&mut ties.inputs),
             is_nested: ties.is_nested,
-            is_lost: ties.is_lost,
+            is_lost: ties.has_unheld_input,
         });
         self.memo.places.insert(hold.address(), Place::Made(self.memo.made.len() - 1));
     }

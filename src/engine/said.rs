@@ -176,11 +176,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         match (said.tags, bonds) {
             (Some(tags), _) => {
                 for (hash, tag) in &tags {
-                    ties.tag(self.store.find_or_create_tag(guard, *hash, tag), 0);
+                    ties.add_tag(self.store.find_or_create_tag(guard, *hash, tag), 0);
                 }
             }
             // What is invalidated after that look ends what is written.
-            (None, Some((bonds, since))) => ties.tags_of(bonds, |_| since),
+            (None, Some((bonds, since))) => ties.add_tags_of(bonds, |_| since),
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };

@@ -169,7 +169,7 @@ where
     fn ties(&self, guard: &R::Guard<'_>, made: &Made<V>) -> Option<EngineTies<'m, K, V, S, R>> {
         let (store, mut ties) = (&self.engine.store, BondsBuilder::new(&self.engine.store));
         ties.is_nested = made.is_nested;
-        ties.is_lost = made.is_lost;
+        ties.has_unheld_input = made.is_lost;
         for input in &made.inputs {
             let (record, mut number) = (input.record::<Record<K, V>>(), input.number());
             if let Some(Place::Made(at)) = self.memo.places.get(&record.addr()) {
@@ -177,8 +177,8 @@ where
                 let is_same = *input == self.memo.made[*at].as_input;
                 number = self.numbers.get(*at).copied().flatten().filter(|_| is_same)?;
             }
-            ties.push(store.record_of(store.live(guard), input), number, input.is_present());
+            ties.add_input(store.record_of(store.live(guard), input), number, input.is_present());
         }
-        (!ties.are_lost()).then_some(ties)
+        (!ties.is_unkeepable()).then_some(ties)
     }
 }

@@ -39,7 +39,7 @@ where
             plan.push(record, &mut value, asked, true, None);
             self.relate(&mut plan);
             let mut ties = BondsBuilder::new(&self.store);
-            tags.iter().for_each(|tag| ties.tag(self.find_or_create_tag(&guard, tag), 0));
+            tags.iter().for_each(|tag| ties.add_tag(self.find_or_create_tag(&guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
             let bonds = ties.into_bonds(&guard);
             plan.tie_first(bonds.expect("no input is lost, for there are none"));
@@ -88,8 +88,8 @@ where
             let (own, old) = (found.number(), found.bonds());
             let mut value = Some(found.value().clone());
             let mut ties = BondsBuilder::new(&self.store);
-            old.into_iter().for_each(|bonds| ties.same_as(guard, bonds, own));
-            tags.iter().for_each(|tag| ties.tag(self.find_or_create_tag(guard, tag), 0));
+            old.into_iter().for_each(|bonds| ties.add_all_of(guard, bonds, own));
+            tags.iter().for_each(|tag| ties.add_tag(self.find_or_create_tag(guard, tag), 0));
             // From here on no user's code runs that could keep the bonds from their version.
             let mut bonds = ties.into_bonds(guard)?;
             bonds.set_equal_since(old.map_or(own, |old| old.equal_since(own)));
