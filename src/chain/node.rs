@@ -13,7 +13,7 @@ use std::ptr;
 /// | field | read by | written |
 /// |---|---|---|
 /// | `state` | any guard | by the threads that stamp or finish the commit |
-/// | `value` | a guard that saw a committed value | before install; taken by an aborted commit's owner |
+/// | `value` | a guard that saw a committed value | before install; by the owner after an abort |
 ///
 /// The link to the version below is not a field, because few reads need it. It follows the version
 /// in [`Linked`]. For a version in a record's inline slot it is stored apart from what look-ups
