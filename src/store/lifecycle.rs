@@ -249,7 +249,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         step("record.before_seal");
         // A thread that still had the record in hand when it was condemned may have queued it, or
         // may hold it. After that only a writer that removed the mark can have done so. The thread
-        // that takes the record from the queue, or lets go, calls `condemn_or_queue` again.
+        // that takes the record from the queue, or lets go, tries to condemn it again.
         let held = record.flags() & Self::holder_flags() != 0 && !mutant("leftover.seal_queued");
         if held {
             record.revive();
