@@ -5,7 +5,9 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Demand, Expected, Limit, Place, ReadAt, Registered, Views};
+use coeval::internals::commit::{
+    Expected, Limit, Precondition, ReadAt, Registered, ViewPlace, Views,
+};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
@@ -29,18 +31,20 @@ impl World {
 
     /// Sets key 0 if it holds the version `expected`. Returns its new version if it did.
     fn compare_and_set(&self, expected: Option<u64>) -> Option<u64> {
-        let expected =
-            Expected { entry: 0, demand: expected.map_or(Demand::IsAbsent(0), Demand::Holds) };
+        let expected = Expected {
+            entry: 0,
+            precondition: expected.map_or(Precondition::IsAbsent(0), Precondition::Holds),
+        };
         let outcome = self.keys.run(self.keys.describe([(0, Some(1))], vec![expected]));
         outcome.is_committed().then(|| outcome.version())
     }
 
-    fn floor_at(&self, limit: Limit) -> u64 {
-        self.keys.order.floor_at(unsafe { ReadAt::new(limit) })
+    fn watermark_at(&self, limit: Limit) -> u64 {
+        self.keys.order.watermark_at(unsafe { ReadAt::new(limit) })
     }
 
     fn open(&self) -> Registered {
-        let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
+        let place = std::ptr::NonNull::new(leak(ViewPlace::new())).unwrap();
         unsafe {
             self.views.open(
                 &self.keys.order.clock,
@@ -97,19 +101,19 @@ fn reads_beside_clearing() {
         let clearer = thread::spawn(move || world.clear());
         let reader = thread::spawn(move || {
             let view = world.open();
-            let floor = world.floor_at(Limit::View(view.version()));
-            let read = |key| world.keys.at(key, Limit::View(view.version()), floor).is_some();
+            let watermark = world.watermark_at(Limit::View(view.version()));
+            let read = |key| world.keys.at(key, Limit::View(view.version()), watermark).is_some();
             let (first, got) = (read(0), world.keys.newest(1).is_some());
             assert_eq!(read(1), first, "a clearing was torn");
             assert!(first || !got, "a get found what an older view has cleared");
             assert_eq!(
-                floor,
-                world.floor_at(Limit::View(view.version())),
-                "a view changed its floor"
+                watermark,
+                world.watermark_at(Limit::View(view.version())),
+                "a view changed its watermark"
             );
             let now = world.keys.order.clock.now();
-            let floor = world.floor_at(Limit::Now(now));
-            let both = [0, 1].map(|key| world.keys.at(key, Limit::Now(now), floor).is_some());
+            let watermark = world.watermark_at(Limit::Now(now));
+            let both = [0, 1].map(|key| world.keys.at(key, Limit::Now(now), watermark).is_some());
             assert_eq!(both[0], both[1], "a clearing was torn");
             assert!(got || !both[1], "a cleared value came back");
             unsafe { world.views.close(view, |_| ()) };
@@ -121,7 +125,7 @@ fn reads_beside_clearing() {
     });
 }
 
-/// Two threads clear beside a view. The nodes of the floor are retired once, and none that the view
+/// Two threads clear beside a view. The nodes of the watermark are retired once, and none that the view
 /// needs is retired.
 fn two_clear() {
     explore(2, || {
@@ -161,16 +165,16 @@ fn two_clear_beside_a_view(claimed: bool) {
         let reader = claimed.then(|| {
             thread::spawn(move || {
                 let now = world.keys.order.clock.now();
-                (now, world.floor_at(Limit::Now(now)))
+                (now, world.watermark_at(Limit::Now(now)))
             })
         });
         let mut cleared = clearers.map(|clearer| clearer.join().unwrap());
         cleared.sort_unstable();
         if let Some(reader) = reader {
-            let (now, floor) = reader.join().unwrap();
+            let (now, watermark) = reader.join().unwrap();
             let first = view.version() + 1;
             let expected = cleared.into_iter().rev().find(|number| *number <= now);
-            assert_eq!(floor, expected.unwrap_or(first), "a clearing is missed");
+            assert_eq!(watermark, expected.unwrap_or(first), "a clearing is missed");
         }
         let mut retired: Vec<_> = retired.lock().unwrap().iter().map(|node| node.get()).collect();
         retired.sort_unstable();
@@ -179,13 +183,17 @@ fn two_clear_beside_a_view(claimed: bool) {
         assert_eq!(retired.len(), count, "retired twice");
         let mut left = 0;
         unsafe {
-            world.keys.order.floor.each(|node| {
+            world.keys.order.watermark.each(|node| {
                 assert!(!retired.contains(&node), "reached although it is retired");
                 left += 1;
             });
         }
         assert_eq!(left + count, 3, "forgotten");
-        assert_eq!(world.floor_at(Limit::View(view.version())), 0, "a view sees a later clearing");
+        assert_eq!(
+            world.watermark_at(Limit::View(view.version())),
+            0,
+            "a view sees a later clearing"
+        );
     });
 }
 
@@ -230,7 +238,7 @@ fn defect_looking_as_of_now_along_the_links() {
 }
 
 #[test]
-fn defect_a_verdict_without_the_floor() {
+fn defect_a_verdict_without_the_watermark() {
     must_fail("commit.unaware_of_floor", "set a cleared value", || {
         compare_beside_clearing(2, false)
     });

@@ -11,7 +11,8 @@
 
 use coeval::internals::chain::{Chain, Node, flags};
 use coeval::internals::commit::{
-    Limit, Older, Out, Place, Registered, TakenOut, Views, close_link, prune, take_out, take_suffix,
+    Limit, PruneOutcome, Registered, TakenOut, ViewCursor, ViewPlace, Views, close_link, prune,
+    take_out, take_suffix,
 };
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -58,7 +59,7 @@ impl World {
     }
 
     fn open(&self) -> Registered {
-        let place = NonNull::new(leak(Place::new())).unwrap();
+        let place = NonNull::new(leak(ViewPlace::new())).unwrap();
         unsafe {
             self.views.open(
                 &self.keys.order.clock,
@@ -69,7 +70,7 @@ impl World {
         }
     }
 
-    fn first_below(&self, version: u64) -> Option<Older<'_>> {
+    fn first_below(&self, version: u64) -> Option<ViewCursor<'_>> {
         unsafe { self.views.first_below(&self.keys.order.clock, version, |_| ()) }
     }
 
@@ -115,7 +116,7 @@ impl World {
         }
     }
 
-    fn prune_once(&self, known: Option<u64>) -> Out {
+    fn prune_once(&self, known: Option<u64>) -> PruneOutcome {
         let record = &self.keys.records[0];
         let mut top = unsafe { &*record.head().node() };
         while !top.state().is_committed() {
@@ -225,7 +226,7 @@ fn neighbours_close(preemptions: usize) {
         let (world, mut views) = World::new(4, true);
         let retired: &'static std::sync::Mutex<Vec<usize>> =
             unsafe { &*leak(std::sync::Mutex::new(Vec::new())) };
-        let retire = move |place: *mut Place| {
+        let retire = move |place: *mut ViewPlace| {
             let mut retired = retired.lock().unwrap();
             assert!(!retired.contains(&place.addr()), "a place is retired twice");
             retired.push(place.addr());

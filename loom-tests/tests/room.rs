@@ -136,7 +136,7 @@ fn defect_taking_the_mark_off_without_acquire() {
 
 #[test]
 fn defect_spared_records_are_not_held() {
-    let kind = "freed although it is in the queue";
+    let kind = "a queued record was freed";
     must_fail("room.fresh_unheld", kind, || spared_beside_an_eviction(1));
 }
 

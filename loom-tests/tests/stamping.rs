@@ -8,7 +8,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Limit, Place, Registered, Views};
+use coeval::internals::commit::{Limit, Registered, ViewPlace, Views};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
@@ -31,7 +31,7 @@ struct World {
 
 impl World {
     fn open(&self) -> Registered {
-        let place = std::ptr::NonNull::new(leak(Place::new())).unwrap();
+        let place = std::ptr::NonNull::new(leak(ViewPlace::new())).unwrap();
         unsafe {
             self.views.open(
                 &self.keys.order.clock,

@@ -6,7 +6,7 @@
 #![cfg(coeval_loom)]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::commit::{Demand, Descriptor, Expected, withdraw};
+use coeval::internals::commit::{Descriptor, Expected, Precondition, withdraw};
 use coeval::internals::hook::with_one_order;
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use coeval::internals::version::State;
@@ -114,9 +114,10 @@ fn defect_passing_by_tags() {
 fn commits_that_demand_each_others_keys(preemptions: usize) {
     explore(preemptions, || {
         let keys = Keys::<u32, 2>::new();
-        let demand = |entry| vec![Expected { entry, demand: Demand::UnchangedSince(0) }];
-        let one = keys.describe_all([(0, Some(Some(1))), (1, None)], demand(1));
-        let two = keys.describe_all([(0, None), (1, Some(Some(2)))], demand(0));
+        let precondition =
+            |entry| vec![Expected { entry, precondition: Precondition::UnchangedSince(0) }];
+        let one = keys.describe_all([(0, Some(Some(1))), (1, None)], precondition(1));
+        let two = keys.describe_all([(0, None), (1, Some(Some(2)))], precondition(0));
         let threads = [one, two].map(|commit| thread::spawn(move || keys.run(commit)));
         let outcomes = threads.map(|thread| thread.join().unwrap());
         let made = outcomes.map(State::is_committed);
@@ -141,9 +142,10 @@ fn a_late_helper_beside_a_withdrawal(preemptions: usize, has_grace: bool) {
     explore(preemptions, move || {
         let keys = Keys::<u32, 1>::new();
         keys.write(0, Some(1));
-        let demand = |since| vec![Expected { entry: 0, demand: Demand::UnchangedSince(since) }];
-        let aborted = keys.describe([(0, Some(2))], demand(0));
-        let with_witness = keys.describe_all([(0, None)], demand(1));
+        let precondition =
+            |since| vec![Expected { entry: 0, precondition: Precondition::UnchangedSince(since) }];
+        let aborted = keys.describe([(0, Some(2))], precondition(0));
+        let with_witness = keys.describe_all([(0, None)], precondition(1));
         let node = Shared(unsafe { &*aborted.get() }.entries()[0].node);
         let scheme: &Exact = unsafe { &*leak(Exact::new()) };
         let is_retired: &AtomicBool = unsafe { &*leak(AtomicBool::new(false)) };

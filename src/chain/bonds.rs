@@ -1,7 +1,7 @@
-//! What a value is tied to: what it was made from, and its tags.
+//! What a value depends on: the entries that it was derived from, and its tags.
 
-use super::node::Tie;
-use super::{Conditional, Node, Terms};
+use super::node::DependencyCounts;
+use super::{Conditional, EntryTerms, Node};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, Ordering};
 use crate::version::State;
@@ -10,58 +10,69 @@ use std::hint;
 use std::mem::ManuallyDrop;
 use std::ptr;
 
-/// What one record held for a value that was derived from it; or a tag that a value has. The record, or the tag's cell, is
-/// held for as long as this is kept.
+/// One dependency of a value: an input, that is, the record of an entry that the value was derived
+/// from, with the version that the record held then; or a tag. The record, or the tag's cell, is
+/// held as long as the dependency exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Input {
-    /// A `Record`, whose type only the engine knows.
+pub struct Dependency {
+    /// A `Record` or the cell of a tag. Only the store knows the type.
     record: *const (),
-    /// The state of the version that it held, with nothing of its kind but whether it was to be had: an absent one is
-    /// a tombstone here. The number is 0 if there was none. A derived version goes by the number since which its value has
-    /// been equal. A value with the number 0 is of the same commit as the version that the bonds are of.
+    /// Of an input: the state of the version that the record held, reduced to its number and to
+    /// whether it was present. An absent version is a tombstone here. The number is 0 if the record
+    /// held no version. The number of a derived version is the number since which its value has
+    /// been equal. A present value with the number 0 was written by the same commit as the version
+    /// with these bonds.
+    ///
+    /// Of a tag: the number of the commit since which the value has the tag; 0 stands for its own
+    /// commit.
     seen: State,
 }
 
-/// So many lie in the version itself, which saves a look-up a cache miss.
+/// The number of dependencies that are stored in the version itself, which saves a look-up a cache
+/// miss.
 pub const FEW: usize = 4;
 
-pub type Inputs = SmallVec<[Input; FEW]>;
+pub type Dependencies = SmallVec<[Dependency; FEW]>;
 
-/// What ties a value to what it was derived from, and to its tags. It is true as long as each input holds what it
-/// held, and no tag was invalidated since the value has it. Nobody needs to be told when that ends: whoever reads the value looks.
+/// The dependencies of a value. They hold as long as each input holds the version that it held, and
+/// no tag was invalidated since the value has it. A change of a dependency notifies nobody: each
+/// reader of the value checks its dependencies.
 pub struct Bonds {
-    /// The inputs, then the tags.
-    ties: Inputs,
-    /// Since which version the value has been equal to this one; 0: since its own.
-    since: u64,
-    /// As of this number they all held, by what was present and has no deadline, through all levels; 0: nobody has looked.
-    stood: AtomicU64,
-    /// How many of the ties are inputs.
+    /// The inputs, followed by the tags.
+    dependencies: Dependencies,
+    /// The version since which the value has been equal; 0 stands for its own version.
+    equal_since: u64,
+    /// The newest number as of which all dependencies, through all levels, were seen to hold by
+    /// values that were present and had no deadline; 0 if they were never seen so.
+    verified_at: AtomicU64,
+    /// The number of inputs.
     inputs: u32,
-    /// Some of the inputs are derived themselves.
     is_nested: bool,
 }
 
-/// A version that is tied to others, in memory of its own.
+/// A version with dependencies, in memory of its own.
 #[repr(C)]
 pub struct Derived<V> {
     conditional: Conditional<V>,
     bonds: ManuallyDrop<Bonds>,
 }
 
-// SAFETY: records are shared between threads anyway; the engine, which alone follows the pointer, sees to the types.
-unsafe impl Send for Input {}
+// SAFETY: records and cells are shared between threads. Only the store follows the pointer, and it
+// uses the right type.
+unsafe impl Send for Dependency {}
 // SAFETY: as above.
-unsafe impl Sync for Input {}
+unsafe impl Sync for Dependency {}
 
-impl Input {
-    /// `record` held the version `number`, of a value if `is_present`; 0 if it held none.
+impl Dependency {
+    /// An input: `record` held the version `number`, which was a value if `is_present`. A record
+    /// without a version has the number 0.
     pub fn new<R>(record: *const R, number: u64, is_present: bool) -> Self {
         let seen = State::committed(number).tombstone(!is_present);
         Self { record: record.cast(), seen }
     }
 
-    /// A value has a tag, whose cell this is, since the commit `since`; 0: since its own.
+    /// A tag: the value has had the tag with this cell since the commit `since`; 0 stands for its
+    /// own commit.
     pub fn tag<C>(cell: *const C, since: u64) -> Self {
         Self { record: cell.cast(), seen: State::committed(since) }
     }
@@ -72,7 +83,7 @@ impl Input {
         self.record.cast()
     }
 
-    /// Since which commit a value of the version `own` has the tag.
+    /// Returns the commit since which a value with the version `own` has the tag.
     #[inline(always)]
     pub fn tagged_since(&self, own: u64) -> u64 {
         if self.number() == 0 { own } else { self.number() }
@@ -84,111 +95,121 @@ impl Input {
         self.record.cast()
     }
 
-    /// The number of the version that it held; 0: none.
+    /// The number of the version that the record held; 0 if it held none.
     #[inline]
     pub fn number(&self) -> u64 {
         self.seen.version()
     }
 
-    /// Whether it held nothing, and never had.
+    /// Whether the record held no version and was never written.
     #[inline(always)]
-    pub fn was_nothing(&self) -> bool {
+    pub fn was_never_written(&self) -> bool {
         self.seen == State::committed(0).tombstone(true)
     }
 
-    /// The number by which it goes in the bonds of a version `own`.
+    /// Returns the number of the input in the bonds of the version `own`.
     #[inline(always)]
-    pub fn number_beside(&self, own: u64) -> u64 {
+    pub fn number_for(&self, own: u64) -> u64 {
         if self.seen == State::committed(0) { own } else { self.number() }
     }
 
-    /// Whether that was a value, and to be had.
+    /// Whether the record held a value that was present.
     pub fn is_present(&self) -> bool {
         self.seen.is_value()
     }
 
-    /// Whether it held a value that was in just this state: without terms, and all its hits counted.
+    /// Whether the record held a plain value with exactly this state.
     #[inline(always)]
-    pub fn was(&self, state: State) -> bool {
+    pub fn matches(&self, state: State) -> bool {
         self.seen == state
     }
 }
 
 impl Bonds {
-    /// To these inputs, each of a record of its own, and tags.
-    pub fn new(inputs: Inputs, tags: Inputs, is_nested: bool) -> Self {
+    /// Makes bonds. No two inputs are of the same record.
+    pub fn new(inputs: Dependencies, tags: Dependencies, is_nested: bool) -> Self {
         let mut ties = inputs;
-        // Each holds a record, of which there are not that many.
-        let inputs = u32::try_from(ties.len()).expect("fewer inputs");
+        // Each input holds a record, and there are not that many records.
+        let inputs = u32::try_from(ties.len()).expect("a record for each input");
         ties.extend(tags);
         ties.shrink_to_fit();
-        Self { ties, since: 0, stood: AtomicU64::new(0), inputs, is_nested }
+        Self {
+            dependencies: ties,
+            equal_since: 0,
+            verified_at: AtomicU64::new(0),
+            inputs,
+            is_nested,
+        }
     }
 
-    /// Of a value equal to that which was derived at `number`, and to all since.
-    pub fn carry(&mut self, number: u64) {
-        self.since = number;
+    /// Notes that the value is equal to the one derived at `number`, and to all values since.
+    pub fn set_equal_since(&mut self, number: u64) {
+        self.equal_since = number;
     }
 
-    /// What the value was derived from.
+    /// The entries that the value was derived from.
     #[inline(always)]
-    pub fn inputs(&self) -> &[Input] {
-        &self.ties[..self.inputs as usize]
+    pub fn inputs(&self) -> &[Dependency] {
+        &self.dependencies[..self.inputs as usize]
     }
 
     /// The tags of the value.
     #[inline(always)]
-    pub fn tags(&self) -> &[Input] {
-        &self.ties[self.inputs as usize..]
+    pub fn tags(&self) -> &[Dependency] {
+        &self.dependencies[self.inputs as usize..]
     }
 
-    /// As of which number it was seen that they hold, by nothing that was absent or has a deadline; 0: of none.
-    pub fn stood(&self) -> u64 {
-        self.stood.load(Ordering::Relaxed) // Relaxed, here and below: what was so then remains true of then.
+    /// The newest number as of which the bonds were seen to hold, by nothing that was absent or had
+    /// a deadline; 0 if there is none.
+    pub fn verified_at(&self) -> u64 {
+        // Relaxed, as below: what was seen as of a number stays true.
+        self.verified_at.load(Ordering::Relaxed)
     }
 
-    /// That is so as of this number.
-    pub fn have_stood(&self, number: u64) {
-        if self.stood() < number {
-            self.stood.fetch_max(number, Ordering::Relaxed);
+    /// Notes that the bonds hold as of `number`.
+    pub fn mark_verified(&self, number: u64) {
+        if self.verified_at() < number {
+            self.verified_at.fetch_max(number, Ordering::Relaxed);
         }
     }
 
-    /// Whether some of the inputs are derived themselves.
+    /// Whether an input is derived itself.
     #[inline(always)]
     pub fn is_nested(&self) -> bool {
         self.is_nested
     }
 
-    /// How many inputs and tags there are, if they lie here, and no input is derived.
-    fn plainly(&self) -> Option<Tie> {
-        let lie_here = !self.ties.spilled() && !self.is_nested;
-        let count = |ties: &[Input]| u8::try_from(ties.len()).expect("few lie here");
-        let is_any = !self.ties.is_empty();
-        (lie_here && is_any).then(|| Tie::plain(count(self.inputs()), count(self.tags())))
+    /// The number of inputs and tags, if they are stored in the version and no input is derived.
+    fn inline_counts(&self) -> Option<DependencyCounts> {
+        let are_inline = !self.dependencies.spilled() && !self.is_nested;
+        let count =
+            |ties: &[Dependency]| u8::try_from(ties.len()).expect("at most FEW are stored inline");
+        let is_any = !self.dependencies.is_empty();
+        (are_inline && is_any)
+            .then(|| DependencyCounts::inline(count(self.inputs()), count(self.tags())))
     }
 
-    /// Since which version the value, which is of the version `own`, has been equal.
-    pub fn since(&self, own: u64) -> u64 {
-        if self.since == 0 { own } else { self.since }
+    /// Returns the version since which the value of the version `own` has been equal.
+    pub fn equal_since(&self, own: u64) -> u64 {
+        if self.equal_since == 0 { own } else { self.equal_since }
     }
 }
 
 impl<V> Derived<V> {
-    /// Makes a version in its place, upon `prev`, with the value that is taken out of `value`.
+    /// Makes a version above `prev` in `place`. Takes the value out of `value`.
     ///
     /// # Safety
-    /// The place is the caller's to write.
+    /// The caller may write to `place`.
     pub unsafe fn init(
         place: *mut Self,
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        terms: Terms,
+        terms: EntryTerms,
         bonds: Bonds,
     ) {
-        let tie = if terms.deadline() == NEVER { bonds.plainly() } else { None };
-        let terms = terms.tied(tie.unwrap_or(Tie::ANY));
+        let counts = if terms.deadline() == NEVER { bonds.inline_counts() } else { None };
+        let terms = terms.with_counts(counts.unwrap_or(DependencyCounts::UNKNOWN));
         // SAFETY: the caller's promise.
         unsafe {
             Conditional::init(&raw mut (*place).conditional, state, prev, value, terms);
@@ -198,75 +219,77 @@ impl<V> Derived<V> {
 }
 
 impl<V> Node<V> {
-    /// How many inputs and tags there are, if they lie in the version, none of the inputs is derived, and the value has
-    /// no deadline. `None` says nothing.
+    /// The number of inputs and tags, if they are stored in the version, no input is derived, and
+    /// the value has no deadline. `None` says nothing about the dependencies.
     ///
     /// # Safety
-    /// The version has terms, and lives.
+    /// The version has terms and is alive.
     #[inline(always)]
-    pub unsafe fn plain_ties(&self) -> Option<(usize, usize)> {
+    pub unsafe fn inline_counts(&self) -> Option<(usize, usize)> {
         // SAFETY: the caller's promise.
-        unsafe { self.tie() }.counts()
+        unsafe { self.dependency_counts() }.counts()
     }
 
-    /// How many inputs there are, if that is so, and there are no tags: at most [`FEW`].
+    /// The number of inputs, at most [`FEW`], under the same conditions and if there are no tags.
     ///
     /// # Safety
-    /// As for [`plain_ties`](Self::plain_ties).
+    /// As for [`inline_counts`](Self::inline_counts).
     #[inline(always)]
     pub unsafe fn few_inputs(&self) -> Option<usize> {
         // SAFETY: the caller's promise.
-        unsafe { self.tie() }.inputs_alone()
+        unsafe { self.dependency_counts() }.inputs_only()
     }
 
-    /// Whether that is so, and there are no inputs, and one tag.
+    /// Whether the version has one tag and no input, under the same conditions.
     ///
     /// # Safety
-    /// As for [`plain_ties`](Self::plain_ties).
+    /// As for [`inline_counts`](Self::inline_counts).
     #[inline(always)]
     pub unsafe fn has_one_tag(&self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.tie() == Tie::ONE_TAG }
+        unsafe { self.dependency_counts() == DependencyCounts::ONE_TAG }
     }
 
     #[inline(always)]
-    unsafe fn tie(&self) -> Tie {
-        // SAFETY: the caller's promise: what has terms is such a version.
-        unsafe { (*ptr::from_ref(self).cast::<Conditional<V>>()).terms.tie }
+    unsafe fn dependency_counts(&self) -> DependencyCounts {
+        // SAFETY: the caller's promise. Each version with terms begins with a `Conditional`.
+        unsafe { (*ptr::from_ref(self).cast::<Conditional<V>>()).terms.counts }
     }
 
-    /// An input, or beyond those a tag.
+    /// The dependency at an index: an input, or after the inputs a tag.
     ///
     /// # Safety
-    /// It is one of those that [`plain_ties`](Self::plain_ties) tells of, and the version lives for `'g`.
+    /// The index is less than the sum that [`inline_counts`](Self::inline_counts) returns, and the
+    /// version lives for `'g`.
     #[inline(always)]
-    pub unsafe fn tie_at<'g>(&self, at: usize) -> &'g Input {
-        // SAFETY: the caller's promise: only versions of this kind have such ties, and they lie in it.
+    pub unsafe fn dependency_at<'g>(&self, at: usize) -> &'g Dependency {
+        // SAFETY: the caller's promise. Only a `Derived` version returns such counts, and its
+        // dependencies are stored in it.
         unsafe {
             let derived = &*ptr::from_ref(self).cast::<Derived<V>>();
-            let ties = &derived.bonds.ties;
+            let ties = &derived.bonds.dependencies;
             hint::assert_unchecked(!ties.spilled());
             &*ties.as_ptr().add(at)
         }
     }
 
-    /// What ties the value to others.
+    /// The dependencies of the value.
     ///
     /// # Safety
     /// The version lives for `'g`.
     #[inline(always)]
     pub unsafe fn bonds<'g>(&self) -> Option<&'g Bonds> {
-        // SAFETY: the caller's promise. Only versions of this kind have terms that say so.
+        // SAFETY: the caller's promise. Only the terms of a `Derived` version say so.
         unsafe {
-            let is_derived = self.terms()?.tie != Tie::NONE;
+            let is_derived = self.terms()?.counts != DependencyCounts::NONE;
             is_derived.then(|| &*(*ptr::from_ref(self).cast::<Derived<V>>()).bonds)
         }
     }
 
-    /// Moves the bonds out.
+    /// Moves the bonds out of the version.
     ///
     /// # Safety
-    /// Nobody else has access to the version, and they are moved out once.
+    /// Nobody else has access to the version, and the bonds are moved out once.
     pub unsafe fn take_bonds(&self) -> Option<Bonds> {
         // SAFETY: the caller's promise; the bonds are not used again.
         unsafe { self.bonds().map(|bonds| ptr::read(bonds)) }

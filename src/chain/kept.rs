@@ -1,10 +1,10 @@
-//! References that carry the proof of a live guard: what they lead to stays in memory for `'g`.
+//! References that carry the proof of a live guard: their target stays in memory for `'g`.
 //!
-//! Only the places that find a record under a guard make a [`RecordRef`], and state why it is kept.
-//! From there on, code that follows a record to its versions, and a version to its terms and to its
-//! value, is safe code.
+//! Only code that finds a record under a guard makes a [`RecordRef`], and it states why the guard
+//! keeps the record. From there on, the steps from a record to its versions, and from a version to
+//! its terms and its value, are safe code.
 
-use super::{Bonds, Chain, FEW, Head, Input, Node, Prev, Record, Terms};
+use super::{Bonds, Chain, Dependency, EntryTerms, FEW, Head, Node, Prev, Record};
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
@@ -16,27 +16,27 @@ use std::ptr;
 pub struct Live<'g>(PhantomData<&'g ()>);
 
 impl<'g> Live<'g> {
-    /// A guard is borrowed for `'g`, so it lives as long.
+    /// Takes the proof from a guard that is borrowed for `'g`.
     #[inline(always)]
     pub fn by<R: Reclaim>(_guard: &'g R::Guard<'_>) -> Self {
         Self(PhantomData)
     }
 
     /// # Safety
-    /// A guard is live for `'g`, or nothing that it would keep is reclaimed meanwhile.
+    /// A guard is live for `'g`, or nothing that it would keep is reclaimed during `'g`.
     #[inline(always)]
     pub unsafe fn assumed() -> Self {
         Self(PhantomData)
     }
 }
 
-/// A record that a guard keeps, with all versions from its head down to the one that is visible.
+/// A record that a guard keeps, with all versions from its head down to the visible one.
 pub struct RecordRef<'g, K, V>(&'g Record<K, V>);
 
 /// A version that a guard keeps, with its terms and its bonds.
 pub struct NodeRef<'g, V>(&'g Node<V>);
 
-/// A version that was seen committed to a value, and the state that it had then.
+/// A version that was seen committed to a value, with the state that was seen.
 pub struct Visible<'g, V> {
     node: NodeRef<'g, V>,
     state: State,
@@ -106,14 +106,14 @@ impl<'g, V> Deref for Visible<'g, V> {
 
 impl<'g, K, V> RecordRef<'g, K, V> {
     /// # Safety
-    /// A guard is live for `'g`. Under it the record was found in the index, or it is held, so that
-    /// it is not reclaimed before the guard ends.
+    /// A guard is live for `'g`. The record was found in the index under that guard, or it is held,
+    /// so that it is not reclaimed before the guard ends.
     #[inline(always)]
     pub unsafe fn new(record: &'g Record<K, V>) -> Self {
         Self(record)
     }
 
-    /// The guard that keeps it is live.
+    /// The proof that the guard of this record is live.
     #[inline(always)]
     pub fn live(self) -> Live<'g> {
         Live(PhantomData)
@@ -125,14 +125,14 @@ impl<'g, K, V> RecordRef<'g, K, V> {
         self.0
     }
 
-    /// The head, unless it is marked or null.
+    /// The newest version, unless the head is marked or null.
     #[inline(always)]
     pub fn top(self) -> Option<NodeRef<'g, V>> {
-        // SAFETY: reached from the head under the guard.
+        // SAFETY: read from the head under the guard.
         self.0.top().map(|top| NodeRef(unsafe { top.as_ref() }))
     }
 
-    /// The head, and the version that it points to, marked or not.
+    /// The head and the version that it points to, even if the head is marked.
     #[inline(always)]
     pub fn read_head(self) -> (Head<V>, Option<NodeRef<'g, V>>) {
         let head = self.0.head();
@@ -140,7 +140,7 @@ impl<'g, K, V> RecordRef<'g, K, V> {
         (head, unsafe { head.node().as_ref() }.map(NodeRef))
     }
 
-    /// The version that the head points to, marked or not.
+    /// The version that the head points to, even if the head is marked.
     #[inline(always)]
     pub fn newest(self) -> Option<NodeRef<'g, V>> {
         self.read_head().1
@@ -149,7 +149,7 @@ impl<'g, K, V> RecordRef<'g, K, V> {
     /// The link from a version of this record to the one below it.
     #[inline(always)]
     pub fn prev_of(self, node: NodeRef<'g, V>) -> &'g Prev<V> {
-        // SAFETY: a version of this record, and kept by the guard.
+        // SAFETY: the version is of this record, and the guard keeps it.
         unsafe { Chain::prev_of(self.0, ptr::from_ref(node.0)) }
     }
 
@@ -161,7 +161,7 @@ impl<'g, K, V> RecordRef<'g, K, V> {
 }
 
 impl<'g, V> NodeRef<'g, V> {
-    /// The guard that keeps it is live, or a view that keeps it is registered.
+    /// The proof that the guard of this version is live, or that a registered view keeps it.
     #[inline(always)]
     pub fn live(self) -> Live<'g> {
         Live(PhantomData)
@@ -180,14 +180,14 @@ impl<'g, V> NodeRef<'g, V> {
         self.0
     }
 
-    /// On which terms the value is kept.
+    /// The terms of the value.
     #[inline(always)]
-    pub fn terms(self) -> Option<&'g Terms> {
+    pub fn terms(self) -> Option<&'g EntryTerms> {
         // SAFETY: the version is kept for 'g.
         unsafe { self.0.terms() }
     }
 
-    /// What ties the value to others.
+    /// The dependencies of the value.
     #[inline(always)]
     pub fn bonds(self) -> Option<&'g Bonds> {
         // SAFETY: the version is kept for 'g.
@@ -196,29 +196,31 @@ impl<'g, V> NodeRef<'g, V> {
 
     /// Whether the value's deadline has passed at `time`.
     #[inline(always)]
-    pub fn is_over(self, time: u64) -> bool {
-        self.terms().is_some_and(|terms| terms.is_over(time))
+    pub fn is_expired(self, time: u64) -> bool {
+        self.terms().is_some_and(|terms| terms.is_expired(time))
     }
 
-    /// The version with its value, if it is committed to one.
+    /// The version with its value, if it is committed to a value.
     #[inline(always)]
     pub fn visible(self) -> Option<Visible<'g, V>> {
         self.visible_as(self.0.state())
     }
 
-    /// Likewise, if `state`, which was read from the version, says so.
+    /// The version with its value, if `state`, which was read from it, is committed to a value.
     #[inline(always)]
     pub fn visible_as(self, state: State) -> Option<Visible<'g, V>> {
         state.is_value().then_some(Visible { node: self, state })
     }
 
-    /// Likewise, if it is plain: its value has no terms, and its hits are counted.
+    /// The version with its value, if `state` is plain: the value has no terms, and its hits are
+    /// counted.
     #[inline(always)]
     pub fn plain_as(self, state: State) -> Option<Visible<'g, V>> {
         state.is_plain().then_some(Visible { node: self, state })
     }
 
-    /// Likewise, if it is tied: its value has terms, and its hits are counted.
+    /// The version with its value, if `state` is tied: the value has terms, and its hits are
+    /// counted.
     #[inline(always)]
     pub fn tied_as(self, state: State) -> Option<Tied<'g, V>> {
         state.is_tied().then_some(Tied(Visible { node: self, state }))
@@ -244,7 +246,7 @@ impl<'g, V> Visible<'g, V> {
         self.state
     }
 
-    /// The number of the commit that wrote it.
+    /// The number of the commit that wrote the version.
     #[inline(always)]
     pub fn number(self) -> u64 {
         self.state.version()
@@ -253,11 +255,11 @@ impl<'g, V> Visible<'g, V> {
     /// The value.
     #[inline(always)]
     pub fn value(self) -> &'g V {
-        // SAFETY: seen committed to a value, and kept for 'g.
+        // SAFETY: the version was seen committed to a value, and it is kept for 'g.
         unsafe { self.node.0.value() }
     }
 
-    /// The same value for as long as a view keeps it.
+    /// The same version for the lifetime of a view.
     ///
     /// # Safety
     /// The version is visible in a view that is registered for `'v`.
@@ -275,23 +277,23 @@ impl<'g, V> Tied<'g, V> {
         self.0
     }
 
-    /// Whether the value stands, if that is soon told: it has no deadline, and is derived from at
-    /// most [`FEW`](super::FEW) plain values, or has one tag. `None`: it is not of that kind.
+    /// Decides quickly whether the value is valid, if it has no deadline and either at most
+    /// [`FEW`](super::FEW) plain inputs or one tag. Returns `None` for any other value.
     #[inline(always)]
     pub fn stands_on_few(
         self,
-        is_as_seen: impl Fn(&Input) -> bool,
-        has_stayed: impl Fn(&Input) -> bool,
+        is_as_seen: impl Fn(&Dependency) -> bool,
+        has_stayed: impl Fn(&Dependency) -> bool,
     ) -> Option<bool> {
         let node = self.0.node.0;
-        // SAFETY: it has terms, and is kept; what is asked for is there by the counts.
+        // SAFETY: the version has terms and is kept. The indices are less than the counts.
         unsafe {
             let Some(inputs) = node.few_inputs() else {
-                return node.has_one_tag().then(|| has_stayed(node.tie_at(0)));
+                return node.has_one_tag().then(|| has_stayed(node.dependency_at(0)));
             };
-            // The bound is a constant: this becomes no loop.
+            // The bound is a constant, so the compiler unrolls the loop.
             for at in 0..FEW {
-                if !is_as_seen(node.tie_at(at)) {
+                if !is_as_seen(node.dependency_at(at)) {
                     return Some(false);
                 }
                 if at + 1 == inputs {
@@ -302,26 +304,27 @@ impl<'g, V> Tied<'g, V> {
         Some(true)
     }
 
-    /// The same with any number of plain values and tags. False says nothing.
+    /// Decides whether the value is valid, for any number of plain inputs and tags that are stored
+    /// in the version. `false` says nothing.
     #[inline(always)]
     pub fn stands_plainly(
         self,
-        is_as_seen: impl Fn(&Input) -> bool,
-        has_stayed: impl Fn(&Input) -> bool,
+        is_as_seen: impl Fn(&Dependency) -> bool,
+        has_stayed: impl Fn(&Dependency) -> bool,
     ) -> bool {
         let node = self.0.node.0;
         // SAFETY: as above.
         unsafe {
-            let Some((inputs, tags)) = node.plain_ties() else { return false };
-            (0..inputs).all(|at| is_as_seen(node.tie_at(at)))
-                && (inputs..inputs + tags).all(|at| has_stayed(node.tie_at(at)))
+            let Some((inputs, tags)) = node.inline_counts() else { return false };
+            (0..inputs).all(|at| is_as_seen(node.dependency_at(at)))
+                && (inputs..inputs + tags).all(|at| has_stayed(node.dependency_at(at)))
         }
     }
 
-    /// The same version at its address.
+    /// The same version, from its address.
     ///
     /// # Safety
-    /// As for [`NodeRef::new`], and it was such a version.
+    /// As for [`NodeRef::new`], and a `Tied` of this version existed.
     #[inline(always)]
     pub unsafe fn again(node: &'g Node<V>) -> Self {
         Self(Visible { node: NodeRef(node), state: node.state() })

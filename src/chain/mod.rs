@@ -1,11 +1,11 @@
-//! What a key points to: its record, and below it the chain of its versions, newest first.
+//! A record (a key and the chain of its versions, newest first) and a version in memory.
 
 mod bonds;
 mod kept;
 mod node;
 mod record;
 
-pub use bonds::{Bonds, Derived, FEW, Input, Inputs};
+pub use bonds::{Bonds, Dependencies, Dependency, Derived, FEW};
 pub use kept::{Live, NodeRef, RecordRef, Tied, Visible};
-pub use node::{Chain, Conditional, Link, Linked, Node, Prev, Terms};
+pub use node::{Chain, Conditional, EntryTerms, Link, Linked, Node, Prev};
 pub use record::{Head, Record, flags};

@@ -1,4 +1,4 @@
-//! A key and the head of its chain.
+//! A record: a key and the head of its chain.
 
 use super::{Chain, Linked, Node, Prev};
 use crate::memory::prefetch;
@@ -9,58 +9,64 @@ use crate::version::State;
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-/// A key, the head of its chain, and room for one version in the same memory, so that an entry
-/// whose version lies here is read in two dependent cache misses: its bucket and this.
+/// A key, the head of its chain, and an inline slot for one version. A version in the inline slot
+/// is read in two dependent cache misses: its bucket and its record.
 ///
-/// A record whose newest version is a tombstone, aborted, or missing is an absent key.
+/// A key is absent if the newest version of its record is a tombstone or aborted, or if there is no
+/// version.
 ///
-/// Here is what a look-up reads, and no more, so that many fit into a cache; the [`Rest`] lies apart.
+/// These fields are what a look-up reads, and no more, so that many records fit into a cache. The
+/// [`Rest`] is stored apart.
 #[repr(C)]
 pub struct Record<K, V> {
     key: K,
     head: AtomicPtr<Node<V>>,
-    room: Node<V>,
-    /// Models make records without a pool, and have no use for a layout.
+    inline: Node<V>,
+    /// Models make records without a pool, so they need no layout.
     #[cfg(coeval_loom)]
     rest: Rest<V>,
 }
 
-/// What only those need who write, or read the past.
+/// The fields that only writers and readers of the past need.
 #[repr(C)]
 struct Rest<V> {
-    /// The link of the version in the room.
+    /// The link of the version in the inline slot.
     prev: Prev<V>,
     hash: u32,
     flags: AtomicU32,
 }
 
-/// The flags of a record. They coordinate work on its memory; visibility does not depend on them.
+/// The flags of a record. They coordinate work on its memory. Visibility does not depend on them.
 pub mod flags {
-    /// The room in the record may be used for a new version: no guard can remember what was there.
-    pub const ROOM_FREE: u32 = 1;
-    /// A condemnation awaits its grace period; its callback clears this.
+    /// The inline slot may take a new version: no guard can reach the version that was in it.
+    pub const INLINE_SLOT_FREE: u32 = 1;
+    /// A condemnation waits for its grace period. Its callback clears this flag.
     pub const CONDEMNING: u32 = 4;
-    /// Somebody is pruning this chain.
+    /// A thread is pruning this chain.
     pub const PRUNING: u32 = 8;
-    /// Somebody else came to prune meanwhile: whoever prunes goes over it again.
+    /// Another thread came to prune meanwhile. The pruning thread prunes the chain again.
     pub const PRUNE_AGAIN: u32 = 16;
-    /// A thread has brought the value, and has it spared until its next write: it looks after the record then.
+    /// A thread has written the value and keeps it from eviction until its own next write. At that
+    /// write it sees to the record.
     pub const FRESH: u32 = 32;
-    /// The record waits among the orphans for somebody to prune it, as one who did had enough, or to sweep it out.
+    /// The record is in the backlog: a later write prunes it, because the pruning thread gave up,
+    /// or sweeps it out.
     pub const DUE: u32 = 64;
-    /// The eviction policy knows the record.
+    /// The eviction policy has the record.
     pub const ADMITTED: u32 = 128;
-    /// One of those who hold the record by a count: the upper bits.
+    /// One holder of the record. The upper bits count the holders.
     pub const HOLD: u32 = 256;
-    /// With so many of them, only those are let in who cannot do without.
+    /// From this count on, [`try_hold`](super::Record::try_hold) fails.
     pub const HOLD_MANY: u32 = 1 << 31;
-    /// More than this, and what so many threads at once may add, cannot be counted.
+    /// From this count on, [`hold`](super::Record::hold) aborts. The bits above it leave room for
+    /// the holds that other threads add at the same time.
     pub const HOLD_MOST: u32 = 7 << 29;
-    /// Somebody holds the record, and looks after it when he lets go: it does not end before.
+    /// The record has a holder, which checks whether the record should end when it lets go. Until
+    /// then the record does not end.
     pub const HELD: u32 = DUE | ADMITTED | FRESH | !(HOLD - 1);
 }
 
-/// What a record's head holds: the newest version, and whether the record is on its way out.
+/// A record's head: the newest version, and marks that say whether the record is ending.
 pub struct Head<V>(*mut Node<V>);
 
 impl<V> Clone for Head<V> {
@@ -71,9 +77,10 @@ impl<V> Clone for Head<V> {
 impl<V> Copy for Head<V> {}
 
 impl<V> Head<V> {
-    /// The key is absent and the record may be sealed after a grace period. A writer takes this off.
+    /// The key is absent and the record may be sealed after a grace period. A writer removes this
+    /// mark.
     const CONDEMNED: usize = 1;
-    /// The record is dead: it takes no versions any more.
+    /// The record is dead: no version can be installed.
     const SEALED: usize = 2;
     const MARKS: usize = Self::CONDEMNED | Self::SEALED;
 
@@ -106,10 +113,11 @@ impl<V> Head<V> {
 impl<K, V> Chain<V> for Record<K, V> {
     #[inline(always)]
     unsafe fn prev_of(&self, node: *const Node<V>) -> &Prev<V> {
-        if ptr::eq(node, self.room()) {
+        if ptr::eq(node, self.inline_slot()) {
             return &self.rest().prev;
         }
-        // SAFETY: the caller's promise; outside the room a chain has versions of this kind only.
+        // SAFETY: the caller's promise. Each version outside the inline slot begins with a
+        // `Linked`.
         unsafe { Linked::prev_of(node) }
     }
 }
@@ -121,26 +129,28 @@ impl<V> Rest<V> {
 }
 
 impl<K, V> Record<K, V> {
-    /// How records lie in memory.
+    /// The memory layout of a record.
     pub const SHAPE: Shape = Shape::split(Layout::new::<Self>(), Layout::new::<Rest<V>>());
 
-    /// How many bytes from its beginning a look-up reads, if they may lie in two cache lines; else 0.
+    /// The number of bytes from the beginning of a record that a look-up reads, if they may span
+    /// two cache lines; otherwise 0.
     pub const READ: usize = if Self::SHAPE.fits_lines() { 0 } else { size_of::<Self>() };
 
-    /// Makes a record in `slot`. A value, which is taken, is its first version, in state `ready`; else its room is free.
+    /// Makes a record in `slot`. If there is a value, takes it and makes it the first version, in
+    /// state `ready`. Otherwise the inline slot is free.
     ///
     /// # Safety
-    /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE), for this.
+    /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE) for this record.
     pub unsafe fn write(slot: *mut Self, key: K, hash: u32, ready: State, value: &mut Option<V>) {
-        let flags = if value.is_none() { flags::ROOM_FREE } else { 0 };
+        let flags = if value.is_none() { flags::INLINE_SLOT_FREE } else { 0 };
         let rest = Rest::new(hash, flags);
-        // SAFETY: the slot, and what belongs to it, are the caller's.
+        // SAFETY: the slot and its rest belong to the caller.
         unsafe {
-            let room = &raw mut (*slot).room;
-            let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { room });
+            let inline = &raw mut (*slot).inline;
+            let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { inline });
             (&raw mut (*slot).key).write(key);
             (&raw mut (*slot).head).write(head);
-            Node::init(room, ready, value);
+            Node::init(inline, ready, value);
             #[cfg(coeval_loom)]
             (&raw mut (*slot).rest).write(rest);
             #[cfg(not(coeval_loom))]
@@ -148,18 +158,18 @@ impl<K, V> Record<K, V> {
         }
     }
 
-    /// A record of a key with no version; its room is free.
+    /// Makes a record without a version. Its inline slot is free.
     #[cfg(coeval_loom)]
     pub fn vacant(key: K, hash: u32) -> Self {
         let head = AtomicPtr::new(ptr::null_mut());
-        let rest = Rest::new(hash, flags::ROOM_FREE);
-        Self { key, head, room: Node::new(State::ABORTED, None), rest }
+        let rest = Rest::new(hash, flags::INLINE_SLOT_FREE);
+        Self { key, head, inline: Node::new(State::ABORTED, None), rest }
     }
 
     #[cfg(not(coeval_loom))]
     #[inline(always)]
     fn rest_of(slot: *const Self) -> *mut Rest<V> {
-        // The pool exposes its memory.
+        // The pool exposes the provenance of its memory.
         ptr::with_exposed_provenance_mut(Self::SHAPE.rest_of(slot.addr()))
     }
 
@@ -167,7 +177,8 @@ impl<K, V> Record<K, V> {
     fn rest(&self) -> &Rest<V> {
         #[cfg(coeval_loom)]
         return &self.rest;
-        // SAFETY: written with the record, in memory that is the record's as long as it lives.
+        // SAFETY: written together with the record, in memory that belongs to the record as long as
+        // it lives.
         #[cfg(not(coeval_loom))]
         unsafe {
             &*Self::rest_of(self)
@@ -180,45 +191,47 @@ impl<K, V> Record<K, V> {
         &self.key
     }
 
-    /// The room for a version.
+    /// The inline slot.
     #[inline(always)]
-    pub fn room(&self) -> *mut Node<V> {
-        (&raw const self.room).cast_mut()
+    pub fn inline_slot(&self) -> *mut Node<V> {
+        (&raw const self.inline).cast_mut()
     }
 
-    /// Puts a version that is not installed into the room, with what is taken out of `value`.
+    /// Makes a version in the inline slot, which is not installed yet. Takes the value out of
+    /// `value`.
     ///
     /// # Safety
-    /// The caller has claimed the room.
-    pub unsafe fn occupy(&self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
+    /// The caller has claimed the inline slot.
+    pub unsafe fn fill_inline_slot(&self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
         self.rest().prev.init(prev);
-        // SAFETY: nobody looks into a room that is not in its chain.
-        unsafe { Node::init(self.room(), state, value) };
+        // SAFETY: no other thread accesses an inline slot that is not part of the chain.
+        unsafe { Node::init(self.inline_slot(), state, value) };
     }
 
-    /// Claims the room if it is free.
-    pub fn claim_room(&self) -> bool {
-        let seen = self.rest().flags.load(Ordering::Relaxed);
-        seen & flags::ROOM_FREE != 0
-            // Acquire: pairs with the Release by which reclamation set the flag: the drop of the old value
-            // happens before the new one is written.
-            && self.rest().flags.fetch_and(!flags::ROOM_FREE, Ordering::Acquire) & flags::ROOM_FREE != 0
+    /// Claims the inline slot if it is free.
+    pub fn claim_inline_slot(&self) -> bool {
+        let (all, free) = (&self.rest().flags, flags::INLINE_SLOT_FREE);
+        // Acquire: pairs with the Release in `free_inline_slot`. The drop of the old value happens
+        // before the new one is written.
+        all.load(Ordering::Relaxed) & free != 0
+            && all.fetch_and(!free, Ordering::Acquire) & free != 0
     }
 
-    /// Makes the room free: no guard can remember what was there.
-    pub fn free_room(&self) {
-        // Release: pairs with `claim_room`. Acquire: whoever found the room in use, and so did not condemn the
-        // record, has left that to us; we see what he saw.
-        self.rest().flags.fetch_or(flags::ROOM_FREE, Ordering::AcqRel);
+    /// Frees the inline slot: no guard can reach the version that was in it.
+    pub fn free_inline_slot(&self) {
+        // Release: pairs with `claim_inline_slot`. Acquire: pairs with the read-modify-write of a
+        // thread that found the slot in use and therefore left it to this thread to condemn the
+        // record. This thread sees what that one saw.
+        self.rest().flags.fetch_or(flags::INLINE_SLOT_FREE, Ordering::AcqRel);
     }
 
-    /// Asks for what a look-up reads.
+    /// Prefetches what a look-up reads.
     #[inline(always)]
     pub fn prefetch_to_read(&self) {
         Self::prefetch_to_read_at(self);
     }
 
-    /// The same, of what may be a record at this address.
+    /// Prefetches what a look-up reads of a record that may be at this address.
     #[inline(always)]
     pub fn prefetch_to_read_at(address: *const Self) {
         prefetch::line(address);
@@ -227,14 +240,14 @@ impl<K, V> Record<K, V> {
         }
     }
 
-    /// Asks for all of its memory.
+    /// Prefetches all memory of the record.
     #[inline(always)]
     pub fn prefetch_to_write(&self) {
         self.prefetch_to_read();
         prefetch::line(self.rest());
     }
 
-    /// The same as [`prefetch_to_write`](Self::prefetch_to_write), of what may be a record at this address, or was one.
+    /// Prefetches all memory of a record that may be, or may have been, at this address.
     pub fn prefetch_at(address: usize) {
         let slot = ptr::with_exposed_provenance::<Self>(address);
         prefetch::line(slot);
@@ -245,47 +258,50 @@ impl<K, V> Record<K, V> {
     /// The head.
     #[inline(always)]
     pub fn head(&self) -> Head<V> {
-        // Acquire: pairs with `install`: who sees a version sees its contents.
+        // Acquire: pairs with `replace`. A thread that sees a version sees its contents.
         Head(self.head.load(Ordering::Acquire))
     }
 
-    /// What the head points to, unless it is marked or null.
+    /// The newest version, unless the head is marked or null.
     #[inline(always)]
     pub fn top(&self) -> Option<NonNull<Node<V>>> {
         let head = self.head().0;
-        // The usual case, told by one comparison.
-        if ptr::eq(head, self.room()) {
-            return NonNull::new(self.room());
+        // The usual case takes one comparison.
+        if ptr::eq(head, self.inline_slot()) {
+            return NonNull::new(self.inline_slot());
         }
         if head.addr() & Head::<V>::MARKS == 0 { NonNull::new(head) } else { None }
     }
 
-    /// Puts `node` on top of `seen`; a mark of condemnation goes with what it was on.
+    /// Replaces the head `seen` by `node`. A mark on `seen` goes with it. Returns false if the head
+    /// is not `seen`.
     #[inline(always)]
     pub fn install(&self, seen: Head<V>, node: *mut Node<V>) -> bool {
         self.replace(seen, Head(node))
     }
 
-    /// Marks the record as one that may be sealed, if its head is still `seen`.
+    /// Marks the record as condemned if its head is still `seen`.
     pub fn condemn(&self, seen: Head<V>) -> bool {
         self.replace(seen, seen.condemned())
     }
 
-    /// Ends the record for good, if it is still condemned with `seen` on top: what that is, goes with it.
+    /// Seals the record if its head is still `seen`, which is condemned. The version in the head
+    /// ends with the record.
     pub fn seal(&self, seen: Head<V>) -> bool {
         debug_assert!(seen.is_condemned());
         self.replace(seen, seen.sealed())
     }
 
     fn replace(&self, seen: Head<V>, head: Head<V>) -> bool {
-        // AcqRel: Release pairs with `head`; Acquire, so that what was seen below stays below.
+        // AcqRel: Release pairs with `head`. Acquire pairs with the Release of the previous
+        // replacement, so that the new head publishes the versions below it, too.
         self.head.compare_exchange(seen.0, head.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Takes a mark of condemnation off. False if the record is sealed.
+    /// Removes the mark *condemned*. Returns false if the record is sealed.
     ///
-    /// A record for which this returned true is not sealed while the caller's guard lives: sealing waits a grace
-    /// period after condemning.
+    /// A record for which this returns true is not sealed while the caller's guard lives, because
+    /// sealing comes a grace period after condemning.
     pub fn revive(&self) -> bool {
         loop {
             let head = self.head();
@@ -299,66 +315,71 @@ impl<K, V> Record<K, V> {
         }
     }
 
-    /// Whether the record is condemned, to be looked at again when it is sealed or cannot be; or is
-    /// sealed.
+    /// Whether the record is condemned or sealed. A condemned record is checked again when its
+    /// grace period is over.
     pub fn is_ending(&self) -> bool {
         let head = self.head();
         head.is_condemned() || head.is_sealed()
     }
 
-    /// The hash bits that the index filed the record under.
+    /// The hash bits under which the index keeps the record.
     #[inline(always)]
     pub fn hash(&self) -> u32 {
         self.rest().hash
     }
 
-    /// The flags, to decide upon with [`change_flags`](Self::change_flags).
+    /// The flags. [`change_flags`](Self::change_flags) changes them.
     pub fn flags(&self) -> u32 {
         self.rest().flags.load(Ordering::Acquire)
     }
 
-    /// Applies `change` to the flags until it sticks, or gives up when it says `None`.
+    /// Applies `change` to the flags until the compare-and-swap succeeds, or until `change` returns
+    /// `None`.
     ///
-    /// AcqRel throughout: whoever gets a right by a flag sees what its last holder did.
+    /// AcqRel: pairs with the other changes of the flags. A thread that gets a right by a flag sees
+    /// what the previous holder of the right did.
     pub fn change_flags(&self, change: impl Fn(u32) -> Option<u32>) -> Result<u32, u32> {
         self.rest().flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }
 
-    /// Sets flags, and says what was set before. AcqRel, as in [`change_flags`](Self::change_flags).
+    /// Sets flags and returns the flags from before. AcqRel, as in
+    /// [`change_flags`](Self::change_flags).
     pub fn set_flags(&self, flags: u32) -> u32 {
         self.rest().flags.fetch_or(flags, Ordering::AcqRel)
     }
 
-    /// Clears flags. AcqRel, likewise.
+    /// Clears flags. AcqRel, as in [`change_flags`](Self::change_flags).
     pub fn clear_flags(&self, flags: u32) {
         self.rest().flags.fetch_and(!flags, Ordering::AcqRel);
     }
 
-    /// Holds the record: it does not end before as many have let go.
+    /// Holds the record, which does not end before the caller [lets go](Self::let_go).
     pub fn hold(&self) {
         let before = self.rest().flags.fetch_add(flags::HOLD, Ordering::AcqRel);
         if before >= flags::HOLD_MOST {
-            // Someone forgets leases, by millions. As `Arc` does: an overflow would free what is in use.
+            // The caller leaks holds by the millions. As in `Arc`, an overflow would free memory
+            // that is in use.
             std::process::abort();
         }
     }
 
-    /// Holds the record, unless so many do already that they might not be counted. For those who may be many.
+    /// Holds the record unless its holders are so many that the count might overflow. For kinds of
+    /// holders of which there may be many.
     pub fn try_hold(&self) -> bool {
         self.change_flags(|now| (now < flags::HOLD_MANY).then_some(now + flags::HOLD)).is_ok()
     }
 
-    /// Whether somebody holds the record by a count.
+    /// Whether the count of holders is not 0.
     pub fn is_held(&self) -> bool {
         self.holds() != 0
     }
 
-    /// How many times it is held.
+    /// The count of holders.
     pub fn holds(&self) -> u32 {
         self.flags() / flags::HOLD
     }
 
-    /// Lets go of a record that the caller holds, and then looks whether it is to end.
+    /// Ends one hold of the caller. The caller then checks whether the record should end.
     pub fn let_go(&self) {
         self.rest().flags.fetch_sub(flags::HOLD, Ordering::AcqRel);
     }
@@ -366,7 +387,7 @@ impl<K, V> Record<K, V> {
     /// Moves the key out.
     ///
     /// # Safety
-    /// Nobody else can reach the record, and the key is not used or dropped again.
+    /// No other thread can reach the record, and the key is not used or dropped again.
     pub unsafe fn take_key(&self) -> K {
         // SAFETY: the caller's promise.
         unsafe { ptr::read(&self.key) }

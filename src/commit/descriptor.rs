@@ -1,4 +1,4 @@
-//! The descriptor of a commit of several writes: one word decides for all of them.
+//! The descriptor of a commit of several writes: one word decides all of them.
 
 use super::{Milestones, Order, discard};
 use crate::chain::{Chain, Link, Live, Node, NodeRef, Record, RecordRef};
@@ -10,46 +10,61 @@ use crate::version::State;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// One write of a commit: the version, and the record that it goes into.
+/// The status of a version.
+pub enum VersionStatus<K, V> {
+    /// The version is committed. This is its final state.
+    Committed(State),
+    /// The version is never visible.
+    Aborted,
+    /// The commit of the version is still being installed. A writer helps it before it supersedes
+    /// the version. A reader goes on to the version below.
+    Installing(*const Descriptor<K, V>),
+}
+
+/// One write of a commit: the version, and the record that receives it.
 pub struct Entry<K, V> {
     pub record: *const Record<K, V>,
     pub node: *mut Node<V>,
-    /// Why it takes away what it supersedes. `None`: it is a witness, put where something is demanded and nothing written.
+    /// Why the version ends the value that it supersedes. `None` for a witness, which a commit
+    /// installs where it has a precondition and writes nothing.
     pub cause: Option<RemovalCause>,
 }
 
-/// After how many entries the hint of what is installed moves on.
-const HINT: usize = if cfg!(coeval_loom) { 1 } else { 16 };
+/// The number of entries after which the hint about installed entries advances.
+const HINT_INTERVAL: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
-/// What must be so for the commit to succeed.
+/// A precondition of a commit on one of its keys.
 pub struct Expected {
-    /// Of which entry's key.
+    /// The index of the entry with that key.
     pub entry: usize,
-    pub demand: Demand,
+    pub precondition: Precondition,
 }
 
-/// What must be so of a key.
+/// What a commit requires of a key when it is decided.
 #[derive(Clone, Copy)]
-pub enum Demand {
-    /// It holds this version, whose deadline has not come. (`compare_and_set`)
+pub enum Precondition {
+    /// The key holds this version, whose deadline has not passed. (`compare_and_set`)
     Holds(u64),
-    /// It is absent, for one who looked at this time: what had a deadline until then is. (`compare_and_set`)
+    /// The key is absent to an observer at this time: a value whose deadline passed until then
+    /// counts as absent. (`compare_and_set`)
     IsAbsent(u64),
-    /// If it holds a value, its deadline has not come. (What a transaction has read)
+    /// If the key holds a value, its deadline has not passed. (A read of a transaction)
     IsInTime,
-    /// No commit after this version has written or cleared it. (A lease)
+    /// No commit after this version wrote or cleared the key. (A lease)
     UnchangedSince(u64),
-    /// It is absent, as it was at this version. (What a transaction has found absent: to clear or end that is no change)
+    /// The key is absent, as it was at this version. To clear or to end an absent value is no
+    /// change. (A read of a transaction that found nothing)
     AbsentSince(u64),
-    /// No commit after this version is among these, which invalidate a tag that it has. (What a transaction has read)
+    /// No commit after this version is among these, which invalidate a tag of the key's value. (A
+    /// read of a transaction)
     NotEndedSince(NonNull<Milestones<()>>, u64),
 }
 
 /// A commit of several writes. Helpers find it through the versions that it has installed.
 ///
-/// `state` goes *installing* → *ready* → *committed at a version* (or *aborted*, when something is
-/// not as expected). The owner keeps a guard from before the records were located until the
-/// outcome stands in every version; so while it is undecided none of its records can be sealed.
+/// `state` goes *installing* → *ready* → *committed at a version*, or *aborted* if a precondition
+/// is not met. The owner keeps a guard from before it locates the records until the outcome is in
+/// every version. So no record of an undecided commit can be sealed.
 #[repr(align(64))]
 pub struct Descriptor<K, V> {
     state: AtomicU64,
@@ -61,19 +76,19 @@ pub struct Descriptor<K, V> {
 
 const _: () = assert!(align_of::<Descriptor<(), ()>>() == State::ALIGN);
 
-// SAFETY: it is shared with helpers on other threads: they reach keys and values through it.
+// SAFETY: helpers on other threads share it, and reach keys and values through it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Descriptor<K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Descriptor<K, V> {}
 
 impl<K, V> Descriptor<K, V> {
-    /// A commit that has not begun, to be made if all is as `expected`; both lists live as long as it does. Entries
-    /// are sorted by the address of their record and name each record once: the order in which all commits install,
-    /// which is what lets helping end. It is stable, since a record cannot be replaced while the guard of a commit
-    /// that names it lives.
+    /// Makes a commit that has not begun. It succeeds if all of `expected` is met. Both lists live
+    /// as long as the descriptor. Entries are sorted by the address of their record and name each
+    /// record once. All commits install in this order, so helping ends. The order is stable,
+    /// because a record cannot be replaced while the guard of a commit that names it lives.
     ///
     /// # Safety
-    /// So they do, and nobody changes them.
+    /// Both lists live that long, and no thread changes them.
     pub unsafe fn new(entries: NonNull<[Entry<K, V>]>, expected: NonNull<[Expected]>) -> Self {
         let made = Self {
             state: AtomicU64::new(State::INSTALLING.0),
@@ -91,15 +106,15 @@ impl<K, V> Descriptor<K, V> {
         unsafe { self.entries.as_ref() }
     }
 
-    /// What is expected.
+    /// The preconditions.
     pub fn expected(&self) -> &[Expected] {
         // SAFETY: as above.
         unsafe { self.expected.as_ref() }
     }
 
     fn state(&self) -> State {
-        // Acquire: pairs with the CASes below: who sees ready sees every version installed, who sees
-        // an outcome sees what led to it.
+        // Acquire: pairs with the compare-and-swap in `advance`. A thread that sees *ready* sees
+        // every version installed. A thread that sees an outcome sees what led to it.
         State(self.state.load(Ordering::Acquire))
     }
 
@@ -111,7 +126,8 @@ impl<K, V> Descriptor<K, V> {
         }
     }
 
-    /// The outcome, stamping a ready commit first. `None`: still installing.
+    /// The outcome. Stamps a ready commit first. Returns `None` while the commit is being
+    /// installed.
     pub fn outcome(&self, order: &Order, live: Live<'_>) -> Option<State> {
         let state = self.state();
         if state.is_ready() {
@@ -123,7 +139,8 @@ impl<K, V> Descriptor<K, V> {
         (state != State::INSTALLING).then_some(state)
     }
 
-    /// Installs what is not installed yet and decides. An error names a commit that stands in the way.
+    /// Installs what is not installed yet, and decides the commit. An error names a commit that
+    /// blocks this one.
     ///
     /// # Safety
     /// As for [`Order::help`].
@@ -134,8 +151,8 @@ impl<K, V> Descriptor<K, V> {
     ) -> Result<State, *const Self> {
         // SAFETY: the caller's promise.
         let live = unsafe { Live::assumed() };
-        // Before an entry is touched: while the commit is undecided its records live, and our guard
-        // keeps them from now on.
+        // The outcome is checked before an entry is accessed. The records live while the commit is
+        // undecided, and from then on the caller's guard keeps them.
         if let Some(outcome) = self.outcome(order, live) {
             return Ok(outcome);
         }
@@ -144,11 +161,11 @@ impl<K, V> Descriptor<K, V> {
         let acquire = if relaxed { Ordering::Relaxed } else { Ordering::Acquire };
         let start = self.installed.load(acquire);
         for (index, entry) in self.entries().iter().enumerate().skip(start) {
-            // SAFETY: the caller's promise, and the argument above.
+            // SAFETY: the caller's promise, and the commit was undecided under the guard.
             if !unsafe { self.install(entry, order, retire) }? {
                 break;
             }
-            if (index + 1).is_multiple_of(HINT) {
+            if (index + 1).is_multiple_of(HINT_INTERVAL) {
                 self.installed.fetch_max(index + 1, Ordering::AcqRel);
             }
             if mutant("commit.ready_early") {
@@ -161,20 +178,20 @@ impl<K, V> Descriptor<K, V> {
         Ok(self.stamp(order, live))
     }
 
-    /// Makes one version the head of its record; false if the commit is decided already.
+    /// Makes one version the head of its record. Returns false if the commit is decided already.
     ///
-    /// A helper may be arbitrarily late, so the order matters: `prev`, then the head, then the
-    /// state. Undecided at the last means that our version was not superseded, hence (the head being
-    /// another) not yet installed when the head was read; and a head never comes back, so the CAS on
-    /// the head succeeds only if that is still so.
+    /// A helper may be arbitrarily late, so it reads in this order: `prev`, the head, the state. If
+    /// the commit is undecided at the last read, the version was not superseded. If the head is
+    /// another version, this version was therefore not installed when the head was read. A head
+    /// never comes back, so the compare-and-swap of the head succeeds only if that is still true.
     unsafe fn install(
         &self,
         entry: &Entry<K, V>,
         order: &Order,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
     ) -> Result<bool, *const Self> {
-        // SAFETY: the commit was undecided under the caller's guard, so the record is alive and its
-        // memory, and that of the version, is kept by that guard.
+        // SAFETY: the commit was undecided under the caller's guard. So the record is alive, and
+        // that guard keeps the memory of the record and of the version.
         let (record, prev) = unsafe { (&*entry.record, (*entry.record).prev_of(entry.node)) };
         loop {
             let link = prev.link();
@@ -190,7 +207,8 @@ impl<K, V> Descriptor<K, V> {
             if link.target() != below {
                 step("install.before_prev");
                 let linked = prev.replace(link, Link::open(below));
-                // Going on although it failed would lose a version: `prev` must be the head replaced.
+                // To go on after a failure would lose a version: `prev` must be the head that is
+                // replaced.
                 if !linked && !mutant("commit.ignore_failed_prev") {
                     continue;
                 }
@@ -198,7 +216,7 @@ impl<K, V> Descriptor<K, V> {
             step("install.before_head");
             if record.install(head, entry.node) {
                 step("install.installed");
-                // SAFETY: superseded by this very CAS.
+                // SAFETY: this compare-and-swap superseded it.
                 unsafe { discard(record, head, below, retire) };
                 return Ok(true);
             }
@@ -213,20 +231,24 @@ impl<K, V> Descriptor<K, V> {
                 return state;
             }
             let early = mutant("commit.time_first").then(|| order.timer.now());
-            let version = order.clock.tick(); // only after ready was seen
+            let version = order.clock.tick(); // after ready was seen
             step("commit.ticked");
             let time = Cell::new(early);
             match self.verdict(order, version, &time, live) {
-                None => continue, // everything was cleared after we took the number: take another
+                // Everything was cleared after the number was taken. Another number is taken.
+                None => continue,
                 Some(outcome) => return self.advance(State::READY, outcome),
             }
         }
     }
 
-    /// What a commit at `version` would be. A helper computes it from what no longer changes, the `prev` of an
-    /// installed version and the floor as of `version`, and from what may change, but then for larger numbers only: a
-    /// tag may be invalidated, and a deadline may come, after that was looked at. So one helper may say so, and another,
-    /// later and by a larger number, otherwise: each is right, and the one counts that is first to say it.
+    /// The outcome of a commit at `version`; `None` if everything was cleared after that.
+    ///
+    /// A helper computes it from values that do not change any more, namely the `prev` of an
+    /// installed version and the clear watermark as of `version`, and from values that change only
+    /// for larger numbers: after this thread reads them, a tag may be invalidated or a deadline may
+    /// pass. So a later helper with a larger number may reach another verdict. Each verdict is
+    /// right for its number, and the first one to be stored counts.
     fn verdict(
         &self,
         order: &Order,
@@ -238,68 +260,73 @@ impl<K, V> Descriptor<K, V> {
             return Some(State::committed(version));
         }
         let unaware = mutant("commit.unaware_of_floor");
-        let floor = if unaware { 0 } else { order.floor.newest(&order.clock, live) };
-        if floor > version {
+        let watermark = if unaware { 0 } else { order.watermark.newest(&order.clock, live) };
+        if watermark > version {
             return None;
         }
-        let all =
-            self.expected().iter().all(|expected| self.is_so(expected, order, (floor, live), time));
+        let all = self
+            .expected()
+            .iter()
+            .all(|expected| self.is_met(expected, order, (watermark, live), time));
         Some(if all { State::committed(version) } else { State::ABORTED })
     }
 
-    /// The time by which a verdict goes: read once, and after its number was taken. Who has judged by a later time
-    /// before, as of a smaller number, did so before this commit; see `docs/protocol.md`.
+    /// The time of a verdict. It is read once, after the number was taken. An operation that judged
+    /// by a later time, as of a smaller number, did so before this commit; see `docs/protocol.md`.
     fn time(order: &Order, time: &Cell<Option<u64>>) -> u64 {
         if time.get().is_none() {
-            fence_after_rmw(); // partner: the fences in `Order::instant` and `Engine::present`
+            fence_after_rmw(); // partner: the fences in `Order::instant` and `Store::present`
             time.set(Some(order.timer.now()));
         }
-        time.get().expect("read")
+        time.get().expect("the time was read above")
     }
 
-    /// Whether a key is as expected, beneath what is installed, when everything up to `floor` was
-    /// cleared.
-    fn is_so(
+    /// Whether a precondition is met by the version below the installed one, given the clear
+    /// watermark.
+    fn is_met(
         &self,
         expected: &Expected,
         order: &Order,
-        (floor, live): (u64, Live<'_>),
+        (watermark, live): (u64, Live<'_>),
         time: &Cell<Option<u64>>,
     ) -> bool {
         let Entry { record, node, .. } = &self.entries()[expected.entry];
-        // SAFETY: the commit is undecided, so record and version are kept by its owner and by the
-        // guard. What an undecided version supersedes is kept likewise, and its state is final.
+        // SAFETY: the commit is undecided, so its owner and the guard keep record and version. They
+        // keep the version that an undecided version supersedes, too, and its state is final.
         let prev = unsafe {
             let below = (**record).prev_of(*node).link().target();
             below.as_ref().map(|below| NodeRef::new(below))
         };
-        let visible = || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > floor);
-        match expected.demand {
-            Demand::Holds(version) => visible().is_some_and(|visible| {
+        let visible =
+            || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > watermark);
+        match expected.precondition {
+            Precondition::Holds(version) => visible().is_some_and(|visible| {
                 visible.number() == version && Self::is_in_time(visible.node(), order, time)
             }),
-            Demand::IsAbsent(time) => visible().is_none_or(|visible| visible.is_over(time)),
-            Demand::IsInTime => {
+            Precondition::IsAbsent(time) => {
+                visible().is_none_or(|visible| visible.is_expired(time))
+            }
+            Precondition::IsInTime => {
                 visible().is_none_or(|visible| Self::is_in_time(visible.node(), order, time))
             }
-            Demand::UnchangedSince(version) => {
+            Precondition::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
-                newest.max(floor) <= version
+                newest.max(watermark) <= version
             }
-            Demand::AbsentSince(version) => prev
+            Precondition::AbsentSince(version) => prev
                 .and_then(NodeRef::visible)
-                .is_none_or(|value| value.number() <= version.max(floor)),
-            Demand::NotEndedSince(ended, version) => {
-                // SAFETY: of a tag of a value that was read. The owner's view keeps both while the
-                // commit is undecided, which it was under our guard.
+                .is_none_or(|value| value.number() <= version.max(watermark)),
+            Precondition::NotEndedSince(ended, version) => {
+                // SAFETY: the chain of a tag of a value that was read. The owner's view keeps both
+                // while the commit is undecided, and it was undecided under this guard.
                 unsafe { ended.as_ref() }.newest(&order.clock, live) <= version
             }
         }
     }
 
-    /// Whether a value's deadline, if it has one, has not come.
+    /// Whether the value has no deadline, or its deadline has not passed.
     fn is_in_time(node: NodeRef<'_, V>, order: &Order, time: &Cell<Option<u64>>) -> bool {
         let terms = node.terms().filter(|terms| terms.deadline() != NEVER);
-        terms.is_none_or(|terms| !terms.is_over(Self::time(order, time)))
+        terms.is_none_or(|terms| !terms.is_expired(Self::time(order, time)))
     }
 }

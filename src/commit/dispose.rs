@@ -1,19 +1,20 @@
-//! What becomes of versions that were superseded.
+//! How superseded versions are disposed of.
 //!
-//! A chain is never cut under readers: a reader may stand on a version and follow its link later. So
-//! links are marked, or made to lead further down, and what they led to is retired; a reader that
-//! still goes there finds it kept by its guard.
+//! A chain is never cut under readers, because a reader may stand on a version and follow its link
+//! later. So links are marked, or made to lead further down, and their old targets are retired. The
+//! guard of a reader that still follows an old link keeps the version there.
 
-use super::Older;
+use super::ViewCursor;
 use crate::chain::{Chain, Head, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
 use std::ptr;
 
-/// Retires what was on top of `record`, as `head` said, and was superseded together with `below`: if it is not that, it
-/// was aborted. A witness goes with its commit.
+/// Retires the version in `head` if it was aborted, after a version installed above it superseded
+/// it together with `below`. A witness is retired with its commit instead.
 ///
 /// # Safety
-/// It was superseded by the caller's install, under the guard under which the head was read.
+/// The caller's install superseded the version in `head`, under the guard under which `head` was
+/// read.
 pub unsafe fn discard<K, V>(
     record: &Record<K, V>,
     head: Head<V>,
@@ -27,14 +28,16 @@ pub unsafe fn discard<K, V>(
     }
 }
 
-/// Takes a witness off its record, if nothing has superseded it: what it was put upon is on top again. That head comes
-/// back, but not to anybody who could remember it.
+/// Takes a witness off its record, if no version has superseded it: the version below it is the
+/// head again. That head comes back, but no thread that remembers it from before still has its
+/// guard.
 ///
 /// # Safety
-/// The witness is decided and not reclaimed, the record is held, and a grace period has passed since the witness was
-/// installed.
+/// The witness is decided and not reclaimed, the record is held, and a grace period has passed
+/// since the witness was installed.
 pub unsafe fn withdraw<K, V>(record: &Record<K, V>, witness: *mut Node<V>) {
-    // SAFETY: the caller's promise. While it is on top what it was put upon is newest, and is not taken out.
+    // SAFETY: the caller's promise. While the witness is the head, the version below it is the
+    // newest one and is not taken out.
     let below = unsafe { record.prev_of(witness) }.link().target();
     loop {
         let head = record.head();
@@ -48,14 +51,15 @@ pub unsafe fn withdraw<K, V>(record: &Record<K, V>, witness: *mut Node<V>) {
     }
 }
 
-/// Retires everything below `node`, which no reader will need any more. Whoever marks a link
-/// retires its target, so each version is retired once, however many do this at a time.
+/// Retires every version below `node`, none of which a later reader needs. The thread that marks a
+/// link retires its target, so each version is retired once, however many threads do this at a
+/// time.
 ///
-/// `own` says that the caller is the owner of `node`'s commit, and done with what it superseded.
+/// `own` says that the caller owns the commit of `node` and is done with what it superseded.
 ///
 /// # Safety
-/// `node` is committed, was reached under a live guard, and every view that is registered, or will
-/// be, is at its version or later. `retire` retires a version of this chain.
+/// `node` is committed and was reached under a live guard. Each view that is registered now or
+/// later is at its version or later. `retire` retires a version of this chain.
 pub unsafe fn take_suffix<V>(
     chain: &impl Chain<V>,
     node: &Node<V>,
@@ -65,7 +69,7 @@ pub unsafe fn take_suffix<V>(
     let mut node = ptr::from_ref(node);
     let mut own = own;
     loop {
-        // SAFETY: of this chain, and kept: by the caller's guard.
+        // SAFETY: a version of this chain, and the caller's guard keeps it.
         let prev = unsafe { chain.prev_of(node) };
         let link = prev.link();
         if link.is_end() {
@@ -78,39 +82,42 @@ pub unsafe fn take_suffix<V>(
         step("dispose.taken");
         own = false;
         retire(link.target());
-        // It was retired during our guard at the earliest, so the guard keeps it.
+        // It was retired during the caller's guard at the earliest, so that guard keeps it.
         node = link.target();
     }
 }
 
-/// Whether what was to go has gone, or is being seen to.
+/// The outcome of an attempt to remove versions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Out {
+pub enum PruneOutcome {
+    /// The caller has nothing left to do: the versions were removed, or their owner removes them.
     Done,
-    /// Somebody has yet to read what lies below it: to be tried again.
+    /// An owner has not yet read what it superseded. The attempt must be repeated.
     Later,
 }
 
-/// Takes out the version `next`, which no view needs, from below `kept`; `link` leads from one to the other.
+/// Takes out the target of `link`, which no view needs. `link` leads from `kept` to it.
 fn unlink<V>(
     chain: &impl Chain<V>,
     kept: &Node<V>,
     link: Link<V>,
     retire: impl Fn(*mut Node<V>),
-) -> Result<(), Out> {
-    // SAFETY: not taken, so not retired by anybody else: only the caller, who holds the right, unlinks.
+) -> Result<(), PruneOutcome> {
+    // SAFETY: the link is not taken, so no other thread has retired the target: only the caller,
+    // which holds the right to prune, unlinks.
     let (prev, below) = unsafe { (chain.prev_of(kept), chain.prev_of(link.target()).link()) };
-    // An open link's owner has yet to read what lies below it, and sees to that when he has.
+    // The owner of an open link has not yet read the version below, and disposes of it afterwards.
     if !mutant("prune.ignore_open") {
         if link.is_open() {
-            return Err(Out::Done);
+            return Err(PruneOutcome::Done);
         }
         if below.is_open() {
-            return Err(Out::Later);
+            return Err(PruneOutcome::Later);
         }
     }
     step("dispose.before_unlink");
-    // If what lies below was taken, no view is older than this one either: then so is this.
+    // If the versions below were taken, no view is older than this version either, so it is taken
+    // as well.
     let after = if below.is_taken() { link.taken() } else { Link::skipping(below.target()) };
     if prev.replace(link, after) {
         retire(link.target());
@@ -118,53 +125,57 @@ fn unlink<V>(
     Ok(())
 }
 
-/// Takes the version of this number, which no view needs or will need, out from below `top`, if it is there.
+/// Takes out the version with this number below `top`, if there is one. No view needs it, now or
+/// later.
 ///
 /// # Safety
-/// `top` is the newest committed version of its record; the caller holds the record's right to prune and a live guard. The
-/// version was superseded. `retire` retires a version of this chain.
+/// `top` is the newest committed version of its record. The caller holds the record's right to
+/// prune and a live guard. The version was superseded. `retire` retires a version of this chain.
 pub unsafe fn take_out<V>(
     chain: &impl Chain<V>,
     top: &Node<V>,
     version: u64,
     retire: impl Fn(*mut Node<V>),
-) -> Out {
+) -> PruneOutcome {
     let mut kept = top;
     loop {
-        // SAFETY: of this chain, and kept by the caller's guard.
+        // SAFETY: a version of this chain, and the caller's guard keeps it.
         let link = unsafe { chain.prev_of(kept) }.link();
         if link.is_end() {
-            return Out::Done;
+            return PruneOutcome::Done;
         }
         // SAFETY: as above.
         let next = unsafe { &*link.target() };
         let number = next.state().version();
         if number < version {
-            return Out::Done;
+            return PruneOutcome::Done;
         }
         if number > version {
             kept = next;
         } else if let Err(out) = unlink(chain, kept, link, &retire) {
             return out;
         }
-        // Whether it was taken out is looked at once more: the link may have been closed meanwhile.
+        // The next round checks whether the version was taken out. The link may have been closed
+        // meanwhile.
     }
 }
 
-/// Removes every version below `top` that no open view can see, also between views.
+/// Removes every version below `top` that no open view can see, including versions between two
+/// views.
 ///
 /// # Safety
-/// `top` is the newest committed version of its record; `newest` is the first of the views below it, found after that; the
-/// caller holds the record's right to prune and a live guard. `retire` as above.
+/// `top` is the newest committed version of its record. `newest` is the first of the views below
+/// it, found after that. The caller holds the record's right to prune and a live guard. `retire`
+/// retires a version of this chain.
 pub unsafe fn prune<V>(
     chain: &impl Chain<V>,
     top: &Node<V>,
-    newest: Option<Older<'_>>,
+    newest: Option<ViewCursor<'_>>,
     retire: impl Fn(*mut Node<V>),
-) -> Out {
-    let (mut kept, mut view, mut out) = (top, newest, Out::Done);
+) -> PruneOutcome {
+    let (mut kept, mut view, mut out) = (top, newest, PruneOutcome::Done);
     loop {
-        // SAFETY: of this chain, and kept by the caller's guard.
+        // SAFETY: a version of this chain, and the caller's guard keeps it.
         let link = unsafe { chain.prev_of(kept) }.link();
         if link.is_end() {
             return out;
@@ -173,16 +184,18 @@ pub unsafe fn prune<V>(
             view = view.and_then(|view| view.next());
         }
         let Some(oldest_needed) = view.map(|view| view.version()) else {
-            // SAFETY: no view needs less than `kept`; later ones begin above `top`.
+            // SAFETY: no view needs a version below `kept`, and later views begin at or above
+            // `top`.
             unsafe { take_suffix(chain, kept, false, retire) };
             return out;
         };
-        // SAFETY: not taken, so not retired by anybody else: only we, who hold the right, unlink.
+        // SAFETY: the link is not taken, so no other thread has retired the target: only the
+        // caller, which holds the right to prune, unlinks.
         let next = unsafe { &*link.target() };
         if next.state().version() <= oldest_needed {
             kept = next;
-        } else if let Err(left) = unlink(chain, kept, link, &retire) {
-            out = if left == Out::Later { left } else { out };
+        } else if let Err(outcome) = unlink(chain, kept, link, &retire) {
+            out = if outcome == PruneOutcome::Later { outcome } else { out };
             kept = next;
         }
     }

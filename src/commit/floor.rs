@@ -1,9 +1,10 @@
-//! The floor: commits that cleared everything.
+//! The clear watermark: the commits that cleared everything.
 //!
 //! Clearing is one commit of one version in a chain of its own. A key's version is visible only if
-//! it is newer than the newest clearing commit that the reader may see. What that hid is swept out later, a little by each write.
+//! it is newer than the newest clearing commit that the reader may see. Later writes sweep out what
+//! is hidden, a little each.
 
-use super::{Mark, Milestones, Place, ReadAt, Views};
+use super::{Milestone, Milestones, ReadAt, ViewPlace, Views};
 use crate::chain::{Linked, Live, Node};
 use crate::memory::{self, Mapped};
 use crate::sync::lazy_array::LazyArray;
@@ -13,11 +14,12 @@ use crate::version::{Clock, State};
 use crossbeam_utils::CachePadded;
 use std::ptr;
 
-/// The time between two clearing commits, how many keys are present in it, and what they weigh.
+/// The time between two clearing commits, with the number and the weight of the keys that are
+/// present in it.
 pub struct Era {
-    /// Written by all; what look-ups read is not to lie beside it.
+    /// All writers write it, so it shares no line with what look-ups read.
     sums: CachePadded<Sums>,
-    /// Counts of keys beside that in `sums`, each for some threads; made when two were in each other's way there.
+    /// Further counts of keys, each for some threads. Made when two threads contended for `sums`.
     stripes: LazyArray<[CachePadded<AtomicU64>; STRIPES], 1>,
 }
 
@@ -27,22 +29,23 @@ struct Sums {
     present: AtomicU64,
 }
 
-/// So many make a page.
+/// The number of stripes that fill a page.
 const STRIPES: usize =
     if cfg!(coeval_loom) { 1 } else { memory::PAGE / size_of::<CachePadded<AtomicU64>>() };
 
 impl Era {
-    /// Nothing present.
+    /// Makes an era without keys.
     pub fn new() -> Self {
         Self { sums: CachePadded::default(), stripes: LazyArray::new() }
     }
 
-    /// Counts keys that became present, less those that became absent.
+    /// Adds the number of keys that became present, minus the number of those that became absent.
     pub fn count(&self, change: i64) {
         if change == 0 {
             return;
         }
-        // Relaxed, everywhere: the sum is exact once writers have come to rest, and tells of nothing else.
+        // Relaxed, everywhere: the sum is exact when no write is in progress, and no other memory
+        // depends on it.
         if self.stripes.get(0).is_none() {
             let now = self.sums.present.load(Ordering::Relaxed);
             let sum = now.wrapping_add(change as u64);
@@ -54,18 +57,18 @@ impl Era {
         }
         let stripes =
             self.stripes.get_or_make(0, || std::array::from_fn(|_| CachePadded::default()));
-        #[allow(clippy::modulo_one)] // Models have one.
+        #[allow(clippy::modulo_one)] // Models have one stripe.
         let stripe = thread_number() % STRIPES;
         stripes[stripe].fetch_add(change as u64, Ordering::Relaxed);
     }
 
-    /// Adds to the weight, and says what it is then. One sum for all threads, since the bound is kept by it: each
-    /// of them sees what it added itself at least.
+    /// Adds to the weight and returns the sum. There is one sum for all threads, because the
+    /// capacity bound depends on it: each thread sees at least what it added itself.
     pub fn weigh(&self, change: i64) -> u64 {
         if change == 0 {
             return self.weight();
         }
-        // Relaxed: it is read through nothing but itself.
+        // Relaxed: no other memory depends on it.
         sum(self
             .sums
             .weight
@@ -73,34 +76,37 @@ impl Era {
             .wrapping_add(change as u64))
     }
 
-    /// The weight of what is present.
+    /// The weight of the present keys.
     pub fn weight(&self) -> u64 {
         sum(self.sums.weight.load(Ordering::Relaxed))
     }
 
-    /// How many keys are present.
+    /// The number of present keys.
     pub fn present(&self) -> usize {
         let stripes = self.stripes.get(0).into_iter().flatten();
         // Relaxed: as in `count`.
         let counts = stripes.map(|stripe| stripe.load(Ordering::Relaxed));
         let sum = counts.fold(self.sums.present.load(Ordering::Relaxed), u64::wrapping_add);
-        usize::try_from(sum as i64).unwrap_or(0) // a moment's view may be short of an insert
+        // Negative if the removal of a key was counted before its insertion.
+        usize::try_from(sum as i64).unwrap_or(0)
     }
 }
 
-/// A sum of what came less what went, which may be counted before it was counted as come.
+/// A sum of additions minus removals. A removal may be counted before its addition, so the sum may
+/// be negative for a moment.
 fn sum(bits: u64) -> u64 {
     u64::try_from(bits as i64).unwrap_or(0)
 }
 
-/// The chain of clearing commits.
-pub struct Floor {
+/// The chain of clearing commits. The number of the newest one that a reader may see is its clear
+/// watermark.
+pub struct ClearWatermark {
     cleared: Milestones<Era>,
     first: Era,
 }
 
-impl Floor {
-    /// Nothing cleared yet.
+impl ClearWatermark {
+    /// Makes an empty chain.
     pub fn new() -> Self {
         Self { cleared: Milestones::new(), first: Era::new() }
     }
@@ -111,42 +117,43 @@ impl Floor {
         !self.cleared.is_empty()
     }
 
-    /// The version of the newest clearing commit; 0 if there is none. Stamps one that is ready.
+    /// The number of the newest clearing commit; 0 if there is none. Stamps a ready one.
     #[inline(always)]
     pub fn newest(&self, clock: &Clock, live: Live<'_>) -> u64 {
         self.cleared.newest(clock, live)
     }
 
-    /// The same, unless it is yet to be stamped.
+    /// The number of the newest clearing commit; 0 if there is none. `None` if it is not stamped
+    /// yet.
     #[inline(always)]
     pub fn newest_stamped(&self, live: Live<'_>) -> Option<u64> {
         self.cleared.newest_stamped(live)
     }
 
-    /// The version of the newest clearing commit as of an instant (0 if none), and its era.
+    /// The number of the newest clearing commit as of an instant (0 if there is none), and its era.
     pub fn at<'g>(&'g self, clock: &Clock, at: ReadAt<'g>) -> (u64, &'g Era) {
         self.cleared.at(clock, at).unwrap_or((0, &self.first))
     }
 
-    /// Clears everything: one commit. Returns its version.
+    /// Clears everything by one commit. Returns its number.
     ///
     /// # Safety
-    /// A guard is live. `retire` retires a node of this chain (to be [`free`](Self::free)d), `retire_place` a place of a
-    /// view.
+    /// A guard is live. `retire` retires a node of this chain, to be [freed](Self::free).
+    /// `retire_place` retires a view's place.
     pub unsafe fn clear(
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<Era>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<Era>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) -> u64 {
-        let fresh = Linked::new(State::READY, ptr::null_mut(), Some(Mark::new(Era::new())));
-        let fresh = Mapped::new(fresh).into_raw().cast();
-        // SAFETY: made just now; the rest is the caller's promise.
-        unsafe { self.cleared.add(clock, views, fresh, retire, retire_place) }
+        let new = Linked::new(State::READY, ptr::null_mut(), Some(Milestone::new(Era::new())));
+        let new = Mapped::new(new).into_raw().cast();
+        // SAFETY: the node was made just now. The rest is the caller's promise.
+        unsafe { self.cleared.add(clock, views, new, retire, retire_place) }
     }
 
-    /// Retires the clearing commits that no view needs, if they are many: see [`Milestones::trim`].
+    /// Retires the clearing commits that no view needs, if they are many; see [`Milestones::trim`].
     ///
     /// # Safety
     /// As for [`clear`](Self::clear).
@@ -154,8 +161,8 @@ impl Floor {
         &self,
         clock: &Clock,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<Era>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<Era>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) {
         // SAFETY: the caller's promise.
         unsafe { self.cleared.trim(clock, views, retire, retire_place) };
@@ -166,7 +173,7 @@ impl Floor {
     /// # Safety
     /// As there.
     #[cfg(coeval_loom)]
-    pub unsafe fn each(&self, show: impl FnMut(*mut Node<Mark<Era>>)) {
+    pub unsafe fn each(&self, show: impl FnMut(*mut Node<Milestone<Era>>)) {
         // SAFETY: the caller's promise.
         unsafe { self.cleared.each(show) };
     }
@@ -175,11 +182,11 @@ impl Floor {
     ///
     /// # Safety
     /// Nobody else has access to it.
-    pub unsafe fn free(node: *mut Node<Mark<Era>>) {
-        // SAFETY: `clear` made it so, and it holds an era; the caller's promise.
+    pub unsafe fn free(node: *mut Node<Milestone<Era>>) {
+        // SAFETY: `clear` made it this way, with an era. The rest is the caller's promise.
         unsafe {
             (*node).drop_value();
-            drop(Mapped::from_raw(node.cast::<Linked<Mark<Era>>>()));
+            drop(Mapped::from_raw(node.cast::<Linked<Milestone<Era>>>()));
         }
     }
 
@@ -189,9 +196,9 @@ impl Floor {
     }
 }
 
-impl Drop for Floor {
+impl Drop for ClearWatermark {
     fn drop(&mut self) {
-        // SAFETY: exclusive, and each once.
+        // SAFETY: the access is exclusive, and each node is freed once.
         self.cleared.drain(|node| unsafe { Self::free(node) });
     }
 }

@@ -1,6 +1,6 @@
-//! Commit: how versions are installed, decided by one atomic step, and disposed of.
+//! How versions are installed, decided by one atomic step, and disposed of.
 //!
-//! It receives records; it looks no key up. The rules are those of `docs/protocol.md`.
+//! This module receives records and looks up no key. Its rules are in `docs/protocol.md`.
 
 mod descriptor;
 mod dispose;
@@ -10,14 +10,14 @@ mod quiet;
 mod stack;
 mod views;
 
-pub use descriptor::{Demand, Descriptor, Entry, Expected};
+pub use descriptor::{Descriptor, Entry, Expected, Precondition, VersionStatus};
 use dispose::discard;
-pub use dispose::{Out, prune, take_out, take_suffix, withdraw};
-pub use floor::{Era, Floor};
-pub use milestones::{Mark, Milestones, close_link};
+pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
+pub use floor::{ClearWatermark, Era};
+pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
-pub use stack::{Shelf, Stack, Taken};
-pub use views::{Older, Place, Registered, Views};
+pub use stack::{ClosableList, Drained, Stack};
+pub use views::{DeferredPrune, Registered, ViewCursor, ViewPlace, Views};
 
 use crate::chain::{Chain, Head, Live, Node, NodeRef, Record, RecordRef, Visible};
 use crate::sync::hook::{mutant, step};
@@ -27,58 +27,40 @@ use crate::version::{Clock, State};
 use std::marker::PhantomData;
 use std::ptr;
 
-/// What orders the commits of one cache: the clock, and the commits that clear everything.
+/// The order of the commits of one cache: the clock, and the commits that clear everything.
 pub struct Order {
     pub clock: Clock,
-    pub floor: Floor,
-    /// The time, for deadlines.
+    pub watermark: ClearWatermark,
+    /// The time for deadlines.
     timer: Timer,
-    /// Why a look-up must do more than to find a plain version; 0: it need not.
+    /// The reasons why a look-up must do more than find a plain version; 0 if there is none.
     notable: AtomicU32,
 }
 
-/// Something was cleared, so a version may be below the floor.
+/// Everything was cleared at least once, so a version may be at or below the clear watermark.
 const CLEARED: u32 = 1;
-/// Look-ups are watched.
+/// Look-ups are recorded.
 const WATCHED: u32 = 2;
 
-/// What is left for later: a record of which the version of this number is to go when no view needs it any more.
-#[derive(Clone, Copy)]
-pub struct Left {
-    pub record: *const (),
-    pub version: u64,
-}
-
-// SAFETY: who leaves a record holds it for whoever takes it up; it is shared between threads anyway.
-unsafe impl Send for Left {}
-
-/// What has become of a version.
-pub enum Judged<K, V> {
-    /// Committed: the final state.
-    Committed(State),
-    /// It will never be visible.
-    Aborted,
-    /// Its commit is still being installed. To supersede it, help it first; to read, look below.
-    Installing(*const Descriptor<K, V>),
-}
-
-/// The version may have been taken out of its chain, since no registered view needed it.
+/// The error of a read that found a gap: the version may have been taken out of its chain, because
+/// no registered view needed it.
 #[derive(Debug)]
 pub struct TakenOut;
 
-/// Up to which version a read sees.
+/// The newest version that a read sees.
 #[derive(Clone, Copy)]
 pub enum Limit {
-    /// The newest committed.
+    /// The newest committed version.
     Newest,
-    /// As of a registered view.
+    /// The version of a registered view.
     View(u64),
-    /// As of what the clock showed under the reader's guard, without a registration. The guard keeps
-    /// all versions that the read needs, but one may have been taken out of its chain: [`TakenOut`].
+    /// A number that the clock showed under the reader's guard, without a registered view. The
+    /// guard keeps all versions that the read needs, but one may have been taken out of its chain:
+    /// [`TakenOut`].
     Now(u64),
 }
 
-/// The instant as of which a read looks, and the proof that all that it may reach is kept for `'g`.
+/// The instant of a read, and the proof that all that the read may reach is kept for `'g`.
 #[derive(Clone, Copy)]
 pub struct ReadAt<'g> {
     limit: Limit,
@@ -86,27 +68,27 @@ pub struct ReadAt<'g> {
 }
 
 impl<'g> ReadAt<'g> {
-    /// The newest committed.
+    /// The instant of the newest committed version.
     #[inline(always)]
     pub fn newest(_: Live<'g>) -> Self {
         Self { limit: Limit::Newest, live: PhantomData }
     }
 
     /// # Safety
-    /// A guard is live for `'g`, and `limit` is what it says: the version of a view that is
-    /// registered for `'g`; or a number that was read from the clock, or taken, under that guard.
+    /// A guard is live for `'g`, and `limit` is valid: the version of a view that is registered for
+    /// `'g`, or a number that was read from the clock, or taken, under that guard.
     #[inline(always)]
     pub unsafe fn new(limit: Limit) -> Self {
         Self { limit, live: PhantomData }
     }
 
-    /// Up to which version the read sees.
+    /// The newest version that the read sees.
     #[inline(always)]
     pub fn limit(self) -> Limit {
         self.limit
     }
 
-    /// The number as of which it looks; `None`: the newest.
+    /// The number of the instant; `None` if the read looks for the newest version.
     pub fn number(self) -> Option<u64> {
         match self.limit {
             Limit::View(number) | Limit::Now(number) => Some(number),
@@ -114,14 +96,14 @@ impl<'g> ReadAt<'g> {
         }
     }
 
-    /// The guard that keeps what it may reach is live.
+    /// The proof that the guard of this read is live.
     #[inline(always)]
     pub fn live(self) -> Live<'g> {
-        // SAFETY: whoever made this has said so.
+        // SAFETY: `new` requires it.
         unsafe { Live::assumed() }
     }
 
-    /// The largest number that it sees, and whether a version that was taken out is not needed.
+    /// The largest visible number, and whether the read needs no version that was taken out.
     #[inline(always)]
     fn bound(self) -> (u64, bool) {
         match self.limit {
@@ -133,22 +115,23 @@ impl<'g> ReadAt<'g> {
 }
 
 impl Order {
-    /// Nothing committed yet. A clock of its own has the time.
+    /// Makes the order of an empty cache, with a timer of its own.
     #[cfg(coeval_loom)]
     pub fn new() -> Self {
         Self::timed(Timer::new())
     }
 
-    /// Nothing committed yet.
+    /// Makes the order of an empty cache.
     pub fn timed(timer: Timer) -> Self {
         let notable = AtomicU32::new(0);
-        Self { clock: Clock::new(), floor: Floor::new(), timer, notable }
+        Self { clock: Clock::new(), watermark: ClearWatermark::new(), timer, notable }
     }
 
-    /// A number, and a time that belongs to it: no other was taken while the time was read. So who judges deadlines by
-    /// an earlier time has a number that is not larger, and who does by a later time one that is not smaller.
+    /// Returns a number, and a time that belongs to it: no number was taken while the time was
+    /// read. So an operation that judges deadlines by an earlier time has no larger number, and one
+    /// that judges by a later time has no smaller number.
     ///
-    /// Lock-free: tried again only if somebody took a number.
+    /// Lock-free: the loop repeats only if another thread took a number.
     pub fn instant(&self) -> (u64, u64) {
         let mut number = self.clock.now();
         loop {
@@ -164,38 +147,38 @@ impl Order {
         }
     }
 
-    /// The same, or any time now if nothing up to the number has a deadline, which is asked after the
-    /// number was read.
+    /// Like [`instant`](Self::instant), but with any current time if `is_timeless`, which is called
+    /// after the number was read, says that no version up to the number has a deadline.
     pub fn instant_if(&self, is_timeless: impl Fn() -> bool) -> (u64, u64) {
         let number = self.clock.now();
         if is_timeless() { (number, self.timer.now()) } else { self.instant() }
     }
 
-    /// The time.
+    /// The timer.
     pub fn timer(&self) -> &Timer {
         &self.timer
     }
 
-    /// Clears everything: one commit. Returns its version.
+    /// Clears everything by one commit. Returns its number.
     ///
     /// # Safety
-    /// As for [`Floor::clear`].
+    /// As for [`ClearWatermark::clear`].
     pub unsafe fn clear(
         &self,
         views: &Views,
-        retire: impl Fn(*mut Node<Mark<Era>>),
-        retire_place: impl Fn(*mut Place),
+        retire: impl Fn(*mut Node<Milestone<Era>>),
+        retire_place: impl Fn(*mut ViewPlace),
     ) -> u64 {
-        // Before it is to be found. Relaxed: who sees that it was cleared, or a commit that came after, sees
-        // the number that was taken for that, and so this.
+        // Before the commit is visible. Relaxed: a thread that sees this commit or a later one sees
+        // the number that was taken after this write, and so sees this write.
         self.notable.fetch_or(CLEARED, Ordering::Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.floor.clear(&self.clock, views, retire, retire_place) }
+        unsafe { self.watermark.clear(&self.clock, views, retire, retire_place) }
     }
 
-    /// Has no look-up be [`settled`](Self::settled), until told otherwise.
+    /// Turns the recording of look-ups on or off. While it is on, no look-up takes the fast path.
     pub fn watch(&self, on: bool) {
-        // Relaxed: threads may notice a little later.
+        // Relaxed: threads may see the change later.
         if on {
             self.notable.fetch_or(WATCHED, Ordering::Relaxed);
         } else {
@@ -203,14 +186,14 @@ impl Order {
         }
     }
 
-    /// Whether look-ups are watched.
+    /// Whether look-ups are recorded.
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
-        // Models watch nothing: to ask would only multiply the schedules.
+        // Models record nothing. The load would only multiply their schedules.
         !cfg!(coeval_loom) && self.notable.load(Ordering::Relaxed) & WATCHED != 0
     }
 
-    /// An instant of this guard: the newest number now.
+    /// The newest number, and the instant of it under this guard.
     #[inline(always)]
     pub fn now<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
         let number = self.clock.now();
@@ -218,76 +201,82 @@ impl Order {
         (number, unsafe { ReadAt::new(Limit::Now(number)) })
     }
 
-    /// A number that is taken under this guard, and the instant of that.
+    /// Takes a number under this guard, and returns it with its instant.
     pub fn tick_under<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
         let number = self.clock.tick();
         // SAFETY: as in `now`.
         (number, unsafe { ReadAt::new(Limit::Now(number)) })
     }
 
-    /// An instant of this guard, and a time that belongs to it; see [`instant`](Self::instant).
+    /// An instant under this guard, and a time that belongs to it; see [`instant`](Self::instant).
     pub fn instant_under<'g>(&self, _: Live<'g>) -> (ReadAt<'g>, u64) {
         let (number, time) = self.instant();
         // SAFETY: as in `now`.
         (unsafe { ReadAt::new(Limit::Now(number)) }, time)
     }
 
-    /// Judges a version. **Whoever meets a ready commit stamps it before judging it**, so that no
-    /// two threads judge it differently, and so that a version is taken only after *ready* was seen.
+    /// Returns the status of a version. **Each thread that meets a ready commit stamps it before it
+    /// judges the version.** So no two threads judge a version differently, and a number is taken
+    /// only after *ready* was seen.
     #[inline(always)]
-    pub fn judge<K, V>(&self, node: NodeRef<'_, V>) -> Judged<K, V> {
+    pub fn resolve<K, V>(&self, node: NodeRef<'_, V>) -> VersionStatus<K, V> {
         let state = node.state();
         if state.is_committed() {
-            return Judged::Committed(state);
+            return VersionStatus::Committed(state);
         }
-        self.judge_undecided(node, state)
+        self.resolve_undecided(node, state)
     }
 
     #[cold]
-    fn judge_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> Judged<K, V> {
+    fn resolve_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> VersionStatus<K, V> {
         if state.is_aborted() {
-            return Judged::Aborted;
+            return VersionStatus::Aborted;
         }
         if state.is_ready() {
             if mutant("commit.pass_by_ready") {
-                return Judged::Aborted;
+                return VersionStatus::Aborted;
             }
-            return Judged::Committed(self.stamp_single(&node, state));
+            return VersionStatus::Committed(self.stamp_single(&node, state));
         }
         let descriptor = ptr::with_exposed_provenance::<Descriptor<K, V>>(state.descriptor());
-        // SAFETY: a version's state names its descriptor until the outcome is copied, and the
-        // descriptor is retired only after it was copied to all of them. We read the name under
-        // the guard that keeps the version, and it keeps the descriptor.
+        // SAFETY: the state of a version names its descriptor until the outcome is copied, and the
+        // descriptor is retired only after the outcome was copied to all its versions. The guard
+        // that keeps the version was live when this thread read the name, so it keeps the
+        // descriptor.
         let outcome = unsafe { &*descriptor }.outcome(self, node.live());
         match outcome {
-            None => Judged::Installing(descriptor),
+            None => VersionStatus::Installing(descriptor),
             Some(outcome) => {
                 step("commit.outcome_seen");
                 node.set_outcome(outcome);
                 let state = state.with_outcome(outcome);
-                if state.is_committed() { Judged::Committed(state) } else { Judged::Aborted }
+                if state.is_committed() {
+                    VersionStatus::Committed(state)
+                } else {
+                    VersionStatus::Aborted
+                }
             }
         }
     }
 
-    /// Gives a ready single write its version, and returns its final state.
+    /// Gives a ready single write its number, and returns its final state.
     pub fn stamp_single<V>(&self, node: &Node<V>, ready: State) -> State {
-        // Only now, after ready was seen: the version is larger than any view opened before.
+        // The number is taken after *ready* was seen, so it is larger than the version of any view
+        // that was opened before.
         let version = self.clock.tick();
         step("commit.ticked");
         node.stamp(ready, State::committed(version))
     }
 
-    /// What [`newest`](Self::newest) finds if that is plain: the head is committed to a value of
-    /// which a hit needs to know nothing else, nothing was ever cleared, and nobody watches. `None`
-    /// says nothing.
+    /// The fast path of [`newest`](Self::newest): returns the head if it is committed to a plain
+    /// value, nothing was ever cleared, and look-ups are not recorded. `None` says nothing.
     #[inline(always)]
     pub fn plain<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         let (node, state) = self.top(record)?;
         node.plain_as(state)
     }
 
-    /// The head and its state, whatever it is, if nothing was ever cleared, and nobody watches.
+    /// The head and its state, if nothing was ever cleared and look-ups are not recorded.
     #[inline(always)]
     pub fn top<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<(NodeRef<'g, V>, State)> {
         let node = record.top()?;
@@ -295,7 +284,7 @@ impl Order {
         (self.notable.load(Ordering::Relaxed) == 0).then_some((node, state))
     }
 
-    /// The same as [`plain`](Self::plain), of what was committed after everything had been cleared.
+    /// [`plain`](Self::plain) for a value that was committed after everything had been cleared.
     #[inline(always)]
     pub fn plain_since_clear<'g, K, V>(
         &self,
@@ -307,18 +296,19 @@ impl Order {
         let node = record.top()?;
         let state = node.state();
         // Read after the state, as in `newest`.
-        let floor = self.floor.newest_stamped(record.live())?;
-        node.plain_as(state).filter(|visible| visible.number() > floor)
+        let watermark = self.watermark.newest_stamped(record.live())?;
+        node.plain_as(state).filter(|visible| visible.number() > watermark)
     }
 
-    /// What `newest` finds if it is the head, committed to a value, and nothing was ever cleared.
+    /// The head, if it is committed to a value and nothing was ever cleared.
     pub fn head_value<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
-        record.top()?.visible().filter(|_| !self.floor.is_raised())
+        record.top()?.visible().filter(|_| !self.watermark.is_raised())
     }
 
-    /// What [`at`](Self::at) finds if that is plain, likewise: whatever was superseded up to the
-    /// limit has a newer version above it by now, so the newest, if it is within the limit, was
-    /// visible there.
+    /// The fast path of [`at`](Self::at): returns the head under the conditions of
+    /// [`plain`](Self::plain), if its number is within the limit. A version that was superseded up
+    /// to the limit has a newer version above it by now. So a head within the limit was visible at
+    /// the instant.
     #[inline(always)]
     pub fn plain_at<'g, K, V>(
         &self,
@@ -328,13 +318,13 @@ impl Order {
         self.plain(record).filter(|visible| visible.number() <= at.bound().0)
     }
 
-    /// The value of the newest committed version, if it was not cleared.
+    /// The newest committed version, if it is a value that was not cleared.
     #[inline(always)]
     pub fn newest<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         let node = record.newest()?;
         let state = node.state();
         if state.is_committed() {
-            return self.visible(node, state, self.floor.newest(&self.clock, record.live()));
+            return self.visible(node, state, self.watermark.newest(&self.clock, record.live()));
         }
         self.newest_below(record)
     }
@@ -342,7 +332,7 @@ impl Order {
     #[cold]
     fn newest_below<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         let at = ReadAt::newest(record.live());
-        self.at(record, at, self.floor.newest(&self.clock, record.live())).ok()?
+        self.at(record, at, self.watermark.newest(&self.clock, record.live())).ok()?
     }
 
     #[inline(always)]
@@ -350,24 +340,23 @@ impl Order {
         &self,
         node: NodeRef<'g, V>,
         state: State,
-        floor: u64,
+        watermark: u64,
     ) -> Option<Visible<'g, V>> {
-        node.visible_as(state).filter(|visible| visible.number() > floor)
+        node.visible_as(state).filter(|visible| visible.number() > watermark)
     }
 
-    /// The value that was visible at an instant, when everything up to `floor` had been cleared.
+    /// The value that was visible at an instant whose clear watermark is `watermark`.
     pub fn at<'g, K, V>(
         &self,
         record: RecordRef<'g, K, V>,
         at: ReadAt<'g>,
-        floor: u64,
+        watermark: u64,
     ) -> Result<Option<Visible<'g, V>>, TakenOut> {
         let found = self.version_at(record, at)?;
-        Ok(found.and_then(|(node, state)| self.visible(node, state, floor)))
+        Ok(found.and_then(|(node, state)| self.visible(node, state, watermark)))
     }
 
-    /// The newest version that was committed at an instant, be it a value or a tombstone, cleared
-    /// or not.
+    /// The newest version that was committed at an instant: a value or a tombstone, cleared or not.
     pub fn version_at<'g, K, V>(
         &self,
         record: RecordRef<'g, K, V>,
@@ -377,24 +366,23 @@ impl Order {
         let mut next = record.newest();
         let mut skipped = false;
         while let Some(node) = next {
-            match self.judge::<K, V>(node) {
-                // Between the last link and this version one may have been taken out.
-                Judged::Committed(state) if state.version() <= limit => {
+            match self.resolve::<K, V>(node) {
+                // A version may have been taken out between the last link and this version.
+                VersionStatus::Committed(state) if state.version() <= limit => {
                     return if skipped && !exact { Err(TakenOut) } else { Ok(Some((node, state))) };
                 }
                 _ => {}
             }
             let link = record.prev_of(node).link();
             skipped = link.is_skipped();
-            // SAFETY: no reader goes below its own visible version, and everything down to it is
-            // kept: by the view, or by the guard.
+            // SAFETY: no reader goes below its own visible version. The view or the guard keeps all
+            // versions down to that one.
             next = unsafe { link.target().as_ref().map(|node| NodeRef::new(node)) };
         }
         if skipped && !exact { Err(TakenOut) } else { Ok(None) }
     }
 
-    /// The number of the newest commit that wrote `record`, be it a value or a tombstone; 0 if none
-    /// is known.
+    /// The number of the newest commit that wrote to `record`; 0 if no such commit is known.
     pub fn newest_number<K, V>(&self, record: RecordRef<'_, K, V>) -> u64 {
         match self.version_at(record, ReadAt::newest(record.live())) {
             Ok(Some((_, state))) => state.version(),
@@ -402,20 +390,20 @@ impl Order {
         }
     }
 
-    /// Up to which version everything had been cleared at an instant.
-    pub fn floor_at(&self, at: ReadAt<'_>) -> u64 {
+    /// The clear watermark at an instant.
+    pub fn watermark_at(&self, at: ReadAt<'_>) -> u64 {
         match at.limit {
-            Limit::Newest => self.floor.newest(&self.clock, at.live()),
-            _ => self.floor.at(&self.clock, at).0,
+            Limit::Newest => self.watermark.newest(&self.clock, at.live()),
+            _ => self.watermark.at(&self.clock, at).0,
         }
     }
 
-    /// Helps `descriptor` to its end, and whatever stands in its way. Lock-free: each round installs
-    /// a version or finds that somebody has.
+    /// Completes the commit `descriptor`, and first each commit that blocks it. Returns the
+    /// outcome. Lock-free: each round installs a version, or finds that another thread did.
     ///
     /// # Safety
-    /// `descriptor` was met undecided, under a guard that is still live; `retire` retires a version
-    /// that was superseded in `record` (it is called once for each).
+    /// `descriptor` was found undecided under a guard that is still live. `retire` retires a
+    /// version that was superseded in `record`; it is called once for each.
     pub unsafe fn help<K, V>(
         &self,
         descriptor: *const Descriptor<K, V>,
@@ -423,11 +411,12 @@ impl Order {
     ) -> State {
         let mut current = descriptor;
         loop {
-            // SAFETY: `descriptor`: the caller's promise. What blocks it: `judge` found it under
-            // the same guard.
+            // SAFETY: for `descriptor`, the caller's promise. `resolve` found a blocking commit
+            // under the same guard.
             match unsafe { (*current).complete(self, retire) } {
-                // What blocks a commit has installed all its versions in smaller records and this
-                // one, so it can only be blocked further up: the chase ends.
+                // A blocking commit has installed all its versions in records with smaller
+                // addresses, and in this one. So it can be blocked only at a larger address, and
+                // the chain of blocking commits ends.
                 Err(blocking) => current = blocking,
                 Ok(outcome) if ptr::eq(current, descriptor) => return outcome,
                 Ok(_) => current = descriptor,
@@ -435,12 +424,14 @@ impl Order {
         }
     }
 
-    /// Installs a single write, already *ready*, on top of `record`'s chain and stamps it. Returns
-    /// its final state. With `over`, only if that is the version which it supersedes; else `None`.
+    /// Installs the *ready* version `node` above `record`'s chain and stamps it. Returns its final
+    /// state. If `over` is given and `node` would supersede another version, installs nothing and
+    /// returns `None`.
     ///
     /// # Safety
-    /// `record` was revived, and `node` made for it (its state `READY`, seen by nobody), under a
-    /// guard that is still live. `retire` as for [`help`](Self::help).
+    /// `record` was revived under a guard that is still live. `node` was made for it under the same
+    /// guard, its state is `READY`, and no other thread has seen it. `retire` as for
+    /// [`help`](Self::help).
     pub unsafe fn write<'g, K, V>(
         &self,
         record: RecordRef<'g, K, V>,
@@ -448,7 +439,7 @@ impl Order {
         over: Option<NodeRef<'g, V>>,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
     ) -> Option<State> {
-        // SAFETY: ours alone so far.
+        // SAFETY: no other thread has seen it.
         let new = unsafe { &*node };
         loop {
             let head = record.head();
@@ -457,7 +448,7 @@ impl Order {
             let below = match unsafe { self.below(record, head) } {
                 Ok(below) => below,
                 Err(blocking) => {
-                    // SAFETY: met just now, under the caller's guard.
+                    // SAFETY: found under the caller's guard.
                     unsafe { self.help(blocking, retire) };
                     continue;
                 }
@@ -465,7 +456,7 @@ impl Order {
             if over.is_some_and(|over| !over.is(below)) {
                 return None;
             }
-            // SAFETY: made for this record; nobody else has seen it.
+            // SAFETY: made for this record, and not seen by any other thread.
             unsafe { record.get().prev_of(node) }.init(below);
             if mutant("commit.stamped_first") {
                 new.set_outcome(State::committed(self.clock.tick()));
@@ -473,16 +464,17 @@ impl Order {
             step("write.before_install");
             if record.install(head, node) {
                 step("write.installed");
-                // SAFETY: read from a head under the caller's guard; we alone superseded it.
+                // SAFETY: the head was read under the caller's guard, and this install alone
+                // superseded it.
                 unsafe { discard(record.get(), head, below, retire) };
-                let state = new.state(); // others may have stamped it
+                let state = new.state(); // another thread may have stamped it
                 let ready = state.is_ready();
                 return Some(if ready { self.stamp_single(new, state) } else { state });
             }
         }
     }
 
-    /// The version that one installed on top of `head`, of `record`, supersedes: the newest that is
+    /// Returns the version that a version installed above `head` supersedes: the newest one that is
     /// not aborted. An error names the commit to help first.
     ///
     /// # Safety
@@ -497,12 +489,12 @@ impl Order {
         let Some(node) = (unsafe { top.as_ref().map(|top| NodeRef::new(top)) }) else {
             return Ok(top);
         };
-        match self.judge::<K, V>(node) {
-            Judged::Committed(_) => Ok(top),
-            // Nothing is superseded by an aborted version, and it is skipped when superseded itself,
-            // so what lies below is not aborted.
-            Judged::Aborted => Ok(record.prev_of(node).link().target()),
-            Judged::Installing(descriptor) => Err(descriptor),
+        match self.resolve::<K, V>(node) {
+            VersionStatus::Committed(_) => Ok(top),
+            // An aborted version supersedes nothing, and the version installed above it skips it.
+            // So the version below it is not aborted.
+            VersionStatus::Aborted => Ok(record.prev_of(node).link().target()),
+            VersionStatus::Installing(descriptor) => Err(descriptor),
         }
     }
 }

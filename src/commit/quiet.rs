@@ -1,17 +1,18 @@
-//! Which of the newest commits have changed nothing of what stood.
+//! Which of the newest commits are quiet: they changed no value that was present.
 
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering};
 
-/// A range of numbers, each of which was taken by a *quiet* commit: one that wrote only what was absent just before it, as
-/// a derivation does. What held by values that were present, and by nothing else, before such commits holds after them.
+/// A range of numbers, each of which a *quiet* commit took: one that wrote only keys that were
+/// absent just before it, as a derivation does. A value that held only by present values before
+/// such commits holds after them.
 ///
-/// Only quiet commits are noted, so that others pay nothing. A number that nobody has noted, as it was taken by another commit
-/// or never used, begins a new range.
+/// Only quiet commits are noted, so other commits pay nothing. A number that is not noted, because
+/// another commit took it or because it was never used, begins a new range.
 pub struct Quiet {
-    /// It only grows.
+    /// The number before the first one of the range. It only grows.
     after: AtomicU64,
-    /// The last. It only grows, by read-modify-writes alone.
+    /// The last number of the range. It only grows, and only by read-modify-writes.
     last: AtomicU64,
 }
 
@@ -20,10 +21,10 @@ impl Quiet {
         Self { after: AtomicU64::new(0), last: AtomicU64::new(0) }
     }
 
-    /// A quiet commit has this number.
+    /// Notes the number of a quiet commit.
     pub fn note(&self, number: u64) {
         let relaxed = Ordering::Relaxed;
-        // Relaxed: it goes on with the release sequence of whoever began the range.
+        // Relaxed: it continues the release sequence of the thread that began the range.
         if self.last.compare_exchange(number - 1, number, relaxed, relaxed).is_ok() {
             return;
         }
@@ -31,11 +32,13 @@ impl Quiet {
             self.last.fetch_max(number, Ordering::Release);
         }
         self.after.fetch_max(number - 1, relaxed);
-        // Release: pairs with `are_all`: who sees this number, or one that was added to it, sees where the range begins.
+        // Release: pairs with `are_all`. A thread that sees this number, or one that was added to
+        // it, sees where the range begins.
         self.last.fetch_max(number, Ordering::Release);
     }
 
-    /// Whether all numbers after the one, up to the other, are those of quiet commits. False says nothing.
+    /// Whether all numbers after `after`, up to `last`, are those of quiet commits. `false` says
+    /// nothing.
     pub fn are_all(&self, after: u64, last: u64) -> bool {
         if after >= last {
             return after == last;
@@ -58,7 +61,7 @@ mod tests {
         assert!(!quiet.are_all(1, 5) && !quiet.are_all(2, 6));
         quiet.note(7);
         assert!(quiet.are_all(6, 7) && !quiet.are_all(5, 7));
-        quiet.note(6); // late: it says too little from now on, and nothing wrong
+        quiet.note(6); // late: from now on the range is too short, but not wrong
         quiet.note(8);
         assert!(quiet.are_all(6, 8) && !quiet.are_all(4, 8));
     }

@@ -8,52 +8,52 @@ use std::alloc::Layout;
 use std::mem::{ManuallyDrop, needs_drop};
 use std::ptr::{self, NonNull};
 
-struct Cell<T> {
+struct StackCell<T> {
     item: ManuallyDrop<T>,
-    next: *mut Cell<T>,
+    next: *mut StackCell<T>,
 }
 
-/// A stack whose cells are taken from a pool by each push, and retired by whoever takes their item out; so a head that
-/// a popper remembers does not come back while its guard lives.
+/// A stack whose cells come from a pool. A push takes a cell, and the thread that takes the item
+/// out retires it. So a head that a popper remembers does not come back while its guard lives.
 ///
-/// All calls are to name guards of one reclaimer, which is drained before the stack is dropped.
+/// All calls name guards of one reclaimer, which is drained before the stack is dropped.
 pub struct Stack<T> {
-    head: AtomicPtr<Cell<T>>,
+    head: AtomicPtr<StackCell<T>>,
     cells: Pool,
 }
 
-// SAFETY: items are handed from the pushing to the popping thread.
+// SAFETY: the pushing thread hands items to the popping thread.
 unsafe impl<T: Send> Send for Stack<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Stack<T> {}
 
 impl<T> Stack<T> {
-    /// No items.
+    /// Makes an empty stack.
     pub fn new() -> Self {
-        let cells = Pool::new(Shape::plain(Layout::new::<Cell<T>>()));
+        let cells = Pool::new(Shape::plain(Layout::new::<StackCell<T>>()));
         Self { head: AtomicPtr::new(ptr::null_mut()), cells }
     }
 
-    /// Whether there was nothing, a moment ago.
+    /// Whether the stack was empty at some instant of the call.
     pub fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null() // a hint only
+        self.head.load(Ordering::Relaxed).is_null() // Relaxed: a hint.
     }
 
-    /// The memory of its cells, in bytes.
+    /// The memory of the cells, in bytes.
     pub fn bytes(&self) -> usize {
         self.cells.bytes()
     }
 
-    /// A cell of its own for an item.
-    fn cell<G>(&self, _guard: &G, item: T, next: *mut Cell<T>) -> *mut Cell<T> {
-        // SAFETY: a guard is live, and cells come back by it.
-        let cell = unsafe { self.cells.take() }.cast::<Cell<T>>().as_ptr();
-        // SAFETY: the slot is ours, and of this layout.
-        unsafe { cell.write(Cell { item: ManuallyDrop::new(item), next }) };
+    /// Makes a cell for an item.
+    fn cell<G>(&self, _guard: &G, item: T, next: *mut StackCell<T>) -> *mut StackCell<T> {
+        // SAFETY: a guard is live, and cells are retired through it.
+        let cell = unsafe { self.cells.take() }.cast::<StackCell<T>>().as_ptr();
+        // SAFETY: this thread owns the slot, which has this layout.
+        unsafe { cell.write(StackCell { item: ManuallyDrop::new(item), next }) };
         cell
     }
 
-    /// Puts an item on top.
+    /// Pushes an item.
     pub fn push<G>(&self, guard: &G, item: T) {
         let mut head = self.head.load(Ordering::Relaxed);
         let cell = self.cell(guard, item, head);
@@ -62,12 +62,12 @@ impl<T> Stack<T> {
             self.head.compare_exchange_weak(head, cell, Ordering::Release, Ordering::Relaxed)
         {
             head = now;
-            // SAFETY: not published yet.
+            // SAFETY: this thread has not published the cell.
             unsafe { (*cell).next = head };
         }
     }
 
-    /// Takes the top item.
+    /// Pops an item.
     pub fn pop<R: Reclaim>(&self, reclaim: &R, guard: &R::Guard<'_>) -> Option<T> {
         loop {
             let head = self.head.load(Ordering::Acquire);
@@ -76,74 +76,81 @@ impl<T> Stack<T> {
             }
             // SAFETY: read from the head under the guard, through which cells are retired.
             let next = unsafe { (*head).next };
-            // Acquire, as above; the head does not come back during the guard.
+            // Acquire: pairs with the Release in `push`. The head does not come back during the
+            // guard.
             let popped =
                 self.head.compare_exchange(head, next, Ordering::Acquire, Ordering::Relaxed);
             if popped.is_ok() {
-                // SAFETY: popped by us alone.
-                return Some(unsafe { self.empty(reclaim, guard, head) });
+                // SAFETY: this thread alone popped the cell.
+                return Some(unsafe { self.take_item(reclaim, guard, head) });
             }
         }
     }
 
-    /// Puts an item on a shelf. False if that is closed. The cell is this stack's.
-    pub fn shelve<G>(&self, guard: &G, shelf: &Shelf<T>, item: T) -> bool
+    /// Adds an item to a list, in a cell of this stack. Returns false if the list is closed.
+    pub fn push_unless_closed<G>(&self, guard: &G, list: &ClosableList<T>, item: T) -> bool
     where
         T: Copy,
     {
-        let mut head = shelf.head.load(Ordering::Relaxed);
-        if is_closed(head) {
+        let mut head = list.head.load(Ordering::Relaxed);
+        if is_closed_head(head) {
             return false;
         }
         let cell = self.cell(guard, item, head);
         step("shelf.before_push");
         // Release: pairs with `close`.
         while let Err(now) =
-            shelf.head.compare_exchange_weak(head, cell, Ordering::Release, Ordering::Relaxed)
+            list.head.compare_exchange_weak(head, cell, Ordering::Release, Ordering::Relaxed)
         {
-            if is_closed(now) && !mutant("shelf.closed_lets_in") {
-                // SAFETY: nobody else has seen it.
+            if is_closed_head(now) && !mutant("shelf.closed_lets_in") {
+                // SAFETY: no other thread has seen it.
                 unsafe { self.cells.put_back(NonNull::new_unchecked(cell).cast()) };
                 return false;
             }
             head = now;
-            // SAFETY: not published yet.
+            // SAFETY: this thread has not published the cell.
             unsafe { (*cell).next = head };
         }
         true
     }
 
-    /// A single item, as if it had been taken from here.
-    pub fn one<G>(&self, guard: &G, item: T) -> Taken<T> {
-        Taken { next: self.cell(guard, item, ptr::null_mut()) }
+    /// Makes a list of a single item, as if it had been taken from a list of this stack's cells.
+    pub fn single<G>(&self, guard: &G, item: T) -> Drained<T> {
+        Drained { next: self.cell(guard, item, ptr::null_mut()) }
     }
 
-    /// The next item of those that were taken from here.
+    /// Takes the next item of a list whose cells are of this stack.
     pub fn next<R: Reclaim>(
         &self,
         reclaim: &R,
         guard: &R::Guard<'_>,
-        taken: &mut Taken<T>,
+        drained: &mut Drained<T>,
     ) -> Option<T> {
-        let cell = taken.next;
+        let cell = drained.next;
         if cell.is_null() {
             return None;
         }
-        // SAFETY: made by `shelve` and ours alone since the shelf was closed, or made by `one`.
+        // SAFETY: made by `push_unless_closed` and owned by this thread since the list was closed,
+        // or made by `single`.
         unsafe {
-            taken.next = (*cell).next;
-            Some(self.empty(reclaim, guard, cell))
+            drained.next = (*cell).next;
+            Some(self.take_item(reclaim, guard, cell))
         }
     }
 
     /// Takes the item out of a cell.
     ///
     /// # Safety
-    /// The cell is the caller's alone, but for poppers who have yet to find that.
-    unsafe fn empty<R: Reclaim>(&self, reclaim: &R, guard: &R::Guard<'_>, cell: *mut Cell<T>) -> T {
+    /// The caller owns the cell. Only poppers that will fail may still read it.
+    unsafe fn take_item<R: Reclaim>(
+        &self,
+        reclaim: &R,
+        guard: &R::Guard<'_>,
+        cell: *mut StackCell<T>,
+    ) -> T {
         let (object, context) = (cell.cast(), ptr::from_ref(&self.cells).cast());
-        // SAFETY: the item is the caller's, who takes it and retires the cell once. The pool is there until the
-        // reclaimer is drained.
+        // SAFETY: the caller owns the item, takes it once and retires the cell once. The pool lives
+        // until the reclaimer is drained.
         unsafe {
             let item = ManuallyDrop::take(&mut (*cell).item);
             reclaim.retire(guard, Garbage { object, context, reclaim: Self::give });
@@ -152,7 +159,7 @@ impl<T> Stack<T> {
     }
 
     unsafe fn give(cell: *mut (), cells: *const ()) {
-        // SAFETY: retired by `empty`, and a grace period has passed.
+        // SAFETY: retired by `take_item`, and a grace period has passed.
         unsafe { (*cells.cast::<Pool>()).give(NonNull::new_unchecked(cell.cast())) };
     }
 }
@@ -161,7 +168,7 @@ impl<T> Drop for Stack<T> {
     fn drop(&mut self) {
         let mut next = self.head.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
         while !next.is_null() {
-            // SAFETY: in the stack, so not retired; its memory goes with the pool.
+            // SAFETY: the cell is in the stack, so it is not retired. The pool frees its memory.
             unsafe {
                 ManuallyDrop::drop(&mut (*next).item);
                 next = (*next).next;
@@ -170,53 +177,54 @@ impl<T> Drop for Stack<T> {
     }
 }
 
-/// A list to which items are added until it is closed, in cells of a [`Stack`].
-pub struct Shelf<T> {
-    head: AtomicPtr<Cell<T>>,
+/// A list that takes items until it is closed. Its cells are of a [`Stack`].
+pub struct ClosableList<T> {
+    head: AtomicPtr<StackCell<T>>,
 }
 
-// SAFETY: items are handed from those who add them to the one who closes it.
-unsafe impl<T: Send> Send for Shelf<T> {}
+// SAFETY: the threads that add items hand them to the thread that closes the list.
+unsafe impl<T: Send> Send for ClosableList<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Shelf<T> {}
+unsafe impl<T: Send> Sync for ClosableList<T> {}
 
-/// The head of a shelf that is closed.
+/// The head of a closed list.
 const CLOSED: usize = 1;
 
-fn is_closed<T>(head: *mut Cell<T>) -> bool {
+fn is_closed_head<T>(head: *mut StackCell<T>) -> bool {
     head.addr() == CLOSED
 }
 
-impl<T> Shelf<T> {
-    /// No items.
+impl<T> ClosableList<T> {
+    /// Makes an empty list.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Whether it was closed.
+    /// Whether the list is closed.
     pub fn is_closed(&self) -> bool {
-        // Acquire: pairs with `close`: what was read until then comes before what is done now.
-        is_closed(self.head.load(Ordering::Acquire))
+        // Acquire: pairs with `close`. What was read before the list was closed happens before what
+        // this thread does now.
+        is_closed_head(self.head.load(Ordering::Acquire))
     }
 
-    /// Lets no more items in, and takes those that are there. To be called once.
-    pub fn close(&self) -> Taken<T> {
-        const { assert!(!needs_drop::<T>(), "what is taken may be left") };
-        // AcqRel: pairs with `shelve` and `is_closed`.
-        Taken { next: self.head.swap(ptr::without_provenance_mut(CLOSED), Ordering::AcqRel) }
+    /// Closes the list and takes its items. Called once.
+    pub fn close(&self) -> Drained<T> {
+        const { assert!(!needs_drop::<T>(), "items that are not taken are not dropped") };
+        // AcqRel: pairs with `push_unless_closed` and `is_closed`.
+        Drained { next: self.head.swap(ptr::without_provenance_mut(CLOSED), Ordering::AcqRel) }
     }
 }
 
-/// Items taken from a stack, the last pushed first. Their cells are the stack's.
-pub struct Taken<T> {
-    next: *mut Cell<T>,
+/// The items of a closed list, the last one first. Their cells are of a [`Stack`].
+pub struct Drained<T> {
+    next: *mut StackCell<T>,
 }
 
 // SAFETY: it owns its items.
-unsafe impl<T: Send> Send for Taken<T> {}
+unsafe impl<T: Send> Send for Drained<T> {}
 
-impl<T> Taken<T> {
-    /// Whether none are left.
+impl<T> Drained<T> {
+    /// Whether no item is left.
     pub fn is_empty(&self) -> bool {
         self.next.is_null()
     }

@@ -1,9 +1,9 @@
-//! The registry of open views: which versions must be kept.
+//! The registry of open views: it says which versions must be kept.
 
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
-use super::{Left, Shelf, Taken};
+use super::{ClosableList, Drained};
 use crate::pool::{Pool, Shape};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
@@ -12,53 +12,71 @@ use crossbeam_utils::CachePadded;
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-/// So many more places than there are open views may stand in the list before all of it is tidied.
+/// How many more places than open views the list may have before a closing view removes all places
+/// of closed views.
 const SLACK: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 
-/// The versions that open views see. A view that opens and a writer that wants to dispose of what it superseded
-/// meet as in Dekker's algorithm: the view announces itself, then reads the clock; the writer moves
-/// the clock (its stamp), then looks for announcements; a full fence stands between the two on
-/// either side. So the writer sees the view, or the view begins at the writer's version or later and
-/// needs nothing below it.
+/// A deferred removal: `version` of `record` is removed when no view needs it. The store uses
+/// special values of both; see `store/prune.rs`.
+#[derive(Clone, Copy)]
+pub struct DeferredPrune {
+    pub record: *const (),
+    pub version: u64,
+}
+
+// SAFETY: the thread that defers the removal holds the record for the thread that does it. Records
+// are shared between threads.
+unsafe impl Send for DeferredPrune {}
+
+/// The list of open views.
 ///
-/// The views stand in a list, the newest first, **and their versions descend along it**: a place gets its version when
-/// it is in the list, and none is put on top of one that has yet to get it. Whoever comes upon such a one gives it
-/// its version. So whether a view needs a version is told by the first view that is older than what superseded it.
+/// A view that opens and a writer that disposes of what it superseded meet as in Dekker's
+/// algorithm. The view announces itself, then reads the clock. The writer moves the clock (its
+/// stamp), then looks for announcements. A full fence lies between the two steps on either side. So
+/// the writer sees the view, or the view begins at the writer's version or later and needs no
+/// version below it.
 ///
-/// A view that closes leaves its place in the list. Whoever passes takes it out (M. Michael, *High performance dynamic
-/// lock-free hash tables and list-based sets*, 2002: a mark on a place's link keeps it from changing any more); where
-/// nobody passes, a closing does once the list is twice as long as it need be.
+/// The list has the newest view first, **and the versions descend along it**: a place gets its
+/// version while it is in the list, and no place is put above one without a version. A thread that
+/// meets a place without a version gives it one. So the first view that is older than the
+/// superseding commit decides whether a view needs the superseded version.
+///
+/// A view that closes leaves its place in the list. A thread that passes removes the place (M.
+/// Michael, *High performance dynamic lock-free hash tables and list-based sets*, 2002: a mark on a
+/// place's link keeps it from changing any more). Where no thread passes, a closing view does so
+/// once the list is twice as long as necessary.
 pub struct Views {
     registered: CachePadded<AtomicUsize>,
-    newest: AtomicPtr<Place>,
-    /// How many places of closed views are in the list, or are about to be.
-    over: AtomicUsize,
+    newest: AtomicPtr<ViewPlace>,
+    /// The number of places of closed views that are in the list, or are about to be.
+    closed: AtomicUsize,
     places: Pool,
 }
 
 /// A view's place in the list.
-pub struct Place {
-    /// How many share the registration. 0: it is over, and nobody may join.
+pub struct ViewPlace {
+    /// The number of holders that share the registration. 0: the view is closed, and no holder may
+    /// join.
     holders: AtomicUsize,
-    /// The version plus one; 0: it has none yet.
+    /// The version plus one; 0: the place has no version yet.
     version: AtomicU64,
-    /// When a view was opened here, plus one, as its opener found; 0: nobody may join yet.
+    /// The time at which the view was opened, plus one. 0: no holder may join yet.
     opened: AtomicU64,
-    /// The next one, which is older; with the mark if this one is over.
-    older: AtomicPtr<Place>,
-    /// What waits for this view to close; closed when it does.
-    waiting: Shelf<Left>,
+    /// The next, older place. Marked if this view is closed.
+    older: AtomicPtr<ViewPlace>,
+    /// The removals that wait for this view to close. The list is closed when the view closes.
+    waiting: ClosableList<DeferredPrune>,
 }
 
-/// A registration. It must be given back with [`Views::close`].
+/// A registration of a view. It must be given back with [`Views::close`].
 pub struct Registered {
-    place: *const Place,
+    place: *const ViewPlace,
     version: u64,
-    /// As in the place.
+    /// See [`ViewPlace::opened`].
     opened: u64,
 }
 
-// SAFETY: a place is only touched through atomics and lives as long as its registration.
+// SAFETY: a place is accessed only through atomics, and lives as long as its registration.
 unsafe impl Send for Registered {}
 // SAFETY: as above.
 unsafe impl Sync for Registered {}
@@ -69,43 +87,44 @@ impl Registered {
         self.version
     }
 
-    /// Whether it knows a time that belongs to its version.
+    /// Whether the view has a time that belongs to its version.
     pub fn is_timed(&self) -> bool {
         self.opened != 0
     }
 
-    /// The time that belongs to its version.
+    /// The time that belongs to the version.
     pub fn opened(&self) -> u64 {
         self.opened.saturating_sub(1)
     }
 }
 
-/// In a place's link: the place is over.
-const OVER: usize = 1;
+/// The mark of a place's link: the view is closed.
+const CLOSED: usize = 1;
 
-fn is_over(link: *mut Place) -> bool {
-    link.addr() & OVER != 0
+fn is_closed_link(link: *mut ViewPlace) -> bool {
+    link.addr() & CLOSED != 0
 }
 
-fn unmarked(link: *mut Place) -> *mut Place {
-    link.map_addr(|address| address & !OVER)
+fn unmarked(link: *mut ViewPlace) -> *mut ViewPlace {
+    link.map_addr(|address| address & !CLOSED)
 }
 
-impl Place {
-    /// A place that is not in the list yet.
+impl ViewPlace {
+    /// Makes a place that is not in the list yet.
     pub fn new() -> Self {
         Self {
             holders: AtomicUsize::new(1),
             version: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             older: AtomicPtr::new(ptr::null_mut()),
-            waiting: Shelf::new(),
+            waiting: ClosableList::new(),
         }
     }
 
-    /// The view's version, which the place gets now if it has none; it is in the list.
+    /// The version of the view. The place is in the list, and gets its version now if it has none.
     fn version(&self, clock: &Clock) -> u64 {
-        // Acquire: pairs with the CAS below: the view sees all that was committed up to there.
+        // Acquire: pairs with the compare-and-swap in `set_version`. The view sees all that was
+        // committed up to its version.
         let seen = self.version.load(Ordering::Acquire);
         if seen != 0 {
             return seen - 1;
@@ -116,23 +135,23 @@ impl Place {
         self.set_version(clock.now())
     }
 
-    /// Gives the place this version, unless it has one; returns the one that it has.
+    /// Gives the place this version, unless it has one. Returns the version of the place.
     fn set_version(&self, number: u64) -> u64 {
         step("view.versioned");
-        let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire); // as in `version`
+        let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire); // pairs with `version`
         match self.version.compare_exchange(0, number + 1, release, acquire) {
             Ok(_) => number,
             Err(other) => other - 1,
         }
     }
 
-    /// Marks the link of a place that is over: it leads where it leads.
-    fn end(&self) {
+    /// Marks the link of a closed view's place: the link does not change any more.
+    fn mark_closed(&self) {
         let mut link = self.older.load(Ordering::Relaxed);
-        let over = |link: *mut Self| link.map_addr(|address| address | OVER);
+        let closed = |link: *mut Self| link.map_addr(|address| address | CLOSED);
         // AcqRel: pairs with `walk`.
         while let Err(now) =
-            self.older.compare_exchange(link, over(link), Ordering::AcqRel, Ordering::Relaxed)
+            self.older.compare_exchange(link, closed(link), Ordering::AcqRel, Ordering::Relaxed)
         {
             link = now;
         }
@@ -140,30 +159,30 @@ impl Place {
 }
 
 impl Views {
-    /// No view is open.
+    /// Makes an empty list.
     pub fn new() -> Self {
         Self {
             registered: CachePadded::new(AtomicUsize::new(0)),
             newest: AtomicPtr::new(ptr::null_mut()),
-            over: AtomicUsize::new(0),
-            places: Pool::new(Shape::plain(Layout::new::<Place>())),
+            closed: AtomicUsize::new(0),
+            places: Pool::new(Shape::plain(Layout::new::<ViewPlace>())),
         }
     }
 
-    /// A place to open a view in.
-    pub fn place<G>(&self, _guard: &G) -> NonNull<Place> {
-        // SAFETY: a guard is live, and places come back by it.
-        let place = unsafe { self.places.take() }.cast::<Place>();
-        // SAFETY: the slot is ours, and of this layout.
-        unsafe { place.write(Place::new()) };
+    /// Makes a place for a view.
+    pub fn place<G>(&self, _guard: &G) -> NonNull<ViewPlace> {
+        // SAFETY: a guard is live, and places are retired through it.
+        let place = unsafe { self.places.take() }.cast::<ViewPlace>();
+        // SAFETY: this thread owns the slot, which has this layout.
+        unsafe { place.write(ViewPlace::new()) };
         place
     }
 
     /// Takes a place back.
     ///
     /// # Safety
-    /// It is from [`place`](Self::place), and was retired a grace period ago.
-    pub unsafe fn give(&self, place: NonNull<Place>) {
+    /// The place is from [`place`](Self::place), and was retired a grace period ago.
+    pub unsafe fn give(&self, place: NonNull<ViewPlace>) {
         // SAFETY: the caller's promise.
         unsafe { self.places.give(place.cast()) };
     }
@@ -173,27 +192,30 @@ impl Views {
         self.places.bytes()
     }
 
-    /// Opens a view of everything that is committed now.
+    /// Opens a view of all that is committed now.
     ///
-    /// `instant` reads the clock, and a time that belongs to that number. If somebody else gave the view its version, the
-    /// time may not belong to it: then the view [is not timed](Registered::is_timed), and to be closed.
+    /// `instant` reads the clock, and a time that belongs to that number. If another thread gives
+    /// the view its version, that time may not belong to the version. Then the view [is not
+    /// timed](Registered::is_timed), and the caller must close it.
     ///
     /// # Safety
-    /// A guard is live, by which places are retired. Nobody else knows `place`, which lives until it is retired.
+    /// A guard is live, through which places are retired. No other thread knows `place`, which
+    /// lives until it is retired.
     pub unsafe fn open(
         &self,
         clock: &Clock,
         instant: impl FnOnce() -> (u64, u64),
-        place: NonNull<Place>,
-        retire: impl Fn(*mut Place),
+        place: NonNull<ViewPlace>,
+        retire: impl Fn(*mut ViewPlace),
     ) -> Registered {
-        // SeqCst, and the fence in `version`: the announcement, before the clock is read.
+        // SeqCst, and the fence in `version`: the announcement comes before the clock is read.
         self.registered.fetch_add(1, Ordering::SeqCst);
         step("view.counted");
         // SAFETY: the caller's promise.
         let fresh = unsafe { place.as_ref() };
         loop {
-            // What is over on top goes, and what is not has its version.
+            // Closed views at the front are removed. The first open one gets its version.
+            //
             // SAFETY: a guard is live.
             let top = unsafe { self.walk(&retire, |_| true) };
             let newest = top.map_or(ptr::null_mut(), |top| ptr::from_ref(top).cast_mut());
@@ -202,7 +224,7 @@ impl Views {
             {
                 top.version(clock);
             }
-            fresh.older.store(newest, Ordering::Relaxed); // published by what follows
+            fresh.older.store(newest, Ordering::Relaxed); // Relaxed: published by what follows.
             step("view.before_announced");
             let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
             // AcqRel: Release pairs with `walk`.
@@ -221,31 +243,32 @@ impl Views {
         Registered { place: fresh, version, opened }
     }
 
-    /// Another holder of an open registration.
+    /// Adds a holder to an open registration.
     pub fn share(&self, view: &Registered) -> Registered {
-        // SAFETY: the place lives as long as its registration. Relaxed: the holder that we copy keeps it.
+        // SAFETY: the place lives as long as its registration. Relaxed: the holder that is copied
+        // keeps it open.
         unsafe { &*view.place }.holders.fetch_add(1, Ordering::Relaxed);
         Registered { place: view.place, version: view.version, opened: view.opened }
     }
 
-    /// Joins an open view of exactly `version`, if there is one. Goes over the views that are newer.
+    /// Joins an open view of exactly `version`, if there is one. Visits the newer views.
     ///
     /// # Safety
-    /// A guard is live, by which places are retired.
-    pub unsafe fn join(&self, version: u64, retire: impl Fn(*mut Place)) -> Option<Registered> {
-        // Relaxed: the holders that we join have opened it.
-        let join = |place: &Place| {
+    /// A guard is live, through which places are retired.
+    pub unsafe fn join(&self, version: u64, retire: impl Fn(*mut ViewPlace)) -> Option<Registered> {
+        // Relaxed: the holders that this one joins have opened the view.
+        let join = |place: &ViewPlace| {
             let joined = |n| (n != 0).then_some(n + 1);
             place.holders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, joined).is_ok()
         };
         let mut joined = None;
         // SAFETY: the caller's promise.
         unsafe {
-            // Acquire: pairs with `Place::version`.
+            // Acquire: pairs with `ViewPlace::set_version`.
             self.walk(&retire, |place| match place.version.load(Ordering::Acquire) {
                 0 => false, // not open yet
                 its if its - 1 == version => {
-                    // Acquire: pairs with `open`. 0: not open yet, or never to be.
+                    // Acquire: pairs with `open`. 0: not open yet, or not to be joined.
                     let opened = place.opened.load(Ordering::Acquire);
                     let is_ours = opened != 0 && join(place);
                     if is_ours {
@@ -259,63 +282,66 @@ impl Views {
         joined
     }
 
-    /// Gives a registration back. If it was the last holder's, says what waited for that: what the view kept may go.
+    /// Gives a registration back. If it was the last holder's, returns the removals that waited for
+    /// the view.
     ///
     /// # Safety
-    /// A guard is live, by which places are retired.
+    /// A guard is live, through which places are retired.
     pub unsafe fn close(
         &self,
         view: Registered,
-        retire: impl Fn(*mut Place),
-    ) -> Option<Taken<Left>> {
-        // SAFETY: the place lives as long as its registration, and then by the guard.
+        retire: impl Fn(*mut ViewPlace),
+    ) -> Option<Drained<DeferredPrune>> {
+        // SAFETY: the place lives as long as its registration, and after that the guard keeps it.
         let place = unsafe { &*view.place };
-        // AcqRel: what holders read happens before whoever sees the place closed disposes of it.
+        // AcqRel: pairs with the other holders' decrements. What they read happens before a thread
+        // that sees the place closed disposes of it.
         if place.holders.fetch_sub(1, Ordering::AcqRel) != 1 {
             return None;
         }
         let taken = place.waiting.close();
         step("view.closed");
-        self.over.fetch_add(1, Ordering::Relaxed); // before the mark, after which it may be taken out
+        self.closed.fetch_add(1, Ordering::Relaxed); // before the mark, which allows its removal
         if !mutant("views.unmarked") {
-            place.end();
+            place.mark_closed();
         }
         let open = self.registered.fetch_sub(1, Ordering::Release) - 1; // pairs with `none`
-        let long = self.over.load(Ordering::Relaxed) > open + SLACK;
+        let long = self.closed.load(Ordering::Relaxed) > open + SLACK;
         // SAFETY: the caller's promise.
         unsafe { self.walk(&retire, |_| !long) };
         Some(taken)
     }
 
-    /// Whether no view can need what a commit superseded. To be asked after its stamp was seen, and
-    /// after a `SeqCst` read-modify-write of the caller's.
+    /// Whether no view can need what a commit superseded. Called after the stamp of the commit was
+    /// seen, and after a `SeqCst` read-modify-write by the caller.
     #[inline(always)]
     pub fn none(&self) -> bool {
         if !mutant("views.no_fence") {
-            fence_after_rmw(); // partner: the fence in `Place::version`
+            fence_after_rmw(); // partner: the fence in `ViewPlace::version`
         }
         // Acquire: pairs with `close`.
         self.registered.load(Ordering::Acquire) == 0
     }
 
-    /// How many views are open.
+    /// The number of open views.
     pub fn count(&self) -> usize {
         self.registered.load(Ordering::Relaxed)
     }
 
-    /// The smallest version of an open view: a moment's picture, for statistics. Goes over all views.
+    /// The smallest version of an open view at some instant, for statistics. Visits all views.
     ///
     /// # Safety
-    /// A guard is live, by which places are retired.
+    /// A guard is live, through which places are retired.
     pub unsafe fn oldest(&self) -> Option<u64> {
         if self.count() == 0 {
             return None;
         }
         let mut oldest = 0;
         let mut next = self.newest.load(Ordering::Acquire); // pairs with `open`
-        // SAFETY: the guard keeps what is or was in the list.
+        // SAFETY: the guard keeps each place that is or was in the list.
         while let Some(place) = unsafe { next.as_ref() } {
-            // Relaxed: nothing is read through it. What is still opening or closed is left out.
+            // Relaxed: no other memory depends on it. Views that are still opening, or closed, are
+            // left out.
             if !place.waiting.is_closed() && place.version.load(Ordering::Relaxed) != 0 {
                 oldest = place.version.load(Ordering::Relaxed);
             }
@@ -324,31 +350,33 @@ impl Views {
         oldest.checked_sub(1)
     }
 
-    /// The newest open view that is older than `version`, whose stamp was seen.
+    /// The newest open view that is older than `version`. The caller has seen the stamp of that
+    /// version.
     ///
     /// # Safety
-    /// A guard is live for `'g`, by which places are retired.
+    /// A guard is live for `'g`, through which places are retired.
     pub unsafe fn first_below<'g>(
         &'g self,
         clock: &Clock,
         version: u64,
-        retire: impl Fn(*mut Place),
-    ) -> Option<Older<'g>> {
+        retire: impl Fn(*mut ViewPlace),
+    ) -> Option<ViewCursor<'g>> {
         if !mutant("views.no_fence") {
-            fence(Ordering::SeqCst); // partner: the fence in `Place::version`
+            fence(Ordering::SeqCst); // partner: the fence in `ViewPlace::version`
         }
-        // One that gets its version just now gets none that is smaller.
-        let wanted = |place: &Place| place.version(clock) < version && !place.waiting.is_closed();
+        // A view that gets its version now gets no smaller one.
+        let wanted =
+            |place: &ViewPlace| place.version(clock) < version && !place.waiting.is_closed();
         // SAFETY: the caller's promise.
-        unsafe { self.walk(&retire, wanted) }.map(Older)
+        unsafe { self.walk(&retire, wanted) }.map(ViewCursor)
     }
 
-    /// Shows all places that are in the list.
+    /// Shows all places of the list.
     ///
     /// # Safety
-    /// Nobody else uses the views meanwhile.
+    /// No other thread uses the views meanwhile.
     #[cfg(coeval_loom)]
-    pub unsafe fn each(&self, mut show: impl FnMut(&Place)) {
+    pub unsafe fn each(&self, mut show: impl FnMut(&ViewPlace)) {
         let mut next = self.newest.load(Ordering::Relaxed);
         // SAFETY: the caller's promise.
         while let Some(place) = unsafe { next.as_ref() } {
@@ -357,26 +385,27 @@ impl Views {
         }
     }
 
-    /// The first of the places, of those that are not over, for which `wanted`, which may be asked twice about one. What
-    /// is over and lies before that is taken out.
+    /// The first place of an open view for which `wanted` returns true. `wanted` may be called
+    /// twice for one place. Removes the places of closed views before that place.
     ///
     /// # Safety
-    /// A guard is live for `'g`, by which places are retired.
+    /// A guard is live for `'g`, through which places are retired.
     unsafe fn walk<'g>(
         &'g self,
-        retire: &impl Fn(*mut Place),
-        mut wanted: impl FnMut(&'g Place) -> bool,
-    ) -> Option<&'g Place> {
+        retire: &impl Fn(*mut ViewPlace),
+        mut wanted: impl FnMut(&'g ViewPlace) -> bool,
+    ) -> Option<&'g ViewPlace> {
         'again: loop {
             let mut link = &self.newest;
-            // Acquire, here and below: pairs with `open`, `end` and the CAS below.
+            // Acquire, here and below: pairs with `open`, `mark_closed` and the compare-and-swap
+            // below.
             let mut next = link.load(Ordering::Acquire);
             loop {
                 // SAFETY: it was in the list during the guard, which keeps it.
                 let place = unsafe { next.as_ref() }?;
                 let older = place.older.load(Ordering::Acquire);
                 let unnoticed = mutant("views.unmarked") && place.waiting.is_closed();
-                if !is_over(older) && !unnoticed {
+                if !is_closed_link(older) && !unnoticed {
                     if wanted(place) {
                         return Some(place);
                     }
@@ -387,12 +416,12 @@ impl Views {
                 let after = unmarked(older);
                 match link.compare_exchange(next, after, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
-                        self.over.fetch_sub(1, Ordering::Relaxed);
+                        self.closed.fetch_sub(1, Ordering::Relaxed);
                         retire(next);
                         next = after;
                     }
-                    // What we stand on is over: nothing is taken out behind it any more.
-                    Err(now) if is_over(now) => continue 'again,
+                    // The place before this one is closed. No place is removed behind it any more.
+                    Err(now) if is_closed_link(now) => continue 'again,
                     Err(now) => next = now,
                 }
             }
@@ -400,28 +429,29 @@ impl Views {
     }
 }
 
-/// An open view, or one that was open a moment ago, from which to go on to older ones.
+/// A view that is open, or was open a moment ago, and the way from it to older views.
 #[derive(Clone, Copy)]
-pub struct Older<'g>(&'g Place);
+pub struct ViewCursor<'g>(&'g ViewPlace);
 
-impl<'g> Older<'g> {
-    /// Its version.
+impl<'g> ViewCursor<'g> {
+    /// The version of the view.
     pub fn version(&self) -> u64 {
-        // Relaxed: seen by whoever found the place. What is not on top has its version.
+        // Relaxed: the thread that found the place has seen it. A place that is not the first one
+        // has its version.
         self.0.version.load(Ordering::Relaxed) - 1
     }
 
-    /// The list of what waits for it to close.
-    pub fn waiting(&self) -> &'g Shelf<Left> {
+    /// The list of the removals that wait for the view to close.
+    pub fn waiting(&self) -> &'g ClosableList<DeferredPrune> {
         &self.0.waiting
     }
 
-    /// The next one that is open.
+    /// The next older view that is open.
     pub fn next(&self) -> Option<Self> {
         let mut place = self.0;
         loop {
-            // Acquire: pairs with `walk` and `open`. SAFETY: every place from here on was in the list during the
-            // guard for which we were made.
+            // Acquire: pairs with `walk` and `open`. SAFETY: each place from here on was in the
+            // list during the guard for which this cursor was made.
             place = unsafe { unmarked(place.older.load(Ordering::Acquire)).as_ref() }?;
             if !place.waiting.is_closed() {
                 return Some(Self(place));

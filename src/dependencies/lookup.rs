@@ -1,9 +1,9 @@
-//! What a record holds, if that is valid.
+//! Look-ups of the value of a record that return it only if it is valid.
 //!
-//! What one reads is to have been so at one instant. Of a value with plain inputs that is the
-//! instant at which it was found: inputs do not come back once they were superseded, so if they
-//! stand later, they stood then. Of nested ones it is an instant that is fixed before: a derived
-//! input may come back.
+//! All that such a look-up reads must be true at one instant. For a value with plain inputs that is
+//! the instant at which it was found: a superseded input does not come back, so inputs that are
+//! unchanged later were unchanged then. For nested inputs the instant is fixed before the look-up,
+//! because a derived input may come back.
 
 use super::Moment;
 use crate::chain::{Bonds, RecordRef, Visible};
@@ -14,7 +14,7 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::{Ordering, fence};
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// What a record holds, if that is valid. A look-up that `counts` is a use of it.
+    /// The value of a record, if it is valid. A look-up that `counts` is a use of it.
     pub fn present<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
@@ -27,17 +27,18 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return valid;
         }
         loop {
-            // It has ended. That was an instant at which there was nothing only if nobody has put
-            // anything in its place before it did: tried again, if so, upon what that is. Nor has a
-            // commit been decided then that found the deadline not to have come, but before: one
-            // that is ready is stamped by this look.
-            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::time`; the clock was read before
+            // The value is no longer valid. There was an instant without a valid value only if no
+            // newer value had been put in its place before that. So the look-up is repeated for a
+            // newer value. A commit that found the deadline not passed yet must also have been
+            // decided before that instant. If it is ready, this look-up stamps it.
+            // Partner: the fence in `Descriptor::time`. The clock was read before this fence.
+            fence(Ordering::SeqCst);
             let again = self.order.newest(record)?;
             if again.is(found.node().get()) || mutant("present.ended_is_absent") {
                 return None;
             }
             found = again;
-            // What was put there since is judged by a time since.
+            // A newer value is checked by a newer time.
             let valid = self.valid(record, found, counts, &moment.again());
             if valid.is_some() {
                 return valid;
@@ -45,7 +46,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// What was found newest in a record, if it is valid.
+    /// Returns `found`, the newest value of a record, if it is valid.
     #[inline]
     pub fn valid<'g>(
         &'g self,
@@ -62,7 +63,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         is_valid.is_ok_and(|is_valid| is_valid).then_some(found)
     }
 
-    /// What a record holds at one instant, if it is valid then.
+    /// The value of a record at one instant, if it was valid then.
     #[inline(never)]
     fn nested<'g>(
         &'g self,
@@ -75,10 +76,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if mutant("derive.nested_now") {
             return try_at(ReadAt::newest(live), moment).ok().flatten();
         }
-        // A time that is read after the number: what is in time by it was then.
+        // The time is read after the number. A value whose deadline has not passed at that time was
+        // in time at the number.
         let later = moment.again();
         let found = match try_at(self.order.now(live).1, &later) {
-            // Over by that time: it may have been there as of the number.
+            // The value is expired at that time, but may have been present as of the number.
             Ok(None) if later.is_read() => {
                 let (at, time) = self.order.instant_under(live);
                 try_at(at, &Moment::at(self.order.timer(), time))
@@ -88,14 +90,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         found.unwrap_or_else(|TakenOut| {
             let view = OpenView::new(self, || false);
             let opened = Moment::at(self.order.timer(), view.snapshot().opened());
-            // SAFETY: the view is registered while this looks. What is found was visible under the
-            // guard, so that keeps it when the view is closed.
+            // SAFETY: the view is registered during this look-up. What is found was visible under
+            // the guard, so the guard keeps it after the view is closed.
             let at = unsafe { ReadAt::new(Limit::View(view.snapshot().version())) };
-            try_at(at, &opened).expect("a view can tell")
+            try_at(at, &opened).expect("a view keeps all versions that it sees")
         })
     }
 
-    /// What a record held at one instant, if it was valid then.
+    /// The value of a record at a given instant, if it was valid then.
     pub fn valid_at<'g>(
         &'g self,
         record: RecordRef<'g, K, V>,
@@ -103,7 +105,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         counts: bool,
         moment: &Moment<'_>,
     ) -> Result<Option<Visible<'g, V>>, TakenOut> {
-        let Some(found) = self.order.at(record, at, self.order.floor_at(at))? else {
+        let Some(found) = self.order.at(record, at, self.order.watermark_at(at))? else {
             return Ok(None);
         };
         step("derive.found");

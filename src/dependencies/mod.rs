@@ -1,5 +1,5 @@
-//! Whether a value that was found is valid: its deadline has not come, none of its tags was
-//! invalidated, and what it was derived from is as it was.
+//! Whether a value is valid: its deadline has not passed, none of its tags was invalidated, and the
+//! entries that it was derived from are unchanged.
 
 mod lookup;
 mod moment;
@@ -8,5 +8,5 @@ mod validity;
 mod walk;
 
 pub use moment::Moment;
-pub use ties::Ties;
-pub use walk::{Beside, Walk};
+pub use ties::BondsBuilder;
+pub use walk::{DependencyWalk, WalkOverlay};

@@ -3,35 +3,35 @@
 use crate::sync::time::Timer;
 use std::cell::Cell;
 
-/// The time of one operation: read once, and only if somebody asks. So what one commit writes for
-/// the same time ends at the same time.
+/// The time of one operation. It is read once, and only on demand. So all values that one commit
+/// writes with the same lifetime expire at the same time.
 pub struct Moment<'t> {
     timer: &'t Timer,
     read: Cell<Option<u64>>,
 }
 
 impl<'t> Moment<'t> {
-    /// A moment that is yet to be read.
+    /// Makes a moment that is not read yet.
     pub fn new(timer: &'t Timer) -> Self {
         Self { timer, read: Cell::new(None) }
     }
 
-    /// A moment that is given.
+    /// Makes a moment with this time.
     pub fn at(timer: &'t Timer, time: u64) -> Self {
         Self { timer, read: Cell::new(Some(time)) }
     }
 
-    /// Another one, that is yet to be read.
+    /// Makes another moment of the same timer, which is not read yet.
     pub fn again(&self) -> Self {
         Self::new(self.timer)
     }
 
-    /// It is read anew.
+    /// Discards the time. The next use reads it again.
     pub fn renew(&self) {
         self.read.set(None);
     }
 
-    /// Whether somebody has asked for the time.
+    /// Whether the time was read.
     pub fn is_read(&self) -> bool {
         self.read.get().is_some()
     }

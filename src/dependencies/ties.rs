@@ -1,16 +1,18 @@
-//! Values that were made from others, and go with them.
+//! Derived values: their dependencies are collected, compared and inherited.
 //!
-//! A derived version keeps the numbers of the versions that it was made from, its *inputs*, and holds their records.
-//! Nobody tells it when one of them is superseded: whoever reads it compares. So a commit to an input ends all that
-//! was derived from it in that same step, however much that is, and pays nothing for it; and a derived value that
-//! was made from inputs which have changed meanwhile is committed, but never seen.
+//! A derived version keeps the numbers of the versions that it was made from, its *inputs*, and
+//! holds their records. No commit to an input notifies it: each reader of the derived value
+//! compares the numbers. So a commit to an input ends all values that were derived from it in the
+//! same step, however many they are, and pays nothing for it. A derived value whose inputs changed
+//! before its own commit is committed, but never seen.
 //!
-//! An input that is derived itself goes by the number since which its value has been equal. If it is made anew and
-//! comes out equal, it keeps that number, and what was derived from it is to be had again as it is (early cutoff, as
-//! in incremental build systems: Mokhov, Mitchell, Peyton Jones, "Build systems à la carte", 2018).
+//! An input that is itself derived is compared by the number since which its value has been equal.
+//! If it is derived anew with an equal value, it keeps that number, and the values that were
+//! derived from it are valid again (early cutoff, as in incremental build systems: Mokhov,
+//! Mitchell, Peyton Jones, "Build systems à la carte", 2018).
 
 use super::Moment;
-use crate::chain::{Bonds, Input, Inputs, NodeRef, RecordRef};
+use crate::chain::{Bonds, Dependencies, Dependency, NodeRef, RecordRef};
 use crate::commit::ReadAt;
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
@@ -20,10 +22,10 @@ use std::collections::HashSet;
 use std::ptr;
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// What ties the newest version of a record that is leased, as of now, for one that is to be
-    /// filled in its place: it depends on the same, and has the same tags. `None`: on nothing. An
-    /// error: some of that was written, or a tag invalidated, after `since`.
-    pub fn ties_since<'g>(
+    /// The dependencies of a value that fills the place of the newest version of a leased record:
+    /// the same inputs, as of now, and the same tags. `None` if there are none. An error if an
+    /// input was written or a tag invalidated after `since`.
+    pub fn inherited_bonds<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
@@ -35,31 +37,29 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !self.is_older(bonds, since, at) {
             return Err(());
         }
-        let (mut ties, moment) = (Ties::new(self), Moment::new(self.order.timer()));
-        if found.is_over(moment.time()) {
-            return Ok(None); // It may be taken away at any time, and with it what it was tied to.
+        let (mut builder, moment) = (BondsBuilder::new(self), Moment::new(self.order.timer()));
+        if found.is_expired(moment.time()) {
+            return Ok(None); // It may be removed at any time, and its dependencies with it.
         }
         for input in bonds.inputs() {
             let record = self.record_of(record.live(), input);
-            // Whatever is written after this look ends what is filled.
+            // A later write of the input ends the new value.
             let newest = self.order.version_at(record, at).ok().flatten();
             let is_present = self.present(record, false, &moment).is_some();
-            ties.note(record, newest, is_present);
+            builder.add_version(record, newest, is_present);
         }
-        ties.tags_of(bonds, |_| since);
-        ties.into_bonds(guard).map(Some).ok_or(())
+        builder.add_tags_of(bonds, |_| since);
+        builder.into_bonds(guard).map(Some).ok_or(())
     }
 
-    /// Whether something of what ties the newest version of a record that is held was changed after
-    /// `since`.
+    /// Whether a dependency of the newest version of a held record changed after `since`.
     pub fn has_changed(&self, record: RecordRef<'_, K, V>, since: u64) -> bool {
         let bonds = self.order.newest(record).and_then(|found| found.bonds());
         let at = ReadAt::newest(record.live());
         bonds.is_some_and(|bonds| !self.is_older(bonds, since, at))
     }
 
-    /// Whether nothing that a value was derived from, on whatever way, was written, and none of
-    /// their tags invalidated, after `since`.
+    /// Whether, on all levels, no input was written and no tag invalidated after `since`.
     fn is_older<'g>(&self, first: &'g Bonds, since: u64, now: ReadAt<'g>) -> bool {
         let (mut todo, mut known) = (vec![first], HashSet::new());
         while let Some(bonds) = todo.pop() {
@@ -79,83 +79,86 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Whether none of these tags was invalidated after `since`.
-    fn are_untouched(&self, tags: &[Input], since: u64, now: ReadAt<'_>) -> bool {
-        tags.iter().all(|tag| self.tag_ended(tag, now) <= since)
+    fn are_untouched(&self, tags: &[Dependency], since: u64, now: ReadAt<'_>) -> bool {
+        tags.iter().all(|tag| self.tag_invalidated_at(tag, now) <= since)
     }
 
-    /// The tags of the newest version of a record that is leased go with what is filled in its
-    /// place, unless it is over. An error: one was invalidated after `since`.
+    /// Adds the tags of the newest version of a leased record to those of the value that fills its
+    /// place, unless that version is expired. An error if one of them was invalidated after
+    /// `since`.
     pub fn inherit_tags(
         &self,
         record: RecordRef<'_, K, V>,
         since: u64,
         moment: &Moment<'_>,
-        ties: &mut Ties<'_, K, V, S, R, H>,
+        builder: &mut BondsBuilder<'_, K, V, S, R, H>,
     ) -> Result<(), ()> {
         let Some(found) = self.order.newest(record) else { return Ok(()) };
         let Some(bonds) = found.bonds() else { return Ok(()) };
         if !self.are_untouched(bonds.tags(), since, ReadAt::newest(record.live())) {
             return Err(());
         }
-        if !found.is_over(moment.time()) {
-            ties.tags_of(bonds, |_| since);
+        if !found.is_expired(moment.time()) {
+            builder.add_tags_of(bonds, |_| since);
         }
         Ok(())
     }
 }
 
-/// Inputs and tags, of which this holds the records and cells until a version does.
-pub struct Ties<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
+/// Collects the dependencies of a value. It holds their records and cells until a version does.
+pub struct BondsBuilder<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
     store: &'e Store<K, V, S, R, H>,
-    pub inputs: Inputs,
-    pub tags: Inputs,
-    /// Some of them are derived themselves.
+    pub inputs: Dependencies,
+    pub tags: Dependencies,
+    /// Whether an input is derived itself.
     pub is_nested: bool,
-    /// What was read cannot be named: the value is not kept.
-    pub is_lost: bool,
+    /// Whether an input could not be held, so that the value cannot be kept.
+    pub has_unheld_input: bool,
 }
 
-impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for Ties<'_, K, V, S, R, H> {
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for BondsBuilder<'_, K, V, S, R, H> {
     fn drop(&mut self) {
-        self.forget_from(0);
+        self.truncate_inputs(0);
         self.store.release_tags(&self.store.pin(), &self.tags);
         self.store.reclaim.collect();
     }
 }
 
-impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
-    /// Ties to nothing.
+impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
+    /// Makes a builder without dependencies.
     pub fn new(store: &'e Store<K, V, S, R, H>) -> Self {
-        let (inputs, tags) = (Inputs::new(), Inputs::new());
-        Self { store, inputs, tags, is_nested: false, is_lost: false }
+        let (inputs, tags) = (Dependencies::new(), Dependencies::new());
+        Self { store, inputs, tags, is_nested: false, has_unheld_input: false }
     }
 
-    /// The same as another version is tied to; `own` is its number.
-    pub fn same_as(&mut self, guard: &R::Guard<'_>, bonds: &Bonds, own: u64) {
+    /// Adds the dependencies of another version, whose number is `own`.
+    pub fn add_all_of(&mut self, guard: &R::Guard<'_>, bonds: &Bonds, own: u64) {
         for input in bonds.inputs() {
             let record = self.store.record_of(self.store.live(guard), input);
-            self.push(record, input.number_beside(own), input.is_present());
+            self.add_input(record, input.number_for(own), input.is_present());
         }
         self.is_nested |= bonds.is_nested();
-        self.tags_of(bonds, |tag| tag.tagged_since(own));
+        self.add_tags_of(bonds, |tag| tag.tagged_since(own));
     }
 
-    /// The tags of another version, which is kept, since the numbers that are said.
-    pub fn tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Input) -> u64) {
+    /// Adds the tags of another version, which is kept. `since` returns the number since which the
+    /// value has a tag.
+    pub fn add_tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Dependency) -> u64) {
         for tag in bonds.tags() {
-            self.tag(cell_of(tag), since(tag));
+            self.add_tag(cell_of(tag), since(tag));
         }
     }
 
-    /// Has the version be tagged by this cell, revived or held under the guard, since a number; 0:
-    /// its own. Of what is said of one cell the first counts.
-    pub fn tag(&mut self, cell: &TagCell, since: u64) {
+    /// Adds the tag with this cell, which was revived or is held under the guard. The value has had
+    /// the tag since the number `since`; 0 stands for its own number. If a cell is added twice, the
+    /// first number counts.
+    pub fn add_tag(&mut self, cell: &TagCell, since: u64) {
         cell.hold();
-        self.tags.push(Input::tag(cell, since));
+        self.tags.push(Dependency::tag(cell, since));
     }
 
-    /// Notes what a record held.
-    pub fn note<'g>(
+    /// Adds an input: the version that a record held.
+    pub fn add_version<'g>(
         &mut self,
         record: RecordRef<'g, K, V>,
         held: Option<(NodeRef<'g, V>, State)>,
@@ -164,39 +167,46 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
         let bonds = held.and_then(|(node, _)| node.bonds());
         self.is_nested |= bonds.is_some();
         let own = held.map_or(0, |(_, state)| state.version());
-        self.push(record, bonds.map_or(own, |bonds| bonds.since(own)), is_present);
+        self.add_input(record, bonds.map_or(own, |bonds| bonds.equal_since(own)), is_present);
     }
 
-    /// The same, by the number that it goes by. Whether it is held, of which there is a bound.
-    pub fn push(&mut self, record: RecordRef<'_, K, V>, number: u64, is_present: bool) -> bool {
+    /// Adds an input by its number in the bonds. Returns false if the record has too many holders.
+    pub fn add_input(
+        &mut self,
+        record: RecordRef<'_, K, V>,
+        number: u64,
+        is_present: bool,
+    ) -> bool {
         let is_held = record.try_hold();
         if is_held {
-            self.inputs.push(Input::new(record.get(), number, is_present));
+            self.inputs.push(Dependency::new(record.get(), number, is_present));
         }
-        self.is_lost |= !is_held;
+        self.has_unheld_input |= !is_held;
         is_held
     }
 
-    /// Forgets all but the first so many.
-    pub fn forget_from(&mut self, first: usize) {
+    /// Removes all inputs after the first `first`.
+    pub fn truncate_inputs(&mut self, first: usize) {
         let guard = self.store.pin();
         for input in self.inputs.drain(first..) {
             self.store.release_input(&guard, &input);
         }
     }
 
-    /// Whether a value cannot be kept that is made from these. They are in order from then on.
-    pub fn are_lost(&mut self) -> bool {
-        self.inputs.sort_unstable_by_key(Input::record::<()>);
-        // Something was absent when it was read first, and derived after that, or there again by that.
+    /// Whether the value cannot be kept. Sorts the inputs.
+    pub fn is_unkeepable(&mut self) -> bool {
+        self.inputs.sort_unstable_by_key(Dependency::record::<()>);
+        // Two reads of one record contradict each other: it was absent at first, and was derived
+        // later, or became present again by such a derivation.
         let contradict =
-            |two: &[Input]| two[0].record::<()>() == two[1].record() && two[0] != two[1];
-        self.is_lost || self.inputs.windows(2).any(contradict)
+            |two: &[Dependency]| two[0].record::<()>() == two[1].record() && two[0] != two[1];
+        self.has_unheld_input || self.inputs.windows(2).any(contradict)
     }
 
-    /// For the version that is made from them. It holds the records from now on.
+    /// Makes the bonds of a version, which holds the records from now on. Returns `None` if the
+    /// value cannot be kept.
     pub fn into_bonds(mut self, guard: &R::Guard<'_>) -> Option<Box<Bonds>> {
-        if self.are_lost() {
+        if self.is_unkeepable() {
             return None;
         }
         let (mut inputs, mut tags) =
@@ -208,9 +218,9 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> Ties<'e, K, V, S, R, H> {
             }
             same
         });
-        tags.sort_by_key(Input::cell::<()>);
+        tags.sort_by_key(Dependency::cell::<()>);
         tags.dedup_by(|again, tag| {
-            // The one that was said first counts.
+            // The first of equal cells counts.
             let same = again.cell::<()>() == tag.cell();
             if same {
                 self.store.release_tags(guard, std::slice::from_ref(again));

@@ -1,7 +1,7 @@
 //! Whether one version is valid as of an instant.
 
-use super::{Moment, Walk};
-use crate::chain::{Bonds, Input, NodeRef, Terms, Tied, Visible};
+use super::{DependencyWalk, Moment};
+use crate::chain::{Bonds, Dependency, EntryTerms, NodeRef, Tied, Visible};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -9,10 +9,10 @@ use crate::store::{Host, Store, cell_of};
 use crate::sync::time::NEVER;
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Whether a value is valid as of an instant: it has not come to its deadline, and what it was
-    /// derived from is as it was. A look-up that `counts` is a use of it. An error: what it was
-    /// derived from cannot be told as of that instant. It can as of a view, and now if the value is
-    /// not [nested](Bonds::is_nested).
+    /// Whether a value is valid as of an instant: its deadline has not passed, and its dependencies
+    /// hold. A look-up that `counts` is a use of it. An error means that its dependencies as of
+    /// that instant are not known. They are known as of a view, and as of now if the value is not
+    /// [nested](Bonds::is_nested).
     pub fn is_valid<'g>(
         &'g self,
         found: Visible<'g, V>,
@@ -37,20 +37,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         Ok(true)
     }
 
-    /// Whether a deadline has not come; a use moves it on.
-    pub fn is_in_time(&self, terms: &Terms, counts: bool, moment: &Moment<'_>) -> bool {
+    /// Whether the deadline has not passed. A use moves the deadline on.
+    pub fn is_in_time(&self, terms: &EntryTerms, counts: bool, moment: &Moment<'_>) -> bool {
         if terms.deadline() == NEVER {
             return true;
         }
         let time = moment.time();
-        let is_over = terms.is_over(time);
-        if counts && !is_over {
+        let is_expired = terms.is_expired(time);
+        if counts && !is_expired {
             terms.touch(time);
         }
-        !is_over
+        !is_expired
     }
 
-    /// Notes that a value that was there in a view is used now, if it is still in time.
+    /// Notes a use of a value that a view returned, if the value has not expired.
     pub fn note_use(&self, found: Visible<'_, V>) {
         found.count_hit(found.seen());
         if let Some(terms) = found.terms() {
@@ -58,41 +58,43 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Whether a value is valid that is derived from a few plain values, or has one tag, and nothing
-    /// else that could end it: most look-ups of what is tied end here. `None`: it is not of that
-    /// kind. It was on top of its record when nothing had been cleared.
+    /// Decides quickly whether a value is valid that is derived from a few plain values, or has one
+    /// tag, and has no deadline. Most look-ups of values with dependencies end here. Returns `None`
+    /// for any other value. The value was the head of its record when nothing had been cleared.
     #[inline(always)]
     pub fn stands_on_few<'g>(&self, tied: Tied<'g, V>) -> Option<bool> {
         let own = || tied.found().number();
-        let is_as_seen = |input: &Input| self.is_as_seen(tied, input);
-        tied.stands_on_few(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own()))
+        let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
+        tied.stands_on_few(is_as_seen, |tag| Self::is_tag_valid(tied, tag, own()))
     }
 
-    /// The same, of any number. False says nothing.
+    /// The same for any number of plain values and tags. `false` says nothing.
     #[inline(always)]
     pub fn stands_plainly<'g>(&self, tied: Tied<'g, V>) -> bool {
         let own = tied.found().number();
-        let is_as_seen = |input: &Input| self.is_as_seen(tied, input);
-        tied.stands_plainly(is_as_seen, |tag| Self::has_tag_stayed(tied, tag, own))
+        let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
+        tied.stands_plainly(is_as_seen, |tag| Self::is_tag_valid(tied, tag, own))
     }
 
-    /// Whether a tag of a version of this number was not invalidated, which is easily said.
+    /// Whether a tag of the version `own` was not invalidated. `false` if the newest invalidation
+    /// is not stamped yet.
     #[inline(always)]
-    fn has_tag_stayed(tied: Tied<'_, V>, tag: &Input, own: u64) -> bool {
+    fn is_tag_valid(tied: Tied<'_, V>, tag: &Dependency, own: u64) -> bool {
         let ended = cell_of(tag).ended.newest_stamped(tied.found().live());
         ended.is_some_and(|ended| ended <= tag.tagged_since(own))
     }
 
-    /// Whether a record holds a plain value, the one that it held.
+    /// Whether the record of an input still holds the same plain value.
     #[inline(always)]
-    fn is_as_seen(&self, tied: Tied<'_, V>, input: &Input) -> bool {
+    fn is_as_seen(&self, tied: Tied<'_, V>, input: &Dependency) -> bool {
         let top = self.record_of(tied.found().live(), input).top();
-        top.is_some_and(|top| input.was(top.state()))
+        top.is_some_and(|top| input.matches(top.state()))
     }
 
-    /// Why a value that a commit took away was absent already just before that; `None`: it was not.
+    /// Why a value that a commit removed was absent just before that commit; `None` if it was
+    /// present.
     #[inline]
-    pub fn absence<'g>(
+    pub fn absence_cause<'g>(
         &'g self,
         was: NodeRef<'g, V>,
         before: ReadAt<'g>,
@@ -110,8 +112,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         (!stands).then_some(RemovalCause::Related)
     }
 
-    /// Why a commit took a value away: the cause that it has, or why that was absent already.
-    pub fn cause_of<'g>(
+    /// Why a commit removed a value: `cause`, or the reason for which the value was absent already.
+    pub fn removal_cause<'g>(
         &'g self,
         was: NodeRef<'g, V>,
         before: ReadAt<'g>,
@@ -119,16 +121,16 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         moment: &Moment<'_>,
     ) -> RemovalCause {
         if cause != RemovalCause::Related {
-            return self.absence(was, before, moment).unwrap_or(cause);
+            return self.absence_cause(was, before, moment).unwrap_or(cause);
         }
-        // So whatever it is tied to.
-        let is_over = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));
-        if is_over { RemovalCause::Expired } else { cause }
+        // The value counts as related, whether or not its dependencies hold.
+        let is_expired = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));
+        if is_expired { RemovalCause::Expired } else { cause }
     }
 
-    /// Whether all that a value was derived from is as it was, as of an instant, and no tag of it
-    /// was invalidated. Takes time in proportion to what there is of it. The bonds are those of a
-    /// version of this number.
+    /// Whether the dependencies of a value, which are those of a version with this number, hold as
+    /// of an instant: all inputs are unchanged, and no tag was invalidated. Takes time in
+    /// proportion to the number of dependencies on all levels.
     pub fn stands<'g>(
         &'g self,
         bonds: (&'g Bonds, u64),
@@ -136,7 +138,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         counts: bool,
         moment: &Moment<'_>,
     ) -> Result<bool, TakenOut> {
-        let floor = self.order.floor_at(at);
-        self.walk(bonds, (at, floor), (counts, moment), &(), &mut Walk::default())
+        let watermark = self.order.watermark_at(at);
+        self.walk(bonds, (at, watermark), (counts, moment), &(), &mut DependencyWalk::default())
     }
 }

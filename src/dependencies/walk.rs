@@ -1,17 +1,19 @@
-//! Whether all still is so by which a value holds: what it was derived from, through all levels, and its tags.
+//! Whether the dependencies of a value hold: the inputs through all levels, and the tags.
 //!
-//! A value holds by others that hold, and may hold by others that do not: it was derived from the absence of what had
-//! ended, and might be back. The walk goes over the former first, each once. Mostly that is all. What is not to hold is
-//! judged after that, each once, too, in a loop with a stack of its own: so all of it takes time in proportion to the
-//! inputs of all levels, and depth costs no stack of the thread. Where one holds if the other does not, and the other if
-//! the one does not, neither is to be had.
+//! A value may depend on values that hold, and on values that do not hold: the latter were absent
+//! when the value was derived from them, and may be present again. The walk visits the former
+//! first, each once. Usually that is all. The values that must not hold are evaluated after that,
+//! each once as well, by a loop with an explicit stack. So the time is proportional to the number
+//! of inputs on all levels, and deep levels take no space on the thread's stack. If each of two
+//! values holds only if the other one does not, both are treated as absent.
 //!
-//! Who derives from what is derived goes down to what has been seen to hold, and from where all commits since were
-//! [`Quiet`](crate::commit::Quiet): so he who builds level upon level looks at one level each time. It is only of what holds by
-//! what is present, without a deadline, that this says anything; see `docs/protocol.md`.
+//! A derivation stops at values that are marked as verified if all commits since are
+//! [`Quiet`](crate::commit::Quiet). So a caller that builds level upon level checks one level each
+//! time. The mark covers only values that depend on present values without a deadline; see
+//! `docs/protocol.md`.
 
 use super::Moment;
-use crate::chain::{Bonds, Input, NodeRef, Terms};
+use crate::chain::{Bonds, Dependency, EntryTerms, NodeRef};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::store::{Host, Store};
@@ -21,343 +23,366 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ptr;
 
-/// What comes of a look at one input.
-enum Look<'b> {
+/// The result of the check of one input.
+enum DependencyCheck<'b> {
     Broken,
     Holds,
-    /// As long as these do, which are those of a version of this number.
+    /// The input holds if these bonds, of a version with this number, hold.
     HoldsWith(&'b Bonds, u64),
-    /// As long as these do not all hold: then what was absent is there again.
+    /// The input, which was absent, holds unless these bonds hold, because then it is present
+    /// again.
     HoldsWithout(&'b Bonds, u64),
 }
 
-/// What is known of records beside what they hold.
-pub trait Beside {
-    /// What is to be set in a record, so that it counts as set already.
-    fn made(&self, record: *const ()) -> Option<Input>;
+/// Knowledge about records in addition to their versions. A walk uses it.
+pub trait WalkOverlay {
+    /// The dependency on the pending value of a record, which counts as written.
+    fn pending(&self, record: *const ()) -> Option<Dependency>;
 
-    /// Whether these are known to hold.
-    fn are_known(&self, bonds: &Bonds) -> bool;
+    /// Whether these bonds are known to hold.
+    fn is_known_to_hold(&self, bonds: &Bonds) -> bool;
 
-    /// Whether these are known not to.
-    fn are_broken(&self, bonds: &Bonds) -> bool;
+    /// Whether these bonds are known to be broken.
+    fn is_known_broken(&self, bonds: &Bonds) -> bool;
 }
 
-impl Beside for () {
+impl WalkOverlay for () {
     #[inline(always)]
-    fn made(&self, _: *const ()) -> Option<Input> {
+    fn pending(&self, _: *const ()) -> Option<Dependency> {
         None
     }
 
     #[inline(always)]
-    fn are_known(&self, _: &Bonds) -> bool {
+    fn is_known_to_hold(&self, _: &Bonds) -> bool {
         false
     }
 
     #[inline(always)]
-    fn are_broken(&self, _: &Bonds) -> bool {
+    fn is_known_broken(&self, _: &Bonds) -> bool {
         false
     }
 }
 
-/// What one has come upon on the way through all levels.
+/// The state and the results of a walk through all levels of dependencies.
 #[derive(Default)]
-pub struct Walk<'b> {
-    known: HashSet<*const Bonds>,
-    /// All that is to hold but what one began with, in the order in which it is gone over.
-    way: Vec<Step<'b>>,
-    /// What is not to hold.
+pub struct DependencyWalk<'b> {
+    seen: HashSet<*const Bonds>,
+    /// The bonds that must hold, without the first ones, in the order of the walk.
+    visited: Vec<VisitedBonds<'b>>,
+    /// The bonds that must not hold, with the numbers of their versions.
     absent: Vec<(&'b Bonds, u64)>,
-    /// Something holds since it is absent.
-    pub is_any_absent: bool,
-    /// What was found not to hold, beside what one began with.
+    /// Whether an input holds because it is absent.
+    pub has_absent_input: bool,
+    /// The bonds that were found broken, without the first ones.
     pub broken: Vec<&'b Bonds>,
 }
 
-/// Bonds that one has come upon, of a version of this number.
-struct Step<'b> {
+/// Bonds on the walk, and the number of their version.
+struct VisitedBonds<'b> {
     bonds: &'b Bonds,
     own: u64,
-    /// From which step; the first of the way is the step 1.
-    from: usize,
+    /// The step that led to these bonds. 0 stands for the first bonds, and 1 for the first visited
+    /// ones.
+    parent: usize,
 }
 
-impl<'b> Walk<'b> {
-    /// All that is to hold but what one began with.
+impl<'b> DependencyWalk<'b> {
+    /// The bonds that must hold, without the first ones.
     pub fn all(&self) -> impl Iterator<Item = &'b Bonds> {
-        self.way.iter().map(|step| step.bonds)
+        self.visited.iter().map(|step| step.bonds)
     }
 
-    /// Notes that what one came upon at this step does not hold: nor does what holds by that.
+    /// Notes that the bonds of this step are broken, and so are all bonds that led to them.
     #[cold]
-    fn breaks(&mut self, mut step: usize) {
+    fn mark_broken(&mut self, mut step: usize) {
         while step > 0 {
-            let Step { bonds, from, .. } = self.way[step - 1];
+            let VisitedBonds { bonds, parent, .. } = self.visited[step - 1];
             self.broken.push(bonds);
-            step = from;
+            step = parent;
         }
     }
 }
 
-/// What is known of bonds, some of which hold if others do not.
+/// The result of an evaluation of bonds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Hold,
+enum Validity {
+    Holds,
     Broken,
-    /// They wait for what they wait for: a circle, of which nobody is to be had, which is always allowed.
-    Unsure,
+    /// They depend on themselves through an absence. All values of such a cycle are treated as
+    /// absent, which is always allowed.
+    Undetermined,
 }
 
-/// Bonds that are being judged.
-struct Judging<'b> {
+/// Bonds that are being evaluated.
+struct Evaluation<'b> {
     bonds: &'b Bonds,
     own: u64,
-    /// How many inputs were looked at.
+    /// The number of inputs that were checked.
     at: usize,
-    verdict: Verdict,
+    result: Validity,
 }
 
-/// As of when it is looked, and how.
+/// The instant of a walk, and what it must note.
 #[derive(Clone, Copy)]
-struct Glance<'b, 'm, 't> {
+struct WalkContext<'b, 'm, 't> {
     at: ReadAt<'b>,
-    /// Up to which version everything was cleared then.
-    floor: u64,
+    /// The clear watermark at that instant.
+    watermark: u64,
     counts: bool,
     moment: &'m Moment<'t>,
-    /// Something has a deadline, or is known beside.
-    is_loose: &'m Cell<bool>,
+    /// Set if something has a deadline or is known from the overlay. Then no bonds may be marked as
+    /// verified.
+    prevents_mark: &'m Cell<bool>,
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Walks through all levels of what a value was derived from, as of an instant and its floor.
-    /// Something may be known beside, and something is learnt.
+    /// Checks the dependencies of a value through all levels, as of an instant and its clear
+    /// watermark. Uses the knowledge in `overlay`, and leaves its findings in `walk`.
     pub fn walk<'b>(
         &'b self,
         bonds: (&'b Bonds, u64),
-        (at, floor): (ReadAt<'b>, u64),
+        (at, watermark): (ReadAt<'b>, u64),
         (counts, moment): (bool, &Moment<'_>),
-        beside: &impl Beside,
-        walk: &mut Walk<'b>,
+        overlay: &impl WalkOverlay,
+        walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
-        let glance = Glance { at, floor, counts, moment, is_loose: &Cell::new(false) };
-        self.walk_on(bonds, glance, beside, walk)
+        let context =
+            WalkContext { at, watermark, counts, moment, prevents_mark: &Cell::new(false) };
+        self.walk_levels(bonds, context, overlay, walk)
     }
 
-    /// Whether these are known to hold as of a number, as they have before: all that they hold by is present and has no
-    /// deadline, and nothing of it has changed.
-    pub fn still_stand(&self, bonds: &Bonds, number: u64) -> bool {
-        let stood = bonds.stood();
+    /// Whether these bonds hold as of a number because they were verified before: they depend only
+    /// on present values without a deadline, and all commits since were quiet.
+    pub fn are_verified_at(&self, bonds: &Bonds, number: u64) -> bool {
+        let stood = bonds.verified_at();
         stood != 0 && self.quiet.are_all(stood, number)
     }
 
-    /// Notes that all on the way hold.
+    /// Marks the bonds of a walk as verified.
     #[inline(never)]
-    fn have_stood(&self, first: &Bonds, walk: &Walk<'_>, glance: Glance<'_, '_, '_>) {
-        let is_firm = !walk.is_any_absent && !glance.is_loose.get();
-        let Some(number) = glance.at.number().filter(|_| is_firm) else { return };
-        // Of others it is as soon seen.
+    fn mark_verified(
+        &self,
+        first: &Bonds,
+        walk: &DependencyWalk<'_>,
+        context: WalkContext<'_, '_, '_>,
+    ) {
+        let may_mark = !walk.has_absent_input && !context.prevents_mark.get();
+        let Some(number) = context.at.number().filter(|_| may_mark) else { return };
+        // Bonds that are not nested are checked as fast without a mark.
         let nested = walk.all().chain([first]).filter(|bonds| bonds.is_nested());
-        nested.for_each(|bonds| bonds.have_stood(number));
+        nested.for_each(|bonds| bonds.mark_verified(number));
     }
 
-    fn walk_on<'b>(
+    fn walk_levels<'b>(
         &'b self,
         first: (&'b Bonds, u64),
-        glance: Glance<'b, '_, '_>,
-        beside: &impl Beside,
-        walk: &mut Walk<'b>,
+        context: WalkContext<'b, '_, '_>,
+        overlay: &impl WalkOverlay,
+        walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
         let ((mut bonds, mut own), mut step) = (first, 0);
-        // A use is noted of all that it is one of.
-        let seen_as_of = glance.at.number().filter(|_| !glance.counts);
+        // A use must be noted for each value on the walk, so marks are ignored.
+        let mark_number = context.at.number().filter(|_| !context.counts);
         loop {
-            if !self.have_tags_stayed(bonds.tags(), own, glance.at) {
-                walk.breaks(step);
+            if !self.are_tags_valid(bonds.tags(), own, context.at) {
+                walk.mark_broken(step);
                 return Ok(false);
             }
             for input in bonds.inputs() {
-                walk.is_any_absent |= !input.is_present();
-                match self.look(input, own, glance, beside)? {
-                    Look::Holds => {}
-                    Look::HoldsWith(more, own) if !beside.are_broken(more) => {
+                walk.has_absent_input |= !input.is_present();
+                match self.check(input, own, context, overlay)? {
+                    DependencyCheck::Holds => {}
+                    DependencyCheck::HoldsWith(more, own) if !overlay.is_known_broken(more) => {
                         if more.is_nested()
-                            && seen_as_of.is_some_and(|number| self.still_stand(more, number))
+                            && mark_number.is_some_and(|number| self.are_verified_at(more, number))
                         {
                             continue;
                         }
-                        if beside.are_known(more) {
-                            glance.is_loose.set(true); // by what, nobody knows
-                        } else if walk.known.insert(ptr::from_ref(more)) {
-                            // Each once, by whatever ways one comes to it.
-                            walk.way.push(Step { bonds: more, own, from: step });
+                        if overlay.is_known_to_hold(more) {
+                            context.prevents_mark.set(true); // on what they depend is unknown
+                        } else if walk.seen.insert(ptr::from_ref(more)) {
+                            // Each once, however many inputs lead to it.
+                            walk.visited.push(VisitedBonds { bonds: more, own, parent: step });
                         }
                     }
-                    Look::HoldsWithout(more, own) => walk.absent.push((more, own)),
-                    Look::Broken | Look::HoldsWith(..) => {
-                        walk.breaks(step);
+                    DependencyCheck::HoldsWithout(more, own) => walk.absent.push((more, own)),
+                    DependencyCheck::Broken | DependencyCheck::HoldsWith(..) => {
+                        walk.mark_broken(step);
                         return Ok(false);
                     }
                 }
             }
-            let Some(next) = walk.way.get(step) else { break };
+            let Some(next) = walk.visited.get(step) else { break };
             (bonds, own) = (next.bonds, next.own);
             step += 1;
         }
-        if seen_as_of.is_some() {
-            self.have_stood(first.0, walk, glance);
+        if mark_number.is_some() {
+            self.mark_verified(first.0, walk, context);
         }
-        if walk.absent.is_empty() { Ok(true) } else { self.are_broken(walk, glance, beside) }
+        if walk.absent.is_empty() { Ok(true) } else { self.are_all_broken(walk, context, overlay) }
     }
 
     #[inline]
-    fn look<'b>(
+    fn check<'b>(
         &'b self,
-        input: &'b Input,
+        input: &'b Dependency,
         own: u64,
-        glance: Glance<'b, '_, '_>,
-        beside: &impl Beside,
-    ) -> Result<Look<'b>, TakenOut> {
-        if let Some(made) = beside.made(input.record()) {
-            glance.is_loose.set(true);
-            // What goes by the number 0 is new to all that is there.
-            let is_same = input.is_present() && made.number() != 0;
-            let is_same = is_same && made.number() == input.number_beside(own);
-            return Ok(if is_same { Look::Holds } else { Look::Broken });
+        context: WalkContext<'b, '_, '_>,
+        overlay: &impl WalkOverlay,
+    ) -> Result<DependencyCheck<'b>, TakenOut> {
+        if let Some(pending) = overlay.pending(input.record()) {
+            context.prevents_mark.set(true);
+            // The number 0 stands for a new value, from which no version was derived yet.
+            let is_same = input.is_present() && pending.number() != 0;
+            let is_same = is_same && pending.number() == input.number_for(own);
+            return Ok(if is_same { DependencyCheck::Holds } else { DependencyCheck::Broken });
         }
-        // Held by the version that the bonds are of.
-        let record = self.record_of(glance.at.live(), input);
-        let Some((node, state)) = self.order.version_at(record, glance.at)? else {
-            return Ok(if input.was_nothing() { Look::Holds } else { Look::Broken });
+        // The version with these bonds holds the record.
+        let record = self.record_of(context.at.live(), input);
+        let Some((node, state)) = self.order.version_at(record, context.at)? else {
+            return Ok(if input.was_never_written() {
+                DependencyCheck::Holds
+            } else {
+                DependencyCheck::Broken
+            });
         };
-        if state.is_plain() && state.version() > glance.floor {
-            return Ok(if input.was(state) { Look::Holds } else { Look::Broken });
+        if state.is_plain() && state.version() > context.watermark {
+            return Ok(if input.matches(state) {
+                DependencyCheck::Holds
+            } else {
+                DependencyCheck::Broken
+            });
         }
-        self.look_closer(input, own, (node, state), glance)
+        self.check_with_terms(input, own, (node, state), context)
     }
 
     #[inline(never)]
-    fn look_closer<'b>(
+    fn check_with_terms<'b>(
         &'b self,
-        input: &'b Input,
+        input: &'b Dependency,
         own: u64,
         (node, state): (NodeRef<'b, V>, State),
-        glance: Glance<'b, '_, '_>,
-    ) -> Result<Look<'b>, TakenOut> {
+        context: WalkContext<'b, '_, '_>,
+    ) -> Result<DependencyCheck<'b>, TakenOut> {
         let (terms, bonds) = (node.terms(), node.bonds());
-        let number = bonds.map_or(state.version(), |bonds| bonds.since(state.version()));
-        if number != input.number_beside(own) {
-            return Ok(Look::Broken);
+        let number = bonds.map_or(state.version(), |bonds| bonds.equal_since(state.version()));
+        if number != input.number_for(own) {
+            return Ok(DependencyCheck::Broken);
         }
-        let is_in_time = |terms: &Terms| {
+        let is_in_time = |terms: &EntryTerms| {
             if terms.deadline() != NEVER {
-                glance.is_loose.set(true);
+                context.prevents_mark.set(true);
             }
-            self.is_in_time(terms, glance.counts, glance.moment)
+            self.is_in_time(terms, context.counts, context.moment)
         };
         let is_visible =
-            state.is_value() && state.version() > glance.floor && terms.is_none_or(is_in_time);
+            state.is_value() && state.version() > context.watermark && terms.is_none_or(is_in_time);
         if !input.is_present() {
-            // As it was if it is still absent: cleared, over, or derived from what has changed.
+            // The input holds if it is still absent: cleared, expired, or derived from inputs that
+            // changed.
             return Ok(match bonds {
-                _ if !is_visible => Look::Holds,
-                Some(bonds) => Look::HoldsWithout(bonds, state.version()),
-                None => Look::Broken,
+                _ if !is_visible => DependencyCheck::Holds,
+                Some(bonds) => DependencyCheck::HoldsWithout(bonds, state.version()),
+                None => DependencyCheck::Broken,
             });
         }
-        if is_visible && glance.counts {
+        if is_visible && context.counts {
             node.count_hit(state);
         }
         Ok(match bonds {
-            _ if !is_visible => Look::Broken,
-            Some(bonds) => Look::HoldsWith(bonds, state.version()),
-            None => Look::Holds,
+            _ if !is_visible => DependencyCheck::Broken,
+            Some(bonds) => DependencyCheck::HoldsWith(bonds, state.version()),
+            None => DependencyCheck::Holds,
         })
     }
 
-    /// Whether of what was absent only since its inputs had changed nothing is there again.
+    /// Whether all bonds that must not hold are broken, so that no absent input is present again.
     #[cold]
     #[inline(never)]
-    fn are_broken<'b>(
+    fn are_all_broken<'b>(
         &'b self,
-        walk: &Walk<'b>,
-        glance: Glance<'b, '_, '_>,
-        beside: &impl Beside,
+        walk: &DependencyWalk<'b>,
+        context: WalkContext<'b, '_, '_>,
+        overlay: &impl WalkOverlay,
     ) -> Result<bool, TakenOut> {
-        let (glance, mut verdicts) = (Glance { counts: false, ..glance }, HashMap::new());
+        let (context, mut results) = (WalkContext { counts: false, ..context }, HashMap::new());
         for &absent in &walk.absent {
-            if self.judge(absent, glance, beside, &mut verdicts)? != Verdict::Broken {
+            if self.evaluate(absent, context, overlay, &mut results)? != Validity::Broken {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Whether these hold, each being judged once: what some of them hold by may be that others do not.
-    fn judge<'b>(
+    /// Whether these bonds hold. Evaluates each of the bonds that they depend on once, because some
+    /// may hold only if others do not.
+    fn evaluate<'b>(
         &'b self,
         first: (&'b Bonds, u64),
-        glance: Glance<'b, '_, '_>,
-        beside: &impl Beside,
-        verdicts: &mut HashMap<*const Bonds, Verdict>,
-    ) -> Result<Verdict, TakenOut> {
-        let judging = |(bonds, own)| Judging { bonds, own, at: 0, verdict: Verdict::Hold };
+        context: WalkContext<'b, '_, '_>,
+        overlay: &impl WalkOverlay,
+        results: &mut HashMap<*const Bonds, Validity>,
+    ) -> Result<Validity, TakenOut> {
+        let evaluation = |(bonds, own)| Evaluation { bonds, own, at: 0, result: Validity::Holds };
         let mut stack = Vec::new();
-        if !verdicts.contains_key(&ptr::from_ref(first.0)) {
-            stack.push(judging(first));
+        if !results.contains_key(&ptr::from_ref(first.0)) {
+            stack.push(evaluation(first));
         }
         while let Some(top) = stack.last_mut() {
-            // Until it is judged, who comes back to it is not sure.
-            verdicts.insert(ptr::from_ref(top.bonds), Verdict::Unsure);
-            match self.judge_on(top, glance, beside, verdicts)? {
-                Some(next) => stack.push(judging(next)),
+            // Until the evaluation is done, bonds that lead back to these are undetermined.
+            results.insert(ptr::from_ref(top.bonds), Validity::Undetermined);
+            match self.evaluate_next(top, context, overlay, results)? {
+                Some(next) => stack.push(evaluation(next)),
                 None => {
-                    verdicts.insert(ptr::from_ref(top.bonds), top.verdict);
+                    results.insert(ptr::from_ref(top.bonds), top.result);
                     stack.pop();
                 }
             }
         }
-        Ok(verdicts[&ptr::from_ref(first.0)])
+        Ok(results[&ptr::from_ref(first.0)])
     }
 
-    /// Goes on, to what is to be judged before; `None`: to the end.
-    fn judge_on<'b>(
+    /// Continues an evaluation. Returns the bonds to evaluate first; `None` when the evaluation is
+    /// done.
+    fn evaluate_next<'b>(
         &'b self,
-        judging: &mut Judging<'b>,
-        glance: Glance<'b, '_, '_>,
-        beside: &impl Beside,
-        verdicts: &HashMap<*const Bonds, Verdict>,
+        evaluation: &mut Evaluation<'b>,
+        context: WalkContext<'b, '_, '_>,
+        overlay: &impl WalkOverlay,
+        results: &HashMap<*const Bonds, Validity>,
     ) -> Result<Option<(&'b Bonds, u64)>, TakenOut> {
-        let Judging { bonds, own, .. } = *judging;
-        let of = |more: &Bonds| match beside.are_known(more) {
-            true => Some(Verdict::Hold),
-            false => verdicts.get(&ptr::from_ref(more)).copied(),
+        let Evaluation { bonds, own, .. } = *evaluation;
+        let of = |more: &Bonds| match overlay.is_known_to_hold(more) {
+            true => Some(Validity::Holds),
+            false => results.get(&ptr::from_ref(more)).copied(),
         };
-        if judging.at == 0 && !self.have_tags_stayed(bonds.tags(), own, glance.at) {
-            judging.verdict = Verdict::Broken;
+        if evaluation.at == 0 && !self.are_tags_valid(bonds.tags(), own, context.at) {
+            evaluation.result = Validity::Broken;
             return Ok(None);
         }
-        while let Some(input) = bonds.inputs().get(judging.at) {
-            let look = self.look(input, own, glance, beside)?;
-            let is_broken = match look {
-                Look::Broken => true,
-                Look::Holds => false,
-                Look::HoldsWith(more, own) | Look::HoldsWithout(more, own) => match of(more) {
+        while let Some(input) = bonds.inputs().get(evaluation.at) {
+            let check = self.check(input, own, context, overlay)?;
+            let is_broken = match check {
+                DependencyCheck::Broken => true,
+                DependencyCheck::Holds => false,
+                DependencyCheck::HoldsWith(more, own)
+                | DependencyCheck::HoldsWithout(more, own) => match of(more) {
                     None => return Ok(Some((more, own))),
-                    Some(Verdict::Unsure) => {
-                        judging.verdict = Verdict::Unsure;
+                    Some(Validity::Undetermined) => {
+                        evaluation.result = Validity::Undetermined;
                         false
                     }
-                    Some(verdict) => {
-                        (verdict == Verdict::Hold) == matches!(look, Look::HoldsWithout(..))
+                    Some(result) => {
+                        (result == Validity::Holds)
+                            == matches!(check, DependencyCheck::HoldsWithout(..))
                     }
                 },
             };
             if is_broken {
-                judging.verdict = Verdict::Broken;
+                evaluation.result = Validity::Broken;
                 return Ok(None);
             }
-            judging.at += 1;
+            evaluation.at += 1;
         }
         Ok(None)
     }

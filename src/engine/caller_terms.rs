@@ -6,12 +6,12 @@
 
 use super::Engine;
 use super::terms::{CallerTerms, RequestedTerms, ViewInstant};
-use crate::chain::{Bonds, RecordRef, Terms, Visible};
+use crate::chain::{Bonds, EntryTerms, RecordRef, Visible};
 use crate::commit::{Limit, ReadAt};
 use crate::config::Times;
-use crate::dependencies::{Moment, Ties};
+use crate::dependencies::{BondsBuilder, Moment};
 use crate::reclaim::Reclaim;
-use crate::store::Retention;
+use crate::store::TermsAndBonds;
 use crate::sync::time::{NEVER, deadline};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         record: RecordRef<'g, K, V>,
         requested: &mut RequestedTerms,
         times: &Times,
-    ) -> Retention {
+    ) -> TermsAndBonds {
         let (terms, bonds) = match requested.caller_terms.take() {
             Some(caller_terms) => {
                 self.terms_from_caller(guard, record, requested, *caller_terms, times)
@@ -34,7 +34,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if terms.deadline() != NEVER {
             self.deadlines.expect();
         }
-        Retention { terms, bonds }
+        TermsAndBonds { terms, bonds }
     }
 
     /// Returns the terms and bonds of a value for `record`, as the caller gave them.
@@ -45,7 +45,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         requested: &RequestedTerms,
         caller_terms: CallerTerms,
         times: &Times,
-    ) -> (Terms, Option<Box<Bonds>>) {
+    ) -> (EntryTerms, Option<Box<Bonds>>) {
         let now = requested.now;
         let until = |time| deadline(now, time);
         let was = caller_terms
@@ -53,7 +53,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             .then(|| self.terms_to_preserve(record, caller_terms.as_of))
             .flatten();
         let (mut end, mut idle, refresh) = match was {
-            Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), Terms::times),
+            Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), EntryTerms::times),
             None => {
                 let or_never = |time: Option<Duration>| time.map_or(NEVER, until);
                 let live = or_never(times.time_to_live());
@@ -66,20 +66,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(time) = caller_terms.time_to_idle {
             idle = deadline(0, time).max(1); // 0 would mean none
         }
-        let mut ties = Ties::new(&self.store);
+        let mut ties = BondsBuilder::new(&self.store);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
         match (caller_terms.tags, bonds) {
             (Some(tags), _) => {
                 for (hash, tag) in &tags {
-                    ties.tag(self.store.know_tag(guard, *hash, tag), 0);
+                    ties.add_tag(self.store.find_or_create_tag(guard, *hash, tag), 0);
                 }
             }
             // A tag invalidated after that look-up ends the new value.
-            (None, Some((bonds, since))) => ties.tags_of(bonds, |_| since),
+            (None, Some((bonds, since))) => ties.add_tags_of(bonds, |_| since),
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
-        (Terms::new(now, end, idle, refresh, requested.weight), bonds)
+        (EntryTerms::new(now, end, idle, refresh, requested.weight), bonds)
     }
 
     /// Returns the valid value of a record, as of a view or now, and a number up to which it was
@@ -90,7 +90,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         as_of: Option<ViewInstant>,
     ) -> Option<(Visible<'g, V>, u64)> {
         let timer = &self.timer;
-        let Some(ViewInstant { version, floor, opened }) = as_of else {
+        let Some(ViewInstant { version, watermark, opened }) = as_of else {
             let since = self.store.version();
             let present = self.store.present(record, false, &Moment::new(timer));
             return present.map(|found| (found, since));
@@ -101,7 +101,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let found = self
             .store
             .order
-            .at(record, at, floor)
+            .at(record, at, watermark)
             .expect("the view keeps the versions that it shows")?;
         let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
         is_valid.expect("the view keeps the versions that it shows").then_some((found, version))

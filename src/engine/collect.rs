@@ -40,7 +40,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             self.store.assist(&guard);
         }
-        if self.store.order.floor.is_raised() {
+        if self.store.order.watermark.is_raised() {
             // All parts, twice: another thread may just have begun the walk for an earlier clear.
             let parts = self.sweep.parts().max(self.store.parts(&self.pin()));
             let _ = (0..2 * parts).all(|_| self.sweep());

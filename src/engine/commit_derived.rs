@@ -13,9 +13,9 @@ use super::plan::Plan;
 use super::read::EngineView;
 use super::terms::RequestedTerms;
 use crate::chain::{Record, RecordRef, Visible};
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
-use crate::dependencies::{Moment, Ties};
+use crate::dependencies::{BondsBuilder, Moment};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -80,17 +80,17 @@ where
         let DerivedWrites { writes, numbers, .. } = planned;
         // No user code runs from here on. A panic in it would separate the bonds from their
         // versions.
-        let mut demands = Vec::with_capacity(writes.len());
+        let mut preconditions = Vec::with_capacity(writes.len());
         let (mut recomputed, mut last) = (0, None);
         for (derived, mut value, mut requested, ties) in writes {
             let record = self.derived_record(guard, derived);
             let mut bonds = ties.into_bonds(guard).expect("the inputs were checked before");
-            bonds.carry(derived.as_input.number());
+            bonds.set_equal_since(derived.as_input.number());
             requested.get_or_insert_default().bonds = Some(bonds);
             // A value that had ended stays ended, independent of the other writes of this commit.
             let cause = derived.is_recomputed.then_some(RemovalCause::Related);
             plan.push(record, &mut value, requested, false, cause);
-            demands.push((record, Demand::UnchangedSince(derived.since)));
+            preconditions.push((record, Precondition::UnchangedSince(derived.since)));
             recomputed += u64::from(derived.is_recomputed);
             last = Some(record);
         }
@@ -98,7 +98,7 @@ where
         let mut version = None;
         if let Some(last) = last {
             let moment = Moment::new(&self.timer);
-            let decided: Decided<'_, K, V> = self.run(plan, &demands);
+            let decided: Decided<'_, K, V> = self.run(plan, &preconditions);
             let Some(commit) = decided.commit() else {
                 decided.take_values(|_, value| drop(value));
                 return Err(());
@@ -109,7 +109,7 @@ where
             if absent_at.is_some_and(is_next) {
                 self.store.quiet.note(commit.version());
             }
-            for (record, _) in &demands {
+            for (record, _) in &preconditions {
                 let (hash, version) = (Some(record.hash()), Some(commit.version()));
                 self.observers().record(EventKind::Loaded, hash, version);
             }
@@ -119,7 +119,7 @@ where
         // If the outermost value is not valid, it counts as refused, as in a commit of one value.
         let is_invalid = version.is_none() && numbers.last().is_some_and(Option::is_some);
         let mine = self.observers().counters.mine();
-        mine.loads.add(demands.len() as u64 - u64::from(is_invalid));
+        mine.loads.add(preconditions.len() as u64 - u64::from(is_invalid));
         mine.recomputed.add(recomputed);
         let refused =
             |at: &usize| numbers[*at].is_none() || (is_invalid && at + 1 == numbers.len());
@@ -162,7 +162,7 @@ where
         let engine = self.engine;
         let (store, record) = (&engine.store, engine.derived_record(guard, derived));
         let newest = store.order.newest_number(record);
-        if newest.max(store.floor(record.live())) > derived.since {
+        if newest.max(store.watermark(record.live())) > derived.since {
             return self.adopt_current(guard, derived, &plan.moment);
         }
         let mut ties = self.ties(guard, derived)?;
@@ -194,7 +194,7 @@ where
         let record = self.engine.derived_record(guard, derived);
         let found = self.engine.store.present(record, false, moment)?;
         let number = found.number();
-        let number = found.bonds().map_or(number, |bonds| bonds.since(number));
+        let number = found.bonds().map_or(number, |bonds| bonds.equal_since(number));
         (*found.value() == derived.value).then_some(number)
     }
 
@@ -205,9 +205,9 @@ where
         guard: &R::Guard<'_>,
         derived: &DerivedValue<V>,
     ) -> Option<EngineTies<'m, K, V, S, R>> {
-        let (store, mut ties) = (&self.engine.store, Ties::new(&self.engine.store));
+        let (store, mut ties) = (&self.engine.store, BondsBuilder::new(&self.engine.store));
         ties.is_nested = derived.is_nested;
-        ties.is_lost = derived.is_lost;
+        ties.has_unheld_input = derived.is_lost;
         for input in &derived.inputs {
             let (record, mut number) = (input.record::<Record<K, V>>(), input.number());
             if let Some(DerivationProgress::Derived(at)) = self.memo.progress.get(&record.addr()) {
@@ -216,9 +216,9 @@ where
                 let is_same = *input == self.memo.derived[*at].as_input;
                 number = self.numbers.get(*at).copied().flatten().filter(|_| is_same)?;
             }
-            ties.push(store.record_of(store.live(guard), input), number, input.is_present());
+            ties.add_input(store.record_of(store.live(guard), input), number, input.is_present());
         }
-        (!ties.are_lost()).then_some(ties)
+        (!ties.is_unkeepable()).then_some(ties)
     }
 }
 
@@ -244,7 +244,7 @@ where
             self.add_derived(lease, lease.since, value.take()?);
             return engine.commit_derived(self.memo, was_absent.then(|| self.snapshot.version()));
         }
-        let ties = std::mem::replace(&mut self.ties, Ties::new(&engine.store));
+        let ties = std::mem::replace(&mut self.ties, BondsBuilder::new(&engine.store));
         engine.fill_by([lease], |guard, [record]| {
             engine.commit_one_derived(guard, record, lease.since, value, ties)
         })
@@ -279,7 +279,7 @@ where
         // version.
         let mut bonds = ties.into_bonds(guard)?;
         if let Some(equal) = equal {
-            bonds.carry(equal);
+            bonds.set_equal_since(equal);
         }
         requested.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
@@ -330,8 +330,8 @@ where
     ) -> Option<(&'g V, u64)> {
         let found = self.store.order.newest(record)?;
         let bonds = found.bonds()?;
-        let has_ended = found.number() <= since && !found.is_over(moment.time());
-        has_ended.then(|| (found.value(), bonds.since(found.number())))
+        let has_ended = found.number() <= since && !found.is_expired(moment.time());
+        has_ended.then(|| (found.value(), bonds.equal_since(found.number())))
     }
 }
 

@@ -4,13 +4,13 @@
 //! thread sees them yet. Therefore a value that is needed on several paths is derived once. A value
 //! that ended when an input changed is valid again if that input is derived again and comes out
 //! equal. One commit at the end sets all derived values. If a value is derived from another value
-//! that the same commit sets, its bonds name that commit's own number (see [`Input`]).
+//! that the same commit sets, its bonds name that commit's own number (see [`Dependency`]).
 
 use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
 use super::{Claim, Engine, KeyLease};
-use crate::chain::{Bonds, Input, RecordRef};
+use crate::chain::{Bonds, Dependency, RecordRef};
 use crate::commit::ReadAt;
-use crate::dependencies::{Beside, Moment, Ties, Walk};
+use crate::dependencies::{BondsBuilder, DependencyWalk, Moment, WalkOverlay};
 use crate::reclaim::Reclaim;
 use crate::store::Snapshot;
 use equivalent::Equivalent;
@@ -75,14 +75,26 @@ where
 {
     pub fn new(snapshot: &'s Snapshot, derivation: &'s mut Derivation<'_, K, V, S, R>) -> Self {
         let (engine, memo) = (derivation.engine, &mut derivation.memo);
-        Self { engine, snapshot, address: memo.outermost, ties: Ties::new(&engine.store), memo }
+        Self {
+            engine,
+            snapshot,
+            address: memo.outermost,
+            ties: BondsBuilder::new(&engine.store),
+            memo,
+        }
     }
 
     /// Begins the derivation of another key on behalf of this one.
     pub fn nested(&mut self, lease: &KeyLease<K, V>) -> Reading<'_, K, V, S, R> {
         let Self { engine, snapshot, ref mut memo, .. } = *self;
         memo.progress.insert(lease.address(), DerivationProgress::InProgress);
-        Reading { engine, snapshot, address: lease.address(), ties: Ties::new(&engine.store), memo }
+        Reading {
+            engine,
+            snapshot,
+            address: lease.address(),
+            ties: BondsBuilder::new(&engine.store),
+            memo,
+        }
     }
 
     /// Returns whether this derivation, or one on whose behalf it runs, already derives the key.
@@ -98,7 +110,7 @@ where
     {
         let engine = self.engine;
         let guard = engine.pin();
-        self.read(engine.store.know(&guard, key, make_key))
+        self.read(engine.store.find_or_create(&guard, key, make_key))
     }
 
     /// Claims a key that is to be derived on behalf of this derivation.
@@ -113,7 +125,7 @@ where
         let before = self.ties.inputs.len();
         let found = self.read(engine.leased_record(&guard, lease));
         if found.is_none() {
-            self.ties.forget_from(before);
+            self.ties.truncate_inputs(before);
         }
         found
     }
@@ -121,9 +133,9 @@ where
     fn read(&mut self, record: RecordRef<'_, K, V>) -> Option<V> {
         if let Some(derived) = self.memo.find(ptr::from_ref(record.get()).cast()) {
             let value = derived.value.clone();
-            self.ties.push(record, derived.as_input.number(), true);
+            self.ties.add_input(record, derived.as_input.number(), true);
             self.ties.is_nested = true;
-            self.ties.is_lost |= derived.is_lost;
+            self.ties.has_unheld_input |= derived.is_lost;
             return Some(value);
         }
         let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
@@ -132,14 +144,14 @@ where
         let found = held.and_then(|(node, state)| node.visible_as(state));
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
         let present = found.filter(|found| {
-            found.number() > self.snapshot.floor()
+            found.number() > self.snapshot.watermark()
                 && found.terms().is_none_or(|terms| store.is_in_time(terms, false, &moment))
                 && found.bonds().is_none_or(|bonds| self.are_valid((bonds, found.number()), at))
         });
         if let Some(found) = present {
             store.note_use(found);
         }
-        self.ties.note(record, held, present.is_some());
+        self.ties.add_version(record, held, present.is_some());
         present.map(|found| found.value().clone())
     }
 
@@ -149,21 +161,21 @@ where
         's: 'g,
     {
         let (store, is_nested) = (&self.engine.store, bonds.0.is_nested());
-        if self.memo.are_known(bonds.0)
-            || is_nested && store.still_stand(bonds.0, self.snapshot.version())
+        if self.memo.is_known_to_hold(bonds.0)
+            || is_nested && store.are_verified_at(bonds.0, self.snapshot.version())
         {
             return true;
         }
-        if self.memo.are_broken(bonds.0) {
+        if self.memo.is_known_broken(bonds.0) {
             return false;
         }
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
-        let (mut walk, floor) = (Walk::default(), self.snapshot.floor());
-        let holds = store.walk(bonds, (at, floor), (false, &moment), &*self.memo, &mut walk);
+        let (mut walk, watermark) = (DependencyWalk::default(), self.snapshot.watermark());
+        let holds = store.walk(bonds, (at, watermark), (false, &moment), &*self.memo, &mut walk);
         let holds = holds.expect("the view keeps the versions that it shows");
         // If the bonds are valid because a key is absent, a value derived later may break them.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
-        if holds && is_nested && !walk.is_any_absent {
+        if holds && is_nested && !walk.has_absent_input {
             self.memo.valid.extend(walk.all().chain([bonds.0]).map(address));
         }
         if !holds {
@@ -194,13 +206,13 @@ where
         record.hold(); // replaces the hold of the claim, which ends
         let ties = &mut self.ties;
         self.memo.derived.push(DerivedValue {
-            as_input: Input::new(record.get(), equal.unwrap_or(0), true),
+            as_input: Dependency::new(record.get(), equal.unwrap_or(0), true),
             value,
             since,
             is_recomputed: ended.is_some(),
             inputs: std::mem::take(&mut ties.inputs),
             is_nested: ties.is_nested,
-            is_lost: ties.is_lost,
+            is_lost: ties.has_unheld_input,
         });
         self.memo
             .progress
@@ -212,12 +224,12 @@ where
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
         let found = order
-            .at(record, at, self.snapshot.floor())
+            .at(record, at, self.snapshot.watermark())
             .expect("the view keeps the versions that it shows")?;
-        let since = found.bonds()?.since(found.number());
-        let is_over = found.is_over(Moment::new(&self.engine.timer).time());
+        let since = found.bonds()?.equal_since(found.number());
+        let is_expired = found.is_expired(Moment::new(&self.engine.timer).time());
         // SAFETY: the value is visible in the view, and the view is registered for 's.
-        (!is_over).then(|| (unsafe { found.kept_by_view() }.value(), since))
+        (!is_expired).then(|| (unsafe { found.kept_by_view() }.value(), since))
     }
 
     /// Returns whether a claimed key, which was not read, has no valid value.
@@ -227,7 +239,7 @@ where
         let record = engine.leased_record(&guard, lease);
         let (order, at) = (&engine.store.order, self.snapshot.at(record.live()));
         let found = order
-            .at(record, at, self.snapshot.floor())
+            .at(record, at, self.snapshot.watermark())
             .expect("the view keeps the versions that it shows");
         found.is_none_or(|found| {
             found.bonds().is_some_and(|bonds| !self.are_valid((bonds, found.number()), at))

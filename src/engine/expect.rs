@@ -3,8 +3,8 @@
 use super::Engine;
 use super::plan::Plan;
 use super::transact::{Demands, demand_tags};
-use crate::chain::{Bonds, NodeRef, RecordRef, Terms};
-use crate::commit::{Demand, ReadAt};
+use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
+use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::error::Conflict;
 use crate::metrics::EventKind;
@@ -87,16 +87,17 @@ where
         let requested = plan.requested_for(record, value);
         plan.push(record, value, requested, true, None);
         self.relate(&mut plan);
-        let absent = || Demand::IsAbsent(plan.moment.time());
-        let demand = expected.map_or_else(absent, |version| Demand::Holds(version.get()));
-        let mut demands = SmallVec::<[_; 1]>::from_buf([(record, demand)]);
+        let absent = || Precondition::IsAbsent(plan.moment.time());
+        let precondition =
+            expected.map_or_else(absent, |version| Precondition::Holds(version.get()));
+        let mut preconditions = SmallVec::<[_; 1]>::from_buf([(record, precondition)]);
         if let Some(bonds) = current.and_then(|found| found.bonds()) {
             let ties = self.demand_inputs(record, bonds, since, look_up_time);
             plan.set.witness(ties.iter().map(|(record, _)| *record));
-            demands.extend(ties);
+            preconditions.extend(ties);
         }
         step("expect.planned");
-        let decided = self.run(plan, &demands);
+        let decided = self.run(plan, &preconditions);
         if let Some(commit) = decided.commit() {
             return Ok(Version::from_u64(commit.version()));
         }
@@ -126,10 +127,10 @@ where
         let inputs = bonds.inputs().iter().map(|input| self.store.record_of(live, input));
         let as_of = (since, ReadAt::newest(live));
         // A value may be valid because an expired entry is absent. That entry need not be in time.
-        let was_in_time = |terms: &Terms| !terms.is_over(look_up_time);
-        let mut demands = self.demands(inputs.collect(), as_of, was_in_time, |_| false);
-        demand_tags(&mut demands, record, bonds, since);
-        demands
+        let was_in_time = |terms: &EntryTerms| !terms.is_expired(look_up_time);
+        let mut preconditions = self.preconditions(inputs.collect(), as_of, was_in_time, |_| false);
+        demand_tags(&mut preconditions, record, bonds, since);
+        preconditions
     }
 
     /// Ends the derived value of a record if a change of an input has made it invalid. The verdict
@@ -161,7 +162,7 @@ where
         // if a clear came later. Otherwise the value's absence now is an equally correct answer.
         let is_valid = || {
             let (moment, at) = (Moment::new(&self.timer), ReadAt::newest(record.live()));
-            found.number() > self.store.floor(record.live())
+            found.number() > self.store.watermark(record.live())
                 && self.store.is_valid(found, at, false, &moment).is_ok_and(|is| is)
         };
         (expected.is_none() || is_valid()).then(|| version_of(found.seen()))
@@ -177,8 +178,8 @@ where
                 let config = self.observers().config.snapshot();
                 let mut plan = Plan::new(self, &guard, &config);
                 plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
-                let demand = Demand::Holds(version.get());
-                let decided: Decided<'_, K, V> = self.run(plan, &[(record, demand)]);
+                let precondition = Precondition::Holds(version.get());
+                let decided: Decided<'_, K, V> = self.run(plan, &[(record, precondition)]);
                 if let Some(commit) = decided.commit() {
                     let (hash, version) = (Some(record.hash()), Some(commit.version()));
                     self.observers().record(EventKind::Repaired, hash, version);

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::terms::RequestedTerms;
 use super::{Engine, KeyLease};
 use crate::chain::{Bonds, RecordRef};
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -121,7 +121,7 @@ where
     ) -> Result<bool, ()> {
         let mut is_tied = false;
         for at in (0..N).filter(|at| values[*at].is_some()) {
-            match self.store.ties_since(guard, records[at], since) {
+            match self.store.inherited_bonds(guard, records[at], since) {
                 Ok(None) => {}
                 Ok(bonds) => {
                     requested[at].get_or_insert_default().bonds = bonds;
@@ -166,9 +166,9 @@ where
                 plan.push(*record, value, requested, false, None);
             }
         }
-        let demands = records.map(|record| (record, Demand::UnchangedSince(since)));
+        let preconditions = records.map(|record| (record, Precondition::UnchangedSince(since)));
         let few = if mutant("fill.checks_one") { 1 } else { N };
-        let decided = self.run(plan, &demands[..few]);
+        let decided = self.run(plan, &preconditions[..few]);
         if let Some(commit) = decided.commit() {
             for record in records {
                 let (hash, version) = (Some(record.hash()), Some(commit.version()));

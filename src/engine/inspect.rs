@@ -59,9 +59,9 @@ where
             let found = self
                 .store
                 .order
-                .at(record, at, snapshot.floor())
+                .at(record, at, snapshot.watermark())
                 .expect("the view keeps the versions that it shows");
-            overdue += usize::from(found.is_some_and(|found| found.is_over(snapshot.opened())));
+            overdue += usize::from(found.is_some_and(|found| found.is_expired(snapshot.opened())));
         }
         (next, overdue)
     }

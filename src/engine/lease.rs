@@ -57,7 +57,7 @@ where
     {
         let lease = {
             let guard = self.pin();
-            self.lease_record(&guard, self.store.know(&guard, key, make_key))
+            self.lease_record(&guard, self.store.find_or_create(&guard, key, make_key))
         };
         self.collect_some();
         self.notify_listener();
@@ -95,7 +95,7 @@ where
         let guard = self.pin();
         let record = self.leased_record(&guard, lease);
         let newest = self.store.order.newest_number(record);
-        newest.max(self.store.floor(record.live())) > lease.since
+        newest.max(self.store.watermark(record.live())) > lease.since
             || self.store.has_changed(record, lease.since)
     }
 

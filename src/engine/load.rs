@@ -15,7 +15,7 @@
 
 use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
 use super::{Engine, KeyLease};
-use crate::chain::{RecordRef, Terms};
+use crate::chain::{EntryTerms, RecordRef};
 use crate::loading::{Joined, Leader};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -156,7 +156,7 @@ where
     }
 
     /// Returns the terms of a record's newest value.
-    fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g Terms> {
+    fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g EntryTerms> {
         self.store.order.newest(record)?.terms()
     }
 
@@ -304,7 +304,7 @@ where
         for claim in &self.each {
             let terms = engine.newest_terms(claim.record(&guard));
             terms.filter(|terms| terms.is_stale(now)).inspect(|terms| {
-                terms.put_refresh_off(deadline(now, pause));
+                terms.postpone_refresh(deadline(now, pause));
             });
         }
     }

@@ -6,7 +6,7 @@ use crate::expiry::{DueOutcome, Scheduled, Timed};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::{Snapshot, Waiting};
+use crate::store::{PendingRemovals, Snapshot};
 use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
@@ -99,7 +99,7 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
         let record = self.0.record(entry);
         while let Some(found) = engine.store.order.newest(record) {
             let Some(terms) = found.terms() else { break };
-            if !terms.is_over(now) {
+            if !terms.is_expired(now) {
                 match terms.deadline() {
                     NEVER => break,
                     deadline => return DueOutcome::Reschedule(deadline),
@@ -146,7 +146,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Works off `steps` of the backlog items, and puts the others back.
-    pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: Waiting, steps: usize) {
+    pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: PendingRemovals, steps: usize) {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
     }
 
@@ -191,7 +191,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 self.work_off(&guard, waiting, WRITING_STEPS);
             }
         }
-        if self.store.order.floor.is_raised() {
+        if self.store.order.watermark.is_raised() {
             self.sweep();
         }
         if !self.due.is_empty() {

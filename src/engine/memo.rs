@@ -1,26 +1,26 @@
 //! What is known within one derivation.
 
 use super::observers::Observers;
-use crate::chain::{Bonds, Input, Inputs};
-use crate::dependencies::{Beside, Ties};
+use crate::chain::{Bonds, Dependencies, Dependency};
+use crate::dependencies::{BondsBuilder, WalkOverlay};
 use std::collections::{HashMap, HashSet};
 use std::ptr;
 
 /// The bonds, under construction, of a value that the engine derives.
-pub(super) type EngineTies<'e, K, V, S, R> = Ties<'e, K, V, S, R, Observers<K, V>>;
+pub(super) type EngineTies<'e, K, V, S, R> = BondsBuilder<'e, K, V, S, R, Observers<K, V>>;
 
 /// A value that was derived and is not set yet.
 pub(super) struct DerivedValue<V> {
     /// How this value appears as an input of others. It is present. Its number is the one since
     /// which the value has been equal, or 0 if the value is new. Its record is held.
-    pub(super) as_input: Input,
+    pub(super) as_input: Dependency,
     pub(super) value: V,
     /// The value is set only if no commit after this version wrote its key.
     pub(super) since: u64,
     /// The value replaces one that had ended.
     pub(super) is_recomputed: bool,
     /// The inputs of the value. Their records are held.
-    pub(super) inputs: Inputs,
+    pub(super) inputs: Dependencies,
     pub(super) is_nested: bool,
     pub(super) is_lost: bool,
 }
@@ -60,16 +60,16 @@ impl<V> DerivationMemo<V> {
     }
 }
 
-impl<V> Beside for DerivationMemo<V> {
-    fn made(&self, record: *const ()) -> Option<Input> {
+impl<V> WalkOverlay for DerivationMemo<V> {
+    fn pending(&self, record: *const ()) -> Option<Dependency> {
         self.find(record).map(|derived| derived.as_input)
     }
 
-    fn are_known(&self, bonds: &Bonds) -> bool {
+    fn is_known_to_hold(&self, bonds: &Bonds) -> bool {
         self.valid.contains(&ptr::from_ref(bonds).addr())
     }
 
-    fn are_broken(&self, bonds: &Bonds) -> bool {
+    fn is_known_broken(&self, bonds: &Bonds) -> bool {
         self.broken.contains(&ptr::from_ref(bonds).addr())
     }
 }

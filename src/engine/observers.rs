@@ -141,10 +141,10 @@ impl<K, V> Host<K, V> for Observers<K, V> {
         self.counters.mine().versions_reclaimed.add(1);
     }
 
-    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64) {
+    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, watermark: u64) {
         self.defer_to_others(guard, || {
             let cause = RemovalCause::Explicit;
-            self.record_departure(self.counters.mine(), record, value, cause, floor);
+            self.record_departure(self.counters.mine(), record, value, cause, watermark);
         });
     }
 

@@ -4,7 +4,7 @@ use super::Engine;
 use super::changes::{Change, Changes, TermsList, WriteTerms};
 use super::terms::{CallerTerms, RequestedTerms, ViewInstant};
 use crate::chain::{Bonds, RecordRef};
-use crate::commit::Demand;
+use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -337,9 +337,9 @@ where
     pub(super) fn run<'g>(
         &self,
         plan: Plan<'g, '_, K, V, S, R>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
     ) -> Decided<'g, K, V> {
-        self.run_then(plan, demands, || ())
+        self.run_then(plan, preconditions, || ())
     }
 
     /// Does the same, and calls `decided` as soon as the commit is decided.
@@ -347,14 +347,14 @@ where
     pub(super) fn run_then<'g, 'r>(
         &self,
         mut plan: Plan<'g, 'r, K, V, S, R>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         decided: impl FnOnce(),
     ) -> Decided<'g, K, V> {
         let Plan { engine, guard, config, ref mut set, ref mut requested, .. } = plan;
         let store: &'r Store<K, V, S, R, _> = &engine.store;
         engine.observers().record(EventKind::CommitBegun, None, None);
         let times = config.times();
-        let outcome = store.commit(guard, set, demands, |record, index| {
+        let outcome = store.commit(guard, set, preconditions, |record, index| {
             engine.retention(guard, record, &mut requested[index as usize], times)
         });
         decided();

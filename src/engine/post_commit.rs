@@ -17,7 +17,7 @@ use crate::version::State;
 pub(super) struct Settling<'g, 'm> {
     commit: Commit<'g>,
     /// The clear watermark at the commit: all older values had been cleared.
-    floor: u64,
+    watermark: u64,
     era: &'g Era,
     pub mine: &'g ThreadCounts,
     moment: &'m Moment<'m>,
@@ -48,9 +48,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         commit: Commit<'g>,
         moment: &'m Moment<'m>,
     ) -> Settling<'g, 'm> {
-        let (floor, era) = self.store.order.floor.at(&self.store.order.clock, commit.at());
+        let (watermark, era) = self.store.order.watermark.at(&self.store.order.clock, commit.at());
         let mine = self.observers().counters.mine();
-        Settling { commit, floor, era, mine, moment }
+        Settling { commit, watermark, era, mine, moment }
     }
 
     /// Settles one version that a commit wrote: counts, notes what left for the listener, and
@@ -71,7 +71,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         settling.mine.versions_made.add(1);
         let before = self.store.superseded(record, node);
         if let Some(before) = before
-            && before.number() > settling.floor
+            && before.number() > settling.watermark
             && !before.seen().has_terms()
             && state.is_plain()
             && self.observers().is_unobserved()
@@ -97,7 +97,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> Settled<'g> {
         let version = settling.commit.version();
         self.observers().record(EventKind::Committed, Some(record.hash()), Some(version));
-        let was = before.filter(|before| before.number() > settling.floor);
+        let was = before.filter(|before| before.number() > settling.watermark);
         let new = state.is_value();
         let old_weight = was.map_or(0, |was| i64::from(weight_of(was.node(), was.seen())));
         let new_weight = if new { i64::from(weight_of(node, state)) } else { 0 };
@@ -139,11 +139,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) {
         let Settling { commit, mine, .. } = *settling;
         if let Some(left) = was {
-            let cause = self.store.cause_of(left.node(), commit.before(), cause, settling.moment);
+            let cause =
+                self.store.removal_cause(left.node(), commit.before(), cause, settling.moment);
             self.observers().record_departure(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;
-            self.observers().record_departure(mine, &record, cleared, cause, settling.floor);
+            self.observers().record_departure(mine, &record, cleared, cause, settling.watermark);
         }
     }
 
@@ -190,7 +191,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) -> bool {
         let now = self.store.order.now(record.live()).1;
-        let cause = self.store.absence(current, now, moment);
+        let cause = self.store.absence_cause(current, now, moment);
         let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
         ended.map(Settled::account).is_some()
     }

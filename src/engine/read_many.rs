@@ -50,7 +50,7 @@ where
             Some(early) => unsafe { ReadAt::new(Limit::Now(early)) },
             None => self.store.order.now(live).1,
         };
-        let floor = self.store.order.floor_at(at);
+        let watermark = self.store.order.watermark_at(at);
         let moment = Moment::new(&self.timer);
         let mut found = [None; N];
         for (n, place) in found.iter_mut().enumerate() {
@@ -61,7 +61,8 @@ where
                 *place = Some(plain.value());
                 continue;
             }
-            match self.visible::<Q, COUNTS>(&guard, (hashes[n], keys[n]), (at, floor), &moment) {
+            match self.visible::<Q, COUNTS>(&guard, (hashes[n], keys[n]), (at, watermark), &moment)
+            {
                 Ok(value) => *place = value,
                 Err(TakenOut) => {
                     return self.get_many_at_instant::<_, _, N, COUNTS>(keys, hashes, clone);
@@ -80,7 +81,7 @@ where
         &'g self,
         guard: &'g R::Guard<'_>,
         (hash, key): (u32, &Q),
-        (at, floor): (ReadAt<'g>, u64),
+        (at, watermark): (ReadAt<'g>, u64),
         moment: &Moment<'_>,
     ) -> Result<Option<&'g V>, TakenOut>
     where
@@ -91,7 +92,7 @@ where
             Peeked::Absent => Ok(None),
             _ => {
                 let found =
-                    self.visible_fully::<Q, COUNTS>(guard, (hash, key), (at, floor), moment)?;
+                    self.visible_fully::<Q, COUNTS>(guard, (hash, key), (at, watermark), moment)?;
                 if found.is_none() && moment.is_read() && !mutant("get_many.clock_later") {
                     return Err(TakenOut);
                 }
@@ -106,14 +107,14 @@ where
         &'g self,
         guard: &'g R::Guard<'_>,
         (hash, key): (u32, &Q),
-        (at, floor): (ReadAt<'g>, u64),
+        (at, watermark): (ReadAt<'g>, u64),
         moment: &Moment<'_>,
     ) -> Result<Option<&'g V>, TakenOut>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let Some(record) = self.store.find(guard, hash, key) else { return Ok(None) };
-        let Some(found) = self.store.order.at(record, at, floor)? else { return Ok(None) };
+        let Some(found) = self.store.order.at(record, at, watermark)? else { return Ok(None) };
         let is_valid = self.store.is_valid(found, at, COUNTS, moment)?;
         Ok(is_valid.then(|| found.value()))
     }
@@ -132,12 +133,12 @@ where
     {
         let guard = self.pin();
         let (at, time) = self.store.order.instant_under(self.store.live(&guard));
-        let floor = self.store.order.floor_at(at);
+        let watermark = self.store.order.watermark_at(at);
         let moment = Moment::at(&self.timer, time);
         let mut found = [None; N];
         for (n, place) in found.iter_mut().enumerate() {
             let key = (hashes[n], keys[n]);
-            match self.visible_fully::<Q, COUNTS>(&guard, key, (at, floor), &moment) {
+            match self.visible_fully::<Q, COUNTS>(&guard, key, (at, watermark), &moment) {
                 Ok(value) => *place = value,
                 Err(TakenOut) => {
                     return self.get_many_registered::<_, _, N, COUNTS>(keys, hashes, clone);
@@ -214,7 +215,7 @@ where
         let found = self
             .store
             .order
-            .at(record, at, snapshot.floor())
+            .at(record, at, snapshot.watermark())
             .expect("the view keeps the versions that it shows")?;
         let is_valid = self
             .store

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// The progress of the walk.
 pub(super) struct Sweep {
     /// The newest clearing commit for which a walk has begun.
-    floor: AtomicU64,
+    watermark: AtomicU64,
     /// A [`SweepPosition`]. It is one word, because a part number with the division of another
     /// position would leave entries out.
     position: AtomicU64,
@@ -90,25 +90,25 @@ impl SweepPosition {
 impl Sweep {
     /// Returns the state without a walk.
     pub(super) fn new() -> Self {
-        let (floor, position) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { floor, position, awaited: AtomicU64::new(0) }
+        let (watermark, position) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { watermark, position, awaited: AtomicU64::new(0) }
     }
 
     /// Returns whether no walk has begun for this clearing commit.
-    fn is_due(&self, floor: u64) -> bool {
-        self.floor.load(Ordering::Relaxed) < floor // Relaxed: at worst one more walk
+    fn is_due(&self, watermark: u64) -> bool {
+        self.watermark.load(Ordering::Relaxed) < watermark // Relaxed: at worst one more walk
     }
 
     /// Begins a walk for a clearing commit. The position is set before the commit is noted: if this
     /// thread is stopped in between, another thread begins the walk again and need not wait.
-    fn begin(&self, floor: u64, homes: usize) {
+    fn begin(&self, watermark: u64, homes: usize) {
         let begin = |word| Some(SweepPosition::from_word(word).begin(homes).word());
         // Release: the partner is the Acquire in `take`. The thread that takes a part sees the
         // clearing commit of this walk and, because this is a read-modify-write, those of earlier
         // walks. Relaxed on failure: the word only says where the walk goes on.
         let _ = self.position.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
         step("sweep.begun");
-        self.floor.fetch_max(floor, Ordering::Relaxed);
+        self.watermark.fetch_max(watermark, Ordering::Relaxed);
     }
 
     /// Returns the number of parts into which the walk divides the index.
@@ -146,13 +146,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns whether it walked one.
     pub(super) fn sweep(&self) -> bool {
         let (guard, store) = (self.pin(), &self.store);
-        let floor = store.floor(store.live(&guard));
-        if self.sweep.is_due(floor) {
-            if !self.may_sweep(&guard, floor) {
+        let watermark = store.watermark(store.live(&guard));
+        if self.sweep.is_due(watermark) {
+            if !self.may_sweep(&guard, watermark) {
                 return false; // a view still shows cleared entries
             }
             step("sweep.begins");
-            self.sweep.begin(floor, store.parts(&guard));
+            self.sweep.begin(watermark, store.parts(&guard));
         }
         let run = |division, row| store.run_of_parts(&guard, division, row);
         let Some((position, parts)) = self.sweep.take(run) else { return false };
@@ -167,20 +167,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns whether no view is older than a clearing commit. If one is, the commit is queued
     /// until that view closes.
     #[cold]
-    fn may_sweep(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
-        if self.store.cleared.may_go(floor) {
+    fn may_sweep(&self, guard: &R::Guard<'_>, watermark: u64) -> bool {
+        if self.store.cleared.is_cleared_for_all(watermark) {
             return true;
         }
         // Relaxed: at worst one superfluous step.
-        if self.sweep.awaited.load(Ordering::Relaxed) >= floor {
+        if self.sweep.awaited.load(Ordering::Relaxed) >= watermark {
             return false;
         }
-        let waits = self.store.await_views(guard, floor);
+        let waits = self.store.await_views(guard, watermark);
         // Queued before it is noted: if this thread is stopped in between, another thread queues
         // the commit again and does not miss it.
         match waits {
-            true => self.sweep.awaited.fetch_max(floor, Ordering::Relaxed),
-            false => self.store.cleared.pass(floor),
+            true => self.sweep.awaited.fetch_max(watermark, Ordering::Relaxed),
+            false => self.store.cleared.advance_to(watermark),
         };
         !waits
     }

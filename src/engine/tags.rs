@@ -4,8 +4,8 @@ use super::Engine;
 use super::plan::Plan;
 use super::terms::RequestedTerms;
 use crate::chain::RecordRef;
-use crate::commit::Demand;
-use crate::dependencies::Ties;
+use crate::commit::Precondition;
+use crate::dependencies::BondsBuilder;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, TagCell};
@@ -22,8 +22,8 @@ where
 {
     /// Returns the cell of a tag, and makes it if there is none. The cell lives as long as the
     /// guard.
-    fn know_tag<'g>(&'g self, guard: &'g R::Guard<'_>, tag: &Tag) -> &'g TagCell {
-        self.store.know_tag(guard, self.hash(tag), tag)
+    fn find_or_create_tag<'g>(&'g self, guard: &'g R::Guard<'_>, tag: &Tag) -> &'g TagCell {
+        self.store.find_or_create_tag(guard, self.hash(tag), tag)
     }
 
     /// Sets `key` and its related entries, by one commit. The value of `key` gets these tags.
@@ -39,8 +39,8 @@ where
             let requested = plan.requested_for(record, &value);
             plan.push(record, &mut value, requested, true, None);
             self.relate(&mut plan);
-            let mut ties = Ties::new(&self.store);
-            tags.iter().for_each(|tag| ties.tag(self.know_tag(&guard, tag), 0));
+            let mut ties = BondsBuilder::new(&self.store);
+            tags.iter().for_each(|tag| ties.add_tag(self.find_or_create_tag(&guard, tag), 0));
             // No user code runs from here on. A panic in it would separate the bonds from their
             // version.
             let bonds = ties.into_bonds(&guard);
@@ -89,17 +89,17 @@ where
             let found = self.store.present(record, false, &plan.moment)?;
             let (own, old) = (found.number(), found.bonds());
             let mut value = Some(found.value().clone());
-            let mut ties = Ties::new(&self.store);
-            old.into_iter().for_each(|bonds| ties.same_as(guard, bonds, own));
-            tags.iter().for_each(|tag| ties.tag(self.know_tag(guard, tag), 0));
+            let mut ties = BondsBuilder::new(&self.store);
+            old.into_iter().for_each(|bonds| ties.add_all_of(guard, bonds, own));
+            tags.iter().for_each(|tag| ties.add_tag(self.find_or_create_tag(guard, tag), 0));
             // No user code runs from here on. A panic in it would separate the bonds from their
             // version.
             let mut bonds = ties.into_bonds(guard)?;
-            bonds.carry(old.map_or(own, |old| old.since(own)));
+            bonds.set_equal_since(old.map_or(own, |old| old.equal_since(own)));
             let mut requested = RequestedTerms::unchanged(found.terms());
             requested.bonds = Some(bonds);
             plan.push(record, &mut value, Some(requested), false, None);
-            let decided = self.run(plan, &[(record, Demand::Holds(own))]);
+            let decided = self.run(plan, &[(record, Precondition::Holds(own))]);
             if let Some(commit) = decided.commit() {
                 return Some(commit.version());
             }
@@ -110,7 +110,7 @@ where
     /// Ends all values that have this tag, by one commit. O(1).
     pub fn invalidate_tag(&self, tag: &Tag) -> Version {
         let hash = self.hash(tag);
-        let version = self.store.end_tag(&self.pin(), hash, tag);
+        let version = self.store.invalidate_tag(&self.pin(), hash, tag);
         self.observers().committed();
         self.observers().record(EventKind::Committed, None, Some(version));
         self.tend();

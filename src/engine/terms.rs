@@ -1,6 +1,6 @@
 //! The terms of a value: its deadline, its weight and its bonds.
 
-use crate::chain::{Bonds, NodeRef, Terms};
+use crate::chain::{Bonds, EntryTerms, NodeRef};
 use crate::config::Times;
 use crate::dependencies::Moment;
 use crate::relation::{self, Tag};
@@ -22,26 +22,26 @@ pub(super) struct RequestedTerms {
     /// The bonds of the value.
     pub bonds: Option<Box<Bonds>>,
     /// The existing terms of the entry, if they are to stay.
-    unchanged: Option<Box<Terms>>,
+    unchanged: Option<Box<EntryTerms>>,
     /// The caller's terms, if they are more than a time to live.
     pub caller_terms: Option<Box<CallerTerms>>,
 }
 
 impl RequestedTerms {
     /// Requests the terms that the entry already has.
-    pub fn unchanged(terms: Option<&Terms>) -> Self {
+    pub fn unchanged(terms: Option<&EntryTerms>) -> Self {
         Self { unchanged: terms.map(|terms| Box::new(terms.again())), ..Self::default() }
     }
 
     /// Makes the terms. The times must be those with which they were requested.
-    pub fn terms(&mut self, times: &Times) -> Terms {
+    pub fn terms(&mut self, times: &Times) -> EntryTerms {
         if let Some(unchanged) = self.unchanged.take() {
             return *unchanged;
         }
         let Self { now, end, weight, is_timed, .. } = *self;
         let refresh = times.refresh_after().filter(|_| is_timed);
         let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
-        Terms::new(now, end, times.time_to_idle(), refresh, weight)
+        EntryTerms::new(now, end, times.time_to_idle(), refresh, weight)
     }
 }
 
@@ -168,7 +168,7 @@ impl RequestedTerms {
 #[derive(Clone, Copy)]
 pub(super) struct ViewInstant {
     pub version: u64,
-    pub floor: u64,
+    pub watermark: u64,
     pub opened: u64,
 }
 
@@ -176,7 +176,7 @@ impl ViewInstant {
     /// # Safety
     /// The view is registered until the terms are made.
     pub unsafe fn view(view: &Snapshot) -> Self {
-        Self { version: view.version(), floor: view.floor(), opened: view.opened() }
+        Self { version: view.version(), watermark: view.watermark(), opened: view.opened() }
     }
 }
 
@@ -186,5 +186,5 @@ pub(super) fn weight_of<V>(node: NodeRef<'_, V>, state: State) -> u32 {
     if !state.has_terms() {
         return 1;
     }
-    node.terms().map_or(1, Terms::weight)
+    node.terms().map_or(1, EntryTerms::weight)
 }

@@ -12,8 +12,8 @@
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
 use super::read::EngineView;
-use crate::chain::{Bonds, NodeRef, Record, RecordRef, Terms};
-use crate::commit::{Demand, ReadAt};
+use crate::chain::{Bonds, EntryTerms, NodeRef, Record, RecordRef};
+use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{Snapshot, cell_of};
@@ -43,7 +43,7 @@ struct ReadSet<'e, K, V, S, R: Reclaim> {
 }
 
 /// The preconditions of a commit, with their records.
-pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Demand)>;
+pub(super) type Demands<'g, K, V> = Vec<(RecordRef<'g, K, V>, Precondition)>;
 
 impl<K, V, S, R: Reclaim> Drop for ReadSet<'_, K, V, S, R> {
     fn drop(&mut self) {
@@ -90,7 +90,7 @@ where
             return change.value.clone();
         }
         let guard = engine.pin();
-        let record = engine.store.know(&guard, key, make_key);
+        let record = engine.store.find_or_create(&guard, key, make_key);
         self.reads.note(&guard, record);
         engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
     }
@@ -115,16 +115,16 @@ where
             let mut plan = engine.plan(&guard, &config, changes);
             // SAFETY: the view is registered until the commit is decided.
             let kept = unsafe { plan.read_preserved(view.snapshot()) };
-            let demands = reads.demands(&guard, view.snapshot(), kept);
-            demands.ok_or_else(Vec::new).and_then(|mut demands| {
+            let preconditions = reads.preconditions(&guard, view.snapshot(), kept);
+            preconditions.ok_or_else(Vec::new).and_then(|mut preconditions| {
                 if mutant("transact.reads_unwitnessed") {
-                    demands.clear();
+                    preconditions.clear();
                 }
-                plan.set.witness(demands.iter().map(|(record, _)| *record));
+                plan.set.witness(preconditions.iter().map(|(record, _)| *record));
                 step("transact.planned");
                 // The view must stay open until the verdict. The superseded versions need not wait
                 // for it.
-                let decided = engine.run_then(plan, &demands, || view.close(&guard));
+                let decided = engine.run_then(plan, &preconditions, || view.close(&guard));
                 if let Some(commit) = decided.commit() {
                     reads.note_uses(&guard);
                     return Ok(Version::from_u64(commit.version()));
@@ -177,7 +177,7 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     /// Returns the preconditions for everything that was read in a view, for these located records
     /// as well, and for all their direct and indirect inputs. Returns `None` if one of the records
     /// cannot be a precondition.
-    fn demands<'g: 'v, 'v>(
+    fn preconditions<'g: 'v, 'v>(
         &'g self,
         guard: &'g R::Guard<'_>,
         snapshot: &'v Snapshot,
@@ -188,13 +188,14 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         todo.sort_unstable_by_key(address);
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(self.engine.store.live(guard));
-        let was_in_time = |terms: &Terms| !terms.is_over(snapshot.opened());
+        let was_in_time = |terms: &EntryTerms| !terms.is_expired(snapshot.opened());
         let is_lastingly_absent = |found: Option<(NodeRef<'v, V>, State)>| {
             self.engine.is_lastingly_absent(found, snapshot, at)
         };
         let as_of = (snapshot.version(), at);
-        let demands = || self.engine.demands(todo, as_of, was_in_time, is_lastingly_absent);
-        (!self.is_incomplete).then(demands)
+        let preconditions =
+            || self.engine.preconditions(todo, as_of, was_in_time, is_lastingly_absent);
+        (!self.is_incomplete).then(preconditions)
     }
 }
 
@@ -204,14 +205,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// versions are read at the instant `at`. A version that was not in time was absent. A record
     /// for which `is_lastingly_absent` holds is absent for good, so the precondition is only that
     /// it stays absent.
-    pub(super) fn demands<'g: 'v, 'v>(
+    pub(super) fn preconditions<'g: 'v, 'v>(
         &'g self,
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
-        was_in_time: impl Fn(&Terms) -> bool,
+        was_in_time: impl Fn(&EntryTerms) -> bool,
         is_lastingly_absent: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
     ) -> Demands<'g, K, V> {
-        let (mut demands, mut known, mut next) =
+        let (mut preconditions, mut known, mut next) =
             (Vec::with_capacity(todo.len()), HashSet::new(), 0);
         // The first records were read themselves, the others are inputs. `absent` has the indexes
         // of preconditions.
@@ -225,19 +226,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 .order
                 .version_at(record, at)
                 .expect("the view or the guard keeps the version");
-            demands.push((record, Demand::UnchangedSince(since)));
+            preconditions.push((record, Precondition::UnchangedSince(since)));
             if next <= read && is_lastingly_absent(found) {
-                absent.push(demands.len() - 1);
+                absent.push(preconditions.len() - 1);
                 continue;
             }
             // The view or the guard keeps the version, and the version holds the records of its
             // inputs.
             let Some(terms) = found.and_then(|(node, _)| node.terms()) else { continue };
             if terms.deadline() != NEVER && was_in_time(terms) {
-                demands.push((record, Demand::IsInTime));
+                preconditions.push((record, Precondition::IsInTime));
             }
             let Some(bonds) = found.and_then(|(node, _)| node.bonds()) else { continue };
-            demand_tags(&mut demands, record, bonds, since);
+            demand_tags(&mut preconditions, record, bonds, since);
             if known.is_empty() && !bonds.inputs().is_empty() {
                 known.extend(todo.iter().map(|record| ptr::from_ref(record.get())));
             }
@@ -249,9 +250,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         // value may have been derived from its absence: such a value ends with any change of the
         // record.
         if known.is_empty() {
-            absent.into_iter().for_each(|at: usize| demands[at].1 = Demand::AbsentSince(since));
+            absent
+                .into_iter()
+                .for_each(|at: usize| preconditions[at].1 = Precondition::AbsentSince(since));
         }
-        demands
+        preconditions
     }
 
     /// Returns whether a version that a view keeps was a tombstone, cleared, invalidated by a tag,
@@ -264,24 +267,24 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         at: ReadAt<'g>,
     ) -> bool {
         let Some((node, state)) = found else { return true };
-        if !state.is_value() || state.version() <= snapshot.floor() {
+        if !state.is_value() || state.version() <= snapshot.watermark() {
             return true;
         }
-        let stays = |bonds: &Bonds| self.store.have_tags_stayed(bonds.tags(), state.version(), at);
-        node.is_over(snapshot.opened()) || !node.bonds().is_none_or(stays)
+        let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), state.version(), at);
+        node.is_expired(snapshot.opened()) || !node.bonds().is_none_or(stays)
     }
 }
 
 /// Adds preconditions that no tag of a value is invalidated after a number. The version must be
 /// kept meanwhile.
 pub(super) fn demand_tags<'g, K, V>(
-    demands: &mut Demands<'g, K, V>,
+    preconditions: &mut Demands<'g, K, V>,
     record: RecordRef<'g, K, V>,
     bonds: &Bonds,
     since: u64,
 ) {
     for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
         let ended = NonNull::from(&cell_of(tag).ended);
-        demands.push((record, Demand::NotEndedSince(ended, since)));
+        preconditions.push((record, Precondition::NotEndedSince(ended, since)));
     }
 }

@@ -4,7 +4,7 @@ use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
 use crate::chain::RecordRef;
-use crate::commit::{Demand, ReadAt};
+use crate::commit::{Precondition, ReadAt};
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -126,8 +126,8 @@ where
             if let Some(written) = self.store.write(guard, record, &mut None, None, over) {
                 let commit = written.commit;
                 let superseded = self.store.superseded(record, written.node);
-                let floor = self.store.order.floor_at(commit.at());
-                let was_cleared = superseded.is_none_or(|was| was.number() <= floor);
+                let watermark = self.store.order.watermark_at(commit.at());
+                let was_cleared = superseded.is_none_or(|was| was.number() <= watermark);
                 // If the value had ended before the removal, this caller did not remove it.
                 let is_ours = !was_cleared
                     && !(current.state().has_terms()
@@ -150,7 +150,7 @@ where
         moment: &Moment<'_>,
     ) -> bool {
         moment.renew();
-        self.store.absence(was, removal.before(), moment).is_some()
+        self.store.absence_cause(was, removal.before(), moment).is_some()
     }
 
     /// Returns whether a record has a value, regardless of its deadline.
@@ -203,7 +203,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         fence_after_rmw(); // partner: the fence in `lease_held_record`; for `is_held`
-        let floor = self.store.order.floor_at(at);
+        let watermark = self.store.order.watermark_at(at);
         self.store.find(guard, hash, key).is_none_or(|record| {
             // Read first: if a lease was filled and let go by now, the look-up below finds its
             // value. That value may have a larger number, although it was read at its source
@@ -211,7 +211,7 @@ where
             let is_held = || record.is_held() && !mutant("lease.look_first");
             let held_first = is_held();
             let is_filled = || self.has_value(record) && !mutant("lease.as_of_number");
-            let found = self.store.order.at(record, at, floor);
+            let found = self.store.order.at(record, at, watermark);
             let is_absent = matches!(found, Ok(None)) && !is_filled();
             step("invalidate.absent");
             let is_held = if mutant("lease.look_late") { is_held() } else { held_first };
@@ -232,7 +232,7 @@ where
         let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
-            let record = self.store.know(&guard, key, make_key);
+            let record = self.store.find_or_create(&guard, key, make_key);
             let mut plan = Plan::new(self, &guard, &config);
             plan.push(record, &mut None, None, true, None);
             self.relate(&mut plan);
@@ -266,7 +266,7 @@ where
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
         plan.push(record, &mut None, None, false, None);
-        let demand = Demand::IsAbsent(plan.moment.time());
-        self.run(plan, &[(record, demand)]).is_committed()
+        let precondition = Precondition::IsAbsent(plan.moment.time());
+        self.run(plan, &[(record, precondition)]).is_committed()
     }
 }

@@ -1,4 +1,4 @@
-//! What was cleared: `invalidate_all`, and what is left of the entries that it hid.
+//! `invalidate_all`, and the entries that it hid.
 
 use super::{Host, Store};
 use crate::chain::{NodeRef, RecordRef};
@@ -7,32 +7,33 @@ use crate::reclaim::Reclaim;
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering};
 
-/// How far clearing has come for the oldest reader.
-pub struct Cleared {
-    /// The newest clearing commit of which it is known that no view is older.
+/// The newest clearing commit that all readers, views included, have passed.
+pub struct ClearProgress {
+    /// The newest clearing commit for which it is known that no view is older.
     past: AtomicU64,
 }
 
-impl Cleared {
+impl ClearProgress {
     pub(super) fn new() -> Self {
         Self { past: AtomicU64::new(0) }
     }
 
-    /// Notes that no view is older than a clearing commit.
-    pub fn pass(&self, floor: u64) -> u64 {
-        // AcqRel: pairs with `may_go`.
-        self.past.fetch_max(floor, Ordering::AcqRel)
+    /// Notes that no view is older than the clearing commit `watermark`.
+    pub fn advance_to(&self, watermark: u64) -> u64 {
+        // AcqRel: pairs with `is_cleared_for_all`.
+        self.past.fetch_max(watermark, Ordering::AcqRel)
     }
 
-    /// Whether a value of this number has been cleared for everybody, views included.
-    pub fn may_go(&self, version: u64) -> bool {
-        // Acquire: what those views read that have closed comes before what is done now.
+    /// Whether a value of this version is cleared for all readers, views included.
+    pub fn is_cleared_for_all(&self, version: u64) -> bool {
+        // Acquire: pairs with `advance_to`. What the closed views read happens before what this
+        // thread does now.
         version <= self.past.load(Ordering::Acquire)
     }
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Clears everything, by one commit. Returns its version.
+    /// Clears everything by one commit. Returns its number.
     pub fn clear(&self, guard: &R::Guard<'_>) -> u64 {
         let retire = |node| self.retire_era(guard, node);
         let retire_place = |place| self.retire_place(guard, place);
@@ -42,29 +43,32 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The newest version of a record, if it is a value that was cleared.
     pub fn cleared_value<'g>(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
-        if !self.order.floor.is_raised() {
+        if !self.order.watermark.is_raised() {
             return None;
         }
         let undecided = |top: NodeRef<'_, V>| !top.state().is_committed();
         if mutant("sweep.unjudged") && record.top().is_some_and(undecided) {
             return None;
         }
-        // Judged: what has taken a number that it does not bear yet gets that now, or a larger one.
+        // The status is resolved: a commit that has taken a number, but does not bear it yet, gets
+        // that number now, or a larger one.
         let live = record.live();
         let (node, state) = self.order.version_at(record, ReadAt::newest(live)).ok()??;
-        (state.is_value() && state.version() <= self.floor(live)).then_some(node)
+        (state.is_value() && state.version() <= self.watermark(live)).then_some(node)
     }
 
-    /// Condemns a record that was let go of, or queues it for a later write to sweep out if it was
-    /// cleared. This may be a step of reclamation in the middle of a read, which is no place for a
-    /// commit. And what is retired may lie for long with a thread that only reads, while somebody
-    /// is to be told of a cleared value.
+    /// Condemns a record after a holder let go of it. A record with a cleared value is queued for a
+    /// later write, which sweeps it out.
+    ///
+    /// This may run in a reclamation step in the middle of a read, where no commit can be made. And
+    /// a retired object may stay for long with a thread that only reads, while the listener waits
+    /// for the cleared value.
     pub fn condemn_or_queue(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         if mutant("sweep.forgets") || self.cleared_value(record).is_none() {
             return self.try_condemn(guard, record);
         }
-        // If it is condemned by now, it is not sealed before the guard ends, and so not with this
-        // flag.
+        // If the record is condemned by now, it is not sealed before the guard ends, and so it is
+        // not sealed with this flag.
         if !record.is_ending() {
             self.queue(guard, record);
         }

@@ -1,14 +1,14 @@
-//! A commit of several writes: from a write set to its outcome.
+//! A commit of several writes, from a write set to its outcome.
 
-use super::{Host, Retention, Store, WriteSet};
+use super::{Host, Store, TermsAndBonds, WriteSet};
 use crate::chain::{Live, NodeRef, Record, RecordRef};
-use crate::commit::{Demand, Descriptor, Entry, Expected, Limit, ReadAt};
+use crate::commit::{Descriptor, Entry, Expected, Limit, Precondition, ReadAt};
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
 use std::ptr;
 
-/// A commit of the caller's that was made under its guard, which lives for `'g`.
+/// A commit that the caller made under its guard, which lives for `'g`.
 #[derive(Clone, Copy)]
 pub struct Commit<'g> {
     version: u64,
@@ -23,7 +23,7 @@ impl<'g> Commit<'g> {
         Self { version, guard: PhantomData }
     }
 
-    /// Its number.
+    /// The number of the commit.
     #[inline(always)]
     pub fn version(self) -> u64 {
         self.version
@@ -32,19 +32,20 @@ impl<'g> Commit<'g> {
     /// The instant of the commit.
     #[inline(always)]
     pub fn at(self) -> ReadAt<'g> {
-        // SAFETY: whatever it superseded was retired during the guard.
+        // SAFETY: what the commit superseded was retired during the guard.
         unsafe { ReadAt::new(Limit::Now(self.version)) }
     }
 
     /// The instant just before the commit.
     #[inline(always)]
     pub fn before(self) -> ReadAt<'g> {
-        // SAFETY: as above. What was visible just before was superseded by this commit or later.
+        // SAFETY: as above. What was visible just before was superseded by this commit or a later
+        // one.
         unsafe { ReadAt::new(Limit::Now(self.version - 1)) }
     }
 }
 
-/// A commit of several writes that was decided.
+/// A commit of several writes that is decided.
 pub struct Decided<'g, K, V> {
     outcome: State,
     descriptor: &'g Descriptor<K, V>,
@@ -53,70 +54,71 @@ pub struct Decided<'g, K, V> {
 }
 
 impl<'g, K, V> Decided<'g, K, V> {
-    /// Whether it was made. Otherwise a demand was not met.
+    /// Whether the commit was made. Otherwise a precondition was not met.
     pub fn is_committed(&self) -> bool {
         self.outcome.is_committed()
     }
 
-    /// Its number, if it was made.
+    /// The commit, if it was made.
     pub fn commit(&self) -> Option<Commit<'g>> {
         // SAFETY: made under the guard that lives for 'g.
         let commit = || unsafe { Commit::new(self.outcome.version(), self.live) };
         self.is_committed().then(commit)
     }
 
-    /// What it wrote: in order of the records' addresses.
+    /// The writes, in the order of the records' addresses.
     pub fn entries(&self) -> &'g [Entry<K, V>] {
         self.descriptor.entries()
     }
 
-    /// One of the things that it wrote.
+    /// The record and the version of a write.
     pub fn entry(entry: &'g Entry<K, V>) -> (RecordRef<'g, K, V>, NodeRef<'g, V>) {
-        // SAFETY: of a commit that was made under the guard, which keeps both.
+        // SAFETY: the entry is of a commit that was made under the guard, which keeps both.
         unsafe { (RecordRef::new(&*entry.record), NodeRef::new(&*entry.node)) }
     }
 
-    /// Takes the values of an aborted commit back, with their records. Nobody reads them, and
-    /// reclamation does not drop them.
+    /// Takes the values of an aborted commit back, with their records. No other thread reads these
+    /// values, and reclamation does not drop them.
     #[cold]
     #[inline(never)]
     pub fn take_values(self, mut take: impl FnMut(RecordRef<'g, K, V>, Option<V>)) {
-        assert!(self.outcome.is_aborted(), "what was committed is shared");
+        assert!(self.outcome.is_aborted(), "only the values of an aborted commit can be taken");
         for (record, node) in self.entries().iter().map(Self::entry) {
             let is_value = !node.state().is_tombstone();
-            // SAFETY: the commit is ours and aborted, and this consumes it, so each value is taken
-            // once.
+            // SAFETY: the caller owns the commit, which is aborted. `self` is consumed, so each
+            // value is taken once.
             take(record, is_value.then(|| unsafe { node.take_value() }));
         }
     }
 
-    /// What `record` held when the commit was aborted.
+    /// The version that `record` held when the commit was aborted.
     pub fn found_in(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
         let entry = self.entries().iter().find(|entry| record.is(entry.record))?;
         let prev = record.prev_of(Self::entry(entry).1).link().target();
-        // SAFETY: what an aborted version was installed upon is kept by the guard.
+        // SAFETY: the guard keeps the version that an aborted one was installed above.
         unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }
     }
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Makes the versions and the descriptor. No user's code runs from here to the outcome.
+    /// Makes the versions and the descriptor. No user code runs from here to the outcome.
     #[inline(never)]
-    fn describe<'g>(
+    fn make_descriptor<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
-        mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> Retention,
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
+        mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> *mut Descriptor<K, V> {
-        let room = self.descriptors.take(guard, set.len(), demands.len());
-        let state = State::undecided(room.descriptor.expose_provenance());
+        let memory = self.descriptors.take(guard, set.len(), preconditions.len());
+        let state = State::undecided(memory.descriptor.expose_provenance());
         let (writes, order) = set.in_order();
         for (at, &(_, place)) in order.iter().enumerate() {
             let write = &mut writes[place];
-            // SAFETY: a `RecordRef<'g>` until it was put there.
+            // SAFETY: it was made from a `RecordRef<'g>`.
             let record = unsafe { RecordRef::new(&*write.record()) };
-            // A guess that is right unless somebody writes the key meanwhile; installing checks it.
+            // A guess, which is right unless another thread writes the key meanwhile. The install
+            // checks it.
             let below = record.head().node();
             let is_plain = write.terms == super::Write::<K, V>::PLAIN;
             let terms = (!is_plain).then(|| terms_of(record, write.terms));
@@ -126,39 +128,41 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 None => self.make_witness(guard, &record, state, below),
             };
             let entry = Entry { record: write.record(), node, cause: write.cause };
-            // SAFETY: the room has so many places, and is ours.
-            unsafe { room.entries.cast::<Entry<K, V>>().add(at).write(entry) };
+            // SAFETY: this thread owns the memory, which has a place for each entry.
+            unsafe { memory.entries.cast::<Entry<K, V>>().add(at).write(entry) };
         }
-        for (at, &(record, demand)) in demands.iter().enumerate() {
+        for (at, &(record, precondition)) in preconditions.iter().enumerate() {
             let address = ptr::from_ref(record.get()).addr();
             let entry = order.binary_search_by_key(&address, |(address, _)| *address);
-            let entry = entry.expect("the key is among the writes");
+            let entry = entry.expect("each precondition is on a key of the write set");
             // SAFETY: as above.
-            unsafe { room.expected.cast::<Expected>().add(at).write(Expected { entry, demand }) };
+            unsafe {
+                memory.expected.cast::<Expected>().add(at).write(Expected { entry, precondition })
+            };
         }
         set.clear();
         // SAFETY: the lists were written above, and live as long as the descriptor.
-        unsafe { room.descriptor.write(Descriptor::new(room.entries, room.expected)) };
-        room.descriptor
+        unsafe { memory.descriptor.write(Descriptor::new(memory.entries, memory.expected)) };
+        memory.descriptor
     }
 
-    /// Installs and decides a commit, which is made only if all demands are met: each upon a record
-    /// that it writes. `terms_of` makes the terms that stand at a place of the caller's. The owner
-    /// ends it by [`forget`](Self::forget).
+    /// Installs and decides a commit, which is made only if all preconditions are met. Each
+    /// precondition is on a record of the write set. `terms_of` makes the terms at an index that
+    /// the caller chose. The owner ends the commit by [`forget`](Self::forget).
     #[inline(always)]
     pub fn commit<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         set: &mut WriteSet<'g, K, V>,
-        demands: &[(RecordRef<'g, K, V>, Demand)],
-        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> Retention,
+        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
+        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> Decided<'g, K, V> {
         let has_witnesses = set.has_witnesses();
-        let descriptor = self.describe(guard, set, demands, terms_of);
+        let descriptor = self.make_descriptor(guard, set, preconditions, terms_of);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-        // SAFETY: our commit, under the guard that located its records.
+        // SAFETY: this thread owns the commit, under the guard that located its records.
         let outcome = unsafe { self.order.help(descriptor, &retire) };
-        // SAFETY: retired by `forget`, under this guard, which keeps it.
+        // SAFETY: `forget` retires it under this guard, which keeps it.
         let descriptor = unsafe { &*descriptor };
         for (_, node) in descriptor.entries().iter().map(Decided::entry) {
             node.set_outcome(outcome);
@@ -166,7 +170,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         Decided { outcome, descriptor, has_witnesses, live: self.live(guard) }
     }
 
-    /// Retires the descriptor of a commit: no version names it any more.
+    /// Retires the descriptor of a commit. No version names it any more.
     #[inline(always)]
     pub fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
         let descriptor = ptr::from_ref(decided.descriptor).cast_mut();

@@ -1,5 +1,5 @@
-//! The memory of descriptors, of their entries and of what they expect: from pools, one for small commits and one
-//! for larger ones; a very large one has pages of its own.
+//! The memory of descriptors with their entries and preconditions. One pool serves small commits,
+//! another one larger commits. A very large commit has pages of its own.
 
 use crate::commit::{Descriptor, Entry, Expected};
 use crate::memory;
@@ -9,27 +9,27 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// How many entries a small commit has at most.
+/// The largest number of entries in a small commit.
 const FEW: usize = 8;
-/// How many a larger one has at most.
+/// The largest number of entries in a larger commit.
 const MANY: usize = 64;
 
-/// A descriptor with room for `N` entries. What it expects lies behind those that it has.
+/// A descriptor with places for `N` entries. The preconditions follow the entries that are used.
 #[repr(C)]
-struct Places<K, V, const N: usize> {
+struct DescriptorSlot<K, V, const N: usize> {
     descriptor: MaybeUninit<Descriptor<K, V>>,
     entries: [MaybeUninit<Entry<K, V>>; N],
 }
 
-/// See the module's header.
+/// The pools of descriptors.
 pub(super) struct Descriptors<K, V> {
     few: Pool,
     many: Pool,
     of: PhantomData<fn(K, V)>,
 }
 
-/// Room for a commit, not yet written.
-pub(super) struct DescriptorRoom<K, V> {
+/// The memory of a commit, not written yet.
+pub(super) struct DescriptorMemory<K, V> {
     pub descriptor: *mut Descriptor<K, V>,
     pub entries: NonNull<[Entry<K, V>]>,
     pub expected: NonNull<[Expected]>,
@@ -38,18 +38,18 @@ pub(super) struct DescriptorRoom<K, V> {
 impl<K, V> Descriptors<K, V> {
     pub fn new() -> Self {
         let pool = |slot| Pool::new(Shape::plain(slot));
-        let few = pool(Layout::new::<Places<K, V, FEW>>());
-        let many = pool(Layout::new::<Places<K, V, MANY>>());
+        let few = pool(Layout::new::<DescriptorSlot<K, V, FEW>>());
+        let many = pool(Layout::new::<DescriptorSlot<K, V, MANY>>());
         Self { few, many, of: PhantomData }
     }
 
-    /// Bytes of the pools.
+    /// The bytes of the pools.
     pub fn bytes(&self) -> usize {
         self.few.bytes() + self.many.bytes()
     }
 
-    /// Room for a commit with so many entries, of which so many are expected to be something.
-    pub fn take<G>(&self, _guard: &G, entries: usize, expected: usize) -> DescriptorRoom<K, V> {
+    /// Takes memory for a commit with these numbers of entries and preconditions.
+    pub fn take<G>(&self, _guard: &G, entries: usize, expected: usize) -> DescriptorMemory<K, V> {
         let places = Self::places(entries, expected);
         let slot = if places <= FEW {
             // SAFETY: a guard is live.
@@ -63,7 +63,7 @@ impl<K, V> Descriptors<K, V> {
         Self::room(slot, entries, expected)
     }
 
-    /// In how many entries' places a commit's lists have room.
+    /// The number of entry-sized places that the two lists of a commit take.
     fn places(entries: usize, expected: usize) -> usize {
         const { assert!(align_of::<Expected>() <= align_of::<Entry<K, V>>()) };
         entries + (expected * size_of::<Expected>()).div_ceil(size_of::<Entry<K, V>>())
@@ -71,15 +71,16 @@ impl<K, V> Descriptors<K, V> {
 
     /// The size of a slot with more than [`MANY`] places.
     fn size(places: usize) -> usize {
-        size_of::<Places<K, V, 0>>() + places * size_of::<Entry<K, V>>()
+        size_of::<DescriptorSlot<K, V, 0>>() + places * size_of::<Entry<K, V>>()
     }
 
-    fn room(slot: NonNull<u8>, entries: usize, expected: usize) -> DescriptorRoom<K, V> {
-        let slot = slot.cast::<Places<K, V, 0>>().as_ptr();
-        // SAFETY: the slot has so many places behind the descriptor, however many it was made for.
+    fn room(slot: NonNull<u8>, entries: usize, expected: usize) -> DescriptorMemory<K, V> {
+        let slot = slot.cast::<DescriptorSlot<K, V, 0>>().as_ptr();
+        // SAFETY: the slot has that many places behind the descriptor, whatever size it was made
+        // for.
         unsafe {
             let first = NonNull::new_unchecked((&raw mut (*slot).entries).cast::<Entry<K, V>>());
-            DescriptorRoom {
+            DescriptorMemory {
                 descriptor: slot.cast(),
                 entries: NonNull::slice_from_raw_parts(first, entries),
                 expected: NonNull::slice_from_raw_parts(first.add(entries).cast(), expected),
@@ -87,10 +88,11 @@ impl<K, V> Descriptors<K, V> {
         }
     }
 
-    /// Gives a commit's memory back.
+    /// Gives the memory of a commit back.
     ///
     /// # Safety
-    /// It came from `take` and was written; it was retired, and a grace period has passed.
+    /// The memory came from `take` and was written. The commit was retired, and a grace period has
+    /// passed.
     pub unsafe fn give(&self, descriptor: *mut Descriptor<K, V>) {
         // SAFETY: the caller's promise. Neither descriptors nor entries have a destructor.
         unsafe {

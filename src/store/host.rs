@@ -1,22 +1,22 @@
-//! What the store tells the cache that it is a part of.
+//! What the store reports to its cache.
 
 use crate::chain::{Record, Visible};
 
-/// The cache around a store, as far as the store must tell it something.
+/// The receiver of a store's reports: the cache around it.
 ///
-/// Reclamation calls it in the middle of any operation, also in a reader's. So no method may write
-/// to the store or run users' code that could.
+/// Reclamation calls these methods in the middle of any operation, including reads. So no method
+/// may write to the store or run user code that could.
 pub trait Host<K, V> {
-    /// The memory of a committed version was reclaimed.
+    /// Reports that the memory of a committed version was reclaimed.
     fn reclaimed(&self);
 
-    /// A value that the clearing commit `floor` hid has ended together with its record. The guard
-    /// is the store's.
-    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, floor: u64);
+    /// Reports that a value which the clearing commit `watermark` hid has ended together with its
+    /// record. The guard is the store's.
+    fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, watermark: u64);
 
-    /// A view of this version was opened.
+    /// Reports that a view of this version was opened.
     fn view_opened(&self, version: u64);
 
-    /// The last holder of a view of this version closed it.
+    /// Reports that the last holder of a view of this version closed it.
     fn view_closed(&self, version: u64);
 }

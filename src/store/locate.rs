@@ -1,4 +1,4 @@
-//! From a key to its record: find it, or make it.
+//! Finds the record of a key, or makes it.
 
 use super::{Host, Store};
 use crate::chain::{Record, RecordRef};
@@ -15,29 +15,29 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// A record that an operation of the index returned under its guard.
     #[inline(always)]
     pub(super) fn in_index<'g>(record: &'g Record<K, V>) -> RecordRef<'g, K, V> {
-        // SAFETY: the index lends records for the guard's lifetime. A record is reclaimed a grace
-        // period after it was taken out of the index.
+        // SAFETY: the index returns records for the guard's lifetime. A record is reclaimed a grace
+        // period after it was unlinked from the index.
         unsafe { RecordRef::new(record) }
     }
 
-    /// Asks for the bucket of a hash.
+    /// Prefetches the bucket of a hash.
     pub fn prefetch_bucket(&self, guard: &R::Guard<'_>, hash: u32) {
         self.index.prefetch(guard, hash);
     }
 
-    /// A record that may be the one of a key with this hash.
+    /// A record that may belong to a key with this hash.
     #[inline(always)]
     pub fn candidate<'g>(&self, guard: &'g R::Guard<'_>, hash: u32) -> Option<RecordRef<'g, K, V>> {
         self.index.candidate(guard, hash).map(Self::in_index)
     }
 
-    /// Into how many parts a scan divides the index.
+    /// The number of parts into which a scan divides the index.
     pub fn parts(&self, guard: &R::Guard<'_>) -> usize {
         self.index.homes(guard)
     }
 
-    /// Appends the records in the first of these parts of the index, of `division` in all, and in
-    /// some after it. Returns the part to go on with.
+    /// Returns the records in the first of these parts of the index, and in some of the following
+    /// ones, and the part at which to go on. `division` is the number of all parts.
     pub fn records_of<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -49,7 +49,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         (entries.into_iter().map(Self::in_index).collect(), next)
     }
 
-    /// Visits the records of these parts of the index, of `division` in all.
+    /// Visits the records in these parts of the index. `division` is the number of all parts.
     pub fn visit_parts(
         &self,
         guard: &R::Guard<'_>,
@@ -60,7 +60,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         self.index.visit_parts(guard, division, parts, |record| visit(Self::in_index(record)));
     }
 
-    /// The parts of a row that are visited at the cost of its first one.
+    /// The parts at the beginning of `row` that are visited at the cost of its first one.
     pub fn run_of_parts(
         &self,
         guard: &R::Guard<'_>,
@@ -70,12 +70,12 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         self.index.run(guard, division, row)
     }
 
-    /// Makes the index smaller if it holds little.
+    /// Makes the index smaller if it holds few records.
     pub fn shrink(&self, guard: &R::Guard<'_>) {
         self.index.shrink(guard);
     }
 
-    /// Moves a part of the index along, if it is being moved.
+    /// Moves a part of the index to the next table, if it is being moved.
     #[inline]
     pub fn assist(&self, guard: &R::Guard<'_>) {
         self.index.assist(&self.reclaim, guard);
@@ -104,7 +104,7 @@ where
         self.index.find(guard, hash, |record| key.equivalent(record.key())).map(Self::in_index)
     }
 
-    /// The record of `key`, alive for as long as the guard, if there is one.
+    /// The record of `key`, if there is one, alive as long as the guard.
     pub fn find_alive<'g, Q>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -117,9 +117,9 @@ where
         self.find(guard, hash, key).filter(|record| record.revive())
     }
 
-    /// The record of `key`, alive for as long as the guard. If there is none, one is made; `own`
-    /// makes the key that it keeps.
-    pub fn know<'g, Q>(
+    /// The record of `key`, alive as long as the guard. If there is none, makes one with the key
+    /// that `own` returns.
+    pub fn find_or_create<'g, Q>(
         &self,
         guard: &'g R::Guard<'_>,
         key: &Q,
@@ -133,9 +133,8 @@ where
         known.unwrap_or_else(|| self.locate(guard, hash, own(), &mut None))
     }
 
-    /// The record of `key`, made if there is none, and alive for as long as the guard. If it was
-    /// made, it takes the value that is offered, to be kept without terms, as its first version,
-    /// which is *ready*.
+    /// The record of `key`, alive as long as the guard. If there is none, makes one. A new record
+    /// takes the value in `offered`, without terms, as its first version, which is *ready*.
     pub fn locate<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -144,7 +143,7 @@ where
         offered: &mut Option<V>,
     ) -> RecordRef<'g, K, V> {
         let same = |record: &Record<K, V>| {
-            record.prefetch_to_write(); // its parts together
+            record.prefetch_to_write(); // both parts at once
             *record.key() == key
         };
         if let Some(record) = self.index.find(guard, hash, same)
@@ -152,12 +151,13 @@ where
         {
             return Self::in_index(record);
         }
-        let ready = self.fresh.with_outcome(State::READY);
+        let ready = self.new_version.with_outcome(State::READY);
         // SAFETY: a guard is live.
         let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered) };
         step("write.record_made");
         let entry = fresh.record;
-        // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
+        // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
+        // unlinked.
         let inserted = unsafe {
             self.index.insert(&self.reclaim, guard, hash, entry, |record| {
                 record.key() == entry.as_ref().key()
@@ -166,7 +166,7 @@ where
         match inserted {
             Ok(()) => {
                 std::mem::forget(fresh);
-                // SAFETY: published just now under our guard.
+                // SAFETY: published just now under this guard.
                 Self::in_index(unsafe { entry.as_ref() })
             }
             Err(existing) => {
@@ -177,8 +177,8 @@ where
     }
 }
 
-/// A record that nobody else has seen yet. Dropped (a user's `Eq` panicked), it drops what it holds
-/// and gives its memory back.
+/// A record that no other thread has seen. If it is dropped because a user's `Eq` panicked, it
+/// drops its contents and gives its memory back.
 struct Unpublished<'e, K, V> {
     record: NonNull<Record<K, V>>,
     has_value: bool,
@@ -197,25 +197,27 @@ impl<'e, K, V> Unpublished<'e, K, V> {
         Self { record, has_value, pool }
     }
 
-    /// Takes it apart: the key is dropped, the value comes back.
+    /// Drops the key and gives the value back.
     #[cold]
     #[inline(never)]
     fn give_back(mut self, value: &mut Option<V>) {
         if std::mem::take(&mut self.has_value) {
-            // SAFETY: nobody else has seen the record, so the value is ours to move out, once.
-            *value = Some(unsafe { (*self.record.as_ref().room()).take_value() });
+            // SAFETY: no other thread has seen the record, so this thread owns the value and moves
+            // it out once.
+            *value = Some(unsafe { (*self.record.as_ref().inline_slot()).take_value() });
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn end(&mut self) {
+    fn drop_contents(&mut self) {
         let (mut value, is_there) = (None, std::mem::take(&mut self.has_value));
-        // SAFETY: nobody else has seen the record, so key and value are ours to move out, once.
+        // SAFETY: no other thread has seen the record, so this thread owns key and value and moves
+        // them out once.
         unsafe {
             let record = self.record.as_ref();
             if is_there {
-                value = Some((*record.room()).take_value());
+                value = Some((*record.inline_slot()).take_value());
             }
             let _key = record.take_key();
             self.pool.put_back(self.record.cast());
@@ -226,6 +228,6 @@ impl<'e, K, V> Unpublished<'e, K, V> {
 
 impl<K, V> Drop for Unpublished<'_, K, V> {
     fn drop(&mut self) {
-        self.end();
+        self.drop_contents();
     }
 }

@@ -1,8 +1,8 @@
 //! The store: from keys to records, and from records to versions.
 //!
 //! It finds and makes records, installs versions, decides commits, keeps what views need, and frees
-//! what nobody needs. A cache knows more: how long a value is kept, what it depends on, who listens.
-//! The store asks for none of that. The little that it has to report goes to its [`Host`].
+//! what no reader needs. It does not know how long the cache keeps a value, what a value depends
+//! on, or what the listener receives. Its few reports go to its [`Host`].
 
 mod clearing;
 mod commit;
@@ -17,13 +17,13 @@ mod versions;
 mod views;
 mod write_set;
 
-pub use clearing::Cleared;
+pub use clearing::ClearProgress;
 pub use commit::{Commit, Decided};
 pub use host::Host;
-pub use prune::Waiting;
+pub use prune::PendingRemovals;
 pub use read::Peeked;
 pub use tags::cell_of;
-pub use versions::{Retention, Written};
+pub use versions::{TermsAndBonds, Written};
 pub use views::{OpenView, Snapshot, version_of};
 pub use write_set::{Write, WriteSet};
 
@@ -42,10 +42,11 @@ use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 
-/// Records that take no more than this are found in a cache near the processor, wherever they lie.
+/// Records that take no more bytes than this fit into a cache near the processor, wherever they
+/// are.
 const LARGEST_CACHED: usize = 128 << 10;
 
-/// How many bits of a product are the hash.
+/// The position of the hash bits in a product.
 const HASH_AT: u32 = 32;
 
 /// The entries of one cache.
@@ -54,17 +55,17 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     pub views: Views,
     pub reclaim: R,
     pub host: H,
-    pub cleared: Cleared,
-    /// Which of the newest commits have changed nothing of what stood.
+    pub cleared: ClearProgress,
+    /// Which of the newest commits are quiet.
     pub quiet: Quiet,
     index: Index<Record<K, V>, R>,
-    /// The cells of the tags that are in use. Made with the first.
+    /// The cells of the tags in use. Made with the first tag.
     tags: LazyArray<Index<TagCell, R>, 1>,
-    /// The store owns what the index points to: it is `Send` and `Sync` if keys and values are.
+    /// The store owns the records in the index: it is `Send` and `Sync` if keys and values are.
     entries: PhantomData<Record<K, V>>,
     hasher: S,
-    /// How many hits of a new version are to be counted.
-    fresh: State,
+    /// The state of a new version, with the number of its hits that are to be counted.
+    new_version: State,
     records: Pool,
     nodes: Pool,
     conditional: Pool,
@@ -90,8 +91,8 @@ impl<K, V> Indexed for Record<K, V> {
     }
 }
 
-/// A pool for so many records. With fewer than fill a second-level cache there is no miss that
-/// homes could spare.
+/// A pool for this number of records. Records that fit into a second-level cache need no homes,
+/// because there is no miss to avoid.
 fn records_for(entries: usize, shape: Shape) -> Pool {
     if entries < shape.slots_in(LARGEST_CACHED) {
         Pool::new(shape)
@@ -100,28 +101,29 @@ fn records_for(entries: usize, shape: Shape) -> Pool {
     }
 }
 
-/// The hash bits by which the index files a key: the upper half of a product in which every bit of
-/// the hash has a part, so that a hasher with good bits only in one place still serves.
+/// The hash bits under which the index keeps a key: the upper half of a product in which every bit
+/// of the hash has a part. So a hasher with good bits in only one place is sufficient.
 #[inline(always)]
 fn fold(hash: u64) -> u32 {
     (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> HASH_AT) as u32
 }
 
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
-    /// An empty store with room for `entries` entries. A new version is yet to count `hits` hits.
+    /// Makes an empty store with memory for `entries` entries. `hits` hits of a new version are
+    /// counted.
     pub fn new(entries: usize, hits: u32, timer: Timer, hasher: S, host: H) -> Self {
         Self {
             order: Order::timed(timer),
             views: Views::new(),
             reclaim: R::new(),
             host,
-            cleared: Cleared::new(),
+            cleared: ClearProgress::new(),
             quiet: Quiet::new(),
             index: Index::with_capacity(entries),
             tags: LazyArray::new(),
             entries: PhantomData,
             hasher,
-            fresh: State::INSTALLING.with_hits_left(hits),
+            new_version: State::INSTALLING.with_hits_left(hits),
             records: records_for(entries, Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
@@ -131,7 +133,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         }
     }
 
-    /// Keeps what is read through it from being reclaimed.
+    /// Takes a guard, which keeps what is read through it from being reclaimed.
     #[inline(always)]
     pub fn pin(&self) -> R::Guard<'_> {
         self.reclaim.pin()
@@ -148,14 +150,14 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         self.order.clock.now()
     }
 
-    /// Up to which version everything has been cleared.
-    pub fn floor(&self, live: Live<'_>) -> u64 {
-        self.order.floor.newest(&self.order.clock, live)
+    /// The clear watermark: every value up to this version has been cleared.
+    pub fn watermark(&self, live: Live<'_>) -> u64 {
+        self.order.watermark.newest(&self.order.clock, live)
     }
 
-    /// The time since everything was cleared last, with its counts.
+    /// The current era, with its counts.
     pub fn era<'g>(&'g self, guard: &'g R::Guard<'_>) -> &'g Era {
-        self.order.floor.era(&self.order.clock, self.live(guard))
+        self.order.watermark.era(&self.order.clock, self.live(guard))
     }
 
     /// The bytes of all pools and queues.
@@ -165,7 +167,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         pools + self.backlog.bytes() + self.views.bytes() + self.descriptors.bytes()
     }
 
-    /// Asks for what a look-up reads of a record with this hash, where that usually lies.
+    /// Prefetches the usual place of a record with this hash, as far as a look-up reads it.
     #[inline(always)]
     pub fn prefetch_home(&self, hash: u32) {
         if let Some(home) = self.records.home(&Record::<K, V>::SHAPE, hash) {
@@ -184,10 +186,11 @@ impl<K, V, S: BuildHasher, R: Reclaim, H> Store<K, V, S, R, H> {
 
 impl<K, V, S, R: Reclaim, H> Drop for Store<K, V, S, R, H> {
     fn drop(&mut self) {
-        // SAFETY: the last handle is gone, and guards and views borrow or hold handles.
+        // SAFETY: the last handle is gone. Guards and views borrow or hold handles, so none is
+        // left.
         unsafe { self.reclaim.drain() };
         count_leaked(&self.reclaim);
-        // SAFETY: as above. What was retired and is left, since a guard was forgotten, is never
+        // SAFETY: as above. Retired objects that are left, because a guard was leaked, are never
         // reclaimed.
         unsafe {
             self.drop_entries();

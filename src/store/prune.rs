@@ -1,41 +1,46 @@
-//! What becomes of superseded versions: at once, when a view closes, or later.
+//! The removal of superseded versions: at once, when a view closes, or later.
 //!
-//! A version that was superseded and that views need **waits for one of them, the newest**, in that
-//! one's list. When the view closes, the version goes on to the next older one that needs it; if
-//! none does, it goes. So others pay nothing for what is held.
+//! A superseded version that views need **waits for the newest of these views**, in the list of
+//! that view. When the view closes, the version goes on to the next older view that needs it. If
+//! there is none, the version is removed. So operations without a part in this pay nothing for
+//! versions that are kept.
 
 use super::{Host, Store};
 use crate::chain::{Chain, NodeRef, Record, RecordRef, flags};
-use crate::commit::{self, Judged, Left, Older, Out, Stack, Taken, close_link};
+use crate::commit::{
+    self, DeferredPrune, Drained, PruneOutcome, Stack, VersionStatus, ViewCursor, close_link,
+};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
 use std::ptr;
 
-/// How often one claim of the right to prune goes over a chain before it leaves it to later writers.
+/// How often one holder of the right to prune goes over a chain before it leaves the chain to later
+/// writers.
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
-/// In the place of a version's number: all of the record is to be pruned, or it is to be swept out.
-/// The flag `DUE` keeps it.
+/// Instead of a version's number: the whole record is to be pruned or swept out. The flag `DUE`
+/// keeps the record.
 const DUE: u64 = u64::MAX;
 
-/// What later writers are to work off.
+/// The removals that are left to later writers.
 pub(super) struct Backlog {
-    /// What waited for a view that has closed, and was too much for the closer; records that others
-    /// came to prune all the time, or that are to be swept out.
-    queue: Stack<Waiting>,
-    /// The cells of what waits, wherever it does.
-    cells: Stack<Left>,
+    /// Removals that waited for a view and were too many for the thread that closed it; and records
+    /// that were pruned under constant contention, or are to be swept out.
+    queue: Stack<PendingRemovals>,
+    /// The cells of all lists of deferred removals.
+    cells: Stack<DeferredPrune>,
 }
 
-/// Superseded versions and records that are to be seen to.
-pub struct Waiting {
-    taken: Taken<Left>,
-    /// The version of the view that they waited for, if they did: what still needs them is no newer.
+/// Superseded versions and records that are to be removed.
+pub struct PendingRemovals {
+    taken: Drained<DeferredPrune>,
+    /// The version of the closed view that they waited for, if any. A view that still needs them is
+    /// not newer.
     closed: Option<u64>,
 }
 
-impl Waiting {
-    /// What waited for the view of this version, which was closed.
-    pub(super) fn after(taken: Taken<Left>, closed: u64) -> Self {
+impl PendingRemovals {
+    /// The removals that waited for the closed view of this version.
+    pub(super) fn after(taken: Drained<DeferredPrune>, closed: u64) -> Self {
         Self { taken, closed: Some(closed) }
     }
 }
@@ -52,7 +57,7 @@ impl Backlog {
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Disposes of what `node`, a version of a commit of the caller's, superseded.
+    /// Disposes of the version that `node` superseded. The caller owns the commit of `node`.
     #[inline]
     pub fn dispose_superseded(
         &self,
@@ -62,14 +67,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) {
         if self.views.none() {
             let retire = |node| self.retire_node(guard, &record, node);
-            // SAFETY: committed; no view is registered, and later ones begin at its version or later.
+            // SAFETY: the version is committed, no view is registered, and later views begin at its
+            // version or later.
             unsafe { commit::take_suffix(record.get(), node.get(), true, retire) };
             return;
         }
         self.dispose_beside_views(guard, record, node);
     }
 
-    /// The same beside open views: one look at the newest of them that is older than `node`.
+    /// The same with open views. Looks only at the newest view that is older than `node`.
     #[cold]
     #[inline(never)]
     fn dispose_beside_views(
@@ -85,8 +91,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             unsafe { commit::take_suffix(record.get(), node.get(), true, retire) };
             return;
         }
-        // SAFETY: installed in this record, under the guard; what it superseded is kept likewise,
-        // and decided.
+        // SAFETY: the version was installed in this record under the guard. The guard also keeps
+        // the version that it superseded, which is decided.
         let version = unsafe {
             let before = record.get().prev_of(node.get()).link().target();
             close_link(record.get(), node.get());
@@ -94,8 +100,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         };
         if view.is_some_and(|view| version <= view.version()) {
             record.hold();
-            let left = Left { record: ptr::from_ref(record.get()).cast(), version };
-            if self.wait_for(guard, left, &mut view) {
+            let left = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version };
+            if self.defer_to_view(guard, left, &mut view) {
                 return;
             }
             record.let_go();
@@ -103,38 +109,44 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         self.prune_for(guard, record, Some(version));
     }
 
-    /// The newest open view that is older than `version`, whose stamp was seen.
+    /// The newest open view that is older than `version`. The caller has seen the stamp of that
+    /// version.
     pub(super) fn first_view_below<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         version: u64,
-    ) -> Option<Older<'g>> {
+    ) -> Option<ViewCursor<'g>> {
         let retire = |place| self.retire_place(guard, place);
-        // SAFETY: the guard is live, and places are retired by it.
+        // SAFETY: the guard is live, and places are retired through it.
         unsafe { self.views.first_below(&self.order.clock, version, retire) }
     }
 
-    /// Has a clearing commit wait for a view that is older, to be [passed](super::Cleared::pass)
-    /// when there is none any more. False if there is none now.
-    pub fn await_views(&self, guard: &R::Guard<'_>, floor: u64) -> bool {
-        let mut view = self.first_view_below(guard, floor);
-        self.wait_for(guard, Left { record: ptr::null(), version: floor }, &mut view)
+    /// Defers a clearing commit until no older view is open; then the store
+    /// [advances](super::ClearProgress::advance_to) to it. Returns false if there is no such view
+    /// now.
+    pub fn await_views(&self, guard: &R::Guard<'_>, watermark: u64) -> bool {
+        let mut view = self.first_view_below(guard, watermark);
+        self.defer_to_view(
+            guard,
+            DeferredPrune { record: ptr::null(), version: watermark },
+            &mut view,
+        )
     }
 
-    /// Has something wait for a view that needs it: this one, or one of the next. False if none
-    /// does. For a clearing commit that is any that is older. The caller's hold of the record goes
-    /// with it.
-    fn wait_for<'g>(
+    /// Adds a removal to the list of a view that needs the version: `view` or an older one. Returns
+    /// false if no view needs it. A clearing commit waits for any older view. The caller's hold of
+    /// the record goes to the list.
+    fn defer_to_view<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        left: Left,
-        view: &mut Option<Older<'g>>,
+        left: DeferredPrune,
+        view: &mut Option<ViewCursor<'g>>,
     ) -> bool {
         while let Some(found) = *view {
             if found.version() < left.version && !left.record.is_null() {
                 return false;
             }
-            if self.backlog.cells.shelve(guard, found.waiting(), left) {
+            if self.backlog.cells.push_unless_closed(guard, found.waiting(), left) {
                 return true;
             }
             *view = found.next();
@@ -142,13 +154,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         false
     }
 
-    /// Removes what no view can see, unless somebody is at it: then they go over it again.
+    /// Removes the versions that no view can see. If another thread is pruning the record, that
+    /// thread prunes it again.
     pub fn prune(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         self.prune_for(guard, record, None);
     }
 
-    /// The same; or, if it is known what is to go, removes the version of that number, which no view
-    /// needs.
+    /// The same; or, if `known` is given, removes the version of that number, which no view needs.
     fn prune_for(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>, mut known: Option<u64>) {
         let claimed = record.change_flags(|now| {
             let busy = now & flags::PRUNING != 0;
@@ -161,12 +173,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         for round in 1.. {
             step("prune.claimed");
             let out = self.prune_once(guard, record, known.take());
-            // Somebody who came meanwhile has left the chain to us: over all of it again, or, after
-            // some rounds, to later writers, by the very step that ends our right to it.
-            let is_left = |now| now & flags::PRUNE_AGAIN != 0 || out == Out::Later;
+            // A thread that came meanwhile left the chain to this one. This thread prunes the whole
+            // chain again, or, after some rounds, leaves it to later writers by the same step that
+            // ends its right.
+            let is_left = |now| now & flags::PRUNE_AGAIN != 0 || out == PruneOutcome::Later;
             let released = record.change_flags(|now| match is_left(now) {
                 false => Some(now & !flags::PRUNING),
-                true if out == Out::Done && round < PRUNE_ROUNDS => None,
+                true if out == PruneOutcome::Done && round < PRUNE_ROUNDS => None,
                 true => Some(now & !(flags::PRUNING | flags::PRUNE_AGAIN) | flags::DUE),
             });
             if let Ok(before) = released {
@@ -186,24 +199,26 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
         known: Option<u64>,
-    ) -> Out {
+    ) -> PruneOutcome {
         let mut next = record.newest();
         while let Some(node) = next {
-            if let Judged::Committed(state) = self.order.judge::<K, V>(node) {
+            if let VersionStatus::Committed(state) = self.order.resolve::<K, V>(node) {
                 let retire = |node| self.retire_node(guard, &record, node);
                 if let Some(version) = known {
-                    // SAFETY: the newest committed; we hold the right, and callers know that.
+                    // SAFETY: the node is the newest committed version, this thread holds the
+                    // right, and callers know that no view needs `version`.
                     return unsafe { commit::take_out(record.get(), node.get(), version, retire) };
                 }
                 let view = self.first_view_below(guard, state.version());
-                // SAFETY: the newest committed, seen so before the views; we hold the right.
+                // SAFETY: the node is the newest committed version, seen before the views, and this
+                // thread holds the right.
                 return unsafe { commit::prune(record.get(), node.get(), view, retire) };
             }
-            // SAFETY: what an undecided or aborted version lies upon is kept by the guard.
+            // SAFETY: the guard keeps the version below an undecided or aborted one.
             next =
                 unsafe { record.prev_of(node).link().target().as_ref().map(|n| NodeRef::new(n)) };
         }
-        Out::Done
+        PruneOutcome::Done
     }
 
     /// Queues a record for later writers, unless it is queued already.
@@ -213,41 +228,41 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Queues a record, which has got its flag from the caller.
+    /// Queues a record whose flag the caller has set.
     fn queue_flagged(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
-        let due = Left { record: ptr::from_ref(record.get()).cast(), version: DUE };
-        let taken = self.backlog.cells.one(guard, due);
-        self.put_off(guard, Waiting { taken, closed: None });
+        let due = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version: DUE };
+        let taken = self.backlog.cells.single(guard, due);
+        self.defer(guard, PendingRemovals { taken, closed: None });
     }
 
-    /// Leaves what is to be seen to for later writers.
-    pub fn put_off(&self, guard: &R::Guard<'_>, waiting: Waiting) {
+    /// Leaves removals to later writers.
+    pub fn defer(&self, guard: &R::Guard<'_>, waiting: PendingRemovals) {
         if !waiting.taken.is_empty() {
             self.backlog.queue.push(guard, waiting);
         }
     }
 
-    /// Whether nothing is left for later writers, a moment ago.
+    /// Whether the backlog was empty at some instant of the call.
     #[inline(always)]
     pub fn has_no_backlog(&self) -> bool {
         self.backlog.queue.is_empty()
     }
 
-    /// Takes something that was left.
-    pub fn take_backlog(&self, guard: &R::Guard<'_>) -> Option<Waiting> {
+    /// Takes removals from the backlog.
+    pub fn take_backlog(&self, guard: &R::Guard<'_>) -> Option<PendingRemovals> {
         self.backlog.queue.pop(&self.reclaim, guard)
     }
 
-    /// Sees to `steps` of what waits, and puts the rest off. `sweep` is called for each record that
-    /// is to be swept out if it was cleared.
+    /// Processes up to `steps` removals, and defers the rest. `sweep` is called for each record
+    /// that is to be swept out if it was cleared.
     pub fn work_off(
         &self,
         guard: &R::Guard<'_>,
-        waiting: Waiting,
+        waiting: PendingRemovals,
         steps: usize,
         sweep: impl Fn(RecordRef<'_, K, V>),
     ) {
-        let Waiting { mut taken, closed } = waiting;
+        let PendingRemovals { mut taken, closed } = waiting;
         if taken.is_empty() {
             return;
         }
@@ -255,38 +270,39 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         for _ in 0..steps {
             let next = self.backlog.cells.next(&self.reclaim, guard, &mut taken);
             let Some(left) = next else { return };
-            self.work_off_one(guard, left, &mut view, &sweep);
+            self.process_removal(guard, left, &mut view, &sweep);
         }
         if !mutant("leftover.no_orphans") {
-            self.put_off(guard, Waiting { taken, closed });
+            self.defer(guard, PendingRemovals { taken, closed });
         }
     }
 
-    fn work_off_one<'g>(
+    fn process_removal<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        left: Left,
-        view: &mut Option<Older<'g>>,
+        left: DeferredPrune,
+        view: &mut Option<ViewCursor<'g>>,
         sweep: &impl Fn(RecordRef<'_, K, V>),
     ) {
         let record = ptr::NonNull::new(left.record.cast_mut().cast::<Record<K, V>>());
-        // Its flag or a hold has kept it until now.
+        // The record's flag or a hold has kept it until now.
         let record = record.map(|record| self.held(guard, record));
         match record {
             Some(record) if left.version == DUE => {
-                claim(|| record.flags() & flags::DUE != 0, "in the queue without its flag");
-                // Before it is pruned: who comes from now on leaves it once more.
+                claim(|| record.flags() & flags::DUE != 0, "a queued record without its flag");
+                // The flag is cleared before the record is pruned: from now on another thread may
+                // queue the record again.
                 record.clear_flags(flags::DUE);
                 self.prune(guard, record);
                 sweep(record);
             }
-            _ if self.wait_for(guard, left, view) => {}
+            _ if self.defer_to_view(guard, left, view) => {}
             Some(record) => {
                 self.prune_for(guard, record, Some(left.version));
                 record.let_go();
                 self.condemn_or_queue(guard, record);
             }
-            None => _ = self.cleared.pass(left.version),
+            None => _ = self.cleared.advance_to(left.version),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The fast path of a look-up: one bucket, one record, two comparisons. Nothing is called that is
-//! not inlined, so a caller saves no registers for the time after.
+//! The fast path of a look-up: one bucket, one record, two comparisons. All calls are inlined, so
+//! the caller saves no registers.
 
 use super::{Host, Store};
 use crate::chain::{RecordRef, Tied, Visible};
@@ -9,15 +9,15 @@ use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
-/// What a first look at a key tells.
+/// The result of the fast path.
 pub enum Peeked<'g, K, V> {
-    /// It holds this, of which there is no more to know.
+    /// The key holds this plain value.
     Plain(Visible<'g, V>),
-    /// It holds this, which is derived, has tags or a deadline.
+    /// The key holds this value, which has dependencies or a deadline that must be checked.
     Tied(RecordRef<'g, K, V>, Tied<'g, V>),
-    /// It holds nothing.
+    /// The key is absent.
     Absent,
-    /// This is in its home bucket. It must be looked at more closely.
+    /// The result needs the slow path. This record is in the home bucket of the key.
     Unclear(Option<RecordRef<'g, K, V>>),
 }
 
@@ -29,7 +29,7 @@ where
     R: Reclaim,
     H: Host<K, V>,
 {
-    /// Looks a key up in the usual place. `COUNTS`: it is a use of the entry.
+    /// Looks a key up in its home bucket. `COUNTS`: the look-up is a use of the entry.
     #[inline(always)]
     pub fn peek<'g, Q, const COUNTS: bool>(
         &self,
@@ -69,7 +69,7 @@ where
         }
     }
 
-    /// The same as of an instant, which is no use. What is tied is unclear.
+    /// The same as of an instant, without counting a use. A value with terms needs the slow path.
     #[inline(always)]
     pub fn peek_at<'g, Q>(
         &self,
@@ -94,7 +94,7 @@ where
 }
 
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
-    /// Counts a look-up that found something, beside the word of the guard.
+    /// Counts a look-up that found a value. The count is beside the word of the guard.
     #[inline(always)]
     pub fn count_hit(&self, guard: &R::Guard<'_>) {
         if let Some(tally) = self.reclaim.tally(guard) {

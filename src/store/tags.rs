@@ -1,12 +1,12 @@
-//! The cells of tags: made, held, ended; and the commits that invalidate a tag.
+//! The cells of tags, and the commits that invalidate a tag.
 //!
-//! Such a commit is one number in the tag's cell. If there is none, it takes a number and looks
-//! again: who has a smaller one holds the cell by then, and who comes later takes a larger one, so
-//! that what he writes is not concerned.
+//! Such a commit is one number in the tag's cell. If the tag has no cell, the commit takes a number
+//! and looks for the cell again. A writer with a smaller number holds the cell by then. A later
+//! writer takes a larger number, so the invalidation does not affect its value.
 
 use super::{Host, Store};
-use crate::chain::{Input, Linked, Node};
-use crate::commit::{Limit, Mark, ReadAt};
+use crate::chain::{Dependency, Linked, Node};
+use crate::commit::{Limit, Milestone, ReadAt};
 use crate::index::{Index, Indexed};
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, TagCell};
@@ -14,15 +14,20 @@ use crate::sync::hook::{mutant, step};
 use crate::version::State;
 use std::ptr::{self, NonNull};
 
-/// The cell of a tag, which the tag's input holds as long as it is kept.
-pub fn cell_of(tag: &Input) -> &TagCell {
-    // SAFETY: see above.
+/// The cell of a tag. The dependency holds the cell as long as it exists.
+pub fn cell_of(tag: &Dependency) -> &TagCell {
+    // SAFETY: the dependency is a tag, which holds its cell.
     unsafe { &*tag.cell::<TagCell>() }
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// The cell of a tag of this hash, made if there is none, and alive for as long as the guard.
-    pub fn know_tag<'g>(&'g self, guard: &'g R::Guard<'_>, hash: u32, tag: &Tag) -> &'g TagCell {
+    /// The cell of a tag with this hash, alive as long as the guard. Makes one if there is none.
+    pub fn find_or_create_tag<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        tag: &Tag,
+    ) -> &'g TagCell {
         let index = self.tags.get_or_make(0, || Index::with_capacity(0));
         if let Some(cell) = index.find(guard, hash, |cell| cell.tag() == tag)
             && (mutant("tag.no_revive") || cell.revive())
@@ -30,23 +35,24 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return cell;
         }
         let fresh = NonNull::from(Box::leak(Box::new(TagCell::new(hash, tag.clone()))));
-        // SAFETY: its hash is `hash`; it is freed a grace period after it was sealed and unlinked.
+        // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
+        // unlinked.
         let inserted =
             unsafe { index.insert(&self.reclaim, guard, hash, fresh, |cell| cell.tag() == tag) };
         match inserted {
-            // SAFETY: published just now under our guard.
+            // SAFETY: published just now under this guard.
             Ok(()) => unsafe { fresh.as_ref() },
             Err(existing) => {
-                // SAFETY: nobody else has seen it.
+                // SAFETY: no other thread has seen it.
                 unsafe { drop_cell(fresh) };
                 existing
             }
         }
     }
 
-    /// The number of the commit that invalidated a tag last, as of an instant; 0: none has.
+    /// The number of the last commit that invalidated a tag, as of an instant; 0 if there is none.
     #[inline]
-    pub fn tag_ended(&self, tag: &Input, at: ReadAt<'_>) -> u64 {
+    pub fn tag_invalidated_at(&self, tag: &Dependency, at: ReadAt<'_>) -> u64 {
         let (ended, clock) = (&cell_of(tag).ended, &self.order.clock);
         match at.limit() {
             Limit::Newest => ended.newest(clock, at.live()),
@@ -54,24 +60,24 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Whether none of the tags that a value of the version `own` has was invalidated since the
-    /// value has them, as of an instant.
+    /// Whether, as of an instant, none of these tags was invalidated since the value of the version
+    /// `own` has it.
     #[inline]
-    pub fn have_tags_stayed(&self, tags: &[Input], own: u64, at: ReadAt<'_>) -> bool {
-        tags.iter().all(|tag| self.tag_ended(tag, at) <= tag.tagged_since(own))
+    pub fn are_tags_valid(&self, tags: &[Dependency], own: u64, at: ReadAt<'_>) -> bool {
+        tags.iter().all(|tag| self.tag_invalidated_at(tag, at) <= tag.tagged_since(own))
     }
 
-    /// Releases the cells of tags, which were held until now.
-    pub fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Input]) {
+    /// Releases the cells of tags, which held them until now.
+    pub fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Dependency]) {
         for tag in tags {
-            // Held until now, and kept by the guard from now on.
+            // The cell was held until now. From now on the guard keeps it.
             let cell = cell_of(tag);
             cell.let_go();
             self.try_condemn_tag(guard, cell);
         }
     }
 
-    /// Begins to remove a cell that nobody holds.
+    /// Condemns a cell that nothing holds. Its removal begins.
     fn try_condemn_tag(&self, guard: &R::Guard<'_>, cell: &TagCell) {
         if cell.condemn() {
             step("tag.condemned");
@@ -79,9 +85,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// The second step, a grace period later.
+    /// The second step, a grace period later: seals the cell.
     unsafe fn seal_tag(cell: *mut (), store: *const ()) {
-        // SAFETY: retired by `try_condemn_tag`; a cell lives until a grace period after it was
+        // SAFETY: retired by `try_condemn_tag`. A cell lives until a grace period after it was
         // sealed, and only this call, one at a time, seals it.
         let (store, cell) = unsafe { (&*store.cast::<Self>(), &*cell.cast::<TagCell>()) };
         let guard = store.pin();
@@ -90,15 +96,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         step("tag.sealed");
         if let Some(index) = store.tags.get(0) {
-            // SAFETY: sealed; freed a grace period from now.
+            // SAFETY: the cell is sealed, and it is freed a grace period from now.
             unsafe { index.unlink(&guard, NonNull::from(cell)) };
         }
         store.retire(&guard, cell, Self::free_tag);
     }
 
-    /// The last step: no guard can have found the cell.
+    /// The last step: frees the cell. No guard can have found it.
     unsafe fn free_tag(cell: *mut (), store: *const ()) {
-        // SAFETY: retired by `seal_tag`, after it was unlinked; it was made as a box.
+        // SAFETY: retired by `seal_tag` after it was unlinked. It was made as a box.
         unsafe {
             let store = &*store.cast::<Self>();
             let cell = NonNull::new_unchecked(cell.cast::<TagCell>());
@@ -114,27 +120,29 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe { free_milestone(node.cast()) };
     }
 
-    /// Ends all values that have a tag of this hash, by one commit. Returns its number.
-    pub fn end_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> u64 {
-        self.end_known_tag(guard, hash, tag).unwrap_or_else(|| {
-            // A number for a tag that nobody has. Who holds it by now, and took a smaller one, is
-            // found.
+    /// Invalidates all values that have the tag with this hash, by one commit. Returns its number.
+    pub fn invalidate_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> u64 {
+        self.invalidate_existing_tag(guard, hash, tag).unwrap_or_else(|| {
+            // The tag has no cell, so the commit only takes a number. If a writer with a smaller
+            // number holds the cell by now, the second look finds the cell.
             let version = self.order.clock.tick();
             let looks_again = !mutant("tag.look_once");
-            let found = looks_again.then(|| self.end_known_tag(guard, hash, tag)).flatten();
+            let found =
+                looks_again.then(|| self.invalidate_existing_tag(guard, hash, tag)).flatten();
             found.unwrap_or(version)
         })
     }
 
-    /// The same, if the tag has a cell.
-    fn end_known_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> Option<u64> {
+    /// The same if the tag has a cell; otherwise `None`.
+    fn invalidate_existing_tag(&self, guard: &R::Guard<'_>, hash: u32, tag: &Tag) -> Option<u64> {
         let index = self.tags.get(0)?;
         let cell = index.find(guard, hash, |cell| cell.tag() == tag);
         let cell = cell.filter(|cell| cell.revive())?;
-        let retire = |node: *mut Node<Mark<()>>| self.retire(guard, node, Self::free_milestone);
+        let retire =
+            |node: *mut Node<Milestone<()>>| self.retire(guard, node, Self::free_milestone);
         let retire_place = |place| self.retire_place(guard, place);
         let (clock, views) = (&self.order.clock, &self.views);
-        // SAFETY: the guard is live, and the milestone is made for this.
+        // SAFETY: the guard is live, and the milestone is made for this chain.
         let version = unsafe { cell.ended.add(clock, views, milestone(), retire, retire_place) };
         self.try_condemn_tag(guard, cell);
         Some(version)
@@ -145,21 +153,22 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Drops all cells.
     ///
     /// # Safety
-    /// Nobody else uses the store, which is being dropped, and what was retired has been reclaimed.
+    /// Nobody else uses the store, which is being dropped, and everything that was retired has been
+    /// reclaimed.
     pub(super) unsafe fn drop_tags(&mut self) {
         let Some(index) = self.tags.get(0) else { return };
         let guard = self.reclaim.pin();
         for cell in index.all_entries(&guard) {
-            // SAFETY: exclusive, and each once.
+            // SAFETY: the access is exclusive, and each cell is dropped once.
             unsafe { drop_cell(NonNull::from(cell)) };
         }
     }
 }
 
 /// # Safety
-/// It was made as a box, and nobody else has access to it.
+/// The cell was made as a box, and nobody else has access to it.
 unsafe fn drop_cell(cell: NonNull<TagCell>) {
-    // SAFETY: the caller's promise; what is drained is this cell's alone.
+    // SAFETY: the caller's promise. The drained milestones belong to this cell only.
     unsafe {
         let mut cell = Box::from_raw(cell.as_ptr());
         cell.ended.drain(|node| free_milestone(node));
@@ -167,13 +176,13 @@ unsafe fn drop_cell(cell: NonNull<TagCell>) {
 }
 
 /// # Safety
-/// It was made by `milestone`, and nobody else has access to it.
-unsafe fn free_milestone(node: *mut Node<Mark<()>>) {
+/// The node was made by `milestone`, and nobody else has access to it.
+unsafe fn free_milestone(node: *mut Node<Milestone<()>>) {
     // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(node.cast::<Linked<Mark<()>>>()) });
+    drop(unsafe { Box::from_raw(node.cast::<Linked<Milestone<()>>>()) });
 }
 
-fn milestone() -> *mut Node<Mark<()>> {
-    let mark = Some(Mark::new(()));
-    Box::into_raw(Box::new(Linked::new(State::READY, ptr::null_mut(), mark))).cast()
+fn milestone() -> *mut Node<Milestone<()>> {
+    let milestone = Some(Milestone::new(()));
+    Box::into_raw(Box::new(Linked::new(State::READY, ptr::null_mut(), milestone))).cast()
 }

@@ -2,7 +2,7 @@
 
 use super::{Commit, Host, Store};
 use crate::chain::{
-    Bonds, Conditional, Derived, Linked, Node, NodeRef, Record, RecordRef, Terms, Visible,
+    Bonds, Conditional, Derived, EntryTerms, Linked, Node, NodeRef, Record, RecordRef, Visible,
 };
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
@@ -18,7 +18,7 @@ pub struct Written<'g, V> {
 
 impl<'g, V> Written<'g, V> {
     /// # Safety
-    /// The version is of a commit that was made under the guard which keeps it.
+    /// The version is of a commit that was made under the guard which keeps the version.
     #[inline(always)]
     unsafe fn new(node: NodeRef<'g, V>, state: State) -> Self {
         // SAFETY: the caller's promise.
@@ -27,15 +27,15 @@ impl<'g, V> Written<'g, V> {
     }
 }
 
-/// On which terms a new value is kept, and what ties it.
-pub struct Retention {
-    pub terms: Terms,
+/// The terms and the dependencies of a new value.
+pub struct TermsAndBonds {
+    pub terms: EntryTerms,
     pub bonds: Option<Box<Bonds>>,
 }
 
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
-    /// A version for `record`, with what is taken out of `value`; without a value, a tombstone. It
-    /// lies in the record's room, if that is free and the value has no terms.
+    /// Makes a version for `record`. Takes the value out of `value`; `None` makes a tombstone. The
+    /// version is in the record's inline slot if that is free and the value has no terms.
     pub(super) fn make_node(
         &self,
         guard: &R::Guard<'_>,
@@ -43,26 +43,26 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        retention: Option<Retention>,
+        retention: Option<TermsAndBonds>,
     ) -> *mut Node<V> {
-        let state = self.fresh.with_outcome(state);
+        let state = self.new_version.with_outcome(state);
         if let Some(retention) = retention {
             return self.make_conditional(guard, state, prev, value, retention);
         }
-        if record.claim_room() {
-            // SAFETY: claimed.
-            unsafe { record.occupy(state, prev, value) };
-            return record.room();
+        if record.claim_inline_slot() {
+            // SAFETY: the slot was claimed.
+            unsafe { record.fill_inline_slot(state, prev, value) };
+            return record.inline_slot();
         }
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
-        // SAFETY: the slot was taken, for us alone.
+        // SAFETY: the slot was taken for this version.
         unsafe { Linked::init(slot.as_ptr(), state, prev, value) };
         slot.cast().as_ptr()
     }
 
-    /// A witness for `record`, which the caller holds, and which the witness holds until it is
-    /// reclaimed. Not in the room, which is for what is read.
+    /// Makes a witness for `record`. The witness holds the record until it is reclaimed. It is not
+    /// in the inline slot, which is for versions that are read.
     pub(super) fn make_witness(
         &self,
         _guard: &R::Guard<'_>,
@@ -73,12 +73,12 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         record.hold();
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
-        // SAFETY: the slot was taken, for us alone.
+        // SAFETY: the slot was taken for this version.
         unsafe { Linked::init(slot.as_ptr(), state.witness(), prev, &mut None) };
         slot.cast().as_ptr()
     }
 
-    /// A version with terms.
+    /// Makes a version with terms.
     #[inline(never)]
     fn make_conditional(
         &self,
@@ -86,33 +86,33 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        Retention { terms, bonds }: Retention,
+        TermsAndBonds { terms, bonds }: TermsAndBonds,
     ) -> *mut Node<V> {
         let Some(bonds) = bonds else {
             // SAFETY: a guard is live.
             let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
-            // SAFETY: the slot was taken, for us alone.
+            // SAFETY: the slot was taken for this version.
             unsafe { Conditional::init(slot.as_ptr(), state, prev, value, terms) };
             return slot.cast().as_ptr();
         };
         // SAFETY: a guard is live.
         let slot = unsafe { self.derived.take() }.cast::<Derived<V>>();
-        // SAFETY: the slot was taken, for us alone.
+        // SAFETY: the slot was taken for this version.
         unsafe { Derived::init(slot.as_ptr(), state, prev, value, terms, *bonds) };
         slot.cast().as_ptr()
     }
 
-    /// Gives back what `make_node` made, if nobody else has seen it.
-    fn unmake_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
-        if ptr::eq(node, record.room()) {
-            record.free_room();
+    /// Gives the memory of a version from `make_node` back. No other thread has seen it.
+    fn give_back_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
+        if ptr::eq(node, record.inline_slot()) {
+            record.free_inline_slot();
             return;
         }
-        // SAFETY: taken by this thread, seen by nobody else.
+        // SAFETY: taken by this thread, and not seen by any other thread.
         unsafe { self.pool_of(&*node).put_back(NonNull::new_unchecked(node).cast()) };
     }
 
-    /// The pool that a version's memory is from, if it is not in a room.
+    /// The pool of a version's memory. The version is not in an inline slot.
     ///
     /// # Safety
     /// The version is not reclaimed yet.
@@ -126,7 +126,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         }
     }
 
-    /// The value below `node`, a version of a commit of the caller's, cleared or not.
+    /// The value below `node`, cleared or not. The caller owns the commit of `node`.
     #[inline(always)]
     pub fn superseded<'g>(
         &self,
@@ -134,43 +134,46 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         node: NodeRef<'g, V>,
     ) -> Option<Visible<'g, V>> {
         let prev = record.prev_of(node).link().target();
-        // SAFETY: superseded by a commit made under the guard, and the link is open until its owner
-        // settles it, so this is what it was when installed.
+        // SAFETY: superseded by a commit made under the guard. The link is open until the owner
+        // settles the commit, so the version below is the one from the install.
         unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }?.visible()
     }
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Installs and stamps a version of one key, with what is taken out of `value`. With `over`,
-    /// only if it supersedes just that; this is for tombstones, as a value would be lost.
+    /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
+    /// given, does so only if the new version supersedes just that one. `over` is for tombstones,
+    /// because a value would be lost.
     pub fn write<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         value: &mut Option<V>,
-        retention: Option<Retention>,
+        retention: Option<TermsAndBonds>,
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
         debug_assert!(value.is_none() || over.is_none());
         let (state, below) = (State::READY, ptr::null_mut());
         let node = self.make_node(guard, &record, state, below, value, retention);
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-        // SAFETY: located and revived under the guard; the node was made for it.
+        // SAFETY: the record was located and revived under the guard, and the node was made for it.
         let state = unsafe { self.order.write(record, node, over, &retire) };
         if state.is_none() {
-            self.unmake_node(&record, node);
+            self.give_back_node(&record, node);
         }
-        // SAFETY: installed by our commit, under the guard.
+        // SAFETY: installed by this thread's commit, under the guard.
         state.map(|state| unsafe { Written::new(NodeRef::new(&*node), state) })
     }
 
     /// Stamps the first version of a record.
     ///
     /// # Safety
-    /// The caller has just published `record` with a ready version in its room, under the guard.
+    /// The caller has just published `record` with a ready version in its inline slot, under the
+    /// guard.
     pub unsafe fn stamp_first<'g>(&self, record: RecordRef<'g, K, V>) -> Written<'g, V> {
-        // SAFETY: the room holds a version, which cannot go under the guard; see above.
-        let node = unsafe { NodeRef::new(&*record.room()) };
+        // SAFETY: the inline slot contains a version, which is not reclaimed under the guard; see
+        // above.
+        let node = unsafe { NodeRef::new(&*record.inline_slot()) };
         let state = node.state();
         let state = if state.is_ready() { self.order.stamp_single(&node, state) } else { state };
         // SAFETY: the caller's promise.

@@ -1,76 +1,78 @@
-//! Views: opened, shared and closed.
+//! Opens, shares and closes views.
 
-use super::{Host, Store, Waiting};
+use super::{Host, PendingRemovals, Store};
 use crate::chain::Live;
 use crate::commit::{Limit, ReadAt, Registered};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::version::{State, Version};
 
-/// The version of a committed state, as callers know it.
+/// The version of a committed state, as the public type.
 pub fn version_of(state: State) -> Version {
     Version::from_u64(state.version())
 }
 
-/// What a registered view sees.
+/// A registered view and its clear watermark.
 pub struct Snapshot {
-    /// Its registration.
+    /// The registration.
     registered: Registered,
     /// Everything up to this version had been cleared.
-    floor: u64,
+    watermark: u64,
 }
 
 impl Snapshot {
-    /// The version that it sees; 0 before the first commit.
+    /// The version that the view sees; 0 before the first commit.
     pub fn version(&self) -> u64 {
         self.registered.version()
     }
 
-    /// When it was opened: values whose deadline had come by then are absent in it, others are not.
+    /// The time at which the view was opened. A value is absent in the view if its deadline had
+    /// passed by then, and only then.
     pub fn opened(&self) -> u64 {
         self.registered.opened()
     }
 
-    /// Up to which version everything had been cleared.
-    pub fn floor(&self) -> u64 {
-        self.floor
+    /// The clear watermark of the view.
+    pub fn watermark(&self) -> u64 {
+        self.watermark
     }
 
-    /// The instant that it shows, for a reader with a guard.
+    /// The instant of the view, for a reader with a guard.
     #[inline(always)]
     pub fn at<'g>(&'g self, _: Live<'g>) -> ReadAt<'g> {
-        // SAFETY: the view is registered for as long as this is borrowed, and a guard is live.
+        // SAFETY: the view is registered as long as this is borrowed, and a guard is live.
         unsafe { ReadAt::new(Limit::View(self.registered.version())) }
     }
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Opens a view. `is_timeless` says, when a number was read, that nothing up to that has a
-    /// deadline.
+    /// Opens a view. `is_timeless` is called after a number was read, and says that no version up
+    /// to that number has a deadline.
     pub fn open(&self, is_timeless: impl Fn() -> bool) -> Snapshot {
         let guard = self.pin();
         let registered = self.register(&guard, is_timeless);
         self.snapshot(&guard, registered)
     }
 
-    /// Registers a view. Lock-free: again only if another was opened meanwhile, and a number taken.
+    /// Registers a view. Lock-free: the loop repeats only if another view was opened meanwhile and
+    /// a number was taken.
     fn register(&self, guard: &R::Guard<'_>, is_timeless: impl Fn() -> bool) -> Registered {
         loop {
             let place = self.views.place(guard);
             let retire = |place| self.retire_place(guard, place);
             let instant = || self.order.instant_if(&is_timeless);
-            // SAFETY: the guard is live, and the place is made for this.
+            // SAFETY: the guard is live, and the place is made for this view.
             let registered = unsafe { self.views.open(&self.order.clock, instant, place, retire) };
             if registered.is_timed() {
                 return registered;
             }
             if let Some(waiting) = self.unregister(guard, registered) {
-                self.put_off(guard, waiting);
+                self.defer(guard, waiting);
             }
         }
     }
 
-    /// A view of exactly `version`, if an open one keeps it, or it is the newest.
+    /// A view of exactly `version`, if an open view keeps that version or it is the newest one.
     pub fn open_at(&self, version: u64, is_timeless: impl Fn() -> bool) -> Option<Snapshot> {
         let guard = self.pin();
         // SAFETY: the guard is live.
@@ -86,41 +88,42 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return Some(self.snapshot(&guard, registered));
         }
         if let Some(waiting) = self.unregister(&guard, registered) {
-            self.put_off(&guard, waiting);
+            self.defer(&guard, waiting);
         }
         None
     }
 
-    /// Another holder of the same view.
+    /// Adds a holder to a view.
     pub fn share(&self, snapshot: &Snapshot) -> Snapshot {
         Snapshot { registered: self.views.share(&snapshot.registered), ..*snapshot }
     }
 
     fn snapshot(&self, _guard: &R::Guard<'_>, registered: Registered) -> Snapshot {
-        // SAFETY: a registered view's version, and a guard is live. Any clearing commit that may be
-        // at or before it was ready before its clock was read, so the answer is final.
+        // SAFETY: the version is that of a registered view, and a guard is live. Each clearing
+        // commit that may be at or before the version was ready before the view read the clock, so
+        // the answer is final.
         let at = unsafe { ReadAt::new(Limit::View(registered.version())) };
-        let (floor, _) = self.order.floor.at(&self.order.clock, at);
+        let (watermark, _) = self.order.watermark.at(&self.order.clock, at);
         self.host.view_opened(registered.version());
-        Snapshot { registered, floor }
+        Snapshot { registered, watermark }
     }
 
-    /// Closes a view. If the caller was its last holder, returns what waited for that: the caller
-    /// [sees to it](Self::work_off), or [puts it off](Self::put_off).
-    pub fn close(&self, guard: &R::Guard<'_>, snapshot: Snapshot) -> Option<Waiting> {
+    /// Closes a view. If the caller was the last holder, returns the removals that waited for the
+    /// view. The caller [processes](Self::work_off) or [defers](Self::defer) them.
+    pub fn close(&self, guard: &R::Guard<'_>, snapshot: Snapshot) -> Option<PendingRemovals> {
         self.unregister(guard, snapshot.registered)
     }
 
-    fn unregister(&self, guard: &R::Guard<'_>, view: Registered) -> Option<Waiting> {
+    fn unregister(&self, guard: &R::Guard<'_>, view: Registered) -> Option<PendingRemovals> {
         let (version, retire) = (view.version(), |place| self.retire_place(guard, place));
-        // SAFETY: the guard is live, and places are retired by it.
+        // SAFETY: the guard is live, and places are retired through it.
         let taken = unsafe { self.views.close(view, retire) }?;
         self.host.view_closed(version);
         step("leftover.taken");
-        Some(Waiting::after(taken, version))
+        Some(PendingRemovals::after(taken, version))
     }
 
-    /// The smallest version of an open view: a moment's picture, for statistics. Goes over all views.
+    /// The smallest version of an open view at some instant, for statistics. Visits all views.
     pub fn oldest_view(&self, _guard: &R::Guard<'_>) -> Option<u64> {
         // SAFETY: a guard is live.
         unsafe { self.views.oldest() }
@@ -128,12 +131,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Retires the clearing commits that no view needs any more, if they are many.
     pub fn trim_clearings(&self, guard: &R::Guard<'_>) {
-        if self.order.floor.is_raised() {
+        if self.order.watermark.is_raised() {
             let (clock, views) = (&self.order.clock, &self.views);
             let retire = |node| self.retire_era(guard, node);
             // SAFETY: a guard is live.
             unsafe {
-                self.order.floor.trim(clock, views, retire, |place| {
+                self.order.watermark.trim(clock, views, retire, |place| {
                     self.retire_place(guard, place);
                 });
             }
@@ -141,25 +144,25 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 }
 
-/// A view that is closed when it is dropped, also when a user's closure panics. What waited for
-/// that is put off.
+/// A view that is closed when it is dropped, even if a user's closure panics. The removals that
+/// waited for it are deferred.
 pub struct OpenView<'s, K, V, S, R: Reclaim, H: Host<K, V>> {
     store: &'s Store<K, V, S, R, H>,
     snapshot: Option<Snapshot>,
 }
 
 impl<'s, K, V, S, R: Reclaim, H: Host<K, V>> OpenView<'s, K, V, S, R, H> {
-    /// Opens one.
+    /// Opens a view.
     pub fn new(store: &'s Store<K, V, S, R, H>, is_timeless: impl Fn() -> bool) -> Self {
         Self { store, snapshot: Some(store.open(is_timeless)) }
     }
 
-    /// What it sees.
+    /// The snapshot of the view.
     pub fn snapshot(&self) -> &Snapshot {
-        self.snapshot.as_ref().expect("taken only at its end")
+        self.snapshot.as_ref().expect("the snapshot is taken only when the view is closed")
     }
 
-    /// Closes it under the caller's guard.
+    /// Closes the view under the caller's guard.
     pub fn close(mut self, guard: &R::Guard<'_>) {
         self.end(guard);
     }
@@ -168,7 +171,7 @@ impl<'s, K, V, S, R: Reclaim, H: Host<K, V>> OpenView<'s, K, V, S, R, H> {
         if let Some(snapshot) = self.snapshot.take()
             && let Some(waiting) = self.store.close(guard, snapshot)
         {
-            self.store.put_off(guard, waiting);
+            self.store.defer(guard, waiting);
             self.store.trim_clearings(guard);
         }
     }

@@ -1,25 +1,25 @@
-//! The writes of one commit, while they are put together.
+//! The write set of one commit.
 
 use crate::chain::{Record, RecordRef};
 use crate::removal::RemovalCause;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
-/// Up to how many writes are sorted by comparing each with each.
-const RANKED: usize = 12;
-/// Above how many writes a set, instead of a scan, tells which records a commit writes.
-const SCAN: usize = 16;
+/// Up to this number of writes, they are sorted by comparing each with each.
+const MAX_RANKED: usize = 12;
+/// Above this number of writes, a hash set instead of a scan says which records a commit writes.
+const MAX_SCANNED: usize = 16;
 
 /// One write of a commit.
 pub struct Write<K, V> {
     record: *const Record<K, V>,
-    /// `None` removes.
+    /// The value; `None` removes the entry.
     pub value: Option<V>,
-    /// Where the caller has the terms of the value; [`PLAIN`](Self::PLAIN): it has none.
+    /// The caller's index of the terms of the value; [`PLAIN`](Self::PLAIN) if the value has none.
     pub terms: u32,
-    /// Whether the key's declared relations apply.
+    /// Whether the declared relations of the key apply.
     pub related: bool,
-    /// Why it takes away what is there. `None`: it is a witness.
+    /// Why the write ends the present value. `None` for a witness.
     pub cause: Option<RemovalCause>,
 }
 
@@ -27,7 +27,7 @@ impl<K, V> Write<K, V> {
     /// See [`terms`](Self::terms).
     pub const PLAIN: u32 = u32::MAX;
 
-    /// The address of its record.
+    /// The address of the record.
     pub fn record(&self) -> *const Record<K, V> {
         self.record
     }
@@ -36,25 +36,26 @@ impl<K, V> Write<K, V> {
 /// The writes of a commit. Their records were located under the guard that lives for `'g`.
 pub struct WriteSet<'g, K, V> {
     writes: Vec<Write<K, V>>,
-    /// The addresses of their records, in order, and their places; unless writes were added since.
+    /// The addresses of the records, in order, with the indices of their writes. Out of date if
+    /// writes were added since.
     order: Vec<(usize, usize)>,
     has_witnesses: bool,
     guard: PhantomData<&'g ()>,
 }
 
 impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
-    /// No writes, in lists that are empty.
+    /// Makes an empty write set in these lists, which are empty.
     pub fn new(writes: Vec<Write<K, V>>, order: Vec<(usize, usize)>) -> Self {
         debug_assert!(writes.is_empty());
         Self { writes, order, has_witnesses: false, guard: PhantomData }
     }
 
-    /// The lists, to be used again.
+    /// Takes the lists out, for later use.
     pub fn take_lists(&mut self) -> (Vec<Write<K, V>>, Vec<(usize, usize)>) {
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.order))
     }
 
-    /// How many writes there are.
+    /// The number of writes.
     pub fn len(&self) -> usize {
         self.writes.len()
     }
@@ -79,12 +80,12 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         unsafe { RecordRef::new(&*self.writes[at].record) }
     }
 
-    /// Whether some of them are witnesses.
+    /// Whether some writes are witnesses.
     pub fn has_witnesses(&self) -> bool {
         self.has_witnesses
     }
 
-    /// Adds a write of `record`, of what is taken out of `value`, if there is any.
+    /// Adds a write of `record`. Takes the value out of `value`.
     #[inline(always)]
     pub fn push(
         &mut self,
@@ -99,11 +100,11 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         if value.is_some()
             && let Some(write) = self.writes.last_mut()
         {
-            std::mem::swap(&mut write.value, value); // A large value takes no room on the stack.
+            std::mem::swap(&mut write.value, value); // A large value is not copied to the stack.
         }
     }
 
-    /// The same with a value that lies at hand.
+    /// The same with a value that is passed by move.
     #[inline(always)]
     pub fn push_value(
         &mut self,
@@ -117,7 +118,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         self.writes.push(Write { record, value, terms, related, cause });
     }
 
-    /// Adds witnesses for those records, which the caller holds, that are not written. To be called
+    /// Adds witnesses for those records that are not written. The caller holds the records. Called
     /// after all writes were added.
     pub fn witness(&mut self, records: impl Iterator<Item = RecordRef<'g, K, V>>) {
         let mut set = HashSet::new();
@@ -131,32 +132,33 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         }
     }
 
-    /// Whether the commit writes `record` already. `set` is the caller's memory of that.
+    /// Whether the commit writes `record` already. `set` caches the answer between calls.
     pub fn has(&self, set: &mut HashSet<*const Record<K, V>>, record: RecordRef<'g, K, V>) -> bool {
-        if self.writes.len() <= SCAN {
+        if self.writes.len() <= MAX_SCANNED {
             return self.writes.iter().any(|write| record.is(write.record));
         }
-        // Catches up with what was added since; what is in it stays there.
+        // Adds the writes that were added since the last call. Records are not removed from the
+        // set.
         set.extend(self.writes[set.len()..].iter().map(|write| write.record));
         set.contains(&std::ptr::from_ref(record.get()))
     }
 
-    /// Puts the writes in order, by their places: to move them about costs more.
+    /// Sorts the indices of the writes. To move the writes themselves costs more.
     fn sort(&mut self) {
         self.order.clear();
         let address = |write: &Write<K, V>| write.record.addr();
         let count = self.writes.len();
-        if count > RANKED {
+        if count > MAX_RANKED {
             let places = self.writes.iter().enumerate();
             self.order.extend(places.map(|(place, write)| (address(write), place)));
             return self.order.sort_unstable();
         }
-        let mut addresses = [0; RANKED];
+        let mut addresses = [0; MAX_RANKED];
         for (place, write) in addresses.iter_mut().zip(&self.writes) {
             *place = address(write);
         }
-        // Each goes where as many come before it: there is no branch that depends on addresses,
-        // which no processor foresees.
+        // Each write goes to the position that is the number of writes before it. So no branch
+        // depends on addresses, which the processor could not predict.
         self.order.resize(count, (0, 0));
         let addresses = &addresses[..count];
         for (place, &address) in addresses.iter().enumerate() {
@@ -173,7 +175,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         self.order.windows(2).any(|two| two[0].0 == two[1].0)
     }
 
-    /// Drops all writes but the last of each record. They stay in order.
+    /// Drops all writes except the last one of each record. The others keep their order.
     #[cold]
     pub fn keep_last(&mut self) {
         self.order.clear();
@@ -191,7 +193,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         (&mut self.writes, &self.order)
     }
 
-    /// Forgets the writes, whose values were taken. Their order stays.
+    /// Removes the writes, whose values were taken. The sorted indices stay.
     pub(super) fn clear(&mut self) {
         self.writes.clear();
     }

@@ -1,13 +1,13 @@
-//! The list of views, by a single thread.
+//! Tests of the list of views, with a single thread.
 
 use super::*;
 
-/// Views without a reclaimer: places come back at once, as nobody else is there.
+/// Views without a reclaimer: places are reused at once, because there is no other thread.
 struct World(Views, Clock);
 
 impl World {
-    fn retire(&self) -> impl Fn(*mut Place) + '_ {
-        // SAFETY: taken out just now, and nobody else has it.
+    fn retire(&self) -> impl Fn(*mut ViewPlace) + '_ {
+        // SAFETY: removed from the list just now, and no other thread exists.
         |place| unsafe { self.0.give(NonNull::new(place).unwrap()) }
     }
 
@@ -17,7 +17,7 @@ impl World {
     }
 
     fn close(&self, view: Registered) -> bool {
-        // SAFETY: as above. Not given back at once: the closer still looks at it.
+        // SAFETY: as above. The place is not given back, because the closing view still reads it.
         unsafe { self.0.close(view, |_| ()) }.is_some()
     }
 
@@ -31,7 +31,7 @@ impl World {
         unsafe { self.0.first_below(&self.1, version, |_| ()) }.map(|view| view.version())
     }
 
-    /// How many places are in the list.
+    /// The number of places in the list.
     fn length(&self) -> usize {
         let mut next = self.0.newest.load(Ordering::Relaxed);
         let mut length = 0;
@@ -45,7 +45,7 @@ impl World {
 }
 
 #[test]
-fn the_oldest_view_is_the_one_of_the_smallest_version() {
+fn the_oldest_view_has_the_smallest_version() {
     let world = World(Views::new(), Clock::new());
     assert_eq!(world.oldest(), None);
     let open = |_| {
@@ -56,11 +56,11 @@ fn the_oldest_view_is_the_one_of_the_smallest_version() {
     let mut open: Vec<_> = (0..60).map(open).collect();
     let shared = world.0.share(&open[0]);
     assert!(!world.close(open.remove(0)));
-    assert_eq!(world.oldest(), Some(0), "it has another holder");
+    assert_eq!(world.oldest(), Some(0), "the view has another holder");
     assert!(world.close(shared));
     for view in open {
         assert_eq!(world.oldest(), Some(view.version()));
-        // A newer one does not matter.
+        // A newer view changes nothing.
         let newest = world.open();
         assert_eq!(world.oldest(), Some(view.version()));
         world.close(newest);
@@ -70,7 +70,7 @@ fn the_oldest_view_is_the_one_of_the_smallest_version() {
 }
 
 #[test]
-fn the_first_view_below_a_version_is_the_newest() {
+fn the_first_view_below_a_version_is_the_newest_such_view() {
     let world = World(Views::new(), Clock::new());
     let mut open = Vec::new();
     for _ in 0..20 {
@@ -88,7 +88,8 @@ fn the_first_view_below_a_version_is_the_newest() {
     assert_eq!(world.first_below(1_000), None);
 }
 
-/// Whatever the order in which views close, the list is not much longer than twice the open ones.
+/// In whatever order views close, the list is at most about twice as long as the number of open
+/// views.
 #[test]
 fn places_of_closed_views_leave_the_list() {
     let world = World(Views::new(), Clock::new());
