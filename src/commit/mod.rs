@@ -2,18 +2,18 @@
 //!
 //! This module receives records and looks up no key. Its rules are in `docs/protocol.md`.
 
+mod clear_watermark;
 mod descriptor;
 mod dispose;
-mod floor;
 mod milestones;
 mod quiet;
 mod stack;
 mod views;
 
+pub use clear_watermark::{ClearWatermark, Era};
 pub use descriptor::{Descriptor, Entry, Expected, Precondition, VersionStatus};
 use dispose::discard;
 pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
-pub use floor::{ClearWatermark, Era};
 pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
 pub use stack::{ClosableList, Drained, Stack};

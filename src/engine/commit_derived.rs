@@ -8,7 +8,7 @@ use super::derivation::{Derivation, Reading};
 use super::group::on_behalf_of;
 use super::lease::KeyLease;
 use super::load::Load;
-use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
+use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineBonds};
 use super::plan::Plan;
 use super::read::EngineView;
 use super::terms::RequestedTerms;
@@ -132,7 +132,7 @@ where
 
 /// A planned write: the derived value, a clone to commit, the requested terms, and the bonds.
 type DerivedWrite<'m, K, V, S, R> =
-    (&'m DerivedValue<V>, Option<V>, Option<RequestedTerms>, EngineTies<'m, K, V, S, R>);
+    (&'m DerivedValue<V>, Option<V>, Option<RequestedTerms>, EngineBonds<'m, K, V, S, R>);
 
 /// The planned writes for the derived values.
 struct DerivedWrites<'m, K, V, S, R: Reclaim> {
@@ -204,7 +204,7 @@ where
         &self,
         guard: &R::Guard<'_>,
         derived: &DerivedValue<V>,
-    ) -> Option<EngineTies<'m, K, V, S, R>> {
+    ) -> Option<EngineBonds<'m, K, V, S, R>> {
         let (store, mut ties) = (&self.engine.store, BondsBuilder::new(&self.engine.store));
         ties.is_nested = derived.is_nested;
         ties.has_unheld_input = derived.is_lost;
@@ -265,7 +265,7 @@ where
         record: RecordRef<'g, K, V>,
         since: u64,
         value: &mut Option<V>,
-        mut ties: EngineTies<'_, K, V, S, R>,
+        mut ties: EngineBonds<'_, K, V, S, R>,
     ) -> Option<Version> {
         let moment = Moment::new(&self.timer);
         let before = self.store.order.newest(record);

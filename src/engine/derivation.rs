@@ -6,7 +6,7 @@
 //! equal. One commit at the end sets all derived values. If a value is derived from another value
 //! that the same commit sets, its bonds name that commit's own number (see [`Dependency`]).
 
-use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineTies};
+use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineBonds};
 use super::{Claim, Engine, KeyLease};
 use crate::chain::{Bonds, Dependency, RecordRef};
 use crate::commit::ReadAt;
@@ -54,7 +54,7 @@ pub struct Reading<'s, K, V, S, R: Reclaim> {
     pub(super) snapshot: &'s Snapshot,
     /// The address of the record of that value.
     address: usize,
-    pub(super) ties: EngineTies<'s, K, V, S, R>,
+    pub(super) ties: EngineBonds<'s, K, V, S, R>,
     pub(super) memo: &'s mut DerivationMemo<V>,
 }
 

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::ptr;
 
 /// The bonds, under construction, of a value that the engine derives.
-pub(super) type EngineTies<'e, K, V, S, R> = BondsBuilder<'e, K, V, S, R, Observers<K, V>>;
+pub(super) type EngineBonds<'e, K, V, S, R> = BondsBuilder<'e, K, V, S, R, Observers<K, V>>;
 
 /// A value that was derived and is not set yet.
 pub(super) struct DerivedValue<V> {

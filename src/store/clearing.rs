@@ -56,21 +56,4 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let (node, state) = self.order.version_at(record, ReadAt::newest(live)).ok()??;
         (state.is_value() && state.version() <= self.watermark(live)).then_some(node)
     }
-
-    /// Condemns a record after a holder let go of it. A record with a cleared value is queued for a
-    /// later write, which sweeps it out.
-    ///
-    /// This may run in a reclamation step in the middle of a read, where no commit can be made. And
-    /// a retired object may stay for long with a thread that only reads, while the listener waits
-    /// for the cleared value.
-    pub fn condemn_or_queue(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
-        if mutant("sweep.forgets") || self.cleared_value(record).is_none() {
-            return self.try_condemn(guard, record);
-        }
-        // If the record is condemned by now, it is not sealed before the guard ends, and so it is
-        // not sealed with this flag.
-        if !record.is_ending() {
-            self.queue(guard, record);
-        }
-    }
 }

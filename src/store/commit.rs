@@ -1,49 +1,11 @@
 //! A commit of several writes, from a write set to its outcome.
 
-use super::{Host, Store, TermsAndBonds, WriteSet};
+use super::{Commit, Host, Store, TermsAndBonds, WriteSet};
 use crate::chain::{Live, NodeRef, Record, RecordRef};
-use crate::commit::{Descriptor, Entry, Expected, Limit, Precondition, ReadAt};
+use crate::commit::{Descriptor, Entry, Expected, Precondition};
 use crate::reclaim::Reclaim;
 use crate::version::State;
-use std::marker::PhantomData;
 use std::ptr;
-
-/// A commit that the caller made under its guard, which lives for `'g`.
-#[derive(Clone, Copy)]
-pub struct Commit<'g> {
-    version: u64,
-    guard: PhantomData<&'g ()>,
-}
-
-impl<'g> Commit<'g> {
-    /// # Safety
-    /// A commit with this number was made under a guard that is live for `'g`.
-    #[inline(always)]
-    pub(super) unsafe fn new(version: u64, _: Live<'g>) -> Self {
-        Self { version, guard: PhantomData }
-    }
-
-    /// The number of the commit.
-    #[inline(always)]
-    pub fn version(self) -> u64 {
-        self.version
-    }
-
-    /// The instant of the commit.
-    #[inline(always)]
-    pub fn at(self) -> ReadAt<'g> {
-        // SAFETY: what the commit superseded was retired during the guard.
-        unsafe { ReadAt::new(Limit::Now(self.version)) }
-    }
-
-    /// The instant just before the commit.
-    #[inline(always)]
-    pub fn before(self) -> ReadAt<'g> {
-        // SAFETY: as above. What was visible just before was superseded by this commit or a later
-        // one.
-        unsafe { ReadAt::new(Limit::Now(self.version - 1)) }
-    }
-}
 
 /// A commit of several writes that is decided.
 pub struct Decided<'g, K, V> {

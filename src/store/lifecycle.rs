@@ -7,9 +7,9 @@
 
 use super::{Host, Store};
 use crate::chain::{Bonds, Chain, Dependency, Live, Node, NodeRef, Record, RecordRef, flags};
-use crate::commit::{ClearWatermark, Descriptor, Entry, Era, Milestone, ViewPlace, withdraw};
+use crate::commit::{Descriptor, Entry, withdraw};
 use crate::pool::Pool;
-use crate::reclaim::{Garbage, Reclaim};
+use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -26,19 +26,6 @@ fn witnesses<K, V>(commit: &Descriptor<K, V>) -> impl Iterator<Item = &Entry<K, 
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    pub(super) fn retire<T>(
-        &self,
-        guard: &R::Guard<'_>,
-        object: *const T,
-        reclaim: unsafe fn(*mut (), *const ()),
-    ) {
-        let context = ptr::from_ref(self).cast();
-        let garbage = Garbage { object: object.cast_mut().cast(), context, reclaim };
-        // SAFETY: callers retire what they have just unlinked, once. The context outlives the
-        // reclaimer's use of it, because the store drains the reclaimer when it is dropped.
-        unsafe { self.reclaim.retire(guard, garbage) };
-    }
-
     /// Retires a version that was superseded in `record`, or that ended with it.
     pub(super) fn retire_node(
         &self,
@@ -51,16 +38,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         } else {
             self.retire(guard, node, Self::reclaim_node);
         }
-    }
-
-    /// Retires a clearing commit.
-    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Milestone<Era>>) {
-        self.retire(guard, node, Self::reclaim_era);
-    }
-
-    /// Retires the place of a closed view.
-    pub(super) fn retire_place(&self, guard: &R::Guard<'_>, place: *mut ViewPlace) {
-        self.retire(guard, place, Self::reclaim_place);
     }
 
     /// Retires a commit's descriptor and its witnesses.
@@ -97,16 +74,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     unsafe fn reclaim_commit(descriptor: *mut (), store: *const ()) {
         // SAFETY: retired by `retire_commit`, which passed the store; a grace period has passed.
         unsafe { (*store.cast::<Self>()).descriptors.give(descriptor.cast()) };
-    }
-
-    unsafe fn reclaim_era(node: *mut (), _: *const ()) {
-        // SAFETY: retired by `retire_era`; a grace period has passed.
-        unsafe { ClearWatermark::free(node.cast()) };
-    }
-
-    unsafe fn reclaim_place(place: *mut (), store: *const ()) {
-        // SAFETY: retired by `retire_place`, which passed the store; a grace period has passed.
-        unsafe { (*store.cast::<Self>()).views.give(NonNull::new_unchecked(place.cast())) };
     }
 
     unsafe fn reclaim_node(node: *mut (), store: *const ()) {
@@ -303,6 +270,37 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 }
                 next = if state.is_aborted() { below } else { ptr::null_mut() };
             }
+        }
+    }
+
+    /// Condemns a record after a holder let go of it. A record with a cleared value is queued for a
+    /// later write, which sweeps it out.
+    ///
+    /// This may run in a reclamation step in the middle of a read, where no commit can be made. And
+    /// a retired object may stay for long with a thread that only reads, while the listener waits
+    /// for the cleared value.
+    pub fn condemn_or_queue(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
+        if mutant("sweep.forgets") || self.cleared_value(record).is_none() {
+            return self.try_condemn(guard, record);
+        }
+        // If the record is condemned by now, it is not sealed before the guard ends, and so it is
+        // not sealed with this flag.
+        if !record.is_ending() {
+            self.queue(guard, record);
+        }
+    }
+
+    /// The pool of a version's memory. The version is not in an inline slot.
+    ///
+    /// # Safety
+    /// The version is not reclaimed yet.
+    pub(super) unsafe fn pool_of(&self, node: &Node<V>) -> &Pool {
+        // SAFETY: the caller's promise.
+        let is_derived = unsafe { node.bonds() }.is_some();
+        match node.state().has_terms() {
+            true if is_derived => &self.derived,
+            true => &self.conditional,
+            false => &self.nodes,
         }
     }
 

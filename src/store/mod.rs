@@ -4,6 +4,7 @@
 //! what no reader needs. It does not know how long the cache keeps a value, what a value depends
 //! on, or what the listener receives. Its few reports go to its [`Host`].
 
+mod backlog;
 mod clearing;
 mod commit;
 mod descriptors;
@@ -12,18 +13,19 @@ mod lifecycle;
 mod locate;
 mod prune;
 mod read;
+mod retire;
 mod tags;
 mod versions;
 mod views;
 mod write_set;
 
+pub use backlog::PendingRemovals;
 pub use clearing::ClearProgress;
-pub use commit::{Commit, Decided};
+pub use commit::Decided;
 pub use host::Host;
-pub use prune::PendingRemovals;
 pub use read::Peeked;
 pub use tags::cell_of;
-pub use versions::{TermsAndBonds, Written};
+pub use versions::{Commit, TermsAndBonds, Written};
 pub use views::{OpenView, Snapshot, version_of};
 pub use write_set::{Write, WriteSet};
 
@@ -36,8 +38,8 @@ use crate::relation::TagCell;
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::time::Timer;
 use crate::version::State;
+use backlog::Backlog;
 use descriptors::Descriptors;
-use prune::Backlog;
 use std::alloc::Layout;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;

@@ -5,11 +5,10 @@
 //! there is none, the version is removed. So operations without a part in this pay nothing for
 //! versions that are kept.
 
+use super::backlog::{DUE, PendingRemovals};
 use super::{Host, Store};
 use crate::chain::{Chain, NodeRef, Record, RecordRef, flags};
-use crate::commit::{
-    self, DeferredPrune, Drained, PruneOutcome, Stack, VersionStatus, ViewCursor, close_link,
-};
+use crate::commit::{self, DeferredPrune, PruneOutcome, VersionStatus, ViewCursor, close_link};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
 use std::ptr;
@@ -17,45 +16,6 @@ use std::ptr;
 /// How often one holder of the right to prune goes over a chain before it leaves the chain to later
 /// writers.
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
-/// Instead of a version's number: the whole record is to be pruned or swept out. The flag `DUE`
-/// keeps the record.
-const DUE: u64 = u64::MAX;
-
-/// The removals that are left to later writers.
-pub(super) struct Backlog {
-    /// Removals that waited for a view and were too many for the thread that closed it; and records
-    /// that were pruned under constant contention, or are to be swept out.
-    queue: Stack<PendingRemovals>,
-    /// The cells of all lists of deferred removals.
-    cells: Stack<DeferredPrune>,
-}
-
-/// Superseded versions and records that are to be removed.
-pub struct PendingRemovals {
-    taken: Drained<DeferredPrune>,
-    /// The version of the closed view that they waited for, if any. A view that still needs them is
-    /// not newer.
-    closed: Option<u64>,
-}
-
-impl PendingRemovals {
-    /// The removals that waited for the closed view of this version.
-    pub(super) fn after(taken: Drained<DeferredPrune>, closed: u64) -> Self {
-        Self { taken, closed: Some(closed) }
-    }
-}
-
-impl Backlog {
-    pub fn new() -> Self {
-        Self { queue: Stack::new(), cells: Stack::new() }
-    }
-
-    /// The bytes of the queues.
-    pub fn bytes(&self) -> usize {
-        self.cells.bytes() + self.queue.bytes()
-    }
-}
-
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Disposes of the version that `node` superseded. The caller owns the commit of `node`.
     #[inline]
@@ -219,38 +179,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 unsafe { record.prev_of(node).link().target().as_ref().map(|n| NodeRef::new(n)) };
         }
         PruneOutcome::Done
-    }
-
-    /// Queues a record for later writers, unless it is queued already.
-    pub(super) fn queue(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
-        if record.set_flags(flags::DUE) & flags::DUE == 0 {
-            self.queue_flagged(guard, record);
-        }
-    }
-
-    /// Queues a record whose flag the caller has set.
-    fn queue_flagged(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
-        let due = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version: DUE };
-        let taken = self.backlog.cells.single(guard, due);
-        self.defer(guard, PendingRemovals { taken, closed: None });
-    }
-
-    /// Leaves removals to later writers.
-    pub fn defer(&self, guard: &R::Guard<'_>, waiting: PendingRemovals) {
-        if !waiting.taken.is_empty() {
-            self.backlog.queue.push(guard, waiting);
-        }
-    }
-
-    /// Whether the backlog was empty at some instant of the call.
-    #[inline(always)]
-    pub fn has_no_backlog(&self) -> bool {
-        self.backlog.queue.is_empty()
-    }
-
-    /// Takes removals from the backlog.
-    pub fn take_backlog(&self, guard: &R::Guard<'_>) -> Option<PendingRemovals> {
-        self.backlog.queue.pop(&self.reclaim, guard)
     }
 
     /// Processes up to `steps` removals, and defers the rest. `sweep` is called for each record

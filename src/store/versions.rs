@@ -1,13 +1,52 @@
 //! Makes versions, and writes a version of one key.
 
-use super::{Commit, Host, Store};
+use super::{Host, Store};
 use crate::chain::{
-    Bonds, Conditional, Derived, EntryTerms, Linked, Node, NodeRef, Record, RecordRef, Visible,
+    Bonds, Conditional, Derived, EntryTerms, Linked, Live, Node, NodeRef, Record, RecordRef,
+    Visible,
 };
-use crate::pool::Pool;
+use crate::commit::{Limit, ReadAt};
 use crate::reclaim::Reclaim;
 use crate::version::State;
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
+
+/// A commit that the caller made under its guard, which lives for `'g`.
+#[derive(Clone, Copy)]
+pub struct Commit<'g> {
+    version: u64,
+    guard: PhantomData<&'g ()>,
+}
+
+impl<'g> Commit<'g> {
+    /// # Safety
+    /// A commit with this number was made under a guard that is live for `'g`.
+    #[inline(always)]
+    pub(super) unsafe fn new(version: u64, _: Live<'g>) -> Self {
+        Self { version, guard: PhantomData }
+    }
+
+    /// The number of the commit.
+    #[inline(always)]
+    pub fn version(self) -> u64 {
+        self.version
+    }
+
+    /// The instant of the commit.
+    #[inline(always)]
+    pub fn at(self) -> ReadAt<'g> {
+        // SAFETY: what the commit superseded was retired during the guard.
+        unsafe { ReadAt::new(Limit::Now(self.version)) }
+    }
+
+    /// The instant just before the commit.
+    #[inline(always)]
+    pub fn before(self) -> ReadAt<'g> {
+        // SAFETY: as above. What was visible just before was superseded by this commit or a later
+        // one.
+        unsafe { ReadAt::new(Limit::Now(self.version - 1)) }
+    }
+}
 
 /// A version that a commit of one key wrote.
 pub struct Written<'g, V> {
@@ -33,7 +72,7 @@ pub struct TermsAndBonds {
     pub bonds: Option<Box<Bonds>>,
 }
 
-impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
+impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Makes a version for `record`. Takes the value out of `value`; `None` makes a tombstone. The
     /// version is in the record's inline slot if that is free and the value has no terms.
     pub(super) fn make_node(
@@ -112,20 +151,6 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         unsafe { self.pool_of(&*node).put_back(NonNull::new_unchecked(node).cast()) };
     }
 
-    /// The pool of a version's memory. The version is not in an inline slot.
-    ///
-    /// # Safety
-    /// The version is not reclaimed yet.
-    pub(super) unsafe fn pool_of(&self, node: &Node<V>) -> &Pool {
-        // SAFETY: the caller's promise.
-        let is_derived = unsafe { node.bonds() }.is_some();
-        match node.state().has_terms() {
-            true if is_derived => &self.derived,
-            true => &self.conditional,
-            false => &self.nodes,
-        }
-    }
-
     /// The value below `node`, cleared or not. The caller owns the commit of `node`.
     #[inline(always)]
     pub fn superseded<'g>(
@@ -138,9 +163,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         // settles the commit, so the version below is the one from the install.
         unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }?.visible()
     }
-}
 
-impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
     /// given, does so only if the new version supersedes just that one. `over` is for tombstones,
     /// because a value would be lost.
