@@ -30,17 +30,17 @@ impl fmt::Display for BuildError {
                  leave it out, and the cache grows as needed"
             ),
             Self::TimeToLive => f.write_str(
-                "with time_to_live(0), no look-up finds a value; leave it out to keep entries",
+                "time_to_live(0) lets no look-up find a value; leave it out to keep entries",
             ),
             Self::RefreshAfter => {
-                f.write_str("with refresh_after(0), every look-up loads; leave it out to load once")
+                f.write_str("refresh_after(0) makes every look-up load; leave it out to load once")
             }
             Self::LoadTimeout => f.write_str(
-                "with load_timeout(0), every caller loads; \
+                "load_timeout(0) makes every caller load; \
                  leave it out to wait as long as a load takes",
             ),
             Self::TimeToIdle => f.write_str(
-                "with time_to_idle(0), no look-up finds a value; leave it out to keep entries",
+                "time_to_idle(0) lets no look-up find a value; leave it out to keep entries",
             ),
         }
     }
@@ -136,7 +136,7 @@ impl<E: fmt::Display> fmt::Display for TransactError<E> {
             Self::Aborted(error) => write!(f, "the transaction was aborted: {error}"),
             Self::Conflict => f.write_str(
                 "on each try, another commit changed what the transaction had read; \
-                 try again later, or read less in the transaction",
+                 try it again later, or read less in it",
             ),
         }
     }

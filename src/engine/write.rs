@@ -129,9 +129,10 @@ where
                 let watermark = self.store.order.watermark_at(commit.at());
                 let was_cleared = superseded.is_none_or(|was| was.number() <= watermark);
                 // If the value had ended before the removal, this caller did not remove it.
-                let is_ours = !was_cleared
-                    && !(current.state().has_terms()
-                        && self.had_ended(current.node(), commit, &moment));
+                let had_ended = || {
+                    current.state().has_terms() && self.had_ended(current.node(), commit, &moment)
+                };
+                let is_ours = !was_cleared && !had_ended();
                 let cause = RemovalCause::Explicit;
                 self.account_removal(self.settle_one(guard, record, written, cause, &moment));
                 return is_ours.then_some(copied);

@@ -33,6 +33,12 @@ impl<K, V> Write<K, V> {
     }
 }
 
+/// The writes, and their order: the addresses of their records, sorted, with the index of each.
+type Lists<K, V> = (Vec<Write<K, V>>, Vec<(usize, usize)>);
+
+/// The same, lent.
+type InOrder<'a, K, V> = (&'a mut [Write<K, V>], &'a [(usize, usize)]);
+
 /// The writes of a commit. Their records were located under the guard that lives for `'g`.
 pub struct WriteSet<'g, K, V> {
     writes: Vec<Write<K, V>>,
@@ -51,7 +57,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
     }
 
     /// Takes the lists out, for later use.
-    pub fn take_lists(&mut self) -> (Vec<Write<K, V>>, Vec<(usize, usize)>) {
+    pub fn take_lists(&mut self) -> Lists<K, V> {
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.order))
     }
 
@@ -186,7 +192,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
     }
 
     /// The writes in the order of their records' addresses, in which all commits install.
-    pub(super) fn in_order(&mut self) -> (&mut [Write<K, V>], &[(usize, usize)]) {
+    pub(super) fn in_order(&mut self) -> InOrder<'_, K, V> {
         if self.order.len() != self.writes.len() {
             self.sort();
         }
