@@ -9,7 +9,7 @@ use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 /// Proof that a guard of the cache is live for `'g`.
 #[derive(Clone, Copy)]
@@ -52,6 +52,35 @@ impl<V> Clone for Tied<'_, V> {
     }
 }
 impl<V> Copy for Tied<'_, V> {}
+
+/// A record that its owner holds, by a count or by a flag, so that the record does not end. A guard
+/// makes it a [`RecordRef`]. The owner drops this when it lets go of the record.
+pub struct HeldRecord<K, V>(NonNull<Record<K, V>>);
+
+// SAFETY: records are shared between threads, and the hold keeps the pointer valid on any thread.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for HeldRecord<K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for HeldRecord<K, V> {}
+
+impl<K, V> HeldRecord<K, V> {
+    /// # Safety
+    /// The record is held, by a count or a flag that nobody else takes off, until this is dropped.
+    pub unsafe fn new(record: NonNull<Record<K, V>>) -> Self {
+        Self(record)
+    }
+
+    /// The record's address. No other record lies there while this one is held.
+    pub fn address(&self) -> usize {
+        self.0.addr().get()
+    }
+
+    /// The record, which was held until the guard began or later.
+    #[inline(always)]
+    pub fn kept<'g>(&self, _: Live<'g>) -> RecordRef<'g, K, V> {
+        // SAFETY: held until now, the record is not reclaimed before a guard ends that is live now.
+        RecordRef(unsafe { &*self.0.as_ptr() })
+    }
+}
 
 impl<K, V> Clone for RecordRef<'_, K, V> {
     #[inline(always)]
@@ -151,6 +180,19 @@ impl<'g, K, V> RecordRef<'g, K, V> {
     pub fn prev_of(self, node: NodeRef<'g, V>) -> &'g Prev<V> {
         // SAFETY: the version is of this record, and the guard keeps it.
         unsafe { Chain::prev_of(self.0, ptr::from_ref(node.0)) }
+    }
+
+    /// Holds the record by a count, which is already added.
+    ///
+    /// # Safety
+    /// The caller has added a hold that is this one's.
+    pub unsafe fn held(self) -> HeldRecord<K, V> {
+        HeldRecord(NonNull::from(self.0))
+    }
+
+    /// Holds the record, unless so many do that the holds might not be counted.
+    pub fn try_to_hold(self) -> Option<HeldRecord<K, V>> {
+        self.0.try_hold().then(|| HeldRecord(NonNull::from(self.0)))
     }
 
     /// Whether this is the record at that address.

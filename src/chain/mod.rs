@@ -6,6 +6,6 @@ mod node;
 mod record;
 
 pub use bonds::{Bonds, Dependencies, Dependency, Derived, FEW};
-pub use kept::{Live, NodeRef, RecordRef, Tied, Visible};
+pub use kept::{HeldRecord, Live, NodeRef, RecordRef, Tied, Visible};
 pub use node::{Chain, Conditional, EntryTerms, Link, Linked, Node, Prev};
 pub use record::{Head, Record, flags};

@@ -23,7 +23,7 @@ use super::Engine;
 use super::maintenance::due;
 use super::post_commit::Settled;
 use super::terms::weight_of;
-use crate::chain::{NodeRef, Record, RecordRef, Visible, flags};
+use crate::chain::{HeldRecord, NodeRef, Record, RecordRef, Visible, flags};
 use crate::commit::{Entry, Era};
 use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
@@ -204,9 +204,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Stops sparing the entries that this thread added before.
     pub(super) fn clear_fresh(&self, guard: &R::Guard<'_>) {
         self.scratch.get().fresh.take(|record| {
-            // The record is alive: this thread set the flag, no other thread clears it, and a
-            // record does not end while it has the flag.
-            let record = self.store.held(guard, record);
+            // SAFETY: this thread set the flag, no other thread clears it, and a record does not end
+            // while it has the flag.
+            let record = unsafe { HeldRecord::new(record) }.kept(self.store.live(guard));
             record.clear_flags(flags::FRESH);
             step("evict.spared_no_more");
             if !mutant("room.forgets") {

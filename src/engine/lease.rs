@@ -13,18 +13,17 @@
 //! knows then whether a commit wrote the entry before.
 
 use super::Engine;
-use crate::chain::{Record, RecordRef};
+use crate::chain::{HeldRecord, RecordRef};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
-use std::ptr::NonNull;
 
 /// A lease on a key. Its owner must end it by `Engine::let_go`.
 pub struct KeyLease<K, V> {
-    record: NonNull<Record<K, V>>,
+    record: HeldRecord<K, V>,
     pub(super) since: u64,
 }
 
@@ -32,15 +31,9 @@ impl<K, V> KeyLease<K, V> {
     /// Returns the address of the record. While the record is held, no other key's record has this
     /// address.
     pub(super) fn address(&self) -> usize {
-        self.record.as_ptr().addr()
+        self.record.address()
     }
 }
-
-// SAFETY: records are shared between threads, and the lease holds its record, so the pointer stays
-// valid on any thread.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for KeyLease<K, V> {}
-// SAFETY: as above.
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for KeyLease<K, V> {}
 
 impl<K, V, S, R> Engine<K, V, S, R>
 where
@@ -87,7 +80,8 @@ where
             fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
         }
         let since = early.unwrap_or_else(|| self.store.version());
-        KeyLease { record: NonNull::from(record.get()), since }
+        // SAFETY: the caller holds the record for the lease.
+        KeyLease { record: unsafe { record.held() }, since }
     }
 
     /// Returns whether a fill would be refused now.
@@ -110,7 +104,7 @@ where
         guard: &'g R::Guard<'_>,
         lease: &KeyLease<K, V>,
     ) -> RecordRef<'g, K, V> {
-        self.store.held(guard, lease.record)
+        lease.record.kept(self.store.live(guard))
     }
 }
 
@@ -119,7 +113,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub fn let_go(&self, lease: &KeyLease<K, V>) {
         {
             let guard = self.pin();
-            let record = self.store.held(&guard, lease.record);
+            let record = lease.record.kept(self.store.live(&guard));
             record.let_go();
             self.store.condemn_or_queue(&guard, record);
         }

@@ -12,7 +12,7 @@
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
 use super::read::EngineView;
-use crate::chain::{Bonds, EntryTerms, NodeRef, Record, RecordRef};
+use crate::chain::{Bonds, EntryTerms, HeldRecord, NodeRef, RecordRef};
 use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
@@ -37,7 +37,7 @@ pub struct Attempt<'e, K, V, S, R: Reclaim> {
 /// The records of the keys that were read. Each is held once for each time that it occurs here.
 struct ReadSet<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    records: Vec<NonNull<Record<K, V>>>,
+    records: Vec<HeldRecord<K, V>>,
     /// Whether a record could not be held, because it has too many holds.
     is_incomplete: bool,
 }
@@ -50,7 +50,7 @@ impl<K, V, S, R: Reclaim> Drop for ReadSet<'_, K, V, S, R> {
         {
             let guard = self.engine.pin();
             for record in self.records.drain(..) {
-                let record = self.engine.store.held(&guard, record);
+                let record = record.kept(self.engine.store.live(&guard));
                 record.let_go();
                 self.engine.store.condemn_or_queue(&guard, record);
             }
@@ -145,8 +145,8 @@ where
 impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     /// Holds a record that was located under the guard.
     fn note(&mut self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
-        if record.try_hold() {
-            self.records.push(NonNull::from(record.get()));
+        if let Some(held) = record.try_to_hold() {
+            self.records.push(held);
         } else {
             self.is_incomplete = true;
             self.engine.store.try_condemn(guard, record);
@@ -163,7 +163,7 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         let moment = Moment::new(&engine.timer);
         for record in &self.records {
             // As by a look-up that counts.
-            engine.store.present(engine.store.held(guard, *record), true, &moment);
+            engine.store.present(record.kept(engine.store.live(guard)), true, &moment);
         }
     }
 
@@ -171,7 +171,7 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     fn hash(&self) -> u32 {
         let first = self.records.first();
         let guard = self.engine.pin();
-        first.map_or(0, |record| self.engine.store.held(&guard, *record).hash())
+        first.map_or(0, |record| record.kept(self.engine.store.live(&guard)).hash())
     }
 
     /// Returns the preconditions for everything that was read in a view, for these located records
@@ -184,10 +184,11 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         mut todo: Vec<RecordRef<'g, K, V>>,
     ) -> Option<Demands<'g, K, V>> {
         let address = |record: &RecordRef<'g, K, V>| ptr::from_ref(record.get());
-        todo.extend(self.records.iter().map(|record| self.engine.store.held(guard, *record)));
+        let live = self.engine.store.live(guard);
+        todo.extend(self.records.iter().map(|record| record.kept(live)));
         todo.sort_unstable_by_key(address);
         todo.dedup_by_key(|record| address(record));
-        let at = snapshot.at(self.engine.store.live(guard));
+        let at = snapshot.at(live);
         let was_in_time = |terms: &EntryTerms| !terms.is_expired(snapshot.opened());
         let is_lastingly_absent = |found: Option<(NodeRef<'v, V>, State)>| {
             self.engine.is_lastingly_absent(found, snapshot, at)

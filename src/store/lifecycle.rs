@@ -324,17 +324,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // now is not reclaimed before a guard that is live now ends.
         unsafe { RecordRef::new(&*input.record::<Record<K, V>>()) }
     }
-
-    /// A record that the caller holds, or has held until now.
-    #[inline(always)]
-    pub fn held<'g>(
-        &self,
-        _guard: &'g R::Guard<'_>,
-        record: NonNull<Record<K, V>>,
-    ) -> RecordRef<'g, K, V> {
-        // SAFETY: as in `record_of`.
-        unsafe { RecordRef::new(&*record.as_ptr()) }
-    }
 }
 
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {

@@ -7,7 +7,7 @@
 
 use super::backlog::{DUE, PendingRemovals};
 use super::{Host, Store};
-use crate::chain::{Chain, NodeRef, Record, RecordRef, flags};
+use crate::chain::{Chain, HeldRecord, NodeRef, Record, RecordRef, flags};
 use crate::commit::{self, DeferredPrune, PruneOutcome, VersionStatus, ViewCursor, close_link};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
@@ -213,8 +213,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         sweep: &impl Fn(RecordRef<'_, K, V>),
     ) {
         let record = ptr::NonNull::new(left.record.cast_mut().cast::<Record<K, V>>());
-        // The record's flag or a hold has kept it until now.
-        let record = record.map(|record| self.held(guard, record));
+        // SAFETY: the record's flag, or a hold, has kept it until now.
+        let record = record.map(|record| unsafe { HeldRecord::new(record) });
+        let record = record.map(|record| record.kept(self.live(guard)));
         match record {
             Some(record) if left.version == DUE => {
                 claim(|| record.flags() & flags::DUE != 0, "a queued record without its flag");
