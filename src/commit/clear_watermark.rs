@@ -131,6 +131,7 @@ impl ClearWatermark {
     }
 
     /// The number of the newest clearing commit as of an instant (0 if there is none), and its era.
+    #[inline(always)]
     pub fn at<'g>(&'g self, clock: &Clock, at: ReadAt<'g>) -> (u64, &'g Era) {
         self.cleared.at(clock, at).unwrap_or((0, &self.first))
     }

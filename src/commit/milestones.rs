@@ -134,6 +134,7 @@ impl<T> Milestones<T> {
         self.at_from(top, clock, at)
     }
 
+    #[inline(never)]
     fn at_from<'g>(
         &self,
         top: NodeRef<'g, Milestone<T>>,

@@ -113,7 +113,23 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Why a commit removed a value: `cause`, or the reason for which the value was absent already.
+    #[inline(always)]
     pub fn removal_cause<'g>(
+        &'g self,
+        was: Visible<'g, V>,
+        before: ReadAt<'g>,
+        cause: RemovalCause,
+        moment: &Moment<'_>,
+    ) -> RemovalCause {
+        if !was.seen().has_terms() {
+            return cause;
+        }
+        self.removal_cause_by_terms(was.node(), before, cause, moment)
+    }
+
+    /// The same for a value with terms.
+    #[inline(never)]
+    fn removal_cause_by_terms<'g>(
         &'g self,
         was: NodeRef<'g, V>,
         before: ReadAt<'g>,

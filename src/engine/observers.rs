@@ -54,8 +54,14 @@ impl<K, V> Observers<K, V> {
     #[inline(always)]
     pub fn record(&self, kind: EventKind, hash: Option<u32>, version: Option<u64>) {
         if self.is_recording() {
-            self.recorder.record(kind, hash, version.map(Version::from_u64), self.timer.now());
+            self.record_now(kind, hash, version);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_now(&self, kind: EventKind, hash: Option<u32>, version: Option<u64>) {
+        self.recorder.record(kind, hash, version.map(Version::from_u64), self.timer.now());
     }
 
     /// Counts a commit of the caller.

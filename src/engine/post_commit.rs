@@ -139,8 +139,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) {
         let Settling { commit, mine, .. } = *settling;
         if let Some(left) = was {
-            let cause =
-                self.store.removal_cause(left.node(), commit.before(), cause, settling.moment);
+            let cause = self.store.removal_cause(left, commit.before(), cause, settling.moment);
             self.observers().record_departure(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;

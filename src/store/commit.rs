@@ -1,6 +1,6 @@
 //! A commit of several writes, from a write set to its outcome.
 
-use super::{Commit, Host, Store, TermsAndBonds, WriteSet};
+use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
 use crate::chain::{Live, NodeRef, Record, RecordRef};
 use crate::commit::{Descriptor, Entry, Expected, Precondition};
 use crate::reclaim::Reclaim;
@@ -82,12 +82,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             // A guess, which is right unless another thread writes the key meanwhile. The install
             // checks it.
             let below = record.head().node();
-            let is_plain = write.terms == super::Write::<K, V>::PLAIN;
-            let terms = (!is_plain).then(|| terms_of(record, write.terms));
-            let value = &mut write.value;
-            let node = match write.cause {
-                Some(_) => self.make_node(guard, &record, state, below, value, terms),
-                None => self.make_witness(guard, &record, state, below),
+            let (terms, value) = (write.terms, &mut write.value);
+            let node = if write.cause.is_none() {
+                self.make_witness(guard, &record, state, below)
+            } else if terms == Write::<K, V>::PLAIN {
+                self.make_plain(guard, &record, state, below, value)
+            } else {
+                let terms = terms_of(record, terms);
+                self.make_conditional(guard, state, below, value, terms)
             };
             let entry = Entry { record: write.record(), node, cause: write.cause };
             // SAFETY: this thread owns the memory, which has a place for each entry.

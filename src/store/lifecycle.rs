@@ -106,10 +106,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 return &self.nodes;
             }
             let pool = self.pool_of(node);
-            if let Some(bonds) = node.take_bonds() {
-                self.release_bonds(&self.pin(), &bonds);
-            }
+            self.drop_bonds(node);
             pool
+        }
+    }
+
+    /// Drops the bonds of a version. Apart, as most versions have none.
+    ///
+    /// # Safety
+    /// No other thread has access to the version. The caller does this once.
+    #[inline(never)]
+    unsafe fn drop_bonds(&self, node: &Node<V>) {
+        // SAFETY: the caller's promise.
+        if let Some(bonds) = unsafe { node.take_bonds() } {
+            self.release_bonds(&self.pin(), &bonds);
         }
     }
 

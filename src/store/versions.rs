@@ -73,21 +73,17 @@ pub struct TermsAndBonds {
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Makes a version for `record`. Takes the value out of `value`; `None` makes a tombstone. The
-    /// version is in the record's inline slot if that is free and the value has no terms.
-    pub(super) fn make_node(
+    /// Makes a version without terms for `record`. Takes the value out of `value`; `None` makes a
+    /// tombstone. The version is in the record's inline slot, if that is free.
+    pub(super) fn make_plain(
         &self,
-        guard: &R::Guard<'_>,
+        _guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
         value: &mut Option<V>,
-        retention: Option<TermsAndBonds>,
     ) -> *mut Node<V> {
         let state = self.new_version.with_outcome(state);
-        if let Some(retention) = retention {
-            return self.make_conditional(guard, state, prev, value, retention);
-        }
         if record.claim_inline_slot() {
             // SAFETY: the slot was claimed.
             unsafe { record.fill_inline_slot(state, prev, value) };
@@ -119,7 +115,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Makes a version with terms.
     #[inline(never)]
-    fn make_conditional(
+    pub(super) fn make_conditional(
         &self,
         _guard: &R::Guard<'_>,
         state: State,
@@ -127,6 +123,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         value: &mut Option<V>,
         TermsAndBonds { terms, bonds }: TermsAndBonds,
     ) -> *mut Node<V> {
+        let state = self.new_version.with_outcome(state);
         let Some(bonds) = bonds else {
             // SAFETY: a guard is live.
             let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
@@ -141,7 +138,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         slot.cast().as_ptr()
     }
 
-    /// Gives the memory of a version from `make_node` back. No other thread has seen it.
+    /// Gives the memory of a version that was made here back. No other thread has seen it.
     fn give_back_node(&self, record: &Record<K, V>, node: *mut Node<V>) {
         if ptr::eq(node, record.inline_slot()) {
             record.free_inline_slot();
@@ -167,6 +164,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
     /// given, does so only if the new version supersedes just that one. `over` is for tombstones,
     /// because a value would be lost.
+    #[inline(always)]
     pub fn write<'g>(
         &self,
         guard: &'g R::Guard<'_>,
@@ -177,9 +175,28 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> Option<Written<'g, V>> {
         debug_assert!(value.is_none() || over.is_none());
         let (state, below) = (State::READY, ptr::null_mut());
-        let node = self.make_node(guard, &record, state, below, value, retention);
+        let node = match retention {
+            None => self.make_plain(guard, &record, state, below, value),
+            Some(retention) => self.make_conditional(guard, state, below, value, retention),
+        };
+        // SAFETY: made just now, for this record.
+        unsafe { self.install(guard, record, node, over) }
+    }
+
+    /// Installs and stamps a version.
+    ///
+    /// # Safety
+    /// The caller has made it for the record, which was located and revived under the guard. No
+    /// other thread has seen it.
+    unsafe fn install<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        node: *mut Node<V>,
+        over: Option<NodeRef<'g, V>>,
+    ) -> Option<Written<'g, V>> {
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-        // SAFETY: the record was located and revived under the guard, and the node was made for it.
+        // SAFETY: the caller's promise.
         let state = unsafe { self.order.write(record, node, over, &retire) };
         if state.is_none() {
             self.give_back_node(&record, node);
