@@ -77,7 +77,7 @@ impl Clock {
 /// |---|---|---|
 /// | 0–1 | installing, committed, ready or aborted | installer, stamper |
 /// | 2 | a tombstone: the version has no value | its creator |
-/// | 3 | the version has [`EntryTerms`](crate::chain::EntryTerms); with bit 2: a witness | its creator |
+/// | 3 | the version has [terms](crate::chain::EntryTerms); with bit 2: a witness | its creator |
 /// | 4–5 | the number of hits yet to be counted | its creator; readers, once it is committed |
 /// | 6–63 | committed: the number; installing: the descriptor's address | installer, stamper |
 ///

@@ -152,8 +152,8 @@ where
         Some(View::new(Arc::clone(&self.engine), snapshot))
     }
 
-    /// Returns the total weight of all entries. The [weigher](crate::Builder::weigher) determines the
-    /// weight of an entry; without one, each entry weighs 1. Exact when no write is under way.
+    /// Returns the total weight of all entries. The [weigher](crate::Builder::weigher) determines
+    /// the weight of an entry; without one, each entry weighs 1. Exact when no write is under way.
     ///
     /// Only a cache with a capacity or a weigher counts weight. In any other, this is
     /// [`len`](Self::len).
@@ -217,13 +217,13 @@ where
         Version::from_u64(self.engine.version())
     }
 
-    /// Sets `key` and applies its [declared relations](crate::Builder::related) in one commit. Returns the
-    /// version of the commit. Lock-free.
+    /// Sets `key` and applies its [declared relations](crate::Builder::related) in one commit.
+    /// Returns the version of the commit. Lock-free.
     ///
     /// An operation *brings* an entry when it sets an absent key or makes an entry heavier. Any
     /// other overwrite counts as a use of the entry. If the cache has a
-    /// [bound](crate::Builder::max_capacity), this call makes room for what it brings. It does not evict
-    /// the entry that it sets, unless that entry alone is heavier than the bound. Until this
+    /// [bound](crate::Builder::max_capacity), this call makes room for what it brings. It does not
+    /// evict the entry that it sets, unless that entry alone is heavier than the bound. Until this
     /// thread's next write, the writes of other threads do not evict the entry either, unless
     /// nothing else is left. The same holds for what any other operation brings. For a commit of
     /// several writes, it holds if there is room for all of them; with more than 64 writes, only
@@ -240,9 +240,9 @@ where
     /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
     /// `time_to_live`. Lock-free.
     ///
-    /// The time replaces the cache's [own](crate::Builder::time_to_live) for this value. Related entries
-    /// that the call writes are kept as usual. With a time of zero, no reader gets the value, and
-    /// the previous value is gone.
+    /// The time replaces the cache's [own](crate::Builder::time_to_live) for this value. Related
+    /// entries that the call writes are kept as usual. With a time of zero, no reader gets the
+    /// value, and the previous value is gone.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};
@@ -269,8 +269,8 @@ where
         self.engine.remove(key, V::clone)
     }
 
-    /// Removes `key` and applies its [declared relations](crate::Builder::related) in one commit. The
-    /// relations are followed whether the key is cached or not. Lock-free.
+    /// Removes `key` and applies its [declared relations](crate::Builder::related) in one commit.
+    /// The relations are followed whether the key is cached or not. Lock-free.
     ///
     /// ```
     /// let cache = coeval::Cache::builder()
@@ -336,8 +336,8 @@ where
     ///   its turn comes.
     ///
     /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
-    /// Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that leave by
-    /// it.
+    /// Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that
+    /// leave by it.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -204,8 +204,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Stops sparing the entries that this thread added before.
     pub(super) fn clear_fresh(&self, guard: &R::Guard<'_>) {
         self.scratch.get().fresh.take(|record| {
-            // SAFETY: this thread set the flag, no other thread clears it, and a record does not end
-            // while it has the flag.
+            // SAFETY: this thread set the flag, no other thread clears it, and a record does not
+            // end while it has the flag.
             let record = unsafe { HeldRecord::new(record) }.kept(self.store.live(guard));
             record.clear_flags(flags::FRESH);
             step("evict.spared_no_more");
