@@ -244,5 +244,5 @@ fn defect_dropping_surplus_work() {
 
 #[test]
 fn defect_sealing_a_queued_record() {
-    must_fail("leftover.seal_queued", "in the queue", || removal_beside_pruners(2));
+    must_fail("leftover.seal_queued", "a queued record", || removal_beside_pruners(2));
 }

@@ -138,7 +138,7 @@ impl Order {
             step("instant.numbered");
             let time = self.timer.now();
             step("instant.timed");
-            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::stamp`
+            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::time`
             let now = self.clock.now();
             if now == number || mutant("instant.unchecked") {
                 return (number, time);

@@ -208,7 +208,7 @@ impl Views {
         place: NonNull<ViewPlace>,
         retire: impl Fn(*mut ViewPlace),
     ) -> Registered {
-        // SeqCst, and the fence in `version`: the announcement comes before the clock is read.
+        // SeqCst, and the fence below: the announcement comes before the clock is read.
         self.registered.fetch_add(1, Ordering::SeqCst);
         step("view.counted");
         // SAFETY: the caller's promise.
@@ -317,7 +317,7 @@ impl Views {
     #[inline(always)]
     pub fn none(&self) -> bool {
         if !mutant("views.no_fence") {
-            fence_after_rmw(); // partner: the fence in `ViewPlace::version`
+            fence_after_rmw(); // partners: the fences in `open` and `ViewPlace::version`
         }
         // Acquire: pairs with `close`.
         self.registered.load(Ordering::Acquire) == 0
@@ -362,7 +362,7 @@ impl Views {
         retire: impl Fn(*mut ViewPlace),
     ) -> Option<ViewCursor<'g>> {
         if !mutant("views.no_fence") {
-            fence(Ordering::SeqCst); // partner: the fence in `ViewPlace::version`
+            fence(Ordering::SeqCst); // partners: the fences in `open` and `ViewPlace::version`
         }
         // A view that gets its version now gets no smaller one.
         let wanted =

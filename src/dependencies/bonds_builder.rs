@@ -145,7 +145,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     /// value has a tag.
     pub fn add_tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Dependency) -> u64) {
         for tag in bonds.tags() {
-            self.add_tag(cell_of(tag), since(tag));
+            // SAFETY: one of the tags.
+            self.add_tag(unsafe { cell_of(tag) }, since(tag));
         }
     }
 

@@ -31,7 +31,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             // newer value had been put in its place before that. So the look-up is repeated for a
             // newer value. A commit that found the deadline not passed yet must also have been
             // decided before that instant. If it is ready, this look-up stamps it.
-            // Partner: the fence in `Descriptor::time`. The clock was read before this fence.
+            // Partner: the fence in `Descriptor::time`. The time was read before this fence.
             fence(Ordering::SeqCst);
             let again = self.order.newest(record)?;
             if again.is(found.node().get()) || mutant("present.ended_is_absent") {
@@ -90,8 +90,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         found.unwrap_or_else(|TakenOut| {
             let view = OpenView::new(self, || false);
             let opened = Moment::at(self.order.timer(), view.snapshot().opened());
-            // SAFETY: the view is registered during this look-up. What is found was visible under
-            // the guard, so the guard keeps it after the view is closed.
+            // SAFETY: the view is registered during this look-up. It was opened under the guard, so
+            // what it sees is superseded, and retired, during the guard at the earliest: the guard
+            // keeps it after the view is closed.
             let at = unsafe { ReadAt::new(Limit::View(view.snapshot().version())) };
             try_at(at, &opened).expect("a view keeps all versions that it sees")
         })

@@ -3,7 +3,7 @@
 use crate::sync::time::Timer;
 use std::cell::Cell;
 
-/// The time of one operation. It is read once, and only on demand. So all values that one commit
+/// The time of one operation. It is read on demand, and then kept. So all values that one commit
 /// writes with the same lifetime expire at the same time.
 pub struct Moment<'t> {
     timer: &'t Timer,

@@ -50,7 +50,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         !is_expired
     }
 
-    /// Notes a use of a value that a view returned, if the value has not expired.
+    /// Notes a use of a value that a view returned. Moves its deadline on, if the value has not
+    /// expired.
     pub fn note_use(&self, found: Visible<'_, V>) {
         found.count_hit(found.seen());
         if let Some(terms) = found.terms() {
@@ -80,7 +81,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// is not stamped yet.
     #[inline(always)]
     fn is_tag_valid(tied: Tied<'_, V>, tag: &Dependency, own: u64) -> bool {
-        let ended = cell_of(tag).ended.newest_stamped(tied.found().live());
+        // SAFETY: one of the tags of the version.
+        let cell = unsafe { cell_of(tag) };
+        let ended = cell.ended.newest_stamped(tied.found().live());
         ended.is_some_and(|ended| ended <= tag.tagged_since(own))
     }
 
@@ -91,8 +94,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         top.is_some_and(|top| input.matches(top.state()))
     }
 
-    /// Why a value that a commit removed was absent just before that commit; `None` if it was
-    /// present.
+    /// Why a value was absent as of an instant; `None` if it was present. The instant is mostly that
+    /// just before a commit that removed the value.
     #[inline]
     pub fn absence_cause<'g>(
         &'g self,

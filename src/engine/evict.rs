@@ -135,12 +135,16 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Keeps the bound for a commit of several writes. It runs after all their removals are
     /// accounted for, so that the weight that the commit removes does not compete with the weight
     /// that it adds.
-    pub(super) fn keep_bound_of<'g>(&'g self, guard: &'g R::Guard<'_>, entries: &'g [Entry<K, V>]) {
+    pub(super) fn keep_bound_of<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        decided: &Decided<'g, K, V>,
+    ) {
         let Some(policy) = &self.policy else { return };
-        let context = EvictionContext::of(self, guard, entries);
+        let context = EvictionContext::of(self, guard, decided.entries());
         self.clear_fresh(guard);
         let mut added = 0;
-        for (record, node) in entries.iter().map(Decided::entry) {
+        for (record, node, _) in decided.writes() {
             let state = node.state();
             if state.is_value() {
                 added += u64::from(weight_of(node, state));

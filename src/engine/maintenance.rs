@@ -135,7 +135,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Works off what waited for a view that the current operation opened and closed.
+    /// Works off one item of the backlog: mostly what waited for a view that the current operation
+    /// opened and closed.
     pub(super) fn work_off_closed_view(&self, guard: &R::Guard<'_>) {
         if self.store.has_no_backlog() {
             return;
@@ -150,8 +151,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
     }
 
-    /// Lets reclamation do a bounded part of its work, at the end of an operation that is no write
-    /// and has retired something. Does nothing under a guard: then an outer operation does this.
+    /// Lets reclamation do a bounded part of its work, at the end of an operation that is not a
+    /// write and has retired something. Does nothing under a guard: then an outer operation does this.
     pub(super) fn collect_some(&self) {
         self.store.reclaim.collect();
     }

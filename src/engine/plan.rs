@@ -121,7 +121,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     /// Gives bonds to the value that was planned first.
     pub fn set_first_bonds(&mut self, bonds: Box<Bonds>) {
         if self.set.writes()[0].terms == Write::<K, V>::PLAIN {
-            self.set.write_mut(0).terms = self.store_requested(RequestedTerms::default());
+            let terms = self.store_requested(RequestedTerms::default());
+            self.set.set_terms(0, terms);
         }
         self.requested[self.set.writes()[0].terms as usize].bonds = Some(bonds);
     }
@@ -329,11 +330,11 @@ where
 
     /// Makes a commit that has no preconditions.
     pub(super) fn run_unconditionally<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
-        self.run(plan, &[]).commit().expect("nothing is demanded")
+        self.run(plan, &[]).commit().expect("there is no precondition")
     }
 
     /// Installs, decides and settles a commit, which takes effect only if all preconditions are
-    /// met. Each precondition is on a record that the commit writes. The guard keeps the result.
+    /// met. Each precondition is on a record of the write set. The guard keeps the result.
     pub(super) fn run<'g>(
         &self,
         plan: Plan<'g, '_, K, V, S, R>,
@@ -361,12 +362,13 @@ where
         match outcome.commit() {
             Some(commit) => engine.settle_all(guard, &outcome, commit, &plan.moment),
             None => {
-                for (record, _) in outcome.entries().iter().map(Decided::entry) {
+                for (record, ..) in outcome.writes() {
                     store.try_condemn(guard, record);
                 }
             }
         }
-        store.forget(guard, &outcome);
+        // SAFETY: the commit was made just now, under this guard.
+        unsafe { store.forget(guard, &outcome) };
         outcome
     }
 
@@ -380,11 +382,10 @@ where
     ) {
         let settling = self.settling(commit, moment);
         settling.mine.commits.add(1);
-        for entry in decided.entries() {
-            let Some(cause) = entry.cause else { continue };
-            let (record, node) = Decided::entry(entry);
+        for (record, node, cause) in decided.writes() {
+            let Some(cause) = cause else { continue };
             self.settle(guard, &settling, record, (node, node.state()), cause).account();
         }
-        self.keep_bound_of(guard, decided.entries());
+        self.keep_bound_of(guard, decided);
     }
 }

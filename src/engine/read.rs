@@ -1,4 +1,5 @@
-//! Look-ups. None of them writes to shared memory, except to help a commit that it finds half done.
+//! Look-ups of the newest value. A usual look-up writes to no shared memory. Others stamp a commit
+//! that is ready, count a hit in the version, move a deadline on, or open a view for themselves.
 //!
 //! Most look-ups end with one [peek](crate::store::Store::peek). All functions that it calls are
 //! inlined, so no register need be saved. The other cases, with their guard, are passed on by a
@@ -288,7 +289,7 @@ where
     }
 }
 
-/// Returns a value that a view keeps, with its version.
+/// Returns a value with its version.
 pub(super) fn with_version<V>(found: Visible<'_, V>) -> (&V, Version) {
     (found.value(), version_of(found.seen()))
 }

@@ -24,8 +24,9 @@ where
     ///
     /// The clock is read once, under the guard. A version that was visible then can only be
     /// superseded later, so the guard keeps it, and no view need be registered. A version can be
-    /// missing only if it was pruned between two versions that a registered view needed. In that
-    /// case the look-up opens a registered view.
+    /// missing only if it was pruned between two versions that a registered view needed. Then, and
+    /// if a value has expired by a time that was read after the number, the look-up tries again as
+    /// of a number and a time that belong together, and after that in a registered view.
     pub fn get_many<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
@@ -74,7 +75,7 @@ where
     }
 
     /// Returns the value of `key` that was visible at an instant, if it was valid then. Fails if
-    /// that instant does not show it, or if the value expired before a time that was read after the
+    /// the version of that instant was taken out of its chain, or if the value expired before a time that was read after the
     /// number: at the instant of the number it may have been present.
     #[inline(always)]
     fn visible<'g, Q, const COUNTS: bool>(

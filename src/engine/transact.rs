@@ -285,7 +285,8 @@ pub(super) fn demand_tags<'g, K, V>(
     since: u64,
 ) {
     for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
-        let ended = NonNull::from(&cell_of(tag).ended);
+        // SAFETY: one of the tags.
+        let ended = NonNull::from(unsafe { &cell_of(tag).ended });
         preconditions.push((record, Precondition::NotEndedSince(ended, since)));
     }
 }

@@ -6,14 +6,14 @@ use crate::commit::{DeferredPrune, Drained, Stack};
 use crate::reclaim::Reclaim;
 use std::ptr;
 
-/// Instead of a version's number: the whole record is to be pruned or swept out. The flag `DUE`
-/// keeps the record.
+/// Takes the place of a version number: the whole record is to be pruned or swept out. The flag
+/// `DUE` keeps the record.
 pub(super) const DUE: u64 = u64::MAX;
 
 /// The removals that are left to later writers.
 pub(super) struct Backlog {
     /// Removals that waited for a view and were too many for the thread that closed it; and records
-    /// that were pruned under constant contention, or are to be swept out.
+    /// whose pruning was given up under contention, or that are to be swept out.
     queue: Stack<PendingRemovals>,
     /// The cells of all lists of deferred removals.
     pub(super) cells: Stack<DeferredPrune>,

@@ -50,8 +50,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if mutant("sweep.unjudged") && record.top().is_some_and(undecided) {
             return None;
         }
-        // The status is resolved: a commit that has taken a number, but does not bear it yet, gets
-        // that number now, or a larger one.
+        // A commit that has taken a number but is not stamped yet is stamped now, with that number
+        // or a larger one.
         let live = record.live();
         let (node, state) = self.order.version_at(record, ReadAt::newest(live)).ok()??;
         (state.is_value() && state.version() <= self.watermark(live)).then_some(node)

@@ -4,6 +4,7 @@ use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
 use crate::chain::{Live, NodeRef, Record, RecordRef};
 use crate::commit::{Descriptor, Entry, Expected, Precondition};
 use crate::reclaim::Reclaim;
+use crate::removal::RemovalCause;
 use crate::version::State;
 use std::ptr;
 
@@ -28,15 +29,22 @@ impl<'g, K, V> Decided<'g, K, V> {
         self.is_committed().then(commit)
     }
 
-    /// The writes, in the order of the records' addresses.
+    /// The writes, in the order of their records' addresses.
     pub fn entries(&self) -> &'g [Entry<K, V>] {
         self.descriptor.entries()
     }
 
-    /// The record and the version of a write.
-    pub fn entry(entry: &'g Entry<K, V>) -> (RecordRef<'g, K, V>, NodeRef<'g, V>) {
-        // SAFETY: the entry is of a commit that was made under the guard, which keeps both.
-        unsafe { (RecordRef::new(&*entry.record), NodeRef::new(&*entry.node)) }
+    /// The records and versions of the writes, and why each write takes a value away; `None` for a
+    /// witness.
+    pub fn writes(
+        &self,
+    ) -> impl Iterator<Item = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>)> + use<'g, K, V>
+    {
+        // SAFETY: of a commit that was made under the guard, which keeps both.
+        let kept = |entry: &'g Entry<K, V>| unsafe {
+            (RecordRef::new(&*entry.record), NodeRef::new(&*entry.node), entry.cause)
+        };
+        self.entries().iter().map(kept)
     }
 
     /// Takes the values of an aborted commit back, with their records. No other thread reads these
@@ -45,7 +53,7 @@ impl<'g, K, V> Decided<'g, K, V> {
     #[inline(never)]
     pub fn take_values(self, mut take: impl FnMut(RecordRef<'g, K, V>, Option<V>)) {
         assert!(self.outcome.is_aborted(), "only the values of an aborted commit can be taken");
-        for (record, node) in self.entries().iter().map(Self::entry) {
+        for (record, node, _) in self.writes() {
             let is_value = !node.state().is_tombstone();
             // SAFETY: the caller owns the commit, which is aborted. `self` is consumed, so each
             // value is taken once.
@@ -55,8 +63,8 @@ impl<'g, K, V> Decided<'g, K, V> {
 
     /// The version that `record` held when the commit was aborted.
     pub fn found_in(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
-        let entry = self.entries().iter().find(|entry| record.is(entry.record))?;
-        let prev = record.prev_of(Self::entry(entry).1).link().target();
+        let (_, node, _) = self.writes().find(|(of, ..)| record.is(of.get()))?;
+        let prev = record.prev_of(node).link().target();
         // SAFETY: the guard keeps the version that an aborted one was installed above.
         unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }
     }
@@ -126,17 +134,19 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
         // SAFETY: this thread owns the commit, under the guard that located its records.
         let outcome = unsafe { self.order.help(descriptor, &retire) };
-        // SAFETY: `forget` retires it under this guard, which keeps it.
+        // SAFETY: it is retired by `forget` at the earliest, under this guard, which keeps it.
         let descriptor = unsafe { &*descriptor };
-        for (_, node) in descriptor.entries().iter().map(Decided::entry) {
-            node.set_outcome(outcome);
-        }
-        Decided { outcome, descriptor, has_witnesses, live: self.live(guard) }
+        let decided = Decided { outcome, descriptor, has_witnesses, live: self.live(guard) };
+        decided.writes().for_each(|(_, node, _)| node.set_outcome(outcome));
+        decided
     }
 
     /// Retires the descriptor of a commit. No version names it any more.
+    ///
+    /// # Safety
+    /// The commit was made under this guard, and this is called once for it.
     #[inline(always)]
-    pub fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
+    pub unsafe fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
         let descriptor = ptr::from_ref(decided.descriptor).cast_mut();
         self.retire_commit(guard, descriptor, decided.has_witnesses);
     }

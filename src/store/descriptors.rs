@@ -9,9 +9,9 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// The largest number of entries in a small commit.
+/// The places of a small commit: for its entries and its preconditions.
 const FEW: usize = 8;
-/// The largest number of entries in a larger commit.
+/// The places of a larger commit.
 const MANY: usize = 64;
 
 /// A descriptor with places for `N` entries. The preconditions follow the entries that are used.

@@ -207,8 +207,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             && (state.is_tombstone() || self.cleared.is_cleared_for_all(state.version()))
     }
 
-    /// Whether sealing `record` with this newest version would retire the version in its inline
-    /// slot.
+    /// Whether the version in the inline slot of `record` ends together with the record, if it is
+    /// sealed with this version on top.
     fn is_inline_on_top<'g>(record: RecordRef<'g, K, V>, top: Option<NodeRef<'g, V>>) -> bool {
         let is_inline = |node: NodeRef<'_, V>| node.is(record.inline_slot());
         top.is_some_and(is_inline) || Self::newest_unaborted(record, top).is_some_and(is_inline)
@@ -283,7 +283,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Condemns a record after a holder let go of it. A record with a cleared value is queued for a
+    /// Condemns a record after a holder let go of it, or after its inline slot became free. A record with a cleared value is queued for a
     /// later write, which sweeps it out.
     ///
     /// This may run in a reclamation step in the middle of a read, where no commit can be made. And
@@ -340,8 +340,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Drops all keys and values that are still in the store.
     ///
     /// # Safety
-    /// Nobody else uses the store, which is being dropped, and everything that was retired has been
-    /// reclaimed.
+    /// Nobody else uses the store, which is being dropped, and nothing that was retired is reclaimed
+    /// from now on.
     pub(super) unsafe fn drop_entries(&mut self) {
         let guard = self.reclaim.pin();
         for record in self.index.all_entries(&guard) {

@@ -16,8 +16,10 @@ use std::ptr;
 /// How often one holder of the right to prune goes over a chain before it leaves the chain to later
 /// writers.
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
+
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Disposes of the version that `node` superseded. The caller owns the commit of `node`.
+    /// Disposes of the version that `node` superseded: there is one. The caller owns the commit of
+    /// `node`.
     #[inline]
     pub fn dispose_superseded(
         &self,

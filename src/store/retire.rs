@@ -15,8 +15,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) {
         let context = ptr::from_ref(self).cast();
         let garbage = Garbage { object: object.cast_mut().cast(), context, reclaim };
-        // SAFETY: callers retire what they have just unlinked, once. The context outlives the
-        // reclaimer's use of it, because the store drains the reclaimer when it is dropped.
+        // SAFETY: each caller retires an object once for each end that it prepares: after it made
+        // the object unreachable, or with a callback that looks again whether it may end. The
+        // context outlives the reclaimer's use of it, because the store drains the reclaimer when
+        // it is dropped.
         unsafe { self.reclaim.retire(guard, garbage) };
     }
 

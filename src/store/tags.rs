@@ -15,8 +15,11 @@ use crate::version::State;
 use std::ptr::{self, NonNull};
 
 /// The cell of a tag. The dependency holds the cell as long as it exists.
-pub fn cell_of(tag: &Dependency) -> &TagCell {
-    // SAFETY: the dependency is a tag, which holds its cell.
+///
+/// # Safety
+/// The dependency is a tag, not an input.
+pub unsafe fn cell_of(tag: &Dependency) -> &TagCell {
+    // SAFETY: the caller's promise.
     unsafe { &*tag.cell::<TagCell>() }
 }
 
@@ -53,7 +56,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// The number of the last commit that invalidated a tag, as of an instant; 0 if there is none.
     #[inline]
     pub fn tag_invalidated_at(&self, tag: &Dependency, at: ReadAt<'_>) -> u64 {
-        let (ended, clock) = (&cell_of(tag).ended, &self.order.clock);
+        // SAFETY: callers pass one of the tags of some bonds.
+        let (ended, clock) = unsafe { (&cell_of(tag).ended, &self.order.clock) };
         match at.limit() {
             Limit::Newest => ended.newest(clock, at.live()),
             _ => ended.at(clock, at).map_or(0, |(number, _)| number),
@@ -61,7 +65,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Whether, as of an instant, none of these tags was invalidated since the value of the version
-    /// `own` has it.
+    /// `own` got it.
     #[inline]
     pub fn are_tags_valid(&self, tags: &[Dependency], own: u64, at: ReadAt<'_>) -> bool {
         tags.iter().all(|tag| self.tag_invalidated_at(tag, at) <= tag.tagged_since(own))
@@ -71,7 +75,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Dependency]) {
         for tag in tags {
             // The cell was held until now. From now on the guard keeps it.
-            let cell = cell_of(tag);
+            // SAFETY: one of the tags of some bonds.
+            let cell = unsafe { cell_of(tag) };
             cell.let_go();
             self.try_condemn_tag(guard, cell);
         }
@@ -153,8 +158,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Drops all cells.
     ///
     /// # Safety
-    /// Nobody else uses the store, which is being dropped, and everything that was retired has been
-    /// reclaimed.
+    /// Nobody else uses the store, which is being dropped, and nothing that was retired is reclaimed
+    /// from now on.
     pub(super) unsafe fn drop_tags(&mut self) {
         let Some(index) = self.tags.get(0) else { return };
         let guard = self.reclaim.pin();

@@ -35,14 +35,15 @@ impl<'g> Commit<'g> {
     /// The instant of the commit.
     #[inline(always)]
     pub fn at(self) -> ReadAt<'g> {
-        // SAFETY: what the commit superseded was retired during the guard.
+        // SAFETY: the number was taken under this guard. Whatever is superseded by that number or a
+        // later one is retired during the guard.
         unsafe { ReadAt::new(Limit::Now(self.version)) }
     }
 
     /// The instant just before the commit.
     #[inline(always)]
     pub fn before(self) -> ReadAt<'g> {
-        // SAFETY: as above. What was visible just before was superseded by this commit or a later
+        // SAFETY: as above: what was visible just before is superseded by this number or a later
         // one.
         unsafe { ReadAt::new(Limit::Now(self.version - 1)) }
     }
@@ -162,7 +163,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
-    /// given, does so only if the new version supersedes just that one. `over` is for tombstones,
+    /// given, does so only if the new version supersedes exactly that one. `over` is for tombstones,
     /// because a value would be lost.
     #[inline(always)]
     pub fn write<'g>(

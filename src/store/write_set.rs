@@ -5,7 +5,7 @@ use crate::removal::RemovalCause;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
-/// Up to this number of writes, they are sorted by comparing each with each.
+/// Up to this number, writes are sorted by comparing each with all others.
 const MAX_RANKED: usize = 12;
 /// Above this number of writes, a hash set instead of a scan says which records a commit writes.
 const MAX_SCANNED: usize = 16;
@@ -52,7 +52,7 @@ pub struct WriteSet<'g, K, V> {
 impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
     /// Makes an empty write set in these lists, which are empty.
     pub fn new(writes: Vec<Write<K, V>>, order: Vec<(usize, usize)>) -> Self {
-        debug_assert!(writes.is_empty());
+        assert!(writes.is_empty());
         Self { writes, order, has_witnesses: false, guard: PhantomData }
     }
 
@@ -75,9 +75,9 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         &self.writes
     }
 
-    /// One of the writes.
-    pub fn write_mut(&mut self, at: usize) -> &mut Write<K, V> {
-        &mut self.writes[at]
+    /// Says where the terms of one of the writes are.
+    pub fn set_terms(&mut self, at: usize, terms: u32) {
+        self.writes[at].terms = terms;
     }
 
     /// The record of one of the writes.
