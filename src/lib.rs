@@ -72,9 +72,7 @@ mod sync;
 mod version;
 
 mod pool;
-// Public for a benchmark; not part of the interface.
-#[doc(hidden)]
-pub mod queue;
+mod queue;
 pub mod reclaim;
 
 mod chain;
@@ -141,6 +139,9 @@ pub mod internals {
     }
     pub mod loading {
         pub use crate::loading::*;
+    }
+    pub mod queue {
+        pub use crate::queue::*;
     }
     pub mod per_thread {
         pub use crate::sync::per_thread::PerThread;
