@@ -89,6 +89,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         };
         found.unwrap_or_else(|TakenOut| {
             let view = OpenView::new(self, || false);
+            moment.note_view();
             let opened = Moment::at(self.order.timer(), view.snapshot().opened());
             // SAFETY: the view is registered during this look-up. It was opened under the guard, so
             // what it sees is superseded, and retired, during the guard at the earliest: the guard

@@ -8,17 +8,19 @@ use std::cell::Cell;
 pub struct Moment<'t> {
     timer: &'t Timer,
     read: Cell<Option<u64>>,
+    /// The operation opened a view for itself, and closed it.
+    opened_view: Cell<bool>,
 }
 
 impl<'t> Moment<'t> {
     /// Makes a moment that is not read yet.
     pub fn new(timer: &'t Timer) -> Self {
-        Self { timer, read: Cell::new(None) }
+        Self { timer, read: Cell::new(None), opened_view: Cell::new(false) }
     }
 
     /// Makes a moment with this time.
     pub fn at(timer: &'t Timer, time: u64) -> Self {
-        Self { timer, read: Cell::new(Some(time)) }
+        Self { timer, read: Cell::new(Some(time)), opened_view: Cell::new(false) }
     }
 
     /// Makes another moment of the same timer, which is not read yet.
@@ -29,6 +31,16 @@ impl<'t> Moment<'t> {
     /// Discards the time. The next use reads it again.
     pub fn renew(&self) {
         self.read.set(None);
+    }
+
+    /// Notes that the operation opened a view for itself.
+    pub(super) fn note_view(&self) {
+        self.opened_view.set(true);
+    }
+
+    /// Whether the operation opened a view for itself. What waited for that view is in the backlog.
+    pub fn has_opened_view(&self) -> bool {
+        self.opened_view.get()
     }
 
     /// Whether the time was read.

@@ -6,13 +6,13 @@ use crate::expiry::{DueOutcome, Scheduled, Timed};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::{PendingRemovals, Snapshot};
+use crate::store::PendingRemovals;
 use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The number of backlog items that the closing of a view works off.
-const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
+pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 /// The number of backlog items that a write works off.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// The most entries that a write takes out of the timing wheel.
@@ -117,24 +117,6 @@ impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
-    /// Closes a view, and does a part of the maintenance that waited for it.
-    pub fn close(&self, snapshot: Snapshot) {
-        let is_last = {
-            let guard = self.pin();
-            let waiting = self.store.close(&guard, snapshot);
-            let is_last = waiting.is_some();
-            if let Some(waiting) = waiting {
-                self.work_off(&guard, waiting, CLOSING_STEPS);
-                self.store.trim_clearings(&guard);
-            }
-            is_last
-        };
-        if is_last {
-            self.collect_some();
-            self.notify_listener();
-        }
-    }
-
     /// Works off one item of the backlog: mostly what waited for a view that the current operation
     /// opened and closed.
     pub(super) fn work_off_closed_view(&self, guard: &R::Guard<'_>) {

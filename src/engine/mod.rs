@@ -30,6 +30,7 @@ mod sweep;
 mod tags;
 mod terms;
 mod transact;
+mod views;
 mod waited;
 mod watch;
 mod write;

@@ -6,20 +6,15 @@
 //! tail call.
 
 use super::Engine;
-use super::observers::Observers;
 use crate::chain::{Node, Record, RecordRef, Tied, Visible};
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::store::{OpenView, Peeked, Snapshot, version_of};
+use crate::store::{Peeked, version_of};
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::ptr::NonNull;
-use std::time::Duration;
-
-/// A view of this engine that closes when it is dropped.
-pub type EngineView<'e, K, V, S, R> = OpenView<'e, K, V, S, R, Observers<K, V>>;
 
 /// A tied value that a peek found, and its record.
 type FoundTied<K, V> = (NonNull<Record<K, V>>, NonNull<Node<V>>);
@@ -248,7 +243,9 @@ where
                 record.and_then(|record| self.store.present(record, COUNTS, &moment))
             }
         };
-        self.work_off_closed_view(guard);
+        if moment.has_opened_view() {
+            self.work_off_closed_view(guard);
+        }
         if COUNTS {
             self.note_look_up(guard, hash, found.map(|found| found.number()));
         }
@@ -306,30 +303,5 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return self.len() as u64;
         }
         self.store.era(&self.pin()).weight()
-    }
-
-    /// Opens a view.
-    pub fn open(&self) -> Snapshot {
-        self.store.open(|| !self.deadlines.may_be())
-    }
-
-    /// Opens a view for the duration of an operation.
-    pub fn open_view(&self) -> EngineView<'_, K, V, S, R> {
-        EngineView::new(&self.store, || !self.deadlines.may_be())
-    }
-
-    /// Opens a view of exactly `version`, if an open view keeps it or it is the newest.
-    pub fn open_at(&self, version: u64) -> Option<Snapshot> {
-        self.store.open_at(version, || !self.deadlines.may_be())
-    }
-
-    /// Returns another handle of the same view.
-    pub fn share(&self, snapshot: &Snapshot) -> Snapshot {
-        self.store.share(snapshot)
-    }
-
-    /// Returns how long ago a view was opened.
-    pub fn age(&self, snapshot: &Snapshot) -> Duration {
-        Duration::from_nanos(self.timer.now().saturating_sub(snapshot.opened()))
     }
 }

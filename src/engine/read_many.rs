@@ -168,10 +168,7 @@ where
             Some(self.read_record(record?, snapshot)?.0)
         });
         self.count_look_ups::<COUNTS, N>(&guard, &found);
-        let values = found.map(|value| value.map(&clone));
-        view.close(&guard);
-        self.work_off_closed_view(&guard);
-        values
+        found.map(|value| value.map(&clone))
     }
 
     /// Counts the look-ups of several keys.

@@ -11,7 +11,7 @@
 
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
-use super::read::EngineView;
+use super::views::EngineView;
 use crate::chain::{Bonds, EntryTerms, HeldRecord, NodeRef, RecordRef};
 use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;

@@ -161,26 +161,16 @@ impl<'s, K, V, S, R: Reclaim, H: Host<K, V>> OpenView<'s, K, V, S, R, H> {
     pub fn snapshot(&self) -> &Snapshot {
         self.snapshot.as_ref().expect("the snapshot is taken only when the view is closed")
     }
-
-    /// Closes the view under the caller's guard.
-    pub fn close(mut self, guard: &R::Guard<'_>) {
-        self.end(guard);
-    }
-
-    fn end(&mut self, guard: &R::Guard<'_>) {
-        if let Some(snapshot) = self.snapshot.take()
-            && let Some(waiting) = self.store.close(guard, snapshot)
-        {
-            self.store.defer(guard, waiting);
-            self.store.trim_clearings(guard);
-        }
-    }
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for OpenView<'_, K, V, S, R, H> {
     fn drop(&mut self) {
-        if self.snapshot.is_some() {
-            self.end(&self.store.pin());
+        let guard = self.store.pin();
+        if let Some(snapshot) = self.snapshot.take()
+            && let Some(waiting) = self.store.close(&guard, snapshot)
+        {
+            self.store.defer(&guard, waiting);
+            self.store.trim_clearings(&guard);
         }
     }
 }
