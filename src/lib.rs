@@ -72,7 +72,9 @@ mod sync;
 mod version;
 
 mod pool;
-mod queue;
+// Public for a benchmark; not part of the interface.
+#[doc(hidden)]
+pub mod queue;
 pub mod reclaim;
 
 mod chain;
@@ -139,9 +141,6 @@ pub mod internals {
     }
     pub mod loading {
         pub use crate::loading::*;
-    }
-    pub mod queue {
-        pub use crate::queue::*;
     }
     pub mod per_thread {
         pub use crate::sync::per_thread::PerThread;
