@@ -1,7 +1,7 @@
-//! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The floor
-//! plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No files of a
-//! room use each other in a circle. A type's name means one thing. Atomics come from one room, there
-//! are no locks, and no file is too long.
+//! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The
+//! floor plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No
+//! files of a room use each other in a circle. A type's name means one thing. Atomics come from one
+//! room, there are no locks, and no file is too long.
 
 #[path = "layering/graph.rs"]
 mod graph;
@@ -35,8 +35,8 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The floor plan of a text like `docs/architecture.md`: in the block after `src/`, each room is the
-/// first word of a line that is indented by two or six spaces, after the floor's name.
+/// The floor plan of a text like `docs/architecture.md`: in the block after `src/`, each room is
+/// the first word of a line that is indented by two or six spaces, after the floor's name.
 fn floor_plan(text: &str) -> Floors {
     let block = text.split("src/\n").nth(1).expect("there is a floor plan");
     let mut floors = Floors::new();

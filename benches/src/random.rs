@@ -43,7 +43,8 @@ pub fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Ranks `0..n` with probability proportional to `1 / (rank + 1)^exponent` (Gray et al., SIGMOD'94).
+/// Ranks `0..n` with probability proportional to `1 / (rank + 1)^exponent` (Gray et al.,
+/// SIGMOD'94).
 #[derive(Clone, Debug)]
 pub struct Zipf {
     n: u64,

@@ -125,8 +125,8 @@ fn reads_beside_clearing() {
     });
 }
 
-/// Two threads clear beside a view. The nodes of the watermark are retired once, and none that the view
-/// needs is retired.
+/// Two threads clear beside a view. The nodes of the watermark are retired once, and none that the
+/// view needs is retired.
 fn two_clear() {
     explore(2, || {
         let world = World::new();

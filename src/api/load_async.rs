@@ -170,7 +170,8 @@ where
     /// # fn finish<T>(future: impl Future<Output = T>) -> T {
     /// #     let mut future = std::pin::pin!(future);
     /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    /// #     let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) else { panic!() };
+    /// #     let poll = future.as_mut().poll(&mut context);
+    /// #     let std::task::Poll::Ready(value) = poll else { panic!() };
     /// #     value
     /// # }
     /// use coeval::{Cache, Scope};

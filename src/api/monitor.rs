@@ -52,7 +52,9 @@ type OnMismatch<K> = dyn FnMut(&Finding<'_, K>) -> Repair + Send;
 ///
 /// let mut monitor = cache.monitor().on_mismatch(|finding| {
 ///     println!("{finding}");
-///     # assert_eq!(finding.to_string(), "user:42 was written at v2, its related feed:42 is of v1: no commit wrote both");
+///     # let cause = "no commit wrote both";
+///     # let text = format!("user:42 was written at v2, its related feed:42 is of v1: {cause}");
+///     # assert_eq!(finding.to_string(), text);
 ///     Repair::Invalidate
 /// });
 /// let report = monitor.step(1_000);

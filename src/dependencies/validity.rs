@@ -94,8 +94,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         top.is_some_and(|top| input.matches(top.state()))
     }
 
-    /// Why a value was absent as of an instant; `None` if it was present. The instant is mostly that
-    /// just before a commit that removed the value.
+    /// Why a value was absent as of an instant; `None` if it was present. The instant is mostly
+    /// that just before a commit that removed the value.
     #[inline]
     pub fn absence_cause<'g>(
         &'g self,

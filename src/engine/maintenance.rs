@@ -134,7 +134,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Lets reclamation do a bounded part of its work, at the end of an operation that is not a
-    /// write and has retired something. Does nothing under a guard: then an outer operation does this.
+    /// write and has retired something. Does nothing under a guard: then an outer operation does
+    /// this.
     pub(super) fn collect_some(&self) {
         self.store.reclaim.collect();
     }

@@ -75,8 +75,8 @@ where
     }
 
     /// Returns the value of `key` that was visible at an instant, if it was valid then. Fails if
-    /// the version of that instant was taken out of its chain, or if the value expired before a time that was read after the
-    /// number: at the instant of the number it may have been present.
+    /// the version of that instant was taken out of its chain, or if the value expired before a
+    /// time that was read after the number: at the instant of the number it may have been present.
     #[inline(always)]
     fn visible<'g, Q, const COUNTS: bool>(
         &'g self,

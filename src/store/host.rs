@@ -10,8 +10,8 @@ pub trait Host<K, V> {
     /// Reports that the memory of a committed version was reclaimed.
     fn reclaimed(&self);
 
-    /// Reports that a cleared value has ended together with its record. `watermark` is the number of
-    /// the newest clearing commit. The guard is the store's.
+    /// Reports that a cleared value has ended together with its record. `watermark` is the number
+    /// of the newest clearing commit. The guard is the store's.
     fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, watermark: u64);
 
     /// Reports that a view of this version was opened.

@@ -283,8 +283,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Condemns a record after a holder let go of it, or after its inline slot became free. A record with a cleared value is queued for a
-    /// later write, which sweeps it out.
+    /// Condemns a record after a holder let go of it, or after its inline slot became free. A
+    /// record with a cleared value is queued for a later write, which sweeps it out.
     ///
     /// This may run in a reclamation step in the middle of a read, where no commit can be made. And
     /// a retired object may stay for long with a thread that only reads, while the listener waits
@@ -340,8 +340,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Drops all keys and values that are still in the store.
     ///
     /// # Safety
-    /// Nobody else uses the store, which is being dropped, and nothing that was retired is reclaimed
-    /// from now on.
+    /// Nobody else uses the store, which is being dropped, and nothing that was retired is
+    /// reclaimed from now on.
     pub(super) unsafe fn drop_entries(&mut self) {
         let guard = self.reclaim.pin();
         for record in self.index.all_entries(&guard) {

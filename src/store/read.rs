@@ -13,7 +13,8 @@ use std::hash::{BuildHasher, Hash};
 pub enum Peeked<'g, K, V> {
     /// The key holds this plain value.
     Plain(Visible<'g, V>),
-    /// The key holds this value, which has terms: dependencies or a deadline that must be checked, or a weight.
+    /// The key holds this value, which has terms: dependencies or a deadline that must be checked,
+    /// or a weight.
     Tied(RecordRef<'g, K, V>, Tied<'g, V>),
     /// The key is absent.
     Absent,

@@ -158,8 +158,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Drops all cells.
     ///
     /// # Safety
-    /// Nobody else uses the store, which is being dropped, and nothing that was retired is reclaimed
-    /// from now on.
+    /// Nobody else uses the store, which is being dropped, and nothing that was retired is
+    /// reclaimed from now on.
     pub(super) unsafe fn drop_tags(&mut self) {
         let Some(index) = self.tags.get(0) else { return };
         let guard = self.reclaim.pin();

@@ -163,8 +163,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
-    /// given, does so only if the new version supersedes exactly that one. `over` is for tombstones,
-    /// because a value would be lost.
+    /// given, does so only if the new version supersedes exactly that one. `over` is for
+    /// tombstones, because a value would be lost.
     #[inline(always)]
     pub fn write<'g>(
         &self,

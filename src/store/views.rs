@@ -46,8 +46,8 @@ impl Snapshot {
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Opens a view. `is_timeless` is called after a number was read, and says whether no version up
-    /// to that number has a deadline.
+    /// Opens a view. `is_timeless` is called after a number was read, and says whether no version
+    /// up to that number has a deadline.
     pub fn open(&self, is_timeless: impl Fn() -> bool) -> Snapshot {
         let guard = self.pin();
         let registered = self.register(&guard, is_timeless);

@@ -17,7 +17,8 @@ fn group(group: u64) -> [u64; GROUP as usize] {
     std::array::from_fn(|at| group * GROUP + at as u64)
 }
 
-/// A cache in which a write of a group's first key rewrites the other seven with the same new value.
+/// A cache in which a write of a group's first key rewrites the other seven with the same new
+/// value.
 fn with_relations<R: Reclaim>(value: &'static (impl Fn() -> u64 + Sync)) -> Store<u64, u64, R> {
     coeval::Cache::builder()
         .reclaimer::<R>()

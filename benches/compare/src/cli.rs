@@ -57,7 +57,8 @@ pub struct CompareArgs {
     /// Rounds in which the stores take turns [default: 3, or as planned]
     #[arg(long, value_name = "N", value_parser = size(1, 1000))]
     pub rounds: Option<usize>,
-    /// Keys of the point workloads and of memory, and entries of the larger store of evict [default: 2^20, or as planned]
+    /// Keys of the point workloads and of memory, and entries of the larger store of evict
+    /// [default: 2^20, or as planned]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1000..=1 << 28))]
     pub keys: Option<u64>,
     /// Let tables grow from empty instead of reserving room (needs --workload; the plan has both)
@@ -126,7 +127,8 @@ pub struct HitrateArgs {
     /// All traces in DIR/index.tsv, at the capacities that it lists
     #[arg(long, value_name = "DIR", conflicts_with = "trace")]
     pub traces: Option<PathBuf>,
-    /// Compare exact LRU, FIFO and the optimum with DIR/hit_ratios.tsv (or that file), to the last digit
+    /// Compare exact LRU, FIFO and the optimum with DIR/hit_ratios.tsv (or that file), to the last
+    /// digit
     #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "traces", "out"])]
     pub check: Option<PathBuf>,
     /// Write hitrate.tsv, and a plot of each trace, into this directory

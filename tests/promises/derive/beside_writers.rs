@@ -12,7 +12,8 @@ const SUM: u64 = 100;
 const HALVED: u64 = 101;
 const TOP: u64 = 102;
 
-/// Derives the sum of the inputs, half of the sum, or four times that half. Each of the upper values comes out equal about half of the time.
+/// Derives the sum of the inputs, half of the sum, or four times that half. Each of the upper
+/// values comes out equal about half of the time.
 fn derive<R: Reclaim>(cache: &Cache<R>, key: u64) -> u64 {
     match key {
         SUM => cache.derive(SUM, |scope| (0..INPUTS).map(|at| scope.get(&at).unwrap()).sum()),

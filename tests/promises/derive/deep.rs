@@ -1,5 +1,5 @@
-//! A chain of a hundred thousand levels (fewer where each step is slow). No code recurses, and the time
-//! to build the levels one on top of the other is at most linear.
+//! A chain of a hundred thousand levels (fewer where each step is slow). No code recurses, and the
+//! time to build the levels one on top of the other is at most linear.
 
 use super::{Cache, Scoped};
 use crate::common::{IS_SLOW, on_a_small_stack, on_every_reclaimer, store, stress};
@@ -55,8 +55,8 @@ fn in_a_transaction<R: Reclaim>() {
     });
 }
 
-/// Ends the levels from the bottom, a few from the top, key by key, or all at once. Memory is reclaimed
-/// during that, or with the cache.
+/// Ends the levels from the bottom, a few from the top, key by key, or all at once. Memory is
+/// reclaimed during that, or with the cache.
 fn taken_down<R: Reclaim>() {
     type TakeDown<R> = fn(&Cache<R>);
     let ways: [TakeDown<R>; 5] = [

@@ -31,9 +31,9 @@
 //! within the limits is a solution. The sets of fitting places need not be intervals for that.
 //!
 //! The checker does not compare pairs of operations to check real time. It sweeps over the calls
-//! and returns in the order of time, and the largest place of all operations that have returned bounds
-//! the next calls. Another sweep is necessary only if a read raises the place of a remove that was
-//! called earlier.
+//! and returns in the order of time, and the largest place of all operations that have returned
+//! bounds the next calls. Another sweep is necessary only if a read raises the place of a remove
+//! that was called earlier.
 //!
 //! A place in a solution is the place of a commit, plus at most one for each remove in a chain of
 //! strict demands. The stride between commits is the number of removes plus two. A place that is
