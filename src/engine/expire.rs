@@ -69,7 +69,7 @@ pub(super) fn handle_of<K, V>(record: RecordRef<'_, K, V>) -> Handle {
     Handle::new(ptr::from_ref(record.get()).expose_provenance() as u64)
 }
 
-/// The engine as seen by the wheel when a deadline is scheduled, under a guard.
+/// The engine as seen by the wheel under a guard, when a deadline is scheduled or has passed.
 pub(super) struct Scheduler<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,

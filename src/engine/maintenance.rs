@@ -72,31 +72,10 @@ impl<K, V, S, R: Reclaim> Drop for CollectOnUnwind<'_, K, V, S, R> {
     }
 }
 
-/// The engine as seen by the wheel when an entry comes out, under a guard.
-struct Expirer<'g, 'r, K, V, S, R: Reclaim>(Scheduler<'g, 'r, K, V, S, R>);
-
-impl<K, V, S, R: Reclaim> Scheduled for Expirer<'_, '_, K, V, S, R> {
-    fn hold(&self, entry: Handle) {
-        self.0.hold(entry);
-    }
-
-    fn deadline_of(&self, entry: Handle) -> Option<u64> {
-        self.0.deadline_of(entry)
-    }
-
-    fn let_go(&self, entry: Handle) {
-        self.0.let_go(entry);
-    }
-
-    fn prefetch(&self, entry: Handle) {
-        self.0.prefetch(entry);
-    }
-}
-
-impl<K, V, S, R: Reclaim> Timed for Expirer<'_, '_, K, V, S, R> {
+impl<K, V, S, R: Reclaim> Timed for Scheduler<'_, '_, K, V, S, R> {
     fn come_due(&self, entry: Handle, now: u64) -> DueOutcome {
-        let Scheduler { engine, guard } = self.0;
-        let record = self.0.record(entry);
+        let Scheduler { engine, guard } = *self;
+        let record = self.record(entry);
         while let Some(found) = engine.store.order.newest(record) {
             let Some(terms) = found.terms() else { break };
             if !terms.is_expired(now) {
@@ -152,8 +131,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return false;
         }
         let guard = self.pin();
-        let expirer = Expirer(Scheduler { engine: self, guard: &guard });
-        self.deadlines.wheel.advance(now, &expirer, EXPIRING_STEPS) == EXPIRING_STEPS
+        let scheduler = Scheduler { engine: self, guard: &guard };
+        self.deadlines.wheel.advance(now, &scheduler, EXPIRING_STEPS) == EXPIRING_STEPS
     }
 
     #[inline(never)]

@@ -78,7 +78,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// tombstone. The version is in the record's inline slot, if that is free.
     pub(super) fn make_plain(
         &self,
-        _guard: &R::Guard<'_>,
+        guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
@@ -90,27 +90,35 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             unsafe { record.fill_inline_slot(state, prev, value) };
             return record.inline_slot();
         }
-        // SAFETY: a guard is live.
-        let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
-        // SAFETY: the slot was taken for this version.
-        unsafe { Linked::init(slot.as_ptr(), state, prev, value) };
-        slot.cast().as_ptr()
+        self.make_linked(guard, state, prev, value)
     }
 
     /// Makes a witness for `record`. The witness holds the record until it is reclaimed. It is not
     /// in the inline slot, which is for versions that are read.
     pub(super) fn make_witness(
         &self,
-        _guard: &R::Guard<'_>,
+        guard: &R::Guard<'_>,
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
     ) -> *mut Node<V> {
         record.hold();
+        self.make_linked(guard, state.witness(), prev, &mut None)
+    }
+
+    /// Makes a version without terms, outside the record.
+    #[inline(always)]
+    fn make_linked(
+        &self,
+        _guard: &R::Guard<'_>,
+        state: State,
+        prev: *mut Node<V>,
+        value: &mut Option<V>,
+    ) -> *mut Node<V> {
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
         // SAFETY: the slot was taken for this version.
-        unsafe { Linked::init(slot.as_ptr(), state.witness(), prev, &mut None) };
+        unsafe { Linked::init(slot.as_ptr(), state, prev, value) };
         slot.cast().as_ptr()
     }
 

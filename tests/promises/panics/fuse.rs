@@ -1,6 +1,6 @@
 //! Keys and values whose code panics at a chosen call.
 
-use crate::common::counted::{Counted, Ledger};
+use crate::common::counted::{Counted, Ledgers};
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -124,21 +124,18 @@ impl Drop for Val {
 
 /// Makes keys and values, and counts them.
 #[derive(Clone)]
-pub struct Maker {
-    pub keys: Arc<Ledger>,
-    pub values: Arc<Ledger>,
-}
+pub struct Maker(pub Arc<Ledgers>);
 
 impl Maker {
     pub fn new() -> Self {
-        Self { keys: Ledger::new(), values: Ledger::new() }
+        Self(Arc::new(Ledgers::new()))
     }
 
     pub fn key(&self, id: u64) -> Key {
-        Key(Counted::new(id, &self.keys))
+        Key(self.0.key(id))
     }
 
     pub fn value(&self, id: u64) -> Val {
-        Val(Counted::new(id, &self.values))
+        Val(self.0.value(id))
     }
 }
