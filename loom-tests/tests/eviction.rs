@@ -37,6 +37,17 @@ fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     engine
 }
 
+/// An engine with room for a weight of 2, in which a value is its own weight.
+fn weighing_engine() -> Arc<Engine> {
+    let settings = EngineSettings {
+        max_capacity: Some(2),
+        initial_capacity: 14,
+        weigher: Some(Box::new(|_: &usize, value: &u32| *value)),
+        ..EngineSettings::default()
+    };
+    Arc::new(Engine::new(settings, Hash))
+}
+
 fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
     let engine = Arc::clone(engine);
     thread::spawn(move || act(&engine))
@@ -73,10 +84,17 @@ fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
     );
     assert!(visible <= capacity, "above the bound");
     // Each entry is known and in a queue: other insertions displace it, though not always at once.
-    for other in 0..2 * capacity as usize + 1 {
+    for other in 0..6 * capacity as usize {
         engine.insert(100 + other, 0, None);
     }
-    assert!((0..keys).all(|key| version(engine, key).is_none()), "an entry cannot be evicted");
+    // An entry that is spared for a thread that has ended stays.
+    let is_spared = |key: &usize| {
+        let guard = engine.pin();
+        let record = engine.find(&guard, engine.hash(key), key);
+        record.is_some_and(|record| record.flags() & flags::FRESH != 0)
+    };
+    let is_gone = |key| version(engine, key).is_none() || capacity > 1 && is_spared(&key);
+    assert!((0..keys).all(is_gone), "an entry cannot be evicted");
     assert_eq!(engine.weight(), capacity, "the account is wrong");
     // Empty records are freed, unless the policy still has to visit them.
     (0..8).for_each(|_| engine.tend());
@@ -89,14 +107,31 @@ fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
 }
 
 /// An entry is evicted beside an overwrite of it. Either the thread that releases it finds a new
-/// value, or the writer finds it released.
-fn eviction_beside_a_write(preemptions: usize) {
-    explore(preemptions, || {
-        let engine = engine(1, [0]);
-        let evicts = spawn(&engine, |engine| _ = engine.insert(1, 0, None));
+/// value, or the writer finds it released. With room for one entry, the record is held for the
+/// thread that brought the entry. With room for two, the record begins to end by the eviction.
+fn eviction_beside_a_write(preemptions: usize, capacity: usize) {
+    explore(preemptions, move || {
+        let engine = engine(capacity as u64, 0..capacity);
+        let evicts = spawn(&engine, move |engine| _ = engine.insert(capacity, 0, None));
         let writes = spawn(&engine, |engine| _ = engine.insert(0, 1, None));
         join([evicts, writes]);
-        assert_whole(&engine, 1, 2);
+        assert_whole(&engine, capacity as u64, capacity + 1);
+    });
+}
+
+/// An entry is evicted beside an overwrite whose value weighs nothing. The policy then lets go of the
+/// record, so nothing but its value keeps it. Such a value is never evicted.
+fn eviction_beside_a_weightless_write(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = weighing_engine();
+        // The second write ends what spares the first entry.
+        [0, 2].into_iter().for_each(|key| _ = engine.insert(key, 1, None));
+        let evicts = spawn(&engine, |engine| _ = engine.insert(1, 1, None));
+        let writes = spawn(&engine, |engine| _ = engine.insert(0, 0, None));
+        join([evicts, writes]);
+        (0..8).for_each(|_| engine.tend());
+        assert!(version(&engine, 0).is_some(), "a write was lost");
+        assert!(engine.weight() <= 2, "above the bound");
     });
 }
 
@@ -218,7 +253,17 @@ fn late_use(preemptions: usize) {
 
 #[test]
 fn an_eviction_and_a_write() {
-    eviction_beside_a_write(1);
+    eviction_beside_a_write(1, 1);
+}
+
+#[test]
+fn an_eviction_that_ends_the_record_and_a_write() {
+    eviction_beside_a_write(1, 2);
+}
+
+#[test]
+fn an_eviction_and_a_weightless_write() {
+    eviction_beside_a_weightless_write(1);
 }
 
 #[test]
@@ -279,7 +324,13 @@ fn a_use_that_comes_too_late() {
 #[test]
 fn defect_releasing_without_a_look_at_the_value() {
     let kind = "the policy does not know a present entry";
-    must_fail("evict.release_blindly", kind, || eviction_beside_a_write(1));
+    must_fail("evict.release_blindly", kind, || eviction_beside_a_write(1, 1));
+}
+
+#[test]
+fn defect_not_freeing_the_slot_of_a_record_that_lives_on() {
+    let model = || eviction_beside_a_write(1, 2);
+    must_fail("evict.keeps_slot", "a record is never freed", model);
 }
 
 #[test]

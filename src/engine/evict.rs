@@ -28,7 +28,6 @@ use crate::commit::{Entry, Era};
 use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
-use crate::removal::RemovalCause;
 use crate::store::Decided;
 use crate::sync::hook::{mutant, step};
 use std::cell::Cell;
@@ -369,9 +368,9 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
 
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
-        let Some(current) = self.newest(record) else { return false };
-        let ended = self.engine.end(self.guard, record, current.node(), RemovalCause::Size);
-        let is_gone = ended.map(|settled| self.defer_weight(settled)).is_some();
+        let Some(current) = self.newest_with_weight(record) else { return false };
+        let evicted = self.engine.evict(self.guard, record, current);
+        let is_gone = evicted.map(|settled| self.defer_weight(settled)).is_some();
         if is_gone {
             self.evicted.set(self.evicted.get() + 1);
             self.spares_left.set(self.spares_left.get().max(CHANCES));

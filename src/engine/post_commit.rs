@@ -162,6 +162,62 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.settle(guard, &settling, record, (node, state), cause)
     }
 
+    /// Settles the first version of a new record, which supersedes nothing and has no terms.
+    pub(super) fn settle_first<'g>(
+        &'g self,
+        record: RecordRef<'g, K, V>,
+        written: Written<'g, V>,
+        moment: &Moment<'_>,
+    ) -> Settled<'g> {
+        let Written { node, state, commit } = written;
+        let settling = self.settling(commit, moment);
+        step("settle.begin");
+        settling.mine.commits.add(1);
+        settling.mine.versions_made.add(1);
+        let version = Some(commit.version());
+        self.observers().record(EventKind::Committed, Some(record.hash()), version);
+        settling.era.count(1);
+        let change = if self.is_weighed() { i64::from(weight_of(node, state)) } else { 0 };
+        Settled { era: settling.era, change }
+    }
+
+    /// Evicts the value `current` of `record`, unless another commit has superseded it. The caller
+    /// accounts for the weight change. The record begins to end, unless it is held.
+    pub(super) fn evict<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        current: Visible<'g, V>,
+    ) -> Option<Settled<'g>> {
+        if !record.revive() {
+            return None;
+        }
+        step("evict.before_write");
+        let written = self.store.write(guard, record, &mut None, None, Some(current.node()))?;
+        let Written { node, commit, .. } = written;
+        let moment = Moment::new(&self.timer);
+        let settling = self.settling(commit, &moment);
+        step("settle.begin");
+        settling.mine.commits.add(1);
+        settling.mine.versions_made.add(1);
+        let version = Some(commit.version());
+        self.observers().record(EventKind::Committed, Some(record.hash()), version);
+        let was = Some(current).filter(|was| was.number() > settling.watermark);
+        let mut change = 0;
+        if let Some(was) = was {
+            settling.era.count(-1);
+            change = -i64::from(weight_of(was.node(), was.seen()));
+        }
+        let cause = RemovalCause::Size;
+        self.report_departures(&settling, record, (Some(current), was), cause);
+        self.store.dispose_evicted(guard, record, node);
+        if current.seen().has_terms() {
+            self.superseded_early(guard, record, node, current.node());
+        }
+        let change = if self.is_weighed() { change } else { 0 };
+        Some(Settled { era: settling.era, change })
+    }
+
     /// Ends the value `current` of `record` by a commit of the cache itself, unless another commit
     /// has superseded it. The caller accounts for the weight change.
     pub(super) fn end<'g>(

@@ -43,18 +43,20 @@ where
             None => self.store.locate(&guard, hash, key, &mut value),
             Some(_) => self.store.locate(&guard, hash, key, &mut None),
         };
-        let written = if value.is_some() {
+        let (written, settled) = if value.is_some() {
             let retention = requested
                 .map(|mut requested| self.retention(&guard, record, &mut requested, times));
             let written = self.store.write(&guard, record, &mut value, retention, None);
-            written.expect("the write has no condition")
+            let written = written.expect("the write has no condition");
+            let cause = RemovalCause::Replaced;
+            (written, self.settle_one(&guard, record, written, cause, &moment))
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
-            unsafe { self.store.stamp_first(record) }
+            let written = unsafe { self.store.stamp_first(record) };
+            (written, self.settle_first(record, written, &moment))
         };
         let (node, version) = (written.node, written.commit.version());
-        let settled = self.settle_one(&guard, record, written, RemovalCause::Replaced, &moment);
         self.keep_bound(&guard, record, node, settled);
         drop(guard);
         self.tend();

@@ -177,6 +177,44 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
+    /// Begins the end of a record whose value was evicted: condemns it together with the version in
+    /// its inline slot, so that one grace period serves both. The caller has taken that version off
+    /// the chain, and retires it.
+    ///
+    /// The policy still holds the record. It lets go under the caller's guard, and so before the
+    /// record is sealed. Any other holder prevents this.
+    fn condemn_evicted(&self, record: RecordRef<'_, K, V>, tombstone: NodeRef<'_, V>) -> bool {
+        let busy = (flags::HELD & !flags::ADMITTED) | flags::CONDEMNING | flags::PRUNING;
+        let claim = |now: u32| (now & busy == 0).then_some(now | flags::CONDEMNING);
+        if record.change_flags(claim).is_err() {
+            return false;
+        }
+        step("record.before_condemn");
+        let (head, top) = record.read_head();
+        let is_newest = top.is_some_and(|top| top.is(tombstone.get()));
+        if is_newest && !head.is_condemned() && record.condemn(head) {
+            step("record.condemned");
+            return true;
+        }
+        // A writer came. Whoever wanted to condemn the record meanwhile found the inline slot in
+        // use, and leaves it to the thread that frees the slot.
+        let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
+        false
+    }
+
+    /// Retires the version in the inline slot of `record`, which the eviction `tombstone`
+    /// superseded and which is off the chain. Condemns the record if possible.
+    pub(super) fn retire_evicted(
+        &self,
+        guard: &R::Guard<'_>,
+        record: RecordRef<'_, K, V>,
+        tombstone: NodeRef<'_, V>,
+    ) {
+        let ends_too = self.condemn_evicted(record, tombstone);
+        let reclaim = if ends_too { Self::seal_evicted } else { Self::reclaim_inline };
+        self.retire(guard, record.get(), reclaim);
+    }
+
     /// The flags that say that a record is held.
     fn holder_flags() -> u32 {
         let but = if mutant("room.fresh_unheld") { flags::FRESH } else { 0 };
@@ -222,28 +260,59 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let (store, record) =
             unsafe { (&*store.cast::<Self>(), RecordRef::new(&*record.cast::<Record<K, V>>())) };
         let guard = store.pin();
+        if !store.try_seal(&guard, record) {
+            let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
+            store.condemn_or_queue(&guard, record);
+        }
+    }
+
+    /// The second step for an evicted record, whose inline version ends with it. If a writer came,
+    /// only that version ends.
+    unsafe fn seal_evicted(record: *mut (), store: *const ()) {
+        // SAFETY: retired by `retire_evicted`. For the record, as in `seal`; for the version in its
+        // inline slot, as in `reclaim_inline`.
+        unsafe {
+            let store_ref = &*store.cast::<Self>();
+            let record = RecordRef::new(&*record.cast::<Record<K, V>>());
+            store_ref.drop_contents(&*record.inline_slot());
+            let guard = store_ref.pin();
+            if !store_ref.try_seal(&guard, record) {
+                if !mutant("evict.keeps_slot") {
+                    record.free_inline_slot();
+                }
+                let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
+                store_ref.condemn_or_queue(&guard, record);
+            }
+        }
+    }
+
+    /// Seals a record that was condemned a grace period ago, unlinks it and retires it. Returns
+    /// false if a writer came or somebody holds the record; then it is not condemned.
+    ///
+    /// The caller has the flag `CONDEMNING`.
+    fn try_seal(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> bool {
         let (head, top) = record.read_head();
         step("record.before_seal");
         // A thread that still had the record in hand when it was condemned may have queued it, or
         // may hold it. After that only a writer that removed the mark can have done so. The thread
         // that takes the record from the queue, or lets go, tries to condemn it again.
-        let held = record.flags() & Self::holder_flags() != 0 && !mutant("leftover.seal_queued");
-        if held {
+        if record.flags() & Self::holder_flags() != 0 && !mutant("leftover.seal_queued") {
             record.revive();
+            return false;
         }
-        if held || !head.is_condemned() || !record.seal(head) {
-            let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
-            return store.condemn_or_queue(&guard, record);
+        if !head.is_condemned() || !record.seal(head) {
+            return false;
         }
         step("record.sealed");
         // If the newest version was cleared, not removed, its end is reported here.
         if let Some(value) = Self::newest_unaborted(record, top).and_then(NodeRef::visible) {
-            let watermark = store.watermark(store.live(&guard));
-            store.host.cleared(&guard, &record, value, watermark);
+            let watermark = self.watermark(self.live(guard));
+            self.host.cleared(guard, &record, value, watermark);
         }
         // SAFETY: the record is sealed, and it is freed a grace period from now.
-        unsafe { store.index.unlink(&guard, NonNull::from(record.get())) };
-        store.retire(&guard, record.get(), Self::free);
+        unsafe { self.index.unlink(guard, NonNull::from(record.get())) };
+        self.retire(guard, record.get(), Self::free);
+        true
     }
 
     /// The last step: frees the record. No guard can have found it.

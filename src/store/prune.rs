@@ -7,10 +7,11 @@
 
 use super::backlog::{DUE, PendingRemovals};
 use super::{Host, Store};
-use crate::chain::{Chain, HeldRecord, NodeRef, Record, RecordRef, flags};
+use crate::chain::{Chain, HeldRecord, Node, NodeRef, Record, RecordRef, flags};
 use crate::commit::{self, DeferredPrune, PruneOutcome, VersionStatus, ViewCursor, close_link};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
+use std::cell::Cell;
 use std::ptr;
 
 /// How often one holder of the right to prune goes over a chain before it leaves the chain to later
@@ -35,6 +36,29 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return;
         }
         self.dispose_beside_views(guard, record, node);
+    }
+
+    /// Disposes of the value that the eviction `tombstone` superseded. If the value is in the inline
+    /// slot, as most are, the record begins to end by the same step.
+    pub fn dispose_evicted(
+        &self,
+        guard: &R::Guard<'_>,
+        record: RecordRef<'_, K, V>,
+        tombstone: NodeRef<'_, V>,
+    ) {
+        if !self.views.none() {
+            return self.dispose_beside_views(guard, record, tombstone);
+        }
+        let inline = Cell::new(false);
+        let retire = |node: *mut Node<V>| match ptr::eq(node, record.inline_slot()) {
+            true => inline.set(true),
+            false => self.retire_node(guard, &record, node),
+        };
+        // SAFETY: as in `dispose_superseded`.
+        unsafe { commit::take_suffix(record.get(), tombstone.get(), true, retire) };
+        if inline.get() {
+            self.retire_evicted(guard, record, tombstone);
+        }
     }
 
     /// The same with open views. Looks only at the newest view that is older than `node`.

@@ -56,6 +56,13 @@ pub struct Written<'g, V> {
     pub commit: Commit<'g>,
 }
 
+impl<V> Clone for Written<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Written<'_, V> {}
+
 impl<'g, V> Written<'g, V> {
     /// # Safety
     /// The version is of a commit that was made under the guard which keeps the version.
