@@ -60,6 +60,7 @@ pub unsafe fn withdraw<K, V>(record: &Record<K, V>, witness: *mut Node<V>) {
 /// # Safety
 /// `node` is committed and was reached under a live guard. Each view that is registered now or
 /// later is at its version or later. `retire` retires a version of this chain.
+#[inline(always)]
 pub unsafe fn take_suffix<V>(
     chain: &impl Chain<V>,
     node: &Node<V>,
@@ -68,22 +69,38 @@ pub unsafe fn take_suffix<V>(
 ) {
     let mut node = ptr::from_ref(node);
     let mut own = own;
+    // SAFETY: the caller's promise.
+    while let Some(next) = unsafe { take_one(chain, node, own) } {
+        own = false;
+        retire(next);
+        // It was retired during the caller's guard at the earliest, so that guard keeps it.
+        node = next;
+    }
+}
+
+/// Marks the link of `node`. Returns its old target, which the caller retires; `None` if the chain
+/// ends here.
+///
+/// # Safety
+/// As for [`take_suffix`]; `node` is of this chain, and the caller's guard keeps it.
+#[inline(always)]
+unsafe fn take_one<V>(
+    chain: &impl Chain<V>,
+    node: *const Node<V>,
+    own: bool,
+) -> Option<*mut Node<V>> {
+    // SAFETY: the caller's promise.
+    let prev = unsafe { chain.prev_of(node) };
     loop {
-        // SAFETY: a version of this chain, and the caller's guard keeps it.
-        let prev = unsafe { chain.prev_of(node) };
         let link = prev.link();
         if link.is_end() {
-            return;
+            return None;
         }
         let taken = if own { link.taken().closed() } else { link.taken() };
-        if !prev.replace(link, taken) {
-            continue;
+        if prev.replace(link, taken) {
+            step("dispose.taken");
+            return Some(link.target());
         }
-        step("dispose.taken");
-        own = false;
-        retire(link.target());
-        // It was retired during the caller's guard at the earliest, so that guard keeps it.
-        node = link.target();
     }
 }
 

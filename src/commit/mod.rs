@@ -432,6 +432,7 @@ impl Order {
     /// `record` was revived under a guard that is still live. `node` was made for it under the same
     /// guard, its state is `READY`, and no other thread has seen it. `retire` as for
     /// [`help`](Self::help).
+    #[inline(always)]
     pub unsafe fn write<'g, K, V>(
         &self,
         record: RecordRef<'g, K, V>,

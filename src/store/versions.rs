@@ -83,6 +83,7 @@ pub struct TermsAndBonds {
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Makes a version without terms for `record`. Takes the value out of `value`; `None` makes a
     /// tombstone. The version is in the record's inline slot, if that is free.
+    #[inline(always)]
     pub(super) fn make_plain(
         &self,
         guard: &R::Guard<'_>,
@@ -190,11 +191,25 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
         debug_assert!(value.is_none() || over.is_none());
-        let (state, below) = (State::READY, ptr::null_mut());
-        let node = match retention {
-            None => self.make_plain(guard, &record, state, below, value),
-            Some(retention) => self.make_conditional(guard, state, below, value, retention),
+        let Some(retention) = retention else {
+            return self.write_plain(guard, record, value, over);
         };
+        let node = self.make_conditional(guard, State::READY, ptr::null_mut(), value, retention);
+        // SAFETY: made just now, for this record.
+        unsafe { self.install(guard, record, node, over) }
+    }
+
+    /// Installs and stamps a version without terms. All its steps are in one function, because
+    /// the calls would take longer than the steps.
+    #[inline(never)]
+    fn write_plain<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        value: &mut Option<V>,
+        over: Option<NodeRef<'g, V>>,
+    ) -> Option<Written<'g, V>> {
+        let node = self.make_plain(guard, &record, State::READY, ptr::null_mut(), value);
         // SAFETY: made just now, for this record.
         unsafe { self.install(guard, record, node, over) }
     }
@@ -204,6 +219,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// # Safety
     /// The caller has made it for the record, which was located and revived under the guard. No
     /// other thread has seen it.
+    #[inline(always)]
     unsafe fn install<'g>(
         &self,
         guard: &'g R::Guard<'_>,
