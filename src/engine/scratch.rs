@@ -35,32 +35,36 @@ pub(super) struct Scratch<K, V> {
 pub(super) struct FreshRecords<K, V> {
     one: Cell<*const Record<K, V>>,
     more: Cell<Vec<*const Record<K, V>>>,
+    /// The number of records in `more`, so that the usual case does not move the list.
+    more_count: Cell<usize>,
 }
 
 impl<K, V> FreshRecords<K, V> {
     fn new() -> Self {
-        Self { one: Cell::new(ptr::null()), more: Cell::new(Vec::new()) }
+        Self { one: Cell::new(ptr::null()), more: Cell::new(Vec::new()), more_count: Cell::new(0) }
     }
 
     /// Returns whether this record is the only one in the list.
     pub fn is(&self, record: &Record<K, V>) -> bool {
-        ptr::eq(self.one.get(), record) && self.count() == 1
+        ptr::eq(self.one.get(), record) && self.more_count.get() == 0
     }
 
     /// Returns the number of records.
     pub fn count(&self) -> usize {
-        let more = self.more.take();
-        let count = more.len();
-        self.more.set(more);
-        count + usize::from(!self.one.get().is_null())
+        self.more_count.get() + usize::from(!self.one.get().is_null())
     }
 
     /// Returns whether the list has this record.
     pub fn has(&self, record: &Record<K, V>) -> bool {
+        ptr::eq(self.one.get(), record) || self.more_count.get() > 0 && self.more_has(record)
+    }
+
+    #[cold]
+    fn more_has(&self, record: &Record<K, V>) -> bool {
         let more = self.more.take();
-        let is_more = more.iter().any(|other| ptr::eq(*other, record));
+        let has = more.iter().any(|other| ptr::eq(*other, record));
         self.more.set(more);
-        is_more || ptr::eq(self.one.get(), record)
+        has
     }
 
     /// Returns whether the list has room for one more record.
@@ -77,12 +81,16 @@ impl<K, V> FreshRecords<K, V> {
             more.reserve_exact(MAX_KEPT_CAPACITY);
         }
         more.push(record);
+        self.more_count.set(more.len());
         self.more.set(more);
     }
 
     /// Empties the list and passes each record to `each`.
     pub fn take(&self, mut each: impl FnMut(NonNull<Record<K, V>>)) {
         let Some(one) = NonNull::new(self.one.replace(ptr::null()).cast_mut()) else { return };
+        if self.more_count.replace(0) == 0 {
+            return each(one);
+        }
         let mut more = self.more.take();
         each(one);
         more.drain(..).filter_map(|more| NonNull::new(more.cast_mut())).for_each(each);

@@ -139,7 +139,18 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Condemns a record that has no value and no older version that a view needs. Its removal
     /// begins.
+    #[inline]
     pub fn try_condemn(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
+        let (head, top) = record.read_head();
+        // Most records that come here have a value, or are condemned already.
+        let has_value = || top.is_some_and(|top| top.state().is_value());
+        if !head.is_condemned() && (!has_value() || self.order.watermark.is_raised()) {
+            self.condemn(guard, record);
+        }
+    }
+
+    #[inline(never)]
+    fn condemn(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         loop {
             let (head, top) = record.read_head();
             if head.is_condemned() || head.is_sealed() || !self.is_dead(record, top) {
