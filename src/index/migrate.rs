@@ -162,13 +162,20 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// Does a bounded part of a move that is under way, and returns false if there is none. Every
     /// insert does this. A caller that inserts nothing for long may call it, so that readers search
     /// only one table again.
+    #[inline(always)]
     pub fn assist(&self, reclaim: &R, guard: &R::Guard<'_>) -> bool {
         let table = self.root(guard);
         let Some(next) = table.next() else { return false };
+        self.move_some(reclaim, guard, table, next);
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_some(&self, reclaim: &R, guard: &R::Guard<'_>, table: &Table<E>, next: &Table<E>) {
         if table.move_some(next) {
             self.promote(reclaim, guard, table, next);
         }
-        true
     }
 
     /// Replaces the root `table`, all of which is moved, by `next`.

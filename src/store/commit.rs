@@ -82,6 +82,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> *mut Descriptor<K, V> {
         let memory = self.descriptors.take(guard, set.len(), preconditions.len());
         let state = State::undecided(memory.descriptor.expose_provenance());
+        let plain = self.new_version.with_outcome(state);
         let (writes, order) = set.in_order();
         for (at, &(_, place)) in order.iter().enumerate() {
             let write = &mut writes[place];
@@ -94,7 +95,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let node = if write.cause.is_none() {
                 self.make_witness(guard, &record, state, below)
             } else if terms == Write::<K, V>::PLAIN {
-                self.make_plain(guard, &record, state, below, value)
+                self.make_plain(guard, &record, plain, below, value)
             } else {
                 let terms = terms_of(record, terms);
                 self.make_conditional(guard, state, below, value, terms)

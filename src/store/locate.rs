@@ -151,9 +151,8 @@ where
         {
             return Self::in_index(record);
         }
-        let ready = self.new_version.with_outcome(State::READY);
         // SAFETY: a guard is live.
-        let fresh = unsafe { Unpublished::new(&self.records, hash, key, ready, offered) };
+        let fresh = unsafe { Unpublished::new(&self.records, hash, key, self.new_ready, offered) };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and

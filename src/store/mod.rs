@@ -66,8 +66,10 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     /// The store owns the records in the index: it is `Send` and `Sync` if keys and values are.
     entries: PhantomData<Record<K, V>>,
     hasher: S,
-    /// The state of a new version, with the number of its hits that are to be counted.
+    /// The state of a new version, with the number of its hits that are to be counted; and the same
+    /// of one that is ready.
     new_version: State,
+    new_ready: State,
     records: Pool,
     nodes: Pool,
     conditional: Pool,
@@ -114,6 +116,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Makes an empty store with memory for `entries` entries. `hits` hits of a new version are
     /// counted.
     pub fn new(entries: usize, hits: u32, timer: Timer, hasher: S, host: H) -> Self {
+        let new_version = State::INSTALLING.with_hits_left(hits);
         Self {
             order: Order::timed(timer),
             views: Views::new(),
@@ -125,7 +128,8 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
             tags: LazyArray::new(),
             entries: PhantomData,
             hasher,
-            new_version: State::INSTALLING.with_hits_left(hits),
+            new_version,
+            new_ready: new_version.with_outcome(State::READY),
             records: records_for(entries, Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),

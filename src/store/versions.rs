@@ -82,7 +82,8 @@ pub struct TermsAndBonds {
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Makes a version without terms for `record`. Takes the value out of `value`; `None` makes a
-    /// tombstone. The version is in the record's inline slot, if that is free.
+    /// tombstone. The version is in the record's inline slot, if that is free. `state` is the whole
+    /// state of the version, with its hits.
     #[inline(always)]
     pub(super) fn make_plain(
         &self,
@@ -92,7 +93,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         prev: *mut Node<V>,
         value: &mut Option<V>,
     ) -> *mut Node<V> {
-        let state = self.new_version.with_outcome(state);
         if record.claim_inline_slot() {
             // SAFETY: the slot was claimed.
             unsafe { record.fill_inline_slot(state, prev, value) };
@@ -209,7 +209,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         value: &mut Option<V>,
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
-        let node = self.make_plain(guard, &record, State::READY, ptr::null_mut(), value);
+        let node = self.make_plain(guard, &record, self.new_ready, ptr::null_mut(), value);
         // SAFETY: made just now, for this record.
         unsafe { self.install(guard, record, node, over) }
     }
