@@ -465,8 +465,7 @@ impl Order {
             step("write.before_install");
             if record.install(head, node) {
                 step("write.installed");
-                // SAFETY: the head was read under the caller's guard, and this install alone
-                // superseded it.
+                // SAFETY: the caller's guard keeps the head; this install alone superseded it.
                 unsafe { discard(record.get(), head, below, retire) };
                 let state = new.state(); // another thread may have stamped it
                 let ready = state.is_ready();
