@@ -64,6 +64,7 @@ impl FingerprintTable {
     }
 
     /// Returns the bucket and the fingerprint of a hash.
+    #[inline]
     fn locate(&self, hash: u32) -> (&[AtomicU64; WORDS], u64) {
         let mut bits = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         bits = (bits ^ (bits >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
@@ -73,34 +74,38 @@ impl FingerprintTable {
 
     /// Returns the staleness of a slot, which grows with its age. The eviction in it is forgotten
     /// once the staleness exceeds `limit`.
+    #[inline]
     fn staleness(slot: u64, tick: u64) -> u64 {
         let age = tick.wrapping_sub(slot >> 1) & TIME;
         let u = u64::from(((slot >> 1) as u32).wrapping_mul(0x9E37_79B1) >> 24) + 1;
         age * u.max(256 / REACH)
     }
 
+    #[inline]
     fn limit(&self) -> u64 {
         (self.entries * 256) >> self.shift
     }
 
+    #[inline(always)]
     fn remember(&self, hash: u32, tick: u64, queue: QueueKind) {
         let (bucket, fingerprint) = self.locate(hash);
         let slot = fingerprint << (TIME_BITS + 1) | (tick & TIME) << 1 | queue as u64;
+        let words: [u64; WORDS] = std::array::from_fn(|at| bucket[at].load(Ordering::Relaxed));
         // The slot of the same fingerprint, or a free slot, or the stalest one.
-        let mut best = (0, 0, 0, 0);
-        for (index, word) in bucket.iter().enumerate() {
-            let word = word.load(Ordering::Relaxed);
-            for place in 0..SLOTS_PER_WORD {
-                let old = (word >> (place as u32 * SLOT_BITS)) & SLOT;
-                let is_same = old >> (TIME_BITS + 1) == fingerprint;
-                let rank = if old == 0 || is_same { u64::MAX } else { Self::staleness(old, tick) };
-                if rank >= best.0 && best.0 != u64::MAX {
-                    best = (rank, index, place as u32 * SLOT_BITS, word);
-                }
+        let (mut stalest, mut best) = (0, 0);
+        for at in 0..WORDS * SLOTS_PER_WORD {
+            let old = (words[at / SLOTS_PER_WORD] >> shift_of(at)) & SLOT;
+            if old == 0 || old >> (TIME_BITS + 1) == fingerprint {
+                best = at;
+                break;
+            }
+            let staleness = Self::staleness(old, tick);
+            if staleness >= stalest {
+                (stalest, best) = (staleness, at);
             }
         }
-        let (_, index, shift, word) = best;
-        try_replace(&bucket[index], word, word & !(SLOT << shift) | slot << shift);
+        let (word, shift) = (words[best / SLOTS_PER_WORD], shift_of(best));
+        try_replace(&bucket[best / SLOTS_PER_WORD], word, word & !(SLOT << shift) | slot << shift);
     }
 
     fn take(&self, hash: u32, tick: u64) -> Option<Ghost> {
@@ -122,7 +127,14 @@ impl FingerprintTable {
     }
 }
 
+/// Returns the number of bits below a slot in its word.
+#[inline(always)]
+fn shift_of(slot: usize) -> u32 {
+    (slot % SLOTS_PER_WORD) as u32 * SLOT_BITS
+}
+
 /// Replaces a word, unless another thread has changed it.
+#[inline]
 fn try_replace(cell: &AtomicU64, from: u64, to: u64) {
     let _ = cell.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
 }
@@ -150,28 +162,33 @@ impl History {
         Self { tables: LazyArray::new(), current, planned: entries, clock }
     }
 
+    #[inline]
     fn table(&self) -> Option<&FingerprintTable> {
         // Relaxed: `LazyArray` publishes the tables.
         self.tables.get(self.current.load(Ordering::Relaxed))
     }
 
     /// Counts an insertion. Returns its time.
+    #[inline]
     pub fn advance(&self) -> InsertionTime {
         self.clock.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Returns the present time.
+    #[inline]
     pub fn now(&self) -> InsertionTime {
         self.clock.load(Ordering::Relaxed)
     }
 
     /// Returns the number of entries that the full cache holds, as far as it is known; at least
     /// one.
+    #[inline]
     pub fn entries(&self) -> u64 {
         self.table().map_or(self.planned, |table| table.entries).max(1)
     }
 
     /// Converts a time to ticks.
+    #[inline]
     pub fn tick(&self, time: InsertionTime) -> u64 {
         time >> self.table().map_or_else(|| tick_shift(self.planned), |table| table.shift)
     }

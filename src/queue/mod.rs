@@ -63,11 +63,13 @@ impl Queued {
 
 /// Returns the word of a slot that is empty for a turn. Handles are even, so it differs from every
 /// pushed word.
+#[inline]
 fn empty(turn: u64) -> u64 {
     turn << 1 | 1
 }
 
 /// Returns the turn for which a slot is empty, or `None` if it holds a pushed word.
+#[inline]
 fn empty_turn(word: u64) -> Option<u64> {
     (word & 1 == 1).then_some(word >> 1)
 }
@@ -96,23 +98,28 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn size(&self) -> u64 {
         self.slots.len() as u64
     }
 
     /// Returns the slot and the turn of a ticket.
+    #[inline]
     fn slot(&self, ticket: u64) -> (&AtomicU64, u64) {
         (&self.slots[(ticket % self.size()) as usize], ticket / self.size())
     }
 
+    #[inline]
     fn pushed(&self) -> u64 {
         self.pushed.load(Ordering::Relaxed) & !CLOSED
     }
 
+    #[inline]
     fn is_closed(&self) -> bool {
         self.pushed.load(Ordering::Relaxed) & CLOSED != 0
     }
 
+    #[inline]
     fn len(&self) -> u64 {
         // This order matters: a pop in between makes the result too large, never negative.
         let popped = self.popped.load(Ordering::Relaxed);
@@ -120,6 +127,7 @@ impl Ring {
     }
 
     /// Draws a ticket for a word. Closes the ring if it is full.
+    #[inline]
     fn draw_ticket(&self) -> Result<u64, Closed> {
         let lets_in = hook::mutant("queue.closed_ring_lets_in");
         if self.is_closed() && !lets_in {
@@ -137,6 +145,7 @@ impl Ring {
     }
 
     /// Writes the word into the ticket's slot, unless its turn is past or the slot is taken.
+    #[inline]
     fn write(&self, ticket: u64, word: u64) -> bool {
         let (slot, turn) = self.slot(ticket);
         let mut found = slot.load(Ordering::Relaxed);
@@ -190,6 +199,7 @@ impl Ring {
     }
 
     /// Takes the word in the ticket's slot, or advances the slot so that this turn admits none.
+    #[inline]
     fn take(&self, ticket: u64) -> Option<u64> {
         let (slot, turn) = self.slot(ticket);
         let mut found = slot.load(Ordering::Relaxed);
@@ -212,6 +222,7 @@ impl Ring {
     }
 
     /// Returns the word at a distance behind the next one, if there is one.
+    #[inline]
     fn ahead(&self, distance: u64) -> Option<u64> {
         let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed) + distance);
         Some(slot.load(Ordering::Relaxed)).filter(|word| empty_turn(*word).is_none())
@@ -243,6 +254,7 @@ impl Queue {
         Self { rings: LazyArray::new(), first, last, expected_max }
     }
 
+    #[inline]
     fn ring(&self, index: usize) -> &Ring {
         self.rings.get_or_make(index, || Ring::new(self.size(index)))
     }
@@ -310,10 +322,20 @@ impl Queue {
     }
 
     /// Returns the number of words. It is exact while no other thread uses the queue.
+    #[inline]
     pub fn len(&self) -> u64 {
         let (first, last) = (self.first.load(Ordering::Relaxed), self.last.load(Ordering::Relaxed));
         // Relaxed: at worst, this misses a ring that another thread has just begun.
-        let rings = (first..=last.max(first)).map_while(|index| self.rings.get(index));
+        if first >= last {
+            return self.rings.get(first).map_or(0, Ring::len);
+        }
+        self.len_of(first, last)
+    }
+
+    /// Returns the number of words in several rings.
+    #[cold]
+    fn len_of(&self, first: usize, last: usize) -> u64 {
+        let rings = (first..=last).map_while(|index| self.rings.get(index));
         rings.map(Ring::len).sum()
     }
 
