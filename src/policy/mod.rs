@@ -26,8 +26,13 @@
 //! entry evicts other entries first ([`Residents::spare`]). Otherwise, if *small* had room for
 //! hardly any entry, an old entry with one hit would outlive each new one.
 //!
+//! While the cache fills, new entries go to main, up to its share (quick_cache also fills its hot
+//! part first). Nothing is known of them yet, and to keep some of them is better than to let each
+//! push out the one before. A loop has hits in its second round already.
+//!
 //! The share of *small* adapts to whatever would bring more hits ([`balance`]): from 1 %, where
-//! popularity decides, to 90 %, where recency decides.
+//! popularity decides, to 90 %, where recency decides. It adapts fastest just after the cache is
+//! full for the first time.
 //!
 //! # The contract with the engine
 //! - A [`Handle`] identifies an entry. The engine answers questions about it through
@@ -64,11 +69,11 @@ pub mod history;
 
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
-use balance::Balance;
+use balance::{Balance, Lapse, NEAR_AT_FIRST};
 use history::{Ghost, History, InsertionTime, REACH};
 
 /// The largest number of entries with hits that one search for an entry without hits passes over.
-pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 16 };
+pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 32 };
 /// Entries are prefetched this many places ahead. This many evictions take about as long as one
 /// memory access.
 const AHEAD: u64 = 3;
@@ -90,6 +95,13 @@ pub enum QueueKind {
     /// Holds entries that have proved useful.
     Main,
 }
+
+/// An entry in main must have had no hit for this many times the interval between two uses of the
+/// entry that returns. Without a margin, a rare key whose uses happen to be close together would
+/// displace one that is used at regular intervals.
+const MARGIN: (u32, u32) = (9, 8);
+/// The longest interval that is compared, in ticks. Stamps wrap around.
+const LONGEST: u32 = 16_000;
 
 /// The value at which hit counters saturate. With seven, the recorded traces gain 0.0 to 0.3
 /// points, and streams whose popularity drifts lose two.
@@ -194,8 +206,8 @@ impl Policy {
     pub fn admit(&self, residents: &impl Residents, entry: Handle) -> bool {
         let now = self.history.advance();
         let queue = match self.history.take(residents.hash(entry), now) {
-            Some(ghost) => self.queue_for_return(residents, ghost),
-            None => QueueKind::Small,
+            Some(ghost) => self.queue_for_return(residents, ghost, now),
+            None => self.queue_for_new(residents),
         };
         self.push(queue, entry, now);
         hook::step("policy.admitted");
@@ -224,23 +236,52 @@ impl Policy {
         false
     }
 
-    /// Chooses the queue for an entry that returns while it is remembered.
-    fn queue_for_return(&self, residents: &impl Residents, ghost: Ghost) -> QueueKind {
-        let entries = self.history.entries();
-        let recent = self.balance.recent_since(ghost.queue, entries);
-        if ghost.tick >= self.history.tick(recent) {
-            self.balance.returned(ghost.queue, entries);
+    /// Chooses the queue for an entry that is not remembered. While the cache fills, main takes
+    /// them, up to its share.
+    fn queue_for_new(&self, residents: &impl Residents) -> QueueKind {
+        let weight = residents.weight();
+        if weight < self.capacity && weight <= self.capacity - self.balance.target(self.capacity) {
+            return QueueKind::Main;
         }
+        QueueKind::Small
+    }
+
+    /// Chooses the queue for an entry that returns while it is remembered.
+    fn queue_for_return(
+        &self,
+        residents: &impl Residents,
+        ghost: Ghost,
+        now: InsertionTime,
+    ) -> QueueKind {
+        let entries = self.history.entries();
+        let before = self.balance.returned(ghost.queue, self.lapse(ghost, now), now, entries);
         let is_full = residents.weight() > self.capacity;
         let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
         // An estimate of the time of its last push, from the last stay in that queue.
-        let stay = self.stays[ghost.queue as usize].load(Ordering::Relaxed) + 1;
-        let pushed = ghost.tick.wrapping_sub(stay) as u16;
+        let stay =
+            (self.stays[ghost.queue as usize].load(Ordering::Relaxed) as u16).wrapping_add(1);
+        let tick = self.history.tick(now) as u16;
+        let interval = u32::from(tick.wrapping_sub((ghost.tick as u16).wrapping_sub(stay)));
+        let pushed = tick.wrapping_sub((interval * MARGIN.0 / MARGIN.1).min(LONGEST) as u16);
         if !is_full || takes_from_small || self.main_has_staler(residents, pushed) {
             return QueueKind::Main;
         }
-        self.balance.refused(entries);
+        self.balance.refused(ghost.queue, before, entries);
         QueueKind::Small
+    }
+
+    /// Returns how long ago the returning entry was evicted.
+    fn lapse(&self, ghost: Ghost, now: InsertionTime) -> Lapse {
+        let entries = self.history.entries();
+        let recent = self.balance.recent_since(ghost.queue, entries);
+        if ghost.tick >= self.history.tick(recent) {
+            return Lapse::Recent;
+        }
+        let lapsed = self.history.tick(now) - ghost.tick;
+        match lapsed <= self.history.tick(entries / NEAR_AT_FIRST) {
+            true => Lapse::RecentAtFirst,
+            false => Lapse::Long,
+        }
     }
 
     /// Returns whether main has an entry that has had no hit since before `pushed`. Brings such an
@@ -291,6 +332,9 @@ impl Policy {
             };
             if hits > 0 && chances > 0 {
                 chances -= 1;
+                if queue == QueueKind::Small {
+                    self.balance.passed_small(true);
+                }
                 let next = match queue {
                     QueueKind::Small if hits > 1 => QueueKind::Main,
                     _ => queue,
@@ -300,7 +344,7 @@ impl Policy {
                 continue;
             }
             match residents.spare(entry) {
-                SpareDecision::Evict => return self.evict(residents, queue, queued, now),
+                SpareDecision::Evict => return self.evict(residents, queue, queued, hits > 0),
                 SpareDecision::SpareOwn => {
                     self.push(queue, entry, now);
                     avoided = Some(queue);
@@ -321,8 +365,9 @@ impl Policy {
         residents: &impl Residents,
         queue: QueueKind,
         queued: Queued,
-        now: InsertionTime,
+        has_hit: bool,
     ) -> bool {
+        let now = self.history.now();
         let hash = residents.hash(queued.handle);
         hook::step("policy.evicting");
         if !residents.evict(queued.handle) {
@@ -330,6 +375,9 @@ impl Policy {
             return true;
         }
         self.release(residents, QueueKind::Small, queued);
+        if queue == QueueKind::Small {
+            self.balance.passed_small(has_hit);
+        }
         let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
         self.stays[queue as usize].store(stay.into(), Ordering::Relaxed);
         self.history.remember(hash, now, queue, || self.len());

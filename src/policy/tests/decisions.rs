@@ -62,6 +62,60 @@ fn it_matches_lru_on_recency_and_keeps_most_of_a_loop() {
     assert!(looped > 65.0 && lru(500, of("loop")) == 0.0, "{looped}");
 }
 
+/// Returns `rounds` rounds of a loop of `length` keys.
+fn looped(length: u64, rounds: u64) -> Vec<u64> {
+    (0..length * rounds).map(|at| at % length).collect()
+}
+
+/// Returns the share of requests that the best choice of kept keys hits, in percent, if each of
+/// `length` keys is used once a round.
+fn best_of_loop(capacity: u64, length: u64, rounds: u64) -> f64 {
+    (rounds - 1) as f64 * capacity as f64 * 100.0 / (length * rounds) as f64
+}
+
+#[test]
+fn a_loop_has_hits_in_its_second_round() {
+    // The last is as long, and as short of rounds, as the recorded code search (lirs_cs).
+    for (length, rounds) in [(525, 5), (600, 4), (1000, 4), (1409, 5), (2500, 3)] {
+        let (found, best) =
+            (ratio(500, &looped(length, rounds)), best_of_loop(500, length, rounds));
+        assert!(found > best * 0.88, "a loop of {length}: {found:.1} %, at best {best:.1} %");
+    }
+}
+
+#[test]
+fn a_loop_hardly_longer_than_the_cache_is_kept() {
+    let found = ratio(500, &looped(525, 40));
+    let best = best_of_loop(500, 525, 40);
+    assert!(found > best - 4.0, "{found:.1} %, at best {best:.1} %");
+}
+
+#[test]
+fn recency_is_learnt_from_a_cold_start() {
+    // Each key is used for a while after it is new, and never again. The trace has 12 times as many
+    // requests as the cache has entries.
+    let mut random = Random(3);
+    let keys: Vec<u64> = (0..6000).map(|at| at / 2 + random.below(750)).collect();
+    let gain = ratio(500, &keys) - lru(500, &keys);
+    assert!(gain > -2.4, "{gain:.2} points above LRU");
+}
+
+#[test]
+fn popular_keys_are_kept_beside_a_loop() {
+    let mut random = Random(4);
+    let mut at = 0;
+    let mut next = || {
+        if random.below(2) == 0 {
+            at += 1;
+            return 10_000 + at % 750;
+        }
+        (5001f64.powf(random.unit()) - 1.0) as u64
+    };
+    let keys: Vec<u64> = (0..50_000).map(|_| next()).collect();
+    let found = ratio(500, &keys);
+    assert!(found > 49.5, "{found:.2} %");
+}
+
 #[test]
 fn a_capacity_of_zero_keeps_nothing() {
     let cache = PolicyCache::counting(0, 100);

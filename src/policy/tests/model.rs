@@ -26,6 +26,9 @@ pub struct Model {
     /// The times of the evictions from small and from main.
     evicted: [Vec<u64>; 2],
     stays: [u16; 2],
+    /// The share of hits at the front of small.
+    small_hits: u64,
+    first_returns: u64,
     buckets: Vec<[ModelSlot; 6]>,
 }
 
@@ -36,11 +39,13 @@ impl Model {
             hits: HashMap::new(),
             small: VecDeque::new(),
             main: VecDeque::new(),
-            share: ONE / 10,
+            share: ONE / 20,
             clock: 0,
             main_moved: 0,
             evicted: [Vec::new(), Vec::new()],
             stays: [0; 2],
+            small_hits: 0,
+            first_returns: 0,
             buckets: vec![[ModelSlot::default(); 6]; (capacity * 2).div_ceil(6) as usize],
         }
     }
@@ -58,7 +63,11 @@ impl Model {
         self.clock += 1;
         let to_main = match self.take(key) {
             Some((from_main, tick)) => self.returns_to_main(from_main, tick),
-            None => false,
+            // While the cache fills, main takes the new entries.
+            None => {
+                let room = self.capacity - self.hits.len() as u64;
+                room > 1 && room > self.target(self.capacity as usize) as u64
+            }
         };
         self.hits.insert(key, 0);
         self.push(to_main, key);
@@ -89,19 +98,47 @@ impl Model {
 
     fn returns_to_main(&mut self, from_main: bool, tick: u64) -> bool {
         let step = 4 * ONE / self.capacity;
-        if tick >= self.tick(self.recent_since(from_main)) {
-            let share = if from_main { self.share.saturating_sub(step) } else { self.share + step };
-            self.share = share.clamp(ONE / 100, ONE / 10 * 9);
+        let before = self.share;
+        let is_recent = tick >= self.tick(self.recent_since(from_main));
+        let haste = self.haste();
+        if from_main && is_recent {
+            self.share = self.share.saturating_sub(step * haste).max(ONE / 100);
+        }
+        if !from_main {
+            let mut times = 1;
+            if haste > 1 {
+                self.first_returns += u64::from(is_recent);
+                let insertions = self.clock - self.capacity + self.capacity / 16;
+                let many = haste * 20 * self.first_returns / insertions.max(1);
+                times = many.clamp(1, haste);
+            }
+            let is_rather_recent =
+                times > 1 && self.tick(self.clock) - tick <= self.tick(self.capacity / 5);
+            if is_recent || is_rather_recent {
+                self.share = (self.share + step * times).min(ONE / 10 * 9);
+            }
         }
         let entries = self.small.len() + self.main.len();
+        let now = self.tick(self.clock) as u16;
         let stay = self.stays[usize::from(from_main)].wrapping_add(1);
-        let pushed = (tick as u16).wrapping_sub(stay);
+        let interval = u32::from(now.wrapping_sub((tick as u16).wrapping_sub(stay)));
+        let pushed = now.wrapping_sub((interval * 9 / 8).min(16_000) as u16);
         if self.small.len() > self.target(entries + 1) || self.main_has_staler(pushed) {
             return true;
         }
-        let refusal = (step / 16 * ((ONE - self.share) >> 16)) >> 16;
+        if !from_main && self.small_hits < ONE / 50 {
+            self.share = before;
+        }
+        let refusal = (step * 2 / 16 * ((ONE - self.share) >> 16)) >> 16;
         self.share = (self.share.saturating_sub(refusal)).max(ONE / 100);
         false
+    }
+
+    /// Returns how many times larger than later ones the steps are: 64 at first, and in proportion
+    /// to the cube of the age less.
+    fn haste(&self) -> u64 {
+        let age = (self.clock * 16 / self.capacity).max(16);
+        if age < 64 { (64 * 16 * 16 * 16 / (age * age * age)).max(1) } else { 1 }
     }
 
     /// Returns the time since which evictions are recent: the last sixteenth of the capacity, in
@@ -117,7 +154,7 @@ impl Model {
     }
 
     fn main_has_staler(&mut self, pushed: u16) -> bool {
-        for _ in 0..16 {
+        for _ in 0..32 {
             let Some(&(key, stamp)) = self.main.front() else { return true };
             let is_idle = self.clock - self.main_moved > 16 * self.capacity;
             if !is_idle && pushed.wrapping_sub(stamp) as i16 <= 0 {
@@ -136,7 +173,7 @@ impl Model {
 
     /// Evicts an entry other than `own`, which was just inserted.
     fn evict(&mut self, own: u64) {
-        let mut chances = 16;
+        let mut chances = 32;
         let mut avoided: Option<bool> = None;
         loop {
             let entries = self.small.len() + self.main.len();
@@ -152,6 +189,10 @@ impl Model {
                 self.push(!from_small, key);
                 avoided = Some(from_small);
                 continue;
+            }
+            if from_small {
+                let hit = if hits > 0 { ONE / 64 } else { 0 };
+                self.small_hits = self.small_hits - self.small_hits / 64 + hit;
             }
             if hits == 0 || chances == 0 {
                 self.hits.remove(&key);
