@@ -23,6 +23,7 @@ mod observers;
 mod plan;
 mod post_commit;
 mod read;
+mod read_each;
 mod read_many;
 mod scan;
 mod scratch;

@@ -1,0 +1,4 @@
+//! Promise: the programs that users write first compile as they are written, and do what they say.
+
+mod batch;
+mod many;
