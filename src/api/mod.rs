@@ -13,6 +13,7 @@ mod load;
 mod load_async;
 #[cfg(feature = "async")]
 mod load_future;
+mod load_ref;
 mod load_shared;
 mod many;
 mod monitor;
