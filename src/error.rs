@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 /// An invalid setting of a [`Builder`](crate::Builder).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildError {
     /// `initial_capacity` asks for more entries than an index can hold.
@@ -121,7 +121,7 @@ impl fmt::Display for Conflict {
 impl Error for Conflict {}
 
 /// Why a [transaction](crate::Cache::transact) changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransactError<E> {
     /// The closure returned this error.
@@ -159,7 +159,7 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TransactError<E> {
 
 /// A fill of a lease was refused. The key was written, removed or cleared after the lease was
 /// taken, so the value read for it may be out of date. The error returns the value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Outdated<V>(V);
 
 impl<V> Outdated<V> {
@@ -192,7 +192,7 @@ impl<V> fmt::Display for Outdated<V> {
 impl<V> Error for Outdated<V> {}
 
 /// Why a key was not loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The loader failed.

@@ -438,6 +438,17 @@ where
 }
 
 /// Inserts each entry in a commit of its own.
+impl<K, V, const N: usize> From<[(K, V); N]> for Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    fn from(entries: [(K, V); N]) -> Self {
+        Self::from_iter(entries)
+    }
+}
+
+/// Inserts each entry in a commit of its own.
 impl<K, V, S, R> Extend<(K, V)> for Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

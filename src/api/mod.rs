@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod cache;
+mod contents;
 mod derive;
 mod hasher;
 mod key;

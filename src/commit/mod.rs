@@ -11,7 +11,7 @@ mod stack;
 mod views;
 
 pub use clear_watermark::{ClearWatermark, Era};
-pub use descriptor::{Descriptor, Entry, Expected, Precondition, VersionStatus};
+pub use descriptor::{Descriptor, Entry, Expected, Precondition, UnknownKey, VersionStatus};
 use dispose::discard;
 pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
 pub use milestones::{Milestone, Milestones, close_link};

@@ -25,7 +25,7 @@ use std::time::Duration;
 /// clock.advance(Duration::from_secs(15));
 /// assert_eq!(cache.get("session"), None);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use = "terms have an effect only in a write"]
 pub struct Terms {
     pub(crate) is_as_it_was: bool,

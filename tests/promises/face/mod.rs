@@ -4,3 +4,5 @@ mod batch;
 mod building;
 mod loading;
 mod many;
+mod traits;
+mod transactions;
