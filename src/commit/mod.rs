@@ -391,6 +391,7 @@ impl Order {
     }
 
     /// The clear watermark at an instant.
+    #[inline(always)]
     pub fn watermark_at(&self, at: ReadAt<'_>) -> u64 {
         match at.limit {
             Limit::Newest => self.watermark.newest(&self.clock, at.live()),
