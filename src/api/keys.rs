@@ -1,5 +1,6 @@
 //! What look-ups of several keys take.
 
+use super::key::ToKey;
 use equivalent::Equivalent;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::Hash;
@@ -89,6 +90,24 @@ impl<K: Hash + Eq> Item<K, Owned> for K {
 
     fn key(&self) -> &K {
         self
+    }
+}
+
+/// An item of a list of keys, of which an owned key can be made: a key, or a reference to what
+/// borrows one.
+pub trait IntoKey<K, M> {
+    fn into_key(self) -> K;
+}
+
+impl<K> IntoKey<K, Owned> for K {
+    fn into_key(self) -> K {
+        self
+    }
+}
+
+impl<K, Q: ToKey<K> + ?Sized> IntoKey<K, ByRef> for &Q {
+    fn into_key(self) -> K {
+        self.to_key()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads and writes of several keys at once.
 
 use super::cache::Cache;
-use super::keys::{Keys, LookUp};
+use super::keys::{IntoKey, Keys, LookUp};
 use super::view::View;
 use crate::engine::Engine;
 use crate::reclaim::Reclaim;
@@ -85,6 +85,45 @@ where
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Version {
         let mut batch = self.batch_mut();
         batch.extend(entries);
+        batch.commit()
+    }
+
+    /// Removes each key alone, all in one commit. The keys may be owned or borrowed; of a borrowed
+    /// one, [`ToKey`](crate::ToKey) makes the key. O(n log n) for n keys, lock-free.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::from([(1, "one"), (2, "two"), (3, "three")]);
+    /// let ids = vec![1, 3, 5];
+    /// cache.remove_many(&ids);
+    /// assert_eq!(cache.get_many(1..=3), [None, Some("two"), None]);
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if the iterator, `Hash` or `Eq` does. Nothing is removed then.
+    pub fn remove_many<I, M>(&self, keys: I) -> Version
+    where
+        I: IntoIterator<Item: IntoKey<K, M>>,
+    {
+        let mut batch = self.batch_mut();
+        for key in keys {
+            batch.remove(key.into_key());
+        }
+        batch.commit()
+    }
+
+    /// Removes each key and applies its declared relations, all in one commit. The keys may be owned
+    /// or borrowed, as for [`remove_many`](Self::remove_many). O(n log n) for n keys, lock-free.
+    ///
+    /// # Panics
+    /// Panics if the iterator, `Hash`, `Eq` or a relation's closure does. Nothing is removed then.
+    pub fn invalidate_many<I, M>(&self, keys: I) -> Version
+    where
+        I: IntoIterator<Item: IntoKey<K, M>>,
+    {
+        let mut batch = self.batch_mut();
+        for key in keys {
+            batch.invalidate(key.into_key());
+        }
         batch.commit()
     }
 }

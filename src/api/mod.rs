@@ -12,6 +12,7 @@ mod lease;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
+mod load_each;
 #[cfg(feature = "async")]
 mod load_future;
 mod load_ref;

@@ -2,6 +2,7 @@
 
 mod batch;
 mod building;
+mod load_each;
 mod loading;
 mod many;
 mod traits;
