@@ -54,7 +54,7 @@ pub struct Iterated<M>(M);
 /// Marks items that are references.
 pub struct ByRef;
 /// Marks items that are keys.
-pub struct Owned;
+pub struct ByValue;
 
 /// What looks the keys up.
 pub trait LookUp<K> {
@@ -85,7 +85,7 @@ impl<K, Q: Hash + Equivalent<K> + ?Sized> Item<K, ByRef> for &Q {
     }
 }
 
-impl<K: Hash + Eq> Item<K, Owned> for K {
+impl<K: Hash + Eq> Item<K, ByValue> for K {
     type Key = K;
 
     fn key(&self) -> &K {
@@ -99,7 +99,7 @@ pub trait IntoKey<K, M> {
     fn into_key(self) -> K;
 }
 
-impl<K> IntoKey<K, Owned> for K {
+impl<K> IntoKey<K, ByValue> for K {
     fn into_key(self) -> K {
         self
     }

@@ -16,6 +16,9 @@ use std::panic::Location;
 /// other, which takes room on the stack.
 const AT_ONCE: usize = 1024;
 
+/// A load that the caller has begun, with the place of its key.
+type Begun<'e, K, V, S, R> = (usize, Load<'e, K, V, S, R, 1>);
+
 /// # Loading each of several keys
 /// These methods load those keys of a list that are absent, by one call of the loader. Unlike the
 /// keys of a [group](Self::get_many_with), these keys need not belong together. Each is loaded once
@@ -151,7 +154,7 @@ where
     fn run_loads<L, E>(
         &self,
         keys: &[K],
-        mut begun: Vec<(usize, Load<'_, K, V, S, R, 1>)>,
+        mut begun: Vec<Begun<'_, K, V, S, R>>,
         values: &mut [Option<V>],
         load: &mut impl FnMut(&[K]) -> Result<L, E>,
     ) -> Result<(), LoadRefusal<E>>
@@ -192,10 +195,8 @@ where
 }
 
 /// Runs `act` on behalf of all these loads.
-fn within<K, V, S, R: Reclaim>(
-    loads: &mut [(usize, Load<'_, K, V, S, R, 1>)],
-    act: &mut dyn FnMut(),
-) where
+fn within<K, V, S, R: Reclaim>(loads: &mut [Begun<'_, K, V, S, R>], act: &mut dyn FnMut())
+where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,

@@ -136,10 +136,10 @@ fn each_key_is_loaded_once<R: Reclaim>() {
             let loaded = AtomicU64::new(0);
             together(3, |thread| {
                 let turn = thread as u64 + round;
-                let keys = (0..20).map(|n| if turn % 2 == 0 { n } else { 19 - n });
+                let keys = (0..20).map(|n| if turn.is_multiple_of(2) { n } else { 19 - n });
                 let found = cache.get_each_with(keys.clone().skip(thread), |missing| {
                     loaded.fetch_add(missing.len() as u64, Ordering::Relaxed);
-                    if turn % 3 == 0 {
+                    if turn.is_multiple_of(3) {
                         std::thread::yield_now();
                     }
                     missing.iter().map(|n| n + 1).collect::<Vec<_>>()
