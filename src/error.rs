@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 /// An invalid setting of a [`Builder`](crate::Builder).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildError {
     /// `initial_capacity` asks for more entries than an index can hold.
@@ -121,7 +121,7 @@ impl fmt::Display for Conflict {
 impl Error for Conflict {}
 
 /// Why a [transaction](crate::Cache::transact) changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransactError<E> {
     /// The closure returned this error.
@@ -133,6 +133,9 @@ pub enum TransactError<E> {
 impl<E: fmt::Display> fmt::Display for TransactError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Aborted(error) if f.alternate() => {
+                write!(f, "the transaction was aborted: {error:#}")
+            }
             Self::Aborted(error) => write!(f, "the transaction was aborted: {error}"),
             Self::Conflict => f.write_str(
                 "on each try, another commit changed what the transaction had read; \
@@ -142,10 +145,13 @@ impl<E: fmt::Display> fmt::Display for TransactError<E> {
     }
 }
 
-impl<E: Error + 'static> Error for TransactError<E> {
+/// For any error that can be shown: one of your own, a boxed one, an `anyhow::Error`, a text. The
+/// message contains the message of that error, and the `{:#}` form its `{:#}` form. The source is
+/// that of a boxed error.
+impl<E: fmt::Debug + fmt::Display + 'static> Error for TransactError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Aborted(error) => Some(error),
+            Self::Aborted(error) => source_of_boxed(error),
             Self::Conflict => None,
         }
     }
@@ -153,7 +159,7 @@ impl<E: Error + 'static> Error for TransactError<E> {
 
 /// A fill of a lease was refused. The key was written, removed or cleared after the lease was
 /// taken, so the value read for it may be out of date. The error returns the value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Outdated<V>(V);
 
 impl<V> Outdated<V> {
@@ -186,7 +192,7 @@ impl<V> fmt::Display for Outdated<V> {
 impl<V> Error for Outdated<V> {}
 
 /// Why a key was not loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The loader failed.
@@ -198,6 +204,7 @@ pub enum LoadError<E> {
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Failed(error) if f.alternate() => write!(f, "the loader failed: {error:#}"),
             Self::Failed(error) => write!(f, "the loader failed: {error}"),
             Self::Cycle => f.write_str(
                 "loads wait for each other in a circle; \
@@ -207,13 +214,28 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
     }
 }
 
-impl<E: Error + 'static> Error for LoadError<E> {
+/// For any error that can be shown: one of your own, a boxed one, an `anyhow::Error`, a text. The
+/// message contains the message of that error, and the `{:#}` form its `{:#}` form. The source is
+/// that of a boxed error.
+impl<E: fmt::Debug + fmt::Display + 'static> Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(error),
+            Self::Failed(error) => source_of_boxed(error),
             Self::Cycle => None,
         }
     }
+}
+
+/// Returns the source of an error that is boxed or shared. A boxed error is no `Error` itself, so an
+/// implementation for all types that can be shown cannot ask any other error for its source.
+fn source_of_boxed(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
+    if let Some(error) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
+        return error.source();
+    }
+    if let Some(error) = error.downcast_ref::<std::sync::Arc<dyn Error + Send + Sync>>() {
+        return error.source();
+    }
+    error.downcast_ref::<Box<dyn Error>>()?.source()
 }
 
 impl fmt::Debug for Returned {

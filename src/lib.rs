@@ -101,8 +101,8 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, Builder, Cache, Committed, Finding, Iter, Job, Lease, Monitor, Pinned, RandomState,
-    Repair, Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
+    Batch, BatchMut, Builder, Cache, Committed, Finding, Iter, Job, Keys, Lease, Monitor, Pinned,
+    RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
 };
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

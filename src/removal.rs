@@ -11,7 +11,7 @@ use std::fmt;
 /// assert!(!RemovalCause::Explicit.was_evicted());
 /// assert_eq!(RemovalCause::Related.to_string(), "related");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RemovalCause {
     /// The user removed or invalidated it.

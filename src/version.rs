@@ -15,7 +15,7 @@ use std::fmt;
 /// assert_eq!(cache.get_versioned("key"), Some((2, second)));
 /// assert_eq!(second.to_string(), "v2");
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
 impl Version {
@@ -29,6 +29,12 @@ impl Version {
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
+    }
+}
+
+impl From<Version> for u64 {
+    fn from(version: Version) -> Self {
+        version.0
     }
 }
 

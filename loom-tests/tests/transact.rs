@@ -38,10 +38,12 @@ fn transact<T>(cache: &Small, body: impl Fn(&mut Tx<'_>) -> T) -> Option<(T, Ver
     committed.ok().map(|committed| (committed.value, committed.version))
 }
 
-/// Two transactions each write their key if the key of the other is absent.
-fn each_reads_the_others_write(preemptions: usize) {
-    explore(preemptions, || {
+/// Two transactions each write their key if the key of the other is absent. The cache knows the
+/// keys, because leases hold them, or it knows nothing of them.
+fn each_reads_the_others_write(preemptions: usize, are_known: bool) {
+    explore(preemptions, move || {
         let cache = cache();
+        let leases = are_known.then(|| [0, 1].map(|key| cache.lease(&key)));
         let step = |mine: usize, other: usize| {
             move |cache: &Small| {
                 transact(cache, |tx| {
@@ -56,24 +58,76 @@ fn each_reads_the_others_write(preemptions: usize) {
         two.join().unwrap();
         let [first, second] = cache.get_many([&0, &1]);
         assert!(first.is_none() || second.is_none(), "each committed without seeing the other");
+        drop(leases);
     });
 }
 
 #[test]
 fn there_is_no_write_skew() {
-    with_one_order(|| each_reads_the_others_write(0));
+    with_one_order(|| each_reads_the_others_write(0, true));
+}
+
+#[test]
+fn there_is_no_write_skew_between_unknown_keys() {
+    with_one_order(|| each_reads_the_others_write(0, false));
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn there_is_no_write_skew_between_unknown_keys_at_length() {
+    with_one_order(|| each_reads_the_others_write(1, false));
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn there_is_no_write_skew_at_length() {
-    with_one_order(|| each_reads_the_others_write(1));
+    with_one_order(|| each_reads_the_others_write(1, true));
 }
 
 #[test]
 fn defect_reading_without_witnesses() {
     let kind = "each committed without seeing the other";
-    must_fail("transact.reads_unwitnessed", kind, || each_reads_the_others_write(2));
+    must_fail("transact.reads_unwitnessed", kind, || each_reads_the_others_write(2, true));
+}
+
+#[test]
+fn defect_reading_unknown_keys_unchecked() {
+    let kind = "each committed without seeing the other";
+    must_fail("transact.unknown_unchecked", kind, || each_reads_the_others_write(2, false));
+}
+
+/// A transaction finds no record of a key, beside a write of that key.
+fn beside_a_write_of_an_unknown_key() {
+    explore(2, || {
+        let cache = cache();
+        let reader = spawn(&cache, |cache| {
+            transact(cache, |tx| {
+                let found = tx.get(&0);
+                tx.insert(1, 1);
+                found
+            })
+        });
+        let other = spawn(&cache, |cache| cache.insert(0, 7));
+        let (read, written) = (reader.join().unwrap(), other.join().unwrap());
+        if let Some((found, version)) = read {
+            assert_eq!(
+                found.is_some(),
+                written < version,
+                "{found:?} at {version}, written at {written}"
+            );
+        }
+    });
+}
+
+#[test]
+fn an_unknown_key_that_is_written_meanwhile() {
+    beside_a_write_of_an_unknown_key();
+}
+
+#[test]
+fn defect_passing_by_writes_of_unknown_keys() {
+    let kind = "written at";
+    must_fail("transact.unknown_unchecked", kind, beside_a_write_of_an_unknown_key);
 }
 
 /// A transaction reads a tagged value, beside an invalidation of the tag.

@@ -45,11 +45,15 @@ pub struct Builder<K, V, S = RandomState, R = Asymmetric> {
 
 impl<K, V> Builder<K, V> {
     pub(crate) fn new() -> Self {
-        Self {
-            settings: EngineSettings::default(),
-            hasher: RandomState::default(),
-            reclaimer: PhantomData,
-        }
+        Self::default()
+    }
+}
+
+/// The settings of a cache without bounds, as of [`Cache::builder`].
+impl<K, V, S: Default, R> Default for Builder<K, V, S, R> {
+    fn default() -> Self {
+        let (settings, hasher) = (EngineSettings::default(), S::default());
+        Self { settings, hasher, reclaimer: PhantomData }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cache.
 
-use super::batch::Batch;
+use super::batch::{Batch, BatchMut};
 use super::hasher::RandomState;
 use super::key::ToKey;
 use super::lease::Lease;
@@ -115,18 +115,6 @@ where
     #[inline]
     pub fn pin(&self) -> Pinned<'_, K, V, S, R> {
         Pinned::new(&self.engine)
-    }
-
-    /// Returns the values of `keys`, cloned, all as of one instant. O(N).
-    ///
-    /// The cost is little more than N times that of `get`. The call retries nothing. It opens a
-    /// view only if an open view has let versions be removed that this call needs.
-    pub fn get_many<Q, const N: usize>(&self, keys: [&Q; N]) -> [Option<V>; N]
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        V: Clone,
-    {
-        self.engine.get_many::<_, _, N, true>(keys, V::clone)
     }
 
     /// Returns a snapshot of the whole cache as of now.
@@ -352,9 +340,15 @@ where
         self.engine.collect() as u64
     }
 
-    /// Returns an empty batch, which collects several writes for one commit.
+    /// Returns an empty batch, which collects several writes for one commit. Its methods take it by
+    /// value, for chains.
     pub fn batch(&self) -> Batch<'_, K, V, S, R> {
         Batch::new(&self.engine)
+    }
+
+    /// Returns an empty batch whose methods take it by reference, for loops.
+    pub fn batch_mut(&self) -> BatchMut<'_, K, V, S, R> {
+        BatchMut::new(&self.engine)
     }
 
     /// Returns the right to fill `key` with a value that is read from its source from now on. The
@@ -440,6 +434,17 @@ where
         let mut cache = Self::default();
         cache.extend(entries);
         cache
+    }
+}
+
+/// Inserts each entry in a commit of its own.
+impl<K, V, const N: usize> From<[(K, V); N]> for Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    fn from(entries: [(K, V); N]) -> Self {
+        Self::from_iter(entries)
     }
 }
 

@@ -4,10 +4,11 @@
 /// implements it: `K` itself if that is `Clone`, or `str` for `String`.
 ///
 /// [`Cache::invalidate`](crate::Cache::invalidate) requires it. Declared relations take a `&K`, and
-/// if the cache does not know the key, one must be made.
+/// if the cache does not know the key, one must be made. So does
+/// [`Cache::get_with_ref`](crate::Cache::get_with_ref), for a value that is absent.
 #[diagnostic::on_unimplemented(
     message = "no owned key `{K}` can be made of a borrowed `{Self}`",
-    label = "a cache that does not know the key needs one to follow its relations",
+    label = "a cache that does not know the key needs one, to keep it or to follow its relations",
     note = "hand the key over instead: `cache.batch().invalidate(key).commit()`",
     note = "or, to take out the key alone, call `cache.remove(key)`, which follows no relations"
 )]

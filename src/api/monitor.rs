@@ -87,7 +87,7 @@ struct RoundPosition {
 }
 
 /// A related entry that is older than the key to which it belongs.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Finding<'f, K> {
     key: &'f K,
     version: Version,
@@ -96,7 +96,7 @@ pub struct Finding<'f, K> {
 }
 
 /// The action of a monitor on a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Repair {
     /// Do nothing.
@@ -108,7 +108,7 @@ pub enum Repair {
 }
 
 /// What a monitor has found and done, in one step or in all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Report {
     /// Keys that were checked.
@@ -302,6 +302,14 @@ where
 fn address<K>(key: &K) -> usize {
     std::ptr::from_ref(key).addr()
 }
+
+impl<K> Clone for Finding<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Finding<'_, K> {}
 
 impl<K> Finding<'_, K> {
     /// Returns the key.

@@ -12,10 +12,12 @@ use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
 
 /// The work that an executor runs. `std::thread::spawn`, `rayon::spawn` and
-/// `tokio::task::spawn_blocking` accept it as it is.
+/// `tokio::task::spawn_blocking` take it, and can be passed as they are: what an executor returns is
+/// dropped.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// The work that an executor of futures polls. `tokio::spawn` accepts it as it is.
+/// The work that an executor of futures polls. `tokio::spawn` takes it, and can be passed as it is:
+/// what an executor returns is dropped.
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -43,17 +45,16 @@ where
     /// use std::{convert::Infallible, thread, time::Duration};
     ///
     /// let cache = coeval::Cache::builder().refresh_after(Duration::from_secs(60)).build();
-    /// let execute = |job: coeval::Job| drop(thread::spawn(job));
-    /// let rate = cache.load_on("EUR/USD", execute, || Ok::<_, Infallible>(1.16));
+    /// let rate = cache.load_on("EUR/USD", thread::spawn, || Ok::<_, Infallible>(1.16));
     /// assert_eq!(rate, Ok(1.16));
     /// ```
     ///
     /// # Errors
     /// Returns errors as `load` does, if the caller loads.
-    pub fn load_on<E>(
+    pub fn load_on<E, X>(
         &self,
         key: K,
-        execute: impl FnOnce(Job),
+        execute: impl FnOnce(Job) -> X,
         load: impl FnOnce() -> Result<V, E> + Send + 'static,
     ) -> Result<V, LoadError<E>> {
         let load = || load().map(|value| boxed([value]));
@@ -69,10 +70,10 @@ where
     ///
     /// # Errors
     /// Returns errors as `load_many` does, if the caller loads.
-    pub fn load_many_on<E, const N: usize>(
+    pub fn load_many_on<E, X, const N: usize>(
         &self,
         keys: [K; N],
-        execute: impl FnOnce(Job),
+        execute: impl FnOnce(Job) -> X,
         load: impl FnOnce() -> Result<[V; N], E> + Send + 'static,
     ) -> Result<[V; N], LoadError<E>> {
         let load = || load().map(boxed);
@@ -83,10 +84,10 @@ where
         Ok(self.load_group(keys, load).map(array)?)
     }
 
-    fn refresh_on<E, const N: usize>(
+    fn refresh_on<E, X, const N: usize>(
         &self,
         keys: [K; N],
-        execute: impl FnOnce(Job),
+        execute: impl FnOnce(Job) -> X,
         load: impl FnOnce() -> Result<Box<[V]>, E> + Send + 'static,
     ) {
         if self.is_refresh_due(keys.each_ref())
@@ -117,10 +118,10 @@ where
     ///
     /// # Errors
     /// Returns errors as `load_async` does, if the caller loads.
-    pub fn load_async_on<E: 'static>(
+    pub fn load_async_on<E: 'static, X>(
         &self,
         key: K,
-        execute: impl FnOnce(Task),
+        execute: impl FnOnce(Task) -> X,
         load: impl Future<Output = Result<V, E>> + Send + 'static,
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
         let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
@@ -133,10 +134,10 @@ where
     ///
     /// # Errors
     /// Returns errors as `load_many_async` does, if the caller loads.
-    pub fn load_many_async_on<E: 'static, const N: usize>(
+    pub fn load_many_async_on<E: 'static, X, const N: usize>(
         &self,
         keys: [K; N],
-        execute: impl FnOnce(Task),
+        execute: impl FnOnce(Task) -> X,
         load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
         let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
@@ -146,9 +147,9 @@ where
     }
 
     /// The look-up with which a load begins.
-    fn initial_look_up_on<E: 'static, F: Future + Send + 'static, const N: usize>(
+    fn initial_look_up_on<E: 'static, X, F: Future + Send + 'static, const N: usize>(
         &self,
-        execute: impl FnOnce(Task),
+        execute: impl FnOnce(Task) -> X,
         read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
     ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
         |keys, load| match self.all_of(keys.each_ref()) {
@@ -161,10 +162,10 @@ where
         }
     }
 
-    fn refresh_async_on<E: 'static, F: Future + Send + 'static, const N: usize>(
+    fn refresh_async_on<E: 'static, X, F: Future + Send + 'static, const N: usize>(
         &self,
         keys: [K; N],
-        execute: impl FnOnce(Task),
+        execute: impl FnOnce(Task) -> X,
         load: F,
         read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
     ) {

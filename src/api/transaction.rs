@@ -2,12 +2,14 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
+use super::keys::{Keys, LookUp};
 use crate::engine::{Attempt, WriteTerms};
 use crate::error::TransactError;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
 use crate::version::Version;
 use equivalent::Equivalent;
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -59,11 +61,13 @@ where
     /// long as it is used is kept longer, and is evicted less soon. If the cache itself evicts an
     /// entry that was read, or finds that its deadline has passed, that counts as a change. So does
     /// a change of what the entry was derived from, or of its tags. A transaction that writes
-    /// nothing is as of the version that it read, and always succeeds.
+    /// nothing is as of the version that it read, and always succeeds. For a closure without errors
+    /// of its own, use [`atomically`](Self::atomically).
     ///
     /// Takes O((n + m) log (n + m)) for n writes and m keys that were read (with all that those
-    /// were derived from). Lock-free: `body` runs again only if another commit was made meanwhile,
-    /// and no thread waits for it. May call the allocator.
+    /// were derived from). Lock-free: `body` runs again only if another commit was made meanwhile, or
+    /// was being made of a key of which the cache knew nothing. No thread waits for it. May call the
+    /// allocator.
     ///
     /// # Panics
     /// Panics if `body`, a value's `Clone`, `Eq`, a relation's closure or the weigher does. Nothing
@@ -86,6 +90,34 @@ where
         }
         Err(TransactError::Conflict)
     }
+
+    /// Runs a transaction as [`transact`](Self::transact) does, with a closure that has no errors
+    /// of its own. No type need be named.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert("visits", 1);
+    /// let visits = cache.atomically(|tx| {
+    ///     let visits = tx.get("visits").unwrap_or(0) + 1;
+    ///     tx.insert("visits", visits);
+    ///     visits
+    /// })?;
+    /// assert_eq!(visits.value, 2);
+    /// assert_eq!(cache.get_versioned("visits"), Some((2, visits.version)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// Panics as `transact` does.
+    ///
+    /// # Errors
+    /// [`TransactError::Conflict`] if a change interfered each time. Nothing is changed then.
+    pub fn atomically<T>(
+        &self,
+        mut body: impl FnMut(&mut Transaction<'_, K, V, S, R>) -> T,
+    ) -> Result<Committed<T>, TransactError<Infallible>> {
+        self.transact(|transaction| Ok(body(transaction)))
+    }
 }
 
 /// The cache as of one version, and the writes to come; passed to the closure of
@@ -93,12 +125,18 @@ where
 ///
 /// Relations are followed at the commit. The transaction itself sees what it has written, but not
 /// yet what the relations make of that.
+///
+/// A transaction reads by key. It has no iteration and no reads by a predicate, because another
+/// commit could add an entry that they would have shown, and no key that was read would have
+/// changed. Keep such a set of keys in an entry of its own, which the transaction reads and which
+/// each writer of the set writes. To read everything as of one instant, use a
+/// [view](Cache::view).
 pub struct Transaction<'t, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     attempt: Attempt<'t, K, V, S, R>,
 }
 
 /// The result of a [transaction](Cache::transact).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Committed<T> {
     /// The value that the closure returned.
     pub value: T,
@@ -118,18 +156,54 @@ where
     /// to the number of its writes.
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.attempt.get(key, || key.to_owned())
+        self.attempt.read(key, V::clone)
     }
 
-    /// Returns the values of several keys. All reads of a transaction are as of one version in any
-    /// case.
-    pub fn get_many<Q, const N: usize>(&mut self, keys: [&Q; N]) -> [Option<V>; N]
+    /// Returns whether `key` holds a value, as [`get`](Self::get) does, without cloning it.
+    pub fn contains_key<Q>(&mut self, key: &Q) -> bool
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
-        keys.map(|key| self.get(key))
+        self.attempt.read(key, |_| ()).is_some()
+    }
+
+    /// Returns the values of several [keys](Keys). All reads of a transaction are as of one version
+    /// in any case.
+    pub fn get_many<I: Keys<K, M>, M>(&mut self, keys: I) -> I::Values<V> {
+        keys.look_up(Reads(self))
+    }
+
+    /// Returns the version as of which this transaction reads.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.attempt.version()
+    }
+
+    /// Sets `key` to what `change` makes of its value, and returns the value before. Does nothing
+    /// if there is none. The entry stays [as it was](Terms::as_it_was): it keeps its deadline, its
+    /// other times and its tags. Applies the declared relations of the key.
+    ///
+    /// ```
+    /// use coeval::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().manual_clock(&clock).build();
+    /// cache.insert_with_ttl("session", 1, Duration::from_secs(60));
+    /// clock.advance(Duration::from_secs(45));
+    /// cache.atomically(|tx| tx.update("session", |uses| uses + 1))?;
+    /// assert_eq!(cache.get("session"), Some(2));
+    /// clock.advance(Duration::from_secs(15));
+    /// assert_eq!(cache.get("session"), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn update(&mut self, key: K, change: impl FnOnce(&V) -> V) -> Option<V> {
+        let before = self.get(&key)?;
+        let value = change(&before);
+        self.insert_with(key, value, Terms::as_it_was());
+        Some(before)
     }
 
     /// Sets `key` and applies its declared relations. The last write of a key counts. The cache's
@@ -163,7 +237,7 @@ where
     /// cache.insert_with_ttl("session", 1, Duration::from_secs(60));
     /// clock.advance(Duration::from_secs(45));
     /// cache.transact(|tx| {
-    ///     let session = tx.get(&"session").ok_or("it has ended")?;
+    ///     let session = tx.get("session").ok_or("it has ended")?;
     ///     tx.insert_with("session", session + 1, Terms::as_it_was());
     ///     Ok(())
     /// })?;
@@ -199,5 +273,32 @@ where
         f.debug_struct("Transaction")
             .field("writes", &self.attempt.writes())
             .finish_non_exhaustive()
+    }
+}
+
+/// Looks values up in a transaction.
+struct Reads<'a, 't, K, V, S, R: Reclaim>(&'a mut Transaction<'t, K, V, S, R>);
+
+impl<K, V, S, R> LookUp<K> for Reads<'_, '_, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    type Value = V;
+
+    fn array<Q, const N: usize>(self, keys: [&Q; N]) -> [Option<V>; N]
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        keys.map(|key| self.0.get(key))
+    }
+
+    fn each<Q, I>(self, keys: &[I], key_of: impl Fn(&I) -> &Q) -> Vec<Option<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        keys.iter().map(|key| self.0.get(key_of(key))).collect()
     }
 }

@@ -8,7 +8,7 @@ use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence_after_rmw};
 use crate::version::State;
 use std::cell::Cell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// The status of a version.
 pub enum VersionStatus<K, V> {
@@ -58,6 +58,29 @@ pub enum Precondition {
     /// No commit after this version is among these, which invalidate a tag of the key's value. (A
     /// read of a transaction)
     NotEndedSince(NonNull<Milestones<()>>, u64),
+    /// No commit after this version wrote a key with the hash of this one. (A read of a transaction
+    /// that found no record)
+    UnknownSince(UnknownKey, u64),
+}
+
+/// A key of which no record was found. It is known by its hash alone.
+#[derive(Clone, Copy)]
+pub struct UnknownKey {
+    hash: u32,
+    store: NonNull<()>,
+    is_still_unknown: IsStillUnknown,
+}
+
+/// Whether no commit after a number wrote a key with this hash. It takes the store, the hash, the
+/// number, and the address of the descriptor of the asking commit, whose own writes do not count.
+type IsStillUnknown = unsafe fn(NonNull<()>, u32, u64, usize) -> bool;
+
+impl UnknownKey {
+    /// # Safety
+    /// `is_still_unknown` may be called with this store as long as the store lives.
+    pub unsafe fn new(hash: u32, store: NonNull<()>, is_still_unknown: IsStillUnknown) -> Self {
+        Self { hash, store, is_still_unknown }
+    }
 }
 
 /// A commit of several writes. Helpers find it through the versions that it has installed.
@@ -320,6 +343,11 @@ impl<K, V> Descriptor<K, V> {
                 // SAFETY: the chain of a tag of a value that was read. The owner's view keeps both
                 // while the commit is undecided, and it was undecided under this guard.
                 unsafe { ended.as_ref() }.newest(&order.clock, live) <= version
+            }
+            Precondition::UnknownSince(key, version) => {
+                let own = ptr::from_ref(self).expose_provenance();
+                // SAFETY: the order that decides the commit is a part of the store.
+                unsafe { (key.is_still_unknown)(key.store, key.hash, version, own) }
             }
         }
     }

@@ -11,7 +11,7 @@ mod stack;
 mod views;
 
 pub use clear_watermark::{ClearWatermark, Era};
-pub use descriptor::{Descriptor, Entry, Expected, Precondition, VersionStatus};
+pub use descriptor::{Descriptor, Entry, Expected, Precondition, UnknownKey, VersionStatus};
 use dispose::discard;
 pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
 pub use milestones::{Milestone, Milestones, close_link};
@@ -384,18 +384,17 @@ impl Order {
 
     /// The number of the newest commit that wrote to `record`; 0 if no such commit is known.
     pub fn newest_number<K, V>(&self, record: RecordRef<'_, K, V>) -> u64 {
-        match self.version_at(record, ReadAt::newest(record.live())) {
-            Ok(Some((_, state))) => state.version(),
-            _ => 0,
-        }
+        let newest = self.version_at(record, ReadAt::newest(record.live()));
+        newest.ok().flatten().map_or(0, |(_, state)| state.version())
     }
 
     /// The clear watermark at an instant.
+    #[inline(always)]
     pub fn watermark_at(&self, at: ReadAt<'_>) -> u64 {
-        match at.limit {
-            Limit::Newest => self.watermark.newest(&self.clock, at.live()),
-            _ => self.watermark.at(&self.clock, at).0,
+        if let Limit::Newest = at.limit {
+            return self.watermark.newest(&self.clock, at.live());
         }
+        self.watermark.at(&self.clock, at).0
     }
 
     /// Completes the commit `descriptor`, and first each commit that blocks it. Returns the

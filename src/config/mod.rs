@@ -188,6 +188,15 @@ impl<K, V> Config<K, V> {
         self.has_mark(REFRESH)
     }
 
+    /// Notes that a value is about to be written that may be due for reloading.
+    pub fn expect_refresh(&self) {
+        if !self.may_refresh() {
+            // Relaxed: a thread that knows of the value knows of the mark, too, because the commit
+            // of the value follows.
+            self.marks.fetch_or(REFRESH, Ordering::Relaxed);
+        }
+    }
+
     /// Lets `change` change the settings. All its changes take effect at once. It may be called
     /// several times, because other threads may change settings at the same time.
     pub fn change(&self, change: impl Fn(&mut Adjustable<K, V>)) {

@@ -52,7 +52,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             .is_preserved
             .then(|| self.terms_to_preserve(record, caller_terms.as_of))
             .flatten();
-        let (mut end, mut idle, refresh) = match was {
+        let (mut end, mut idle, mut refresh) = match was {
             Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), EntryTerms::times),
             None => {
                 let or_never = |time: Option<Duration>| time.map_or(NEVER, until);
@@ -66,6 +66,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(time) = caller_terms.time_to_idle {
             idle = deadline(0, time).max(1); // 0 would mean none
         }
+        if let Some(time) = caller_terms.refresh_after {
+            refresh = until(time);
+            self.observers().config.expect_refresh();
+        }
+        let weight = caller_terms.weight.filter(|_| self.rules.weigher.is_some());
+        let weight = weight.unwrap_or(requested.weight);
         let mut ties = BondsBuilder::new(&self.store);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
         match (caller_terms.tags, bonds) {
@@ -79,7 +85,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
-        (EntryTerms::new(now, end, idle, refresh, requested.weight), bonds)
+        (EntryTerms::new(now, end, idle, refresh, weight), bonds)
     }
 
     /// Returns the valid value of a record, as of a view or now, and a number up to which it was

@@ -47,6 +47,11 @@ impl<K, V> Changes<K, V> {
         WriteTerms::Given(u32::try_from(list.len() - 1).expect("a commit has fewer writes"))
     }
 
+    /// Takes all changes out.
+    pub fn take(&mut self) -> Self {
+        Self { list: std::mem::take(&mut self.list), terms: self.terms.take() }
+    }
+
     pub fn len(&self) -> usize {
         self.list.len()
     }

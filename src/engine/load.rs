@@ -22,6 +22,7 @@ use crate::sync::hook::step;
 use crate::sync::time::deadline;
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
+use equivalent::Equivalent;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::hash::{BuildHasher, Hash};
@@ -142,7 +143,10 @@ where
 {
     /// Returns whether `key` has a value that is due for reloading.
     #[inline]
-    pub fn wants_refresh(&self, key: &K) -> bool {
+    pub fn wants_refresh<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         self.observers().config.may_refresh() && {
             let guard = self.pin();
             let record = self.store.find(&guard, self.hash(key), key);

@@ -23,6 +23,7 @@ mod observers;
 mod plan;
 mod post_commit;
 mod read;
+mod read_each;
 mod read_many;
 mod scan;
 mod scratch;
@@ -42,9 +43,9 @@ pub use inspect::Relations;
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};
 pub use lease::KeyLease;
-pub use load::{Claim, LoadDecision, WaitFailed};
+pub use load::{Claim, Load, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
-pub use load::{Claims, Load, LoadOutcome};
+pub use load::{Claims, LoadOutcome};
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};
 pub use name::name_of;

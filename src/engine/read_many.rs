@@ -78,7 +78,7 @@ where
     /// the version of that instant was taken out of its chain, or if the value expired before a
     /// time that was read after the number: at the instant of the number it may have been present.
     #[inline(always)]
-    fn visible<'g, Q, const COUNTS: bool>(
+    pub(super) fn visible<'g, Q, const COUNTS: bool>(
         &'g self,
         guard: &'g R::Guard<'_>,
         (hash, key): (u32, &Q),
@@ -104,7 +104,7 @@ where
 
     /// Does the same in the general case. A value that has expired by `moment` is absent.
     #[inline(never)]
-    fn visible_fully<'g, Q, const COUNTS: bool>(
+    pub(super) fn visible_fully<'g, Q, const COUNTS: bool>(
         &'g self,
         guard: &'g R::Guard<'_>,
         (hash, key): (u32, &Q),

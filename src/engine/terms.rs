@@ -111,16 +111,23 @@ pub(super) struct CallerTerms {
     pub as_of: Option<ViewInstant>,
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
+    pub refresh_after: Option<Duration>,
+    pub weight: Option<u32>,
     pub tags: Option<Vec<(u32, Tag)>>,
 }
 
 impl CallerTerms {
     pub fn new(terms: relation::Terms, hash: impl Fn(&Tag) -> u32) -> Self {
-        let relation::Terms { is_as_it_was: is_preserved, time_to_live, time_to_idle, tags } =
-            terms;
         let hashed = |tag: Tag| (hash(&tag), tag);
-        let tags = tags.map(|tags| tags.into_iter().map(hashed).collect());
-        Self { is_preserved, as_of: None, time_to_live, time_to_idle, tags }
+        Self {
+            is_preserved: terms.is_as_it_was,
+            as_of: None,
+            time_to_live: terms.time_to_live,
+            time_to_idle: terms.time_to_idle,
+            refresh_after: terms.refresh_after,
+            weight: terms.weight,
+            tags: terms.tags.map(|tags| tags.into_iter().map(hashed).collect()),
+        }
     }
 }
 
@@ -150,6 +157,7 @@ impl RequestedTerms {
                 caller_terms.is_preserved = before.is_preserved;
                 caller_terms.time_to_live = caller_terms.time_to_live.or(before.time_to_live);
                 caller_terms.time_to_idle = caller_terms.time_to_idle.or(before.time_to_idle);
+                caller_terms.refresh_after = caller_terms.refresh_after.or(before.refresh_after);
                 caller_terms.tags = caller_terms.tags.take().or_else(|| before.tags.clone());
             }
             None => {

@@ -31,6 +31,8 @@ pub struct Attempt<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     view: EngineView<'e, K, V, S, R>,
     reads: ReadSet<'e, K, V, S, R>,
+    /// The hashes of the keys that were read and of which there was no record.
+    unknown: Vec<u32>,
     pub changes: Changes<K, V>,
 }
 
@@ -68,7 +70,8 @@ where
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
         let reads = ReadSet { engine, records: Vec::new(), is_incomplete: false };
-        Self { engine, view: engine.open_view(), reads, changes: engine.changes() }
+        let (view, changes) = (engine.open_view(), engine.changes());
+        Self { engine, view, reads, unknown: Vec::new(), changes }
     }
 
     /// Returns the number of planned writes.
@@ -76,23 +79,30 @@ where
         self.changes.len()
     }
 
-    /// Returns the value that this transaction plans to write to `key`, otherwise the one in the
-    /// view.
-    pub fn get<Q>(&mut self, key: &Q, make_key: impl FnOnce() -> K) -> Option<V>
+    /// Returns the version as of which the transaction reads.
+    pub fn version(&self) -> Version {
+        Version::from_u64(self.view.snapshot().version())
+    }
+
+    /// Passes the value that this transaction plans to write to `key`, otherwise the one in the
+    /// view, to `give`.
+    pub fn read<Q, T>(&mut self, key: &Q, give: impl FnOnce(&V) -> T) -> Option<T>
     where
         Q: Hash + Equivalent<K> + ?Sized,
-        V: Clone,
     {
         let engine = self.engine;
         let hash = engine.hash(key);
         let is_it = |change: &&Change<K, V>| change.hash == hash && key.equivalent(&change.key);
         if let Some(change) = self.changes.list.iter().rev().find(is_it) {
-            return change.value.clone();
+            return change.value.as_ref().map(give);
         }
         let guard = engine.pin();
-        let record = engine.store.find_or_create(&guard, key, make_key);
+        let Some(record) = engine.store.find_alive(&guard, hash, key) else {
+            self.unknown.push(hash);
+            return None;
+        };
         self.reads.note(&guard, record);
-        engine.read_record(record, self.view.snapshot()).map(|(value, _)| value.clone())
+        engine.read_record(record, self.view.snapshot()).map(|(value, _)| give(value))
     }
 
     /// Plans a write of `key`. Relations apply if `related`.
@@ -103,7 +113,7 @@ where
     /// Commits the planned writes, if everything that was read is unchanged. Otherwise returns
     /// `None`.
     pub fn commit(self) -> Option<Version> {
-        let Self { engine, view, reads, changes } = self;
+        let Self { engine, view, reads, unknown, changes } = self;
         if changes.is_empty() {
             reads.note_uses(&engine.pin());
             // all reads are valid as of the view
@@ -117,6 +127,11 @@ where
             let kept = unsafe { plan.read_preserved(view.snapshot()) };
             let preconditions = reads.preconditions(&guard, view.snapshot(), kept);
             preconditions.ok_or_else(Vec::new).and_then(|mut preconditions| {
+                let (first, since) = (plan.set.record(0), view.snapshot().version());
+                preconditions.extend(unknown.iter().map(|hash| {
+                    let key = engine.store.unknown_key(*hash);
+                    (first, Precondition::UnknownSince(key, since))
+                }));
                 if mutant("transact.reads_unwitnessed") {
                     preconditions.clear();
                 }
@@ -135,7 +150,8 @@ where
             })
         };
         if committed.is_err() {
-            engine.observers().conflicted(reads.hash());
+            let hash = unknown.first().copied();
+            engine.observers().conflicted(hash.unwrap_or_else(|| reads.hash()));
         }
         engine.tend();
         committed.ok()

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// What an [`Event`] reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum EventKind {

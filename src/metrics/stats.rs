@@ -22,7 +22,7 @@ use std::fmt;
 /// later.hits += 5;
 /// assert_eq!(later.since(&stats).hits, 5);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Stats {
     /// Look-ups of one key that found a value. This field and all down to `removals` count from the
@@ -125,7 +125,7 @@ impl fmt::Display for Stats {
 }
 
 /// The number of values that left the cache, by [`RemovalCause`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Removals {
     /// See [`RemovalCause::Explicit`].

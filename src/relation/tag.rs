@@ -12,6 +12,7 @@ use crate::commit::Milestones;
 use crate::index::Indexed;
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,6 +63,24 @@ impl From<&str> for Tag {
 
 impl From<String> for Tag {
     fn from(text: String) -> Self {
+        Self(TagName::Text(text.into()))
+    }
+}
+
+impl From<&String> for Tag {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<Box<str>> for Tag {
+    fn from(text: Box<str>) -> Self {
+        Self(TagName::Text(text.into()))
+    }
+}
+
+impl From<Cow<'_, str>> for Tag {
+    fn from(text: Cow<'_, str>) -> Self {
         Self(TagName::Text(text.into()))
     }
 }

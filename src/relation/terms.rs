@@ -4,7 +4,8 @@ use super::Tag;
 use std::time::Duration;
 
 /// The terms of a value that a [batch](crate::Batch::insert_with) or a
-/// [transaction](crate::Transaction::insert_with) writes: how long it is kept, and its tags.
+/// [transaction](crate::Transaction::insert_with) writes: how long it is kept, when it is due for
+/// reloading, what it weighs, and its tags.
 ///
 /// Terms that are not set follow the cache's settings, and there are no tags. After
 /// [`as_it_was`](Self::as_it_was), they follow the value that the write replaces.
@@ -24,12 +25,14 @@ use std::time::Duration;
 /// clock.advance(Duration::from_secs(15));
 /// assert_eq!(cache.get("session"), None);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use = "terms have an effect only in a write"]
 pub struct Terms {
     pub(crate) is_as_it_was: bool,
     pub(crate) time_to_live: Option<Duration>,
     pub(crate) time_to_idle: Option<Duration>,
+    pub(crate) refresh_after: Option<Duration>,
+    pub(crate) weight: Option<u32>,
     pub(crate) tags: Option<Vec<Tag>>,
 }
 
@@ -62,6 +65,30 @@ impl Terms {
     /// Sets the time without use after which the key is absent again.
     pub fn time_to_idle(self, time: Duration) -> Self {
         Self { time_to_idle: Some(time), ..self }
+    }
+
+    /// Sets the time after which the value is due for [reloading](crate::Builder::refresh_after).
+    /// With zero, it is due at once.
+    ///
+    /// ```
+    /// use coeval::{Cache, ManualClock, Terms};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().manual_clock(&clock).build();
+    /// let terms = Terms::new().refresh_after(Duration::from_secs(60));
+    /// cache.batch().insert_with("rate", 1, terms).commit();
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(cache.get_with("rate", || 2), 2);
+    /// ```
+    pub fn refresh_after(self, time: Duration) -> Self {
+        Self { refresh_after: Some(time), ..self }
+    }
+
+    /// Sets the weight, in place of what the [weigher](crate::Builder::weigher) says, which is called
+    /// all the same. Has no effect in a cache without a weigher, where each entry weighs 1.
+    pub fn weight(self, weight: u32) -> Self {
+        Self { weight: Some(weight), ..self }
     }
 
     /// Sets the [tags](crate::Cache#tags), in place of all others.

@@ -15,6 +15,7 @@ mod prune;
 mod read;
 mod retire;
 mod tags;
+mod unknown;
 mod versions;
 mod views;
 mod write_set;

@@ -17,6 +17,7 @@ mod derive;
 mod edges;
 mod eviction;
 mod expiry;
+mod face;
 mod isolation;
 mod iteration;
 mod leases;

@@ -1,0 +1,208 @@
+//! Loading any number of keys, each by itself, by one call of a loader.
+
+use super::cache::Cache;
+use super::keys::IntoKey;
+use super::load::{LoadRefusal, panic_on_cycle};
+use crate::engine::{Load, LoadDecision, boxed};
+use crate::error::LoadError;
+use crate::loading::Joined;
+use crate::reclaim::Reclaim;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
+
+/// The most keys that a loader is given at a time. It runs on behalf of each of them, one within the
+/// other, which takes room on the stack.
+const AT_ONCE: usize = 1024;
+
+/// A load that the caller has begun, with the place of its key.
+type Begun<'e, K, V, S, R> = (usize, Load<'e, K, V, S, R, 1>);
+
+/// # Loading each of several keys
+/// These methods load those keys of a list that are absent, by one call of the loader. Unlike the
+/// keys of a [group](Self::get_many_with), these keys need not belong together. Each is loaded once
+/// for all callers, whichever lists it is in, and set by a commit of its own.
+///
+/// First the caller's loader is called with the absent keys that no other caller loads. Then the
+/// caller waits for the other callers' loads. If one of these fails, the loader is called again. It
+/// is called with at most 1,024 keys at a time.
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Clone + Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Returns the values of `keys`, cloned, in their order. Loads those that are absent, or due to
+    /// be [refreshed](crate::Builder::refresh_after): the loader is given their keys, each once,
+    /// and returns a value for each, in the same order.
+    ///
+    /// The values that are present are as of one instant. A loaded value was current during the
+    /// call. If its key is written, removed or cleared meanwhile, that value is not cached, and the
+    /// others are.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::<u64, String>::new();
+    /// cache.insert(2, "two".to_string());
+    /// let ids = vec![1, 2, 3, 1];
+    /// let names = cache.get_each_with(&ids, |missing| {
+    ///     assert_eq!(missing, [1, 3]); // SELECT … WHERE id IN (1, 3)
+    ///     missing.iter().map(|id| format!("#{id}")).collect::<Vec<_>>()
+    /// });
+    /// assert_eq!(names, ["#1", "two", "#3", "#1"]);
+    /// assert_eq!(cache.get(&3), Some("#3".to_string()));
+    /// ```
+    ///
+    /// # Panics
+    /// Panics as [`get_with`](Self::get_with) does, or if the loader does not return a value for
+    /// each key.
+    #[track_caller]
+    pub fn get_each_with<I, M, L>(&self, keys: I, mut load: impl FnMut(&[K]) -> L) -> Vec<V>
+    where
+        I: IntoIterator<Item: IntoKey<K, M>>,
+        L: IntoIterator<Item = V>,
+    {
+        let load = |keys: &[K]| Ok::<_, Infallible>(load(keys));
+        match self.load_each_key(keys.into_iter().map(IntoKey::into_key).collect(), load) {
+            Ok(values) => values,
+            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
+        }
+    }
+
+    /// Returns the values of `keys` as [`get_each_with`](Self::get_each_with) does, with a loader
+    /// that may fail. What was loaded before a failure stays in the cache.
+    ///
+    /// # Panics
+    /// Panics if the loader does, or if it does not return a value for each key.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the error of the loader, or a circle.
+    pub fn load_each<I, M, L, E>(
+        &self,
+        keys: I,
+        load: impl FnMut(&[K]) -> Result<L, E>,
+    ) -> Result<Vec<V>, LoadError<E>>
+    where
+        I: IntoIterator<Item: IntoKey<K, M>>,
+        L: IntoIterator<Item = V>,
+    {
+        Ok(self.load_each_key(keys.into_iter().map(IntoKey::into_key).collect(), load)?)
+    }
+
+    fn load_each_key<L, E>(
+        &self,
+        keys: Vec<K>,
+        mut load: impl FnMut(&[K]) -> Result<L, E>,
+    ) -> Result<Vec<V>, LoadRefusal<E>>
+    where
+        L: IntoIterator<Item = V>,
+    {
+        let mut values = self.get_many(&keys);
+        // The places of the keys that are absent, each at its first place.
+        let (mut first, mut absent, mut begun) = (HashMap::new(), Vec::new(), Vec::new());
+        for (place, key) in keys.iter().enumerate() {
+            if *first.entry(key).or_insert(place) != place {
+                continue;
+            }
+            if values[place].is_none() {
+                absent.push(place);
+            } else if begun.len() < AT_ONCE
+                && self.engine().wants_refresh(key)
+                && let Some(reload) = self.engine().claim_all([key.clone()]).refresh()
+            {
+                begun.push((place, reload));
+            }
+        }
+        loop {
+            absent.retain(|place| {
+                values[*place].is_none()
+                    && (begun.len() >= AT_ONCE || {
+                        let claims = self.engine().claim_all([keys[*place].clone()]);
+                        // If another caller loads the key, this one waits later, when no caller waits
+                        // for it.
+                        let Joined::Leader(leader) = claims.join() else { return true };
+                        match claims.lead(leader) {
+                            LoadDecision::Found(found) => values[*place] = found.into_iter().next(),
+                            LoadDecision::Load(load) => begun.push((*place, load)),
+                            LoadDecision::Cycle(_) => unreachable!("a leader waits for nobody"),
+                        }
+                        false
+                    })
+            });
+            if begun.is_empty() {
+                let Some(&place) = absent.first() else { break };
+                match self.join_or_lead([keys[place].clone()]) {
+                    LoadDecision::Found(found) => values[place] = found.into_iter().next(),
+                    LoadDecision::Load(load) => begun.push((place, load)),
+                    LoadDecision::Cycle(key) => return Err(LoadRefusal::Cycle(key)),
+                }
+                absent.remove(0);
+            }
+            self.run_loads(&keys, std::mem::take(&mut begun), &mut values, &mut load)?;
+        }
+        let places = keys.iter().map(|key| first[key]).collect::<Vec<_>>();
+        for (place, first) in places.into_iter().enumerate() {
+            if place != first {
+                values[place] = values[first].clone();
+            }
+        }
+        Ok(values.into_iter().map(|value| value.expect("each key was found or loaded")).collect())
+    }
+
+    /// Runs the loader for the keys at these places, and ends their loads.
+    fn run_loads<L, E>(
+        &self,
+        keys: &[K],
+        mut begun: Vec<Begun<'_, K, V, S, R>>,
+        values: &mut [Option<V>],
+        load: &mut impl FnMut(&[K]) -> Result<L, E>,
+    ) -> Result<(), LoadRefusal<E>>
+    where
+        L: IntoIterator<Item = V>,
+    {
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<K> = begun.iter().map(|(place, _)| keys[*place].clone()).collect();
+        let mut loaded = None;
+        within(&mut begun, &mut || {
+            loaded = Some(load(&missing).map(|values| {
+                let values: Vec<V> = values.into_iter().collect();
+                assert_eq!(values.len(), missing.len(), "the loader returns a value for each key");
+                values
+            }));
+        });
+        match loaded.expect("the loader has run") {
+            Ok(loaded) => {
+                for ((place, load), value) in begun.into_iter().zip(loaded) {
+                    let ended = load.finish(Ok::<_, Infallible>(boxed([value])));
+                    values[place] = ended.ok().and_then(|values| values.into_iter().next());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let mut are_present = true;
+                for (place, load) in begun {
+                    are_present &= values[place].is_some();
+                    drop(load.finish(Err(())));
+                }
+                // As for one key: if a reload fails, the old values stay.
+                if are_present { Ok(()) } else { Err(LoadRefusal::Failed(error)) }
+            }
+        }
+    }
+}
+
+/// Runs `act` on behalf of all these loads.
+fn within<K, V, S, R: Reclaim>(loads: &mut [Begun<'_, K, V, S, R>], act: &mut dyn FnMut())
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+{
+    match loads {
+        [] => act(),
+        [(_, load), rest @ ..] => load.during(|| within(rest, act)),
+    }
+}
