@@ -189,6 +189,68 @@ fn each_file_of_the_upper_floors_is_described() {
     }
 }
 
+/// The names in the table "What does a key hold?" of a text like `docs/architecture.md`, each with
+/// the file of its row.
+fn answers(text: &str) -> Vec<(String, String)> {
+    let section = text.split("### What does a key hold?").nth(1).expect("there is the section");
+    let section = section.split("\n## ").next().unwrap();
+    let (mut found, mut file) = (Vec::new(), String::new());
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if let Some(path) = cells[2].strip_prefix("`src/") {
+            file = path.trim_end_matches('`').to_owned();
+        }
+        let names = cells[1].split('`').skip(1).step_by(2);
+        let name = |name: &str| name.rsplit(':').next().unwrap().to_owned();
+        found.extend(names.map(|of| (name(of), file.clone())));
+    }
+    found
+}
+
+/// The functions of a source that are told of a key or of a record.
+fn functions_of_keys(source: &Source) -> Vec<String> {
+    let tokens = tokens(&source.text);
+    let functions = (0..tokens.len()).filter(|at| tokens[*at] == "fn");
+    let is_of_key = |at: &usize| {
+        let signature = tokens[*at..].iter().take_while(|token| *token != "{" && *token != ";");
+        let signature: Vec<&String> = signature.collect();
+        signature
+            .windows(2)
+            .any(|pair| ["key", "keys", "record"].contains(&pair[0].as_str()) && pair[1] == ":")
+    };
+    functions.filter(is_of_key).map(|at| tokens[at + 1].clone()).collect()
+}
+
+/// At most this many functions answer "what does a key hold?".
+const ANSWERS: usize = 15;
+
+#[test]
+fn few_functions_say_what_a_key_holds() {
+    let listed = answers(&read("docs/architecture.md"));
+    assert!(listed.len() <= ANSWERS, "{} functions: {listed:?}", listed.len());
+    let sources = sources();
+    for (name, file) in &listed {
+        let source = sources.iter().find(|source| source.path == Path::new(file));
+        let of_keys = functions_of_keys(source.unwrap_or_else(|| panic!("there is no {file}")));
+        assert!(of_keys.contains(name), "{file} has no {name}");
+    }
+    // Files that are about nothing else.
+    let files = [
+        "engine/read.rs",
+        "engine/read_many.rs",
+        "store/read.rs",
+        "dependencies/lookup.rs",
+        "commit/resolve.rs",
+    ];
+    for file in files {
+        let source = sources.iter().find(|source| source.path == Path::new(file)).unwrap();
+        for name in functions_of_keys(source) {
+            let is_listed = listed.contains(&(name.clone(), file.to_owned()));
+            assert!(is_listed, "{name} of {file} is not listed in docs/architecture.md");
+        }
+    }
+}
+
 #[test]
 fn atomics_come_from_sync_and_there_are_no_locks() {
     let wrong = locks_and_foreign_atomics(&sources());
@@ -243,6 +305,16 @@ fn the_checks_find_violations() {
         assert_ne!(locks_and_foreign_atomics(&with("chain/mod.rs", bad)), "", "{bad}");
         assert_eq!(locks_and_foreign_atomics(&with("sync/mod.rs", bad)), "", "{bad}");
     }
+}
+
+/// A function that is told of a key is found, and so is its row.
+#[test]
+fn functions_of_keys_are_read() {
+    let text = "fn one<Q>(&self, key: &Q) {} fn two(at: u8) { f(key: 1) } fn three(record: R);";
+    assert_eq!(functions_of_keys(&Source::new("a.rs", text)), ["one", "three"]);
+    let table = "### What does a key hold?\n| `A::one`, `two` | `src/a.rs` | x |\n| `B::c` | the same | y |\n## End\n| `no` | z | x |";
+    let found = [("one", "a.rs"), ("two", "a.rs"), ("c", "a.rs")];
+    assert_eq!(answers(table), found.map(|(name, file)| (name.to_owned(), file.to_owned())));
 }
 
 /// The floor plan and the crate's modules are read as they are written.

@@ -241,7 +241,8 @@ where
         let values = if N > 1 {
             all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone))?
         } else {
-            let value = self.engine().look_up::<_, _, true>(keys[0], |value, _| clone(value))?;
+            let value =
+                self.engine().look_up::<_, _, true>(keys[0], |found| clone(found.value()))?;
             all_boxed([Some(value)])?
         };
         Some(PresentGroup { values, is_stale: self.is_refresh_due(keys) })

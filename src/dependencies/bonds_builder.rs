@@ -12,12 +12,11 @@
 //! Mitchell, Peyton Jones, "Build systems à la carte", 2018).
 
 use super::Moment;
-use crate::chain::{Bonds, Dependencies, Dependency, NodeRef, RecordRef};
-use crate::commit::ReadAt;
+use crate::chain::{Bonds, Dependencies, Dependency, RecordRef};
+use crate::commit::{ReadAt, Resolved};
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
 use crate::store::{Host, Store, cell_of};
-use crate::version::State;
 use std::collections::HashSet;
 use std::ptr;
 
@@ -44,7 +43,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         for input in bonds.inputs() {
             let record = self.record_of(record.live(), input);
             // A later write of the input ends the new value.
-            let newest = self.order.version_at(record, at).ok().flatten();
+            let newest = self.order.resolve(record, at).unwrap_or_default();
             let is_present = self.present(record, false, &moment).is_some();
             builder.add_version(record, newest, is_present);
         }
@@ -67,11 +66,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 return false;
             }
             for input in bonds.inputs() {
-                let newest = self.order.version_at(self.record_of(now.live(), input), now);
-                let Ok(Some((node, state))) = newest else { continue };
-                if state.version() > since {
+                let newest = self.order.resolve(self.record_of(now.live(), input), now);
+                let newest = newest.unwrap_or_default();
+                if newest.number() > since {
                     return false;
                 }
+                let Some((node, _)) = newest.version() else { continue };
                 todo.extend(node.bonds().filter(|more| known.insert(ptr::from_ref(*more))));
             }
         }
@@ -162,12 +162,12 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     pub fn add_version<'g>(
         &mut self,
         record: RecordRef<'g, K, V>,
-        held: Option<(NodeRef<'g, V>, State)>,
+        held: Resolved<'g, V>,
         is_present: bool,
     ) {
-        let bonds = held.and_then(|(node, _)| node.bonds());
+        let bonds = held.version().and_then(|(node, _)| node.bonds());
         self.is_nested |= bonds.is_some();
-        let own = held.map_or(0, |(_, state)| state.version());
+        let own = held.number();
         self.add_input(record, bonds.map_or(own, |bonds| bonds.equal_since(own)), is_present);
     }
 

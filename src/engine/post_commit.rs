@@ -242,12 +242,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &'g self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
-        current: NodeRef<'g, V>,
+        current: Visible<'g, V>,
         moment: &Moment<'_>,
     ) -> bool {
         let now = self.store.order.now(record.live()).1;
-        let cause = self.store.absence_cause(current, now, moment);
-        let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
+        let cause = self.store.judge(current, now, false, moment).ok().flatten();
+        let cause = cause.unwrap_or(RemovalCause::Expired);
+        let ended = self.end(guard, record, current.node(), cause);
         ended.map(Settled::account).is_some()
     }
 

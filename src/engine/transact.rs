@@ -12,14 +12,14 @@
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
 use super::views::EngineView;
-use crate::chain::{Bonds, EntryTerms, HeldRecord, NodeRef, RecordRef};
-use crate::commit::{Precondition, ReadAt};
+use crate::chain::{Bonds, EntryTerms, HeldRecord, RecordRef};
+use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{Snapshot, cell_of};
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
-use crate::version::{State, Version};
+use crate::version::Version;
 use equivalent::Equivalent;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
@@ -190,9 +190,8 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(live);
         let was_in_time = |terms: &EntryTerms| !terms.is_expired(snapshot.opened());
-        let is_lastingly_absent = |found: Option<(NodeRef<'v, V>, State)>| {
-            self.engine.is_lastingly_absent(found, snapshot, at)
-        };
+        let is_lastingly_absent =
+            |held: Resolved<'v, V>| self.engine.is_lastingly_absent(held, snapshot.opened(), at);
         let as_of = (snapshot.version(), at);
         let preconditions =
             || self.engine.preconditions(todo, as_of, was_in_time, is_lastingly_absent);
@@ -211,10 +210,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
         was_in_time: impl Fn(&EntryTerms) -> bool,
-        is_lastingly_absent: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
+        is_lastingly_absent: impl Fn(Resolved<'v, V>) -> bool,
     ) -> Demands<'g, K, V> {
         let (mut preconditions, mut known, mut next) =
-            (Vec::with_capacity(todo.len()), HashSet::new(), 0);
+            (Vec::with_capacity(2 * todo.len()), HashSet::new(), 0);
         // The first records were read themselves, the others are inputs. `absent` has the indexes
         // of preconditions.
         let (read, mut absent) = (todo.len(), Vec::new());
@@ -222,13 +221,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             next += 1;
             let revived = record.revive();
             debug_assert!(revived, "a held record is not sealed");
-            let found = self
-                .store
-                .order
-                .version_at(record, at)
-                .expect("the view or the guard keeps the version");
+            let held = self.store.order.resolve(record, at);
+            let held = held.expect("the view or the guard keeps the version");
+            let found = held.version();
             preconditions.push((record, Precondition::UnchangedSince(since)));
-            if next <= read && is_lastingly_absent(found) {
+            if next <= read && is_lastingly_absent(held) {
                 absent.push(preconditions.len() - 1);
                 continue;
             }
@@ -261,18 +258,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns whether a version that a view keeps was a tombstone, cleared, invalidated by a tag,
     /// or expired when the view was opened. A value whose inputs have changed does not count,
     /// because it may become valid again.
-    fn is_lastingly_absent<'g>(
-        &self,
-        found: Option<(NodeRef<'g, V>, State)>,
-        snapshot: &Snapshot,
-        at: ReadAt<'g>,
-    ) -> bool {
-        let Some((node, state)) = found else { return true };
-        if !state.is_value() || state.version() <= snapshot.watermark() {
-            return true;
-        }
-        let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), state.version(), at);
-        node.is_expired(snapshot.opened()) || !node.bonds().is_none_or(stays)
+    fn is_lastingly_absent<'g>(&self, held: Resolved<'g, V>, opened: u64, at: ReadAt<'g>) -> bool {
+        let Some(found) = held.value() else { return true };
+        let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), found.number(), at);
+        found.is_expired(opened) || !found.bonds().is_none_or(stays)
     }
 }
 

@@ -42,18 +42,18 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// The newest version of a record, if it is a value that was cleared.
+    #[inline(always)]
     pub fn cleared_value<'g>(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
         if !self.order.watermark.is_raised() {
             return None;
         }
-        let undecided = |top: NodeRef<'_, V>| !top.state().is_committed();
-        if mutant("sweep.unjudged") && record.top().is_some_and(undecided) {
+        let is_undecided = || record.top().is_some_and(|(_, state)| !state.is_committed());
+        if mutant("sweep.unjudged") && is_undecided() {
             return None;
         }
         // A commit that has taken a number but is not stamped yet is stamped now, with that number
         // or a larger one.
         let live = record.live();
-        let (node, state) = self.order.version_at(record, ReadAt::newest(live)).ok()??;
-        (state.is_value() && state.version() <= self.watermark(live)).then_some(node)
+        self.order.resolve(record, ReadAt::newest(live)).ok()?.cleared()
     }
 }

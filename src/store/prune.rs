@@ -188,7 +188,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> PruneOutcome {
         let mut next = record.newest();
         while let Some(node) = next {
-            if let VersionStatus::Committed(state) = self.order.resolve::<K, V>(node) {
+            if let VersionStatus::Committed(state) = self.order.status::<K, V>(node) {
                 let retire = |node| self.retire_node(guard, &record, node);
                 if let Some(version) = known {
                     // SAFETY: the node is the newest committed version, this thread holds the

@@ -7,6 +7,9 @@ use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::version::{State, Version};
 
+/// A read as of a registered view finds all versions that it needs.
+pub const KEPT: &str = "the view keeps the versions that it shows";
+
 /// The version of a committed state, as the public type.
 pub fn version_of(state: State) -> Version {
     Version::from_u64(state.version())
@@ -41,7 +44,7 @@ impl Snapshot {
     #[inline(always)]
     pub fn at<'g>(&'g self, _: Live<'g>) -> ReadAt<'g> {
         // SAFETY: the view is registered as long as this is borrowed, and a guard is live.
-        unsafe { ReadAt::new(Limit::View(self.registered.version())) }
+        unsafe { ReadAt::new(Limit::View(self.registered.version())) }.above(self.watermark)
     }
 }
 
