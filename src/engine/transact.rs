@@ -21,6 +21,7 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
 use crate::version::Version;
 use equivalent::Equivalent;
+use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::ptr::{self, NonNull};
@@ -34,10 +35,11 @@ pub struct Attempt<'e, K, V, S, R: Reclaim> {
     pub changes: Changes<K, V>,
 }
 
-/// The records of the keys that were read. Each is held once for each time that it occurs here.
+/// The records of the keys that were read. Each is held once for each time that it occurs here. A
+/// few need no memory of their own, because most transactions read few keys.
 struct ReadSet<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    records: Vec<HeldRecord<K, V>>,
+    records: SmallVec<[HeldRecord<K, V>; 4]>,
     /// Whether a record could not be held, because it has too many holds.
     is_incomplete: bool,
 }
@@ -67,7 +69,7 @@ where
     R: Reclaim,
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
-        let reads = ReadSet { engine, records: Vec::new(), is_incomplete: false };
+        let reads = ReadSet { engine, records: SmallVec::new(), is_incomplete: false };
         Self { engine, view: engine.open_view(), reads, changes: engine.changes() }
     }
 
