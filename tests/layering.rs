@@ -325,7 +325,7 @@ fn floors_are_read() {
         floors.iter().map(|floor| floor.iter().map(|room| room.to_string()).collect()).collect()
     };
     assert_eq!(floor_plan(plan), rooms(&[&["sync", "version"], &["pool"]]));
-    let root = "// x\nmod sync;\nmod version;\n\n#[doc(hidden)]\npub mod pool;\n\npub use a::B;\n";
+    let root = "// x\nmod sync;\nmod version;\n\npub mod pool;\n\npub use a::B;\n";
     assert_eq!(declared(root), rooms(&[&["sync", "version"], &["pool"]]));
 }
 
