@@ -1,6 +1,6 @@
 //! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The
 //! floor plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No
-//! files of a room use each other in a circle. A type's name means one thing. Atomics come from one
+//! files of a room use each other in a cycle. A type's name means one thing. Atomics come from one
 //! room, there are no locks, and no file is too long.
 
 #[path = "layering/graph.rs"]
@@ -153,10 +153,10 @@ fn a_floor_uses_only_floors_below_it() {
 }
 
 #[test]
-fn no_files_of_a_room_use_each_other_in_a_circle() {
+fn no_files_of_a_room_use_each_other_in_a_cycle() {
     let sources = sources();
-    let circles = Graph::new(&sources).circles();
-    assert!(circles.is_empty(), "\n{circles}");
+    let cycles = Graph::new(&sources).cycles();
+    assert!(cycles.is_empty(), "\n{cycles}");
 }
 
 #[test]
@@ -329,19 +329,19 @@ fn floors_are_read() {
     assert_eq!(declared(root), rooms(&[&["sync", "version"], &["pool"]]));
 }
 
-/// A circle of two files by calls, and one of types, are found; a call that only looks like one is
+/// A cycle of two files by calls, and one of types, are found; a call that only looks like one is
 /// not.
 #[test]
-fn circles_are_found() {
-    let circles = |texts: [&str; 2]| {
+fn cycles_are_found() {
+    let cycles = |texts: [&str; 2]| {
         let sources = [Source::new("store/a.rs", texts[0]), Source::new("store/b.rs", texts[1])];
-        Graph::new(&sources).circles()
+        Graph::new(&sources).cycles()
     };
     let calls = ["fn one() { self.other(); }", "fn other() { Self::one(); }"];
-    assert_eq!(circles(calls).lines().count(), 2, "{}", circles(calls));
-    assert_eq!(circles(["struct A(B);", "struct B(Box<A>);"]).lines().count(), 2);
-    assert_eq!(circles(["fn one() { self.other(); }", "fn other() { list.one(); }"]), "");
-    assert_eq!(circles(["struct A(B);", "struct B;"]), "");
+    assert_eq!(cycles(calls).lines().count(), 2, "{}", cycles(calls));
+    assert_eq!(cycles(["struct A(B);", "struct B(Box<A>);"]).lines().count(), 2);
+    assert_eq!(cycles(["fn one() { self.other(); }", "fn other() { list.one(); }"]), "");
+    assert_eq!(cycles(["struct A(B);", "struct B;"]), "");
     let sources = [Source::new("store/a.rs", "struct A;"), Source::new("pool/b.rs", "enum A {}")];
     assert_eq!(Graph::new(&sources).ambiguous.len(), 1);
 }

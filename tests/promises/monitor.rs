@@ -352,7 +352,7 @@ fn other_counts<R: Reclaim>() {
     assert_eq!(monitor.report().keys, 102);
 }
 
-/// A related key that is named twice counts once. Relations may form circles. A key is not related
+/// A related key that is named twice counts once. Relations may form cycles. A key is not related
 /// to itself.
 fn groups_have_each_key_once<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().reclaimer().build();
