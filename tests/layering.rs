@@ -312,7 +312,8 @@ fn the_checks_find_violations() {
 fn functions_of_keys_are_read() {
     let text = "fn one<Q>(&self, key: &Q) {} fn two(at: u8) { f(key: 1) } fn three(record: R);";
     assert_eq!(functions_of_keys(&Source::new("a.rs", text)), ["one", "three"]);
-    let table = "### What does a key hold?\n| `A::one`, `two` | `src/a.rs` | x |\n| `B::c` | the same | y |\n## End\n| `no` | z | x |";
+    let table = "### What does a key hold?\n| `A::one`, `two` | `src/a.rs` | x |\n\
+        | `B::c` | the same | y |\n## End\n| `no` | z | x |";
     let found = [("one", "a.rs"), ("two", "a.rs"), ("c", "a.rs")];
     assert_eq!(answers(table), found.map(|(name, file)| (name.to_owned(), file.to_owned())));
 }
@@ -320,7 +321,9 @@ fn functions_of_keys_are_read() {
 /// The floor plan and the crate's modules are read as they are written.
 #[test]
 fn floors_are_read() {
-    let plan = "text\n```\nsrc/\n  F0  sync/   the only\n             more\n      version.rs  `V`\n  F1  pool/\n```\n";
+    let plan = "text\n```\nsrc/\n  F0  sync/   the only\n\
+        \x20             more\n\x20     version.rs  `V`\n\
+        \x20 F1  pool/\n```\n";
     let rooms = |floors: &[&[&str]]| -> Floors {
         floors.iter().map(|floor| floor.iter().map(|room| room.to_string()).collect()).collect()
     };

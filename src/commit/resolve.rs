@@ -1,7 +1,7 @@
 //! What a record holds: the newest value, or what it held as of an instant.
 //!
-//! [`Order::newest`] is the fast path, [`Order::resolve`] the general one. Whether a value is valid is
-//! not known here: its deadline and its dependencies are the business of `dependencies`.
+//! [`Order::newest`] is the fast path, [`Order::resolve`] the general one. Whether a value is valid
+//! is not known here: its deadline and its dependencies are the business of `dependencies`.
 
 use super::{Limit, Order, ReadAt, TakenOut, VersionStatus};
 use crate::chain::{NodeRef, RecordRef, Visible};

@@ -8,6 +8,10 @@ use crate::removal::RemovalCause;
 use crate::version::State;
 use std::ptr;
 
+/// A write of a commit: its record, its version, and why it takes a value away; `None` for a
+/// witness.
+type DecidedWrite<'g, K, V> = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>);
+
 /// A commit of several writes that is decided.
 pub struct Decided<'g, K, V> {
     outcome: State,
@@ -34,12 +38,8 @@ impl<'g, K, V> Decided<'g, K, V> {
         self.descriptor.entries()
     }
 
-    /// The records and versions of the writes, and why each write takes a value away; `None` for a
-    /// witness.
-    pub fn writes(
-        &self,
-    ) -> impl Iterator<Item = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>)> + use<'g, K, V>
-    {
+    /// The writes.
+    pub fn writes(&self) -> impl Iterator<Item = DecidedWrite<'g, K, V>> + use<'g, K, V> {
         // SAFETY: of a commit that was made under the guard, which keeps both.
         let kept = |entry: &'g Entry<K, V>| unsafe {
             (RecordRef::new(&*entry.record), NodeRef::new(&*entry.node), entry.cause)

@@ -90,10 +90,12 @@ fn it_describes_mismatches_in_words<R: Reclaim>() {
     said.sort();
     let expected = [
         format!(
-            "user:42 was written at {filled}, its related feed:42 is of {feed}: no commit wrote both"
+            "user:42 was written at {filled}, its related feed:42 is of {feed}: \
+             no commit wrote both"
         ),
         format!(
-            "user:42 was written at {filled}, its related name:42 is of {name}: no commit wrote both"
+            "user:42 was written at {filled}, its related name:42 is of {name}: \
+             no commit wrote both"
         ),
     ];
     assert_eq!(said, expected);
