@@ -129,6 +129,12 @@ impl ClearWatermark {
         self.cleared.at(clock, at).unwrap_or((0, &self.first))
     }
 
+    /// The era before anything is cleared.
+    #[inline(always)]
+    pub fn first_era(&self) -> &Era {
+        &self.first
+    }
+
     /// Clears everything by one commit. Returns its number.
     ///
     /// # Safety

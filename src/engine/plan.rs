@@ -386,6 +386,8 @@ where
             let Some(cause) = cause else { continue };
             self.settle(guard, &settling, record, (node, node.state()), cause).account();
         }
-        self.keep_bound_of(guard, decided);
+        if self.policy.is_some() {
+            self.keep_bound_of(guard, decided);
+        }
     }
 }

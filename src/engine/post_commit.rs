@@ -48,7 +48,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         commit: Commit<'g>,
         moment: &'m Moment<'m>,
     ) -> Settling<'g, 'm> {
-        let (watermark, era) = self.store.order.watermark.at(&self.store.order.clock, commit.at());
+        let (watermark, era) = self.store.order.era_at(commit.at());
         let mine = self.observers().counters.mine();
         Settling { commit, watermark, era, mine, moment }
     }

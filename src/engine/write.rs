@@ -57,7 +57,11 @@ where
             (written, self.settle_first(record, written, &moment))
         };
         let (node, version) = (written.node, written.commit.version());
-        self.keep_bound(&guard, record, node, settled);
+        if self.policy.is_some() {
+            self.keep_bound(&guard, record, node, settled);
+        } else {
+            settled.account();
+        }
         drop(guard);
         self.tend();
         Version::from_u64(version)
