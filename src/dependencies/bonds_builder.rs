@@ -119,7 +119,8 @@ pub struct BondsBuilder<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for BondsBuilder<'_, K, V, S, R, H> {
     fn drop(&mut self) {
         self.truncate_inputs(0);
-        self.store.release_tags(&self.store.pin(), &self.tags);
+        // SAFETY: the builder holds the cells, and is dropped now.
+        unsafe { self.store.release_tags(&self.store.pin(), &self.tags) };
         self.store.reclaim.collect();
     }
 }
@@ -190,7 +191,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     pub fn truncate_inputs(&mut self, first: usize) {
         let guard = self.store.pin();
         for input in self.inputs.drain(first..) {
-            self.store.release_input(&guard, &input);
+            // SAFETY: the builder held the record, and has removed the input.
+            unsafe { self.store.release_input(&guard, &input) };
         }
     }
 
@@ -215,7 +217,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
         inputs.dedup_by(|again, input| {
             let same = again == input;
             if same {
-                self.store.release_input(guard, again);
+                // SAFETY: held for `again` too, which is removed.
+                unsafe { self.store.release_input(guard, again) };
             }
             same
         });
@@ -224,7 +227,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
             // The first of equal cells counts.
             let same = again.cell::<()>() == tag.cell();
             if same {
-                self.store.release_tags(guard, std::slice::from_ref(again));
+                // SAFETY: held for `again` too, which is removed.
+                unsafe { self.store.release_tags(guard, std::slice::from_ref(again)) };
             }
             same
         });

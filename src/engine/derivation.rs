@@ -40,10 +40,11 @@ impl<K, V, S, R: Reclaim> Drop for Derivation<'_, K, V, S, R> {
         if self.memo.derived.is_empty() {
             return;
         }
-        let guard = self.engine.pin();
+        let (store, guard) = (&self.engine.store, self.engine.pin());
         for derived in &self.memo.derived {
-            self.engine.store.release_input(&guard, &derived.as_input);
-            derived.inputs.iter().for_each(|input| self.engine.store.release_input(&guard, input));
+            let inputs = derived.inputs.iter().chain([&derived.as_input]);
+            // SAFETY: the memo holds these records, and is dropped now.
+            inputs.for_each(|input| unsafe { store.release_input(&guard, input) });
         }
     }
 }

@@ -43,20 +43,21 @@ where
             None => self.store.locate(&guard, hash, key, &mut value),
             Some(_) => self.store.locate(&guard, hash, key, &mut None),
         };
-        let (written, settled) = if value.is_some() {
+        let (node, commit, settled) = if value.is_some() {
             let retention = requested
                 .map(|mut requested| self.retention(&guard, record, &mut requested, times));
             let written = self.store.write(&guard, record, &mut value, retention, None);
             let written = written.expect("the write has no condition");
             let cause = RemovalCause::Replaced;
-            (written, self.settle_one(&guard, record, written, cause, &moment))
+            let (node, commit) = (written.node, written.commit);
+            (node, commit, self.settle_one(&guard, record, written, cause, &moment))
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
             let written = unsafe { self.store.stamp_first(record) };
-            (written, self.settle_first(record, written, &moment))
+            (written.node, written.commit, self.settle_first(record, written, &moment))
         };
-        let (node, version) = (written.node, written.commit.version());
+        let version = commit.version();
         if self.policy.is_some() {
             self.keep_bound(&guard, record, node, settled);
         } else {
@@ -131,7 +132,8 @@ where
             let over = Some(current.node());
             if let Some(written) = self.store.write(guard, record, &mut None, None, over) {
                 let commit = written.commit;
-                let superseded = self.store.superseded(record, written.node);
+                // SAFETY: of this thread's commit, which is settled below.
+                let superseded = unsafe { self.store.superseded(record, written.node) };
                 let watermark = self.store.order.watermark_at(commit.at());
                 let was_cleared = superseded.is_none_or(|was| was.number() <= watermark);
                 // If the value had ended before the removal, this caller did not remove it.

@@ -35,10 +35,12 @@ impl ClearProgress {
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Clears everything by one commit. Returns its number.
     pub fn clear(&self, guard: &R::Guard<'_>) -> u64 {
-        let retire = |node| self.retire_era(guard, node);
-        let retire_place = |place| self.retire_place(guard, place);
-        // SAFETY: a guard is live.
-        unsafe { self.order.clear(&self.views, retire, retire_place) }
+        // SAFETY: a guard is live. What the callbacks receive was taken out, once.
+        unsafe {
+            let retire = |node| self.retire_era(guard, node);
+            let retire_place = |place| self.retire_place(guard, place);
+            self.order.clear(&self.views, retire, retire_place)
+        }
     }
 
     /// The newest version of a record, if it is a value that was cleared.

@@ -132,9 +132,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> Decided<'g, K, V> {
         let has_witnesses = set.has_witnesses();
         let descriptor = self.make_descriptor(guard, set, preconditions, terms_of);
-        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-        // SAFETY: this thread owns the commit, under the guard that located its records.
-        let outcome = unsafe { self.order.help(descriptor, &retire) };
+        // SAFETY: this thread owns the commit, under the guard that located its records. `help`
+        // passes each version that it superseded once.
+        let outcome = unsafe {
+            let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+            self.order.help(descriptor, &retire)
+        };
         // SAFETY: it is retired by `forget` at the earliest, under this guard, which keeps it.
         let descriptor = unsafe { &*descriptor };
         let decided = Decided { outcome, descriptor, has_witnesses, live: self.live(guard) };
@@ -149,6 +152,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(always)]
     pub unsafe fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
         let descriptor = ptr::from_ref(decided.descriptor).cast_mut();
-        self.retire_commit(guard, descriptor, decided.has_witnesses);
+        // SAFETY: the caller's promise.
+        unsafe { self.retire_commit(guard, descriptor, decided.has_witnesses) };
     }
 }

@@ -61,11 +61,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// a number was taken.
     fn register(&self, guard: &R::Guard<'_>, is_timeless: impl Fn() -> bool) -> Registered {
         loop {
-            let place = self.views.place(guard);
-            let retire = |place| self.retire_place(guard, place);
+            let place = self.views.place(self.live(guard));
             let instant = || self.order.instant_if(&is_timeless);
-            // SAFETY: the guard is live, and the place is made for this view.
-            let registered = unsafe { self.views.open(&self.order.clock, instant, place, retire) };
+            // SAFETY: the guard is live, and the place is made for this view. What is taken out of
+            // the list is passed once; so it is in the other calls.
+            let registered = unsafe {
+                let retire = |place| self.retire_place(guard, place);
+                self.views.open(&self.order.clock, instant, place, retire)
+            };
             if registered.is_timed() {
                 return registered;
             }
@@ -118,9 +121,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     fn unregister(&self, guard: &R::Guard<'_>, view: Registered) -> Option<PendingRemovals> {
-        let (version, retire) = (view.version(), |place| self.retire_place(guard, place));
+        let version = view.version();
         // SAFETY: the guard is live, and places are retired through it.
-        let taken = unsafe { self.views.close(view, retire) }?;
+        let taken = unsafe { self.views.close(view, |place| self.retire_place(guard, place)) }?;
         self.host.view_closed(version);
         step("leftover.taken");
         Some(PendingRemovals::after(taken, version))
@@ -136,9 +139,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn trim_clearings(&self, guard: &R::Guard<'_>) {
         if self.order.watermark.is_raised() {
             let (clock, views) = (&self.order.clock, &self.views);
-            let retire = |node| self.retire_era(guard, node);
-            // SAFETY: a guard is live.
+            // SAFETY: a guard is live. What the callbacks receive was taken out, once.
             unsafe {
+                let retire = |node| self.retire_era(guard, node);
                 self.order.watermark.trim(clock, views, retire, |place| {
                     self.retire_place(guard, place);
                 });
