@@ -171,6 +171,7 @@ impl Views {
     }
 
     /// Makes a place for a view.
+    #[inline]
     pub fn place(&self, _: Live<'_>) -> NonNull<ViewPlace> {
         // SAFETY: a guard is live, and places are retired through guards.
         let place = unsafe { self.places.take() }.cast::<ViewPlace>();

@@ -52,16 +52,14 @@ where
                 let Some((node, state)) = top else {
                     return Peeked::Unclear(Some(record));
                 };
-                if let Some(found) = node.tied_as(state) {
-                    return Peeked::Tied(record, found);
+                if let Some(found) = node.plain_as(state) {
+                    if COUNTS {
+                        self.count_hit(guard);
+                    }
+                    return Peeked::Plain(found);
                 }
-                let Some(found) = node.plain_as(state) else {
-                    return Peeked::Unclear(Some(record));
-                };
-                if COUNTS {
-                    self.count_hit(guard);
-                }
-                Peeked::Plain(found)
+                let tied = node.tied_as(state);
+                tied.map_or(Peeked::Unclear(Some(record)), |tied| Peeked::Tied(record, tied))
             }
             Peek::Elsewhere => Peeked::Unclear(None),
             Peek::Absent if COUNTS && self.order.is_watched() => Peeked::Unclear(None),

@@ -109,7 +109,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // commit that may be at or before the version was ready before the view read the clock, so
         // the answer is final.
         let at = unsafe { ReadAt::new(Limit::View(registered.version())) };
-        let (watermark, _) = self.order.era_at(at);
+        let watermark = self.order.watermark_at(at);
         self.host.view_opened(registered.version());
         Snapshot { registered, watermark }
     }
