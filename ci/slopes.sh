@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What each operation costs as one quantity grows, in instructions under valgrind: no more than
-# docs/guarantees.md promises; and how much of the stack a large value takes in optimized code. With
-# an argument: only the rows whose name contains it.
+# docs/guarantees.md promises; how many files an operation crosses; and how much of the stack a large
+# value takes in optimized code. With an argument: only the rows whose name contains it.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 if ! command -v valgrind >/dev/null; then

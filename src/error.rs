@@ -207,7 +207,7 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
             Self::Failed(error) if f.alternate() => write!(f, "the loader failed: {error:#}"),
             Self::Failed(error) => write!(f, "the loader failed: {error}"),
             Self::Cycle => f.write_str(
-                "loads wait for each other in a circle; \
+                "loads wait for each other in a cycle; \
                  change the loader of one key, so that it does not ask for a key that needs it",
             ),
         }

@@ -72,9 +72,7 @@ mod sync;
 mod version;
 
 mod pool;
-// Public for a benchmark; not part of the interface.
-#[doc(hidden)]
-pub mod queue;
+mod queue;
 pub mod reclaim;
 
 mod chain;
@@ -114,7 +112,6 @@ pub use version::Version;
 
 /// What models and tests of the algorithms use. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]
-#[doc(hidden)]
 #[allow(missing_docs)]
 pub mod internals {
     pub use crate::sync::hook::{self, *};
@@ -141,6 +138,9 @@ pub mod internals {
     }
     pub mod loading {
         pub use crate::loading::*;
+    }
+    pub mod queue {
+        pub use crate::queue::*;
     }
     pub mod per_thread {
         pub use crate::sync::per_thread::PerThread;

@@ -1,6 +1,6 @@
 //! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The
 //! floor plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No
-//! files of a room use each other in a circle. A type's name means one thing. Atomics come from one
+//! files of a room use each other in a cycle. A type's name means one thing. Atomics come from one
 //! room, there are no locks, and no file is too long.
 
 #[path = "layering/graph.rs"]
@@ -153,10 +153,10 @@ fn a_floor_uses_only_floors_below_it() {
 }
 
 #[test]
-fn no_files_of_a_room_use_each_other_in_a_circle() {
+fn no_files_of_a_room_use_each_other_in_a_cycle() {
     let sources = sources();
-    let circles = Graph::new(&sources).circles();
-    assert!(circles.is_empty(), "\n{circles}");
+    let cycles = Graph::new(&sources).cycles();
+    assert!(cycles.is_empty(), "\n{cycles}");
 }
 
 #[test]
@@ -185,6 +185,68 @@ fn each_file_of_the_upper_floors_is_described() {
         let name = source.path.file_name().unwrap().to_str().unwrap();
         if rooms.contains(&source.module().as_str()) && name != "mod.rs" && !source.is_test() {
             assert!(text.contains(&format!("`{name}`")), "{}", source.path.display());
+        }
+    }
+}
+
+/// The names in the table "What does a key hold?" of a text like `docs/architecture.md`, each with
+/// the file of its row.
+fn answers(text: &str) -> Vec<(String, String)> {
+    let section = text.split("### What does a key hold?").nth(1).expect("there is the section");
+    let section = section.split("\n## ").next().unwrap();
+    let (mut found, mut file) = (Vec::new(), String::new());
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if let Some(path) = cells[2].strip_prefix("`src/") {
+            file = path.trim_end_matches('`').to_owned();
+        }
+        let names = cells[1].split('`').skip(1).step_by(2);
+        let name = |name: &str| name.rsplit(':').next().unwrap().to_owned();
+        found.extend(names.map(|of| (name(of), file.clone())));
+    }
+    found
+}
+
+/// The functions of a source that are told of a key or of a record.
+fn functions_of_keys(source: &Source) -> Vec<String> {
+    let tokens = tokens(&source.text);
+    let functions = (0..tokens.len()).filter(|at| tokens[*at] == "fn");
+    let is_of_key = |at: &usize| {
+        let signature = tokens[*at..].iter().take_while(|token| *token != "{" && *token != ";");
+        let signature: Vec<&String> = signature.collect();
+        signature
+            .windows(2)
+            .any(|pair| ["key", "keys", "record"].contains(&pair[0].as_str()) && pair[1] == ":")
+    };
+    functions.filter(is_of_key).map(|at| tokens[at + 1].clone()).collect()
+}
+
+/// At most this many functions answer "what does a key hold?".
+const ANSWERS: usize = 15;
+
+#[test]
+fn few_functions_say_what_a_key_holds() {
+    let listed = answers(&read("docs/architecture.md"));
+    assert!(listed.len() <= ANSWERS, "{} functions: {listed:?}", listed.len());
+    let sources = sources();
+    for (name, file) in &listed {
+        let source = sources.iter().find(|source| source.path == Path::new(file));
+        let of_keys = functions_of_keys(source.unwrap_or_else(|| panic!("there is no {file}")));
+        assert!(of_keys.contains(name), "{file} has no {name}");
+    }
+    // Files that are about nothing else.
+    let files = [
+        "engine/read.rs",
+        "engine/read_many.rs",
+        "store/read.rs",
+        "dependencies/lookup.rs",
+        "commit/resolve.rs",
+    ];
+    for file in files {
+        let source = sources.iter().find(|source| source.path == Path::new(file)).unwrap();
+        for name in functions_of_keys(source) {
+            let is_listed = listed.contains(&(name.clone(), file.to_owned()));
+            assert!(is_listed, "{name} of {file} is not listed in docs/architecture.md");
         }
     }
 }
@@ -245,31 +307,44 @@ fn the_checks_find_violations() {
     }
 }
 
+/// A function that is told of a key is found, and so is its row.
+#[test]
+fn functions_of_keys_are_read() {
+    let text = "fn one<Q>(&self, key: &Q) {} fn two(at: u8) { f(key: 1) } fn three(record: R);";
+    assert_eq!(functions_of_keys(&Source::new("a.rs", text)), ["one", "three"]);
+    let table = "### What does a key hold?\n| `A::one`, `two` | `src/a.rs` | x |\n\
+        | `B::c` | the same | y |\n## End\n| `no` | z | x |";
+    let found = [("one", "a.rs"), ("two", "a.rs"), ("c", "a.rs")];
+    assert_eq!(answers(table), found.map(|(name, file)| (name.to_owned(), file.to_owned())));
+}
+
 /// The floor plan and the crate's modules are read as they are written.
 #[test]
 fn floors_are_read() {
-    let plan = "text\n```\nsrc/\n  F0  sync/   the only\n             more\n      version.rs  `V`\n  F1  pool/\n```\n";
+    let plan = "text\n```\nsrc/\n  F0  sync/   the only\n\
+        \x20             more\n\x20     version.rs  `V`\n\
+        \x20 F1  pool/\n```\n";
     let rooms = |floors: &[&[&str]]| -> Floors {
         floors.iter().map(|floor| floor.iter().map(|room| room.to_string()).collect()).collect()
     };
     assert_eq!(floor_plan(plan), rooms(&[&["sync", "version"], &["pool"]]));
-    let root = "// x\nmod sync;\nmod version;\n\n#[doc(hidden)]\npub mod pool;\n\npub use a::B;\n";
+    let root = "// x\nmod sync;\nmod version;\n\npub mod pool;\n\npub use a::B;\n";
     assert_eq!(declared(root), rooms(&[&["sync", "version"], &["pool"]]));
 }
 
-/// A circle of two files by calls, and one of types, are found; a call that only looks like one is
+/// A cycle of two files by calls, and one of types, are found; a call that only looks like one is
 /// not.
 #[test]
-fn circles_are_found() {
-    let circles = |texts: [&str; 2]| {
+fn cycles_are_found() {
+    let cycles = |texts: [&str; 2]| {
         let sources = [Source::new("store/a.rs", texts[0]), Source::new("store/b.rs", texts[1])];
-        Graph::new(&sources).circles()
+        Graph::new(&sources).cycles()
     };
     let calls = ["fn one() { self.other(); }", "fn other() { Self::one(); }"];
-    assert_eq!(circles(calls).lines().count(), 2, "{}", circles(calls));
-    assert_eq!(circles(["struct A(B);", "struct B(Box<A>);"]).lines().count(), 2);
-    assert_eq!(circles(["fn one() { self.other(); }", "fn other() { list.one(); }"]), "");
-    assert_eq!(circles(["struct A(B);", "struct B;"]), "");
+    assert_eq!(cycles(calls).lines().count(), 2, "{}", cycles(calls));
+    assert_eq!(cycles(["struct A(B);", "struct B(Box<A>);"]).lines().count(), 2);
+    assert_eq!(cycles(["fn one() { self.other(); }", "fn other() { list.one(); }"]), "");
+    assert_eq!(cycles(["struct A(B);", "struct B;"]), "");
     let sources = [Source::new("store/a.rs", "struct A;"), Source::new("pool/b.rs", "enum A {}")];
     assert_eq!(Graph::new(&sources).ambiguous.len(), 1);
 }

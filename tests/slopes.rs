@@ -11,6 +11,8 @@
 
 #[path = "slopes/counter.rs"]
 mod counter;
+#[path = "slopes/crossed.rs"]
+mod crossed;
 #[path = "slopes/derived.rs"]
 mod derived;
 #[path = "slopes/loads.rs"]
@@ -82,4 +84,22 @@ fn costs_grow_as_promised() {
     let filter = std::env::var("COEVAL_SLOPES").unwrap_or_default();
     let wrong = counter::report(&rows(), &filter);
     assert!(wrong.is_empty(), "these cost more than promised:\n{}", wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "needs valgrind and optimized code; ci/slopes.sh runs it"]
+fn few_files_are_crossed() {
+    if counter::is_counting() {
+        return crossed::OPERATIONS.iter().for_each(|(.., run)| run());
+    }
+    let wrong = crossed::report();
+    assert!(wrong.is_empty(), "more files than docs/decisions.md says:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn crossed_files_are_counted() {
+    let output = "fl=(1) src/a.rs\nfn=(1) f\n1 9000\ncfi=(2) src/b.rs\ncalls=1 2\n3 9000\n\
+        fi=(2)\n2 4000\nfe=(3) src/sync/c.rs\n4 9000\nfi=(2)\n+1 1000\nfe=(4) /x/std.rs\n* 9000\n\
+        fl=(5) src/d.rs\n1 4999\n";
+    assert_eq!(crossed::crossed(output), ["a.rs", "b.rs"]);
 }

@@ -113,7 +113,9 @@ impl Drop for AtEnd {
 
 macro_rules! at_end {
     ($($name:ident)+) => {
-        std::thread_local! { $(static $name: RefCell<Option<AtEnd>> = const { RefCell::new(None) };)+ }
+        std::thread_local! {
+            $(static $name: RefCell<Option<AtEnd>> = const { RefCell::new(None) };)+
+        }
         const ALL: &[&std::thread::LocalKey<RefCell<Option<AtEnd>>>] = &[$(&$name),+];
     };
 }

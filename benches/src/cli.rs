@@ -77,20 +77,23 @@ Usage: coeval-bench [race] [OPTIONS]
 
 Options:
       --runs <N>        Races of each kind [default: 1000]
-      --widen <MICROS>  Delay between the two steps, in microseconds, where the window is widened [default: 50]
+      --widen <MICROS>  Microseconds between the two steps, where they are widened [default: 50]
       --related <N>     Related entries of each key [default: 4]
       --readers <N>     Threads that read [default: 1]
       --writers <N>     Threads that write, each to groups of its own [default: 1]
-      --trace <FILE>    Take the groups from a recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
+      --trace <FILE>    Take the groups from a recorded trace (.keys.zst: a zstd stream of
+                        little-endian u64 keys)
       --rounds <N>      Rounds in which the caches take turns at full speed [default: 3]
       --window <MILLIS> Length of a window at full speed, in milliseconds [default: 600]
       --seed <N>        Seed of everything random
-      --out <DIR>       Write a page with pictures into this directory [default: target/race-report, with --json none]
+      --out <DIR>       Write a page with pictures into this directory [default:
+                        target/race-report, with --json none]
       --json            Print one JSON document and nothing else
   -h, --help            Print help
   -V, --version         Print version
 
-The comparison with other stores, and hit ratios, are a program of their own, which takes minutes to compile:
+The comparison with other stores, and hit ratios, are a program of their own, which takes minutes
+to compile:
 cargo run --release -p coeval-compare -- --help
 
 Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together,

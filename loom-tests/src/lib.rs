@@ -248,7 +248,9 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     pub fn newest(&self, key: usize) -> Option<(&V, u64)> {
         let record = self.record(key);
         // As the engine does: first the plain case, then the full look-up.
-        let found = self.order.plain(record).or_else(|| self.order.newest(record));
+        let top = record.top().filter(|_| self.order.may_use_top());
+        let plain = top.and_then(|(node, state)| node.plain_as(state));
+        let found = plain.or_else(|| self.order.newest(record));
         found.map(|found| (found.value(), found.number()))
     }
 
@@ -264,9 +266,9 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         limit: Limit,
         floor: u64,
     ) -> Result<Option<(&V, u64)>, TakenOut> {
-        let at = unsafe { ReadAt::new(limit) };
-        let found = self.order.at(self.record(key), at, floor)?;
-        Ok(found.map(|found| (found.value(), found.number())))
+        let at = unsafe { ReadAt::new(limit) }.above(floor);
+        let held = self.order.resolve(self.record(key), at)?;
+        Ok(held.value().map(|found| (found.value(), found.number())))
     }
 
     /// The states down a key's chain, newest first.

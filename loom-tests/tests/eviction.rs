@@ -59,7 +59,7 @@ fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
 
 fn version(engine: &Engine, key: usize) -> Option<u64> {
     let guard = engine.pin();
-    engine.get(&guard, &key).map(|(_, version)| version.get())
+    engine.newest::<_, true>(&guard, &key).map(|found| found.number())
 }
 
 /// Checks the claims at rest. Only keys below `keys` may be present.
@@ -69,7 +69,7 @@ fn assert_whole(engine: &Engine, capacity: u64, keys: usize) {
         let guard = engine.pin();
         for key in 0..keys {
             let record = engine.find(&guard, engine.hash(&key), &key);
-            if engine.contains(&guard, &key) {
+            if engine.newest::<_, false>(&guard, &key).is_some() {
                 let record = record.expect("it holds a value");
                 let is_known = record.flags() & flags::ADMITTED != 0;
                 assert!(is_known, "the policy does not know a present entry");

@@ -8,7 +8,7 @@
 #![cfg(coeval_loom)]
 
 use coeval::internals::expiry::{DueOutcome, Scheduled, TICK_BITS, Timed, Wheel};
-use coeval::queue::Handle;
+use coeval::internals::queue::Handle;
 use loom::thread;
 use loom_tests::{explore, explore_steps, must_fail};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Claim: of the callers that want a key, one at a time loads it. Each of the others receives an
 //! outcome or leads in its turn. No caller waits for ever, even if others fail, leave or arrive in
-//! the meantime. When loads wait for each other in a circle, at least one of them is told so.
+//! the meantime. When loads wait for each other in a cycle, at least one of them is told so.
 //! Exactly one caller begins a load that was handed out, and no caller waits for it before that. No
 //! caller waits for a load that was ousted.
 //!
@@ -123,7 +123,7 @@ impl World {
         waiter
     }
 
-    /// Waits, and leads if it is told to. Returns false if it is in a circle.
+    /// Waits, and leads if it is told to. Returns false if it is in a cycle.
     fn wait(&'static self, key: usize, waiter: Wait) -> bool {
         match waiter.wait() {
             Waited::Failed => panic!("no load fails in this model"),
@@ -135,7 +135,7 @@ impl World {
         true
     }
 
-    /// Waits for the load of another caller, or leads. Returns false if it is in a circle.
+    /// Waits for the load of another caller, or leads. Returns false if it is in a cycle.
     fn get(&'static self, key: usize) -> bool {
         match self.join(key) {
             Joined::Leader(leader) => {
@@ -290,12 +290,12 @@ fn crossing() {
 }
 
 #[test]
-fn a_caller_in_a_circle_gets_an_error() {
+fn a_caller_in_a_cycle_gets_an_error() {
     crossing();
 }
 
 #[test]
-fn defect_looking_for_a_circle_before_joining_it() {
+fn defect_looking_for_a_cycle_before_joining_it() {
     must_fail("flights.cycle_looks_first", "deadlock", crossing);
 }
 

@@ -10,7 +10,7 @@
 #![cfg(coeval_loom)]
 
 use coeval::internals::hook::with_turns;
-use coeval::queue::{Handle, Queue, Queued};
+use coeval::internals::queue::{Handle, Queue, Queued};
 use loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use super::key::ToKey;
 use super::lease::Lease;
 use super::pinned::Pinned;
 use super::view::View;
-use crate::engine::Engine;
+use crate::engine::{Engine, with_version};
 use crate::error::Conflict;
 use crate::metrics::{Stats, Timeline};
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -74,7 +74,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
-        self.engine.look_up::<Q, _, true>(key, |value, _| value.clone())
+        self.engine.look_up::<Q, _, true>(key, |found| found.value().clone())
     }
 
     /// Returns the newest committed value of `key`, cloned, and the version that wrote it.
@@ -84,7 +84,10 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
-        self.engine.look_up::<Q, _, true>(key, |value, version| (value.clone(), version))
+        self.engine.look_up::<Q, _, true>(key, |found| {
+            let (value, version) = with_version(found);
+            (value.clone(), version)
+        })
     }
 
     /// Returns whether `key` holds a value. The call counts neither as a use nor in the statistics.
@@ -93,7 +96,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.engine.look_up::<Q, _, false>(key, |_, _| ()).is_some()
+        self.engine.look_up::<Q, _, false>(key, |_| ()).is_some()
     }
 
     /// Returns one guard for many reads, which can then borrow. Wait-free.

@@ -50,7 +50,7 @@ where
     /// ```
     ///
     /// # Panics
-    /// Panics if the loader does, or if loads wait for each other in a circle (see
+    /// Panics if the loader does, or if loads wait for each other in a cycle (see
     /// [`load`](Self::load)).
     #[track_caller]
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
@@ -93,9 +93,9 @@ where
     }
 
     /// Returns the value of `key` as [`try_get_with`](Self::try_get_with) does, but reports a
-    /// circle as an error. In a circle, a loader asks for a key whose load waits for the loader's
+    /// cycle as an error. In a cycle, a loader asks for a key whose load waits for the loader's
     /// own key, perhaps through other loads and on other threads. At least one of the loads in the
-    /// circle gets the error.
+    /// cycle gets the error.
     ///
     /// ```
     /// use coeval::{Cache, LoadError};
@@ -107,7 +107,7 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the loader, or a circle.
+    /// [`LoadError`]: the error of the loader, or a cycle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
         let old = match self.hit([&key]) {
             Ok([value]) => {
@@ -178,10 +178,10 @@ where
     }
 
     /// Returns the values of a group as [`get_many_with`](Self::get_many_with) does, but reports a
-    /// circle as an error, as [`load`](Self::load) does.
+    /// cycle as an error, as [`load`](Self::load) does.
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the loader, or a circle.
+    /// [`LoadError`]: the error of the loader, or a cycle.
     pub fn load_many<E, const N: usize>(
         &self,
         keys: [K; N],
@@ -241,7 +241,8 @@ where
         let values = if N > 1 {
             all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone))?
         } else {
-            let value = self.engine().look_up::<_, _, true>(keys[0], |value, _| clone(value))?;
+            let value =
+                self.engine().look_up::<_, _, true>(keys[0], |found| clone(found.value()))?;
             all_boxed([Some(value)])?
         };
         Some(PresentGroup { values, is_stale: self.is_refresh_due(keys) })
@@ -360,7 +361,7 @@ pub(crate) fn one<V>(values: Box<[V]>) -> V {
 /// Why a key was not loaded; becomes a `LoadError`.
 pub(crate) enum LoadRefusal<E> {
     Failed(E),
-    /// A circle, with the name of its key.
+    /// A cycle, with the name of its key.
     Cycle(Box<str>),
 }
 
@@ -380,7 +381,7 @@ pub(crate) fn panic_on_cycle(key: &str, at: Option<&Location<'_>>) -> ! {
     panic!("the key {key}{at}: {}", LoadError::<Infallible>::Cycle)
 }
 
-/// Returns the error of a loader. Panics on a circle.
+/// Returns the error of a loader. Panics on a cycle.
 #[track_caller]
 pub(crate) fn failure<T, E>(
     loaded: Result<T, LoadRefusal<E>>,

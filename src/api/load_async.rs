@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// is over. Futures that are polled only when they are woken also wait until then, provided that
 /// they are polled then. A future that is polled a thousand times without being woken, since the
 /// load was last continued, loads concurrently with it. A task that polls both futures therefore
-/// comes to an end. The first value to arrive is cached. Circles are found among the futures that
+/// comes to an end. The first value to arrive is cached. Cycles are found among the futures that
 /// one load's own task polls.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
@@ -69,7 +69,7 @@ where
     /// Returns a future for [`load`](Self::load), with a future as the loader.
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the given future, or a circle.
+    /// [`LoadError`]: the error of the given future, or a cycle.
     pub fn load_async<E>(
         &self,
         key: K,
@@ -122,7 +122,7 @@ where
     /// Returns a future for [`load_many`](Self::load_many), with a future as the loader.
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the given future, or a circle.
+    /// [`LoadError`]: the error of the given future, or a cycle.
     pub fn load_many_async<E, const N: usize>(
         &self,
         keys: [K; N],

@@ -157,7 +157,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let clone = |value: &V| -> Box<[V]> { Box::new([value.clone()]) };
-        let values = self.engine().look_up::<_, _, true>(key, |value, _| clone(value))?;
+        let values = self.engine().look_up::<_, _, true>(key, |found| clone(found.value()))?;
         Some(PresentGroup { values, is_stale: self.engine().wants_refresh(key) })
     }
 }

@@ -40,7 +40,7 @@ where
     ///
     /// # Errors
     /// [`LoadError`]: the error of the loader, or of the load for which this call waited, or a
-    /// circle.
+    /// cycle.
     pub fn load_shared<E: Send + Sync + 'static>(
         &self,
         key: K,

@@ -1,6 +1,7 @@
 //! One guard for many reads.
 
-use crate::engine::Engine;
+use crate::chain::Visible;
+use crate::engine::{Engine, with_version};
 use crate::reclaim::Reclaim;
 use crate::sync::per_thread::NumberHold;
 use crate::version::Version;
@@ -39,7 +40,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.engine.get(&self.guard, key).map(|(value, _)| value)
+        self.engine.newest::<Q, true>(&self.guard, key).map(Visible::value)
     }
 
     /// Returns the newest committed value of `key` and the version that wrote it. O(1), wait-free.
@@ -47,7 +48,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.engine.get(&self.guard, key)
+        self.engine.newest::<Q, true>(&self.guard, key).map(with_version)
     }
 
     /// Returns whether `key` holds a value. O(1), wait-free. The call counts neither as a use nor
@@ -56,7 +57,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.engine.contains(&self.guard, key)
+        self.engine.newest::<Q, false>(&self.guard, key).is_some()
     }
 }
 

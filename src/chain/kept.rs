@@ -154,11 +154,12 @@ impl<'g, K, V> RecordRef<'g, K, V> {
         self.0
     }
 
-    /// The newest version, unless the head is marked or null.
+    /// The newest version and its state, unless the head is marked or null.
     #[inline(always)]
-    pub fn top(self) -> Option<NodeRef<'g, V>> {
+    pub fn top(self) -> Option<(NodeRef<'g, V>, State)> {
         // SAFETY: read from the head under the guard.
-        self.0.top().map(|top| NodeRef(unsafe { top.as_ref() }))
+        let top = NodeRef(unsafe { self.0.top()?.as_ref() });
+        Some((top, top.0.state()))
     }
 
     /// The head and the version that it points to, even if the head is marked.
@@ -301,11 +302,13 @@ impl<'g, V> Visible<'g, V> {
         unsafe { self.node.0.value() }
     }
 
-    /// The same version for the lifetime of a view.
+    /// The same version for a longer lifetime.
     ///
     /// # Safety
-    /// The version is visible in a view that is registered for `'v`.
-    pub unsafe fn kept_by_view<'v>(self) -> Visible<'v, V> {
+    /// A guard that is live for `'v` keeps the version, or the version is visible in a view that is
+    /// registered for `'v`.
+    #[inline(always)]
+    pub unsafe fn kept<'v>(self) -> Visible<'v, V> {
         // SAFETY: the caller's promise.
         let node = NodeRef(unsafe { &*ptr::from_ref(self.node.0) });
         Visible { node, state: self.state }

@@ -123,17 +123,16 @@ impl ClearWatermark {
         self.cleared.newest(clock, live)
     }
 
-    /// The number of the newest clearing commit; 0 if there is none. `None` if it is not stamped
-    /// yet.
-    #[inline(always)]
-    pub fn newest_stamped(&self, live: Live<'_>) -> Option<u64> {
-        self.cleared.newest_stamped(live)
-    }
-
     /// The number of the newest clearing commit as of an instant (0 if there is none), and its era.
     #[inline(always)]
     pub fn at<'g>(&'g self, clock: &Clock, at: ReadAt<'g>) -> (u64, &'g Era) {
         self.cleared.at(clock, at).unwrap_or((0, &self.first))
+    }
+
+    /// The era before anything is cleared.
+    #[inline(always)]
+    pub fn first_era(&self) -> &Era {
+        &self.first
     }
 
     /// Clears everything by one commit. Returns its number.

@@ -161,7 +161,7 @@ impl<T> Milestones<T> {
             } else {
                 milestone.superseded.load(Ordering::Relaxed) // Relaxed: set before the install.
             };
-            // SAFETY: the guard or the view keeps it; see above, and `Order::version_at`.
+            // SAFETY: the guard or the view keeps it; see above, and `Order::resolve`.
             next = unsafe { below.as_ref().map(|below| NodeRef::new(below)) };
         }
         None

@@ -5,8 +5,10 @@
 mod clear_watermark;
 mod descriptor;
 mod dispose;
+mod instant;
 mod milestones;
 mod quiet;
+mod resolve;
 mod stack;
 mod views;
 
@@ -14,17 +16,18 @@ pub use clear_watermark::{ClearWatermark, Era};
 pub use descriptor::{Descriptor, Entry, Expected, Precondition, UnknownKey, VersionStatus};
 use dispose::discard;
 pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
+pub use instant::{Limit, ReadAt, TakenOut};
 pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
+pub use resolve::Resolved;
 pub use stack::{ClosableList, Drained, Stack};
 pub use views::{DeferredPrune, Registered, ViewCursor, ViewPlace, Views};
 
-use crate::chain::{Chain, Head, Live, Node, NodeRef, Record, RecordRef, Visible};
+use crate::chain::{Chain, Head, Live, Node, NodeRef, Record, RecordRef};
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::Timer;
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::version::{Clock, State};
-use std::marker::PhantomData;
 use std::ptr;
 
 /// The order of the commits of one cache: the clock, and the commits that clear everything.
@@ -41,78 +44,6 @@ pub struct Order {
 const CLEARED: u32 = 1;
 /// Look-ups are recorded.
 const WATCHED: u32 = 2;
-
-/// The error of a read that found a gap: the version may have been taken out of its chain, because
-/// no registered view needed it.
-#[derive(Debug)]
-pub struct TakenOut;
-
-/// The newest version that a read sees.
-#[derive(Clone, Copy)]
-pub enum Limit {
-    /// The newest committed version.
-    Newest,
-    /// The version of a registered view.
-    View(u64),
-    /// A number that the clock showed under the reader's guard, without a registered view. The
-    /// guard keeps all versions that the read needs, but one may have been taken out of its chain:
-    /// [`TakenOut`].
-    Now(u64),
-}
-
-/// The instant of a read, and the proof that all that the read may reach is kept for `'g`.
-#[derive(Clone, Copy)]
-pub struct ReadAt<'g> {
-    limit: Limit,
-    live: PhantomData<&'g ()>,
-}
-
-impl<'g> ReadAt<'g> {
-    /// The instant of the newest committed version.
-    #[inline(always)]
-    pub fn newest(_: Live<'g>) -> Self {
-        Self { limit: Limit::Newest, live: PhantomData }
-    }
-
-    /// # Safety
-    /// A guard is live for `'g`, and `limit` is valid: the version of a view that is registered for
-    /// `'g`, or a number that was read from the clock, or taken, under that guard.
-    #[inline(always)]
-    pub unsafe fn new(limit: Limit) -> Self {
-        Self { limit, live: PhantomData }
-    }
-
-    /// The newest version that the read sees.
-    #[inline(always)]
-    pub fn limit(self) -> Limit {
-        self.limit
-    }
-
-    /// The number of the instant; `None` if the read looks for the newest version.
-    pub fn number(self) -> Option<u64> {
-        match self.limit {
-            Limit::View(number) | Limit::Now(number) => Some(number),
-            Limit::Newest => None,
-        }
-    }
-
-    /// The proof that the guard of this read is live.
-    #[inline(always)]
-    pub fn live(self) -> Live<'g> {
-        // SAFETY: `new` requires it.
-        unsafe { Live::assumed() }
-    }
-
-    /// The largest visible number, and whether the read needs no version that was taken out.
-    #[inline(always)]
-    fn bound(self) -> (u64, bool) {
-        match self.limit {
-            Limit::Newest => (u64::MAX, true),
-            Limit::View(version) => (version, true),
-            Limit::Now(version) => (version, false),
-        }
-    }
-}
 
 impl Order {
     /// Makes the order of an empty cache, with a timer of its own.
@@ -219,16 +150,16 @@ impl Order {
     /// judges the version.** So no two threads judge a version differently, and a number is taken
     /// only after *ready* was seen.
     #[inline(always)]
-    pub fn resolve<K, V>(&self, node: NodeRef<'_, V>) -> VersionStatus<K, V> {
+    pub fn status<K, V>(&self, node: NodeRef<'_, V>) -> VersionStatus<K, V> {
         let state = node.state();
         if state.is_committed() {
             return VersionStatus::Committed(state);
         }
-        self.resolve_undecided(node, state)
+        self.status_of_undecided(node, state)
     }
 
     #[cold]
-    fn resolve_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> VersionStatus<K, V> {
+    fn status_of_undecided<K, V>(&self, node: NodeRef<'_, V>, state: State) -> VersionStatus<K, V> {
         if state.is_aborted() {
             return VersionStatus::Aborted;
         }
@@ -268,135 +199,6 @@ impl Order {
         node.stamp(ready, State::committed(version))
     }
 
-    /// The fast path of [`newest`](Self::newest): returns the head if it is committed to a plain
-    /// value, nothing was ever cleared, and look-ups are not recorded. `None` says nothing.
-    #[inline(always)]
-    pub fn plain<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
-        let (node, state) = self.top(record)?;
-        node.plain_as(state)
-    }
-
-    /// The head and its state, if nothing was ever cleared and look-ups are not recorded.
-    #[inline(always)]
-    pub fn top<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<(NodeRef<'g, V>, State)> {
-        let node = record.top()?;
-        let state = node.state();
-        (self.notable.load(Ordering::Relaxed) == 0).then_some((node, state))
-    }
-
-    /// [`plain`](Self::plain) for a value that was committed after everything had been cleared.
-    #[inline(always)]
-    pub fn plain_since_clear<'g, K, V>(
-        &self,
-        record: RecordRef<'g, K, V>,
-    ) -> Option<Visible<'g, V>> {
-        if self.notable.load(Ordering::Relaxed) != CLEARED {
-            return None;
-        }
-        let node = record.top()?;
-        let state = node.state();
-        // Read after the state, as in `newest`.
-        let watermark = self.watermark.newest_stamped(record.live())?;
-        node.plain_as(state).filter(|visible| visible.number() > watermark)
-    }
-
-    /// The head, if it is committed to a value and nothing was ever cleared.
-    pub fn head_value<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
-        record.top()?.visible().filter(|_| !self.watermark.is_raised())
-    }
-
-    /// The fast path of [`at`](Self::at): returns the head under the conditions of
-    /// [`plain`](Self::plain), if its number is within the limit. A version that was superseded up
-    /// to the limit has a newer version above it by now. So a head within the limit was visible at
-    /// the instant.
-    #[inline(always)]
-    pub fn plain_at<'g, K, V>(
-        &self,
-        record: RecordRef<'g, K, V>,
-        at: ReadAt<'g>,
-    ) -> Option<Visible<'g, V>> {
-        self.plain(record).filter(|visible| visible.number() <= at.bound().0)
-    }
-
-    /// The newest committed version, if it is a value that was not cleared.
-    #[inline(always)]
-    pub fn newest<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
-        let node = record.newest()?;
-        let state = node.state();
-        if state.is_committed() {
-            return self.visible(node, state, self.watermark.newest(&self.clock, record.live()));
-        }
-        self.newest_below(record)
-    }
-
-    #[cold]
-    fn newest_below<'g, K, V>(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
-        let at = ReadAt::newest(record.live());
-        self.at(record, at, self.watermark.newest(&self.clock, record.live())).ok()?
-    }
-
-    #[inline(always)]
-    fn visible<'g, V>(
-        &self,
-        node: NodeRef<'g, V>,
-        state: State,
-        watermark: u64,
-    ) -> Option<Visible<'g, V>> {
-        node.visible_as(state).filter(|visible| visible.number() > watermark)
-    }
-
-    /// The value that was visible at an instant whose clear watermark is `watermark`.
-    pub fn at<'g, K, V>(
-        &self,
-        record: RecordRef<'g, K, V>,
-        at: ReadAt<'g>,
-        watermark: u64,
-    ) -> Result<Option<Visible<'g, V>>, TakenOut> {
-        let found = self.version_at(record, at)?;
-        Ok(found.and_then(|(node, state)| self.visible(node, state, watermark)))
-    }
-
-    /// The newest version that was committed at an instant: a value or a tombstone, cleared or not.
-    pub fn version_at<'g, K, V>(
-        &self,
-        record: RecordRef<'g, K, V>,
-        at: ReadAt<'g>,
-    ) -> Result<Option<(NodeRef<'g, V>, State)>, TakenOut> {
-        let (limit, exact) = at.bound();
-        let mut next = record.newest();
-        let mut skipped = false;
-        while let Some(node) = next {
-            match self.resolve::<K, V>(node) {
-                // A version may have been taken out between the last link and this version.
-                VersionStatus::Committed(state) if state.version() <= limit => {
-                    return if skipped && !exact { Err(TakenOut) } else { Ok(Some((node, state))) };
-                }
-                _ => {}
-            }
-            let link = record.prev_of(node).link();
-            skipped = link.is_skipped();
-            // SAFETY: no reader goes below its own visible version. The view or the guard keeps all
-            // versions down to that one.
-            next = unsafe { link.target().as_ref().map(|node| NodeRef::new(node)) };
-        }
-        if skipped && !exact { Err(TakenOut) } else { Ok(None) }
-    }
-
-    /// The number of the newest commit that wrote to `record`; 0 if no such commit is known.
-    pub fn newest_number<K, V>(&self, record: RecordRef<'_, K, V>) -> u64 {
-        let newest = self.version_at(record, ReadAt::newest(record.live()));
-        newest.ok().flatten().map_or(0, |(_, state)| state.version())
-    }
-
-    /// The clear watermark at an instant.
-    #[inline(always)]
-    pub fn watermark_at(&self, at: ReadAt<'_>) -> u64 {
-        if let Limit::Newest = at.limit {
-            return self.watermark.newest(&self.clock, at.live());
-        }
-        self.watermark.at(&self.clock, at).0
-    }
-
     /// Completes the commit `descriptor`, and first each commit that blocks it. Returns the
     /// outcome. Lock-free: each round installs a version, or finds that another thread did.
     ///
@@ -410,7 +212,7 @@ impl Order {
     ) -> State {
         let mut current = descriptor;
         loop {
-            // SAFETY: for `descriptor`, the caller's promise. `resolve` found a blocking commit
+            // SAFETY: for `descriptor`, the caller's promise. `status` found a blocking commit
             // under the same guard.
             match unsafe { (*current).complete(self, retire) } {
                 // A blocking commit has installed all its versions in records with smaller
@@ -488,7 +290,7 @@ impl Order {
         let Some(node) = (unsafe { top.as_ref().map(|top| NodeRef::new(top)) }) else {
             return Ok(top);
         };
-        match self.resolve::<K, V>(node) {
+        match self.status::<K, V>(node) {
             VersionStatus::Committed(_) => Ok(top),
             // An aborted version supersedes nothing, and the version installed above it skips it.
             // So the version below it is not aborted.

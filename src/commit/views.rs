@@ -4,6 +4,7 @@
 mod tests;
 
 use super::{ClosableList, Drained};
+use crate::chain::Live;
 use crate::pool::{Pool, Shape};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
@@ -170,8 +171,9 @@ impl Views {
     }
 
     /// Makes a place for a view.
-    pub fn place<G>(&self, _guard: &G) -> NonNull<ViewPlace> {
-        // SAFETY: a guard is live, and places are retired through it.
+    #[inline]
+    pub fn place(&self, _: Live<'_>) -> NonNull<ViewPlace> {
+        // SAFETY: a guard is live, and places are retired through guards.
         let place = unsafe { self.places.take() }.cast::<ViewPlace>();
         // SAFETY: this thread owns the slot, which has this layout.
         unsafe { place.write(ViewPlace::new()) };

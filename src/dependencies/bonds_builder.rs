@@ -12,12 +12,11 @@
 //! Mitchell, Peyton Jones, "Build systems à la carte", 2018).
 
 use super::Moment;
-use crate::chain::{Bonds, Dependencies, Dependency, NodeRef, RecordRef};
-use crate::commit::ReadAt;
+use crate::chain::{Bonds, Dependencies, Dependency, RecordRef};
+use crate::commit::{ReadAt, Resolved};
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
 use crate::store::{Host, Store, cell_of};
-use crate::version::State;
 use std::collections::HashSet;
 use std::ptr;
 
@@ -44,7 +43,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         for input in bonds.inputs() {
             let record = self.record_of(record.live(), input);
             // A later write of the input ends the new value.
-            let newest = self.order.version_at(record, at).ok().flatten();
+            let newest = self.order.resolve(record, at).unwrap_or_default();
             let is_present = self.present(record, false, &moment).is_some();
             builder.add_version(record, newest, is_present);
         }
@@ -67,11 +66,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 return false;
             }
             for input in bonds.inputs() {
-                let newest = self.order.version_at(self.record_of(now.live(), input), now);
-                let Ok(Some((node, state))) = newest else { continue };
-                if state.version() > since {
+                let newest = self.order.resolve(self.record_of(now.live(), input), now);
+                let newest = newest.unwrap_or_default();
+                if newest.number() > since {
                     return false;
                 }
+                let Some((node, _)) = newest.version() else { continue };
                 todo.extend(node.bonds().filter(|more| known.insert(ptr::from_ref(*more))));
             }
         }
@@ -119,7 +119,8 @@ pub struct BondsBuilder<'e, K, V, S, R: Reclaim, H: Host<K, V>> {
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Drop for BondsBuilder<'_, K, V, S, R, H> {
     fn drop(&mut self) {
         self.truncate_inputs(0);
-        self.store.release_tags(&self.store.pin(), &self.tags);
+        // SAFETY: the builder holds the cells, and is dropped now.
+        unsafe { self.store.release_tags(&self.store.pin(), &self.tags) };
         self.store.reclaim.collect();
     }
 }
@@ -162,12 +163,12 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     pub fn add_version<'g>(
         &mut self,
         record: RecordRef<'g, K, V>,
-        held: Option<(NodeRef<'g, V>, State)>,
+        held: Resolved<'g, V>,
         is_present: bool,
     ) {
-        let bonds = held.and_then(|(node, _)| node.bonds());
+        let bonds = held.version().and_then(|(node, _)| node.bonds());
         self.is_nested |= bonds.is_some();
-        let own = held.map_or(0, |(_, state)| state.version());
+        let own = held.number();
         self.add_input(record, bonds.map_or(own, |bonds| bonds.equal_since(own)), is_present);
     }
 
@@ -190,7 +191,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     pub fn truncate_inputs(&mut self, first: usize) {
         let guard = self.store.pin();
         for input in self.inputs.drain(first..) {
-            self.store.release_input(&guard, &input);
+            // SAFETY: the builder held the record, and has removed the input.
+            unsafe { self.store.release_input(&guard, &input) };
         }
     }
 
@@ -215,7 +217,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
         inputs.dedup_by(|again, input| {
             let same = again == input;
             if same {
-                self.store.release_input(guard, again);
+                // SAFETY: held for `again` too, which is removed.
+                unsafe { self.store.release_input(guard, again) };
             }
             same
         });
@@ -224,7 +227,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
             // The first of equal cells counts.
             let same = again.cell::<()>() == tag.cell();
             if same {
-                self.store.release_tags(guard, std::slice::from_ref(again));
+                // SAFETY: held for `again` too, which is removed.
+                unsafe { self.store.release_tags(guard, std::slice::from_ref(again)) };
             }
             same
         });

@@ -6,8 +6,8 @@
 //! because a derived input may come back.
 
 use super::Moment;
-use crate::chain::{Bonds, RecordRef, Visible};
-use crate::commit::{Limit, ReadAt, TakenOut};
+use crate::chain::{Bonds, Live, RecordRef, Visible};
+use crate::commit::{Limit, ReadAt, Resolved, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::store::{Host, OpenView, Store};
 use crate::sync::hook::{mutant, step};
@@ -22,11 +22,23 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         moment: &Moment<'_>,
     ) -> Option<Visible<'g, V>> {
         let mut found = self.order.newest(record)?;
-        let valid = self.valid(record, found, counts, moment);
-        if valid.is_some() {
-            return valid;
-        }
+        let mut newer = None;
         loop {
+            // A newer value is checked by a newer time.
+            let moment = newer.as_ref().unwrap_or(moment);
+            let is_nested = found.seen().has_terms() && found.bonds().is_some_and(Bonds::is_nested);
+            let valid = if is_nested {
+                let try_at =
+                    |at, moment: &Moment<'_>| self.valid_at(Some(record), at, counts, moment);
+                self.at_one_instant(record.live(), moment, try_at).value()
+            } else {
+                step("present.found");
+                let ended = self.judge(found, ReadAt::newest(record.live()), counts, moment);
+                matches!(ended, Ok(None)).then_some(found)
+            };
+            if valid.is_some() {
+                return valid;
+            }
             // The value is no longer valid. There was an instant without a valid value only if no
             // newer value had been put in its place before that. So the look-up is repeated for a
             // newer value. A commit that found the deadline not passed yet must also have been
@@ -38,50 +50,28 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 return None;
             }
             found = again;
-            // A newer value is checked by a newer time.
-            let valid = self.valid(record, found, counts, &moment.again());
-            if valid.is_some() {
-                return valid;
-            }
+            newer = Some(moment.again());
         }
     }
 
-    /// Returns `found`, the newest value of a record, if it is valid.
-    #[inline]
-    pub fn valid<'g>(
-        &'g self,
-        record: RecordRef<'g, K, V>,
-        found: Visible<'g, V>,
-        counts: bool,
-        moment: &Moment<'_>,
-    ) -> Option<Visible<'g, V>> {
-        if found.seen().has_terms() && found.bonds().is_some_and(Bonds::is_nested) {
-            return self.nested(record, counts, moment);
-        }
-        step("present.found");
-        let is_valid = self.is_valid(found, ReadAt::newest(record.live()), counts, moment);
-        is_valid.is_ok_and(|is_valid| is_valid).then_some(found)
-    }
-
-    /// The value of a record at one instant, if it was valid then.
+    /// Tries a look-up as of now. If that does not tell what was there at one instant, tries it as
+    /// of an instant and its time, and then in a view.
     #[inline(never)]
-    fn nested<'g>(
+    fn at_one_instant<'g>(
         &'g self,
-        record: RecordRef<'g, K, V>,
-        counts: bool,
+        live: Live<'g>,
         moment: &Moment<'_>,
-    ) -> Option<Visible<'g, V>> {
-        let try_at = |at, moment: &Moment<'_>| self.valid_at(record, at, counts, moment);
-        let live = record.live();
+        try_at: impl Fn(ReadAt<'g>, &Moment<'_>) -> Result<Resolved<'g, V>, TakenOut>,
+    ) -> Resolved<'g, V> {
         if mutant("derive.nested_now") {
-            return try_at(ReadAt::newest(live), moment).ok().flatten();
+            return try_at(ReadAt::newest(live), moment).unwrap_or_default();
         }
         // The time is read after the number. A value whose deadline has not passed at that time was
         // in time at the number.
         let later = moment.again();
         let found = match try_at(self.order.now(live).1, &later) {
             // The value is expired at that time, but may have been present as of the number.
-            Ok(None) if later.is_read() => {
+            Ok(found) if found.value().is_none() && later.is_read() => {
                 let (at, time) = self.order.instant_under(live);
                 try_at(at, &Moment::at(self.order.timer(), time))
             }
@@ -95,22 +85,26 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             // what it sees is superseded, and retired, during the guard at the earliest: the guard
             // keeps it after the view is closed.
             let at = unsafe { ReadAt::new(Limit::View(view.snapshot().version())) };
+            let at = at.above(view.snapshot().watermark());
             try_at(at, &opened).expect("a view keeps all versions that it sees")
         })
     }
 
-    /// The value of a record at a given instant, if it was valid then.
+    /// What a record held at a given instant: nothing, if there is none. A value that was not valid
+    /// then had ended.
+    #[inline(always)]
     pub fn valid_at<'g>(
         &'g self,
-        record: RecordRef<'g, K, V>,
+        record: Option<RecordRef<'g, K, V>>,
         at: ReadAt<'g>,
         counts: bool,
         moment: &Moment<'_>,
-    ) -> Result<Option<Visible<'g, V>>, TakenOut> {
-        let Some(found) = self.order.at(record, at, self.order.watermark_at(at))? else {
-            return Ok(None);
-        };
+    ) -> Result<Resolved<'g, V>, TakenOut> {
+        let Some(record) = record else { return Ok(Resolved::default()) };
+        let at = self.order.with_watermark(at);
+        let held = self.order.resolve(record, at)?;
+        let Some(found) = held.value() else { return Ok(held) };
         step("derive.found");
-        Ok(self.is_valid(found, at, counts, moment)?.then_some(found))
+        Ok(held.judged(self.judge(found, at, counts, moment)?))
     }
 }

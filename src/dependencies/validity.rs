@@ -1,7 +1,7 @@
 //! Whether one version is valid as of an instant.
 
 use super::{DependencyWalk, Moment};
-use crate::chain::{Bonds, Dependency, EntryTerms, NodeRef, Tied, Visible};
+use crate::chain::{Bonds, Dependency, EntryTerms, Tied, Visible};
 use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -9,32 +9,33 @@ use crate::store::{Host, Store, cell_of};
 use crate::sync::time::NEVER;
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Whether a value is valid as of an instant: its deadline has not passed, and its dependencies
-    /// hold. A look-up that `counts` is a use of it. An error means that its dependencies as of
-    /// that instant are not known. They are known as of a view, and as of now if the value is not
-    /// [nested](Bonds::is_nested).
-    pub fn is_valid<'g>(
+    /// Why a value is not valid as of an instant: its deadline has passed, or a dependency does not
+    /// hold. `None`: the value is valid. A look-up that `counts` is a use of a valid value. An
+    /// error means that its dependencies as of that instant are not known. They are known as of a
+    /// view, and as of now if the value is not [nested](Bonds::is_nested).
+    #[inline]
+    pub fn judge<'g>(
         &'g self,
         found: Visible<'g, V>,
         at: ReadAt<'g>,
         counts: bool,
         moment: &Moment<'_>,
-    ) -> Result<bool, TakenOut> {
+    ) -> Result<Option<RemovalCause>, TakenOut> {
         let state = found.seen();
         if state.has_terms() {
             if found.terms().is_some_and(|terms| !self.is_in_time(terms, counts, moment)) {
-                return Ok(false);
+                return Ok(Some(RemovalCause::Expired));
             }
             if let Some(bonds) = found.bonds()
                 && !self.stands((bonds, state.version()), at, counts, moment)?
             {
-                return Ok(false);
+                return Ok(Some(RemovalCause::Related));
             }
         }
         if counts {
             found.count_hit(state);
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Whether the deadline has not passed. A use moves the deadline on.
@@ -91,28 +92,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(always)]
     fn is_as_seen(&self, tied: Tied<'_, V>, input: &Dependency) -> bool {
         let top = self.record_of(tied.found().live(), input).top();
-        top.is_some_and(|top| input.matches(top.state()))
-    }
-
-    /// Why a value was absent as of an instant; `None` if it was present. The instant is mostly
-    /// that just before a commit that removed the value.
-    #[inline]
-    pub fn absence_cause<'g>(
-        &'g self,
-        was: NodeRef<'g, V>,
-        before: ReadAt<'g>,
-        moment: &Moment<'_>,
-    ) -> Option<RemovalCause> {
-        let state = was.state();
-        if !state.has_terms() {
-            return None;
-        }
-        if !self.is_in_time(was.terms()?, false, moment) {
-            return Some(RemovalCause::Expired);
-        }
-        let bonds = (was.bonds()?, state.version());
-        let stands = self.stands(bonds, before, false, moment).unwrap_or(true);
-        (!stands).then_some(RemovalCause::Related)
+        top.is_some_and(|(_, state)| input.matches(state))
     }
 
     /// Why a commit removed a value: `cause`, or the reason for which the value was absent already.
@@ -127,20 +107,21 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !was.seen().has_terms() {
             return cause;
         }
-        self.removal_cause_by_terms(was.node(), before, cause, moment)
+        self.removal_cause_by_terms(was, before, cause, moment)
     }
 
     /// The same for a value with terms.
     #[inline(never)]
     fn removal_cause_by_terms<'g>(
         &'g self,
-        was: NodeRef<'g, V>,
+        was: Visible<'g, V>,
         before: ReadAt<'g>,
         cause: RemovalCause,
         moment: &Moment<'_>,
     ) -> RemovalCause {
         if cause != RemovalCause::Related {
-            return self.absence_cause(was, before, moment).unwrap_or(cause);
+            let ended = self.judge(was, before, false, moment);
+            return ended.ok().flatten().unwrap_or(cause);
         }
         // The value counts as related, whether or not its dependencies hold.
         let is_expired = was.terms().is_some_and(|terms| !self.is_in_time(terms, false, moment));
@@ -157,7 +138,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         counts: bool,
         moment: &Moment<'_>,
     ) -> Result<bool, TakenOut> {
-        let watermark = self.order.watermark_at(at);
-        self.walk(bonds, (at, watermark), (counts, moment), &(), &mut DependencyWalk::default())
+        let at = self.order.with_watermark(at);
+        self.walk(bonds, at, (counts, moment), &(), &mut DependencyWalk::default())
     }
 }

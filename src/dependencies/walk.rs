@@ -126,8 +126,6 @@ struct Evaluation<'b> {
 #[derive(Clone, Copy)]
 struct WalkContext<'b, 'm, 't> {
     at: ReadAt<'b>,
-    /// The clear watermark at that instant.
-    watermark: u64,
     counts: bool,
     moment: &'m Moment<'t>,
     /// Set if something has a deadline or is known from the overlay. Then no bonds may be marked as
@@ -136,18 +134,17 @@ struct WalkContext<'b, 'm, 't> {
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Checks the dependencies of a value through all levels, as of an instant and its clear
+    /// Checks the dependencies of a value through all levels, as of an instant with its clear
     /// watermark. Uses the knowledge in `overlay`, and leaves its findings in `walk`.
     pub fn walk<'b>(
         &'b self,
         bonds: (&'b Bonds, u64),
-        (at, watermark): (ReadAt<'b>, u64),
+        at: ReadAt<'b>,
         (counts, moment): (bool, &Moment<'_>),
         overlay: &impl WalkOverlay,
         walk: &mut DependencyWalk<'b>,
     ) -> Result<bool, TakenOut> {
-        let context =
-            WalkContext { at, watermark, counts, moment, prevents_mark: &Cell::new(false) };
+        let context = WalkContext { at, counts, moment, prevents_mark: &Cell::new(false) };
         self.walk_levels(bonds, context, overlay, walk)
     }
 
@@ -239,21 +236,22 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         // The version with these bonds holds the record.
         let record = self.record_of(context.at.live(), input);
-        let Some((node, state)) = self.order.version_at(record, context.at)? else {
+        let held = self.order.resolve(record, context.at)?;
+        let Some((node, state)) = held.version() else {
             return Ok(if input.was_never_written() {
                 DependencyCheck::Holds
             } else {
                 DependencyCheck::Broken
             });
         };
-        if state.is_plain() && state.version() > context.watermark {
+        if state.is_plain() && held.value().is_some() {
             return Ok(if input.matches(state) {
                 DependencyCheck::Holds
             } else {
                 DependencyCheck::Broken
             });
         }
-        self.check_with_terms(input, own, (node, state), context)
+        self.check_with_terms(input, own, (node, state, held.value().is_some()), context)
     }
 
     #[inline(never)]
@@ -261,7 +259,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &'b self,
         input: &'b Dependency,
         own: u64,
-        (node, state): (NodeRef<'b, V>, State),
+        (node, state, is_value): (NodeRef<'b, V>, State, bool),
         context: WalkContext<'b, '_, '_>,
     ) -> Result<DependencyCheck<'b>, TakenOut> {
         let (terms, bonds) = (node.terms(), node.bonds());
@@ -275,8 +273,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             }
             self.is_in_time(terms, context.counts, context.moment)
         };
-        let is_visible =
-            state.is_value() && state.version() > context.watermark && terms.is_none_or(is_in_time);
+        let is_visible = is_value && terms.is_none_or(is_in_time);
         if !input.is_present() {
             // The input holds if it is still absent: cleared, expired, or derived from inputs that
             // changed.

@@ -11,7 +11,7 @@ use crate::commit::{Limit, ReadAt};
 use crate::config::Times;
 use crate::dependencies::{BondsBuilder, Moment};
 use crate::reclaim::Reclaim;
-use crate::store::TermsAndBonds;
+use crate::store::{KEPT, TermsAndBonds};
 use crate::sync::time::{NEVER, deadline};
 use std::time::Duration;
 
@@ -103,13 +103,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         };
         // SAFETY: the version is that of a registered view (see `ViewInstant::view`), under the
         // guard of the record.
-        let at = unsafe { ReadAt::new(Limit::View(version)) };
-        let found = self
-            .store
-            .order
-            .at(record, at, watermark)
-            .expect("the view keeps the versions that it shows")?;
-        let is_valid = self.store.is_valid(found, at, false, &Moment::at(timer, opened));
-        is_valid.expect("the view keeps the versions that it shows").then_some((found, version))
+        let at = unsafe { ReadAt::new(Limit::View(version)) }.above(watermark);
+        let held = self.store.valid_at(Some(record), at, false, &Moment::at(timer, opened));
+        held.expect(KEPT).value().map(|found| (found, version))
     }
 }

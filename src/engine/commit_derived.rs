@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::terms::RequestedTerms;
 use super::views::EngineView;
 use crate::chain::{Record, RecordRef, Visible};
-use crate::commit::Precondition;
+use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::config::ConfigSnapshot;
 use crate::dependencies::{BondsBuilder, Moment};
 use crate::metrics::EventKind;
@@ -161,8 +161,8 @@ where
     ) -> Option<u64> {
         let engine = self.engine;
         let (store, record) = (&engine.store, engine.derived_record(guard, derived));
-        let newest = store.order.newest_number(record);
-        if newest.max(store.watermark(record.live())) > derived.since {
+        let newest = store.order.resolve(record, ReadAt::newest(record.live()));
+        if newest.map_or(0, Resolved::number).max(store.watermark(record.live())) > derived.since {
             return self.adopt_current(guard, derived, &plan.moment);
         }
         let mut ties = self.ties(guard, derived)?;

@@ -12,7 +12,7 @@ use crate::chain::{Bonds, Dependency, RecordRef};
 use crate::commit::ReadAt;
 use crate::dependencies::{BondsBuilder, DependencyWalk, Moment, WalkOverlay};
 use crate::reclaim::Reclaim;
-use crate::store::Snapshot;
+use crate::store::{KEPT, Snapshot};
 use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
@@ -40,10 +40,11 @@ impl<K, V, S, R: Reclaim> Drop for Derivation<'_, K, V, S, R> {
         if self.memo.derived.is_empty() {
             return;
         }
-        let guard = self.engine.pin();
+        let (store, guard) = (&self.engine.store, self.engine.pin());
         for derived in &self.memo.derived {
-            self.engine.store.release_input(&guard, &derived.as_input);
-            derived.inputs.iter().for_each(|input| self.engine.store.release_input(&guard, input));
+            let inputs = derived.inputs.iter().chain([&derived.as_input]);
+            // SAFETY: the memo holds these records, and is dropped now.
+            inputs.for_each(|input| unsafe { store.release_input(&guard, input) });
         }
     }
 }
@@ -139,13 +140,10 @@ where
             return Some(value);
         }
         let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
-        let held =
-            store.order.version_at(record, at).expect("the view keeps the versions that it shows");
-        let found = held.and_then(|(node, state)| node.visible_as(state));
+        let held = store.order.resolve(record, at).expect(KEPT);
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
-        let present = found.filter(|found| {
-            found.number() > self.snapshot.watermark()
-                && found.terms().is_none_or(|terms| store.is_in_time(terms, false, &moment))
+        let present = held.value().filter(|found| {
+            found.terms().is_none_or(|terms| store.is_in_time(terms, false, &moment))
                 && found.bonds().is_none_or(|bonds| self.are_valid((bonds, found.number()), at))
         });
         if let Some(found) = present {
@@ -170,9 +168,8 @@ where
             return false;
         }
         let moment = Moment::at(&self.engine.timer, self.snapshot.opened());
-        let (mut walk, watermark) = (DependencyWalk::default(), self.snapshot.watermark());
-        let holds = store.walk(bonds, (at, watermark), (false, &moment), &*self.memo, &mut walk);
-        let holds = holds.expect("the view keeps the versions that it shows");
+        let mut walk = DependencyWalk::default();
+        let holds = store.walk(bonds, at, (false, &moment), &*self.memo, &mut walk).expect(KEPT);
         // If the bonds are valid because a key is absent, a value derived later may break them.
         let address = |bonds: &Bonds| ptr::from_ref(bonds).addr();
         if holds && is_nested && !walk.has_absent_input {
@@ -223,13 +220,11 @@ where
     /// number since which it has been equal. An expired value counts as removed.
     fn ended(&self, record: RecordRef<'_, K, V>) -> Option<(&'s V, u64)> {
         let (order, at) = (&self.engine.store.order, self.snapshot.at(record.live()));
-        let found = order
-            .at(record, at, self.snapshot.watermark())
-            .expect("the view keeps the versions that it shows")?;
+        let found = order.resolve(record, at).expect(KEPT).value()?;
         let since = found.bonds()?.equal_since(found.number());
         let is_expired = found.is_expired(Moment::new(&self.engine.timer).time());
         // SAFETY: the value is visible in the view, and the view is registered for 's.
-        (!is_expired).then(|| (unsafe { found.kept_by_view() }.value(), since))
+        (!is_expired).then(|| (unsafe { found.kept() }.value(), since))
     }
 
     /// Returns whether a claimed key, which was not read, has no valid value.
@@ -238,9 +233,7 @@ where
         let guard = engine.pin();
         let record = engine.leased_record(&guard, lease);
         let (order, at) = (&engine.store.order, self.snapshot.at(record.live()));
-        let found = order
-            .at(record, at, self.snapshot.watermark())
-            .expect("the view keeps the versions that it shows");
+        let found = order.resolve(record, at).expect(KEPT).value();
         found.is_none_or(|found| {
             found.bonds().is_some_and(|bonds| !self.are_valid((bonds, found.number()), at))
         })

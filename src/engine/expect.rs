@@ -145,7 +145,7 @@ where
         // The version was the newest before the look-up. If it is the newest when it ends, the
         // look-up judged this version.
         if found.bonds().is_some() && self.store.present(record, false, moment).is_none() {
-            self.end_absent(guard, record, found.node(), moment);
+            self.end_absent(guard, record, found, moment);
         }
     }
 
@@ -163,7 +163,7 @@ where
         let is_valid = || {
             let (moment, at) = (Moment::new(&self.timer), ReadAt::newest(record.live()));
             found.number() > self.store.watermark(record.live())
-                && self.store.is_valid(found, at, false, &moment).is_ok_and(|is| is)
+                && matches!(self.store.judge(found, at, false, &moment), Ok(None))
         };
         (expected.is_none() || is_valid()).then(|| version_of(found.seen()))
     }

@@ -130,7 +130,10 @@ where
                 Err(()) => {
                     let requested = requested.iter_mut().flatten();
                     let tied = requested.filter_map(|requested| requested.bonds.take());
-                    tied.for_each(|bonds: Box<Bonds>| self.store.release_bonds(guard, &bonds));
+                    // SAFETY: the bonds were taken from requests that are not made.
+                    tied.for_each(|bonds: Box<Bonds>| unsafe {
+                        self.store.release_bonds(guard, &bonds);
+                    });
                     return Err(());
                 }
             }

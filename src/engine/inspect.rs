@@ -3,9 +3,11 @@
 
 use super::Engine;
 use crate::config::ConfigSnapshot;
+use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::relation::{KeyName, Related, too_many};
-use crate::store::Snapshot;
+use crate::removal::RemovalCause;
+use crate::store::{KEPT, Snapshot, version_of};
 use crate::version::Version;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -46,22 +48,17 @@ where
     ) -> (usize, usize) {
         let guard = self.pin();
         let (records, next) = self.store.records_of(&guard, division, parts);
-        let mut overdue = 0;
+        let (opened, mut overdue) = (snapshot.opened(), 0);
         for record in records {
-            if let Some((_, version)) = self.read_record(record, snapshot) {
+            let (at, moment) = (snapshot.at(record.live()), Moment::at(&self.timer, opened));
+            let held = self.store.valid_at(Some(record), at, false, &moment).expect(KEPT);
+            if let Some(found) = held.value() {
                 // SAFETY: a record is not removed while a registered view shows a value of it, and
                 // the view is registered for 'v.
                 let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };
-                out.push((key, version));
-                continue;
+                out.push((key, version_of(found.seen())));
             }
-            let at = snapshot.at(record.live());
-            let found = self
-                .store
-                .order
-                .at(record, at, snapshot.watermark())
-                .expect("the view keeps the versions that it shows");
-            overdue += usize::from(found.is_some_and(|found| found.is_expired(snapshot.opened())));
+            overdue += usize::from(held.ended() == Some(RemovalCause::Expired));
         }
         (next, overdue)
     }

@@ -14,6 +14,7 @@
 
 use super::Engine;
 use crate::chain::{HeldRecord, RecordRef};
+use crate::commit::{ReadAt, Resolved};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
 use crate::sync::{Ordering, fence};
@@ -88,8 +89,8 @@ where
     pub fn is_outdated(&self, lease: &KeyLease<K, V>) -> bool {
         let guard = self.pin();
         let record = self.leased_record(&guard, lease);
-        let newest = self.store.order.newest_number(record);
-        newest.max(self.store.watermark(record.live())) > lease.since
+        let newest = self.store.order.resolve(record, ReadAt::newest(record.live()));
+        newest.map_or(0, Resolved::number).max(self.store.watermark(record.live())) > lease.since
             || self.store.has_changed(record, lease.since)
     }
 

@@ -49,6 +49,7 @@ pub use load::{Claims, LoadOutcome};
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};
 pub use name::name_of;
+pub use read::with_version;
 pub use terms::Weigher;
 pub use transact::Attempt;
 

@@ -384,8 +384,13 @@ where
         settling.mine.commits.add(1);
         for (record, node, cause) in decided.writes() {
             let Some(cause) = cause else { continue };
-            self.settle(guard, &settling, record, (node, node.state()), cause).account();
+            let version = (node, node.state());
+            // SAFETY: a version of this thread's commit, which was made under this guard and is
+            // settled here, once.
+            unsafe { self.settle(guard, &settling, record, version, cause) }.account();
         }
-        self.keep_bound_of(guard, decided);
+        if self.policy.is_some() {
+            self.keep_bound_of(guard, decided);
+        }
     }
 }

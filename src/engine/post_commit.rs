@@ -48,7 +48,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         commit: Commit<'g>,
         moment: &'m Moment<'m>,
     ) -> Settling<'g, 'm> {
-        let (watermark, era) = self.store.order.watermark.at(&self.store.order.clock, commit.at());
+        let (watermark, era) = self.store.order.era_at(commit.at());
         let mine = self.observers().counters.mine();
         Settling { commit, watermark, era, mine, moment }
     }
@@ -58,8 +58,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Afterwards it accounts for the returned weight change and, when all versions are settled,
     /// keeps the bound if any of them is a value. `cause` is the cause of the removal of the
     /// superseded value.
+    ///
+    /// # Safety
+    /// The caller owns the commit, which put `node` on `record` under this guard, and settles each
+    /// of its versions once.
     #[inline(always)]
-    pub(super) fn settle<'g>(
+    pub(super) unsafe fn settle<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         settling: &Settling<'g, '_>,
@@ -69,7 +73,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> Settled<'g> {
         step("settle.begin");
         settling.mine.versions_made.add(1);
-        let before = self.store.superseded(record, node);
+        // SAFETY: the caller's promise.
+        let before = unsafe { self.store.superseded(record, node) };
         if let Some(before) = before
             && before.number() > settling.watermark
             && !before.seen().has_terms()
@@ -78,15 +83,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         {
             // A plain value replaces a plain value: only the version below needs disposal.
             settling.mine.removal(cause);
-            self.store.dispose_superseded(guard, record, node);
+            // SAFETY: the caller's promise. The version below was found just now.
+            unsafe { self.store.dispose_superseded(guard, record, node) };
             return Settled { era: settling.era, change: 0 };
         }
-        self.settle_fully(guard, settling, record, (node, state), before, cause)
+        // SAFETY: the caller's promise.
+        unsafe { self.settle_fully(guard, settling, record, (node, state), before, cause) }
     }
 
     /// Settles a version in the general case.
+    ///
+    /// # Safety
+    /// As for [`settle`](Self::settle).
     #[inline(never)]
-    fn settle_fully<'g>(
+    unsafe fn settle_fully<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         settling: &Settling<'g, '_>,
@@ -113,7 +123,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         self.report_departures(settling, record, (before, was), cause);
         if !record.prev_of(node).link().target().is_null() {
-            self.store.dispose_superseded(guard, record, node);
+            // SAFETY: the caller's promise, and there is a version below.
+            unsafe { self.store.dispose_superseded(guard, record, node) };
         }
         if !new {
             self.store.try_condemn(guard, record);
@@ -159,7 +170,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let Written { node, state, commit } = written;
         let settling = self.settling(commit, moment);
         settling.mine.commits.add(1);
-        self.settle(guard, &settling, record, (node, state), cause)
+        // SAFETY: who has a `Written` owns its commit. It is passed by value, so it is settled once.
+        unsafe { self.settle(guard, &settling, record, (node, state), cause) }
     }
 
     /// Settles the first version of a new record, which supersedes nothing and has no terms.
@@ -210,7 +222,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         let cause = RemovalCause::Size;
         self.report_departures(&settling, record, (Some(current), was), cause);
-        self.store.dispose_evicted(guard, record, node);
+        // SAFETY: this thread's commit, made above under the guard. It superseded `current`.
+        unsafe { self.store.dispose_evicted(guard, record, node) };
         if current.seen().has_terms() {
             self.superseded_early(guard, record, node, current.node());
         }
@@ -242,12 +255,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &'g self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
-        current: NodeRef<'g, V>,
+        current: Visible<'g, V>,
         moment: &Moment<'_>,
     ) -> bool {
         let now = self.store.order.now(record.live()).1;
-        let cause = self.store.absence_cause(current, now, moment);
-        let ended = self.end(guard, record, current, cause.unwrap_or(RemovalCause::Expired));
+        let cause = self.store.judge(current, now, false, moment).ok().flatten();
+        let cause = cause.unwrap_or(RemovalCause::Expired);
+        let ended = self.end(guard, record, current.node(), cause);
         ended.map(Settled::account).is_some()
     }
 

@@ -9,6 +9,8 @@ use crate::chain::{RecordRef, Visible};
 use crate::commit::{ReadAt, TakenOut};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
+use crate::store::Peeked;
+use crate::sync::hook::mutant;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -38,6 +40,7 @@ where
         let guard = self.pin();
         // As in `get_many`: a version that was visible at this number is kept by the guard.
         let at = self.store.order.now(self.store.live(&guard)).1;
+        let at = self.store.order.with_watermark(at);
         let moment = Moment::new(&self.timer);
         let mut hits = 0;
         let (mut hashes, mut candidates) = ([0; AT_ONCE], [None; AT_ONCE]);
@@ -83,7 +86,9 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let record = candidate.filter(|record| key.equivalent(record.key()))?;
-        self.store.order.plain_at(record, at).map(Visible::value)
+        let (node, state) = record.top()?;
+        let plain = node.plain_as(state).filter(|plain| at.sees(plain.number()));
+        plain.filter(|_| self.store.order.may_use_top()).map(Visible::value)
     }
 
     /// Returns the value of `key` that was visible at an instant, in the other cases.
@@ -91,15 +96,26 @@ where
     fn visible_elsewhere<'g, Q>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        key: (u32, &Q),
+        (hash, key): (u32, &Q),
         at: ReadAt<'g>,
         moment: &Moment<'_>,
     ) -> Result<Option<&'g V>, TakenOut>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let watermark = self.store.order.watermark_at(at);
-        self.visible::<Q, true>(guard, key, (at, watermark), moment)
+        match self.store.peek::<Q, false>(guard, hash, key, at) {
+            Peeked::Plain(plain) => Ok(Some(plain.value())),
+            Peeked::Absent => Ok(None),
+            _ => {
+                let record = self.store.find(guard, hash, key);
+                let held = self.store.valid_at(record, at, true, moment)?;
+                let value = held.value().map(Visible::value);
+                // As in `get_many`.
+                let is_known =
+                    value.is_some() || !moment.is_read() || mutant("get_many.clock_later");
+                if is_known { Ok(value) } else { Err(TakenOut) }
+            }
+        }
     }
 
     /// Does the same as of a number and a time that belong together, or else in a registered view.
@@ -116,12 +132,11 @@ where
         let start = values.len();
         let guard = self.pin();
         let (at, time) = self.store.order.instant_under(self.store.live(&guard));
-        let watermark = self.store.order.watermark_at(at);
-        let moment = Moment::at(&self.timer, time);
+        let (at, moment) = (self.store.order.with_watermark(at), Moment::at(&self.timer, time));
         for key in all.iter().map(&key_of) {
-            let key = (self.hash(key), key);
-            match self.visible_fully::<Q, true>(&guard, key, (at, watermark), &moment) {
-                Ok(value) => values.push(value.map(&clone)),
+            let record = self.store.find(&guard, self.hash(key), key);
+            match self.store.valid_at(record, at, true, &moment) {
+                Ok(held) => values.push(held.value().map(Visible::value).map(&clone)),
                 Err(TakenOut) => {
                     values.truncate(start);
                     let view = self.open_view();

@@ -2,11 +2,11 @@
 
 use super::Engine;
 use super::read::with_version;
-use crate::chain::RecordRef;
+use crate::chain::{RecordRef, Visible};
 use crate::commit::{Limit, ReadAt, TakenOut};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
-use crate::store::{Peeked, Snapshot};
+use crate::store::{KEPT, Peeked, Snapshot};
 use crate::sync::hook::mutant;
 use crate::version::Version;
 use equivalent::Equivalent;
@@ -51,22 +51,35 @@ where
             Some(early) => unsafe { ReadAt::new(Limit::Now(early)) },
             None => self.store.order.now(live).1,
         };
-        let watermark = self.store.order.watermark_at(at);
+        let at = self.store.order.with_watermark(at);
         let moment = Moment::new(&self.timer);
         let mut found = [None; N];
         for (n, place) in found.iter_mut().enumerate() {
             if let Some(record) = candidates[n]
                 && keys[n].equivalent(record.key())
-                && let Some(plain) = self.store.order.plain_at(record, at)
+                && let Some((node, state)) = record.top()
+                && self.store.order.may_use_top()
+                && let Some(plain) = node.plain_as(state).filter(|plain| at.sees(plain.number()))
             {
                 *place = Some(plain.value());
                 continue;
             }
-            match self.visible::<Q, COUNTS>(&guard, (hashes[n], keys[n]), (at, watermark), &moment)
-            {
-                Ok(value) => *place = value,
-                Err(TakenOut) => {
-                    return self.get_many_at_instant::<_, _, N, COUNTS>(keys, hashes, clone);
+            match self.store.peek::<Q, false>(&guard, hashes[n], keys[n], at) {
+                Peeked::Plain(plain) => *place = Some(plain.value()),
+                Peeked::Absent => {}
+                _ => {
+                    let record = self.store.find(&guard, hashes[n], keys[n]);
+                    let held = self.store.valid_at(record, at, COUNTS, &moment);
+                    let value = held.map(|held| held.value().map(Visible::value));
+                    // A value that expired before a time that was read after the number may have
+                    // been present at the instant of the number.
+                    let is_known = |value: &Option<_>| {
+                        value.is_some() || !moment.is_read() || mutant("get_many.clock_later")
+                    };
+                    let Some(value) = value.ok().filter(is_known) else {
+                        return self.get_many_again::<_, _, N, COUNTS>(keys, hashes, clone);
+                    };
+                    *place = value;
                 }
             }
         }
@@ -74,56 +87,9 @@ where
         found.map(|value| value.map(&clone))
     }
 
-    /// Returns the value of `key` that was visible at an instant, if it was valid then. Fails if
-    /// the version of that instant was taken out of its chain, or if the value expired before a
-    /// time that was read after the number: at the instant of the number it may have been present.
-    #[inline(always)]
-    pub(super) fn visible<'g, Q, const COUNTS: bool>(
-        &'g self,
-        guard: &'g R::Guard<'_>,
-        (hash, key): (u32, &Q),
-        (at, watermark): (ReadAt<'g>, u64),
-        moment: &Moment<'_>,
-    ) -> Result<Option<&'g V>, TakenOut>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        match self.store.peek_at(guard, hash, key, at) {
-            Peeked::Plain(found) => Ok(Some(found.value())),
-            Peeked::Absent => Ok(None),
-            _ => {
-                let found =
-                    self.visible_fully::<Q, COUNTS>(guard, (hash, key), (at, watermark), moment)?;
-                if found.is_none() && moment.is_read() && !mutant("get_many.clock_later") {
-                    return Err(TakenOut);
-                }
-                Ok(found)
-            }
-        }
-    }
-
-    /// Does the same in the general case. A value that has expired by `moment` is absent.
-    #[inline(never)]
-    pub(super) fn visible_fully<'g, Q, const COUNTS: bool>(
-        &'g self,
-        guard: &'g R::Guard<'_>,
-        (hash, key): (u32, &Q),
-        (at, watermark): (ReadAt<'g>, u64),
-        moment: &Moment<'_>,
-    ) -> Result<Option<&'g V>, TakenOut>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let Some(record) = self.store.find(guard, hash, key) else { return Ok(None) };
-        let Some(found) = self.store.order.at(record, at, watermark)? else { return Ok(None) };
-        let is_valid = self.store.is_valid(found, at, COUNTS, moment)?;
-        Ok(is_valid.then(|| found.value()))
-    }
-
-    /// Does the same as [`get_many`](Self::get_many), as of a number and a time that belong
-    /// together.
+    /// Does the same as of a number and a time that belong together, or in a registered view.
     #[cold]
-    fn get_many_at_instant<Q, T, const N: usize, const COUNTS: bool>(
+    fn get_many_again<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
         hashes: [u32; N],
@@ -132,34 +98,23 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let guard = self.pin();
-        let (at, time) = self.store.order.instant_under(self.store.live(&guard));
-        let watermark = self.store.order.watermark_at(at);
-        let moment = Moment::at(&self.timer, time);
-        let mut found = [None; N];
-        for (n, place) in found.iter_mut().enumerate() {
-            let key = (hashes[n], keys[n]);
-            match self.visible_fully::<Q, COUNTS>(&guard, key, (at, watermark), &moment) {
-                Ok(value) => *place = value,
-                Err(TakenOut) => {
-                    return self.get_many_registered::<_, _, N, COUNTS>(keys, hashes, clone);
-                }
+        {
+            let guard = self.pin();
+            let (at, time) = self.store.order.instant_under(self.store.live(&guard));
+            let (at, moment) = (self.store.order.with_watermark(at), Moment::at(&self.timer, time));
+            let mut found = [None; N];
+            let mut places = found.iter_mut().zip(hashes.into_iter().zip(keys));
+            let all = places.try_for_each(|(place, (hash, key))| {
+                let record = self.store.find(&guard, hash, key);
+                let held = self.store.valid_at(record, at, COUNTS, &moment)?;
+                *place = held.value().map(Visible::value);
+                Ok::<_, TakenOut>(())
+            });
+            if all.is_ok() {
+                self.count_look_ups::<COUNTS, N>(&guard, &found);
+                return found.map(|value| value.map(&clone));
             }
         }
-        self.count_look_ups::<COUNTS, N>(&guard, &found);
-        found.map(|value| value.map(&clone))
-    }
-
-    #[cold]
-    fn get_many_registered<Q, T, const N: usize, const COUNTS: bool>(
-        &self,
-        keys: [&Q; N],
-        hashes: [u32; N],
-        clone: impl Fn(&V) -> T,
-    ) -> [Option<T>; N]
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
         let view = self.open_view();
         let snapshot = view.snapshot();
         let guard = self.pin();
@@ -193,10 +148,11 @@ where
         let hash = self.hash(key);
         self.store.prefetch_home(hash);
         let guard = self.pin();
-        match self.store.peek_at(&guard, hash, key, snapshot.at(self.store.live(&guard))) {
+        let at = snapshot.at(self.store.live(&guard));
+        match self.store.peek::<Q, false>(&guard, hash, key, at) {
             Peeked::Absent => None,
             // SAFETY: the value is visible in the view, and the view is registered for 'v.
-            Peeked::Plain(found) => Some(with_version(unsafe { found.kept_by_view() })),
+            Peeked::Plain(found) => Some(with_version(unsafe { found.kept() })),
             _ => self.read_record(self.store.find(&guard, hash, key)?, snapshot),
         }
     }
@@ -210,16 +166,8 @@ where
     ) -> Option<(&'v V, Version)> {
         let at = snapshot.at(record.live());
         let moment = Moment::at(&self.timer, snapshot.opened());
-        let found = self
-            .store
-            .order
-            .at(record, at, snapshot.watermark())
-            .expect("the view keeps the versions that it shows")?;
-        let is_valid = self
-            .store
-            .is_valid(found, at, false, &moment)
-            .expect("the view keeps the versions that it shows");
+        let held = self.store.valid_at(Some(record), at, false, &moment).expect(KEPT);
         // SAFETY: the value is visible in the view, and the view is registered for 'v.
-        is_valid.then(|| with_version(unsafe { found.kept_by_view() }))
+        held.value().map(|found| with_version(unsafe { found.kept() }))
     }
 }

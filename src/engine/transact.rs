@@ -12,15 +12,16 @@
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
 use super::views::EngineView;
-use crate::chain::{Bonds, EntryTerms, HeldRecord, NodeRef, RecordRef};
-use crate::commit::{Precondition, ReadAt};
+use crate::chain::{Bonds, EntryTerms, HeldRecord, RecordRef};
+use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{Snapshot, cell_of};
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::NEVER;
-use crate::version::{State, Version};
+use crate::version::Version;
 use equivalent::Equivalent;
+use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::ptr::{self, NonNull};
@@ -36,10 +37,11 @@ pub struct Attempt<'e, K, V, S, R: Reclaim> {
     pub changes: Changes<K, V>,
 }
 
-/// The records of the keys that were read. Each is held once for each time that it occurs here.
+/// The records of the keys that were read. Each is held once for each time that it occurs here. A
+/// few need no memory of their own, because most transactions read few keys.
 struct ReadSet<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    records: Vec<HeldRecord<K, V>>,
+    records: SmallVec<[HeldRecord<K, V>; 4]>,
     /// Whether a record could not be held, because it has too many holds.
     is_incomplete: bool,
 }
@@ -69,7 +71,7 @@ where
     R: Reclaim,
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
-        let reads = ReadSet { engine, records: Vec::new(), is_incomplete: false };
+        let reads = ReadSet { engine, records: SmallVec::new(), is_incomplete: false };
         let (view, changes) = (engine.open_view(), engine.changes());
         Self { engine, view, reads, unknown: Vec::new(), changes }
     }
@@ -206,9 +208,8 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
         todo.dedup_by_key(|record| address(record));
         let at = snapshot.at(live);
         let was_in_time = |terms: &EntryTerms| !terms.is_expired(snapshot.opened());
-        let is_lastingly_absent = |found: Option<(NodeRef<'v, V>, State)>| {
-            self.engine.is_lastingly_absent(found, snapshot, at)
-        };
+        let is_lastingly_absent =
+            |held: Resolved<'v, V>| self.engine.is_lastingly_absent(held, snapshot.opened(), at);
         let as_of = (snapshot.version(), at);
         let preconditions =
             || self.engine.preconditions(todo, as_of, was_in_time, is_lastingly_absent);
@@ -227,10 +228,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         mut todo: Vec<RecordRef<'g, K, V>>,
         (since, at): (u64, ReadAt<'v>),
         was_in_time: impl Fn(&EntryTerms) -> bool,
-        is_lastingly_absent: impl Fn(Option<(NodeRef<'v, V>, State)>) -> bool,
+        is_lastingly_absent: impl Fn(Resolved<'v, V>) -> bool,
     ) -> Demands<'g, K, V> {
         let (mut preconditions, mut known, mut next) =
-            (Vec::with_capacity(todo.len()), HashSet::new(), 0);
+            (Vec::with_capacity(2 * todo.len()), HashSet::new(), 0);
         // The first records were read themselves, the others are inputs. `absent` has the indexes
         // of preconditions.
         let (read, mut absent) = (todo.len(), Vec::new());
@@ -238,13 +239,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             next += 1;
             let revived = record.revive();
             debug_assert!(revived, "a held record is not sealed");
-            let found = self
-                .store
-                .order
-                .version_at(record, at)
-                .expect("the view or the guard keeps the version");
+            let held = self.store.order.resolve(record, at);
+            let held = held.expect("the view or the guard keeps the version");
+            let found = held.version();
             preconditions.push((record, Precondition::UnchangedSince(since)));
-            if next <= read && is_lastingly_absent(found) {
+            if next <= read && is_lastingly_absent(held) {
                 absent.push(preconditions.len() - 1);
                 continue;
             }
@@ -277,18 +276,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns whether a version that a view keeps was a tombstone, cleared, invalidated by a tag,
     /// or expired when the view was opened. A value whose inputs have changed does not count,
     /// because it may become valid again.
-    fn is_lastingly_absent<'g>(
-        &self,
-        found: Option<(NodeRef<'g, V>, State)>,
-        snapshot: &Snapshot,
-        at: ReadAt<'g>,
-    ) -> bool {
-        let Some((node, state)) = found else { return true };
-        if !state.is_value() || state.version() <= snapshot.watermark() {
-            return true;
-        }
-        let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), state.version(), at);
-        node.is_expired(snapshot.opened()) || !node.bonds().is_none_or(stays)
+    fn is_lastingly_absent<'g>(&self, held: Resolved<'g, V>, opened: u64, at: ReadAt<'g>) -> bool {
+        let Some(found) = held.value() else { return true };
+        let stays = |bonds: &Bonds| self.store.are_tags_valid(bonds.tags(), found.number(), at);
+        found.is_expired(opened) || !found.bonds().is_none_or(stays)
     }
 }
 

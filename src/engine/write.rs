@@ -3,7 +3,7 @@
 use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
-use crate::chain::RecordRef;
+use crate::chain::{RecordRef, Visible};
 use crate::commit::{Precondition, ReadAt};
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
@@ -43,21 +43,26 @@ where
             None => self.store.locate(&guard, hash, key, &mut value),
             Some(_) => self.store.locate(&guard, hash, key, &mut None),
         };
-        let (written, settled) = if value.is_some() {
+        let (node, commit, settled) = if value.is_some() {
             let retention = requested
                 .map(|mut requested| self.retention(&guard, record, &mut requested, times));
             let written = self.store.write(&guard, record, &mut value, retention, None);
             let written = written.expect("the write has no condition");
             let cause = RemovalCause::Replaced;
-            (written, self.settle_one(&guard, record, written, cause, &moment))
+            let (node, commit) = (written.node, written.commit);
+            (node, commit, self.settle_one(&guard, record, written, cause, &moment))
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
             let written = unsafe { self.store.stamp_first(record) };
-            (written, self.settle_first(record, written, &moment))
+            (written.node, written.commit, self.settle_first(record, written, &moment))
         };
-        let (node, version) = (written.node, written.commit.version());
-        self.keep_bound(&guard, record, node, settled);
+        let version = commit.version();
+        if self.policy.is_some() {
+            self.keep_bound(&guard, record, node, settled);
+        } else {
+            settled.account();
+        }
         drop(guard);
         self.tend();
         Version::from_u64(version)
@@ -118,7 +123,7 @@ where
             };
             let present = self.store.present(record, false, &moment);
             if present.is_none_or(|present| !present.is(current.node().get())) {
-                if self.end_absent(guard, record, current.node(), &moment) {
+                if self.end_absent(guard, record, current, &moment) {
                     return None;
                 }
                 continue; // another thread has set it since, possibly under a lease
@@ -127,13 +132,13 @@ where
             let over = Some(current.node());
             if let Some(written) = self.store.write(guard, record, &mut None, None, over) {
                 let commit = written.commit;
-                let superseded = self.store.superseded(record, written.node);
+                // SAFETY: of this thread's commit, which is settled below.
+                let superseded = unsafe { self.store.superseded(record, written.node) };
                 let watermark = self.store.order.watermark_at(commit.at());
                 let was_cleared = superseded.is_none_or(|was| was.number() <= watermark);
                 // If the value had ended before the removal, this caller did not remove it.
-                let had_ended = || {
-                    current.state().has_terms() && self.had_ended(current.node(), commit, &moment)
-                };
+                let had_ended =
+                    || current.state().has_terms() && self.had_ended(current, commit, &moment);
                 let is_ours = !was_cleared && !had_ended();
                 let cause = RemovalCause::Explicit;
                 self.account_removal(self.settle_one(guard, record, written, cause, &moment));
@@ -148,17 +153,12 @@ where
     #[inline(never)]
     fn had_ended<'g>(
         &'g self,
-        was: crate::chain::NodeRef<'g, V>,
+        was: Visible<'g, V>,
         removal: Commit<'g>,
         moment: &Moment<'_>,
     ) -> bool {
         moment.renew();
-        self.store.absence_cause(was, removal.before(), moment).is_some()
-    }
-
-    /// Returns whether a record has a value, regardless of its deadline.
-    fn has_value(&self, record: RecordRef<'_, K, V>) -> bool {
-        self.store.order.newest(record).is_some()
+        matches!(self.store.judge(was, removal.before(), false, moment), Ok(Some(_)))
     }
 
     /// Removes `key` alone if it is present. Makes a commit in any case.
@@ -170,7 +170,7 @@ where
         let guard = self.pin();
         loop {
             if let Some(record) = self.store.find_alive(&guard, hash, key)
-                && (record.is_held() || self.has_value(record))
+                && (record.is_held() || self.store.order.newest(record).is_some())
                 && let Some(written) = self.store.write(&guard, record, &mut None, None, None)
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
@@ -206,16 +206,16 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         fence_after_rmw(); // partner: the fence in `lease_held_record`; for `is_held`
-        let watermark = self.store.order.watermark_at(at);
         self.store.find(guard, hash, key).is_none_or(|record| {
             // Read first: if a lease was filled and let go by now, the look-up below finds its
             // value. That value may have a larger number, although it was read at its source
             // before.
             let is_held = || record.is_held() && !mutant("lease.look_first");
             let held_first = is_held();
-            let is_filled = || self.has_value(record) && !mutant("lease.as_of_number");
-            let found = self.store.order.at(record, at, watermark);
-            let is_absent = matches!(found, Ok(None)) && !is_filled();
+            let is_filled =
+                || self.store.order.newest(record).is_some() && !mutant("lease.as_of_number");
+            let held = self.store.order.resolve(record, at);
+            let is_absent = held.is_ok_and(|held| held.value().is_none()) && !is_filled();
             step("invalidate.absent");
             let is_held = if mutant("lease.look_late") { is_held() } else { held_first };
             is_absent && !is_held

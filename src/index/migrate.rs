@@ -159,20 +159,16 @@ impl<E: Indexed> Table<E> {
 }
 
 impl<E: Indexed, R: Reclaim> Index<E, R> {
-    /// Does a bounded part of a move that is under way, and returns false if there is none. Every
-    /// insert does this. A caller that inserts nothing for long may call it, so that readers search
-    /// only one table again.
-    #[inline(always)]
-    pub fn assist(&self, reclaim: &R, guard: &R::Guard<'_>) -> bool {
-        let table = self.root(guard);
-        let Some(next) = table.next() else { return false };
-        self.move_some(reclaim, guard, table, next);
-        true
-    }
-
+    /// Does a bounded part of the move from `table`, the root, to `next`.
     #[cold]
     #[inline(never)]
-    fn move_some(&self, reclaim: &R, guard: &R::Guard<'_>, table: &Table<E>, next: &Table<E>) {
+    pub(super) fn move_on(
+        &self,
+        reclaim: &R,
+        guard: &R::Guard<'_>,
+        table: &Table<E>,
+        next: &Table<E>,
+    ) {
         if table.move_some(next) {
             self.promote(reclaim, guard, table, next);
         }

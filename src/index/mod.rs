@@ -81,6 +81,17 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         unsafe { &*self.root.load(Ordering::Acquire) }
     }
 
+    /// Does a bounded part of a move that is under way, and returns false if there is none. Every
+    /// insert does this. A caller that inserts nothing for long may call it, so that readers search
+    /// only one table again.
+    #[inline(always)]
+    pub fn assist(&self, reclaim: &R, guard: &R::Guard<'_>) -> bool {
+        let table = self.root(guard);
+        let Some(next) = table.next() else { return false };
+        self.move_on(reclaim, guard, table, next);
+        true
+    }
+
     /// Checks the one slot where an entry with this hash usually is. Unlike [`find`](Self::find),
     /// it may return a sealed entry.
     #[inline(always)]

@@ -87,8 +87,11 @@ static GRAPH: WaitGraph =
 
 #[cfg(coeval_loom)]
 loom::lazy_static! {
-    static ref GRAPH: WaitGraph =
-        WaitGraph { slots: SegmentedArray::new(), used: AtomicU32::new(0), free: AtomicU64::new(0) };
+    static ref GRAPH: WaitGraph = WaitGraph {
+        slots: SegmentedArray::new(),
+        used: AtomicU32::new(0),
+        free: AtomicU64::new(0),
+    };
 }
 
 const LOWER: u64 = u32::MAX as u64;

@@ -45,8 +45,8 @@
 
 mod participant;
 
-use super::barrier::Barrier;
 use super::{Garbage, Reclaim, Tally};
+use crate::sync::barrier::Barrier;
 use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicU64, Ordering};

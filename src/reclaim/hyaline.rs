@@ -29,9 +29,9 @@
 //!   seize's heavy barrier. (On systems other than Linux, this is more than needed where seize has
 //!   an asymmetric barrier that this crate does not detect.)
 
-use super::barrier::Barrier;
 use super::counted::{self, Counted, Counts, HasCounts};
 use super::{Garbage, Reclaim, Tally};
+use crate::sync::barrier::Barrier;
 use crate::sync::per_thread::PerThread;
 use seize::{Collector, Guard as _, LocalGuard, OwnedGuard};
 use std::cell::{Cell, UnsafeCell};

@@ -4,7 +4,6 @@
 //! The trait [`Reclaim`] has three backends.
 
 mod asymmetric;
-mod barrier;
 #[cfg(any(feature = "crossbeam-epoch", feature = "seize"))]
 mod counted;
 #[cfg(feature = "crossbeam-epoch")]

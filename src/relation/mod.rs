@@ -93,8 +93,8 @@ impl Drop for RelationScope<'_> {
 #[track_caller]
 pub fn too_deep(of: &KeyName) -> ! {
     panic!(
-        "the relations of {of} are evaluated for a write by a relation's closure, {MAX_DEPTH} deep: \
-         declare the related keys with `Related` in the closure, instead of writing them"
+        "the relations of {of} are evaluated for a write by a relation's closure, {MAX_DEPTH} \
+         deep: declare the related keys with `Related` in the closure, instead of writing them"
     )
 }
 

@@ -35,25 +35,27 @@ impl ClearProgress {
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Clears everything by one commit. Returns its number.
     pub fn clear(&self, guard: &R::Guard<'_>) -> u64 {
-        let retire = |node| self.retire_era(guard, node);
-        let retire_place = |place| self.retire_place(guard, place);
-        // SAFETY: a guard is live.
-        unsafe { self.order.clear(&self.views, retire, retire_place) }
+        // SAFETY: a guard is live. What the callbacks receive was taken out, once.
+        unsafe {
+            let retire = |node| self.retire_era(guard, node);
+            let retire_place = |place| self.retire_place(guard, place);
+            self.order.clear(&self.views, retire, retire_place)
+        }
     }
 
     /// The newest version of a record, if it is a value that was cleared.
+    #[inline(always)]
     pub fn cleared_value<'g>(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
         if !self.order.watermark.is_raised() {
             return None;
         }
-        let undecided = |top: NodeRef<'_, V>| !top.state().is_committed();
-        if mutant("sweep.unjudged") && record.top().is_some_and(undecided) {
+        let is_undecided = || record.top().is_some_and(|(_, state)| !state.is_committed());
+        if mutant("sweep.unjudged") && is_undecided() {
             return None;
         }
         // A commit that has taken a number but is not stamped yet is stamped now, with that number
         // or a larger one.
         let live = record.live();
-        let (node, state) = self.order.version_at(record, ReadAt::newest(live)).ok()??;
-        (state.is_value() && state.version() <= self.watermark(live)).then_some(node)
+        self.order.resolve(record, ReadAt::newest(live)).ok()?.cleared()
     }
 }

@@ -8,6 +8,10 @@ use crate::removal::RemovalCause;
 use crate::version::State;
 use std::ptr;
 
+/// A write of a commit: its record, its version, and why it takes a value away; `None` for a
+/// witness.
+type DecidedWrite<'g, K, V> = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>);
+
 /// A commit of several writes that is decided.
 pub struct Decided<'g, K, V> {
     outcome: State,
@@ -34,12 +38,8 @@ impl<'g, K, V> Decided<'g, K, V> {
         self.descriptor.entries()
     }
 
-    /// The records and versions of the writes, and why each write takes a value away; `None` for a
-    /// witness.
-    pub fn writes(
-        &self,
-    ) -> impl Iterator<Item = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>)> + use<'g, K, V>
-    {
+    /// The writes.
+    pub fn writes(&self) -> impl Iterator<Item = DecidedWrite<'g, K, V>> + use<'g, K, V> {
         // SAFETY: of a commit that was made under the guard, which keeps both.
         let kept = |entry: &'g Entry<K, V>| unsafe {
             (RecordRef::new(&*entry.record), NodeRef::new(&*entry.node), entry.cause)
@@ -132,9 +132,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> Decided<'g, K, V> {
         let has_witnesses = set.has_witnesses();
         let descriptor = self.make_descriptor(guard, set, preconditions, terms_of);
-        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-        // SAFETY: this thread owns the commit, under the guard that located its records.
-        let outcome = unsafe { self.order.help(descriptor, &retire) };
+        // SAFETY: this thread owns the commit, under the guard that located its records. `help`
+        // passes each version that it superseded once.
+        let outcome = unsafe {
+            let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+            self.order.help(descriptor, &retire)
+        };
         // SAFETY: it is retired by `forget` at the earliest, under this guard, which keeps it.
         let descriptor = unsafe { &*descriptor };
         let decided = Decided { outcome, descriptor, has_witnesses, live: self.live(guard) };
@@ -149,6 +152,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(always)]
     pub unsafe fn forget(&self, guard: &R::Guard<'_>, decided: &Decided<'_, K, V>) {
         let descriptor = ptr::from_ref(decided.descriptor).cast_mut();
-        self.retire_commit(guard, descriptor, decided.has_witnesses);
+        // SAFETY: the caller's promise.
+        unsafe { self.retire_commit(guard, descriptor, decided.has_witnesses) };
     }
 }

@@ -27,28 +27,38 @@ fn witnesses<K, V>(commit: &Descriptor<K, V>) -> impl Iterator<Item = &Entry<K, 
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Retires a version that was superseded in `record`, or that ended with it.
-    pub(super) fn retire_node(
+    ///
+    /// # Safety
+    /// The version was taken out of the record's chain, and is retired only once.
+    pub(super) unsafe fn retire_node(
         &self,
         guard: &R::Guard<'_>,
         record: &Record<K, V>,
         node: *mut Node<V>,
     ) {
-        if ptr::eq(node, record.inline_slot()) {
-            self.retire(guard, record, Self::reclaim_inline);
-        } else {
-            self.retire(guard, node, Self::reclaim_node);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if ptr::eq(node, record.inline_slot()) {
+                self.retire(guard, record, Self::reclaim_inline);
+            } else {
+                self.retire(guard, node, Self::reclaim_node);
+            }
         }
     }
 
     /// Retires a commit's descriptor and its witnesses.
-    pub(super) fn retire_commit(
+    ///
+    /// # Safety
+    /// No version names the descriptor any more, and it is retired only once.
+    pub(super) unsafe fn retire_commit(
         &self,
         guard: &R::Guard<'_>,
         descriptor: *mut Descriptor<K, V>,
         has_witnesses: bool,
     ) {
         let reclaim = if has_witnesses { Self::reclaim_witnessed } else { Self::reclaim_commit };
-        self.retire(guard, descriptor, reclaim);
+        // SAFETY: the caller's promise.
+        unsafe { self.retire(guard, descriptor, reclaim) };
     }
 
     /// The first step for a commit with witnesses: no thread can have the versions in hand that
@@ -117,9 +127,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// No other thread has access to the version. The caller does this once.
     #[inline(never)]
     unsafe fn drop_bonds(&self, node: &Node<V>) {
-        // SAFETY: the caller's promise.
-        if let Some(bonds) = unsafe { node.take_bonds() } {
-            self.release_bonds(&self.pin(), &bonds);
+        // SAFETY: the caller's promise. The bonds were taken, so they are released only here.
+        unsafe {
+            if let Some(bonds) = node.take_bonds() {
+                self.release_bonds(&self.pin(), &bonds);
+            }
         }
     }
 
@@ -180,7 +192,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                     // SAFETY: none; this is the defect.
                     unsafe { Self::seal(record, ptr::from_ref(self).cast()) };
                 } else {
-                    self.retire(guard, record.get(), Self::seal);
+                    // SAFETY: this thread condemned the record, and `seal` looks again.
+                    unsafe { self.retire(guard, record.get(), Self::seal) };
                 }
                 return;
             }
@@ -215,7 +228,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Retires the version in the inline slot of `record`, which the eviction `tombstone`
     /// superseded and which is off the chain. Condemns the record if possible.
-    pub(super) fn retire_evicted(
+    ///
+    /// # Safety
+    /// As for [`retire_node`](Self::retire_node).
+    pub(super) unsafe fn retire_evicted(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
@@ -223,7 +239,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) {
         let ends_too = self.condemn_evicted(record, tombstone);
         let reclaim = if ends_too { Self::seal_evicted } else { Self::reclaim_inline };
-        self.retire(guard, record.get(), reclaim);
+        // SAFETY: the caller's promise. If the record ends too, this thread condemned it.
+        unsafe { self.retire(guard, record.get(), reclaim) };
     }
 
     /// The flags that say that a record is held.
@@ -320,9 +337,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let watermark = self.watermark(self.live(guard));
             self.host.cleared(guard, &record, value, watermark);
         }
-        // SAFETY: the record is sealed, and it is freed a grace period from now.
-        unsafe { self.index.unlink(guard, NonNull::from(record.get())) };
-        self.retire(guard, record.get(), Self::free);
+        // SAFETY: the record is sealed by this call, and it is freed a grace period from now.
+        unsafe {
+            self.index.unlink(guard, NonNull::from(record.get()));
+            self.retire(guard, record.get(), Self::free);
+        }
         true
     }
 
@@ -394,14 +413,23 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Releases the dependencies of a value that was dropped or is not kept. Called once.
-    pub fn release_bonds(&self, guard: &R::Guard<'_>, bonds: &Bonds) {
-        bonds.inputs().iter().for_each(|input| self.release_input(guard, input));
-        self.release_tags(guard, bonds.tags());
+    /// Releases the dependencies of a value that was dropped or is not kept.
+    ///
+    /// # Safety
+    /// The bonds held their records and cells until now, and nobody releases them again.
+    pub unsafe fn release_bonds(&self, guard: &R::Guard<'_>, bonds: &Bonds) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            bonds.inputs().iter().for_each(|input| self.release_input(guard, input));
+            self.release_tags(guard, bonds.tags());
+        }
     }
 
-    /// Releases the record of an input, which held it until now.
-    pub fn release_input(&self, guard: &R::Guard<'_>, input: &Dependency) {
+    /// Releases the record of an input.
+    ///
+    /// # Safety
+    /// The input held its record until now, and nobody releases it again.
+    pub unsafe fn release_input(&self, guard: &R::Guard<'_>, input: &Dependency) {
         let record = self.record_of(self.live(guard), input);
         record.let_go();
         self.condemn_or_queue(guard, record);

@@ -27,7 +27,7 @@ pub use host::Host;
 pub use read::Peeked;
 pub use tags::cell_of;
 pub use versions::{Commit, TermsAndBonds, Written};
-pub use views::{OpenView, Snapshot, version_of};
+pub use views::{KEPT, OpenView, Snapshot, version_of};
 pub use write_set::{Write, WriteSet};
 
 use crate::chain::{Conditional, Derived, Linked, Live, Record};

@@ -19,52 +19,65 @@ use std::ptr;
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Disposes of the version that `node` superseded: there is one. The caller owns the commit of
-    /// `node`.
+    /// Disposes of the version that `node` superseded.
+    ///
+    /// # Safety
+    /// There is one. The caller owns the commit of `node`, which it made under this guard, and calls
+    /// this once for it.
     #[inline]
-    pub fn dispose_superseded(
+    pub unsafe fn dispose_superseded(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
         node: NodeRef<'_, V>,
     ) {
-        if self.views.none() {
-            let retire = |node| self.retire_node(guard, &record, node);
-            // SAFETY: the version is committed, no view is registered, and later views begin at its
-            // version or later.
-            unsafe { commit::take_suffix(record.get(), node.get(), true, retire) };
-            return;
+        // SAFETY: the version is committed, no view is registered, and later views begin at its
+        // version or later. What is taken out is passed once. The rest is the caller's promise.
+        unsafe {
+            if self.views.none() {
+                let retire = |node| self.retire_node(guard, &record, node);
+                return commit::take_suffix(record.get(), node.get(), true, retire);
+            }
+            self.dispose_beside_views(guard, record, node);
         }
-        self.dispose_beside_views(guard, record, node);
     }
 
     /// Disposes of the value that the eviction `tombstone` superseded. If the value is in the inline
     /// slot, as most are, the record begins to end by the same step.
-    pub fn dispose_evicted(
+    ///
+    /// # Safety
+    /// As for [`dispose_superseded`](Self::dispose_superseded), with the tombstone as the node.
+    pub unsafe fn dispose_evicted(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
         tombstone: NodeRef<'_, V>,
     ) {
-        if !self.views.none() {
-            return self.dispose_beside_views(guard, record, tombstone);
-        }
-        let inline = Cell::new(false);
-        let retire = |node: *mut Node<V>| match ptr::eq(node, record.inline_slot()) {
-            true => inline.set(true),
-            false => self.retire_node(guard, &record, node),
-        };
-        // SAFETY: as in `dispose_superseded`.
-        unsafe { commit::take_suffix(record.get(), tombstone.get(), true, retire) };
-        if inline.get() {
-            self.retire_evicted(guard, record, tombstone);
+        // SAFETY: as in `dispose_superseded`. The version in the inline slot was taken off the chain
+        // by this call.
+        unsafe {
+            if !self.views.none() {
+                return self.dispose_beside_views(guard, record, tombstone);
+            }
+            let inline = Cell::new(false);
+            let retire = |node: *mut Node<V>| match ptr::eq(node, record.inline_slot()) {
+                true => inline.set(true),
+                false => self.retire_node(guard, &record, node),
+            };
+            commit::take_suffix(record.get(), tombstone.get(), true, retire);
+            if inline.get() {
+                self.retire_evicted(guard, record, tombstone);
+            }
         }
     }
 
     /// The same with open views. Looks only at the newest view that is older than `node`.
+    ///
+    /// # Safety
+    /// As for [`dispose_superseded`](Self::dispose_superseded).
     #[cold]
     #[inline(never)]
-    fn dispose_beside_views(
+    unsafe fn dispose_beside_views(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
@@ -72,10 +85,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) {
         let mut view = self.first_view_below(guard, node.state().version());
         if view.is_none() {
-            let retire = |node| self.retire_node(guard, &record, node);
             // SAFETY: as in `dispose_superseded`.
-            unsafe { commit::take_suffix(record.get(), node.get(), true, retire) };
-            return;
+            unsafe {
+                let retire = |node| self.retire_node(guard, &record, node);
+                return commit::take_suffix(record.get(), node.get(), true, retire);
+            }
         }
         // SAFETY: the version was installed in this record under the guard. The guard also keeps
         // the version that it superseded, which is decided.
@@ -102,9 +116,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &'g R::Guard<'_>,
         version: u64,
     ) -> Option<ViewCursor<'g>> {
-        let retire = |place| self.retire_place(guard, place);
-        // SAFETY: the guard is live, and places are retired through it.
-        unsafe { self.views.first_below(&self.order.clock, version, retire) }
+        // SAFETY: the guard is live, and places are retired through it, each once.
+        unsafe {
+            let retire = |place| self.retire_place(guard, place);
+            self.views.first_below(&self.order.clock, version, retire)
+        }
     }
 
     /// Defers a clearing commit until no older view is open; then the store
@@ -188,8 +204,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> PruneOutcome {
         let mut next = record.newest();
         while let Some(node) = next {
-            if let VersionStatus::Committed(state) = self.order.resolve::<K, V>(node) {
-                let retire = |node| self.retire_node(guard, &record, node);
+            if let VersionStatus::Committed(state) = self.order.status::<K, V>(node) {
+                // SAFETY: what is taken out is passed once.
+                let retire = |node| unsafe { self.retire_node(guard, &record, node) };
                 if let Some(version) = known {
                     // SAFETY: the node is the newest committed version, this thread holds the
                     // right, and callers know that no view needs `version`.

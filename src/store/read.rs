@@ -6,6 +6,7 @@ use crate::chain::{RecordRef, Tied, Visible};
 use crate::commit::ReadAt;
 use crate::index::Peek;
 use crate::reclaim::Reclaim;
+use crate::version::State;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -30,49 +31,10 @@ where
     R: Reclaim,
     H: Host<K, V>,
 {
-    /// Looks a key up in its home bucket. `COUNTS`: the look-up is a use of the entry.
+    /// Looks a key up in its home bucket, as of an instant. `COUNTS`: the look-up is a use of the
+    /// entry. `hash` is the key's.
     #[inline(always)]
     pub fn peek<'g, Q, const COUNTS: bool>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        key: &Q,
-    ) -> Peeked<'g, K, V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let hash = self.hash(key);
-        self.prefetch_home(hash);
-        match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
-            Peek::Found(record) => {
-                let record = Self::in_index(record);
-                let Some((node, state)) = self.order.top(record) else {
-                    return Peeked::Unclear(Some(record));
-                };
-                if let Some(found) = node.tied_as(state) {
-                    return Peeked::Tied(record, found);
-                }
-                let Some(found) = node.plain_as(state) else {
-                    return Peeked::Unclear(Some(record));
-                };
-                if COUNTS {
-                    self.count_hit(guard);
-                }
-                Peeked::Plain(found)
-            }
-            Peek::Elsewhere => Peeked::Unclear(None),
-            Peek::Absent if COUNTS && self.order.is_watched() => Peeked::Unclear(None),
-            Peek::Absent => {
-                if COUNTS {
-                    self.count_miss(guard);
-                }
-                Peeked::Absent
-            }
-        }
-    }
-
-    /// The same as of an instant, without counting a use. A value with terms needs the slow path.
-    #[inline(always)]
-    pub fn peek_at<'g, Q>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
@@ -83,12 +45,29 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
-            Peek::Absent => Peeked::Absent,
-            Peek::Elsewhere => Peeked::Unclear(None),
             Peek::Found(record) => {
                 let record = Self::in_index(record);
-                let plain = self.order.plain_at(record, at);
-                plain.map_or(Peeked::Unclear(Some(record)), Peeked::Plain)
+                let is_seen = |(_, state): &(_, State)| at.sees(state.version());
+                let top = record.top().filter(is_seen).filter(|_| self.order.may_use_top());
+                let Some((node, state)) = top else {
+                    return Peeked::Unclear(Some(record));
+                };
+                if let Some(found) = node.plain_as(state) {
+                    if COUNTS {
+                        self.count_hit(guard);
+                    }
+                    return Peeked::Plain(found);
+                }
+                let tied = node.tied_as(state);
+                tied.map_or(Peeked::Unclear(Some(record)), |tied| Peeked::Tied(record, tied))
+            }
+            Peek::Elsewhere => Peeked::Unclear(None),
+            Peek::Absent if COUNTS && self.order.is_watched() => Peeked::Unclear(None),
+            Peek::Absent => {
+                if COUNTS {
+                    self.count_miss(guard);
+                }
+                Peeked::Absent
             }
         }
     }

@@ -7,7 +7,11 @@ use crate::reclaim::{Garbage, Reclaim};
 use std::ptr::{self, NonNull};
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    pub(super) fn retire<T>(
+    /// # Safety
+    /// `object` is retired once for each end that the caller prepares: after it was made
+    /// unreachable, or with a `reclaim` that looks again whether it may end. `reclaim` may be called
+    /// with the object and this store, a grace period later.
+    pub(super) unsafe fn retire<T>(
         &self,
         guard: &R::Guard<'_>,
         object: *const T,
@@ -15,21 +19,27 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) {
         let context = ptr::from_ref(self).cast();
         let garbage = Garbage { object: object.cast_mut().cast(), context, reclaim };
-        // SAFETY: each caller retires an object once for each end that it prepares: after it made
-        // the object unreachable, or with a callback that looks again whether it may end. The
-        // context outlives the reclaimer's use of it, because the store drains the reclaimer when
-        // it is dropped.
+        // SAFETY: the caller's promise. The context outlives the reclaimer's use of it, because the
+        // store drains the reclaimer when it is dropped.
         unsafe { self.reclaim.retire(guard, garbage) };
     }
 
     /// Retires a clearing commit.
-    pub(super) fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Milestone<Era>>) {
-        self.retire(guard, node, Self::reclaim_era);
+    ///
+    /// # Safety
+    /// It was taken out of the chain of clearing commits, and is retired only once.
+    pub(super) unsafe fn retire_era(&self, guard: &R::Guard<'_>, node: *mut Node<Milestone<Era>>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.retire(guard, node, Self::reclaim_era) };
     }
 
     /// Retires the place of a closed view.
-    pub(super) fn retire_place(&self, guard: &R::Guard<'_>, place: *mut ViewPlace) {
-        self.retire(guard, place, Self::reclaim_place);
+    ///
+    /// # Safety
+    /// It was taken out of the list of views, and is retired only once.
+    pub(super) unsafe fn retire_place(&self, guard: &R::Guard<'_>, place: *mut ViewPlace) {
+        // SAFETY: the caller's promise.
+        unsafe { self.retire(guard, place, Self::reclaim_place) };
     }
 
     unsafe fn reclaim_era(node: *mut (), _: *const ()) {

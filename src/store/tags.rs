@@ -71,11 +71,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         tags.iter().all(|tag| self.tag_invalidated_at(tag, at) <= tag.tagged_since(own))
     }
 
-    /// Releases the cells of tags, which held them until now.
-    pub fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Dependency]) {
+    /// Releases the cells of tags. From now on the guard keeps them.
+    ///
+    /// # Safety
+    /// The tags held their cells until now, and nobody releases them again.
+    pub unsafe fn release_tags(&self, guard: &R::Guard<'_>, tags: &[Dependency]) {
         for tag in tags {
-            // The cell was held until now. From now on the guard keeps it.
-            // SAFETY: one of the tags of some bonds.
+            // SAFETY: the caller's promise.
             let cell = unsafe { cell_of(tag) };
             cell.let_go();
             self.try_condemn_tag(guard, cell);
@@ -86,7 +88,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     fn try_condemn_tag(&self, guard: &R::Guard<'_>, cell: &TagCell) {
         if cell.condemn() {
             step("tag.condemned");
-            self.retire(guard, cell, Self::seal_tag);
+            // SAFETY: this thread condemned the cell, and `seal_tag` looks again.
+            unsafe { self.retire(guard, cell, Self::seal_tag) };
         }
     }
 
@@ -100,11 +103,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             return store.try_condemn_tag(&guard, cell);
         }
         step("tag.sealed");
-        if let Some(index) = store.tags.get(0) {
-            // SAFETY: the cell is sealed, and it is freed a grace period from now.
-            unsafe { index.unlink(&guard, NonNull::from(cell)) };
+        // SAFETY: the cell is sealed by this call, and it is freed a grace period from now.
+        unsafe {
+            if let Some(index) = store.tags.get(0) {
+                index.unlink(&guard, NonNull::from(cell));
+            }
+            store.retire(&guard, cell, Self::free_tag);
         }
-        store.retire(&guard, cell, Self::free_tag);
     }
 
     /// The last step: frees the cell. No guard can have found it.
@@ -143,12 +148,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let index = self.tags.get(0)?;
         let cell = index.find(guard, hash, |cell| cell.tag() == tag);
         let cell = cell.filter(|cell| cell.revive())?;
-        let retire =
-            |node: *mut Node<Milestone<()>>| self.retire(guard, node, Self::free_milestone);
-        let retire_place = |place| self.retire_place(guard, place);
         let (clock, views) = (&self.order.clock, &self.views);
-        // SAFETY: the guard is live, and the milestone is made for this chain.
-        let version = unsafe { cell.ended.add(clock, views, milestone(), retire, retire_place) };
+        // SAFETY: the guard is live, and the milestone is made for this chain. What the callbacks
+        // receive was taken out, once.
+        let version = unsafe {
+            let retire = |node: *mut _| self.retire(guard, node, Self::free_milestone);
+            let retire_place = |place| self.retire_place(guard, place);
+            cell.ended.add(clock, views, milestone(), retire, retire_place)
+        };
         self.try_condemn_tag(guard, cell);
         Some(version)
     }

@@ -49,23 +49,17 @@ impl<'g> Commit<'g> {
     }
 }
 
-/// A version that a commit of one key wrote.
+/// A version that a commit of one key wrote. Who has this owns the commit, and settles it.
 pub struct Written<'g, V> {
     pub node: NodeRef<'g, V>,
     pub state: State,
     pub commit: Commit<'g>,
 }
 
-impl<V> Clone for Written<'_, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<V> Copy for Written<'_, V> {}
-
 impl<'g, V> Written<'g, V> {
     /// # Safety
-    /// The version is of a commit that was made under the guard which keeps the version.
+    /// The version is of a commit that the caller made under the guard which keeps the version. One
+    /// is made for each commit.
     #[inline(always)]
     unsafe fn new(node: NodeRef<'g, V>, state: State) -> Self {
         // SAFETY: the caller's promise.
@@ -165,16 +159,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe { self.pool_of(&*node).put_back(NonNull::new_unchecked(node).cast()) };
     }
 
-    /// The value below `node`, cleared or not. The caller owns the commit of `node`.
+    /// The value below `node`, cleared or not.
+    ///
+    /// # Safety
+    /// The caller owns the commit of `node`, which it made under the guard of `record`, and has not
+    /// disposed of the version below yet.
     #[inline(always)]
-    pub fn superseded<'g>(
+    pub unsafe fn superseded<'g>(
         &self,
         record: RecordRef<'g, K, V>,
         node: NodeRef<'g, V>,
     ) -> Option<Visible<'g, V>> {
         let prev = record.prev_of(node).link().target();
-        // SAFETY: superseded by a commit made under the guard. The link is open until the owner
-        // settles the commit, so the version below is the one from the install.
+        // SAFETY: the caller's promise. The link is open until the owner settles the commit, so the
+        // version below is the one from the install.
         unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }?.visible()
     }
 
@@ -227,9 +225,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         node: *mut Node<V>,
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
-        let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-        // SAFETY: the caller's promise.
-        let state = unsafe { self.order.write(record, node, over, &retire) };
+        // SAFETY: the caller's promise. `write` passes each version that it superseded once.
+        let state = unsafe {
+            let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
+            self.order.write(record, node, over, &retire)
+        };
         if state.is_none() {
             self.give_back_node(&record, node);
         }

@@ -7,6 +7,9 @@ use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::version::{State, Version};
 
+/// A read as of a registered view finds all versions that it needs.
+pub const KEPT: &str = "the view keeps the versions that it shows";
+
 /// The version of a committed state, as the public type.
 pub fn version_of(state: State) -> Version {
     Version::from_u64(state.version())
@@ -41,7 +44,7 @@ impl Snapshot {
     #[inline(always)]
     pub fn at<'g>(&'g self, _: Live<'g>) -> ReadAt<'g> {
         // SAFETY: the view is registered as long as this is borrowed, and a guard is live.
-        unsafe { ReadAt::new(Limit::View(self.registered.version())) }
+        unsafe { ReadAt::new(Limit::View(self.registered.version())) }.above(self.watermark)
     }
 }
 
@@ -58,11 +61,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// a number was taken.
     fn register(&self, guard: &R::Guard<'_>, is_timeless: impl Fn() -> bool) -> Registered {
         loop {
-            let place = self.views.place(guard);
-            let retire = |place| self.retire_place(guard, place);
+            let place = self.views.place(self.live(guard));
             let instant = || self.order.instant_if(&is_timeless);
-            // SAFETY: the guard is live, and the place is made for this view.
-            let registered = unsafe { self.views.open(&self.order.clock, instant, place, retire) };
+            // SAFETY: the guard is live, and the place is made for this view. What is taken out of
+            // the list is passed once; so it is in the other calls.
+            let registered = unsafe {
+                let retire = |place| self.retire_place(guard, place);
+                self.views.open(&self.order.clock, instant, place, retire)
+            };
             if registered.is_timed() {
                 return registered;
             }
@@ -103,7 +109,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // commit that may be at or before the version was ready before the view read the clock, so
         // the answer is final.
         let at = unsafe { ReadAt::new(Limit::View(registered.version())) };
-        let (watermark, _) = self.order.watermark.at(&self.order.clock, at);
+        let watermark = self.order.watermark_at(at);
         self.host.view_opened(registered.version());
         Snapshot { registered, watermark }
     }
@@ -115,9 +121,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     fn unregister(&self, guard: &R::Guard<'_>, view: Registered) -> Option<PendingRemovals> {
-        let (version, retire) = (view.version(), |place| self.retire_place(guard, place));
+        let version = view.version();
         // SAFETY: the guard is live, and places are retired through it.
-        let taken = unsafe { self.views.close(view, retire) }?;
+        let taken = unsafe { self.views.close(view, |place| self.retire_place(guard, place)) }?;
         self.host.view_closed(version);
         step("leftover.taken");
         Some(PendingRemovals::after(taken, version))
@@ -133,9 +139,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn trim_clearings(&self, guard: &R::Guard<'_>) {
         if self.order.watermark.is_raised() {
             let (clock, views) = (&self.order.clock, &self.views);
-            let retire = |node| self.retire_era(guard, node);
-            // SAFETY: a guard is live.
+            // SAFETY: a guard is live. What the callbacks receive was taken out, once.
             unsafe {
+                let retire = |node| self.retire_era(guard, node);
                 self.order.watermark.trim(clock, views, retire, |place| {
                     self.retire_place(guard, place);
                 });

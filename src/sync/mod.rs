@@ -22,6 +22,7 @@ pub(crate) use primitives::*;
 /// Keeps the compiler from reordering, without an instruction. The models have no use for it.
 pub(crate) use std::sync::atomic::compiler_fence;
 
+pub(crate) mod barrier;
 pub(crate) mod cell;
 pub mod hook;
 pub(crate) mod lazy_array;

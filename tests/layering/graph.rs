@@ -1,4 +1,4 @@
-//! Which file uses which, by imports' targets and by method calls, and where that goes in a circle.
+//! Which file uses which, by imports' targets and by method calls, and where that goes in a cycle.
 
 use crate::source::{Source, tokens};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,8 +90,8 @@ impl<'s> Graph<'s> {
                 .any(|(other, _)| other.path.starts_with(&folder) && other.path != source.path)
     }
 
-    /// The circles among the files of each room, one per line. A door stands in no circle.
-    pub fn circles(&self) -> String {
+    /// The cycles among the files of each room, one per line. A door stands in no cycle.
+    pub fn cycles(&self) -> String {
         let mut edges: BTreeMap<usize, BTreeMap<usize, String>> = BTreeMap::new();
         for Use { by, of, name, .. } in self.uses() {
             let (one, other) = (self.source(by), self.source(of));

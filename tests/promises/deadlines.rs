@@ -18,7 +18,9 @@ type Never<T> = Result<T, Infallible>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-std::thread_local! { static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) }; }
+std::thread_local! {
+    static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
 
 /// Runs `act` once on this thread, in the middle of an operation.
 fn meanwhile(act: impl FnOnce() + 'static) {

@@ -249,11 +249,11 @@ fn a_panic_changes_nothing<R: Reclaim>() {
     assert_eq!(cache.derive(100, ten_times), 50);
 }
 
-fn circles_are_reported<R: Reclaim>() {
+fn cycles_are_reported<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
-    let circle =
+    let cycle =
         || cache.derive(100, |scope| scope.derive(101, |scope| scope.derive(100, ten_times)));
-    assert!(catch_unwind(AssertUnwindSafe(circle)).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(cycle)).is_err());
     let direct = || cache.derive(100, |_| cache.derive(100, ten_times));
     assert!(catch_unwind(AssertUnwindSafe(direct)).is_err());
     assert_eq!((cache.derive(100, ten_times), cache.derive(101, |_| 3)), (0, 3));
@@ -291,6 +291,6 @@ on_every_reclaimer!(
     written_during_the_computation,
     a_lease_knows_the_dependencies,
     a_panic_changes_nothing,
-    circles_are_reported,
+    cycles_are_reported,
     the_listener_hears_of_ended_values,
 );

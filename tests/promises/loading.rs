@@ -2,7 +2,7 @@
 //! or load in turn if the load failed. No other operation is delayed. No caller gets a value that
 //! was read before a removal that had returned when the caller came.
 
-mod circles;
+mod cycles;
 mod failures;
 #[cfg(feature = "async")]
 mod futures;
@@ -191,8 +191,8 @@ fn a_loader_may_use_the_cache<R: Reclaim>() {
     assert_eq!(loads(&cache), (4, 0, 3));
 }
 
-fn circles_are_reported<R: Reclaim>() {
-    within(LIMIT, "loads in a circle", || {
+fn cycles_are_reported<R: Reclaim>() {
+    within(LIMIT, "loads in a cycle", || {
         let cache = store::<u64, u64, R>();
         let mut inner = Ok(0);
         let outer = cache.load(1, || {
@@ -207,7 +207,7 @@ fn circles_are_reported<R: Reclaim>() {
         }));
         let message = *panic.unwrap_err().downcast::<String>().expect("a message");
         assert!(message.ends_with(&LoadError::<std::convert::Infallible>::Cycle.to_string()));
-        assert!(message.starts_with("the key 3 wanted at ") && message.contains("circle"));
+        assert!(message.starts_with("the key 3 wanted at ") && message.contains("cycle"));
         assert_eq!(cache.get_with(3, || 3), 3, "the key is unchanged");
 
         let (both, told) = (Barrier::new(2), AtomicU64::new(0));
@@ -402,7 +402,7 @@ on_every_reclaimer!(
     another_loads_if_a_value_panics,
     a_refused_load_is_for_its_caller_alone,
     a_loader_may_use_the_cache,
-    circles_are_reported,
+    cycles_are_reported,
     no_other_operation_waits,
     prewarming,
     prewarming_cleared_keys,

@@ -90,10 +90,12 @@ fn it_describes_mismatches_in_words<R: Reclaim>() {
     said.sort();
     let expected = [
         format!(
-            "user:42 was written at {filled}, its related feed:42 is of {feed}: no commit wrote both"
+            "user:42 was written at {filled}, its related feed:42 is of {feed}: \
+             no commit wrote both"
         ),
         format!(
-            "user:42 was written at {filled}, its related name:42 is of {name}: no commit wrote both"
+            "user:42 was written at {filled}, its related name:42 is of {name}: \
+             no commit wrote both"
         ),
     ];
     assert_eq!(said, expected);
@@ -352,7 +354,7 @@ fn other_counts<R: Reclaim>() {
     assert_eq!(monitor.report().keys, 102);
 }
 
-/// A related key that is named twice counts once. Relations may form circles. A key is not related
+/// A related key that is named twice counts once. Relations may form cycles. A key is not related
 /// to itself.
 fn groups_have_each_key_once<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().reclaimer().build();

@@ -103,8 +103,8 @@ fn watched<R: Reclaim>(
     race(threads, looks, |random| watch.look(random), writer);
     let stats = watch.cache.stats();
     println!(
-        "{threads} threads: {} looks, {} stale, {} torn; told {told:?}; {} loads, {} refused, {} derived again, \
-        {:?}; {:.1} s",
+        "{threads} threads: {} looks, {} stale, {} torn; told {told:?}; {} loads, {} refused, \
+        {} derived again, {:?}; {:.1} s",
         looks,
         watch.stale.load(SeqCst),
         watch.torn.load(SeqCst),

@@ -43,7 +43,7 @@ fn called(kind: Kind) {
     if seen == before {
         ACTS.set(None);
         let cache = CACHE.with(|cache| cache.borrow().clone()).expect("within an operation");
-        // A circle is reported by a panic.
+        // A cycle is reported by a panic.
         let _ = catch_unwind(AssertUnwindSafe(|| USE.get()(&cache)));
         drop(cache);
         ACTS.set(Some((acting, before)));

@@ -57,7 +57,7 @@ pub fn run(rows: &[Row]) {
 /// Prints the cost of each row at each size. Returns the rows that cost more than promised.
 pub fn report(rows: &[Row], filter: &str) -> Vec<String> {
     let folder = tempfolder();
-    run_self_under_callgrind(&folder, filter);
+    run_self_under_callgrind(&folder, "costs_grow_as_promised", filter);
     let rows = rows.iter().filter(|row| row.name().contains(filter));
     let mut wrong = Vec::new();
     println!(
@@ -83,18 +83,33 @@ pub fn report(rows: &[Row], filter: &str) -> Vec<String> {
     wrong
 }
 
+/// Runs one test of this program under callgrind. Returns what callgrind wrote at each of its first
+/// `counts` counts.
+pub fn output_of_self(test: &str, filter: &str, counts: usize) -> Vec<String> {
+    let folder = tempfolder();
+    run_self_under_callgrind(&folder, test, filter);
+    let read = |number| std::fs::read_to_string(folder.join(format!("out.{number}")));
+    let outputs = (1..=counts).map(|number| read(number).expect("a count")).collect();
+    let _ = std::fs::remove_dir_all(&folder);
+    outputs
+}
+
 fn tempfolder() -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("coeval-slopes-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!(
+        "coeval-slopes-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     folder
 }
 
-fn run_self_under_callgrind(folder: &Path, filter: &str) {
+fn run_self_under_callgrind(folder: &Path, test: &str, filter: &str) {
     let out = format!("--callgrind-out-file={}", folder.join("out").display());
     let status = Command::new("valgrind")
         .args(["-q", "--tool=callgrind", "--instr-atstart=no", "--max-threads=2000", &out])
         .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "costs_grow_as_promised", "--nocapture"])
+        .args(["--ignored", "--exact", test, "--nocapture"])
         .env(CHILD, filter)
         .stdout(std::process::Stdio::null())
         .status()

@@ -10,7 +10,12 @@ use crate::{compare::usual_threads, random::SEED, stores::NAMES, workloads::Work
 ///
 /// Without --workload: everything, as planned, in less than 25 minutes on two cores.
 #[derive(Debug, Parser)]
-#[command(name = "coeval-compare", version, after_help = AFTER, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "coeval-compare",
+    version,
+    after_help = AFTER,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     /// What to run instead of the comparison.
     #[command(subcommand)]
@@ -21,8 +26,8 @@ pub struct Cli {
 }
 
 const AFTER: &str = "\
-Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together, \
-or a known hit ratio was not met, 2 when the arguments or the trace are no good.";
+Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong \
+together, or a known hit ratio was not met, 2 when the arguments or the trace are no good.";
 
 /// What can be run besides the comparison.
 #[derive(Debug, Subcommand)]
@@ -46,7 +51,12 @@ pub struct CompareArgs {
     #[arg(long, conflicts_with = "workload")]
     pub quick: bool,
     /// Stores, separated by commas [default: all, or those that the plan names]
-    #[arg(long, value_name = "S,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
+    #[arg(
+        long,
+        value_name = "S,...",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(NAMES)
+    )]
     pub stores: Vec<String>,
     /// Numbers of threads, separated by commas [default: 1, and one per core]
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 256))]
@@ -79,7 +89,12 @@ pub struct CompareArgs {
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
     pub cap: Option<u64>,
     /// Seconds after which a store that does not answer is killed and excluded
-    #[arg(long, value_name = "S", default_value_t = 900, value_parser = value_parser!(u64).range(1..=86_400))]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 900,
+        value_parser = value_parser!(u64).range(1..=86_400)
+    )]
     pub limit: u64,
     /// Write a page with pictures, tables (text, Markdown), results (JSON, CSV) and the pictures
     /// (SVG) into this directory
@@ -119,10 +134,21 @@ impl CompareArgs {
 #[derive(Clone, Debug, Args)]
 pub struct HitrateArgs {
     /// A recorded trace (.keys.zst: a zstd stream of little-endian u64 keys)
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["traces", "check"], requires = "capacity")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["traces", "check"],
+        requires = "capacity"
+    )]
     pub trace: Option<PathBuf>,
     /// Capacities in entries, separated by commas
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = size(1, 1 << 30), requires = "trace")]
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        value_parser = size(1, 1 << 30),
+        requires = "trace"
+    )]
     pub capacity: Vec<usize>,
     /// All traces in DIR/index.tsv, at the capacities that it lists
     #[arg(long, value_name = "DIR", conflicts_with = "trace")]

@@ -37,19 +37,26 @@ impl Tone {
 
 /// Colours and fonts, for a page and for a separate picture.
 pub const STYLE: &str = "\
-:root{color-scheme:light dark;--paper:#fff;--ink:#1b2026;--soft:#57616c;--grid:#dde2e8;--ours:#0b62cc;\
+:root{color-scheme:light dark;--paper:#fff;--ink:#1b2026;--soft:#57616c;--grid:#dde2e8;\
+--ours:#0b62cc;\
 --other:#9ba7b4;--bad:#c8341a;--wash:#fbe9e5}\
-@media(prefers-color-scheme:dark){:root{--paper:#14181d;--ink:#e7ebf0;--soft:#a2adb9;--grid:#303842;\
+@media(prefers-color-scheme:dark){:root{--paper:#14181d;--ink:#e7ebf0;--soft:#a2adb9;\
+--grid:#303842;\
 --ours:#5aa5ff;--other:#6d7986;--bad:#ff7b5c;--wash:#38211d}}\
-svg text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:var(--ink)}\
+svg text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;\
+fill:var(--ink)}\
 svg .title{font-size:16px;font-weight:600}svg .strong{font-weight:600}svg .soft{fill:var(--soft)}\
-svg .paper{fill:var(--paper)}svg .ours{fill:var(--ours)}svg .other{fill:var(--other)}svg .bad{fill:var(--bad)}\
+svg .paper{fill:var(--paper)}svg .ours{fill:var(--ours)}svg .other{fill:var(--other)}\
+svg .bad{fill:var(--bad)}\
 svg .wash{fill:var(--wash)}svg .grid{stroke:var(--grid)}svg .rule{stroke:var(--soft)}\
-svg line.ours{stroke:var(--ours);stroke-width:2.5}svg line.other{stroke:var(--other);stroke-width:2.5}\
+svg line.ours{stroke:var(--ours);stroke-width:2.5}svg line.other{stroke:var(--other);\
+stroke-width:2.5}\
 svg line.bad{stroke:var(--bad);stroke-width:2.5}svg .box{fill:none;stroke:var(--soft)}\
 svg .box.bad{stroke:var(--bad);stroke-width:2;fill:var(--wash)}\
-svg polyline{fill:none!important;stroke-width:2;stroke:var(--other)}svg polyline.ours{stroke:var(--ours);stroke-width:3.5}\
-svg polyline.ink{stroke:var(--ink)}svg polyline.soft{stroke:var(--soft)}svg polyline.bad{stroke:var(--bad)}\
+svg polyline{fill:none!important;stroke-width:2;stroke:var(--other)}\
+svg polyline.ours{stroke:var(--ours);stroke-width:3.5}\
+svg polyline.ink{stroke:var(--ink)}svg polyline.soft{stroke:var(--soft)}\
+svg polyline.bad{stroke:var(--bad)}\
 svg polyline.dots{stroke-dasharray:2 4}";
 
 /// The alignment of a text relative to its point.
@@ -87,7 +94,8 @@ impl Svg {
         let text = escaped(text);
         let _ = writeln!(
             self.body,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" class=\"{class}\">{text}</text>"
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" \
+            class=\"{class}\">{text}</text>"
         );
     }
 
@@ -97,7 +105,8 @@ impl Svg {
         let round = if height < 40.0 { 2 } else { 0 };
         let _ = writeln!(
             self.body,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{round}\" class=\"{class}\"/>"
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
+             rx=\"{round}\" class=\"{class}\"/>"
         );
     }
 
@@ -105,7 +114,8 @@ impl Svg {
     pub fn line(&mut self, [x, y]: [f64; 2], [to_x, to_y]: [f64; 2], class: &str) {
         let _ = writeln!(
             self.body,
-            "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{to_x:.1}\" y2=\"{to_y:.1}\" class=\"{class}\"/>"
+            "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{to_x:.1}\" y2=\"{to_y:.1}\" \
+             class=\"{class}\"/>"
         );
     }
 
@@ -154,7 +164,8 @@ impl Svg {
         let Self { title, height, body } = self;
         let title = escaped(title);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\"{attributes} role=\"img\">\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} \
+            {height}\"{attributes} role=\"img\">\n\
              <title>{title}</title>\n{before}{body}</svg>\n"
         )
     }

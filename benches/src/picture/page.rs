@@ -6,14 +6,20 @@ use super::{STYLE, Svg, escaped};
 
 /// Styles that only a page needs.
 const PAGE: &str = "\
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,\
-'DejaVu Sans',sans-serif}main{max-width:840px;margin:0 auto;padding:24px 16px 64px}h1{font-size:28px;line-height:1.2}\
-h2{font-size:20px;margin-top:48px}figure{margin:16px 0 32px;overflow-x:auto}svg{width:100%;min-width:640px;height:auto;\
+body{margin:0;background:var(--paper);color:var(--ink);\
+font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,\
+'DejaVu Sans',sans-serif}main{max-width:840px;margin:0 auto;padding:24px 16px 64px}\
+h1{font-size:28px;line-height:1.2}\
+h2{font-size:20px;margin-top:48px}figure{margin:16px 0 32px;overflow-x:auto}svg{width:100%;\
+min-width:640px;height:auto;\
 display:block}figcaption{color:var(--soft);margin-top:8px}.table{overflow-x:auto}\
-table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}th,td{padding:4px 12px 4px 0;\
-text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left;\
+table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}\
+th,td{padding:4px 12px 4px 0;\
+text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\
+th:first-child,td:first-child{text-align:left;\
 white-space:normal;min-width:11em}td:last-child{white-space:normal;min-width:5em}\
-.verdict{font-weight:600;border-left:4px solid var(--ours);padding:4px 12px}.verdict.defect{border-color:var(--bad)}\
+.verdict{font-weight:600;border-left:4px solid var(--ours);padding:4px 12px}\
+.verdict.defect{border-color:var(--bad)}\
 .note{color:var(--soft)}";
 
 /// A page in progress.
@@ -62,8 +68,10 @@ impl Page {
         let (title, body) = (escaped(&self.title), &self.body);
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{title}</title>\n\
-             <style>{STYLE}{PAGE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+             <meta name=\"viewport\" \
+             content=\"width=device-width,initial-scale=1\">\n<title>{title}</title>\n\
+             <style>{STYLE}{PAGE}</style>\n</head>\n<body>\n\
+             <main>\n{body}</main>\n</body>\n</html>\n"
         )
     }
 }

@@ -35,7 +35,8 @@ macro_rules! object {
 impl From<&Settings> for Json {
     fn from(settings: &Settings) -> Self {
         object! {
-            settings: runs, widen_micros, related, readers, writers, groups, keys_from, rounds, window_millis,
+            settings: runs, widen_micros, related, readers, writers, groups, keys_from, rounds,
+            window_millis,
             freeze_in_races_millis, freeze_in_windows_millis, seed, machine, cores
         }
     }
@@ -64,7 +65,11 @@ impl From<&Cost> for Json {
         object! {
             cost: cache, reads_per_second, writes_per_second, mixed_reads, freezes;
             read = &cost.read; write = &cost.write;
-            rounds = cost.rounds.iter().map(|round| round.iter().copied().collect::<Json>()).collect::<Json>()
+            rounds = cost
+                .rounds
+                .iter()
+                .map(|round| round.iter().copied().collect::<Json>())
+                .collect::<Json>()
         }
     }
 }
@@ -72,7 +77,8 @@ impl From<&Cost> for Json {
 impl From<&Summary> for Json {
     fn from(summary: &Summary) -> Self {
         object! {
-            summary: samples, p50, p99, p999, p9999, max, corrected_p99, corrected_p999, corrected_p9999
+            summary: samples, p50, p99, p999, p9999, max, corrected_p99, corrected_p999,
+            corrected_p9999
         }
     }
 }

@@ -71,7 +71,7 @@ impl std::fmt::Display for Refusal {
             Self::TooFewGroups { groups, writers } => write!(
                 f,
                 "{writers} writers need {writers} groups, but the trace has {groups} distinct \
-                 keys; ask for fewer writers"
+                keys; ask for fewer writers"
             ),
         }
     }
@@ -299,7 +299,8 @@ impl Race<'_> {
 
     fn cost_heading(&self) -> String {
         format!(
-            "At full speed. A read is a whole group, a write an update and the refill of what it invalidated;\n\
+            "At full speed. A read is a whole group, a write an update and the refill of what it \
+            invalidated;\n\
              median of {} rounds in turn, {} ms each.",
             self.args.rounds, self.args.window
         )

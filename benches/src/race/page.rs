@@ -43,9 +43,9 @@ fn html(report: &Report) -> String {
 }
 
 const INTRODUCTION: &str = "\
-A cache holds a key and entries that belong to it: a user and the pages that show the user. An update sets the key and \
-then invalidates the entries that belong to it. A reader in between sees the new key beside old entries. Everything on \
-this page was recorded in one run.";
+A cache holds a key and entries that belong to it: a user and the pages that show the user. An \
+update sets the key and then invalidates the entries that belong to it. A reader in between sees \
+the new key beside old entries. Everything on this page was recorded in one run.";
 
 fn timelines(page: &mut Page, report: &Report) {
     page.heading("Before: one failure, as it was recorded");
@@ -55,8 +55,8 @@ fn timelines(page: &mut Page, report: &Report) {
             let svg = lanes::draw("Two steps: set, then invalidate", timeline, window);
             page.figure(
                 &svg,
-                "A writer of the two-step cache sets the key and then invalidates the related entries; the \
-                 read falls between the two, and returns values of different age.",
+                "A writer of the two-step cache sets the key and then invalidates the related \
+                entries; the read falls between the two, and returns values of different age.",
             );
         }
         None => {
@@ -71,8 +71,9 @@ fn timelines(page: &mut Page, report: &Report) {
         let svg = lanes::draw("One commit", timeline, None);
         page.figure(
             &svg,
-            "The same update with coeval: the key and its related entries change in one step, so a read beside \
-             it returns the whole old group or the whole new one; entries that the new key has invalidated are absent.",
+            "The same update with coeval: the key and its related entries change in one step, so a \
+            read beside it returns the whole old group or the whole new one; entries that the new \
+            key has invalidated are absent.",
         );
     }
 }
@@ -81,8 +82,9 @@ fn races(page: &mut Page, report: &Report) {
     page.heading("Failures by cache");
     page.figure(
         &pictures::failures(&report.races),
-        "The share of runs in which some reader saw the new key beside a related entry of another generation: \
-         two steps fail, the more the further apart they are; a lock and coeval never do.",
+        "The share of runs in which some reader saw the new key beside a related entry of another \
+        generation: two steps fail, the more the further apart they are; a lock and coeval never \
+        do.",
     );
     let head = ["cache", "runs", "failed", "reads", "mixed", "freezes", "inside a write"];
     let row = |row: &RaceRow| {
@@ -98,15 +100,17 @@ fn cost(page: &mut Page, report: &Report) {
     page.heading("What it costs");
     page.figure(
         &pictures::rates("Reads of a whole group", &report.cost, |row| row.reads_per_second),
-        "Groups read a second at full speed, beside writers at full speed; longer is better. The label of \
-         a cache that shows mixed groups states their number.",
+        "Groups read a second at full speed, beside writers at full speed; longer is better. The \
+        label of a cache that shows mixed groups states their number.",
     );
     page.figure(
-        &pictures::rates("Updates, with the refill of what they invalidated", &report.cost, |row| {
-            row.writes_per_second
-        }),
-        "Updates a second in the same windows; longer is better. An update of coeval is one commit and the refill \
-         another, and both are atomic; this is the price of atomicity.",
+        &pictures::rates(
+            "Updates, with the refill of what they invalidated",
+            &report.cost,
+            |row| row.writes_per_second,
+        ),
+        "Updates a second in the same windows; longer is better. An update of coeval is one commit \
+        and the refill another, and both are atomic; this is the price of atomicity.",
     );
     let head =
         ["cache", "reads/s", "writes/s", "read p50", "p99.9", "max", "write p50", "p99.9", "max"];
@@ -126,9 +130,9 @@ fn frozen(page: &mut Page, report: &Report) {
     }
     page.heading("While a writer is frozen");
     let freeze = format!(
-        "Times of reads while a writer is stopped by a signal for {} ms, again and again, wherever it is, and \
-         while none is, on a scale of powers of ten; further to the left is better; red where p99.9 is more than \
-         half a freeze.",
+        "Times of reads while a writer is stopped by a signal for {} ms, again and again, wherever \
+        it is, and while none is, on a scale of powers of ten; further to the left is better; red \
+        where p99.9 is more than half a freeze.",
         report.settings.freeze_in_windows_millis
     );
     page.figure(&pictures::latencies(report), &freeze);

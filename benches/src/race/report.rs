@@ -89,7 +89,8 @@ impl Settings {
     /// The lines above the tables.
     pub fn head(&self) -> String {
         format!(
-            "A key with {} related entries; {}, {}; {} groups from {}.\n{} on {} cores, seed {:#x}.\n",
+            "A key with {} related entries; {}, {}; {} groups from {}.\n\
+             {} on {} cores, seed {:#x}.\n",
             self.related,
             count(self.readers, "reader"),
             count(self.writers, "writer"),
@@ -140,7 +141,8 @@ pub fn freezes(rows: &[RaceRow]) -> String {
         let RaceRow { cache, freezes, freezes_inside_a_write, .. } = row;
         let _ = writeln!(
             text,
-            "\n  {cache}: {freezes_inside_a_write} of {freezes} freezes hit the writer inside a write."
+            "\n  {cache}: {freezes_inside_a_write} of {freezes} freezes hit the writer inside a \
+             write."
         );
     }
     text
@@ -201,7 +203,8 @@ pub fn frozen(rows: &[Cost], heading: &str) -> String {
         ]);
     }
     format!(
-        "{heading}\n\n{table}\n  corrected: p99.9 counting the reads that a stalled reader would have issued meanwhile.\n"
+        "{heading}\n\n{table}\n  corrected: p99.9 counting the reads that a stalled \
+         reader would have issued meanwhile.\n"
     )
 }
 

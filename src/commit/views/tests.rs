@@ -12,8 +12,11 @@ impl World {
     }
 
     fn open(&self) -> Registered {
-        // SAFETY: a single thread.
-        unsafe { self.0.open(&self.1, || (self.1.now(), 0), self.0.place(&()), self.retire()) }
+        // SAFETY: a single thread, so nothing that a guard would keep is reclaimed.
+        unsafe {
+            let place = self.0.place(Live::assumed());
+            self.0.open(&self.1, || (self.1.now(), 0), place, self.retire())
+        }
     }
 
     fn close(&self, view: Registered) -> bool {

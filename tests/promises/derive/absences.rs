@@ -86,7 +86,7 @@ fn each_is_judged_once<R: Reclaim>() {
 
 /// Two values, each of which is valid only if the other is absent. Neither is valid, and both can
 /// be derived.
-fn a_circle_of_absences<R: Reclaim>() {
+fn a_cycle_of_absences<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let make = |key: u64| cache.derive(key, |scope| scope.get(&(key - 100)).unwrap() / 10);
     cache.batch().insert(1, 0).insert(2, 0).commit();
@@ -131,6 +131,6 @@ fn the_absence_of_an_expired_entry_does_not_refuse_a_set<R: Reclaim>() {
 
 on_every_reclaimer!(
     each_is_judged_once,
-    a_circle_of_absences,
+    a_cycle_of_absences,
     the_absence_of_an_expired_entry_does_not_refuse_a_set
 );

@@ -102,10 +102,10 @@ fn given_up<R: Reclaim>() {
         assert_eq!(finish(second), 7);
     }
     assert_eq!((cache.get(&100), cache.get(&101), cache.stats().views), (None, Some(7), 0));
-    let circle = cache.derive_async(102, async |scope: &mut Reads<'_, R>| {
+    let cycle = cache.derive_async(102, async |scope: &mut Reads<'_, R>| {
         scope.derive_async(102, async |_: &mut Reads<'_, R>| 0).await
     });
-    assert!(catch_unwind(AssertUnwindSafe(|| finish(circle))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| finish(cycle))).is_err());
     assert_eq!(cache.get(&102), None);
 }
 

@@ -115,7 +115,8 @@ fn an_evicted_intermediate_value_stays_known<R: Reclaim>() {
                 7
             });
             assert_eq!(inner, 7);
-            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at)); // Memory is reclaimed.
+            // Memory is reclaimed.
+            (0..20_000).for_each(|at| _ = cache.insert(1_000 + at % 100, at));
             (10_000..11_000).for_each(|key| assert_eq!(scope.get(&key), None, "key {key}"));
         }
         0

@@ -253,13 +253,13 @@ fn a_panic_within<R: Reclaim>() {
         scope.derive(101, |scope| scope.get(&1).unwrap())
     });
     assert_eq!((value, cache.get_many([&100, &101])), (1, [Some(1), Some(1)]));
-    let circle = || {
+    let cycle = || {
         cache.derive(200, |scope| {
             scope.derive(201, |_| 0);
             scope.derive(202, |scope| scope.derive(203, |scope| scope.derive(202, |_| 0)))
         })
     };
-    assert!(catch_unwind(AssertUnwindSafe(circle)).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(cycle)).is_err());
     assert_eq!(cache.get_many([&200, &201, &202, &203]), [None; 4]);
 }
 

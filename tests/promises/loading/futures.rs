@@ -132,7 +132,7 @@ fn threads_and_futures_share_loads<R: Reclaim>() {
     });
 }
 
-fn circles_are_reported<R: Reclaim>() {
+fn cycles_are_reported<R: Reclaim>() {
     let cache = store::<u64, u64, R>();
     let outer = cache.load_async(1, async {
         let inner = cache.load_async(1, ready(Ok::<_, ()>(2))).await;
@@ -181,6 +181,6 @@ on_every_reclaimer!(
     failures_are_for_their_callers,
     a_load_that_is_given_up,
     threads_and_futures_share_loads,
-    circles_are_reported,
+    cycles_are_reported,
     a_listener_removes_the_loaded_value,
 );

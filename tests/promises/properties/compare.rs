@@ -17,7 +17,8 @@ macro_rules! agree {
     ($cache:expr, $model:expr, $($what:tt)+) => {
         let (cache, model) = ($cache, $model);
         if cache != model {
-            $crate::properties::compare::fail(format!("{}: {cache:?} instead of {model:?}", format!($($what)+)));
+            let what = format!($($what)+);
+            $crate::properties::compare::fail(format!("{what}: {cache:?} instead of {model:?}"));
         }
     };
 }

@@ -251,7 +251,7 @@ impl Step {
     }
 }
 
-/// What a write of `key` does to others. The relations include circles, values, and values that
+/// What a write of `key` does to others. The relations include cycles, values, and values that
 /// contradict each other.
 pub fn related(key: u64) -> &'static [(u64, Option<u64>)] {
     match key {

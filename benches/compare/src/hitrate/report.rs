@@ -42,9 +42,9 @@ pub fn tables(cells: &[Cell], known: &[Known]) -> String {
 }
 
 const NOTES: &str = "\
-coeval: the cache, which keeps its bound. moka: housekeeping when it sees fit, which holds some entries more
-than the capacity in between; moka-exact: run_pending_tasks() after each insertion. quick_cache: its own number
-of shards.
+coeval: the cache, which keeps its bound. moka: housekeeping when it sees fit, which holds some
+entries more than the capacity in between; moka-exact: run_pending_tasks() after each insertion.
+quick_cache: its own number of shards.
 S3FIFO, ARC, Sieve: libCacheSim's, where the table beside the traces has them.
 ";
 
@@ -68,8 +68,8 @@ fn verdict(cells: &[Cell]) -> String {
     let best = means.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are peers");
     let worst = cells.iter().min_by(|a, b| gain(a).total_cmp(&gain(b))).expect("there are cells");
     format!(
-        "The mean is {:+.2} points from that of the best single peer ({}); where it is furthest behind the best\n\
-         peer of a cell, by {:+.2} points ({} at {}).",
+        "The mean is {:+.2} points from that of the best single peer ({}); where it is furthest \
+         behind the best\npeer of a cell, by {:+.2} points ({} at {}).",
         (mean(cells, Contestant::Coeval) - best.0) * 100.0,
         best.1,
         gain(worst) * 100.0,

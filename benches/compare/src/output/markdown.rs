@@ -127,7 +127,8 @@ mod tests {
         let results = Results { rows, absent: Vec::new() };
         assert_eq!(
             short(&results),
-            "| store | get, Zipf, 2 threads |\n|---|--:|\n| coeval | 2.00 M/s |\n| std | 1.00 M/s |\n"
+            "| store | get, Zipf, 2 threads |\n|---|--:|\n\
+             | coeval | 2.00 M/s |\n| std | 1.00 M/s |\n"
         );
         let text = of_workload(&results);
         assert!(text.contains("| std | 1.00 M/s ± 0 % · 0.50× |"), "{text}");

@@ -5,8 +5,8 @@ use coeval_bench::picture::page::Page;
 use super::{pictures::Picture, read_back::Document};
 
 const INTRODUCTION: &str = "\
-The stores take turns, each in a process of its own; a figure is the median of the rounds. Compare figures of one \
-run only. What is missing here is in the tables of the same run.";
+The stores take turns, each in a process of its own; a figure is the median of the rounds. Compare \
+figures of one run only. What is missing here is in the tables of the same run.";
 
 /// The page. The pictures must show the document's results.
 pub fn html(document: &Document, pictures: &[Picture]) -> String {
@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn plain_tables_become_tables() {
-        let text = "  store     atomic batch  who may block\n  ─────\n  coeval           yes        nowhere\n";
+        let text = "  store     atomic batch  who may block\n  ─────\n  coeval           \
+        yes        nowhere\n";
         let rows = [["store", "atomic batch", "who may block"], ["coeval", "yes", "nowhere"]];
         assert_eq!(columns(text), rows);
     }

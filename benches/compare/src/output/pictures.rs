@@ -60,7 +60,8 @@ const SUBJECTS: [Subject; 11] = [
         workload: "batch8",
         metric: "batches",
         variant: "1 thr",
-        about: "Overwrites of groups of eight: one atomic batch where the store has them, else eight single writes.",
+        about: "Overwrites of groups of eight: one atomic batch where the store has them, else \
+        eight single writes.",
         groups: true,
     },
     Subject {
@@ -69,7 +70,8 @@ const SUBJECTS: [Subject; 11] = [
         workload: "group-read8",
         metric: "reads",
         variant: "1 reader + 1 writer",
-        about: "Groups of eight read while they are overwritten: at one instant where the store can, else key by key.",
+        about: "Groups of eight read while they are overwritten: at one instant where the store \
+        can, else key by key.",
         groups: true,
     },
     Subject {
@@ -87,7 +89,8 @@ const SUBJECTS: [Subject; 11] = [
         workload: "crowd",
         metric: "read p99.99",
         variant: "one after the other",
-        about: "The slowest one in ten thousand look-ups, each timed by itself, one after the other.",
+        about: "The slowest one in ten thousand look-ups, each timed by itself, one after the \
+        other.",
         groups: false,
     },
     Subject {
@@ -123,7 +126,8 @@ const SUBJECTS: [Subject; 11] = [
         workload: "memory",
         metric: "memory an entry",
         variant: "from empty",
-        about: "What the process grows by for each entry of two 8-byte words, grown from an empty store.",
+        about: "What the process grows by for each entry of two 8-byte words, grown from an empty \
+        store.",
         groups: false,
     },
 ];
@@ -143,8 +147,8 @@ const NAMED: [&str; 10] = [
 ];
 
 /// The meaning of the words beside the bars.
-const WORDS: &str = "tears: reads of several keys may mix ages · waits: may wait for a stopped thread · \
-    evicts: can be bounded";
+const WORDS: &str = "tears: reads of several keys may mix ages · waits: may wait for a stopped \
+thread · evicts: can be bounded";
 
 /// A picture, its file name, and a sentence about it.
 #[derive(Debug)]

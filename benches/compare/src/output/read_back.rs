@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn notes_promises_and_bars_are_unchanged() {
-        let text = "## What it was taken on\n- a machine\n\n```text\n  store  batch\n```\n\n## The bars\n\
+        let text = "## What it was taken on\n- a machine\n\n\
+            ```text\n  store  batch\n```\n\n## The bars\n\
                     | coeval against | bar |\n|---|--:|\n| papaya | ≥ 1 |\n";
         let document = parse(text);
         assert_eq!(document.notes, ["a machine"]);

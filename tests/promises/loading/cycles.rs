@@ -1,4 +1,4 @@
-//! The panic about a circle names the wanted key, and the location of the call.
+//! The panic about a cycle names the wanted key, and the location of the call.
 
 use crate::common::{on_every_reclaimer, store};
 use coeval::reclaim::Reclaim;
@@ -18,7 +18,7 @@ fn message(act: impl FnOnce() -> u64) -> (String, String) {
             *FILE.lock().unwrap() = at.file().to_owned();
         }
     }));
-    let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("a circle");
+    let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("a cycle");
     std::panic::set_hook(before);
     let message = panic.downcast_ref::<String>().expect("a message").clone();
     (message, FILE.lock().unwrap().clone())
@@ -36,8 +36,8 @@ fn it_names_the_key_and_the_caller<R: Reclaim>() {
     for way in ways {
         let (message, file) = message(|| cache.get_with(4_711, way));
         assert!(message.contains("key 4711 "), "{message}");
-        assert!(message.contains("tests/promises/loading/circles.rs:"), "{message}");
-        assert!(file.ends_with("circles.rs"), "{file}");
+        assert!(message.contains("tests/promises/loading/cycles.rs:"), "{message}");
+        assert!(file.ends_with("cycles.rs"), "{file}");
     }
     // Through another key: the panic names the key that is wanted in the loader of the other.
     let (message, _) =
@@ -76,7 +76,7 @@ fn futures_say_where_they_were_made<R: Reclaim>() {
         0
     };
     let (said, _) = message(act);
-    assert!(said.contains("key 4711 wanted at ") && said.contains("circles.rs:"), "{said}");
+    assert!(said.contains("key 4711 wanted at ") && said.contains("cycles.rs:"), "{said}");
 }
 
 #[cfg(not(feature = "async"))]

@@ -15,8 +15,8 @@
 //! consistent fences, for which the memory model gives the guarantee above. Both barriers of an
 //! instance must be of one kind, so the kind is chosen when the instance is made.
 
-use crate::sync::hook::mutant;
-use crate::sync::{Ordering, compiler_fence, fence};
+use super::hook::mutant;
+use super::{Ordering, compiler_fence, fence};
 
 /// The kind of barriers that an instance uses.
 #[derive(Clone, Copy)]
