@@ -101,8 +101,9 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, Builder, Cache, Committed, Finding, Iter, Job, Lease, Monitor, Pinned, RandomState,
-    Repair, Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
+    Batch, Builder, Cache, Committed, CompResult, Entry, Finding, Iter, Job, KeyEntry, Lease,
+    Monitor, Op, Pinned, RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, View,
+    WeakCache,
 };
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

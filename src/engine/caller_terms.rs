@@ -27,7 +27,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> TermsAndBonds {
         let (terms, bonds) = match requested.caller_terms.take() {
             Some(caller_terms) => {
-                self.terms_from_caller(guard, record, requested, *caller_terms, times)
+                let (terms, bonds) =
+                    self.terms_from_caller(guard, record, requested, *caller_terms, times);
+                // Bonds that were made before are those that a load found unchanged.
+                (terms, requested.bonds.take().or(bonds))
             }
             None => (requested.terms(times), requested.bonds.take()),
         };

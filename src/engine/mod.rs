@@ -6,6 +6,7 @@ mod caller_terms;
 mod changes;
 mod collect;
 mod commit_derived;
+mod compute;
 mod derivation;
 mod evict;
 mod expect;
@@ -16,6 +17,7 @@ mod inspect;
 mod later;
 mod lease;
 mod load;
+mod load_terms;
 mod maintenance;
 mod memo;
 mod name;
@@ -27,6 +29,7 @@ mod read_many;
 mod scan;
 mod scratch;
 mod sweep;
+mod tag_marks;
 mod tags;
 mod terms;
 mod transact;
@@ -36,6 +39,7 @@ mod watch;
 mod write;
 
 pub use changes::{Changes, WriteTerms};
+pub use compute::{Computed, Decision};
 pub use derivation::Reading;
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
@@ -45,6 +49,7 @@ pub use lease::KeyLease;
 pub use load::{Claim, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
 pub use load::{Claims, Load, LoadOutcome};
+pub use load_terms::LoadedTerms;
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};
 pub use name::name_of;
@@ -69,6 +74,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
+use tag_marks::TagMarks;
 use terms::EntryRules;
 
 /// The settings with which a cache is built.
@@ -120,6 +126,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     flights: Flights<usize, load::LoadOutcome<V>, R>,
     scratch: Scratches<K, V>,
     sweep: Sweep,
+    tag_marks: TagMarks,
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -157,6 +164,7 @@ where
             flights: Flights::with(settings.loads),
             scratch: Scratches::new(),
             sweep: Sweep::new(),
+            tag_marks: TagMarks::new(),
         }
     }
 

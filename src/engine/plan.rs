@@ -9,7 +9,7 @@ use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::relation::{KeyName, Related, RelationScope, Tag, too_deep, too_many};
+use crate::relation::{KeyName, Related, RelationScope, Tag, Terms, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::store::{Commit, Decided, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
@@ -97,15 +97,37 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
             WriteTerms::Default => request(None),
             WriteTerms::TimeToLive(time) => request(Some(time)),
             WriteTerms::Given(index) => {
-                let mut requested = request(None);
                 let TermsList(terms) = &mut **list.as_mut().expect("the list has these terms");
-                let terms = std::mem::take(&mut terms[index as usize]);
-                let hash = |tag: &Tag| engine.store.hash(tag);
-                requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
-                requested
+                self.request_given(key, value, std::mem::take(&mut terms[index as usize]))
             }
         };
         self.store_requested(requested)
+    }
+
+    /// Returns the requested terms of a value, as the caller gave them.
+    fn request_given(&self, key: &K, value: &V, terms: Terms) -> RequestedTerms
+    where
+        S: BuildHasher,
+    {
+        let (engine, times, moment) = (self.engine, self.config.times(), &self.moment);
+        let mut requested = engine.rules.request(times, key, value, None, moment);
+        let hash = |tag: &Tag| engine.store.hash(tag);
+        requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
+        requested
+    }
+
+    /// Returns the requested terms of a value for `record`, as the caller gave them, if there is a
+    /// value.
+    pub fn requested_by_caller(
+        &self,
+        record: RecordRef<'g, K, V>,
+        value: &Option<V>,
+        terms: Terms,
+    ) -> Option<RequestedTerms>
+    where
+        S: BuildHasher,
+    {
+        Some(self.request_given(record.key(), value.as_ref()?, terms))
     }
 
     /// Returns the requested terms of a value for `record`, if there is a value and it has any.

@@ -12,6 +12,7 @@ mod atomicity;
 mod bug_refused_set;
 mod bug_vast_capacity;
 mod collect;
+mod computed;
 mod deadlines;
 mod derive;
 mod edges;
