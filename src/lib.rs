@@ -101,9 +101,9 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, Builder, Cache, Committed, CompResult, Entry, Finding, Iter, Job, KeyEntry, Lease,
-    Monitor, Op, Pinned, RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, View,
-    WeakCache,
+    Batch, Builder, Cache, Committed, CompResult, Entries, Entry, Finding, InParts, Iter, Job,
+    KeyEntry, Keys, Lease, Monitor, Op, OwnedKeys, OwnedValues, Pinned, Progress, RandomState,
+    Repair, Report, Scope, Settings, ToKey, Transaction, Values, View, WeakCache,
 };
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

@@ -3,8 +3,7 @@
 use super::cache::Cache;
 use super::hasher::RandomState;
 use super::key::ToKey;
-use super::load::{LoadRefusal, failure, panic_on_cycle};
-use crate::engine::{Computed, Decision, LoadDecision, LoadedTerms, array};
+use crate::engine::{Computed, Decision};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::Terms;
 use crate::version::Version;
@@ -14,8 +13,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
-use std::panic::Location;
-use std::sync::Arc;
 
 /// A key with the value that it has, or that an operation gave to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +25,16 @@ pub struct Entry<T, V> {
 }
 
 impl<T, V> Entry<T, V> {
-    fn found(key: T, value: V, version: Option<Version>) -> Self {
+    pub(super) fn found(key: T, value: V, version: Option<Version>) -> Self {
         Self { key, value, version, is_fresh: false, is_old_value_replaced: false }
     }
 
-    fn fresh(key: T, value: V, version: Option<Version>, is_old_value_replaced: bool) -> Self {
+    pub(super) fn fresh(
+        key: T,
+        value: V,
+        version: Option<Version>,
+        is_old_value_replaced: bool,
+    ) -> Self {
         Self { key, value, version, is_fresh: true, is_old_value_replaced }
     }
 
@@ -116,9 +118,9 @@ impl<T, V> CompResult<T, V> {
 /// [`Cache::entry_by_ref`].
 #[must_use = "an entry does nothing until one of its methods is called"]
 pub struct KeyEntry<'c, T, Q: ?Sized, K, V, S = RandomState, R: Reclaim = Asymmetric> {
-    cache: &'c Cache<K, V, S, R>,
-    key: T,
-    terms: Option<Terms>,
+    pub(super) cache: &'c Cache<K, V, S, R>,
+    pub(super) key: T,
+    pub(super) terms: Option<Terms>,
     borrowed: PhantomData<fn(&Q)>,
 }
 
@@ -330,11 +332,10 @@ where
     ///
     /// ```
     /// let cache = coeval::Cache::new();
-    /// let add = |n: i32| move |entry: Option<coeval::Entry<_, i32>>| {
-    ///     entry.map_or(n, |entry| entry.into_value() + n)
-    /// };
-    /// cache.entry("sum").and_upsert_with(add(1));
-    /// let entry = cache.entry("sum").and_upsert_with(add(2));
+    /// cache.insert("sum", 1);
+    /// let entry = cache.entry("sum").and_upsert_with(|entry| {
+    ///     entry.map_or(2, |entry| entry.into_value() + 2)
+    /// });
     /// assert_eq!((entry.is_old_value_replaced(), entry.into_value()), (true, 3));
     /// ```
     ///
@@ -432,99 +433,6 @@ where
     ) -> Result<Computed, E> {
         let (engine, key) = (self.cache.engine(), self.key.borrow());
         engine.compute::<Q, E>(key, || key.to_key(), self.terms.as_ref(), decide)
-    }
-}
-
-/// # Loading
-/// These methods wait for a load under way, as [`Cache::get_with`] does, and follow the same rules:
-/// no relations, and no stale fill.
-impl<T, Q, K, V, S, R> KeyEntry<'_, T, Q, K, V, S, R>
-where
-    T: Borrow<Q>,
-    Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    /// Returns the entry, with the value of `init` if the key is absent. Of all callers that want
-    /// the key at the same time, **one** runs its closure, and the others wait for it. The closure
-    /// may be slow.
-    ///
-    /// ```
-    /// let cache = coeval::Cache::new();
-    /// let entry = cache.entry("key").or_insert_with(|| "made once".len());
-    /// assert!(entry.is_fresh() && entry.version() == Some(cache.version()));
-    /// assert!(!cache.entry("key").or_insert_with(|| unreachable!("it is cached")).is_fresh());
-    /// ```
-    ///
-    /// # Panics
-    /// Panics as [`Cache::get_with`] does.
-    #[track_caller]
-    pub fn or_insert_with(self, init: impl FnOnce() -> V) -> Entry<T, V> {
-        match self.or_load(|| Ok::<_, Infallible>(init())) {
-            Ok(entry) => entry,
-            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
-        }
-    }
-
-    /// Does the same with a closure that may fail. Only the caller of that closure gets the error;
-    /// the callers that wait load.
-    ///
-    /// # Panics
-    /// Panics as [`Cache::get_with`] does.
-    ///
-    /// # Errors
-    /// Returns the error of `init`.
-    #[track_caller]
-    pub fn or_try_insert_with<E>(
-        self,
-        init: impl FnOnce() -> Result<V, E>,
-    ) -> Result<Entry<T, V>, Arc<E>> {
-        failure(self.or_load(init), Location::caller())
-    }
-
-    /// Does the same with a closure that may find nothing. Then the key stays absent.
-    ///
-    /// # Panics
-    /// Panics as [`Cache::get_with`] does.
-    #[track_caller]
-    pub fn or_optionally_insert_with(
-        self,
-        init: impl FnOnce() -> Option<V>,
-    ) -> Option<Entry<T, V>> {
-        self.or_try_insert_with(|| init().ok_or(())).ok()
-    }
-
-    fn or_load<E>(
-        self,
-        init: impl FnOnce() -> Result<V, E>,
-    ) -> Result<Entry<T, V>, LoadRefusal<E>> {
-        let (cache, key) = (self.cache, self.key);
-        if let Some((value, version)) = cache.get_versioned(key.borrow()) {
-            return Ok(Entry::found(key, value, Some(version)));
-        }
-        match cache.join_or_lead([key.borrow().to_key()]) {
-            LoadDecision::Cycle(name) => Err(LoadRefusal::Cycle(name)),
-            LoadDecision::Found(values) => {
-                let [value] = array(values);
-                let newest =
-                    cache.engine().look_up::<Q, _, false>(key.borrow(), |value, version| {
-                        (value.clone(), version)
-                    });
-                Ok(match newest {
-                    Some((value, version)) => Entry::found(key, value, Some(version)),
-                    None => Entry::found(key, value, None), // it has gone since
-                })
-            }
-            LoadDecision::Load(mut leading) => {
-                let terms = self.terms.map(|terms| LoadedTerms { terms, weight: None });
-                let loaded = leading.during(init).map(|value| (value, terms));
-                let (value, version) =
-                    leading.finish_on_terms(loaded).map_err(LoadRefusal::Failed)?;
-                Ok(Entry::fresh(key, value, version, false))
-            }
-        }
     }
 }
 

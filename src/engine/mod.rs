@@ -26,6 +26,7 @@ mod plan;
 mod post_commit;
 mod read;
 mod read_many;
+mod retain;
 mod scan;
 mod scratch;
 mod sweep;

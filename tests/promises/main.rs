@@ -29,6 +29,7 @@ mod panics;
 mod properties;
 mod recursion;
 mod relations;
+mod retain;
 mod retired;
 mod settings;
 mod staleness;
