@@ -101,8 +101,8 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, Builder, Cache, Committed, CompResult, Entries, Entry, Finding, InParts, Iter, Job,
-    KeyEntry, Keys, Lease, Monitor, Op, OwnedKeys, OwnedValues, Pinned, Progress, RandomState,
+    Batch, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job, KeyEntry,
+    Keys, Lease, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues, Pinned, Progress, RandomState,
     Repair, Report, Scope, Settings, ToKey, Transaction, Values, View, WeakCache,
 };
 pub use equivalent::Equivalent;

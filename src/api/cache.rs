@@ -163,7 +163,11 @@ where
     }
 
     /// Returns the number of keys that hold a value. O(threads); exact when no write is under way.
-    /// A value whose deadline has passed counts until a write has removed it.
+    ///
+    /// A value that no reader sees any more counts until its memory is given up: one whose deadline
+    /// has passed, or that a tag or an input has ended. Writes remove such values, a few each;
+    /// [`maintain`](Self::maintain) and [`collect`](Self::collect) do so on demand.
+    /// [`present_len`](Self::present_len) does not count them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.engine.len()
@@ -319,37 +323,6 @@ where
     /// each. Lock-free; delays no other writer.
     pub fn invalidate_all(&self) -> Version {
         self.engine.invalidate_all()
-    }
-
-    /// Does all maintenance that is due, and reclaims the memory of values that no reader can see
-    /// any more: removed, replaced, evicted, cleared or expired ones. Keys and values that nothing
-    /// keeps are dropped. Returns how many objects are still retired; 0 if nothing keeps any.
-    ///
-    /// Writes do this by themselves, a little each, so a value is dropped some thousands of writes
-    /// after its removal. Call this to have it done now, or when no writes follow. These keep
-    /// memory:
-    /// - open views, [pinned](Self::pin) guards and operations under way on other threads (if the
-    ///   calling thread itself holds a guard, nothing is reclaimed);
-    /// - other live threads: what one has retired, up to about a thousand objects, waits for its
-    ///   own calls;
-    /// - the capacity bound and the deadlines, which keep keys only: a removed key may stay until
-    ///   its turn comes.
-    ///
-    /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
-    /// Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that
-    /// leave by it.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    ///
-    /// let (cache, value) = (coeval::Cache::new(), Arc::new("large"));
-    /// cache.insert("key", Arc::clone(&value));
-    /// cache.remove("key");
-    /// assert_eq!(cache.collect(), 0);
-    /// assert_eq!(Arc::strong_count(&value), 1);
-    /// ```
-    pub fn collect(&self) -> u64 {
-        self.engine.collect() as u64
     }
 
     /// Returns an empty batch, which collects several writes for one commit.

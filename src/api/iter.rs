@@ -13,7 +13,7 @@ use std::ops::Range;
 /// An iterator over the entries of a cache as of one version, cloned; made by [`Cache::iter`].
 ///
 /// It keeps a view open until it is dropped.
-pub struct Entries<K, V, S = RandomState, R: Reclaim = Asymmetric> {
+pub struct OwnedIter<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     view: View<K, V, S, R>,
     /// As in [`Iter`].
     division: usize,
@@ -68,13 +68,13 @@ where
     /// assert_eq!(entries, [("a", 1), ("b", 2)]);
     /// assert_eq!(cache.iter().count(), 3);
     /// ```
-    pub fn iter(&self) -> Entries<K, V, S, R>
+    pub fn iter(&self) -> OwnedIter<K, V, S, R>
     where
         K: Clone,
         V: Clone,
     {
         let (view, division) = (self.view(), self.engine().parts());
-        Entries { view, division, parts: 0..division, buffer: Vec::new() }
+        OwnedIter { view, division, parts: 0..division, buffer: Vec::new() }
     }
 
     /// Returns an iterator over all keys as of now, cloned.
@@ -190,7 +190,7 @@ macro_rules! owned {
     };
 }
 
-owned!(Entries, (K, V), [K, V], |entry| (entry.0.clone(), entry.1.clone()));
+owned!(OwnedIter, (K, V), [K, V], |entry| (entry.0.clone(), entry.1.clone()));
 owned!(OwnedKeys, K, [K], |entry| entry.0.clone());
 owned!(OwnedValues, V, [V], |entry| entry.1.clone());
 
@@ -240,7 +240,7 @@ where
     R: Reclaim,
 {
     type Item = (K, V);
-    type IntoIter = Entries<K, V, S, R>;
+    type IntoIter = OwnedIter<K, V, S, R>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

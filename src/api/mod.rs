@@ -24,6 +24,7 @@ mod settings;
 mod tagged;
 mod transaction;
 mod unwind;
+mod upkeep;
 mod view;
 mod weak;
 
@@ -33,7 +34,7 @@ pub use cache::Cache;
 pub use derive::Scope;
 pub use entry::{CompResult, Entry, KeyEntry, Op};
 pub use hasher::RandomState;
-pub use iter::{Entries, Keys, OwnedKeys, OwnedValues, Values};
+pub use iter::{Keys, OwnedIter, OwnedKeys, OwnedValues, Values};
 pub use key::ToKey;
 pub use lease::Lease;
 pub use monitor::{Finding, Monitor, Repair, Report};

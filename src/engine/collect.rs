@@ -18,6 +18,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// the number of allocations that are still retired.
     pub fn collect(&self) -> usize {
         let reclaim = &self.store.reclaim;
+        if self.begin_full_walk() {
+            // As in `tend_fully`.
+            let parts = self.ended.parts().max(self.store.parts(&self.pin()));
+            let _ = (0..2 * parts).all(|_| self.sweep_ended());
+        }
         for _ in 0..ROUNDS {
             self.tend_fully();
             let has_reclaimed = reclaim.reclaim_now();

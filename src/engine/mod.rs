@@ -8,6 +8,7 @@ mod collect;
 mod commit_derived;
 mod compute;
 mod derivation;
+mod ended;
 mod evict;
 mod expect;
 mod expire;
@@ -66,6 +67,7 @@ use crate::relation::Relation;
 use crate::store::Store;
 use crate::sync::time::Timer;
 use crate::version::State;
+use ended::EndedSweep;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
 use maintenance::DueWork;
@@ -127,6 +129,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     flights: Flights<usize, load::LoadOutcome<V>, R>,
     scratch: Scratches<K, V>,
     sweep: Sweep,
+    ended: EndedSweep,
     tag_marks: TagMarks,
 }
 
@@ -165,6 +168,7 @@ where
             flights: Flights::with(settings.loads),
             scratch: Scratches::new(),
             sweep: Sweep::new(),
+            ended: EndedSweep::new(),
             tag_marks: TagMarks::new(),
         }
     }

@@ -114,6 +114,7 @@ where
         let version = self.store.invalidate_tag(&self.pin(), hash, tag);
         self.observers().committed();
         self.observers().record(EventKind::Committed, None, Some(version));
+        self.expect_ended();
         self.tend();
         Version::from_u64(version)
     }

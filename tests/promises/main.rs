@@ -16,6 +16,7 @@ mod computed;
 mod deadlines;
 mod derive;
 mod edges;
+mod ended;
 mod eviction;
 mod expiry;
 mod isolation;
