@@ -102,8 +102,8 @@ mod api;
 pub use api::Task;
 pub use api::{
     Batch, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job, KeyEntry,
-    Keys, Lease, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues, Pinned, Progress, RandomState,
-    Repair, Report, Scope, Settings, ToKey, Transaction, Values, View, WeakCache,
+    Keys, Lease, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues, Pinned, Progress,
+    RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, Values, View, WeakCache,
 };
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

@@ -16,6 +16,7 @@ mod load_async;
 #[cfg(feature = "async")]
 mod load_future;
 mod load_shared;
+mod loaded;
 mod monitor;
 mod pinned;
 mod refresh;
@@ -37,6 +38,7 @@ pub use hasher::RandomState;
 pub use iter::{Keys, OwnedIter, OwnedKeys, OwnedValues, Values};
 pub use key::ToKey;
 pub use lease::Lease;
+pub use loaded::Loaded;
 pub use monitor::{Finding, Monitor, Repair, Report};
 pub use pinned::Pinned;
 pub use refresh::Job;

@@ -63,6 +63,7 @@ where
         let moment = Moment::new(&self.timer);
         let (times, LoadedTerms { terms, weight }) = (config.times(), given);
         let mut requested = self.rules.request(times, record.key(), value.as_ref()?, None, &moment);
+        let weight = weight.filter(|_| self.rules.weigher.is_some());
         requested.weight = weight.unwrap_or(requested.weight);
         let mut caller_terms = CallerTerms::new(terms, |tag: &Tag| self.hash(tag));
         let tags = caller_terms.tags.take();

@@ -48,9 +48,10 @@ pub use inspect::Relations;
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};
 pub use lease::KeyLease;
+pub use load::Load;
 pub use load::{Claim, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
-pub use load::{Claims, Load, LoadOutcome};
+pub use load::{Claims, LoadOutcome};
 pub use load_terms::LoadedTerms;
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};

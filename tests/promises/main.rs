@@ -23,6 +23,7 @@ mod isolation;
 mod iteration;
 mod leases;
 mod listener;
+mod loaded_terms;
 mod loading;
 mod memory;
 mod monitor;
