@@ -102,9 +102,11 @@ mod api;
 pub use api::Task;
 pub use api::{
     Batch, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job, KeyEntry,
-    Keys, Lease, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues, Pinned, Progress,
-    RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, Values, View, WeakCache,
+    Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues, Pinned, PolicyInfo,
+    Progress, RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, Values, View,
+    WeakCache,
 };
+pub use engine::Expiry;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use crate::engine::{Engine, EngineSettings, name_of};
+use crate::engine::{Engine, EngineSettings, Expiry, name_of};
 use crate::error::BuildError;
 use crate::listener::Listener;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -54,6 +54,12 @@ impl<K, V> Builder<K, V> {
 }
 
 impl<K, V, S, R> Builder<K, V, S, R> {
+    /// See [`name`](Self::name).
+    pub(super) fn with_label(mut self, label: Box<str>) -> Self {
+        self.settings.label = Some(label);
+        self
+    }
+
     /// Reserves room for `entries` entries.
     ///
     /// The index does not grow until the cache holds that many. If `entries` is in the thousands,
@@ -142,6 +148,28 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     #[must_use]
     pub fn time_to_idle(mut self, time: Duration) -> Self {
         self.settings.time_to_idle = Some(time);
+        self
+    }
+
+    /// Sets a policy that decides for each value how long it is kept: when the value is set, and when
+    /// it is read.
+    ///
+    /// The policy works together with [`time_to_live`](Self::time_to_live) and
+    /// [`time_to_idle`](Self::time_to_idle): the earliest deadline counts. With a time to idle, the
+    /// policy is not asked at reads. A time that a caller gives for one value
+    /// ([`insert_with_ttl`](Cache::insert_with_ttl), [`Terms`](crate::Terms)) takes precedence over
+    /// the policy.
+    ///
+    /// The policy runs on the caller's thread: before a commit begins, or within a look-up. It should
+    /// be brief. Whether it is asked about a new value or about an update is decided just before the
+    /// commit; another thread may write or remove the key in between. Reads through
+    /// [views](crate::View) and [`contains_key`](Cache::contains_key) do not count. If the policy
+    /// panics in a write, nothing is written.
+    ///
+    /// See [`Expiry`] for an example.
+    #[must_use]
+    pub fn expire_after(mut self, policy: impl Expiry<K, V> + 'static) -> Self {
+        self.settings.expiry = Some(Box::new(policy));
         self
     }
 

@@ -10,6 +10,7 @@ mod hasher;
 mod iter;
 mod key;
 mod lease;
+mod lent;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
@@ -19,6 +20,7 @@ mod load_shared;
 mod loaded;
 mod monitor;
 mod pinned;
+mod policy;
 mod refresh;
 mod retain;
 mod settings;
@@ -38,9 +40,11 @@ pub use hasher::RandomState;
 pub use iter::{Keys, OwnedIter, OwnedKeys, OwnedValues, Values};
 pub use key::ToKey;
 pub use lease::Lease;
+pub use lent::Lent;
 pub use loaded::Loaded;
 pub use monitor::{Finding, Monitor, Repair, Report};
 pub use pinned::Pinned;
+pub use policy::PolicyInfo;
 pub use refresh::Job;
 #[cfg(feature = "async")]
 pub use refresh::Task;

@@ -85,7 +85,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
-        (EntryTerms::new(now, end, idle, refresh, requested.weight), bonds)
+        let terms = EntryTerms::new(now, end, idle, refresh, requested.weight);
+        match requested.policy_end.filter(|_| caller_terms.time_to_live.is_none()) {
+            Some(until) => (terms.by_policy(until), bonds),
+            None => (terms, bonds),
+        }
     }
 
     /// Returns the valid value of a record, as of a view or now, and a number up to which it was

@@ -43,7 +43,7 @@ pub(super) struct EndedSweep {
     again: AtomicUsize,
     /// Whether this walk removes values whose input has changed only lately, too.
     is_full: AtomicUsize,
-    /// The clock at the end of the last full walk.
+    /// The clock at the beginning of the last full walk that has ended.
     full_until: AtomicU64,
 }
 
@@ -158,7 +158,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         if is_last {
             if is_full {
-                self.ended.full_until.store(self.store.version(), Ordering::Relaxed);
+                // What this walk has removed may have been the input of a value before it.
+                let began = self.ended.began.load(Ordering::Relaxed);
+                self.ended.full_until.store(began, Ordering::Relaxed);
             }
             self.due.clear(due::ENDED);
             // Set meanwhile, or by this walk.
@@ -182,26 +184,27 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !bonds.inputs().is_empty() {
             self.ended.need_again(); // a later change of an input tells nobody
         }
-        if self.store.present(record, false, moment).is_some() {
-            return false;
-        }
+        let began_before = || self.ended.began_before.load(Ordering::Relaxed);
+        let long_ago = if is_full { u64::MAX } else { began_before() };
         let now = ReadAt::newest(record.live());
-        let may_end = is_full
-            || !self.store.are_tags_valid(bonds.tags(), found.number(), now)
-            || self.has_input_changed_long_ago(record, bonds, found.number());
+        // Only the inputs on the first level are looked at: a walk through all levels, for each
+        // value of a deep chain, would take too long. The value below is removed first.
+        let may_end = !self.store.are_tags_valid(bonds.tags(), found.number(), now)
+            || self.has_input_changed(record, bonds, found.number(), long_ago);
         // If a commit writes the record meanwhile, its value stays.
-        may_end && self.end_absent(guard, record, found.node(), moment)
+        may_end
+            && self.store.present(record, false, moment).is_none()
+            && self.end_absent(guard, record, found.node(), moment)
     }
 
-    /// Returns whether an input was written, before the walk before this one began, so that the
-    /// value `own` has ended.
-    fn has_input_changed_long_ago(
+    /// Returns whether an input of the value `own` was written, before the number `long_ago`.
+    fn has_input_changed(
         &self,
         record: RecordRef<'_, K, V>,
         bonds: &Bonds,
         own: u64,
+        long_ago: u64,
     ) -> bool {
-        let long_ago = self.ended.began_before.load(Ordering::Relaxed);
         bonds.inputs().iter().any(|input| {
             let at = ReadAt::newest(record.live());
             let newest =

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::terms::{CallerTerms, RequestedTerms};
 use super::transact::demand_tags;
 use super::{Engine, KeyLease};
-use crate::chain::{Bonds, RecordRef};
+use crate::chain::{Bonds, Node, NodeRef, RecordRef};
 use crate::commit::Precondition;
 use crate::dependencies::{BondsBuilder, Moment};
 use crate::metrics::EventKind;
@@ -20,6 +20,7 @@ use crate::relation::{Tag, Terms};
 use crate::sync::hook::step;
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
+use std::ptr::NonNull;
 use std::slice;
 
 /// The terms that a loader decided for its value.
@@ -47,22 +48,26 @@ where
         given: LoadedTerms,
     ) -> Option<Filled> {
         self.fill_by([lease], |guard, [record]| {
-            self.fill_record_on_terms(guard, record, lease.since, value, given)
+            let filled = self.fill_record_on_terms(guard, record, lease.since, value, given);
+            filled.map(|(filled, _)| filled)
         })
     }
 
-    fn fill_record_on_terms<'g, 'r>(
+    /// Does the same for a record. Also returns the new version.
+    pub(super) fn fill_record_on_terms<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
         since: u64,
         value: &mut Option<V>,
         given: LoadedTerms,
-    ) -> Option<Filled> {
+    ) -> Option<(Filled, NodeRef<'g, V>)> {
         let config = self.observers().config.snapshot();
         let moment = Moment::new(&self.timer);
         let (times, LoadedTerms { terms, weight }) = (config.times(), given);
-        let mut requested = self.rules.request(times, record.key(), value.as_ref()?, None, &moment);
+        let (key, replaced) = (record.key(), || self.lifetime_of(record));
+        let mut requested =
+            self.rules.request(times, key, value.as_ref()?, None, &moment, replaced);
         let weight = weight.filter(|_| self.rules.weigher.is_some());
         requested.weight = weight.unwrap_or(requested.weight);
         let mut caller_terms = CallerTerms::new(terms, |tag: &Tag| self.hash(tag));
@@ -72,7 +77,10 @@ where
         // versions.
         requested.bonds = self.bonds_since(guard, record, since, tags)?;
         step("fill.tied");
-        self.fill_bound(Plan::new(self, guard, &config), record, since, value, requested)
+        let plan = Plan::new(self, guard, &config);
+        let (filled, node) = self.fill_bound(plan, record, since, value, requested)?;
+        // SAFETY: the version was committed under the guard, which keeps it.
+        Some((filled, unsafe { NodeRef::new(node.as_ref()) }))
     }
 
     /// Returns the bonds of a loaded value: these tags, or the bonds of the value that it replaces.
@@ -111,7 +119,7 @@ where
         since: u64,
         value: &mut Option<V>,
         requested: RequestedTerms,
-    ) -> Option<Filled> {
+    ) -> Option<(Filled, NonNull<Node<V>>)> {
         let mut preconditions = vec![(record, Precondition::UnchangedSince(since))];
         let is_tied = requested.bonds.is_some();
         if let Some(bonds) = &requested.bonds {
@@ -127,7 +135,9 @@ where
         self.observers().record(EventKind::Loaded, hash, version);
         let moment = Moment::new(&self.timer);
         let is_valid = !is_tied || self.is_newest(record, commit, &moment);
-        Some(Filled { version: Version::from_u64(commit.version()), is_valid })
+        let (_, node, _) = decided.writes().next().expect("there is one write");
+        let filled = Filled { version: Version::from_u64(commit.version()), is_valid };
+        Some((filled, NonNull::from(node.get())))
     }
 }
 

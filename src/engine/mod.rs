@@ -12,11 +12,13 @@ mod ended;
 mod evict;
 mod expect;
 mod expire;
+mod expiry_policy;
 mod fill;
 mod group;
 mod inspect;
 mod later;
 mod lease;
+mod lend;
 mod load;
 mod load_terms;
 mod maintenance;
@@ -43,6 +45,7 @@ mod write;
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
+pub use expiry_policy::Expiry;
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
@@ -88,7 +91,10 @@ pub struct EngineSettings<K, V> {
     /// The bound of the total weight.
     pub max_capacity: Option<u64>,
     pub weigher: Option<Box<Weigher<K, V>>>,
+    pub expiry: Option<Box<dyn Expiry<K, V>>>,
     pub name: Option<fn(&K) -> Box<str>>,
+    /// The name of the cache.
+    pub label: Option<Box<str>>,
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
@@ -105,7 +111,9 @@ impl<K, V> Default for EngineSettings<K, V> {
             initial_capacity: 0,
             max_capacity: None,
             weigher: None,
+            expiry: None,
             name: None,
+            label: None,
             time_to_live: None,
             time_to_idle: None,
             refresh_after: None,
@@ -132,6 +140,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     sweep: Sweep,
     ended: EndedSweep,
     tag_marks: TagMarks,
+    label: Option<Box<str>>,
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -155,10 +164,13 @@ where
         let config = Config::new(Adjustable { times, relation, listener });
         let timer = settings.timer;
         let observers = Observers::new(config, timer.clone());
+        let are_any = is_weighed || settings.expiry.is_some();
         Self {
             store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
             rules: EntryRules {
                 weigher: settings.weigher,
+                expiry: settings.expiry,
+                are_any,
                 name: settings.name,
                 max_related: settings.max_related,
             },
@@ -171,6 +183,7 @@ where
             sweep: Sweep::new(),
             ended: EndedSweep::new(),
             tag_marks: TagMarks::new(),
+            label: settings.label,
         }
     }
 
@@ -196,6 +209,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the number of the newest commit, or 0 before the first.
     pub fn version(&self) -> u64 {
         self.store.version()
+    }
+
+    /// Returns the name that the user gave to the cache.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// Returns the bound of the total weight.
+    pub fn max_capacity(&self) -> Option<u64> {
+        self.policy.as_ref().map(Policy::capacity)
+    }
+
+    /// Returns how long entries that are written now are kept.
+    pub fn times(&self) -> Times {
+        *self.observers().config.snapshot().times()
     }
 
     /// Returns whether the cache accounts for weights.

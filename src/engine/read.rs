@@ -231,7 +231,12 @@ where
             Some((record, found)) => self
                 .store
                 .valid(record, found, COUNTS, &moment)
-                .or_else(|| self.store.present(record, COUNTS, &moment)),
+                .or_else(|| self.store.present(record, COUNTS, &moment))
+                .inspect(|found| {
+                    if COUNTS {
+                        self.note_read(record, *found)
+                    }
+                }),
             None => {
                 let record = self.store.find(guard, hash, key);
                 if let Some(found) = record.and_then(|record| self.store.order.plain(record)) {
@@ -240,7 +245,13 @@ where
                     }
                     return Some(found);
                 }
-                record.and_then(|record| self.store.present(record, COUNTS, &moment))
+                record.and_then(|record| {
+                    let found = self.store.present(record, COUNTS, &moment)?;
+                    if COUNTS {
+                        self.note_read(record, found);
+                    }
+                    Some(found)
+                })
             }
         };
         if moment.has_opened_view() {

@@ -117,6 +117,9 @@ where
         let Some(record) = self.store.find(guard, hash, key) else { return Ok(None) };
         let Some(found) = self.store.order.at(record, at, watermark)? else { return Ok(None) };
         let is_valid = self.store.is_valid(found, at, COUNTS, moment)?;
+        if COUNTS && is_valid {
+            self.note_read(record, found);
+        }
         Ok(is_valid.then(|| found.value()))
     }
 

@@ -36,7 +36,8 @@ where
         let hash = self.hash(&key);
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
-        let requested = self.rules.requested(times, &key, &value, time_to_live, &moment);
+        let replaced = || self.lifetime_of_key(hash, &key);
+        let requested = self.rules.requested(times, &key, &value, time_to_live, &moment, replaced);
         let mut value = Some(value);
         let guard = self.pin();
         let record = match requested {
