@@ -103,8 +103,8 @@ pub use api::Task;
 pub use api::{
     Batch, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job, KeyEntry,
     Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues, Pinned, PolicyInfo,
-    Progress, RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, Values, View,
-    WeakCache,
+    RandomState, RemovalProgress, Repair, Report, Scope, Settings, ToKey, Transaction, Values,
+    View, WeakCache,
 };
 pub use engine::Expiry;
 pub use equivalent::Equivalent;
@@ -161,3 +161,13 @@ pub mod internals {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The same for the guide to moving from other caches.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/migrating.md")]
+pub struct Migrating;
+
+/// The same for the recipes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/recipes.md")]
+pub struct Recipes;

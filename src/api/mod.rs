@@ -48,7 +48,7 @@ pub use policy::PolicyInfo;
 pub use refresh::Job;
 #[cfg(feature = "async")]
 pub use refresh::Task;
-pub use retain::{InParts, Progress};
+pub use retain::{InParts, RemovalProgress};
 pub use settings::Settings;
 pub use transaction::{Committed, Transaction};
 pub use view::{Iter, View};

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// How far a removal [in parts](Cache::retain_in_parts) has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct RemovalProgress {
     /// The number of parts of the cache that are done.
     pub parts_done: usize,
     /// The number of all parts.
@@ -33,7 +33,7 @@ pub struct InParts<'c, F, K, V, S = RandomState, R: Reclaim = Asymmetric> {
     related: bool,
     /// The parts still to be done.
     parts: Range<usize>,
-    progress: Progress,
+    progress: RemovalProgress,
 }
 
 /// # Removal by a predicate
@@ -115,7 +115,7 @@ where
         goes: F,
     ) -> InParts<'_, F, K, V, S, R> {
         let parts = self.engine().parts();
-        let progress = Progress { parts, ..Progress::default() };
+        let progress = RemovalProgress { parts, ..RemovalProgress::default() };
         InParts { cache: self, goes, related, parts: 0..parts, progress }
     }
 }
@@ -128,9 +128,9 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    type Item = Progress;
+    type Item = RemovalProgress;
 
-    fn next(&mut self) -> Option<Progress> {
+    fn next(&mut self) -> Option<RemovalProgress> {
         if self.parts.is_empty() {
             return None;
         }

@@ -10,7 +10,8 @@
 //!
 //! A value that an input has ended is valid again if that input is derived again and comes out
 //! equal; and a value derived anew is compared with the one that ended. Therefore writers remove
-//! such a value only if its input changed before the walk before this one began. The walks of
+//! such a value only if its input changed before the walk before this one began, and some thousands
+//! of commits ago. The walks of
 //! [`collect`](Engine::collect) and [`maintain`](Engine::maintain) do not wait for that.
 
 use super::Engine;
@@ -23,6 +24,9 @@ use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
+/// Writers leave a value whose input changed less than so many commits ago: in a small cache, a walk
+/// takes little time.
+const LATELY: u64 = if cfg!(coeval_loom) { 0 } else { 1 << 14 };
 /// One in so many writes walks a part, if nothing has paid for it.
 const PACE: u32 = 16;
 /// The number of parts that an ended value pays for.
@@ -63,6 +67,11 @@ impl EndedSweep {
     /// Returns the number of parts into which the walk divides the index.
     pub fn parts(&self) -> usize {
         self.walk.parts()
+    }
+
+    /// Returns the number before which an input must have changed for writers.
+    fn long_ago(&self, newest: u64) -> u64 {
+        self.began_before.load(Ordering::Relaxed).min(newest.saturating_sub(LATELY))
     }
 
     fn is_needed_again(&self) -> bool {
@@ -153,9 +162,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if ended > 0 {
             self.ended.earn(ended);
         }
-        if moment.has_opened_view() {
-            self.work_off_closed_view(&guard);
-        }
         if is_last {
             if is_full {
                 // What this walk has removed may have been the input of a value before it.
@@ -184,8 +190,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !bonds.inputs().is_empty() {
             self.ended.need_again(); // a later change of an input tells nobody
         }
-        let began_before = || self.ended.began_before.load(Ordering::Relaxed);
-        let long_ago = if is_full { u64::MAX } else { began_before() };
+        let long_ago = if is_full { u64::MAX } else { self.ended.long_ago(self.store.version()) };
         let now = ReadAt::newest(record.live());
         // Only the inputs on the first level are looked at: a walk through all levels, for each
         // value of a deep chain, would take too long. The value below is removed first.

@@ -26,7 +26,7 @@ where
 {
     /// Loads the value of `key` under a lease, and sets it. Returns it, as the guard keeps it. If
     /// the key was written or removed meanwhile, returns the loaded value itself.
-    pub fn load_alone<'g, 'r, Q, E>(
+    pub fn load_alone<'g, 'r: 'g, Q, E>(
         &'r self,
         guard: &'g R::Guard<'r>,
         key: &Q,
@@ -38,6 +38,10 @@ where
     {
         let lease = EndingLease(self, self.lease(key, make_key));
         let failed = |_: &E| self.observers().counters.mine().loads_failed.add(1);
+        // Another caller may have set it before the lease.
+        if let Some(found) = self.newest::<Q, false>(guard, key) {
+            return Ok(Ok(found.value()));
+        }
         let value = load().inspect_err(failed)?;
         let filled = self.fill_and_lend(guard, &lease.1, value);
         drop(lease);

@@ -36,7 +36,8 @@ where
         let hash = self.hash(&key);
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
-        let replaced = || self.lifetime_of_key(hash, &key);
+        let of = &key;
+        let replaced = move || self.lifetime_of_key(hash, of);
         let requested = self.rules.requested(times, &key, &value, time_to_live, &moment, replaced);
         let mut value = Some(value);
         let guard = self.pin();

@@ -69,7 +69,7 @@ fn writers_remove_what_an_input_ended<R: Reclaim>() {
         cache.derive(key, |scope| scope.get(&0).unwrap() + key);
     }
     cache.insert(0, 2);
-    for round in 0..30 * ENDED {
+    for round in 0..40 * ENDED {
         cache.insert(10 * ENDED + round % 100, round);
     }
     assert_eq!(cache.len(), 101);

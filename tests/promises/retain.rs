@@ -40,7 +40,7 @@ fn what_is_chosen_goes<R: Reclaim>() {
 fn progress_can_be_watched<R: Reclaim>() {
     let cache = filled::<R>();
     let commits = cache.stats().commits;
-    let (mut steps, mut last) = (0, None::<coeval::Progress>);
+    let (mut steps, mut last) = (0, None::<coeval::RemovalProgress>);
     for progress in cache.retain_in_parts(|key, _| key % 2 == 0) {
         let before = last.unwrap_or_default();
         assert!(progress.parts_done > before.parts_done && progress.parts_done <= progress.parts);
