@@ -6,7 +6,6 @@ use super::plan::Plan;
 use crate::chain::RecordRef;
 use crate::commit::Precondition;
 use crate::reclaim::Reclaim;
-use crate::store::Snapshot;
 use crate::sync::hook::step;
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
@@ -60,7 +59,7 @@ where
             shown.retain(|(key, value, _)| goes(key, value));
             step("retain.judged");
             for chosen in shown.chunks(MAX_REMOVED) {
-                done.removed += self.remove_chosen(view.snapshot(), chosen, related);
+                done.removed += self.remove_chosen(chosen, related);
             }
         }
         self.tend();
@@ -69,7 +68,7 @@ where
 
     /// Removes these entries by one commit, unless one of them was written since. Then removes each
     /// half by a commit of its own, and so on. Returns the number of entries removed.
-    fn remove_chosen(&self, view: &Snapshot, chosen: &[(&K, &V, Version)], related: bool) -> u64 {
+    fn remove_chosen(&self, chosen: &[(&K, &V, Version)], related: bool) -> u64 {
         if chosen.is_empty() {
             return 0;
         }
@@ -100,6 +99,6 @@ where
             return 0; // it has a newer value, or has gone
         }
         let (first, second) = chosen.split_at(chosen.len() / 2);
-        self.remove_chosen(view, first, related) + self.remove_chosen(view, second, related)
+        self.remove_chosen(first, related) + self.remove_chosen(second, related)
     }
 }

@@ -9,6 +9,7 @@
 //! Tags with equal low bits in their hashes share a mark. A load may therefore be refused without
 //! need, if another tag was invalidated meanwhile.
 
+use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The number of marks.
@@ -20,7 +21,7 @@ pub(super) struct TagMarks([AtomicU64; MARKS]);
 
 impl TagMarks {
     pub fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; MARKS])
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 
     fn mark(&self, hash: u32) -> &AtomicU64 {
@@ -39,6 +40,7 @@ impl TagMarks {
     /// after `since` without a trace in the cell.
     pub fn is_noted_since(&self, hash: u32, since: u64) -> bool {
         fence(Ordering::SeqCst); // partner: the fence in `note`
-        self.mark(hash).load(Ordering::Relaxed) > since // Relaxed: the fence orders it
+        // Relaxed: the fence orders it
+        self.mark(hash).load(Ordering::Relaxed) > since && !mutant("tag.unmarked")
     }
 }
