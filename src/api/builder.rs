@@ -262,6 +262,35 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
+    /// Makes writers remove values that a [tag](Cache#tags) or an input has ended, a few each, when
+    /// that pays. Without this setting, such a value keeps its memory until its key is written,
+    /// loaded or evicted, or until [`maintain`](Cache::maintain) or [`collect`](Cache::collect) is
+    /// called.
+    ///
+    /// One write in 16 visits a small part of the cache. After it finds ended values, the next writes
+    /// do so, too.
+    ///
+    /// **A value that is loaded later does not have the tags of a value that was removed.** Use this
+    /// only if loaders give their values the tags that they need
+    /// ([`get_with_terms`](Cache::get_with_terms)), or if tagged values are not loaded.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::builder().sweep_ended().build();
+    /// for n in 0..1000 {
+    ///     cache.insert_tagged(n, n, &["tag".into()]);
+    /// }
+    /// cache.invalidate_tag("tag");
+    /// for n in 0..20_000 {
+    ///     cache.insert(1000 + n % 10, n);
+    /// }
+    /// assert_eq!(cache.len(), 10);
+    /// ```
+    #[must_use]
+    pub fn sweep_ended(mut self) -> Self {
+        self.settings.sweeps_ended = true;
+        self
+    }
+
     /// Makes deadlines follow a clock that moves only when it is told to, for tests.
     #[must_use]
     pub fn manual_clock(mut self, clock: &ManualClock) -> Self {

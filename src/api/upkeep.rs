@@ -26,10 +26,13 @@ where
     /// - the capacity bound and the deadlines, which keep keys only: a removed key may stay until
     ///   its turn comes.
     ///
+    /// Values that a tag or an input has ended are removed, too. A value that is loaded later does
+    /// not have the [tags](Self#tags) of a value that was removed, and a value that is derived later
+    /// is not compared with it.
+    ///
     /// O(n) after [`invalidate_all`](Self::invalidate_all) or
     /// [`invalidate_tag`](Self::invalidate_tag), or if there are [derived](Self::derive) values;
-    /// else proportional to what is due. A derived value that has ended is removed, so it is not
-    /// compared with the value that is derived next. Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that
+    /// else proportional to what is due. Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that
     /// leave by it.
     ///
     /// ```
@@ -50,7 +53,8 @@ where
     ///
     /// Writes maintain the cache by themselves. This is for a program that writes seldom, or that
     /// wants its writes free of this work: a thread calls it now and then. What it does is a bounded
-    /// part of what [`collect`](Self::collect) does all at once, and the same things keep memory.
+    /// part of what [`collect`](Self::collect) does all at once, with the same effects, and the same
+    /// things keep memory.
     /// Lock-free; any number of threads may call it. Calls the
     /// [listener](crate::Builder::eviction_listener) for the entries that leave by it.
     ///

@@ -4,6 +4,11 @@
 //! absent. Until they are removed, they keep their memory. The walk removes them, one part of the
 //! index at a time.
 //!
+//! A value that is loaded in place of an ended one has its tags. Once the ended value is removed, a
+//! load has only the tags that its loader gives. So [`collect`](Engine::collect) and
+//! [`maintain`](Engine::maintain) walk when the user calls them, and writers do only if the user has
+//! asked for that.
+//!
 //! Writers walk when it pays. A writer walks one part in [`PACE`] writes, as long as there may be
 //! ended values. Each value that it finds pays for [`PAID`] more parts, which the next writers walk
 //! without a pause. So the walk costs little while there is little to find.
@@ -11,8 +16,7 @@
 //! A value that an input has ended is valid again if that input is derived again and comes out
 //! equal; and a value derived anew is compared with the one that ended. Therefore writers remove
 //! such a value only if its input changed before the walk before this one began, and some thousands
-//! of commits ago. The walks of
-//! [`collect`](Engine::collect) and [`maintain`](Engine::maintain) do not wait for that.
+//! of commits ago. The walks of `collect` and `maintain` do not wait for that.
 
 use super::Engine;
 use super::maintenance::due;
@@ -37,6 +41,8 @@ const MAX_CREDIT: usize = 1 << 16;
 /// The progress of the walk. All fields are hints, except for the walk itself: at worst a value is
 /// removed later, or by a walk that does not pay. Hence Relaxed, where nothing else is said.
 pub(super) struct EndedSweep {
+    /// Whether writers walk.
+    by_writers: bool,
     walk: IndexWalk,
     /// The clock when this walk began, and when the one before it did.
     began: AtomicU64,
@@ -52,8 +58,9 @@ pub(super) struct EndedSweep {
 }
 
 impl EndedSweep {
-    pub fn new() -> Self {
+    pub fn new(by_writers: bool) -> Self {
         Self {
+            by_writers,
             walk: IndexWalk::new(),
             began: AtomicU64::new(0),
             began_before: AtomicU64::new(0),
@@ -100,7 +107,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Notes that values may end by a tag or an input, or have just ended by a tag.
     pub(super) fn expect_ended(&self) {
         self.ended.need_again();
-        if !self.due.is_set(due::ENDED) {
+        if self.ended.by_writers && !self.due.is_set(due::ENDED) {
             self.due.set(due::ENDED);
         }
     }
@@ -118,7 +125,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// ended since the last one.
     pub(super) fn begin_full_walk(&self) -> bool {
         let ended = &self.ended;
-        if !self.due.is_set(due::ENDED) {
+        if !ended.is_needed_again() && ended.walk.is_ended() {
             return false;
         }
         if ended.is_full.load(Ordering::Relaxed) == 0 || ended.walk.is_ended() {
@@ -170,7 +177,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             self.due.clear(due::ENDED);
             // Set meanwhile, or by this walk.
-            if self.ended.is_needed_again() {
+            if self.ended.by_writers && self.ended.is_needed_again() {
                 self.due.set(due::ENDED);
             }
         }

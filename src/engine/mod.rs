@@ -103,6 +103,8 @@ pub struct EngineSettings<K, V> {
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
     pub loads: LoadRules,
+    /// Whether writers remove values that have ended.
+    pub sweeps_ended: bool,
 }
 
 impl<K, V> Default for EngineSettings<K, V> {
@@ -121,6 +123,7 @@ impl<K, V> Default for EngineSettings<K, V> {
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
+            sweeps_ended: false,
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
         }
     }
@@ -181,7 +184,7 @@ where
             flights: Flights::with(settings.loads),
             scratch: Scratches::new(),
             sweep: Sweep::new(),
-            ended: EndedSweep::new(),
+            ended: EndedSweep::new(settings.sweeps_ended),
             tag_marks: TagMarks::new(),
             label: settings.label,
         }

@@ -1,5 +1,6 @@
-//! Promise: values that a tag or an input has ended do not keep their memory for long. `collect` and
-//! `maintain` remove them, and writers do so a part at a time. A valid value is never removed.
+//! Promise: values that a tag or an input has ended are removed by `collect` and `maintain`, and by
+//! writers if they are asked to. A valid value is never removed. Without any of that, a loaded value
+//! has the tags of the ended one.
 
 use crate::common::counted::{Counted, Ledgers};
 use crate::common::{Store, on_every_reclaimer, store, together};
@@ -12,8 +13,11 @@ type Cache<R> = Store<u64, u64, R>;
 
 const ENDED: u64 = 3000;
 
-fn tagged<R: Reclaim>() -> Cache<R> {
-    let cache: Cache<R> = store();
+fn swept<R: Reclaim>() -> Cache<R> {
+    Plain::builder().sweep_ended().reclaimer::<R>().build()
+}
+
+fn tagged<R: Reclaim>(cache: Cache<R>) -> Cache<R> {
     let tags = [Tag::from("odd"), Tag::from("even")];
     for key in 0..2 * ENDED {
         cache.insert_tagged(key, key, &tags[key as usize % 2..][..1]);
@@ -29,7 +33,7 @@ fn assert_half_is_left<R: Reclaim>(cache: &Cache<R>, more: u64) {
 }
 
 fn collect_removes_what_a_tag_ended<R: Reclaim>() {
-    let cache = tagged::<R>();
+    let cache = tagged::<R>(store());
     cache.invalidate_tag("odd");
     assert_eq!((cache.len() as u64, cache.present_len() as u64), (2 * ENDED, ENDED));
     assert_eq!(cache.collect(), 0);
@@ -38,7 +42,7 @@ fn collect_removes_what_a_tag_ended<R: Reclaim>() {
 }
 
 fn maintain_removes_it_step_by_step<R: Reclaim>() {
-    let cache = tagged::<R>();
+    let cache = tagged::<R>(store());
     assert!(!cache.maintain(100_000), "nothing is left to do");
     cache.invalidate_tag("odd");
     assert!(cache.maintain(1), "one step is not enough");
@@ -54,7 +58,7 @@ fn maintain_removes_it_step_by_step<R: Reclaim>() {
 
 /// As many writes of other keys as there are entries are enough.
 fn writers_remove_what_a_tag_ended<R: Reclaim>() {
-    let cache = tagged::<R>();
+    let cache = tagged::<R>(swept());
     cache.invalidate_tag("odd");
     for round in 0..6 * ENDED {
         cache.insert(10 * ENDED + round % 100, round);
@@ -63,7 +67,7 @@ fn writers_remove_what_a_tag_ended<R: Reclaim>() {
 }
 
 fn writers_remove_what_an_input_ended<R: Reclaim>() {
-    let cache: Cache<R> = store();
+    let cache: Cache<R> = swept();
     cache.insert(0, 1);
     for key in 1..=ENDED {
         cache.derive(key, |scope| scope.get(&0).unwrap() + key);
@@ -76,9 +80,22 @@ fn writers_remove_what_an_input_ended<R: Reclaim>() {
     assert_eq!(cache.derive(1, |scope| scope.get(&0).unwrap() + 1), 3);
 }
 
+/// Writers that were not asked to leave ended values, and with them their tags, to the next load.
+fn a_load_has_the_tags_of_what_ended<R: Reclaim>() {
+    let cache = tagged::<R>(store());
+    cache.invalidate_tag("odd");
+    for round in 0..6 * ENDED {
+        cache.insert(10 * ENDED + round % 100, round);
+    }
+    assert_eq!(cache.len() as u64, 2 * ENDED + 100);
+    cache.get_with(0, || 1);
+    cache.invalidate_tag("odd");
+    assert_eq!(cache.get(&0), None);
+}
+
 /// Unless it was collected, a value that has ended is valid again if its input comes out equal.
 fn a_value_that_may_come_back_stays<R: Reclaim>() {
-    let cache: Cache<R> = store();
+    let cache: Cache<R> = swept();
     let parity = || cache.derive(1, |scope| scope.get(&0).unwrap() % 2);
     let mut derived = 0;
     let mut top = || {
@@ -127,7 +144,7 @@ fn a_valid_value_is_never_removed<R: Reclaim>() {
 }
 
 fn a_view_still_shows_them<R: Reclaim>() {
-    let cache = tagged::<R>();
+    let cache = tagged::<R>(store());
     let view = cache.view();
     cache.invalidate_tag("odd");
     cache.collect();
@@ -156,6 +173,7 @@ on_every_reclaimer!(
     maintain_removes_it_step_by_step,
     writers_remove_what_a_tag_ended,
     writers_remove_what_an_input_ended,
+    a_load_has_the_tags_of_what_ended,
     a_value_that_may_come_back_stays,
     a_valid_value_is_never_removed,
     a_view_still_shows_them,
