@@ -232,7 +232,7 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             cache.insert(FRESH + 1, value(1, made));
             cache.invalidate_tag("ended");
             cache.retain(|key, _| *key != FRESH + 1);
-            cache.maintain(400);
+            cache.maintain(20);
         }),
         ("batch", |cache, made| write_group(cache, 1, made)),
         ("mixed batch", |cache, made| {
