@@ -99,9 +99,12 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, BatchMut, Builder, Cache, Committed, Finding, Iter, Job, Keys, Lease, Monitor, Pinned,
-    RandomState, Repair, Report, Scope, Settings, ToKey, Transaction, View, WeakCache,
+    Batch, BatchMut, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job,
+    KeyEntry, KeyList, Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues,
+    Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings, ToKey,
+    Transaction, Values, View, WeakCache,
 };
+pub use engine::Expiry;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
@@ -158,3 +161,13 @@ pub mod internals {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The same for the guide to moving from other caches.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/migrating.md")]
+pub struct Migrating;
+
+/// The same for the recipes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/recipes.md")]
+pub struct Recipes;

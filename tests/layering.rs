@@ -19,8 +19,10 @@ const NEIGHBOURS: &[(&str, &str)] =
     &[("sync", "memory"), ("version", "sync"), ("error", "version")];
 
 /// Names that several types share, with the reason.
-const SHARED_NAMES: &[(&str, &str)] =
-    &[("Reset", "a helper within a function; nobody else can name it")];
+const SHARED_NAMES: &[(&str, &str)] = &[
+    ("Entry", "users know the public one by this name; the other is a write in a descriptor"),
+    ("Reset", "a helper within a function; nobody else can name it"),
+];
 
 /// Locks and other blocking types. Only `src/sync` may name them.
 const LOCKS: &[&str] =

@@ -6,8 +6,8 @@
 //! The models run the whole cache, on the asymmetric backend.
 #![cfg(coeval_loom)]
 
-use coeval::Tag;
 use coeval::internals::hook::with_one_order;
+use coeval::{Loaded, Tag};
 use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use loom::thread;
 use loom_tests::{Hash, Small, advance, explore, must_fail};
@@ -185,4 +185,30 @@ fn defect_finding_a_cell_without_reviving_it() {
 #[test]
 fn defect_sealing_a_cell_that_was_found() {
     must_fail("tag.seal_blindly", "another cell", the_ends_of_a_cell);
+}
+
+/// No entry has the tag when a load of its first one begins. Whoever changes the source invalidates
+/// the tag afterwards. Then no value that was read before is in the cache.
+fn a_first_load_and_an_invalidation() {
+    explore(2, || {
+        let (cache, source) = (cache(), Arc::new(AtomicU32::new(1)));
+        let read = Arc::clone(&source);
+        let loader = spawn(&cache, move |cache| {
+            cache.get_with_terms(0, || Loaded::new(read.load(Relaxed)).tags(tag()))
+        });
+        source.store(2, Relaxed);
+        cache.invalidate_tag(7);
+        loader.join().unwrap();
+        assert_ne!(cache.get(&0), Some(1), "an old value with a new tag");
+    });
+}
+
+#[test]
+fn a_first_load_beside_an_invalidation() {
+    a_first_load_and_an_invalidation();
+}
+
+#[test]
+fn defect_an_invalidation_leaves_no_mark() {
+    must_fail("tag.unmarked", "an old value with a new tag", a_first_load_and_an_invalidation);
 }

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use crate::engine::{Engine, EngineSettings, name_of};
+use crate::engine::{Engine, EngineSettings, Expiry, name_of};
 use crate::error::BuildError;
 use crate::listener::Listener;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -58,6 +58,12 @@ impl<K, V, S: Default, R> Default for Builder<K, V, S, R> {
 }
 
 impl<K, V, S, R> Builder<K, V, S, R> {
+    /// See [`name`](Self::name).
+    pub(super) fn with_label(mut self, label: Box<str>) -> Self {
+        self.settings.label = Some(label);
+        self
+    }
+
     /// Reserves room for `entries` entries.
     ///
     /// The index does not grow until the cache holds that many. If `entries` is in the thousands,
@@ -149,6 +155,28 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
+    /// Sets a policy that decides for each value how long it is kept: when the value is set, and when
+    /// it is read.
+    ///
+    /// The policy works together with [`time_to_live`](Self::time_to_live) and
+    /// [`time_to_idle`](Self::time_to_idle): the earliest deadline counts. With a time to idle, the
+    /// policy is not asked at reads. A time that a caller gives for one value
+    /// ([`insert_with_ttl`](Cache::insert_with_ttl), [`Terms`](crate::Terms)) takes precedence over
+    /// the policy.
+    ///
+    /// The policy runs on the caller's thread: before a commit begins, or within a look-up. It should
+    /// be brief. Whether it is asked about a new value or about an update is decided just before the
+    /// commit; another thread may write or remove the key in between. Reads through
+    /// [views](crate::View) and [`contains_key`](Cache::contains_key) do not count. If the policy
+    /// panics in a write, nothing is written.
+    ///
+    /// See [`Expiry`] for an example.
+    #[must_use]
+    pub fn expire_after(mut self, policy: impl Expiry<K, V> + 'static) -> Self {
+        self.settings.expiry = Some(Box::new(policy));
+        self
+    }
+
     /// Makes a value due for reloading once this time has passed since it was written. The next
     /// caller of [`get_with`](Cache::get_with) or a similar method reloads it. Exactly one caller
     /// loads. Meanwhile the other callers and all other reads get the present value. If the loader
@@ -235,6 +263,35 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     #[must_use]
     pub fn loads_in_turn(mut self) -> Self {
         self.settings.loads.tells_failures = false;
+        self
+    }
+
+    /// Makes writers remove values that a [tag](Cache#tags) or an input has ended, a few each, when
+    /// that pays. Without this setting, such a value keeps its memory until its key is written,
+    /// loaded or evicted, or until [`maintain`](Cache::maintain) or [`collect`](Cache::collect) is
+    /// called.
+    ///
+    /// One write in 16 visits a small part of the cache. After it finds ended values, the next writes
+    /// do so, too.
+    ///
+    /// **A value that is loaded later does not have the tags of a value that was removed.** Use this
+    /// only if loaders give their values the tags that they need
+    /// ([`get_with_terms`](Cache::get_with_terms)), or if tagged values are not loaded.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::builder().sweep_ended().build();
+    /// for n in 0..1000 {
+    ///     cache.insert_tagged(n, n, &["tag".into()]);
+    /// }
+    /// cache.invalidate_tag("tag");
+    /// for n in 0..20_000 {
+    ///     cache.insert(1000 + n % 10, n);
+    /// }
+    /// assert_eq!(cache.len(), 10);
+    /// ```
+    #[must_use]
+    pub fn sweep_ended(mut self) -> Self {
+        self.settings.sweeps_ended = true;
         self
     }
 

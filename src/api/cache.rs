@@ -154,7 +154,12 @@ where
     }
 
     /// Returns the number of keys that hold a value. O(threads); exact when no write is under way.
-    /// A value whose deadline has passed counts until a write has removed it.
+    ///
+    /// A value that no reader sees any more counts until its memory is given up: one whose deadline
+    /// has passed, or that a tag or an input has ended. Writes remove those whose deadline has passed,
+    /// a few each; [`maintain`](Self::maintain), [`collect`](Self::collect) and, if the cache was
+    /// [built](crate::Builder::sweep_ended) so, writes remove the others.
+    /// [`present_len`](Self::present_len) counts none of them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.engine.len()
@@ -312,39 +317,7 @@ where
         self.engine.invalidate_all()
     }
 
-    /// Does all maintenance that is due, and reclaims the memory of values that no reader can see
-    /// any more: removed, replaced, evicted, cleared or expired ones. Keys and values that nothing
-    /// keeps are dropped. Returns how many objects are still retired; 0 if nothing keeps any.
-    ///
-    /// Writes do this by themselves, a little each, so a value is dropped some thousands of writes
-    /// after its removal. Call this to have it done now, or when no writes follow. These keep
-    /// memory:
-    /// - open views, [pinned](Self::pin) guards and operations under way on other threads (if the
-    ///   calling thread itself holds a guard, nothing is reclaimed);
-    /// - other live threads: what one has retired, up to about a thousand objects, waits for its
-    ///   own calls;
-    /// - the capacity bound and the deadlines, which keep keys only: a removed key may stay until
-    ///   its turn comes.
-    ///
-    /// O(n) after [`invalidate_all`](Self::invalidate_all), else proportional to what is due.
-    /// Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that
-    /// leave by it.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    ///
-    /// let (cache, value) = (coeval::Cache::new(), Arc::new("large"));
-    /// cache.insert("key", Arc::clone(&value));
-    /// cache.remove("key");
-    /// assert_eq!(cache.collect(), 0);
-    /// assert_eq!(Arc::strong_count(&value), 1);
-    /// ```
-    pub fn collect(&self) -> u64 {
-        self.engine.collect() as u64
-    }
-
-    /// Returns an empty batch, which collects several writes for one commit. Its methods take it by
-    /// value, for chains.
+    /// Returns an empty batch, which collects several writes for one commit.
     pub fn batch(&self) -> Batch<'_, K, V, S, R> {
         Batch::new(&self.engine)
     }

@@ -34,7 +34,7 @@ use std::hash::Hash;
     note = "of other collections, pass a reference or an iterator: `cache.get_many(&ids)`",
     note = "of a collection of references, pass `ids.iter().copied()`"
 )]
-pub trait Keys<K, M>: sealed::Sealed<M> {
+pub trait KeyList<K, M>: sealed::Sealed<M> {
     /// What a look-up returns that finds values of type `T`.
     type Values<T>;
 
@@ -117,7 +117,7 @@ mod sealed {
 
 impl<Q: ?Sized, const N: usize> sealed::Sealed<Array> for [&Q; N] {}
 
-impl<K, Q, const N: usize> Keys<K, Array> for [&Q; N]
+impl<K, Q, const N: usize> KeyList<K, Array> for [&Q; N]
 where
     Q: Hash + Equivalent<K> + ?Sized,
 {
@@ -134,7 +134,7 @@ macro_rules! listed {
     ($($keys:ty, $kind:ty, [$($generics:tt)*], [$($bounds:tt)*], $self:ident => $list:expr;)+) => {$(
         impl<$($generics)*> sealed::Sealed<$kind> for $keys {}
 
-        impl<K, $($generics)*> Keys<K, $kind> for $keys where $($bounds)* {
+        impl<K, $($generics)*> KeyList<K, $kind> for $keys where $($bounds)* {
             type Values<T> = Vec<Option<T>>;
 
             #[inline]

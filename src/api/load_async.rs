@@ -147,7 +147,7 @@ where
         }
     }
 
-    async fn join_or_lead_async<const N: usize>(
+    pub(super) async fn join_or_lead_async<const N: usize>(
         &self,
         keys: [K; N],
     ) -> LoadDecision<'_, K, V, S, R, N> {

@@ -1,7 +1,7 @@
 //! Reads and writes of several keys at once.
 
 use super::cache::Cache;
-use super::keys::{IntoKey, Keys, LookUp};
+use super::keys::{IntoKey, KeyList, LookUp};
 use super::view::View;
 use crate::engine::Engine;
 use crate::reclaim::Reclaim;
@@ -18,7 +18,7 @@ where
     R: Reclaim,
 {
     /// Returns the values of `keys`, cloned, all as of one instant: an array for an array of
-    /// references, a `Vec` for anything else that gives [keys](Keys). O(n) for n keys.
+    /// references, a `Vec` for anything else that gives [keys](KeyList). O(n) for n keys.
     ///
     /// The cost is little more than n times that of `get`. The call retries nothing. It opens a
     /// view only if an open view has let versions be removed that this call needs. It calls the
@@ -41,7 +41,7 @@ where
     #[inline]
     pub fn get_many<I, M>(&self, keys: I) -> I::Values<V>
     where
-        I: Keys<K, M>,
+        I: KeyList<K, M>,
         V: Clone,
     {
         keys.look_up(Newest(self.engine()))
@@ -63,7 +63,7 @@ where
     /// ```
     pub fn get_many_into<I, M>(&self, keys: I, values: &mut Vec<Option<V>>)
     where
-        I: Keys<K, M>,
+        I: KeyList<K, M>,
         V: Clone,
     {
         values.clear();
@@ -136,7 +136,7 @@ where
     R: Reclaim,
 {
     /// Returns the values of `keys` in this view: an array for an array of references, a `Vec` for
-    /// anything else that gives [keys](Keys). O(n) for n keys, lock-free.
+    /// anything else that gives [keys](KeyList). O(n) for n keys, lock-free.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -146,7 +146,7 @@ where
     /// assert_eq!(view.get_many(["a", "b"]), [Some(&1), Some(&2)]);
     /// assert_eq!(view.get_many(&["b", "c"]), [Some(&2), None]);
     /// ```
-    pub fn get_many<I: Keys<K, M>, M>(&self, keys: I) -> I::Values<&V> {
+    pub fn get_many<I: KeyList<K, M>, M>(&self, keys: I) -> I::Values<&V> {
         keys.look_up(In(self))
     }
 }

@@ -1,5 +1,6 @@
 //! One guard for many reads.
 
+use super::key::ToKey;
 use crate::chain::Visible;
 use crate::engine::{Engine, with_version};
 use crate::reclaim::Reclaim;
@@ -41,6 +42,27 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         self.engine.newest::<Q, true>(&self.guard, key).map(Visible::value)
+    }
+
+    /// Returns the newest committed value of `key`. The call does not count as a use.
+    pub(super) fn peek<Q>(&self, key: &Q) -> Option<&V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let found = self.engine.newest::<Q, false>(&self.guard, key);
+        found.map(|found| found.value())
+    }
+
+    /// See `Engine::load_alone`.
+    pub(super) fn load_alone<Q, E>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Result<&V, V>, E>
+    where
+        Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
+    {
+        self.engine.load_alone(&self.guard, key, || key.to_key(), load)
     }
 
     /// Returns the newest committed value of `key` and the version that wrote it. O(1), wait-free.

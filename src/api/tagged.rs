@@ -18,8 +18,11 @@ use std::hash::{BuildHasher, Hash};
 /// [`insert`](Self::insert), a batch's `insert` and a relation specify none.
 ///
 /// An ended value is absent for every reader. It counts in [`len`](Self::len) and
-/// [`weighted_size`](Self::weighted_size) until it is loaded again, written, removed or evicted. A
-/// tag takes memory as long as some value has it.
+/// [`weighted_size`](Self::weighted_size) until it is loaded again, written, removed or evicted, or
+/// until it is swept out: by [`maintain`](Self::maintain), by [`collect`](Self::collect), or by
+/// writers if the cache was [built](crate::Builder::sweep_ended) so. A value that is loaded after that
+/// has only the tags that its [loader gives](Self::get_with_terms). A tag takes memory as long as some
+/// value has it.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::hasher::RandomState;
-use super::keys::{Keys, LookUp};
+use super::keys::{KeyList, LookUp};
 use crate::engine::{Attempt, WriteTerms};
 use crate::error::TransactError;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -169,9 +169,9 @@ where
         self.attempt.read(key, |_| ()).is_some()
     }
 
-    /// Returns the values of several [keys](Keys). All reads of a transaction are as of one version
+    /// Returns the values of several [keys](KeyList). All reads of a transaction are as of one version
     /// in any case.
-    pub fn get_many<I: Keys<K, M>, M>(&mut self, keys: I) -> I::Values<V> {
+    pub fn get_many<I: KeyList<K, M>, M>(&mut self, keys: I) -> I::Values<V> {
         keys.look_up(Reads(self))
     }
 

@@ -8,6 +8,7 @@
 use super::batch::Batch;
 use super::builder::Builder;
 use super::cache::Cache;
+use super::iter::{OwnedIter, OwnedKeys, OwnedValues};
 use super::lease::Lease;
 use super::monitor::Monitor;
 use super::pinned::Pinned;
@@ -30,6 +31,9 @@ unwind_safe!(
     WeakCache<K, V, S, R>,
     View<K, V, S, R>,
     Iter<'_, K, V, S, R>,
+    OwnedIter<K, V, S, R>,
+    OwnedKeys<K, V, S, R>,
+    OwnedValues<K, V, S, R>,
     Pinned<'_, K, V, S, R>,
     Batch<'_, K, V, S, R>,
     Lease<K, V, S, R>,

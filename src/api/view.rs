@@ -108,6 +108,18 @@ where
         self.iter().next().is_none()
     }
 
+    /// Returns the entries of the first of these parts of the index, and of parts that are visited
+    /// with it, after the next part to visit. `division` is the number of parts of the whole index.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn part(
+        &self,
+        division: usize,
+        parts: Range<usize>,
+    ) -> (usize, Vec<(&K, &V, Version)>) {
+        let mut shown = Vec::new();
+        (self.engine.scan(&self.snapshot, division, parts, &mut shown), shown)
+    }
+
     /// See `Engine::visible_keys`.
     pub(crate) fn visible_keys<'v>(
         &'v self,

@@ -3,6 +3,7 @@
 mod bonds;
 mod kept;
 mod node;
+mod policy_terms;
 mod record;
 
 pub use bonds::{Bonds, Dependencies, Dependency, Derived, FEW};

@@ -49,11 +49,12 @@ pub struct EntryTerms {
     /// The time from which on the value is absent. If the value is kept as long as it is used, each
     /// use moves this time on. Then the lowest bit is not part of the time: it says that a thread
     /// found the value expired.
-    deadline: AtomicU64,
+    pub(super) deadline: AtomicU64,
     /// The latest deadline.
-    end: u64,
-    /// How long the value is kept without a use; 0: without a use it is kept until `end`.
-    idle: u64,
+    pub(super) end: u64,
+    /// How long the value is kept without a use; 0: without a use it is kept until `end`;
+    /// [`BY_POLICY`](Self::BY_POLICY): a policy moves the deadline.
+    pub(super) idle: u64,
     /// The time from which on the value is to be loaded anew. It is served meanwhile.
     refresh: AtomicU64,
 }
@@ -264,7 +265,9 @@ impl DependencyCounts {
 impl EntryTerms {
     /// A bit in the deadline of a value that is kept as long as it is used: a thread found the
     /// value expired.
-    const EXPIRED: u64 = 1;
+    pub(super) const EXPIRED: u64 = 1;
+    /// In place of the time without a use: a policy of the user moves the deadline.
+    pub(super) const BY_POLICY: u64 = u64::MAX;
 
     /// The value is kept until `end`. If `idle` is not 0, it is kept no longer than `idle` without
     /// a use; the first use is at `now`.
@@ -276,6 +279,7 @@ impl EntryTerms {
         Self { deadline: AtomicU64::new(deadline), ..terms }
     }
 
+    /// The same terms for a value that a policy keeps until `until`, at most. If the value is kept
     /// The same terms for a derived version.
     pub(super) fn with_counts(self, counts: DependencyCounts) -> Self {
         Self { counts, ..self }
@@ -344,7 +348,8 @@ impl EntryTerms {
     /// that frequent hits do not write.
     pub fn touch(&self, now: u64) {
         let seen = self.deadline();
-        if self.idle == 0 || seen & Self::EXPIRED != 0 {
+        // 0 and `BY_POLICY`
+        if self.idle.wrapping_sub(1) >= Self::BY_POLICY - 1 || seen & Self::EXPIRED != 0 {
             return;
         }
         let deadline = self.after_use(now);

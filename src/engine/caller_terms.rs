@@ -27,12 +27,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     ) -> TermsAndBonds {
         let (terms, bonds) = match requested.caller_terms.take() {
             Some(caller_terms) => {
-                self.terms_from_caller(guard, record, requested, *caller_terms, times)
+                let (terms, bonds) =
+                    self.terms_from_caller(guard, record, requested, *caller_terms, times);
+                // Bonds that were made before are those that a load found unchanged.
+                (terms, requested.bonds.take().or(bonds))
             }
             None => (requested.terms(times), requested.bonds.take()),
         };
         if terms.deadline() != NEVER {
             self.deadlines.expect();
+        }
+        if bonds.as_ref().is_some_and(|bonds| !bonds.inputs().is_empty()) {
+            self.expect_ended();
         }
         TermsAndBonds { terms, bonds }
     }
@@ -85,7 +91,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             (None, None) => {}
         }
         let bonds = if ties.tags.is_empty() { None } else { ties.into_bonds(guard) };
-        (EntryTerms::new(now, end, idle, refresh, weight), bonds)
+        let terms = EntryTerms::new(now, end, idle, refresh, weight);
+        match requested.policy_end.filter(|_| caller_terms.time_to_live.is_none()) {
+            Some(until) => (terms.by_policy(until), bonds),
+            None => (terms, bonds),
+        }
     }
 
     /// Returns the valid value of a record, as of a view or now, and a number up to which it was

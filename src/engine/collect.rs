@@ -13,11 +13,23 @@ const ROUNDS: usize = if cfg!(coeval_loom) { 4 } else { 16 };
 /// round. The limit is needed because other threads may add to both.
 const MAX_LISTS: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
 
+/// The most walks for values that have ended. Each finds the values whose inputs the walk before it
+/// has removed.
+const MAX_WALKS: usize = 8;
+
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Does all maintenance that is due, and reclaims all memory that nothing refers to. Returns
     /// the number of allocations that are still retired.
     pub fn collect(&self) -> usize {
         let reclaim = &self.store.reclaim;
+        for _ in 0..MAX_WALKS {
+            if !self.begin_full_walk() {
+                break;
+            }
+            // As in `tend_fully`.
+            let parts = self.ended.parts().max(self.store.parts(&self.pin()));
+            let _ = (0..2 * parts).all(|_| self.sweep_ended());
+        }
         for _ in 0..ROUNDS {
             self.tend_fully();
             let has_reclaimed = reclaim.reclaim_now();

@@ -174,6 +174,7 @@ where
             &derived.value,
             None,
             &plan.moment,
+            || engine.lifetime_of(record),
         );
         self.writes.push((derived, value, requested, ties));
         Some(derived.as_input.number())
@@ -273,7 +274,8 @@ where
         let new = value.as_ref()?;
         let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
         let config: ConfigSnapshot<'r, K, V> = self.observers().config.snapshot();
-        let mut requested = self.rules.requested(config.times(), record.key(), new, None, &moment);
+        let (times, replaced) = (config.times(), || self.lifetime_of(record));
+        let mut requested = self.rules.requested(times, record.key(), new, None, &moment, replaced);
         self.store.inherit_tags(record, since, &moment, &mut ties).ok()?;
         // No user code runs from here on. A panic in it would separate the bonds from their
         // version.

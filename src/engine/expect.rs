@@ -1,4 +1,5 @@
-//! Commits with a condition on one key: `compare_and_set` and repairs. Fills are in `fill.rs`.
+//! Commits with a condition on one key: `compare_and_set` and repairs. Fills are in `fill.rs`,
+//! computed writes in `compute.rs`.
 
 use super::Engine;
 use super::plan::Plan;
@@ -9,6 +10,7 @@ use crate::dependencies::Moment;
 use crate::error::Conflict;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
+use crate::relation::Terms;
 use crate::removal::RemovalCause;
 use crate::store::{Decided, version_of};
 use crate::sync::hook::step;
@@ -37,7 +39,7 @@ where
         let record = self.store.locate(&guard, hash, key, &mut None);
         let mut value = Some(value);
         let result = loop {
-            let (found, related) = match self.set_if(&guard, record, expected, &mut value) {
+            let (found, related) = match self.set_if(&guard, record, expected, &mut value, None) {
                 Ok(version) => break Ok(version),
                 Err(refused) => refused,
             };
@@ -60,14 +62,17 @@ where
         })
     }
 
-    /// Tries `compare_and_set` once on a located record. On failure, returns the version that the
-    /// record has and the values of related entries. The value itself is back in `value` then.
-    fn set_if<'g, 'r>(
+    /// Sets a located record to the value in `value`, with its related entries, or removes its value
+    /// alone if there is none, provided that the record has the version `expected`. Tries once. On
+    /// failure, returns the version that the record has and the values of related entries. The
+    /// value itself is back in `value` then. Without `terms`, the settings determine the terms.
+    pub(super) fn set_if<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
         expected: Option<Version>,
         value: &mut Option<V>,
+        terms: Option<&Terms>,
     ) -> Result<Version, (Option<Version>, Vec<V>)> {
         let since = self.store.version();
         let moment = Moment::new(&self.timer);
@@ -84,8 +89,12 @@ where
         }
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        let requested = plan.requested_for(record, value);
-        plan.push(record, value, requested, true, None);
+        let requested = match terms {
+            None => plan.requested_for(record, value),
+            Some(terms) => plan.requested_by_caller(record, value, terms.clone()),
+        };
+        let applies_relations = value.is_some();
+        plan.push(record, value, requested, applies_relations, None);
         self.relate(&mut plan);
         let absent = || Precondition::IsAbsent(plan.moment.time());
         let precondition =

@@ -61,12 +61,22 @@ where
         fill: impl for<'g> FnOnce(&'g R::Guard<'r>, [RecordRef<'g, K, V>; N]) -> Option<T>,
     ) -> Option<T> {
         let guard = self.pin();
-        let records = leases.map(|lease| self.leased_record(&guard, lease));
+        self.fill_by_under(&guard, leases, |records| fill(&guard, records))
+    }
+
+    /// Does the same under a guard.
+    pub(super) fn fill_by_under<'g, T, const N: usize>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        leases: [&KeyLease<K, V>; N],
+        fill: impl FnOnce([RecordRef<'g, K, V>; N]) -> Option<T>,
+    ) -> Option<T> {
+        let records = leases.map(|lease| self.leased_record(guard, lease));
         for record in records {
             let revived = record.revive();
             debug_assert!(revived, "a held record is not sealed");
         }
-        let filled = fill(&guard, records);
+        let filled = fill(records);
         match &filled {
             Some(_) => self.observers().counters.mine().loads.add(N as u64),
             None => records.iter().for_each(|record| self.observers().refused(record.hash())),
@@ -93,7 +103,8 @@ where
         }
         let mut requested = std::array::from_fn(|at| {
             let (key, value) = (records[at].key(), values[at].as_ref()?);
-            self.rules.requested(config.times(), key, value, None, &moment)
+            let replaced = || self.lifetime_of(records[at]);
+            self.rules.requested(config.times(), key, value, None, &moment, replaced)
         });
         // No user code runs from here on. A panic in it would separate the bonds from their
         // versions.

@@ -296,7 +296,7 @@ where
     /// Counts a failed load. If the cache has a refresh pause, postpones the next reload of the
     /// values that were due.
     #[cold]
-    fn note_failure(&self) {
+    pub(super) fn note_failure(&self) {
         let engine = self.each[0].engine;
         engine.observers().counters.mine().loads_failed.add(1);
         let pause = engine.flights.rules().pause;

@@ -27,6 +27,8 @@ pub mod due {
     pub const TIME: usize = 1;
     /// The weight was found above the bound.
     pub const ROOM: usize = 2;
+    /// There may be values that tags or inputs have ended.
+    pub const ENDED: usize = 4;
 }
 
 impl DueWork {
@@ -143,6 +145,32 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if self.due.is_set(due::TIME) {
             self.expire_by(self.timer.now());
         }
+        if self.due.is_set(due::ENDED) {
+            self.sweep_ended_if_it_pays();
+        }
+    }
+
+    /// Does at most `steps` steps of maintenance, each about as much as a write does. Returns
+    /// whether there is more to do that need not wait for other threads or for views.
+    pub fn maintain(&self, steps: usize) -> bool {
+        let mut sweeps = self.begin_full_walk();
+        for _ in 0..steps {
+            let retired = self.store.reclaim.retired();
+            self.tend();
+            sweeps = sweeps && self.sweep_ended();
+            let is_idle = self.store.has_no_backlog()
+                && !self.is_sweep_due()
+                && !self.due.is_set(due::ROOM)
+                && self.observers().departures.is_empty();
+            if is_idle && !sweeps && !self.expire_by(self.timer.now()) {
+                // What is retired needs a few grace periods, each of which takes one step.
+                let left = self.store.reclaim.retired();
+                if left == 0 || left >= retired && !self.store.reclaim.reclaim_now() {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Does a bounded part of the maintenance that is due. Runs after each write, without a guard

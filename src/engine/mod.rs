@@ -6,16 +6,21 @@ mod caller_terms;
 mod changes;
 mod collect;
 mod commit_derived;
+mod compute;
 mod derivation;
+mod ended;
 mod evict;
 mod expect;
 mod expire;
+mod expiry_policy;
 mod fill;
 mod group;
 mod inspect;
 mod later;
 mod lease;
+mod lend;
 mod load;
+mod load_terms;
 mod maintenance;
 mod memo;
 mod name;
@@ -25,9 +30,11 @@ mod post_commit;
 mod read;
 mod read_each;
 mod read_many;
+mod retain;
 mod scan;
 mod scratch;
 mod sweep;
+mod tag_marks;
 mod tags;
 mod terms;
 mod transact;
@@ -37,7 +44,9 @@ mod watch;
 mod write;
 
 pub use changes::{Changes, WriteTerms};
+pub use compute::{Computed, Decision};
 pub use derivation::Reading;
+pub use expiry_policy::Expiry;
 pub use group::{all, all_boxed, array, boxed, is_large};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
@@ -46,6 +55,7 @@ pub use lease::KeyLease;
 pub use load::{Claim, Load, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
 pub use load::{Claims, LoadOutcome};
+pub use load_terms::LoadedTerms;
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};
 pub use name::name_of;
@@ -62,6 +72,7 @@ use crate::relation::Relation;
 use crate::store::Store;
 use crate::sync::time::Timer;
 use crate::version::State;
+use ended::EndedSweep;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
 use maintenance::DueWork;
@@ -71,6 +82,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 use sweep::Sweep;
+use tag_marks::TagMarks;
 use terms::EntryRules;
 
 /// The settings with which a cache is built.
@@ -80,7 +92,10 @@ pub struct EngineSettings<K, V> {
     /// The bound of the total weight.
     pub max_capacity: Option<u64>,
     pub weigher: Option<Box<Weigher<K, V>>>,
+    pub expiry: Option<Box<dyn Expiry<K, V>>>,
     pub name: Option<fn(&K) -> Box<str>>,
+    /// The name of the cache.
+    pub label: Option<Box<str>>,
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
@@ -89,6 +104,8 @@ pub struct EngineSettings<K, V> {
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
     pub loads: LoadRules,
+    /// Whether writers remove values that have ended.
+    pub sweeps_ended: bool,
 }
 
 impl<K, V> Default for EngineSettings<K, V> {
@@ -97,7 +114,9 @@ impl<K, V> Default for EngineSettings<K, V> {
             initial_capacity: 0,
             max_capacity: None,
             weigher: None,
+            expiry: None,
             name: None,
+            label: None,
             time_to_live: None,
             time_to_idle: None,
             refresh_after: None,
@@ -105,6 +124,7 @@ impl<K, V> Default for EngineSettings<K, V> {
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
+            sweeps_ended: false,
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
         }
     }
@@ -122,6 +142,9 @@ pub struct Engine<K, V, S, R: Reclaim> {
     flights: Flights<usize, load::LoadOutcome<V>, R>,
     scratch: Scratches<K, V>,
     sweep: Sweep,
+    ended: EndedSweep,
+    tag_marks: TagMarks,
+    label: Option<Box<str>>,
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -145,10 +168,13 @@ where
         let config = Config::new(Adjustable { times, relation, listener });
         let timer = settings.timer;
         let observers = Observers::new(config, timer.clone());
+        let are_any = is_weighed || settings.expiry.is_some();
         Self {
             store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
             rules: EntryRules {
                 weigher: settings.weigher,
+                expiry: settings.expiry,
+                are_any,
                 name: settings.name,
                 max_related: settings.max_related,
             },
@@ -159,6 +185,9 @@ where
             flights: Flights::with(settings.loads),
             scratch: Scratches::new(),
             sweep: Sweep::new(),
+            ended: EndedSweep::new(settings.sweeps_ended),
+            tag_marks: TagMarks::new(),
+            label: settings.label,
         }
     }
 
@@ -184,6 +213,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the number of the newest commit, or 0 before the first.
     pub fn version(&self) -> u64 {
         self.store.version()
+    }
+
+    /// Returns the name that the user gave to the cache.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// Returns the bound of the total weight.
+    pub fn max_capacity(&self) -> Option<u64> {
+        self.policy.as_ref().map(Policy::capacity)
+    }
+
+    /// Returns how long entries that are written now are kept.
+    pub fn times(&self) -> Times {
+        *self.observers().config.snapshot().times()
     }
 
     /// Returns whether the cache accounts for weights.

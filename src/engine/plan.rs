@@ -9,7 +9,7 @@ use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::relation::{KeyName, Related, RelationScope, Tag, too_deep, too_many};
+use crate::relation::{KeyName, Related, RelationScope, Tag, Terms, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::store::{Commit, Decided, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
@@ -74,7 +74,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
             WriteTerms::Default if self.engine.rules.are_plain(self.config.times(), None) => {
                 Write::<K, V>::PLAIN
             }
-            terms => self.request(record.key(), new, terms, list),
+            terms => self.request(record, new, terms, list),
         };
         self.set.push_value(record, value, terms, related, RemovalCause::Replaced);
     }
@@ -83,7 +83,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     #[inline(never)]
     fn request(
         &mut self,
-        key: &K,
+        record: RecordRef<'g, K, V>,
         value: &V,
         terms: WriteTerms,
         list: &mut Option<Box<TermsList>>,
@@ -92,20 +92,46 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         S: BuildHasher,
     {
         let (engine, times, moment) = (self.engine, self.config.times(), &self.moment);
-        let request = |time| engine.rules.request(times, key, value, time, moment);
+        let replaced = || engine.lifetime_of(record);
+        let request =
+            |time| engine.rules.request(times, record.key(), value, time, moment, replaced);
         let requested = match terms {
             WriteTerms::Default => request(None),
             WriteTerms::TimeToLive(time) => request(Some(time)),
             WriteTerms::Given(index) => {
-                let mut requested = request(None);
                 let TermsList(terms) = &mut **list.as_mut().expect("the list has these terms");
-                let terms = std::mem::take(&mut terms[index as usize]);
-                let hash = |tag: &Tag| engine.store.hash(tag);
-                requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
-                requested
+                self.request_given(record, value, std::mem::take(&mut terms[index as usize]))
             }
         };
         self.store_requested(requested)
+    }
+
+    /// Returns the requested terms of a value, as the caller gave them.
+    fn request_given(&self, record: RecordRef<'g, K, V>, value: &V, terms: Terms) -> RequestedTerms
+    where
+        S: BuildHasher,
+    {
+        let (engine, times, moment) = (self.engine, self.config.times(), &self.moment);
+        let replaced = || engine.lifetime_of(record);
+        let mut requested =
+            engine.rules.request(times, record.key(), value, None, moment, replaced);
+        let hash = |tag: &Tag| engine.store.hash(tag);
+        requested.set_caller_terms(moment.time(), CallerTerms::new(terms, hash));
+        requested
+    }
+
+    /// Returns the requested terms of a value for `record`, as the caller gave them, if there is a
+    /// value.
+    pub fn requested_by_caller(
+        &self,
+        record: RecordRef<'g, K, V>,
+        value: &Option<V>,
+        terms: Terms,
+    ) -> Option<RequestedTerms>
+    where
+        S: BuildHasher,
+    {
+        Some(self.request_given(record, value.as_ref()?, terms))
     }
 
     /// Returns the requested terms of a value for `record`, if there is a value and it has any.
@@ -115,7 +141,8 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         value: &Option<V>,
     ) -> Option<RequestedTerms> {
         let times = self.config.times();
-        self.engine.rules.requested(times, record.key(), value.as_ref()?, None, &self.moment)
+        let (key, replaced) = (record.key(), || self.engine.lifetime_of(record));
+        self.engine.rules.requested(times, key, value.as_ref()?, None, &self.moment, replaced)
     }
 
     /// Gives bonds to the value that was planned first.

@@ -162,7 +162,13 @@ where
             return Some(give(found));
         }
         let moment = Moment::new(&self.timer);
-        let found = held.and_then(|(record, _)| self.store.present(record, COUNTS, &moment));
+        let found = held.and_then(|(record, _)| {
+            let found = self.store.present(record, COUNTS, &moment)?;
+            if COUNTS {
+                self.note_read(record, found);
+            }
+            Some(found)
+        });
         if moment.has_opened_view() {
             self.work_off_closed_view(guard);
         }

@@ -109,6 +109,7 @@ where
             _ => {
                 let record = self.store.find(guard, hash, key);
                 let held = self.store.valid_at(record, at, true, moment)?;
+                self.note_found::<true>(record, held.value());
                 let value = held.value().map(Visible::value);
                 // As in `get_many`.
                 let is_known =
@@ -136,7 +137,10 @@ where
         for key in all.iter().map(&key_of) {
             let record = self.store.find(&guard, self.hash(key), key);
             match self.store.valid_at(record, at, true, &moment) {
-                Ok(held) => values.push(held.value().map(Visible::value).map(&clone)),
+                Ok(held) => {
+                    self.note_found::<true>(record, held.value());
+                    values.push(held.value().map(Visible::value).map(&clone));
+                }
                 Err(TakenOut) => {
                     values.truncate(start);
                     let view = self.open_view();

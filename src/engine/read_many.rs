@@ -70,7 +70,10 @@ where
                 _ => {
                     let record = self.store.find(&guard, hashes[n], keys[n]);
                     let held = self.store.valid_at(record, at, COUNTS, &moment);
-                    let value = held.map(|held| held.value().map(Visible::value));
+                    let value = held.map(|held| {
+                        self.note_found::<COUNTS>(record, held.value());
+                        held.value().map(Visible::value)
+                    });
                     // A value that expired before a time that was read after the number may have
                     // been present at the instant of the number.
                     let is_known = |value: &Option<_>| {
@@ -107,6 +110,7 @@ where
             let all = places.try_for_each(|(place, (hash, key))| {
                 let record = self.store.find(&guard, hash, key);
                 let held = self.store.valid_at(record, at, COUNTS, &moment)?;
+                self.note_found::<COUNTS>(record, held.value());
                 *place = held.value().map(Visible::value);
                 Ok::<_, TakenOut>(())
             });

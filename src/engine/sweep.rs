@@ -12,19 +12,21 @@ use std::ops::Range;
 pub(super) struct Sweep {
     /// The newest clearing commit for which a walk has begun.
     watermark: AtomicU64,
-    /// A [`SweepPosition`]. It is one word, because a part number with the division of another
-    /// position would leave entries out.
-    position: AtomicU64,
+    walk: IndexWalk,
     /// The newest clearing commit that waits for an older view to close.
     awaited: AtomicU64,
 }
+
+/// A walk over the index that all writers do together. It is a [`SweepPosition`] in one word, because
+/// a part number with the division of another position would leave entries out.
+pub(super) struct IndexWalk(AtomicU64);
 
 /// The position of the walk. The walk is circular. If a walk begins during another one, it goes on
 /// from the same position; otherwise a program that clears again and again would always have the
 /// same parts walked. For the same reason a walk keeps its division until it has come round, even
 /// if the index has grown: in another division, the parts walked so far would cover other hashes.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct SweepPosition {
+pub(super) struct SweepPosition {
     /// The binary logarithm of the number of parts of the index.
     division: u32,
     /// The next part.
@@ -65,7 +67,7 @@ impl SweepPosition {
         Self { remaining: 1 << self.division, ..self }
     }
 
-    fn parts(self) -> usize {
+    pub fn parts(self) -> usize {
         1 << self.division
     }
 
@@ -77,7 +79,7 @@ impl SweepPosition {
     }
 
     /// Returns the position after the parts before `end` were taken.
-    fn advance(self, end: usize) -> Self {
+    pub fn advance(self, end: usize) -> Self {
         let end = end as u64;
         Self {
             next: end & ((1 << self.division) - 1),
@@ -85,41 +87,48 @@ impl SweepPosition {
             ..self
         }
     }
+
+    /// Returns whether the walk has ended.
+    pub fn is_end(self) -> bool {
+        self.remaining == 0
+    }
+
+    /// Returns whether the walk is at the first part, where it may take another division.
+    fn is_round(self) -> bool {
+        self.next == 0
+    }
 }
 
-impl Sweep {
-    /// Returns the state without a walk.
-    pub(super) fn new() -> Self {
-        let (watermark, position) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { watermark, position, awaited: AtomicU64::new(0) }
+impl IndexWalk {
+    /// Returns a walk that has ended.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
     }
 
-    /// Returns whether no walk has begun for this clearing commit.
-    fn is_due(&self, watermark: u64) -> bool {
-        self.watermark.load(Ordering::Relaxed) < watermark // Relaxed: at worst one more walk
-    }
-
-    /// Begins a walk for a clearing commit. The position is set before the commit is noted: if this
-    /// thread is stopped in between, another thread begins the walk again and need not wait.
-    fn begin(&self, watermark: u64, homes: usize) {
+    /// Begins the walk, or makes one that is under way visit all parts again.
+    pub fn begin(&self, homes: usize) {
         let begin = |word| Some(SweepPosition::from_word(word).begin(homes).word());
-        // Release: the partner is the Acquire in `take`. The thread that takes a part sees the
-        // clearing commit of this walk and, because this is a read-modify-write, those of earlier
-        // walks. Relaxed on failure: the word only says where the walk goes on.
-        let _ = self.position.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
-        step("sweep.begun");
-        self.watermark.fetch_max(watermark, Ordering::Relaxed);
+        // Release: the partner is the Acquire in `take`. The thread that takes a part sees what the
+        // caller of this saw and, because this is a read-modify-write, what those of earlier walks
+        // saw. Relaxed on failure: the word only says where the walk goes on.
+        let _ = self.0.fetch_update(Ordering::Release, Ordering::Relaxed, begin);
+    }
+
+    /// Returns whether all parts were taken.
+    pub fn is_ended(&self) -> bool {
+        // Relaxed: a hint
+        SweepPosition::from_word(self.0.load(Ordering::Relaxed)).is_end()
     }
 
     /// Returns the number of parts into which the walk divides the index.
-    pub(super) fn parts(&self) -> usize {
+    pub fn parts(&self) -> usize {
         // Relaxed: only bounds a number of tries
-        SweepPosition::from_word(self.position.load(Ordering::Relaxed)).parts()
+        SweepPosition::from_word(self.0.load(Ordering::Relaxed)).parts()
     }
 
     /// Takes the next part of the walk, if there is one, and the parts that `run` says are walked
     /// with it.
-    fn take(
+    pub fn take(
         &self,
         run: impl Fn(usize, Range<usize>) -> Range<usize>,
     ) -> Option<(SweepPosition, Range<usize>)> {
@@ -136,12 +145,43 @@ impl Sweep {
             Some(word)
         };
         // Acquire: the partner is the Release in `begin`.
-        self.position.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).ok()?;
         taken
     }
 }
 
+impl Sweep {
+    /// Returns the state without a walk.
+    pub(super) fn new() -> Self {
+        let (watermark, awaited) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { watermark, walk: IndexWalk::new(), awaited }
+    }
+
+    /// Returns whether no walk has begun for this clearing commit.
+    fn is_due(&self, watermark: u64) -> bool {
+        self.watermark.load(Ordering::Relaxed) < watermark // Relaxed: at worst one more walk
+    }
+
+    /// Begins a walk for a clearing commit. The position is set before the commit is noted: if this
+    /// thread is stopped in between, another thread begins the walk again and need not wait.
+    fn begin(&self, watermark: u64, homes: usize) {
+        self.walk.begin(homes); // the thread that takes a part sees this clearing commit
+        step("sweep.begun");
+        self.watermark.fetch_max(watermark, Ordering::Relaxed);
+    }
+
+    /// Returns the number of parts into which the walk divides the index.
+    pub(super) fn parts(&self) -> usize {
+        self.walk.parts()
+    }
+}
+
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Returns whether there may be cleared entries that a walk can remove now.
+    pub(super) fn is_sweep_due(&self) -> bool {
+        self.store.order.watermark.is_raised() && !self.sweep.walk.is_ended()
+    }
+
     /// Walks the next part of the index, if there are cleared entries that no walk has removed.
     /// Returns whether it walked one.
     pub(super) fn sweep(&self) -> bool {
@@ -155,10 +195,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.sweep.begin(watermark, store.parts(&guard));
         }
         let run = |division, row| store.run_of_parts(&guard, division, row);
-        let Some((position, parts)) = self.sweep.take(run) else { return false };
+        let Some((position, parts)) = self.sweep.walk.take(run) else { return false };
         let after = position.advance(parts.end);
         store.visit_parts(&guard, position.parts(), parts, |record| self.sweep_out(&guard, record));
-        if after.next == 0 || after.remaining == 0 {
+        if after.is_round() || after.is_end() {
             store.shrink(&guard);
         }
         true
@@ -218,7 +258,7 @@ mod tests {
             // Every second requested part is walked together with the part after it.
             let run = |_, row: Range<usize>| row.start..row.end.min(row.start + 1 + row.start % 2);
             while steps < most
-                && let Some((position, parts)) = sweep.take(run)
+                && let Some((position, parts)) = sweep.walk.take(run)
             {
                 for part in parts {
                     let hashes = self.0[part..].iter_mut().step_by(position.parts());

@@ -110,9 +110,11 @@ where
     /// Ends all values that have this tag, by one commit. O(1).
     pub fn invalidate_tag(&self, tag: &Tag) -> Version {
         let hash = self.hash(tag);
+        self.tag_marks.note(hash, self.store.version());
         let version = self.store.invalidate_tag(&self.pin(), hash, tag);
         self.observers().committed();
         self.observers().record(EventKind::Committed, None, Some(version));
+        self.expect_ended();
         self.tend();
         Version::from_u64(version)
     }

@@ -1,5 +1,6 @@
 //! The terms of a value: its deadline, its weight and its bonds.
 
+use super::expiry_policy::{Expiry, Lifetime};
 use crate::chain::{Bonds, EntryTerms, NodeRef};
 use crate::config::Times;
 use crate::dependencies::Moment;
@@ -19,6 +20,8 @@ pub(super) struct RequestedTerms {
     pub end: u64,
     pub weight: u32,
     is_timed: bool,
+    /// The time until which the user's policy keeps the value.
+    pub policy_end: Option<u64>,
     /// The bonds of the value.
     pub bonds: Option<Box<Bonds>>,
     /// The existing terms of the entry, if they are to stay.
@@ -38,16 +41,23 @@ impl RequestedTerms {
         if let Some(unchanged) = self.unchanged.take() {
             return *unchanged;
         }
-        let Self { now, end, weight, is_timed, .. } = *self;
+        let Self { now, end, weight, is_timed, policy_end, .. } = *self;
         let refresh = times.refresh_after().filter(|_| is_timed);
         let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
-        EntryTerms::new(now, end, times.time_to_idle(), refresh, weight)
+        let terms = EntryTerms::new(now, end, times.time_to_idle(), refresh, weight);
+        match policy_end {
+            Some(until) => terms.by_policy(until),
+            None => terms,
+        }
     }
 }
 
 /// The settings for all entries of a cache that never change.
 pub(super) struct EntryRules<K, V> {
     pub weigher: Option<Box<Weigher<K, V>>>,
+    pub expiry: Option<Box<dyn Expiry<K, V>>>,
+    /// Whether there is a weigher or an expiry, so that no value is plain.
+    pub are_any: bool,
     /// Returns the name of a key.
     pub name: Option<fn(&K) -> Box<str>>,
     /// The most keys that relations may add to a commit.
@@ -58,13 +68,16 @@ impl Default for RequestedTerms {
     /// Returns the terms of a plain value.
     fn default() -> Self {
         let (bonds, unchanged, caller_terms) = (None, None, None);
-        Self { now: 0, end: NEVER, weight: 1, is_timed: false, bonds, unchanged, caller_terms }
+        let (is_timed, policy_end) = (false, None);
+        Self { now: 0, end: NEVER, weight: 1, is_timed, policy_end, bonds, unchanged, caller_terms }
     }
 }
 
 impl<K, V> EntryRules<K, V> {
     /// Returns the requested terms of a value, from the caller's time to live and these `times`.
-    /// Runs the user's weigher.
+    /// Runs the user's weigher, and the policy that decides when values expire. For the policy,
+    /// `replaced` returns how long the present value of the key would still be kept, if there is
+    /// one.
     #[inline]
     pub fn requested(
         &self,
@@ -73,15 +86,16 @@ impl<K, V> EntryRules<K, V> {
         value: &V,
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
+        replaced: impl FnOnce() -> Option<Lifetime>,
     ) -> Option<RequestedTerms> {
         let plain = self.are_plain(times, time_to_live);
-        (!plain).then(|| self.request(times, key, value, time_to_live, moment))
+        (!plain).then(|| self.request(times, key, value, time_to_live, moment, replaced))
     }
 
     /// Returns whether all values are plain with these times.
     #[inline]
     pub fn are_plain(&self, times: &Times, time_to_live: Option<Duration>) -> bool {
-        times.is_none() && self.weigher.is_none() && time_to_live.is_none()
+        times.is_none() && !self.are_any && time_to_live.is_none()
     }
 
     /// Returns the requested terms of a value, plain or not.
@@ -93,13 +107,21 @@ impl<K, V> EntryRules<K, V> {
         value: &V,
         time_to_live: Option<Duration>,
         moment: &Moment<'_>,
+        replaced: impl FnOnce() -> Option<Lifetime>,
     ) -> RequestedTerms {
         let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
-        let is_timed = time_to_live.is_some() || !times.is_none();
+        // A caller's own time takes precedence over the policy.
+        let expiry = self.expiry.as_ref().filter(|_| time_to_live.is_none());
+        let kept = expiry.map(|expiry| match replaced() {
+            None => expiry.expire_after_create(key, value),
+            Some(Lifetime(left)) => expiry.expire_after_update(key, value, left),
+        });
+        let is_timed = time_to_live.is_some() || !times.is_none() || kept.is_some();
         let now = if is_timed { moment.time() } else { 0 };
+        let policy_end = kept.map(|kept| kept.map_or(NEVER, |time| deadline(now, time)));
         let time_to_live = time_to_live.or(times.time_to_live());
         let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
-        RequestedTerms { now, end, weight, is_timed, ..RequestedTerms::default() }
+        RequestedTerms { now, end, weight, is_timed, policy_end, ..RequestedTerms::default() }
     }
 }
 

@@ -3,9 +3,10 @@
 use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
+use super::terms::RequestedTerms;
 use crate::chain::{RecordRef, Visible};
 use crate::commit::{Precondition, ReadAt};
-use crate::config::ConfigSnapshot;
+use crate::config::{ConfigSnapshot, Times};
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
@@ -36,7 +37,9 @@ where
         let hash = self.hash(&key);
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
-        let requested = self.rules.requested(times, &key, &value, time_to_live, &moment);
+        let plain = self.rules.are_plain(times, time_to_live);
+        let requested =
+            (!plain).then(|| self.request(times, (hash, &key), &value, time_to_live, &moment));
         let mut value = Some(value);
         let guard = self.pin();
         let record = match requested {
@@ -66,6 +69,20 @@ where
         drop(guard);
         self.tend();
         Version::from_u64(version)
+    }
+
+    /// Returns the requested terms of a value of this key, plain or not.
+    #[inline(never)]
+    fn request(
+        &self,
+        times: &Times,
+        (hash, key): (u32, &K),
+        value: &V,
+        time_to_live: Option<Duration>,
+        moment: &Moment<'_>,
+    ) -> RequestedTerms {
+        let replaced = || self.lifetime_of_key(hash, key);
+        self.rules.request(times, key, value, time_to_live, moment, replaced)
     }
 
     /// Does the same in a cache with relations. Not inlined, because a change needs stack space for

@@ -3,7 +3,7 @@
 use crate::common::counted::{Counted, Ledger};
 use crate::full;
 use coeval::reclaim::Reclaim;
-use coeval::{ManualClock, Repair, Tag};
+use coeval::{Loaded, ManualClock, Op, Repair, Tag};
 use std::convert::Infallible;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Deref;
@@ -56,6 +56,8 @@ const FIRST: u64 = 3 << 40;
 const DERIVED: u64 = 1 << 41;
 /// The first key that has tags.
 const TAGGED: u64 = 1 << 42;
+/// The first key that is loaded on terms of its own.
+const ON_TERMS: u64 = 1 << 43;
 /// Keys that come and go.
 const COMING: std::ops::Range<u64> = 3_000..3_200;
 
@@ -205,6 +207,33 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
             cache.get_with(key, || value(4, made));
             cache.invalidate_tag(shared);
             drop((cache.get(&key), cache.remove(&key), cache.remove(&(key + 1))));
+        }),
+        ("compute", |cache, made| {
+            cache.entry(20).and_compute_with(|_| Op::Put(value(1, made)));
+            cache.entry(FRESH).or_insert_with_if(|| value(1, made), |_| true);
+            drop(cache.get_and_update(FRESH, |_| None));
+            cache.upsert(21, |_| value(1, made));
+        }),
+        ("load on terms", |cache, made| {
+            // Each operation has its own keys, as above.
+            static NEXT: AtomicU64 = AtomicU64::new(ON_TERMS);
+            let key = NEXT.fetch_add(2, Ordering::Relaxed);
+            let tag = Tag::from(key);
+            cache.get_with_terms(key, || Loaded::new(value(1, made)).tags([&tag]));
+            cache.get_with_terms(key + 1, || {
+                cache.invalidate_tag(&tag);
+                Loaded::new(value(1, made)).tags([&tag])
+            });
+            drop(cache.pin().get_with(&(key + 1), || value(2, made)));
+            drop((cache.remove(&key), cache.remove(&(key + 1))));
+        }),
+        ("retain, and maintain", |cache, made| {
+            cache.insert_tagged(FRESH, value(1, made), &[Tag::from("ended")]);
+            cache.insert(FRESH + 1, value(1, made));
+            cache.invalidate_tag("ended");
+            cache.retain(|key, _| *key != FRESH + 1);
+            cache.maintain(20);
+            drop(cache.remove(&FRESH)); // It counts in `len` until the walk has come to it.
         }),
         ("batch", |cache, made| write_group(cache, 1, made)),
         ("mixed batch", |cache, made| {

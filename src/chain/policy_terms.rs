@@ -1,0 +1,35 @@
+//! Terms of a value whose deadline a policy of the user moves.
+
+use super::node::EntryTerms;
+use crate::sync::{AtomicU64, Ordering};
+
+impl EntryTerms {
+    /// The same terms for a value that a policy keeps until `until`, at most. If the value is kept
+    /// without a time to idle, the policy may move that time on.
+    pub fn by_policy(mut self, until: u64) -> Self {
+        let (is_idle, until) =
+            (self.idle != 0 && self.idle != Self::BY_POLICY, until.min(self.end));
+        let first = if is_idle { self.deadline().min(until) } else { until };
+        if is_idle {
+            self.end = until;
+        } else {
+            self.idle = Self::BY_POLICY;
+        }
+        self.deadline = AtomicU64::new(first & !Self::EXPIRED);
+        self
+    }
+
+    /// Whether a policy moves the deadline.
+    pub fn is_by_policy(&self) -> bool {
+        self.idle == Self::BY_POLICY
+    }
+
+    /// Moves the deadline `seen` to `until`, as a policy says, unless a thread has moved it or found
+    /// the value expired.
+    pub fn postpone(&self, seen: u64, until: u64) {
+        let (until, relaxed) = (until.min(self.end) & !Self::EXPIRED, Ordering::Relaxed);
+        if seen & Self::EXPIRED == 0 && until != seen {
+            let _ = self.deadline.compare_exchange(seen, until, relaxed, relaxed);
+        }
+    }
+}
