@@ -36,11 +36,11 @@ use std::hash::Hash;
 )]
 pub trait KeyList<K, M>: sealed::Sealed<M> {
     /// What a look-up returns that finds values of type `T`.
-    type Values<T>;
+    type Found<T>;
 
     /// Looks the keys up.
     #[doc(hidden)]
-    fn look_up<L: LookUp<K>>(self, look_up: L) -> Self::Values<L::Value>;
+    fn look_up<L: LookUp<K>>(self, look_up: L) -> Self::Found<L::Value>;
 }
 
 /// Marks arrays of references.
@@ -71,13 +71,13 @@ pub trait LookUp<K> {
 }
 
 /// An item of an iterator: a key, or a reference to what borrows one.
-pub trait Item<K, M> {
+pub trait ListedKey<K, M> {
     type Key: Hash + Equivalent<K> + ?Sized;
 
     fn key(&self) -> &Self::Key;
 }
 
-impl<K, Q: Hash + Equivalent<K> + ?Sized> Item<K, ByRef> for &Q {
+impl<K, Q: Hash + Equivalent<K> + ?Sized> ListedKey<K, ByRef> for &Q {
     type Key = Q;
 
     fn key(&self) -> &Q {
@@ -85,7 +85,7 @@ impl<K, Q: Hash + Equivalent<K> + ?Sized> Item<K, ByRef> for &Q {
     }
 }
 
-impl<K: Hash + Eq> Item<K, ByValue> for K {
+impl<K: Hash + Eq> ListedKey<K, ByValue> for K {
     type Key = K;
 
     fn key(&self) -> &K {
@@ -121,7 +121,7 @@ impl<K, Q, const N: usize> KeyList<K, Array> for [&Q; N]
 where
     Q: Hash + Equivalent<K> + ?Sized,
 {
-    type Values<T> = [Option<T>; N];
+    type Found<T> = [Option<T>; N];
 
     #[inline(always)]
     fn look_up<L: LookUp<K>>(self, look_up: L) -> [Option<L::Value>; N] {
@@ -135,7 +135,7 @@ macro_rules! listed {
         impl<$($generics)*> sealed::Sealed<$kind> for $keys {}
 
         impl<K, $($generics)*> KeyList<K, $kind> for $keys where $($bounds)* {
-            type Values<T> = Vec<Option<T>>;
+            type Found<T> = Vec<Option<T>>;
 
             #[inline]
             fn look_up<L: LookUp<K>>($self, look_up: L) -> Vec<Option<L::Value>> {
@@ -158,8 +158,8 @@ listed! {
         self => |look_up: L| look_up.each(&Vec::from_iter(self), |key| *key);
     &BTreeSet<Q>, Collection, [Q], [Q: Hash + Equivalent<K>],
         self => |look_up: L| look_up.each(&Vec::from_iter(self), |key| *key);
-    Vec<I>, Listed<M>, [I, M], [I: Item<K, M>],
-        self => |look_up: L| look_up.each(&self, Item::key);
-    I, Iterated<M>, [I, M], [I: Iterator, I::Item: Item<K, M>],
-        self => |look_up: L| look_up.each(&Vec::from_iter(self), Item::key);
+    Vec<I>, Listed<M>, [I, M], [I: ListedKey<K, M>],
+        self => |look_up: L| look_up.each(&self, ListedKey::key);
+    I, Iterated<M>, [I, M], [I: Iterator, I::Item: ListedKey<K, M>],
+        self => |look_up: L| look_up.each(&Vec::from_iter(self), ListedKey::key);
 }

@@ -39,7 +39,7 @@ where
     /// # Panics
     /// Panics if the iterator, `Hash`, `Eq` or a value's `Clone` does.
     #[inline]
-    pub fn get_many<I, M>(&self, keys: I) -> I::Values<V>
+    pub fn get_many<I, M>(&self, keys: I) -> I::Found<V>
     where
         I: KeyList<K, M>,
         V: Clone,
@@ -146,7 +146,7 @@ where
     /// assert_eq!(view.get_many(["a", "b"]), [Some(&1), Some(&2)]);
     /// assert_eq!(view.get_many(&["b", "c"]), [Some(&2), None]);
     /// ```
-    pub fn get_many<I: KeyList<K, M>, M>(&self, keys: I) -> I::Values<&V> {
+    pub fn get_many<I: KeyList<K, M>, M>(&self, keys: I) -> I::Found<&V> {
         keys.look_up(In(self))
     }
 }

@@ -171,7 +171,7 @@ where
 
     /// Returns the values of several [keys](KeyList). All reads of a transaction are as of one version
     /// in any case.
-    pub fn get_many<I: KeyList<K, M>, M>(&mut self, keys: I) -> I::Values<V> {
+    pub fn get_many<I: KeyList<K, M>, M>(&mut self, keys: I) -> I::Found<V> {
         keys.look_up(Reads(self))
     }
 
