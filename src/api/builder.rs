@@ -155,8 +155,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
-    /// Sets a policy that decides for each value how long it is kept: when the value is set, and when
-    /// it is read.
+    /// Sets a policy that decides for each value how long it is kept: when the value is set, and
+    /// when it is read.
     ///
     /// The policy works together with [`time_to_live`](Self::time_to_live) and
     /// [`time_to_idle`](Self::time_to_idle): the earliest deadline counts. With a time to idle, the
@@ -164,9 +164,9 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// ([`insert_with_ttl`](Cache::insert_with_ttl), [`Terms`](crate::Terms)) takes precedence over
     /// the policy.
     ///
-    /// The policy runs on the caller's thread: before a commit begins, or within a look-up. It should
-    /// be brief. Whether it is asked about a new value or about an update is decided just before the
-    /// commit; another thread may write or remove the key in between. Reads through
+    /// The policy runs on the caller's thread: before a commit begins, or within a look-up. It
+    /// should be brief. Whether it is asked about a new value or about an update is decided just
+    /// before the commit; another thread may write or remove the key in between. Reads through
     /// [views](crate::View) and [`contains_key`](Cache::contains_key) do not count. If the policy
     /// panics in a write, nothing is written.
     ///
@@ -271,11 +271,11 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// loaded or evicted, or until [`maintain`](Cache::maintain) or [`collect`](Cache::collect) is
     /// called.
     ///
-    /// One write in 16 visits a small part of the cache. After it finds ended values, the next writes
-    /// do so, too.
+    /// One write in 16 visits a small part of the cache. After it finds ended values, the next
+    /// writes do so, too.
     ///
-    /// **A value that is loaded later does not have the tags of a value that was removed.** Use this
-    /// only if loaders give their values the tags that they need
+    /// **A value that is loaded later does not have the tags of a value that was removed.** Use
+    /// this only if loaders give their values the tags that they need
     /// ([`get_with_terms`](Cache::get_with_terms)), or if tagged values are not loaded.
     ///
     /// ```

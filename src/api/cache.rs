@@ -156,9 +156,9 @@ where
     /// Returns the number of keys that hold a value. O(threads); exact when no write is under way.
     ///
     /// A value that no reader sees any more counts until its memory is given up: one whose deadline
-    /// has passed, or that a tag or an input has ended. Writes remove those whose deadline has passed,
-    /// a few each; [`maintain`](Self::maintain), [`collect`](Self::collect) and, if the cache was
-    /// [built](crate::Builder::sweep_ended) so, writes remove the others.
+    /// has passed, or that a tag or an input has ended. Writes remove those whose deadline has
+    /// passed, a few each; [`maintain`](Self::maintain), [`collect`](Self::collect) and, if the
+    /// cache was [built](crate::Builder::sweep_ended) so, writes remove the others.
     /// [`present_len`](Self::present_len) counts none of them.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -13,8 +13,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 /// # Loading
-/// These methods wait for a load under way, as [`get_with`](crate::Cache::get_with) does, and follow the same rules:
-/// no relations, and no stale fill.
+/// These methods wait for a load under way, as [`get_with`](crate::Cache::get_with) does, and
+/// follow the same rules: no relations, and no stale fill.
 impl<T, Q, K, V, S, R> KeyEntry<'_, T, Q, K, V, S, R>
 where
     T: Borrow<Q>,

@@ -31,10 +31,10 @@ impl<V> Deref for Lent<'_, V> {
 
 /// # Loading
 /// [`Cache::get_with`](crate::Cache::get_with) hands the value of one load to all callers that wait
-/// for it, so it must clone the value. These methods lend the value instead. It need not be `Clone`.
-/// In return, **no caller waits for another one**: each caller that finds the key absent runs its
-/// loader, and the first value is cached. All callers get that value. To load a large value once,
-/// put it into an [`Arc`](std::sync::Arc) and use `get_with`.
+/// for it, so it must clone the value. These methods lend the value instead. It need not be
+/// `Clone`. In return, **no caller waits for another one**: each caller that finds the key absent
+/// runs its loader, and the first value is cached. All callers get that value. To load a large
+/// value once, put it into an [`Arc`](std::sync::Arc) and use `get_with`.
 ///
 /// While the pin lives, no memory that the cache retires is reclaimed. A loader should be brief.
 impl<K, V, S, R> Pinned<'_, K, V, S, R>
@@ -44,8 +44,9 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Returns the newest value of `key`, borrowed. Loads it if there is none. If the key is written
-    /// or removed meanwhile, the loaded value is not cached. Lock-free, apart from the loader.
+    /// Returns the newest value of `key`, borrowed. Loads it if there is none. If the key is
+    /// written or removed meanwhile, the loaded value is not cached. Lock-free, apart from the
+    /// loader.
     ///
     /// ```
     /// struct Page(String); // not `Clone`

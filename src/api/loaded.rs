@@ -138,8 +138,8 @@ where
         failure(self.obtain_on_terms(key, load), Location::caller())
     }
 
-    /// Returns the value of `key` as [`load`](Self::load) does. Its loader also decides the terms of
-    /// the value.
+    /// Returns the value of `key` as [`load`](Self::load) does. Its loader also decides the terms
+    /// of the value.
     ///
     /// ```
     /// use coeval::{Cache, Loaded};
@@ -168,8 +168,8 @@ where
         Ok(self.obtain_on_terms(key, load)?)
     }
 
-    /// Returns a future for [`load_with_terms`](Self::load_with_terms), with a future as the loader.
-    /// The loader is kept on the heap.
+    /// Returns a future for [`load_with_terms`](Self::load_with_terms), with a future as the
+    /// loader. The loader is kept on the heap.
     ///
     /// # Errors
     /// [`LoadError`]: the error of the given future, or a circle.

@@ -20,9 +20,9 @@ use std::hash::{BuildHasher, Hash};
 /// An ended value is absent for every reader. It counts in [`len`](Self::len) and
 /// [`weighted_size`](Self::weighted_size) until it is loaded again, written, removed or evicted, or
 /// until it is swept out: by [`maintain`](Self::maintain), by [`collect`](Self::collect), or by
-/// writers if the cache was [built](crate::Builder::sweep_ended) so. A value that is loaded after that
-/// has only the tags that its [loader gives](Self::get_with_terms). A tag takes memory as long as some
-/// value has it.
+/// writers if the cache was [built](crate::Builder::sweep_ended) so. A value that is loaded after
+/// that has only the tags that its [loader gives](Self::get_with_terms). A tag takes memory as long
+/// as some value has it.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -27,13 +27,13 @@ where
     ///   its turn comes.
     ///
     /// Values that a tag or an input has ended are removed, too. A value that is loaded later does
-    /// not have the [tags](Self#tags) of a value that was removed, and a value that is derived later
-    /// is not compared with it.
+    /// not have the [tags](Self#tags) of a value that was removed, and a value that is derived
+    /// later is not compared with it.
     ///
     /// O(n) after [`invalidate_all`](Self::invalidate_all) or
     /// [`invalidate_tag`](Self::invalidate_tag), or if there are [derived](Self::derive) values;
-    /// else proportional to what is due. Lock-free. Calls the [listener](crate::Builder::eviction_listener) for the entries that
-    /// leave by it.
+    /// else proportional to what is due. Lock-free. Calls the
+    /// [listener](crate::Builder::eviction_listener) for the entries that leave by it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -48,14 +48,13 @@ where
         self.engine().collect() as u64
     }
 
-    /// Does at most `steps` steps of the maintenance that is due. A step is about as much as a write
-    /// does beside its own work. Returns whether there is more to do.
+    /// Does at most `steps` steps of the maintenance that is due. A step is about as much as a
+    /// write does beside its own work. Returns whether there is more to do.
     ///
     /// Writes maintain the cache by themselves. This is for a program that writes seldom, or that
-    /// wants its writes free of this work: a thread calls it now and then. What it does is a bounded
-    /// part of what [`collect`](Self::collect) does all at once, with the same effects, and the same
-    /// things keep memory.
-    /// Lock-free; any number of threads may call it. Calls the
+    /// wants its writes free of this work: a thread calls it now and then. What it does is a
+    /// bounded part of what [`collect`](Self::collect) does all at once, with the same effects, and
+    /// the same things keep memory. Lock-free; any number of threads may call it. Calls the
     /// [listener](crate::Builder::eviction_listener) for the entries that leave by it.
     ///
     /// ```

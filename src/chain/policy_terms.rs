@@ -24,8 +24,8 @@ impl EntryTerms {
         self.idle == Self::BY_POLICY
     }
 
-    /// Moves the deadline `seen` to `until`, as a policy says, unless a thread has moved it or found
-    /// the value expired.
+    /// Moves the deadline `seen` to `until`, as a policy says, unless a thread has moved it or
+    /// found the value expired.
     pub fn postpone(&self, seen: u64, until: u64) {
         let (until, relaxed) = (until.min(self.end) & !Self::EXPIRED, Ordering::Relaxed);
         if seen & Self::EXPIRED == 0 && until != seen {

@@ -6,8 +6,8 @@
 //!
 //! A value that is loaded in place of an ended one has its tags. Once the ended value is removed, a
 //! load has only the tags that its loader gives. So [`collect`](Engine::collect) and
-//! [`maintain`](Engine::maintain) walk when the user calls them, and writers do only if the user has
-//! asked for that.
+//! [`maintain`](Engine::maintain) walk when the user calls them, and writers do only if the user
+//! has asked for that.
 //!
 //! Writers walk when it pays. A writer walks one part in [`PACE`] writes, as long as there may be
 //! ended values. Each value that it finds pays for [`PAID`] more parts, which the next writers walk
@@ -28,8 +28,8 @@ use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// Writers leave a value whose input changed less than so many commits ago: in a small cache, a walk
-/// takes little time.
+/// Writers leave a value whose input changed less than so many commits ago: in a small cache, a
+/// walk takes little time.
 const LATELY: u64 = if cfg!(coeval_loom) { 0 } else { 1 << 14 };
 /// One in so many writes walks a part, if nothing has paid for it.
 const PACE: u32 = 16;
@@ -121,8 +121,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         ended.walk.begin(self.store.parts(&self.pin()));
     }
 
-    /// Begins a full walk over all parts, unless one is under way. Returns false if nothing can have
-    /// ended since the last one.
+    /// Begins a full walk over all parts, unless one is under way. Returns false if nothing can
+    /// have ended since the last one.
     pub(super) fn begin_full_walk(&self) -> bool {
         let ended = &self.ended;
         if !ended.is_needed_again() && ended.walk.is_ended() {

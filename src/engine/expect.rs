@@ -62,10 +62,10 @@ where
         })
     }
 
-    /// Sets a located record to the value in `value`, with its related entries, or removes its value
-    /// alone if there is none, provided that the record has the version `expected`. Tries once. On
-    /// failure, returns the version that the record has and the values of related entries. The
-    /// value itself is back in `value` then. Without `terms`, the settings determine the terms.
+    /// Sets a located record to the value in `value`, with its related entries, or removes its
+    /// value alone if there is none, provided that the record has the version `expected`. Tries
+    /// once. On failure, returns the version that the record has and the values of related entries.
+    /// The value itself is back in `value` then. Without `terms`, the settings determine the terms.
     pub(super) fn set_if<'g, 'r>(
         &'r self,
         guard: &'g R::Guard<'r>,

@@ -17,8 +17,8 @@ pub(super) struct Sweep {
     awaited: AtomicU64,
 }
 
-/// A walk over the index that all writers do together. It is a [`SweepPosition`] in one word, because
-/// a part number with the division of another position would leave entries out.
+/// A walk over the index that all writers do together. It is a [`SweepPosition`] in one word,
+/// because a part number with the division of another position would leave entries out.
 pub(super) struct IndexWalk(AtomicU64);
 
 /// The position of the walk. The walk is circular. If a walk begins during another one, it goes on

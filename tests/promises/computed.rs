@@ -1,5 +1,5 @@
-//! Promise: a computed entry is one atomic step. Its closure sees what the commit replaces, and runs
-//! again if another commit came in between. A panic changes nothing.
+//! Promise: a computed entry is one atomic step. Its closure sees what the commit replaces, and
+//! runs again if another commit came in between. A panic changes nothing.
 
 use crate::common::{Store, on_every_reclaimer, store, together};
 use coeval::reclaim::Reclaim;

@@ -1,6 +1,6 @@
 //! Promise: values that a tag or an input has ended are removed by `collect` and `maintain`, and by
-//! writers if they are asked to. A valid value is never removed. Without any of that, a loaded value
-//! has the tags of the ended one.
+//! writers if they are asked to. A valid value is never removed. Without any of that, a loaded
+//! value has the tags of the ended one.
 
 use crate::common::counted::{Counted, Ledgers};
 use crate::common::{Store, on_every_reclaimer, store, together};
