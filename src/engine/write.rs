@@ -61,11 +61,7 @@ where
             (written.node, written.commit, self.settle_first(record, written, &moment))
         };
         let version = commit.version();
-        if self.policy.is_some() {
-            self.keep_bound(&guard, record, node, settled);
-        } else {
-            settled.account();
-        }
+        self.keep_bound(&guard, record, node, settled);
         drop(guard);
         self.tend();
         Version::from_u64(version)
