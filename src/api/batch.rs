@@ -43,7 +43,7 @@ where
     /// value is kept. The value has no tags, even if the previous one had some.
     /// [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(mut self, key: K, value: V) -> Self {
-        self.changes.push(self.engine.change(key, Some(value), WriteTerms::Default, true));
+        self.changes.set(self.engine.hash(&key), key, value, WriteTerms::Default);
         self
     }
 
@@ -51,12 +51,8 @@ where
     /// own time, and applies the key's declared relations. Values that one batch inserts with the
     /// same time end at the same time.
     pub fn insert_with_ttl(mut self, key: K, value: V, time_to_live: Duration) -> Self {
-        self.changes.push(self.engine.change(
-            key,
-            Some(value),
-            WriteTerms::TimeToLive(time_to_live),
-            true,
-        ));
+        let terms = WriteTerms::TimeToLive(time_to_live);
+        self.changes.set(self.engine.hash(&key), key, value, terms);
         self
     }
 
@@ -78,19 +74,19 @@ where
     /// was. May call the allocator.
     pub fn insert_with(mut self, key: K, value: V, terms: Terms) -> Self {
         let keep = self.changes.add_terms(terms);
-        self.changes.push(self.engine.change(key, Some(value), keep, true));
+        self.changes.set(self.engine.hash(&key), key, value, keep);
         self
     }
 
     /// Removes `key` alone.
     pub fn remove(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, WriteTerms::Default, false));
+        self.changes.remove(self.engine.hash(&key), key, false);
         self
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(mut self, key: K) -> Self {
-        self.changes.push(self.engine.change(key, None, WriteTerms::Default, true));
+        self.changes.remove(self.engine.hash(&key), key, true);
         self
     }
 

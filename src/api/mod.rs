@@ -4,6 +4,7 @@ mod batch;
 mod builder;
 mod cache;
 mod derive;
+mod give;
 mod hasher;
 mod key;
 mod lease;

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::plan::Plan;
 use super::transact::{Demands, demand_tags};
-use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
+use crate::chain::{Bonds, EntryTerms, NodeRef, Parcel, RecordRef};
 use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::error::Conflict;
@@ -29,15 +29,14 @@ where
         &self,
         key: K,
         expected: Option<Version>,
-        value: V,
+        value: &mut Parcel<V>,
     ) -> Result<Version, Conflict> {
         let hash = self.hash(&key);
         let unwound = self.collect_on_unwind();
         let guard = self.pin();
-        let record = self.store.locate(&guard, hash, key, &mut None);
-        let mut value = Some(value);
+        let record = self.store.locate(&guard, hash, key, None);
         let result = loop {
-            let (found, related) = match self.set_if(&guard, record, expected, &mut value) {
+            let (found, related) = match self.set_if(&guard, record, expected, value) {
                 Ok(version) => break Ok(version),
                 Err(refused) => refused,
             };
@@ -55,9 +54,7 @@ where
         mem::forget(unwound);
         self.tend();
         // Dropping the values of the related entries may panic.
-        result.map_err(|(found, _related)| {
-            Conflict::new(found, value.expect("a failed commit returns the value"))
-        })
+        result.map_err(|(found, _related)| Conflict::new(found, value.take_to_heap()))
     }
 
     /// Tries `compare_and_set` once on a located record. On failure, returns the version that the
@@ -67,8 +64,8 @@ where
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
         expected: Option<Version>,
-        value: &mut Option<V>,
-    ) -> Result<Version, (Option<Version>, Vec<V>)> {
+        value: &mut Parcel<V>,
+    ) -> Result<Version, (Option<Version>, Vec<Parcel<V>>)> {
         let since = self.store.version();
         let moment = Moment::new(&self.timer);
         // Read before the look-up: an input that has expired by this time was absent for the
@@ -85,7 +82,7 @@ where
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
         let requested = plan.requested_for(record, value);
-        plan.push(record, value, requested, true, None);
+        plan.push(record, Some(value), requested, true, None);
         self.relate(&mut plan);
         let absent = || Precondition::IsAbsent(plan.moment.time());
         let precondition =
@@ -104,11 +101,8 @@ where
         let below = decided.found_in(record);
         let mut related = Vec::new();
         decided.take_values(|of, taken| {
-            if of.is(record.get()) {
-                *value = taken;
-            } else {
-                related.extend(taken);
-            }
+            let is_own = of.is(record.get());
+            taken.give_back(if is_own { value } else { Parcel::add_to(&mut related) });
         });
         Err((self.version_below(below, record, expected), related))
     }
@@ -177,7 +171,7 @@ where
             record.is_some_and(|record| {
                 let config = self.observers().config.snapshot();
                 let mut plan = Plan::new(self, &guard, &config);
-                plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
+                plan.push(record, None, None, false, Some(RemovalCause::Related));
                 let precondition = Precondition::Holds(version.get());
                 let decided: Decided<'_, K, V> = self.run(plan, &[(record, precondition)]);
                 if let Some(commit) = decided.commit() {

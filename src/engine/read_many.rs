@@ -1,6 +1,7 @@
 //! Look-ups as of one instant: of several keys at once, and of a view.
 
 use super::Engine;
+use super::group::each_cloned;
 use super::read::with_version;
 use crate::chain::RecordRef;
 use crate::commit::{Limit, ReadAt, TakenOut};
@@ -71,7 +72,7 @@ where
             }
         }
         self.count_look_ups::<COUNTS, N>(&guard, &found);
-        found.map(|value| value.map(&clone))
+        each_cloned(found, &clone)
     }
 
     /// Returns the value of `key` that was visible at an instant, if it was valid then. Fails if
@@ -147,7 +148,7 @@ where
             }
         }
         self.count_look_ups::<COUNTS, N>(&guard, &found);
-        found.map(|value| value.map(&clone))
+        each_cloned(found, &clone)
     }
 
     #[cold]
@@ -168,7 +169,7 @@ where
             Some(self.read_record(record?, snapshot)?.0)
         });
         self.count_look_ups::<COUNTS, N>(&guard, &found);
-        found.map(|value| value.map(&clone))
+        each_cloned(found, &clone)
     }
 
     /// Counts the look-ups of several keys.

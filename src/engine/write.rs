@@ -3,7 +3,7 @@
 use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
-use crate::chain::RecordRef;
+use crate::chain::{Parcel, RecordRef};
 use crate::commit::{Precondition, ReadAt};
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
@@ -28,6 +28,19 @@ where
     /// Sets `key` and its related entries, by one commit. `time_to_live` takes precedence over the
     /// cache's own.
     pub fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Version {
+        let mut place = Parcel::empty();
+        place.put(value);
+        self.insert_from(key, &mut place, time_to_live)
+    }
+
+    /// Does the same with the value in this place.
+    #[inline(always)] // so that a small value stays in a register
+    fn insert_from(
+        &self,
+        key: K,
+        value: &mut Parcel<V>,
+        time_to_live: Option<Duration>,
+    ) -> Version {
         let config = self.observers().config.snapshot();
         if config.relation().is_some() {
             return self.insert_related(&config, key, value, time_to_live);
@@ -36,17 +49,17 @@ where
         let hash = self.hash(&key);
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
-        let requested = self.rules.requested(times, &key, &value, time_to_live, &moment);
-        let mut value = Some(value);
+        let new = value.get().expect("there is a value to set");
+        let requested = self.rules.requested(times, &key, new, time_to_live, &moment);
         let guard = self.pin();
         let record = match requested {
-            None => self.store.locate(&guard, hash, key, &mut value),
-            Some(_) => self.store.locate(&guard, hash, key, &mut None),
+            None => self.store.locate(&guard, hash, key, Some(value)),
+            Some(_) => self.store.locate(&guard, hash, key, None),
         };
         let (written, settled) = if value.is_some() {
             let retention = requested
                 .map(|mut requested| self.retention(&guard, record, &mut requested, times));
-            let written = self.store.write(&guard, record, &mut value, retention, None);
+            let written = self.store.write(&guard, record, Some(value), retention, None);
             let written = written.expect("the write has no condition");
             let cause = RemovalCause::Replaced;
             (written, self.settle_one(&guard, record, written, cause, &moment))
@@ -70,12 +83,12 @@ where
         &self,
         config: &ConfigSnapshot<'_, K, V>,
         key: K,
-        value: V,
+        value: &mut Parcel<V>,
         time_to_live: Option<Duration>,
     ) -> Version {
         let mut changes = self.changes();
         let keep = time_to_live.map_or(WriteTerms::Default, WriteTerms::TimeToLive);
-        changes.push(self.change(key, Some(value), keep, true));
+        changes.add(self.hash(&key), key, keep, true).take_from(value);
         self.commit_by(config, changes)
     }
 
@@ -125,7 +138,7 @@ where
             }
             let copied = copy(current.value());
             let over = Some(current.node());
-            if let Some(written) = self.store.write(guard, record, &mut None, None, over) {
+            if let Some(written) = self.store.write(guard, record, None, None, over) {
                 let commit = written.commit;
                 let superseded = self.store.superseded(record, written.node);
                 let watermark = self.store.order.watermark_at(commit.at());
@@ -171,7 +184,7 @@ where
         loop {
             if let Some(record) = self.store.find_alive(&guard, hash, key)
                 && (record.is_held() || self.has_value(record))
-                && let Some(written) = self.store.write(&guard, record, &mut None, None, None)
+                && let Some(written) = self.store.write(&guard, record, None, None, None)
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
                 let cause = RemovalCause::Explicit;
@@ -237,7 +250,7 @@ where
             let guard = self.pin();
             let record = self.store.find_or_create(&guard, key, make_key);
             let mut plan = Plan::new(self, &guard, &config);
-            plan.push(record, &mut None, None, true, None);
+            plan.push(record, None, None, true, None);
             self.relate(&mut plan);
             self.run_unconditionally(plan).version()
         };
@@ -268,7 +281,7 @@ where
     fn mark_absent<'g, 'r>(&'r self, guard: &'g R::Guard<'r>, record: RecordRef<'g, K, V>) -> bool {
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        plan.push(record, &mut None, None, false, None);
+        plan.push(record, None, None, false, None);
         let precondition = Precondition::IsAbsent(plan.moment.time());
         self.run(plan, &[(record, precondition)]).is_committed()
     }

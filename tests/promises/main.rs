@@ -19,6 +19,7 @@ mod eviction;
 mod expiry;
 mod isolation;
 mod iteration;
+mod large;
 mod leases;
 mod listener;
 mod loading;
