@@ -122,7 +122,7 @@ const OPERATIONS: &[(&str, Prepare, f64, f64, Operation)] = &[
     ("insert", empty, 1.0, 4.1, |cache| _ = cache.insert(1, large(1))),
     ("insert over another", filled, 1.0, 4.1, |cache| _ = cache.insert(1, large(1))),
     ("insert with relations", related, 1.0, 4.1, |cache| _ = cache.insert(1, large(1))),
-    ("insert_with_ttl", empty, 1.0, 4.1, |cache| {
+    ("insert_with_ttl", empty, 1.0, 5.1, |cache| {
         _ = cache.insert_with_ttl(1, large(1), Duration::from_secs(60));
     }),
     ("insert_tagged", empty, 1.0, 4.1, |cache| _ = cache.insert_tagged(1, large(1), &["a".into()])),
