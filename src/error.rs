@@ -69,8 +69,8 @@ pub enum Conflict {
 pub struct Returned(Box<dyn Any + Send + Sync>);
 
 impl Conflict {
-    pub(crate) fn new<V: Send + Sync + 'static>(found: Option<Version>, value: V) -> Self {
-        let value = Returned(Box::new(value));
+    pub(crate) fn new<V: Send + Sync + 'static>(found: Option<Version>, value: Box<V>) -> Self {
+        let value = Returned(value);
         match found {
             Some(found) => Self::Changed { found, value },
             None => Self::Absent { value },

@@ -170,9 +170,10 @@ fn eviction_beside_a_batch(preemptions: usize) {
         let engine = engine(1, [0]);
         let evicts = spawn(&engine, |engine| _ = engine.insert(1, 0, None));
         let commits = spawn(&engine, |engine| {
-            let change = |key| engine.change(key, Some(1), WriteTerms::Default, false);
             let mut changes = engine.changes();
-            [0, 1].into_iter().for_each(|key| changes.push(change(key)));
+            for key in [0, 1] {
+                changes.set(engine.hash(&key), key, 1, WriteTerms::Default);
+            }
             engine.commit(changes);
         });
         join([evicts, commits]);

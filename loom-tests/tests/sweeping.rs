@@ -61,10 +61,10 @@ fn batch_beside_clearing(preemptions: usize) {
     explore(preemptions, || {
         let engine = engine();
         let writer = spawn(&engine, |engine| {
-            let change =
-                |key: usize| engine.change(key, Some(key as u32 + 1), WriteTerms::Default, false);
             let mut changes = engine.changes();
-            [0, 1].into_iter().for_each(|key| changes.push(change(key)));
+            for key in [0, 1] {
+                changes.set(engine.hash(&key), key, key as u32 + 1, WriteTerms::Default);
+            }
             engine.commit(changes);
         });
         let clearer = spawn(&engine, clear);

@@ -62,9 +62,14 @@ where
         Self { engine, changes: engine.changes() }
     }
 
-    #[inline]
-    fn push(&mut self, key: K, value: Option<V>, terms: WriteTerms, related: bool) -> &mut Self {
-        self.changes.push(self.engine.change(key, value, terms, related));
+    #[inline(always)]
+    fn set(&mut self, key: K, value: V, terms: WriteTerms) -> &mut Self {
+        self.changes.set(self.engine.hash(&key), key, value, terms);
+        self
+    }
+
+    fn remove_key(&mut self, key: K, related: bool) -> &mut Self {
+        self.changes.remove(self.engine.hash(&key), key, related);
         self
     }
 
@@ -73,14 +78,14 @@ where
     /// [`insert_with`](Self::insert_with) can specify otherwise.
     #[inline]
     pub fn insert(&mut self, key: K, value: V) -> &mut Self {
-        self.push(key, Some(value), WriteTerms::Default, true)
+        self.set(key, value, WriteTerms::Default)
     }
 
     /// Sets `key` to a value that becomes absent after `time_to_live`, regardless of the cache's
     /// own time, and applies the key's declared relations. Values that one batch inserts with the
     /// same time end at the same time.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) -> &mut Self {
-        self.push(key, Some(value), WriteTerms::TimeToLive(time_to_live), true)
+        self.set(key, value, WriteTerms::TimeToLive(time_to_live))
     }
 
     /// Sets `key` to a value with these tags, and applies the key's declared relations. The values
@@ -110,17 +115,17 @@ where
     /// ```
     pub fn insert_with(&mut self, key: K, value: V, terms: Terms) -> &mut Self {
         let terms = self.changes.add_terms(terms);
-        self.push(key, Some(value), terms, true)
+        self.set(key, value, terms)
     }
 
     /// Removes `key` alone.
     pub fn remove(&mut self, key: K) -> &mut Self {
-        self.push(key, None, WriteTerms::Default, false)
+        self.remove_key(key, false)
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(&mut self, key: K) -> &mut Self {
-        self.push(key, None, WriteTerms::Default, true)
+        self.remove_key(key, true)
     }
 
     /// Returns the number of writes so far. Several writes of one key count each.

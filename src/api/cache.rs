@@ -6,6 +6,7 @@ use super::key::ToKey;
 use super::lease::Lease;
 use super::pinned::Pinned;
 use super::view::View;
+use crate::chain::Parcel;
 use crate::engine::{Engine, with_version};
 use crate::error::Conflict;
 use crate::metrics::{Stats, Timeline};
@@ -374,7 +375,9 @@ where
         expected: Option<Version>,
         value: V,
     ) -> Result<Version, Conflict> {
-        self.engine.compare_and_set(key, expected, value)
+        let mut place = Parcel::empty();
+        place.put(value);
+        self.engine.compare_and_set(key, expected, &mut place)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Derived values: computed from other entries, and ended when one of these changes.
 
 use super::cache::Cache;
+use super::give::{LoadRefusal, ValueOrPanic, panic_on_cycle};
 use super::hasher::RandomState;
-use super::load::{one, panic_on_cycle};
-use crate::engine::{Claim, LoadDecision, Reading, boxed};
+use crate::chain::{Parcel, write_on_heap};
+use crate::engine::{Claim, LoadDecision, Reading, single};
 use crate::reclaim::{Asymmetric, Reclaim};
 use equivalent::Equivalent;
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::panic::Location;
 
 /// # Deriving
 /// A closure computes a derived value from other entries of the cache. The value is available as
@@ -68,19 +69,31 @@ where
     where
         V: PartialEq,
     {
-        if let Some(value) = self.get(&key) {
-            drop(key); // if its destructor panicked later, the result would leak
-            return value;
-        }
+        let mut place = Parcel::empty();
+        place.put(compute);
+        let derive = |cache: &Self, key| cache.derive_absent(key, &mut place);
+        self.hit_or(key, V::clone, derive, ValueOrPanic)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn derive_absent(
+        &self,
+        key: K,
+        compute: &mut Parcel<impl FnOnce(&mut Scope<'_, K, V, S, R>) -> V>,
+    ) -> Result<Box<[V]>, LoadRefusal<Infallible>>
+    where
+        V: PartialEq,
+    {
         match self.join_or_lead([key]) {
-            LoadDecision::Found(values) => one(values),
-            LoadDecision::Cycle(key) => panic_on_cycle(&key, Some(Location::caller())),
+            LoadDecision::Found(values) => Ok(values),
+            LoadDecision::Cycle(key) => Err(LoadRefusal::Cycle(key)),
             LoadDecision::Load(mut leading) => {
                 let view = leading.view();
                 let mut derivation = leading.derivation();
                 let mut scope = Scope::new(Reading::new(view.snapshot(), &mut derivation));
-                let value = leading.during(|| boxed([compute(&mut scope)]));
-                one(leading.finish_derived(value, scope.reading))
+                let value = leading.during(|| scope.run(compute));
+                Ok(leading.finish_derived(single(value), scope.reading))
             }
         }
     }
@@ -153,16 +166,24 @@ where
     where
         V: PartialEq,
     {
-        let claim = match self.found(key) {
-            Ok(value) => return value,
-            Err(claim) => claim,
-        };
+        let claim = self.claim(key);
+        if let Some(value) = self.reading.get_claimed(claim.lease()) {
+            return value.clone();
+        }
         {
+            let mut place = Parcel::empty();
+            place.put(compute);
             let mut inner = Scope::new(self.reading.nested(claim.lease()));
-            let value = compute(&mut inner);
+            let value = inner.run(&mut place);
             inner.reading.finish(claim.lease(), value);
         }
-        self.reading.get_claimed(claim.lease()).expect("the value was derived just now")
+        self.reading.get_claimed(claim.lease()).expect("the value was derived just now").clone()
+    }
+
+    /// Runs a closure and puts its result on the heap.
+    #[inline(never)] // as `on_heap`
+    fn run(&mut self, compute: &mut Parcel<impl FnOnce(&mut Self) -> V>) -> Box<V> {
+        write_on_heap(|| compute.take()(self))
     }
 
     /// Derives a value as [`derive`](Self::derive) does, with an async closure.
@@ -179,25 +200,27 @@ where
     where
         V: PartialEq,
     {
-        let claim = match self.found(key) {
-            Ok(value) => return value,
-            Err(claim) => claim,
-        };
+        let claim = self.claim(key);
+        if let Some(value) = self.reading.get_claimed(claim.lease()) {
+            return value.clone();
+        }
         {
             let mut inner = Scope::new(self.reading.nested(claim.lease()));
             let value = compute(&mut inner).await;
-            inner.reading.finish(claim.lease(), value);
+            let mut place = Parcel::empty();
+            place.put(value);
+            inner.reading.finish(claim.lease(), place.take_to_heap());
         }
-        self.reading.get_claimed(claim.lease()).expect("the value was derived just now")
+        self.reading.get_claimed(claim.lease()).expect("the value was derived just now").clone()
     }
 
-    /// Returns the value of `key`, or a claim on it for deriving it.
-    fn found(&mut self, key: K) -> Result<V, Claim<'s, K, V, S, R>> {
+    /// Returns a claim on `key` for deriving it.
+    fn claim(&self, key: K) -> Claim<'s, K, V, S, R> {
         let claim = self.reading.claim(key);
         if self.reading.is_cycle(claim.lease()) {
             panic_on_cycle(&claim.name(), None)
         }
-        self.reading.get_claimed(claim.lease()).ok_or(claim)
+        claim
     }
 }
 

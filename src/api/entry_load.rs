@@ -1,8 +1,8 @@
 //! Entries whose values are loaded: one caller makes an absent value for all that want it.
 
 use super::entry::{Entry, KeyEntry};
+use super::give::{LoadRefusal, failure, panic_on_cycle};
 use super::key::ToKey;
-use super::load::{LoadRefusal, failure, panic_on_cycle};
 use crate::engine::{LoadDecision, LoadedTerms, array, with_version};
 use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
@@ -58,7 +58,7 @@ where
         self,
         init: impl FnOnce() -> Result<V, E>,
     ) -> Result<Entry<T, V>, Arc<E>> {
-        failure(self.or_load(init), Location::caller())
+        failure(self.or_load(init), |entry| entry, Location::caller())
     }
 
     /// Does the same with a closure that may find nothing. Then the key stays absent.

@@ -1,6 +1,7 @@
 //! The right to fill a key.
 
 use super::hasher::RandomState;
+use crate::chain::Parcel;
 use crate::engine::{Engine, KeyLease};
 use crate::error::Outdated;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -43,10 +44,11 @@ where
     /// # Errors
     /// [`Outdated`], which returns the value.
     pub fn fill(self, value: V) -> Result<Version, Outdated<V>> {
-        let mut value = Some(value);
-        match self.engine.fill(&self.lease, &mut value) {
+        let mut place = Parcel::empty();
+        place.put(value);
+        match self.engine.fill(&self.lease, &mut place) {
             Some(filled) => Ok(filled.version),
-            None => Err(Outdated::new(value.expect("a refused fill leaves the value"))),
+            None => refused(&mut place),
         }
     }
 
@@ -63,6 +65,14 @@ where
     pub fn version(&self) -> Version {
         Engine::<K, V, S, R>::since(&self.lease)
     }
+}
+
+/// Returns the value that a refused fill has left. Not inlined: the caller's frame has no room for
+/// it, which may be large.
+#[cold]
+#[inline(never)]
+fn refused<V>(value: &mut Parcel<V>) -> Result<Version, Outdated<V>> {
+    Err(Outdated::new(value.take()))
 }
 
 impl<K, V, S, R: Reclaim> Drop for Lease<K, V, S, R> {

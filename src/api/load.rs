@@ -2,14 +2,19 @@
 //! it.
 
 use super::cache::Cache;
-use crate::engine::{LoadDecision, all, all_boxed, array, boxed, is_large};
+use super::give::{
+    Give, LoadRefusal, ResultOrPanic, ResultsOrPanic, ValueOrPanic, ValuesOrPanic, outcome,
+};
+use crate::chain::{Parcel, Visible, clone_to_heap};
+use crate::engine::{
+    LoadDecision, all, all_boxed, array, is_large, on_heap, one, single, try_on_heap,
+};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use crate::version::Version;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
-use std::panic::Location;
 use std::sync::Arc;
 
 /// The present values of a group.
@@ -54,17 +59,10 @@ where
     /// [`load`](Self::load)).
     #[track_caller]
     pub fn get_with(&self, key: K, load: impl FnOnce() -> V) -> V {
-        let old = match self.hit([&key]) {
-            Ok([value]) => {
-                drop(key); // if its destructor panicked later, the result would leak
-                return value;
-            }
-            Err(old) => old,
-        };
-        match self.load_or_reload([key], old, || Ok::<_, Infallible>(boxed([load()]))) {
-            Ok(values) => one(values),
-            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
-        }
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || Ok::<_, Infallible>(single(on_heap(&mut loader)));
+        self.obtain(key, load, V::clone, ValueOrPanic)
     }
 
     /// Returns the value of `key` as [`get_with`](Self::get_with) does, with a loader that may
@@ -81,15 +79,11 @@ where
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Arc<E>> {
-        let old = match self.hit([&key]) {
-            Ok([value]) => {
-                drop(key); // as in `get_with`
-                return Ok(value);
-            }
-            Err(old) => old,
-        };
-        let loaded = self.load_or_reload([key], old, || load().map(|value| boxed([value])));
-        failure(loaded.map(one), Location::caller())
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(single);
+        let hit = |value: &V| Ok(value.clone());
+        self.obtain(key, load, hit, ResultOrPanic)
     }
 
     /// Returns the value of `key` as [`try_get_with`](Self::try_get_with) does, but reports a
@@ -109,15 +103,11 @@ where
     /// # Errors
     /// [`LoadError`]: the error of the loader, or a cycle.
     pub fn load<E>(&self, key: K, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>> {
-        let old = match self.hit([&key]) {
-            Ok([value]) => {
-                drop(key); // as in `get_with`
-                return Ok(value);
-            }
-            Err(old) => old,
-        };
-        let loaded = self.load_or_reload([key], old, || load().map(|value| boxed([value])));
-        Ok(loaded.map(one)?)
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(single);
+        let hit = |value: &V| Ok(value.clone());
+        self.obtain(key, load, hit, |loaded| outcome(loaded, one))
     }
 
     /// Returns the values of several keys that belong together, cloned, all as of one instant.
@@ -147,17 +137,10 @@ where
         keys: [K; N],
         load: impl FnOnce() -> [V; N],
     ) -> [V; N] {
-        let old = match self.hit(keys.each_ref()) {
-            Ok(values) => {
-                drop(keys); // as in `get_with`
-                return values;
-            }
-            Err(old) => old,
-        };
-        match self.load_or_reload(keys, old, || Ok::<_, Infallible>(boxed(load()))) {
-            Ok(values) => array(values),
-            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
-        }
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || Ok::<_, Infallible>(on_heap(&mut loader) as Box<[V]>);
+        self.obtain_many(keys, load, |values| values, ValuesOrPanic)
     }
 
     /// Returns the values of a group as [`get_many_with`](Self::get_many_with) does, with a loader
@@ -174,7 +157,10 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Result<[V; N], Arc<E>> {
-        failure(self.try_load_many(keys, load), Location::caller())
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(|values| values as Box<[V]>);
+        self.obtain_many(keys, load, Ok, ResultsOrPanic)
     }
 
     /// Returns the values of a group as [`get_many_with`](Self::get_many_with) does, but reports a
@@ -187,100 +173,182 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Result<[V; N], LoadError<E>> {
-        Ok(self.try_load_many(keys, load)?)
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(|values| values as Box<[V]>);
+        self.obtain_many(keys, load, Ok, |loaded| outcome(loaded, array))
     }
 
-    fn try_load_many<E, const N: usize>(
+    /// Returns the value of `key`. Loads it if there is none. `hit` makes
+    /// the result of a present value, and `give` that of a load.
+    #[inline]
+    #[track_caller]
+    fn obtain<T, E>(
+        &self,
+        key: K,
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+        hit: impl FnOnce(&V) -> T,
+        give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
+    ) -> T {
+        if self.is_refresh_due([&key]) {
+            return give.give(self.load_or_reload([key], load));
+        }
+        self.hit_or(key, hit, |cache, key| cache.load_group([key], load), give)
+    }
+
+    /// Returns what `hit` makes of the value of `key`, or else what `give` makes of the outcome of
+    /// `miss`.
+    ///
+    /// In this file no frame in which a load may run has room for a value: where a value is passed
+    /// by move, a function that is not inlined passes it straight to its caller. So a large value
+    /// is rarely on the stack.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn hit_or<T, O>(
+        &self,
+        key: K,
+        hit: impl FnOnce(&V) -> T,
+        miss: impl FnOnce(&Self, K) -> O,
+        give: impl Give<O, Output = T>,
+    ) -> T {
+        if const { is_large::<V, 1>() } {
+            self.large_hit_or(key, hit, miss, give)
+        } else {
+            self.small_hit_or(key, hit, miss, give)
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    fn small_hit_or<T, O>(
+        &self,
+        key: K,
+        hit: impl FnOnce(&V) -> T,
+        miss: impl FnOnce(&Self, K) -> O,
+        give: impl Give<O, Output = T>,
+    ) -> T {
+        if let Some(value) = self.engine().look_up::<_, _, true>(&key, |found| hit(found.value())) {
+            drop(key); // if its destructor panicked later, the result would leak
+            return value;
+        }
+        give.give(miss(self, key))
+    }
+
+    /// Does the same for a large value, which goes straight to the caller.
+    #[inline(never)]
+    #[track_caller]
+    fn large_hit_or<T, O>(
+        &self,
+        key: K,
+        hit: impl FnOnce(&V) -> T,
+        miss: impl FnOnce(&Self, K) -> O,
+        give: impl Give<O, Output = T>,
+    ) -> T {
+        {
+            let guard = self.engine().pin();
+            if let Some(found) = self.engine().newest::<_, true>(&guard, &key) {
+                drop(key); // as above
+                return hit(found.value());
+            }
+        }
+        give.give(miss(self, key))
+    }
+
+    /// Returns the values of a group. Loads them if one is absent. The arguments are those of
+    /// [`obtain`](Self::obtain).
+    #[inline]
+    #[track_caller]
+    fn obtain_many<T, E, const N: usize>(
         &self,
         keys: [K; N],
-        load: impl FnOnce() -> Result<[V; N], E>,
-    ) -> Result<[V; N], LoadRefusal<E>> {
-        let old = match self.hit(keys.each_ref()) {
-            Ok(values) => {
-                drop(keys); // as in `get_with`
-                return Ok(values);
-            }
-            Err(old) => old,
-        };
-        self.load_or_reload(keys, old, || load().map(boxed)).map(array)
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+        hit: impl FnOnce([V; N]) -> T,
+        give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
+    ) -> T {
+        if const { is_large::<V, N>() } || self.is_refresh_due(keys.each_ref()) {
+            return give.give(self.load_or_reload(keys, load));
+        }
+        self.obtain_small(keys, load, hit, give)
     }
 
-    /// Returns the values of these keys, if all are present.
-    pub(crate) fn all_of<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
-        all(self.engine().get_many::<_, _, N, true>(keys, V::clone))
+    /// Does the same for a group of small values of which none is due for reloading.
+    #[inline]
+    #[track_caller]
+    fn obtain_small<T, E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+        hit: impl FnOnce([V; N]) -> T,
+        give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
+    ) -> T {
+        if let Some(values) = self.look_up_group(keys.each_ref()) {
+            drop(keys); // as in `small_hit_or`
+            return hit(values);
+        }
+        give.give(self.load_group(keys, load))
     }
 
     pub(crate) fn is_refresh_due<const N: usize>(&self, keys: [&K; N]) -> bool {
         keys.iter().any(|key| self.engine().wants_refresh(*key))
     }
 
-    /// Returns the values of these keys, if all are present and none is due for reloading.
-    /// Otherwise returns the old values, if all are present.
-    #[inline(always)]
-    pub(crate) fn hit<const N: usize>(
-        &self,
-        keys: [&K; N],
-    ) -> Result<[V; N], Option<PresentGroup<V>>> {
-        if const { is_large::<V, N>() } {
-            return Err(self.hit_large(keys));
-        }
-        match self.look_up_group(keys) {
-            Some(values) if self.is_refresh_due(keys) => {
-                Err(Some(PresentGroup { values: boxed(values), is_stale: true }))
-            }
-            Some(values) => Ok(values),
-            None => Err(None),
-        }
-    }
-
-    /// Does the same for large values, so that its caller's frame, in which a load may run, has no
-    /// room for them.
+    /// Returns the values of these keys, if all are present.
     #[inline(never)]
-    fn hit_large<const N: usize>(&self, keys: [&K; N]) -> Option<PresentGroup<V>> {
-        let clone = |value: &V| Box::new(value.clone());
+    pub(crate) fn present<const N: usize>(&self, keys: [&K; N]) -> Option<PresentGroup<V>> {
         let values = if N > 1 {
-            all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone))?
+            all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone_to_heap))?
         } else {
-            let value =
-                self.engine().look_up::<_, _, true>(keys[0], |found| clone(found.value()))?;
-            all_boxed([Some(value)])?
+            let clone = |found: Visible<'_, V>| clone_to_heap(found.value());
+            single(self.engine().look_up::<_, _, true>(keys[0], clone)?)
         };
         Some(PresentGroup { values, is_stale: self.is_refresh_due(keys) })
     }
 
+    /// Returns the small values of these keys, if all are present.
     #[inline(always)]
-    fn look_up_group<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
+    pub(crate) fn look_up_group<const N: usize>(&self, keys: [&K; N]) -> Option<[V; N]> {
         if N > 1 {
-            return self.all_of(keys);
+            return all(self.engine().get_many::<_, _, N, true>(keys, V::clone));
         }
         let mut value = self.get(keys[0]);
         value.is_some().then(|| [(); N].map(|()| value.take().expect("the group has one key")))
     }
 
     /// Loads a group of which a value is absent, or reloads an old group unless another caller
-    /// does. Separate from the look-up before it: a value may be large, and each of their frames
-    /// has room for it.
+    /// does.
     #[cold]
     #[inline(never)]
     pub(crate) fn load_or_reload<E, const N: usize>(
         &self,
         keys: [K; N],
-        old: Option<PresentGroup<V>>,
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Result<Box<[V]>, LoadRefusal<E>> {
-        let Some(PresentGroup { values: old, is_stale }) = old else {
-            return self.load_group(keys, load);
-        };
-        if !is_stale {
-            drop(keys); // as in `get_with`
-            return Ok(old);
+        match self.present(keys.each_ref()) {
+            Some(old) => Ok(self.reload(keys, old, load)),
+            None => self.load_group(keys, load),
         }
-        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return Ok(old) };
+    }
+
+    /// Reloads a group if it is old, unless another caller does. If the reload fails, the old
+    /// values stay.
+    pub(crate) fn reload<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        PresentGroup { values: old, is_stale }: PresentGroup<V>,
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+    ) -> Box<[V]> {
+        if !is_stale {
+            drop(keys); // as in `small_hit_or`
+            return old;
+        }
+        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return old };
         let loaded = refresh.during(load);
-        Ok(refresh.finish(loaded).unwrap_or(old))
+        refresh.finish(loaded).unwrap_or(old)
     }
 
     /// Loads a group, or waits for its load.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn load_group<E, const N: usize>(
         &self,
         keys: [K; N],
@@ -329,7 +397,11 @@ where
     /// ```
     pub fn prewarm(&self, entries: impl IntoIterator<Item = (K, V)>) -> u64 {
         let since = self.version();
-        entries.into_iter().map(|(key, value)| u64::from(self.prewarm_one(key, value, since))).sum()
+        let mut filled = 0;
+        for entry in entries {
+            filled += u64::from(self.prewarm_one(entry, since));
+        }
+        filled
     }
 
     /// Does the same as [`prewarm`](Self::prewarm), on rayon's thread pool.
@@ -342,54 +414,13 @@ where
     {
         use rayon::iter::ParallelIterator;
         let since = self.version();
-        let fill = |(key, value)| u64::from(self.prewarm_one(key, value, since));
+        let fill = |entry| u64::from(self.prewarm_one(entry, since));
         entries.into_par_iter().map(fill).sum()
     }
 
-    fn prewarm_one(&self, key: K, value: V, since: Version) -> bool {
-        !self.contains_key(&key) && self.engine().fill_since(key, since, value)
-    }
-}
-
-/// Returns the value of a group of one key.
-#[inline(always)]
-pub(crate) fn one<V>(values: Box<[V]>) -> V {
-    let [value] = array(values);
-    value
-}
-
-/// Why a key was not loaded; becomes a `LoadError`.
-pub(crate) enum LoadRefusal<E> {
-    Failed(E),
-    /// A cycle, with the name of its key.
-    Cycle(Box<str>),
-}
-
-impl<E> From<LoadRefusal<E>> for LoadError<E> {
-    fn from(refusal: LoadRefusal<E>) -> Self {
-        match refusal {
-            LoadRefusal::Failed(error) => Self::Failed(error),
-            LoadRefusal::Cycle(_) => Self::Cycle,
-        }
-    }
-}
-
-#[cold]
-#[track_caller]
-pub(crate) fn panic_on_cycle(key: &str, at: Option<&Location<'_>>) -> ! {
-    let at = at.map(|at| format!(" wanted at {at}")).unwrap_or_default();
-    panic!("the key {key}{at}: {}", LoadError::<Infallible>::Cycle)
-}
-
-/// Returns the error of a loader. Panics on a cycle.
-#[track_caller]
-pub(crate) fn failure<T, E>(
-    loaded: Result<T, LoadRefusal<E>>,
-    at: &Location<'_>,
-) -> Result<T, Arc<E>> {
-    match loaded {
-        Ok(loaded) => Ok(loaded),
-        Err(LoadRefusal::Failed(error)) => Err(Arc::new(error)),
-        Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(at)),
+    fn prewarm_one(&self, (key, value): (K, V), since: Version) -> bool {
+        let mut place = Parcel::empty();
+        place.put(value);
+        !self.contains_key(&key) && self.engine().fill_since(key, since, &mut place)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::cache::Cache;
 use super::derive::Scope;
-use super::load::{LoadRefusal, failure, one, panic_on_cycle};
+use super::give::{LoadRefusal, failure, outcome, panic_on_cycle};
 use super::load_future::{Deriving, InitialLookUp, Loading};
-use crate::engine::{LoadDecision, Reading, array, boxed};
+use crate::engine::{LoadDecision, Moving, Reading, array, is_large, one, single};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -38,13 +38,14 @@ where
     /// Panics as `get_with` does.
     #[track_caller]
     pub fn get_with_async(&self, key: K, load: impl Future<Output = V>) -> impl Future<Output = V> {
-        let read = |value| Ok::<_, Infallible>(boxed([value]));
+        let read = |value: Moving<'_, V>| Ok::<_, Infallible>(single(value.into_heap()));
         let at = Location::caller();
-        let give = move |loaded: Result<[V; 1], _>| match loaded {
-            Ok([value]) => value,
+        let give = move |loaded| match loaded {
+            Ok(values) => one(values),
             Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(at)),
         };
-        Loading::new(self, [key], load, self.initial_look_up(), read, give)
+        let look_up = self.initial_look_up();
+        Loading::new(self, [key], load, look_up, read, |[value]: [V; 1]| value, give)
     }
 
     /// Returns a future for [`try_get_with`](Self::try_get_with), with a future as the loader.
@@ -60,10 +61,11 @@ where
         key: K,
         load: impl Future<Output = Result<V, E>>,
     ) -> impl Future<Output = Result<V, Arc<E>>> {
-        let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
+        let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
         let at = Location::caller();
-        let give = move |loaded: Result<[V; 1], _>| failure(loaded.map(|[value]| value), at);
-        Loading::new(self, [key], load, self.initial_look_up(), read, give)
+        let give = move |loaded| failure(loaded, one, at);
+        let look_up = self.initial_look_up();
+        Loading::new(self, [key], load, look_up, read, |[value]: [V; 1]| Ok(value), give)
     }
 
     /// Returns a future for [`load`](Self::load), with a future as the loader.
@@ -75,9 +77,10 @@ where
         key: K,
         load: impl Future<Output = Result<V, E>>,
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
-        let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
-        let give = |loaded: Result<[V; 1], _>| Ok(loaded.map(|[value]| value)?);
-        Loading::new(self, [key], load, self.initial_look_up(), read, give)
+        let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
+        let give = |loaded| outcome(loaded, one);
+        let look_up = self.initial_look_up();
+        Loading::new(self, [key], load, look_up, read, |[value]: [V; 1]| Ok(value), give)
     }
 
     /// Returns a future for [`get_many_with`](Self::get_many_with), with a future as the loader.
@@ -90,13 +93,14 @@ where
         keys: [K; N],
         load: impl Future<Output = [V; N]>,
     ) -> impl Future<Output = [V; N]> {
-        let read = |values| Ok::<_, Infallible>(boxed(values));
+        let read = |values: Moving<'_, [V; N]>| Ok::<_, Infallible>(values.into_heap() as Box<[V]>);
         let at = Location::caller();
-        let give = move |loaded: Result<[V; N], _>| match loaded {
-            Ok(values) => values,
+        let give = move |loaded| match loaded {
+            Ok(values) => array(values),
             Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(at)),
         };
-        Loading::new(self, keys, load, self.initial_look_up(), read, give)
+        let look_up = self.initial_look_up();
+        Loading::new(self, keys, load, look_up, read, |values: [V; N]| values, give)
     }
 
     /// Returns a future for [`try_get_many_with`](Self::try_get_many_with), with a future as the
@@ -113,10 +117,12 @@ where
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> impl Future<Output = Result<[V; N], Arc<E>>> {
-        let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
+        let read = |loaded: Moving<'_, Result<[V; N], E>>| {
+            loaded.try_into_heap().map(|values| values as Box<[V]>)
+        };
         let at = Location::caller();
-        let give = move |loaded: Result<[V; N], _>| failure(loaded, at);
-        Loading::new(self, keys, load, self.initial_look_up(), read, give)
+        let give = move |loaded| failure(loaded, array, at);
+        Loading::new(self, keys, load, self.initial_look_up(), read, Ok, give)
     }
 
     /// Returns a future for [`load_many`](Self::load_many), with a future as the loader.
@@ -128,22 +134,24 @@ where
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
-        let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        Loading::new(self, keys, load, self.initial_look_up(), read, |loaded| Ok(loaded?))
+        let read = |loaded: Moving<'_, Result<[V; N], E>>| {
+            loaded.try_into_heap().map(|values| values as Box<[V]>)
+        };
+        let give = |loaded| outcome(loaded, array);
+        Loading::new(self, keys, load, self.initial_look_up(), read, Ok, give)
     }
 
     /// The look-up with which a load begins.
     fn initial_look_up<F, const N: usize>(
         &self,
     ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
-        |keys, _| match self.hit(keys.each_ref()) {
-            Ok(values) => {
+        |keys, _| match self.present(keys.each_ref()) {
+            Some(old) if old.is_stale => InitialLookUp::Stale(keys, old.values),
+            Some(old) => {
                 drop(keys); // if their destructors panicked later, the result would leak
-                InitialLookUp::Found(values)
+                InitialLookUp::Found(old.values)
             }
-            Err(Some(old)) if old.is_stale => InitialLookUp::Stale(keys, old.values),
-            Err(Some(old)) => InitialLookUp::Found(array(old.values)),
-            Err(None) => InitialLookUp::Absent(keys),
+            None => InitialLookUp::Absent(keys),
         }
     }
 
@@ -199,9 +207,14 @@ where
     where
         V: PartialEq,
     {
-        if let Some(value) = self.get(&key) {
-            drop(key); // as in `load_async`
-            return value;
+        if const { !is_large::<V, 1>() } {
+            if let Some(value) = self.get(&key) {
+                drop(key); // if its destructor panicked later, the result would leak
+                return value;
+            }
+        } else if let Some(old) = self.present([&key]) {
+            drop(key); // as above
+            return one(old.values);
         }
         match self.join_or_lead_async([key]).await {
             LoadDecision::Found(values) => one(values),

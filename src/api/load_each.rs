@@ -1,8 +1,8 @@
 //! Loading any number of keys, each by itself, by one call of a loader.
 
 use super::cache::Cache;
+use super::give::{LoadRefusal, panic_on_cycle};
 use super::keys::IntoKey;
-use super::load::{LoadRefusal, panic_on_cycle};
 use crate::engine::{Load, LoadDecision, boxed};
 use crate::error::LoadError;
 use crate::loading::Joined;

@@ -3,20 +3,20 @@
 //! it awaits, and so would each function that awaits another.
 
 use super::cache::Cache;
-use super::load::LoadRefusal;
+use super::give::LoadRefusal;
 use crate::engine::{
-    Claims, DetachedLoad, Load, LoadDecision, LoadOutcome, RunningLoad, array, boxed,
+    Claims, DetachedLoad, Load, LoadDecision, LoadOutcome, Moving, RunningLoad, is_large, single,
 };
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
-use std::mem::{forget, replace};
+use std::mem::{ManuallyDrop, forget, replace};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// The result of the look-up before a load.
 pub(crate) enum InitialLookUp<K, V, const N: usize> {
-    Found([V; N]),
+    Found(Box<[V]>),
     Absent([K; N]),
     /// The group is due for reloading, unless another caller does it.
     Stale([K; N], Box<[V]>),
@@ -35,14 +35,15 @@ enum Stage<'c, K, V, S, R: Reclaim, B, const N: usize> {
 
 /// Loads a group by a future, or waits for the caller that does. `B` looks up the group first and
 /// may take the future, `P` converts the future's output into values, and `G` converts these into
-/// the caller's result.
+/// the caller's result. `H` makes the result of small values that are present.
 #[must_use = "a future does nothing until it is polled"]
-pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> {
+pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, H, G, const N: usize> {
     // The order matters: the next caller that loads may need what the future holds.
     load: Option<F>,
     stage: Stage<'c, K, V, S, R, B, N>,
     cache: &'c Cache<K, V, S, R>,
     read: P,
+    hit: H,
     give: G,
 }
 
@@ -77,17 +78,40 @@ impl<F> Drop for DropUnlessPending<'_, F> {
     }
 }
 
+/// Polls a future, and returns what `read` makes of its output. Not inlined, so that no other frame
+/// has room for the output, which may be large.
+#[inline(never)]
+pub(crate) fn poll_and_read<F: Future, O>(
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+    read: &impl Fn(Moving<'_, F::Output>) -> O,
+) -> Poll<O> {
+    let mut polled = ManuallyDrop::new(future.poll(context));
+    match &mut *polled {
+        // SAFETY: the output is not used afterwards.
+        Poll::Ready(output) => Poll::Ready(read(unsafe { Moving::new(output) })),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Returns that a future is ready, with what `give` makes of the outcome. Not inlined, as above.
+#[inline(never)]
+fn ready<O, T>(outcome: O, give: &impl Fn(O) -> T) -> Poll<T> {
+    Poll::Ready(give(outcome))
+}
+
 /// Polls a future inside `during`, and drops it there when it completes, because its destructor is
 /// user code.
-fn poll_within<F: Future>(
+fn poll_within<F: Future, O>(
     mut future: Pin<&mut Option<F>>,
     context: &mut Context<'_>,
-    during: impl FnOnce(&mut dyn FnMut() -> Poll<F::Output>) -> Poll<F::Output>,
-) -> Poll<F::Output> {
+    read: &impl Fn(Moving<'_, F::Output>) -> O,
+    during: impl FnOnce(&mut dyn FnMut() -> Poll<O>) -> Poll<O>,
+) -> Poll<O> {
     during(&mut || {
         let mut future_slot = DropUnlessPending(future.as_mut());
-        let polled =
-            future_slot.0.as_mut().as_pin_mut().expect("the future is pending").poll(context);
+        let future = future_slot.0.as_mut().as_pin_mut().expect("the future is pending");
+        let polled = poll_and_read(future, context, read);
         if polled.is_pending() {
             forget(future_slot);
         }
@@ -95,8 +119,8 @@ fn poll_within<F: Future>(
     })
 }
 
-impl<K, V, S, R: Reclaim, F, B, P, G, const N: usize> Drop
-    for Loading<'_, K, V, S, R, F, B, P, G, N>
+impl<K, V, S, R: Reclaim, F, B, P, H, G, const N: usize> Drop
+    for Loading<'_, K, V, S, R, F, B, P, H, G, N>
 {
     fn drop(&mut self) {
         if let Stage::Leads(leading, _) = &mut self.stage {
@@ -114,16 +138,19 @@ impl<K, V, S, R: Reclaim, F, P, const N: usize> Drop for Refreshing<K, V, S, R, 
     }
 }
 
-impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R, F, B, P, G, N> {
+impl<'c, K, V, S, R: Reclaim, F, B, P, H, G, const N: usize>
+    Loading<'c, K, V, S, R, F, B, P, H, G, N>
+{
     pub fn new(
         cache: &'c Cache<K, V, S, R>,
         keys: [K; N],
         load: F,
         begin: B,
         read: P,
+        hit: H,
         give: G,
     ) -> Self {
-        Self { load: Some(load), stage: Stage::LookUp(keys, begin), cache, read, give }
+        Self { load: Some(load), stage: Stage::LookUp(keys, begin), cache, read, hit, give }
     }
 
     /// Follows the decision about the group. Returns `None` if the caller leads.
@@ -142,8 +169,8 @@ impl<'c, K, V, S, R: Reclaim, F, B, P, G, const N: usize> Loading<'c, K, V, S, R
     }
 }
 
-impl<'c, K, V, S, R, F, E, T, B, P, G, const N: usize> Future
-    for Loading<'c, K, V, S, R, F, B, P, G, N>
+impl<'c, K, V, S, R, F, E, T, B, P, H, G, const N: usize> Future
+    for Loading<'c, K, V, S, R, F, B, P, H, G, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -151,22 +178,59 @@ where
     R: Reclaim,
     F: Future,
     B: FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N>,
-    P: Fn(F::Output) -> Result<Box<[V]>, E>,
-    G: Fn(Result<[V; N], LoadRefusal<E>>) -> T,
+    P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
+    H: Fn([V; N]) -> T,
+    G: Fn(Result<Box<[V]>, LoadRefusal<E>>) -> T,
 {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        if let Stage::LookUp(keys, _) = &self.stage
+            && const { !is_large::<V, N>() }
+            && !self.cache.is_refresh_due(keys.each_ref())
+        {
+            return self.poll_small(context);
+        }
+        self.poll_load(context)
+    }
+}
+
+impl<'c, K, V, S, R, F, E, T, B, P, H, G, const N: usize> Loading<'c, K, V, S, R, F, B, P, H, G, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    F: Future,
+    B: FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N>,
+    P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
+    H: Fn([V; N]) -> T,
+    G: Fn(Result<Box<[V]>, LoadRefusal<E>>) -> T,
+{
+    /// Polls for the first time, for small values that are not due for reloading.
+    fn poll_small(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // SAFETY: only the field `load` is pinned, from its first poll on. It is dropped before.
+        let this = unsafe { self.as_mut().get_unchecked_mut() };
+        let Stage::LookUp(keys, _) = replace(&mut this.stage, Stage::Over) else {
+            unreachable!("this is the first poll")
+        };
+        if let Some(values) = this.cache.look_up_group(keys.each_ref()) {
+            drop(keys); // if their destructors panicked later, the result would leak
+            this.load = None;
+            return Poll::Ready((this.hit)(values));
+        }
+        this.stage = Stage::Joins(this.cache.engine().claim_all(keys));
+        self.poll_load(context)
+    }
+
+    fn poll_load(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         // SAFETY: only the field `load` is pinned, from its first poll on. It is polled and dropped
         // in place. Only `begin` moves it, before the first poll.
         let this = unsafe { self.get_unchecked_mut() };
         let outcome = loop {
             match replace(&mut this.stage, Stage::Over) {
                 Stage::LookUp(keys, begin) => match begin(keys, &mut this.load) {
-                    InitialLookUp::Found(values) => {
-                        this.load = None; // not pinned yet
-                        return Poll::Ready((this.give)(Ok(values)));
-                    }
+                    InitialLookUp::Found(values) => break Ok(values),
                     InitialLookUp::Absent(keys) => {
                         this.stage = Stage::Joins(this.cache.engine().claim_all(keys));
                     }
@@ -202,12 +266,13 @@ where
                 Stage::Leads(mut leading, old) => {
                     // SAFETY: `load` is pinned as stated above.
                     let load = unsafe { Pin::new_unchecked(&mut this.load) };
-                    let polled = poll_within(load, context, |poll| leading.during(poll));
-                    let Poll::Ready(output) = polled else {
+                    let polled =
+                        poll_within(load, context, &this.read, |poll| leading.during(poll));
+                    let Poll::Ready(loaded) = polled else {
                         this.stage = Stage::Leads(leading, old);
                         return Poll::Pending;
                     };
-                    let loaded = leading.finish((this.read)(output));
+                    let loaded = leading.finish(loaded);
                     break match old {
                         Some(old) => Ok(loaded.unwrap_or(old)),
                         None => loaded.map_err(LoadRefusal::Failed),
@@ -218,7 +283,7 @@ where
         };
         // SAFETY: `load` is pinned as stated above, and is dropped in place.
         unsafe { Pin::new_unchecked(&mut this.load) }.set(None);
-        Poll::Ready((this.give)(outcome.map(array)))
+        ready(outcome, &this.give)
     }
 }
 
@@ -235,7 +300,7 @@ where
     S: BuildHasher,
     R: Reclaim,
     F: Future,
-    P: Fn(F::Output) -> Result<Box<[V]>, E>,
+    P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
 {
     type Output = ();
 
@@ -253,11 +318,12 @@ where
             load.set(None); // another caller has taken the load over
             return Poll::Ready(());
         };
-        let Poll::Ready(output) = poll_within(load, context, |poll| refresh.during(poll)) else {
+        let polled = poll_within(load, context, &this.read, |poll| refresh.during(poll));
+        let Poll::Ready(loaded) = polled else {
             this.refresh = Refresh::Leads(refresh);
             return Poll::Pending;
         };
-        refresh.finish((this.read)(output));
+        refresh.finish(loaded);
         Poll::Ready(())
     }
 }
@@ -289,7 +355,7 @@ where
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
         let compute = unsafe { Pin::new_unchecked(&mut this.compute) };
-        let polled = poll_within(compute, context, |poll| this.leading.during(poll));
-        polled.map(|value| boxed([value]))
+        let read = |value: Moving<'_, V>| single(value.into_heap());
+        poll_within(compute, context, &read, |poll| this.leading.during(poll))
     }
 }

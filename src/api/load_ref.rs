@@ -1,15 +1,15 @@
 //! Loading by a borrowed key, which is made an owned one only if the value is absent.
 
 use super::cache::Cache;
+use super::give::{Give, LoadRefusal, ResultOrPanic, ValueOrPanic, outcome};
 use super::key::ToKey;
-use super::load::{LoadRefusal, PresentGroup, failure, one, panic_on_cycle};
-use crate::engine::{boxed, is_large};
+use crate::chain::Parcel;
+use crate::engine::{is_large, on_heap, one, single, try_on_heap};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
-use std::panic::Location;
 use std::sync::Arc;
 
 /// # Loading by a borrowed key
@@ -69,15 +69,10 @@ where
     where
         Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
     {
-        let old = match self.hit_ref(key) {
-            Ok(value) => return value,
-            Err(Some(old)) if !old.is_stale => return one(old.values),
-            Err(old) => old,
-        };
-        match self.load_or_reload([key.to_key()], old, || Ok::<_, Infallible>(boxed([load()]))) {
-            Ok(values) => one(values),
-            Err(LoadRefusal::Cycle(key)) => panic_on_cycle(&key, Some(Location::caller())),
-        }
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || Ok::<_, Infallible>(single(on_heap(&mut loader)));
+        self.obtain_ref(key, load, V::clone, ValueOrPanic)
     }
 
     /// Returns the value of `key` as [`try_get_with`](Self::try_get_with) does.
@@ -96,14 +91,10 @@ where
     where
         Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
     {
-        let old = match self.hit_ref(key) {
-            Ok(value) => return Ok(value),
-            Err(Some(old)) if !old.is_stale => return Ok(one(old.values)),
-            Err(old) => old,
-        };
-        let load = || load().map(|value| boxed([value]));
-        let loaded = self.load_or_reload([key.to_key()], old, load);
-        failure(loaded.map(one), Location::caller())
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(single);
+        self.obtain_ref(key, load, |value| Ok(value.clone()), ResultOrPanic)
     }
 
     /// Returns the value of `key` as [`load`](Self::load) does.
@@ -121,43 +112,57 @@ where
     where
         Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
     {
-        let old = match self.hit_ref(key) {
-            Ok(value) => return Ok(value),
-            Err(Some(old)) if !old.is_stale => return Ok(one(old.values)),
-            Err(old) => old,
-        };
-        let load = || load().map(|value| boxed([value]));
-        Ok(self.load_or_reload([key.to_key()], old, load).map(one)?)
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(single);
+        self.obtain_ref(key, load, |value| Ok(value.clone()), |loaded| outcome(loaded, one))
     }
 
-    /// Returns the value of `key`, if it is present and not due for reloading. Otherwise returns
-    /// the old value, if there is one.
-    #[inline(always)]
-    fn hit_ref<Q>(&self, key: &Q) -> Result<V, Option<PresentGroup<V>>>
+    /// Returns what `hit` makes of the value of `key`, or what `give` makes of the outcome of its
+    /// load.
+    #[inline]
+    #[track_caller]
+    fn obtain_ref<Q, T, E>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+        hit: impl FnOnce(&V) -> T,
+        give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
+    ) -> T
     where
-        Q: Hash + Equivalent<K> + ?Sized,
+        Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
     {
+        if self.engine().wants_refresh(key) {
+            return give.give(self.load_or_reload([key.to_key()], load));
+        }
         if const { is_large::<V, 1>() } {
-            return Err(self.hit_large_ref(key));
+            return self.large_hit_or_load(key, load, hit, give);
         }
-        match self.get(key) {
-            Some(value) if self.engine().wants_refresh(key) => {
-                Err(Some(PresentGroup { values: boxed([value]), is_stale: true }))
-            }
-            Some(value) => Ok(value),
-            None => Err(None),
+        match self.engine().look_up::<_, _, true>(key, |found| hit(found.value())) {
+            Some(value) => value,
+            None => give.give(self.load_group([key.to_key()], load)),
         }
     }
 
-    /// Does the same for a large value, so that its caller's frame, in which a load may run, has no
-    /// room for it.
+    /// Does the same for a large value, which goes straight to the caller.
     #[inline(never)]
-    fn hit_large_ref<Q>(&self, key: &Q) -> Option<PresentGroup<V>>
+    #[track_caller]
+    fn large_hit_or_load<Q, T, E>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+        hit: impl FnOnce(&V) -> T,
+        give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
+    ) -> T
     where
-        Q: Hash + Equivalent<K> + ?Sized,
+        Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
     {
-        let clone = |value: &V| -> Box<[V]> { Box::new([value.clone()]) };
-        let values = self.engine().look_up::<_, _, true>(key, |found| clone(found.value()))?;
-        Some(PresentGroup { values, is_stale: self.engine().wants_refresh(key) })
+        {
+            let guard = self.engine().pin();
+            if let Some(found) = self.engine().newest::<_, true>(&guard, key) {
+                return hit(found.value());
+            }
+        }
+        give.give(self.load_group([key.to_key()], load))
     }
 }

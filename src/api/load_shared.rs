@@ -1,10 +1,14 @@
 //! Loading that gives an error to all callers that waited for it.
 
 use super::cache::Cache;
-use super::load::{LoadRefusal, PresentGroup, one};
+#[cfg(feature = "async")]
+use super::load_future::poll_and_read;
+use crate::chain::Parcel;
 #[cfg(feature = "async")]
 use crate::engine::Load;
-use crate::engine::{LoadDecision, WaitFailed, array, boxed};
+#[cfg(feature = "async")]
+use crate::engine::Moving;
+use crate::engine::{LoadDecision, WaitFailed, array, one, single, try_on_heap};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -46,7 +50,15 @@ where
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Loaded<V, E> {
-        self.load_or_reload_sharing([key], || load().map(|value| boxed([value]))).map(one)
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(single);
+        let hit = |value: &V| Ok(value.clone());
+        if self.is_refresh_due([&key]) {
+            return give(self.load_or_reload_sharing([key], load), one);
+        }
+        let miss = |cache: &Self, key| cache.load_group_sharing([key], load);
+        self.hit_or(key, hit, miss, |loaded| give(loaded, one))
     }
 
     /// Returns the values of a group as [`load_many`](Self::load_many) does, and shares errors.
@@ -58,7 +70,10 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<[V; N], E>,
     ) -> Loaded<[V; N], E> {
-        self.load_or_reload_sharing(keys, || load().map(boxed)).map(array)
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = || try_on_heap(&mut loader).map(|values| values as Box<[V]>);
+        give(self.load_or_reload_sharing(keys, load), array)
     }
 
     fn load_or_reload_sharing<E: Send + Sync + 'static, const N: usize>(
@@ -66,17 +81,19 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Loaded<Box<[V]>, E> {
-        let old = match self.hit(keys.each_ref()) {
-            Ok(values) => Some(PresentGroup { values: boxed(values), is_stale: false }),
-            Err(old) => old,
-        };
-        if let Some(old) = old {
-            // If the reload fails, the old values stay.
-            return self.load_or_reload(keys, Some(old), load).map_err(|error| match error {
-                LoadRefusal::Failed(error) => LoadError::Failed(Arc::new(error)),
-                LoadRefusal::Cycle(_) => LoadError::Cycle,
-            });
+        match self.present(keys.each_ref()) {
+            Some(old) => Ok(self.reload(keys, old, load)),
+            None => self.load_group_sharing(keys, load),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_group_sharing<E: Send + Sync + 'static, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl FnOnce() -> Result<Box<[V]>, E>,
+    ) -> Loaded<Box<[V]>, E> {
         let mut claims = self.engine().claim_all(keys);
         let wanted = loop {
             match claims.join() {
@@ -119,8 +136,9 @@ where
         key: K,
         load: impl Future<Output = Result<V, E>>,
     ) -> impl Future<Output = Loaded<V, E>> {
-        let load = Box::pin(async { load.await.map(|value| boxed([value])) });
-        async { self.obtain_sharing_async([key], load).await.map(one) }
+        let load = Box::pin(load);
+        let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
+        async move { give(self.obtain_sharing_async([key], load, read).await, one) }
     }
 
     /// Returns a future for [`load_many_shared`](Self::load_many_shared), with a future as the
@@ -133,25 +151,28 @@ where
         keys: [K; N],
         load: impl Future<Output = Result<[V; N], E>>,
     ) -> impl Future<Output = Loaded<[V; N], E>> {
-        let load = Box::pin(async { load.await.map(boxed) });
-        async { self.obtain_sharing_async(keys, load).await.map(array) }
+        let load = Box::pin(load);
+        let read = |loaded: Moving<'_, Result<[V; N], E>>| {
+            loaded.try_into_heap().map(|values| values as Box<[V]>)
+        };
+        async move { give(self.obtain_sharing_async(keys, load, read).await, array) }
     }
 
-    async fn obtain_sharing_async<E: Send + Sync + 'static, const N: usize>(
+    async fn obtain_sharing_async<E: Send + Sync + 'static, F: Future, const N: usize>(
         &self,
         keys: [K; N],
-        load: Pin<Box<impl Future<Output = Result<Box<[V]>, E>>>>,
+        load: Pin<Box<F>>,
+        read: impl Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
     ) -> Loaded<Box<[V]>, E> {
-        match self.hit(keys.each_ref()) {
-            Ok(values) => return Ok(boxed(values)),
-            Err(Some(old)) if !old.is_stale => return Ok(old.values),
-            Err(Some(old)) => {
+        match self.present(keys.each_ref()) {
+            Some(old) if !old.is_stale => return Ok(old.values),
+            Some(old) => {
                 let refresh = self.engine().claim_all(keys).refresh();
                 let Some(mut refresh) = refresh else { return Ok(old.values) };
-                let loaded = polled(load, &mut refresh).await;
+                let loaded = polled(load, &mut refresh, read).await;
                 return Ok(refresh.finish(loaded).unwrap_or(old.values));
             }
-            Err(None) => {}
+            None => {}
         }
         let mut claims = self.engine().claim_all(keys);
         let wanted = loop {
@@ -168,25 +189,35 @@ where
             LoadDecision::Found(values) => Ok(values),
             LoadDecision::Cycle(_) => Err(LoadError::Cycle),
             LoadDecision::Load(mut leading) => {
-                let loaded = polled(load, &mut leading).await;
+                let loaded = polled(load, &mut leading, read).await;
                 leading.finish_sharing(loaded).map_err(LoadError::Failed)
             }
         }
     }
 }
 
-/// Polls a future as a part of a load and returns its output. The future is dropped before the load
+/// Returns what `take` makes of loaded values, or the error of the load.
+fn give<V, T, E>(loaded: Loaded<Box<[V]>, E>, take: impl FnOnce(Box<[V]>) -> T) -> Loaded<T, E> {
+    match loaded {
+        Ok(values) => Ok(take(values)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Polls a future as a part of a load, and returns what `read` makes of its output. The future is dropped before the load
 /// ends, because the next load may want what it holds.
 #[cfg(feature = "async")]
-async fn polled<K, V, S, R, F: Future, const N: usize>(
+async fn polled<K, V, S, R, F: Future, O, const N: usize>(
     mut future: Pin<Box<F>>,
     load: &mut Load<'_, K, V, S, R, N>,
-) -> F::Output
+    read: impl Fn(Moving<'_, F::Output>) -> O,
+) -> O
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
     R: Reclaim,
 {
-    std::future::poll_fn(|context| load.during(|| future.as_mut().poll(context))).await
+    std::future::poll_fn(|context| load.during(|| poll_and_read(future.as_mut(), context, &read)))
+        .await
 }

@@ -1,8 +1,9 @@
 //! Loading by loaders that decide how long their values are kept.
 
 use super::cache::Cache;
-use super::load::{LoadRefusal, PresentGroup, failure, one, panic_on_cycle};
-use crate::engine::{Load, LoadDecision, LoadedTerms};
+use super::give::{LoadRefusal, failure, panic_on_cycle};
+use super::load::PresentGroup;
+use crate::engine::{Load, LoadDecision, LoadedTerms, one};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, Terms};
@@ -135,7 +136,7 @@ where
         key: K,
         load: impl FnOnce() -> Result<Loaded<V>, E>,
     ) -> Result<V, Arc<E>> {
-        failure(self.obtain_on_terms(key, load), Location::caller())
+        failure(self.obtain_on_terms(key, load), |value| value, Location::caller())
     }
 
     /// Returns the value of `key` as [`load`](Self::load) does. Its loader also decides the terms
@@ -182,8 +183,8 @@ where
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
         let mut load = Box::pin(load);
         async move {
-            let mut leading = match self.hit([&key]) {
-                Ok([value]) => return Ok(value),
+            let mut leading = match self.hit(&key) {
+                Ok(value) => return Ok(value),
                 Err(Some(old)) => {
                     let refresh = old.is_stale.then(|| self.engine().claim_all([key]).refresh());
                     let Some(mut refresh) = refresh.flatten() else { return Ok(one(old.values)) };
@@ -205,13 +206,22 @@ where
         }
     }
 
+    /// Returns the value of `key`, if it is present and not due for reloading. Otherwise returns
+    /// the old value, if there is one.
+    fn hit(&self, key: &K) -> Result<V, Option<PresentGroup<V>>> {
+        if self.is_refresh_due([key]) {
+            return Err(self.present([key]));
+        }
+        self.get(key).ok_or(None)
+    }
+
     fn obtain_on_terms<E>(
         &self,
         key: K,
         load: impl FnOnce() -> Result<Loaded<V>, E>,
     ) -> Result<V, LoadRefusal<E>> {
-        let old = match self.hit([&key]) {
-            Ok([value]) => {
+        let old = match self.hit(&key) {
+            Ok(value) => {
                 drop(key); // as in `get_with`
                 return Ok(value);
             }

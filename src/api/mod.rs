@@ -7,6 +7,7 @@ mod contents;
 mod derive;
 mod entry;
 mod entry_load;
+mod give;
 mod hasher;
 mod iter;
 mod key;

@@ -1,10 +1,13 @@
 //! Refreshing elsewhere: an old value is returned at once, and an executor reloads it.
 
 use super::cache::Cache;
-use super::load::one;
+use super::give::{LoadRefusal, outcome};
 #[cfg(feature = "async")]
 use super::load_future::{InitialLookUp, Loading, Refreshing};
-use crate::engine::{array, boxed};
+use crate::chain::Parcel;
+#[cfg(feature = "async")]
+use crate::engine::Moving;
+use crate::engine::{array, one, single, try_on_heap};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
 use std::hash::{BuildHasher, Hash};
@@ -57,12 +60,16 @@ where
         execute: impl FnOnce(Job) -> X,
         load: impl FnOnce() -> Result<V, E> + Send + 'static,
     ) -> Result<V, LoadError<E>> {
-        let load = || load().map(|value| boxed([value]));
-        if let Some(value) = self.get(&key) {
-            self.refresh_on([key], execute, load);
-            return Ok(value);
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        if !self.is_refresh_due([&key]) {
+            let load = || try_on_heap(&mut loader).map(single);
+            let hit = |value: &V| Ok(value.clone());
+            let miss = |cache: &Self, key| cache.load_group([key], load);
+            return self.hit_or(key, hit, miss, |loaded| outcome(loaded, one));
         }
-        Ok(self.load_group([key], load).map(one)?)
+        let load = move || try_on_heap(&mut loader).map(single);
+        outcome(self.load_or_refresh_on([key], execute, load), one)
     }
 
     /// Returns the values of a group as [`load_many`](Self::load_many) does, and refreshes them
@@ -76,12 +83,23 @@ where
         execute: impl FnOnce(Job) -> X,
         load: impl FnOnce() -> Result<[V; N], E> + Send + 'static,
     ) -> Result<[V; N], LoadError<E>> {
-        let load = || load().map(boxed);
-        if let Some(values) = self.all_of(keys.each_ref()) {
-            self.refresh_on(keys, execute, load);
-            return Ok(values);
-        }
-        Ok(self.load_group(keys, load).map(array)?)
+        let mut loader = Parcel::empty();
+        loader.put(load);
+        let load = move || try_on_heap(&mut loader).map(|values| values as Box<[V]>);
+        outcome(self.load_or_refresh_on(keys, execute, load), array)
+    }
+
+    fn load_or_refresh_on<E, X, const N: usize>(
+        &self,
+        keys: [K; N],
+        execute: impl FnOnce(Job) -> X,
+        load: impl FnOnce() -> Result<Box<[V]>, E> + Send + 'static,
+    ) -> Result<Box<[V]>, LoadRefusal<E>> {
+        let Some(old) = self.present(keys.each_ref()) else {
+            return self.load_group(keys, load);
+        };
+        self.refresh_on(keys, execute, load);
+        Ok(old.values)
     }
 
     fn refresh_on<E, X, const N: usize>(
@@ -124,9 +142,10 @@ where
         execute: impl FnOnce(Task) -> X,
         load: impl Future<Output = Result<V, E>> + Send + 'static,
     ) -> impl Future<Output = Result<V, LoadError<E>>> {
-        let read = |loaded: Result<V, E>| loaded.map(|value| boxed([value]));
-        let give = |loaded: Result<[V; 1], _>| Ok(loaded.map(|[value]| value)?);
-        Loading::new(self, [key], load, self.initial_look_up_on(execute, read), read, give)
+        let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
+        let give = |loaded| outcome(loaded, one);
+        let look_up = self.initial_look_up_on(execute, read);
+        Loading::new(self, [key], load, look_up, read, |[value]: [V; 1]| Ok(value), give)
     }
 
     /// Returns the values of a group as [`load_many_async`](Self::load_many_async) does, and
@@ -140,23 +159,24 @@ where
         execute: impl FnOnce(Task) -> X,
         load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
     ) -> impl Future<Output = Result<[V; N], LoadError<E>>> {
-        let read = |loaded: Result<[V; N], E>| loaded.map(boxed);
-        Loading::new(self, keys, load, self.initial_look_up_on(execute, read), read, |loaded| {
-            Ok(loaded?)
-        })
+        let read = |loaded: Moving<'_, Result<[V; N], E>>| {
+            loaded.try_into_heap().map(|values| values as Box<[V]>)
+        };
+        let give = |loaded| outcome(loaded, array);
+        Loading::new(self, keys, load, self.initial_look_up_on(execute, read), read, Ok, give)
     }
 
     /// The look-up with which a load begins.
     fn initial_look_up_on<E: 'static, X, F: Future + Send + 'static, const N: usize>(
         &self,
         execute: impl FnOnce(Task) -> X,
-        read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
+        read: impl Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E> + Send + 'static,
     ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
-        |keys, load| match self.all_of(keys.each_ref()) {
-            Some(values) => {
+        |keys, load| match self.present(keys.each_ref()) {
+            Some(old) => {
                 let load = load.take().expect("the future has not been polled");
                 self.refresh_async_on(keys, execute, load, read);
-                InitialLookUp::Found(values)
+                InitialLookUp::Found(old.values)
             }
             None => InitialLookUp::Absent(keys),
         }
@@ -167,7 +187,7 @@ where
         keys: [K; N],
         execute: impl FnOnce(Task) -> X,
         load: F,
-        read: impl Fn(F::Output) -> Result<Box<[V]>, E> + Send + 'static,
+        read: impl Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E> + Send + 'static,
     ) {
         if self.is_refresh_due(keys.each_ref())
             && let Some(refresh) = self.engine().claim_all(keys).refresh()

@@ -1,6 +1,7 @@
 //! Entries with tags, and the invalidation of all entries with one tag.
 
 use super::cache::Cache;
+use crate::chain::Parcel;
 use crate::reclaim::Reclaim;
 use crate::relation::Tag;
 use crate::version::Version;
@@ -48,7 +49,9 @@ where
         if tags.is_empty() {
             return self.insert(key, value);
         }
-        self.engine().insert_tagged(key, value, tags)
+        let mut place = Parcel::empty();
+        place.put(value);
+        self.engine().insert_tagged(key, &mut place, tags)
     }
 
     /// Adds `tags` to those that `key` has, in one commit, which replaces the value with a clone of

@@ -210,13 +210,13 @@ where
     /// settings determine how long the value is kept. The value has no tags, even if the previous
     /// one had some. [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(&mut self, key: K, value: V) {
-        self.attempt.write(key, Some(value), WriteTerms::Default, true);
+        self.attempt.set(key, value, WriteTerms::Default);
     }
 
     /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
     /// `time_to_live`, regardless of the cache's own time. The time counts from the commit.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) {
-        self.attempt.write(key, Some(value), WriteTerms::TimeToLive(time_to_live), true);
+        self.attempt.set(key, value, WriteTerms::TimeToLive(time_to_live));
     }
 
     /// Sets `key` as [`insert`](Self::insert) does, to a value with these tags. The values that
@@ -248,17 +248,17 @@ where
     /// ```
     pub fn insert_with(&mut self, key: K, value: V, terms: Terms) {
         let keep = self.attempt.changes.add_terms(terms);
-        self.attempt.write(key, Some(value), keep, true);
+        self.attempt.set(key, value, keep);
     }
 
     /// Removes `key` alone.
     pub fn remove(&mut self, key: K) {
-        self.attempt.write(key, None, WriteTerms::Default, false);
+        self.attempt.remove(key, false);
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(&mut self, key: K) {
-        self.attempt.write(key, None, WriteTerms::Default, true);
+        self.attempt.remove(key, true);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a value depends on: the entries that it was derived from, and its tags.
 
 use super::node::DependencyCounts;
-use super::{Conditional, EntryTerms, Node};
+use super::{Conditional, EntryTerms, Node, Parcel};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, Ordering};
 use crate::version::State;
@@ -204,7 +204,7 @@ impl<V> Derived<V> {
         place: *mut Self,
         state: State,
         prev: *mut Node<V>,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         terms: EntryTerms,
         bonds: Bonds,
     ) {

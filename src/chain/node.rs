@@ -1,6 +1,6 @@
 //! One version of one key.
 
-use super::FEW;
+use super::{FEW, Parcel};
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::State;
@@ -188,13 +188,18 @@ impl<V> Linked<V> {
         Self { node: Node::new(state, value), prev: Prev::new(prev) }
     }
 
-    /// Makes a version above `prev` in `place`. Takes the value out of `value`; `None` makes a
-    /// tombstone.
+    /// Makes a version above `prev` in `place`. Takes the value out of `value`; without a value
+    /// makes a tombstone.
     ///
     /// # Safety
     /// The caller may write to `place`.
     #[inline(always)]
-    pub unsafe fn init(place: *mut Self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
+    pub unsafe fn init(
+        place: *mut Self,
+        state: State,
+        prev: *mut Node<V>,
+        value: Option<&mut Parcel<V>>,
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             Node::init(&raw mut (*place).node, state, value);
@@ -222,13 +227,13 @@ impl<V> Conditional<V> {
         place: *mut Self,
         state: State,
         prev: *mut Node<V>,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         terms: EntryTerms,
     ) {
         debug_assert!(value.is_some(), "only values have terms");
         // SAFETY: the caller's promise.
         unsafe {
-            Linked::init(&raw mut (*place).linked, state.with_terms(), prev, value);
+            Linked::init(&raw mut (*place).linked, state.with_terms(), prev, Some(value));
             (&raw mut (*place).terms).write(terms);
         }
     }
@@ -373,22 +378,18 @@ impl<V> Node<V> {
         Self { state: AtomicU64::new(state.0), value: UnsafeCell::new(value) }
     }
 
-    /// Makes a version in `place`. Takes the value out of `value`, so that a large value is moved
-    /// only once.
+    /// Makes a version in `place`. Takes the value out of `value`; without a value makes a
+    /// tombstone.
     ///
     /// # Safety
     /// The caller may write to `place`.
     #[inline(always)]
-    pub(super) unsafe fn init(place: *mut Self, state: State, value: &mut Option<V>) {
-        let state = state.tombstone(value.is_none());
-        // SAFETY: the caller's promise. The value is moved: its source is overwritten without a
-        // drop.
+    pub(super) unsafe fn init(place: *mut Self, state: State, value: Option<&mut Parcel<V>>) {
+        // SAFETY: the caller's promise.
         unsafe {
-            (&raw mut (*place).state).write(AtomicU64::new(state.0));
-            if let Some(held) = value {
-                ptr::copy_nonoverlapping(held, (&raw mut (*place).value).cast::<V>(), 1);
-                ptr::write(value, None);
-            }
+            let room = (&raw mut (*place).value).cast::<V>();
+            let is_value = value.is_some_and(|value| value.move_to(room));
+            (&raw mut (*place).state).write(AtomicU64::new(state.tombstone(!is_value).0));
         }
     }
 
@@ -460,21 +461,17 @@ impl<V> Node<V> {
         unsafe { (*self.value.get()).assume_init_ref() }
     }
 
-    /// Moves the value out.
-    ///
-    /// # Safety
-    /// The version has a value. No other thread reads it now or later, and nobody moves it out or
-    /// drops it again: the version is unpublished, or it is aborted and the caller owns the commit,
-    /// or it is being reclaimed.
-    pub unsafe fn take_value(&self) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { (*self.value.get()).assume_init_read() }
+    /// Where the value is. A caller may move it out or drop it, once, if the version has a value
+    /// and no other thread reads it now or later: the version is unpublished, or it is aborted and
+    /// the caller owns the commit, or it is being reclaimed.
+    pub fn value_place(&self) -> *mut V {
+        self.value.get().cast()
     }
 
     /// Drops the value in place, if the version was committed to one.
     ///
     /// # Safety
-    /// As for [`take_value`](Self::take_value).
+    /// As for [`value_place`](Self::value_place).
     pub unsafe fn drop_value(&self) {
         if self.state().is_value() {
             // SAFETY: the version was committed to a value. The rest is the caller's promise.

@@ -1,6 +1,6 @@
 //! A record: a key and the head of its chain.
 
-use super::{Chain, Linked, Node, Prev};
+use super::{Chain, Linked, Node, Parcel, Prev};
 use crate::memory::prefetch;
 use crate::pool::Shape;
 use crate::sync::hook::mutant;
@@ -141,13 +141,20 @@ impl<K, V> Record<K, V> {
     ///
     /// # Safety
     /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE) for this record.
-    pub unsafe fn write(slot: *mut Self, key: K, hash: u32, ready: State, value: &mut Option<V>) {
-        let flags = if value.is_none() { flags::INLINE_SLOT_FREE } else { 0 };
+    pub unsafe fn write(
+        slot: *mut Self,
+        key: K,
+        hash: u32,
+        ready: State,
+        value: Option<&mut Parcel<V>>,
+    ) {
+        let has_value = value.as_ref().is_some_and(|value| value.is_some());
+        let flags = if has_value { 0 } else { flags::INLINE_SLOT_FREE };
         let rest = Rest::new(hash, flags);
         // SAFETY: the slot and its rest belong to the caller.
         unsafe {
             let inline = &raw mut (*slot).inline;
-            let head = AtomicPtr::new(if value.is_none() { ptr::null_mut() } else { inline });
+            let head = AtomicPtr::new(if has_value { inline } else { ptr::null_mut() });
             (&raw mut (*slot).key).write(key);
             (&raw mut (*slot).head).write(head);
             Node::init(inline, ready, value);
@@ -202,7 +209,12 @@ impl<K, V> Record<K, V> {
     ///
     /// # Safety
     /// The caller has claimed the inline slot.
-    pub unsafe fn fill_inline_slot(&self, state: State, prev: *mut Node<V>, value: &mut Option<V>) {
+    pub unsafe fn fill_inline_slot(
+        &self,
+        state: State,
+        prev: *mut Node<V>,
+        value: Option<&mut Parcel<V>>,
+    ) {
         self.rest().prev.init(prev);
         // SAFETY: no other thread accesses an inline slot that is not part of the chain.
         unsafe { Node::init(self.inline_slot(), state, value) };

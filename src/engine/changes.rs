@@ -1,14 +1,17 @@
 //! The writes that a caller lists for one commit.
 
+use crate::chain::Parcel;
 use crate::relation;
+use std::mem::needs_drop;
+use std::ptr;
 use std::time::Duration;
 
 /// One write that a caller listed.
 pub struct Change<K, V> {
     pub key: K,
     pub hash: u32,
-    /// `None` for a removal.
-    pub value: Option<V>,
+    /// Empty for a removal.
+    pub value: Parcel<V>,
     /// The terms of the value.
     pub terms: WriteTerms,
     /// Whether the declared relations of the key apply.
@@ -35,9 +38,90 @@ pub struct Changes<K, V> {
 #[derive(Default)]
 pub(super) struct TermsList(pub Vec<relation::Terms>);
 
+/// The changes of a list that was emptied by [`take_each`], from `next` on.
+struct RestOfList<K, V> {
+    next: *mut Change<K, V>,
+    count: usize,
+}
+
+impl<K, V> Drop for RestOfList<K, V> {
+    fn drop(&mut self) {
+        // SAFETY: the list's memory still has these changes, which nobody else drops.
+        unsafe { ptr::slice_from_raw_parts_mut(self.next, self.count).drop_in_place() };
+    }
+}
+
+/// Empties the list, and passes each change to `take` in order. A value that is not taken is
+/// dropped. The values are not moved, as an iterator would do.
+#[inline(always)]
+pub(super) fn take_each<K, V>(
+    list: &mut Vec<Change<K, V>>,
+    mut take: impl FnMut((u32, K), &mut Parcel<V>, WriteTerms, bool),
+) {
+    let mut rest = RestOfList { next: list.as_mut_ptr(), count: list.len() };
+    // SAFETY: the changes are initialised, and from now on belong to `rest`.
+    unsafe { list.set_len(0) };
+    while rest.count > 0 {
+        // SAFETY: `rest` has a change, which it loses here: the key is moved out, and the value
+        // is dropped by `Taking`.
+        let (key, taking, change) = unsafe {
+            let change = &mut *rest.next;
+            (rest.next, rest.count) = (rest.next.add(1), rest.count - 1);
+            let key = ptr::read(&change.key);
+            (key, Taking(&mut change.value), (change.hash, change.terms, change.related))
+        };
+        let (hash, terms, related) = change;
+        take((hash, key), &mut *taking.0, terms, related);
+    }
+}
+
+/// Drops a value that was not taken.
+struct Taking<'l, V>(&'l mut Parcel<V>);
+
+impl<V> Drop for Taking<'_, V> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if const { needs_drop::<V>() } {
+            self.0.clear();
+        }
+    }
+}
+
 impl<K, V> Changes<K, V> {
-    pub fn push(&mut self, change: Change<K, V>) {
-        self.list.push(change);
+    /// Lists a write of a key that has this hash, and applies its declared relations.
+    #[inline(always)]
+    pub fn set(&mut self, hash: u32, key: K, value: V, terms: WriteTerms) {
+        self.add(hash, key, terms, true).put(value);
+    }
+
+    /// Lists a removal of a key that has this hash.
+    #[inline(always)]
+    pub fn remove(&mut self, hash: u32, key: K, related: bool) {
+        self.add(hash, key, WriteTerms::Default, related);
+    }
+
+    /// Adds a change. Returns the place of its value, which is empty.
+    #[inline(always)]
+    pub(super) fn add(
+        &mut self,
+        hash: u32,
+        key: K,
+        terms: WriteTerms,
+        related: bool,
+    ) -> &mut Parcel<V> {
+        self.list.reserve(1);
+        let at = self.list.len();
+        // SAFETY: there is room for one more. All of its fields are written.
+        unsafe {
+            let change = self.list.as_mut_ptr().add(at);
+            (&raw mut (*change).key).write(key);
+            (&raw mut (*change).hash).write(hash);
+            Parcel::init(&raw mut (*change).value);
+            (&raw mut (*change).terms).write(terms);
+            (&raw mut (*change).related).write(related);
+            self.list.set_len(at + 1);
+            &mut (*change).value
+        }
     }
 
     /// Stores terms for a change that is pushed afterwards.

@@ -12,7 +12,7 @@ use super::memo::{DerivationMemo, DerivationProgress, DerivedValue, EngineBonds}
 use super::plan::Plan;
 use super::terms::RequestedTerms;
 use super::views::EngineView;
-use crate::chain::{Record, RecordRef, Visible};
+use crate::chain::{Parcel, Record, RecordRef, Visible, clone_to_heap};
 use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::config::ConfigSnapshot;
 use crate::dependencies::{BondsBuilder, Moment};
@@ -89,7 +89,7 @@ where
             requested.get_or_insert_default().bonds = Some(bonds);
             // A value that had ended stays ended, independent of the other writes of this commit.
             let cause = derived.is_recomputed.then_some(RemovalCause::Related);
-            plan.push(record, &mut value, requested, false, cause);
+            plan.push(record, value.first_mut(), requested, false, cause);
             preconditions.push((record, Precondition::UnchangedSince(derived.since)));
             recomputed += u64::from(derived.is_recomputed);
             last = Some(record);
@@ -100,7 +100,7 @@ where
             let moment = Moment::new(&self.timer);
             let decided: Decided<'_, K, V> = self.run(plan, &preconditions);
             let Some(commit) = decided.commit() else {
-                decided.take_values(|_, value| drop(value));
+                decided.take_values(|_, unset| drop(unset));
                 return Err(());
             };
             // A value that had ended may have become valid again since then. Only for the very next
@@ -132,7 +132,7 @@ where
 
 /// A planned write: the derived value, a clone to commit, the requested terms, and the bonds.
 type DerivedWrite<'m, K, V, S, R> =
-    (&'m DerivedValue<V>, Option<V>, Option<RequestedTerms>, EngineBonds<'m, K, V, S, R>);
+    (&'m DerivedValue<V>, Vec<Parcel<V>>, Option<RequestedTerms>, EngineBonds<'m, K, V, S, R>);
 
 /// The planned writes for the derived values.
 struct DerivedWrites<'m, K, V, S, R: Reclaim> {
@@ -167,7 +167,7 @@ where
         }
         let mut ties = self.ties(guard, derived)?;
         store.inherit_tags(record, derived.since, &plan.moment, &mut ties).ok()?;
-        let value = Some(derived.value.clone());
+        let value = Parcel::clones(std::slice::from_ref(&*derived.value));
         let requested = engine.rules.requested(
             plan.config.times(),
             record.key(),
@@ -196,7 +196,7 @@ where
         let found = self.engine.store.present(record, false, moment)?;
         let number = found.number();
         let number = found.bonds().map_or(number, |bonds| bonds.equal_since(number));
-        (*found.value() == derived.value).then_some(number)
+        (*found.value() == *derived.value).then_some(number)
     }
 
     /// Returns the bonds of a derived value, if all inputs are known. Inputs that were themselves
@@ -234,20 +234,17 @@ where
     /// its behalf. A value is valid only if no commit has written its key or one of its inputs
     /// since the reads; a later commit ends it. Returns the version if the value of the leased key
     /// is valid.
-    pub(super) fn commit(
-        mut self,
-        lease: &KeyLease<K, V>,
-        value: &mut Option<V>,
-    ) -> Option<Version> {
+    pub(super) fn commit(mut self, lease: &KeyLease<K, V>, value: &V) -> Option<Version> {
         let engine = self.engine;
         if !self.memo.derived.is_empty() {
             let was_absent = self.is_absent(lease);
-            self.add_derived(lease, lease.since, value.take()?);
+            self.add_derived(lease, lease.since, clone_to_heap(value));
             return engine.commit_derived(self.memo, was_absent.then(|| self.snapshot.version()));
         }
         let ties = std::mem::replace(&mut self.ties, BondsBuilder::new(&engine.store));
+        let mut value = Parcel::clones(std::slice::from_ref(value));
         engine.fill_by([lease], |guard, [record]| {
-            engine.commit_one_derived(guard, record, lease.since, value, ties)
+            engine.commit_one_derived(guard, record, lease.since, &mut value, ties)
         })
     }
 }
@@ -265,13 +262,13 @@ where
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
         since: u64,
-        value: &mut Option<V>,
+        value: &mut [Parcel<V>],
         mut ties: EngineBonds<'_, K, V, S, R>,
     ) -> Option<Version> {
         let moment = Moment::new(&self.timer);
         let before = self.store.order.newest(record);
         let ended = self.ended(record, since, &moment);
-        let new = value.as_ref()?;
+        let new = value[0].get()?;
         let equal = ended.filter(|(old, _)| *old == new).map(|(_, number)| number);
         let config: ConfigSnapshot<'r, K, V> = self.observers().config.snapshot();
         let (times, replaced) = (config.times(), || self.lifetime_of(record));
@@ -286,7 +283,6 @@ where
         requested.get_or_insert_default().bonds = Some(bonds);
         step("derive.before_fill");
         let is_recomputed = ended.is_some();
-        let value = std::slice::from_mut(value);
         let commit = self.fill_requested(guard, &config, [record], since, value, [requested])?;
         self.observers().counters.mine().recomputed.add(u64::from(is_recomputed));
         if self.was_absent(before, commit, &moment) {
@@ -364,7 +360,7 @@ where
         self.set_failing(true); // as in `finish`
         let engine = self.engine();
         let Self { leader, claims } = &mut self;
-        let keep = || reading.commit(claims.each[0].lease(), &mut Some(value[0].clone()));
+        let keep = || reading.commit(claims.each[0].lease(), &value[0]);
         let value = match on_behalf_of(leader, keep) {
             Some(version) => {
                 step("load.filled");

@@ -4,6 +4,7 @@
 
 use super::Engine;
 use super::read::with_version;
+use crate::chain::Parcel;
 use crate::reclaim::Reclaim;
 use crate::relation::Terms;
 use crate::version::Version;
@@ -58,18 +59,19 @@ where
             let guard = self.pin();
             let found = self.newest::<Q, true>(&guard, key).map(with_version);
             let before = found.map(|(_, version)| version);
-            let mut value = match decide(found, refused.take())? {
-                Decision::Put(value) => Some(value),
-                Decision::Remove if before.is_some() => None,
+            let mut value = Parcel::empty();
+            match decide(found, refused.take())? {
+                Decision::Put(new) => value.put(new),
+                Decision::Remove if before.is_some() => {}
                 Decision::Remove | Decision::Keep => break Computed { before, written: None },
-            };
+            }
             let record = self.store.find_or_create(&guard, key, &make_key);
             match self.set_if(&guard, record, before, &mut value, terms) {
                 Ok(version) => break Computed { before, written: Some(version) },
                 Err(_related) => {
                     self.observers().conflicted(record.hash());
                     self.store.try_condemn(&guard, record);
-                    refused = value;
+                    refused = value.is_some().then(|| value.take());
                 }
             }
         };

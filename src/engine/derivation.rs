@@ -49,6 +49,15 @@ impl<K, V, S, R: Reclaim> Drop for Derivation<'_, K, V, S, R> {
     }
 }
 
+/// What a read of a derivation found.
+enum FoundValue<'s, V> {
+    None,
+    /// The view keeps the value.
+    Kept(&'s V),
+    /// The value was derived before. This is its index in the list of derived values.
+    Derived(usize),
+}
+
 /// The reads of the derivation of one value.
 pub struct Reading<'s, K, V, S, R: Reclaim> {
     pub(super) engine: &'s Engine<K, V, S, R>,
@@ -111,7 +120,9 @@ where
     {
         let engine = self.engine;
         let guard = engine.pin();
-        self.read(engine.store.find_or_create(&guard, key, make_key))
+        let found = self.read(engine.store.find_or_create(&guard, key, make_key));
+        drop(guard);
+        self.found_value(found).cloned()
     }
 
     /// Claims a key that is to be derived on behalf of this derivation.
@@ -120,24 +131,35 @@ where
     }
 
     /// Returns the value of a claimed key. The key becomes an input only if it has a value.
-    pub fn get_claimed(&mut self, lease: &KeyLease<K, V>) -> Option<V> {
+    pub fn get_claimed(&mut self, lease: &KeyLease<K, V>) -> Option<&V> {
         let engine = self.engine;
         let guard = engine.pin();
         let before = self.ties.inputs.len();
         let found = self.read(engine.leased_record(&guard, lease));
-        if found.is_none() {
+        if matches!(found, FoundValue::None) {
             self.ties.truncate_inputs(before);
         }
-        found
+        drop(guard);
+        self.found_value(found)
     }
 
-    fn read(&mut self, record: RecordRef<'_, K, V>) -> Option<V> {
-        if let Some(derived) = self.memo.find(ptr::from_ref(record.get()).cast()) {
-            let value = derived.value.clone();
+    /// Returns the value that was read.
+    fn found_value(&self, found: FoundValue<'s, V>) -> Option<&V> {
+        match found {
+            FoundValue::None => None,
+            FoundValue::Kept(value) => Some(value),
+            FoundValue::Derived(at) => Some(&self.memo.derived[at].value),
+        }
+    }
+
+    /// Reads a record, which becomes an input.
+    fn read(&mut self, record: RecordRef<'_, K, V>) -> FoundValue<'s, V> {
+        if let Some(at) = self.memo.find(ptr::from_ref(record.get()).cast()) {
+            let derived = &self.memo.derived[at];
             self.ties.add_input(record, derived.as_input.number(), true);
             self.ties.is_nested = true;
             self.ties.has_unheld_input |= derived.is_lost;
-            return Some(value);
+            return FoundValue::Derived(at);
         }
         let (store, at) = (&self.engine.store, self.snapshot.at(record.live()));
         let held = store.order.resolve(record, at).expect(KEPT);
@@ -150,7 +172,11 @@ where
             store.note_use(found);
         }
         self.ties.add_version(record, held, present.is_some());
-        present.map(|found| found.value().clone())
+        match present {
+            // SAFETY: the value is visible in the view, and the view is registered for 's.
+            Some(found) => FoundValue::Kept(unsafe { found.kept() }.value()),
+            None => FoundValue::None,
+        }
     }
 
     /// Returns whether the bonds of a version that the view keeps are valid.
@@ -182,21 +208,21 @@ where
     }
 
     /// Ends a derivation on behalf of another one. Its value counts as set from now on.
-    pub fn finish(mut self, lease: &KeyLease<K, V>, value: V)
+    pub fn finish(mut self, lease: &KeyLease<K, V>, value: Box<V>)
     where
         V: PartialEq,
     {
         self.add_derived(lease, self.snapshot.version(), value);
     }
 
-    pub(super) fn add_derived(&mut self, lease: &KeyLease<K, V>, since: u64, value: V)
+    pub(super) fn add_derived(&mut self, lease: &KeyLease<K, V>, since: u64, value: Box<V>)
     where
         V: PartialEq,
     {
         let guard = self.engine.pin();
         let record = self.engine.leased_record(&guard, lease);
         let ended = self.ended(record);
-        let equal = ended.filter(|(old, _)| *old == &value).map(|(_, number)| number);
+        let equal = ended.filter(|(old, _)| **old == *value).map(|(_, number)| number);
         if equal.is_some() {
             self.memo.broken.clear(); // bonds that name the old number are valid again
         }

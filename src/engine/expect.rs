@@ -4,7 +4,7 @@
 use super::Engine;
 use super::plan::Plan;
 use super::transact::{Demands, demand_tags};
-use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
+use crate::chain::{Bonds, EntryTerms, NodeRef, Parcel, RecordRef};
 use crate::commit::{Precondition, ReadAt};
 use crate::dependencies::Moment;
 use crate::error::Conflict;
@@ -31,15 +31,14 @@ where
         &self,
         key: K,
         expected: Option<Version>,
-        value: V,
+        value: &mut Parcel<V>,
     ) -> Result<Version, Conflict> {
         let hash = self.hash(&key);
         let unwound = self.collect_on_unwind();
         let guard = self.pin();
-        let record = self.store.locate(&guard, hash, key, &mut None);
-        let mut value = Some(value);
+        let record = self.store.locate(&guard, hash, key, None);
         let result = loop {
-            let (found, related) = match self.set_if(&guard, record, expected, &mut value, None) {
+            let (found, related) = match self.set_if(&guard, record, expected, value, None) {
                 Ok(version) => break Ok(version),
                 Err(refused) => refused,
             };
@@ -57,9 +56,7 @@ where
         mem::forget(unwound);
         self.tend();
         // Dropping the values of the related entries may panic.
-        result.map_err(|(found, _related)| {
-            Conflict::new(found, value.expect("a failed commit returns the value"))
-        })
+        result.map_err(|(found, _related)| Conflict::new(found, value.take_to_heap()))
     }
 
     /// Sets a located record to the value in `value`, with its related entries, or removes its
@@ -71,9 +68,9 @@ where
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
         expected: Option<Version>,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         terms: Option<&Terms>,
-    ) -> Result<Version, (Option<Version>, Vec<V>)> {
+    ) -> Result<Version, (Option<Version>, Vec<Parcel<V>>)> {
         let since = self.store.version();
         let moment = Moment::new(&self.timer);
         // Read before the look-up: an input that has expired by this time was absent for the
@@ -94,7 +91,7 @@ where
             Some(terms) => plan.requested_by_caller(record, value, terms.clone()),
         };
         let applies_relations = value.is_some();
-        plan.push(record, value, requested, applies_relations, None);
+        plan.push(record, applies_relations.then_some(value), requested, applies_relations, None);
         self.relate(&mut plan);
         let absent = || Precondition::IsAbsent(plan.moment.time());
         let precondition =
@@ -113,11 +110,8 @@ where
         let below = decided.found_in(record);
         let mut related = Vec::new();
         decided.take_values(|of, taken| {
-            if of.is(record.get()) {
-                *value = taken;
-            } else {
-                related.extend(taken);
-            }
+            let is_own = of.is(record.get());
+            taken.give_back(if is_own { value } else { Parcel::add_to(&mut related) });
         });
         Err((self.version_below(below, record, expected), related))
     }
@@ -186,7 +180,7 @@ where
             record.is_some_and(|record| {
                 let config = self.observers().config.snapshot();
                 let mut plan = Plan::new(self, &guard, &config);
-                plan.push(record, &mut None, None, false, Some(RemovalCause::Related));
+                plan.push(record, None, None, false, Some(RemovalCause::Related));
                 let precondition = Precondition::Holds(version.get());
                 let decided: Decided<'_, K, V> = self.run(plan, &[(record, precondition)]);
                 if let Some(commit) = decided.commit() {

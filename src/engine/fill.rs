@@ -6,7 +6,7 @@
 use super::plan::Plan;
 use super::terms::RequestedTerms;
 use super::{Engine, KeyLease};
-use crate::chain::{Bonds, RecordRef};
+use crate::chain::{Bonds, Parcel, RecordRef};
 use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
@@ -33,7 +33,7 @@ where
 {
     /// Sets the key to `value` and takes the value, unless the key was written, removed or cleared
     /// since the lease was taken.
-    pub fn fill(&self, lease: &KeyLease<K, V>, value: &mut Option<V>) -> Option<Filled> {
+    pub fn fill(&self, lease: &KeyLease<K, V>, value: &mut Parcel<V>) -> Option<Filled> {
         let filled = self.fill_many([lease], std::slice::from_mut(value));
         self.tend();
         filled
@@ -46,7 +46,7 @@ where
     pub fn fill_many<const N: usize>(
         &self,
         leases: [&KeyLease<K, V>; N],
-        values: &mut [Option<V>],
+        values: &mut [Parcel<V>],
     ) -> Option<Filled> {
         self.fill_by(leases, |guard, records| {
             self.fill_records(guard, records, leases[0].since, values)
@@ -92,17 +92,17 @@ where
         guard: &'g R::Guard<'r>,
         records: [RecordRef<'g, K, V>; N],
         since: u64,
-        values: &mut [Option<V>],
+        values: &mut [Parcel<V>],
     ) -> Option<Filled> {
         let config = self.observers().config.snapshot();
         let moment = Moment::new(&self.timer);
         for at in 0..N {
             if records[at + 1..].iter().any(|later| later.is(records[at].get())) {
-                values[at] = None; // the last value of a key counts
+                values[at].clear(); // the last value of a key counts
             }
         }
         let mut requested = std::array::from_fn(|at| {
-            let (key, value) = (records[at].key(), values[at].as_ref()?);
+            let (key, value) = (records[at].key(), values[at].get()?);
             let replaced = || self.lifetime_of(records[at]);
             self.rules.requested(config.times(), key, value, None, &moment, replaced)
         });
@@ -127,7 +127,7 @@ where
         guard: &'g R::Guard<'_>,
         records: [RecordRef<'g, K, V>; N],
         since: u64,
-        values: &[Option<V>],
+        values: &[Parcel<V>],
         requested: &mut [Option<RequestedTerms>; N],
     ) -> Result<bool, ()> {
         let mut is_tied = false;
@@ -171,13 +171,13 @@ where
         config: &'g ConfigSnapshot<'r, K, V>,
         records: [RecordRef<'g, K, V>; N],
         since: u64,
-        values: &mut [Option<V>],
+        values: &mut [Parcel<V>],
         requested: [Option<RequestedTerms>; N],
     ) -> Option<Commit<'g>> {
         let mut plan = Plan::new(self, guard, config);
         for ((record, value), requested) in records.iter().zip(&mut *values).zip(requested) {
             if value.is_some() {
-                plan.push(*record, value, requested, false, None);
+                plan.push(*record, Some(value), requested, false, None);
             }
         }
         let preconditions = records.map(|record| (record, Precondition::UnchangedSince(since)));
@@ -190,9 +190,9 @@ where
             }
             return Some(commit);
         }
-        decided.take_values(|of, value| {
+        decided.take_values(|of, unset| {
             let at = records.iter().rposition(|record| record.is(of.get()));
-            values[at.expect("the commit wrote one of these records")] = value;
+            unset.give_back(&mut values[at.expect("the commit wrote one of these records")]);
         });
         None
     }

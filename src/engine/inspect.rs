@@ -76,7 +76,8 @@ where
         let mut next = 0;
         relation(key, &mut related);
         loop {
-            for (member, _) in related.drain() {
+            for (member, _) in related.writes() {
+                let Some(member) = member.take() else { continue };
                 let hash = self.hash(&member);
                 let positions = positions.entry(hash).or_default();
                 let is_key = hash == hash_of_key && member == *key;
@@ -92,6 +93,7 @@ where
                     group.push(member);
                 }
             }
+            related.clear();
             let Some(member) = group.get(next) else { return group };
             relation(member, &mut related);
             next += 1;

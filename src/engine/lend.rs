@@ -3,6 +3,7 @@
 
 use super::load_terms::LoadedTerms;
 use super::{Engine, KeyLease};
+use crate::chain::Parcel;
 use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -55,16 +56,17 @@ where
         lease: &KeyLease<K, V>,
         value: V,
     ) -> Result<&'g V, V> {
-        let mut value = Some(value);
+        let mut place = Parcel::empty();
+        place.put(value);
         let mut lent = None;
         self.fill_by_under(guard, [lease], |[record]| {
             let given = LoadedTerms::default();
             let (filled, node) =
-                self.fill_record_on_terms(guard, record, lease.since, &mut value, given)?;
+                self.fill_record_on_terms(guard, record, lease.since, &mut place, given)?;
             lent = Some(NonNull::from(node.visible()?.value()));
             Some(filled)
         });
         // SAFETY: the value was committed under the guard, which keeps it.
-        lent.map(|value| unsafe { value.as_ref() }).ok_or_else(|| value.expect("it was refused"))
+        lent.map(|value| unsafe { value.as_ref() }).ok_or_else(|| place.take())
     }
 }

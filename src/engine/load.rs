@@ -15,7 +15,7 @@
 
 use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
 use super::{Engine, KeyLease};
-use crate::chain::{EntryTerms, RecordRef};
+use crate::chain::{EntryTerms, Parcel, RecordRef, clone_to_heap};
 use crate::loading::{Joined, Leader};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -169,7 +169,7 @@ where
         let hash = self.hash(&key);
         let lease = {
             let guard = self.pin();
-            let record = self.store.locate(&guard, hash, key, &mut None);
+            let record = self.store.locate(&guard, hash, key, None);
             self.lease_record(&guard, record)
         };
         self.collect_some();
@@ -182,17 +182,22 @@ where
     pub(super) fn claim_keeping_cleared(&self, key: K) -> Claim<'_, K, V, S, R> {
         let hash = self.hash(&key);
         let guard = self.pin();
-        let record = self.store.locate(&guard, hash, key, &mut None);
+        let record = self.store.locate(&guard, hash, key, None);
         record.hold(); // as in `lease_record`
         Claim { engine: self, lease: self.lease_held_record(record), hash }
     }
 
     /// Sets `key`, unless it was written, removed or cleared after `since`. Returns whether it was
     /// set.
-    pub fn fill_since(&self, key: K, since: Version, value: V) -> bool {
+    pub fn fill_since(&self, key: K, since: Version, value: &mut Parcel<V>) -> bool {
         let mut claim = self.claim_keeping_cleared(key);
         claim.lease.since = since.get();
-        self.fill(&claim.lease, &mut Some(value)).is_some()
+        self.fill(&claim.lease, value).is_some()
+    }
+
+    /// Returns small values of these keys, all as of one instant.
+    fn small_values<const N: usize>(&self, keys: [&K; N]) -> Option<Box<[V]>> {
+        all(self.get_many::<_, _, N, false>(keys, V::clone)).map(boxed)
     }
 
     /// Claims the keys of a group.
@@ -320,11 +325,9 @@ where
         let guard = engine.pin();
         let keys = self.each.each_ref().map(|claim| claim.record(&guard).get().key());
         if const { is_large::<V, N>() } {
-            return all_boxed(
-                engine.get_many::<_, _, N, false>(keys, |value| Box::new(value.clone())),
-            );
+            return all_boxed(engine.get_many::<_, _, N, false>(keys, clone_to_heap));
         }
-        all(engine.get_many::<_, _, N, false>(keys, V::clone)).map(boxed)
+        engine.small_values(keys)
     }
 }
 
@@ -363,8 +366,7 @@ where
         let Self { leader, claims } = &mut self;
         let filled = on_behalf_of(leader, || {
             let leases = claims.each.each_ref().map(|claim| &claim.lease);
-            let mut offered: Box<[_]> = values.iter().map(|value| Some(value.clone())).collect();
-            engine.fill_many(leases, &mut offered)
+            engine.fill_many(leases, &mut Parcel::clones(&values))
         });
         let values = match filled {
             Some(filled) if filled.is_valid => {

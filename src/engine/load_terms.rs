@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::terms::{CallerTerms, RequestedTerms};
 use super::transact::demand_tags;
 use super::{Engine, KeyLease};
-use crate::chain::{Bonds, Node, NodeRef, RecordRef};
+use crate::chain::{Bonds, Node, NodeRef, Parcel, RecordRef};
 use crate::commit::Precondition;
 use crate::dependencies::{BondsBuilder, Moment};
 use crate::metrics::EventKind;
@@ -44,7 +44,7 @@ where
     pub(super) fn fill_on_terms(
         &self,
         lease: &KeyLease<K, V>,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         given: LoadedTerms,
     ) -> Option<Filled> {
         self.fill_by([lease], |guard, [record]| {
@@ -59,15 +59,14 @@ where
         guard: &'g R::Guard<'r>,
         record: RecordRef<'g, K, V>,
         since: u64,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         given: LoadedTerms,
     ) -> Option<(Filled, NodeRef<'g, V>)> {
         let config = self.observers().config.snapshot();
         let moment = Moment::new(&self.timer);
         let (times, LoadedTerms { terms, weight }) = (config.times(), given);
         let (key, replaced) = (record.key(), || self.lifetime_of(record));
-        let mut requested =
-            self.rules.request(times, key, value.as_ref()?, None, &moment, replaced);
+        let mut requested = self.rules.request(times, key, value.get()?, None, &moment, replaced);
         let weight = weight.filter(|_| self.rules.weigher.is_some());
         requested.weight = weight.unwrap_or(requested.weight);
         let mut caller_terms = CallerTerms::new(terms, |tag: &Tag| self.hash(tag));
@@ -117,7 +116,7 @@ where
         mut plan: Plan<'g, 'r, K, V, S, R>,
         record: RecordRef<'g, K, V>,
         since: u64,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         requested: RequestedTerms,
     ) -> Option<(Filled, NonNull<Node<V>>)> {
         let mut preconditions = vec![(record, Precondition::UnchangedSince(since))];
@@ -125,10 +124,10 @@ where
         if let Some(bonds) = &requested.bonds {
             demand_tags(&mut preconditions, record, bonds, since);
         }
-        plan.push(record, value, Some(requested), false, None);
+        plan.push(record, Some(value), Some(requested), false, None);
         let decided = self.run(plan, &preconditions);
         let Some(commit) = decided.commit() else {
-            decided.take_values(|_, taken| *value = taken);
+            decided.take_values(|_, taken| taken.give_back(value));
             return None;
         };
         let (hash, version) = (Some(record.hash()), Some(commit.version()));
@@ -160,7 +159,8 @@ where
         let (value, terms) = loaded.inspect_err(|_| self.claims.note_failure())?;
         let Self { leader, claims } = &mut self;
         let filled = on_behalf_of(leader, || {
-            let (lease, mut offered) = (claims.each[0].lease(), Some(value.clone()));
+            let (lease, mut offered) = (claims.each[0].lease(), Parcel::empty());
+            offered.put_clone(&value);
             match terms {
                 Some(terms) => engine.fill_on_terms(lease, &mut offered, terms),
                 None => engine.fill_many([lease], slice::from_mut(&mut offered)),

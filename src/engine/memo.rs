@@ -14,7 +14,7 @@ pub(super) struct DerivedValue<V> {
     /// How this value appears as an input of others. It is present. Its number is the one since
     /// which the value has been equal, or 0 if the value is new. Its record is held.
     pub(super) as_input: Dependency,
-    pub(super) value: V,
+    pub(super) value: Box<V>,
     /// The value is set only if no commit after this version wrote its key.
     pub(super) since: u64,
     /// The value replaces one that had ended.
@@ -49,12 +49,13 @@ pub(super) struct DerivationMemo<V> {
 }
 
 impl<V> DerivationMemo<V> {
-    pub(super) fn find(&self, record: *const ()) -> Option<&DerivedValue<V>> {
+    /// Returns the index of the value that was derived for a record.
+    pub(super) fn find(&self, record: *const ()) -> Option<usize> {
         if self.derived.is_empty() {
             return None; // no hash is computed
         }
         match self.progress.get(&record.addr())? {
-            DerivationProgress::Derived(at) => Some(&self.derived[*at]),
+            DerivationProgress::Derived(at) => Some(*at),
             DerivationProgress::InProgress => None,
         }
     }
@@ -62,7 +63,7 @@ impl<V> DerivationMemo<V> {
 
 impl<V> WalkOverlay for DerivationMemo<V> {
     fn pending(&self, record: *const ()) -> Option<Dependency> {
-        self.find(record).map(|derived| derived.as_input)
+        self.find(record).map(|at| self.derived[at].as_input)
     }
 
     fn is_known_to_hold(&self, bonds: &Bonds) -> bool {

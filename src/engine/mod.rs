@@ -47,7 +47,9 @@ pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
 pub use expiry_policy::Expiry;
-pub use group::{all, all_boxed, array, boxed, is_large};
+#[cfg(feature = "async")]
+pub use group::Moving;
+pub use group::{all, all_boxed, array, boxed, is_large, on_heap, one, single, try_on_heap};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};

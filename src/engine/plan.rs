@@ -1,9 +1,9 @@
 //! A commit of several writes: from the caller's list to its outcome.
 
 use super::Engine;
-use super::changes::{Change, Changes, TermsList, WriteTerms};
+use super::changes::{Changes, TermsList, WriteTerms, take_each};
 use super::terms::{CallerTerms, RequestedTerms, ViewInstant};
-use crate::chain::{Bonds, RecordRef};
+use crate::chain::{Bonds, Parcel, RecordRef};
 use crate::commit::Precondition;
 use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
@@ -41,16 +41,16 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     }
 
     /// Plans a write of `record` with the value in `value`, which is taken, or a removal if there
-    /// is none. `cause` replaces the usual removal cause of such a write.
+    /// is none there. `cause` replaces the usual removal cause of such a write.
     pub fn push(
         &mut self,
         record: RecordRef<'g, K, V>,
-        value: &mut Option<V>,
+        value: Option<&mut Parcel<V>>,
         requested: Option<RequestedTerms>,
         related: bool,
         cause: Option<RemovalCause>,
     ) {
-        let is_value = value.is_some();
+        let is_value = value.as_ref().is_some_and(|value| value.is_some());
         let usual = if is_value { RemovalCause::Replaced } else { RemovalCause::Explicit };
         let terms =
             requested.map_or(Write::<K, V>::PLAIN, |requested| self.store_requested(requested));
@@ -62,21 +62,21 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     fn push_change(
         &mut self,
         record: RecordRef<'g, K, V>,
-        value: Option<V>,
+        value: &mut Parcel<V>,
         terms: WriteTerms,
         related: bool,
         list: &mut Option<Box<TermsList>>,
     ) where
         S: BuildHasher,
     {
-        let Some(new) = &value else { return self.push(record, &mut None, None, related, None) };
+        let Some(new) = value.get() else { return self.push(record, None, None, related, None) };
         let terms = match terms {
             WriteTerms::Default if self.engine.rules.are_plain(self.config.times(), None) => {
                 Write::<K, V>::PLAIN
             }
             terms => self.request(record, new, terms, list),
         };
-        self.set.push_value(record, value, terms, related, RemovalCause::Replaced);
+        self.set.push(record, Some(value), terms, related, RemovalCause::Replaced);
     }
 
     /// Stores the requested terms of a value. Returns their index.
@@ -125,24 +125,24 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     pub fn requested_by_caller(
         &self,
         record: RecordRef<'g, K, V>,
-        value: &Option<V>,
+        value: &Parcel<V>,
         terms: Terms,
     ) -> Option<RequestedTerms>
     where
         S: BuildHasher,
     {
-        Some(self.request_given(record, value.as_ref()?, terms))
+        Some(self.request_given(record, value.get()?, terms))
     }
 
     /// Returns the requested terms of a value for `record`, if there is a value and it has any.
     pub fn requested_for(
         &self,
         record: RecordRef<'g, K, V>,
-        value: &Option<V>,
+        value: &Parcel<V>,
     ) -> Option<RequestedTerms> {
         let times = self.config.times();
         let (key, replaced) = (record.key(), || self.engine.lifetime_of(record));
-        self.engine.rules.requested(times, key, value.as_ref()?, None, &self.moment, replaced)
+        self.engine.rules.requested(times, key, value.get()?, None, &self.moment, replaced)
     }
 
     /// Gives bonds to the value that was planned first.
@@ -243,18 +243,6 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Makes a change of `key` for the list of a commit.
-    pub fn change(
-        &self,
-        key: K,
-        value: Option<V>,
-        terms: WriteTerms,
-        related: bool,
-    ) -> Change<K, V> {
-        let hash = self.hash(&key);
-        Change { key, hash, value, terms, related }
-    }
-
     /// Returns an empty list of changes.
     pub fn changes(&self) -> Changes<K, V> {
         Changes { list: self.scratch.get().changes.take(), terms: None }
@@ -305,10 +293,10 @@ where
             }
         }
         let mut plan = Plan::new(self, guard, config);
-        for Change { key, hash, value, terms, related } in changes.drain(..) {
-            let record = self.store.locate(guard, hash, key, &mut None);
+        take_each(&mut changes, |(hash, key), value, terms, related| {
+            let record = self.store.locate(guard, hash, key, None);
             plan.push_change(record, value, terms, related, &mut list);
-        }
+        });
         self.scratch.get().changes.keep(changes);
         plan.keep_last();
         self.relate(&mut plan);
@@ -337,18 +325,26 @@ where
                 let from = plan.set.record(at);
                 related.begin(from.hash());
                 relation(from.key(), &mut related);
-                for (key, mut value) in related.drain() {
+                for (key, value) in related.writes() {
+                    let Some(key) = key.take() else { continue };
                     let hash = self.hash(&key);
-                    let record = self.store.locate(plan.guard, hash, key, &mut None);
+                    let record = self.store.locate(plan.guard, hash, key, None);
                     if !plan.set.has(&mut set, record) {
                         if plan.set.len() == limit {
                             self.store.try_condemn(plan.guard, record);
                             too_many(&name(first), &name(from), most);
                         }
-                        let requested = plan.requested_for(record, &value);
-                        plan.push(record, &mut value, requested, true, Some(RemovalCause::Related));
+                        let requested = plan.requested_for(record, value);
+                        plan.push(
+                            record,
+                            Some(value),
+                            requested,
+                            true,
+                            Some(RemovalCause::Related),
+                        );
                     }
                 }
+                related.clear();
             }
             at += 1;
         }

@@ -205,7 +205,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return None;
         }
         step("evict.before_write");
-        let written = self.store.write(guard, record, &mut None, None, Some(current.node()))?;
+        let written = self.store.write(guard, record, None, None, Some(current.node()))?;
         let Written { node, commit, .. } = written;
         let moment = Moment::new(&self.timer);
         let settling = self.settling(commit, &moment);
@@ -244,7 +244,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return None;
         }
         step("evict.before_write");
-        let written = self.store.write(guard, record, &mut None, None, Some(current))?;
+        let written = self.store.write(guard, record, None, None, Some(current))?;
         let moment = Moment::new(&self.timer);
         Some(self.settle_one(guard, record, written, cause, &moment))
     }

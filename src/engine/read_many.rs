@@ -1,6 +1,7 @@
 //! Look-ups as of one instant: of several keys at once, and of a view.
 
 use super::Engine;
+use super::group::each_cloned;
 use super::read::with_version;
 use crate::chain::{RecordRef, Visible};
 use crate::commit::{Limit, ReadAt, TakenOut};
@@ -87,7 +88,7 @@ where
             }
         }
         self.count_look_ups::<COUNTS, N>(&guard, &found);
-        found.map(|value| value.map(&clone))
+        each_cloned(found, &clone)
     }
 
     /// Does the same as of a number and a time that belong together, or in a registered view.
@@ -116,7 +117,7 @@ where
             });
             if all.is_ok() {
                 self.count_look_ups::<COUNTS, N>(&guard, &found);
-                return found.map(|value| value.map(&clone));
+                return each_cloned(found, &clone);
             }
         }
         let view = self.open_view();
@@ -127,7 +128,7 @@ where
             Some(self.read_record(record?, snapshot)?.0)
         });
         self.count_look_ups::<COUNTS, N>(&guard, &found);
-        found.map(|value| value.map(&clone))
+        each_cloned(found, &clone)
     }
 
     /// Counts the look-ups of several keys.

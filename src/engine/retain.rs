@@ -81,7 +81,7 @@ where
                 // The view keeps the record, so it is found unless the key's `Eq` is inconsistent.
                 let record = self.store.find_alive(&guard, self.hash(*key), *key);
                 let Some(record): Option<RecordRef<'_, K, V>> = record else { continue };
-                plan.push(record, &mut None, None, related, None);
+                plan.push(record, None, None, related, None);
                 preconditions.push((record, Precondition::Holds(version.get())));
             }
             self.relate(&mut plan);

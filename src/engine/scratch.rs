@@ -4,6 +4,7 @@
 use super::changes::Change;
 use super::terms::RequestedTerms;
 use crate::chain::Record;
+use crate::relation::RelatedWrite;
 use crate::store::Write;
 use crate::sync::per_thread::PerThread;
 use std::cell::Cell;
@@ -19,7 +20,7 @@ pub(super) struct Scratch<K, V> {
     pub changes: ScratchList<Change<K, V>>,
     pub writes: ScratchList<Write<K, V>>,
     pub requested: ScratchList<RequestedTerms>,
-    pub related: ScratchList<(K, Option<V>)>,
+    pub related: ScratchList<RelatedWrite<K, V>>,
     /// The addresses of records, with the indexes of their writes.
     pub order: ScratchList<(usize, usize)>,
     /// The records of the entries that the thread's last operation added, if this thread set their

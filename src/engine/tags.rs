@@ -3,7 +3,7 @@
 use super::Engine;
 use super::plan::Plan;
 use super::terms::RequestedTerms;
-use crate::chain::RecordRef;
+use crate::chain::{Parcel, RecordRef};
 use crate::commit::Precondition;
 use crate::dependencies::BondsBuilder;
 use crate::metrics::EventKind;
@@ -27,17 +27,16 @@ where
     }
 
     /// Sets `key` and its related entries, by one commit. The value of `key` gets these tags.
-    pub fn insert_tagged(&self, key: K, value: V, tags: &[Tag]) -> Version {
+    pub fn insert_tagged(&self, key: K, value: &mut Parcel<V>, tags: &[Tag]) -> Version {
         let hash = self.hash(&key);
         let unwound = self.collect_on_unwind();
         let version = {
             let config = self.observers().config.snapshot();
             let guard = self.pin();
-            let record = self.store.locate(&guard, hash, key, &mut None);
+            let record = self.store.locate(&guard, hash, key, None);
             let mut plan = Plan::new(self, &guard, &config);
-            let mut value = Some(value);
-            let requested = plan.requested_for(record, &value);
-            plan.push(record, &mut value, requested, true, None);
+            let requested = plan.requested_for(record, value);
+            plan.push(record, Some(value), requested, true, None);
             self.relate(&mut plan);
             let mut ties = BondsBuilder::new(&self.store);
             tags.iter().for_each(|tag| ties.add_tag(self.find_or_create_tag(&guard, tag), 0));
@@ -88,7 +87,7 @@ where
             let mut plan = Plan::new(self, guard, &config);
             let found = self.store.present(record, false, &plan.moment)?;
             let (own, old) = (found.number(), found.bonds());
-            let mut value = Some(found.value().clone());
+            let mut value = Parcel::clones(std::slice::from_ref(found.value()));
             let mut ties = BondsBuilder::new(&self.store);
             old.into_iter().for_each(|bonds| ties.add_all_of(guard, bonds, own));
             tags.iter().for_each(|tag| ties.add_tag(self.find_or_create_tag(guard, tag), 0));
@@ -98,12 +97,12 @@ where
             bonds.set_equal_since(old.map_or(own, |old| old.equal_since(own)));
             let mut requested = RequestedTerms::unchanged(found.terms());
             requested.bonds = Some(bonds);
-            plan.push(record, &mut value, Some(requested), false, None);
+            plan.push(record, value.first_mut(), Some(requested), false, None);
             let decided = self.run(plan, &[(record, Precondition::Holds(own))]);
             if let Some(commit) = decided.commit() {
                 return Some(commit.version());
             }
-            decided.take_values(|_, value| drop(value));
+            decided.take_values(|_, unset| drop(unset));
         }
     }
 

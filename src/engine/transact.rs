@@ -12,7 +12,7 @@
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
 use super::views::EngineView;
-use crate::chain::{Bonds, EntryTerms, HeldRecord, RecordRef};
+use crate::chain::{Bonds, EntryTerms, HeldRecord, Parcel, RecordRef};
 use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
@@ -96,7 +96,7 @@ where
         let hash = engine.hash(key);
         let is_it = |change: &&Change<K, V>| change.hash == hash && key.equivalent(&change.key);
         if let Some(change) = self.changes.list.iter().rev().find(is_it) {
-            return change.value.as_ref().map(give);
+            return change.value.get().map(give);
         }
         let guard = engine.pin();
         let Some(record) = engine.store.find_alive(&guard, hash, key) else {
@@ -107,9 +107,14 @@ where
         engine.read_record(record, self.view.snapshot()).map(|(value, _)| give(value))
     }
 
-    /// Plans a write of `key`. Relations apply if `related`.
-    pub fn write(&mut self, key: K, value: Option<V>, terms: WriteTerms, related: bool) {
-        self.changes.push(self.engine.change(key, value, terms, related));
+    /// Plans to set `key`, with its declared relations.
+    pub fn set(&mut self, key: K, value: V, terms: WriteTerms) {
+        self.changes.set(self.engine.hash(&key), key, value, terms);
+    }
+
+    /// Plans to remove `key`, with its declared relations if `related`.
+    pub fn remove(&mut self, key: K, related: bool) {
+        self.changes.remove(self.engine.hash(&key), key, related);
     }
 
     /// Commits the planned writes, if everything that was read is unchanged. Otherwise returns
@@ -147,7 +152,7 @@ where
                     return Ok(Version::from_u64(commit.version()));
                 }
                 let mut values = Vec::new();
-                decided.take_values(|_, value| values.extend(value));
+                decided.take_values(|_, unset| unset.give_back(Parcel::add_to(&mut values)));
                 Err(values)
             })
         };

@@ -1,6 +1,6 @@
 //! What a caller does after it waited for another caller's load.
 
-use super::group::all;
+use super::group::{all, clones};
 use super::load::{CachedGroup, Claim, Claims, LoadDecision, LoadOutcome, WaitFailed};
 use crate::loading::Waited;
 use crate::reclaim::Reclaim;
@@ -75,7 +75,7 @@ where
                 Some(&cached.values[at?])
             };
             if let Some(values) = all(self.each.each_ref().map(value_of)) {
-                return Ok(values.into_iter().cloned().collect());
+                return Ok(clones(values));
             }
         }
         self.values().ok_or(self)

@@ -4,7 +4,7 @@ use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
 use super::terms::RequestedTerms;
-use crate::chain::{RecordRef, Visible};
+use crate::chain::{Parcel, RecordRef, Visible};
 use crate::commit::{Precondition, ReadAt};
 use crate::config::{ConfigSnapshot, Times};
 use crate::dependencies::Moment;
@@ -29,6 +29,19 @@ where
     /// Sets `key` and its related entries, by one commit. `time_to_live` takes precedence over the
     /// cache's own.
     pub fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Version {
+        let mut place = Parcel::empty();
+        place.put(value);
+        self.insert_from(key, &mut place, time_to_live)
+    }
+
+    /// Does the same with the value in this place.
+    #[inline(always)] // so that a small value stays in a register
+    fn insert_from(
+        &self,
+        key: K,
+        value: &mut Parcel<V>,
+        time_to_live: Option<Duration>,
+    ) -> Version {
         let config = self.observers().config.snapshot();
         if config.relation().is_some() {
             return self.insert_related(&config, key, value, time_to_live);
@@ -38,18 +51,18 @@ where
         self.store.prefetch_home(hash);
         let moment = Moment::new(&self.timer);
         let plain = self.rules.are_plain(times, time_to_live);
+        let new = value.get().expect("there is a value to set");
         let requested =
-            (!plain).then(|| self.request(times, (hash, &key), &value, time_to_live, &moment));
-        let mut value = Some(value);
+            (!plain).then(|| self.request(times, (hash, &key), new, time_to_live, &moment));
         let guard = self.pin();
         let record = match requested {
-            None => self.store.locate(&guard, hash, key, &mut value),
-            Some(_) => self.store.locate(&guard, hash, key, &mut None),
+            None => self.store.locate(&guard, hash, key, Some(value)),
+            Some(_) => self.store.locate(&guard, hash, key, None),
         };
         let (node, commit, settled) = if value.is_some() {
             let retention = requested
                 .map(|mut requested| self.retention(&guard, record, &mut requested, times));
-            let written = self.store.write(&guard, record, &mut value, retention, None);
+            let written = self.store.write(&guard, record, Some(value), retention, None);
             let written = written.expect("the write has no condition");
             let cause = RemovalCause::Replaced;
             let (node, commit) = (written.node, written.commit);
@@ -88,12 +101,12 @@ where
         &self,
         config: &ConfigSnapshot<'_, K, V>,
         key: K,
-        value: V,
+        value: &mut Parcel<V>,
         time_to_live: Option<Duration>,
     ) -> Version {
         let mut changes = self.changes();
         let keep = time_to_live.map_or(WriteTerms::Default, WriteTerms::TimeToLive);
-        changes.push(self.change(key, Some(value), keep, true));
+        changes.add(self.hash(&key), key, keep, true).take_from(value);
         self.commit_by(config, changes)
     }
 
@@ -143,7 +156,7 @@ where
             }
             let copied = copy(current.value());
             let over = Some(current.node());
-            if let Some(written) = self.store.write(guard, record, &mut None, None, over) {
+            if let Some(written) = self.store.write(guard, record, None, None, over) {
                 let commit = written.commit;
                 // SAFETY: of this thread's commit, which is settled below.
                 let superseded = unsafe { self.store.superseded(record, written.node) };
@@ -184,7 +197,7 @@ where
         loop {
             if let Some(record) = self.store.find_alive(&guard, hash, key)
                 && (record.is_held() || self.store.order.newest(record).is_some())
-                && let Some(written) = self.store.write(&guard, record, &mut None, None, None)
+                && let Some(written) = self.store.write(&guard, record, None, None, None)
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
                 let cause = RemovalCause::Explicit;
@@ -250,7 +263,7 @@ where
             let guard = self.pin();
             let record = self.store.find_or_create(&guard, key, make_key);
             let mut plan = Plan::new(self, &guard, &config);
-            plan.push(record, &mut None, None, true, None);
+            plan.push(record, None, None, true, None);
             self.relate(&mut plan);
             self.run_unconditionally(plan).version()
         };
@@ -281,7 +294,7 @@ where
     fn mark_absent<'g, 'r>(&'r self, guard: &'g R::Guard<'r>, record: RecordRef<'g, K, V>) -> bool {
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        plan.push(record, &mut None, None, false, None);
+        plan.push(record, None, None, false, None);
         let precondition = Precondition::IsAbsent(plan.moment.time());
         self.run(plan, &[(record, precondition)]).is_committed()
     }

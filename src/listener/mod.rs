@@ -5,7 +5,7 @@
 //! and may use the cache. The departures that the listener's own writes cause are notified after it
 //! has returned.
 
-use crate::chain::{Record, Visible};
+use crate::chain::{Record, Visible, clone_to_heap};
 use crate::commit::Stack;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -18,10 +18,13 @@ use std::sync::Arc;
 /// The user's closure, which is notified of departures.
 pub type ListenerFn<K, V> = dyn Fn(Arc<K>, V, RemovalCause, Version) + Send + Sync;
 
+/// A copy of an entry. The value is on the heap, because it may be large.
+type EntryCopy<K, V> = (Arc<K>, Box<V>);
+
 /// A listener, and the way to copy entries for it.
 pub struct Listener<K, V> {
     /// Clones an entry.
-    copy: fn(&K, &V) -> (Arc<K>, V),
+    copy: fn(&K, &V) -> EntryCopy<K, V>,
     /// The user's closure.
     notify: Box<ListenerFn<K, V>>,
 }
@@ -32,7 +35,7 @@ impl<K, V> Listener<K, V> {
         K: Clone,
         V: Clone,
     {
-        let copy = |key: &K, value: &V| (Arc::new(key.clone()), value.clone());
+        let copy = |key: &K, value: &V| (Arc::new(key.clone()), clone_to_heap(value));
         Self { copy, notify: Box::new(notify) }
     }
 }
@@ -43,7 +46,8 @@ const NOTIFY_STEPS: usize = 64;
 /// An entry that has left the cache.
 struct Departure<K, V> {
     key: Arc<K>,
-    value: V,
+    /// On the heap, because it may be large.
+    value: Box<V>,
     cause: RemovalCause,
     version: Version,
 }
@@ -174,7 +178,7 @@ impl<K, V> Departure<K, V> {
     fn notify(self, listener: Option<&Listener<K, V>>) -> Result<(), ListenerPanicked> {
         let Self { key, value, cause, version } = self;
         let notify = || match listener {
-            Some(listener) => (listener.notify)(key, value, cause, version),
+            Some(listener) => (listener.notify)(key, *value, cause, version),
             None => drop((key, value)), // the listener was taken away in the meantime
         };
         catch_unwind(AssertUnwindSafe(notify)).map_err(|_| ListenerPanicked)

@@ -7,6 +7,7 @@ mod terms;
 pub use tag::{Tag, TagCell};
 pub use terms::Terms;
 
+use crate::chain::Parcel;
 use std::any::{Any, type_name};
 use std::cell::Cell;
 use std::fmt;
@@ -98,11 +99,15 @@ pub fn too_deep(of: &KeyName) -> ! {
     )
 }
 
+/// A write that a relation requires: its key, until the write is planned, and its value. Without a
+/// value it removes the key.
+pub(crate) type RelatedWrite<K, V> = (Option<K>, Parcel<V>);
+
 /// Collects what a write of a key does to other entries, all in the writer's commit.
 ///
 /// The closure given to [`related`](crate::Builder::related) receives it.
 pub struct Related<K, V> {
-    writes: Vec<(K, Option<V>)>,
+    writes: Vec<RelatedWrite<K, V>>,
     /// The largest number of these writes.
     most: usize,
     /// The hash of the key whose relations these are.
@@ -113,7 +118,7 @@ pub struct Related<K, V> {
 pub type Relation<K, V> = dyn Fn(&K, &mut Related<K, V>) + Send + Sync;
 
 impl<K, V> Related<K, V> {
-    pub(crate) fn new(writes: Vec<(K, Option<V>)>, most: usize) -> Self {
+    pub(crate) fn new(writes: Vec<RelatedWrite<K, V>>, most: usize) -> Self {
         Self { writes, most, of: 0 }
     }
 
@@ -124,21 +129,32 @@ impl<K, V> Related<K, V> {
 
     /// Removes `key` in the same commit.
     pub fn invalidate(&mut self, key: K) -> &mut Self {
-        self.push(key, None)
+        self.push(key);
+        self
     }
 
     /// Sets `key` to a derived value that is available, in the same commit.
     pub fn insert(&mut self, key: K, value: V) -> &mut Self {
-        self.push(key, Some(value))
+        self.push(key).put(value);
+        self
     }
 
-    fn push(&mut self, key: K, value: Option<V>) -> &mut Self {
+    /// Adds a write. Returns the place of its value, which is empty.
+    fn push(&mut self, key: K) -> &mut Parcel<V> {
         if self.writes.len() >= self.most {
             let (most, name) = (self.most, KeyName::by_hash::<K>(self.of));
             panic!("the relations of {name} name more than {most} keys ({ADVICE})");
         }
-        self.writes.push((key, value));
-        self
+        self.writes.reserve(1);
+        let at = self.writes.len();
+        // SAFETY: there is room for one more. Both of its fields are written.
+        unsafe {
+            let write = self.writes.as_mut_ptr().add(at);
+            (&raw mut (*write).0).write(Some(key));
+            Parcel::init(&raw mut (*write).1);
+            self.writes.set_len(at + 1);
+            &mut (*write).1
+        }
     }
 
     /// Removes `key` in the same commit, so that the next reader derives it again.
@@ -146,13 +162,18 @@ impl<K, V> Related<K, V> {
         self.invalidate(key)
     }
 
-    /// Returns the collected writes, in order; `None` removes a key.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, Option<V>)> {
-        self.writes.drain(..)
+    /// Returns the collected writes, in order.
+    pub(crate) fn writes(&mut self) -> impl Iterator<Item = &mut RelatedWrite<K, V>> {
+        self.writes.iter_mut()
+    }
+
+    /// Drops the collected writes.
+    pub(crate) fn clear(&mut self) {
+        self.writes.clear();
     }
 
     /// Returns the list, for reuse.
-    pub(crate) fn into_list(self) -> Vec<(K, Option<V>)> {
+    pub(crate) fn into_list(self) -> Vec<RelatedWrite<K, V>> {
         self.writes
     }
 }

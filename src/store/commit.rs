@@ -1,7 +1,7 @@
 //! A commit of several writes, from a write set to its outcome.
 
 use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
-use crate::chain::{Live, NodeRef, Record, RecordRef};
+use crate::chain::{Live, NodeRef, Parcel, Record, RecordRef};
 use crate::commit::{Descriptor, Entry, Expected, Precondition};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
@@ -18,6 +18,26 @@ pub struct Decided<'g, K, V> {
     descriptor: &'g Descriptor<K, V>,
     has_witnesses: bool,
     live: Live<'g>,
+}
+
+/// A value that an aborted commit did not set. The owner of the commit owns it, and no other thread
+/// reads it. It is dropped with this.
+pub struct UnsetValue<'g, V>(NodeRef<'g, V>);
+
+impl<V> UnsetValue<'_, V> {
+    /// Moves the value into an empty place.
+    pub fn give_back(self, place: &mut Parcel<V>) {
+        // SAFETY: `self` owns the value, and is forgotten.
+        unsafe { place.move_from(self.0.value_place()) };
+        std::mem::forget(self);
+    }
+}
+
+impl<V> Drop for UnsetValue<'_, V> {
+    fn drop(&mut self) {
+        // SAFETY: `self` owns the value.
+        unsafe { self.0.value_place().drop_in_place() };
+    }
 }
 
 impl<'g, K, V> Decided<'g, K, V> {
@@ -51,13 +71,12 @@ impl<'g, K, V> Decided<'g, K, V> {
     /// values, and reclamation does not drop them.
     #[cold]
     #[inline(never)]
-    pub fn take_values(self, mut take: impl FnMut(RecordRef<'g, K, V>, Option<V>)) {
+    pub fn take_values(self, mut take: impl FnMut(RecordRef<'g, K, V>, UnsetValue<'g, V>)) {
         assert!(self.outcome.is_aborted(), "only the values of an aborted commit can be taken");
         for (record, node, _) in self.writes() {
-            let is_value = !node.state().is_tombstone();
-            // SAFETY: the caller owns the commit, which is aborted. `self` is consumed, so each
-            // value is taken once.
-            take(record, is_value.then(|| unsafe { node.take_value() }));
+            if !node.state().is_tombstone() {
+                take(record, UnsetValue(node));
+            }
         }
     }
 
@@ -95,7 +114,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let node = if write.cause.is_none() {
                 self.make_witness(guard, &record, state, below)
             } else if terms == Write::<K, V>::PLAIN {
-                self.make_plain(guard, &record, plain, below, value)
+                self.make_plain(guard, &record, plain, below, Some(value))
             } else {
                 let terms = terms_of(record, terms);
                 self.make_conditional(guard, state, below, value, terms)

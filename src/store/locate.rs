@@ -1,7 +1,7 @@
 //! Finds the record of a key, or makes it.
 
 use super::{Host, Store};
-use crate::chain::{Record, RecordRef};
+use crate::chain::{Parcel, Record, RecordRef};
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -130,7 +130,7 @@ where
     {
         let hash = self.hash(key);
         let known = self.find_alive(guard, hash, key);
-        known.unwrap_or_else(|| self.locate(guard, hash, own(), &mut None))
+        known.unwrap_or_else(|| self.locate(guard, hash, own(), None))
     }
 
     /// The record of `key`, alive as long as the guard. If there is none, makes one. A new record
@@ -140,7 +140,7 @@ where
         guard: &'g R::Guard<'_>,
         hash: u32,
         key: K,
-        offered: &mut Option<V>,
+        mut offered: Option<&mut Parcel<V>>,
     ) -> RecordRef<'g, K, V> {
         let same = |record: &Record<K, V>| {
             record.prefetch_to_write(); // both parts at once
@@ -151,8 +151,10 @@ where
         {
             return Self::in_index(record);
         }
+        let ready = self.new_ready;
         // SAFETY: a guard is live.
-        let fresh = unsafe { Unpublished::new(&self.records, hash, key, self.new_ready, offered) };
+        let fresh =
+            unsafe { Unpublished::new(&self.records, hash, key, ready, offered.as_deref_mut()) };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
@@ -169,7 +171,9 @@ where
                 Self::in_index(unsafe { entry.as_ref() })
             }
             Err(existing) => {
-                fresh.give_back(offered);
+                if let Some(offered) = offered {
+                    fresh.give_back(offered);
+                }
                 Self::in_index(existing)
             }
         }
@@ -187,10 +191,16 @@ struct Unpublished<'e, K, V> {
 impl<'e, K, V> Unpublished<'e, K, V> {
     /// # Safety
     /// As for `Pool::take`, until it is dropped.
-    unsafe fn new(pool: &'e Pool, hash: u32, key: K, ready: State, value: &mut Option<V>) -> Self {
+    unsafe fn new(
+        pool: &'e Pool,
+        hash: u32,
+        key: K,
+        ready: State,
+        value: Option<&mut Parcel<V>>,
+    ) -> Self {
         // SAFETY: the caller's promise.
         let record: NonNull<Record<K, V>> = unsafe { pool.take_at(hash) }.cast();
-        let has_value = value.is_some();
+        let has_value = value.as_ref().is_some_and(|value| value.is_some());
         // SAFETY: taken from the pool of records.
         unsafe { Record::write(record.as_ptr(), key, hash, ready, value) };
         Self { record, has_value, pool }
@@ -199,29 +209,36 @@ impl<'e, K, V> Unpublished<'e, K, V> {
     /// Drops the key and gives the value back.
     #[cold]
     #[inline(never)]
-    fn give_back(mut self, value: &mut Option<V>) {
+    fn give_back(mut self, value: &mut Parcel<V>) {
         if std::mem::take(&mut self.has_value) {
             // SAFETY: no other thread has seen the record, so this thread owns the value and moves
             // it out once.
-            *value = Some(unsafe { (*self.record.as_ref().inline_slot()).take_value() });
+            unsafe { value.move_from((*self.record.as_ref().inline_slot()).value_place()) };
         }
     }
 
     #[cold]
     #[inline(never)]
     fn drop_contents(&mut self) {
-        let (mut value, is_there) = (None, std::mem::take(&mut self.has_value));
-        // SAFETY: no other thread has seen the record, so this thread owns key and value and moves
-        // them out once.
+        /// Gives the memory back after the value was dropped, though its destructor may panic.
+        struct GiveBack<'e>(&'e Pool, NonNull<u8>);
+        impl Drop for GiveBack<'_> {
+            fn drop(&mut self) {
+                // SAFETY: taken from this pool, and not seen by any other thread.
+                unsafe { self.0.put_back(self.1) };
+            }
+        }
+        let has_value = std::mem::take(&mut self.has_value);
+        // SAFETY: no other thread has seen the record, so this thread owns key and value. The key
+        // is moved out once, and the value is dropped once.
         unsafe {
             let record = self.record.as_ref();
-            if is_there {
-                value = Some((*record.inline_slot()).take_value());
-            }
+            let _given_back = GiveBack(self.pool, self.record.cast());
             let _key = record.take_key();
-            self.pool.put_back(self.record.cast());
+            if has_value {
+                (*record.inline_slot()).value_place().drop_in_place();
+            }
         }
-        drop(value);
     }
 }
 

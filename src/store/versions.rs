@@ -2,8 +2,8 @@
 
 use super::{Host, Store};
 use crate::chain::{
-    Bonds, Conditional, Derived, EntryTerms, Linked, Live, Node, NodeRef, Record, RecordRef,
-    Visible,
+    Bonds, Conditional, Derived, EntryTerms, Linked, Live, Node, NodeRef, Parcel, Record,
+    RecordRef, Visible,
 };
 use crate::commit::{Limit, ReadAt};
 use crate::reclaim::Reclaim;
@@ -75,9 +75,9 @@ pub struct TermsAndBonds {
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Makes a version without terms for `record`. Takes the value out of `value`; `None` makes a
-    /// tombstone. The version is in the record's inline slot, if that is free. `state` is the whole
-    /// state of the version, with its hits.
+    /// Makes a version without terms for `record`. Takes the value out of `value`; without a value
+    /// makes a tombstone. The version is in the record's inline slot, if that is free. `state` is
+    /// the whole state of the version, with its hits.
     #[inline(always)]
     pub(super) fn make_plain(
         &self,
@@ -85,7 +85,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: &Record<K, V>,
         state: State,
         prev: *mut Node<V>,
-        value: &mut Option<V>,
+        value: Option<&mut Parcel<V>>,
     ) -> *mut Node<V> {
         if record.claim_inline_slot() {
             // SAFETY: the slot was claimed.
@@ -105,7 +105,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         prev: *mut Node<V>,
     ) -> *mut Node<V> {
         record.hold();
-        self.make_linked(guard, state.witness(), prev, &mut None)
+        self.make_linked(guard, state.witness(), prev, None)
     }
 
     /// Makes a version without terms, outside the record.
@@ -115,7 +115,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         _guard: &R::Guard<'_>,
         state: State,
         prev: *mut Node<V>,
-        value: &mut Option<V>,
+        value: Option<&mut Parcel<V>>,
     ) -> *mut Node<V> {
         // SAFETY: a guard is live.
         let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
@@ -131,7 +131,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         _guard: &R::Guard<'_>,
         state: State,
         prev: *mut Node<V>,
-        value: &mut Option<V>,
+        value: &mut Parcel<V>,
         TermsAndBonds { terms, bonds }: TermsAndBonds,
     ) -> *mut Node<V> {
         let state = self.new_version.with_outcome(state);
@@ -184,14 +184,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
-        value: &mut Option<V>,
+        value: Option<&mut Parcel<V>>,
         retention: Option<TermsAndBonds>,
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
-        debug_assert!(value.is_none() || over.is_none());
+        debug_assert!(value.as_ref().is_none_or(|value| !value.is_some()) || over.is_none());
         let Some(retention) = retention else {
             return self.write_plain(guard, record, value, over);
         };
+        let value = value.expect("only values have terms");
         let node = self.make_conditional(guard, State::READY, ptr::null_mut(), value, retention);
         // SAFETY: made just now, for this record.
         unsafe { self.install(guard, record, node, over) }
@@ -204,7 +205,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         &self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
-        value: &mut Option<V>,
+        value: Option<&mut Parcel<V>>,
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
         let node = self.make_plain(guard, &record, self.new_ready, ptr::null_mut(), value);

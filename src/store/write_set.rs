@@ -1,6 +1,6 @@
 //! The write set of one commit.
 
-use crate::chain::{Record, RecordRef};
+use crate::chain::{Parcel, Record, RecordRef};
 use crate::removal::RemovalCause;
 use std::collections::HashSet;
 use std::marker::PhantomData;
@@ -13,8 +13,8 @@ const MAX_SCANNED: usize = 16;
 /// One write of a commit.
 pub struct Write<K, V> {
     record: *const Record<K, V>,
-    /// The value; `None` removes the entry.
-    pub value: Option<V>,
+    /// The value; without one, the write removes the entry.
+    pub value: Parcel<V>,
     /// The caller's index of the terms of the value; [`PLAIN`](Self::PLAIN) if the value has none.
     pub terms: u32,
     /// Whether the declared relations of the key apply.
@@ -96,32 +96,39 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
     pub fn push(
         &mut self,
         record: RecordRef<'g, K, V>,
-        value: &mut Option<V>,
+        value: Option<&mut Parcel<V>>,
         terms: u32,
         related: bool,
         cause: RemovalCause,
     ) {
-        let (record, cause) = (std::ptr::from_ref(record.get()), Some(cause));
-        self.writes.push(Write { record, value: None, terms, related, cause });
-        if value.is_some()
-            && let Some(write) = self.writes.last_mut()
-        {
-            std::mem::swap(&mut write.value, value); // A large value is not copied to the stack.
+        let place = self.add(record, terms, related, Some(cause));
+        if let Some(value) = value {
+            place.take_from(value);
         }
     }
 
-    /// The same with a value that is passed by move.
+    /// Adds a write. Returns the place of its value, which is empty.
     #[inline(always)]
-    pub fn push_value(
+    fn add(
         &mut self,
         record: RecordRef<'g, K, V>,
-        value: Option<V>,
         terms: u32,
         related: bool,
-        cause: RemovalCause,
-    ) {
-        let (record, cause) = (std::ptr::from_ref(record.get()), Some(cause));
-        self.writes.push(Write { record, value, terms, related, cause });
+        cause: Option<RemovalCause>,
+    ) -> &mut Parcel<V> {
+        self.writes.reserve(1);
+        let at = self.writes.len();
+        // SAFETY: there is room for one more. All of its fields are written.
+        unsafe {
+            let write = self.writes.as_mut_ptr().add(at);
+            (&raw mut (*write).record).write(std::ptr::from_ref(record.get()));
+            Parcel::init(&raw mut (*write).value);
+            (&raw mut (*write).terms).write(terms);
+            (&raw mut (*write).related).write(related);
+            (&raw mut (*write).cause).write(cause);
+            self.writes.set_len(at + 1);
+            &mut (*write).value
+        }
     }
 
     /// Adds witnesses for those records that are not written. The caller holds the records. Called
@@ -130,9 +137,7 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         let mut set = HashSet::new();
         for record in records {
             if !self.has(&mut set, record) {
-                let record = std::ptr::from_ref(record.get());
-                let (value, terms) = (None, Write::<K, V>::PLAIN);
-                self.writes.push(Write { record, value, terms, related: false, cause: None });
+                self.add(record, Write::<K, V>::PLAIN, false, None);
                 self.has_witnesses = true;
             }
         }

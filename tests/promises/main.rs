@@ -24,6 +24,7 @@ mod expiry_policy;
 mod face;
 mod isolation;
 mod iteration;
+mod large;
 mod leases;
 mod listener;
 mod loaded_terms;
