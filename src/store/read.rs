@@ -6,7 +6,6 @@ use crate::chain::{RecordRef, Tied, Visible};
 use crate::commit::ReadAt;
 use crate::index::Peek;
 use crate::reclaim::Reclaim;
-use crate::version::State;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -47,18 +46,17 @@ where
         match self.index.peek(guard, hash, |record| key.equivalent(record.key())) {
             Peek::Found(record) => {
                 let record = Self::in_index(record);
-                let is_seen = |(_, state): &(_, State)| at.sees(state.version());
-                let top = record.top().filter(is_seen).filter(|_| self.order.may_use_top());
-                let Some((node, state)) = top else {
+                let Some((node, state)) = record.top().filter(|_| self.order.may_use_top()) else {
                     return Peeked::Unclear(Some(record));
                 };
-                if let Some(found) = node.plain_as(state) {
+                // Only a committed state has a number.
+                if let Some(found) = node.plain_as(state).filter(|it| at.sees(it.number())) {
                     if COUNTS {
                         self.count_hit(guard);
                     }
                     return Peeked::Plain(found);
                 }
-                let tied = node.tied_as(state);
+                let tied = node.tied_as(state).filter(|tied| at.sees(tied.found().number()));
                 tied.map_or(Peeked::Unclear(Some(record)), |tied| Peeked::Tied(record, tied))
             }
             Peek::Elsewhere => Peeked::Unclear(None),
