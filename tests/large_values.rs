@@ -250,7 +250,7 @@ const OPERATIONS: &[(&str, Prepare, f64, f64, Operation)] = &[
         );
     }),
     ("insert with a listener", listened, 1.0, 8.1, |cache| _ = cache.insert(1, large(2))),
-    ("extend", empty, 1.0, 6.1, |cache| cache.clone().extend((0..3).map(|key| (key, large(1))))),
+    ("extend", empty, 1.0, 7.1, |cache| cache.clone().extend((0..3).map(|key| (key, large(1))))),
 ];
 
 #[test]

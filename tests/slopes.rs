@@ -15,6 +15,8 @@ mod counter;
 mod crossed;
 #[path = "slopes/derived.rs"]
 mod derived;
+#[path = "slopes/face.rs"]
+mod face;
 #[path = "slopes/loads.rs"]
 mod loads;
 #[path = "slopes/reads.rs"]
@@ -30,12 +32,13 @@ use row::Row;
 use std::collections::BTreeSet;
 
 fn rows() -> Vec<Row> {
-    [reads::rows(), writes::rows(), loads::rows(), derived::rows(), watching::rows()].concat()
+    let derived = [derived::rows(), face::rows(), watching::rows()].concat();
+    [reads::rows(), writes::rows(), loads::rows(), derived].concat()
 }
 
 /// Names that other rows cover: `par_*` add the thread pool of another crate, and nested `derive`
-/// measures `Scope`.
-const ELSEWHERE: [&str; 3] = ["par_iter", "par_prewarm", "Scope"];
+/// measures `Scope`. `entry` does nothing by itself.
+const ELSEWHERE: [&str; 4] = ["par_iter", "par_prewarm", "Scope", "entry(k)"];
 
 /// The operations in the first column of the table, without the text around a method's name.
 fn promised() -> BTreeSet<String> {

@@ -78,7 +78,8 @@ where
     /// [`insert_with`](Self::insert_with) can specify otherwise.
     #[inline]
     pub fn insert(&mut self, key: K, value: V) -> &mut Self {
-        self.set(key, value, WriteTerms::Default)
+        self.changes.set(self.engine.hash(&key), key, value, WriteTerms::Default);
+        self
     }
 
     /// Sets `key` to a value that becomes absent after `time_to_live`, regardless of the cache's
@@ -182,7 +183,9 @@ where
     /// value is kept. The value has no tags, even if the previous one had some.
     /// [`insert_with`](Self::insert_with) can specify otherwise.
     pub fn insert(mut self, key: K, value: V) -> Self {
-        self.writes.insert(key, value);
+        // Straight into the list, because an unoptimized build copies the value in each call.
+        let hash = self.writes.engine.hash(&key);
+        self.writes.changes.set(hash, key, value, WriteTerms::Default);
         self
     }
 

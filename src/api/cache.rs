@@ -7,7 +7,7 @@ use super::lease::Lease;
 use super::pinned::Pinned;
 use super::view::View;
 use crate::chain::Parcel;
-use crate::engine::{Engine, with_version};
+use crate::engine::{Engine, is_large, with_version};
 use crate::error::Conflict;
 use crate::metrics::{Stats, Timeline};
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -75,7 +75,22 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
+        if const { is_large::<V, 1>() } {
+            return self.get_large(key);
+        }
         self.engine.look_up::<Q, _, true>(key, |found| found.value().clone())
+    }
+
+    /// Does the same for a large value, which is cloned straight to the caller.
+    #[inline(never)]
+    fn get_large<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let guard = self.engine.pin();
+        let found = self.engine.newest::<Q, true>(&guard, key)?;
+        Some(found.value().clone())
     }
 
     /// Returns the newest committed value of `key`, cloned, and the version that wrote it.
@@ -85,6 +100,11 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
+        if const { is_large::<V, 1>() } {
+            let guard = self.engine.pin();
+            let (value, version) = with_version(self.engine.newest::<Q, true>(&guard, key)?);
+            return Some((value.clone(), version));
+        }
         self.engine.look_up::<Q, _, true>(key, |found| {
             let (value, version) = with_version(found);
             (value.clone(), version)

@@ -213,6 +213,15 @@ mod futures {
                 let get = |key| _ = ready(cache.get_with_async(key, async move { key }));
                 count(MANY, || (0..MANY).for_each(get));
             }),
+            row("load_with_terms_async", "entries", Not, MANY, |n| {
+                let cache = builder().initial_capacity(n as usize + 10_000).build();
+                (0..n).for_each(|key| _ = cache.insert(key, key));
+                let get = |key: u64| {
+                    let load = async move { Ok::<_, ()>(coeval::Loaded::new(key)) };
+                    _ = ready(cache.load_with_terms_async(n + key, load));
+                };
+                count(MANY, || (0..MANY).for_each(get));
+            }),
             row("get_many_with_async", "entries", Not, MANY, |n| {
                 let cache = builder().initial_capacity(n as usize + 10_000).build();
                 (0..n).for_each(|key| _ = cache.insert(key, key));

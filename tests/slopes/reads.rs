@@ -63,6 +63,33 @@ pub fn rows() -> Vec<Row> {
             let get = |key| _ = black_box(cache.get_many([&key, &0, &1, &2]));
             count(100, || (0..100).for_each(get));
         }),
+        row("get_many", "keys of a list", Linear, 32, |n| {
+            let (cache, keys) = (filled(1_000), (0..n).collect::<Vec<_>>());
+            count(10, || (0..10).for_each(|_| _ = black_box(cache.get_many(&keys))));
+        }),
+        row("get_many_into", "keys", Linear, 32, |n| {
+            let (cache, keys) = (filled(1_000), (0..n).collect::<Vec<_>>());
+            let mut found = Vec::new();
+            count(10, || (0..10).for_each(|_| cache.get_many_into(&keys, &mut found)));
+        }),
+        row("get_many_into", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            let mut found = Vec::new();
+            let get = |key| cache.get_many_into(&[key % n, 0, 1, 2], &mut found);
+            count(1_000, || (0..1_000).for_each(get));
+        }),
+        row("Cache::iter", "entries", Linear, 500, |n| {
+            let cache = filled(n);
+            count(1, || assert_eq!(cache.iter().count() as u64, n));
+        }),
+        row("keys", "entries", Linear, 500, |n| {
+            let cache = filled(n);
+            count(1, || assert_eq!(cache.keys().count() as u64, n));
+        }),
+        row("values", "entries", Linear, 500, |n| {
+            let cache = filled(n);
+            count(1, || assert_eq!(cache.values().count() as u64, n));
+        }),
         row("view", "entries", Not, 500, |n| {
             let cache = filled(n);
             count(100, || (0..100).for_each(|_| drop(cache.view())));

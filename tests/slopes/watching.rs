@@ -30,6 +30,29 @@ pub fn rows() -> Vec<Row> {
             cache.collect(); // Collecting what they left may take some rounds.
             count(1, || _ = cache.collect());
         }),
+        row("maintain", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            cache.collect();
+            count(10, || (0..10).for_each(|_| _ = cache.maintain(16)));
+        }),
+        row("maintain", "steps", Linear, 64, |n| {
+            let cache = filled(20_000);
+            cache.collect();
+            cache.invalidate_all();
+            count(1, || _ = cache.maintain(n as usize));
+        }),
+        row("present_len", "entries", Linear, 500, |n| {
+            let cache = filled(n);
+            count(1, || assert_eq!(cache.present_len() as u64, n));
+        }),
+        row("name", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.name())));
+        }),
+        row("policy", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(100, || (0..100).for_each(|_| _ = black_box(cache.policy())));
+        }),
         row("reconfigure", "entries", Not, 500, |n| {
             let cache = filled(n);
             let set = |seconds: u64| {
