@@ -94,7 +94,7 @@ fn spared_beside_an_eviction(preemptions: usize) {
         let guard = engine.pin();
         for key in 0..3 {
             if let Some(record) = engine.find(&guard, engine.hash(&key), &key)
-                && !engine.newest::<_, false>(&guard, &key).is_some()
+                && engine.newest::<_, false>(&guard, &key).is_none()
             {
                 assert!(record.flags() & flags::HELD != 0, "a record is never freed");
             }

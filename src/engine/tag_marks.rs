@@ -25,7 +25,9 @@ impl TagMarks {
     }
 
     fn mark(&self, hash: u32) -> &AtomicU64 {
-        &self.0[hash as usize % MARKS]
+        #[allow(clippy::modulo_one)] // Models have one mark.
+        let mark = hash as usize % MARKS;
+        &self.0[mark]
     }
 
     /// Notes that a tag is about to be invalidated. `newest` is a number that the clock showed
