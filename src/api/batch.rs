@@ -84,7 +84,7 @@ where
 
     /// Sets `key` to a value that becomes absent after `time_to_live`, regardless of the cache's
     /// own time, and applies the key's declared relations. Values that one batch inserts with the
-    /// same time end at the same time.
+    /// same time expire at the same time.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) -> &mut Self {
         self.set(key, value, WriteTerms::TimeToLive(time_to_live))
     }

@@ -136,7 +136,7 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     }
 
     /// Makes every entry absent once this time has passed since it was written. All that one commit
-    /// writes ends at one time.
+    /// writes expires at one time.
     ///
     /// A look-up after that time never returns the entry. Later writes reclaim the memory, a few
     /// entries each, without any look-up of those entries.

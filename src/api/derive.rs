@@ -19,7 +19,9 @@ use std::hash::{BuildHasher, Hash};
 /// no `get_many`.
 ///
 /// An ended value is absent for every reader. It counts in [`len`](Self::len) and
-/// [`weighted_size`](Self::weighted_size) until it is derived again, removed or evicted.
+/// [`weighted_size`](Self::weighted_size) until it is derived again, written, removed or evicted,
+/// or until [`maintain`](Self::maintain) or [`collect`](Self::collect) removes it. Writers remove
+/// it only if the cache was [built](crate::Builder::sweep_ended) so.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

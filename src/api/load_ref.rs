@@ -103,7 +103,7 @@ where
     /// Panics if the loader or [`ToKey`] does.
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the loader, or a circle.
+    /// [`LoadError`]: the error of the loader, or a cycle.
     pub fn load_ref<Q, E>(
         &self,
         key: &Q,

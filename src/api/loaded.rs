@@ -160,7 +160,7 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the loader, or a circle.
+    /// [`LoadError`]: the error of the loader, or a cycle.
     pub fn load_with_terms<E>(
         &self,
         key: K,
@@ -173,7 +173,7 @@ where
     /// loader. The loader is kept on the heap.
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the given future, or a circle.
+    /// [`LoadError`]: the error of the given future, or a cycle.
     #[cfg(feature = "async")]
     #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
     pub fn load_with_terms_async<E>(

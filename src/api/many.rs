@@ -20,9 +20,10 @@ where
     /// Returns the values of `keys`, cloned, all as of one instant: an array for an array of
     /// references, a `Vec` for anything else that gives [keys](KeyList). O(n) for n keys.
     ///
-    /// The cost is little more than n times that of `get`. The call retries nothing. It opens a
-    /// view only if an open view has let versions be removed that this call needs. It calls the
-    /// allocator, except for arrays. While it runs, it holds a guard.
+    /// The cost is little more than n times that of `get`. One pass over the keys is enough, as a
+    /// rule. The call makes another pass if a value is no longer valid, or if an open view has let
+    /// a version be removed that the call needs. Then it may open a view. The call allocates,
+    /// except for arrays. While it runs, it holds a guard.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -111,8 +112,9 @@ where
         batch.commit()
     }
 
-    /// Removes each key and applies its declared relations, all in one commit. The keys may be owned
-    /// or borrowed, as for [`remove_many`](Self::remove_many). O(n log n) for n keys, lock-free.
+    /// Removes each key and applies its declared relations, all in one commit. The keys may be
+    /// owned or borrowed, as for [`remove_many`](Self::remove_many). O(n log n) for n keys,
+    /// lock-free.
     ///
     /// # Panics
     /// Panics if the iterator, `Hash`, `Eq` or a relation's closure does. Nothing is removed then.

@@ -22,19 +22,19 @@ impl PolicyInfo {
         self.max_capacity
     }
 
-    /// Returns how long entries are kept that are written now.
+    /// Returns how long an entry is kept if it is written now.
     #[must_use]
     pub fn time_to_live(&self) -> Option<Duration> {
         self.time_to_live
     }
 
-    /// Returns how long entries are kept without a use that are written now.
+    /// Returns how long an entry is kept without a use if it is written now.
     #[must_use]
     pub fn time_to_idle(&self) -> Option<Duration> {
         self.time_to_idle
     }
 
-    /// Returns the time after which entries that are written now are due for reloading.
+    /// Returns the time after which an entry is due for reloading if it is written now.
     #[must_use]
     pub fn refresh_after(&self) -> Option<Duration> {
         self.refresh_after

@@ -40,13 +40,14 @@ pub struct InParts<'c, F, K, V, S = RandomState, R: Reclaim = Asymmetric> {
 /// These methods judge every entry by a predicate. They go through the cache in small parts. For
 /// each part they open a view, judge its entries, and remove those that are to go by **one commit**
 /// (by several, if they are more than 256). A value that was written after the predicate had judged
-/// its key stays. So no value goes that the predicate has not seen.
+/// its key stays. So the predicate has seen every value that goes.
 ///
 /// An entry that is there during the whole call is judged once. One that comes or goes meanwhile
 /// may be judged or not. The memory needed does not depend on the number of entries.
 ///
-/// O(n) for n entries. Lock-free; delays no other thread. The predicate runs with nothing held. It
-/// may be slow, and may use the cache. If it panics, the entries of its part stay.
+/// O(n) for n entries. Lock-free; delays no other thread. The predicate runs without a guard,
+/// while the view of its part is open. It may be slow, and may use the cache. If it panics, the
+/// entries of its part stay.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -16,9 +16,9 @@ where
     /// any more: removed, replaced, evicted, cleared or expired ones. Keys and values that nothing
     /// keeps are dropped. Returns how many objects are still retired; 0 if nothing keeps any.
     ///
-    /// Writes do this by themselves, a little each, so a value is dropped some thousands of writes
-    /// after its removal. Call this to have it done now, or when no writes follow. These keep
-    /// memory:
+    /// Writes do most of this by themselves, a little each, so a value is dropped some thousands of
+    /// writes after its removal. Call `collect` to have it done now, or when no writes follow.
+    /// These keep memory:
     /// - open views, [pinned](Self::pin) guards and operations under way on other threads (if the
     ///   calling thread itself holds a guard, nothing is reclaimed);
     /// - other live threads: what one has retired, up to about a thousand objects, waits for its
@@ -26,9 +26,10 @@ where
     /// - the capacity bound and the deadlines, which keep keys only: a removed key may stay until
     ///   its turn comes.
     ///
-    /// Values that a tag or an input has ended are removed, too. A value that is loaded later does
-    /// not have the [tags](Self#tags) of a value that was removed, and a value that is derived
-    /// later is not compared with it.
+    /// `collect` also removes values that a tag or an input has ended. Writes do that only if the
+    /// cache was [built](crate::Builder::sweep_ended) so. A value that is loaded later does not
+    /// have the [tags](Self#tags) of a value that was removed, and a value that is derived later is
+    /// not compared with it.
     ///
     /// O(n) after [`invalidate_all`](Self::invalidate_all) or
     /// [`invalidate_tag`](Self::invalidate_tag), or if there are [derived](Self::derive) values;
@@ -51,11 +52,14 @@ where
     /// Does at most `steps` steps of the maintenance that is due. A step is about as much as a
     /// write does beside its own work. Returns whether there is more to do.
     ///
-    /// Writes maintain the cache by themselves. This is for a program that writes seldom, or that
-    /// wants its writes free of this work: a thread calls it now and then. What it does is a
-    /// bounded part of what [`collect`](Self::collect) does all at once, with the same effects, and
-    /// the same things keep memory. Lock-free; any number of threads may call it. Calls the
-    /// [listener](crate::Builder::eviction_listener) for the entries that leave by it.
+    /// Writes maintain the cache by themselves. `maintain` is for a program that writes seldom, or
+    /// that wants its writes free of this work: a thread calls it now and then. It is also for a
+    /// cache in which tags or inputs end values, because writes remove such values only if the
+    /// cache was [built](crate::Builder::sweep_ended) so.
+    ///
+    /// `maintain` does a bounded part of what [`collect`](Self::collect) does all at once, with the
+    /// same effects, and the same things keep memory. Lock-free; any number of threads may call it.
+    /// Calls the [listener](crate::Builder::eviction_listener) for the entries that leave by it.
     ///
     /// ```
     /// let cache = coeval::Cache::new();
