@@ -226,8 +226,8 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for LoadError<E> {
     }
 }
 
-/// Returns the source of an error that is boxed or shared. A boxed error is no `Error` itself, so an
-/// implementation for all types that can be shown cannot ask any other error for its source.
+/// Returns the source of an error that is boxed or shared. A boxed error is no `Error` itself, so
+/// an implementation for all types that can be shown cannot ask any other error for its source.
 fn source_of_boxed(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
     if let Some(error) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
         return error.source();

@@ -13,9 +13,9 @@ use std::hash::Hash;
 /// | `&[Q]`, `&[Q; N]`, `&Vec<Q>`, and references to other collections of the standard library | a `Vec` |
 /// | an iterator over references to keys, or over owned keys; a `Vec` of these | a `Vec` |
 ///
-/// `Q` is any type that `get` accepts. `M` is inferred; it tells the cases apart. If `K` is itself a
-/// reference, as in a `Cache<&str, _>`, and an iterator yields keys of that very type, pass a slice
-/// or an array: the compiler cannot tell whether such an item is a key or borrows one.
+/// `Q` is any type that `get` accepts. `M` is inferred; it tells the cases apart. If `K` is itself
+/// a reference, as in a `Cache<&str, _>`, and an iterator yields keys of that very type, pass a
+/// slice or an array: the compiler cannot tell whether such an item is a key or borrows one.
 ///
 /// ```
 /// let cache = coeval::Cache::<String, u32>::new();

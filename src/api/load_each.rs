@@ -12,8 +12,8 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 
-/// The most keys that a loader is given at a time. It runs on behalf of each of them, one within the
-/// other, which takes room on the stack.
+/// The most keys that a loader is given at a time. It runs on behalf of each of them, one within
+/// the other, which takes room on the stack.
 const AT_ONCE: usize = 1024;
 
 /// A load that the caller has begun, with the place of its key.
@@ -77,7 +77,7 @@ where
     /// Panics if the loader does, or if it does not return a value for each key.
     ///
     /// # Errors
-    /// [`LoadError`]: the error of the loader, or a circle.
+    /// [`LoadError`]: the error of the loader, or a cycle.
     pub fn load_each<I, M, L, E>(
         &self,
         keys: I,
@@ -119,8 +119,8 @@ where
                 values[*place].is_none()
                     && (begun.len() >= AT_ONCE || {
                         let claims = self.engine().claim_all([keys[*place].clone()]);
-                        // If another caller loads the key, this one waits later, when no caller waits
-                        // for it.
+                        // If another caller loads the key, this one waits later, when no caller
+                        // waits for it.
                         let Joined::Leader(leader) = claims.join() else { return true };
                         match claims.lead(leader) {
                             LoadDecision::Found(found) => values[*place] = found.into_iter().next(),

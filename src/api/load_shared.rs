@@ -204,8 +204,8 @@ fn give<V, T, E>(loaded: Loaded<Box<[V]>, E>, take: impl FnOnce(Box<[V]>) -> T) 
     }
 }
 
-/// Polls a future as a part of a load, and returns what `read` makes of its output. The future is dropped before the load
-/// ends, because the next load may want what it holds.
+/// Polls a future as a part of a load, and returns what `read` makes of its output. The future is
+/// dropped before the load ends, because the next load may want what it holds.
 #[cfg(feature = "async")]
 async fn polled<K, V, S, R, F: Future, O, const N: usize>(
     mut future: Pin<Box<F>>,

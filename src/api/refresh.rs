@@ -15,8 +15,8 @@ use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
 
 /// The work that an executor runs. `std::thread::spawn`, `rayon::spawn` and
-/// `tokio::task::spawn_blocking` take it, and can be passed as they are: what an executor returns is
-/// dropped.
+/// `tokio::task::spawn_blocking` take it, and can be passed as they are: what an executor returns
+/// is dropped.
 pub type Job = Box<dyn FnOnce() + Send>;
 
 /// The work that an executor of futures polls. `tokio::spawn` takes it, and can be passed as it is:

@@ -65,9 +65,9 @@ where
     /// of its own, use [`atomically`](Self::atomically).
     ///
     /// Takes O((n + m) log (n + m)) for n writes and m keys that were read (with all that those
-    /// were derived from). Lock-free: `body` runs again only if another commit was made meanwhile, or
-    /// was being made of a key of which the cache knew nothing. No thread waits for it. May call the
-    /// allocator.
+    /// were derived from). Lock-free: `body` runs again only if another commit was made meanwhile,
+    /// or was being made of a key of which the cache knew nothing. No thread waits for it. May call
+    /// the allocator.
     ///
     /// # Panics
     /// Panics if `body`, a value's `Clone`, `Eq`, a relation's closure or the weigher does. Nothing
@@ -169,8 +169,8 @@ where
         self.attempt.read(key, |_| ()).is_some()
     }
 
-    /// Returns the values of several [keys](KeyList). All reads of a transaction are as of one version
-    /// in any case.
+    /// Returns the values of several [keys](KeyList). All reads of a transaction are as of one
+    /// version in any case.
     pub fn get_many<I: KeyList<K, M>, M>(&mut self, keys: I) -> I::Found<V> {
         keys.look_up(Reads(self))
     }

@@ -170,7 +170,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let Written { node, state, commit } = written;
         let settling = self.settling(commit, moment);
         settling.mine.commits.add(1);
-        // SAFETY: who has a `Written` owns its commit. It is passed by value, so it is settled once.
+        // SAFETY: who has a `Written` owns its commit. It is passed by value, so it is settled
+        // once.
         unsafe { self.settle(guard, &settling, record, (node, state), cause) }
     }
 

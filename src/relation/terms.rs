@@ -85,8 +85,8 @@ impl Terms {
         Self { refresh_after: Some(time), ..self }
     }
 
-    /// Sets the weight, in place of what the [weigher](crate::Builder::weigher) says, which is called
-    /// all the same. Has no effect in a cache without a weigher, where each entry weighs 1.
+    /// Sets the weight, in place of what the [weigher](crate::Builder::weigher) says, which is
+    /// called all the same. Has no effect in a cache without a weigher, where each entry weighs 1.
     pub fn weight(self, weight: u32) -> Self {
         Self { weight: Some(weight), ..self }
     }

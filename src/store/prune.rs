@@ -22,8 +22,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Disposes of the version that `node` superseded.
     ///
     /// # Safety
-    /// There is one. The caller owns the commit of `node`, which it made under this guard, and calls
-    /// this once for it.
+    /// There is one. The caller owns the commit of `node`, which it made under this guard, and
+    /// calls this once for it.
     #[inline]
     pub unsafe fn dispose_superseded(
         &self,
@@ -42,8 +42,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Disposes of the value that the eviction `tombstone` superseded. If the value is in the inline
-    /// slot, as most are, the record begins to end by the same step.
+    /// Disposes of the value that the eviction `tombstone` superseded. If the value is in the
+    /// inline slot, as most are, the record begins to end by the same step.
     ///
     /// # Safety
     /// As for [`dispose_superseded`](Self::dispose_superseded), with the tombstone as the node.
@@ -53,8 +53,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: RecordRef<'_, K, V>,
         tombstone: NodeRef<'_, V>,
     ) {
-        // SAFETY: as in `dispose_superseded`. The version in the inline slot was taken off the chain
-        // by this call.
+        // SAFETY: as in `dispose_superseded`. The version in the inline slot was taken off the
+        // chain by this call.
         unsafe {
             if !self.views.none() {
                 return self.dispose_beside_views(guard, record, tombstone);

@@ -9,8 +9,8 @@ use std::ptr::{self, NonNull};
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// # Safety
     /// `object` is retired once for each end that the caller prepares: after it was made
-    /// unreachable, or with a `reclaim` that looks again whether it may end. `reclaim` may be called
-    /// with the object and this store, a grace period later.
+    /// unreachable, or with a `reclaim` that looks again whether it may end. `reclaim` may be
+    /// called with the object and this store, a grace period later.
     pub(super) unsafe fn retire<T>(
         &self,
         guard: &R::Guard<'_>,

@@ -8,9 +8,9 @@
 //! come and gone since, because it goes a grace period later, and the guard of the undecided
 //! commit's owner is live.
 //!
-//! The look helps no other commit, because a commit that it met could look in turn for what this one
-//! writes. A version that is undecided counts as a change. The transaction is then tried again, and
-//! finds the record.
+//! The look helps no other commit, because a commit that it met could look in turn for what this
+//! one writes. A version that is undecided counts as a change. The transaction is then tried again,
+//! and finds the record.
 
 use super::{Host, Store};
 use crate::chain::{NodeRef, Record, RecordRef};
