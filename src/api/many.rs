@@ -49,8 +49,8 @@ where
     }
 
     /// Does the same as [`get_many`](Self::get_many), and puts the values in place of what `values`
-    /// holds. Calls the allocator only if `values` has no room, or if `keys` is neither an array nor
-    /// a slice nor a `Vec`.
+    /// holds. Calls the allocator only if `values` has no room, or if `keys` is neither an array
+    /// nor a slice nor a `Vec`.
     ///
     /// If something panics, `values` holds a part of the values.
     ///
