@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::give::{LoadRefusal, panic_on_cycle};
 use super::keys::IntoKey;
-use crate::engine::{Load, LoadDecision, boxed};
+use crate::engine::{Claims, Load, LoadDecision};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -109,7 +109,7 @@ where
                 absent.push(place);
             } else if begun.len() < AT_ONCE
                 && self.engine().wants_refresh(key)
-                && let Some(reload) = self.engine().claim_all([key.clone()]).refresh()
+                && let Some(reload) = self.claim_one(key, begun.is_empty()).refresh()
             {
                 begun.push((place, reload));
             }
@@ -118,7 +118,7 @@ where
             absent.retain(|place| {
                 values[*place].is_none()
                     && (begun.len() >= AT_ONCE || {
-                        let claims = self.engine().claim_all([keys[*place].clone()]);
+                        let claims = self.claim_one(&keys[*place], begun.is_empty());
                         // If another caller loads the key, this one waits later, when no caller
                         // waits for it.
                         let Joined::Leader(leader) = claims.join() else { return true };
@@ -150,6 +150,14 @@ where
         Ok(values.into_iter().map(|value| value.expect("each key was found or loaded")).collect())
     }
 
+    /// Claims a key. If the caller leads other loads, no user code runs.
+    fn claim_one(&self, key: &K, is_first: bool) -> Claims<'_, K, V, S, R, 1> {
+        match is_first {
+            true => self.engine().claim_all([key.clone()]),
+            false => self.engine().claim_beside(key.clone()),
+        }
+    }
+
     /// Runs the loader for the keys at these places, and ends their loads.
     fn run_loads<L, E>(
         &self,
@@ -175,9 +183,10 @@ where
         });
         match loaded.expect("the loader has run") {
             Ok(loaded) => {
-                for ((place, load), value) in begun.into_iter().zip(loaded) {
-                    let ended = load.finish(Ok::<_, Infallible>(boxed([value])));
-                    values[place] = ended.ok().and_then(|values| values.into_iter().next());
+                let (places, loads): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
+                let ended = self.engine().finish_each(loads, loaded);
+                for (place, value) in places.into_iter().zip(ended) {
+                    values[place] = Some(value);
                 }
                 Ok(())
             }

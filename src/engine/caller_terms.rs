@@ -79,6 +79,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let weight = caller_terms.weight.filter(|_| self.rules.weigher.is_some());
         let weight = weight.unwrap_or(requested.weight);
         let mut ties = BondsBuilder::new(&self.store);
+        let was = was.filter(|_| !caller_terms.has_bonds);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));
         match (caller_terms.tags, bonds) {
             (Some(tags), _) => {

@@ -234,7 +234,10 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
             return; // evicting an entry without weight makes no room
         }
         if !policy.fits(weight) {
-            self.evict(handle(record));
+            // The policy does not know the record and releases nothing.
+            if self.evict(handle(record)) {
+                self.engine.store.try_condemn(self.guard, record);
+            }
             return;
         }
         // Always a read-modify-write, because the policy's `release` does one on the same word. If

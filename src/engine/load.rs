@@ -46,7 +46,7 @@ impl<V> Clone for CachedGroup<V> {
 impl<V: Clone> LoadOutcome<V> {
     /// Returns the values, or clones of them if other callers have them too. Only for an outcome
     /// that is not an error.
-    fn into_values(self) -> Box<[V]> {
+    pub(super) fn into_values(self) -> Box<[V]> {
         let Self::Cached(cached) = self else { unreachable!("the outcome was shared as values") };
         Arc::try_unwrap(cached.values).unwrap_or_else(|shared| Box::clone(&shared))
     }
@@ -166,14 +166,18 @@ where
 
     /// Claims `key`, in order to load it.
     pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
-        let hash = self.hash(&key);
-        let lease = {
-            let guard = self.pin();
-            let record = self.store.locate(&guard, hash, key, None);
-            self.lease_record(&guard, record)
-        };
+        let claim = self.claim_quietly(key);
         self.collect_some();
         self.notify_listener();
+        claim
+    }
+
+    /// Does the same without maintenance, which may run user code.
+    pub(super) fn claim_quietly(&self, key: K) -> Claim<'_, K, V, S, R> {
+        let hash = self.hash(&key);
+        let guard = self.pin();
+        let record = self.store.locate(&guard, hash, key, None);
+        let lease = self.lease_record(&guard, record);
         Claim { engine: self, lease, hash }
     }
 
@@ -407,8 +411,17 @@ where
     }
 
     pub(super) fn share(self, values: Box<[V]>, version: Version) -> Box<[V]> {
-        let Some(leader) = self.leader else { return values };
+        self.share_outcome(values, version).map_or_else(|values| values, LoadOutcome::into_values)
+    }
+
+    /// Shares the values and returns the outcome; or returns the values, if no caller waits.
+    pub(super) fn share_outcome(
+        self,
+        values: Box<[V]>,
+        version: Version,
+    ) -> Result<LoadOutcome<V>, Box<[V]>> {
+        let Some(leader) = self.leader else { return Err(values) };
         let cached = self.claims.cached(values, version.get());
-        leader.share(LoadOutcome::Cached(cached)).into_values()
+        Ok(leader.share(LoadOutcome::Cached(cached)))
     }
 }

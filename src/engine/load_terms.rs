@@ -71,6 +71,7 @@ where
         requested.weight = weight.unwrap_or(requested.weight);
         let mut caller_terms = CallerTerms::new(terms, |tag: &Tag| self.hash(tag));
         let tags = caller_terms.tags.take();
+        caller_terms.has_bonds = true;
         requested.set_caller_terms(moment.time(), caller_terms);
         // No user code runs from here on. A panic in it would separate the bonds from their
         // versions.

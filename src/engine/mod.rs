@@ -20,6 +20,7 @@ mod later;
 mod lease;
 mod lend;
 mod load;
+mod load_each;
 mod load_terms;
 mod maintenance;
 mod memo;
@@ -49,14 +50,14 @@ pub use derivation::Reading;
 pub use expiry_policy::Expiry;
 #[cfg(feature = "async")]
 pub use group::Moving;
-pub use group::{all, all_boxed, array, boxed, is_large, on_heap, one, single, try_on_heap};
+pub use group::{all, all_boxed, array, is_large, on_heap, one, single, try_on_heap};
 pub use inspect::Relations;
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};
 pub use lease::KeyLease;
-pub use load::{Claim, Load, LoadDecision, WaitFailed};
 #[cfg(feature = "async")]
-pub use load::{Claims, LoadOutcome};
+pub use load::LoadOutcome;
+pub use load::{Claim, Claims, Load, LoadDecision, WaitFailed};
 pub use load_terms::LoadedTerms;
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};

@@ -136,6 +136,8 @@ pub(super) struct CallerTerms {
     pub refresh_after: Option<Duration>,
     pub weight: Option<u32>,
     pub tags: Option<Vec<(u32, Tag)>>,
+    /// A load has made the bonds. Those of the entry are not preserved.
+    pub has_bonds: bool,
 }
 
 impl CallerTerms {
@@ -149,6 +151,7 @@ impl CallerTerms {
             refresh_after: terms.refresh_after,
             weight: terms.weight,
             tags: terms.tags.map(|tags| tags.into_iter().map(hashed).collect()),
+            has_bonds: false,
         }
     }
 }

@@ -277,7 +277,7 @@ impl Policy {
         if ghost.tick >= self.history.tick(recent) {
             return Lapse::Recent;
         }
-        let lapsed = self.history.tick(now) - ghost.tick;
+        let lapsed = self.history.tick(now).saturating_sub(ghost.tick);
         match lapsed <= self.history.tick(entries / NEAR_AT_FIRST) {
             true => Lapse::RecentAtFirst,
             false => Lapse::Long,

@@ -40,6 +40,30 @@ impl<V> Drop for UnsetValue<'_, V> {
     }
 }
 
+/// The values of an aborted commit. Those that were not taken are dropped with it, also if the
+/// destructor of one of them panics.
+struct UnsetValues<'g, K, V, I: Iterator<Item = DecidedWrite<'g, K, V>>>(I)
+where
+    K: 'g,
+    V: 'g;
+
+impl<'g, K, V, I: Iterator<Item = DecidedWrite<'g, K, V>>> UnsetValues<'g, K, V, I> {
+    fn next(&mut self) -> Option<(RecordRef<'g, K, V>, UnsetValue<'g, V>)> {
+        let (record, node, _) = self.0.find(|(_, node, _)| !node.state().is_tombstone())?;
+        Some((record, UnsetValue(node)))
+    }
+}
+
+impl<'g, K, V, I: Iterator<Item = DecidedWrite<'g, K, V>>> Drop for UnsetValues<'g, K, V, I> {
+    fn drop(&mut self) {
+        while let Some((_, value)) = self.next() {
+            // A panic of one destructor is on its way already. A further one ends here.
+            let dropping = std::panic::AssertUnwindSafe(|| drop(value));
+            let _ = std::panic::catch_unwind(dropping);
+        }
+    }
+}
+
 impl<'g, K, V> Decided<'g, K, V> {
     /// Whether the commit was made. Otherwise a precondition was not met.
     pub fn is_committed(&self) -> bool {
@@ -73,10 +97,9 @@ impl<'g, K, V> Decided<'g, K, V> {
     #[inline(never)]
     pub fn take_values(self, mut take: impl FnMut(RecordRef<'g, K, V>, UnsetValue<'g, V>)) {
         assert!(self.outcome.is_aborted(), "only the values of an aborted commit can be taken");
-        for (record, node, _) in self.writes() {
-            if !node.state().is_tombstone() {
-                take(record, UnsetValue(node));
-            }
+        let mut unset = UnsetValues(self.writes());
+        while let Some((record, value)) = unset.next() {
+            take(record, value);
         }
     }
 

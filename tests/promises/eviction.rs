@@ -4,6 +4,7 @@
 mod concurrent;
 mod memory;
 mod newcomers;
+mod oversized;
 mod owed;
 mod weightless;
 

@@ -3,7 +3,7 @@
 
 use crate::common::{Store, on_every_reclaimer, store, together};
 use coeval::reclaim::Reclaim;
-use coeval::{Cache as Plain, Loaded, ManualClock, Tag};
+use coeval::{Cache as Plain, Loaded, ManualClock, Tag, Terms};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -77,6 +77,22 @@ on_every_reclaimer!(
     invalidations_beside_loads,
     one_loads_and_the_others_wait,
 );
+
+/// Terms "as it was" keep the times of the old value. Its tags count only if the loader gives none.
+#[test]
+fn tags_of_the_loader_replace_those_of_the_old_value() {
+    let clock = ManualClock::new();
+    let cache = Plain::builder().manual_clock(&clock).refresh_after(SECOND).build();
+    for (tags, kept) in [(None, false), (Some(vec![]), true), (Some(vec!["new"]), true)] {
+        cache.insert_tagged(1, 1, &["old".into()]);
+        clock.advance(2 * SECOND);
+        let terms = Terms::as_it_was();
+        let terms = if let Some(tags) = tags { terms.tags(tags) } else { terms };
+        assert_eq!(cache.get_with_terms(1, || Loaded::new(2).terms(terms)), 2);
+        cache.invalidate_tag("old");
+        assert_eq!(cache.get(&1), kept.then_some(2));
+    }
+}
 
 #[test]
 fn times_and_weights_are_the_loaders() {

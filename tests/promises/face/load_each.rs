@@ -2,9 +2,10 @@
 
 use crate::common::{Store, on_every_reclaimer, store, stress, together, within};
 use coeval::reclaim::Reclaim;
-use coeval::{Cache, LoadError, ManualClock};
+use coeval::{Cache, LoadError, ManualClock, WeakCache};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 #[test]
@@ -148,6 +149,51 @@ fn each_key_is_loaded_once<R: Reclaim>() {
             });
             assert_eq!((loaded.into_inner(), cache.len()), (20, 20), "in round {round}");
         }
+    });
+}
+
+/// The listener runs when all loads of the call have ended.
+#[test]
+fn a_listener_may_load_a_key_of_the_same_call() {
+    let slot = Arc::new(OnceLock::<WeakCache<u64, u64>>::new());
+    let others = Arc::clone(&slot);
+    let cache = Cache::<u64, u64>::builder()
+        .max_capacity(1)
+        .eviction_listener(move |_, _, _, _| {
+            if let Some(cache) = others.get().and_then(WeakCache::upgrade) {
+                assert_eq!(cache.get_with(2, || 2), 2);
+            }
+        })
+        .build();
+    assert!(slot.set(cache.downgrade()).is_ok());
+    cache.insert(0, 0);
+    within(Duration::from_secs(60), "a listener that loads", || {
+        assert_eq!(cache.get_each_with([1, 2, 3], <[u64]>::to_vec), [1, 2, 3]);
+    });
+    assert_eq!(cache.stats().listener_panics, 0);
+}
+
+/// A clone that waits for a load of the same call gets an error.
+#[test]
+fn a_clone_may_ask_for_a_key_of_the_same_call() {
+    static CACHE: OnceLock<Cache<u64, Asks>> = OnceLock::new();
+    #[derive(Debug, PartialEq)]
+    struct Asks(u64);
+    impl Clone for Asks {
+        fn clone(&self) -> Self {
+            if self.0 != 2 {
+                let other = CACHE.get().unwrap().load(2, || Ok::<_, ()>(Self(2)));
+                assert!(matches!(other, Ok(_) | Err(LoadError::Cycle)));
+            }
+            Self(self.0)
+        }
+    }
+    let cache = CACHE.get_or_init(Cache::new);
+    within(Duration::from_secs(60), "a clone that loads", || {
+        let load = |missing: &[u64]| missing.iter().map(|n| Asks(*n)).collect::<Vec<_>>();
+        assert_eq!(cache.get_each_with([1], load), [Asks(1)]);
+        cache.remove(&2);
+        assert_eq!(cache.get_each_with([3, 2, 4], load), [Asks(3), Asks(2), Asks(4)]);
     });
 }
 
