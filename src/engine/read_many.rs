@@ -52,7 +52,6 @@ where
             Some(early) => unsafe { ReadAt::new(Limit::Now(early)) },
             None => self.store.order.now(live).1,
         };
-        let at = self.store.order.with_watermark(at);
         let moment = Moment::new(&self.timer);
         let mut found = [None; N];
         for (n, place) in found.iter_mut().enumerate() {
