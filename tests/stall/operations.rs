@@ -325,6 +325,7 @@ fn upkeep<R: Reclaim>() -> Vec<Case<R>> {
         ("records come and go", |cache, made| {
             let outcome = cache.transact(|tx| {
                 tx.get(&(FRESH + 3));
+                tx.get(&21); // nobody writes it, so its witness stays until it is withdrawn
                 tx.insert(FRESH, value(1, made));
                 Ok::<_, Infallible>(())
             });
