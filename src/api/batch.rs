@@ -68,7 +68,8 @@ where
         self
     }
 
-    fn remove_key(&mut self, key: K, related: bool) -> &mut Self {
+    /// Removes `key`, with its relations if `related`.
+    pub(super) fn remove_key(&mut self, key: K, related: bool) -> &mut Self {
         self.changes.remove(self.engine.hash(&key), key, related);
         self
     }

@@ -13,6 +13,8 @@ use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
 use crate::version::Version;
+use equivalent::Equivalent;
+use std::borrow::Borrow;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -193,7 +195,7 @@ where
         if self.is_refresh_due([&key]) {
             return give.give(self.load_or_reload([key], load));
         }
-        self.hit_or(key, hit, |cache, key| cache.load_group([key], load), give)
+        self.hit_or::<K, K, _, _>(key, hit, |cache, key| cache.load_group([key], load), give)
     }
 
     /// Returns what `hit` makes of the value of `key`, or else what `give` makes of the outcome of
@@ -202,32 +204,26 @@ where
     /// In this file no frame in which a load may run has room for a value: where a value is passed
     /// by move, a function that is not inlined passes it straight to its caller. So a large value
     /// is rarely on the stack.
+    ///
+    /// `P` is the key, or a reference to what borrows one.
     #[inline]
     #[track_caller]
-    pub(crate) fn hit_or<T, O>(
+    pub(crate) fn hit_or<P, Q, T, O>(
         &self,
-        key: K,
+        key: P,
         hit: impl FnOnce(&V) -> T,
-        miss: impl FnOnce(&Self, K) -> O,
+        miss: impl FnOnce(&Self, P) -> O,
         give: impl Give<O, Output = T>,
-    ) -> T {
+    ) -> T
+    where
+        P: Borrow<Q>,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         if const { is_large::<V, 1>() } {
-            self.large_hit_or(key, hit, miss, give)
-        } else {
-            self.small_hit_or(key, hit, miss, give)
+            return self.large_hit_or(key, hit, miss, give);
         }
-    }
-
-    #[inline]
-    #[track_caller]
-    fn small_hit_or<T, O>(
-        &self,
-        key: K,
-        hit: impl FnOnce(&V) -> T,
-        miss: impl FnOnce(&Self, K) -> O,
-        give: impl Give<O, Output = T>,
-    ) -> T {
-        if let Some(value) = self.engine().look_up::<_, _, true>(&key, |found| hit(found.value())) {
+        let found = self.engine().look_up::<Q, _, true>(key.borrow(), |found| hit(found.value()));
+        if let Some(value) = found {
             drop(key); // if its destructor panicked later, the result would leak
             return value;
         }
@@ -237,16 +233,20 @@ where
     /// Does the same for a large value, which goes straight to the caller.
     #[inline(never)]
     #[track_caller]
-    fn large_hit_or<T, O>(
+    fn large_hit_or<P, Q, T, O>(
         &self,
-        key: K,
+        key: P,
         hit: impl FnOnce(&V) -> T,
-        miss: impl FnOnce(&Self, K) -> O,
+        miss: impl FnOnce(&Self, P) -> O,
         give: impl Give<O, Output = T>,
-    ) -> T {
+    ) -> T
+    where
+        P: Borrow<Q>,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         {
             let guard = self.engine().pin();
-            if let Some(found) = self.engine().newest::<_, true>(&guard, &key) {
+            if let Some(found) = self.engine().newest::<Q, true>(&guard, key.borrow()) {
                 drop(key); // as above
                 return hit(found.value());
             }
@@ -282,7 +282,7 @@ where
         give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
     ) -> T {
         if let Some(values) = self.look_up_group(keys.each_ref()) {
-            drop(keys); // as in `small_hit_or`
+            drop(keys); // as in `hit_or`
             return hit(values);
         }
         give.give(self.load_group(keys, load))
@@ -338,7 +338,7 @@ where
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Box<[V]> {
         if !is_stale {
-            drop(keys); // as in `small_hit_or`
+            drop(keys); // as in `hit_or`
             return old;
         }
         let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return old };

@@ -4,7 +4,7 @@ use super::cache::Cache;
 use super::give::{Give, LoadRefusal, ResultOrPanic, ValueOrPanic, outcome};
 use super::key::ToKey;
 use crate::chain::Parcel;
-use crate::engine::{is_large, on_heap, one, single, try_on_heap};
+use crate::engine::{on_heap, one, single, try_on_heap};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
@@ -135,34 +135,7 @@ where
         if self.engine().wants_refresh(key) {
             return give.give(self.load_or_reload([key.to_key()], load));
         }
-        if const { is_large::<V, 1>() } {
-            return self.large_hit_or_load(key, load, hit, give);
-        }
-        match self.engine().look_up::<_, _, true>(key, |found| hit(found.value())) {
-            Some(value) => value,
-            None => give.give(self.load_group([key.to_key()], load)),
-        }
-    }
-
-    /// Does the same for a large value, which goes straight to the caller.
-    #[inline(never)]
-    #[track_caller]
-    fn large_hit_or_load<Q, T, E>(
-        &self,
-        key: &Q,
-        load: impl FnOnce() -> Result<Box<[V]>, E>,
-        hit: impl FnOnce(&V) -> T,
-        give: impl Give<Result<Box<[V]>, LoadRefusal<E>>, Output = T>,
-    ) -> T
-    where
-        Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
-    {
-        {
-            let guard = self.engine().pin();
-            if let Some(found) = self.engine().newest::<_, true>(&guard, key) {
-                return hit(found.value());
-            }
-        }
-        give.give(self.load_group([key.to_key()], load))
+        let miss = |cache: &Self, key: &Q| cache.load_group([key.to_key()], load);
+        self.hit_or::<&Q, Q, _, _>(key, hit, miss, give)
     }
 }

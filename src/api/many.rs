@@ -106,11 +106,7 @@ where
     where
         I: IntoIterator<Item: IntoKey<K, M>>,
     {
-        let mut batch = self.batch_mut();
-        for key in keys {
-            batch.remove(key.into_key());
-        }
-        batch.commit()
+        self.remove_each(keys, false)
     }
 
     /// Removes each key and applies its declared relations, all in one commit. The keys may be
@@ -123,9 +119,17 @@ where
     where
         I: IntoIterator<Item: IntoKey<K, M>>,
     {
+        self.remove_each(keys, true)
+    }
+
+    /// Removes each key, with its relations if `related`.
+    fn remove_each<I, M>(&self, keys: I, related: bool) -> Version
+    where
+        I: IntoIterator<Item: IntoKey<K, M>>,
+    {
         let mut batch = self.batch_mut();
         for key in keys {
-            batch.invalidate(key.into_key());
+            batch.remove_key(key.into_key(), related);
         }
         batch.commit()
     }

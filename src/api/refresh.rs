@@ -66,7 +66,7 @@ where
             let load = || try_on_heap(&mut loader).map(single);
             let hit = |value: &V| Ok(value.clone());
             let miss = |cache: &Self, key| cache.load_group([key], load);
-            return self.hit_or(key, hit, miss, |loaded| outcome(loaded, one));
+            return self.hit_or::<K, K, _, _>(key, hit, miss, |loaded| outcome(loaded, one));
         }
         let load = move || try_on_heap(&mut loader).map(single);
         outcome(self.load_or_refresh_on([key], execute, load), one)

@@ -40,7 +40,6 @@ where
         let guard = self.pin();
         // As in `get_many`: a version that was visible at this number is kept by the guard.
         let at = self.store.order.now(self.store.live(&guard)).1;
-        let at = self.store.order.with_watermark(at);
         let moment = Moment::new(&self.timer);
         let mut hits = 0;
         let (mut hashes, mut candidates) = ([0; AT_ONCE], [None; AT_ONCE]);

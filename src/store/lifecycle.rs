@@ -289,9 +289,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             unsafe { (&*store.cast::<Self>(), RecordRef::new(&*record.cast::<Record<K, V>>())) };
         let guard = store.pin();
         if !store.try_seal(&guard, record) {
-            let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
-            store.condemn_or_queue(&guard, record);
+            store.begin_again(&guard, record);
         }
+    }
+
+    /// Ends a cycle that did not seal the record, and condemns it again if it is dead.
+    fn begin_again(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
+        let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
+        self.condemn_or_queue(guard, record);
     }
 
     /// The second step for an evicted record, whose inline version ends with it. If a writer came,
@@ -300,16 +305,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // SAFETY: retired by `retire_evicted`. For the record, as in `seal`; for the version in its
         // inline slot, as in `reclaim_inline`.
         unsafe {
-            let store_ref = &*store.cast::<Self>();
+            let store = &*store.cast::<Self>();
             let record = RecordRef::new(&*record.cast::<Record<K, V>>());
-            store_ref.drop_contents(&*record.inline_slot());
-            let guard = store_ref.pin();
-            if !store_ref.try_seal(&guard, record) {
+            store.drop_contents(&*record.inline_slot());
+            let guard = store.pin();
+            if !store.try_seal(&guard, record) {
                 if !mutant("evict.keeps_slot") {
                     record.free_inline_slot();
                 }
-                let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
-                store_ref.condemn_or_queue(&guard, record);
+                store.begin_again(&guard, record);
             }
         }
     }
