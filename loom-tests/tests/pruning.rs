@@ -1,7 +1,8 @@
 //! Claim: a version that a registered view needs is not retired while the view is registered. Each
 //! version is retired once, even if the owners of two commits, one of them slow, and a pruner
 //! dispose of versions at the same time. A read as of now that is not registered finds its version
-//! or learns that the version is unknown; it never finds a wrong one.
+//! or learns that the version is unknown; it never finds a wrong one. A look-up of the newest version
+//! finds no version that was superseded before it.
 //!
 //! The value of a version is a loom cell. Retiring overwrites the cell, and a view accesses the
 //! cell that it found until it closes. So the models find a retirement that is not ordered after
@@ -304,6 +305,29 @@ fn reader_that_is_not_registered() {
     });
 }
 
+/// A look-up of the newest version, beside an owner that commits and then takes out the version that
+/// it superseded. The look-up may pass by the commit before it is decided.
+fn newest_beside_an_owner() {
+    explore(3, || {
+        let (world, mut views) = World::new(1, true);
+        let before = world.write();
+        world.close_link(before);
+        let commit = world.keys.describe([(0, Some(UnsafeCell::new(false)))], Vec::new());
+        let reader = thread::spawn(move || {
+            let (_, version) = world.keys.newest(0).expect("never absent");
+            assert!(version >= before.state().version(), "an old version");
+        });
+        let owner = thread::spawn(move || {
+            world.keys.run(commit);
+            world.dispose(unsafe { &*(*commit.get()).entries()[0].node });
+        });
+        reader.join().unwrap();
+        owner.join().unwrap();
+        world.finish(views.pop().unwrap());
+        world.assert_clean();
+    });
+}
+
 #[test]
 fn a_view_that_opens_beside_a_write() {
     opening_beside_a_write();
@@ -339,6 +363,11 @@ fn an_unregistered_reader() {
     reader_that_is_not_registered();
 }
 
+#[test]
+fn the_newest_version_beside_an_owner() {
+    newest_beside_an_owner();
+}
+
 // The next two are loom's messages about the cell in a version if neither access happens before the
 // other.
 /// The version was retired while a view read it.
@@ -369,6 +398,11 @@ fn defect_two_pruners_at_once() {
 #[test]
 fn defect_a_skip_that_is_not_marked() {
     must_fail("prune.no_skip_mark", "a wrong version", reader_that_is_not_registered);
+}
+
+#[test]
+fn defect_a_skip_below_a_commit_that_was_undecided() {
+    must_fail("resolve.newest_goes_on", "an old version", newest_beside_an_owner);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{CLEARED, Era, Limit, Order, ReadAt, TakenOut, VersionStatus};
 use crate::chain::{NodeRef, RecordRef, Visible};
 use crate::removal::RemovalCause;
 use crate::sync::Ordering;
+use crate::sync::hook::{mutant, step};
 use crate::version::State;
 
 /// What a record holds as of an instant: nothing, a tombstone, a value, or a value that had ended.
@@ -113,10 +114,16 @@ impl Order {
                 VersionStatus::Committed(state) if at.sees(state.version()) => {
                     break Some((node, state));
                 }
-                _ => {}
+                VersionStatus::Committed(_) | VersionStatus::Aborted => {}
+                VersionStatus::Installing(_) => step("resolve.undecided"),
             }
             let link = record.prev_of(node).link();
             skipped = link.is_skipped();
+            if skipped && at.number().is_none() && !mutant("resolve.newest_goes_on") {
+                // The commit was decided meanwhile, because only a committed version has such a
+                // link. The version below it, which was the newest before, may be out of the chain.
+                continue;
+            }
             // SAFETY: no reader goes below its own visible version. The view or the guard keeps all
             // versions down to that one.
             next = unsafe { link.target().as_ref().map(|node| NodeRef::new(node)) };

@@ -1,5 +1,8 @@
 //! Promise: all operations together are strictly serializable, in the order of their versions.
 
+#[cfg(coeval_internals)]
+mod steps;
+
 use crate::common::random::{Random, run_seed};
 use crate::common::{disturb, on_every_reclaimer, stress};
 use crate::history::check::check;
