@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The tests that stop threads at named steps, which only this build has: whoever is stopped, and
-# wherever, all others go on. With arguments: passed to the tests, as a filter.
+# The tests that only this build allows. They stop threads at named steps: whoever is stopped, and
+# wherever, all others go on. And they count the cache lines that each operation moves between cores.
+# With arguments: passed to the tests, as a filter.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 run() { # TEST ARGUMENTS...
@@ -17,5 +18,6 @@ modules() {
 
 # It does every operation at every step: that is worth being optimized.
 CARGO_PROFILE_DEV_OPT_LEVEL=1 run stall "$@"
+CARGO_PROFILE_DEV_OPT_LEVEL=1 run lines --nocapture "$@"
 if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi
 run promises "${filters[@]}"

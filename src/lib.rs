@@ -118,6 +118,7 @@ pub use version::Version;
 #[allow(missing_docs)]
 pub mod internals {
     pub use crate::sync::hook::{self, *};
+    pub use crate::sync::lines;
     pub mod reclaim {
         pub use crate::reclaim::*;
     }

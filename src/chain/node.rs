@@ -2,6 +2,7 @@
 
 use super::{FEW, Parcel};
 use crate::sync::hook::mutant;
+use crate::sync::lines::{self, Access};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::State;
 use std::cell::UnsafeCell;
@@ -204,6 +205,7 @@ impl<V> Linked<V> {
         unsafe {
             Node::init(&raw mut (*place).node, state, value);
             (&raw mut (*place).prev).write(Prev::new(prev));
+            lines::note(&raw const (*place).prev, Access::Write);
         }
     }
 
@@ -235,6 +237,7 @@ impl<V> Conditional<V> {
         unsafe {
             Linked::init(&raw mut (*place).linked, state.with_terms(), prev, Some(value));
             (&raw mut (*place).terms).write(terms);
+            lines::note(&raw const (*place).terms, Access::Write);
         }
     }
 }
@@ -390,6 +393,7 @@ impl<V> Node<V> {
             let room = (&raw mut (*place).value).cast::<V>();
             let is_value = value.is_some_and(|value| value.move_to(room));
             (&raw mut (*place).state).write(AtomicU64::new(state.tombstone(!is_value).0));
+            lines::note(place, Access::Write);
         }
     }
 
@@ -456,6 +460,7 @@ impl<V> Node<V> {
     /// view has kept this version since, and lives as long as the reference is used.
     #[inline(always)]
     pub unsafe fn value<'g>(&self) -> &'g V {
+        lines::note(self.value_place(), Access::Read);
         // SAFETY: a version that was committed to a value was initialised with one before it was
         // installed, and is not written again until it is reclaimed. The caller keeps it from that.
         unsafe { (*self.value.get()).assume_init_ref() }

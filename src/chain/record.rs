@@ -4,6 +4,7 @@ use super::{Chain, Linked, Node, Parcel, Prev};
 use crate::memory::prefetch;
 use crate::pool::Shape;
 use crate::sync::hook::mutant;
+use crate::sync::lines::{self, Access};
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 use crate::version::State;
 use std::alloc::Layout;
@@ -162,6 +163,9 @@ impl<K, V> Record<K, V> {
             (&raw mut (*slot).rest).write(rest);
             #[cfg(not(coeval_loom))]
             Self::rest_of(slot).write(rest);
+            lines::note(slot, Access::Write);
+            #[cfg(not(coeval_loom))]
+            lines::note(Self::rest_of(slot), Access::Write);
         }
     }
 
@@ -195,6 +199,7 @@ impl<K, V> Record<K, V> {
     /// The key.
     #[inline(always)]
     pub fn key(&self) -> &K {
+        lines::note(&self.key, Access::Read);
         &self.key
     }
 
@@ -252,11 +257,14 @@ impl<K, V> Record<K, V> {
         }
     }
 
-    /// Prefetches all memory of the record.
+    /// Prefetches all memory of the record. The caller is about to write to it.
     #[inline(always)]
     pub fn prefetch_to_write(&self) {
-        self.prefetch_to_read();
-        prefetch::line(self.rest());
+        lines::ask_to_write(self);
+        if Self::READ != 0 {
+            prefetch::end(self, Self::READ);
+        }
+        lines::ask_to_write(self.rest());
     }
 
     /// Prefetches all memory of a record that may be, or may have been, at this address.
@@ -337,6 +345,7 @@ impl<K, V> Record<K, V> {
     /// The hash bits under which the index keeps the record.
     #[inline(always)]
     pub fn hash(&self) -> u32 {
+        lines::note(&self.rest().hash, Access::Read);
         self.rest().hash
     }
 

@@ -9,7 +9,7 @@ use crate::chain::{Linked, Live, Node};
 use crate::memory::{self, Mapped};
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::thread_number;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, lines};
 use crate::version::{Clock, State};
 use crossbeam_utils::CachePadded;
 use std::ptr;
@@ -47,6 +47,7 @@ impl Era {
         // Relaxed, everywhere: the sum is exact when no write is in progress, and no other memory
         // depends on it.
         if self.stripes.get(0).is_none() {
+            lines::ask_to_write(&self.sums.present);
             let now = self.sums.present.load(Ordering::Relaxed);
             let sum = now.wrapping_add(change as u64);
             let counted =

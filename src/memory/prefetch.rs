@@ -18,6 +18,26 @@ pub fn line<T>(object: *const T) {
     let _ = object;
 }
 
+/// Prefetches the cache line in which `object` begins, for a write: no other core has a copy of the
+/// line then. The caller is about to read the line and then to write it. Without this, the line is
+/// asked for twice if another core has written it.
+#[inline(always)]
+pub fn line_to_write<T>(object: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch affects only caches, whatever the address. A processor without this
+    // instruction skips it.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) object, options(nostack, nomem, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch affects only caches, whatever the address.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) object, options(nostack, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    line(object);
+}
+
 /// Prefetches the cache line with the last of the first `size` bytes of `object`. The caller is
 /// about to read the first line. If the last byte is in another line, both misses then overlap.
 #[inline(always)]

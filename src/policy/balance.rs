@@ -29,6 +29,7 @@
 
 use super::QueueKind;
 use crate::sync::{AtomicU64, Ordering};
+use crossbeam_utils::CachePadded;
 
 /// An eviction is recent within this fraction of the cache's size.
 pub const NEAR: u64 = 16;
@@ -47,8 +48,8 @@ pub const NEAR_AT_FIRST: u64 = 5;
 const FEW_HITS: u64 = 50;
 /// The share of hits at the front of small is an average over about this many entries.
 const AVERAGED: u64 = 64;
-/// The number of marks in the log of each queue.
-const MARKS: u64 = 16;
+/// The number of marks of each queue. A model has few, because its stack is small.
+const MARKS: u64 = if cfg!(coeval_loom) { 2 } else { 16 };
 
 const ONE: u64 = 1 << 32;
 /// The share of small: its initial, smallest and largest value.
@@ -61,10 +62,9 @@ const MOST: u64 = ONE / 10 * 9;
 pub struct Balance {
     /// In units of `1/ONE`.
     small: AtomicU64,
-    logs: [EvictionLog; 2],
-    /// The share of entries with hits among those that came to the front of small, in units of
-    /// `1/ONE`.
-    small_hits: AtomicU64,
+    /// For each queue, the times of the last few evictions, one mark every [`spacing`] evictions.
+    marks: [[AtomicU64; MARKS as usize]; 2],
+    evictions: CachePadded<Evictions>,
     /// The number of recent returns to small while steps are large.
     first_returns: AtomicU64,
 }
@@ -86,12 +86,16 @@ impl Default for Balance {
     }
 }
 
-/// The number of evictions from a queue, and the times of some of them.
+/// What each eviction writes, on one line.
 #[derive(Default)]
-struct EvictionLog {
-    evicted: AtomicU64,
-    /// The times of the last few evictions, one mark every [`spacing`] evictions.
-    marks: [AtomicU64; MARKS as usize],
+struct Evictions {
+    /// For each queue, the number of evictions.
+    counts: [AtomicU64; 2],
+    /// For each queue, the time from the last push of its last evicted entry to that eviction.
+    stays: [AtomicU64; 2],
+    /// The share of entries with hits among those that came to the front of small, in units of
+    /// `1/ONE`.
+    small_hits: AtomicU64,
 }
 
 /// Returns how many times larger than later ones the steps are at this time.
@@ -116,8 +120,8 @@ impl Balance {
     pub fn new() -> Self {
         Self {
             small: AtomicU64::new(AT_FIRST),
-            logs: Default::default(),
-            small_hits: AtomicU64::new(0),
+            marks: Default::default(),
+            evictions: CachePadded::default(),
             first_returns: AtomicU64::new(0),
         }
     }
@@ -128,32 +132,41 @@ impl Balance {
         ((u128::from(entries) * u128::from(share)) >> 16).max(1) as u64
     }
 
-    /// Notes an eviction.
-    pub fn evicted(&self, queue: QueueKind, now: u64, entries: u64) {
-        let log = &self.logs[queue as usize];
-        let evicted = log.evicted.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Notes an eviction, and the time from the last push of the entry to the eviction.
+    pub fn evicted(&self, queue: QueueKind, stay: u16, now: u64, entries: u64) {
+        let evictions = &self.evictions;
+        let evicted = evictions.counts[queue as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        evictions.stays[queue as usize].store(stay.into(), Ordering::Relaxed);
         let (spacing, _) = spacing(entries);
         if evicted.is_multiple_of(spacing) {
-            log.marks[(evicted / spacing % MARKS) as usize].store(now, Ordering::Relaxed);
+            let mark = (evicted / spacing % MARKS) as usize;
+            self.marks[queue as usize][mark].store(now, Ordering::Relaxed);
         }
+    }
+
+    /// Returns the time from the last push of the entry that was evicted last from this queue to
+    /// its eviction.
+    pub fn last_stay(&self, queue: QueueKind) -> u16 {
+        self.evictions.stays[queue as usize].load(Ordering::Relaxed) as u16
     }
 
     /// Returns the time since which evictions from the queue are recent.
     pub fn recent_since(&self, queue: QueueKind, entries: u64) -> u64 {
-        let log = &self.logs[queue as usize];
         let (spacing, back) = spacing(entries);
-        let mark = log.evicted.load(Ordering::Relaxed) / spacing;
+        let mark = self.evictions.counts[queue as usize].load(Ordering::Relaxed) / spacing;
+        let marks = &self.marks[queue as usize];
         match mark.checked_sub(back) {
-            Some(mark) => log.marks[(mark % MARKS) as usize].load(Ordering::Relaxed),
+            Some(mark) => marks[(mark % MARKS) as usize].load(Ordering::Relaxed),
             None => 0,
         }
     }
 
     /// Notes an entry at the front of small, and whether it had a hit.
     pub fn passed_small(&self, has_hit: bool) {
-        let average = self.small_hits.load(Ordering::Relaxed);
+        let small_hits = &self.evictions.small_hits;
+        let average = small_hits.load(Ordering::Relaxed);
         let hit = if has_hit { ONE / AVERAGED } else { 0 };
-        self.small_hits.store(average - average / AVERAGED + hit, Ordering::Relaxed);
+        small_hits.store(average - average / AVERAGED + hit, Ordering::Relaxed);
     }
 
     /// Notes the return of an entry that was evicted from `queue`. Returns the share of small
@@ -192,7 +205,8 @@ impl Balance {
     /// Notes that main had no place for an entry that returned after its eviction from `queue`.
     /// `before` is what [`returned`](Self::returned) gave.
     pub fn refused(&self, queue: QueueKind, before: u64, entries: u64) {
-        if queue == QueueKind::Small && self.small_hits.load(Ordering::Relaxed) < ONE / FEW_HITS {
+        let small_hits = self.evictions.small_hits.load(Ordering::Relaxed);
+        if queue == QueueKind::Small && small_hits < ONE / FEW_HITS {
             self.small.store(before, Ordering::Relaxed);
         }
         self.update(|small| {
@@ -284,7 +298,7 @@ mod tests {
                 balance.recent_since(QueueKind::Small, 1600),
                 if now <= 100 { 0 } else { now - 1 - (now - 1) % 12 - 96 }
             );
-            balance.evicted(QueueKind::Small, now, 1600);
+            balance.evicted(QueueKind::Small, 0, now, 1600);
         }
         assert_eq!(balance.recent_since(QueueKind::Main, 1600), 0, "the queues share a log");
     }

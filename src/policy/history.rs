@@ -16,6 +16,7 @@
 
 use super::QueueKind;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, lazy_array::LazyArray};
+use crossbeam_utils::CachePadded;
 
 /// The age of the oldest remembered evictions, in sizes of the cache.
 pub const REACH: u64 = 16;
@@ -151,14 +152,15 @@ pub struct History {
     /// The number of entries for which the next table is made. 0 means: as many as there are at
     /// that time.
     planned: u64,
-    clock: AtomicU64,
+    /// Each insertion writes it, so it shares no line with what is only read.
+    clock: CachePadded<AtomicU64>,
 }
 
 impl History {
     /// Creates an empty history. `entries` is the number of entries that the cache will hold, or 0
     /// if it is unknown.
     pub fn new(entries: u64) -> Self {
-        let (current, clock) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let (current, clock) = (AtomicUsize::new(0), CachePadded::new(AtomicU64::new(0)));
         Self { tables: LazyArray::new(), current, planned: entries, clock }
     }
 

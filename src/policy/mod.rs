@@ -157,8 +157,6 @@ pub struct Policy {
     main: Queue,
     history: History,
     balance: Balance,
-    /// For each queue, the time from the last push of its last evicted entry to that eviction.
-    stays: [AtomicU64; 2],
     /// The time of the last push to main.
     main_moved: AtomicU64,
 }
@@ -186,7 +184,6 @@ impl Policy {
             main: Queue::new(most),
             history: History::new(entries),
             balance: Balance::new(),
-            stays: Default::default(),
             main_moved: AtomicU64::new(0),
         }
     }
@@ -258,8 +255,7 @@ impl Policy {
         let is_full = residents.weight() > self.capacity;
         let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
         // An estimate of the time of its last push, from the last stay in that queue.
-        let stay =
-            (self.stays[ghost.queue as usize].load(Ordering::Relaxed) as u16).wrapping_add(1);
+        let stay = self.balance.last_stay(ghost.queue).wrapping_add(1);
         let tick = self.history.tick(now) as u16;
         let interval = u32::from(tick.wrapping_sub((ghost.tick as u16).wrapping_sub(stay)));
         let pushed = tick.wrapping_sub((interval * MARGIN.0 / MARGIN.1).min(LONGEST) as u16);
@@ -375,13 +371,12 @@ impl Policy {
             return true;
         }
         self.release(residents, QueueKind::Small, queued);
+        let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
+        self.history.remember(hash, now, queue, || self.len());
+        self.balance.evicted(queue, stay, now, self.history.entries());
         if queue == QueueKind::Small {
             self.balance.passed_small(has_hit);
         }
-        let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
-        self.stays[queue as usize].store(stay.into(), Ordering::Relaxed);
-        self.history.remember(hash, now, queue, || self.len());
-        self.balance.evicted(queue, now, self.history.entries());
         true
     }
 

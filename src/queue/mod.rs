@@ -30,7 +30,7 @@ mod handle;
 
 pub use handle::Handle;
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook, lazy_array::LazyArray};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook, lazy_array::LazyArray, lines};
 use crossbeam_utils::CachePadded;
 
 /// The number of slots of the first ring.
@@ -77,10 +77,15 @@ fn empty_turn(word: u64) -> Option<u64> {
 /// One ring of slots.
 struct Ring {
     slots: Box<[AtomicU64]>,
-    /// The number of tickets that poppers have drawn.
-    popped: CachePadded<AtomicU64>,
-    /// The number of tickets that pushers have drawn, and the flag `CLOSED`.
-    pushed: CachePadded<AtomicU64>,
+    /// Most threads that push pop as well, so both counts are on one line.
+    drawn: CachePadded<Drawn>,
+}
+
+/// The numbers of tickets that threads have drawn.
+struct Drawn {
+    popped: AtomicU64,
+    /// Also has the flag `CLOSED`.
+    pushed: AtomicU64,
 }
 
 /// The error of a push into a closed ring.
@@ -93,8 +98,7 @@ impl Ring {
     fn new(size: u64) -> Self {
         Self {
             slots: (0..size).map(|_| AtomicU64::new(empty(0))).collect(),
-            popped: CachePadded::new(AtomicU64::new(0)),
-            pushed: CachePadded::new(AtomicU64::new(0)),
+            drawn: CachePadded::new(Drawn { popped: AtomicU64::new(0), pushed: AtomicU64::new(0) }),
         }
     }
 
@@ -111,33 +115,34 @@ impl Ring {
 
     #[inline]
     fn pushed(&self) -> u64 {
-        self.pushed.load(Ordering::Relaxed) & !CLOSED
+        self.drawn.pushed.load(Ordering::Relaxed) & !CLOSED
     }
 
     #[inline]
     fn is_closed(&self) -> bool {
-        self.pushed.load(Ordering::Relaxed) & CLOSED != 0
+        self.drawn.pushed.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     #[inline]
     fn len(&self) -> u64 {
         // This order matters: a pop in between makes the result too large, never negative.
-        let popped = self.popped.load(Ordering::Relaxed);
+        let popped = self.drawn.popped.load(Ordering::Relaxed);
         self.pushed().saturating_sub(popped)
     }
 
     /// Draws a ticket for a word. Closes the ring if it is full.
     #[inline]
     fn draw_ticket(&self) -> Result<u64, Closed> {
+        lines::ask_to_write(&self.drawn.pushed);
         let lets_in = hook::mutant("queue.closed_ring_lets_in");
         if self.is_closed() && !lets_in {
             return Err(Closed);
         }
         if self.len() >= self.size() {
-            self.pushed.fetch_or(CLOSED, Ordering::Relaxed);
+            self.drawn.pushed.fetch_or(CLOSED, Ordering::Relaxed);
             return Err(Closed);
         }
-        let ticket = self.pushed.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.drawn.pushed.fetch_add(1, Ordering::Relaxed);
         if ticket & CLOSED != 0 && !lets_in {
             return Err(Closed);
         }
@@ -148,6 +153,7 @@ impl Ring {
     #[inline]
     fn write(&self, ticket: u64, word: u64) -> bool {
         let (slot, turn) = self.slot(ticket);
+        lines::ask_to_write(slot);
         let mut found = slot.load(Ordering::Relaxed);
         loop {
             match empty_turn(found) {
@@ -161,7 +167,7 @@ impl Ring {
             }
         }
         hook::step("queue.written");
-        let was_passed = self.popped.load(Ordering::Relaxed) > ticket;
+        let was_passed = self.drawn.popped.load(Ordering::Relaxed) > ticket;
         // This step would hide the effect of that mutant.
         let keeps = hook::mutant("queue.skips_without_a_mark");
         if was_passed && !keeps {
@@ -189,7 +195,7 @@ impl Ring {
     fn pop(&self) -> Option<u64> {
         while self.len() > 0 {
             hook::step("queue.some_to_pop");
-            let ticket = self.popped.fetch_add(1, Ordering::Relaxed);
+            let ticket = self.drawn.popped.fetch_add(1, Ordering::Relaxed);
             hook::step("queue.ticket_to_pop");
             if let Some(word) = self.take(ticket) {
                 return Some(word);
@@ -202,6 +208,7 @@ impl Ring {
     #[inline]
     fn take(&self, ticket: u64) -> Option<u64> {
         let (slot, turn) = self.slot(ticket);
+        lines::ask_to_write(slot);
         let mut found = slot.load(Ordering::Relaxed);
         loop {
             match empty_turn(found) {
@@ -224,13 +231,13 @@ impl Ring {
     /// Returns the word at a distance behind the next one, if there is one.
     #[inline]
     fn ahead(&self, distance: u64) -> Option<u64> {
-        let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed) + distance);
+        let (slot, _) = self.slot(self.drawn.popped.load(Ordering::Relaxed) + distance);
         Some(slot.load(Ordering::Relaxed)).filter(|word| empty_turn(*word).is_none())
     }
 
     /// Returns the next word, unless a thread is just pushing or popping it.
     fn peek(&self) -> Option<u64> {
-        let (slot, _) = self.slot(self.popped.load(Ordering::Relaxed));
+        let (slot, _) = self.slot(self.drawn.popped.load(Ordering::Relaxed));
         // Acquire: pairs with the CAS in `write`, as a pop would.
         Some(slot.load(Ordering::Acquire)).filter(|word| empty_turn(*word).is_none())
     }

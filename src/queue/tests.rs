@@ -73,7 +73,7 @@ fn a_stopped_pusher_is_passed() {
 fn a_stopped_popper_delays_one_word_for_a_round() {
     let ring = Ring::new(4);
     ring.push(queued(0).word()).ok().unwrap();
-    let late = ring.popped.fetch_add(1, Ordering::Relaxed);
+    let late = ring.drawn.popped.fetch_add(1, Ordering::Relaxed);
     let popped = (1..10).map(|n| {
         ring.push(queued(n).word()).ok().unwrap();
         number(Queued::from_word(ring.pop().unwrap()))
@@ -88,16 +88,16 @@ fn a_stopped_popper_delays_one_word_for_a_round() {
 fn no_word_is_left_behind() {
     let ring = Ring::new(2);
     ring.push(queued(0).word()).ok().unwrap();
-    let popper = ring.popped.fetch_add(1, Ordering::Relaxed); // Ticket 0, turn 0.
+    let popper = ring.drawn.popped.fetch_add(1, Ordering::Relaxed); // Ticket 0, turn 0.
     // Ticket 2, turn 1.
     let pusher = (0..2).map(|_| ring.draw_ticket().ok().unwrap()).last().unwrap();
     assert_eq!((popper, pusher), (0, 2));
     // The poppers of tickets 1 and 2 run: the second takes the first word, and ends turn 1.
     assert_eq!((ring.take(1), ring.take(2)), (None, Some(queued(0).word())));
-    ring.popped.store(3, Ordering::Relaxed);
+    ring.drawn.popped.store(3, Ordering::Relaxed);
     // Tickets 3 and 4: the slot holds a word of turn 2, and the first popper continues.
     assert!(ring.write(4, queued(4).word()));
-    ring.pushed.store(5, Ordering::Relaxed);
+    ring.drawn.pushed.store(5, Ordering::Relaxed);
     assert_eq!(ring.take(popper), Some(queued(4).word()));
     // Now the slot is back at turn 1, and the late pusher sees that its popper has passed.
     assert!(!ring.write(pusher, queued(2).word()));

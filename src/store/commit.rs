@@ -5,6 +5,7 @@ use crate::chain::{Live, NodeRef, Parcel, Record, RecordRef};
 use crate::commit::{Descriptor, Entry, Expected, Precondition};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::sync::lines::{self, Access};
 use crate::version::State;
 use std::ptr;
 
@@ -144,7 +145,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             };
             let entry = Entry { record: write.record(), node, cause: write.cause };
             // SAFETY: this thread owns the memory, which has a place for each entry.
-            unsafe { memory.entries.cast::<Entry<K, V>>().add(at).write(entry) };
+            let place = unsafe { memory.entries.cast::<Entry<K, V>>().add(at) };
+            lines::note(place.as_ptr(), Access::Write);
+            // SAFETY: as above.
+            unsafe { place.write(entry) };
         }
         for (at, &(record, precondition)) in preconditions.iter().enumerate() {
             let address = ptr::from_ref(record.get()).addr();
@@ -158,6 +162,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         set.clear();
         // SAFETY: the lists were written above, and live as long as the descriptor.
         unsafe { memory.descriptor.write(Descriptor::new(memory.entries, memory.expected)) };
+        lines::note(memory.descriptor, Access::Write);
         memory.descriptor
     }
 

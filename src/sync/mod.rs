@@ -4,11 +4,17 @@
 //! to [loom](https://docs.rs/loom), and the models explore exactly the primitives that a file
 //! imports.
 
-#[cfg(not(coeval_loom))]
+#[cfg(not(any(coeval_loom, coeval_internals)))]
 mod primitives {
     pub(crate) use std::sync::atomic::{
         AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+}
+
+#[cfg(all(coeval_internals, not(coeval_loom)))]
+mod primitives {
+    pub(crate) use super::recorded::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{Ordering, fence};
 }
 
 #[cfg(coeval_loom)]
@@ -26,11 +32,14 @@ pub(crate) mod barrier;
 pub(crate) mod cell;
 pub mod hook;
 pub(crate) mod lazy_array;
+pub mod lines;
 #[cfg(coeval_loom)]
 mod one_order;
 pub(crate) mod park;
 pub(crate) mod per_thread;
 mod place_table;
+#[cfg(all(coeval_internals, not(coeval_loom)))]
+mod recorded;
 pub(crate) mod segmented;
 mod thread_number;
 pub(crate) mod time;
