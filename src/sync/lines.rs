@@ -33,7 +33,7 @@ pub fn ask_to_write<T>(place: &T) {
 }
 
 #[cfg(all(coeval_internals, not(coeval_loom)))]
-pub use recorder::{LineAccess, LINE, record};
+pub use recorder::{LINE, LineAccess, record};
 
 #[cfg(all(coeval_internals, not(coeval_loom)))]
 mod recorder {
