@@ -2,6 +2,8 @@
 # The library's unit tests and its integration tests, with every feature and on every backend, under a
 # sanitizer. With arguments: passed to the tests, as a filter.
 #
+#   COEVAL_STRESS  `least` (the default): a quarter of the work, the promises on the default backend,
+#              and on the other two those promises in which threads share memory most; else all of it
 #   SANITIZER  `address` (the default), which detects leaks too; or `leak` alone, which runs at full
 #              speed and so reaches other schedules (`ci/long.sh` runs it)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,8 +15,22 @@ sanitizer=${SANITIZER:-address}
 flags="-Zsanitizer=$sanitizer --cfg coeval_lsan"
 if [ "$sanitizer" = address ]; then flags+=' --cfg coeval_asan'; fi
 
-# A quarter of the work: ci/long.sh does all of it.
 export COEVAL_STRESS=${COEVAL_STRESS:-least}
 export ASAN_OPTIONS=detect_leaks=1
-with_flags "$flags" cargo +nightly test -p coeval --lib --test '*' --all-features \
-    --target x86_64-unknown-linux-gnu --target-dir "target/$sanitizer" -- "$@"
+run() { # TARGETS... -- ARGUMENTS...
+    with_flags "$flags" cargo +nightly test -p coeval --all-features \
+        --target x86_64-unknown-linux-gnu --target-dir "target/$sanitizer" "$@"
+}
+
+if [ "$COEVAL_STRESS" != least ] || [ $# -gt 0 ]; then
+    run --lib --test '*' -- "$@"
+    exit
+fi
+
+run --lib --test '*' --no-run
+# Computations on one thread, without a pointer: they take long, and a sanitizer finds nothing there.
+run --lib -- --skip policy::tests::decisions --skip pool::shape --skip most_slots_are_at_home
+run --test churn --test ends --test frozen --test heap --test threads
+run --test promises -- --skip crossbeam_epoch:: --skip seize::
+run --test promises -- --skip asymmetric:: \
+    isolation:: properties:: staleness:: retired:: leases:: eviction:: panics:: memory::
