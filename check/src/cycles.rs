@@ -138,7 +138,8 @@ impl<'g> Cycles<'g> {
             let micro = self.history.micros[link.1.micro() as usize];
             (link.1.edge(), micro.kind, micro.key)
         };
-        read(one) == read(other) && matches!(read(one), (Some(Edge::Rw), Kind::Read | Kind::ReadList, _))
+        read(one) == read(other)
+            && matches!(read(one), (Some(Edge::Rw), Kind::Read | Kind::ReadList, _))
     }
 }
 
@@ -168,9 +169,10 @@ impl<'s> Search<'s> {
                 if !is_first || self.local[to as usize] == NONE {
                     continue;
                 }
-                let cycle = self.walk(txn, (to, label), |edge, phase| goal.is_allowed(edge, phase), {
-                    |phase| goal.is_reached(phase)
-                });
+                let cycle =
+                    self.walk(txn, (to, label), |edge, phase| goal.is_allowed(edge, phase), {
+                        |phase| goal.is_reached(phase)
+                    });
                 if cycle.is_some() {
                     return cycle;
                 }

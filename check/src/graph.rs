@@ -249,8 +249,7 @@ impl Graph {
             rest -= 1;
         }
         let gate = self.gate[txn as usize];
-        (gate != NONE && rest == 0)
-            .then(|| (self.txns + gate, Label::new(Edge::RealTime, 0)))
+        (gate != NONE && rest == 0).then(|| (self.txns + gate, Label::new(Edge::RealTime, 0)))
     }
 
     fn edge_of_gate(&self, gate: u32, at: u32) -> Option<(u32, Label)> {

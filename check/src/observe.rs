@@ -104,7 +104,8 @@ impl Observed {
                     continue;
                 }
                 for &value in seen(history, micro) {
-                    let from = writes.partition_point(|write| (write.0, write.1) < (micro.key, value));
+                    let from =
+                        writes.partition_point(|write| (write.0, write.1) < (micro.key, value));
                     let of_it = |write: &&(u64, u64, u32)| (write.0, write.1) == (micro.key, value);
                     for &(.., writer) in writes[from..].iter().take_while(of_it) {
                         if writer != reader && !self.counts[writer as usize] {

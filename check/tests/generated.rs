@@ -98,7 +98,10 @@ fn every_planted_contradiction_is_found_by_its_name() {
         (Anomaly::G1a, "0 0..3 aborted: + 0 1\n 1 0..6: s 0 1"),
         (Anomaly::G1a, "0 0..3 aborted: a 0 1\n 1 0..6: l 0 1"),
         (Anomaly::G1b, "0 0..3: w 0 1; w 0 2\n 1 0..6: r 0 1"),
-        (Anomaly::IncompatibleOrder, "0 0..3: a 0 1\n 1 0..3: a 0 2\n 2 0..9: l 0 1 2\n 3 0..9: l 0 2"),
+        (
+            Anomaly::IncompatibleOrder,
+            "0 0..3: a 0 1\n 1 0..3: a 0 2\n 2 0..9: l 0 1 2\n 3 0..9: l 0 2",
+        ),
         (Anomaly::LostUpdate, "0 0..3: w 0 1\n 1 4..9: cas 0 1 2\n 2 4..9: cas 0 1 3"),
         (Anomaly::LostUpdate, "1 4..9: r 0 -; r 1 -; w 0 2\n 2 4..9: r 0 -; w 0 3"),
     ];

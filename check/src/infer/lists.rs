@@ -125,11 +125,11 @@ impl<'a> Inference<'a> {
         writers.dedup();
         let fan = self.fan(writers);
         if let Some(last) = last {
-            self.to_fan(&fan, 0, self.owner(last), Edge::Ww, last);
+            self.edges_to_fan(&fan, 0, self.owner(last), Edge::Ww, last);
         }
         let whole = reads.iter().rev().take_while(|(list, _)| list.len() == trace.elements.len());
         for &(_, read) in whole {
-            self.to_fan(&fan, 0, self.owner(read), Edge::Rw, read);
+            self.edges_to_fan(&fan, 0, self.owner(read), Edge::Rw, read);
         }
     }
 

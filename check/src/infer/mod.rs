@@ -110,7 +110,7 @@ impl Inference<'_> {
     }
 
     /// Edges from a transaction to all of a fan from a place on, except to itself.
-    fn to_fan(&mut self, fan: &Fan, from_place: usize, from: u32, edge: Edge, micro: u32) {
+    fn edges_to_fan(&mut self, fan: &Fan, from_place: usize, from: u32, edge: Edge, micro: u32) {
         let mut rest = from_place;
         if let Some(own) = fan.place_of(from).filter(|own| *own >= from_place) {
             rest = own + 1;

@@ -119,8 +119,7 @@ impl Inference<'_> {
             }
         };
         for &(_, read) in version.reads {
-            self.to_fan(fan, place, self.owner(read), edge, read);
+            self.edges_to_fan(fan, place, self.owner(read), edge, read);
         }
     }
-
 }

@@ -17,7 +17,7 @@ impl<'a> Inference<'a> {
         let external = self.external(group);
         let mut reads: Vec<(Vec<u64>, u32)> =
             external.map(|at| (self.others_of_set(at), at)).collect();
-        reads.sort_by(|left, right| (left.0.len(), left.1).cmp(&(right.0.len(), right.1)));
+        reads.sort_by_key(|(set, at)| (set.len(), *at));
         let mut classes: Vec<Class> = Vec::new();
         let (empty, mut shown): (Vec<u64>, Option<&(Vec<u64>, u32)>) = (Vec::new(), None);
         for read in &reads {
