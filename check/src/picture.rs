@@ -5,7 +5,7 @@ use crate::finding::{Finding, Portrait, Step};
 use crate::graph::Edge;
 use std::fmt::Write;
 
-const WIDTH: usize = 210;
+const WIDTH: usize = 240;
 const GAP: usize = 70;
 const MARGIN: usize = 24;
 const LINE: usize = 18;
@@ -13,7 +13,7 @@ const LINE: usize = 18;
 const RISE: usize = 34;
 const LANE: usize = 20;
 /// The most letters in a line of a box.
-const LETTERS: usize = 30;
+const LETTERS: usize = 29;
 
 const STYLE: &str = "\
     text{font:13px ui-sans-serif,system-ui,sans-serif;fill:#1f2328}\
@@ -69,7 +69,8 @@ impl<'f> Picture<'f> {
         let count = self.columns.len();
         let note = wrapped(&self.finding.note, 90);
         let width = (2 * MARGIN + count * WIDTH + count.saturating_sub(1) * GAP).max(680);
-        let lines = self.finding.transactions.iter().map(|of| of.lines.len()).max().unwrap_or(0);
+        let lines =
+            self.finding.transactions.iter().map(|of| lines_of(of).len()).max().unwrap_or(0);
         let height_of_box = 30 + LINE * lines + 8;
         let room = |reach: usize| if reach > 0 { 26 + RISE * reach } else { 0 };
         let top = 66 + LINE * note.len() + room(self.reach(true));
@@ -115,7 +116,8 @@ impl<'f> Picture<'f> {
 
     fn one_box(&mut self, column: usize, y: usize, height: usize) {
         let finding = self.finding;
-        let Portrait { number, process, lines, .. } = &finding.transactions[self.columns[column]];
+        let portrait = &finding.transactions[self.columns[column]];
+        let Portrait { number, process, .. } = portrait;
         let x = MARGIN + column * (WIDTH + GAP);
         self.put(format_args!(
             "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{height}\" rx=\"6\"/>"
@@ -126,8 +128,8 @@ impl<'f> Picture<'f> {
              <text class=\"quiet\" x=\"{}\" y=\"{head}\" text-anchor=\"end\">process {process}</text>",
             x + WIDTH - 10
         ));
-        for (at, line) in lines.iter().enumerate() {
-            let (y, line) = (head + LINE * (at + 1) + 2, escaped(&cut(line, LETTERS)));
+        for (at, line) in lines_of(portrait).iter().enumerate() {
+            let (y, line) = (head + LINE * (at + 1) + 2, escaped(line));
             self.put(format_args!("<text class=\"code\" x=\"{left}\" y=\"{y}\">{line}</text>"));
         }
     }
@@ -173,7 +175,9 @@ impl<'f> Picture<'f> {
         let span = (last - first).max(1) as f64;
         let times: Vec<String> = all.iter().map(of_time).collect();
         let longest = times.iter().map(String::len).max().unwrap_or(0);
-        let (left, right) = (MARGIN + 60, width - MARGIN - 12 - 7 * longest);
+        let numbers = all.iter().map(|of| of.number.to_string().len()).max().unwrap_or(0);
+        let left = MARGIN + 24 + 9 * numbers;
+        let right = width - MARGIN - 12 - 7 * longest;
         let place = |time: u64| left as f64 + (time - first) as f64 / span * (right - left) as f64;
         self.put(format_args!(
             "<text class=\"quiet\" x=\"{MARGIN}\" y=\"{}\">when each of them ran</text>",
@@ -217,12 +221,9 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The beginning of a line that is too long.
-fn cut(line: &str, letters: usize) -> String {
-    if line.chars().count() <= letters {
-        return line.to_owned();
-    }
-    line.chars().take(letters - 1).chain(['…']).collect()
+/// What a transaction did, in lines that fit into its box.
+fn lines_of(portrait: &Portrait) -> Vec<String> {
+    portrait.lines.iter().flat_map(|line| wrapped(line, LETTERS)).collect()
 }
 
 /// A text in lines.

@@ -139,7 +139,7 @@ impl Open<'_, '_> {
         self.register(Kind::Write, key, None, false);
     }
 
-    /// A compare-and-set that succeeded: one atomic step, also for [`Linear`](crate::Linear). Note
+    /// A compare-and-set that succeeded: one atomic step, also for [`linear`](crate::linear). Note
     /// one that failed as a read of what it found.
     pub fn compare_and_set(&mut self, key: u64, found: Option<u64>, value: u64) {
         self.register(Kind::Read, key, found, true);
