@@ -20,6 +20,8 @@ tests+=(
     "race       RUNS=20000 ci/main-job.sh"
     "churn      COEVAL_CHURN_OPS=200000000 cargo test --release -p coeval \
         --features crossbeam-epoch,seize --test churn -- --nocapture"
+    "kit        COEVAL_CHECK_HISTORIES=1000000 cargo test --release -p coeval-check"
+    "stores     COEVAL_CHECK_TRANSACTIONS=1000000 cargo test --release -p coeval-check-stores"
     # Another: "name  [VARIABLE=value...] command [argument...]"
 )
 

@@ -7,6 +7,7 @@ mod common;
 mod history;
 
 mod alignment;
+mod anomalies;
 mod api;
 mod atomicity;
 mod bug_refused_set;
