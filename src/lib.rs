@@ -49,6 +49,7 @@
 //!
 //! # Features
 //! - `async`: loads with futures, on any runtime.
+//! - `macros`: the attributes `cached` and `derived`, for memoized functions.
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -99,11 +100,14 @@ mod api;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{
-    Batch, BatchMut, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job,
-    KeyEntry, KeyList, Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues,
-    Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings, ToKey,
-    Transaction, Values, View, WeakCache,
+    Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,
+    Job, KeyEntry, KeyList, Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
+    OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings,
+    ToKey, Transaction, Values, View, WeakCache,
 };
+#[cfg(feature = "macros")]
+#[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
+pub use coeval_macros::{cached, derived};
 pub use engine::Expiry;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
