@@ -101,9 +101,9 @@ mod api;
 pub use api::Task;
 pub use api::{
     Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,
-    Job, KeyEntry, KeyList, Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
+    Job, KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
     OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings,
-    ToKey, Transaction, Values, View, WeakCache,
+    ToKey, Transaction, Typed, Values, View, WeakCache,
 };
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
