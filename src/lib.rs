@@ -52,6 +52,20 @@
 //! - `macros`: the attributes `cached` and `derived`, for memoized functions.
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
+//!
+//! # Versions
+//! - **Rust:** 1.88 or later, on 64-bit targets. A release that needs a newer Rust raises the second
+//!   number of the version (after 1.0: also the second), and the changelog says so. A release that
+//!   raises the third number never does.
+//! - **Interface:** semantic versioning. Before 1.0, a release after which a program may have to be
+//!   changed raises the second number. The promises of `docs/guarantees.md` belong to the interface;
+//!   messages, the texts of `Debug` and `contents`, and what only `--cfg coeval_internals` shows do
+//!   not.
+//! - **Dependencies:** types of `equivalent` are part of the interface, and with the features
+//!   `crossbeam-epoch`, `rayon` and `seize` what these need. `coeval-macros` has the version of
+//!   coeval, and is used through it.
+//!
+#![doc = include_str!("../docs/comparison.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What only models and tests reach is held to less.
 #![cfg_attr(
@@ -98,6 +112,7 @@ mod engine;
 mod api;
 
 #[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub use api::Task;
 pub use api::{
     Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,

@@ -22,6 +22,7 @@ const NEIGHBOURS: &[(&str, &str)] =
 const SHARED_NAMES: &[(&str, &str)] = &[
     ("Entry", "users know the public one by this name; the other is a write in a descriptor"),
     ("Reset", "a helper within a function; nobody else can name it"),
+    ("$", "a macro declares a type of the name that it is given"),
 ];
 
 /// Locks and other blocking types. Only `src/sync` may name them.
