@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that nobody runs every day compiles: each feature alone, all together, every example
-# and every benchmark. And the tests of the comparison with other stores, which need all of these.
+# and every benchmark. And the tests of the comparison with other stores and of the guide to moving
+# from them, which need these.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # The features as Cargo.toml declares them, optional dependencies' implicit ones excluded.
@@ -12,6 +13,7 @@ for feature in $features; do
 done
 part cargo check -p coeval --all-targets --all-features
 part cargo check --workspace --all-targets
+part cargo test -p coeval-migrating
 # With optimizations, as `ci/main-job.sh` compiles the other stores: once for both.
 part cargo test --release -p coeval-compare
 part cargo bench -p coeval-micro --no-run
