@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that nobody runs every day compiles: each feature alone, all together, every example
-# and every benchmark. And the tests of the comparison with other stores, and those
-# of what the kit says of stores, which need all of these.
+# and every benchmark. And the tests of the comparison with other stores, of the guide to moving from
+# them, and of what the kit says of stores, which need all of these.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # The features as Cargo.toml declares them, optional dependencies' implicit ones excluded.
@@ -14,5 +14,5 @@ done
 part cargo check -p coeval --all-targets --all-features
 part cargo check --workspace --all-targets
 # With optimizations, as `ci/main-job.sh` compiles the other stores: once for both.
-part cargo test --release -p coeval-compare -p coeval-check-stores
+part cargo test --release -p coeval-compare -p coeval-check-stores -p coeval-migrating
 part cargo bench -p coeval-micro --no-run

@@ -28,3 +28,10 @@ need_nightly() {
         exit 1
     fi
 }
+
+# Makes sure that a cargo subcommand is there, which not every machine has: need_tool CRATE COMMAND.
+need_tool() {
+    if cargo "$2" --version >/dev/null 2>&1; then return; fi
+    echo "not checked: $1 is not installed; \`cargo install --locked $1\` builds it" >&2
+    exit 3
+}

@@ -49,8 +49,23 @@
 //!
 //! # Features
 //! - `async`: loads with futures, on any runtime.
+//! - `macros`: the attributes `cached` and `derived`, for memoized functions.
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
+//!
+//! # Versions
+//! - **Rust:** 1.88 or later, on 64-bit targets. A release that needs a newer Rust raises the second
+//!   number of the version (after 1.0: also the second), and the changelog says so. A release that
+//!   raises the third number never does.
+//! - **Interface:** semantic versioning. Before 1.0, a release after which a program may have to be
+//!   changed raises the second number. The promises of `docs/guarantees.md` belong to the interface;
+//!   messages, the texts of `Debug` and `contents`, and what only `--cfg coeval_internals` shows do
+//!   not.
+//! - **Dependencies:** types of `equivalent` are part of the interface, and with the features
+//!   `crossbeam-epoch`, `rayon` and `seize` what these need. `coeval-macros` has the version of
+//!   coeval, and is used through it.
+//!
+#![doc = include_str!("../docs/comparison.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What only models and tests reach is held to less.
 #![cfg_attr(
@@ -97,13 +112,17 @@ mod engine;
 mod api;
 
 #[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub use api::Task;
 pub use api::{
-    Batch, BatchMut, Builder, Cache, Committed, CompResult, Entry, Finding, InParts, Iter, Job,
-    KeyEntry, KeyList, Keys, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys, OwnedValues,
-    Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings, ToKey,
-    Transaction, Values, View, WeakCache,
+    Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,
+    Job, KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
+    OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings,
+    ToKey, Transaction, Typed, Values, View, WeakCache,
 };
+#[cfg(feature = "macros")]
+#[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
+pub use coeval_macros::{cached, derived};
 pub use engine::Expiry;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

@@ -22,7 +22,7 @@ const NEIGHBOURS: &[(&str, &str)] =
 const SHARED_NAMES: &[(&str, &str)] = &[
     ("Entry", "users know the public one by this name; the other is a write in a descriptor"),
     ("Reset", "a helper within a function; nobody else can name it"),
-    ("$", "macros make the atomics of two builds of tests"),
+    ("$", "macros make types of the names that they are given"),
 ];
 
 /// Locks and other blocking types. Only `src/sync` may name them.

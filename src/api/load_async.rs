@@ -25,6 +25,7 @@ use std::sync::Arc;
 /// load was last continued, loads concurrently with it. A task that polls both futures therefore
 /// comes to an end. The first value to arrive is cached. Cycles are found among the futures that
 /// one load's own task polls.
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,

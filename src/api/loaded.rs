@@ -57,6 +57,19 @@ impl<V> Loaded<V> {
         self.change(|_| terms)
     }
 
+    /// Keeps the terms, and sets the value to what `change` makes of it.
+    ///
+    /// ```
+    /// use coeval::Loaded;
+    /// use std::time::Duration;
+    ///
+    /// let minute = || Loaded::new(()).ttl(Duration::from_secs(60));
+    /// assert_eq!(minute().map(|()| 7).into_value(), 7);
+    /// ```
+    pub fn map<T>(self, change: impl FnOnce(V) -> T) -> Loaded<T> {
+        Loaded { value: change(self.value), terms: self.terms }
+    }
+
     /// Returns the value.
     pub fn into_value(self) -> V {
         self.value

@@ -161,6 +161,14 @@ where
         self.attempt.read(key, V::clone)
     }
 
+    /// Returns what `read` makes of the value of `key`, which `get` would return.
+    pub(super) fn read<Q, T>(&mut self, key: &Q, read: impl FnOnce(&V) -> T) -> Option<T>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.attempt.read(key, read)
+    }
+
     /// Returns whether `key` holds a value, as [`get`](Self::get) does, without cloning it.
     pub fn contains_key<Q>(&mut self, key: &Q) -> bool
     where

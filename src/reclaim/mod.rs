@@ -18,9 +18,11 @@ mod tests;
 #[allow(unused_imports)]
 pub use asymmetric::Asymmetric;
 #[cfg(feature = "crossbeam-epoch")]
+#[cfg_attr(docsrs, doc(cfg(feature = "crossbeam-epoch")))]
 #[allow(unused_imports)]
 pub use epoch::CrossbeamEpoch;
 #[cfg(feature = "seize")]
+#[cfg_attr(docsrs, doc(cfg(feature = "seize")))]
 #[allow(unused_imports)]
 pub use hyaline::Seize;
 

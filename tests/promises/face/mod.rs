@@ -7,3 +7,4 @@ mod loading;
 mod many;
 mod traits;
 mod transactions;
+mod typed;
