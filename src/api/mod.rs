@@ -9,6 +9,7 @@ mod entry;
 mod entry_load;
 mod give;
 mod hasher;
+mod introspect;
 mod iter;
 mod key;
 mod keys;

@@ -15,6 +15,7 @@ mod expire;
 mod expiry_policy;
 mod fill;
 mod group;
+mod heat;
 mod inspect;
 mod later;
 mod lease;
