@@ -49,6 +49,7 @@
 //!
 //! # Features
 //! - `async`: loads with futures, on any runtime.
+//! - `serde`: a cache is saved to a file (`Cache::save`), and restored (`Builder::restore`).
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -68,6 +69,8 @@
 mod error;
 mod memory;
 mod removal;
+#[cfg(feature = "serde")]
+mod saved;
 mod sync;
 mod version;
 
@@ -104,6 +107,8 @@ pub use api::{
     Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings, ToKey,
     Transaction, Values, View, WeakCache,
 };
+#[cfg(feature = "serde")]
+pub use api::{RestoreError, RestoreReport, SaveReport};
 pub use engine::Expiry;
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};

@@ -29,7 +29,11 @@ mod monitor;
 mod pinned;
 mod policy;
 mod refresh;
+#[cfg(feature = "serde")]
+mod restore;
 mod retain;
+#[cfg(feature = "serde")]
+mod save;
 mod settings;
 mod tagged;
 mod transaction;
@@ -56,7 +60,11 @@ pub use policy::PolicyInfo;
 pub use refresh::Job;
 #[cfg(feature = "async")]
 pub use refresh::Task;
+#[cfg(feature = "serde")]
+pub use restore::{RestoreError, RestoreReport};
 pub use retain::{InParts, RemovalProgress};
+#[cfg(feature = "serde")]
+pub use save::SaveReport;
 pub use settings::Settings;
 pub use transaction::{Committed, Transaction};
 pub use view::{Iter, View};

@@ -160,7 +160,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             sweeps = sweeps && self.sweep_ended();
             let is_idle = self.store.has_no_backlog()
                 && !self.is_sweep_due()
-                && !self.weight_to_evict().is_some_and(|left| Some(left) < weight)
+                && self.weight_to_evict().is_none_or(|left| Some(left) >= weight)
                 && self.observers().departures.is_empty();
             if is_idle && !sweeps && !self.expire_by(self.timer.now()) {
                 // What is retired needs a few grace periods, each of which takes one step.

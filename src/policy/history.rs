@@ -210,6 +210,7 @@ impl History {
 
     /// Remembers an eviction. `entries` returns the present number of entries; it is called only if
     /// the number was unknown when the history was created.
+    #[inline(always)]
     pub fn remember(
         &self,
         hash: u32,

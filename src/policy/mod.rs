@@ -69,6 +69,9 @@ mod bound;
 pub mod history;
 mod order;
 
+#[cfg(feature = "serde")]
+pub use order::{Rank, Ranked};
+
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
 use balance::{Balance, Lapse, NEAR_AT_FIRST};
