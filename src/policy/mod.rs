@@ -211,6 +211,7 @@ impl Policy {
     }
 
     /// Returns whether the cache can hold an entry of this weight at all.
+    #[inline(always)]
     pub fn fits(&self, weight: u32) -> bool {
         u64::from(weight) <= self.capacity()
     }
@@ -234,13 +235,12 @@ impl Policy {
     /// Evicts entries until the weight is within the capacity or nothing is left to evict. Returns
     /// false if it stops earlier, after `most` tries.
     pub fn make_room(&self, residents: &impl Residents, most: usize) -> bool {
-        let capacity = self.capacity();
         for _ in 0..most {
             // Each thread here has accounted for a weight, pushed a handle, or evicted an entry. It
             // now reads the weight and looks for handles. Of several threads that do so at the same
             // time, the last one sees what all of them did, and makes the missing room.
             fence_after_rmw(); // partner: the same fence in another thread
-            if residents.weight() <= capacity {
+            if residents.weight() <= self.capacity() {
                 return true;
             }
             residents.publish();
