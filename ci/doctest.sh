@@ -8,4 +8,4 @@ for example in examples/*.rs; do
 done
 part cargo run -q -p async-service
 # What only the optional features have, in the build that the examples have made.
-part cargo test -p coeval --all-features --test saved
+part cargo test -p coeval --all-features --test saved --test exported --test traced

@@ -49,6 +49,8 @@
 //!
 //! # Features
 //! - `async`: loads with futures, on any runtime.
+//! - `metrics`: a cache exports its figures (`Cache::export_metrics`); `tracing`: it tells of what an
+//!   operator must know. `docs/metrics.md` lists both.
 //! - `serde`: a cache is saved to a file (`Cache::save`), and restored (`Builder::restore`).
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
@@ -99,6 +101,8 @@ mod engine;
 
 mod api;
 
+#[cfg(feature = "metrics")]
+pub use api::Exporter;
 #[cfg(feature = "async")]
 pub use api::Task;
 pub use api::{

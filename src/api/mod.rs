@@ -7,6 +7,8 @@ mod contents;
 mod derive;
 mod entry;
 mod entry_load;
+#[cfg(feature = "metrics")]
+mod export;
 mod give;
 mod hasher;
 mod introspect;
@@ -47,6 +49,8 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use derive::Scope;
 pub use entry::{CompResult, Entry, KeyEntry, Op};
+#[cfg(feature = "metrics")]
+pub use export::Exporter;
 pub use hasher::RandomState;
 pub use iter::{Keys, OwnedIter, OwnedKeys, OwnedValues, Values};
 pub use key::ToKey;

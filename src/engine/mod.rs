@@ -42,6 +42,7 @@ mod scratch;
 mod sweep;
 mod tag_marks;
 mod tags;
+mod tell;
 mod terms;
 mod transact;
 mod views;
