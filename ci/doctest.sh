@@ -9,3 +9,5 @@ for example in examples/*.rs; do
     part cargo run -q -p coeval --all-features --example "$(basename "$example" .rs)"
 done
 part cargo run -q -p async-service
+# What only the optional features have, in the build that the examples have made.
+part cargo test -p coeval --all-features --test saved --test exported --test traced

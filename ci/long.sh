@@ -9,7 +9,7 @@ tests=()
 for name in $(ls tests | sed 's/\.rs$//' | sort -u); do
     case $name in churn | common) continue ;; esac # below; no test
     tests+=("$name  RUSTFLAGS=--cfg=coeval_internals CARGO_TARGET_DIR=target/internals COEVAL_STRESS=long \
-        cargo test --release -p coeval --features crossbeam-epoch,seize --test $name")
+        cargo test --release -p coeval --all-features --test $name")
 done
 tests+=(
     "units      COEVAL_STRESS=long cargo test --release -p coeval --lib --all-features"

@@ -1,12 +1,16 @@
-//! Fills a cache from a dump of its source while the cache is already in use: `cargo run --example
-//! warm_start`.
+//! A service saves its cache when it stops, and restores it when it starts: `cargo run --example
+//! warm_start --features serde`.
+//!
+//! The source changes while the service is down. Afterwards the service applies these changes to the
+//! restored cache, which is in use already.
 
-use coeval::Cache;
+use coeval::{Builder, Cache};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const PRODUCTS: u64 = 50_000;
 
-/// A source that can be dumped, read key by key, and changed.
+/// A source that can be read key by key, and knows what has changed since a given moment.
 struct Source {
     prices: Vec<AtomicU64>,
     reads: AtomicU64,
@@ -18,43 +22,58 @@ impl Source {
         self.prices[product as usize].load(Ordering::SeqCst)
     }
 
-    /// Changes a price and tells the cache.
-    fn change(&self, cache: &Cache<u64, u64>, product: u64, price: u64) {
+    fn change(&self, product: u64, price: u64) {
         self.prices[product as usize].store(price, Ordering::SeqCst);
-        cache.insert(product, price);
     }
+}
+
+/// The settings are those of the code, not of the file. The schema says which types the file has.
+fn settings() -> Builder<u64, u64> {
+    Cache::builder().max_capacity(PRODUCTS / 2).name("prices").schema("price in cents, 1")
+}
+
+fn load_all(cache: &Cache<u64, u64>, source: &Source, products: std::ops::Range<u64>) {
+    for product in products {
+        let price = cache.get_with(product, || source.read(product));
+        assert_eq!(price, source.prices[product as usize].load(Ordering::SeqCst));
+    }
+}
+
+/// The first run: nothing is saved yet, so all prices are loaded.
+fn first_run(path: &Path, source: &Source) {
+    let (cache, restored) = settings().restore_or_empty(path);
+    println!("first run: {}", restored.expect_err("there is no file yet"));
+    load_all(&cache, source, 0..PRODUCTS / 2);
+    let saved = cache.save(path).expect("the folder can be written");
+    println!("saved {} entries, {} bytes, as of {}", saved.entries, saved.bytes, saved.version);
+}
+
+/// The second run: the cache is warm, and the source is asked only for what has changed.
+fn second_run(path: &Path, source: &Source, changed: impl Iterator<Item = u64>) {
+    let (cache, report) = settings().restore(path).expect("the file was saved by the first run");
+    println!("second run: {report}");
+    assert!(report.is_whole() && report.restored == PRODUCTS / 2);
+    changed.for_each(|product| _ = cache.invalidate(&product));
+    load_all(&cache, source, 0..PRODUCTS / 2);
+    println!("{}", cache.stats());
 }
 
 fn main() {
     let prices = (0..PRODUCTS).map(|product| AtomicU64::new(product * 100)).collect();
     let source = Source { prices, reads: AtomicU64::new(0) };
-    let cache: Cache<u64, u64> = Cache::builder().initial_capacity(PRODUCTS as usize).build();
+    let folder = std::env::temp_dir().join(format!("coeval-warm-start-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    let path = folder.join("prices.cache");
 
-    // A dump of the current source. It lacks every tenth product.
-    let dump: Vec<_> = (0..PRODUCTS)
-        .filter(|product| product % 10 != 0)
-        .map(|product| (product, source.prices[product as usize].load(Ordering::SeqCst)))
-        .collect();
+    first_run(&path, &source);
+    let before = source.reads.load(Ordering::Relaxed);
+    assert_eq!(before, PRODUCTS / 2);
 
-    // Prices change before and during the import of the dump.
-    (0..500).for_each(|product| source.change(&cache, product, 1));
-    let filled = std::thread::scope(|scope| {
-        let warm = scope.spawn(|| cache.prewarm(dump));
-        (500..1_000).for_each(|product| source.change(&cache, product, 1));
-        warm.join().unwrap()
-    });
-    println!("{filled} entries of the dump were stored; {} keys hold a price", cache.len());
-    for product in 0..1_000 {
-        assert_eq!(cache.get(&product), Some(1), "older than a write");
-    }
-
-    // Products that the dump lacks are loaded on demand.
-    let sum: u64 =
-        (0..PRODUCTS).map(|product| cache.get_with(product, || source.read(product))).sum();
-    let expected: u64 = source.prices.iter().map(|price| price.load(Ordering::SeqCst)).sum();
-    let reads = source.reads.load(Ordering::Relaxed);
-    println!("all {PRODUCTS} products were requested: {reads} were loaded one by one");
-    assert_eq!((sum, cache.len() as u64), (expected, PRODUCTS));
-    assert!(reads <= PRODUCTS / 10);
-    println!("\n{}", cache.stats());
+    // While the service is down, some prices change.
+    (0..500).for_each(|product| source.change(product, 1));
+    second_run(&path, &source, 0..500);
+    let reads = source.reads.load(Ordering::Relaxed) - before;
+    println!("the second run read {reads} prices from the source");
+    assert_eq!(reads, 500);
+    std::fs::remove_dir_all(&folder).expect("the folder is this program's own");
 }

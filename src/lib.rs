@@ -50,6 +50,9 @@
 //! # Features
 //! - `async`: loads with futures, on any runtime.
 //! - `macros`: the attributes `cached` and `derived`, for memoized functions.
+//! - `metrics`: a cache exports its figures (`Cache::export_metrics`); `tracing`: it tells of what an
+//!   operator must know. `docs/metrics.md` lists both.
+//! - `serde`: a cache is saved to a file (`Cache::save`), and restored (`Builder::restore`).
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 //!
@@ -83,6 +86,8 @@
 mod error;
 mod memory;
 mod removal;
+#[cfg(feature = "serde")]
+mod saved;
 mod sync;
 mod version;
 
@@ -111,6 +116,9 @@ mod engine;
 
 mod api;
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use api::Exporter;
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub use api::Task;
@@ -120,6 +128,9 @@ pub use api::{
     OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings,
     ToKey, Transaction, Typed, Values, View, WeakCache,
 };
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use api::{RestoreError, RestoreReport, SaveReport};
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use coeval_macros::{cached, derived};

@@ -77,6 +77,16 @@ impl Clock {
     }
 }
 
+#[cfg(feature = "serde")]
+impl Clock {
+    /// Makes `number` the newest number handed out, unless it is smaller than the present one. Only
+    /// for a cache that no other thread knows yet.
+    pub fn advance_to(&self, number: u64) {
+        // Relaxed: what makes the cache known to other threads publishes this, too.
+        self.0.fetch_max(number, Ordering::Relaxed);
+    }
+}
+
 /// The packed state of a version, or of the descriptor that decides several versions.
 ///
 /// | bits | meaning | set by |

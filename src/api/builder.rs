@@ -64,6 +64,19 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self
     }
 
+    /// See [`schema`](Self::schema).
+    #[cfg(feature = "serde")]
+    pub(super) fn with_schema(mut self, schema: Box<str>) -> Self {
+        self.settings.schema = schema;
+        self
+    }
+
+    /// Returns the name that was set by [`schema`](Self::schema).
+    #[cfg(feature = "serde")]
+    pub(super) fn schema_name(&self) -> &str {
+        &self.settings.schema
+    }
+
     /// Reserves room for `entries` entries.
     ///
     /// The index does not grow until the cache holds that many. If `entries` is in the thousands,

@@ -8,8 +8,11 @@ mod derive;
 mod deriver;
 mod entry;
 mod entry_load;
+#[cfg(feature = "metrics")]
+mod export;
 mod give;
 mod hasher;
+mod introspect;
 mod iter;
 mod key;
 mod keys;
@@ -29,7 +32,11 @@ mod monitor;
 mod pinned;
 mod policy;
 mod refresh;
+#[cfg(feature = "serde")]
+mod restore;
 mod retain;
+#[cfg(feature = "serde")]
+mod save;
 mod settings;
 mod tagged;
 mod transaction;
@@ -45,6 +52,8 @@ pub use cache::Cache;
 pub use derive::Scope;
 pub use deriver::Deriver;
 pub use entry::{CompResult, Entry, KeyEntry, Op};
+#[cfg(feature = "metrics")]
+pub use export::Exporter;
 pub use hasher::RandomState;
 pub use iter::{Keys, OwnedIter, OwnedKeys, OwnedValues, Values};
 pub use key::ToKey;
@@ -58,7 +67,11 @@ pub use policy::PolicyInfo;
 pub use refresh::Job;
 #[cfg(feature = "async")]
 pub use refresh::Task;
+#[cfg(feature = "serde")]
+pub use restore::{RestoreError, RestoreReport};
 pub use retain::{InParts, RemovalProgress};
+#[cfg(feature = "serde")]
+pub use save::SaveReport;
 pub use settings::Settings;
 pub use transaction::{Committed, Transaction};
 pub use typed::{Kind, Typed};

@@ -282,6 +282,9 @@ where
             let found = view.get_versioned(&related).filter(|(_, found)| *found < version);
             let Some((_, related_version)) = found else { continue };
             report.mismatches += 1;
+            let hash = |key: &K| self.engine.hash(key);
+            let related_entry = (hash(&related), related_version);
+            self.engine.tell_finding((hash(key), version), related_entry);
             let Some(decide) = &mut self.on_mismatch else { continue };
             let finding = Finding { key, version, related: &related, related_version };
             if decide(&finding) == Repair::Leave {

@@ -4,6 +4,16 @@ use super::node::EntryTerms;
 use crate::sync::{AtomicU64, Ordering};
 
 impl EntryTerms {
+    /// The terms of a value that was saved: its deadline, and what [`times`](Self::times) returned.
+    #[cfg(feature = "serde")]
+    pub fn restored(deadline: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
+        let mut terms = Self::new(0, end, 0, refresh, weight);
+        let flag = if idle == 0 { 0 } else { Self::EXPIRED };
+        terms.deadline = AtomicU64::new(deadline.min(end) & !flag);
+        terms.idle = idle;
+        terms
+    }
+
     /// The same terms for a value that a policy keeps until `until`, at most. If the value is kept
     /// without a time to idle, the policy may move that time on.
     pub fn by_policy(mut self, until: u64) -> Self {

@@ -2,7 +2,6 @@
 //! want memory back now.
 
 use super::Engine;
-use super::maintenance::due;
 use crate::reclaim::Reclaim;
 
 /// The number of rounds over everything that is due. A record is freed after three grace periods,
@@ -57,9 +56,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let parts = self.sweep.parts().max(self.store.parts(&self.pin()));
             let _ = (0..2 * parts).all(|_| self.sweep());
         }
-        if self.due.is_set(due::ROOM) {
-            self.make_owed_room();
-        }
+        self.make_all_room();
         let now = self.timer.now();
         while self.expire_by(now) {}
     }

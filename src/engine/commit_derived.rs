@@ -124,7 +124,9 @@ where
         let refused =
             |at: &usize| numbers[*at].is_none() || (is_invalid && at + 1 == numbers.len());
         for at in (0..numbers.len()).filter(refused) {
-            self.observers().refused(self.derived_record(guard, &memo.derived[at]).hash());
+            let hash = self.derived_record(guard, &memo.derived[at]).hash();
+            self.observers().refused(hash);
+            self.tell_refused(hash);
         }
         Ok(version)
     }

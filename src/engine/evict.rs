@@ -172,6 +172,17 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.due.set(due::ROOM);
     }
 
+    /// Changes the bound of the weight, if there is one, and returns the former one. Later writes
+    /// evict what is above the new one.
+    pub fn resize(&self, capacity: u64) -> Option<u64> {
+        let former = self.policy.as_ref()?.resize(capacity);
+        let guard = self.pin();
+        if self.store.era(&guard).weight() > capacity {
+            self.mark_over_bound();
+        }
+        Some(former)
+    }
+
     /// Makes the room that is still missing. Stops when the weight is within the bound, or after as
     /// many evictions as this thread owes, or after a few if it owes none. The caller has no guard.
     #[cold]
@@ -201,6 +212,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             }
             self.store.reclaim.collect();
             self.notify_listener();
+        }
+    }
+
+    /// Returns the weight of all entries, if room is due.
+    pub(super) fn weight_to_evict(&self) -> Option<u64> {
+        self.due.is_set(due::ROOM).then(|| self.store.era(&self.pin()).weight())
+    }
+
+    /// Makes all the room that is missing, as long as each step makes some: the entries that are
+    /// left may be spared. The caller has no guard.
+    pub(super) fn make_all_room(&self) {
+        let mut before = u64::MAX;
+        while let Some(weight) = self.weight_to_evict().filter(|weight| *weight < before) {
+            before = weight;
+            self.make_owed_room();
         }
     }
 
@@ -289,7 +315,8 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     pub fn record(&self, entry: Handle) -> RecordRef<'g, K, V> {
         // SAFETY: `handle` made the handle. A record with the flag `ADMITTED` does not end, and the
         // flag is not cleared while the policy holds the handle. The policy calls this under the
-        // guard under which it took the handle out. A record in the wheel is held by a count.
+        // guard under which it took the handle out, or read it in a queue. A record in the wheel is
+        // held by a count.
         unsafe { RecordRef::new(&*ptr::with_exposed_provenance(entry.bits() as usize)) }
     }
 

@@ -136,6 +136,15 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
+    /// Returns how long the value of a key would still be kept without a use, if there is one;
+    /// `None` within stands for ever.
+    pub fn time_left<Q>(&self, key: &Q) -> Option<Option<Duration>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.lifetime_of_key(self.hash(key), key).map(|Lifetime(left)| left)
+    }
+
     /// Does the same as [`lifetime_of`](Self::lifetime_of), for a key.
     pub(super) fn lifetime_of_key<Q>(&self, hash: u32, key: &Q) -> Option<Lifetime>
     where

@@ -79,7 +79,10 @@ where
         let filled = fill(records);
         match &filled {
             Some(_) => self.observers().counters.mine().loads.add(N as u64),
-            None => records.iter().for_each(|record| self.observers().refused(record.hash())),
+            None => records.iter().for_each(|record| {
+                self.observers().refused(record.hash());
+                self.tell_refused(record.hash());
+            }),
         }
         filled
     }

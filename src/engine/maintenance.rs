@@ -155,12 +155,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub fn maintain(&self, steps: usize) -> bool {
         let mut sweeps = self.begin_full_walk();
         for _ in 0..steps {
-            let retired = self.store.reclaim.retired();
+            let (retired, weight) = (self.store.reclaim.retired(), self.weight_to_evict());
             self.tend();
             sweeps = sweeps && self.sweep_ended();
             let is_idle = self.store.has_no_backlog()
                 && !self.is_sweep_due()
-                && !self.due.is_set(due::ROOM)
+                && self.weight_to_evict().is_none_or(|left| Some(left) >= weight)
                 && self.observers().departures.is_empty();
             if is_idle && !sweeps && !self.expire_by(self.timer.now()) {
                 // What is retired needs a few grace periods, each of which takes one step.

@@ -15,6 +15,7 @@ mod expire;
 mod expiry_policy;
 mod fill;
 mod group;
+mod heat;
 mod inspect;
 mod later;
 mod lease;
@@ -31,12 +32,17 @@ mod post_commit;
 mod read;
 mod read_each;
 mod read_many;
+#[cfg(feature = "serde")]
+mod restore;
 mod retain;
+#[cfg(feature = "serde")]
+mod save;
 mod scan;
 mod scratch;
 mod sweep;
 mod tag_marks;
 mod tags;
+mod tell;
 mod terms;
 mod transact;
 mod views;
@@ -63,6 +69,10 @@ pub use load_terms::LoadedTerms;
 pub use maintenance::{DueWork, due};
 pub use name::name_of;
 pub use read::with_version;
+#[cfg(feature = "serde")]
+pub use restore::ToRestore;
+#[cfg(feature = "serde")]
+pub use save::{SavedTerms, ToSave};
 pub use terms::Weigher;
 pub use transact::Attempt;
 
@@ -99,6 +109,9 @@ pub struct EngineSettings<K, V> {
     pub name: Option<fn(&K) -> Box<str>>,
     /// The name of the cache.
     pub label: Option<Box<str>>,
+    /// The name of the types of keys and values, in files.
+    #[cfg(feature = "serde")]
+    pub schema: Box<str>,
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
@@ -120,6 +133,8 @@ impl<K, V> Default for EngineSettings<K, V> {
             expiry: None,
             name: None,
             label: None,
+            #[cfg(feature = "serde")]
+            schema: Box::default(),
             time_to_live: None,
             time_to_idle: None,
             refresh_after: None,
@@ -148,6 +163,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     ended: EndedSweep,
     tag_marks: TagMarks,
     label: Option<Box<str>>,
+    #[cfg(feature = "serde")]
+    schema: Box<str>,
 }
 
 impl<K, V, S, R> Engine<K, V, S, R>
@@ -191,6 +208,8 @@ where
             ended: EndedSweep::new(settings.sweeps_ended),
             tag_marks: TagMarks::new(),
             label: settings.label,
+            #[cfg(feature = "serde")]
+            schema: settings.schema,
         }
     }
 
@@ -221,6 +240,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the name that the user gave to the cache.
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()
+    }
+
+    /// Returns the name of the types of keys and values, in files.
+    #[cfg(feature = "serde")]
+    pub fn schema(&self) -> &str {
+        &self.schema
     }
 
     /// Returns the bound of the total weight.

@@ -174,6 +174,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 .departures
                 .notify(&self.store.reclaim, config, |config| config.listener.as_deref());
             observers.counters.mine().listener_panics.add(panics);
+            self.tell_listener_panics(panics);
         }
     }
 }

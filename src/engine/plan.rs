@@ -174,6 +174,12 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         }
     }
 
+    /// Does the same for writes with terms of their own.
+    #[cfg(feature = "serde")]
+    pub(super) fn drop_earlier_duplicates(&mut self) {
+        self.keep_last();
+    }
+
     /// If a write preserves its entry's terms, and the same commit wrote the entry before, then the
     /// terms of the earlier write are preserved.
     #[cold]

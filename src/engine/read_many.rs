@@ -124,7 +124,7 @@ where
         let guard = self.pin();
         let found: [_; N] = std::array::from_fn(|n| {
             let record = self.store.find(&guard, hashes[n], keys[n]);
-            Some(self.read_record(record?, snapshot)?.0)
+            Some(self.read_record(record?, snapshot)?.value())
         });
         self.count_look_ups::<COUNTS, N>(&guard, &found);
         each_cloned(found, &clone)
@@ -157,7 +157,7 @@ where
             Peeked::Absent => None,
             // SAFETY: the value is visible in the view, and the view is registered for 'v.
             Peeked::Plain(found) => Some(with_version(unsafe { found.kept() })),
-            _ => self.read_record(self.store.find(&guard, hash, key)?, snapshot),
+            _ => self.read_record(self.store.find(&guard, hash, key)?, snapshot).map(with_version),
         }
     }
 
@@ -167,11 +167,11 @@ where
         &self,
         record: RecordRef<'_, K, V>,
         snapshot: &'v Snapshot,
-    ) -> Option<(&'v V, Version)> {
+    ) -> Option<Visible<'v, V>> {
         let at = snapshot.at(record.live());
         let moment = Moment::at(&self.timer, snapshot.opened());
         let held = self.store.valid_at(Some(record), at, false, &moment).expect(KEPT);
         // SAFETY: the value is visible in the view, and the view is registered for 'v.
-        held.value().map(|found| with_version(unsafe { found.kept() }))
+        held.value().map(|found| unsafe { found.kept() })
     }
 }

@@ -1,6 +1,7 @@
 //! Iteration over the entries of a view.
 
 use super::Engine;
+use super::read::with_version;
 use crate::reclaim::Reclaim;
 use crate::store::Snapshot;
 use crate::version::Version;
@@ -32,7 +33,8 @@ where
         let guard = self.pin();
         let (records, next) = self.store.records_of(&guard, division, parts);
         for record in records {
-            if let Some((value, version)) = self.read_record(record, snapshot) {
+            if let Some(found) = self.read_record(record, snapshot) {
+                let (value, version) = with_version(found);
                 // SAFETY: a record is not removed while a registered view shows a value of it, and
                 // the view is registered for 'v.
                 let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };

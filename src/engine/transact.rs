@@ -104,7 +104,7 @@ where
             return None;
         };
         self.reads.note(&guard, record);
-        engine.read_record(record, self.view.snapshot()).map(|(value, _)| give(value))
+        engine.read_record(record, self.view.snapshot()).map(|found| give(found.value()))
     }
 
     /// Plans to set `key`, with its declared relations.

@@ -22,6 +22,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         stats.retired = store.reclaim.retired() as u64;
         let policy = self.policy.as_ref().map_or(0, |policy| policy.bytes());
         let queues = observers.departures.bytes() + self.deadlines.bytes();
+        stats.index_memory = store.index_bytes(&guard) as u64;
         stats.memory = (store.bytes() + policy + queues) as u64;
         stats
     }

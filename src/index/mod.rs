@@ -81,6 +81,12 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         unsafe { &*self.root.load(Ordering::Acquire) }
     }
 
+    /// Returns the bytes of the tables in use: one, or two while entries move to the next table.
+    pub fn bytes(&self, guard: &R::Guard<'_>) -> usize {
+        let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
+        tables.map(Table::memory).sum()
+    }
+
     /// Does a bounded part of a move that is under way, and returns false if there is none. Every
     /// insert does this. A caller that inserts nothing for long may call it, so that readers search
     /// only one table again.

@@ -70,6 +70,10 @@ pub struct Stats {
     /// Bytes that the pools of entries and versions hold, in use or free. Excludes the index and
     /// the memory to which values refer.
     pub memory: u64,
+    /// Bytes of the tables of the index: one table, or two while entries move to a larger or a
+    /// smaller one. With `memory`, that is all but what the values themselves refer to, and what is
+    /// retired.
+    pub index_memory: u64,
 }
 
 impl Stats {
@@ -120,7 +124,8 @@ impl fmt::Display for Stats {
         if let Some(oldest) = self.oldest_view {
             write!(f, ", oldest {oldest}, {} versions behind", self.oldest_view_lag)?;
         }
-        write!(f, "\nmemory    {} bytes in pools, {} retired", self.memory, self.retired)
+        let (memory, index, retired) = (self.memory, self.index_memory, self.retired);
+        write!(f, "\nmemory    {memory} bytes in pools, {index} in the index, {retired} retired")
     }
 }
 
@@ -219,7 +224,7 @@ mod tests {
             "removals  0 explicit, 0 replaced, 0 expired, 0 size, 0 related, 0 listener panics",
             "contents  0 entries, weight 0, 0 versions",
             "views     1 open, oldest v1040, 2 versions behind",
-            "memory    0 bytes in pools, 0 retired",
+            "memory    0 bytes in pools, 0 in the index, 0 retired",
         ];
         assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
         assert!(Stats::default().to_string().starts_with("look-ups  0 hits, 0 misses\nloads"));

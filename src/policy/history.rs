@@ -151,7 +151,8 @@ pub struct History {
     current: AtomicUsize,
     /// The number of entries for which the next table is made. 0 means: as many as there are at
     /// that time.
-    planned: u64,
+    planned: AtomicU64,
+    planned_first: u64,
     /// Each insertion writes it, so it shares no line with what is only read.
     clock: CachePadded<AtomicU64>,
 }
@@ -161,7 +162,21 @@ impl History {
     /// if it is unknown.
     pub fn new(entries: u64) -> Self {
         let (current, clock) = (AtomicUsize::new(0), CachePadded::new(AtomicU64::new(0)));
-        Self { tables: LazyArray::new(), current, planned: entries, clock }
+        let planned = AtomicU64::new(entries);
+        Self { tables: LazyArray::new(), current, planned, planned_first: entries, clock }
+    }
+
+    #[inline(always)]
+    fn planned(&self) -> u64 {
+        // Models change no bound, so a load here would only multiply the schedules.
+        if cfg!(coeval_loom) { self.planned_first } else { self.planned.load(Ordering::Relaxed) }
+    }
+
+    /// Plans the next table for this number of entries, if the number was known at first.
+    pub fn plan(&self, entries: u64) {
+        if self.planned_first > 0 {
+            self.planned.store(entries.max(1), Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -186,17 +201,18 @@ impl History {
     /// one.
     #[inline]
     pub fn entries(&self) -> u64 {
-        self.table().map_or(self.planned, |table| table.entries).max(1)
+        self.table().map_or_else(|| self.planned(), |table| table.entries).max(1)
     }
 
     /// Converts a time to ticks.
     #[inline]
     pub fn tick(&self, time: InsertionTime) -> u64 {
-        time >> self.table().map_or_else(|| tick_shift(self.planned), |table| table.shift)
+        time >> self.table().map_or_else(|| tick_shift(self.planned()), |table| table.shift)
     }
 
     /// Remembers an eviction. `entries` returns the present number of entries; it is called only if
     /// the number was unknown when the history was created.
+    #[inline(always)]
     pub fn remember(
         &self,
         hash: u32,
@@ -204,7 +220,8 @@ impl History {
         queue: QueueKind,
         entries: impl FnOnce() -> u64,
     ) {
-        let entries = if self.planned > 0 { self.planned } else { entries() };
+        let planned = self.planned();
+        let entries = if planned > 0 { planned } else { entries() };
         let current = self.current.load(Ordering::Relaxed);
         let table = match self.table() {
             Some(table) if entries <= table.entries + table.entries / 2 => table,

@@ -65,11 +65,17 @@
 //! entry in all, with 10,000 entries.
 
 pub mod balance;
+mod bound;
 pub mod history;
+mod order;
+
+#[cfg(feature = "serde")]
+pub use order::{Rank, Ranked};
 
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
 use balance::{Balance, Lapse, NEAR_AT_FIRST};
+use bound::Bound;
 use history::{Ghost, History, InsertionTime, REACH};
 
 /// The largest number of entries with hits that one search for an entry without hits passes over.
@@ -152,7 +158,7 @@ pub trait Residents {
 
 /// The eviction policy of one cache.
 pub struct Policy {
-    capacity: u64,
+    bound: Bound,
     small: Queue,
     main: Queue,
     history: History,
@@ -179,7 +185,7 @@ impl Policy {
         let most = entries.saturating_add(entries / DEAD_SHARE).saturating_add(DEAD_AT_LEAST);
         let most = if entries == 0 { 0 } else { most };
         Self {
-            capacity,
+            bound: Bound::new(capacity),
             small: Queue::new(most),
             main: Queue::new(most),
             history: History::new(entries),
@@ -189,13 +195,22 @@ impl Policy {
     }
 
     /// Returns the bound on the weight.
+    #[inline(always)]
     pub fn capacity(&self) -> u64 {
-        self.capacity
+        self.bound.now()
+    }
+
+    /// Changes the bound, and returns the former one. Evicts nothing. A history that was made for a
+    /// number of entries grows with the bound; it does not become smaller.
+    pub fn resize(&self, capacity: u64) -> u64 {
+        self.history.plan(capacity);
+        self.bound.change(capacity)
     }
 
     /// Returns whether the cache can hold an entry of this weight at all.
+    #[inline(always)]
     pub fn fits(&self, weight: u32) -> bool {
-        u64::from(weight) <= self.capacity
+        u64::from(weight) <= self.capacity()
     }
 
     /// Takes a handle that the policy does not hold and whose value has been accounted for, and
@@ -222,7 +237,7 @@ impl Policy {
             // now reads the weight and looks for handles. Of several threads that do so at the same
             // time, the last one sees what all of them did, and makes the missing room.
             fence_after_rmw(); // partner: the same fence in another thread
-            if residents.weight() <= self.capacity {
+            if residents.weight() <= self.capacity() {
                 return true;
             }
             residents.publish();
@@ -236,8 +251,8 @@ impl Policy {
     /// Chooses the queue for an entry that is not remembered. While the cache fills, main takes
     /// them, up to its share.
     fn queue_for_new(&self, residents: &impl Residents) -> QueueKind {
-        let weight = residents.weight();
-        if weight < self.capacity && weight <= self.capacity - self.balance.target(self.capacity) {
+        let (weight, capacity) = (residents.weight(), self.capacity());
+        if weight < capacity && weight <= capacity - self.balance.target(capacity) {
             return QueueKind::Main;
         }
         QueueKind::Small
@@ -252,7 +267,7 @@ impl Policy {
     ) -> QueueKind {
         let entries = self.history.entries();
         let before = self.balance.returned(ghost.queue, self.lapse(ghost, now), now, entries);
-        let is_full = residents.weight() > self.capacity;
+        let is_full = residents.weight() > self.capacity();
         let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
         // An estimate of the time of its last push, from the last stay in that queue.
         let stay = self.balance.last_stay(ghost.queue).wrapping_add(1);

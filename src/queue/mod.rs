@@ -235,6 +235,20 @@ impl Ring {
         Some(slot.load(Ordering::Relaxed)).filter(|word| empty_turn(*word).is_none())
     }
 
+    /// Visits the words from the front to the back. While other threads push and pop, it may miss
+    /// some words, and meet others that were pushed or popped meanwhile.
+    fn visit(&self, each: &mut impl FnMut(u64)) {
+        let popped = self.drawn.popped.load(Ordering::Relaxed);
+        let tickets = self.pushed().saturating_sub(popped).min(self.size());
+        for ticket in popped..popped + tickets {
+            // Acquire: pairs with the CAS in `write`, as a pop would.
+            let word = self.slot(ticket).0.load(Ordering::Acquire);
+            if empty_turn(word).is_none() {
+                each(word);
+            }
+        }
+    }
+
     /// Returns the next word, unless a thread is just pushing or popping it.
     fn peek(&self) -> Option<u64> {
         let (slot, _) = self.slot(self.drawn.popped.load(Ordering::Relaxed));
@@ -326,6 +340,15 @@ impl Queue {
         let rings = (first..MAX_RINGS).map_while(|index| self.rings.get(index));
         let ring = rings.into_iter().find(|ring| ring.len() > 0)?;
         ring.peek().map(Queued::from_word)
+    }
+
+    /// Visits the words from the front to the back, and leaves them in the queue. It visits each
+    /// word once while no other thread uses the queue.
+    pub fn visit(&self, mut each: impl FnMut(Queued)) {
+        let first = self.first.load(Ordering::Relaxed);
+        for ring in (first..MAX_RINGS).map_while(|index| self.rings.get(index)) {
+            ring.visit(&mut |word| each(Queued::from_word(word)));
+        }
     }
 
     /// Returns the number of words. It is exact while no other thread uses the queue.

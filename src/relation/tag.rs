@@ -43,6 +43,17 @@ impl Tag {
     }
 }
 
+#[cfg(feature = "serde")]
+impl Tag {
+    /// Returns the name: a number, or a text as the error.
+    pub(crate) fn name(&self) -> Result<u64, &str> {
+        match &self.0 {
+            TagName::Number(number) => Ok(*number),
+            TagName::Text(text) => Err(text),
+        }
+    }
+}
+
 impl From<u64> for Tag {
     fn from(number: u64) -> Self {
         Self(TagName::Number(number))

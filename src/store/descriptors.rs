@@ -93,6 +93,7 @@ impl<K, V> Descriptors<K, V> {
     /// # Safety
     /// The memory came from `take` and was written. The commit was retired, and a grace period has
     /// passed.
+    #[inline(never)]
     pub unsafe fn give(&self, descriptor: *mut Descriptor<K, V>) {
         // SAFETY: the caller's promise. Neither descriptors nor entries have a destructor.
         unsafe {

@@ -174,6 +174,11 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         pools + self.backlog.bytes() + self.views.bytes() + self.descriptors.bytes()
     }
 
+    /// The bytes of the index, and of the index of the tags.
+    pub fn index_bytes(&self, guard: &R::Guard<'_>) -> usize {
+        self.index.bytes(guard) + self.tags.get(0).map_or(0, |tags| tags.bytes(guard))
+    }
+
     /// Prefetches the usual place of a record with this hash, as far as a look-up reads it.
     #[inline(always)]
     pub fn prefetch_home(&self, hash: u32) {

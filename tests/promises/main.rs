@@ -23,6 +23,7 @@ mod eviction;
 mod expiry;
 mod expiry_policy;
 mod face;
+mod introspection;
 mod isolation;
 mod iteration;
 mod large;

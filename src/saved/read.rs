@@ -1,0 +1,193 @@
+//! Reads the file of a saved cache. It passes on only bytes whose checksum is right.
+
+use super::{
+    BLOCK, BlockHead, FORMAT, HEAD, HEADER, Header, LONGEST_SCHEMA, MAGIC, MAX_VERSION, u32_at,
+    u64_at,
+};
+use std::io::{self, BufRead, Read};
+
+/// The number of bytes that are read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Why a file cannot be read at all.
+#[derive(Debug)]
+pub enum Trouble {
+    Io(io::Error),
+    /// It does not begin as a saved cache does.
+    NotSaved,
+    /// It has another format, with this number.
+    Format(u32),
+    /// The header is broken.
+    Header,
+}
+
+/// What a reader had to skip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Blocks that are broken or missing, as far as the blocks around them show.
+    pub blocks: u64,
+    /// The end is missing: any number of blocks may be missing before it.
+    pub is_cut_off: bool,
+}
+
+/// Reads a file, block by block.
+pub struct Reader<R: Read> {
+    input: R,
+    buffer: Vec<u8>,
+    /// Where the rest begins in the buffer.
+    at: usize,
+    is_at_end: bool,
+    header: Header,
+    next_block: u32,
+    damage: Damage,
+    /// The number of all entries, as the end says.
+    entries: Option<u64>,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the header.
+    pub fn new(input: R) -> Result<Self, Trouble> {
+        let header = Header { id: 0, version: 0, saved_at: 0, schema: String::new() };
+        let mut reader = Self {
+            input,
+            buffer: Vec::new(),
+            at: 0,
+            is_at_end: false,
+            header,
+            next_block: 0,
+            damage: Damage { blocks: 0, is_cut_off: true },
+            entries: None,
+        };
+        reader.header = reader.read_header()?;
+        Ok(reader)
+    }
+
+    fn read_header(&mut self) -> Result<Header, Trouble> {
+        self.fill(HEADER)?;
+        let rest = self.rest();
+        if !rest.starts_with(&MAGIC) {
+            return Err(Trouble::NotSaved);
+        }
+        match u32_at(rest, 8) {
+            Some(FORMAT) => {}
+            Some(other) => return Err(Trouble::Format(other)),
+            None => return Err(Trouble::Header),
+        }
+        let schema = u32_at(rest, 12).ok_or(Trouble::Header)? as usize;
+        if schema > LONGEST_SCHEMA {
+            return Err(Trouble::Header);
+        }
+        self.fill(HEADER + schema + 4)?;
+        let rest = self.rest();
+        let header = || {
+            let body = rest.get(..HEADER + schema)?;
+            let is_whole = u32_at(rest, HEADER + schema)? == crc32fast::hash(body);
+            let version = u64_at(rest, 24)?;
+            let schema = std::str::from_utf8(&body[HEADER..]).ok()?.to_owned();
+            let (id, saved_at) = (u64_at(rest, 16)?, u64_at(rest, 32)?);
+            let header = Header { id, version, saved_at, schema };
+            (is_whole && version <= MAX_VERSION).then_some(header)
+        };
+        let header = header().ok_or(Trouble::Header)?;
+        self.at += HEADER + schema + 4;
+        Ok(header)
+    }
+
+    /// Returns what the file says of itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Returns what was skipped. Complete after [`next_block`](Self::next_block) returned `None`.
+    pub fn damage(&self) -> Damage {
+        self.damage
+    }
+
+    /// Returns the number of all entries of the file, if its end was read.
+    pub fn entries(&self) -> Option<u64> {
+        self.entries
+    }
+
+    /// The bytes that are in the buffer.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+
+    /// Reads until there are `bytes` more bytes, or no more. Returns whether there are so many.
+    fn fill(&mut self, bytes: usize) -> io::Result<bool> {
+        while !self.is_at_end && self.rest().len() < bytes {
+            if self.at > 0 {
+                self.buffer.drain(..self.at);
+                self.at = 0;
+            }
+            let missing = (bytes - self.buffer.len()).max(CHUNK) as u64;
+            // It grows with what the input has, whatever number of bytes was asked for.
+            let read = self.input.by_ref().take(missing).read_to_end(&mut self.buffer)?;
+            self.is_at_end = (read as u64) < missing;
+        }
+        Ok(self.rest().len() >= bytes)
+    }
+
+    /// Returns the entries of the next block that is whole; `None` at the end.
+    pub fn next_block(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
+        while self.find_head()? {
+            let head = BlockHead::from_bytes(self.rest(), self.header.id).expect("it was found");
+            let all = HEAD + head.bytes as usize;
+            let is_there = self.fill(all)?;
+            let body = &self.rest()[HEAD..all.min(self.rest().len())];
+            if !is_there || crc32fast::hash(body) != head.checksum || head.number < self.next_block
+            {
+                // The length may be that of a block that has lost some bytes.
+                self.at += HEAD;
+                continue;
+            }
+            let (number, entries) = (head.number, entries_of(body, head.entries));
+            let total = u64_at(body, 0);
+            self.at += all;
+            self.damage.blocks += u64::from(number - self.next_block);
+            self.next_block = number.saturating_add(1);
+            if head.is_end {
+                self.damage.is_cut_off = false;
+                self.entries = total;
+                return Ok(None);
+            }
+            match entries {
+                Some(entries) => return Ok(Some(entries)),
+                None => self.damage.blocks += 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Skips bytes until a head begins. Returns whether there is one.
+    fn find_head(&mut self) -> io::Result<bool> {
+        while self.fill(HEAD)? {
+            if BlockHead::from_bytes(self.rest(), self.header.id).is_some() {
+                return Ok(true);
+            }
+            // Both kinds of heads begin with the same byte. This search is fast in any build.
+            let mut rest = &self.rest()[1..];
+            let skipped = rest.skip_until(BLOCK[0])?;
+            let is_found = self.rest()[skipped] == BLOCK[0] && skipped > 0;
+            self.at += skipped + usize::from(!is_found);
+        }
+        Ok(false)
+    }
+}
+
+/// Splits the body of a block into its entries, unless they are not as many as the head says.
+fn entries_of(mut body: &[u8], count: u32) -> Option<Vec<Vec<u8>>> {
+    let mut entries = Vec::new();
+    while !body.is_empty() && entries.len() < count as usize {
+        let length = u32_at(body, 0)? as usize;
+        entries.push(body.get(4..4 + length)?.to_vec());
+        body = &body[4 + length..];
+    }
+    (body.is_empty() && entries.len() == count as usize).then_some(entries)
+}

@@ -1,0 +1,125 @@
+//! The file alone: what was written is read, and what is damaged is not.
+
+use super::*;
+
+fn header() -> Header {
+    Header { id: 0x1122_3344_5566_7788, version: 1234, saved_at: 99, schema: "é".into() }
+}
+
+/// A file of entries of growing length, of which several share a block.
+fn file(entries: u8) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    for entry in 0..entries {
+        let encode = |mut block: Vec<u8>| {
+            block.extend(vec![entry; usize::from(entry)]);
+            Ok(block)
+        };
+        writer.entry(encode).unwrap();
+    }
+    let (file, count, bytes) = writer.finish().unwrap();
+    assert_eq!((count, bytes), (entries.into(), file.len() as u64));
+    file
+}
+
+/// The entries of a file, and what was skipped.
+fn read(file: &[u8]) -> Result<(Vec<Vec<u8>>, Damage), Trouble> {
+    let mut reader = Reader::new(file)?;
+    assert_eq!(reader.header(), &header());
+    let mut entries = Vec::new();
+    while let Some(block) = reader.next_block()? {
+        entries.extend(block);
+    }
+    Ok((entries, reader.damage()))
+}
+
+/// Checks that these are some of the entries of `file`, in its order.
+fn assert_true(entries: &[Vec<u8>]) {
+    let mut before = None;
+    for entry in entries {
+        assert!(entry.iter().all(|byte| usize::from(*byte) == entry.len()));
+        assert!(before < Some(entry.len()));
+        before = Some(entry.len());
+    }
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for count in [0, 1, 5, 60] {
+        let (entries, damage) = read(&file(count)).unwrap();
+        assert_eq!((entries.len(), damage), (count.into(), Damage::default()));
+        assert_true(&entries);
+    }
+}
+
+#[test]
+fn the_bytes_are_as_specified() {
+    let file = file(2);
+    let mut expected = b"\x89COEVAL\n\x01\0\0\0\x02\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11".to_vec();
+    expected.extend(b"\xd2\x04\0\0\0\0\0\0\x63\0\0\0\0\0\0\0\xc3\xa9");
+    expected.extend(crc32fast::hash(&expected).to_le_bytes());
+    let mut head = b"cvlB\x88\x77\x66\x55\x44\x33\x22\x11\0\0\0\0\x02\0\0\0\x09\0\0\0".to_vec();
+    let body = b"\0\0\0\0\x01\0\0\0\x01";
+    head.extend(crc32fast::hash(body).to_le_bytes());
+    head.extend(crc32fast::hash(&head).to_le_bytes());
+    expected.extend(head);
+    expected.extend(body);
+    let mut end = b"cvlE\x88\x77\x66\x55\x44\x33\x22\x11\x01\0\0\0\0\0\0\0\x08\0\0\0".to_vec();
+    let body = b"\x02\0\0\0\0\0\0\0";
+    end.extend(crc32fast::hash(body).to_le_bytes());
+    end.extend(crc32fast::hash(&end).to_le_bytes());
+    expected.extend(end);
+    expected.extend(body);
+    assert_eq!(file, expected);
+}
+
+#[test]
+fn a_file_cut_off_at_any_byte_yields_true_entries() {
+    let file = file(20);
+    for length in 0..file.len() {
+        match read(&file[..length]) {
+            Ok((entries, damage)) => {
+                assert!(damage.is_cut_off && entries.len() <= 20);
+                assert_true(&entries);
+            }
+            Err(trouble) => assert!(length < 46, "{trouble:?} with {length} bytes"),
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_yields_true_entries_and_is_noticed() {
+    let whole = file(20);
+    for bit in 0..whole.len() * 8 {
+        let mut file = whole.clone();
+        file[bit / 8] ^= 1 << (bit % 8);
+        match read(&file) {
+            Ok((entries, damage)) => {
+                assert_true(&entries);
+                assert_ne!(damage, Damage::default(), "bit {bit}");
+                // One block is lost, and no others.
+                assert!(damage.blocks <= 1 && entries.len() >= 8, "{entries:?}");
+            }
+            Err(trouble) => assert!(bit < 46 * 8, "{trouble:?} at bit {bit}"),
+        }
+    }
+}
+
+/// A value may contain a whole file, even with blocks of its own.
+#[test]
+fn a_file_within_an_entry_is_an_entry() {
+    let inner = file(3);
+    let outer = Header { id: 5, ..header() };
+    let mut writer = Writer::new(Vec::new(), &outer).unwrap();
+    for _ in 0..3 {
+        writer.entry(|block| Ok([block, inner.clone()].concat())).unwrap();
+    }
+    let mut file = writer.finish().unwrap().0;
+    let damaged = file.len() / 2;
+    file[damaged] ^= 1;
+    let mut reader = Reader::new(&file[..]).unwrap();
+    let mut entries = Vec::new();
+    while let Some(block) = reader.next_block().unwrap() {
+        entries.extend(block);
+    }
+    assert_eq!((entries, reader.damage().blocks), (vec![inner.clone(), inner], 1));
+}
