@@ -143,12 +143,12 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     pub fn status(&self) -> Status {
         let core = self.core();
         let link = Arc::clone(&core.current());
-        let confirmed = link.confirmed();
+        let confirmed = core.serving.confirmed();
         let now = core.clock.now();
         let counts = &core.counts;
         Status {
             connected: link.is_up(),
-            serves_hits: core.serves(&link, confirmed, now),
+            serves_hits: core.serving.link() != 0 && core.is_recent(confirmed, now),
             connections: link.number,
             age: Duration::from_nanos(now.saturating_sub(confirmed)),
             reads: counts.reads.get(),

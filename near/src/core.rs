@@ -5,7 +5,7 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::flight::Flights;
 use crate::held::{Clock, Held, Local, NEVER};
-use crate::link::Link;
+use crate::link::{Link, Serving};
 use crate::planted::{Defect, Planted};
 use crate::settings::{OnDisconnect, Settings};
 use crate::status::Counts;
@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use coeval::{Cache, Lease};
 use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Notify, watch};
 
 pub(crate) struct Core<V: Send + Sync + 'static> {
@@ -28,6 +28,7 @@ pub(crate) struct Core<V: Send + Sync + 'static> {
     pub last_failure: ArcSwapOption<String>,
     /// Wakes the supervisor when a connection breaks.
     pub broken: Notify,
+    pub serving: Serving,
     current: ArcSwap<Link>,
     /// The number of the link that opened last; wakes those who wait for one.
     opened: watch::Sender<u64>,
@@ -58,6 +59,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             planted,
             last_failure: ArcSwapOption::empty(),
             broken: Notify::new(),
+            serving: Serving::default(),
             current: ArcSwap::from_pointee(Link::none()),
             opened: watch::Sender::new(0),
             stamps: AtomicU64::new(0),
@@ -93,41 +95,53 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         })
     }
 
-    /// Puts a link into use. The order is what counts: first nobody can install what an earlier
-    /// link read (`mark` asks which link is current), then all of that is cleared by one commit,
-    /// then the link can be used.
-    pub fn put_into_use(&self, link: &Arc<Link>) {
+    /// Puts a link into use that was set up by a command sent at this time. The order is what
+    /// counts: first nothing is served, and nobody can install what an earlier link read (`mark`
+    /// asks which link is current); then all of that is cleared by one commit; then the link can be
+    /// used.
+    pub fn put_into_use(&self, link: &Arc<Link>, sent: u64) {
+        self.serving.end();
         self.current.store(Arc::clone(link));
-        if !self.planted.has(Defect::BreakIgnored) {
+        // Before the first link there is nothing to clear. A cache that was cleared once is slower.
+        if link.number > 1 && !self.planted.has(Defect::BreakIgnored) {
             self.l1.invalidate_all();
         }
         link.open();
+        self.serving.begin(link.number, sent);
         self.opened.send_replace(link.number);
     }
 
     /// Notes that a link has broken. Unless hits may outlast a break, the L1 is cleared at once.
     pub fn note_break(&self, link: &Link) {
         link.break_off();
-        self.clear_after_break();
+        self.end_hits(link.number);
         self.broken.notify_one();
     }
 
-    fn clear_after_break(&self) {
+    fn end_hits(&self, link: u64) {
         let refuses = self.settings.on_disconnect == OnDisconnect::Refuse;
         if refuses && !self.planted.has(Defect::BreakIgnored) {
+            self.serving.end_of(link);
             self.l1.invalidate_all();
+        }
+    }
+
+    /// Notes that a command was answered which was sent on `link` at this time.
+    pub fn confirm(&self, link: &Link, sent: u64) {
+        if self.current.load().number == link.number {
+            self.serving.confirm(sent);
         }
     }
 
     /// Takes what a connection pushes. It runs in the read loop of the connection: before the next
     /// frame is looked at, this has returned. It only removes.
-    pub fn receive(&self, push: PushInfo, gone: &std::sync::atomic::AtomicBool) {
+    pub fn receive(&self, push: PushInfo, link: u64, gone: &AtomicBool) {
         match push.kind {
             PushKind::Invalidate => self.invalidate(&push.data),
             PushKind::Disconnection => {
                 // Release: pairs with `Link::is_gone`.
                 gone.store(true, Ordering::Release);
-                self.clear_after_break();
+                self.end_hits(link);
                 self.broken.notify_one();
             }
             _ => {}
@@ -193,31 +207,29 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
     }
 
-    /// Whether hits are served now, as far as the link is concerned. `confirmed` was loaded before
-    /// the entries, and `now` after them.
-    pub fn serves(&self, link: &Link, confirmed: u64, now: u64) -> bool {
-        if self.planted.has(Defect::BreakIgnored) || self.planted.has(Defect::NoBound) {
-            return true;
-        }
-        let age = now.saturating_sub(confirmed);
-        let lasts = self.settings.on_disconnect == OnDisconnect::ServeWithinMaxStaleness;
-        age <= self.settings.max_staleness && (lasts || link.is_up())
+    /// Whether hits are served, as far as their age is concerned. `confirmed` was loaded before the
+    /// entries, and `now` is read after them.
+    pub fn is_recent(&self, confirmed: u64, now: u64) -> bool {
+        now.saturating_sub(confirmed) <= self.settings.max_staleness
+            || self.planted.has(Defect::NoBound)
     }
 
-    /// Whether an entry belongs to the link and its time is not up.
-    pub fn is_of(&self, held: &Held<V>, link: &Link, now: u64) -> bool {
+    /// Whether an entry belongs to the link whose entries are served, and its time is not up.
+    /// `serving` was loaded after the entry.
+    pub fn is_of(&self, held: &Held<V>, serving: u64, now: u64) -> bool {
         let lives = now < held.until || self.planted.has(Defect::DeadlineIgnored);
-        lives && (held.link == link.number || self.planted.has(Defect::BreakIgnored))
+        lives && (held.link == serving || self.planted.has(Defect::BreakIgnored))
     }
 
     /// What is known of a key without asking the server.
     pub fn local(&self, key: &str) -> Local<V> {
-        let link = self.current.load();
-        let confirmed = link.confirmed();
-        let Some(held) = self.l1.get(key) else { return Local::Unknown };
+        let confirmed = self.serving.confirmed();
+        let pinned = self.l1.pin();
+        let Some(held) = pinned.get(key) else { return Local::Unknown };
+        let serving = self.serving.link();
         let now = self.clock.now();
-        if self.serves(&link, confirmed, now) && self.is_of(&held, &link, now) {
-            Local::from_known(held.value)
+        if self.is_recent(confirmed, now) && self.is_of(held, serving, now) {
+            Local::from_known(held.value.clone())
         } else {
             Local::Unknown
         }

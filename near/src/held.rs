@@ -69,6 +69,7 @@ impl Clock {
     }
 
     pub fn now(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(NEVER - 1)
+        let elapsed = self.0.elapsed();
+        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
     }
 }

@@ -14,9 +14,6 @@ pub(crate) struct Link {
     opened: AtomicBool,
     /// The connection is broken, or is taken for broken. Shared with the receiver of its pushes.
     gone: Arc<AtomicBool>,
-    /// All changes on the server before this time are applied to the L1: when the command was sent
-    /// that has the last reply so far.
-    confirmed: AtomicU64,
 }
 
 impl Link {
@@ -27,24 +24,12 @@ impl Link {
             connection: None,
             opened: AtomicBool::new(false),
             gone: Arc::new(AtomicBool::new(true)),
-            confirmed: AtomicU64::new(0),
         }
     }
 
     /// A link that is not open yet.
-    pub fn new(
-        number: u64,
-        connection: MultiplexedConnection,
-        gone: Arc<AtomicBool>,
-        confirmed: u64,
-    ) -> Self {
-        Self {
-            number,
-            connection: Some(connection),
-            opened: AtomicBool::new(false),
-            gone,
-            confirmed: AtomicU64::new(confirmed),
-        }
+    pub fn new(number: u64, connection: MultiplexedConnection, gone: Arc<AtomicBool>) -> Self {
+        Self { number, connection: Some(connection), opened: AtomicBool::new(false), gone }
     }
 
     /// A handle of the connection. None only if there never was one.
@@ -72,16 +57,63 @@ impl Link {
     pub fn is_up(&self) -> bool {
         self.opened.load(Ordering::Acquire) && !self.is_gone()
     }
+}
 
-    /// A reply has come to a command that was sent at this time. Release: who sees the time
-    /// (`confirmed`) also sees what the pushes before that reply removed from the L1.
-    pub fn confirm(&self, sent: u64) {
-        self.confirmed.fetch_max(sent, Ordering::Release);
-    }
+/// What a hit asks for: whose entries may be served, and how old they may be. Apart from what other
+/// calls write.
+#[repr(align(128))]
+#[derive(Default)]
+pub(crate) struct Serving {
+    /// The link whose entries may be served. 0: none may.
+    link: AtomicU64,
+    /// All changes on the server before this time are applied to the L1, as far as entries of that
+    /// link are concerned: when the command was sent that has the last reply so far.
+    confirmed: AtomicU64,
+}
 
-    /// The time up to which all changes are applied. Acquire: pairs with `confirm`. Load it before
-    /// the entry for which it is to vouch.
+/// Less than this, in nanoseconds, is not worth a write to what all hits read.
+const STEP: u64 = 1_000_000;
+
+impl Serving {
+    /// The time up to which all changes are applied. Acquire: pairs with `confirm`. Who loads it
+    /// before an entry does not get one that was removed until then; and if it is of a later link
+    /// than the entry, then `link`, asked after the entry, is not the entry's any more.
     pub fn confirmed(&self) -> u64 {
         self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// The link whose entries may be served; 0 if none may. Acquire: pairs with `begin`.
+    pub fn link(&self) -> u64 {
+        self.link.load(Ordering::Acquire)
+    }
+
+    /// A reply has come to a command that was sent at this time. Release: pairs with `confirmed`.
+    ///
+    /// The caller has found its link to be the current one after it took the time. If another one
+    /// follows before the time is noted here, that does no harm: the entries of that link are read
+    /// later than this time, so nothing has changed them before it.
+    pub fn confirm(&self, sent: u64) {
+        // Relaxed: a smaller time than possible is noted, or the same twice.
+        if sent > self.confirmed.load(Ordering::Relaxed) + STEP {
+            self.confirmed.fetch_max(sent, Ordering::Release);
+        }
+    }
+
+    /// Nothing may be served until the next `begin`. Release: who sees a time that is confirmed
+    /// later also sees this.
+    pub fn end(&self) {
+        self.link.store(0, Ordering::Release);
+    }
+
+    /// Nothing of this link may be served. Release: as `end`.
+    pub fn end_of(&self, link: u64) {
+        // Relaxed on failure: then another link has begun or this one has ended, by somebody else.
+        let _ = self.link.compare_exchange(link, 0, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Entries of this link may be served. Release: pairs with `link`.
+    pub fn begin(&self, link: u64, sent: u64) {
+        self.confirmed.fetch_max(sent, Ordering::Release);
+        self.link.store(link, Ordering::Release);
     }
 }

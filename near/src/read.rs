@@ -22,14 +22,13 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             Local::Unknown => {}
         }
         let flight = self.flights.begin(key).await;
-        if flight.is_none() {
-            // Another caller's read is over. What it left in the L1 is as good as a hit. Without
-            // that, this caller reads by itself: it has waited for one read, and waits for no more.
-            match self.local(key) {
-                Local::Present(value) => return Ok(Some(value)),
-                Local::Absent => return Ok(None),
-                Local::Unknown => {}
-            }
+        // Another caller's read is over, just now or after this one was waiting for it. What it has
+        // left in the L1 is as good as any hit. If it has left nothing, this caller reads, too: it
+        // has waited for one read, and waits for no more.
+        match self.local(key) {
+            Local::Present(value) => return Ok(Some(value)),
+            Local::Absent => return Ok(None),
+            Local::Unknown => {}
         }
         let link = self.link().await?;
         let mut values = self.fetch(&link, &[key]).await?;
@@ -39,15 +38,16 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     /// Returns the values of several keys as of one state of the server.
     pub async fn get_many(&self, keys: &[&str]) -> Result<Values<V>, Error> {
-        let (link, hits) = self.hits(keys);
+        let (serving, hits) = self.hits(keys);
         let missing: Vec<usize> = (0..keys.len()).filter(|&at| hits[at].is_none()).collect();
         if missing.is_empty() {
             return Ok(hits.into_iter().flatten().map(|held| held.value).collect());
         }
-        if missing.len() < keys.len() && link.is_up() {
+        let link = Arc::clone(&self.current());
+        if missing.len() < keys.len() && link.number == serving && link.is_up() {
             let asked: Vec<&str> = missing.iter().map(|&at| keys[at]).collect();
             let fetched = self.fetch(&link, &asked).await?;
-            if self.still_hold(keys, &hits, &link) || self.planted.has(Defect::HitsUnchecked) {
+            if self.still_hold(keys, &hits) || self.planted.has(Defect::HitsUnchecked) {
                 let mut fetched = fetched.into_iter();
                 let value = |hit: Option<Held<V>>| match hit {
                     Some(held) => held.value,
@@ -63,31 +63,29 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     /// The entries of these keys that may be served, as of one instant, and the link to which they
     /// belong.
-    fn hits(&self, keys: &[&str]) -> (Arc<Link>, Vec<Option<Held<V>>>) {
-        let link = Arc::clone(&self.current());
-        let confirmed = link.confirmed();
+    fn hits(&self, keys: &[&str]) -> (u64, Vec<Option<Held<V>>>) {
+        let confirmed = self.serving.confirmed();
         let mut hits = self.l1.get_many(keys.iter().copied());
+        let serving = self.serving.link();
         let now = self.clock.now();
-        let serves = self.serves(&link, confirmed, now);
+        let is_recent = self.is_recent(confirmed, now);
         for hit in &mut hits {
-            if hit.as_ref().is_some_and(|held| !serves || !self.is_of(held, &link, now)) {
-                *hit = None;
-            }
+            hit.take_if(|held| !is_recent || !self.is_of(held, serving, now));
         }
-        (link, hits)
+        (serving, hits)
     }
 
     /// Whether all hits are in the L1 as they were. Asked after a reply: then each of them was the
     /// server's value at the moment of that reply, because no push came from before the read was
     /// sent until after it was answered.
-    fn still_hold(&self, keys: &[&str], hits: &[Option<Held<V>>], link: &Link) -> bool {
+    fn still_hold(&self, keys: &[&str], hits: &[Option<Held<V>>]) -> bool {
         let pinned = self.l1.pin();
         let now = self.clock.now();
         keys.iter().zip(hits).all(|(key, hit)| match hit {
             None => true,
             Some(hit) => pinned
                 .get(*key)
-                .is_some_and(|held| held.stamp == hit.stamp && self.is_of(held, link, now)),
+                .is_some_and(|held| held.stamp == hit.stamp && self.is_of(held, hit.link, now)),
         })
     }
 
@@ -97,7 +95,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let sent = self.clock.now();
         self.counts.reads.add();
         let replies = self.ask(link, &self.read_command(keys)).await?;
-        link.confirm(sent);
+        self.confirm(link, sent);
         let (found, times) = parse(replies, keys.len()).map_err(Error::of_read)?;
         let mut values = Vec::with_capacity(keys.len());
         for ((mark, bytes), time) in marks.into_iter().zip(found).zip(times) {

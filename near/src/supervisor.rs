@@ -18,12 +18,13 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
     core: &Arc<Core<V>>,
     client: &Client,
 ) -> Result<Arc<Link>, RedisError> {
+    let number = core.current().number + 1;
     let gone = Arc::new(AtomicBool::new(false));
     let receiver = {
         // Weak: the connection's own task holds it, and the core holds the connection.
         let (core, gone) = (Arc::downgrade(core), Arc::clone(&gone));
         move |push: PushInfo| -> Result<(), ()> {
-            core.upgrade().ok_or(())?.receive(push, &gone);
+            core.upgrade().ok_or(())?.receive(push, number, &gone);
             Ok(())
         }
     };
@@ -34,9 +35,8 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let sent = core.clock.now();
     redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec_async(&mut connection).await?;
-    let number = core.current().number + 1;
-    let link = Arc::new(Link::new(number, connection, gone, sent));
-    core.put_into_use(&link);
+    let link = Arc::new(Link::new(number, connection, gone));
+    core.put_into_use(&link, sent);
     Ok(link)
 }
 
@@ -65,7 +65,7 @@ async fn watch_over<V: Clone + Send + Sync + 'static>(core: &Core<V>, link: &Lin
         let sent = core.clock.now();
         let answer = timeout(core.settings.dead_after, ping(connection.clone())).await;
         match answer {
-            Ok(Ok(())) => link.confirm(sent),
+            Ok(Ok(())) => core.confirm(link, sent),
             Ok(Err(_)) | Err(_) => return,
         }
     }

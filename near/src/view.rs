@@ -2,10 +2,8 @@
 
 use crate::core::Core;
 use crate::held::{Held, Local};
-use crate::link::Link;
 use coeval::View;
 use std::fmt;
-use std::sync::Arc;
 
 /// What was known in this process when the view was opened; made by
 /// [`NearCache::view`](crate::NearCache::view). All of it was true at once on the server.
@@ -21,11 +19,12 @@ pub struct NearView<V: Clone + Send + Sync + 'static> {
 
 impl<V: Clone + Send + Sync + 'static> NearView<V> {
     pub(crate) fn open(core: &Core<V>) -> Option<Self> {
-        let link: Arc<Link> = Arc::clone(&core.current());
-        let confirmed = link.confirmed();
+        let confirmed = core.serving.confirmed();
         let view = core.l1.view();
+        let link = core.serving.link();
         let opened = core.clock.now();
-        core.serves(&link, confirmed, opened).then(|| Self { view, link: link.number, opened })
+        let may_serve = link != 0 && core.is_recent(confirmed, opened);
+        may_serve.then_some(Self { view, link, opened })
     }
 
     /// Returns what was known of `key`. Does not wait.
