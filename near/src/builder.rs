@@ -1,0 +1,209 @@
+//! Settings, and the first connection.
+
+use crate::cache::NearCache;
+use crate::codec::{Codec, NoCodec};
+use crate::core::Core;
+use crate::error::Error;
+use crate::held::Held;
+use crate::planted::Planted;
+use crate::read::late;
+use crate::settings::{OnDisconnect, Settings};
+use crate::supervisor;
+use redis::{IntoConnectionInfo, ProtocolVersion};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Collects the settings of a [`NearCache`]; made by [`NearCache::builder`].
+#[must_use = "a builder does nothing until `connect` is called and awaited"]
+pub struct Builder<V, C = NoCodec> {
+    url: String,
+    codec: Option<C>,
+    max_capacity: Option<u64>,
+    time_to_live: Option<Duration>,
+    max_staleness: Duration,
+    heartbeat: Option<Duration>,
+    dead_after: Option<Duration>,
+    settings: Settings,
+    planted: Planted,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> Builder<V> {
+    pub(crate) fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            codec: None,
+            max_capacity: None,
+            time_to_live: None,
+            max_staleness: Duration::from_secs(1),
+            heartbeat: None,
+            dead_after: None,
+            settings: Settings {
+                prefix: String::new(),
+                max_staleness: 0,
+                heartbeat: Duration::ZERO,
+                dead_after: Duration::ZERO,
+                wait: Duration::from_secs(1),
+                answer: Duration::from_secs(1),
+                on_disconnect: OnDisconnect::default(),
+                load: Duration::from_secs(5),
+            },
+            planted: Planted::default(),
+            value: PhantomData,
+        }
+    }
+}
+
+impl<V, C> Builder<V, C> {
+    /// Sets the format of the values on the server. Every process that shares the keys needs the
+    /// same. There is no default.
+    pub fn codec<D: Codec<V>>(self, codec: D) -> Builder<V, D> {
+        Builder {
+            url: self.url,
+            codec: Some(codec),
+            max_capacity: self.max_capacity,
+            time_to_live: self.time_to_live,
+            max_staleness: self.max_staleness,
+            heartbeat: self.heartbeat,
+            dead_after: self.dead_after,
+            settings: self.settings,
+            planted: self.planted,
+            value: PhantomData,
+        }
+    }
+
+    /// Sets how many entries the L1 holds, at most. Known absences count. Without a bound by
+    /// default.
+    pub fn max_capacity(mut self, entries: u64) -> Self {
+        self.max_capacity = Some(entries);
+        self
+    }
+
+    /// Sets the time after which an entry of the L1 is read from the server again, although the
+    /// server has told of no change.
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.time_to_live = Some(time);
+        self
+    }
+
+    /// Sets what stands before each key on the server. None by default.
+    pub fn key_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.settings.prefix);
+        self
+    }
+
+    /// Sets how long after a change on the server the L1 may still serve what was changed, whatever
+    /// the network does. One second by default.
+    ///
+    /// As long as all is well, changes are known here after the time that a message takes. The
+    /// bound is for the times when messages do not come.
+    pub fn max_staleness(mut self, time: Duration) -> Self {
+        self.max_staleness = time;
+        self
+    }
+
+    /// Sets how often the server is asked whether it is still there. A quarter of
+    /// [`max_staleness`](Self::max_staleness) by default; hits fail if it is not less than that.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = Some(interval);
+        self
+    }
+
+    /// Sets how long a heartbeat, or the setting up of a connection, may go without an answer until
+    /// the connection is given up. [`max_staleness`](Self::max_staleness) by default, but at least
+    /// one second.
+    pub fn dead_after(mut self, time: Duration) -> Self {
+        self.dead_after = Some(time);
+        self
+    }
+
+    /// Sets how long a call waits for a connection, if there is none. One second by default.
+    pub fn connection_timeout(mut self, time: Duration) -> Self {
+        self.settings.wait = time;
+        self
+    }
+
+    /// Sets how long a call waits for the answer of the server. One second by default.
+    pub fn response_timeout(mut self, time: Duration) -> Self {
+        self.settings.answer = time;
+        self
+    }
+
+    /// Sets what becomes of hits while there is no connection.
+    pub fn on_disconnect(mut self, what: OnDisconnect) -> Self {
+        self.settings.on_disconnect = what;
+        self
+    }
+
+    /// Breaks a rule of the protocol.
+    #[cfg(test)]
+    pub(crate) fn plant(mut self, defect: Option<crate::planted::Defect>) -> Self {
+        self.planted.defect = defect;
+        self
+    }
+
+    /// Sets how long a loader of [`get_with`](NearCache::get_with) may take until another process
+    /// loads the same key. Five seconds by default.
+    pub fn load_timeout(mut self, time: Duration) -> Self {
+        self.settings.load = time;
+        self
+    }
+}
+
+/// As nanoseconds.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
+    /// Connects. Needs a tokio runtime with time and IO, in which the tasks of the connection run
+    /// from then on, as long as a handle of the cache lives.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if there
+    /// is no server, or if it does not speak RESP3.
+    pub async fn connect(self) -> Result<NearCache<V>, Error> {
+        let heartbeat = self.heartbeat.unwrap_or(self.max_staleness / 4);
+        let dead_after = self.dead_after.unwrap_or(self.max_staleness.max(Duration::from_secs(1)));
+        let times = [heartbeat, dead_after, self.settings.wait, self.settings.answer];
+        if times.contains(&Duration::ZERO) {
+            let message = "max_staleness, heartbeat, dead_after and timeouts must not be zero";
+            return Err(Error::Setting(message));
+        }
+        let Some(codec) = self.codec else {
+            return Err(Error::Setting("a codec must be set"));
+        };
+        let info = self.url.into_connection_info().map_err(Error::Server)?;
+        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = redis::Client::open(info.set_redis_settings(redis)).map_err(Error::Server)?;
+
+        let mut l1 = coeval::Cache::<String, Held<V>>::builder();
+        if let Some(entries) = self.max_capacity {
+            l1 = l1.max_capacity(entries);
+        }
+        if let Some(time) = self.time_to_live {
+            l1 = l1.time_to_live(time);
+        }
+        let l1 = l1.try_build().map_err(|_| Error::Setting("time_to_live must not be zero"))?;
+        let settings = Settings {
+            max_staleness: nanoseconds(self.max_staleness),
+            heartbeat,
+            dead_after,
+            ..self.settings
+        };
+        let core = Arc::new(Core::new(l1, Arc::new(codec), settings, self.planted));
+        let first = tokio::time::timeout(core.settings.wait, supervisor::connect(&core, &client));
+        let link = first.await.unwrap_or_else(|_| Err(late()));
+        let link = link.map_err(Error::of_read)?;
+        Ok(NearCache::new(core, client, link))
+    }
+}
+
+impl<V, C> fmt::Debug for Builder<V, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the address: it may have a password.
+        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

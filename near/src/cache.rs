@@ -1,0 +1,174 @@
+//! The public face.
+
+use crate::builder::Builder;
+use crate::core::Core;
+use crate::error::Error;
+use crate::held::{Held, Local};
+use crate::link::Link;
+use crate::load::LoadError;
+use crate::multi::Multi;
+use crate::status::Status;
+use crate::supervisor;
+use crate::view::NearView;
+use coeval::Cache;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// A cache in this process, in front of a Valkey or Redis that many processes share. Cheap to
+/// clone: clones are handles of one cache. It ends with the last of them.
+///
+/// What it promises, and why that is true, is in the documentation of [the crate](crate).
+pub struct NearCache<V: Clone + Send + Sync + 'static> {
+    shared: Arc<Shared<V>>,
+}
+
+/// What ends with the last handle.
+struct Shared<V: Clone + Send + Sync + 'static> {
+    core: Arc<Core<V>>,
+    supervisor: JoinHandle<()>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Shared<V> {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> NearCache<V> {
+    /// Returns a builder for a cache over the server at this address, such as
+    /// `redis://127.0.0.1:6379`.
+    pub fn builder(url: &str) -> Builder<V> {
+        Builder::new(url)
+    }
+
+    pub(crate) fn new(core: Arc<Core<V>>, client: redis::Client, link: Arc<Link>) -> Self {
+        let task = supervisor::supervise(Arc::clone(&core), client, link);
+        Self { shared: Arc::new(Shared { core, supervisor: tokio::spawn(task) }) }
+    }
+
+    pub(crate) fn core(&self) -> &Core<V> {
+        &self.shared.core
+    }
+
+    /// Returns the value of `key`, or `None` if the server has none: from the L1 if that knows it,
+    /// else from the server. Callers who ask for one key at a time wait for one read.
+    ///
+    /// A hit takes no lock, does not wait, and does not touch the network.
+    ///
+    /// # Errors
+    /// [`Error::Down`], [`Error::Lost`] or [`Error::Server`] if the server was needed, and did not
+    /// answer within the times that the builder sets; [`Error::Codec`] for bytes that the codec
+    /// cannot read.
+    pub async fn get(&self, key: &str) -> Result<Option<V>, Error> {
+        self.core().get(key).await
+    }
+
+    /// Returns the values of several keys, in their order, all as of one state of the server: never
+    /// one from before a transaction and one from after it.
+    ///
+    /// Makes one round trip for the keys that the L1 does not know. If an entry of the L1 was
+    /// invalidated meanwhile, it makes a second one, for all keys; never a third. Keys of another
+    /// type than string are absent.
+    ///
+    /// # Errors
+    /// As those of [`get`](Self::get).
+    pub async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<V>>, Error> {
+        self.core().get_many(keys).await
+    }
+
+    /// Returns what is known of `key` here. Never waits, and never touches the network.
+    pub fn get_local(&self, key: &str) -> Local<V> {
+        self.core().local(key)
+    }
+
+    /// Returns the value of `key`, from the L1, from the server, or from `load`, whose value is
+    /// then written to the server. In this process one caller loads a key, and the others wait.
+    /// Among all processes, the one loads that has got the right to, by a key on the server
+    /// (`coeval:load:` and the key) that lasts as long as the builder's
+    /// [`load_timeout`](Builder::load_timeout).
+    ///
+    /// A write of the key by [`multi`](Self::multi) or
+    /// [`compare_and_set`](Self::compare_and_set), of any process, takes that right away. What was
+    /// loaded before such a write is not written to the server after it. A write by other means is
+    /// noticed only if the key is present when the load ends.
+    ///
+    /// # Errors
+    /// [`LoadError::Loader`] if the loader failed; then another caller loads. [`LoadError::Cache`]
+    /// as [`get`](Self::get).
+    pub async fn get_with<E>(
+        &self,
+        key: &str,
+        load: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, LoadError<E>> {
+        self.core().get_with(key, load).await
+    }
+
+    /// Begins a transaction: several writes that the server does as one.
+    pub fn multi(&self) -> Multi<'_, V> {
+        Multi::new(self.core())
+    }
+
+    /// Sets `key` to `value` if the server has `expected` for it, byte for byte, or if it is absent
+    /// and `expected` is `None`. Returns whether it was set. When this returns, no read of this
+    /// cache shows what it replaced.
+    ///
+    /// # Errors
+    /// As those of [`Multi::exec`].
+    pub async fn compare_and_set(
+        &self,
+        key: &str,
+        expected: Option<&V>,
+        value: &V,
+    ) -> Result<bool, Error> {
+        self.core().compare_and_set(key, expected, value).await
+    }
+
+    /// Returns a view of what is known here, as of one state of the server, for as long as it is
+    /// held. `None` if nothing may be served now; see [`Status::serves_hits`].
+    pub fn view(&self) -> Option<NearView<V>> {
+        NearView::open(self.core())
+    }
+
+    /// Returns the L1, for its statistics, its length, and the like. Entries that are read from it
+    /// directly agree with each other, but may be older than
+    /// [`max_staleness`](Builder::max_staleness). Do not write to it.
+    pub fn cache(&self) -> &Cache<String, Held<V>> {
+        &self.core().l1
+    }
+
+    /// Tells how the cache is doing. Takes no lock, and does not wait.
+    pub fn status(&self) -> Status {
+        let core = self.core();
+        let link = Arc::clone(&core.current());
+        let confirmed = core.serving.confirmed();
+        let now = core.clock.now();
+        let counts = &core.counts;
+        Status {
+            connected: link.is_up(),
+            serves_hits: core.serving.link() != 0 && core.is_recent(confirmed, now),
+            connections: link.number,
+            age: Duration::from_nanos(now.saturating_sub(confirmed)),
+            reads: counts.reads.get(),
+            installed: counts.installed.get(),
+            refused: counts.refused.get(),
+            pushes: counts.pushes.get(),
+            flushes: counts.flushes.get(),
+            last_failure: core.last_failure.load().as_deref().cloned(),
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Clone for NearCache<V> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> fmt::Debug for NearCache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NearCache").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

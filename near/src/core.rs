@@ -1,0 +1,251 @@
+//! What the handles of one cache share: the L1, the current link, and the rules by which entries
+//! get into the L1, are served from it, and leave it.
+
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::flight::Flights;
+use crate::held::{Clock, Held, Local, NEVER};
+use crate::link::{Link, Serving};
+use crate::planted::{Defect, Planted};
+use crate::settings::{OnDisconnect, Settings};
+use crate::status::Counts;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use coeval::{Cache, Lease};
+use redis::{PushInfo, PushKind, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::{Notify, watch};
+
+pub(crate) struct Core<V: Send + Sync + 'static> {
+    pub l1: Cache<String, Held<V>>,
+    pub codec: Arc<dyn Codec<V>>,
+    pub settings: Settings,
+    pub clock: Clock,
+    pub flights: Flights,
+    pub counts: Counts,
+    pub planted: Planted,
+    /// Why the last attempt to connect failed.
+    pub last_failure: ArcSwapOption<String>,
+    /// Wakes the supervisor when a connection breaks.
+    pub broken: Notify,
+    pub serving: Serving,
+    current: ArcSwap<Link>,
+    /// The number of the link that opened last; wakes those who wait for one.
+    opened: watch::Sender<u64>,
+    stamps: AtomicU64,
+}
+
+/// The mark of a read in flight: it is set before the read is sent, and a push of its key, a
+/// clearing, or an own write takes it away.
+pub(crate) struct Mark<V: Send + Sync + 'static> {
+    key: String,
+    lease: Option<Lease<String, Held<V>>>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Core<V> {
+    pub fn new(
+        l1: Cache<String, Held<V>>,
+        codec: Arc<dyn Codec<V>>,
+        settings: Settings,
+        planted: Planted,
+    ) -> Self {
+        Self {
+            l1,
+            codec,
+            settings,
+            clock: Clock::new(),
+            flights: Flights::new(),
+            counts: Counts::default(),
+            planted,
+            last_failure: ArcSwapOption::empty(),
+            broken: Notify::new(),
+            serving: Serving::default(),
+            current: ArcSwap::from_pointee(Link::none()),
+            opened: watch::Sender::new(0),
+            stamps: AtomicU64::new(0),
+        }
+    }
+
+    /// The link in use, or the last one.
+    pub fn current(&self) -> arc_swap::Guard<Arc<Link>> {
+        self.current.load()
+    }
+
+    /// Returns the link in use. Waits for one no longer than the settings say.
+    pub async fn link(&self) -> Result<Arc<Link>, Error> {
+        let link = self.current.load_full();
+        if link.is_up() {
+            return Ok(link);
+        }
+        let mut opened = self.opened.subscribe();
+        let wait = async {
+            loop {
+                let link = self.current.load_full();
+                if link.is_up() {
+                    return link;
+                }
+                if opened.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(self.settings.wait, wait).await.map_err(|_| Error::Down {
+            waited: self.settings.wait,
+            cause: self.last_failure.load().as_deref().cloned(),
+        })
+    }
+
+    /// Puts a link into use that was set up by a command sent at this time. The order is what
+    /// counts: first nothing is served, and nobody can install what an earlier link read (`mark`
+    /// asks which link is current); then all of that is cleared by one commit; then the link can be
+    /// used.
+    pub fn put_into_use(&self, link: &Arc<Link>, sent: u64) {
+        self.serving.end();
+        self.current.store(Arc::clone(link));
+        // Before the first link there is nothing to clear. A cache that was cleared once is slower.
+        if link.number > 1 && !self.planted.has(Defect::BreakIgnored) {
+            self.l1.invalidate_all();
+        }
+        link.open();
+        self.serving.begin(link.number, sent);
+        self.opened.send_replace(link.number);
+    }
+
+    /// Notes that a link has broken. Unless hits may outlast a break, the L1 is cleared at once.
+    pub fn note_break(&self, link: &Link) {
+        link.break_off();
+        self.end_hits(link.number);
+        self.broken.notify_one();
+    }
+
+    fn end_hits(&self, link: u64) {
+        let refuses = self.settings.on_disconnect == OnDisconnect::Refuse;
+        if refuses && !self.planted.has(Defect::BreakIgnored) {
+            self.serving.end_of(link);
+            self.l1.invalidate_all();
+        }
+    }
+
+    /// Notes that a command was answered which was sent on `link` at this time.
+    pub fn confirm(&self, link: &Link, sent: u64) {
+        if self.current.load().number == link.number {
+            self.serving.confirm(sent);
+        }
+    }
+
+    /// Takes what a connection pushes. It runs in the read loop of the connection: before the next
+    /// frame is looked at, this has returned. It only removes.
+    pub fn receive(&self, push: PushInfo, link: u64, gone: &AtomicBool) {
+        match push.kind {
+            PushKind::Invalidate => self.invalidate(&push.data),
+            PushKind::Disconnection => {
+                // Release: pairs with `Link::is_gone`.
+                gone.store(true, Ordering::Release);
+                self.end_hits(link);
+                self.broken.notify_one();
+            }
+            _ => {}
+        }
+    }
+
+    /// Applies one push of the server: a list of keys, or nothing for all keys.
+    fn invalidate(&self, data: &[Value]) {
+        self.counts.pushes.add();
+        let Some(Value::Array(keys)) = data.first() else {
+            self.counts.flushes.add();
+            self.l1.invalidate_all();
+            return;
+        };
+        let keys = keys.iter().filter_map(|key| match key {
+            Value::BulkString(key) => self.own_key(key),
+            _ => None,
+        });
+        // One commit, though servers put one key into a push.
+        let mut batch = self.l1.batch_mut();
+        for key in keys {
+            batch.invalidate(key.to_owned());
+        }
+        if !batch.is_empty() {
+            batch.commit();
+        }
+    }
+
+    /// A key as the server knows it, without the prefix, if it is one of this cache.
+    fn own_key<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
+        std::str::from_utf8(key).ok()?.strip_prefix(&*self.settings.prefix)
+    }
+
+    /// A key as the server knows it.
+    pub fn server_key(&self, key: &str) -> String {
+        [&*self.settings.prefix, key].concat()
+    }
+
+    /// Marks a key whose read is about to be sent on `link`. No mark is set if another link is in
+    /// use by now: what the read brings is then nobody's to watch.
+    ///
+    /// First the lease, then the question. If the answer is that the link is current, then the
+    /// clearing before the next link opens comes after the lease, and outdates it.
+    pub fn mark(&self, key: &str, link: &Link) -> Mark<V> {
+        let lease = self.l1.lease(key);
+        let is_current = self.current.load().number == link.number;
+        Mark { key: key.to_owned(), lease: is_current.then_some(lease) }
+    }
+
+    /// Installs what a read has brought, if its mark is still set. `until`: see `Held`.
+    pub fn install(&self, mark: Mark<V>, link: &Link, value: Option<V>, until: u64) {
+        let Some(lease) = mark.lease else { return self.counts.refused.add() };
+        // Relaxed: only that the stamps differ counts.
+        let stamp = self.stamps.fetch_add(1, Ordering::Relaxed);
+        let held = Held { value, until, link: link.number, stamp };
+        if self.planted.has(Defect::NoMarks) {
+            self.l1.insert(mark.key, held);
+            return;
+        }
+        match lease.fill(held) {
+            Ok(_) => self.counts.installed.add(),
+            Err(_) => self.counts.refused.add(),
+        }
+    }
+
+    /// Whether hits are served, as far as their age is concerned. `confirmed` was loaded before the
+    /// entries, and `now` is read after them.
+    pub fn is_recent(&self, confirmed: u64, now: u64) -> bool {
+        now.saturating_sub(confirmed) <= self.settings.max_staleness
+            || self.planted.has(Defect::NoBound)
+    }
+
+    /// Whether an entry belongs to the link whose entries are served, and its time is not up.
+    /// `serving` was loaded after the entry.
+    pub fn is_of(&self, held: &Held<V>, serving: u64, now: u64) -> bool {
+        let lives = now < held.until || self.planted.has(Defect::DeadlineIgnored);
+        lives && (held.link == serving || self.planted.has(Defect::BreakIgnored))
+    }
+
+    /// What is known of a key without asking the server.
+    pub fn local(&self, key: &str) -> Local<V> {
+        let confirmed = self.serving.confirmed();
+        let pinned = self.l1.pin();
+        let Some(held) = pinned.get(key) else { return Local::Unknown };
+        let serving = self.serving.link();
+        let now = self.clock.now();
+        if self.is_recent(confirmed, now) && self.is_of(held, serving, now) {
+            Local::from_known(held.value.clone())
+        } else {
+            Local::Unknown
+        }
+    }
+
+    /// Removes the entries of these keys, and the marks of their reads in flight, by one commit.
+    pub fn drop_keys(&self, keys: &[String]) {
+        self.l1.invalidate_many(keys.iter());
+    }
+
+    /// The deadline on the clock of this cache, of the answer to PTTL: None if the key was not
+    /// there by then.
+    pub fn deadline(sent: u64, time_to_live: i64) -> Option<u64> {
+        match time_to_live {
+            -1 => Some(NEVER),
+            left => Some(sent.saturating_add(u64::try_from(left).ok()?.saturating_mul(1_000_000))),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What the L1 holds for a key.
+
+use std::time::Instant;
+
+/// A deadline that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// What the L1 holds for a key: what the server had, with what tells whether it may still be used.
+///
+/// The methods of [`NearCache`](crate::NearCache) check all of that. Who reads the L1 directly,
+/// through [`NearCache::cache`](crate::NearCache::cache), gets an entry that was whole with its
+/// neighbours, but is not protected from being older than `max_staleness`, or than its deadline on
+/// the server.
+#[derive(Clone, Debug)]
+pub struct Held<V> {
+    pub(crate) value: Option<V>,
+    /// Until when the server keeps it, at most, on the clock of the cache.
+    pub(crate) until: u64,
+    /// The connection that read it, and is told of its changes.
+    pub(crate) link: u64,
+    /// Differs for each reply that was installed.
+    pub(crate) stamp: u64,
+}
+
+impl<V> Held<V> {
+    /// Returns the value, or `None` if the server has none for the key.
+    pub fn value(&self) -> Option<&V> {
+        self.value.as_ref()
+    }
+}
+
+/// What this process knows of a key without asking the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Local<V> {
+    /// Nothing that may be used: ask the server.
+    Unknown,
+    /// The server has no value for the key.
+    Absent,
+    /// The server has this value.
+    Present(V),
+}
+
+impl<V> Local<V> {
+    /// Returns the value, if one is known.
+    pub fn present(self) -> Option<V> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Unknown | Self::Absent => None,
+        }
+    }
+
+    /// Returns whether the key is known, present or absent.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
+    pub(crate) fn from_known(value: Option<V>) -> Self {
+        value.map_or(Self::Absent, Self::Present)
+    }
+}
+
+/// The monotonic clock, in nanoseconds since the cache was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(&self) -> u64 {
+        let elapsed = self.0.elapsed();
+        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+    }
+}

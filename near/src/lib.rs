@@ -1,0 +1,75 @@
+//! A near cache over Valkey and Redis: a [coeval](coeval::Cache) cache in each process, in front of
+//! a server that many processes share. What one transaction changed on the server is never seen
+//! half.
+//!
+//! ```no_run
+//! use coeval_redis::{NearCache, Raw};
+//!
+//! # async fn example() -> Result<(), coeval_redis::Error> {
+//! let near = NearCache::<String>::builder("redis://127.0.0.1:6379")
+//!     .codec(Raw)
+//!     .key_prefix("app:")
+//!     .connect()
+//!     .await?;
+//!
+//! // One MULTI/EXEC. When it returns, no read of this cache shows what it replaced.
+//! let (user, profile) = ("Ada".to_owned(), "Ada's page".to_owned());
+//! near.multi().set("user:7", &user).set("profile:7", &profile).exec().await?;
+//!
+//! // From this process, or from the server; several keys as of one state of the server.
+//! let values = near.get_many(&["user:7", "profile:7"]).await?;
+//! assert_eq!(values, [Some(user), Some(profile)]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//! - **Whole:** whatever one MULTI/EXEC, script, function, MSET or DEL changed is never seen half,
+//!   by [`get_many`](NearCache::get_many), by a [`view`](NearCache::view), or by two
+//!   [`get`](NearCache::get)s.
+//! - **Own writes:** after [`exec`](Multi::exec) no read of this cache shows what it replaced.
+//! - **Bounded age:** nothing is served from this process more than
+//!   [`max_staleness`](Builder::max_staleness) after it was changed on the server, whatever the
+//!   network does.
+//! - **Nothing resurrected:** a reply that was overtaken, by an invalidation of its key, a flush or
+//!   a break, is not cached.
+//! - **Deadlines** of the server are kept here, too.
+//! - **Reconnect:** the local entries are cleared by one commit before the first read after a break.
+//!   A server that is down costs a caller a bounded wait, then an error that says so.
+//!
+//! `docs/near.md` in the repository has the protocol, the argument why these promises hold, their
+//! limits, and a table of what the servers really do.
+
+mod builder;
+mod cache;
+mod codec;
+mod core;
+mod error;
+mod flight;
+mod held;
+mod link;
+mod load;
+mod multi;
+mod planted;
+mod read;
+mod settings;
+mod status;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use builder::Builder;
+pub use cache::NearCache;
+#[cfg(feature = "json")]
+pub use codec::Json;
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
+pub use codec::{Codec, NoCodec, Raw};
+pub use error::{CodecError, Error};
+pub use held::{Held, Local};
+pub use load::LoadError;
+pub use multi::Multi;
+pub use settings::OnDisconnect;
+pub use status::Status;
+pub use view::NearView;

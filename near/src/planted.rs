@@ -1,0 +1,40 @@
+//! Defects that the tests of this crate plant, to show that they would be found. Outside those
+//! tests there are none, and none can be switched on.
+
+/// A rule of the protocol that is broken.
+#[cfg_attr(not(test), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// A reply is installed although a push has marked its key meanwhile.
+    NoMarks,
+    /// `get_many` does not ask whether its hits are still there when the reply comes.
+    HitsUnchecked,
+    /// `exec` returns without having dropped the entries once more.
+    NoSecondDrop,
+    /// A hit is served however long ago the server was last heard of.
+    NoBound,
+    /// A break leaves the L1 as it is, and its entries in use.
+    BreakIgnored,
+    /// A hit is served although its deadline on the server has come.
+    DeadlineIgnored,
+}
+
+/// Which defect a cache has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Planted {
+    #[cfg(test)]
+    pub defect: Option<Defect>,
+}
+
+impl Planted {
+    #[cfg(test)]
+    pub fn has(self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    pub const fn has(self, _: Defect) -> bool {
+        false
+    }
+}

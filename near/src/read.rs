@@ -1,0 +1,166 @@
+//! Reads that go to the server.
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::held::{Held, Local, NEVER};
+use crate::link::Link;
+use crate::planted::Defect;
+use redis::{FromRedisValue, RedisError, Value};
+use std::future::Future;
+use std::sync::Arc;
+use tokio::time::timeout;
+
+/// What one read has brought for its keys, all as of one state of the server.
+type Values<V> = Vec<Option<V>>;
+
+impl<V: Clone + Send + Sync + 'static> Core<V> {
+    /// Returns the value of one key: from the L1, or from the server.
+    pub async fn get(&self, key: &str) -> Result<Option<V>, Error> {
+        match self.local(key) {
+            Local::Present(value) => return Ok(Some(value)),
+            Local::Absent => return Ok(None),
+            Local::Unknown => {}
+        }
+        let flight = self.flights.begin(key).await;
+        // Another caller's read is over, just now or after this one was waiting for it. What it has
+        // left in the L1 is as good as any hit. If it has left nothing, this caller reads, too: it
+        // has waited for one read, and waits for no more.
+        match self.local(key) {
+            Local::Present(value) => return Ok(Some(value)),
+            Local::Absent => return Ok(None),
+            Local::Unknown => {}
+        }
+        let link = self.link().await?;
+        let mut values = self.fetch(&link, &[key]).await?;
+        drop(flight);
+        Ok(values.pop().flatten())
+    }
+
+    /// Returns the values of several keys as of one state of the server.
+    pub async fn get_many(&self, keys: &[&str]) -> Result<Values<V>, Error> {
+        let (serving, hits) = self.hits(keys);
+        let missing: Vec<usize> = (0..keys.len()).filter(|&at| hits[at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(hits.into_iter().flatten().map(|held| held.value).collect());
+        }
+        let link = Arc::clone(&self.current());
+        if missing.len() < keys.len() && link.number == serving && link.is_up() {
+            let asked: Vec<&str> = missing.iter().map(|&at| keys[at]).collect();
+            let fetched = self.fetch(&link, &asked).await?;
+            if self.still_hold(keys, &hits) || self.planted.has(Defect::HitsUnchecked) {
+                let mut fetched = fetched.into_iter();
+                let value = |hit: Option<Held<V>>| match hit {
+                    Some(held) => held.value,
+                    None => fetched.next().flatten(),
+                };
+                return Ok(hits.into_iter().map(value).collect());
+            }
+        }
+        // One command reads them all: whatever the L1 holds does not matter.
+        let link = self.link().await?;
+        self.fetch(&link, keys).await
+    }
+
+    /// The entries of these keys that may be served, as of one instant, and the link to which they
+    /// belong.
+    fn hits(&self, keys: &[&str]) -> (u64, Vec<Option<Held<V>>>) {
+        let confirmed = self.serving.confirmed();
+        let mut hits = self.l1.get_many(keys.iter().copied());
+        let serving = self.serving.link();
+        let now = self.clock.now();
+        let is_recent = self.is_recent(confirmed, now);
+        for hit in &mut hits {
+            hit.take_if(|held| !is_recent || !self.is_of(held, serving, now));
+        }
+        (serving, hits)
+    }
+
+    /// Whether all hits are in the L1 as they were. Asked after a reply: then each of them was the
+    /// server's value at the moment of that reply, because no push came from before the read was
+    /// sent until after it was answered.
+    fn still_hold(&self, keys: &[&str], hits: &[Option<Held<V>>]) -> bool {
+        let pinned = self.l1.pin();
+        let now = self.clock.now();
+        keys.iter().zip(hits).all(|(key, hit)| match hit {
+            None => true,
+            Some(hit) => pinned
+                .get(*key)
+                .is_some_and(|held| held.stamp == hit.stamp && self.is_of(held, hit.link, now)),
+        })
+    }
+
+    /// Reads keys from the server by one command, and installs what no push has marked meanwhile.
+    async fn fetch(&self, link: &Link, keys: &[&str]) -> Result<Values<V>, Error> {
+        let marks: Vec<_> = keys.iter().map(|key| self.mark(key, link)).collect();
+        let sent = self.clock.now();
+        self.counts.reads.add();
+        let replies = self.ask(link, &self.read_command(keys)).await?;
+        self.confirm(link, sent);
+        let (found, times) = parse(replies, keys.len()).map_err(Error::of_read)?;
+        let mut values = Vec::with_capacity(keys.len());
+        for ((mark, bytes), time) in marks.into_iter().zip(found).zip(times) {
+            let value = match bytes {
+                Some(bytes) => Some(self.codec.decode(&bytes).map_err(Error::Codec)?),
+                None => None,
+            };
+            // Absent, and not of another type, nor written or gone between the two commands.
+            let until = match value {
+                Some(_) => Self::deadline(sent, time),
+                None => (time == -2).then_some(NEVER),
+            };
+            if let Some(until) = until {
+                self.install(mark, link, value.clone(), until);
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    /// The values by one command, so as of one state; and how long the server keeps each. What
+    /// changes between the commands is pushed, and outdates the mark.
+    fn read_command(&self, keys: &[&str]) -> redis::Pipeline {
+        let keys: Vec<String> = keys.iter().map(|key| self.server_key(key)).collect();
+        let mut pipe = redis::pipe();
+        match &keys[..] {
+            // Unlike MGET, it is an error for a key of another type.
+            [key] => pipe.cmd("GET").arg(key),
+            keys => pipe.cmd("MGET").arg(keys),
+        };
+        for key in &keys {
+            pipe.cmd("PTTL").arg(key);
+        }
+        pipe
+    }
+
+    async fn ask(&self, link: &Link, pipe: &redis::Pipeline) -> Result<Vec<Value>, Error> {
+        let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
+        self.in_time(pipe.query_async(&mut connection)).await.map_err(Error::of_read)
+    }
+
+    /// Waits for an answer, no longer than the settings say.
+    pub async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        timeout(self.settings.answer, answer).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+/// The error of what did not come in time.
+pub(crate) fn late() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
+/// The values, and the times to live.
+type Parsed = (Vec<Option<Vec<u8>>>, Vec<i64>);
+
+fn parse(mut replies: Vec<Value>, keys: usize) -> Result<Parsed, RedisError> {
+    let times = replies.split_off(1);
+    let values = replies.pop().unwrap_or(Value::Nil);
+    let values = match keys {
+        1 => vec![Option::from_redis_value(values)?],
+        _ => Vec::from_redis_value(values)?,
+    };
+    let times = times.into_iter().map(i64::from_redis_value).collect::<Result<_, _>>()?;
+    Ok((values, times))
+}

@@ -1,0 +1,145 @@
+//! Starts real servers, each on a free loopback port, without persistence, and ends them.
+
+use redis::aio::MultiplexedConnection;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that runs. It ends, by its process id, when this is dropped.
+pub struct Server {
+    program: PathBuf,
+    port: u16,
+    child: Child,
+}
+
+/// The programs to test with.
+fn programs() -> Vec<PathBuf> {
+    if let Some(list) = std::env::var_os("COEVAL_SERVERS") {
+        return std::env::split_paths(&list).filter(|path| path.is_file()).collect();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| {
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    };
+    ["redis-server", "valkey-server"].iter().filter_map(|name| find(name)).collect()
+}
+
+/// Runs a test with each server there is.
+pub fn with_each(test: &str, run: impl AsyncFn(&mut Server)) {
+    let programs = programs();
+    if programs.is_empty() {
+        eprintln!(
+            "skipped: {test}: neither redis-server nor valkey-server is in PATH, and \
+             COEVAL_SERVERS names no file (Debian: apt-get install redis-server)"
+        );
+    }
+    for program in programs {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut server = Server::start(program);
+        runtime.block_on(async {
+            eprintln!("{test}: {}", server.version().await);
+            run(&mut server).await;
+        });
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Starts a server on this port. None if it ends at once, as when somebody else has the port.
+fn spawn(program: &PathBuf, port: u16) -> Option<Child> {
+    let port_text = port.to_string();
+    let mut child = Command::new(program)
+        .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(["--daemonize", "no", "--enable-debug-command", "yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if child.try_wait().unwrap().is_some() {
+            return None;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{} is silent", program.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Some(child)
+}
+
+impl Server {
+    fn start(program: PathBuf) -> Self {
+        for _ in 0..5 {
+            let port = free_port();
+            if let Some(child) = spawn(&program, port) {
+                return Self { program, port, child };
+            }
+        }
+        panic!("{} does not start", program.display());
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// A connection of somebody else.
+    pub async fn other(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    }
+
+    /// Sends a command of words as somebody else.
+    pub async fn tell(&self, command: &str) -> redis::Value {
+        tell(&mut self.other().await, command).await
+    }
+
+    /// Its name and version.
+    pub async fn version(&self) -> String {
+        let info: String =
+            redis::cmd("INFO").arg("server").query_async(&mut self.other().await).await.unwrap();
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+        match field("valkey_version:") {
+            Some(version) => format!("Valkey {version}"),
+            None => format!("Redis {}", field("redis_version:").unwrap_or("?")),
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, empty, on its port.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.program, self.port).expect("the port is free again");
+    }
+}
+
+/// Sends a command of words.
+pub async fn tell(connection: &mut MultiplexedConnection, command: &str) -> redis::Value {
+    let mut words = command.split(' ');
+    let mut cmd = redis::cmd(words.next().unwrap());
+    for word in words {
+        cmd.arg(word);
+    }
+    cmd.query_async(connection).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
