@@ -4,15 +4,11 @@
 # them, and of what the kit says of stores, which need all of these.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# The features as Cargo.toml declares them, optional dependencies' implicit ones excluded.
-features=$(sed -n '/^\[features\]/,/^\[dep/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | grep -vx default)
-
 part cargo check -p coeval --no-default-features
-for feature in $features; do
+for feature in $(features); do
     part cargo check -p coeval --no-default-features --features "$feature"
 done
 part cargo check -p coeval --all-targets --all-features
 part cargo check --workspace --all-targets
 # With optimizations, as `ci/main-job.sh` compiles the other stores: once for both.
 part cargo test --release -p coeval-compare -p coeval-check-stores -p coeval-migrating
-part cargo bench -p coeval-micro --no-run

@@ -35,3 +35,8 @@ need_tool() {
     echo "not checked: $1 is not installed; \`cargo install --locked $1\` builds it" >&2
     exit 3
 }
+
+# The features of coeval as Cargo.toml declares them, one a line.
+features() {
+    sed -n '/^\[features\]/,/^\[dep/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | grep -vx default
+}
