@@ -27,7 +27,8 @@ pub fn line_to_write<T>(object: *const T) {
     // SAFETY: a prefetch affects only caches, whatever the address. A processor without this
     // instruction skips it.
     unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) object, options(nostack, nomem, preserves_flags));
+        let address = object.addr();
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, nomem, preserves_flags));
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a prefetch affects only caches, whatever the address.
