@@ -40,6 +40,7 @@
 //! `docs/near.md` in the repository has the protocol, the argument why these promises hold, their
 //! limits, and a table of what the servers really do.
 
+mod blocking;
 mod builder;
 mod cache;
 mod codec;
@@ -59,6 +60,7 @@ mod supervisor;
 mod tests;
 mod view;
 
+pub use blocking::BlockingNearCache;
 pub use builder::Builder;
 pub use cache::NearCache;
 #[cfg(feature = "json")]

@@ -342,4 +342,26 @@ on_each_server! {
         }
         assert_eq!(near(server).await.get("count").await.unwrap().as_deref(), Some("100"));
     }
+
+    async fn the_blocking_form_does_the_same(server: &mut Server) {
+        let url = server.url();
+        let near = tokio::task::spawn_blocking(move || {
+            let near = builder(&url).connect_blocking().unwrap();
+            let value = "1".to_owned();
+            near.exec(near.near().multi().set("one", &value).del("two")).unwrap();
+            assert_eq!(near.get("one").unwrap(), Some(value.clone()));
+            assert_eq!(near.get_many(&["one", "two"]).unwrap(), [Some(value.clone()), None]);
+            assert_eq!(near.get("two").unwrap(), None);
+            assert!(near.compare_and_set("two", None, &value).unwrap());
+            assert!(!near.compare_and_set("two", None, &value).unwrap());
+            let loaded = near.get_with("three", || Ok::<_, ()>("loaded".to_owned())).unwrap();
+            assert_eq!(loaded, "loaded");
+            near
+        })
+        .await
+        .unwrap();
+        server.tell("SET one 2").await;
+        until("the push", || !near.near().get_local("one").is_known()).await;
+        drop(near); // its runtime ends, though this is a thread of another one
+    }
 }
