@@ -80,7 +80,7 @@ on_each_server! {
         eprintln!("{seen:?}, connections: {links:?}");
         let expected = Seen { reads: seen.reads, failed: seen.failed, ..Seen::default() };
         assert_eq!(seen, expected);
-        assert!(seen.reads > 1_000 && seen.failed > 0, "{seen:?}");
+        assert!(seen.reads > 20 && seen.failed > 0, "{seen:?}");
         assert!(links.iter().all(|links| *links > 1), "{links:?}");
     }
 
@@ -341,8 +341,9 @@ on_each_server! {
 
     async fn the_connection_ends_with_the_last_handle(server: &mut Server) {
         async fn connections(server: &Server) -> usize {
+            let mut other = server.other().await;
             let clients: String =
-                redis::cmd("CLIENT").arg("LIST").query_async(&mut server.other().await).await.unwrap();
+                redis::cmd("CLIENT").arg("LIST").query_async(&mut other).await.unwrap();
             clients.lines().filter(|line| line.contains("flags=t")).count()
         }
         let near = near(server).await;

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const GROUPS: usize = 4;
 const MEMBERS: usize = 4;
@@ -65,8 +65,8 @@ pub async fn stress(server: &Server, url: &str, defect: Option<Defect>) -> Seen 
 }
 
 /// Runs readers of these caches beside two writers, as long as `during` takes. With `own_writes`,
-/// the writers write by the caches, too. That needs a network that loses nothing: a write without an
-/// outcome might be done late, after another one.
+/// the writers write by the caches, too. That needs a network that loses nothing: a write without
+/// an outcome might be done late, after another one.
 pub async fn stress_during(
     server: &Server,
     caches: &[NearCache<String>],
@@ -145,11 +145,25 @@ async fn write(
     }
 }
 
+/// In five milliseconds, in milliseconds since 1970.
+fn soon() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap() + 5
+}
+
 async fn change(connection: &mut MultiplexedConnection, keys: &[String], value: &str, way: usize) {
     let mut pipe = redis::pipe();
     match way {
         0 => {
             pipe.cmd("DEL").arg(keys);
+        }
+        // One deadline for all, which comes soon, perhaps after the next write.
+        5 => {
+            let deadline = soon();
+            pipe.atomic();
+            for key in keys {
+                pipe.cmd("SET").arg(key).arg(value).arg("PXAT").arg(deadline);
+            }
         }
         1 | 2 => {
             pipe.cmd("MSET");
