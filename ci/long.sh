@@ -17,6 +17,7 @@ tests+=(
     "loom       LOOM_MAX_PREEMPTIONS=4 LOOM_SECONDS=600 ci/loom.sh"
     "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
     "leaks      COEVAL_STRESS=normal SANITIZER=leak ci/sanitize.sh"
+    "near       COEVAL_STRESS=long ci/near.sh whole"
     "race       RUNS=20000 ci/main-job.sh"
     "churn      COEVAL_CHURN_OPS=200000000 cargo test --release -p coeval \
         --features crossbeam-epoch,seize --test churn -- --nocapture"

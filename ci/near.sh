@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The near cache passes its tests against real servers: Debian's Redis, and a Valkey from a Python
-# wheel, whichever can be had. If none can, the tests are skipped, and the last line says so. With an
-# argument: only the tests whose name contains it.
+# wheel, whichever can be had. If none can, the tests are skipped, and the last line says so. With
+# an argument: only the tests whose name contains it.
 #
 #   COEVAL_SERVERS  the servers to test with, separated by colons, in place of these
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -49,6 +49,7 @@ impl<V> Builder<V> {
                 answer: Duration::from_secs(1),
                 on_disconnect: OnDisconnect::default(),
                 load: Duration::from_secs(5),
+                keep_loaded: None,
             },
             planted: Planted::default(),
             value: PhantomData,
@@ -150,6 +151,13 @@ impl<V, C> Builder<V, C> {
         self.settings.load = time;
         self
     }
+
+    /// Sets how long the server keeps what a loader of [`get_with`](NearCache::get_with) has
+    /// returned. For ever by default.
+    pub fn loaded_time_to_live(mut self, time: Duration) -> Self {
+        self.settings.keep_loaded = Some(time);
+        self
+    }
 }
 
 /// As nanoseconds.
@@ -162,8 +170,8 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     /// from then on, as long as a handle of the cache lives.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if there
-    /// is no server, or if it does not speak RESP3.
+    /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if
+    /// there is no server, or if it does not speak RESP3.
     pub async fn connect(self) -> Result<NearCache<V>, Error> {
         let heartbeat = self.heartbeat.unwrap_or(self.max_staleness / 4);
         let dead_after = self.dead_after.unwrap_or(self.max_staleness.max(Duration::from_secs(1)));

@@ -34,12 +34,13 @@
 //! - **Nothing resurrected:** a reply that was overtaken, by an invalidation of its key, a flush or
 //!   a break, is not cached.
 //! - **Deadlines** of the server are kept here, too.
-//! - **Reconnect:** the local entries are cleared by one commit before the first read after a break.
-//!   A server that is down costs a caller a bounded wait, then an error that says so.
+//! - **Reconnect:** the local entries are cleared by one commit before the first read after a
+//!   break. A server that is down costs a caller a bounded wait, then an error that says so.
 //!
 //! `docs/near.md` in the repository has the protocol, the argument why these promises hold, their
 //! limits, and a table of what the servers really do.
 
+mod blocking;
 mod builder;
 mod cache;
 mod codec;
@@ -59,6 +60,7 @@ mod supervisor;
 mod tests;
 mod view;
 
+pub use blocking::BlockingNearCache;
 pub use builder::Builder;
 pub use cache::NearCache;
 #[cfg(feature = "json")]

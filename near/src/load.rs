@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Sets a key to what was loaded, if it is still absent and the right to load it still ours; then
-/// gives the right back. ARGV: the token, the bytes. Returns whether the key was set.
+/// gives the right back. ARGV: the token, the bytes, the time to live or 0. Returns whether the key
+/// was set.
 const FILL: &str = "
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 1";
 
 /// Gives the right to load back. ARGV: the token.
@@ -139,7 +141,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let bytes = self.codec.encode(&value).map_err(Error::Codec)?;
         let mut fill = redis::cmd("EVAL");
         fill.arg(FILL).arg(2).arg(self.server_key(key)).arg(self.right_of(key));
-        fill.arg(token).arg(bytes);
+        fill.arg(token).arg(bytes).arg(self.settings.keep_loaded.map_or(0, milliseconds));
         let write = OwnWrite::begin(self, vec![key.to_owned()]);
         self.try_to_tell(&fill).await;
         drop(write);

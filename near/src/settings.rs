@@ -28,4 +28,6 @@ pub(crate) struct Settings {
     pub on_disconnect: OnDisconnect,
     /// How long a loader may hold the right to load a key, among all processes.
     pub load: Duration,
+    /// How long the server keeps what was loaded; for ever if None.
+    pub keep_loaded: Option<Duration>,
 }

@@ -8,9 +8,9 @@ use std::fmt;
 /// What was known in this process when the view was opened; made by
 /// [`NearCache::view`](crate::NearCache::view). All of it was true at once on the server.
 ///
-/// What is unknown says nothing about the server. A look-up by other means, for what a view does not
-/// know, may be of a later state than the view: use
-/// [`get_many`](crate::NearCache::get_many) for keys that belong together.
+/// What is unknown says nothing about the server. A look-up by other means, for what a view does
+/// not know, may be of a later state than the view: use [`get_many`](crate::NearCache::get_many)
+/// for keys that belong together.
 pub struct NearView<V: Clone + Send + Sync + 'static> {
     view: View<String, Held<V>>,
     link: u64,

@@ -28,7 +28,7 @@ on_each_server! {
         }
     }
 
-    async fn fact_the_pushes_of_a_transaction_come_before_the_reply_that_shows_it(server: &mut Server) {
+    async fn fact_pushes_come_before_the_reply_that_shows_their_transaction(server: &mut Server) {
         let (mut reader, mut other) = reader_and_other(server);
         other.ask("MSET a 0 b 0");
         let writer = std::thread::spawn(move || {
@@ -72,7 +72,8 @@ on_each_server! {
     }
 
     async fn fact_noloop_spares_the_push_and_uses_up_the_entry(server: &mut Server) {
-        let (mut own, mut other) = (Wire::connect(server.port(), 3), Wire::connect(server.port(), 3));
+        let mut own = Wire::connect(server.port(), 3);
+        let mut other = Wire::connect(server.port(), 3);
         own.ask("CLIENT TRACKING ON NOLOOP");
         own.ask("GET a");
         assert_eq!(own.ask("SET a 1"), ["+OK"]);
@@ -143,7 +144,7 @@ on_each_server! {
         }
     }
 
-    async fn fact_a_deadline_that_comes_is_not_pushed_until_the_key_is_deleted(server: &mut Server) {
+    async fn fact_a_deadline_is_not_pushed_until_the_key_is_deleted(server: &mut Server) {
         let (mut reader, mut other) = reader_and_other(server);
         other.ask("DEBUG SET-ACTIVE-EXPIRE 0;SET a 1 PX 200;SET b 1 PX 200");
         assert_eq!(reader.ask("MGET a b"), ["[$1 $1]"]);

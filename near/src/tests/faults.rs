@@ -2,6 +2,7 @@
 
 use super::proxy::{Network, Proxy};
 use super::server::{Server, tell};
+use super::stress::{Chance, Seen, duration, stress_during};
 use super::{builder, near, on_each_server, settle, until};
 use crate::{Error, Local, NearCache, OnDisconnect};
 use std::time::{Duration, Instant};
@@ -31,7 +32,58 @@ fn known(near: &NearCache<String>, keys: &[String]) -> usize {
     keys.iter().filter(|key| near.get_local(key).is_known()).count()
 }
 
+/// One fault after the other, by chance.
+async fn go_wrong(server: &Server, proxy: &Proxy) {
+    let mut chance = Chance(4242);
+    let mut other = server.other().await;
+    let begin = Instant::now();
+    while begin.elapsed() < duration() {
+        match chance.below(8) {
+            0 => kill_trackers(&mut other).await,
+            1 => drop(tell(&mut other, "FLUSHALL").await),
+            2 => drop(tell(&mut other, "CLIENT PAUSE 30 ALL").await),
+            3 => proxy.set(Network::Withholds),
+            4 => proxy.set(Network::WithholdsReplies),
+            5 => proxy.set(Network::SplitsReplies),
+            _ => proxy.set(Network::DelaysParts),
+        }
+        tokio::time::sleep(Duration::from_millis(chance.below(250) as u64)).await;
+        proxy.set(Network::Passes);
+        tokio::time::sleep(Duration::from_millis(chance.below(50) as u64)).await;
+    }
+}
+
+/// Kills the connections with tracking, and no others.
+async fn kill_trackers(connection: &mut redis::aio::MultiplexedConnection) {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
+    for client in list.lines().filter(|line| line.contains(" flags=t ")) {
+        let id = client.split(' ').next().unwrap().strip_prefix("id=").unwrap();
+        tell(connection, &format!("CLIENT KILL ID {id}")).await;
+    }
+}
+
 on_each_server! {
+    async fn whole_through_all_faults(server: &mut Server) {
+        let proxy = Proxy::start(server.port()).await;
+        let mut caches = Vec::new();
+        for mode in [OnDisconnect::Refuse, OnDisconnect::ServeWithinMaxStaleness] {
+            let near = builder(&proxy.url())
+                .on_disconnect(mode)
+                .connection_timeout(Duration::from_millis(50))
+                .response_timeout(Duration::from_millis(50))
+                .max_staleness(Duration::from_secs(1))
+                .dead_after(Duration::from_millis(100));
+            caches.push(near.connect().await.unwrap());
+        }
+        let seen = stress_during(server, &caches, false, go_wrong(server, &proxy)).await;
+        let links: Vec<u64> = caches.iter().map(|near| near.status().connections).collect();
+        eprintln!("{seen:?}, connections: {links:?}");
+        let expected = Seen { reads: seen.reads, failed: seen.failed, ..Seen::default() };
+        assert_eq!(seen, expected);
+        assert!(seen.reads > 20 && seen.failed > 0, "{seen:?}");
+        assert!(links.iter().all(|links| *links > 1), "{links:?}");
+    }
+
     async fn a_server_that_is_killed_and_comes_back_empty(server: &mut Server) {
         for mode in [OnDisconnect::Refuse, OnDisconnect::ServeWithinMaxStaleness] {
             let near = builder(&server.url()).on_disconnect(mode).connect().await.unwrap();
@@ -289,8 +341,9 @@ on_each_server! {
 
     async fn the_connection_ends_with_the_last_handle(server: &mut Server) {
         async fn connections(server: &Server) -> usize {
+            let mut other = server.other().await;
             let clients: String =
-                redis::cmd("CLIENT").arg("LIST").query_async(&mut server.other().await).await.unwrap();
+                redis::cmd("CLIENT").arg("LIST").query_async(&mut other).await.unwrap();
             clients.lines().filter(|line| line.contains("flags=t")).count()
         }
         let near = near(server).await;

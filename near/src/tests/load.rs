@@ -79,4 +79,14 @@ on_each_server! {
         let never = async { Err::<String, _>("loaded all the same") };
         assert_eq!(near.get_with("key", never).await.unwrap(), "there");
     }
+
+    async fn what_was_loaded_is_kept_as_long_as_set(server: &mut Server) {
+        let long = Duration::from_secs(60);
+        let near = builder(&server.url()).loaded_time_to_live(long).connect().await.unwrap();
+        let loads = AtomicU32::new(0);
+        near.get_with("timed", load_slowly(&loads)).await.unwrap();
+        let left: i64 =
+            redis::cmd("PTTL").arg("timed").query_async(&mut server.other().await).await.unwrap();
+        assert!((30_000..=60_000).contains(&left), "{left}");
+    }
 }

@@ -53,11 +53,12 @@ fn free_port() -> u16 {
 }
 
 /// Starts a server on this port. None if it ends at once, as when somebody else has the port.
-fn spawn(program: &PathBuf, port: u16) -> Option<Child> {
+fn spawn(program: &PathBuf, port: u16, more: &[&str]) -> Option<Child> {
     let port_text = port.to_string();
     let mut child = Command::new(program)
         .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--daemonize", "no", "--enable-debug-command", "yes"])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -78,7 +79,7 @@ impl Server {
     fn start(program: PathBuf) -> Self {
         for _ in 0..5 {
             let port = free_port();
-            if let Some(child) = spawn(&program, port) {
+            if let Some(child) = spawn(&program, port, &[]) {
                 return Self { program, port, child };
             }
         }
@@ -123,7 +124,12 @@ impl Server {
 
     /// Starts it again, empty, on its port.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.program, self.port).expect("the port is free again");
+        self.restart_with(&[]);
+    }
+
+    /// The same, with more arguments.
+    pub fn restart_with(&mut self, more: &[&str]) {
+        self.child = spawn(&self.program, self.port, more).expect("the port is free again");
     }
 }
 

@@ -4,11 +4,12 @@
 use super::server::Server;
 use super::{builder, settle};
 use crate::planted::Defect;
-use crate::{Local, NearCache};
+use crate::{Error, Local, NearCache};
 use redis::aio::MultiplexedConnection;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const GROUPS: usize = 4;
 const MEMBERS: usize = 4;
@@ -18,7 +19,8 @@ redis.register_function('set_all', function(keys, args)
   for _, key in ipairs(keys) do redis.call('SET', key, args[1]) end
 end)";
 
-/// What was seen. All but `reads` must be zero.
+/// What was seen. All but `reads` must be zero, and `failed` unless something goes wrong on
+/// purpose.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     pub reads: u64,
@@ -26,11 +28,14 @@ pub struct Seen {
     pub torn_views: u64,
     pub torn_pairs: u64,
     pub stale: u64,
+    /// Reads that returned an error.
+    pub failed: u64,
 }
 
 #[derive(Default)]
 struct Counts {
     reads: AtomicU64,
+    failed: AtomicU64,
     torn_groups: AtomicU64,
     torn_views: AtomicU64,
     torn_pairs: AtomicU64,
@@ -45,13 +50,29 @@ fn keys(group: usize) -> Vec<String> {
 }
 
 /// How long a stress lasts: two seconds, unless `COEVAL_STRESS` is `long`.
-fn duration() -> Duration {
+pub fn duration() -> Duration {
     let is_long = std::env::var("COEVAL_STRESS").is_ok_and(|it| it == "long");
     Duration::from_secs(if is_long { 120 } else { 2 })
 }
 
 /// Runs readers of two caches, with this defect, beside two writers.
 pub async fn stress(server: &Server, url: &str, defect: Option<Defect>) -> Seen {
+    let mut caches = Vec::new();
+    for _ in 0..2 {
+        caches.push(builder(url).plant(defect).connect().await.unwrap());
+    }
+    stress_during(server, &caches, true, tokio::time::sleep(duration())).await
+}
+
+/// Runs readers of these caches beside two writers, as long as `during` takes. With `own_writes`,
+/// the writers write by the caches, too. That needs a network that loses nothing: a write without
+/// an outcome might be done late, after another one.
+pub async fn stress_during(
+    server: &Server,
+    caches: &[NearCache<String>],
+    own_writes: bool,
+    during: impl Future<Output = ()>,
+) -> Seen {
     server.tell("FLUSHALL").await;
     let mut load = redis::cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(FUNCTION);
@@ -59,28 +80,23 @@ pub async fn stress(server: &Server, url: &str, defect: Option<Defect>) -> Seen 
     let counts = Arc::new(Counts::default());
     let stop = Arc::new(AtomicBool::new(false));
     let clock = Arc::new(AtomicU64::new(1));
-    let mut caches = Vec::new();
     let mut tasks = Vec::new();
-    for cache in 0..2 {
-        let near = builder(url).plant(defect).connect().await.unwrap();
-        for reader in 0..2 {
-            let (near, counts, stop) = (near.clone(), Arc::clone(&counts), Arc::clone(&stop));
-            tasks.push(tokio::spawn(read(near, counts, stop, cache * 2 + reader + 1)));
-        }
-        caches.push(near);
+    for (at, near) in caches.iter().flat_map(|near| [near, near]).enumerate() {
+        let (near, counts, stop) = (near.clone(), Arc::clone(&counts), Arc::clone(&stop));
+        tasks.push(tokio::spawn(read(near, counts, stop, at as u64 + 1)));
     }
     for (writer, near) in caches.iter().enumerate() {
         let (connection, stop, clock) =
             (server.other().await, Arc::clone(&stop), Arc::clone(&clock));
-        let near = near.clone();
+        let near = own_writes.then(|| near.clone());
         tasks.push(tokio::spawn(write(connection, near, stop, clock, writer)));
     }
-    tokio::time::sleep(duration()).await;
+    during.await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.unwrap();
     }
-    let stale = stale_after_quiet(server, &caches).await;
+    let stale = stale_after_quiet(server, caches).await;
     let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
     Seen {
         reads: load(&counts.reads),
@@ -88,14 +104,15 @@ pub async fn stress(server: &Server, url: &str, defect: Option<Defect>) -> Seen 
         torn_views: load(&counts.torn_views),
         torn_pairs: load(&counts.torn_pairs),
         stale,
+        failed: load(&counts.failed),
     }
 }
 
 /// A small generator of chance.
-struct Chance(u64);
+pub struct Chance(pub u64);
 
 impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -107,7 +124,7 @@ impl Chance {
 /// keys at once. A group has one writer, so its generations only grow.
 async fn write(
     mut connection: MultiplexedConnection,
-    near: NearCache<String>,
+    near: Option<NearCache<String>>,
     stop: Arc<AtomicBool>,
     clock: Arc<AtomicU64>,
     writer: usize,
@@ -117,15 +134,21 @@ async fn write(
         let group = chance.below(GROUPS / 2) * 2 + writer;
         let value = clock.fetch_add(1, Ordering::Relaxed).to_string();
         let keys = keys(group);
-        match chance.below(9) {
-            8 => {
+        match (&near, chance.below(9)) {
+            (Some(near), 8) => {
                 let multi = keys.iter().fold(near.multi(), |multi, key| multi.set(key, &value));
                 multi.exec().await.unwrap();
             }
-            way => change(&mut connection, &keys, &value, way).await,
+            (_, way) => change(&mut connection, &keys, &value, way).await,
         }
         tokio::time::sleep(Duration::from_micros(chance.below(600) as u64)).await;
     }
+}
+
+/// In five milliseconds, in milliseconds since 1970.
+fn soon() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap() + 5
 }
 
 async fn change(connection: &mut MultiplexedConnection, keys: &[String], value: &str, way: usize) {
@@ -133,6 +156,14 @@ async fn change(connection: &mut MultiplexedConnection, keys: &[String], value: 
     match way {
         0 => {
             pipe.cmd("DEL").arg(keys);
+        }
+        // One deadline for all, which comes soon, perhaps after the next write.
+        5 => {
+            let deadline = soon();
+            pipe.atomic();
+            for key in keys {
+                pipe.cmd("SET").arg(key).arg(value).arg("PXAT").arg(deadline);
+            }
         }
         1 | 2 => {
             pipe.cmd("MSET");
@@ -163,31 +194,49 @@ async fn read(near: NearCache<String>, counts: Arc<Counts>, stop: Arc<AtomicBool
     while !stop.load(Ordering::Relaxed) {
         let keys = keys(chance.below(GROUPS));
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        match chance.below(4) {
-            0 | 1 => {
-                let values = near.get_many(&keys).await.unwrap();
-                add(&counts.torn_groups, values.iter().any(|value| *value != values[0]));
-            }
+        let outcome = match chance.below(4) {
+            0 | 1 => read_group(&near, &keys, &counts).await,
             2 => {
-                let view = near.view().expect("the server was heard of lately");
-                let known: Vec<_> =
-                    keys.iter().map(|key| view.get(key)).filter(Local::is_known).collect();
-                add(&counts.torn_views, known.iter().any(|value| *value != known[0]));
+                look_at_view(&near, &keys, &counts);
+                Ok(())
             }
-            _ => {
-                let [first, second] = [chance.below(MEMBERS), chance.below(MEMBERS)];
-                let first = generation(near.get(keys[first]).await.unwrap());
-                let second = generation(near.get(keys[second]).await.unwrap());
-                if let (Some(first), Some(second)) = (first, second) {
-                    add(&counts.torn_pairs, second < first);
-                }
-            }
-        }
-        add(&counts.reads, true);
+            _ => read_pair(&near, &keys, &mut chance, &counts).await,
+        };
+        add(&counts.reads, outcome.is_ok());
+        add(&counts.failed, outcome.is_err());
         if chance.below(64) == 0 {
             tokio::task::yield_now().await;
         }
     }
+}
+
+async fn read_group(near: &NearCache<String>, keys: &[&str], counts: &Counts) -> Result<(), Error> {
+    let values = near.get_many(keys).await?;
+    add(&counts.torn_groups, values.iter().any(|value| *value != values[0]));
+    Ok(())
+}
+
+/// What a view knows of a group is of one generation, be it present or absent.
+fn look_at_view(near: &NearCache<String>, keys: &[&str], counts: &Counts) {
+    let Some(view) = near.view() else { return };
+    let known: Vec<_> = keys.iter().map(|key| view.get(key)).filter(Local::is_known).collect();
+    add(&counts.torn_views, known.iter().any(|value| *value != known[0]));
+}
+
+/// Of two keys of a group, the second one is never older.
+async fn read_pair(
+    near: &NearCache<String>,
+    keys: &[&str],
+    chance: &mut Chance,
+    counts: &Counts,
+) -> Result<(), Error> {
+    let [first, second] = [chance.below(MEMBERS), chance.below(MEMBERS)];
+    let first = generation(near.get(keys[first]).await?);
+    let second = generation(near.get(keys[second]).await?);
+    if let (Some(first), Some(second)) = (first, second) {
+        add(&counts.torn_pairs, second < first);
+    }
+    Ok(())
 }
 
 fn generation(value: Option<String>) -> Option<u64> {

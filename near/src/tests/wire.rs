@@ -69,7 +69,8 @@ impl Wire {
         }
     }
 
-    /// The next frame, in short: `+OK`, `:1`, `-ERR ...`, `$text`, `nil`, `[a b]`, `>[invalidate [k]]`.
+    /// The next frame, in short: `+OK`, `:1`, `-ERR ...`, `$text`, `nil`, `[a b]`, `>[invalidate
+    /// [k]]`.
     pub fn next(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
