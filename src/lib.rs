@@ -134,7 +134,7 @@ pub use api::{RestoreError, RestoreReport, SaveReport};
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use coeval_macros::{cached, derived};
-pub use engine::Expiry;
+pub use engine::{Expiry, ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};

@@ -8,6 +8,7 @@ mod derive;
 mod deriver;
 mod entry;
 mod entry_load;
+mod explain;
 #[cfg(feature = "metrics")]
 mod export;
 mod give;
