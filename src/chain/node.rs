@@ -306,6 +306,11 @@ impl EntryTerms {
         Self { deadline, end, idle, refresh, weight, counts, failures }
     }
 
+    /// How many loads of a newer value have failed.
+    pub fn failures(&self) -> u8 {
+        self.failures.load(Ordering::Relaxed) // Relaxed: it orders nothing.
+    }
+
     /// The latest deadline, the time without a use, and the time from which on the value is to be
     /// loaded anew.
     pub fn times(&self) -> (u64, u64, u64) {

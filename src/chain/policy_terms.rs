@@ -29,14 +29,10 @@ impl EntryTerms {
         self
     }
 
-    /// How many loads of a newer value have failed.
-    pub fn failures(&self) -> u8 {
-        self.failures.load(Ordering::Relaxed) // Relaxed, as below: it orders nothing.
-    }
-
     /// Notes a failed load of a newer value, and postpones the next one to `until`, at the
     /// earliest. If two threads note a failure at the same time, they may count as one.
     pub fn note_failure(&self, until: u64) {
+        // Relaxed, both: they order nothing.
         self.failures.store(self.failures().saturating_add(1), Ordering::Relaxed);
         self.refresh.fetch_max(until, Ordering::Relaxed);
     }
