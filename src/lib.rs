@@ -125,8 +125,8 @@ pub use api::Task;
 pub use api::{
     Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,
     Job, KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
-    OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Settings,
-    ToKey, Transaction, Typed, Values, View, WeakCache,
+    OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Served,
+    Settings, ToKey, Transaction, Typed, Values, View, WeakCache,
 };
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
@@ -134,7 +134,7 @@ pub use api::{RestoreError, RestoreReport, SaveReport};
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use coeval_macros::{cached, derived};
-pub use engine::Expiry;
+pub use engine::{Expiry, ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};

@@ -38,7 +38,7 @@ const MAX_INITIAL_CAPACITY: usize = 1 << 36;
 /// assert_eq!(cache.get("profile:7"), None);
 /// ```
 pub struct Builder<K, V, S = RandomState, R = Asymmetric> {
-    settings: EngineSettings<K, V>,
+    pub(super) settings: EngineSettings<K, V>,
     hasher: S,
     reclaimer: PhantomData<fn() -> R>,
 }
@@ -62,19 +62,6 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     pub(super) fn with_label(mut self, label: Box<str>) -> Self {
         self.settings.label = Some(label);
         self
-    }
-
-    /// See [`schema`](Self::schema).
-    #[cfg(feature = "serde")]
-    pub(super) fn with_schema(mut self, schema: Box<str>) -> Self {
-        self.settings.schema = schema;
-        self
-    }
-
-    /// Returns the name that was set by [`schema`](Self::schema).
-    #[cfg(feature = "serde")]
-    pub(super) fn schema_name(&self) -> &str {
-        &self.settings.schema
     }
 
     /// Reserves room for `entries` entries.

@@ -8,6 +8,7 @@ mod derive;
 mod deriver;
 mod entry;
 mod entry_load;
+mod explain;
 #[cfg(feature = "metrics")]
 mod export;
 mod give;
@@ -37,6 +38,7 @@ mod restore;
 mod retain;
 #[cfg(feature = "serde")]
 mod save;
+mod served;
 mod settings;
 mod tagged;
 mod transaction;
@@ -72,6 +74,7 @@ pub use restore::{RestoreError, RestoreReport};
 pub use retain::{InParts, RemovalProgress};
 #[cfg(feature = "serde")]
 pub use save::SaveReport;
+pub use served::Served;
 pub use settings::Settings;
 pub use transaction::{Committed, Transaction};
 pub use typed::{Kind, Typed};

@@ -182,7 +182,7 @@ where
         K: DeserializeOwned,
         V: DeserializeOwned,
     {
-        let schema = self.schema_name().to_owned();
+        let schema = self.settings.schema.to_string();
         let cache = self.try_build().map_err(RestoreError::Build)?;
         let report = fill(&cache, &schema, input)?;
         Ok((cache, report))
@@ -209,7 +209,7 @@ where
         K: DeserializeOwned,
         V: DeserializeOwned,
     {
-        let schema = self.schema_name().to_owned();
+        let schema = self.settings.schema.to_string();
         let cache = self.build();
         let input = File::open(path).map_err(RestoreError::Io);
         let report = input.and_then(|input| fill(&cache, &schema, input));

@@ -40,9 +40,10 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// # Panics
     /// Panics if the name has more than 4,096 bytes.
     #[must_use]
-    pub fn schema(self, name: &str) -> Self {
+    pub fn schema(mut self, name: &str) -> Self {
         assert!(name.len() <= LONGEST_SCHEMA, "the name of a schema has at most 4,096 bytes");
-        self.with_schema(name.into())
+        self.settings.schema = name.into();
+        self
     }
 }
 

@@ -120,6 +120,11 @@ where
         (self.engine.scan(&self.snapshot, division, parts, &mut shown), shown)
     }
 
+    /// Returns the engine and what it needs to read this view.
+    pub(super) fn parts(&self) -> (&Engine<K, V, S, R>, &Snapshot) {
+        (&self.engine, &self.snapshot)
+    }
+
     /// See `Engine::visible_keys`.
     pub(crate) fn visible_keys<'v>(
         &'v self,

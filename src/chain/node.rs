@@ -3,7 +3,7 @@
 use super::{FEW, Parcel};
 use crate::sync::hook::mutant;
 use crate::sync::lines::{self, Access};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::version::State;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -47,6 +47,8 @@ pub struct EntryTerms {
     weight: u32,
     /// The shape of the dependencies of the value.
     pub(super) counts: DependencyCounts,
+    /// How many loads of a newer value have failed, as far as it is counted.
+    pub(super) failures: AtomicU8,
     /// The time from which on the value is absent. If the value is kept as long as it is used, each
     /// use moves this time on. Then the lowest bit is not part of the time: it says that a thread
     /// found the value expired.
@@ -57,7 +59,7 @@ pub struct EntryTerms {
     /// [`BY_POLICY`](Self::BY_POLICY): a policy moves the deadline.
     pub(super) idle: u64,
     /// The time from which on the value is to be loaded anew. It is served meanwhile.
-    refresh: AtomicU64,
+    pub(super) refresh: AtomicU64,
 }
 
 /// Whether a version is a [`Derived`](super::Derived) one, and, in the common cases, how many
@@ -282,7 +284,8 @@ impl EntryTerms {
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
         let deadline = AtomicU64::new(end);
         let refresh = AtomicU64::new(refresh);
-        let terms = Self { deadline, end, idle, refresh, weight, counts: DependencyCounts::NONE };
+        let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(0));
+        let terms = Self { deadline, end, idle, refresh, weight, counts, failures };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
     }
@@ -299,7 +302,13 @@ impl EntryTerms {
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::EXPIRED });
         let Self { end, idle, weight, .. } = *self;
         let refresh = AtomicU64::new(self.refresh.load(Ordering::Relaxed));
-        Self { deadline, end, idle, refresh, weight, counts: DependencyCounts::NONE }
+        let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(self.failures()));
+        Self { deadline, end, idle, refresh, weight, counts, failures }
+    }
+
+    /// How many loads of a newer value have failed.
+    pub fn failures(&self) -> u8 {
+        self.failures.load(Ordering::Relaxed) // Relaxed: it orders nothing.
     }
 
     /// The latest deadline, the time without a use, and the time from which on the value is to be
@@ -311,11 +320,6 @@ impl EntryTerms {
     /// Whether the value is to be loaded anew at `time`.
     pub fn is_stale(&self, time: u64) -> bool {
         self.refresh.load(Ordering::Relaxed) <= time // Relaxed: it orders nothing.
-    }
-
-    /// Postpones the next load to `until`, at the earliest.
-    pub fn postpone_refresh(&self, until: u64) {
-        self.refresh.fetch_max(until, Ordering::Relaxed);
     }
 
     /// The time from which on the value is absent, unless it is used before.

@@ -29,6 +29,14 @@ impl EntryTerms {
         self
     }
 
+    /// Notes a failed load of a newer value, and postpones the next one to `until`, at the
+    /// earliest. If two threads note a failure at the same time, they may count as one.
+    pub fn note_failure(&self, until: u64) {
+        // Relaxed, both: they order nothing.
+        self.failures.store(self.failures().saturating_add(1), Ordering::Relaxed);
+        self.refresh.fetch_max(until, Ordering::Relaxed);
+    }
+
     /// Whether a policy moves the deadline.
     pub fn is_by_policy(&self) -> bool {
         self.idle == Self::BY_POLICY

@@ -154,6 +154,17 @@ where
         }
     }
 
+    /// Returns how many loads of a newer value of `key` have failed, after which there was a pause.
+    pub fn failed_refreshes<Q>(&self, key: &Q) -> u8
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let guard = self.pin();
+        let record = self.store.find(&guard, self.hash(key), key);
+        let terms = record.and_then(|record| self.newest_terms(record));
+        terms.map_or(0, EntryTerms::failures)
+    }
+
     fn is_stale(&self, record: RecordRef<'_, K, V>) -> bool {
         let terms = self.newest_terms(record);
         terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
@@ -308,8 +319,8 @@ where
     pub(super) fn note_failure(&self) {
         let engine = self.each[0].engine;
         engine.observers().counters.mine().loads_failed.add(1);
-        let pause = engine.flights.rules().pause;
-        if pause.is_zero() {
+        let rules = engine.flights.rules();
+        if rules.pause.is_zero() {
             return;
         }
         let guard = engine.pin();
@@ -317,7 +328,8 @@ where
         for claim in &self.each {
             let terms = engine.newest_terms(claim.record(&guard));
             terms.filter(|terms| terms.is_stale(now)).inspect(|terms| {
-                terms.postpone_refresh(deadline(now, pause));
+                let pause = rules.pause_after(terms.failures(), claim.hash);
+                terms.note_failure(deadline(now, pause));
             });
         }
     }

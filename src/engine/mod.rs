@@ -13,6 +13,7 @@ mod evict;
 mod expect;
 mod expire;
 mod expiry_policy;
+mod explain;
 mod fill;
 mod group;
 mod heat;
@@ -54,6 +55,7 @@ pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
 pub use expiry_policy::Expiry;
+pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 #[cfg(feature = "async")]
 pub use group::Moving;
 pub use group::{all, all_boxed, array, is_large, on_heap, one, single, try_on_heap};

@@ -76,6 +76,23 @@ pub struct LoadRules {
     /// The time for which values stay as they are after a failure to load them anew. The engine
     /// applies it.
     pub pause: Duration,
+    /// The time to which the pause grows with each further failure, if that is longer.
+    pub longest_pause: Duration,
+}
+
+impl LoadRules {
+    /// Returns the pause after a failure to load a key with this hash anew, when `failures` loads
+    /// have failed before. If pauses grow, each is twice as long as the one before it, and up to a
+    /// quarter shorter, so that keys that fail together are not tried again together.
+    pub fn pause_after(&self, failures: u8, hash: u32) -> Duration {
+        if self.longest_pause <= self.pause {
+            return self.pause;
+        }
+        let doubled = 1_u32.checked_shl(failures.into()).unwrap_or(u32::MAX);
+        let longest = self.pause.saturating_mul(doubled).min(self.longest_pause);
+        let mixed = (hash ^ u32::from(failures)).wrapping_mul(0x9E37_79B9) >> 16;
+        longest - longest / 4 * mixed / (1 << 16)
+    }
 }
 
 /// What a caller that has joined a load does next.

@@ -7,19 +7,19 @@
 #[cfg(not(any(coeval_loom, coeval_internals)))]
 mod primitives {
     pub(crate) use std::sync::atomic::{
-        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 }
 
 #[cfg(all(coeval_internals, not(coeval_loom)))]
 mod primitives {
-    pub(crate) use super::recorded::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use super::recorded::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use std::sync::atomic::{Ordering, fence};
 }
 
 #[cfg(coeval_loom)]
 mod primitives {
-    pub(crate) use super::one_order::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use super::one_order::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use loom::sync::atomic::{Ordering, fence};
 }
 

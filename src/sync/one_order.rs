@@ -85,6 +85,7 @@ macro_rules! atomic {
 }
 
 atomic!(AtomicPtr<T>, *mut T,);
+atomic!(AtomicU8, u8,);
 atomic!(AtomicU32, u32, fetch_add fetch_sub fetch_and fetch_or fetch_max);
 atomic!(AtomicU64, u64, fetch_add fetch_sub fetch_and fetch_or fetch_max);
 atomic!(AtomicUsize, usize, fetch_add fetch_sub fetch_and fetch_or fetch_max);

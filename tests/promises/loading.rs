@@ -10,6 +10,7 @@ mod groups;
 #[cfg(feature = "async")]
 mod left_alone;
 mod refresh;
+mod serving;
 mod taken_over;
 
 use crate::common::{Store, on_every_reclaimer, store, stress, together, within};
@@ -395,7 +396,12 @@ fn a_caller_after_a_removal_loads<R: Reclaim>() {
     });
 }
 
+use serving::{old_values_are_served_and_told, one_try_a_pause, pauses_grow_and_differ};
+
 on_every_reclaimer!(
+    old_values_are_served_and_told,
+    pauses_grow_and_differ,
+    one_try_a_pause,
     one_load_for_all,
     another_loads_if_one_fails,
     another_loads_if_one_panics,

@@ -22,6 +22,7 @@ mod ended;
 mod eviction;
 mod expiry;
 mod expiry_policy;
+mod explained;
 mod face;
 mod introspection;
 mod isolation;

@@ -1,0 +1,95 @@
+//! An old value is served if the source fails, its caller is told, and the source is asked at most
+//! once a pause.
+
+use super::*;
+use coeval::{LoadError, Served};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DOWN: &str = "the source is down";
+
+fn cache<R: Reclaim>() -> (ManualClock, Store<u64, u64, R>) {
+    let clock = ManualClock::new();
+    let builder = coeval::Cache::builder().refresh_after(SECOND * 10).time_to_live(SECOND * 1_000);
+    let builder = builder.refresh_pause(SECOND).refresh_pause_up_to(SECOND * 32);
+    (clock.clone(), builder.manual_clock(&clock).reclaimer().build())
+}
+
+pub fn old_values_are_served_and_told<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    let fails = || cache.serve_with(1, || Err::<u64, _>(DOWN));
+    assert_eq!(fails(), Err(LoadError::Failed(DOWN)));
+    assert_eq!(cache.serve_with(1, || Ok::<_, &str>(1)), Ok(Served::Loaded(1)));
+    assert_eq!(fails(), Ok(Served::Fresh(1)));
+    clock.advance(SECOND * 10);
+    assert_eq!(fails(), Ok(Served::Stale { value: 1, failures: 1, cause: Some(DOWN) }));
+    assert_eq!(fails(), Ok(Served::Stale { value: 1, failures: 1, cause: None }));
+    clock.advance(SECOND);
+    assert_eq!(fails(), Ok(Served::Stale { value: 1, failures: 2, cause: Some(DOWN) }));
+    // A write ends the old value, and with it the count of failures.
+    cache.insert(1, 2);
+    assert_eq!(fails(), Ok(Served::Fresh(2)));
+    clock.advance(SECOND * 10);
+    assert_eq!(fails().unwrap(), Served::Stale { value: 2, failures: 1, cause: Some(DOWN) });
+    // An invalidation, too: there is nothing to serve then.
+    cache.remove(&1);
+    assert!(fails().is_err());
+    cache.insert(1, 3);
+    clock.advance(SECOND * 1_000);
+    assert!(fails().is_err(), "no value is served after its time to live");
+}
+
+/// While the source is down, each key is tried seldom, and the keys at different times.
+pub fn pauses_grow_and_differ<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    (0..50).for_each(|key| _ = cache.insert(key, key));
+    clock.advance(SECOND * 10);
+    let mut tries = vec![Vec::new(); 50];
+    for second in 0..400 {
+        for key in 0..50 {
+            let served = cache.serve_with(key, || {
+                tries[key as usize].push(second);
+                Err::<u64, _>(DOWN)
+            });
+            assert_eq!(served.unwrap().into_value(), key);
+        }
+        clock.advance(SECOND);
+    }
+    for times in &tries {
+        let pauses: Vec<u64> = times.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!((12..25).contains(&times.len()), "{times:?}");
+        assert!(pauses.iter().all(|pause| *pause <= 32) && pauses[0] <= 2, "{pauses:?}");
+        assert!(pauses.iter().skip(6).all(|pause| *pause >= 24), "{pauses:?}");
+    }
+    let mut last: Vec<u64> = tries.iter().map(|times| *times.last().unwrap()).collect();
+    last.sort_unstable();
+    last.dedup();
+    assert!(last.len() > 5, "all keys are tried together: {last:?}");
+}
+
+/// Beside many callers, the source sees one try a pause, and nobody gets an error.
+pub fn one_try_a_pause<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    cache.insert(1, 7);
+    clock.advance(SECOND * 10);
+    let tries = AtomicU64::new(0);
+    for round in 1..=5 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let served = cache.serve_with(1, || {
+                            tries.fetch_add(1, Ordering::Relaxed);
+                            Err::<u64, _>(DOWN)
+                        });
+                        let served = served.unwrap();
+                        assert!(served.is_stale() && served.into_value() == 7);
+                    }
+                });
+            }
+        });
+        assert_eq!(tries.load(Ordering::Relaxed), round);
+        clock.advance(SECOND * 32);
+    }
+    assert_eq!(cache.serve_with(1, || Ok::<_, &str>(8)), Ok(Served::Loaded(8)));
+}
