@@ -13,7 +13,9 @@ use std::time::Duration;
 
 /// Declares the rows of a table: `name: "left cell" gives value { the peer } { coeval }`.
 macro_rules! rows {
-    ($chapter:literal: $($name:ident: $cell:literal gives $expected:expr; $peer:block $ours:block)+) => {
+    ($chapter:literal:
+        $($name:ident: $cell:literal gives $expected:expr; $peer:block $ours:block)+
+    ) => {
         $(
             #[test]
             fn $name() {

@@ -490,7 +490,9 @@ rows! { "moka":
     {
         let (left, leaving) = mpsc::channel();
         let cache = Ours::builder()
-            .eviction_listener(move |key, value, _cause, _version| left.send((*key, value)).unwrap())
+            .eviction_listener(move |key, value, _cause, _version| {
+                left.send((*key, value)).unwrap();
+            })
             .build();
         cache.insert("a", 1);
         cache.invalidate(&"a");

@@ -99,47 +99,27 @@ where
         L: IntoIterator<Item = V>,
     {
         let mut values = self.get_many(&keys);
-        // The places of the keys that are absent, each at its first place.
-        let (mut first, mut absent, mut begun) = (HashMap::new(), Vec::new(), Vec::new());
-        for (place, key) in keys.iter().enumerate() {
-            if *first.entry(key).or_insert(place) != place {
-                continue;
-            }
-            if values[place].is_none() {
-                absent.push(place);
-            } else if begun.len() < AT_ONCE
-                && self.engine().wants_refresh(key)
-                && let Some(reload) = self.claim_one(key, begun.is_empty()).refresh()
-            {
-                begun.push((place, reload));
-            }
-        }
+        let mut first = HashMap::new();
+        let is_first = |&place: &usize| *first.entry(&keys[place]).or_insert(place) == place;
+        let mut places: Vec<usize> = (0..keys.len()).filter(is_first).collect();
         loop {
-            absent.retain(|place| {
-                values[*place].is_none()
-                    && (begun.len() >= AT_ONCE || {
-                        let claims = self.claim_one(&keys[*place], begun.is_empty());
-                        // If another caller loads the key, this one waits later, when no caller
-                        // waits for it.
-                        let Joined::Leader(leader) = claims.join() else { return true };
-                        match claims.lead(leader) {
-                            LoadDecision::Found(found) => values[*place] = found.into_iter().next(),
-                            LoadDecision::Load(load) => begun.push((*place, load)),
-                            LoadDecision::Cycle(_) => unreachable!("a leader waits for nobody"),
-                        }
-                        false
-                    })
-            });
+            let (begun, later) = (Vec::new(), Vec::new());
+            let mut pass = Pass { cache: self, keys: &keys, values, begun, later };
+            pass.begin(&mut places.into_iter(), 0);
+            let Pass { mut begun, mut later, .. } = pass;
+            values = pass.values;
+            begun.reverse();
             if begun.is_empty() {
-                let Some(&place) = absent.first() else { break };
+                let Some(&place) = later.first() else { break };
                 match self.join_or_lead([keys[place].clone()]) {
                     LoadDecision::Found(found) => values[place] = found.into_iter().next(),
                     LoadDecision::Load(load) => begun.push((place, load)),
                     LoadDecision::Cycle(key) => return Err(LoadRefusal::Cycle(key)),
                 }
-                absent.remove(0);
+                later.remove(0);
             }
-            self.run_loads(&keys, std::mem::take(&mut begun), &mut values, &mut load)?;
+            self.run_loads(&keys, begun, &mut values, &mut load)?;
+            places = later;
         }
         let places = keys.iter().map(|key| first[key]).collect::<Vec<_>>();
         for (place, first) in places.into_iter().enumerate() {
@@ -148,14 +128,6 @@ where
             }
         }
         Ok(values.into_iter().map(|value| value.expect("each key was found or loaded")).collect())
-    }
-
-    /// Claims a key. If the caller leads other loads, no user code runs.
-    fn claim_one(&self, key: &K, is_first: bool) -> Claims<'_, K, V, S, R, 1> {
-        match is_first {
-            true => self.engine().claim_all([key.clone()]),
-            false => self.engine().claim_beside(key.clone()),
-        }
     }
 
     /// Runs the loader for the keys at these places, and ends their loads.
@@ -172,9 +144,10 @@ where
         if begun.is_empty() {
             return Ok(());
         }
-        let missing: Vec<K> = begun.iter().map(|(place, _)| keys[*place].clone()).collect();
+        let places: Vec<usize> = begun.iter().map(|(place, _)| *place).collect();
         let mut loaded = None;
         within(&mut begun, &mut || {
+            let missing: Vec<K> = places.iter().map(|place| keys[*place].clone()).collect();
             loaded = Some(load(&missing).map(|values| {
                 let values: Vec<V> = values.into_iter().collect();
                 assert_eq!(values.len(), missing.len(), "the loader returns a value for each key");
@@ -199,6 +172,81 @@ where
                 // As for one key: if a reload fails, the old values stay.
                 if are_present { Ok(()) } else { Err(LoadRefusal::Failed(error)) }
             }
+        }
+    }
+}
+
+/// One pass over keys, which begins the loads of those that nobody else loads.
+///
+/// Claims and look-ups run user code (`Hash`, `Eq`, `Clone`). Once the pass has begun a load, they
+/// run on its behalf: user code that waited for it would wait for its own thread, and is told so.
+struct Pass<'p, 'e, K, V, S, R: Reclaim> {
+    cache: &'e Cache<K, V, S, R>,
+    keys: &'p [K],
+    values: Vec<Option<V>>,
+    /// The loads, the last one first.
+    begun: Vec<Begun<'e, K, V, S, R>>,
+    /// The places of absent keys that other callers load, or for which there was no room.
+    later: Vec<usize>,
+}
+
+impl<'e, K, V, S, R> Pass<'_, 'e, K, V, S, R>
+where
+    K: Clone + Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Begins the loads of keys at these places, on behalf of the `depth` loads begun before.
+    fn begin(&mut self, places: &mut dyn Iterator<Item = usize>, depth: usize) {
+        if depth == AT_ONCE {
+            let values = &self.values;
+            return self.later.extend(places.filter(|place| values[*place].is_none()));
+        }
+        if let Some(mut begun) = self.begin_next(places, depth == 0) {
+            begun.1.during(|| self.begin(places, depth + 1));
+            self.begun.push(begun);
+        }
+    }
+
+    /// Begins the load of the first of these keys that nobody else loads. Not inlined, so that the
+    /// frames of `begin`, one within the other, stay small.
+    #[inline(never)]
+    fn begin_next(
+        &mut self,
+        places: &mut dyn Iterator<Item = usize>,
+        is_first: bool,
+    ) -> Option<Begun<'e, K, V, S, R>> {
+        for place in places {
+            let key = &self.keys[place];
+            if self.values[place].is_some() {
+                if self.cache.engine().wants_refresh(key)
+                    && let Some(reload) = self.claim(key, is_first).refresh()
+                {
+                    return Some((place, reload));
+                }
+                continue;
+            }
+            let claims = self.claim(key, is_first);
+            // If another caller loads the key, this one waits later, when no caller waits for it.
+            let Joined::Leader(leader) = claims.join() else {
+                self.later.push(place);
+                continue;
+            };
+            match claims.lead(leader) {
+                LoadDecision::Found(found) => self.values[place] = found.into_iter().next(),
+                LoadDecision::Load(load) => return Some((place, load)),
+                LoadDecision::Cycle(_) => unreachable!("a leader waits for nobody"),
+            }
+        }
+        None
+    }
+
+    /// Claims a key. Within another load there is no maintenance, which might call the listener.
+    fn claim(&self, key: &K, is_first: bool) -> Claims<'e, K, V, S, R, 1> {
+        match is_first {
+            true => self.cache.engine().claim_all([key.clone()]),
+            false => self.cache.engine().claim_beside(key.clone()),
         }
     }
 }

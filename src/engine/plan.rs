@@ -15,6 +15,7 @@ use crate::store::{Commit, Decided, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
+use std::mem::forget;
 
 /// The writes of a commit in preparation, with the requested terms of their values. If a user's
 /// closure panics, the records that were made for the commit and have no value are condemned.
@@ -95,6 +96,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
         let replaced = || engine.lifetime_of(record);
         let request =
             |time| engine.rules.request(times, record.key(), value, time, moment, replaced);
+        let unplanned = self.condemn_on_unwind(record);
         let requested = match terms {
             WriteTerms::Default => request(None),
             WriteTerms::TimeToLive(time) => request(Some(time)),
@@ -103,6 +105,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
                 self.request_given(record, value, std::mem::take(&mut terms[index as usize]))
             }
         };
+        forget(unplanned);
         self.store_requested(requested)
     }
 
@@ -131,7 +134,10 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     where
         S: BuildHasher,
     {
-        Some(self.request_given(record, value.get()?, terms))
+        let unplanned = self.condemn_on_unwind(record);
+        let requested = value.get().map(|value| self.request_given(record, value, terms));
+        forget(unplanned);
+        requested
     }
 
     /// Returns the requested terms of a value for `record`, if there is a value and it has any.
@@ -142,7 +148,19 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     ) -> Option<RequestedTerms> {
         let times = self.config.times();
         let (key, replaced) = (record.key(), || self.engine.lifetime_of(record));
-        self.engine.rules.requested(times, key, value.get()?, None, &self.moment, replaced)
+        let unplanned = self.condemn_on_unwind(record);
+        let rules = &self.engine.rules;
+        let requested = value
+            .get()
+            .and_then(|value| rules.requested(times, key, value, None, &self.moment, replaced));
+        forget(unplanned);
+        requested
+    }
+
+    /// The record of a write that is not planned yet, while the user's closures decide about its
+    /// value. The caller forgets the result.
+    fn condemn_on_unwind(&self, record: RecordRef<'g, K, V>) -> Unplanned<'g, 'r, K, V, S, R> {
+        Unplanned { engine: self.engine, guard: self.guard, record }
     }
 
     /// Gives bonds to the value that was planned first.
@@ -227,6 +245,21 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     }
 }
 
+/// A record of which no write is planned yet. If it is dropped, a user's closure has panicked: the
+/// record is condemned if it has no value.
+struct Unplanned<'g, 'r, K, V, S, R: Reclaim> {
+    engine: &'r Engine<K, V, S, R>,
+    guard: &'g R::Guard<'r>,
+    record: RecordRef<'g, K, V>,
+}
+
+impl<K, V, S, R: Reclaim> Drop for Unplanned<'_, '_, K, V, S, R> {
+    #[cold]
+    fn drop(&mut self) {
+        self.engine.store.try_condemn(self.guard, self.record);
+    }
+}
+
 impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
     fn drop(&mut self) {
         for at in 0..self.set.len() {
@@ -276,7 +309,7 @@ where
                 self.run_unconditionally(plan).version()
             }
         };
-        std::mem::forget(unwound);
+        forget(unwound);
         self.tend();
         Version::from_u64(version)
     }

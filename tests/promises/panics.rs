@@ -5,6 +5,7 @@
 //! then the second, and so on, until the operation completes.
 
 mod fuse;
+mod terms;
 
 use crate::common::random::{Random, run_seed};
 use crate::common::{Store, on_every_reclaimer, stress, together, within};

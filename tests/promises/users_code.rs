@@ -131,7 +131,7 @@ async fn later() {
 type Load = fn(&Cache<Key, Value>, &ManualClock);
 
 /// The loads, of key 1 or of keys 1 and 2.
-const LOADS: [(&str, Load); 11] = [
+const LOADS: [(&str, Load); 13] = [
     ("get_with", |cache, _| {
         let held = Held;
         cache.get_with(Key(1), || {
@@ -150,6 +150,18 @@ const LOADS: [(&str, Load); 11] = [
     }),
     ("get_many_with", |cache, _| {
         _ = cache.get_many_with([Key(1), Key(2)], || [Value(3), Value(11)]);
+    }),
+    ("get_each_with", |cache, _| {
+        let load =
+            |missing: &[Key]| missing.iter().map(|key| Value(key.0 as u32)).collect::<Vec<_>>();
+        cache.get_each_with([Key(1), Key(2)], load);
+    }),
+    ("get_each_with, of keys that are due", |cache, clock| {
+        cache.insert(Key(2), Value(1));
+        clock.advance(Duration::from_secs(60));
+        cache.get_each_with([Key(1), Key(2), Key(3)], |missing| {
+            missing.iter().map(|_| Value(2)).collect::<Vec<_>>()
+        });
     }),
     ("derive", |cache, _| {
         cache.derive(Key(1), |scope| {

@@ -197,6 +197,46 @@ fn a_clone_may_ask_for_a_key_of_the_same_call() {
     });
 }
 
+/// The clone of a value that another caller has cached since the look-up, too.
+#[test]
+fn a_clone_of_a_value_that_came_meanwhile_may_ask_for_a_key_of_the_same_call() {
+    static CACHE: OnceLock<Cache<Comes, Asks>> = OnceLock::new();
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Comes(u64);
+    impl Clone for Comes {
+        /// Is called for key 2 between the look-up and the load. Stands for another caller.
+        fn clone(&self) -> Self {
+            if self.0 == 2 && ASKED.load(Ordering::Relaxed) == 0 {
+                CACHE.get().unwrap().insert(Self(2), Asks(2));
+            }
+            Self(self.0)
+        }
+    }
+    #[derive(Debug, PartialEq)]
+    struct Asks(u64);
+    impl Clone for Asks {
+        fn clone(&self) -> Self {
+            if self.0 == 2 {
+                ASKED.fetch_add(1, Ordering::Relaxed);
+                let other = CACHE.get().unwrap().load(Comes(1), || Ok::<_, ()>(Self(1)));
+                assert!(matches!(other, Ok(_) | Err(LoadError::Cycle)));
+            }
+            Self(self.0)
+        }
+    }
+    let cache = CACHE.get_or_init(Cache::new);
+    within(Duration::from_secs(60), "a clone of what came meanwhile", || {
+        let load = |missing: &[Comes]| {
+            assert_eq!(missing, [Comes(1), Comes(3)], "2 has come");
+            missing.iter().map(|key| Asks(key.0)).collect::<Vec<_>>()
+        };
+        let found = cache.get_each_with([Comes(1), Comes(2), Comes(3)], load);
+        assert_eq!(found, [Asks(1), Asks(2), Asks(3)]);
+    });
+    assert!(ASKED.load(Ordering::Relaxed) > 0);
+}
+
 /// Some callers fail. The others load what those left.
 fn a_failed_list_is_loaded_by_others<R: Reclaim>() {
     let rounds = stress(200, 2_000, 20_000);
