@@ -87,6 +87,10 @@ pub fn is_there(witness: &str) -> bool {
         _ => root.join("tests"),
     };
     if parts[0] == "loom" {
+        // A packed crate has no models.
+        if !base.exists() {
+            return true;
+        }
         parts.remove(0);
     }
     let module = |parts: &[&str]| files(&base.join(parts.iter().collect::<PathBuf>()), true);
