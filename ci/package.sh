@@ -4,3 +4,4 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 part cargo package -p coeval-macros -p coeval --all-features
+part cargo package -p coeval-check

@@ -1,8 +1,10 @@
 //! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The
 //! floor plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No
 //! files of a room use each other in a cycle. A type's name means one thing. Atomics come from one
-//! room, there are no locks, and no file is too long.
+//! room, there are no locks, and no file is too long. Each promise has witnesses.
 
+#[path = "layering/contract.rs"]
+mod contract;
 #[path = "layering/graph.rs"]
 mod graph;
 #[path = "layering/source.rs"]
@@ -265,6 +267,42 @@ fn no_file_is_too_long() {
     for source in sources() {
         let lines = source.text.lines().count();
         assert!(lines <= LONGEST, "{}: {lines} lines", source.path.display());
+    }
+}
+
+#[test]
+fn each_promise_has_witnesses() {
+    let promises = contract::promises(&read("docs/guarantees.md"));
+    let rows = contract::rows(&read("docs/evidence.md"));
+    assert!(promises.len() > 50, "the promises were not found");
+    let gaps = contract::gaps(&promises, &rows, contract::is_there);
+    assert!(gaps.is_empty(), "docs/evidence.md:\n{}", gaps.join("\n"));
+}
+
+/// A promise without a row, a row without a promise, and a witness that is not there are found.
+#[test]
+fn gaps_in_the_evidence_are_found() {
+    let promises = contract::promises(
+        "# All\n## One\n- **Two\n  words.** More.\n- plain\n## Limits\n- **None.**",
+    );
+    assert_eq!(promises, [("One".to_owned(), "Two words.".to_owned())]);
+    let gaps = |number, section, promise, witness| {
+        let text =
+            format!("## {section}\n| number | x | y |\n| {number} | {promise} | `{witness}` |");
+        contract::gaps(&promises, &contract::rows(&text), |witness| witness == "a::b").len()
+    };
+    assert_eq!(gaps(1, "One", "Two words.", "a::b"), 0);
+    assert_eq!(gaps(1, "One", "Two words.", "limit"), 0);
+    assert_eq!(gaps(2, "One", "Two words.", "a::b"), 1);
+    assert_eq!(gaps(1, "One", "Two words.", "a::c"), 1);
+    assert_eq!(gaps(1, "Two", "Two words.", "a::b"), 2);
+    assert_eq!(gaps(1, "One", "Three words.", "a::b"), 2);
+    assert_eq!(contract::gaps(&promises, &[], |_| true).len(), 1);
+    for there in ["layering::each_promise_has_witnesses", "promises::anomalies", "loom::leases"] {
+        assert!(contract::is_there(there), "{there}");
+    }
+    for missing in ["layering::no_such", "layering::read", "promises::no_such", "loom::no_such"] {
+        assert!(!contract::is_there(missing), "{missing}");
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Instant;
 ///
 /// Each thread takes a [`Log`], and notes its transactions there. Nothing is shared while it
 /// records: an entry costs a push to a vector, and a transaction two readings of the clock. So the
-/// recorder does not order the threads that it watches.
+/// recorder does not order the threads that it watches. The clock is [`Instant`], which must agree
+/// between the threads, as it does on one machine.
 ///
 /// ```
 /// use coeval_check::{Checker, Recorder};
