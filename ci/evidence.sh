@@ -24,7 +24,7 @@ mapfile -t witnesses < <(cut -f3 <<<"$rows" | tr ' ' '\n' | grep -vx limit | sor
 mapfile -t programs < <(printf '%s\n' "${witnesses[@]}" | sed 's/::.*//' | sort -u)
 
 # The witnesses of one program, as libtest's filters: the last words of their paths.
-filters_of() { printf '%s\n' "${witnesses[@]}" | sed -n "s/^$1::.*\b\([a-z0-9_]*\)$/\1/p" | sort -u; }
+filters_of() { printf '%s\n' "${witnesses[@]}" | sed -n "s/^$1:://p" | sed 's/.*:://' | sort -u; }
 
 # Runs the witnesses of one program, all in one command.
 run() {
