@@ -34,11 +34,11 @@ where
     /// let cache = Cache::new();
     /// cache.insert("price", 100);
     /// cache.insert("rate", 2);
-    /// cache.derive("total", |scope| scope.get("price").unwrap() * scope.get("rate").unwrap());
-    /// assert!(cache.explain("total").is_present());
+    /// cache.derive("total", |scope| scope.get(&"price").unwrap() * scope.get(&"rate").unwrap());
+    /// assert!(cache.explain(&"total").is_present());
     ///
     /// let version = cache.insert("rate", 3);
-    /// let explained = cache.explain("total");
+    /// let explained = cache.explain(&"total");
     /// assert_eq!(explained.standing, Standing::EndedByInput);
     /// let changed: Vec<_> = explained.inputs.iter().filter(|input| !input.holds()).collect();
     /// assert_eq!((changed.len(), changed[0].key, changed[0].now), (1, "rate", Some(version)));
