@@ -8,6 +8,6 @@ if ! command -v valgrind >/dev/null; then
     part apt-get update -qq
     part apt-get install -qq -y valgrind
 fi
-COEVAL_SLOPES=${1:-} part cargo test --release -p coeval --features async \
+COEVAL_SLOPES=${1:-} part cargo test --release -p coeval --features async,serde,metrics \
     --test slopes -- --ignored --nocapture
-part cargo test --release -p coeval --features async --test large_values
+part cargo test --release -p coeval --features async,serde,metrics --test large_values

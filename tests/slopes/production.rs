@@ -1,0 +1,124 @@
+//! What an operator asks of a cache, and what keeps it through a restart.
+
+use crate::counter::count;
+use crate::row::Grows::{Linear, Not};
+use crate::row::{Row, builder, filled, row};
+use std::hint::black_box;
+use std::time::Duration;
+
+pub fn rows() -> Vec<Row> {
+    [look_ups(), whole_caches(), explanations(), files(), figures()].concat()
+}
+
+fn look_ups() -> Vec<Row> {
+    vec![
+        row("peek", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(1_000, || (0..1_000).for_each(|key| _ = black_box(cache.peek(&(key % n)))));
+        }),
+        row("time_to_live_left", "entries", Not, 500, |n| {
+            let cache = builder().time_to_live(Duration::from_secs(3_600)).build();
+            (0..n).for_each(|key| _ = cache.insert(key, key));
+            let look = |key| _ = black_box(cache.time_to_live_left(&(key % n)));
+            count(1_000, || (0..1_000).for_each(look));
+        }),
+        row("serve_with", "entries, present", Not, 500, |n| {
+            let cache = filled(n);
+            let serve = |key| _ = black_box(cache.serve_with(key % n, || Err::<u64, _>(())));
+            count(1_000, || (0..1_000).for_each(serve));
+        }),
+        row("serve_with", "entries, absent", Not, 2_048, |n| {
+            let cache = filled(n);
+            let serve = |key| _ = cache.serve_with(n + key, || Ok::<_, ()>(key));
+            (0..100).for_each(serve);
+            count(2_048, || (100..2_148).for_each(serve));
+        }),
+    ]
+}
+
+fn whole_caches() -> Vec<Row> {
+    fn bounded(n: u64) -> crate::row::Cache {
+        let cache = builder().max_capacity(n).build();
+        (0..n).for_each(|key| _ = cache.insert(key, key));
+        cache
+    }
+    vec![
+        row("hottest", "entries", Linear, 200, |n| {
+            let cache = bounded(n);
+            count(1, || _ = black_box(cache.hottest(8)));
+        }),
+        row("coldest", "entries", Linear, 200, |n| {
+            let cache = bounded(n);
+            count(1, || _ = black_box(cache.coldest(8)));
+        }),
+        row("resize", "entries", Not, 500, |n| {
+            let cache = bounded(n);
+            count(100, || (1..101).for_each(|less| _ = black_box(cache.resize(n - less))));
+        }),
+    ]
+}
+
+fn explanations() -> Vec<Row> {
+    const DERIVED: u64 = 1 << 32;
+    vec![
+        row("Cache::explain", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            count(100, || (0..100).for_each(|key| _ = black_box(cache.explain(&(key % n)))));
+        }),
+        row("View::explain", "inputs", Linear, 16, |n| {
+            let cache = filled(n);
+            cache.derive(DERIVED, |scope| (0..n).map(|key| scope.get(&key).unwrap()).sum());
+            let view = cache.view();
+            count(1, || _ = black_box(view.explain(&DERIVED)));
+        }),
+    ]
+}
+
+#[cfg(feature = "serde")]
+fn files() -> Vec<Row> {
+    fn file() -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("coeval-slopes-{}", std::process::id()))
+    }
+    fn restored(input: &[u8]) {
+        black_box(builder().restore_from(input).unwrap());
+    }
+    vec![
+        row("save_to", "entries", Linear, 1_000, |n| {
+            let cache = filled(n);
+            count(1, || _ = black_box(cache.save_to(Vec::new()).unwrap()));
+        }),
+        row("save", "entries", Linear, 1_000, |n| {
+            let cache = filled(n);
+            count(1, || _ = cache.save(file()).unwrap());
+            std::fs::remove_file(file()).unwrap();
+        }),
+        row("restore_from", "entries", Linear, 1_000, |n| {
+            let (saved, _) = filled(n).save_to(Vec::new()).unwrap();
+            count(1, || restored(&saved));
+        }),
+        row("Builder::restore", "entries", Linear, 1_000, |n| {
+            filled(n).save(file()).unwrap();
+            count(1, || _ = black_box(builder().restore(file()).unwrap()));
+            std::fs::remove_file(file()).unwrap();
+        }),
+    ]
+}
+
+#[cfg(not(feature = "serde"))]
+fn files() -> Vec<Row> {
+    Vec::new()
+}
+
+#[cfg(feature = "metrics")]
+fn figures() -> Vec<Row> {
+    vec![row("Exporter::update", "entries", Not, 500, |n| {
+        let cache = filled(n);
+        let exporter = cache.export_metrics();
+        count(100, || (0..100).for_each(|_| _ = black_box(exporter.update())));
+    })]
+}
+
+#[cfg(not(feature = "metrics"))]
+fn figures() -> Vec<Row> {
+    Vec::new()
+}
