@@ -100,9 +100,11 @@ fn call(
             // Without tags of its own, a value keeps those of the value that it replaces.
             let tags =
                 (!options.tags.is_empty()).then(|| quote!(.tags([#(#krate::Tag::new(#tags)),*])));
+            // A name that no argument has.
+            let name = Ident::new("terms", Span::mixed_site());
             quote!({
-                let terms = #krate::Loaded::new(())#terms #tags;
-                #run.map(move |value| terms.map(|()| value))
+                let #name = #krate::Loaded::new(())#terms #tags;
+                #run.map(move |value| #name.map(|()| value))
             })
         }
         None => run.clone(),

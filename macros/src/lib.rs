@@ -16,7 +16,7 @@ use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::quote;
 use syn::parse::{ParseStream, Parser};
-use syn::{ItemFn, Result};
+use syn::{AttrStyle, ItemFn, Result};
 
 /// Makes a function look up what it has returned for the same key before, and run only if there is
 /// nothing.
@@ -195,7 +195,11 @@ fn expand(
     expand: impl FnOnce(Options, &ItemFn) -> Result<Tokens>,
 ) -> Tokens {
     let parsed = syn::parse2::<ItemFn>(function.clone());
-    let expanded = parsed.and_then(|parsed| expand(read.parse2(options)?, &parsed));
+    let expanded = parsed.and_then(|mut parsed| {
+        // Those that stand within the function are written before it.
+        parsed.attrs.iter_mut().for_each(|attribute| attribute.style = AttrStyle::Outer);
+        expand(read.parse2(options)?, &parsed)
+    });
     expanded.unwrap_or_else(|error| {
         let error = error.into_compile_error();
         quote!(#error #function)

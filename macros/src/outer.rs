@@ -6,8 +6,11 @@ use quote::quote;
 use syn::{FnArg, Ident, ItemFn, Pat, Type};
 
 /// The name of the function that was written, within the one that callers see.
+///
+/// The written function sees this name, because items have no hygiene. So nothing else may be
+/// called so.
 pub fn body_name() -> Ident {
-    Ident::new("compute", Span::mixed_site())
+    Ident::new("__coeval_body", Span::mixed_site())
 }
 
 /// Returns the function that callers see: it has the written signature, perhaps with another type

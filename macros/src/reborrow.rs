@@ -6,9 +6,11 @@
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::quote;
+use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Block, Expr, ExprCall, ExprClosure, ExprMethodCall, Ident, Item, Macro, Pat, parse_quote,
+    Arm, Block, Expr, ExprCall, ExprClosure, ExprMethodCall, Ident, Item, Macro, Pat, PatIdent,
+    Stmt, parse_quote,
 };
 
 pub fn arguments(block: &mut Block, scope: &Ident) {
@@ -20,6 +22,20 @@ struct Reborrow<'a> {
 }
 
 impl Reborrow<'_> {
+    /// Returns whether a pattern binds the name of the scope.
+    fn is_bound_by(&self, pattern: &Pat) -> bool {
+        struct Search<'a>(&'a Ident, bool);
+        impl<'a> Visit<'a> for Search<'_> {
+            fn visit_pat_ident(&mut self, pattern: &'a PatIdent) {
+                self.1 |= pattern.ident == *self.0;
+                visit::visit_pat_ident(self, pattern);
+            }
+        }
+        let mut search = Search(self.scope, false);
+        search.visit_pat(pattern);
+        search.1
+    }
+
     fn change(&self, argument: &mut Expr) {
         let scope = self.scope;
         if matches!(argument, Expr::Path(path) if path.path.is_ident(scope)) {
@@ -75,13 +91,25 @@ impl VisitMut for Reborrow<'_> {
         call.tokens = self.change_tokens(std::mem::take(&mut call.tokens), false);
     }
 
+    /// After `let scope = ..`, the name means something else.
+    fn visit_block_mut(&mut self, block: &mut Block) {
+        for statement in &mut block.stmts {
+            visit_mut::visit_stmt_mut(self, statement);
+            if matches!(statement, Stmt::Local(local) if self.is_bound_by(&local.pat)) {
+                return;
+            }
+        }
+    }
+
+    fn visit_arm_mut(&mut self, arm: &mut Arm) {
+        if !self.is_bound_by(&arm.pat) {
+            visit_mut::visit_arm_mut(self, arm);
+        }
+    }
+
     /// A closure with an argument of this name has another scope, of a type that it may name.
     fn visit_expr_closure_mut(&mut self, closure: &mut ExprClosure) {
-        let is_shadowed = closure.inputs.iter().any(|input| {
-            let input = if let Pat::Type(typed) = input { &typed.pat } else { input };
-            matches!(input, Pat::Ident(name) if name.ident == *self.scope)
-        });
-        if !is_shadowed {
+        if !closure.inputs.iter().any(|input| self.is_bound_by(input)) {
             visit_mut::visit_expr_closure_mut(self, closure);
         }
     }

@@ -51,6 +51,34 @@ fn arguments_of_every_kind_make_keys() {
     assert_eq!((r#match(1), MATCH.get(&1)), (2, Some(2)));
 }
 
+/// Outside of any function, as a name that the expansion might take for its own.
+fn compute(number: u64) -> u64 {
+    number + 1
+}
+
+#[test]
+fn no_name_of_the_function_collides_with_the_expansion() {
+    #[cached]
+    fn calls_compute(number: u64) -> u64 {
+        compute(number)
+    }
+    #[cached(tags = ["all"])]
+    fn tagged(terms: u64, value: u64, error: u64) -> u64 {
+        terms + value + error
+    }
+    #[cached]
+    fn argument(compute: u64) -> u64 {
+        compute
+    }
+    #[cached]
+    fn itself(cached: u64) -> u64 {
+        #![allow(unused_variables)]
+        let unused = 1;
+        if cached == 0 { 0 } else { itself(cached - 1) + 1 }
+    }
+    assert_eq!((calls_compute(1), tagged(1, 2, 3), argument(4), itself(5)), (2, 6, 4, 5));
+}
+
 #[test]
 fn keys_can_be_named() {
     struct User {

@@ -86,3 +86,25 @@ fn a_result_is_a_value_that_ends_with_its_inputs() {
     cache.insert("b", Ok(2));
     assert_eq!((cache.get("sum"), sum(&cache)), (None, Ok(3)));
 }
+
+fn compute(number: u64) -> u64 {
+    number + 1
+}
+
+#[test]
+fn a_derived_function_keeps_the_names_that_it_uses() {
+    #[derived(key = Key::Price(number))]
+    fn next(scope: &mut Scope<Key, u64>, number: u64) -> u64 {
+        #![allow(unused_variables)]
+        let unused = 1;
+        compute(number)
+    }
+    #[derived(key = Key::Forward(number))]
+    fn shadowed(scope: &mut Scope<Key, u64>, number: u64) -> u64 {
+        let first = next(scope, number);
+        let scope = next(scope, number + 1);
+        first + compute(scope)
+    }
+    let book: Cache<Key, u64> = Cache::new();
+    assert_eq!((next(&book, 1), shadowed(&book, 2)), (2, 3 + 5));
+}
