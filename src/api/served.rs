@@ -93,9 +93,10 @@ where
     /// [`refresh_after`](Builder::refresh_after) is the time for which a value is fresh, and the
     /// [time to live](Builder::time_to_live) that for which an old value is served if the source
     /// fails. An old value is an entry like any other: a write, a tag or an input ends it, and it
-    /// never stands beside a newer member of its group. Set a
-    /// [pause](Builder::refresh_pause) that [grows](Builder::refresh_pause_up_to), so that a source
-    /// that is down is not asked again and again.
+    /// never stands beside a newer member of its group. If that happens while the loader runs, and
+    /// the loader fails, the caller gets what the key holds by then: a newer value, or the error.
+    /// Set a [pause](Builder::refresh_pause) that [grows](Builder::refresh_pause_up_to), so that a
+    /// source that is down is not asked again and again.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock, Served};
@@ -151,9 +152,13 @@ where
         let mut loader = Parcel::empty();
         loader.put(load);
         let loaded = refresh.during(|| try_on_heap(&mut loader).map(single));
-        match refresh.finish(loaded) {
+        match refresh.finish_or_present(loaded) {
             Ok(loaded) => Ok(Served::Loaded(one(loaded))),
-            Err(cause) => stale(values, failures.saturating_add(1), Some(cause)),
+            Err((cause, None)) => Err(LoadError::Failed(cause)), // it has ended meanwhile
+            Err((_, Some((newer, false)))) => Ok(Served::Fresh(one(newer))),
+            Err((cause, Some((values, true)))) => {
+                stale(values, failures.saturating_add(1), Some(cause))
+            }
         }
     }
 }

@@ -334,6 +334,15 @@ where
         }
     }
 
+    /// Returns whether one of the values is due for reloading, or would be without a pause.
+    fn are_old(&self) -> bool {
+        let engine = self.each[0].engine;
+        let (guard, now) = (engine.pin(), engine.timer.now());
+        let mut terms =
+            self.each.iter().filter_map(|claim| engine.newest_terms(claim.record(&guard)));
+        terms.any(|terms| terms.failures() > 0 || terms.is_stale(now))
+    }
+
     /// Returns the values of the keys, all as of one instant.
     #[inline(never)]
     pub(super) fn values(&self) -> Option<Box<[V]>> {
@@ -397,6 +406,25 @@ where
         };
         engine.tend();
         Ok(values)
+    }
+
+    /// Does the same as [`finish`](Self::finish). With an error come the values that the keys hold
+    /// by now, all as of one instant, and whether they are old: due, or due again after a pause.
+    pub fn finish_or_present<E>(
+        mut self,
+        loaded: Result<Box<[V]>, E>,
+    ) -> Result<Box<[V]>, (E, Option<(Box<[V]>, bool)>)> {
+        let error = match loaded {
+            Ok(values) => return self.finish(Ok(values)).map_err(|error| (error, None)),
+            Err(error) => error,
+        };
+        self.set_failing(true);
+        self.claims.note_failure();
+        let Self { leader, claims } = &mut self;
+        // Runs user code, as in `lead`.
+        let values = on_behalf_of(leader, || claims.values());
+        let present = values.map(|values| (values, claims.are_old()));
+        Err((error, present))
     }
 
     /// Does the same as [`finish`](Self::finish), and shares an error with the waiting callers that

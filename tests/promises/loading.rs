@@ -396,11 +396,15 @@ fn a_caller_after_a_removal_loads<R: Reclaim>() {
     });
 }
 
-use serving::{old_values_are_served_and_told, one_try_a_pause, pauses_grow_and_differ};
+use serving::{
+    old_values_are_served_and_told, one_try_a_pause, pauses_grow_and_differ,
+    what_ended_meanwhile_is_not_served,
+};
 
 on_every_reclaimer!(
     old_values_are_served_and_told,
     pauses_grow_and_differ,
+    what_ended_meanwhile_is_not_served,
     one_try_a_pause,
     one_load_for_all,
     another_loads_if_one_fails,

@@ -39,6 +39,36 @@ pub fn old_values_are_served_and_told<R: Reclaim>() {
     assert!(fails().is_err(), "no value is served after its time to live");
 }
 
+/// What ends while its loader runs is not served: the loader itself may have learned that there is
+/// no such thing any more.
+pub fn what_ended_meanwhile_is_not_served<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    let serve_while = |act: &dyn Fn()| {
+        cache.insert(1, 1);
+        clock.advance(SECOND * 10);
+        cache.serve_with(1, || {
+            act();
+            Err::<u64, _>(DOWN)
+        })
+    };
+    let failed = Err(LoadError::Failed(DOWN));
+    assert_eq!(serve_while(&|| _ = cache.remove(&1)), failed);
+    assert_eq!(serve_while(&|| clock.advance(SECOND * 1_000)), failed);
+    assert_eq!(serve_while(&|| _ = cache.invalidate_all()), failed);
+    assert_eq!(serve_while(&|| _ = cache.insert(1, 2)), Ok(Served::Fresh(2)));
+    let stale = Served::Stale { value: 1, failures: 1, cause: Some(DOWN) };
+    assert_eq!(serve_while(&|| ()), Ok(stale));
+    let no_pause: Store<u64, u64, R> = coeval::Cache::builder()
+        .refresh_after(SECOND)
+        .manual_clock(&clock)
+        .reclaimer()
+        .build();
+    no_pause.insert(1, 1);
+    clock.advance(SECOND);
+    let stale = Served::Stale { value: 1, failures: 1, cause: Some(DOWN) };
+    assert_eq!(no_pause.serve_with(1, || Err(DOWN)), Ok(stale));
+}
+
 /// While the source is down, each key is tried seldom, and the keys at different times.
 pub fn pauses_grow_and_differ<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
