@@ -7,6 +7,7 @@ use crate::history::{History, Outcome};
 use crate::infer::Inference;
 use crate::observe::Observed;
 use crate::scc;
+use std::collections::HashMap;
 use std::fmt;
 
 /// A history that the checker cannot judge.
@@ -142,10 +143,9 @@ impl Checker {
 }
 
 fn assert_processes_are_sequential(history: &History) -> Result<(), Malformed> {
-    let processes = history.txns.iter().map(|txn| txn.process as usize + 1).max();
-    let mut free_from = vec![0; processes.unwrap_or(0)];
+    let mut free_from: HashMap<u32, u64> = HashMap::new();
     for txn in &history.txns {
-        let free_from = &mut free_from[txn.process as usize];
+        let free_from = free_from.entry(txn.process).or_default();
         if txn.end < txn.start || txn.start < *free_from {
             return Err(Malformed::Overlap { process: txn.process });
         }

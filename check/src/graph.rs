@@ -12,6 +12,7 @@
 //! None of these edges is stored: they follow from the numbers.
 
 use crate::history::History;
+use std::collections::HashMap;
 
 /// Why one transaction must come before another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,14 +157,12 @@ impl Times {
     }
 
     fn follow_processes(&mut self, history: &History, counts: &[bool]) {
-        let processes = history.txns.iter().map(|txn| txn.process as usize + 1).max();
-        let mut last = vec![NONE; processes.unwrap_or(0)];
+        let mut last: HashMap<u32, u32> = HashMap::new();
         for (number, txn) in history.txns.iter().enumerate() {
             if !counts[number] || !txn.has_ended() {
                 continue;
             }
-            let before = std::mem::replace(&mut last[txn.process as usize], number as u32);
-            if before != NONE {
+            if let Some(before) = last.insert(txn.process, number as u32) {
                 self.next_in_process[before as usize] = number as u32;
             }
         }

@@ -93,24 +93,24 @@ impl Observed {
                 writes.extend(micros.map(|micro| (micro.key, micro.value, number as u32)));
             }
         }
+        if writes.is_empty() {
+            return;
+        }
         writes.sort_unstable();
-        // What is found to have taken effect has itself seen others.
-        let mut has_found = !writes.is_empty();
-        while has_found {
-            has_found = false;
-            for (at, micro) in history.micros.iter().enumerate() {
-                let reader = self.owner[at];
-                if !self.counts[reader as usize] || micro.is_write() {
-                    continue;
-                }
+        // What is found to have taken effect has itself seen others. Each is asked once.
+        let mut to_ask: Vec<u32> =
+            (0..).zip(&self.counts).filter_map(|(txn, counts)| counts.then_some(txn)).collect();
+        while let Some(reader) = to_ask.pop() {
+            let micros = &history.micros[history.txns[reader as usize].micros()];
+            for micro in micros.iter().filter(|micro| !micro.is_write()) {
                 for &value in seen(history, micro) {
                     let from =
                         writes.partition_point(|write| (write.0, write.1) < (micro.key, value));
                     let of_it = |write: &&(u64, u64, u32)| (write.0, write.1) == (micro.key, value);
                     for &(.., writer) in writes[from..].iter().take_while(of_it) {
-                        if writer != reader && !self.counts[writer as usize] {
+                        if !self.counts[writer as usize] {
                             self.counts[writer as usize] = true;
-                            has_found = true;
+                            to_ask.push(writer);
                         }
                     }
                 }

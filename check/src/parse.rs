@@ -58,6 +58,9 @@ fn head_of(head: &str) -> Result<Txn, &'static str> {
         Some("unknown") => Outcome::Unknown,
         Some(_) => return Err("an outcome is `aborted` or `unknown`"),
     };
+    if words.next().is_some() {
+        return Err("more than an outcome before the colon");
+    }
     let end = if end.is_empty() { NEVER } else { end.parse().map_err(|_| "no end")? };
     Ok(Txn { start, end, first: 0, len: 0, process, outcome })
 }

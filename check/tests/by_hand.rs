@@ -358,8 +358,36 @@ fn a_history_prints_as_it_is_read() {
     let history: History = text.parse().unwrap();
     assert_eq!(history.to_string(), text);
     assert_eq!((history.len(), history.micro_operations()), (3, 10));
-    for wrong in ["0 1..2 w 1 5", "x 1..2: w 1 5", "0 1..2: q 1 5", "0 1..2: w 1", "0 1: w 1 5"] {
+    for wrong in [
+        "0 1..2 aborted then: w 1 5",
+        "0 1..2 w 1 5",
+        "x 1..2: w 1 5",
+        "0 1..2: q 1 5",
+        "0 1..2: w 1",
+        "0 1: w 1 5",
+    ] {
         let error = wrong.parse::<History>().unwrap_err();
         assert!(error.to_string().contains(wrong), "{error}");
     }
+}
+
+#[test]
+fn the_number_of_a_process_says_nothing_of_their_number() {
+    let last = u32::MAX;
+    let text = format!("{last} 1..2: w 1 5\n{last} 3..4: r 1 -");
+    assert_eq!(names(&text), ["G-single-process"]);
+    let overlap: History = format!("{last} 1..3: w 1 5\n{last} 2..4: r 1 5").parse().unwrap();
+    assert_eq!(Checker::new().check(&overlap).unwrap_err(), Malformed::Overlap { process: last });
+}
+
+/// Each of them is known to have taken effect only because the next one has.
+#[test]
+fn many_unknown_outcomes_take_no_longer() {
+    let mut text = String::from("0 1..2: w 1 1\n");
+    for value in 1..30_000 {
+        let start = value * 2 + 1;
+        text += &format!("1 {start}.. unknown: r 1 {value}; w 1 {}\n", value + 1);
+    }
+    text += "2 90000..90001: r 1 30000";
+    assert!(report(&text).is_clean());
 }

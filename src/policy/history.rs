@@ -64,6 +64,12 @@ impl FingerprintTable {
         }
     }
 
+    /// Returns whether the table is large enough for this number of entries.
+    #[inline(always)]
+    fn is_for(&self, entries: u64) -> bool {
+        entries <= self.entries + self.entries / 2
+    }
+
     /// Returns the bucket and the fingerprint of a hash.
     #[inline]
     fn locate(&self, hash: u32) -> (&[AtomicU64; WORDS], u64) {
@@ -210,32 +216,43 @@ impl History {
         time >> self.table().map_or_else(|| tick_shift(self.planned()), |table| table.shift)
     }
 
-    /// Remembers an eviction. `entries` returns the present number of entries; it is called only if
-    /// the number was unknown when the history was created.
+    /// Remembers an eviction. `entries` returns the present number of entries. It is called only if
+    /// the number was unknown when the history was created, or if there may be need for a table.
     #[inline(always)]
     pub fn remember(
         &self,
         hash: u32,
         time: InsertionTime,
         queue: QueueKind,
-        entries: impl FnOnce() -> u64,
+        entries: impl Fn() -> u64,
     ) {
         let planned = self.planned();
-        let entries = if planned > 0 { planned } else { entries() };
-        let current = self.current.load(Ordering::Relaxed);
+        let sought = if planned > 0 { planned } else { entries() };
         let table = match self.table() {
-            Some(table) if entries <= table.entries + table.entries / 2 => table,
-            // Entries became lighter, so there are more. The old table's evictions are forgotten.
-            Some(_) if current + 1 < TABLES => {
+            Some(table) if table.is_for(sought) => table,
+            // The bound may have grown just now, and says how many entries there may be one day.
+            _ if planned > 0 => self.table_for(planned.min(entries().saturating_mul(2)).max(1)),
+            _ => self.table_for(sought),
+        };
+        table.remember(hash, time >> table.shift, queue);
+    }
+
+    /// Returns the table for this number of entries, and makes it if there is none.
+    #[cold]
+    fn table_for(&self, entries: u64) -> &FingerprintTable {
+        let current = self.current.load(Ordering::Relaxed);
+        match self.table() {
+            Some(table) if table.is_for(entries) || current + 1 == TABLES => table,
+            // Entries became lighter, or the bound has grown, so there are more. The old table's
+            // evictions are forgotten.
+            Some(_) => {
                 let make = || FingerprintTable::new(entries);
                 let table = self.tables.get_or_make(current + 1, make);
                 self.current.store(current + 1, Ordering::Relaxed);
                 table
             }
-            Some(table) => table,
             None => self.tables.get_or_make(0, || FingerprintTable::new(entries)),
-        };
-        table.remember(hash, time >> table.shift, queue);
+        }
     }
 
     /// Removes and returns the remembered eviction of a key with this hash.

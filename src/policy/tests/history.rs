@@ -61,3 +61,17 @@ fn the_table_is_made_when_needed_and_grows_with_the_entries() {
     assert_eq!(history.entries(), 901);
     assert!(history.take(3, history.now()).is_some());
 }
+
+/// An eviction that was under way when the bound grew meets a plan for more entries than there are.
+#[test]
+fn a_vast_plan_makes_no_vast_table() {
+    let history = History::new(1000);
+    history.plan(u64::MAX);
+    history.remember(1, history.advance(), QueueKind::Main, || 1000);
+    assert_eq!(history.entries(), 2000);
+    history.remember(2, history.advance(), QueueKind::Main, || 1000);
+    history.plan(1 << 40);
+    history.remember(3, history.advance(), QueueKind::Main, || 1500);
+    assert_eq!(history.entries(), 2000, "the table is large enough");
+    assert!(history.take(1, history.now()).is_some() && history.bytes() < 100_000);
+}
