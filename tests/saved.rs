@@ -118,6 +118,29 @@ fn the_time_in_between_counts() {
     assert!(report.age >= Duration::from_millis(40) && report.is_whole());
 }
 
+/// Waits before it reads on.
+struct Slow<'f>(&'f [u8], Duration);
+
+impl std::io::Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        std::thread::sleep(self.1);
+        self.0.read(buffer)
+    }
+}
+
+#[test]
+fn the_time_that_reading_takes_counts() {
+    let cache = Texts::new();
+    cache.insert_with_ttl(1, text(1), SECOND / 10);
+    cache.insert_with_ttl(2, text(2), SECOND * 60);
+    let file = saved(&cache);
+    let slow = Slow(&file, SECOND / 5);
+    let (restored, report) = Texts::builder().restore_from(slow).unwrap();
+    assert_eq!((report.restored, report.expired, restored.len()), (1, 1, 1));
+    let left = restored.time_to_live_left(&2).unwrap();
+    assert!(left < SECOND * 60 - SECOND / 5, "{left:?}");
+}
+
 #[test]
 fn the_hottest_return_in_their_order() {
     let cache = Cache::builder().max_capacity(300).build();

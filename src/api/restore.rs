@@ -14,7 +14,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, Hash};
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What was restored from a file, and what was not; the result of [`Builder::restore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,8 +139,9 @@ where
     /// [saved](Cache::save). Entries that one commit wrote have one version again: the former one.
     /// The versions of new commits follow those of the saved cache.
     ///
-    /// - The time during which the file lay counts against all deadlines, by the system's clock
-    ///   (not with a [manual clock](Self::manual_clock)). Expired entries are left out.
+    /// - The time during which the file lay, and that of reading it, count against all deadlines, by
+    ///   the system's clock (not with a [manual clock](Self::manual_clock)). Expired entries are left
+    ///   out.
     /// - If the new cache has a smaller [bound](Self::max_capacity), it gets the hottest entries.
     /// - A value keeps its saved weight if the new cache has a [weigher](Self::weigher).
     /// - A broken block (about 64 KiB of entries) is skipped, and the rest is restored. The report
@@ -229,7 +230,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    let engine = cache.engine();
+    let (engine, began) = (cache.engine(), Instant::now());
     let mut reader = Reader::new(input)?;
     let header = reader.header();
     if header.schema != schema {
@@ -273,6 +274,13 @@ where
                 entries.push(ToRestore { key, value, terms, place: entries.len() });
             }
         }
+    }
+    if engine.has_system_clock() {
+        // Reading took time, too.
+        let passed = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let read = entries.len();
+        entries.retain_mut(|entry| age_by(&mut entry.terms, passed));
+        report.expired += (read - entries.len()) as u64;
     }
     report.restored = entries.len() as u64;
     report.broken_blocks = reader.damage().blocks;

@@ -65,7 +65,8 @@ where
     ///
     /// The data goes to a temporary file beside `path`, which is flushed to the disk and then takes
     /// the name `path`. So a file of this name is always whole, whenever the program or the machine
-    /// stops.
+    /// stops. A stop in the middle may leave the temporary file, `.NAME.NUMBER.tmp`, which nothing
+    /// uses or removes later. Several threads may save to one `path`: the last one to finish wins.
     ///
     /// O(n). For each entry, it needs about 30 bytes of memory while it runs. In a cache with a
     /// [bound](Builder::max_capacity) it first visits all entries under one guard, during which no

@@ -248,6 +248,7 @@ where
     ) -> Result<T, Arc<E>> {
         let mut load = Some(load);
         loop {
+            self.remove_if_due(key);
             let value = self.at.try_get_with_ref(key, || run(&mut load).map(T::into_value))?;
             if let Some(value) = self.or_remove(key, &value) {
                 return Ok(value);
@@ -263,6 +264,7 @@ where
     pub fn load<E>(&self, key: &K, load: impl FnOnce() -> Result<T, E>) -> Result<T, LoadError<E>> {
         let mut load = Some(load);
         loop {
+            self.remove_if_due(key);
             let value = self.at.load_ref(key, || run(&mut load).map(T::into_value))?;
             if let Some(value) = self.or_remove(key, &value) {
                 return Ok(value);
@@ -284,6 +286,7 @@ where
     ) -> Result<T, LoadError<E>> {
         let mut load = Some(load);
         loop {
+            self.remove_if_due(key);
             let loader = async { load.take().expect(ONCE).await.map(T::into_value) };
             let value = self.at.load_async(key.clone(), loader).await?;
             if let Some(value) = self.or_remove(key, &value) {
@@ -318,12 +321,24 @@ where
     fn or_remove(&self, key: &K, value: &V) -> Option<T> {
         let found = T::of(value).cloned();
         if found.is_none() {
-            let _ = self.at.entry_by_ref(key).and_compute_with(|entry| match entry {
-                Some(entry) if T::of(entry.value()).is_none() => Op::Remove,
-                _ => Op::Nop,
-            });
+            self.remove_other_kind(key);
         }
         found
+    }
+
+    /// Removes a value of another kind that is due for reloading. It would stay if the load failed,
+    /// and nothing would be left to load with.
+    fn remove_if_due(&self, key: &K) {
+        if self.at.is_refresh_due([key]) {
+            self.remove_other_kind(key);
+        }
+    }
+
+    fn remove_other_kind(&self, key: &K) {
+        let _ = self.at.entry_by_ref(key).and_compute_with(|entry| match entry {
+            Some(entry) if T::of(entry.value()).is_none() => Op::Remove,
+            _ => Op::Nop,
+        });
     }
 }
 

@@ -154,6 +154,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// whether there is more to do that need not wait for other threads or for views.
     pub fn maintain(&self, steps: usize) -> bool {
         let mut sweeps = self.begin_full_walk();
+        if self.due.is_set(due::ROOM) {
+            // The bound may have become smaller than what this thread has added last.
+            self.clear_fresh(&self.pin());
+        }
         for _ in 0..steps {
             let (retired, weight) = (self.store.reclaim.retired(), self.weight_to_evict());
             self.tend();

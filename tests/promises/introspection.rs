@@ -110,9 +110,24 @@ fn a_smaller_bound_is_reached_step_by_step<R: Reclaim>() {
     assert_eq!(cache.len(), 100);
     cache.resize(0);
     while cache.maintain(1) {}
-    assert!(cache.len() <= 1, "all but what this thread has just brought");
-    cache.collect();
-    assert_eq!(cache.len(), 0);
+    assert_eq!(cache.len(), 0, "not even what this thread has just brought is left");
+}
+
+/// Whether the thread that maintains the cache has added the entry or not.
+fn an_entry_above_a_smaller_bound_leaves<R: Reclaim>() {
+    for maintains in [true, false] {
+        let builder = coeval::Cache::builder().max_capacity(100).weigher(|_, v| *v as u32);
+        let cache: Cache<R> = builder.reclaimer().build();
+        cache.insert(1, 90);
+        cache.resize(50);
+        assert_eq!(cache.peek(&1), Some(90), "the call evicts nothing");
+        if maintains {
+            assert!(!cache.maintain(100))
+        } else {
+            _ = cache.collect()
+        }
+        assert_eq!((cache.peek(&1), cache.stats().weight), (None, 0));
+    }
 }
 
 fn the_bound_changes_among_writers<R: Reclaim>() {
@@ -161,6 +176,7 @@ on_every_reclaimer! {
     an_entry_without_weight_is_pinned,
     a_larger_bound_is_used,
     a_smaller_bound_is_reached_step_by_step,
+    an_entry_above_a_smaller_bound_leaves,
     the_bound_changes_among_writers,
     the_index_is_counted,
 }

@@ -56,6 +56,26 @@ fn an_enum_may_have_one_kind() {
 }
 
 #[test]
+fn a_failed_load_over_an_old_value_of_another_kind_is_an_error() {
+    let (clock, second) = (coeval::ManualClock::new(), std::time::Duration::from_secs(1));
+    let builder = Cache::<&str, Entry>::builder().refresh_after(second).manual_clock(&clock);
+    let cache = builder.build();
+    let old = || {
+        cache.insert("key", User("Ada").into());
+        clock.advance(second);
+    };
+    let visits = cache.typed::<u64>();
+    old();
+    assert_eq!(visits.load(&"key", || Err("down")), Err(LoadError::Failed("down")));
+    old();
+    assert_eq!(visits.try_get_with(&"key", || Err("down")), Err(Arc::new("down")));
+    old();
+    assert_eq!(visits.load(&"key", || Ok::<_, &str>(1)), Ok(1));
+    clock.advance(second);
+    assert_eq!(visits.load(&"key", || Err("down")), Ok(1), "an old value of the kind is served");
+}
+
+#[test]
 fn loads_remove_values_of_other_kinds() {
     let cache = cache();
     let (users, visits) = (cache.typed::<User>(), cache.typed::<u64>());

@@ -58,11 +58,8 @@ pub fn what_ended_meanwhile_is_not_served<R: Reclaim>() {
     assert_eq!(serve_while(&|| _ = cache.insert(1, 2)), Ok(Served::Fresh(2)));
     let stale = Served::Stale { value: 1, failures: 1, cause: Some(DOWN) };
     assert_eq!(serve_while(&|| ()), Ok(stale));
-    let no_pause: Store<u64, u64, R> = coeval::Cache::builder()
-        .refresh_after(SECOND)
-        .manual_clock(&clock)
-        .reclaimer()
-        .build();
+    let no_pause: Store<u64, u64, R> =
+        coeval::Cache::builder().refresh_after(SECOND).manual_clock(&clock).reclaimer().build();
     no_pause.insert(1, 1);
     clock.advance(SECOND);
     let stale = Served::Stale { value: 1, failures: 1, cause: Some(DOWN) };
