@@ -134,6 +134,9 @@ impl<K, V, S, R: Reclaim> Drop for Claim<'_, K, V, S, R> {
     }
 }
 
+/// The error of a load; and the values that the keys hold by its end, and whether they are old.
+pub type FailedLoad<V, E> = (E, Option<(Box<[V]>, bool)>);
+
 impl<K, V, S, R> Engine<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -413,7 +416,7 @@ where
     pub fn finish_or_present<E>(
         mut self,
         loaded: Result<Box<[V]>, E>,
-    ) -> Result<Box<[V]>, (E, Option<(Box<[V]>, bool)>)> {
+    ) -> Result<Box<[V]>, FailedLoad<V, E>> {
         let error = match loaded {
             Ok(values) => return self.finish(Ok(values)).map_err(|error| (error, None)),
             Err(error) => error,
