@@ -20,7 +20,7 @@ fi
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
     # Those first that take longest: at the end, no processor waits long for the other.
-    files=(deadlines leases eviction derive batches leftover sweeping)
+    files=(eviction deadlines leases batches sweeping leftover derive)
     for file in loom-tests/tests/*.rs; do
         name=$(basename "$file" .rs)
         if [[ " ${files[*]} " != *" $name "* ]]; then files+=("$name"); fi
