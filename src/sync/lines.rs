@@ -19,7 +19,9 @@ pub enum Access {
 #[cfg_attr(coeval_internals, track_caller)]
 pub fn note<T>(_place: *const T, _access: Access) {
     #[cfg(all(coeval_internals, not(coeval_loom)))]
-    recorder::note(_place.addr(), size_of::<T>(), _access);
+    if recorder::is_used() {
+        recorder::note(_place.addr(), size_of::<T>(), _access);
+    }
 }
 
 /// Asks for the line in which `place` begins, for a write. The caller is about to read the place and
@@ -40,6 +42,7 @@ mod recorder {
     use super::Access;
     use std::cell::{Cell, RefCell};
     use std::panic::Location;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// The size of a cache line in bytes.
     pub const LINE: usize = 64;
@@ -51,6 +54,15 @@ mod recorder {
         pub access: Access,
         /// The place in the code.
         pub by: &'static Location<'static>,
+    }
+
+    /// Whether a test of this process records. The tests that stop threads do not, and this load is
+    /// all that the notes cost them.
+    static IS_USED: AtomicBool = AtomicBool::new(false);
+
+    #[inline(always)]
+    pub(super) fn is_used() -> bool {
+        IS_USED.load(Ordering::Relaxed) // Relaxed: a thread that records has set it.
     }
 
     std::thread_local! {
@@ -67,6 +79,7 @@ mod recorder {
             }
         }
         ACCESSES.take();
+        IS_USED.store(true, Ordering::Relaxed);
         ON.set(true);
         let off = Off;
         let result = body();

@@ -16,6 +16,7 @@ macro_rules! atomic {
                 Self(std::sync::atomic::$name::new(value))
             }
 
+            #[inline]
             #[track_caller]
             fn note(&self, access: Access) {
                 lines::note(std::ptr::from_ref(self), access);
@@ -29,24 +30,28 @@ macro_rules! atomic {
                 self.0.into_inner()
             }
 
+            #[inline]
             #[track_caller]
             pub fn load(&self, order: Ordering) -> $value {
                 self.note(Access::Read);
                 self.0.load(order)
             }
 
+            #[inline]
             #[track_caller]
             pub fn store(&self, value: $value, order: Ordering) {
                 self.note(Access::Write);
                 self.0.store(value, order);
             }
 
+            #[inline]
             #[track_caller]
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
                 self.note(Access::Write);
                 self.0.swap(value, order)
             }
 
+            #[inline]
             #[track_caller]
             pub fn compare_exchange(
                 &self,
@@ -60,6 +65,7 @@ macro_rules! atomic {
                 self.0.compare_exchange(from, to, success, failure)
             }
 
+            #[inline]
             #[track_caller]
             pub fn compare_exchange_weak(
                 &self,
@@ -72,6 +78,7 @@ macro_rules! atomic {
                 self.0.compare_exchange_weak(from, to, success, failure)
             }
 
+            #[inline]
             #[track_caller]
             pub fn fetch_update(
                 &self,
@@ -89,7 +96,8 @@ macro_rules! atomic {
                 Err(now)
             }
 
-            $(#[track_caller]
+            $(#[inline]
+            #[track_caller]
             pub fn $change(&self, value: $value, order: Ordering) -> $value {
                 self.note(Access::Write);
                 self.0.$change(value, order)
