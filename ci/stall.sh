@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The tests that only this build allows. They stop threads at named steps: whoever is stopped, and
-# wherever, all others go on. And they count the cache lines that each operation moves between cores.
+# The tests that stop threads at named steps, which only this build has: whoever is stopped, and
+# wherever, all others go on. And, by a build of its own, the count of the cache lines that each
+# operation moves between cores.
 # With arguments: passed to the tests, as a filter.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -18,6 +19,7 @@ modules() {
 
 # It does every operation at every step: that is worth being optimized.
 CARGO_PROFILE_DEV_OPT_LEVEL=1 run stall "$@"
-CARGO_PROFILE_DEV_OPT_LEVEL=1 run lines --nocapture "$@"
+CARGO_PROFILE_DEV_OPT_LEVEL=1 with_flags '--cfg coeval_internals --cfg coeval_lines' \
+    cargo test -p coeval --target-dir target/lines --test lines -- --nocapture "$@"
 if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi
 run promises "${filters[@]}"

@@ -3,7 +3,7 @@
 //!
 //! The threads take turns, one operation each, so a run is the same each time. Operations do not
 //! overlap, so what they would repeat under contention is not counted.
-#![cfg(coeval_internals)]
+#![cfg(all(coeval_internals, coeval_lines))]
 
 #[path = "lines/cores.rs"]
 mod cores;

@@ -150,10 +150,15 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     /// Applies one push of the server: a list of keys, or nothing for all keys.
     fn invalidate(&self, data: &[Value]) {
+        self.apply(data);
+        // Whoever sees the count finds the push applied.
         self.counts.pushes.add();
+    }
+
+    fn apply(&self, data: &[Value]) {
         let Some(Value::Array(keys)) = data.first() else {
-            self.counts.flushes.add();
             self.l1.invalidate_all();
+            self.counts.flushes.add();
             return;
         };
         let keys = keys.iter().filter_map(|key| match key {

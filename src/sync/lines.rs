@@ -1,5 +1,5 @@
 //! A record of accesses to memory that threads share, by cache line. In a build with
-//! `--cfg coeval_internals`, a test records them and computes which lines move between cores. In a
+//! `--cfg coeval_lines`, a test records them and computes which lines move between cores. In a
 //! normal build, the notes compile to nothing.
 //!
 //! Atomics note each access. Plain accesses to memory that other threads read or have written are
@@ -16,33 +16,30 @@ pub enum Access {
 
 /// Notes an access to all of `place`.
 #[inline(always)]
-#[cfg_attr(coeval_internals, track_caller)]
+#[cfg_attr(coeval_lines, track_caller)]
 pub fn note<T>(_place: *const T, _access: Access) {
-    #[cfg(all(coeval_internals, not(coeval_loom)))]
-    if recorder::is_used() {
-        recorder::note(_place.addr(), size_of::<T>(), _access);
-    }
+    #[cfg(coeval_lines)]
+    recorder::note(_place.addr(), size_of::<T>(), _access);
 }
 
 /// Asks for the line in which `place` begins, for a write. The caller is about to read the place and
 /// then to write it. Without this, a line that another core has written moves here for the read, and
 /// the other core is asked once more for the write.
 #[inline(always)]
-#[cfg_attr(coeval_internals, track_caller)]
+#[cfg_attr(coeval_lines, track_caller)]
 pub fn ask_to_write<T>(place: &T) {
     prefetch::line_to_write(place);
     note(std::ptr::from_ref(place).cast::<u8>(), Access::Write);
 }
 
-#[cfg(all(coeval_internals, not(coeval_loom)))]
+#[cfg(coeval_lines)]
 pub use recorder::{LINE, LineAccess, record};
 
-#[cfg(all(coeval_internals, not(coeval_loom)))]
+#[cfg(coeval_lines)]
 mod recorder {
     use super::Access;
     use std::cell::{Cell, RefCell};
     use std::panic::Location;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// The size of a cache line in bytes.
     pub const LINE: usize = 64;
@@ -54,15 +51,6 @@ mod recorder {
         pub access: Access,
         /// The place in the code.
         pub by: &'static Location<'static>,
-    }
-
-    /// Whether a test of this process records. The tests that stop threads do not, and this load is
-    /// all that the notes cost them.
-    static IS_USED: AtomicBool = AtomicBool::new(false);
-
-    #[inline(always)]
-    pub(super) fn is_used() -> bool {
-        IS_USED.load(Ordering::Relaxed) // Relaxed: a thread that records has set it.
     }
 
     std::thread_local! {
@@ -79,7 +67,6 @@ mod recorder {
             }
         }
         ACCESSES.take();
-        IS_USED.store(true, Ordering::Relaxed);
         ON.set(true);
         let off = Off;
         let result = body();

@@ -4,14 +4,14 @@
 //! to [loom](https://docs.rs/loom), and the models explore exactly the primitives that a file
 //! imports.
 
-#[cfg(not(any(coeval_loom, coeval_internals)))]
+#[cfg(not(any(coeval_loom, coeval_lines)))]
 mod primitives {
     pub(crate) use std::sync::atomic::{
         AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 }
 
-#[cfg(all(coeval_internals, not(coeval_loom)))]
+#[cfg(coeval_lines)]
 mod primitives {
     pub(crate) use super::recorded::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use std::sync::atomic::{Ordering, fence};
@@ -38,7 +38,7 @@ mod one_order;
 pub(crate) mod park;
 pub(crate) mod per_thread;
 mod place_table;
-#[cfg(all(coeval_internals, not(coeval_loom)))]
+#[cfg(coeval_lines)]
 mod recorded;
 pub(crate) mod segmented;
 mod thread_number;

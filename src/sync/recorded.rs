@@ -1,4 +1,4 @@
-//! The atomics of the build that stops threads at steps: std's, which also record each access.
+//! The atomics of the build that counts cache lines: std's, which also record each access.
 
 use super::lines::{self, Access};
 use std::sync::atomic::Ordering;
