@@ -83,10 +83,15 @@ pub trait Expiry<K, V>: Send + Sync {
 /// How long a present value would still be kept; `None` for ever.
 pub(super) struct Lifetime(pub Option<Duration>);
 
-/// The time left until a deadline.
-fn left(until: u64, now: u64) -> Option<Duration> {
+/// The nanoseconds left until a deadline; `None` for ever.
+pub(super) fn nanos_left(until: u64, now: u64) -> Option<u64> {
     // The last bit of a deadline may be missing.
-    (until < NEVER - 1).then(|| Duration::from_nanos(until.saturating_sub(now)))
+    (until < NEVER - 1).then(|| until.saturating_sub(now))
+}
+
+/// The time left until a deadline.
+pub(super) fn left(until: u64, now: u64) -> Option<Duration> {
+    nanos_left(until, now).map(Duration::from_nanos)
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {

@@ -1,6 +1,7 @@
 //! Why a key holds what it holds, as of a view.
 
 use super::Engine;
+use super::expiry_policy::left;
 use crate::chain::{Bonds, EntryTerms, NodeRef, RecordRef};
 use crate::commit::{ReadAt, Resolved};
 use crate::dependencies::Moment;
@@ -225,12 +226,9 @@ where
         }
         explained.written = Some(version);
         let now = snapshot.opened();
-        let left = |until: u64| {
-            (until < NEVER - 1).then(|| Duration::from_nanos(until.saturating_sub(now)))
-        };
         let deadline = node.terms().map_or(NEVER, EntryTerms::deadline);
-        explained.time_left = left(deadline);
-        explained.refresh_in = left(node.terms().map_or(NEVER, |terms| terms.times().2));
+        explained.time_left = left(deadline, now);
+        explained.refresh_in = left(node.terms().map_or(NEVER, |terms| terms.times().2), now);
         explained.weight = node.terms().map_or(1, EntryTerms::weight);
         if let Some(bonds) = node.bonds() {
             explained.tags = self.explain_tags(bonds, version.get(), at);

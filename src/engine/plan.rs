@@ -185,17 +185,11 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
     }
 
     /// Drops all writes of each record but the last.
-    fn keep_last(&mut self) {
+    pub(super) fn keep_last(&mut self) {
         if self.set.has_duplicates() {
             self.inherit_earlier_terms();
             self.set.keep_last();
         }
-    }
-
-    /// Does the same for writes with terms of their own.
-    #[cfg(feature = "serde")]
-    pub(super) fn drop_earlier_duplicates(&mut self) {
-        self.keep_last();
     }
 
     /// If a write preserves its entry's terms, and the same commit wrote the entry before, then the

@@ -81,7 +81,7 @@ where
             let requested = self.terms_to_restore(&guard, &terms, now);
             plan.push(record, Some(&mut parcel), requested, false, None);
         }
-        plan.drop_earlier_duplicates();
+        plan.keep_last();
         self.run_unconditionally(plan);
         drop(guard);
         self.tend();

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::evict::EvictionContext;
+use super::expiry_policy::nanos_left;
 use crate::chain::{Bonds, EntryTerms, Visible};
 use crate::policy::Rank;
 use crate::reclaim::Reclaim;
@@ -93,7 +94,7 @@ where
 }
 
 fn saved_terms<V>(found: Visible<'_, V>, rank: Rank, now: u64) -> SavedTerms {
-    let left = |until: u64| (until < NEVER - 1).then(|| until.saturating_sub(now));
+    let left = |until| nanos_left(until, now);
     let (end, idle, refresh) = found.terms().map_or((NEVER, 0, NEVER), EntryTerms::times);
     let tags = found.bonds().map_or(&[][..], Bonds::tags);
     SavedTerms {

@@ -1,8 +1,8 @@
-//! The bound on the weight, which may change while the cache is in use.
+//! A bound that may change while the cache is in use.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The bound on the weight of the entries of one cache.
+/// A bound on the entries of one cache: on their weight, or on their number.
 pub(super) struct Bound {
     capacity: AtomicU64,
     first: u64,

@@ -15,6 +15,7 @@
 //! eviction too few or too many is remembered.
 
 use super::QueueKind;
+use super::bound::Bound;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, lazy_array::LazyArray};
 use crossbeam_utils::CachePadded;
 
@@ -157,8 +158,7 @@ pub struct History {
     current: AtomicUsize,
     /// The number of entries for which the next table is made. 0 means: as many as there are at
     /// that time.
-    planned: AtomicU64,
-    planned_first: u64,
+    planned: Bound,
     /// Each insertion writes it, so it shares no line with what is only read.
     clock: CachePadded<AtomicU64>,
 }
@@ -168,20 +168,13 @@ impl History {
     /// if it is unknown.
     pub fn new(entries: u64) -> Self {
         let (current, clock) = (AtomicUsize::new(0), CachePadded::new(AtomicU64::new(0)));
-        let planned = AtomicU64::new(entries);
-        Self { tables: LazyArray::new(), current, planned, planned_first: entries, clock }
-    }
-
-    #[inline(always)]
-    fn planned(&self) -> u64 {
-        // Models change no bound, so a load here would only multiply the schedules.
-        if cfg!(coeval_loom) { self.planned_first } else { self.planned.load(Ordering::Relaxed) }
+        Self { tables: LazyArray::new(), current, planned: Bound::new(entries), clock }
     }
 
     /// Plans the next table for this number of entries, if the number was known at first.
     pub fn plan(&self, entries: u64) {
-        if self.planned_first > 0 {
-            self.planned.store(entries.max(1), Ordering::Relaxed);
+        if self.planned.now() > 0 {
+            self.planned.change(entries.max(1));
         }
     }
 
@@ -207,13 +200,13 @@ impl History {
     /// one.
     #[inline]
     pub fn entries(&self) -> u64 {
-        self.table().map_or_else(|| self.planned(), |table| table.entries).max(1)
+        self.table().map_or_else(|| self.planned.now(), |table| table.entries).max(1)
     }
 
     /// Converts a time to ticks.
     #[inline]
     pub fn tick(&self, time: InsertionTime) -> u64 {
-        time >> self.table().map_or_else(|| tick_shift(self.planned()), |table| table.shift)
+        time >> self.table().map_or_else(|| tick_shift(self.planned.now()), |table| table.shift)
     }
 
     /// Remembers an eviction. `entries` returns the present number of entries. It is called only if
@@ -226,7 +219,7 @@ impl History {
         queue: QueueKind,
         entries: impl Fn() -> u64,
     ) {
-        let planned = self.planned();
+        let planned = self.planned.now();
         let sought = if planned > 0 { planned } else { entries() };
         let table = match self.table() {
             Some(table) if table.is_for(sought) => table,

@@ -16,7 +16,6 @@ macro_rules! atomic {
                 Self(std::sync::atomic::$name::new(value))
             }
 
-            #[inline]
             #[track_caller]
             fn note(&self, access: Access) {
                 lines::note(std::ptr::from_ref(self), access);
@@ -30,28 +29,24 @@ macro_rules! atomic {
                 self.0.into_inner()
             }
 
-            #[inline]
             #[track_caller]
             pub fn load(&self, order: Ordering) -> $value {
                 self.note(Access::Read);
                 self.0.load(order)
             }
 
-            #[inline]
             #[track_caller]
             pub fn store(&self, value: $value, order: Ordering) {
                 self.note(Access::Write);
                 self.0.store(value, order);
             }
 
-            #[inline]
             #[track_caller]
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
                 self.note(Access::Write);
                 self.0.swap(value, order)
             }
 
-            #[inline]
             #[track_caller]
             pub fn compare_exchange(
                 &self,
@@ -65,7 +60,6 @@ macro_rules! atomic {
                 self.0.compare_exchange(from, to, success, failure)
             }
 
-            #[inline]
             #[track_caller]
             pub fn compare_exchange_weak(
                 &self,
@@ -78,7 +72,6 @@ macro_rules! atomic {
                 self.0.compare_exchange_weak(from, to, success, failure)
             }
 
-            #[inline]
             #[track_caller]
             pub fn fetch_update(
                 &self,
@@ -96,8 +89,7 @@ macro_rules! atomic {
                 Err(now)
             }
 
-            $(#[inline]
-            #[track_caller]
+            $(#[track_caller]
             pub fn $change(&self, value: $value, order: Ordering) -> $value {
                 self.note(Access::Write);
                 self.0.$change(value, order)

@@ -4,6 +4,9 @@
 use coeval::internals::lines::{Access, LineAccess};
 use std::collections::HashMap;
 
+/// A place in the code.
+pub type Place = &'static std::panic::Location<'static>;
+
 /// The most cores that a replay may have.
 pub const CORES: usize = 128;
 
@@ -22,7 +25,7 @@ pub struct Cores {
     /// How often each line moved.
     moves: HashMap<usize, u64>,
     /// How often a line moved because of this place in the code.
-    causes: HashMap<String, u64>,
+    causes: HashMap<Place, u64>,
 }
 
 impl Cores {
@@ -47,7 +50,7 @@ impl Cores {
             }
             if moves && counts {
                 *self.moves.entry(number).or_insert(0) += 1;
-                *self.causes.entry(format!("{}:{}", by.file(), by.line())).or_insert(0) += 1;
+                *self.causes.entry(by).or_insert(0) += 1;
             }
         }
     }
@@ -58,8 +61,8 @@ impl Cores {
     }
 
     /// The places in the code that moved lines, most moves first.
-    pub fn causes(&self) -> Vec<(&str, u64)> {
-        let mut causes: Vec<_> = self.causes.iter().map(|(by, moves)| (&**by, *moves)).collect();
+    pub fn causes(&self) -> Vec<(Place, u64)> {
+        let mut causes: Vec<_> = self.causes.iter().map(|(by, moves)| (*by, *moves)).collect();
         causes.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
         causes
     }
