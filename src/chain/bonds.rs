@@ -1,6 +1,6 @@
 //! What a value depends on: the entries that it was derived from, and its tags.
 
-use super::node::DependencyCounts;
+use super::terms::DependencyCounts;
 use super::{Conditional, EntryTerms, Node, Parcel};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, Ordering};

@@ -3,12 +3,13 @@
 mod bonds;
 mod kept;
 mod node;
-mod parcel;
-mod policy_terms;
 mod record;
+mod terms;
 
 pub use bonds::{Bonds, Dependencies, Dependency, Derived, FEW};
 pub use kept::{HeldRecord, Live, NodeRef, RecordRef, Tied, Visible};
-pub use node::{Chain, Conditional, EntryTerms, Link, Linked, Node, Prev};
-pub use parcel::{Parcel, clone_to_heap, write_on_heap};
+pub use node::{
+    Chain, Conditional, Link, Linked, Node, Parcel, Prev, clone_to_heap, write_on_heap,
+};
 pub use record::{Head, Record, flags};
+pub use terms::EntryTerms;

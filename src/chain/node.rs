@@ -1,12 +1,12 @@
-//! One version of one key.
+//! One version of one key, and the place from which its value comes.
 
-use super::{FEW, Parcel};
+use super::EntryTerms;
 use crate::sync::hook::mutant;
 use crate::sync::lines::{self, Access};
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::version::State;
 use std::cell::UnsafeCell;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, needs_drop};
 use std::ptr;
 
 /// One immutable value of one key, or a tombstone, written by one commit.
@@ -38,34 +38,6 @@ pub struct Conditional<V> {
     linked: Linked<V>,
     pub(super) terms: EntryTerms,
 }
-
-/// The terms of a value: until when it is kept, its weight, and the shape of its dependencies.
-/// Times are nanoseconds of the cache's timer.
-#[repr(C)] // What look-ups read first comes first.
-pub struct EntryTerms {
-    /// The weight of the value, which counts against the capacity.
-    weight: u32,
-    /// The shape of the dependencies of the value.
-    pub(super) counts: DependencyCounts,
-    /// How many loads of a newer value have failed, as far as it is counted.
-    pub(super) failures: AtomicU8,
-    /// The time from which on the value is absent. If the value is kept as long as it is used, each
-    /// use moves this time on. Then the lowest bit is not part of the time: it says that a thread
-    /// found the value expired.
-    pub(super) deadline: AtomicU64,
-    /// The latest deadline.
-    pub(super) end: u64,
-    /// How long the value is kept without a use; 0: without a use it is kept until `end`;
-    /// [`BY_POLICY`](Self::BY_POLICY): a policy moves the deadline.
-    pub(super) idle: u64,
-    /// The time from which on the value is to be loaded anew. It is served meanwhile.
-    pub(super) refresh: AtomicU64,
-}
-
-/// Whether a version is a [`Derived`](super::Derived) one, and, in the common cases, how many
-/// inputs and tags it has. It is one word, so that a look-up needs one comparison.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct DependencyCounts(u16);
 
 /// The link from a version to the one below. It is written by the install protocol until the
 /// version is installed. After the commit, marks are set, and pruning replaces it.
@@ -244,139 +216,6 @@ impl<V> Conditional<V> {
     }
 }
 
-impl DependencyCounts {
-    /// The version is not derived.
-    pub const NONE: Self = Self(0);
-    /// The version is derived; the counts are not known.
-    pub const UNKNOWN: Self = Self(u16::MAX);
-    pub const ONE_TAG: Self = Self::inline(0, 1);
-
-    /// The version is derived and has no deadline. Its inputs and tags, of these numbers, are
-    /// stored in it, and no input is derived. That is all that most look-ups need.
-    pub const fn inline(inputs: u8, tags: u8) -> Self {
-        Self(u16::from_le_bytes([inputs, tags]))
-    }
-
-    /// The numbers of inputs and tags that [`inline`](Self::inline) received.
-    #[inline(always)]
-    pub fn counts(self) -> Option<(usize, usize)> {
-        let [inputs, tags] = self.0.to_le_bytes();
-        (self != Self::NONE && self != Self::UNKNOWN).then_some((inputs.into(), tags.into()))
-    }
-
-    /// The number of inputs, if there are no tags.
-    #[inline(always)]
-    pub fn inputs_only(self) -> Option<usize> {
-        let inputs = usize::from(self.0);
-        (1..=FEW).contains(&inputs).then_some(inputs)
-    }
-}
-
-impl EntryTerms {
-    /// A bit in the deadline of a value that is kept as long as it is used: a thread found the
-    /// value expired.
-    pub(super) const EXPIRED: u64 = 1;
-    /// In place of the time without a use: a policy of the user moves the deadline.
-    pub(super) const BY_POLICY: u64 = u64::MAX;
-
-    /// The value is kept until `end`. If `idle` is not 0, it is kept no longer than `idle` without
-    /// a use; the first use is at `now`.
-    pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
-        let deadline = AtomicU64::new(end);
-        let refresh = AtomicU64::new(refresh);
-        let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(0));
-        let terms = Self { deadline, end, idle, refresh, weight, counts, failures };
-        let deadline = if idle == 0 { end } else { terms.after_use(now) };
-        Self { deadline: AtomicU64::new(deadline), ..terms }
-    }
-
-    /// The same terms for a value that a policy keeps until `until`, at most. If the value is kept
-    /// The same terms for a derived version.
-    pub(super) fn with_counts(self, counts: DependencyCounts) -> Self {
-        Self { counts, ..self }
-    }
-
-    /// The same terms, for a version that replaces this one and has the same weight.
-    pub fn again(&self) -> Self {
-        let deadline =
-            AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::EXPIRED });
-        let Self { end, idle, weight, .. } = *self;
-        let refresh = AtomicU64::new(self.refresh.load(Ordering::Relaxed));
-        let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(self.failures()));
-        Self { deadline, end, idle, refresh, weight, counts, failures }
-    }
-
-    /// How many loads of a newer value have failed.
-    pub fn failures(&self) -> u8 {
-        self.failures.load(Ordering::Relaxed) // Relaxed: it orders nothing.
-    }
-
-    /// The latest deadline, the time without a use, and the time from which on the value is to be
-    /// loaded anew.
-    pub fn times(&self) -> (u64, u64, u64) {
-        (self.end, self.idle, self.refresh.load(Ordering::Relaxed)) // Relaxed: as in `is_stale`.
-    }
-
-    /// Whether the value is to be loaded anew at `time`.
-    pub fn is_stale(&self, time: u64) -> bool {
-        self.refresh.load(Ordering::Relaxed) <= time // Relaxed: it orders nothing.
-    }
-
-    /// The time from which on the value is absent, unless it is used before.
-    #[inline]
-    pub fn deadline(&self) -> u64 {
-        // Relaxed, as below: no other memory depends on it.
-        self.deadline.load(Ordering::Relaxed)
-    }
-
-    /// The weight of the value.
-    pub fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    /// Whether the value is expired at `time`. A value that was found expired stays expired, so
-    /// that no reader sees it come back. Lock-free: the loop repeats only if another thread used
-    /// the value meanwhile.
-    pub fn is_expired(&self, time: u64) -> bool {
-        let relaxed = Ordering::Relaxed;
-        let mut deadline = self.deadline();
-        loop {
-            let mark = if self.idle == 0 { 0 } else { deadline & Self::EXPIRED };
-            if deadline - mark > time {
-                return false;
-            }
-            if self.idle == 0 || mark != 0 || mutant("terms.unmarked") {
-                return true;
-            }
-            let expired = deadline | Self::EXPIRED;
-            match self.deadline.compare_exchange(deadline, expired, relaxed, relaxed) {
-                Ok(_) => return true,
-                Err(now) => deadline = now,
-            }
-        }
-    }
-
-    /// Notes a use. The deadline moves only if that changes it by a thousandth of the idle time, so
-    /// that frequent hits do not write.
-    pub fn touch(&self, now: u64) {
-        let seen = self.deadline();
-        // 0 and `BY_POLICY`
-        if self.idle.wrapping_sub(1) >= Self::BY_POLICY - 1 || seen & Self::EXPIRED != 0 {
-            return;
-        }
-        let deadline = self.after_use(now);
-        if deadline > seen.saturating_add(self.idle >> 10) {
-            // If this fails, another thread has noted a use or found the value expired.
-            let relaxed = Ordering::Relaxed;
-            let _ = self.deadline.compare_exchange(seen, deadline, relaxed, relaxed);
-        }
-    }
-
-    fn after_use(&self, now: u64) -> u64 {
-        self.end.min(now.saturating_add(self.idle)) & !Self::EXPIRED
-    }
-}
-
 impl<V> Node<V> {
     /// Makes a version that is not installed yet. `None` makes a tombstone.
     pub(super) fn new(state: State, value: Option<V>) -> Self {
@@ -487,4 +326,174 @@ impl<V> Node<V> {
             unsafe { (*self.value.get()).assume_init_drop() }
         }
     }
+}
+
+/// A place that may have a value. A value travels through the cache as a reference to such a place,
+/// and is moved straight from one place to the next. An `Option` would move it through the stack,
+/// in each call that fills or empties it.
+///
+/// An unoptimized build copies a variable each time that it is passed by move. So whoever gets a
+/// value by move [puts](Self::put) it into a place at once.
+pub struct Parcel<V> {
+    has_value: bool,
+    /// Initialised if `has_value`.
+    value: MaybeUninit<V>,
+}
+
+impl<V> Parcel<V> {
+    /// An empty place.
+    #[inline]
+    pub const fn empty() -> Self {
+        Self { has_value: false, value: MaybeUninit::uninit() }
+    }
+
+    /// Adds an empty place to a list.
+    #[inline(always)]
+    pub fn add_to(list: &mut Vec<Self>) -> &mut Self {
+        list.reserve(1);
+        let at = list.len();
+        // SAFETY: there is room for one more. A place without a value needs no other field.
+        unsafe {
+            (&raw mut (*list.as_mut_ptr().add(at)).has_value).write(false);
+            list.set_len(at + 1);
+            list.get_unchecked_mut(at)
+        }
+    }
+
+    /// Clones of these values, in places on the heap.
+    pub fn clones(values: &[V]) -> Vec<Self>
+    where
+        V: Clone,
+    {
+        let mut clones = Vec::with_capacity(values.len());
+        values.iter().for_each(|value| Self::add_to(&mut clones).put_clone(value));
+        clones
+    }
+
+    /// Makes an empty place in memory.
+    ///
+    /// # Safety
+    /// The caller may write to `place`.
+    #[inline(always)]
+    pub unsafe fn init(place: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { (&raw mut (*place).has_value).write(false) };
+    }
+
+    /// Puts a value into the empty place.
+    #[cfg_attr(not(debug_assertions), inline(always))] // else its copies would stay in the caller
+    pub fn put(&mut self, value: V) {
+        debug_assert!(!self.has_value);
+        // SAFETY: the place is the caller's.
+        unsafe { self.value.as_mut_ptr().write(value) };
+        self.has_value = true;
+    }
+
+    /// Puts a clone of a value into the empty place.
+    #[inline(never)]
+    pub fn put_clone(&mut self, value: &V)
+    where
+        V: Clone,
+    {
+        self.put(value.clone());
+    }
+
+    /// Whether there is a value.
+    #[inline(always)]
+    pub fn is_some(&self) -> bool {
+        self.has_value
+    }
+
+    /// The value, if there is one.
+    #[inline(always)]
+    pub fn get(&self) -> Option<&V> {
+        // SAFETY: there is a value.
+        if self.has_value { Some(unsafe { self.value.assume_init_ref() }) } else { None }
+    }
+
+    /// Moves the value to `place`, if there is one. Returns whether there was.
+    ///
+    /// # Safety
+    /// The caller may write a value to `place`.
+    #[inline(always)]
+    pub unsafe fn move_to(&mut self, place: *mut V) -> bool {
+        let has_value = std::mem::take(&mut self.has_value);
+        if has_value {
+            // SAFETY: the caller's promise. From now on the value is there and not here.
+            unsafe { ptr::copy_nonoverlapping(self.value.as_ptr(), place, 1) };
+        }
+        has_value
+    }
+
+    /// Moves a value from `place` to this place, which is empty.
+    ///
+    /// # Safety
+    /// There is a value in `place`, and nobody uses or drops it there from now on.
+    #[inline(always)]
+    pub unsafe fn move_from(&mut self, place: *const V) {
+        debug_assert!(!self.has_value);
+        // SAFETY: the caller's promise.
+        unsafe { ptr::copy_nonoverlapping(place, self.value.as_mut_ptr(), 1) };
+        self.has_value = true;
+    }
+
+    /// Moves the value of another place to this one, which is empty.
+    #[inline(always)]
+    pub fn take_from(&mut self, other: &mut Self) {
+        // SAFETY: the place is the caller's.
+        self.has_value = unsafe { other.move_to(self.value.as_mut_ptr()) };
+    }
+
+    /// Drops the value.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.has_value) {
+            // SAFETY: there was a value, which nobody uses any more.
+            unsafe { self.value.assume_init_drop() };
+        }
+    }
+
+    /// Takes the value out, which is there.
+    pub fn take(&mut self) -> V {
+        assert!(std::mem::take(&mut self.has_value), "there is a value");
+        // SAFETY: there was a value, which nobody uses here any more.
+        unsafe { self.value.as_ptr().read() }
+    }
+
+    /// Moves the value, which is there, to the heap.
+    pub fn take_to_heap(&mut self) -> Box<V> {
+        assert!(self.has_value, "there is a value");
+        let mut place = Box::new_uninit();
+        // SAFETY: the place has room for a value, which is there afterwards.
+        unsafe {
+            self.move_to(place.as_mut_ptr());
+            place.assume_init()
+        }
+    }
+}
+
+impl<V> Drop for Parcel<V> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if const { needs_drop::<V>() } {
+            self.clear();
+        }
+    }
+}
+
+/// Puts what a small closure returns on the heap. Not inlined, so that no other frame
+/// has room for it.
+#[inline(never)]
+pub fn write_on_heap<T>(make: impl FnOnce() -> T) -> Box<T> {
+    let mut place = Box::<T>::new_uninit();
+    // SAFETY: the place has room for a `T`, which is there afterwards.
+    unsafe {
+        place.as_mut_ptr().write(make());
+        place.assume_init()
+    }
+}
+
+/// Clones a value to the heap.
+#[inline(never)]
+pub fn clone_to_heap<V: Clone>(value: &V) -> Box<V> {
+    write_on_heap(|| value.clone())
 }

@@ -1,10 +1,10 @@
 //! A record: a key and the head of its chain.
 
 use super::{Chain, Linked, Node, Parcel, Prev};
-use crate::memory::prefetch;
 use crate::pool::Shape;
 use crate::sync::hook::mutant;
 use crate::sync::lines::{self, Access};
+use crate::sync::prefetch;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 use crate::version::State;
 use std::alloc::Layout;

@@ -103,7 +103,8 @@ fn sum(bits: u64) -> u64 {
 /// watermark.
 pub struct ClearWatermark {
     cleared: Milestones<Era>,
-    first: Era,
+    /// The era before anything is cleared.
+    pub(super) first: Era,
 }
 
 impl ClearWatermark {
@@ -128,12 +129,6 @@ impl ClearWatermark {
     #[inline(always)]
     pub fn at<'g>(&'g self, clock: &Clock, at: ReadAt<'g>) -> (u64, &'g Era) {
         self.cleared.at(clock, at).unwrap_or((0, &self.first))
-    }
-
-    /// The era before anything is cleared.
-    #[inline(always)]
-    pub fn first_era(&self) -> &Era {
-        &self.first
     }
 
     /// Clears everything by one commit. Returns its number.

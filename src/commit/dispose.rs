@@ -4,29 +4,9 @@
 //! later. So links are marked, or made to lead further down, and their old targets are retired. The
 //! guard of a reader that still follows an old link keeps the version there.
 
-use super::ViewCursor;
-use crate::chain::{Chain, Head, Link, Node, Record};
+use super::{ViewCursor, take_suffix};
+use crate::chain::{Chain, Link, Node, Record};
 use crate::sync::hook::{mutant, step};
-use std::ptr;
-
-/// Retires the version in `head` if it was aborted, after a version installed above it superseded
-/// it together with `below`. A witness is retired with its commit instead.
-///
-/// # Safety
-/// The caller's install superseded the version in `head`, under the guard under which `head` was
-/// read.
-pub unsafe fn discard<K, V>(
-    record: &Record<K, V>,
-    head: Head<V>,
-    below: *mut Node<V>,
-    retire: &impl Fn(&Record<K, V>, *mut Node<V>),
-) {
-    let top = head.node();
-    // SAFETY: the caller's guard keeps it.
-    if below != top && !unsafe { (*top).state() }.is_witness() {
-        retire(record, top);
-    }
-}
 
 /// Takes a witness off its record, if no version has superseded it: the version below it is the
 /// head again. That head comes back, but no thread that remembers it from before still has its
@@ -47,59 +27,6 @@ pub unsafe fn withdraw<K, V>(record: &Record<K, V>, witness: *mut Node<V>) {
         step("witness.before_withdrawal");
         if record.install(head, below) {
             return;
-        }
-    }
-}
-
-/// Retires every version below `node`, none of which a later reader needs. The thread that marks a
-/// link retires its target, so each version is retired once, however many threads do this at a
-/// time.
-///
-/// `own` says that the caller owns the commit of `node` and is done with what it superseded.
-///
-/// # Safety
-/// `node` is committed and was reached under a live guard. Each view that is registered now or
-/// later is at its version or later. `retire` retires a version of this chain.
-#[inline(always)]
-pub unsafe fn take_suffix<V>(
-    chain: &impl Chain<V>,
-    node: &Node<V>,
-    own: bool,
-    retire: impl Fn(*mut Node<V>),
-) {
-    let mut node = ptr::from_ref(node);
-    let mut own = own;
-    // SAFETY: the caller's promise.
-    while let Some(next) = unsafe { take_one(chain, node, own) } {
-        own = false;
-        retire(next);
-        // It was retired during the caller's guard at the earliest, so that guard keeps it.
-        node = next;
-    }
-}
-
-/// Marks the link of `node`. Returns its old target, which the caller retires; `None` if the chain
-/// ends here.
-///
-/// # Safety
-/// As for [`take_suffix`]; `node` is of this chain, and the caller's guard keeps it.
-#[inline(always)]
-unsafe fn take_one<V>(
-    chain: &impl Chain<V>,
-    node: *const Node<V>,
-    own: bool,
-) -> Option<*mut Node<V>> {
-    // SAFETY: the caller's promise.
-    let prev = unsafe { chain.prev_of(node) };
-    loop {
-        let link = prev.link();
-        if link.is_end() {
-            return None;
-        }
-        let taken = if own { link.taken().closed() } else { link.taken() };
-        if prev.replace(link, taken) {
-            step("dispose.taken");
-            return Some(link.target());
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The instant of a read: which commits it sees.
 
+use super::Order;
 use crate::chain::Live;
+use crate::sync::hook::{mutant, step};
+use crate::sync::{Ordering, fence};
 use std::marker::PhantomData;
 
 /// The error of a read that found a gap: the version may have been taken out of its chain, because
@@ -93,5 +96,56 @@ impl<'g> ReadAt<'g> {
     pub fn live(self) -> Live<'g> {
         // SAFETY: `new` requires it.
         unsafe { Live::assumed() }
+    }
+}
+
+impl Order {
+    /// Returns a number, and a time that belongs to it: no number was taken while the time was
+    /// read. So an operation that judges deadlines by an earlier time has no larger number, and one
+    /// that judges by a later time has no smaller number.
+    ///
+    /// Lock-free: the loop repeats only if another thread took a number.
+    pub fn instant(&self) -> (u64, u64) {
+        let mut number = self.clock.now();
+        loop {
+            step("instant.numbered");
+            let time = self.timer.now();
+            step("instant.timed");
+            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::time`
+            let now = self.clock.now();
+            if now == number || mutant("instant.unchecked") {
+                return (number, time);
+            }
+            number = now;
+        }
+    }
+
+    /// Like [`instant`](Self::instant), but with any current time if `is_timeless`, which is called
+    /// after the number was read, says that no version up to the number has a deadline.
+    pub fn instant_if(&self, is_timeless: impl Fn() -> bool) -> (u64, u64) {
+        let number = self.clock.now();
+        if is_timeless() { (number, self.timer.now()) } else { self.instant() }
+    }
+
+    /// The newest number, and the instant of it under this guard.
+    #[inline(always)]
+    pub fn now<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
+        let number = self.clock.now();
+        // SAFETY: a guard is live for 'g, and the clock was read under it.
+        (number, unsafe { ReadAt::new(Limit::Now(number)) })
+    }
+
+    /// Takes a number under this guard, and returns it with its instant.
+    pub fn tick_under<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
+        let number = self.clock.tick();
+        // SAFETY: as in `now`.
+        (number, unsafe { ReadAt::new(Limit::Now(number)) })
+    }
+
+    /// An instant under this guard, and a time that belongs to it; see [`instant`](Self::instant).
+    pub fn instant_under<'g>(&self, _: Live<'g>) -> (ReadAt<'g>, u64) {
+        let (number, time) = self.instant();
+        // SAFETY: as in `now`.
+        (unsafe { ReadAt::new(Limit::Now(number)) }, time)
     }
 }

@@ -14,8 +14,7 @@ mod views;
 
 pub use clear_watermark::{ClearWatermark, Era};
 pub use descriptor::{Descriptor, Entry, Expected, Precondition, UnknownKey, VersionStatus};
-use dispose::discard;
-pub use dispose::{PruneOutcome, prune, take_out, take_suffix, withdraw};
+pub use dispose::{PruneOutcome, prune, take_out, withdraw};
 pub use instant::{Limit, ReadAt, TakenOut};
 pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
@@ -23,10 +22,10 @@ pub use resolve::Resolved;
 pub use stack::{ClosableList, Drained, Stack};
 pub use views::{DeferredPrune, Registered, ViewCursor, ViewPlace, Views};
 
-use crate::chain::{Chain, Head, Live, Node, NodeRef, Record, RecordRef};
+use crate::chain::{Chain, Head, Node, NodeRef, Record, RecordRef};
 use crate::sync::hook::{mutant, step};
 use crate::sync::time::Timer;
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence_after_rmw};
 use crate::version::{Clock, State};
 use std::ptr;
 
@@ -56,33 +55,6 @@ impl Order {
     pub fn timed(timer: Timer) -> Self {
         let notable = AtomicU32::new(0);
         Self { clock: Clock::new(), watermark: ClearWatermark::new(), timer, notable }
-    }
-
-    /// Returns a number, and a time that belongs to it: no number was taken while the time was
-    /// read. So an operation that judges deadlines by an earlier time has no larger number, and one
-    /// that judges by a later time has no smaller number.
-    ///
-    /// Lock-free: the loop repeats only if another thread took a number.
-    pub fn instant(&self) -> (u64, u64) {
-        let mut number = self.clock.now();
-        loop {
-            step("instant.numbered");
-            let time = self.timer.now();
-            step("instant.timed");
-            fence(Ordering::SeqCst); // partner: the fence in `Descriptor::time`
-            let now = self.clock.now();
-            if now == number || mutant("instant.unchecked") {
-                return (number, time);
-            }
-            number = now;
-        }
-    }
-
-    /// Like [`instant`](Self::instant), but with any current time if `is_timeless`, which is called
-    /// after the number was read, says that no version up to the number has a deadline.
-    pub fn instant_if(&self, is_timeless: impl Fn() -> bool) -> (u64, u64) {
-        let number = self.clock.now();
-        if is_timeless() { (number, self.timer.now()) } else { self.instant() }
     }
 
     /// The timer.
@@ -124,26 +96,15 @@ impl Order {
         !cfg!(coeval_loom) && self.notable.load(Ordering::Relaxed) & WATCHED != 0
     }
 
-    /// The newest number, and the instant of it under this guard.
+    /// The clear watermark at the instant `at` of a commit, and the era of that instant.
     #[inline(always)]
-    pub fn now<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
-        let number = self.clock.now();
-        // SAFETY: a guard is live for 'g, and the clock was read under it.
-        (number, unsafe { ReadAt::new(Limit::Now(number)) })
-    }
-
-    /// Takes a number under this guard, and returns it with its instant.
-    pub fn tick_under<'g>(&self, _: Live<'g>) -> (u64, ReadAt<'g>) {
-        let number = self.clock.tick();
-        // SAFETY: as in `now`.
-        (number, unsafe { ReadAt::new(Limit::Now(number)) })
-    }
-
-    /// An instant under this guard, and a time that belongs to it; see [`instant`](Self::instant).
-    pub fn instant_under<'g>(&self, _: Live<'g>) -> (ReadAt<'g>, u64) {
-        let (number, time) = self.instant();
-        // SAFETY: as in `now`.
-        (unsafe { ReadAt::new(Limit::Now(number)) }, time)
+    pub fn era_at<'g>(&'g self, at: impl FnOnce() -> ReadAt<'g>) -> (u64, &'g Era) {
+        // A commit that cleared everything at or before the instant took its number after this bit
+        // was set, so a thread that has seen the instant's number sees the bit.
+        if self.notable.load(Ordering::Relaxed) & CLEARED == 0 {
+            return (0, &self.watermark.first);
+        }
+        self.watermark.at(&self.clock, at())
     }
 
     /// Returns the status of a version. **Each thread that meets a ready commit stamps it before it
@@ -296,6 +257,91 @@ impl Order {
             // So the version below it is not aborted.
             VersionStatus::Aborted => Ok(record.prev_of(node).link().target()),
             VersionStatus::Installing(descriptor) => Err(descriptor),
+        }
+    }
+}
+
+impl Views {
+    /// Whether no view can need what a commit superseded. Called after the stamp of the commit was
+    /// seen, and after a `SeqCst` read-modify-write by the caller.
+    #[inline(always)]
+    pub fn none(&self) -> bool {
+        if !mutant("views.no_fence") {
+            fence_after_rmw(); // partners: the fences in `open` and `ViewPlace::version`
+        }
+        // Acquire: pairs with `close`.
+        self.registered.load(Ordering::Acquire) == 0
+    }
+}
+
+/// Retires the version in `head` if it was aborted, after a version installed above it superseded
+/// it together with `below`. A witness is retired with its commit instead.
+///
+/// # Safety
+/// The caller's install superseded the version in `head`, under the guard under which `head` was
+/// read.
+pub unsafe fn discard<K, V>(
+    record: &Record<K, V>,
+    head: Head<V>,
+    below: *mut Node<V>,
+    retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+) {
+    let top = head.node();
+    // SAFETY: the caller's guard keeps it.
+    if below != top && !unsafe { (*top).state() }.is_witness() {
+        retire(record, top);
+    }
+}
+
+/// Retires every version below `node`, none of which a later reader needs. The thread that marks a
+/// link retires its target, so each version is retired once, however many threads do this at a
+/// time.
+///
+/// `own` says that the caller owns the commit of `node` and is done with what it superseded.
+///
+/// # Safety
+/// `node` is committed and was reached under a live guard. Each view that is registered now or
+/// later is at its version or later. `retire` retires a version of this chain.
+#[inline(always)]
+pub unsafe fn take_suffix<V>(
+    chain: &impl Chain<V>,
+    node: &Node<V>,
+    own: bool,
+    retire: impl Fn(*mut Node<V>),
+) {
+    let mut node = ptr::from_ref(node);
+    let mut own = own;
+    // SAFETY: the caller's promise.
+    while let Some(next) = unsafe { take_one(chain, node, own) } {
+        own = false;
+        retire(next);
+        // It was retired during the caller's guard at the earliest, so that guard keeps it.
+        node = next;
+    }
+}
+
+/// Marks the link of `node`. Returns its old target, which the caller retires; `None` if the chain
+/// ends here.
+///
+/// # Safety
+/// As for [`take_suffix`]; `node` is of this chain, and the caller's guard keeps it.
+#[inline(always)]
+unsafe fn take_one<V>(
+    chain: &impl Chain<V>,
+    node: *const Node<V>,
+    own: bool,
+) -> Option<*mut Node<V>> {
+    // SAFETY: the caller's promise.
+    let prev = unsafe { chain.prev_of(node) };
+    loop {
+        let link = prev.link();
+        if link.is_end() {
+            return None;
+        }
+        let taken = if own { link.taken().closed() } else { link.taken() };
+        if prev.replace(link, taken) {
+            step("dispose.taken");
+            return Some(link.target());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`Order::newest`] is the fast path, [`Order::resolve`] the general one. Whether a value is valid
 //! is not known here: its deadline and its dependencies are the business of `dependencies`.
 
-use super::{CLEARED, Era, Limit, Order, ReadAt, TakenOut, VersionStatus};
+use super::{Limit, Order, ReadAt, TakenOut, VersionStatus};
 use crate::chain::{NodeRef, RecordRef, Visible};
 use crate::removal::RemovalCause;
 use crate::sync::Ordering;
@@ -145,17 +145,6 @@ impl Order {
             Limit::Newest => self.watermark.newest(&self.clock, at.live()),
             _ => self.watermark.at(&self.clock, at).0,
         })
-    }
-
-    /// The clear watermark at the instant of a commit, and the era of that instant.
-    #[inline(always)]
-    pub fn era_at<'g>(&'g self, at: ReadAt<'g>) -> (u64, &'g Era) {
-        // A commit that cleared everything at or before the instant took its number after this bit
-        // was set, so a thread that has seen the instant's number sees the bit.
-        if self.notable.load(Ordering::Relaxed) & CLEARED == 0 {
-            return (0, self.watermark.first_era());
-        }
-        self.watermark.at(&self.clock, at)
     }
 
     /// The same instant with its clear watermark, for an operation that reads several records.

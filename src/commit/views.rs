@@ -7,7 +7,7 @@ use super::{ClosableList, Drained};
 use crate::chain::Live;
 use crate::pool::{Pool, Shape};
 use crate::sync::hook::{mutant, step};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, fence_after_rmw};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::version::Clock;
 use crossbeam_utils::CachePadded;
 use std::alloc::Layout;
@@ -47,7 +47,7 @@ unsafe impl Send for DeferredPrune {}
 /// place's link keeps it from changing any more). Where no thread passes, a closing view does so
 /// once the list is twice as long as necessary.
 pub struct Views {
-    registered: CachePadded<AtomicUsize>,
+    pub(super) registered: CachePadded<AtomicUsize>,
     newest: AtomicPtr<ViewPlace>,
     /// The number of places of closed views that are in the list, or are about to be.
     closed: AtomicUsize,
@@ -312,17 +312,6 @@ impl Views {
         // SAFETY: the caller's promise.
         unsafe { self.walk(&retire, |_| !long) };
         Some(taken)
-    }
-
-    /// Whether no view can need what a commit superseded. Called after the stamp of the commit was
-    /// seen, and after a `SeqCst` read-modify-write by the caller.
-    #[inline(always)]
-    pub fn none(&self) -> bool {
-        if !mutant("views.no_fence") {
-            fence_after_rmw(); // partners: the fences in `open` and `ViewPlace::version`
-        }
-        // Acquire: pairs with `close`.
-        self.registered.load(Ordering::Acquire) == 0
     }
 
     /// The number of open views.

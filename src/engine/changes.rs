@@ -1,10 +1,16 @@
-//! The writes that a caller lists for one commit.
+//! The writes that a caller lists for one commit, and lists that a thread reuses.
 
 use crate::chain::Parcel;
 use crate::relation;
+use std::cell::Cell;
 use std::mem::needs_drop;
 use std::ptr;
 use std::time::Duration;
+
+/// The capacity of a new list.
+const INITIAL_CAPACITY: usize = 8;
+/// A list with a larger capacity is not kept.
+pub(super) const MAX_KEPT_CAPACITY: usize = 64;
 
 /// One write that a caller listed.
 pub struct Change<K, V> {
@@ -142,5 +148,31 @@ impl<K, V> Changes<K, V> {
 
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+}
+
+/// A list that is empty while it is stored here.
+pub(super) struct ScratchList<T>(Cell<Vec<T>>);
+
+impl<T> ScratchList<T> {
+    pub fn new() -> Self {
+        Self(Cell::new(Vec::new()))
+    }
+
+    /// Takes the list, or a new one if the list is in use.
+    pub fn take(&self) -> Vec<T> {
+        let mut list = self.0.take();
+        if list.capacity() == 0 {
+            list.reserve(INITIAL_CAPACITY);
+        }
+        list
+    }
+
+    /// Stores a list for reuse. Drops its elements.
+    pub fn keep(&self, mut list: Vec<T>) {
+        list.clear();
+        if list.capacity() <= MAX_KEPT_CAPACITY {
+            self.0.set(list);
+        }
     }
 }

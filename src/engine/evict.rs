@@ -113,12 +113,12 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// the value to `record` calls it.
     pub(super) fn keep_bound<'g>(
         &'g self,
+        policy: &Policy,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         node: NodeRef<'g, V>,
         settled: Settled<'g>,
     ) {
-        let Some(policy) = &self.policy else { return settled.account() };
         let context = EvictionContext::new(self, guard);
         let added = settled.change;
         context.defer_weight(settled);
@@ -136,10 +136,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// that it adds.
     pub(super) fn keep_bound_of<'g>(
         &'g self,
+        policy: &Policy,
         guard: &'g R::Guard<'_>,
         decided: &Decided<'g, K, V>,
     ) {
-        let Some(policy) = &self.policy else { return };
         let context = EvictionContext::of(self, guard, decided.entries());
         self.clear_fresh(guard);
         let mut added = 0;

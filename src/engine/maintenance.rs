@@ -161,6 +161,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         for _ in 0..steps {
             let (retired, weight) = (self.store.reclaim.retired(), self.weight_to_evict());
             self.tend();
+            self.store.assist(&self.pin());
             sweeps = sweeps && self.sweep_ended();
             let is_idle = self.store.has_no_backlog()
                 && !self.is_sweep_due()
@@ -192,8 +193,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !self.due.is_empty() {
             self.do_due_work();
         }
-        // Inserts move the index by themselves. For other writes, this does it.
-        self.store.assist(&self.pin());
         self.store.reclaim.collect();
         self.notify_listener();
     }

@@ -265,12 +265,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.policy.is_some() || self.rules.weigher.is_some()
     }
 
-    /// Returns the counters, the recorder, the settings and the listener.
-    #[inline(always)]
-    fn observers(&self) -> &Observers<K, V> {
-        &self.store.host
-    }
-
     /// Changes settings. All changes by `change` take effect at once. `change` may be called
     /// several times, because other threads may change settings at the same time.
     pub fn reconfigure(&self, change: impl Fn(&mut Adjustable<K, V>)) {

@@ -164,6 +164,12 @@ impl<K, V> Host<K, V> for Observers<K, V> {
 }
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
+    /// Returns the counters, the recorder, the settings and the listener.
+    #[inline(always)]
+    pub(super) fn observers(&self) -> &Observers<K, V> {
+        &self.store.host
+    }
+
     /// Notifies the listener of departures. The caller has no guard.
     #[inline]
     pub(super) fn notify_listener(&self) {

@@ -436,17 +436,17 @@ where
         commit: Commit<'g>,
         moment: &Moment<'_>,
     ) {
-        let settling = self.settling(commit, moment);
+        let settling = self.settling(commit);
         settling.mine.commits.add(1);
         for (record, node, cause) in decided.writes() {
             let Some(cause) = cause else { continue };
             let version = (node, node.state());
             // SAFETY: a version of this thread's commit, which was made under this guard and is
             // settled here, once.
-            unsafe { self.settle(guard, &settling, record, version, cause) }.account();
+            unsafe { self.settle(guard, &settling, record, version, cause, moment) }.account();
         }
-        if self.policy.is_some() {
-            self.keep_bound_of(guard, decided);
+        if let Some(policy) = &self.policy {
+            self.keep_bound_of(policy, guard, decided);
         }
     }
 }

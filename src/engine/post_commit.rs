@@ -14,13 +14,12 @@ use crate::sync::hook::step;
 use crate::version::State;
 
 /// The state for settling the versions of one commit.
-pub(super) struct Settling<'g, 'm> {
+pub(super) struct Settling<'g> {
     commit: Commit<'g>,
     /// The clear watermark at the commit: all older values had been cleared.
     watermark: u64,
     era: &'g Era,
     pub mine: &'g ThreadCounts,
-    moment: &'m Moment<'m>,
 }
 
 /// A weight change that is not accounted for yet.
@@ -43,14 +42,10 @@ impl Settled<'_> {
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the state for settling the versions of a commit of the caller.
     #[inline(always)]
-    pub(super) fn settling<'g, 'm>(
-        &'g self,
-        commit: Commit<'g>,
-        moment: &'m Moment<'m>,
-    ) -> Settling<'g, 'm> {
-        let (watermark, era) = self.store.order.era_at(commit.at());
+    pub(super) fn settling<'g>(&'g self, commit: Commit<'g>) -> Settling<'g> {
+        let (watermark, era) = self.store.order.era_at(|| commit.at());
         let mine = self.observers().counters.mine();
-        Settling { commit, watermark, era, mine, moment }
+        Settling { commit, watermark, era, mine }
     }
 
     /// Settles one version that a commit wrote: counts, notes what left for the listener, and
@@ -66,29 +61,53 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) unsafe fn settle<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        settling: &Settling<'g, '_>,
+        settling: &Settling<'g>,
+        record: RecordRef<'g, K, V>,
+        version: (NodeRef<'g, V>, State),
+        cause: RemovalCause,
+        moment: &Moment<'_>,
+    ) -> Settled<'g> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.settle_if_plain(guard, settling, record, version, cause) {
+                Ok(settled) => settled,
+                Err(before) => {
+                    self.settle_fully(guard, settling, record, version, (before, cause), moment)
+                }
+            }
+        }
+    }
+
+    /// Settles a plain version that replaces a plain one: only the version below needs disposal.
+    /// Otherwise does nothing, and returns the value below as the error.
+    ///
+    /// # Safety
+    /// As for [`settle`](Self::settle).
+    #[inline(always)]
+    unsafe fn settle_if_plain<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        settling: &Settling<'g>,
         record: RecordRef<'g, K, V>,
         (node, state): (NodeRef<'g, V>, State),
         cause: RemovalCause,
-    ) -> Settled<'g> {
+    ) -> Result<Settled<'g>, Option<Visible<'g, V>>> {
         step("settle.begin");
         settling.mine.versions_made.add(1);
         // SAFETY: the caller's promise.
         let before = unsafe { self.store.superseded(record, node) };
-        if let Some(before) = before
-            && before.number() > settling.watermark
-            && !before.seen().has_terms()
+        if let Some(below) = before
+            && below.number() > settling.watermark
+            && !below.seen().has_terms()
             && state.is_plain()
             && self.observers().is_unobserved()
         {
-            // A plain value replaces a plain value: only the version below needs disposal.
             settling.mine.removal(cause);
             // SAFETY: the caller's promise. The version below was found just now.
             unsafe { self.store.dispose_superseded(guard, record, node) };
-            return Settled { era: settling.era, change: 0 };
+            return Ok(Settled { era: settling.era, change: 0 });
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.settle_fully(guard, settling, record, (node, state), before, cause) }
+        Err(before)
     }
 
     /// Settles a version in the general case.
@@ -99,11 +118,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     unsafe fn settle_fully<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        settling: &Settling<'g, '_>,
+        settling: &Settling<'g>,
         record: RecordRef<'g, K, V>,
         (node, state): (NodeRef<'g, V>, State),
-        before: Option<Visible<'g, V>>,
-        cause: RemovalCause,
+        (before, cause): (Option<Visible<'g, V>>, RemovalCause),
+        moment: &Moment<'_>,
     ) -> Settled<'g> {
         let version = settling.commit.version();
         self.observers().record(EventKind::Committed, Some(record.hash()), Some(version));
@@ -121,7 +140,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // A write is a use, too, and the entry stays the same.
             node.set_hits_left(state, was.seen().hits_left().saturating_sub(1));
         }
-        self.report_departures(settling, record, (before, was), cause);
+        self.report_departures(settling, record, (before, was), cause, moment);
         if !record.prev_of(node).link().target().is_null() {
             // SAFETY: the caller's promise, and there is a version below.
             unsafe { self.store.dispose_superseded(guard, record, node) };
@@ -143,14 +162,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     #[inline(always)]
     fn report_departures<'g>(
         &'g self,
-        settling: &Settling<'g, '_>,
+        settling: &Settling<'g>,
         record: RecordRef<'g, K, V>,
         (before, was): (Option<Visible<'g, V>>, Option<Visible<'g, V>>),
         cause: RemovalCause,
+        moment: &Moment<'_>,
     ) {
         let Settling { commit, mine, .. } = *settling;
         if let Some(left) = was {
-            let cause = self.store.removal_cause(left, commit.before(), cause, settling.moment);
+            let cause = self.store.removal_cause(left, commit.before(), cause, moment);
             self.observers().record_departure(mine, &record, left, cause, commit.version());
         } else if let Some(cleared) = before {
             let cause = RemovalCause::Explicit;
@@ -168,11 +188,35 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         moment: &Moment<'_>,
     ) -> Settled<'g> {
         let Written { node, state, commit } = written;
-        let settling = self.settling(commit, moment);
+        let settling = self.settling(commit);
         settling.mine.commits.add(1);
         // SAFETY: who has a `Written` owns its commit. It is passed by value, so it is settled
         // once.
-        unsafe { self.settle(guard, &settling, record, (node, state), cause) }
+        unsafe { self.settle(guard, &settling, record, (node, state), cause, moment) }
+    }
+
+    /// Settles a write of one key that sets a value without terms. The time is read only if the
+    /// replaced value may have ended.
+    #[inline(always)]
+    pub(super) fn settle_replacement<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        Written { node, state, commit }: Written<'g, V>,
+    ) -> Settled<'g> {
+        let settling = self.settling(commit);
+        settling.mine.commits.add(1);
+        let (version, cause) = ((node, state), RemovalCause::Replaced);
+        // SAFETY: as in `settle_one`.
+        unsafe {
+            match self.settle_if_plain(guard, &settling, record, version, cause) {
+                Ok(settled) => settled,
+                Err(before) => {
+                    let moment = Moment::new(&self.timer);
+                    self.settle_fully(guard, &settling, record, version, (before, cause), &moment)
+                }
+            }
+        }
     }
 
     /// Settles the first version of a new record, which supersedes nothing and has no terms.
@@ -180,10 +224,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         &'g self,
         record: RecordRef<'g, K, V>,
         written: Written<'g, V>,
-        moment: &Moment<'_>,
     ) -> Settled<'g> {
         let Written { node, state, commit } = written;
-        let settling = self.settling(commit, moment);
+        let settling = self.settling(commit);
         step("settle.begin");
         settling.mine.commits.add(1);
         settling.mine.versions_made.add(1);
@@ -209,7 +252,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let written = self.store.write(guard, record, None, None, Some(current.node()))?;
         let Written { node, commit, .. } = written;
         let moment = Moment::new(&self.timer);
-        let settling = self.settling(commit, &moment);
+        let settling = self.settling(commit);
         step("settle.begin");
         settling.mine.commits.add(1);
         settling.mine.versions_made.add(1);
@@ -222,7 +265,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             change = -i64::from(weight_of(was.node(), was.seen()));
         }
         let cause = RemovalCause::Size;
-        self.report_departures(&settling, record, (Some(current), was), cause);
+        self.report_departures(&settling, record, (Some(current), was), cause, &moment);
         // SAFETY: this thread's commit, made above under the guard. It superseded `current`.
         unsafe { self.store.dispose_evicted(guard, record, node) };
         if current.seen().has_terms() {

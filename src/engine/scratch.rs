@@ -1,7 +1,7 @@
 //! Lists that a thread reuses, so that a write of a warmed-up thread does not call the system's
 //! allocator: a thread that is stopped inside the allocator stops other threads.
 
-use super::changes::Change;
+use super::changes::{Change, MAX_KEPT_CAPACITY, ScratchList};
 use super::terms::RequestedTerms;
 use crate::chain::Record;
 use crate::relation::RelatedWrite;
@@ -9,11 +9,6 @@ use crate::store::Write;
 use crate::sync::per_thread::PerThread;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-
-/// The capacity of a new list.
-const INITIAL_CAPACITY: usize = 8;
-/// A list with a larger capacity is not kept.
-const MAX_KEPT_CAPACITY: usize = 64;
 
 /// The reusable state of one thread.
 pub(super) struct Scratch<K, V> {
@@ -104,9 +99,6 @@ impl<K, V> FreshRecords<K, V> {
 /// The scratch lists of all threads.
 pub(super) type Scratches<K, V> = PerThread<Scratch<K, V>>;
 
-/// A list that is empty while it is stored here.
-pub(super) struct ScratchList<T>(Cell<Vec<T>>);
-
 // SAFETY: the stored lists are empty, so another thread inherits only memory, and addresses of
 // records. The engine shares records between threads only if keys and values allow it.
 unsafe impl<K, V> Send for Scratch<K, V> {}
@@ -122,29 +114,6 @@ impl<K, V> Default for Scratch<K, V> {
             fresh: FreshRecords::new(),
             owed: Cell::new(0),
             relation_depth: Cell::new(0),
-        }
-    }
-}
-
-impl<T> ScratchList<T> {
-    fn new() -> Self {
-        Self(Cell::new(Vec::new()))
-    }
-
-    /// Takes the list, or a new one if the list is in use.
-    pub fn take(&self) -> Vec<T> {
-        let mut list = self.0.take();
-        if list.capacity() == 0 {
-            list.reserve(INITIAL_CAPACITY);
-        }
-        list
-    }
-
-    /// Stores a list for reuse. Drops its elements.
-    pub fn keep(&self, mut list: Vec<T>) {
-        list.clear();
-        if list.capacity() <= MAX_KEPT_CAPACITY {
-            self.0.set(list);
         }
     }
 }

@@ -3,7 +3,6 @@
 use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
-use super::terms::RequestedTerms;
 use crate::chain::{Parcel, RecordRef, Visible};
 use crate::commit::{Precondition, ReadAt};
 use crate::config::{ConfigSnapshot, Times};
@@ -47,51 +46,68 @@ where
             return self.insert_related(&config, key, value, time_to_live);
         }
         let times = config.times();
-        let hash = self.hash(&key);
+        let hash = self.store.hash(&key);
         self.store.prefetch_home(hash);
-        let moment = Moment::new(&self.timer);
-        let plain = self.rules.are_plain(times, time_to_live);
-        let new = value.get().expect("there is a value to set");
-        let requested =
-            (!plain).then(|| self.request(times, (hash, &key), new, time_to_live, &moment));
-        let guard = self.pin();
-        let record = match requested {
-            None => self.store.locate(&guard, hash, key, Some(value)),
-            Some(_) => self.store.locate(&guard, hash, key, None),
-        };
+        if self.rules.are_plain(times, time_to_live) {
+            return self.insert_plain(hash, key, value);
+        }
+        self.insert_with_terms(times, hash, key, value, time_to_live)
+    }
+
+    /// Sets `key` alone to a value without terms.
+    #[inline(always)]
+    fn insert_plain(&self, hash: u32, key: K, value: &mut Parcel<V>) -> Version {
+        let guard = self.store.pin();
+        let record = self.store.locate(&guard, hash, key, Some(value));
         let (node, commit, settled) = if value.is_some() {
-            let retention = requested
-                .map(|mut requested| self.retention(&guard, record, &mut requested, times));
-            let written = self.store.write(&guard, record, Some(value), retention, None);
+            let written = self.store.write(&guard, record, Some(value), None, None);
             let written = written.expect("the write has no condition");
-            let cause = RemovalCause::Replaced;
             let (node, commit) = (written.node, written.commit);
-            (node, commit, self.settle_one(&guard, record, written, cause, &moment))
+            (node, commit, self.settle_replacement(&guard, record, written))
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
             let written = unsafe { self.store.stamp_first(record) };
-            (written.node, written.commit, self.settle_first(record, written, &moment))
+            (written.node, written.commit, self.settle_first(record, written))
         };
         let version = commit.version();
-        self.keep_bound(&guard, record, node, settled);
+        match &self.policy {
+            Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
+            None => settled.account(),
+        }
         drop(guard);
         self.tend();
         Version::from_u64(version)
     }
 
-    /// Returns the requested terms of a value of this key, plain or not.
+    /// Sets `key` alone to a value that may have terms.
     #[inline(never)]
-    fn request(
+    fn insert_with_terms(
         &self,
         times: &Times,
-        (hash, key): (u32, &K),
-        value: &V,
+        hash: u32,
+        key: K,
+        value: &mut Parcel<V>,
         time_to_live: Option<Duration>,
-        moment: &Moment<'_>,
-    ) -> RequestedTerms {
-        let replaced = || self.lifetime_of_key(hash, key);
-        self.rules.request(times, key, value, time_to_live, moment, replaced)
+    ) -> Version {
+        let moment = Moment::new(&self.timer);
+        let replaced = || self.lifetime_of_key(hash, &key);
+        let new = value.get().expect("there is a value to set");
+        let mut requested = self.rules.request(times, &key, new, time_to_live, &moment, replaced);
+        let guard = self.pin();
+        let record = self.store.locate(&guard, hash, key, None);
+        let retention = self.retention(&guard, record, &mut requested, times);
+        let written = self.store.write(&guard, record, Some(value), Some(retention), None);
+        let written = written.expect("the write has no condition");
+        let (node, version) = (written.node, written.commit.version());
+        let settled = self.settle_one(&guard, record, written, RemovalCause::Replaced, &moment);
+        match &self.policy {
+            Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
+            None => settled.account(),
+        }
+        drop(guard);
+        self.tend();
+        Version::from_u64(version)
     }
 
     /// Does the same in a cache with relations. Not inlined, because a change needs stack space for

@@ -22,8 +22,8 @@
 //! last.
 
 use super::Indexed;
-use crate::memory::{Zeroable, prefetch};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook};
+use crate::memory::Zeroable;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook, prefetch};
 use std::ptr::{self, NonNull};
 
 /// The number of entries in a bucket. Models use two, so that a bucket overflows quickly.

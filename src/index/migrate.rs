@@ -29,7 +29,8 @@
 //! thread that stopped between marking and counting would keep the latter short forever.
 
 use super::bucket::{Bucket, BucketHeader};
-use super::table::{Placed, Table};
+use super::place::Placed;
+use super::table::Table;
 use super::{Index, Indexed};
 use crate::memory::Mapped;
 use crate::reclaim::{Garbage, Reclaim};

@@ -10,16 +10,18 @@
 mod bucket;
 mod iterate;
 mod migrate;
+mod place;
 mod table;
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
-use crate::memory::{Mapped, prefetch};
+use crate::memory::Mapped;
 use crate::reclaim::Reclaim;
-use crate::sync::{AtomicPtr, Ordering, hook};
-use bucket::{BucketHeader, Fingerprint};
+use crate::sync::{AtomicPtr, Ordering};
+use bucket::Fingerprint;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+pub use table::Peek;
 use table::Table;
 
 /// An entry to which an index points.
@@ -42,16 +44,6 @@ pub trait Indexed {
     fn is_sealed(&self) -> bool;
 }
 
-/// The result of [`Index::peek`].
-pub enum Peek<'g, E> {
-    /// The entry, which may be sealed.
-    Found(&'g E),
-    /// The index has no such entry.
-    Absent,
-    /// The entry is not in this slot, but may be in another.
-    Elsewhere,
-}
-
 /// A lock-free hash table from keys to entries of type `E`. Outgrown tables are retired through
 /// `R`. All guards must belong to the one instance that `insert` and `assist` are given.
 pub struct Index<E, R: Reclaim> {
@@ -72,15 +64,6 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         }
     }
 
-    /// Returns the oldest table.
-    #[inline(always)]
-    fn root<'g>(&self, _guard: &'g R::Guard<'_>) -> &'g Table<E> {
-        // Acquire: pairs with the CAS in `promote`, which publishes the table's content.
-        // SAFETY: the root is never null. A table is freed a grace period after it stopped being
-        // the root, so not while this guard lives.
-        unsafe { &*self.root.load(Ordering::Acquire) }
-    }
-
     /// Returns the bytes of the tables in use: one, or two while entries move to the next table.
     pub fn bytes(&self, guard: &R::Guard<'_>) -> usize {
         let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
@@ -88,82 +71,13 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 
     /// Does a bounded part of a move that is under way, and returns false if there is none. Every
-    /// insert does this. A caller that inserts nothing for long may call it, so that readers search
-    /// only one table again.
+    /// insert does this. Another write may do it, so that readers search only one table again.
     #[inline(always)]
     pub fn assist(&self, reclaim: &R, guard: &R::Guard<'_>) -> bool {
         let table = self.root(guard);
         let Some(next) = table.next() else { return false };
         self.move_on(reclaim, guard, table, next);
         true
-    }
-
-    /// Checks the one slot where an entry with this hash usually is. Unlike [`find`](Self::find),
-    /// it may return a sealed entry.
-    #[inline(always)]
-    pub fn peek<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        hash: u32,
-        eq: impl FnOnce(&E) -> bool,
-    ) -> Peek<'g, E> {
-        let home = self.root(guard).home(hash);
-        let header = home.header();
-        let mut slots = header.matching(Fingerprint::new(hash));
-        if let Some(slot) = slots.next() {
-            // SAFETY: the slot is occupied in a header that was loaded under `guard`.
-            let entry = unsafe { home.entry(slot) };
-            if E::READ != 0 {
-                prefetch::end(entry, E::READ);
-            }
-            if eq(entry) {
-                return Peek::Found(entry);
-            }
-        }
-        let may_continue = header.may_continue() || slots.first().is_some();
-        if may_continue { Peek::Elsewhere } else { Peek::Absent }
-    }
-
-    /// Returns the living entry with this hash for which `eq` holds. Calls `eq` on entries whose
-    /// fingerprint matches. Skips sealed entries, but may return a condemned one.
-    ///
-    /// In nearly all cases, this searches one bucket. At most, it searches the hash's sequence in
-    /// every table.
-    #[inline(always)]
-    pub fn find<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        hash: u32,
-        mut eq: impl FnMut(&E) -> bool,
-    ) -> Option<&'g E> {
-        let table = self.root(guard);
-        let fingerprint = Fingerprint::new(hash);
-        let home = table.home(hash);
-        let header = home.header();
-        // SAFETY: `header` was loaded under `guard`.
-        let found =
-            unsafe { home.search(header, fingerprint, |entry| eq(entry) && !entry.is_sealed()) };
-        if found.is_some() || !header.may_continue() {
-            return found;
-        }
-        // SAFETY: `guard` protects the tables reached from the root.
-        unsafe { find_rest(table, header, hash, eq) }
-    }
-
-    /// Prefetches the hash's home bucket.
-    #[inline(always)]
-    pub fn prefetch(&self, guard: &R::Guard<'_>, hash: u32) {
-        prefetch::line(self.root(guard).home(hash));
-    }
-
-    /// Returns the first entry in the home bucket whose fingerprint matches, for the caller to
-    /// prefetch. It is usually the entry that a look-up finds.
-    #[inline(always)]
-    pub fn candidate<'g>(&self, guard: &'g R::Guard<'_>, hash: u32) -> Option<&'g E> {
-        let home = self.root(guard).home(hash);
-        let slot = home.header().matching(Fingerprint::new(hash)).first()?;
-        // SAFETY: the slot is occupied in a header that was loaded under `guard`.
-        Some(unsafe { home.entry(slot) })
     }
 
     /// Inserts `entry` and publishes it, unless there is a living entry for which `eq` holds. If
@@ -248,48 +162,6 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     pub fn memory(&self, guard: &R::Guard<'_>) -> usize {
         let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
         tables.map(Table::memory).sum()
-    }
-}
-
-/// Continues a look-up that did not end in its home bucket, whose header was `header`.
-///
-/// # Safety
-/// The caller's guard protects `table` and those after it, for the lifetime of the reference.
-#[inline(never)]
-unsafe fn find_rest<E: Indexed>(
-    mut table: &Table<E>,
-    mut header: BucketHeader,
-    hash: u32,
-    mut eq: impl FnMut(&E) -> bool,
-) -> Option<&E> {
-    let fingerprint = Fingerprint::new(hash);
-    let mut buckets = table.probe(hash);
-    buckets.next(); // The caller has searched the home bucket.
-    loop {
-        let mut frozen = header.is_frozen();
-        while header.is_overflowed() {
-            let Some(bucket) = buckets.next() else { break };
-            header = bucket.header();
-            frozen |= header.is_frozen();
-            // SAFETY: `header` was loaded under the caller's guard.
-            let found = unsafe { bucket.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
-            if found.is_some() {
-                return found;
-            }
-        }
-        if !frozen || hook::mutant("index.reader_stays") {
-            return None;
-        }
-        // FROZEN was published together with the next table (see `Bucket::freeze`).
-        table = table.next()?;
-        buckets = table.probe(hash);
-        let home = buckets.next()?;
-        header = home.header();
-        // SAFETY: as above.
-        let found = unsafe { home.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
-        if found.is_some() {
-            return found;
-        }
     }
 }
 

@@ -1,33 +1,27 @@
-//! One table: a power-of-two number of buckets, with linear probing from a hash's home bucket.
+//! One table: a power-of-two number of buckets, with linear probing from a hash's home bucket; and
+//! the look-ups, which search tables.
 //!
 //! The *sequence* of a hash in a table is its home bucket and, after each bucket that has
 //! overflowed, the next one. An overflowed bucket admits no more entries. So an entry goes into the
 //! last bucket of its sequence, and a sequence only grows.
 
-use super::Indexed;
-use super::bucket::{Bucket, Fingerprint, SLOTS};
+use super::bucket::{Bucket, BucketHeader, Fingerprint};
+use super::{Index, Indexed};
 use crate::memory::{Mapped, Zeroed};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
+use crate::reclaim::Reclaim;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook, prefetch};
 use crossbeam_utils::CachePadded;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
-/// The number of buckets in the smallest table.
-const MIN_BUCKETS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
-/// The number of buckets in the largest table. A hash has few more bits to select a home bucket,
-/// and a small machine has no more memory.
-const MAX_BUCKETS: usize = 1 << if cfg!(target_pointer_width = "64") { 31 } else { 24 };
-/// The largest number of entries per bucket in a table for a known number of entries. With four,
-/// one bucket in 18 overflows.
-const PLANNED_LOAD: usize = if cfg!(coeval_loom) { 1 } else { 4 };
-/// A rebuilt table begins with at most half this many entries per bucket, to delay the next
-/// rebuild.
-const TWICE_LOAD_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 5 };
-/// A table is rebuilt when more than one bucket in this many has overflowed.
-const CROWDED: usize = 8;
-/// A table with this many times the fitting number of buckets is sparse.
-const SPARSE: usize = 4;
-/// The number of buckets that are counted to estimate the number of entries.
-const SAMPLES: usize = 128;
+/// The result of [`Index::peek`].
+pub enum Peek<'g, E> {
+    /// The entry, which may be sealed.
+    Found(&'g E),
+    /// The index has no such entry.
+    Absent,
+    /// The entry is not in this slot, but may be in another.
+    Elsewhere,
+}
 
 /// A table, and the progress of its move into the next one.
 pub(super) struct Table<E> {
@@ -41,23 +35,11 @@ pub(super) struct Table<E> {
 /// The part of a table that changes while it fills and is moved.
 pub(super) struct Progress {
     /// The number of overflowed buckets (fewer until the thread that set a flag has counted it).
-    overflowed: AtomicUsize,
+    pub(super) overflowed: AtomicUsize,
     /// Some thread has claimed all buckets below this, in order to move them.
     pub(super) claimed: AtomicUsize,
     /// All buckets below this were verified to be moved.
     pub(super) verified: AtomicUsize,
-}
-
-/// The result of an attempt to place an entry in one table.
-pub(super) enum Placed<'g, E> {
-    /// The entry is published.
-    Here,
-    /// The same entry, or one with the same key, is present.
-    Existing(&'g E),
-    /// A bucket of the sequence is being moved, or was moved: the entry belongs in the next table.
-    Frozen,
-    /// Every bucket of the table has overflowed.
-    Exhausted,
 }
 
 impl<E> Table<E> {
@@ -80,10 +62,6 @@ impl<E: Indexed> Table<E> {
                 verified: AtomicUsize::new(0),
             }),
         })
-    }
-
-    pub(super) fn with_capacity(entries: usize) -> Mapped<Self> {
-        Self::new(table_size(entries.div_ceil(PLANNED_LOAD)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -143,133 +121,131 @@ impl<E: Indexed> Table<E> {
             }
         }
     }
+}
 
-    /// Places `entry` in this table, unless `same` holds for an entry that is present. Sets
-    /// `overflowed` if it closed a bucket.
-    ///
-    /// A key gets only one entry. It can only be added to the last bucket of its sequence. The
-    /// buckets before that were closed when they were searched, and the CAS that publishes the
-    /// entry fails if the last bucket has changed since its search.
-    ///
-    /// # Safety
-    /// The caller holds a guard that protects this table until the end of `'g`. `entry` stays valid
-    /// until it is unlinked and a grace period has passed.
-    pub(super) unsafe fn place<'g>(
+impl<E: Indexed, R: Reclaim> Index<E, R> {
+    /// Returns the oldest table.
+    #[inline(always)]
+    pub(super) fn root<'g>(&self, _guard: &'g R::Guard<'_>) -> &'g Table<E> {
+        // Acquire: pairs with the CAS in `promote`, which publishes the table's content.
+        // SAFETY: the root is never null. A table is freed a grace period after it stopped being
+        // the root, so not while this guard lives.
+        unsafe { &*self.root.load(Ordering::Acquire) }
+    }
+
+    /// Returns whether entries are being moved to another table.
+    #[inline(always)]
+    pub fn is_moving(&self, guard: &R::Guard<'_>) -> bool {
+        self.root(guard).next().is_some()
+    }
+
+    /// Checks the one slot where an entry with this hash usually is. Unlike [`find`](Self::find),
+    /// it may return a sealed entry.
+    #[inline(always)]
+    pub fn peek<'g>(
         &self,
+        guard: &'g R::Guard<'_>,
         hash: u32,
-        entry: NonNull<E>,
-        same: &mut impl FnMut(&'g E) -> bool,
-        overflowed: &mut bool,
-    ) -> Placed<'g, E> {
-        let fingerprint = Fingerprint::new(hash);
-        for bucket in self.probe(hash) {
-            let mut reserved = None;
-            loop {
-                hook::step("index.search");
-                let header = bucket.header();
-                if header.is_frozen() {
-                    return Placed::Frozen;
-                }
-                // SAFETY: `header` was loaded under the caller's guard.
-                if let Some(existing) = unsafe { bucket.search(header, fingerprint, &mut *same) } {
-                    return Placed::Existing(existing);
-                }
-                if header.is_overflowed() {
-                    break;
-                }
-                let Some(slot) = reserved.take().or_else(|| bucket.reserve(header, entry)) else {
-                    // Each slot has a fingerprint, or a pointer that is reserved or waits for the
-                    // end of a grace period.
-                    if bucket.overflow(header) {
-                        // Relaxed: the count only decides when to rebuild.
-                        self.progress.overflowed.fetch_add(1, Ordering::Relaxed);
-                        *overflowed = true;
-                        break;
-                    }
-                    continue;
-                };
-                hook::step("index.reserved");
-                match slot.publish(header, fingerprint) {
-                    Ok(()) => {
-                        hook::step("index.published");
-                        return Placed::Here;
-                    }
-                    Err(slot) => reserved = Some(slot),
-                }
+        eq: impl FnOnce(&E) -> bool,
+    ) -> Peek<'g, E> {
+        let home = self.root(guard).home(hash);
+        let header = home.header();
+        let mut slots = header.matching(Fingerprint::new(hash));
+        if let Some(slot) = slots.next() {
+            // SAFETY: the slot is occupied in a header that was loaded under `guard`.
+            let entry = unsafe { home.entry(slot) };
+            if E::READ != 0 {
+                prefetch::end(entry, E::READ);
+            }
+            if eq(entry) {
+                return Peek::Found(entry);
             }
         }
-        Placed::Exhausted
+        let may_continue = header.may_continue() || slots.first().is_some();
+        if may_continue { Peek::Elsewhere } else { Peek::Absent }
     }
 
-    /// Returns whether so many buckets have overflowed that the table should be rebuilt.
-    pub(super) fn is_crowded(&self) -> bool {
-        // Relaxed: as for the increment.
-        self.progress.overflowed.load(Ordering::Relaxed) * CROWDED > self.len()
-    }
-
-    /// Returns the number of buckets that the next table should have; with `forced`, always more
-    /// than this one has.
+    /// Returns the living entry with this hash for which `eq` holds. Calls `eq` on entries whose
+    /// fingerprint matches. Skips sealed entries, but may return a condemned one.
     ///
-    /// A larger number if there are many entries. The same number if slots were used up by entries
-    /// that have died since. But a larger number if the overflowed buckets are full of living
-    /// entries (with equal hashes): a table of the same size would be crowded at once. A smaller
-    /// number if few entries are left.
-    pub(super) fn next_size(&self, forced: bool) -> usize {
-        let sample = self.sample();
-        if sample.fitting > self.len() {
-            sample.fitting
-        } else if forced || 2 * sample.full > sample.overflowed {
-            table_size(2 * self.len())
-        } else if sample.is_sparse(self.len()) {
-            sample.fitting
-        } else {
-            self.len()
+    /// In nearly all cases, this searches one bucket. At most, it searches the hash's sequence in
+    /// every table.
+    #[inline(always)]
+    pub fn find<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        mut eq: impl FnMut(&E) -> bool,
+    ) -> Option<&'g E> {
+        let table = self.root(guard);
+        let fingerprint = Fingerprint::new(hash);
+        let home = table.home(hash);
+        let header = home.header();
+        // SAFETY: `header` was loaded under `guard`.
+        let found =
+            unsafe { home.search(header, fingerprint, |entry| eq(entry) && !entry.is_sealed()) };
+        if found.is_some() || !header.may_continue() {
+            return found;
+        }
+        // SAFETY: `guard` protects the tables reached from the root.
+        unsafe { find_rest(table, header, hash, eq) }
+    }
+
+    /// Prefetches the hash's home bucket.
+    #[inline(always)]
+    pub fn prefetch(&self, guard: &R::Guard<'_>, hash: u32) {
+        prefetch::line(self.root(guard).home(hash));
+    }
+
+    /// Returns the first entry in the home bucket whose fingerprint matches, for the caller to
+    /// prefetch. It is usually the entry that a look-up finds.
+    #[inline(always)]
+    pub fn candidate<'g>(&self, guard: &'g R::Guard<'_>, hash: u32) -> Option<&'g E> {
+        let home = self.root(guard).home(hash);
+        let slot = home.header().matching(Fingerprint::new(hash)).first()?;
+        // SAFETY: the slot is occupied in a header that was loaded under `guard`.
+        Some(unsafe { home.entry(slot) })
+    }
+}
+
+/// Continues a look-up that did not end in its home bucket, whose header was `header`.
+///
+/// # Safety
+/// The caller's guard protects `table` and those after it, for the lifetime of the reference.
+#[inline(never)]
+unsafe fn find_rest<E: Indexed>(
+    mut table: &Table<E>,
+    mut header: BucketHeader,
+    hash: u32,
+    mut eq: impl FnMut(&E) -> bool,
+) -> Option<&E> {
+    let fingerprint = Fingerprint::new(hash);
+    let mut buckets = table.probe(hash);
+    buckets.next(); // The caller has searched the home bucket.
+    loop {
+        let mut frozen = header.is_frozen();
+        while header.is_overflowed() {
+            let Some(bucket) = buckets.next() else { break };
+            header = bucket.header();
+            frozen |= header.is_frozen();
+            // SAFETY: `header` was loaded under the caller's guard.
+            let found = unsafe { bucket.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
+            if found.is_some() {
+                return found;
+            }
+        }
+        if !frozen || hook::mutant("index.reader_stays") {
+            return None;
+        }
+        // FROZEN was published together with the next table (see `Bucket::freeze`).
+        table = table.next()?;
+        buckets = table.probe(hash);
+        let home = buckets.next()?;
+        header = home.header();
+        // SAFETY: as above.
+        let found = unsafe { home.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
+        if found.is_some() {
+            return found;
         }
     }
-
-    /// Returns whether a much smaller table would be enough.
-    pub(super) fn is_sparse(&self) -> bool {
-        self.sample().is_sparse(self.len())
-    }
-
-    /// Counts entries in some of the buckets, or in all buckets of a small table.
-    fn sample(&self) -> Sample {
-        let samples = self.len().min(SAMPLES);
-        let stride = self.len() / samples;
-        let (mut living, mut overflowed, mut full) = (0, 0, 0);
-        for number in 0..samples {
-            // One bucket of each stride, at positions unrelated to any pattern of the hashes.
-            let place = (number.wrapping_mul(0x9e37_79b1) >> 8) % stride;
-            let header = self.bucket(number * stride + place).header();
-            let occupied = header.occupied().len();
-            living += occupied;
-            overflowed += usize::from(header.is_overflowed());
-            full += usize::from(header.is_overflowed() && occupied == SLOTS);
-        }
-        // If few buckets were counted, entries may have been missed.
-        let living = if stride == 1 { living } else { living + SAMPLES / 16 };
-        let fitting = table_size((living * stride * 2).div_ceil(TWICE_LOAD_AFTER_REBUILD));
-        Sample { fitting, overflowed, full }
-    }
-}
-
-/// The result of counting in some of a table's buckets.
-struct Sample {
-    /// The size of a table for the estimated number of entries.
-    fitting: usize,
-    /// The number of counted buckets that have overflowed.
-    overflowed: usize,
-    /// The number of counted buckets that have overflowed and have no empty slot.
-    full: usize,
-}
-
-impl Sample {
-    fn is_sparse(&self, buckets: usize) -> bool {
-        self.fitting * SPARSE <= buckets
-    }
-}
-
-/// Returns the size, within bounds, of a table with at least this many buckets.
-fn table_size(buckets: usize) -> usize {
-    buckets.clamp(MIN_BUCKETS, MAX_BUCKETS).next_power_of_two()
 }

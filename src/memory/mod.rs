@@ -3,7 +3,6 @@
 //! From one page on, it does not come from the allocator: a stopped thread may hold the allocator's
 //! locks.
 
-pub mod prefetch;
 mod zeroed;
 
 pub use zeroed::{Zeroable, Zeroed};

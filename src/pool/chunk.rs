@@ -1,7 +1,7 @@
 //! New slots: chunks of memory, divided into spans. Each span goes to one thread.
 
+use super::Shape;
 use super::asan;
-use super::shape::Shape;
 use crate::memory;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

@@ -14,8 +14,8 @@
 //! only this bit. As elsewhere in the pool, slots are given back a grace period after their last
 //! use.
 
+use super::Shape;
 use super::asan;
-use super::shape::Shape;
 use crate::memory::{self, Zeroable, Zeroed};
 use crate::sync::{AtomicU32, Ordering, hook};
 use std::ptr::NonNull;

@@ -326,3 +326,48 @@ fn without_memory_for_homes_there_are_none() {
 fn a_slot_too_small_for_a_link_is_refused() {
     pool_of::<u32>();
 }
+
+fn layout(size: usize, align: usize) -> Layout {
+    Layout::from_size_align(size, align).unwrap()
+}
+
+#[test]
+fn no_two_parts_overlap() {
+    let rests = [layout(16, 8), layout(24, 8), layout(64, 64), layout(128, 128), layout(0, 1)];
+    let small = [(8, 8), (24, 8), (32, 8), (32, 16), (40, 8), (63, 1), (64, 64), (200, 8)];
+    let wide = [(128, 128), (384, 128), (256, 256), (1024, 1024), (4096, 4096), (12_288, 4096)];
+    for (size, align) in small.into_iter().chain(wide) {
+        for rest in rests {
+            let shape = Shape::split(layout(size, align), rest);
+            let pool = Pool::new(shape);
+            let mut taken = HashSet::new();
+            for _ in 0..if size > 200 { 30 } else { 1000 } {
+                // SAFETY: no slot is ever given back.
+                let slot = unsafe { pool.take() };
+                let [(first, bytes), (second, rest_bytes)] = shape.parts(slot);
+                assert!(bytes >= size && rest_bytes >= rest.size());
+                assert_eq!(first.addr() % align, 0);
+                assert!(rest.size() == 0 || second.addr() % rest.align() == 0);
+                for at in (first.addr()..first.addr() + bytes)
+                    .chain(second.addr()..second.addr() + rest_bytes)
+                {
+                    assert!(taken.insert(at), "{shape:?}");
+                }
+                // SAFETY: the slot owns both ranges.
+                unsafe {
+                    first.write_bytes(1, bytes);
+                    second.write_bytes(2, rest_bytes);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn small_slots_share_a_line_and_waste_little() {
+    let shape = Shape::split(layout(32, 8), layout(16, 8));
+    assert_eq!((shape.stride, shape.group, shape.slots), (32, 1024, 21));
+    assert!((0..21).all(|slot| shape.rest_of(4096 + slot * 32) == 4096 + 21 * 32 + slot * 16));
+    assert_eq!(shape.bytes(22), 2048);
+    assert_eq!((shape.offset(20), shape.offset(21)), (640, 1024));
+}

@@ -51,14 +51,11 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::per_thread::PerThread;
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
-use participant::Participant;
+pub use participant::Guard;
+use participant::{MAX_GUARDS, Participant, Shared, unless_mutant};
 
 /// How many objects a thread retires between two attempts to advance the epoch.
 pub const BATCH: usize = if cfg!(coeval_loom) { 1 } else { 1024 };
-
-/// A call of `collect` reclaims at most this many due objects, and two more for each object that
-/// the thread retired since the last call. So due objects neither cause a pause nor accumulate.
-const RECLAIM_STEP: usize = 32;
 
 /// The number of attempts to advance that `reclaim_now` makes: one for each epoch, and one more in
 /// case another thread prevents the first.
@@ -66,9 +63,6 @@ const ADVANCE_ATTEMPTS: usize = 4;
 
 /// The first epoch. A thread that is not pinned announces 0.
 const FIRST: u64 = 1;
-
-/// The largest number of guards that a thread may hold at a time.
-const MAX_GUARDS: u32 = (1 << 20) - 1;
 
 /// Returns how many epochs past its stamp an object is reclaimed.
 #[inline(always)]
@@ -80,45 +74,12 @@ fn grace_epochs() -> u64 {
     }
 }
 
-/// Returns `order`, or Relaxed in a model that asked for this defect.
-#[inline(always)]
-fn unless_mutant(defect: &'static str, order: Ordering) -> Ordering {
-    if mutant(defect) { Ordering::Relaxed } else { order }
-}
-
 /// Epoch-based reclamation with fence-free pins. See the module's documentation.
 pub struct Asymmetric {
     shared: CachePadded<Shared>,
     participants: PerThread<Participant>,
     /// The look-ups counted by threads that have ended.
     ended: Tally,
-}
-
-/// Every pin reads this. Only an advance of the epoch writes it.
-struct Shared {
-    /// Counts from [`FIRST`].
-    epoch: AtomicU64,
-    barrier: Barrier,
-}
-
-/// Keeps a thread pinned. Neither `Send` nor `Sync`, since `Participant` is not `Sync`.
-pub struct Guard<'a> {
-    participant: &'a Participant,
-}
-
-impl Drop for Guard<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        let nested = self.participant.nested.get();
-        if nested != 0 && !mutant("reclaim.inner_guard_leaves") {
-            return self.participant.nested.set(nested - 1);
-        }
-        // Release: pairs with the scan in `advance`, so that everything done under the guard
-        // happens before the advance and the reclamation that it permits.
-        self.participant
-            .announced
-            .store(0, unless_mutant("reclaim.leave_relaxed", Ordering::Release));
-    }
 }
 
 // SAFETY: the module's documentation derives that all guards that missed a retirement are gone when
@@ -143,37 +104,12 @@ unsafe impl Reclaim for Asymmetric {
 
     #[inline]
     unsafe fn retire(&self, guard: &Guard<'_>, garbage: Garbage) {
-        let participant = guard.participant;
-        // Relaxed: the stamp must not be older than the module's documentation says. The light
-        // barrier of `pin` (for every load after it) and coherence with the load in `pin` ensure
-        // it.
-        let mut stamp = self.shared.epoch.load(Ordering::Relaxed);
-        if mutant("reclaim.stamp_announced") {
-            stamp = participant.announced.load(Ordering::Relaxed);
-        }
-        participant.push(stamp, garbage);
+        self.push(guard, garbage);
     }
 
     #[inline]
     fn collect(&self) {
-        let participant = self.participants.get();
-        let since_collect = participant.since_collect.get();
-        // SAFETY: as in `push`; the borrow ends here.
-        let idle = since_collect == 0
-            && participant.since_attempt.get() < BATCH
-            && unsafe { &*participant.due.get() }.is_empty();
-        if !idle && !participant.is_pinned() && !participant.reclaiming.get() {
-            participant.since_collect.set(0);
-            participant.since_attempt.set(participant.since_attempt.get() + since_collect);
-            if participant.since_attempt.get() >= BATCH {
-                self.collect_now(participant);
-            }
-            participant.reclaiming.set(true);
-            // SAFETY: by the module's documentation, no thread holds an object that is three epochs
-            // old. Only such objects get into `due`, after an Acquire load of the epoch.
-            unsafe { participant.reclaim_due(RECLAIM_STEP + 2 * since_collect) };
-            participant.reclaiming.set(false);
-        }
+        self.collect_due();
     }
 
     fn reclaim_now(&self) -> bool {
@@ -239,7 +175,7 @@ unsafe impl Reclaim for Asymmetric {
 
     #[inline(always)]
     fn tally<'a>(&'a self, guard: &'a Self::Guard<'_>) -> Option<&'a Tally> {
-        Some(&guard.participant.tally)
+        Some(guard.tally())
     }
 
     fn tallied(&self) -> (u64, u64) {
@@ -265,24 +201,6 @@ impl Asymmetric {
     #[allow(dead_code)] // For tests and reports.
     pub fn is_asymmetric(&self) -> bool {
         self.shared.barrier.is_asymmetric()
-    }
-
-    /// Pins the thread. Returns `None` if it holds too many guards.
-    #[inline(always)]
-    fn announce<'a>(&'a self, participant: &'a Participant) -> Option<Guard<'a>> {
-        if participant.is_pinned() {
-            return participant.pin_nested();
-        }
-        // Acquire: pairs with the CAS in `advance`. Step 1 of the proof depends on it.
-        let epoch = self.shared.epoch.load(Ordering::Acquire);
-        step("reclaim.pin.read");
-        // Release: pairs with the scan in `advance`. A scan that reads this store and missed the
-        // store that ended an earlier guard still comes after everything done under that guard.
-        let order = unless_mutant("reclaim.announce_relaxed", Ordering::Release);
-        participant.announced.store(epoch, order);
-        self.shared.barrier.light();
-        step("reclaim.pin.announced");
-        Some(Guard { participant })
     }
 
     #[cold]

@@ -8,7 +8,6 @@ mod asymmetric;
 mod counted;
 #[cfg(feature = "crossbeam-epoch")]
 mod epoch;
-mod garbage_list;
 #[cfg(feature = "seize")]
 mod hyaline;
 mod tally;

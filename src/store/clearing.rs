@@ -1,10 +1,7 @@
 //! `invalidate_all`, and the entries that it hid.
 
 use super::{Host, Store};
-use crate::chain::{NodeRef, RecordRef};
-use crate::commit::ReadAt;
 use crate::reclaim::Reclaim;
-use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The newest clearing commit that all readers, views included, have passed.
@@ -41,21 +38,5 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let retire_place = |place| self.retire_place(guard, place);
             self.order.clear(&self.views, retire, retire_place)
         }
-    }
-
-    /// The newest version of a record, if it is a value that was cleared.
-    #[inline(always)]
-    pub fn cleared_value<'g>(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
-        if !self.order.watermark.is_raised() {
-            return None;
-        }
-        let is_undecided = || record.top().is_some_and(|(_, state)| !state.is_committed());
-        if mutant("sweep.unjudged") && is_undecided() {
-            return None;
-        }
-        // A commit that has taken a number but is not stamped yet is stamped now, with that number
-        // or a larger one.
-        let live = record.live();
-        self.order.resolve(record, ReadAt::newest(live)).ok()?.cleared()
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Host, Store};
 use crate::chain::{Bonds, Chain, Dependency, Live, Node, NodeRef, Record, RecordRef, flags};
-use crate::commit::{Descriptor, Entry, withdraw};
+use crate::commit::{Descriptor, Entry, ReadAt, withdraw};
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
@@ -401,6 +401,22 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !record.is_ending() {
             self.queue(guard, record);
         }
+    }
+
+    /// The newest version of a record, if it is a value that was cleared.
+    #[inline(always)]
+    pub fn cleared_value<'g>(&self, record: RecordRef<'g, K, V>) -> Option<NodeRef<'g, V>> {
+        if !self.order.watermark.is_raised() {
+            return None;
+        }
+        let is_undecided = || record.top().is_some_and(|(_, state)| !state.is_committed());
+        if mutant("sweep.unjudged") && is_undecided() {
+            return None;
+        }
+        // A commit that has taken a number but is not stamped yet is stamped now, with that number
+        // or a larger one.
+        let live = record.live();
+        self.order.resolve(record, ReadAt::newest(live)).ok()?.cleared()
     }
 
     /// The pool of a version's memory. The version is not in an inline slot.

@@ -1,7 +1,8 @@
-//! Finds the record of a key, or makes it.
+//! From a key to its record: finds the record, or makes it.
 
 use super::{Host, Store};
-use crate::chain::{Parcel, Record, RecordRef};
+use crate::chain::{Live, Parcel, Record, RecordRef};
+use crate::index::Indexed;
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
@@ -11,7 +12,62 @@ use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 use std::ptr::NonNull;
 
+/// The position of the hash bits in a product.
+const HASH_AT: u32 = 32;
+
+impl<K, V> Indexed for Record<K, V> {
+    const READ: usize = Record::<K, V>::READ;
+
+    #[inline(always)]
+    fn hash(&self) -> u32 {
+        Record::hash(self)
+    }
+
+    fn revive(&self) -> bool {
+        Record::revive(self)
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.head().is_sealed()
+    }
+}
+
+/// The hash bits under which the index keeps a key: the upper half of a product in which every bit
+/// of the hash has a part. So a hasher with good bits in only one place is sufficient.
+#[inline(always)]
+fn fold(hash: u64) -> u32 {
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> HASH_AT) as u32
+}
+
+impl<K, V, S: BuildHasher, R: Reclaim, H> Store<K, V, S, R, H> {
+    /// The hash bits of a key, or of a tag.
+    #[inline(always)]
+    pub fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
+        fold(self.hasher.hash_one(key))
+    }
+}
+
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
+    /// Takes a guard, which keeps what is read through it from being reclaimed.
+    #[inline(always)]
+    pub fn pin(&self) -> R::Guard<'_> {
+        self.reclaim.pin()
+    }
+
+    /// The proof that this guard is live.
+    #[inline(always)]
+    pub fn live<'g>(&self, guard: &'g R::Guard<'_>) -> Live<'g> {
+        Live::by::<R>(guard)
+    }
+
+    /// Prefetches the usual place of a record with this hash, as far as a look-up reads it.
+    #[inline(always)]
+    pub fn prefetch_home(&self, hash: u32) {
+        if let Some(home) = self.records.home(&Record::<K, V>::SHAPE, hash) {
+            Record::<K, V>::prefetch_to_read_at(home.cast());
+        }
+    }
+
     /// A record that an operation of the index returned under its guard.
     #[inline(always)]
     pub(super) fn in_index<'g>(record: &'g Record<K, V>) -> RecordRef<'g, K, V> {
@@ -76,9 +132,11 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     }
 
     /// Moves a part of the index to the next table, if it is being moved.
-    #[inline]
+    #[inline(always)]
     pub fn assist(&self, guard: &R::Guard<'_>) {
-        self.index.assist(&self.reclaim, guard);
+        if self.index.is_moving(guard) {
+            self.index.assist(&self.reclaim, guard);
+        }
     }
 }
 

@@ -7,7 +7,6 @@
 mod backlog;
 mod clearing;
 mod commit;
-mod descriptors;
 mod host;
 mod lifecycle;
 mod locate;
@@ -32,7 +31,7 @@ pub use write_set::{Write, WriteSet};
 
 use crate::chain::{Conditional, Derived, Linked, Live, Record};
 use crate::commit::{Era, Order, Quiet, Views};
-use crate::index::{Index, Indexed};
+use crate::index::Index;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::TagCell;
@@ -40,17 +39,13 @@ use crate::sync::lazy_array::LazyArray;
 use crate::sync::time::Timer;
 use crate::version::State;
 use backlog::Backlog;
-use descriptors::Descriptors;
+use commit::Descriptors;
 use std::alloc::Layout;
-use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 
 /// Records that take no more bytes than this fit into a cache near the processor, wherever they
 /// are.
 const LARGEST_CACHED: usize = 128 << 10;
-
-/// The position of the hash bits in a product.
-const HASH_AT: u32 = 32;
 
 /// The entries of one cache.
 pub struct Store<K, V, S, R: Reclaim, H> {
@@ -79,23 +74,6 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     backlog: Backlog,
 }
 
-impl<K, V> Indexed for Record<K, V> {
-    const READ: usize = Record::<K, V>::READ;
-
-    #[inline(always)]
-    fn hash(&self) -> u32 {
-        Record::hash(self)
-    }
-
-    fn revive(&self) -> bool {
-        Record::revive(self)
-    }
-
-    fn is_sealed(&self) -> bool {
-        self.head().is_sealed()
-    }
-}
-
 /// A pool for this number of records. Records that fit into a second-level cache need no homes,
 /// because there is no miss to avoid.
 fn records_for(entries: usize, shape: Shape) -> Pool {
@@ -104,13 +82,6 @@ fn records_for(entries: usize, shape: Shape) -> Pool {
     } else {
         Pool::with_homes(shape, entries)
     }
-}
-
-/// The hash bits under which the index keeps a key: the upper half of a product in which every bit
-/// of the hash has a part. So a hasher with good bits in only one place is sufficient.
-#[inline(always)]
-fn fold(hash: u64) -> u32 {
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> HASH_AT) as u32
 }
 
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
@@ -140,18 +111,6 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         }
     }
 
-    /// Takes a guard, which keeps what is read through it from being reclaimed.
-    #[inline(always)]
-    pub fn pin(&self) -> R::Guard<'_> {
-        self.reclaim.pin()
-    }
-
-    /// The proof that this guard is live.
-    #[inline(always)]
-    pub fn live<'g>(&self, guard: &'g R::Guard<'_>) -> Live<'g> {
-        Live::by::<R>(guard)
-    }
-
     /// The number of the newest commit; 0 before the first.
     pub fn version(&self) -> u64 {
         self.order.clock.now()
@@ -177,22 +136,6 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// The bytes of the index, and of the index of the tags.
     pub fn index_bytes(&self, guard: &R::Guard<'_>) -> usize {
         self.index.bytes(guard) + self.tags.get(0).map_or(0, |tags| tags.bytes(guard))
-    }
-
-    /// Prefetches the usual place of a record with this hash, as far as a look-up reads it.
-    #[inline(always)]
-    pub fn prefetch_home(&self, hash: u32) {
-        if let Some(home) = self.records.home(&Record::<K, V>::SHAPE, hash) {
-            Record::<K, V>::prefetch_to_read_at(home.cast());
-        }
-    }
-}
-
-impl<K, V, S: BuildHasher, R: Reclaim, H> Store<K, V, S, R, H> {
-    /// The hash bits of a key, or of a tag.
-    #[inline(always)]
-    pub fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
-        fold(self.hasher.hash_one(key))
     }
 }
 

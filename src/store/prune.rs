@@ -19,29 +19,6 @@ use std::ptr;
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Disposes of the version that `node` superseded.
-    ///
-    /// # Safety
-    /// There is one. The caller owns the commit of `node`, which it made under this guard, and
-    /// calls this once for it.
-    #[inline]
-    pub unsafe fn dispose_superseded(
-        &self,
-        guard: &R::Guard<'_>,
-        record: RecordRef<'_, K, V>,
-        node: NodeRef<'_, V>,
-    ) {
-        // SAFETY: the version is committed, no view is registered, and later views begin at its
-        // version or later. What is taken out is passed once. The rest is the caller's promise.
-        unsafe {
-            if self.views.none() {
-                let retire = |node| self.retire_node(guard, &record, node);
-                return commit::take_suffix(record.get(), node.get(), true, retire);
-            }
-            self.dispose_beside_views(guard, record, node);
-        }
-    }
-
     /// Disposes of the value that the eviction `tombstone` superseded. If the value is in the
     /// inline slot, as most are, the record begins to end by the same step.
     ///
@@ -77,7 +54,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// As for [`dispose_superseded`](Self::dispose_superseded).
     #[cold]
     #[inline(never)]
-    unsafe fn dispose_beside_views(
+    pub(super) unsafe fn dispose_beside_views(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,

@@ -1,11 +1,11 @@
-//! Makes versions, and writes a version of one key.
+//! Makes versions, writes a version of one key, and disposes of what it superseded.
 
 use super::{Host, Store};
 use crate::chain::{
     Bonds, Conditional, Derived, EntryTerms, Linked, Live, Node, NodeRef, Parcel, Record,
     RecordRef, Visible,
 };
-use crate::commit::{Limit, ReadAt};
+use crate::commit::{self, Limit, ReadAt};
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::marker::PhantomData;
@@ -189,6 +189,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, V>> {
         debug_assert!(value.as_ref().is_none_or(|value| !value.is_some()) || over.is_none());
+        self.assist(guard);
         let Some(retention) = retention else {
             return self.write_plain(guard, record, value, over);
         };
@@ -236,6 +237,29 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         // SAFETY: installed by this thread's commit, under the guard.
         state.map(|state| unsafe { Written::new(NodeRef::new(&*node), state) })
+    }
+
+    /// Disposes of the version that `node` superseded.
+    ///
+    /// # Safety
+    /// There is one. The caller owns the commit of `node`, which it made under this guard, and
+    /// calls this once for it.
+    #[inline]
+    pub unsafe fn dispose_superseded(
+        &self,
+        guard: &R::Guard<'_>,
+        record: RecordRef<'_, K, V>,
+        node: NodeRef<'_, V>,
+    ) {
+        // SAFETY: the version is committed, no view is registered, and later views begin at its
+        // version or later. What is taken out is passed once. The rest is the caller's promise.
+        unsafe {
+            if self.views.none() {
+                let retire = |node| self.retire_node(guard, &record, node);
+                return commit::take_suffix(record.get(), node.get(), true, retire);
+            }
+            self.dispose_beside_views(guard, record, node);
+        }
     }
 
     /// Stamps the first version of a record.

@@ -5,7 +5,7 @@
 //! Atomics note each access. Plain accesses to memory that other threads read or have written are
 //! noted where they happen: when a record or a version is made, and when a key or a value is read.
 
-use crate::memory::prefetch;
+use super::prefetch;
 
 /// The kind of an access. A read-modify-write is a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -30,6 +30,7 @@ pub(crate) use std::sync::atomic::compiler_fence;
 
 pub(crate) mod barrier;
 pub(crate) mod cell;
+pub(crate) mod count;
 pub mod hook;
 pub(crate) mod lazy_array;
 pub mod lines;
@@ -38,6 +39,7 @@ mod one_order;
 pub(crate) mod park;
 pub(crate) mod per_thread;
 mod place_table;
+pub(crate) mod prefetch;
 #[cfg(coeval_lines)]
 mod recorded;
 pub(crate) mod segmented;
