@@ -4,13 +4,14 @@
 #
 #   LOOM_MAX_PREEMPTIONS  explores deeper, or less deep, than the models state themselves
 #   LOOM_SECONDS          the longest that one model is explored, with those that are ignored else
-#                         (default: to its end, and a file that takes more than 800 s fails)
+#                         (default: to its end)
+#   LOOM_FILE_SECONDS     a file that takes longer fails (default 800)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # loom explores a model on one thread, and there are two processors at least: more files at a time would have each take
 # longer than its limit knows of.
 side_by_side=2
-limit=(timeout --kill-after=10 800)
+limit=(timeout --kill-after=10 "${LOOM_FILE_SECONDS:-800}")
 options=(--test-threads=1)
 if [ -n "${LOOM_SECONDS:-}" ]; then
     limit=()

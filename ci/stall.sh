@@ -5,9 +5,8 @@
 # With arguments: passed to the tests, as a filter.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-run() { # TEST ARGUMENTS...
-    with_flags '--cfg coeval_internals' cargo test -p coeval --features crossbeam-epoch,seize \
-        --target-dir target/internals --test "$1" -- "${@:2}"
+run() { # OPTIONS... -- ARGUMENTS...
+    with_flags '--cfg coeval_internals' cargo test -p coeval --target-dir target/internals "$@"
 }
 
 # The modules that have something for this build: acts at steps, or threads that give way in the
@@ -18,8 +17,9 @@ modules() {
 }
 
 # It does every operation at every step: that is worth being optimized.
-CARGO_PROFILE_DEV_OPT_LEVEL=1 run stall "$@"
+CARGO_PROFILE_DEV_OPT_LEVEL=1 run --features crossbeam-epoch,seize --test stall -- "$@"
 CARGO_PROFILE_DEV_OPT_LEVEL=1 with_flags '--cfg coeval_internals --cfg coeval_lines' \
     cargo test -p coeval --target-dir target/lines --test lines -- --nocapture "$@"
 if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi
-run promises "${filters[@]}"
+# On the default backend: `ci/long.sh promises` runs them on all.
+run --test promises -- "${filters[@]}"

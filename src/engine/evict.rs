@@ -47,10 +47,11 @@ const OWN_SPARES: usize = 2 * CHANCES + 2;
 pub(super) struct EvictionContext<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,
-    /// Weight changes in this era that are not in the shared sum yet. The weight that an insertion
-    /// adds and the weight that it evicts cancel out, so the sum, which all threads write, stays
-    /// untouched.
+    /// Changes of the weight and of the number of entries in this era that are not in the shared
+    /// sums yet. What an insertion adds and what it evicts cancel out, so the sums, which all
+    /// threads write, stay untouched.
     pending: Cell<i64>,
+    pending_entries: Cell<i64>,
     era: &'g Era,
     /// The entries of the commit that needs room, ordered by the addresses of their records. Empty
     /// for a write of one key.
@@ -69,6 +70,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
             engine,
             guard,
             pending: Cell::new(0),
+            pending_entries: Cell::new(0),
             era,
             entries: &[],
             spares_left: Cell::new(CHANCES),
@@ -87,15 +89,17 @@ impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
         Self { entries, spares_left, ..Self::new(engine, guard) }
     }
 
-    /// Adds the pending changes to the shared weight. Returns the weight after that.
+    /// Adds the pending changes to the shared sums. Returns the weight after that.
     fn account(&self) -> u64 {
-        self.era.weigh(self.pending.take())
+        let (entries, weight) = (self.pending_entries.take(), self.pending.take());
+        Settled { era: self.era, entries, weight }.account()
     }
 
-    /// Adds a weight change to the pending ones.
-    fn defer_weight(&self, settled: Settled<'_>) {
+    /// Adds changes to the pending ones.
+    fn defer(&self, settled: Settled<'_>) {
         if ptr::eq(self.era, settled.era) {
-            self.pending.set(self.pending.get() + settled.change);
+            self.pending.set(self.pending.get() + settled.weight);
+            self.pending_entries.set(self.pending_entries.get() + settled.entries);
         } else {
             settled.account();
         }
@@ -120,8 +124,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         settled: Settled<'g>,
     ) {
         let context = EvictionContext::new(self, guard);
-        let added = settled.change;
-        context.defer_weight(settled);
+        let added = settled.weight;
+        context.defer(settled);
         if added > 0 {
             self.clear_fresh(guard);
         }
@@ -159,8 +163,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Accounts for the weight that a write removed. If the weight is still above the bound, marks
     /// that room is due.
     pub(super) fn account_removal(&self, settled: Settled<'_>) {
-        let Some(policy) = &self.policy else { return settled.account() };
-        if settled.era.weigh(settled.change) > policy.capacity() {
+        let weight = settled.account();
+        if self.policy.as_ref().is_some_and(|policy| weight > policy.capacity()) {
             self.mark_over_bound();
         }
     }
@@ -346,7 +350,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         if self.engine.rules.weigher.is_none() {
             return self.weight();
         }
-        self.era.present() as u64
+        (self.era.present() as u64).saturating_add_signed(self.pending_entries.get())
     }
 
     fn hash(&self, entry: Handle) -> u32 {
@@ -400,7 +404,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         let record = self.record(entry);
         let Some(current) = self.newest_with_weight(record) else { return false };
         let evicted = self.engine.evict(self.guard, record, current);
-        let is_gone = evicted.map(|settled| self.defer_weight(settled)).is_some();
+        let is_gone = evicted.map(|settled| self.defer(settled)).is_some();
         if is_gone {
             self.evicted.set(self.evicted.get() + 1);
             self.spares_left.set(self.spares_left.get().max(CHANCES));

@@ -22,20 +22,24 @@ pub(super) struct Settling<'g> {
     pub mine: &'g ThreadCounts,
 }
 
-/// A weight change that is not accounted for yet.
+/// What a commit changed in the sums that all threads share, and is not accounted for yet.
 #[must_use]
 pub(super) struct Settled<'g> {
     pub era: &'g Era,
-    pub change: i64,
+    /// How many more entries are present.
+    pub entries: i64,
+    /// By how much the weight has grown.
+    pub weight: i64,
 }
 
 impl Settled<'_> {
-    /// Accounts for the change.
+    /// Accounts for the changes. Returns the weight after that.
     #[inline]
-    pub fn account(self) {
-        if self.change != 0 {
-            self.era.weigh(self.change);
+    pub fn account(self) -> u64 {
+        if self.entries != 0 {
+            self.era.count(self.entries);
         }
+        self.era.weigh(self.weight)
     }
 }
 
@@ -105,7 +109,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             settling.mine.removal(cause);
             // SAFETY: the caller's promise. The version below was found just now.
             unsafe { self.store.dispose_superseded(guard, record, node) };
-            return Ok(Settled { era: settling.era, change: 0 });
+            return Ok(Settled { era: settling.era, entries: 0, weight: 0 });
         }
         Err(before)
     }
@@ -130,9 +134,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let new = state.is_value();
         let old_weight = was.map_or(0, |was| i64::from(weight_of(was.node(), was.seen())));
         let new_weight = if new { i64::from(weight_of(node, state)) } else { 0 };
-        if was.is_some() != new {
-            settling.era.count(if new { 1 } else { -1 });
-        }
+        let entries = i64::from(new) - i64::from(was.is_some());
         if let Some(was) = was
             && new
             && state.hits_left() > 0
@@ -153,8 +155,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if let Some(before) = before.filter(|before| before.seen().has_terms()) {
             self.superseded_early(guard, record, node, before.node());
         }
-        let change = if self.is_weighed() { new_weight - old_weight } else { 0 };
-        Settled { era: settling.era, change }
+        let weight = if self.is_weighed() { new_weight - old_weight } else { 0 };
+        Settled { era: settling.era, entries, weight }
     }
 
     /// Counts and reports the value that a commit removed. `before` is the superseded value, and
@@ -232,9 +234,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         settling.mine.versions_made.add(1);
         let version = Some(commit.version());
         self.observers().record(EventKind::Committed, Some(record.hash()), version);
-        settling.era.count(1);
-        let change = if self.is_weighed() { i64::from(weight_of(node, state)) } else { 0 };
-        Settled { era: settling.era, change }
+        let weight = if self.is_weighed() { i64::from(weight_of(node, state)) } else { 0 };
+        Settled { era: settling.era, entries: 1, weight }
     }
 
     /// Evicts the value `current` of `record`, unless another commit has superseded it. The caller
@@ -259,11 +260,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let version = Some(commit.version());
         self.observers().record(EventKind::Committed, Some(record.hash()), version);
         let was = Some(current).filter(|was| was.number() > settling.watermark);
-        let mut change = 0;
-        if let Some(was) = was {
-            settling.era.count(-1);
-            change = -i64::from(weight_of(was.node(), was.seen()));
-        }
+        let weight = was.map_or(0, |was| -i64::from(weight_of(was.node(), was.seen())));
         let cause = RemovalCause::Size;
         self.report_departures(&settling, record, (Some(current), was), cause, &moment);
         // SAFETY: this thread's commit, made above under the guard. It superseded `current`.
@@ -271,8 +268,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if current.seen().has_terms() {
             self.superseded_early(guard, record, node, current.node());
         }
-        let change = if self.is_weighed() { change } else { 0 };
-        Some(Settled { era: settling.era, change })
+        let weight = if self.is_weighed() { weight } else { 0 };
+        Some(Settled { era: settling.era, entries: -i64::from(was.is_some()), weight })
     }
 
     /// Ends the value `current` of `record` by a commit of the cache itself, unless another commit

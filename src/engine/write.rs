@@ -73,7 +73,7 @@ where
         let version = commit.version();
         match &self.policy {
             Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
-            None => settled.account(),
+            None => _ = settled.account(),
         }
         drop(guard);
         self.tend();
@@ -103,7 +103,7 @@ where
         let settled = self.settle_one(&guard, record, written, RemovalCause::Replaced, &moment);
         match &self.policy {
             Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
-            None => settled.account(),
+            None => _ = settled.account(),
         }
         drop(guard);
         self.tend();

@@ -258,12 +258,12 @@ impl<E: Indexed> Bucket<E> {
 
     /// Makes the slots of `entry` reusable, a grace period after `clear`.
     pub(super) fn release(&self, entry: NonNull<E>) {
-        for pointer in &self.entries {
-            // Relaxed, both: the fingerprint is cleared, so no thread follows the pointer. Only the
-            // owner of a reservation also writes a pointer that is not null, and it ended long ago.
-            if pointer.load(Ordering::Relaxed) == entry.as_ptr() {
-                pointer.store(ptr::null_mut(), Ordering::Relaxed);
-            }
+        // Relaxed, both: the fingerprint is cleared, so no thread follows the pointer. Only the
+        // owner of a reservation also writes a pointer that is not null, and it ended long ago. It
+        // had one slot at a time.
+        let is_its = |pointer: &&AtomicPtr<E>| pointer.load(Ordering::Relaxed) == entry.as_ptr();
+        if let Some(pointer) = self.entries.iter().find(is_its) {
+            pointer.store(ptr::null_mut(), Ordering::Relaxed);
         }
     }
 }

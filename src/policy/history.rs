@@ -31,6 +31,12 @@ const SLOT: u64 = (1 << SLOT_BITS) - 1;
 const TIME_BITS: u32 = 9;
 const TIME: u64 = (1 << TIME_BITS) - 1;
 const FINGERPRINT: u64 = (1 << 11) - 1;
+/// The numbers of bits below the slots of a word.
+const SHIFTS: [u32; SLOTS_PER_WORD] = [0, SLOT_BITS, 2 * SLOT_BITS];
+/// A one at the beginning of each slot of a word.
+const ONES: u64 = 1 | 1 << SLOT_BITS | 1 << (2 * SLOT_BITS);
+/// The fingerprints of the slots of a word.
+const FINGERPRINTS: u64 = ONES * (FINGERPRINT << (TIME_BITS + 1));
 /// The largest number of tables. Each is for at least half as many entries more than the previous.
 const TABLES: usize = 64;
 
@@ -100,45 +106,46 @@ impl FingerprintTable {
         let slot = fingerprint << (TIME_BITS + 1) | (tick & TIME) << 1 | queue as u64;
         let words: [u64; WORDS] = std::array::from_fn(|at| bucket[at].load(Ordering::Relaxed));
         // The slot of the same fingerprint, or a free slot, or the stalest one.
-        let (mut stalest, mut best) = (0, 0);
-        for at in 0..WORDS * SLOTS_PER_WORD {
-            let old = (words[at / SLOTS_PER_WORD] >> shift_of(at)) & SLOT;
-            if old == 0 || old >> (TIME_BITS + 1) == fingerprint {
-                best = at;
-                break;
+        let place = |sought| (0..WORDS).find_map(|at| Some((at, place_of(words[at], sought)?)));
+        let stalest = || {
+            let (mut most, mut stalest) = (0, (0, 0));
+            for (at, word) in words.into_iter().enumerate() {
+                for shift in SHIFTS {
+                    let staleness = Self::staleness(word >> shift & SLOT, tick);
+                    if staleness >= most {
+                        (most, stalest) = (staleness, (at, shift));
+                    }
+                }
             }
-            let staleness = Self::staleness(old, tick);
-            if staleness >= stalest {
-                (stalest, best) = (staleness, at);
-            }
-        }
-        let (word, shift) = (words[best / SLOTS_PER_WORD], shift_of(best));
-        try_replace(&bucket[best / SLOTS_PER_WORD], word, word & !(SLOT << shift) | slot << shift);
+            stalest
+        };
+        let (at, shift) = place(fingerprint).or_else(|| place(0)).unwrap_or_else(stalest);
+        try_replace(&bucket[at], words[at], words[at] & !(SLOT << shift) | slot << shift);
     }
 
     fn take(&self, hash: u32, tick: u64) -> Option<Ghost> {
         let (bucket, fingerprint) = self.locate(hash);
-        for cell in bucket {
+        bucket.iter().find_map(|cell| {
             let word = cell.load(Ordering::Relaxed);
-            for shift in (0..SLOTS_PER_WORD as u32).map(|place| place * SLOT_BITS) {
-                let slot = (word >> shift) & SLOT;
-                if slot >> (TIME_BITS + 1) == fingerprint {
-                    try_replace(cell, word, word & !(SLOT << shift));
-                    let is_remembered = Self::staleness(slot, tick) <= self.limit();
-                    let age = tick.wrapping_sub(slot >> 1) & TIME;
-                    let queue = if slot & 1 == 0 { QueueKind::Small } else { QueueKind::Main };
-                    return is_remembered.then(|| Ghost { queue, tick: tick.wrapping_sub(age) });
-                }
-            }
-        }
-        None
+            let shift = place_of(word, fingerprint)?;
+            try_replace(cell, word, word & !(SLOT << shift));
+            let slot = word >> shift & SLOT;
+            let is_remembered = Self::staleness(slot, tick) <= self.limit();
+            let age = tick.wrapping_sub(slot >> 1) & TIME;
+            let queue = if slot & 1 == 0 { QueueKind::Small } else { QueueKind::Main };
+            Some(is_remembered.then(|| Ghost { queue, tick: tick.wrapping_sub(age) }))
+        })?
     }
 }
 
-/// Returns the number of bits below a slot in its word.
+/// Returns the number of bits below the first slot of a word that has this fingerprint; 0 is the
+/// fingerprint of an empty slot.
 #[inline(always)]
-fn shift_of(slot: usize) -> u32 {
-    (slot % SLOTS_PER_WORD) as u32 * SLOT_BITS
+fn place_of(word: u64, fingerprint: u64) -> Option<u32> {
+    let others = (word ^ ONES * (fingerprint << (TIME_BITS + 1))) & FINGERPRINTS;
+    // A slot with another fingerprint carries into the bit above it, and no further.
+    let found = !(others + FINGERPRINTS) & ONES << SLOT_BITS;
+    (found != 0).then(|| found.trailing_zeros() - SLOT_BITS)
 }
 
 /// Replaces a word, unless another thread has changed it.

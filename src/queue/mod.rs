@@ -35,8 +35,9 @@ use crossbeam_utils::CachePadded;
 
 /// The number of slots of the first ring.
 const FIRST: u64 = if cfg!(coeval_loom) { 2 } else { 64 };
-/// The next ring is this many times larger while the expected maximum is far, and then twice.
-const GROWTH: u64 = 4;
+/// The next ring is this many times larger while the expected maximum is far. Few rings are quickly
+/// counted.
+const GROWTH: u64 = if cfg!(coeval_loom) { 4 } else { 16 };
 /// The largest number of rings: the last one would have 2^40 slots or more.
 const MAX_RINGS: usize = 36;
 /// A flag in the count of pushers' tickets: the ring admits no more words.

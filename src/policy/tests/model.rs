@@ -228,8 +228,8 @@ impl Model {
     fn remember(&mut self, key: u64, from_main: bool) {
         let (bucket, fingerprint) = self.bucket(key);
         let slots = &self.buckets[bucket];
-        let free =
-            slots.iter().position(|slot| slot.fingerprint == 0 || slot.fingerprint == fingerprint);
+        let with = |sought| slots.iter().position(|slot| slot.fingerprint == sought);
+        let free = with(fingerprint).or_else(|| with(0));
         let stalest = (0..6).max_by_key(|place| self.staleness(slots[*place])).unwrap();
         let slot = ModelSlot { fingerprint, time: self.tick(self.clock), from_main };
         self.buckets[bucket][free.unwrap_or(stalest)] = slot;
