@@ -65,6 +65,7 @@ impl Era {
 
     /// Adds to the weight and returns the sum. There is one sum for all threads, because the
     /// capacity bound depends on it: each thread sees at least what it added itself.
+    #[inline]
     pub fn weigh(&self, change: i64) -> u64 {
         if change == 0 {
             return self.weight();
@@ -78,6 +79,7 @@ impl Era {
     }
 
     /// The weight of the present keys.
+    #[inline]
     pub fn weight(&self) -> u64 {
         sum(self.sums.weight.load(Ordering::Relaxed))
     }

@@ -92,10 +92,11 @@ impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
     /// Adds the pending changes to the shared sums. Returns the weight after that.
     fn account(&self) -> u64 {
         let (entries, weight) = (self.pending_entries.take(), self.pending.take());
-        Settled { era: self.era, entries, weight }.account()
+        Settled { era: self.era, entries, weight }.account_and_weigh()
     }
 
     /// Adds changes to the pending ones.
+    #[inline(always)]
     fn defer(&self, settled: Settled<'_>) {
         if ptr::eq(self.era, settled.era) {
             self.pending.set(self.pending.get() + settled.weight);
@@ -115,17 +116,18 @@ pub(super) fn handle<K, V>(record: RecordRef<'_, K, V>) -> Handle {
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Accounts for the weight of a value and keeps the bound. The owner of the commit that wrote
     /// the value to `record` calls it.
+    #[inline(never)]
     pub(super) fn keep_bound<'g>(
         &'g self,
         policy: &Policy,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         node: NodeRef<'g, V>,
-        settled: Settled<'g>,
+        settled: Option<Settled<'g>>,
     ) {
         let context = EvictionContext::new(self, guard);
-        let added = settled.weight;
-        context.defer(settled);
+        let added = settled.as_ref().map_or(0, |settled| settled.weight);
+        settled.into_iter().for_each(|settled| context.defer(settled));
         if added > 0 {
             self.clear_fresh(guard);
         }
@@ -163,7 +165,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Accounts for the weight that a write removed. If the weight is still above the bound, marks
     /// that room is due.
     pub(super) fn account_removal(&self, settled: Settled<'_>) {
-        let weight = settled.account();
+        let weight = settled.account_and_weigh();
         if self.policy.as_ref().is_some_and(|policy| weight > policy.capacity()) {
             self.mark_over_bound();
         }
@@ -252,6 +254,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     /// Makes the record known to the policy, and evicts the excess. `node` was the newest value of
     /// the record.
+    #[inline(always)]
     fn admit(
         &self,
         policy: &Policy,
@@ -330,6 +333,7 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     }
 
     /// Returns the newest version, if it is a value with a weight above 0.
+    #[inline(always)]
     fn newest_with_weight(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         self.newest(record).filter(|found| weight_of(found.node(), found.seen()) > 0)
     }
@@ -357,6 +361,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         self.record(entry).hash()
     }
 
+    #[inline]
     fn hits(&self, entry: Handle) -> Option<u32> {
         self.newest_with_weight(self.record(entry)).map(|found| HITS - found.seen().hits_left())
     }
@@ -371,6 +376,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         }
     }
 
+    #[inline]
     fn spare(&self, entry: Handle) -> SpareDecision {
         let record = self.record(entry);
         let is_fresh = record.flags() & flags::FRESH != 0;
@@ -400,6 +406,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         }
     }
 
+    #[inline(always)]
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         let Some(current) = self.newest_with_weight(record) else { return false };
@@ -413,6 +420,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         is_gone
     }
 
+    #[inline]
     fn release(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         record.clear_flags(flags::ADMITTED);

@@ -443,7 +443,10 @@ where
             let version = (node, node.state());
             // SAFETY: a version of this thread's commit, which was made under this guard and is
             // settled here, once.
-            unsafe { self.settle(guard, &settling, record, version, cause, moment) }.account();
+            let settled = unsafe { self.settle(guard, &settling, record, version, cause, moment) };
+            if let Some(settled) = settled {
+                settled.account();
+            }
         }
         if let Some(policy) = &self.policy {
             self.keep_bound_of(policy, guard, decided);

@@ -33,9 +33,17 @@ pub(super) struct Settled<'g> {
 }
 
 impl Settled<'_> {
+    /// Accounts for the changes.
+    #[inline]
+    pub fn account(self) {
+        if self.entries != 0 || self.weight != 0 {
+            self.account_and_weigh();
+        }
+    }
+
     /// Accounts for the changes. Returns the weight after that.
     #[inline]
-    pub fn account(self) -> u64 {
+    pub fn account_and_weigh(self) -> u64 {
         if self.entries != 0 {
             self.era.count(self.entries);
         }
@@ -54,9 +62,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Settles one version that a commit wrote: counts, notes what left for the listener, and
     /// disposes of the superseded version. The commit's owner calls this for each version.
-    /// Afterwards it accounts for the returned weight change and, when all versions are settled,
-    /// keeps the bound if any of them is a value. `cause` is the cause of the removal of the
-    /// superseded value.
+    /// Afterwards it accounts for the returned changes, if there are any, and, when all versions are
+    /// settled, keeps the bound if any of them is a value. `cause` is the cause of the removal of
+    /// the superseded value.
     ///
     /// # Safety
     /// The caller owns the commit, which put `node` on `record` under this guard, and settles each
@@ -70,15 +78,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         version: (NodeRef<'g, V>, State),
         cause: RemovalCause,
         moment: &Moment<'_>,
-    ) -> Settled<'g> {
+    ) -> Option<Settled<'g>> {
         // SAFETY: the caller's promise.
         unsafe {
-            match self.settle_if_plain(guard, settling, record, version, cause) {
-                Ok(settled) => settled,
-                Err(before) => {
-                    self.settle_fully(guard, settling, record, version, (before, cause), moment)
-                }
-            }
+            let before = self.settle_if_plain(guard, settling, record, version, cause).err()?;
+            Some(self.settle_fully(guard, settling, record, version, (before, cause), moment))
         }
     }
 
@@ -95,7 +99,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         record: RecordRef<'g, K, V>,
         (node, state): (NodeRef<'g, V>, State),
         cause: RemovalCause,
-    ) -> Result<Settled<'g>, Option<Visible<'g, V>>> {
+    ) -> Result<(), Option<Visible<'g, V>>> {
         step("settle.begin");
         settling.mine.versions_made.add(1);
         // SAFETY: the caller's promise.
@@ -109,7 +113,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             settling.mine.removal(cause);
             // SAFETY: the caller's promise. The version below was found just now.
             unsafe { self.store.dispose_superseded(guard, record, node) };
-            return Ok(Settled { era: settling.era, entries: 0, weight: 0 });
+            return Ok(());
         }
         Err(before)
     }
@@ -194,7 +198,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         settling.mine.commits.add(1);
         // SAFETY: who has a `Written` owns its commit. It is passed by value, so it is settled
         // once.
-        unsafe { self.settle(guard, &settling, record, (node, state), cause, moment) }
+        let settled =
+            unsafe { self.settle(guard, &settling, record, (node, state), cause, moment) };
+        settled.unwrap_or(Settled { era: settling.era, entries: 0, weight: 0 })
     }
 
     /// Settles a write of one key that sets a value without terms. The time is read only if the
@@ -205,19 +211,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         Written { node, state, commit }: Written<'g, V>,
-    ) -> Settled<'g> {
+    ) -> Option<Settled<'g>> {
         let settling = self.settling(commit);
         settling.mine.commits.add(1);
         let (version, cause) = ((node, state), RemovalCause::Replaced);
         // SAFETY: as in `settle_one`.
         unsafe {
-            match self.settle_if_plain(guard, &settling, record, version, cause) {
-                Ok(settled) => settled,
-                Err(before) => {
-                    let moment = Moment::new(&self.timer);
-                    self.settle_fully(guard, &settling, record, version, (before, cause), &moment)
-                }
-            }
+            let before = self.settle_if_plain(guard, &settling, record, version, cause).err()?;
+            let moment = Moment::new(&self.timer);
+            Some(self.settle_fully(guard, &settling, record, version, (before, cause), &moment))
         }
     }
 
@@ -240,6 +242,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Evicts the value `current` of `record`, unless another commit has superseded it. The caller
     /// accounts for the weight change. The record begins to end, unless it is held.
+    #[inline(always)]
     pub(super) fn evict<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,

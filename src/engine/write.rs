@@ -3,6 +3,7 @@
 use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
+use super::post_commit::Settled;
 use crate::chain::{Parcel, RecordRef, Visible};
 use crate::commit::{Precondition, ReadAt};
 use crate::config::{ConfigSnapshot, Times};
@@ -68,12 +69,12 @@ where
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
             let written = unsafe { self.store.stamp_first(record) };
-            (written.node, written.commit, self.settle_first(record, written))
+            (written.node, written.commit, Some(self.settle_first(record, written)))
         };
         let version = commit.version();
         match &self.policy {
             Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
-            None => _ = settled.account(),
+            None => settled.into_iter().for_each(Settled::account),
         }
         drop(guard);
         self.tend();
@@ -102,8 +103,8 @@ where
         let (node, version) = (written.node, written.commit.version());
         let settled = self.settle_one(&guard, record, written, RemovalCause::Replaced, &moment);
         match &self.policy {
-            Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
-            None => _ = settled.account(),
+            Some(policy) => self.keep_bound(policy, &guard, record, node, Some(settled)),
+            None => settled.account(),
         }
         drop(guard);
         self.tend();

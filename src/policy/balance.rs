@@ -109,6 +109,7 @@ fn haste(now: u64, entries: u64) -> u64 {
 
 /// Returns the number of evictions between two marks, and the number of marks that cover the
 /// recent evictions.
+#[inline]
 fn spacing(entries: u64) -> (u64, u64) {
     let near = (entries / NEAR).max(1);
     let spacing = (near / 8).max(1);
@@ -127,12 +128,14 @@ impl Balance {
     }
 
     /// Returns the number of places that small gets out of `entries`.
+    #[inline]
     pub fn target(&self, entries: u64) -> u64 {
         let share = self.small.load(Ordering::Relaxed) >> 16;
         ((u128::from(entries) * u128::from(share)) >> 16).max(1) as u64
     }
 
     /// Notes an eviction, and the time from the last push of the entry to the eviction.
+    #[inline]
     pub fn evicted(&self, queue: QueueKind, stay: u16, now: u64, entries: u64) {
         let evictions = &self.evictions;
         let evicted = evictions.counts[queue as usize].fetch_add(1, Ordering::Relaxed) + 1;
@@ -162,6 +165,7 @@ impl Balance {
     }
 
     /// Notes an entry at the front of small, and whether it had a hit.
+    #[inline]
     pub fn passed_small(&self, has_hit: bool) {
         let small_hits = &self.evictions.small_hits;
         let average = small_hits.load(Ordering::Relaxed);

@@ -123,6 +123,7 @@ impl FingerprintTable {
         try_replace(&bucket[at], words[at], words[at] & !(SLOT << shift) | slot << shift);
     }
 
+    #[inline(always)]
     fn take(&self, hash: u32, tick: u64) -> Option<Ghost> {
         let (bucket, fingerprint) = self.locate(hash);
         bucket.iter().find_map(|cell| {
@@ -142,9 +143,9 @@ impl FingerprintTable {
 /// fingerprint of an empty slot.
 #[inline(always)]
 fn place_of(word: u64, fingerprint: u64) -> Option<u32> {
-    let others = (word ^ ONES * (fingerprint << (TIME_BITS + 1))) & FINGERPRINTS;
+    let others = (word ^ (ONES * (fingerprint << (TIME_BITS + 1)))) & FINGERPRINTS;
     // A slot with another fingerprint carries into the bit above it, and no further.
-    let found = !(others + FINGERPRINTS) & ONES << SLOT_BITS;
+    let found = !(others + FINGERPRINTS) & (ONES << SLOT_BITS);
     (found != 0).then(|| found.trailing_zeros() - SLOT_BITS)
 }
 
@@ -256,6 +257,7 @@ impl History {
     }
 
     /// Removes and returns the remembered eviction of a key with this hash.
+    #[inline(always)]
     pub fn take(&self, hash: u32, time: InsertionTime) -> Option<Ghost> {
         let table = self.table()?;
         table.take(hash, time >> table.shift)

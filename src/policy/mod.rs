@@ -215,6 +215,7 @@ impl Policy {
 
     /// Takes a handle that the policy does not hold and whose value has been accounted for, and
     /// makes room for it. The result is that of [`make_room`](Self::make_room).
+    #[inline(always)]
     pub fn admit(&self, residents: &impl Residents, entry: Handle) -> bool {
         let now = self.history.advance();
         let queue = match self.history.take(residents.hash(entry), now) {
@@ -328,6 +329,7 @@ impl Policy {
     }
 
     /// Evicts one entry. Returns false if there is none to try.
+    #[inline(always)]
     fn evict_one(&self, residents: &impl Residents) -> bool {
         let mut chances = CHANCES;
         let mut avoided = None;
@@ -371,6 +373,7 @@ impl Policy {
 
     /// Removes an entry's value and remembers the eviction. If the entry refuses, returns it to its
     /// queue.
+    #[inline(always)]
     fn evict(
         &self,
         residents: &impl Residents,
@@ -408,6 +411,7 @@ impl Policy {
 
     /// Pops from small if small has more than its share, otherwise from main. If a queue is
     /// `avoided`, pops from the other one. Falls back to whichever queue has an entry.
+    #[inline(always)]
     fn pop(
         &self,
         residents: &impl Residents,
@@ -431,6 +435,7 @@ impl Policy {
             .or_else(|| from(QueueKind::Main, &self.main))
     }
 
+    #[inline]
     fn push(&self, queue: QueueKind, handle: Handle, now: InsertionTime) {
         let stamp = self.history.tick(now) as u16;
         match queue {

@@ -57,6 +57,7 @@ impl Queued {
         u64::from(self.stamp) << 48 | self.handle.bits()
     }
 
+    #[inline]
     fn from_word(word: u64) -> Self {
         Self { handle: Handle::new(word & Handle::MASK), stamp: (word >> 48) as u16 }
     }
@@ -180,6 +181,7 @@ impl Ring {
         true
     }
 
+    #[inline]
     fn push(&self, word: u64) -> Result<(), Closed> {
         loop {
             let ticket = self.draw_ticket()?;
@@ -193,6 +195,7 @@ impl Ring {
     }
 
     /// Pops the next word. Returns `None` if poppers have drawn as many tickets as pushers.
+    #[inline]
     fn pop(&self) -> Option<u64> {
         while self.len() > 0 {
             hook::step("queue.some_to_pop");
@@ -293,6 +296,7 @@ impl Queue {
     }
 
     /// Pushes a word to the back.
+    #[inline]
     pub fn push(&self, queued: Queued) {
         loop {
             // Relaxed: `LazyArray` publishes the rings themselves.
@@ -308,6 +312,7 @@ impl Queue {
     }
 
     /// Pops the word at the front.
+    #[inline]
     pub fn pop(&self) -> Option<Queued> {
         hook::step("queue.pop");
         loop {
@@ -371,6 +376,7 @@ impl Queue {
     }
 
     /// Returns the handle at a distance behind the front, if there is one. Only a hint.
+    #[inline]
     pub fn ahead(&self, distance: u64) -> Option<Handle> {
         let ring = self.rings.get(self.first.load(Ordering::Relaxed))?;
         ring.ahead(distance).map(|word| Queued::from_word(word).handle)

@@ -24,6 +24,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// # Safety
     /// As for [`dispose_superseded`](Self::dispose_superseded), with the tombstone as the node.
+    #[inline(always)]
     pub unsafe fn dispose_evicted(
         &self,
         guard: &R::Guard<'_>,

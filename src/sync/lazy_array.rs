@@ -43,6 +43,7 @@ impl<T, const N: usize> LazyArray<T, N> {
 
     /// Returns the element, and makes it if necessary. If several threads make it, one result is
     /// kept.
+    #[inline]
     pub fn get_or_make(&self, index: usize, make: impl FnOnce() -> T) -> &T {
         if let Some(element) = self.get(index) {
             return element;
