@@ -135,17 +135,37 @@ impl<const SEEN: bool> Scene<SEEN> {
         scene
     }
 
-    fn insert(&self, key: u32) -> bool {
-        hook::step("model.insert");
+    fn item(&self, key: u32) -> NonNull<Item> {
         let item = Box::new(Item { key, state: AtomicU32::new(LIVING) });
         let item = NonNull::from(Box::leak(item));
         self.items.lock().unwrap().push(item);
-        let guard = self.scheme.pin();
+        item
+    }
+
+    fn insert(&self, key: u32) -> bool {
+        hook::step("model.insert");
+        let (item, guard) = (self.item(key), self.scheme.pin());
         // SAFETY: freed when the threads have ended.
         let inserted = unsafe {
             self.index.insert(&self.scheme, &guard, hash(key), item, |there| there.key == key)
         };
         inserted.is_ok()
+    }
+
+    /// Inserts a key as a write does: looks first, and inserts into the bucket that it has searched.
+    fn look_and_insert(&self, key: u32) -> bool {
+        hook::step("model.look");
+        let (item, guard) = (self.item(key), self.scheme.pin());
+        let same = |there: &Item| there.key == key;
+        let Err(vacancy) = self.index.find_or_vacancy(&guard, hash(key), same) else {
+            return false;
+        };
+        // SAFETY: freed when the threads have ended.
+        unsafe {
+            let at_once = |vacancy| self.index.insert_into(&guard, vacancy, item);
+            vacancy.is_some_and(at_once)
+                || self.index.insert(&self.scheme, &guard, hash(key), item, same).is_ok()
+        }
     }
 
     fn assist(&self) {
@@ -212,6 +232,37 @@ fn two_insert_into_one_slot() {
             thread::spawn(move || assert!(scene.insert(1)))
         };
         assert!(scene.insert(2));
+        assert!(scene.contains(0) && scene.contains(2));
+        other.join().unwrap();
+        assert_eq!(scene.keys(), [0, 1, 2]);
+    });
+}
+
+/// The same, if the threads look first.
+fn two_look_and_insert_one_key() {
+    explore(4, || {
+        let scene = Unseen::with(&[]);
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || scene.look_and_insert(4))
+        };
+        let mine = scene.look_and_insert(4);
+        assert!(scene.contains(4));
+        assert!(mine != other.join().unwrap(), "both inserted the key, or neither");
+        assert_eq!(scene.keys(), [4]);
+    });
+}
+
+/// A thread looks and inserts into the last slot, which another thread wants as well, or while the
+/// table is moved.
+fn one_looks_and_inserts_beside_growth() {
+    explore(2, || {
+        let scene = Unseen::with(&[0]);
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || assert!(scene.insert(1)))
+        };
+        assert!(scene.look_and_insert(2));
         assert!(scene.contains(0) && scene.contains(2));
         other.join().unwrap();
         assert_eq!(scene.keys(), [0, 1, 2]);
@@ -315,6 +366,17 @@ fn iteration_beside_growth() {
 fn one_entry_a_key() {
     two_insert_one_key();
     two_insert_into_one_slot();
+}
+
+#[test]
+fn one_entry_a_key_after_a_look() {
+    two_look_and_insert_one_key();
+    one_looks_and_inserts_beside_growth();
+}
+
+#[test]
+fn one_entry_a_key_after_a_look_needs_a_comparing_publication() {
+    must_fail("index.publish_blindly", "both inserted the key", two_look_and_insert_one_key);
 }
 
 #[test]

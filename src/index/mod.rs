@@ -17,12 +17,12 @@ mod tests;
 
 use crate::memory::Mapped;
 use crate::reclaim::Reclaim;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, Ordering, hook};
 use bucket::Fingerprint;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-pub use table::Peek;
 use table::Table;
+pub use table::{Peek, Vacancy};
 
 /// An entry to which an index points.
 pub trait Indexed {
@@ -110,6 +110,25 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             self.consider_growth(guard);
         }
         placed
+    }
+
+    /// Inserts `entry` into the bucket that a look-up has searched. Returns false, and does nothing,
+    /// if the bucket has changed since or has no room, or if entries are being moved: then
+    /// [`insert`](Self::insert) does more.
+    ///
+    /// # Safety
+    /// As for [`insert`](Self::insert). The look-up was for the hash of `entry`, under this guard,
+    /// and would have found an entry with the same key.
+    pub unsafe fn insert_into(
+        &self,
+        guard: &R::Guard<'_>,
+        Vacancy { home, header, fingerprint }: Vacancy<'_, E>,
+        entry: NonNull<E>,
+    ) -> bool {
+        let reserved = if self.is_moving(guard) { None } else { home.reserve(header, entry) };
+        hook::step("index.reserved_at_once");
+        // The header is as it was, so nothing was added since the search.
+        reserved.is_some_and(|slot| slot.publish(header, fingerprint).is_ok())
     }
 
     /// Clears the fingerprints of a sealed entry in every table. Guards that begin later cannot

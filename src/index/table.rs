@@ -23,6 +23,13 @@ pub enum Peek<'g, E> {
     Elsewhere,
 }
 
+/// A home bucket without a certain entry, as it was when it was searched.
+pub struct Vacancy<'g, E> {
+    pub(super) home: &'g Bucket<E>,
+    pub(super) header: BucketHeader,
+    pub(super) fingerprint: Fingerprint,
+}
+
 /// A table, and the progress of its move into the next one.
 pub(super) struct Table<E> {
     // This cache line is read-only, except for `next`, which changes once.
@@ -175,8 +182,22 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
-        mut eq: impl FnMut(&E) -> bool,
+        eq: impl FnMut(&E) -> bool,
     ) -> Option<&'g E> {
+        self.find_or_vacancy(guard, hash, eq).ok()
+    }
+
+    /// Does the same. If there is no such entry, returns where one may be [inserted], unless that
+    /// takes more than the home bucket.
+    ///
+    /// [inserted]: Self::insert_into
+    #[inline(always)]
+    pub fn find_or_vacancy<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+        mut eq: impl FnMut(&E) -> bool,
+    ) -> Result<&'g E, Option<Vacancy<'g, E>>> {
         let table = self.root(guard);
         let fingerprint = Fingerprint::new(hash);
         let home = table.home(hash);
@@ -184,11 +205,12 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         // SAFETY: `header` was loaded under `guard`.
         let found =
             unsafe { home.search(header, fingerprint, |entry| eq(entry) && !entry.is_sealed()) };
-        if found.is_some() || !header.may_continue() {
-            return found;
+        match found {
+            Some(found) => Ok(found),
+            None if !header.may_continue() => Err(Some(Vacancy { home, header, fingerprint })),
+            // SAFETY: `guard` protects the tables reached from the root.
+            None => unsafe { find_rest(table, header, hash, eq) }.ok_or(None),
         }
-        // SAFETY: `guard` protects the tables reached from the root.
-        unsafe { find_rest(table, header, hash, eq) }
     }
 
     /// Prefetches the hash's home bucket.

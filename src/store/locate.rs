@@ -204,11 +204,11 @@ where
             record.prefetch_to_write(); // both parts at once
             *record.key() == key
         };
-        if let Some(record) = self.index.find(guard, hash, same)
-            && record.revive()
-        {
-            return Self::in_index(record);
-        }
+        let vacancy = match self.index.find_or_vacancy(guard, hash, same) {
+            Ok(record) if record.revive() => return Self::in_index(record),
+            Ok(_) => None,
+            Err(vacancy) => vacancy,
+        };
         let ready = self.new_ready;
         // SAFETY: a guard is live.
         let fresh =
@@ -218,9 +218,13 @@ where
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
         // unlinked.
         let inserted = unsafe {
-            self.index.insert(&self.reclaim, guard, hash, entry, |record| {
-                record.key() == entry.as_ref().key()
-            })
+            let at_once = |vacancy| self.index.insert_into(guard, vacancy, entry);
+            match vacancy.is_some_and(at_once) {
+                true => Ok(()),
+                false => self.index.insert(&self.reclaim, guard, hash, entry, |record| {
+                    record.key() == entry.as_ref().key()
+                }),
+            }
         };
         match inserted {
             Ok(()) => {
