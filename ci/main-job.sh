@@ -7,5 +7,5 @@ part cargo build --release -p coeval-bench
 part cargo run --release -p coeval-bench -- race --runs "${RUNS:-50}"
 # The members that need the other stores are compiled together, and so once. Their tests are those
 # of the comparison, of the guide to moving from other stores, and of what the kit says of stores.
-part cargo test --release -p coeval-compare -p coeval-check-stores -p coeval-migrating
+part cargo test --release -p coeval-compare -p coeval-check-stores -p coeval-migrating -p coeval-dropin
 part "${CARGO_TARGET_DIR:-target}/release/coeval-compare" --quick

@@ -191,6 +191,41 @@ impl<V> fmt::Display for Outdated<V> {
 
 impl<V> Error for Outdated<V> {}
 
+/// A cache was named to a [`Domain`](crate::Domain) of which it is no part: it belongs to another
+/// domain or to none, or it was made after the view or the transaction began. The error returns
+/// what was passed with the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ForeignCache<T = ()>(T);
+
+impl<T> ForeignCache<T> {
+    pub(crate) fn new(passed: T) -> Self {
+        Self(passed)
+    }
+
+    /// Returns what was passed with the cache, such as a key and a value.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for ForeignCache<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ForeignCache(..)")
+    }
+}
+
+impl<T> fmt::Display for ForeignCache<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the cache is not of this domain, or was made after the view or the transaction began; \
+             build it with `Builder::domain`",
+        )
+    }
+}
+
+impl<T> Error for ForeignCache<T> {}
+
 /// Why a key was not loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -123,10 +123,11 @@ pub use api::Exporter;
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub use api::Task;
 pub use api::{
-    Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,
-    Job, KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
+    Batch, BatchMut, BatchPart, Builder, Cache, Committed, CompResult, Deriver, Domain,
+    DomainBatch, DomainBuilder, DomainTransaction, DomainView, Entry, Finding, InParts, Iter, Job,
+    KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
     OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Served,
-    Settings, ToKey, Transaction, Typed, Values, View, WeakCache,
+    Settings, ToKey, Transaction, TransactionPart, Typed, Values, View, WeakCache,
 };
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
@@ -136,7 +137,7 @@ pub use api::{RestoreError, RestoreReport, SaveReport};
 pub use coeval_macros::{cached, derived};
 pub use engine::{Expiry, ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 pub use equivalent::Equivalent;
-pub use error::{BuildError, Conflict, LoadError, Outdated, Returned, TransactError};
+pub use error::{BuildError, Conflict, ForeignCache, LoadError, Outdated, Returned, TransactError};
 pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
 pub use relation::{Related, Tag, Terms};
 pub use removal::RemovalCause;

@@ -3,6 +3,7 @@
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::sync::Arc;
 
 /// The number of a commit: unique, totally ordered, and carried by every entry that the commit
 /// wrote.
@@ -50,12 +51,18 @@ impl fmt::Debug for Version {
     }
 }
 
-/// The one counter from which every commit takes its version.
-pub struct Clock(CachePadded<AtomicU64>);
+/// The one counter from which every commit takes its version. The caches of a domain share it.
+#[derive(Clone)]
+pub struct Clock(Arc<CachePadded<AtomicU64>>);
 
 impl Clock {
     pub fn new() -> Self {
-        Self(CachePadded::new(AtomicU64::new(0)))
+        Self(Arc::new(CachePadded::new(AtomicU64::new(0))))
+    }
+
+    /// Returns whether both are one counter.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Returns the newest number handed out; 0 before the first.
@@ -228,6 +235,12 @@ impl State {
     pub fn version(self) -> u64 {
         debug_assert!(self.is_committed());
         self.0 >> Self::NUMBER_AT
+    }
+
+    /// Returns whether the commit is being installed.
+    #[inline(always)]
+    pub fn is_installing(self) -> bool {
+        self.0 & Self::PHASE == 0
     }
 
     /// Returns the address of the descriptor of a version that is installing.

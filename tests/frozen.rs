@@ -8,6 +8,7 @@
 mod common;
 
 use coeval::reclaim::{Asymmetric, Reclaim};
+use coeval::{Domain, ForeignCache};
 use common::random::{Random, run_seed};
 use common::{Store, on_every_reclaimer, store, stress, within};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -135,6 +136,42 @@ fn write<R: Reclaim>(cache: &Store<u64, u64, R>, random: &mut Random) {
     }
 }
 
+/// Another cache of a domain. Its group is only written together with that of the first cache.
+struct Beside<R: Reclaim> {
+    domain: Domain,
+    cache: Store<u64, u64, R>,
+}
+
+impl<R: Reclaim> Beside<R> {
+    /// Writes to both caches, by one commit.
+    fn write(&self, first: &Store<u64, u64, R>, random: &mut Random) {
+        let value = random.next();
+        if random.one_in(3) {
+            let done = self.domain.transact(|tx| {
+                let seen = tx.of(first)?.get(&(8 + value % 8)).unwrap_or(0);
+                tx.of(&self.cache)?.insert(8 + value % 8, seen);
+                Ok::<_, ForeignCache>(())
+            });
+            drop(done);
+            return;
+        }
+        let mut batch = self.domain.batch();
+        for cache in [first, &self.cache] {
+            batch.of(cache).unwrap().extend(GROUP.map(|key| (key, value)));
+        }
+        batch.commit();
+    }
+
+    /// Checks both caches in one view.
+    fn read(&self, first: &Store<u64, u64, R>) {
+        let view = self.domain.view();
+        for cache in [first, &self.cache] {
+            let shown = view.of(cache).unwrap();
+            assert!(GROUP.iter().all(|key| shown.get(key) == shown.get(&0)), "torn");
+        }
+    }
+}
+
 fn read<R: Reclaim>(cache: &Store<u64, u64, R>, is_full: bool, random: &mut Random) {
     // A full cache may have evicted some keys of the group. The others then have one age.
     let found = cache.get_many(GROUP.each_ref());
@@ -165,12 +202,27 @@ impl Drop for StopOnPanic {
     }
 }
 
+/// A write of one cache, or of both.
+fn write_any<R: Reclaim>(
+    (cache, beside): (&Store<u64, u64, R>, Option<&Beside<R>>),
+    random: &mut Random,
+) {
+    match beside {
+        Some(beside) if random.one_in(2) => beside.write(cache, random),
+        _ => write(cache, random),
+    }
+}
+
 /// A victim: writes until the undisturbed threads stop, and lives until the last signal was sent.
-fn victim<R: Reclaim>(cache: &Store<u64, u64, R>, seed: u64, signalling: &AtomicBool) {
+fn victim<R: Reclaim>(
+    caches: (&Store<u64, u64, R>, Option<&Beside<R>>),
+    seed: u64,
+    signalling: &AtomicBool,
+) {
     let mut random = Random::new(seed);
     let work = || {
         while GOING.load(Ordering::SeqCst) {
-            write(cache, &mut random);
+            write_any(caches, &mut random);
         }
     };
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -187,7 +239,7 @@ fn frozen_writers_hold_no_thread_up<R: Reclaim>() {
     // Under a sanitizer all memory comes from its allocator, which takes locks.
     let anywhere = TypeId::of::<R>() == TypeId::of::<Asymmetric>() && !cfg!(coeval_lsan);
     ANYWHERE.store(anywhere, Ordering::SeqCst);
-    beside_frozen_writers::<R>(store(), false);
+    beside_frozen_writers::<R>(store(), false, None);
 }
 
 /// A cache that is always at its bound, with deadlines that pass all the time. (The structure that
@@ -198,7 +250,7 @@ fn frozen_writers_of_a_full_cache_hold_no_thread_up<R: Reclaim>() {
     let builder = coeval::Cache::builder().max_capacity(500);
     let builder = builder.time_to_live(Duration::from_millis(30));
     let cache: Store<u64, u64, R> = builder.reclaimer().build();
-    beside_frozen_writers(cache.clone(), true);
+    beside_frozen_writers(cache.clone(), true, None);
     // Expired values go when the threads are at rest: each write removes some of them.
     std::thread::sleep(Duration::from_millis(40));
     for _ in 0..1_000_000 {
@@ -210,8 +262,23 @@ fn frozen_writers_of_a_full_cache_hold_no_thread_up<R: Reclaim>() {
     assert_eq!((cache.len(), cache.weighted_size()), (1, 1));
 }
 
+/// Commits of two caches of a domain, which call the allocator.
+#[test]
+fn frozen_writers_of_a_domain_hold_no_thread_up() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    ANYWHERE.store(false, Ordering::SeqCst);
+    let domain = Domain::new();
+    let beside = Beside::<Asymmetric> { cache: domain.cache(), domain };
+    beside_frozen_writers(beside.domain.cache(), false, Some(&beside));
+    assert_eq!(beside.cache.stats().views, 0);
+}
+
 /// Two writers are frozen again and again. A reader and a writer are not, and make progress.
-fn beside_frozen_writers<R: Reclaim>(cache: Store<u64, u64, R>, is_full: bool) {
+fn beside_frozen_writers<R: Reclaim>(
+    cache: Store<u64, u64, R>,
+    is_full: bool,
+    beside: Option<&Beside<R>>,
+) {
     install();
     let (seed, signals) = (run_seed(), stress(60, 1_000, 20_000));
     let signalling = AtomicBool::new(true);
@@ -227,14 +294,23 @@ fn beside_frozen_writers<R: Reclaim>(cache: Store<u64, u64, R>, is_full: bool) {
                 scope.spawn(move || {
                     // SAFETY: no preconditions.
                     send.send(unsafe { libc::pthread_self() }).expect("the receiver waits");
-                    victim(cache, seed ^ number, signalling);
+                    victim((cache, beside), seed ^ number, signalling);
                 });
             }
             let mut random = Random::new(seed ^ 10);
             let mut own = random.clone();
-            scope.spawn(move || undisturbed(&READS, || read(cache, is_full, &mut own)));
+            scope.spawn(move || {
+                undisturbed(&READS, || {
+                    read(cache, is_full, &mut own);
+                    if let Some(beside) = beside {
+                        beside.read(cache);
+                    }
+                });
+            });
             let mut own = Random::new(seed ^ 11);
-            scope.spawn(move || undisturbed(&WRITES, || write(cache, &mut own)));
+            scope.spawn(move || {
+                undisturbed(&WRITES, || write_any((cache, beside), &mut own));
+            });
             let victims = [victims.recv().unwrap(), victims.recv().unwrap()];
             for _ in 0..signals {
                 std::thread::sleep(Duration::from_micros(random.below(40_000)));

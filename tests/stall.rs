@@ -7,6 +7,8 @@
 #![cfg(coeval_internals)]
 
 mod common;
+#[path = "stall/domain.rs"]
+mod domain;
 #[path = "stall/full.rs"]
 mod full;
 #[path = "stall/ice.rs"]

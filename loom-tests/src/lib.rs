@@ -13,9 +13,11 @@ pub use exact::Exact;
 
 use coeval::RemovalCause;
 use coeval::internals::chain::{Chain, Linked, Node, Record, RecordRef};
-use coeval::internals::commit::{Descriptor, Entry, Expected, Limit, Order, ReadAt, TakenOut};
+use coeval::internals::commit::{
+    Descriptor, Entry, Expected, Joint, Limit, Order, ReadAt, TakenOut,
+};
 use coeval::internals::hook::{with_mutant, with_turns};
-use coeval::internals::version::State;
+use coeval::internals::version::{Clock, State};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
@@ -155,8 +157,17 @@ pub struct Keys<V: 'static, const N: usize> {
 impl<V: 'static, const N: usize> Keys<V, N> {
     /// Absent keys.
     pub fn new() -> &'static Self {
+        Self::ordered_by(Order::new())
+    }
+
+    /// Absent keys of a cache of a domain with this clock.
+    pub fn in_domain(clock: &Clock) -> &'static Self {
+        Self::ordered_by(Order::in_domain(clock))
+    }
+
+    fn ordered_by(order: Order) -> &'static Self {
         let records = std::array::from_fn(|key| Record::vacant(key, 0));
-        unsafe { &*leak(Self { order: Order::new(), records }) }
+        unsafe { &*leak(Self { order, records }) }
     }
 
     /// A version that is not installed.
@@ -189,6 +200,16 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         entries: impl IntoIterator<Item = (usize, Option<Option<V>>)>,
         expected: Vec<Expected>,
     ) -> Shared<Descriptor<usize, V>> {
+        self.describe_part(ptr::null(), entries, expected)
+    }
+
+    /// The same for the part of a joint commit, unless that is null.
+    pub fn describe_part(
+        &self,
+        joint: *const Joint,
+        entries: impl IntoIterator<Item = (usize, Option<Option<V>>)>,
+        expected: Vec<Expected>,
+    ) -> Shared<Descriptor<usize, V>> {
         let descriptor = leak(MaybeUninit::<Descriptor<usize, V>>::uninit());
         let state = State::undecided(descriptor.expose_provenance());
         let entries = entries
@@ -203,7 +224,8 @@ impl<V: 'static, const N: usize> Keys<V, N> {
                 Entry { record: ptr::from_ref(record), node, cause }
             })
             .collect::<Vec<_>>();
-        unsafe { (*descriptor).write(Descriptor::new(leak_all(entries), leak_all(expected))) };
+        let (entries, expected) = (leak_all(entries), leak_all(expected));
+        unsafe { (*descriptor).write(Descriptor::new(joint, entries, expected)) };
         Shared(descriptor.cast())
     }
 

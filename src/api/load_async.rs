@@ -143,7 +143,7 @@ where
     }
 
     /// The look-up with which a load begins.
-    fn initial_look_up<F, const N: usize>(
+    pub(super) fn initial_look_up<F, const N: usize>(
         &self,
     ) -> impl FnOnce([K; N], &mut Option<F>) -> InitialLookUp<K, V, N> {
         |keys, _| match self.present(keys.each_ref()) {

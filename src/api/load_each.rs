@@ -10,6 +10,7 @@ use crate::reclaim::Reclaim;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
+use std::mem::take;
 use std::panic::Location;
 
 /// The most keys that a loader is given at a time. It runs on behalf of each of them, one within
@@ -17,7 +18,13 @@ use std::panic::Location;
 const AT_ONCE: usize = 1024;
 
 /// A load that the caller has begun, with the place of its key.
-type Begun<'e, K, V, S, R> = (usize, Load<'e, K, V, S, R, 1>);
+pub(super) type Begun<'e, K, V, S, R> = (usize, Load<'e, K, V, S, R, 1>);
+
+/// Loads that the caller has begun, and places of keys that are to be looked at later.
+type BegunAndLater<'e, K, V, S, R> = (Vec<Begun<'e, K, V, S, R>>, Vec<usize>);
+
+/// A load that the caller has to run for a key, or why the key cannot be loaded.
+type Followed<'e, K, V, S, R, E> = Result<Option<Begun<'e, K, V, S, R>>, LoadRefusal<E>>;
 
 /// # Loading each of several keys
 /// These methods load those keys of a list that are absent, by one call of the loader. Unlike the
@@ -99,62 +106,53 @@ where
         L: IntoIterator<Item = V>,
     {
         let mut values = self.get_many(&keys);
-        let mut first = HashMap::new();
-        let is_first = |&place: &usize| *first.entry(&keys[place]).or_insert(place) == place;
-        let mut places: Vec<usize> = (0..keys.len()).filter(is_first).collect();
+        let (first, mut places) = distinct(&keys);
         loop {
-            let (begun, later) = (Vec::new(), Vec::new());
-            let mut pass = Pass { cache: self, keys: &keys, values, begun, later };
-            pass.begin(&mut places.into_iter(), 0);
-            let Pass { mut begun, mut later, .. } = pass;
-            values = pass.values;
-            begun.reverse();
+            let (mut begun, mut later) = self.begin_loads(&keys, &mut values, places);
             if begun.is_empty() {
                 let Some(&place) = later.first() else { break };
-                match self.join_or_lead([keys[place].clone()]) {
-                    LoadDecision::Found(found) => values[place] = found.into_iter().next(),
-                    LoadDecision::Load(load) => begun.push((place, load)),
-                    LoadDecision::Cycle(key) => return Err(LoadRefusal::Cycle(key)),
-                }
+                let decision = self.join_or_lead([keys[place].clone()]);
+                begun.extend(follow(decision, place, &mut values)?);
                 later.remove(0);
             }
-            self.run_loads(&keys, begun, &mut values, &mut load)?;
+            let missing = keys_of(&keys, &begun);
+            let mut loaded = Ok(Vec::new());
+            if !begun.is_empty() {
+                let mut run = || loaded = load(&missing).map(|all| value_for_each(all, &missing));
+                within(&mut begun, &mut run);
+            }
+            self.end_loads(begun, loaded, &mut values)?;
             places = later;
         }
-        let places = keys.iter().map(|key| first[key]).collect::<Vec<_>>();
-        for (place, first) in places.into_iter().enumerate() {
-            if place != first {
-                values[place] = values[first].clone();
-            }
-        }
-        Ok(values.into_iter().map(|value| value.expect("each key was found or loaded")).collect())
+        Ok(in_order(&keys, &first, values))
     }
 
-    /// Runs the loader for the keys at these places, and ends their loads.
-    fn run_loads<L, E>(
+    /// Begins the loads of the keys at these places that nobody else loads. Returns them, and the
+    /// places of keys that are to be looked at later.
+    pub(super) fn begin_loads(
         &self,
         keys: &[K],
-        mut begun: Vec<Begun<'_, K, V, S, R>>,
+        values: &mut Vec<Option<V>>,
+        places: Vec<usize>,
+    ) -> BegunAndLater<'_, K, V, S, R> {
+        let (begun, later) = (Vec::new(), Vec::new());
+        let mut pass = Pass { cache: self, keys, values: take(values), begun, later };
+        pass.begin(&mut places.into_iter(), 0);
+        let Pass { mut begun, later, .. } = pass;
+        *values = pass.values;
+        begun.reverse();
+        (begun, later)
+    }
+
+    /// Ends loads with what the loader returned for them.
+    pub(super) fn end_loads<E>(
+        &self,
+        begun: Vec<Begun<'_, K, V, S, R>>,
+        loaded: Result<Vec<V>, E>,
         values: &mut [Option<V>],
-        load: &mut impl FnMut(&[K]) -> Result<L, E>,
-    ) -> Result<(), LoadRefusal<E>>
-    where
-        L: IntoIterator<Item = V>,
-    {
-        if begun.is_empty() {
-            return Ok(());
-        }
-        let places: Vec<usize> = begun.iter().map(|(place, _)| *place).collect();
-        let mut loaded = None;
-        within(&mut begun, &mut || {
-            let missing: Vec<K> = places.iter().map(|place| keys[*place].clone()).collect();
-            loaded = Some(load(&missing).map(|values| {
-                let values: Vec<V> = values.into_iter().collect();
-                assert_eq!(values.len(), missing.len(), "the loader returns a value for each key");
-                values
-            }));
-        });
-        match loaded.expect("the loader has run") {
+    ) -> Result<(), LoadRefusal<E>> {
+        match loaded {
+            Ok(_) if begun.is_empty() => Ok(()),
             Ok(loaded) => {
                 let (places, loads): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
                 let ended = self.engine().finish_each(loads, loaded);
@@ -173,6 +171,60 @@ where
                 if are_present { Ok(()) } else { Err(LoadRefusal::Failed(error)) }
             }
         }
+    }
+}
+
+/// The first place of each key, and these places.
+pub(super) fn distinct<K: Hash + Eq>(keys: &[K]) -> (HashMap<&K, usize>, Vec<usize>) {
+    let mut first = HashMap::new();
+    let is_first = |&place: &usize| *first.entry(&keys[place]).or_insert(place) == place;
+    let places = (0..keys.len()).filter(is_first).collect();
+    (first, places)
+}
+
+/// The values of all keys, from those at the first place of each.
+pub(super) fn in_order<K: Hash + Eq, V: Clone>(
+    keys: &[K],
+    first: &HashMap<&K, usize>,
+    mut values: Vec<Option<V>>,
+) -> Vec<V> {
+    for (place, key) in keys.iter().enumerate() {
+        let first = first[key];
+        if place != first {
+            values[place] = values[first].clone();
+        }
+    }
+    values.into_iter().map(|value| value.expect("each key was found or loaded")).collect()
+}
+
+/// The keys of these loads.
+pub(super) fn keys_of<K: Clone, V, S, R: Reclaim>(
+    keys: &[K],
+    begun: &[Begun<'_, K, V, S, R>],
+) -> Vec<K> {
+    begun.iter().map(|(place, _)| keys[*place].clone()).collect()
+}
+
+/// What a loader returned for these keys.
+pub(super) fn value_for_each<K, V>(loaded: impl IntoIterator<Item = V>, keys: &[K]) -> Vec<V> {
+    let values: Vec<V> = loaded.into_iter().collect();
+    assert_eq!(values.len(), keys.len(), "the loader returns a value for each key");
+    values
+}
+
+/// Follows the decision about the key at a place: it was found, or is to be loaded.
+pub(super) fn follow<'e, K, V, S, R: Reclaim, E>(
+    decision: LoadDecision<'e, K, V, S, R, 1>,
+    place: usize,
+    values: &mut [Option<V>],
+) -> Followed<'e, K, V, S, R, E> {
+    match decision {
+        LoadDecision::Found(found) => {
+            values[place] = found.into_iter().next();
+            Ok(None)
+        }
+        LoadDecision::Load(load) => Ok(Some((place, load))),
+        LoadDecision::Cycle(key) => Err(LoadRefusal::Cycle(key)),
     }
 }
 
@@ -252,8 +304,10 @@ where
 }
 
 /// Runs `act` on behalf of all these loads.
-fn within<K, V, S, R: Reclaim>(loads: &mut [Begun<'_, K, V, S, R>], act: &mut dyn FnMut())
-where
+pub(super) fn within<K, V, S, R: Reclaim>(
+    loads: &mut [Begun<'_, K, V, S, R>],
+    act: &mut dyn FnMut(),
+) where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,

@@ -4,11 +4,14 @@
 
 use super::cache::Cache;
 use super::give::LoadRefusal;
+use super::key::ToKey;
+use crate::chain::{Visible, clone_to_heap};
 use crate::engine::{
     Claims, DetachedLoad, Load, LoadDecision, LoadOutcome, Moving, RunningLoad, is_large, single,
 };
 use crate::loading::{Joined, Waiter};
 use crate::reclaim::Reclaim;
+use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::mem::{ManuallyDrop, forget, replace};
 use std::pin::Pin;
@@ -45,6 +48,15 @@ pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, H, G, const N: usize
     read: P,
     hit: H,
     give: G,
+}
+
+/// Loads one value as [`Loading`] does, by a borrowed key. Makes the key only if the value is absent
+/// or due for reloading.
+#[must_use = "a future does nothing until it is polled"]
+pub(crate) struct LoadingRef<'q, 'c, Q: ?Sized, K, V, S, R: Reclaim, F, B, P, H, G> {
+    /// The key, and the look-up with which a load begins. Taken by the first poll.
+    first: Option<(&'q Q, B)>,
+    loading: Loading<'c, K, V, S, R, F, B, P, H, G, 1>,
 }
 
 /// Reloads a group by a future in an executor, for no particular caller.
@@ -166,6 +178,62 @@ impl<'c, K, V, S, R: Reclaim, F, B, P, H, G, const N: usize>
                 None
             }
         }
+    }
+}
+
+impl<'q, 'c, Q: ?Sized, K, V, S, R: Reclaim, F, B, P, H, G>
+    LoadingRef<'q, 'c, Q, K, V, S, R, F, B, P, H, G>
+{
+    pub fn new(
+        cache: &'c Cache<K, V, S, R>,
+        key: &'q Q,
+        load: F,
+        begin: B,
+        read: P,
+        hit: H,
+        give: G,
+    ) -> Self {
+        let loading = Loading { load: Some(load), stage: Stage::Over, cache, read, hit, give };
+        Self { first: Some((key, begin)), loading }
+    }
+}
+
+impl<K, V, S, R, F, E, T, B, P, H, G, Q> Future for LoadingRef<'_, '_, Q, K, V, S, R, F, B, P, H, G>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+    F: Future,
+    B: FnOnce([K; 1], &mut Option<F>) -> InitialLookUp<K, V, 1>,
+    P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
+    H: Fn([V; 1]) -> T,
+    G: Fn(Result<Box<[V]>, LoadRefusal<E>>) -> T,
+    Q: Hash + Equivalent<K> + ToKey<K> + ?Sized,
+{
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // SAFETY: of `loading`, only the field `load` is pinned, from its first poll on.
+        let this = unsafe { self.get_unchecked_mut() };
+        let loading = &mut this.loading;
+        if let Some((key, begin)) = this.first.take() {
+            let engine = loading.cache.engine();
+            if engine.wants_refresh(key) {
+            } else if const { is_large::<V, 1>() } {
+                let clone = |found: Visible<'_, V>| clone_to_heap(found.value());
+                if let Some(value) = engine.look_up::<Q, _, true>(key, clone) {
+                    loading.load = None;
+                    return ready(Ok(single(value)), &loading.give);
+                }
+            } else if let Some(value) = loading.cache.get(key) {
+                loading.load = None;
+                return Poll::Ready((loading.hit)([value]));
+            }
+            loading.stage = Stage::LookUp([key.to_key()], begin);
+        }
+        // SAFETY: it is pinned as far as it needs to be, with this.
+        unsafe { Pin::new_unchecked(loading) }.poll(context)
     }
 }
 

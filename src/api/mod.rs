@@ -6,6 +6,10 @@ mod cache;
 mod contents;
 mod derive;
 mod deriver;
+mod domain;
+mod domain_batch;
+mod domain_transaction;
+mod domain_view;
 mod entry;
 mod entry_load;
 mod explain;
@@ -22,7 +26,11 @@ mod lent;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
+#[cfg(feature = "async")]
+mod load_async_ref;
 mod load_each;
+#[cfg(feature = "async")]
+mod load_each_async;
 #[cfg(feature = "async")]
 mod load_future;
 mod load_ref;
@@ -53,6 +61,10 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use derive::Scope;
 pub use deriver::Deriver;
+pub use domain::{Domain, DomainBuilder};
+pub use domain_batch::{BatchPart, DomainBatch};
+pub use domain_transaction::{DomainTransaction, TransactionPart};
+pub use domain_view::DomainView;
 pub use entry::{CompResult, Entry, KeyEntry, Op};
 #[cfg(feature = "metrics")]
 pub use export::Exporter;

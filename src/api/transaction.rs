@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 /// The number of times that a transaction is tried.
-const ATTEMPTS: usize = if cfg!(coeval_loom) { 1 } else { 64 };
+pub(super) const ATTEMPTS: usize = if cfg!(coeval_loom) { 1 } else { 64 };
 
 /// # Transactions
 impl<K, V, S, R> Cache<K, V, S, R>

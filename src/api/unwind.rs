@@ -8,6 +8,8 @@
 use super::batch::Batch;
 use super::builder::Builder;
 use super::cache::Cache;
+use super::domain::Domain;
+use super::domain_view::DomainView;
 use super::iter::{OwnedIter, OwnedKeys, OwnedValues};
 use super::lease::Lease;
 use super::monitor::Monitor;
@@ -45,5 +47,9 @@ impl<K, V, S, R> UnwindSafe for Builder<K, V, S, R> {}
 impl<K, V, S, R> RefUnwindSafe for Builder<K, V, S, R> {}
 impl<K, V> UnwindSafe for Settings<K, V> {}
 impl<K, V> RefUnwindSafe for Settings<K, V> {}
+impl UnwindSafe for Domain {}
+impl RefUnwindSafe for Domain {}
+impl UnwindSafe for DomainView {}
+impl RefUnwindSafe for DomainView {}
 impl UnwindSafe for Timeline {}
 impl RefUnwindSafe for Timeline {}

@@ -1,6 +1,6 @@
 //! The descriptor of a commit of several writes: one word decides all of them.
 
-use super::{Milestones, Order, discard};
+use super::{Joint, Milestones, Order, discard};
 use crate::chain::{Chain, Link, Live, Node, NodeRef, Record, RecordRef};
 use crate::removal::RemovalCause;
 use crate::sync::hook::{mutant, step};
@@ -35,7 +35,7 @@ const HINT_INTERVAL: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
 /// A precondition of a commit on one of its keys.
 pub struct Expected {
-    /// The index of the entry with that key.
+    /// The index of the entry with that key. Without meaning for an unknown key.
     pub entry: usize,
     pub precondition: Precondition,
 }
@@ -88,6 +88,9 @@ impl UnknownKey {
 /// `state` goes *installing* → *ready* → *committed at a version*, or *aborted* if a precondition
 /// is not met. The owner keeps a guard from before it locates the records until the outcome is in
 /// every version. So no record of an undecided commit can be sealed.
+///
+/// The descriptor of a part of a [joint commit](Joint) stays *installing*, for good. The word of the
+/// joint commit decides.
 #[repr(align(64))]
 pub struct Descriptor<K, V> {
     state: AtomicU64,
@@ -95,6 +98,8 @@ pub struct Descriptor<K, V> {
     installed: AtomicUsize,
     entries: NonNull<[Entry<K, V>]>,
     expected: NonNull<[Expected]>,
+    /// The joint commit of which this is a part, or null.
+    joint: *const Joint,
 }
 
 const _: () = assert!(align_of::<Descriptor<(), ()>>() == State::ALIGN);
@@ -108,16 +113,22 @@ impl<K, V> Descriptor<K, V> {
     /// Makes a commit that has not begun. It succeeds if all of `expected` is met. Both lists live
     /// as long as the descriptor. Entries are sorted by the address of their record and name each
     /// record once. All commits install in this order, so helping ends. The order is stable,
-    /// because a record cannot be replaced while the guard of a commit that names it lives.
+    /// because a record cannot be replaced while the guard of a commit that names it lives. The
+    /// commit is a part of `joint`, unless that is null.
     ///
     /// # Safety
-    /// Both lists live that long, and no thread changes them.
-    pub unsafe fn new(entries: NonNull<[Entry<K, V>]>, expected: NonNull<[Expected]>) -> Self {
+    /// Both lists and the joint commit live that long, and no thread changes the lists.
+    pub unsafe fn new(
+        joint: *const Joint,
+        entries: NonNull<[Entry<K, V>]>,
+        expected: NonNull<[Expected]>,
+    ) -> Self {
         let made = Self {
             state: AtomicU64::new(State::INSTALLING.0),
             installed: AtomicUsize::new(0),
             entries,
             expected,
+            joint,
         };
         debug_assert!(made.entries().is_sorted_by(|a, b| a.record < b.record));
         made
@@ -159,7 +170,17 @@ impl<K, V> Descriptor<K, V> {
             }
             return Some(self.stamp(order, live));
         }
-        (state != State::INSTALLING).then_some(state)
+        if state.is_installing() {
+            return self.joint()?.outcome(&order.clock); // its word decides
+        }
+        Some(state)
+    }
+
+    /// The joint commit of which this is a part.
+    #[inline]
+    pub fn joint(&self) -> Option<&Joint> {
+        // SAFETY: the joint commit lives as long as its parts (`new`).
+        unsafe { self.joint.as_ref() }
     }
 
     /// Installs what is not installed yet, and decides the commit. An error names a commit that
@@ -179,13 +200,35 @@ impl<K, V> Descriptor<K, V> {
         if let Some(outcome) = self.outcome(order, live) {
             return Ok(outcome);
         }
+        if let Some(joint) = self.joint() {
+            return Ok(joint.complete(&order.clock));
+        }
+        // SAFETY: the caller's promise, and the commit was undecided under the guard.
+        unsafe { self.install_all(&self.state, order, retire) }?;
+        step("commit.before_ready");
+        self.advance(State::INSTALLING, State::READY);
+        step("commit.ready");
+        Ok(self.stamp(order, live))
+    }
+
+    /// Installs what is not installed yet, unless the commit is ready or decided. An error names a
+    /// commit that blocks this one. `decision` is the word that decides the commit.
+    ///
+    /// # Safety
+    /// As for [`complete`](Self::complete). The commit was undecided under the caller's guard.
+    pub unsafe fn install_all(
+        &self,
+        decision: &AtomicU64,
+        order: &Order,
+        retire: &impl Fn(&Record<K, V>, *mut Node<V>),
+    ) -> Result<(), *const Self> {
         // Acquire: pairs with the Release below, so that *ready* is set after every install.
         let relaxed = mutant("commit.relaxed_hint");
         let acquire = if relaxed { Ordering::Relaxed } else { Ordering::Acquire };
         let start = self.installed.load(acquire);
         for (index, entry) in self.entries().iter().enumerate().skip(start) {
             // SAFETY: the caller's promise, and the commit was undecided under the guard.
-            if !unsafe { self.install(entry, order, retire) }? {
+            if !unsafe { self.install(entry, decision, order, retire) }? {
                 break;
             }
             if (index + 1).is_multiple_of(HINT_INTERVAL) {
@@ -195,10 +238,7 @@ impl<K, V> Descriptor<K, V> {
                 break;
             }
         }
-        step("commit.before_ready");
-        self.advance(State::INSTALLING, State::READY);
-        step("commit.ready");
-        Ok(self.stamp(order, live))
+        Ok(())
     }
 
     /// Makes one version the head of its record. Returns false if the commit is decided already.
@@ -210,6 +250,7 @@ impl<K, V> Descriptor<K, V> {
     unsafe fn install(
         &self,
         entry: &Entry<K, V>,
+        decision: &AtomicU64,
         order: &Order,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
     ) -> Result<bool, *const Self> {
@@ -219,7 +260,8 @@ impl<K, V> Descriptor<K, V> {
         loop {
             let link = prev.link();
             let head = record.head();
-            if self.state() != State::INSTALLING {
+            // Acquire: as in `state`.
+            if !State(decision.load(Ordering::Acquire)).is_installing() {
                 return Ok(false);
             }
             if head.node() == entry.node {
@@ -282,16 +324,25 @@ impl<K, V> Descriptor<K, V> {
         if self.expected().is_empty() {
             return Some(State::committed(version));
         }
+        let all = self.are_met(order, version, time, live)?;
+        Some(if all { State::committed(version) } else { State::ABORTED })
+    }
+
+    /// Whether all preconditions are met at `version`; `None` if everything was cleared after that.
+    pub fn are_met(
+        &self,
+        order: &Order,
+        version: u64,
+        time: &Cell<Option<u64>>,
+        live: Live<'_>,
+    ) -> Option<bool> {
         let unaware = mutant("commit.unaware_of_floor");
         let watermark = if unaware { 0 } else { order.watermark.newest(&order.clock, live) };
         if watermark > version {
             return None;
         }
-        let all = self
-            .expected()
-            .iter()
-            .all(|expected| self.is_met(expected, order, (watermark, live), time));
-        Some(if all { State::committed(version) } else { State::ABORTED })
+        let is_met = |expected| self.is_met(expected, order, (watermark, live), time);
+        Some(self.expected().iter().all(is_met))
     }
 
     /// The time of a verdict. It is read once, after the number was taken. An operation that judged
@@ -313,6 +364,11 @@ impl<K, V> Descriptor<K, V> {
         (watermark, live): (u64, Live<'_>),
         time: &Cell<Option<u64>>,
     ) -> bool {
+        if let Precondition::UnknownSince(key, version) = expected.precondition {
+            let own = ptr::from_ref(self).expose_provenance();
+            // SAFETY: the order that decides the commit is a part of the store.
+            return unsafe { (key.is_still_unknown)(key.store, key.hash, version, own) };
+        }
         let Entry { record, node, .. } = &self.entries()[expected.entry];
         // SAFETY: the commit is undecided, so its owner and the guard keep record and version. They
         // keep the version that an undecided version supersedes, too, and its state is final.
@@ -344,11 +400,7 @@ impl<K, V> Descriptor<K, V> {
                 // while the commit is undecided, and it was undecided under this guard.
                 unsafe { ended.as_ref() }.newest(&order.clock, live) <= version
             }
-            Precondition::UnknownSince(key, version) => {
-                let own = ptr::from_ref(self).expose_provenance();
-                // SAFETY: the order that decides the commit is a part of the store.
-                unsafe { (key.is_still_unknown)(key.store, key.hash, version, own) }
-            }
+            Precondition::UnknownSince(..) => unreachable!("decided above, without an entry"),
         }
     }
 

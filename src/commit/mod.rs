@@ -6,21 +6,27 @@ mod clear_watermark;
 mod descriptor;
 mod dispose;
 mod instant;
+mod joint;
+mod joint_view;
 mod milestones;
 mod quiet;
 mod resolve;
 mod stack;
+mod view_place;
 mod views;
 
 pub use clear_watermark::{ClearWatermark, Era};
 pub use descriptor::{Descriptor, Entry, Expected, Precondition, UnknownKey, VersionStatus};
 pub use dispose::{PruneOutcome, prune, take_out, withdraw};
 pub use instant::{Limit, ReadAt, TakenOut};
+pub use joint::{Joint, JointPart, Partner};
+pub use joint_view::JointInstant;
 pub use milestones::{Milestone, Milestones, close_link};
 pub use quiet::Quiet;
 pub use resolve::Resolved;
 pub use stack::{ClosableList, Drained, Stack};
-pub use views::{DeferredPrune, Registered, ViewCursor, ViewPlace, Views};
+pub use view_place::{AnnouncedPlace, DeferredPrune, Registered, ViewPlace};
+pub use views::{ViewCursor, Views};
 
 use crate::chain::{Chain, Head, Node, NodeRef, Record, RecordRef};
 use crate::sync::hook::{mutant, step};
@@ -29,7 +35,7 @@ use crate::sync::{AtomicU32, Ordering, fence_after_rmw};
 use crate::version::{Clock, State};
 use std::ptr;
 
-/// The order of the commits of one cache: the clock, and the commits that clear everything.
+/// The order of the commits of one cache: the clock, which is that of its domain, and the commits that clear everything.
 pub struct Order {
     pub clock: Clock,
     pub watermark: ClearWatermark,
@@ -48,13 +54,18 @@ impl Order {
     /// Makes the order of an empty cache, with a timer of its own.
     #[cfg(coeval_loom)]
     pub fn new() -> Self {
-        Self::timed(Timer::new())
+        Self::timed(Clock::new(), Timer::new())
     }
 
-    /// Makes the order of an empty cache.
-    pub fn timed(timer: Timer) -> Self {
-        let notable = AtomicU32::new(0);
-        Self { clock: Clock::new(), watermark: ClearWatermark::new(), timer, notable }
+    /// Makes the order of an empty cache of a domain with this clock, with a timer of its own.
+    #[cfg(coeval_loom)]
+    pub fn in_domain(clock: &Clock) -> Self {
+        Self::timed(clock.clone(), Timer::new())
+    }
+
+    /// Makes the order of an empty cache. Caches of one domain have one clock.
+    pub fn timed(clock: Clock, timer: Timer) -> Self {
+        Self { clock, watermark: ClearWatermark::new(), timer, notable: AtomicU32::new(0) }
     }
 
     /// The timer.

@@ -3,31 +3,23 @@
 #[cfg(all(test, not(coeval_loom)))]
 mod tests;
 
-use super::{ClosableList, Drained};
+use super::view_place::{is_closed_link, unmarked};
+use super::{
+    AnnouncedPlace, ClosableList, DeferredPrune, Drained, JointInstant, Registered, ViewPlace,
+};
 use crate::chain::Live;
 use crate::pool::{Pool, Shape};
-use crate::sync::hook::{mutant, step};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::hook::{is_torn_down, mutant, step};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 use crate::version::Clock;
 use crossbeam_utils::CachePadded;
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 /// How many more places than open views the list may have before a closing view removes all places
 /// of closed views.
 const SLACK: usize = if cfg!(coeval_loom) { 1 } else { 8 };
-
-/// A deferred removal: `version` of `record` is removed when no view needs it. The store uses
-/// special values of both; see `store/prune.rs`.
-#[derive(Clone, Copy)]
-pub struct DeferredPrune {
-    pub record: *const (),
-    pub version: u64,
-}
-
-// SAFETY: the thread that defers the removal holds the record for the thread that does it. Records
-// are shared between threads.
-unsafe impl Send for DeferredPrune {}
 
 /// The list of open views.
 ///
@@ -52,111 +44,6 @@ pub struct Views {
     /// The number of places of closed views that are in the list, or are about to be.
     closed: AtomicUsize,
     places: Pool,
-}
-
-/// A view's place in the list.
-pub struct ViewPlace {
-    /// The number of holders that share the registration. 0: the view is closed, and no holder may
-    /// join.
-    holders: AtomicUsize,
-    /// The version plus one; 0: the place has no version yet.
-    version: AtomicU64,
-    /// The time at which the view was opened, plus one. 0: no holder may join yet.
-    opened: AtomicU64,
-    /// The next, older place. Marked if this view is closed.
-    older: AtomicPtr<ViewPlace>,
-    /// The removals that wait for this view to close. The list is closed when the view closes.
-    waiting: ClosableList<DeferredPrune>,
-}
-
-/// A registration of a view. It must be given back with [`Views::close`].
-pub struct Registered {
-    place: *const ViewPlace,
-    version: u64,
-    /// See [`ViewPlace::opened`].
-    opened: u64,
-}
-
-// SAFETY: a place is accessed only through atomics, and lives as long as its registration.
-unsafe impl Send for Registered {}
-// SAFETY: as above.
-unsafe impl Sync for Registered {}
-
-impl Registered {
-    /// The version that the view sees; 0 before the first commit.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// Whether the view has a time that belongs to its version.
-    pub fn is_timed(&self) -> bool {
-        self.opened != 0
-    }
-
-    /// The time that belongs to the version.
-    pub fn opened(&self) -> u64 {
-        self.opened.saturating_sub(1)
-    }
-}
-
-/// The mark of a place's link: the view is closed.
-const CLOSED: usize = 1;
-
-fn is_closed_link(link: *mut ViewPlace) -> bool {
-    link.addr() & CLOSED != 0
-}
-
-fn unmarked(link: *mut ViewPlace) -> *mut ViewPlace {
-    link.map_addr(|address| address & !CLOSED)
-}
-
-impl ViewPlace {
-    /// Makes a place that is not in the list yet.
-    pub fn new() -> Self {
-        Self {
-            holders: AtomicUsize::new(1),
-            version: AtomicU64::new(0),
-            opened: AtomicU64::new(0),
-            older: AtomicPtr::new(ptr::null_mut()),
-            waiting: ClosableList::new(),
-        }
-    }
-
-    /// The version of the view. The place is in the list, and gets its version now if it has none.
-    fn version(&self, clock: &Clock) -> u64 {
-        // Acquire: pairs with the compare-and-swap in `set_version`. The view sees all that was
-        // committed up to its version.
-        let seen = self.version.load(Ordering::Acquire);
-        if seen != 0 {
-            return seen - 1;
-        }
-        if !mutant("views.no_fence") {
-            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `first_below`
-        }
-        self.set_version(clock.now())
-    }
-
-    /// Gives the place this version, unless it has one. Returns the version of the place.
-    fn set_version(&self, number: u64) -> u64 {
-        step("view.versioned");
-        let (release, acquire) = (Ordering::AcqRel, Ordering::Acquire); // pairs with `version`
-        match self.version.compare_exchange(0, number + 1, release, acquire) {
-            Ok(_) => number,
-            Err(other) => other - 1,
-        }
-    }
-
-    /// Marks the link of a closed view's place: the link does not change any more.
-    fn mark_closed(&self) {
-        let mut link = self.older.load(Ordering::Relaxed);
-        let closed = |link: *mut Self| link.map_addr(|address| address | CLOSED);
-        // AcqRel: pairs with `walk`.
-        while let Err(now) =
-            self.older.compare_exchange(link, closed(link), Ordering::AcqRel, Ordering::Relaxed)
-        {
-            link = now;
-        }
-    }
 }
 
 impl Views {
@@ -186,7 +73,10 @@ impl Views {
     /// The place is from [`place`](Self::place), and was retired a grace period ago.
     pub unsafe fn give(&self, place: NonNull<ViewPlace>) {
         // SAFETY: the caller's promise.
-        unsafe { self.places.give(place.cast()) };
+        unsafe {
+            drop((*place.as_ptr()).joint.take());
+            self.places.give(place.cast());
+        }
     }
 
     /// The memory of the places, in bytes.
@@ -210,7 +100,56 @@ impl Views {
         place: NonNull<ViewPlace>,
         retire: impl Fn(*mut ViewPlace),
     ) -> Registered {
-        // SeqCst, and the fence below: the announcement comes before the clock is read.
+        // SAFETY: the caller's promise.
+        let fresh = unsafe { self.announce(clock, place, retire) };
+        if !mutant("views.no_fence") {
+            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `first_below`
+        }
+        let (number, time) = instant();
+        let version = fresh.set_version(number);
+        fresh.registered(version, (version == number).then_some(time))
+    }
+
+    /// Makes the place one of a joint view, and puts it into the list. The caller
+    /// [registers](Self::register) the view when all places are in their lists.
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    pub unsafe fn open_joint(
+        &self,
+        clock: &Clock,
+        joint: &Arc<JointInstant>,
+        mut place: NonNull<ViewPlace>,
+        retire: impl Fn(*mut ViewPlace),
+    ) -> AnnouncedPlace {
+        // SAFETY: the caller's promise.
+        unsafe {
+            place.as_mut().joint = Some(Arc::clone(joint));
+            AnnouncedPlace(self.announce(clock, place, retire))
+        }
+    }
+
+    /// The registration of a view whose place is in the list. `version` is that of its joint view,
+    /// and `time` a time that belongs to it, if that is known. The registration has another version
+    /// if the place was detached; then it is not timed, and the caller must close it.
+    pub fn register(announced: AnnouncedPlace, version: u64, time: Option<u64>) -> Registered {
+        // SAFETY: the place lives as long as its registration, which this makes.
+        let place = unsafe { &*announced.0 };
+        let own = place.set_version(version);
+        place.registered(own, time.filter(|_| own == version))
+    }
+
+    /// Counts a view, and puts its place on top of the list.
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    unsafe fn announce<'p>(
+        &self,
+        clock: &Clock,
+        place: NonNull<ViewPlace>,
+        retire: impl Fn(*mut ViewPlace),
+    ) -> &'p ViewPlace {
+        // SeqCst, and the fence after this: the announcement comes before the clock is read.
         self.registered.fetch_add(1, Ordering::SeqCst);
         step("view.counted");
         // SAFETY: the caller's promise.
@@ -224,7 +163,7 @@ impl Views {
             if let Some(top) = top
                 && !mutant("views.upon_unversioned")
             {
-                top.version(clock);
+                top.version_to_put_upon(clock);
             }
             fresh.older.store(newest, Ordering::Relaxed); // Relaxed: published by what follows.
             step("view.before_announced");
@@ -235,14 +174,7 @@ impl Views {
             }
         }
         step("view.announced");
-        if !mutant("views.no_fence") {
-            fence(Ordering::SeqCst); // partner: the writer's fence, in `none` and `first_below`
-        }
-        let (number, time) = instant();
-        let version = fresh.set_version(number);
-        let opened = if version == number { time.saturating_add(1) } else { 0 };
-        fresh.opened.store(opened, Ordering::Release); // pairs with `join`
-        Registered { place: fresh, version, opened }
+        fresh
     }
 
     /// Adds a holder to an open registration.
@@ -355,9 +287,11 @@ impl Views {
         if !mutant("views.no_fence") {
             fence(Ordering::SeqCst); // partners: the fences in `open` and `ViewPlace::version`
         }
-        // A view that gets its version now gets no smaller one.
-        let wanted =
-            |place: &ViewPlace| place.version(clock) < version && !place.waiting.is_closed();
+        // A view that gets its version now, or later, gets no smaller one.
+        let wanted = |place: &ViewPlace| {
+            let seen = place.announced_version(clock);
+            seen.is_some_and(|seen| seen < version) && !place.waiting.is_closed()
+        };
         // SAFETY: the caller's promise.
         unsafe { self.walk(&retire, wanted) }.map(ViewCursor)
     }
@@ -416,6 +350,21 @@ impl Views {
                     Err(now) => next = now,
                 }
             }
+        }
+    }
+}
+
+impl Drop for Views {
+    /// Lets go of the instants of joint views. The memory of the places goes with the pool.
+    fn drop(&mut self) {
+        if is_torn_down() {
+            return;
+        }
+        let mut next = self.newest.load(Ordering::Relaxed); // Relaxed: the access is exclusive.
+        // SAFETY: the places of the list were not retired, and nobody else has access to them.
+        while let Some(place) = unsafe { next.as_mut() } {
+            drop(place.joint.take());
+            next = unmarked(place.older.load(Ordering::Relaxed));
         }
     }
 }

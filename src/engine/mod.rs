@@ -8,6 +8,7 @@ mod collect;
 mod commit_derived;
 mod compute;
 mod derivation;
+mod domain;
 mod ended;
 mod evict;
 mod expect;
@@ -18,6 +19,7 @@ mod fill;
 mod group;
 mod heat;
 mod inspect;
+mod joint;
 mod later;
 mod lease;
 mod lend;
@@ -54,12 +56,14 @@ mod write;
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
+pub use domain::{DomainCore, Member, OpenedView};
 pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 #[cfg(feature = "async")]
 pub use group::Moving;
 pub use group::{all, all_boxed, array, is_large, on_heap, one, single, try_on_heap};
 pub use inspect::Relations;
+pub use joint::{CachePart, Part, commit_parts, finish_reads};
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};
 pub use lease::KeyLease;
@@ -86,7 +90,7 @@ use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use crate::store::Store;
 use crate::sync::time::Timer;
-use crate::version::State;
+use crate::version::{Clock, State};
 use ended::EndedSweep;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
@@ -121,6 +125,8 @@ pub struct EngineSettings<K, V> {
     pub max_related: usize,
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
+    /// The clock, which is that of the domain.
+    pub clock: Clock,
     pub loads: LoadRules,
     /// Whether writers remove values that have ended.
     pub sweeps_ended: bool,
@@ -144,6 +150,7 @@ impl<K, V> Default for EngineSettings<K, V> {
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
+            clock: Clock::new(),
             sweeps_ended: false,
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
         }
@@ -192,7 +199,14 @@ where
         let observers = Observers::new(config, timer.clone());
         let are_any = is_weighed || settings.expiry.is_some();
         Self {
-            store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
+            store: Store::new(
+                settings.initial_capacity,
+                hits,
+                settings.clock,
+                timer.clone(),
+                hasher,
+                observers,
+            ),
             rules: EntryRules {
                 weigher: settings.weigher,
                 expiry: settings.expiry,

@@ -21,11 +21,11 @@ use std::mem::forget;
 /// closure panics, the records that were made for the commit and have no value are condemned.
 pub(super) struct Plan<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
     pub engine: &'r Engine<K, V, S, R>,
-    guard: &'g R::Guard<'r>,
+    pub guard: &'g R::Guard<'r>,
     pub config: &'g ConfigSnapshot<'r, K, V>,
     pub set: WriteSet<'g, K, V>,
     /// Not stored with each write, because writes are moved about and most of them request nothing.
-    requested: Vec<RequestedTerms>,
+    pub(super) requested: Vec<RequestedTerms>,
     pub moment: Moment<'r>,
 }
 
@@ -415,17 +415,32 @@ where
             engine.retention(guard, record, &mut requested[index as usize], times)
         });
         decided();
+        // SAFETY: the commit was made just now, under this guard.
+        unsafe { engine.conclude(guard, &outcome, &plan.moment) };
+        outcome
+    }
+
+    /// Settles a commit of several writes if it was made, and retires its descriptor.
+    ///
+    /// # Safety
+    /// The caller made the commit under this guard, and calls this once for it.
+    #[inline(always)]
+    pub(super) unsafe fn conclude<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        outcome: &Decided<'g, K, V>,
+        moment: &Moment<'_>,
+    ) {
         match outcome.commit() {
-            Some(commit) => engine.settle_all(guard, &outcome, commit, &plan.moment),
+            Some(commit) => self.settle_all(guard, outcome, commit, moment),
             None => {
                 for (record, ..) in outcome.writes() {
-                    store.try_condemn(guard, record);
+                    self.store.try_condemn(guard, record);
                 }
             }
         }
-        // SAFETY: the commit was made just now, under this guard.
-        unsafe { store.forget(guard, &outcome) };
-        outcome
+        // SAFETY: the caller's promise.
+        unsafe { self.store.forget(guard, outcome) };
     }
 
     /// Settles a commit of several writes.

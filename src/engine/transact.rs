@@ -30,16 +30,22 @@ use std::ptr::{self, NonNull};
 /// planned.
 pub struct Attempt<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
-    view: EngineView<'e, K, V, S, R>,
-    reads: ReadSet<'e, K, V, S, R>,
-    /// The hashes of the keys that were read and of which there was no record.
-    unknown: Vec<u32>,
+    reads: ViewReads<'e, K, V, S, R>,
     pub changes: Changes<K, V>,
+}
+
+/// What an attempt has read in its view of one cache.
+pub(super) struct ViewReads<'e, K, V, S, R: Reclaim> {
+    engine: &'e Engine<K, V, S, R>,
+    pub view: EngineView<'e, K, V, S, R>,
+    pub reads: ReadSet<'e, K, V, S, R>,
+    /// The hashes of the keys that were read and of which there was no record.
+    pub unknown: Vec<u32>,
 }
 
 /// The records of the keys that were read. Each is held once for each time that it occurs here. A
 /// few need no memory of their own, because most transactions read few keys.
-struct ReadSet<'e, K, V, S, R: Reclaim> {
+pub(super) struct ReadSet<'e, K, V, S, R: Reclaim> {
     engine: &'e Engine<K, V, S, R>,
     records: SmallVec<[HeldRecord<K, V>; 4]>,
     /// Whether a record could not be held, because it has too many holds.
@@ -71,9 +77,8 @@ where
     R: Reclaim,
 {
     pub fn new(engine: &'e Engine<K, V, S, R>) -> Self {
-        let reads = ReadSet { engine, records: SmallVec::new(), is_incomplete: false };
-        let (view, changes) = (engine.open_view(), engine.changes());
-        Self { engine, view, reads, unknown: Vec::new(), changes }
+        let (reads, changes) = (ViewReads::new(engine, engine.open_view()), engine.changes());
+        Self { engine, reads, changes }
     }
 
     /// Returns the number of planned writes.
@@ -83,7 +88,7 @@ where
 
     /// Returns the version as of which the transaction reads.
     pub fn version(&self) -> Version {
-        Version::from_u64(self.view.snapshot().version())
+        Version::from_u64(self.reads.view.snapshot().version())
     }
 
     /// Passes the value that this transaction plans to write to `key`, otherwise the one in the
@@ -92,19 +97,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let engine = self.engine;
-        let hash = engine.hash(key);
-        let is_it = |change: &&Change<K, V>| change.hash == hash && key.equivalent(&change.key);
-        if let Some(change) = self.changes.list.iter().rev().find(is_it) {
-            return change.value.get().map(give);
-        }
-        let guard = engine.pin();
-        let Some(record) = engine.store.find_alive(&guard, hash, key) else {
-            self.unknown.push(hash);
-            return None;
-        };
-        self.reads.note(&guard, record);
-        engine.read_record(record, self.view.snapshot()).map(|found| give(found.value()))
+        self.reads.read(&self.changes, key, give)
     }
 
     /// Plans to set `key`, with its declared relations.
@@ -120,7 +113,7 @@ where
     /// Commits the planned writes, if everything that was read is unchanged. Otherwise returns
     /// `None`.
     pub fn commit(self) -> Option<Version> {
-        let Self { engine, view, reads, unknown, changes } = self;
+        let Self { engine, reads: ViewReads { view, reads, unknown, .. }, changes } = self;
         if changes.is_empty() {
             reads.note_uses(&engine.pin());
             // all reads are valid as of the view
@@ -165,6 +158,45 @@ where
     }
 }
 
+impl<'e, K, V, S, R> ViewReads<'e, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    pub fn new(engine: &'e Engine<K, V, S, R>, view: EngineView<'e, K, V, S, R>) -> Self {
+        let reads = ReadSet { engine, records: SmallVec::new(), is_incomplete: false };
+        Self { engine, view, reads, unknown: Vec::new() }
+    }
+
+    /// Passes the value that these changes write to `key`, otherwise the one in the view, to
+    /// `give`. Notes what was read in the view.
+    pub fn read<Q, T>(
+        &mut self,
+        changes: &Changes<K, V>,
+        key: &Q,
+        give: impl FnOnce(&V) -> T,
+    ) -> Option<T>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let engine = self.engine;
+        let hash = engine.hash(key);
+        let is_it = |change: &&Change<K, V>| change.hash == hash && key.equivalent(&change.key);
+        if let Some(change) = changes.list.iter().rev().find(is_it) {
+            return change.value.get().map(give);
+        }
+        let guard = engine.pin();
+        let Some(record) = engine.store.find_alive(&guard, hash, key) else {
+            self.unknown.push(hash);
+            return None;
+        };
+        self.reads.note(&guard, record);
+        engine.read_record(record, self.view.snapshot()).map(|found| give(found.value()))
+    }
+}
+
 impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     /// Holds a record that was located under the guard.
     fn note(&mut self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
@@ -178,7 +210,7 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
 
     /// Counts a use of everything that was read, if the policy or a deadline depends on uses.
     /// Called after the commit.
-    fn note_uses(&self, guard: &R::Guard<'_>) {
+    pub fn note_uses(&self, guard: &R::Guard<'_>) {
         let engine = self.engine;
         if engine.policy.is_none() && !engine.deadlines.may_be() {
             return;
@@ -191,7 +223,7 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     }
 
     /// Returns the hash of the first key, for the recorder.
-    fn hash(&self) -> u32 {
+    pub fn hash(&self) -> u32 {
         let first = self.records.first();
         let guard = self.engine.pin();
         first.map_or(0, |record| record.kept(self.engine.store.live(&guard)).hash())
@@ -200,7 +232,7 @@ impl<K, V, S, R: Reclaim> ReadSet<'_, K, V, S, R> {
     /// Returns the preconditions for everything that was read in a view, for these located records
     /// as well, and for all their direct and indirect inputs. Returns `None` if one of the records
     /// cannot be a precondition.
-    fn preconditions<'g: 'v, 'v>(
+    pub fn preconditions<'g: 'v, 'v>(
         &'g self,
         guard: &'g R::Guard<'_>,
         snapshot: &'v Snapshot,

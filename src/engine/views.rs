@@ -21,6 +21,11 @@ impl<K, V, S, R: Reclaim> EngineView<'_, K, V, S, R> {
 
     /// Closes it in the middle of an operation, which tends when it ends.
     pub(super) fn close(mut self, guard: &R::Guard<'_>) {
+        self.close_early(guard);
+    }
+
+    /// Does the same. It shows nothing any more.
+    pub(super) fn close_early(&mut self, guard: &R::Guard<'_>) {
         if let Some(snapshot) = self.snapshot.take() {
             self.engine.close_under(guard, snapshot);
         }
@@ -44,6 +49,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Opens a view for the duration of an operation.
     pub fn open_view(&self) -> EngineView<'_, K, V, S, R> {
         EngineView { engine: self, snapshot: Some(self.open()) }
+    }
+
+    /// Opens another handle of this view for the duration of an operation.
+    pub(super) fn share_view(&self, snapshot: &Snapshot) -> EngineView<'_, K, V, S, R> {
+        EngineView { engine: self, snapshot: Some(self.share(snapshot)) }
     }
 
     /// Opens a view of exactly `version`, if an open view keeps it or it is the newest.

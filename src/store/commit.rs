@@ -2,7 +2,7 @@
 
 use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
 use crate::chain::{Live, NodeRef, Parcel, Record, RecordRef};
-use crate::commit::{Descriptor, Entry, Expected, Precondition};
+use crate::commit::{Descriptor, Entry, Expected, Joint, Precondition};
 use crate::memory;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
@@ -17,6 +17,10 @@ use std::ptr::{self, NonNull};
 /// A write of a commit: its record, its version, and why it takes a value away; `None` for a
 /// witness.
 type DecidedWrite<'g, K, V> = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>);
+
+/// The preconditions of a commit: on records of the write set, and on keys without a record.
+pub(super) type Preconditions<'a, 'g, K, V> =
+    (&'a [(RecordRef<'g, K, V>, Precondition)], &'a [Precondition]);
 
 /// A commit of several writes that is decided.
 pub struct Decided<'g, K, V> {
@@ -120,15 +124,19 @@ impl<'g, K, V> Decided<'g, K, V> {
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Makes the versions and the descriptor. No user code runs from here to the outcome.
+    ///
+    /// The commit is a part of `joint`, unless that is null. `unknown` has preconditions on keys
+    /// without a record.
     #[inline(never)]
-    fn make_descriptor<'g>(
+    pub(super) fn make_descriptor<'g>(
         &self,
         guard: &'g R::Guard<'_>,
+        joint: *const Joint,
         set: &mut WriteSet<'g, K, V>,
-        preconditions: &[(RecordRef<'g, K, V>, Precondition)],
+        (preconditions, unknown): Preconditions<'_, 'g, K, V>,
         mut terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> *mut Descriptor<K, V> {
-        let memory = self.descriptors.take(guard, set.len(), preconditions.len());
+        let memory = self.descriptors.take(guard, set.len(), preconditions.len() + unknown.len());
         let state = State::undecided(memory.descriptor.expose_provenance());
         let plain = self.new_version.with_outcome(state);
         let (writes, order) = set.in_order();
@@ -164,9 +172,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 memory.expected.cast::<Expected>().add(at).write(Expected { entry, precondition })
             };
         }
+        for (at, &precondition) in unknown.iter().enumerate() {
+            let expected = Expected { entry: 0, precondition };
+            // SAFETY: as above.
+            unsafe {
+                memory.expected.cast::<Expected>().add(preconditions.len() + at).write(expected);
+            };
+        }
         set.clear();
-        // SAFETY: the lists were written above, and live as long as the descriptor.
-        unsafe { memory.descriptor.write(Descriptor::new(memory.entries, memory.expected)) };
+        // SAFETY: the lists were written above, and live as long as the descriptor. So does the
+        // joint commit, which ends with its last part.
+        unsafe {
+            let made = Descriptor::new(joint, memory.entries, memory.expected);
+            memory.descriptor.write(made);
+        }
         lines::note(memory.descriptor, Access::Write);
         memory.descriptor
     }
@@ -184,13 +203,30 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ) -> Decided<'g, K, V> {
         self.assist(guard);
         let has_witnesses = set.has_witnesses();
-        let descriptor = self.make_descriptor(guard, set, preconditions, terms_of);
+        let descriptor =
+            self.make_descriptor(guard, ptr::null(), set, (preconditions, &[]), terms_of);
         // SAFETY: this thread owns the commit, under the guard that located its records. `help`
         // passes each version that it superseded once.
         let outcome = unsafe {
             let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
             self.order.help(descriptor, &retire)
         };
+        // SAFETY: this thread's commit, which was decided just now.
+        unsafe { self.decided(guard, descriptor, has_witnesses, outcome) }
+    }
+
+    /// Copies the outcome of a commit into its versions.
+    ///
+    /// # Safety
+    /// The caller owns the commit, which was made under this guard, and was decided so.
+    #[inline(always)]
+    pub(super) unsafe fn decided<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        descriptor: *const Descriptor<K, V>,
+        has_witnesses: bool,
+        outcome: State,
+    ) -> Decided<'g, K, V> {
         // SAFETY: it is retired by `forget` at the earliest, under this guard, which keeps it.
         let descriptor = unsafe { &*descriptor };
         let decided = Decided { outcome, descriptor, has_witnesses, live: self.live(guard) };
@@ -299,6 +335,9 @@ impl<K, V> Descriptors<K, V> {
     pub unsafe fn give(&self, descriptor: *mut Descriptor<K, V>) {
         // SAFETY: the caller's promise. Neither descriptors nor entries have a destructor.
         unsafe {
+            if let Some(joint) = (*descriptor).joint() {
+                Joint::release(joint);
+            }
             let (entries, expected) = ((*descriptor).entries(), (*descriptor).expected());
             let places = Self::places(entries.len(), expected.len());
             let slot = NonNull::new_unchecked(descriptor).cast();

@@ -8,6 +8,7 @@ mod backlog;
 mod clearing;
 mod commit;
 mod host;
+mod joint;
 mod lifecycle;
 mod locate;
 mod prune;
@@ -23,6 +24,7 @@ pub use backlog::PendingRemovals;
 pub use clearing::ClearProgress;
 pub use commit::Decided;
 pub use host::Host;
+pub use joint::PreparedPart;
 pub use read::Peeked;
 pub use tags::cell_of;
 pub use versions::{Commit, TermsAndBonds, Written};
@@ -37,7 +39,7 @@ use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::TagCell;
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::time::Timer;
-use crate::version::State;
+use crate::version::{Clock, State};
 use backlog::Backlog;
 use commit::Descriptors;
 use std::alloc::Layout;
@@ -87,10 +89,10 @@ fn records_for(entries: usize, shape: Shape) -> Pool {
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Makes an empty store with memory for `entries` entries. `hits` hits of a new version are
     /// counted.
-    pub fn new(entries: usize, hits: u32, timer: Timer, hasher: S, host: H) -> Self {
+    pub fn new(entries: usize, hits: u32, clock: Clock, timer: Timer, hasher: S, host: H) -> Self {
         let new_version = State::INSTALLING.with_hits_left(hits);
         Self {
-            order: Order::timed(timer),
+            order: Order::timed(clock, timer),
             views: Views::new(),
             reclaim: R::new(),
             host,

@@ -2,10 +2,11 @@
 
 use super::{Host, PendingRemovals, Store};
 use crate::chain::Live;
-use crate::commit::{Limit, ReadAt, Registered};
+use crate::commit::{AnnouncedPlace, JointInstant, Limit, ReadAt, Registered, Views};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::version::{State, Version};
+use std::sync::Arc;
 
 /// A read as of a registered view finds all versions that it needs.
 pub const KEPT: &str = "the view keeps the versions that it shows";
@@ -91,6 +92,37 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         let registered = self.register(&guard, is_timeless);
         if registered.version() == version {
+            return Some(self.snapshot(&guard, registered));
+        }
+        if let Some(waiting) = self.unregister(&guard, registered) {
+            self.defer(&guard, waiting);
+        }
+        None
+    }
+
+    /// Puts a place of a joint view into the list. The caller passes it to
+    /// [`register_joint`](Self::register_joint) when all places of the view are in their lists.
+    pub fn announce_joint(&self, joint: &Arc<JointInstant>) -> AnnouncedPlace {
+        let guard = self.pin();
+        let place = self.views.place(self.live(&guard));
+        // SAFETY: as in `register`.
+        unsafe {
+            let retire = |place| self.retire_place(&guard, place);
+            self.views.open_joint(&self.order.clock, joint, place, retire)
+        }
+    }
+
+    /// Opens this store's view of a joint view, of this version. `time` belongs to the version, if
+    /// it is given. Without a time, or if the place was detached, closes the view again.
+    pub fn register_joint(
+        &self,
+        announced: AnnouncedPlace,
+        version: u64,
+        time: Option<u64>,
+    ) -> Option<Snapshot> {
+        let guard = self.pin();
+        let registered = Views::register(announced, version, time);
+        if registered.is_timed() {
             return Some(self.snapshot(&guard, registered));
         }
         if let Some(waiting) = self.unregister(&guard, registered) {

@@ -6,6 +6,8 @@ mod cycles;
 mod failures;
 #[cfg(feature = "async")]
 mod futures;
+#[cfg(feature = "async")]
+mod futures_of_many;
 mod groups;
 #[cfg(feature = "async")]
 mod left_alone;

@@ -17,6 +17,7 @@ mod collect;
 mod computed;
 mod deadlines;
 mod derive;
+mod domain;
 mod edges;
 mod ended;
 mod eviction;

@@ -1,6 +1,7 @@
 //! What the stopped threads do, and what other threads must be able to do in the meantime.
 
 use crate::common::counted::{Counted, Ledger};
+use crate::domain::{self, Beside};
 use crate::full;
 use coeval::reclaim::Reclaim;
 use coeval::{Loaded, ManualClock, Op, Repair, Tag};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// With fixed hashes, a run visits the same steps as the one before.
-type Fixed = BuildHasherDefault<DefaultHasher>;
+pub type Fixed = BuildHasherDefault<DefaultHasher>;
 type Cache<R> = coeval::Cache<u64, Counted, Fixed, R>;
 /// A name, and an operation on a cache.
 pub type Case<R> = (&'static str, fn(&Stage<R>, &Arc<Ledger>));
@@ -32,6 +33,7 @@ pub struct Stage<R: Reclaim> {
     cache: Cache<R>,
     kind: Kind,
     pub clock: ManualClock,
+    pub beside: Beside<R>,
 }
 
 impl<R: Reclaim> Deref for Stage<R> {
@@ -72,8 +74,9 @@ pub fn filled<R: Reclaim>(kind: Kind, ledger: &Arc<Ledger>) -> Stage<R> {
     if kind == Kind::Full {
         builder = builder.max_capacity(full::CAPACITY);
     }
-    let cache = builder.manual_clock(&clock).reclaimer::<R>().build();
-    let stage = Stage { cache, kind, clock };
+    let beside = domain::beside::<R>();
+    let cache = builder.manual_clock(&clock).reclaimer::<R>().domain(&beside.domain).build();
+    let stage = Stage { cache, kind, clock, beside };
     if kind == Kind::Full {
         full::fill(&stage, ledger);
     }
@@ -94,7 +97,7 @@ pub fn cases<R: Reclaim>(kind: Kind) -> Vec<Case<R>> {
     let mut all = writes();
     all.extend(reads());
     match kind {
-        Kind::Plain => all.extend(upkeep()),
+        Kind::Plain => all.extend(upkeep().into_iter().chain(domain::cases())),
         Kind::Full => all.extend(full::cases()),
     }
     all

@@ -34,6 +34,11 @@ const _: () = {
     send::<Batch<'_, u64, String>>();
     send::<BatchMut<'_, u64, String>>();
     sync::<Batch<'_, u64, String>>();
+    both::<Domain>();
+    both::<DomainView>();
+    send::<DomainBatch<'_>>();
+    send::<DomainTransaction<'_>>();
+    both::<ForeignCache<String>>();
     both::<Stats>();
     both::<Event>();
     both::<Version>();
@@ -51,6 +56,8 @@ const _: () = {
 
     unwind_safe::<C>();
     unwind_safe::<View<u64, String>>();
+    unwind_safe::<Domain>();
+    unwind_safe::<DomainView>();
 
     // Whatever keys and values are, all types can be printed.
     debug::<Cache<u64, Plain>>();
@@ -116,6 +123,7 @@ const _: () = {
     default::<Version>();
     default::<WeakCache<u64, Plain>>();
 
+    error::<ForeignCache<(u64, String)>>();
     error::<BuildError>();
     error::<Conflict>();
     error::<LoadError<std::io::Error>>();
