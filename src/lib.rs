@@ -126,7 +126,7 @@ pub use api::{
     Batch, BatchMut, Builder, Cache, Committed, CompResult, Deriver, Entry, Finding, InParts, Iter,
     Job, KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
     OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Served,
-    Settings, ToKey, Transaction, Typed, Values, View, WeakCache,
+    Serving, Settings, ToKey, Transaction, Typed, Values, View, WeakCache,
 };
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]

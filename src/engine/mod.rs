@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` describes the task of each file.
 
+mod age;
 mod caller_terms;
 mod changes;
 mod collect;
@@ -9,6 +10,7 @@ mod commit_derived;
 mod compute;
 mod derivation;
 mod ended;
+mod errors;
 mod evict;
 mod expect;
 mod expire;
@@ -51,9 +53,11 @@ mod waited;
 mod watch;
 mod write;
 
+pub use age::{FailedLoad, GroupAge, Kept};
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
+pub use errors::ErrorSettings;
 pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 #[cfg(feature = "async")]
@@ -88,6 +92,7 @@ use crate::store::Store;
 use crate::sync::time::Timer;
 use crate::version::State;
 use ended::EndedSweep;
+use errors::RememberedErrors;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
 use maintenance::DueWork;
@@ -117,11 +122,15 @@ pub struct EngineSettings<K, V> {
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
+    /// The largest share by which these times are shortened.
+    pub jitter: f64,
     pub relation: Option<Arc<Relation<K, V>>>,
     pub max_related: usize,
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
     pub loads: LoadRules,
+    /// How errors of loads are remembered, if they are.
+    pub errors: Option<ErrorSettings<K>>,
     /// Whether writers remove values that have ended.
     pub sweeps_ended: bool,
 }
@@ -140,11 +149,13 @@ impl<K, V> Default for EngineSettings<K, V> {
             time_to_live: None,
             time_to_idle: None,
             refresh_after: None,
+            jitter: 0.0,
             relation: None,
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
             sweeps_ended: false,
+            errors: None,
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
         }
     }
@@ -164,6 +175,7 @@ pub struct Engine<K, V, S, R: Reclaim> {
     sweep: Sweep,
     ended: EndedSweep,
     tag_marks: TagMarks,
+    errors: Option<Box<RememberedErrors<K, R>>>,
     label: Option<Box<str>>,
     #[cfg(feature = "serde")]
     schema: Box<str>,
@@ -185,11 +197,14 @@ where
         });
         let hits = if policy.is_some() { State::HITS_COUNTED } else { 0 };
         let times =
-            Times::new(settings.time_to_live, settings.time_to_idle, settings.refresh_after);
+            Times::new(settings.time_to_live, settings.time_to_idle, settings.refresh_after)
+                .jitter(settings.jitter);
         let (relation, listener) = (settings.relation, settings.listener);
         let config = Config::new(Adjustable { times, relation, listener });
         let timer = settings.timer;
         let observers = Observers::new(config, timer.clone());
+        let errors = settings.errors.as_ref();
+        let errors = errors.map(|errors| Box::new(RememberedErrors::new(errors, &timer)));
         let are_any = is_weighed || settings.expiry.is_some();
         Self {
             store: Store::new(settings.initial_capacity, hits, timer.clone(), hasher, observers),
@@ -209,6 +224,7 @@ where
             sweep: Sweep::new(),
             ended: EndedSweep::new(settings.sweeps_ended),
             tag_marks: TagMarks::new(),
+            errors,
             label: settings.label,
             #[cfg(feature = "serde")]
             schema: settings.schema,
