@@ -187,8 +187,9 @@ where
     /// Counts a failed load. If the cache has a refresh pause, postpones the next reload of the
     /// values that were due.
     #[cold]
-    pub(super) fn note_failure(&self) {
+    pub(super) fn note_failure(&self, begun: u64) {
         let engine = self.each[0].engine;
+        engine.observers().load_times.note(engine.timer.now().saturating_sub(begun), true);
         engine.observers().counters.mine().loads_failed.add(1);
         let rules = engine.flights.rules();
         if rules.pause.is_zero() {
@@ -219,6 +220,7 @@ where
     pub(super) fn note_load_time(&self, begun: u64) {
         let engine = self.each[0].engine;
         let (guard, took) = (engine.pin(), engine.timer.now().saturating_sub(begun));
+        engine.observers().load_times.note(took, false);
         let records = self.each.iter().map(|claim| claim.record(&guard));
         let terms = records.filter_map(|record| engine.newest_terms(record));
         let is_meant = |terms: &&EntryTerms| terms.written() >= begun; // not if it was refused
@@ -244,7 +246,7 @@ where
             Err(error) => error,
         };
         self.set_failing(true);
-        self.claims.note_failure();
+        self.claims.note_failure(self.begun);
         let Self { leader, claims, .. } = &mut self;
         // Runs user code, as in `lead`.
         let kept = on_behalf_of(leader, || {

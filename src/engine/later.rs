@@ -75,8 +75,7 @@ where
             drop(engine); // after everything that refers to it
             return None;
         };
-        let begun = engine.timer.now();
-        Some(RunningLoad { load: Load { leader: Some(leader), claims, begun }, engine })
+        Some(RunningLoad { load: Load::new(Some(leader), claims), engine })
     }
 }
 

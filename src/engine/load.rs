@@ -14,6 +14,7 @@
 //! came. Otherwise it looks up the key again.
 
 use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
+use super::tell::TraceSpan;
 use super::{Engine, KeyLease};
 use crate::chain::{Parcel, RecordRef, clone_to_heap};
 use crate::loading::{Joined, Leader};
@@ -108,10 +109,11 @@ pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
     pub(super) claims: Claims<'e, K, V, S, R, N>,
     /// When it began.
     pub(super) begun: u64,
+    span: Option<TraceSpan>,
 }
 
 /// Notes a failure of the load when a panic drops it.
-struct NoteFailureOnPanic<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
+struct NoteFailureOnPanic<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>, u64)
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -126,7 +128,7 @@ where
     R: Reclaim,
 {
     fn drop(&mut self) {
-        self.0.note_failure();
+        self.0.note_failure(self.1);
     }
 }
 
@@ -265,7 +267,7 @@ where
         let engine = self.each[0].engine;
         let since = engine.store.version();
         self.each.iter_mut().for_each(|claim| claim.lease.since = since);
-        Load { leader, claims: self, begun: engine.timer.now() }
+        Load::new(leader, self)
     }
 
     /// Returns the values of the keys, all as of one instant.
@@ -292,9 +294,21 @@ where
         self.claims.each[0].engine
     }
 
+    pub(super) fn new(
+        leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
+        claims: Claims<'e, K, V, S, R, N>,
+    ) -> Self {
+        let begun = claims.each[0].engine.timer.now();
+        Load { leader, claims, begun, span: None }
+    }
+
     /// Runs the loader, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        let panicked = NoteFailureOnPanic(&self.claims);
+        let panicked = NoteFailureOnPanic(&self.claims, self.begun);
+        let Claim { engine, hash, .. } = &self.claims.each[0];
+        // Made on behalf of the load, because it may run a subscriber.
+        let span = &mut self.span;
+        let load = || span.get_or_insert_with(|| engine.load_span(*hash, N)).within(load);
         let outcome = match &mut self.leader {
             Some(leader) => leader.during(load),
             None => load(),
@@ -312,8 +326,8 @@ where
         let engine = self.engine();
         // Set until the values are shared: a panic in user code is a failure of the load, too.
         self.set_failing(true);
-        let values = loaded.inspect_err(|_| self.claims.note_failure())?;
-        let Self { leader, claims, begun } = &mut self;
+        let values = loaded.inspect_err(|_| self.claims.note_failure(self.begun))?;
+        let Self { leader, claims, begun, .. } = &mut self;
         let filled = on_behalf_of(leader, || {
             let leases = claims.each.each_ref().map(|claim| &claim.lease);
             let filled = engine.fill_many(leases, &mut Parcel::clones(&values));
@@ -345,7 +359,7 @@ where
             Ok(values) => return self.finish(Ok(values)),
             Err(error) => Arc::new(error),
         };
-        self.claims.note_failure();
+        self.claims.note_failure(self.begun);
         if let Some(leader) = self.leader {
             leader.share(LoadOutcome::Failed(error.clone()));
         }

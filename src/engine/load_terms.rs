@@ -157,8 +157,8 @@ where
     ) -> Result<(V, Option<Version>), E> {
         let engine = self.engine();
         self.set_failing(true); // as in `finish`
-        let (value, terms) = loaded.inspect_err(|_| self.claims.note_failure())?;
-        let Self { leader, claims, begun } = &mut self;
+        let (value, terms) = loaded.inspect_err(|_| self.claims.note_failure(self.begun))?;
+        let Self { leader, claims, begun, .. } = &mut self;
         let filled = on_behalf_of(leader, || {
             let (lease, mut offered) = (claims.each[0].lease(), Parcel::empty());
             offered.put_clone(&value);

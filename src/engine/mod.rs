@@ -89,7 +89,7 @@ use crate::policy::Policy;
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use crate::store::Store;
-use crate::sync::time::Timer;
+use crate::sync::time::{NEVER, Timer, deadline};
 use crate::version::State;
 use ended::EndedSweep;
 use errors::RememberedErrors;
@@ -131,6 +131,8 @@ pub struct EngineSettings<K, V> {
     pub loads: LoadRules,
     /// How errors of loads are remembered, if they are.
     pub errors: Option<ErrorSettings<K>>,
+    /// How long a view may be open before that is told.
+    pub view_limit: Option<Duration>,
     /// Whether writers remove values that have ended.
     pub sweeps_ended: bool,
 }
@@ -154,6 +156,7 @@ impl<K, V> Default for EngineSettings<K, V> {
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
+            view_limit: None,
             sweeps_ended: false,
             errors: None,
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
@@ -176,6 +179,8 @@ pub struct Engine<K, V, S, R: Reclaim> {
     ended: EndedSweep,
     tag_marks: TagMarks,
     errors: Option<Box<RememberedErrors<K, R>>>,
+    /// In nanoseconds, or `NEVER`.
+    view_limit: u64,
     label: Option<Box<str>>,
     #[cfg(feature = "serde")]
     schema: Box<str>,
@@ -225,6 +230,7 @@ where
             ended: EndedSweep::new(settings.sweeps_ended),
             tag_marks: TagMarks::new(),
             errors,
+            view_limit: settings.view_limit.map_or(NEVER, |limit| deadline(0, limit)),
             label: settings.label,
             #[cfg(feature = "serde")]
             schema: settings.schema,
