@@ -24,7 +24,7 @@ impl LoadTimes {
 /// There are no histograms.
 #[cfg(not(feature = "metrics"))]
 #[derive(Default)]
-pub struct LoadTimes;
+pub struct LoadTimes(());
 
 #[cfg(not(feature = "metrics"))]
 impl LoadTimes {
