@@ -18,7 +18,7 @@ fn old_values_never_stand_beside_newer_ones<R: Reclaim>() {
         let clock = ManualClock::new();
         // A write of an even key ends the odd key above it, by the same commit.
         let builder = builder(&clock).related(|key: &u64, related| {
-            if key % 2 == 0 {
+            if key.is_multiple_of(2) {
                 related.invalidate(key + 1);
             }
         });
