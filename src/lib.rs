@@ -127,7 +127,7 @@ pub use api::{
     DomainBatch, DomainBuilder, DomainTransaction, DomainView, Entry, Finding, InParts, Iter, Job,
     KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
     OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Served,
-    Settings, ToKey, Transaction, TransactionPart, Typed, Values, View, WeakCache,
+    Serving, Settings, ToKey, Transaction, TransactionPart, Typed, Values, View, WeakCache,
 };
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]

@@ -180,8 +180,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// Makes a value due for reloading once this time has passed since it was written. The next
     /// caller of [`get_with`](Cache::get_with) or a similar method reloads it. Exactly one caller
     /// loads. Meanwhile the other callers and all other reads get the present value. If the loader
-    /// fails, its own caller gets the present value, too. The loaded value is written only if the
-    /// key was not written since.
+    /// fails, its own caller gets the value that the key holds by then; if it holds none any more,
+    /// the error. The loaded value is written only if the key was not written since.
     ///
     /// A value that ends before this time is loaded like any absent value. If this time is not
     /// shorter than the [time to live](Self::time_to_live), only values with a longer time of

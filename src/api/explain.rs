@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::key::ToKey;
 use super::view::View;
-use crate::engine::{Explanation, Standing};
+use crate::engine::{ExplainedInput, ExplainedRelated, Explanation, Standing};
 use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
 use std::fmt;
@@ -69,6 +69,42 @@ where
     {
         let (engine, snapshot) = self.parts();
         engine.explain(snapshot, key, key.to_key())
+    }
+}
+
+impl<K> Explanation<K> {
+    /// Returns the same explanation, in which `show` has replaced each key.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert(7, 700);
+    /// let explained = cache.explain(&7).map_keys(|key| format!("user {key}"));
+    /// assert_eq!(explained.key, "user 7");
+    /// ```
+    #[must_use]
+    pub fn map_keys<T>(self, show: impl Fn(&K) -> T) -> Explanation<T> {
+        let input = |ExplainedInput { ref key, level, used, now }| {
+            let key = show(key);
+            ExplainedInput { key, level, used, now }
+        };
+        let related = |ExplainedRelated { ref key, version, is_older }| {
+            let key = show(key);
+            ExplainedRelated { key, version, is_older }
+        };
+        Explanation {
+            key: show(&self.key),
+            key_hash: self.key_hash,
+            as_of: self.as_of,
+            standing: self.standing,
+            written: self.written,
+            time_left: self.time_left,
+            refresh_in: self.refresh_in,
+            weight: self.weight,
+            tags: self.tags,
+            inputs: self.inputs.into_iter().map(input).collect(),
+            related: self.related.into_iter().map(related).collect(),
+            events: self.events,
+        }
     }
 }
 

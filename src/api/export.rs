@@ -85,6 +85,16 @@ const MEMORY: &str = "Bytes that the cache itself takes";
 const BOUND: Description =
     ("cache_max_weight", None, Unit::Count, "The bound of the weight; 0 without one");
 
+/// It is no whole number.
+const OLDEST_VIEW: Description = (
+    "cache_oldest_view_age_seconds",
+    None,
+    Unit::Seconds,
+    "The time for which the oldest view has been open",
+);
+
+const LOAD_TIME: &str = "cache_load_duration_seconds";
+
 /// Passes the figures of a cache to the program's recorder of metrics; made by
 /// [`Cache::export_metrics`]. It does not keep the cache.
 pub struct Exporter<K, V, S = RandomState, R: Reclaim = Asymmetric> {
@@ -92,6 +102,7 @@ pub struct Exporter<K, V, S = RandomState, R: Reclaim = Asymmetric> {
     counters: Vec<Counter>,
     gauges: Vec<Gauge>,
     bound: Gauge,
+    oldest_view: Gauge,
 }
 
 /// # Metrics
@@ -107,8 +118,9 @@ where
     /// [`update`](Exporter::update) as often as the metrics are read: from a task that runs every
     /// few seconds, or before each scrape.
     ///
-    /// Operations of the cache do nothing for this: the figures are those of
-    /// [`stats`](Self::stats). Each metric has the label `cache` with the
+    /// Operations of the cache do nothing for this, except that loads record how long they took: the
+    /// figures are those of [`stats`](Self::stats). If there are several exporters, the time of a
+    /// load goes to the recorder of the last one. Each metric has the label `cache` with the
     /// [name](crate::Builder::name) of the cache, which is empty if it has none. The names of what
     /// other caches have, too, are those of Micrometer: `cache_gets_total` with `result`,
     /// `cache_puts_total`, `cache_evictions_total` with `cause`, `cache_size`. `docs/metrics.md`
@@ -141,11 +153,15 @@ where
             ::metrics::describe_gauge!(*name, *unit, *text);
             ::metrics::gauge!(*name, labels(*label))
         };
+        ::metrics::describe_histogram!(LOAD_TIME, Unit::Seconds, "How long loads took");
+        let load_time = |result| ::metrics::histogram!(LOAD_TIME, labels(Some(("result", result))));
+        self.engine().export_load_times(["success", "failure"].map(load_time));
         Exporter {
             cache: self.downgrade(),
             counters: COUNTERS.iter().map(counter).collect(),
             gauges: GAUGES.iter().map(|(description, _)| gauge(description)).collect(),
             bound: gauge(&BOUND),
+            oldest_view: gauge(&OLDEST_VIEW),
         }
     }
 }
@@ -158,7 +174,9 @@ where
     R: Reclaim,
 {
     /// Exports the figures as they are now. Returns false if the cache is gone; the figures stay as
-    /// they were then. O(threads), wait-free except for the recorder.
+    /// they were then. O(threads), wait-free except for the recorder. With the feature `tracing`,
+    /// also tells if a view has been open for longer than
+    /// [`Builder::view_limit`](crate::Builder::view_limit).
     pub fn update(&self) -> bool {
         let Some(cache) = self.cache.upgrade() else { return false };
         let stats = cache.stats();
@@ -168,6 +186,8 @@ where
         for (gauge, (_, level)) in self.gauges.iter().zip(GAUGES) {
             gauge.set(level(&stats) as f64);
         }
+        self.oldest_view.set(stats.oldest_view_age.as_secs_f64());
+        cache.engine().tell_old_view();
         self.bound.set(cache.policy().max_capacity().unwrap_or(0) as f64);
         true
     }

@@ -295,13 +295,18 @@ where
     /// Returns the values of these keys, if all are present.
     #[inline(never)]
     pub(crate) fn present<const N: usize>(&self, keys: [&K; N]) -> Option<PresentGroup<V>> {
-        let values = if N > 1 {
-            all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone_to_heap))?
-        } else {
-            let clone = |found: Visible<'_, V>| clone_to_heap(found.value());
-            single(self.engine().look_up::<_, _, true>(keys[0], clone)?)
-        };
+        let values = self.present_values(keys)?;
         Some(PresentGroup { values, is_stale: self.is_refresh_due(keys) })
+    }
+
+    /// Does the same, without asking whether they are due for reloading.
+    #[inline(never)]
+    pub(crate) fn present_values<const N: usize>(&self, keys: [&K; N]) -> Option<Box<[V]>> {
+        if N > 1 {
+            return all_boxed(self.engine().get_many::<_, _, N, true>(keys, clone_to_heap));
+        }
+        let clone = |found: Visible<'_, V>| clone_to_heap(found.value());
+        Some(single(self.engine().look_up::<_, _, true>(keys[0], clone)?))
     }
 
     /// Returns the small values of these keys, if all are present.
@@ -324,26 +329,26 @@ where
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Result<Box<[V]>, LoadRefusal<E>> {
         match self.present(keys.each_ref()) {
-            Some(old) => Ok(self.reload(keys, old, load)),
+            Some(old) => self.reload(keys, old, load).map_err(LoadRefusal::Failed),
             None => self.load_group(keys, load),
         }
     }
 
-    /// Reloads a group if it is old, unless another caller does. If the reload fails, the old
-    /// values stay.
+    /// Reloads a group if it is old, unless another caller does. If the reload fails, returns the
+    /// values that the keys hold by then. Returns the error if they hold none.
     pub(crate) fn reload<E, const N: usize>(
         &self,
         keys: [K; N],
         PresentGroup { values: old, is_stale }: PresentGroup<V>,
         load: impl FnOnce() -> Result<Box<[V]>, E>,
-    ) -> Box<[V]> {
+    ) -> Result<Box<[V]>, E> {
         if !is_stale {
             drop(keys); // as in `hit_or`
-            return old;
+            return Ok(old);
         }
-        let Some(mut refresh) = self.engine().claim_all(keys).refresh() else { return old };
+        let Some(mut refresh) = self.engine().claim_all(keys).refresh(None) else { return Ok(old) };
         let loaded = refresh.during(load);
-        refresh.finish(loaded).unwrap_or(old)
+        refresh.finish_or_keep(loaded)
     }
 
     /// Loads a group, or waits for its load.

@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::give::{LoadRefusal, panic_on_cycle};
 use super::keys::IntoKey;
-use crate::engine::{Claims, Load, LoadDecision};
+use crate::engine::{Claims, Load, LoadDecision, one};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -147,7 +147,7 @@ where
     /// Ends loads with what the loader returned for them.
     pub(super) fn end_loads<E>(
         &self,
-        begun: Vec<Begun<'_, K, V, S, R>>,
+        mut begun: Vec<Begun<'_, K, V, S, R>>,
         loaded: Result<Vec<V>, E>,
         values: &mut [Option<V>],
     ) -> Result<(), LoadRefusal<E>> {
@@ -163,11 +163,21 @@ where
             }
             Err(error) => {
                 let mut are_present = true;
-                for (place, load) in begun {
+                while let Some((place, load)) = begun.pop() {
+                    match values[place].take() {
+                        None => drop(load.finish(Err(()))),
+                        old => {
+                            let mut load = Some(load);
+                            within(&mut begun, &mut || {
+                                let load = load.take().expect("called once");
+                                values[place] = load.finish_or_keep(Err(())).ok().map(one);
+                            });
+                            drop(old);
+                        }
+                    }
                     are_present &= values[place].is_some();
-                    drop(load.finish(Err(())));
                 }
-                // As for one key: if a reload fails, the old values stay.
+                // As for one key: if a reload fails, the caller gets what the keys hold by then.
                 if are_present { Ok(()) } else { Err(LoadRefusal::Failed(error)) }
             }
         }
@@ -273,7 +283,7 @@ where
             let key = &self.keys[place];
             if self.values[place].is_some() {
                 if self.cache.engine().wants_refresh(key)
-                    && let Some(reload) = self.claim(key, is_first).refresh()
+                    && let Some(reload) = self.claim(key, is_first).refresh(None)
                 {
                     return Some((place, reload));
                 }

@@ -32,6 +32,7 @@ enum Stage<'c, K, V, S, R: Reclaim, B, const N: usize> {
     // The order matters: the waiter is dropped before the claims. A waiting caller that becomes the
     // leader has its own claims.
     Waits(Waiter<'c, usize, LoadOutcome<V>, R>, Claims<'c, K, V, S, R, N>),
+    /// The load, and the old values, whose destructors run after the load.
     Leads(Load<'c, K, V, S, R, N>, Option<Box<[V]>>),
     Over,
 }
@@ -59,12 +60,23 @@ pub(crate) struct LoadingRef<'q, 'c, Q: ?Sized, K, V, S, R: Reclaim, F, B, P, H,
     loading: Loading<'c, K, V, S, R, F, B, P, H, G, 1>,
 }
 
-/// Reloads a group by a future in an executor, for no particular caller.
-pub(crate) struct Refreshing<K: 'static, V: 'static, S: 'static, R: Reclaim, F, P, const N: usize> {
+/// Reloads a group by a future in an executor. Its output is what `G` makes of the end of the load;
+/// `None` if another caller has taken the load over.
+pub(crate) struct Refreshing<
+    K: 'static,
+    V: 'static,
+    S: 'static,
+    R: Reclaim,
+    F,
+    P,
+    G,
+    const N: usize,
+> {
     // The order matters, as above.
     load: Option<F>,
     refresh: Refresh<K, V, S, R, N>,
     read: P,
+    end: G,
 }
 
 /// The state of a reload.
@@ -142,7 +154,7 @@ impl<K, V, S, R: Reclaim, F, B, P, H, G, const N: usize> Drop
     }
 }
 
-impl<K, V, S, R: Reclaim, F, P, const N: usize> Drop for Refreshing<K, V, S, R, F, P, N> {
+impl<K, V, S, R: Reclaim, F, P, G, const N: usize> Drop for Refreshing<K, V, S, R, F, P, G, N> {
     fn drop(&mut self) {
         if let Refresh::Leads(refresh) = &mut self.refresh {
             refresh.on_behalf(|| self.load = None); // as above
@@ -303,7 +315,7 @@ where
                         this.stage = Stage::Joins(this.cache.engine().claim_all(keys));
                     }
                     InitialLookUp::Stale(keys, old) => {
-                        match this.cache.engine().claim_all(keys).refresh() {
+                        match this.cache.engine().claim_all(keys).refresh(None) {
                             Some(refresh) => this.stage = Stage::Leads(refresh, Some(old)),
                             None => break Ok(old),
                         }
@@ -340,11 +352,11 @@ where
                         this.stage = Stage::Leads(leading, old);
                         return Poll::Pending;
                     };
-                    let loaded = leading.finish(loaded);
-                    break match old {
-                        Some(old) => Ok(loaded.unwrap_or(old)),
-                        None => loaded.map_err(LoadRefusal::Failed),
+                    let loaded = match old {
+                        Some(_) => leading.finish_or_keep(loaded),
+                        None => leading.finish(loaded),
                     };
+                    break loaded.map_err(LoadRefusal::Failed);
                 }
                 Stage::Over => panic!("polled after completion"),
             }
@@ -355,13 +367,13 @@ where
     }
 }
 
-impl<K, V, S, R: Reclaim, F, P, const N: usize> Refreshing<K, V, S, R, F, P, N> {
-    pub fn new(load: F, refresh: DetachedLoad<K, V, S, R, N>, read: P) -> Self {
-        Self { load: Some(load), refresh: Refresh::Later(refresh), read }
+impl<K, V, S, R: Reclaim, F, P, G, const N: usize> Refreshing<K, V, S, R, F, P, G, N> {
+    pub fn new(load: F, refresh: DetachedLoad<K, V, S, R, N>, read: P, end: G) -> Self {
+        Self { load: Some(load), refresh: Refresh::Later(refresh), read, end }
     }
 }
 
-impl<K, V, S, R, F, E, P, const N: usize> Future for Refreshing<K, V, S, R, F, P, N>
+impl<K, V, S, R, F, E, T, P, G, const N: usize> Future for Refreshing<K, V, S, R, F, P, G, N>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -369,10 +381,11 @@ where
     R: Reclaim,
     F: Future,
     P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
+    G: Fn(RunningLoad<K, V, S, R, N>, Result<Box<[V]>, E>) -> T,
 {
-    type Output = ();
+    type Output = Option<T>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         // SAFETY: only the field `load` is pinned. It is polled and dropped in place.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
@@ -384,15 +397,14 @@ where
         };
         let Some(mut refresh) = begun else {
             load.set(None); // another caller has taken the load over
-            return Poll::Ready(());
+            return Poll::Ready(None);
         };
         let polled = poll_within(load, context, &this.read, |poll| refresh.during(poll));
         let Poll::Ready(loaded) = polled else {
             this.refresh = Refresh::Leads(refresh);
             return Poll::Pending;
         };
-        refresh.finish(loaded);
-        Poll::Ready(())
+        Poll::Ready(Some((this.end)(refresh, loaded)))
     }
 }
 

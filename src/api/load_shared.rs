@@ -23,7 +23,8 @@ type Loaded<T, E> = Result<T, LoadError<Arc<E>>>;
 /// These methods work as the [loading](#loading) methods of the same names, for a source that may
 /// be down. If the load fails, the callers that wait for it get its error and do not load. However
 /// many callers want a key of such a source, there is one load. A caller that waits for the same
-/// load by another method, or with another error type, loads by itself. A panic is not shared.
+/// load by another method, or with another error type, loads by itself. A panic is not shared. With
+/// [`Builder::errors_for`](crate::Builder::errors_for), callers that come later get the error, too.
 impl<K, V, S, R> Cache<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -82,7 +83,10 @@ where
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Loaded<Box<[V]>, E> {
         match self.present(keys.each_ref()) {
-            Some(old) => Ok(self.reload(keys, old, load)),
+            Some(old) => {
+                let loaded = self.reload(keys, old, load);
+                loaded.map_err(|error| LoadError::Failed(Arc::new(error)))
+            }
             None => self.load_group_sharing(keys, load),
         }
     }
@@ -94,6 +98,7 @@ where
         keys: [K; N],
         load: impl FnOnce() -> Result<Box<[V]>, E>,
     ) -> Loaded<Box<[V]>, E> {
+        let error_key = self.key_of_error(&keys[0])?;
         let mut claims = self.engine().claim_all(keys);
         let wanted = loop {
             match claims.join() {
@@ -109,10 +114,33 @@ where
             LoadDecision::Found(values) => Ok(values),
             LoadDecision::Cycle(_) => Err(LoadError::Cycle),
             LoadDecision::Load(mut leading) => {
+                let since = self.engine().version();
                 let loaded = leading.during(load);
-                leading.finish_sharing(loaded).map_err(LoadError::Failed)
+                self.remember(error_key, since, leading.finish_sharing(loaded))
             }
         }
+    }
+
+    /// Returns the key under which an error of this load is remembered, if it is to be, or the
+    /// error of an earlier load.
+    fn key_of_error<E: Send + Sync + 'static>(&self, key: &K) -> Loaded<Option<K>, E> {
+        match self.engine().remembered_error(key) {
+            Some(error) => Err(LoadError::Failed(error)),
+            None => Ok(self.engine().key_of_error(key)),
+        }
+    }
+
+    /// Remembers the error of a load.
+    fn remember<E: Send + Sync + 'static>(
+        &self,
+        key: Option<K>,
+        since: u64,
+        loaded: Result<Box<[V]>, Arc<E>>,
+    ) -> Loaded<Box<[V]>, E> {
+        if let (Some(key), Err(error)) = (key, &loaded) {
+            self.engine().remember_error(key, since, error.clone());
+        }
+        loaded.map_err(LoadError::Failed)
     }
 }
 
@@ -167,13 +195,15 @@ where
         match self.present(keys.each_ref()) {
             Some(old) if !old.is_stale => return Ok(old.values),
             Some(old) => {
-                let refresh = self.engine().claim_all(keys).refresh();
+                let refresh = self.engine().claim_all(keys).refresh(None);
                 let Some(mut refresh) = refresh else { return Ok(old.values) };
                 let loaded = polled(load, &mut refresh, read).await;
-                return Ok(refresh.finish(loaded).unwrap_or(old.values));
+                let loaded = refresh.finish_or_keep(loaded);
+                return loaded.map_err(|error| LoadError::Failed(Arc::new(error)));
             }
             None => {}
         }
+        let error_key = self.key_of_error(&keys[0])?;
         let mut claims = self.engine().claim_all(keys);
         let wanted = loop {
             match claims.join() {
@@ -189,8 +219,9 @@ where
             LoadDecision::Found(values) => Ok(values),
             LoadDecision::Cycle(_) => Err(LoadError::Cycle),
             LoadDecision::Load(mut leading) => {
+                let since = self.engine().version();
                 let loaded = polled(load, &mut leading, read).await;
-                leading.finish_sharing(loaded).map_err(LoadError::Failed)
+                self.remember(error_key, since, leading.finish_sharing(loaded))
             }
         }
     }

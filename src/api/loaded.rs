@@ -199,12 +199,13 @@ where
             let mut leading = match self.hit(&key) {
                 Ok(value) => return Ok(value),
                 Err(Some(old)) => {
-                    let refresh = old.is_stale.then(|| self.engine().claim_all([key]).refresh());
+                    let refresh =
+                        old.is_stale.then(|| self.engine().claim_all([key]).refresh(None));
                     let Some(mut refresh) = refresh.flatten() else { return Ok(one(old.values)) };
                     let poll = std::future::poll_fn(|cx| refresh.during(|| load.as_mut().poll(cx)));
                     let loaded = poll.await;
                     drop(load); // the next load may want what it holds
-                    return Ok(finish(refresh, loaded).unwrap_or_else(|_| one(old.values)));
+                    return finish_or_keep(refresh, loaded).map_err(LoadError::Failed);
                 }
                 Err(None) => match self.join_or_lead_async([key]).await {
                     LoadDecision::Found(values) => return Ok(one(values)),
@@ -241,10 +242,10 @@ where
             Err(old) => old,
         };
         if let Some(PresentGroup { values, is_stale }) = old {
-            let refresh = is_stale.then(|| self.engine().claim_all([key]).refresh());
+            let refresh = is_stale.then(|| self.engine().claim_all([key]).refresh(None));
             let Some(mut refresh) = refresh.flatten() else { return Ok(one(values)) };
             let loaded = refresh.during(load);
-            return Ok(finish(refresh, loaded).unwrap_or_else(|_| one(values)));
+            return finish_or_keep(refresh, loaded).map_err(LoadRefusal::Failed);
         }
         match self.join_or_lead([key]) {
             LoadDecision::Found(values) => Ok(one(values)),
@@ -269,4 +270,22 @@ where
     R: Reclaim,
 {
     load.finish_on_terms(loaded.map(Loaded::into_parts)).map(|(value, _)| value)
+}
+
+/// Ends a reload. If it failed, returns the value that the key holds by then, or the error if it
+/// holds none.
+fn finish_or_keep<K, V, S, R, E>(
+    load: Load<'_, K, V, S, R, 1>,
+    loaded: Result<Loaded<V>, E>,
+) -> Result<V, E>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    match loaded {
+        Ok(loaded) => finish(load, Ok(loaded)),
+        Err(error) => load.finish_or_keep(Err(error)).map(one),
+    }
 }

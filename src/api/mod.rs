@@ -47,7 +47,11 @@ mod retain;
 #[cfg(feature = "serde")]
 mod save;
 mod served;
+mod serving;
+#[cfg(feature = "async")]
+mod serving_async;
 mod settings;
+mod spread;
 mod tagged;
 mod transaction;
 mod typed;
@@ -87,6 +91,7 @@ pub use retain::{InParts, RemovalProgress};
 #[cfg(feature = "serde")]
 pub use save::SaveReport;
 pub use served::Served;
+pub use serving::Serving;
 pub use settings::Settings;
 pub use transaction::{Committed, Transaction};
 pub use typed::{Kind, Typed};

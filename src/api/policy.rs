@@ -54,6 +54,18 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     }
 }
 
+impl<K, V, S, R> Builder<K, V, S, R> {
+    /// Sets how long a view may be open before subscribers of `tracing` are told (feature
+    /// `tracing`): when it closes, and while it is open, by each call of
+    /// [`maintain`](Cache::maintain) and of `Exporter::update` for the oldest view. A view that is
+    /// open keeps what it shows in memory. Without this setting nothing is told.
+    #[must_use]
+    pub fn view_limit(mut self, time: Duration) -> Self {
+        self.settings.view_limit = Some(time);
+        self
+    }
+}
+
 /// # Settings in force
 impl<K, V, S, R> Cache<K, V, S, R>
 where

@@ -6,7 +6,7 @@ use super::give::{LoadRefusal, outcome};
 use super::load_future::{InitialLookUp, Loading, Refreshing};
 use crate::chain::Parcel;
 #[cfg(feature = "async")]
-use crate::engine::Moving;
+use crate::engine::{Moving, RunningLoad};
 use crate::engine::{array, one, single, try_on_heap};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
@@ -109,7 +109,7 @@ where
         load: impl FnOnce() -> Result<Box<[V]>, E> + Send + 'static,
     ) {
         if self.is_refresh_due(keys.each_ref())
-            && let Some(refresh) = self.engine().claim_all(keys).refresh()
+            && let Some(refresh) = self.engine().claim_all(keys).refresh(None)
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {
             execute(Box::new(move || {
@@ -190,10 +190,11 @@ where
         read: impl Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E> + Send + 'static,
     ) {
         if self.is_refresh_due(keys.each_ref())
-            && let Some(refresh) = self.engine().claim_all(keys).refresh()
+            && let Some(refresh) = self.engine().claim_all(keys).refresh(None)
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {
-            execute(Box::pin(Refreshing::new(load, refresh, read)));
+            let refreshing = Refreshing::new(load, refresh, read, RunningLoad::finish);
+            execute(Box::pin(async { _ = refreshing.await }));
         }
     }
 }

@@ -1,17 +1,11 @@
-//! Loads that serve an old value if the source fails, and say so.
+//! What a caller got of a value that may be old, and why.
 
 use super::builder::Builder;
-use super::cache::Cache;
-use super::give::outcome;
-use super::load::PresentGroup;
-use crate::chain::Parcel;
-use crate::engine::{one, single, try_on_heap};
-use crate::error::LoadError;
-use crate::reclaim::Reclaim;
-use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-/// A value, and why the caller got it; the result of [`Cache::serve_with`].
+/// A value, and why the caller got it; the result of
+/// [`Cache::serve_with`](crate::Cache::serve_with) and of the methods of
+/// [`Serving`](crate::Serving).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Served<V, E> {
@@ -21,11 +15,15 @@ pub enum Served<V, E> {
     Stale {
         /// The value.
         value: V,
-        /// How many loads in a row have failed since the value was due, as far as there were
+        /// The time since the value was written, or restored. For a group, that of its oldest
+        /// member. If the value was replaced just now, it may be younger than that.
+        age: Duration,
+        /// How many loads in a row have failed, as far as there were
         /// [pauses](Builder::refresh_pause) after them.
         failures: u8,
-        /// The error, if this caller's load failed. `None`: another caller loads the value, or the
-        /// pause after a failure is not over.
+        /// The error, if this caller's load failed. `None`: another caller loads the value, the
+        /// load goes on after the [soft time-out](Builder::soft_timeout), or the pause after a
+        /// failure is not over.
         cause: Option<E>,
     },
     /// This caller has loaded the value, or has waited for another caller that did.
@@ -45,13 +43,24 @@ impl<V, E> Served<V, E> {
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Stale { .. })
     }
+
+    /// Keeps the reason, and sets the value to what `change` makes of it.
+    pub fn map<T>(self, change: impl FnOnce(V) -> T) -> Served<T, E> {
+        match self {
+            Self::Fresh(value) => Served::Fresh(change(value)),
+            Self::Loaded(value) => Served::Loaded(change(value)),
+            Self::Stale { value, age, failures, cause } => {
+                Served::Stale { value: change(value), age, failures, cause }
+            }
+        }
+    }
 }
 
 impl<K, V, S, R> Builder<K, V, S, R> {
     /// Makes the [pause](Self::refresh_pause) after a failed reload grow: each further failure of
-    /// the same value doubles it, up to `longest`. Each pause is shortened by up to a quarter, which
-    /// differs from key to key, so that keys that failed together are not tried again together. The
-    /// pause begins anew once a value was loaded.
+    /// the same value doubles it, up to `longest`. Each pause is shortened by up to a quarter,
+    /// which differs from key to key, so that keys that failed together are not tried again
+    /// together. The pause begins anew once a value was loaded.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock};
@@ -78,87 +87,79 @@ impl<K, V, S, R> Builder<K, V, S, R> {
         self.settings.loads.longest_pause = longest;
         self
     }
-}
 
-impl<K, V, S, R> Cache<K, V, S, R>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
-{
-    /// Returns the value of `key` as [`load`](Self::load) does, and says why the caller got this
-    /// one: it is fresh, it was loaded, or it is old because the source failed.
+    /// Limits the age of values that [`serve_with`](crate::Cache::serve_with) and [`Serving`]
+    /// return. A caller that finds an older value loads, or waits for a load, as if the key were
+    /// absent, whether or not a pause is over. If the load fails, it gets the error. Other methods
+    /// do not know this limit. Without it, an old value is served until its time to live is over.
     ///
-    /// [`refresh_after`](Builder::refresh_after) is the time for which a value is fresh, and the
-    /// [time to live](Builder::time_to_live) that for which an old value is served if the source
-    /// fails. An old value is an entry like any other: a write, a tag or an input ends it, and it
-    /// never stands beside a newer member of its group. If that happens while the loader runs, and
-    /// the loader fails, the caller gets what the key holds by then: a newer value, or the error.
-    /// Set a [pause](Builder::refresh_pause) that [grows](Builder::refresh_pause_up_to), so that a
-    /// source that is down is not asked again and again.
+    /// ```
+    /// use coeval::{Cache, LoadError, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
+    /// let builder = Cache::builder().refresh_after(minute).max_age(minute * 5);
+    /// let cache = builder.manual_clock(&clock).build();
+    /// cache.insert("rate", 1);
+    /// let down = || Err::<i32, _>("the source is down");
+    /// clock.advance(minute * 5);
+    /// assert!(cache.serve_with("rate", down).is_ok_and(|served| served.is_stale()));
+    /// clock.advance(minute);
+    /// let failed = LoadError::Failed("the source is down");
+    /// assert_eq!(cache.serve_with("rate", down), Err(failed));
+    /// assert_eq!(cache.serving().max_age(minute * 7).load("rate", down).unwrap().into_value(), 1);
+    /// ```
+    ///
+    /// [`Serving`]: crate::Serving
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.settings.loads.serving.max_age = Some(age);
+        self
+    }
+
+    /// Sets how long a caller of [`Serving::load_on`](crate::Serving::load_on) and its variants
+    /// waits for a load in an executor if there is an old value. After that time it gets the old
+    /// value, and the load goes on. Without this setting it waits for nothing.
+    ///
+    /// The time is that of the system's clock.
+    #[must_use]
+    pub fn soft_timeout(mut self, time: Duration) -> Self {
+        self.settings.loads.serving.soft_timeout = time;
+        self
+    }
+
+    /// Makes callers of [`serve_with`](crate::Cache::serve_with) and [`Serving`](crate::Serving)
+    /// load a value now and then before it is due, so that a value that many callers want does not
+    /// become due for all of them at once. The probability rises as the end comes near, the earlier
+    /// the longer the last load took. `factor` 1 is optimal if the time that loads take varies
+    /// little; larger factors load earlier, and 0 never. Values that were written, not loaded, are
+    /// not loaded early. The end is the time at which the value is due for reloading, or absent.
+    ///
+    /// The algorithm is XFetch: A. Vattani, F. Chierichetti and K. Lowenstein, *Optimal
+    /// probabilistic cache stampede prevention*, PVLDB 8(8), 2015.
     ///
     /// ```
     /// use coeval::{Cache, ManualClock, Served};
     /// use std::time::Duration;
     ///
-    /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
-    /// let builder = Cache::builder().refresh_after(minute).time_to_live(minute * 60);
-    /// let cache = builder.refresh_pause(minute / 6).manual_clock(&clock).build();
-    /// let up = |rate: i32| move || Ok::<_, &str>(rate);
-    /// let down = || Err::<i32, _>("the source is down");
-    ///
-    /// assert_eq!(cache.serve_with("rate", up(1)), Ok(Served::Loaded(1)));
-    /// assert_eq!(cache.serve_with("rate", down), Ok(Served::Fresh(1)));
-    /// clock.advance(minute);
-    /// let stale = |cause, failures| Ok(Served::Stale { value: 1, failures, cause });
-    /// assert_eq!(cache.serve_with("rate", down), stale(Some("the source is down"), 1));
-    /// assert_eq!(cache.serve_with("rate", up(2)), stale(None, 1), "it is not asked yet");
-    /// clock.advance(minute);
-    /// assert_eq!(cache.serve_with("rate", up(2)), Ok(Served::Loaded(2)));
-    /// clock.advance(minute * 60);
-    /// assert!(cache.serve_with("rate", down).is_err(), "no value is served for so long");
+    /// let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+    /// let builder = Cache::builder().refresh_after(second * 60).refresh_early(1.0);
+    /// let cache = builder.manual_clock(&clock).build();
+    /// let slow = || {
+    ///     clock.advance(second); // It takes a second to load.
+    ///     Ok::<_, ()>(1)
+    /// };
+    /// cache.serve_with("rate", slow).unwrap();
+    /// let mut seconds = 0;
+    /// while let Served::Fresh(_) = cache.serve_with("rate", slow).unwrap() {
+    ///     clock.advance(second);
+    ///     seconds += 1;
+    /// }
+    /// assert!((20..=60).contains(&seconds), "in most cases after 55 to 60 seconds: {seconds}");
     /// ```
-    ///
-    /// # Errors
-    /// [`LoadError`], if there is no value to serve: the error of the loader, or a cycle.
-    ///
-    /// # Panics
-    /// Panics if the loader does.
-    pub fn serve_with<E>(
-        &self,
-        key: K,
-        load: impl FnOnce() -> Result<V, E>,
-    ) -> Result<Served<V, E>, LoadError<E>> {
-        let Some(PresentGroup { values, is_stale }) = self.present([&key]) else {
-            let mut loader = Parcel::empty();
-            loader.put(load);
-            let load = || try_on_heap(&mut loader).map(single);
-            return outcome(self.load_group([key], load), one).map(Served::Loaded);
-        };
-        // Read afterwards: if the value is not due because a load has just failed, this counts it.
-        let failures = self.engine().failed_refreshes(&key);
-        let stale =
-            |values, failures, cause| Ok(Served::Stale { value: one(values), failures, cause });
-        if !is_stale {
-            return match failures {
-                0 => Ok(Served::Fresh(one(values))),
-                _ => stale(values, failures, None), // within a pause
-            };
-        }
-        let Some(mut refresh) = self.engine().claim_all([key]).refresh() else {
-            return stale(values, failures, None);
-        };
-        let mut loader = Parcel::empty();
-        loader.put(load);
-        let loaded = refresh.during(|| try_on_heap(&mut loader).map(single));
-        match refresh.finish_or_present(loaded) {
-            Ok(loaded) => Ok(Served::Loaded(one(loaded))),
-            Err((cause, None)) => Err(LoadError::Failed(cause)), // it has ended meanwhile
-            Err((_, Some((newer, false)))) => Ok(Served::Fresh(one(newer))),
-            Err((cause, Some((values, true)))) => {
-                stale(values, failures.saturating_add(1), Some(cause))
-            }
-        }
+    #[must_use]
+    pub fn refresh_early(mut self, factor: f64) -> Self {
+        self.settings.loads.serving.early = factor;
+        self
     }
 }

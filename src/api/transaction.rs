@@ -81,14 +81,18 @@ where
         mut body: impl FnMut(&mut Transaction<'_, K, V, S, R>) -> Result<T, E>,
     ) -> Result<Committed<T>, TransactError<E>> {
         let engine = self.engine();
-        for _ in 0..ATTEMPTS {
-            let mut transaction = Transaction { attempt: Attempt::new(engine) };
-            let value = body(&mut transaction).map_err(TransactError::Aborted)?;
-            if let Some(version) = transaction.attempt.commit() {
-                return Ok(Committed { value, version });
+        let span = engine.transaction_span();
+        span.within(|| {
+            for attempt in 1..=ATTEMPTS {
+                let mut transaction = Transaction { attempt: Attempt::new(engine) };
+                let value = body(&mut transaction).map_err(TransactError::Aborted)?;
+                if let Some(version) = transaction.attempt.commit() {
+                    span.note_commit(version, attempt);
+                    return Ok(Committed { value, version });
+                }
             }
-        }
-        Err(TransactError::Conflict)
+            Err(TransactError::Conflict)
+        })
     }
 
     /// Runs a transaction as [`transact`](Self::transact) does, with a closure that has no errors

@@ -72,6 +72,7 @@ where
     /// assert_eq!(cache.len(), 500);
     /// ```
     pub fn maintain(&self, steps: usize) -> bool {
+        self.engine().tell_old_view();
         self.engine().maintain(steps)
     }
 

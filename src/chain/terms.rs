@@ -14,6 +14,8 @@ pub struct EntryTerms {
     pub(super) counts: DependencyCounts,
     /// How many loads of a newer value have failed, as far as it is counted.
     pub(super) failures: AtomicU8,
+    /// How long the load of the value took; see [`load_time`](Self::load_time).
+    load_time: AtomicU8,
     /// The time from which on the value is absent. If the value is kept as long as it is used, each
     /// use moves this time on. Then the lowest bit is not part of the time: it says that a thread
     /// found the value expired.
@@ -25,6 +27,8 @@ pub struct EntryTerms {
     pub(super) idle: u64,
     /// The time from which on the value is to be loaded anew. It is served meanwhile.
     pub(super) refresh: AtomicU64,
+    /// The time at which the value was written, or restored.
+    written: u64,
 }
 
 /// Whether a version is a [`Derived`](super::Derived) one, and, in the common cases, how many
@@ -72,8 +76,11 @@ impl EntryTerms {
     pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
         let deadline = AtomicU64::new(end);
         let refresh = AtomicU64::new(refresh);
-        let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(0));
-        let terms = Self { deadline, end, idle, refresh, weight, counts, failures };
+        let (counts, failures, load_time) =
+            (DependencyCounts::NONE, AtomicU8::new(0), AtomicU8::new(0));
+        let written = now;
+        let terms =
+            Self { deadline, end, idle, refresh, weight, counts, failures, load_time, written };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
         Self { deadline: AtomicU64::new(deadline), ..terms }
     }
@@ -87,10 +94,11 @@ impl EntryTerms {
     pub fn again(&self) -> Self {
         let deadline =
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::EXPIRED });
-        let Self { end, idle, weight, .. } = *self;
+        let Self { end, idle, weight, written, .. } = *self;
         let refresh = AtomicU64::new(self.refresh.load(Ordering::Relaxed));
         let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(self.failures()));
-        Self { deadline, end, idle, refresh, weight, counts, failures }
+        let load_time = AtomicU8::new(self.load_time.load(Ordering::Relaxed)); // as in `load_time`
+        Self { deadline, end, idle, refresh, weight, counts, failures, load_time, written }
     }
 
     /// How many loads of a newer value have failed.
@@ -168,8 +176,13 @@ impl EntryTerms {
 impl EntryTerms {
     /// The terms of a value that was saved: its deadline, and what [`times`](Self::times) returned.
     #[cfg(feature = "serde")]
-    pub fn restored(deadline: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
-        let mut terms = Self::new(0, end, 0, refresh, weight);
+    pub fn restored(
+        now: u64,
+        deadline: u64,
+        (end, idle, refresh): (u64, u64, u64),
+        weight: u32,
+    ) -> Self {
+        let mut terms = Self::new(now, end, 0, refresh, weight);
         let flag = if idle == 0 { 0 } else { Self::EXPIRED };
         terms.deadline = AtomicU64::new(deadline.min(end) & !flag);
         terms.idle = idle;
@@ -197,6 +210,27 @@ impl EntryTerms {
         // Relaxed, both: they order nothing.
         self.failures.store(self.failures().saturating_add(1), Ordering::Relaxed);
         self.refresh.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// The time at which the value was written, or restored.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How long the load of the value took, in nanoseconds, at most a fifth less than it was; 0 if
+    /// it was not loaded.
+    pub fn load_time(&self) -> u64 {
+        let code = self.load_time.load(Ordering::Relaxed); // Relaxed: it orders nothing.
+        if code == 0 { 0 } else { ((4 + u64::from(code & 3)) << (code >> 2)) >> 2 }
+    }
+
+    /// Notes how long the load of the value took. What is kept is the power of two below it, and how
+    /// many quarters of that it is longer.
+    pub fn note_load_time(&self, nanos: u64) {
+        let nanos = nanos.clamp(4, 1 << 60);
+        let power = nanos.ilog2();
+        let code = (power << 2) as u8 | ((nanos >> (power - 2)) & 3) as u8;
+        self.load_time.store(code, Ordering::Relaxed); // Relaxed: as above.
     }
 
     /// Whether a policy moves the deadline.

@@ -251,15 +251,16 @@ impl Views {
         self.registered.load(Ordering::Relaxed)
     }
 
-    /// The smallest version of an open view at some instant, for statistics. Visits all views.
+    /// The smallest version of an open view at some instant, and when that view was opened, for
+    /// statistics. Visits all views.
     ///
     /// # Safety
     /// A guard is live, through which places are retired.
-    pub unsafe fn oldest(&self) -> Option<u64> {
+    pub unsafe fn oldest(&self) -> Option<(u64, u64)> {
         if self.count() == 0 {
             return None;
         }
-        let mut oldest = 0;
+        let (mut oldest, mut opened) = (0, 0);
         let mut next = self.newest.load(Ordering::Acquire); // pairs with `open`
         // SAFETY: the guard keeps each place that is or was in the list.
         while let Some(place) = unsafe { next.as_ref() } {
@@ -267,10 +268,11 @@ impl Views {
             // left out.
             if !place.waiting.is_closed() && place.version.load(Ordering::Relaxed) != 0 {
                 oldest = place.version.load(Ordering::Relaxed);
+                opened = place.opened.load(Ordering::Relaxed);
             }
             next = unmarked(place.older.load(Ordering::Acquire)); // pairs with `walk`
         }
-        oldest.checked_sub(1)
+        Some((oldest.checked_sub(1)?, opened.saturating_sub(1)))
     }
 
     /// The newest open view that is older than `version`. The caller has seen the stamp of that

@@ -11,7 +11,7 @@
 
 use crate::listener::Listener;
 use crate::relation::Relation;
-use crate::sync::time::deadline;
+use crate::sync::time::{NEVER, deadline};
 use crate::sync::{AtomicUsize, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +34,8 @@ pub struct Times {
     /// In nanoseconds; 0 if it is not set.
     time_to_idle: u64,
     refresh_after: Option<Duration>,
+    /// The largest share by which the time to live and the refresh time are shortened.
+    jitter: f64,
 }
 
 /// The settings that may change.
@@ -63,8 +65,13 @@ pub enum ConfigSnapshot<'e, K, V> {
 
 impl Times {
     /// No time is set.
-    pub const NONE: Self =
-        Self { is_none: true, time_to_live: None, time_to_idle: 0, refresh_after: None };
+    pub const NONE: Self = Self {
+        is_none: true,
+        time_to_live: None,
+        time_to_idle: 0,
+        refresh_after: None,
+        jitter: 0.0,
+    };
 
     pub fn new(
         time_to_live: Option<Duration>,
@@ -87,6 +94,33 @@ impl Times {
     /// Returns these times with another refresh time.
     pub fn refresh(self, time: Option<Duration>) -> Self {
         Self { refresh_after: time, ..self }.checked()
+    }
+
+    /// Returns these times with another jitter.
+    pub fn jitter(self, share: f64) -> Self {
+        Self { jitter: share.clamp(0.0, 1.0), ..self }
+    }
+
+    /// Returns when a value ends that is written at `now`.
+    pub fn end(&self, now: u64) -> u64 {
+        self.time_to_live.map_or(NEVER, |time| self.shortened(now, time))
+    }
+
+    /// Returns when a value is due for reloading that is written at `now`.
+    pub fn due(&self, now: u64) -> u64 {
+        self.refresh_after.map_or(NEVER, |time| self.shortened(now, time))
+    }
+
+    /// Returns the time `now + time`, or an earlier one if there is a jitter. All values that one
+    /// commit writes have the same `now`, so they end together.
+    fn shortened(&self, now: u64, time: Duration) -> u64 {
+        if self.jitter == 0.0 {
+            return deadline(now, time);
+        }
+        // The upper bits of this product change as the lower bits of the time do.
+        let mixed = (now ^ (now >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        let share = self.jitter * mixed as f64 / (1_u64 << 24) as f64;
+        deadline(now, time.mul_f64(1.0 - share).max(Duration::from_nanos(1)))
     }
 
     fn checked(self) -> Self {

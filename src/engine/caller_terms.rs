@@ -13,7 +13,6 @@ use crate::dependencies::{BondsBuilder, Moment};
 use crate::reclaim::Reclaim;
 use crate::store::{KEPT, TermsAndBonds};
 use crate::sync::time::{NEVER, deadline};
-use std::time::Duration;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the terms and bonds of a value for `record`, as requested. The times must be those
@@ -60,11 +59,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             .flatten();
         let (mut end, mut idle, mut refresh) = match was {
             Some((was, _)) => was.terms().map_or((NEVER, 0, NEVER), EntryTerms::times),
-            None => {
-                let or_never = |time: Option<Duration>| time.map_or(NEVER, until);
-                let live = or_never(times.time_to_live());
-                (live, times.time_to_idle(), or_never(times.refresh_after()))
-            }
+            None => (times.end(now), times.time_to_idle(), times.due(now)),
         };
         if let Some(time) = caller_terms.time_to_live {
             end = until(time);

@@ -361,7 +361,7 @@ where
     {
         self.set_failing(true); // as in `finish`
         let engine = self.engine();
-        let Self { leader, claims } = &mut self;
+        let Self { leader, claims, .. } = &mut self;
         let keep = || reading.commit(claims.each[0].lease(), &value[0]);
         let value = match on_behalf_of(leader, keep) {
             Some(version) => {

@@ -1,6 +1,7 @@
 //! Loads that an executor's job begins later, unless another caller needs the values first.
 
 use super::Engine;
+use super::age::FailedLoad;
 use super::load::{Claims, Load, LoadOutcome};
 use crate::loading::HandedOut;
 use crate::reclaim::Reclaim;
@@ -53,7 +54,7 @@ where
         // SAFETY: everything that the load refers to lies in that engine. The engine does not move,
         // and outlives the load because the load keeps it.
         let load = unsafe { std::mem::transmute::<Self, Load<'static, K, V, S, R, N>>(self) };
-        let Load { leader, claims } = load;
+        let Load { leader, claims, .. } = load;
         let handed = leader?.hand_out()?;
         Some(DetachedLoad { handed, claims, engine })
     }
@@ -74,7 +75,7 @@ where
             drop(engine); // after everything that refers to it
             return None;
         };
-        Some(RunningLoad { load: Load { leader: Some(leader), claims }, engine })
+        Some(RunningLoad { load: Load::new(Some(leader), claims), engine })
     }
 }
 
@@ -95,5 +96,16 @@ where
         let Self { load, engine } = self;
         drop(load.finish(loaded));
         drop(engine); // after everything that refers to it
+    }
+
+    /// Ends the load, as [`Load::finish_or_present`] does.
+    pub fn finish_or_present<E>(
+        self,
+        loaded: Result<Box<[V]>, E>,
+    ) -> Result<Box<[V]>, FailedLoad<V, E>> {
+        let Self { load, engine } = self;
+        let ended = load.finish_or_present(loaded);
+        drop(engine); // as above
+        ended
     }
 }

@@ -14,15 +14,14 @@
 //! came. Otherwise it looks up the key again.
 
 use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
+use super::tell::TraceSpan;
 use super::{Engine, KeyLease};
-use crate::chain::{EntryTerms, Parcel, RecordRef, clone_to_heap};
+use crate::chain::{Parcel, RecordRef, clone_to_heap};
 use crate::loading::{Joined, Leader};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
-use crate::sync::time::deadline;
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
-use equivalent::Equivalent;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::hash::{BuildHasher, Hash};
@@ -91,12 +90,14 @@ pub enum LoadDecision<'e, K, V, S, R: Reclaim, const N: usize> {
 pub struct Claim<'e, K, V, S, R: Reclaim> {
     pub(super) engine: &'e Engine<K, V, S, R>,
     lease: KeyLease<K, V>,
-    hash: u32,
+    pub(super) hash: u32,
 }
 
 /// Claims on the keys of a group, of which there is at least one.
 pub struct Claims<'e, K, V, S, R: Reclaim, const N: usize> {
     pub(super) each: [Claim<'e, K, V, S, R>; N],
+    /// Whether values are loaded anew that are not due yet.
+    pub(super) is_early: bool,
 }
 
 /// A load that the caller leads, or one for which no caller waits. If it is dropped before its end,
@@ -106,10 +107,13 @@ pub struct Load<'e, K, V, S, R: Reclaim, const N: usize> {
     // leader has its own claims.
     pub(super) leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
     pub(super) claims: Claims<'e, K, V, S, R, N>,
+    /// When it began.
+    pub(super) begun: u64,
+    span: Option<TraceSpan>,
 }
 
 /// Notes a failure of the load when a panic drops it.
-struct NoteFailureOnPanic<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>)
+struct NoteFailureOnPanic<'l, 'e, K, V, S, R, const N: usize>(&'l Claims<'e, K, V, S, R, N>, u64)
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -124,7 +128,7 @@ where
     R: Reclaim,
 {
     fn drop(&mut self) {
-        self.0.note_failure();
+        self.0.note_failure(self.1);
     }
 }
 
@@ -134,9 +138,6 @@ impl<K, V, S, R: Reclaim> Drop for Claim<'_, K, V, S, R> {
     }
 }
 
-/// The error of a load; and the values that the keys hold by its end, and whether they are old.
-pub type FailedLoad<V, E> = (E, Option<(Box<[V]>, bool)>);
-
 impl<K, V, S, R> Engine<K, V, S, R>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -144,40 +145,6 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Returns whether `key` has a value that is due for reloading.
-    #[inline]
-    pub fn wants_refresh<Q>(&self, key: &Q) -> bool
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        self.observers().config.may_refresh() && {
-            let guard = self.pin();
-            let record = self.store.find(&guard, self.hash(key), key);
-            record.is_some_and(|record| self.is_stale(record))
-        }
-    }
-
-    /// Returns how many loads of a newer value of `key` have failed, after which there was a pause.
-    pub fn failed_refreshes<Q>(&self, key: &Q) -> u8
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let guard = self.pin();
-        let record = self.store.find(&guard, self.hash(key), key);
-        let terms = record.and_then(|record| self.newest_terms(record));
-        terms.map_or(0, EntryTerms::failures)
-    }
-
-    fn is_stale(&self, record: RecordRef<'_, K, V>) -> bool {
-        let terms = self.newest_terms(record);
-        terms.is_some_and(|terms| terms.is_stale(self.timer.now()))
-    }
-
-    /// Returns the terms of a record's newest value.
-    fn newest_terms<'g>(&self, record: RecordRef<'g, K, V>) -> Option<&'g EntryTerms> {
-        self.store.order.newest(record)?.terms()
-    }
-
     /// Claims `key`, in order to load it.
     pub fn claim(&self, key: K) -> Claim<'_, K, V, S, R> {
         let claim = self.claim_quietly(key);
@@ -221,7 +188,7 @@ where
     /// Claims the keys of a group.
     pub fn claim_all<const N: usize>(&self, keys: [K; N]) -> Claims<'_, K, V, S, R, N> {
         const { assert!(N > 0, "a group has a key") };
-        Claims { each: keys.map(|key| self.claim(key)) }
+        Claims { each: keys.map(|key| self.claim(key)), is_early: false }
     }
 }
 
@@ -237,7 +204,7 @@ where
         &self.lease
     }
 
-    fn record<'g>(&self, guard: &'g R::Guard<'_>) -> RecordRef<'g, K, V> {
+    pub(super) fn record<'g>(&self, guard: &'g R::Guard<'_>) -> RecordRef<'g, K, V> {
         self.engine.leased_record(guard, &self.lease)
     }
 
@@ -291,59 +258,16 @@ where
         CachedGroup { records, values: Arc::new(values), number }
     }
 
-    /// Begins a reload of a group of present values, if one of them is due and no other caller
-    /// reloads the group.
-    pub fn refresh(self) -> Option<Load<'e, K, V, S, R, N>> {
-        let mut leader = self.try_lead(false)?;
-        let engine = self.each[0].engine;
-        // Dropping a guard may run user code, as in `lead`.
-        let is_stale = leader.during(|| {
-            let guard = engine.pin();
-            let mut records = self.each.iter().map(|claim| claim.record(&guard));
-            records.any(|record| engine.is_stale(record))
-        });
-        is_stale.then(|| self.begin(Some(leader)))
-    }
-
     pub(super) fn begin(
         mut self,
         leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
     ) -> Load<'e, K, V, S, R, N> {
         // as in `lease_held_record`: first the hold, then the clock; same partners
         fence(Ordering::SeqCst);
-        let since = self.each[0].engine.store.version();
+        let engine = self.each[0].engine;
+        let since = engine.store.version();
         self.each.iter_mut().for_each(|claim| claim.lease.since = since);
-        Load { leader, claims: self }
-    }
-
-    /// Counts a failed load. If the cache has a refresh pause, postpones the next reload of the
-    /// values that were due.
-    #[cold]
-    pub(super) fn note_failure(&self) {
-        let engine = self.each[0].engine;
-        engine.observers().counters.mine().loads_failed.add(1);
-        let rules = engine.flights.rules();
-        if rules.pause.is_zero() {
-            return;
-        }
-        let guard = engine.pin();
-        let now = engine.timer.now();
-        for claim in &self.each {
-            let terms = engine.newest_terms(claim.record(&guard));
-            terms.filter(|terms| terms.is_stale(now)).inspect(|terms| {
-                let pause = rules.pause_after(terms.failures(), claim.hash);
-                terms.note_failure(deadline(now, pause));
-            });
-        }
-    }
-
-    /// Returns whether one of the values is due for reloading, or would be without a pause.
-    fn are_old(&self) -> bool {
-        let engine = self.each[0].engine;
-        let (guard, now) = (engine.pin(), engine.timer.now());
-        let mut terms =
-            self.each.iter().filter_map(|claim| engine.newest_terms(claim.record(&guard)));
-        terms.any(|terms| terms.failures() > 0 || terms.is_stale(now))
+        Load::new(leader, self)
     }
 
     /// Returns the values of the keys, all as of one instant.
@@ -370,9 +294,21 @@ where
         self.claims.each[0].engine
     }
 
+    pub(super) fn new(
+        leader: Option<Leader<'e, usize, LoadOutcome<V>, R>>,
+        claims: Claims<'e, K, V, S, R, N>,
+    ) -> Self {
+        let begun = claims.each[0].engine.timer.now();
+        Load { leader, claims, begun, span: None }
+    }
+
     /// Runs the loader, or a part of it.
     pub fn during<O>(&mut self, load: impl FnOnce() -> O) -> O {
-        let panicked = NoteFailureOnPanic(&self.claims);
+        let panicked = NoteFailureOnPanic(&self.claims, self.begun);
+        let Claim { engine, hash, .. } = &self.claims.each[0];
+        // Made on behalf of the load, because it may run a subscriber.
+        let span = &mut self.span;
+        let load = || span.get_or_insert_with(|| engine.load_span(*hash, N)).within(load);
         let outcome = match &mut self.leader {
             Some(leader) => leader.during(load),
             None => load(),
@@ -390,11 +326,13 @@ where
         let engine = self.engine();
         // Set until the values are shared: a panic in user code is a failure of the load, too.
         self.set_failing(true);
-        let values = loaded.inspect_err(|_| self.claims.note_failure())?;
-        let Self { leader, claims } = &mut self;
+        let values = loaded.inspect_err(|_| self.claims.note_failure(self.begun))?;
+        let Self { leader, claims, begun, .. } = &mut self;
         let filled = on_behalf_of(leader, || {
             let leases = claims.each.each_ref().map(|claim| &claim.lease);
-            engine.fill_many(leases, &mut Parcel::clones(&values))
+            let filled = engine.fill_many(leases, &mut Parcel::clones(&values));
+            claims.note_load_time(*begun);
+            filled
         });
         let values = match filled {
             Some(filled) if filled.is_valid => {
@@ -411,25 +349,6 @@ where
         Ok(values)
     }
 
-    /// Does the same as [`finish`](Self::finish). With an error come the values that the keys hold
-    /// by now, all as of one instant, and whether they are old: due, or due again after a pause.
-    pub fn finish_or_present<E>(
-        mut self,
-        loaded: Result<Box<[V]>, E>,
-    ) -> Result<Box<[V]>, FailedLoad<V, E>> {
-        let error = match loaded {
-            Ok(values) => return self.finish(Ok(values)).map_err(|error| (error, None)),
-            Err(error) => error,
-        };
-        self.set_failing(true);
-        self.claims.note_failure();
-        let Self { leader, claims } = &mut self;
-        // Runs user code, as in `lead`.
-        let values = on_behalf_of(leader, || claims.values());
-        let present = values.map(|values| (values, claims.are_old()));
-        Err((error, present))
-    }
-
     /// Does the same as [`finish`](Self::finish), and shares an error with the waiting callers that
     /// take it.
     pub fn finish_sharing<E: Send + Sync + 'static>(
@@ -440,7 +359,7 @@ where
             Ok(values) => return self.finish(Ok(values)),
             Err(error) => Arc::new(error),
         };
-        self.claims.note_failure();
+        self.claims.note_failure(self.begun);
         if let Some(leader) = self.leader {
             leader.share(LoadOutcome::Failed(error.clone()));
         }

@@ -22,7 +22,7 @@ where
 {
     /// Claims `key` while the caller leads other loads. Their end does the maintenance.
     pub fn claim_beside(&self, key: K) -> Claims<'_, K, V, S, R, 1> {
-        Claims { each: [self.claim_quietly(key)] }
+        Claims { each: [self.claim_quietly(key)], is_early: false }
     }
 
     /// Ends these loads as [`Load::finish`] does, each with its value.
@@ -30,12 +30,13 @@ where
         loads.iter().for_each(|load| load.set_failing(true)); // as in `finish`
         let mut filled = Vec::with_capacity(loads.len());
         {
-            let parts = loads.iter_mut().map(|load| (&mut load.leader, &load.claims));
+            let parts = loads.iter_mut().map(|load| (&mut load.leader, (&load.claims, load.begun)));
             let (mut leaders, claims): (Vec<_>, Vec<_>) = parts.unzip();
             on_behalf_of_each(&mut leaders, &mut || {
-                for (claims, value) in claims.iter().zip(&values) {
+                for ((claims, begun), value) in claims.iter().zip(&values) {
                     let mut offered = Parcel::clones(slice::from_ref(value));
                     filled.push(self.fill_many([claims.each[0].lease()], &mut offered));
+                    claims.note_load_time(*begun);
                 }
             });
         }

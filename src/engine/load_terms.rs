@@ -157,15 +157,17 @@ where
     ) -> Result<(V, Option<Version>), E> {
         let engine = self.engine();
         self.set_failing(true); // as in `finish`
-        let (value, terms) = loaded.inspect_err(|_| self.claims.note_failure())?;
-        let Self { leader, claims } = &mut self;
+        let (value, terms) = loaded.inspect_err(|_| self.claims.note_failure(self.begun))?;
+        let Self { leader, claims, begun, .. } = &mut self;
         let filled = on_behalf_of(leader, || {
             let (lease, mut offered) = (claims.each[0].lease(), Parcel::empty());
             offered.put_clone(&value);
-            match terms {
+            let filled = match terms {
                 Some(terms) => engine.fill_on_terms(lease, &mut offered, terms),
                 None => engine.fill_many([lease], slice::from_mut(&mut offered)),
-            }
+            };
+            claims.note_load_time(*begun);
+            filled
         });
         let ended = match filled {
             Some(filled) if filled.is_valid => {

@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` describes the task of each file.
 
+mod age;
 mod caller_terms;
 mod changes;
 mod collect;
@@ -10,6 +11,7 @@ mod compute;
 mod derivation;
 mod domain;
 mod ended;
+mod errors;
 mod evict;
 mod expect;
 mod expire;
@@ -53,10 +55,12 @@ mod waited;
 mod watch;
 mod write;
 
+pub use age::{FailedLoad, GroupAge, Kept};
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
 pub use domain::{DomainCore, Member, OpenedView};
+pub use errors::ErrorSettings;
 pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 #[cfg(feature = "async")]
@@ -89,9 +93,10 @@ use crate::policy::Policy;
 use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use crate::store::Store;
-use crate::sync::time::Timer;
+use crate::sync::time::{NEVER, Timer, deadline};
 use crate::version::{Clock, State};
 use ended::EndedSweep;
+use errors::RememberedErrors;
 use expire::Deadlines;
 #[cfg(not(any(coeval_loom, coeval_internals)))]
 use maintenance::DueWork;
@@ -121,6 +126,8 @@ pub struct EngineSettings<K, V> {
     pub time_to_live: Option<Duration>,
     pub time_to_idle: Option<Duration>,
     pub refresh_after: Option<Duration>,
+    /// The largest share by which these times are shortened.
+    pub jitter: f64,
     pub relation: Option<Arc<Relation<K, V>>>,
     pub max_related: usize,
     pub listener: Option<Arc<Listener<K, V>>>,
@@ -128,6 +135,10 @@ pub struct EngineSettings<K, V> {
     /// The clock, which is that of the domain.
     pub clock: Clock,
     pub loads: LoadRules,
+    /// How errors of loads are remembered, if they are.
+    pub errors: Option<ErrorSettings<K>>,
+    /// How long a view may be open before that is told.
+    pub view_limit: Option<Duration>,
     /// Whether writers remove values that have ended.
     pub sweeps_ended: bool,
 }
@@ -146,12 +157,15 @@ impl<K, V> Default for EngineSettings<K, V> {
             time_to_live: None,
             time_to_idle: None,
             refresh_after: None,
+            jitter: 0.0,
             relation: None,
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
             clock: Clock::new(),
+            view_limit: None,
             sweeps_ended: false,
+            errors: None,
             loads: LoadRules { tells_failures: true, ..LoadRules::default() },
         }
     }
@@ -171,6 +185,9 @@ pub struct Engine<K, V, S, R: Reclaim> {
     sweep: Sweep,
     ended: EndedSweep,
     tag_marks: TagMarks,
+    errors: Option<Box<RememberedErrors<K, R>>>,
+    /// In nanoseconds, or `NEVER`.
+    view_limit: u64,
     label: Option<Box<str>>,
     #[cfg(feature = "serde")]
     schema: Box<str>,
@@ -192,11 +209,14 @@ where
         });
         let hits = if policy.is_some() { State::HITS_COUNTED } else { 0 };
         let times =
-            Times::new(settings.time_to_live, settings.time_to_idle, settings.refresh_after);
+            Times::new(settings.time_to_live, settings.time_to_idle, settings.refresh_after)
+                .jitter(settings.jitter);
         let (relation, listener) = (settings.relation, settings.listener);
         let config = Config::new(Adjustable { times, relation, listener });
         let timer = settings.timer;
         let observers = Observers::new(config, timer.clone());
+        let errors = settings.errors.as_ref();
+        let errors = errors.map(|errors| Box::new(RememberedErrors::new(errors, &timer)));
         let are_any = is_weighed || settings.expiry.is_some();
         Self {
             store: Store::new(
@@ -223,6 +243,8 @@ where
             sweep: Sweep::new(),
             ended: EndedSweep::new(settings.sweeps_ended),
             tag_marks: TagMarks::new(),
+            errors,
+            view_limit: settings.view_limit.map_or(NEVER, |limit| deadline(0, limit)),
             label: settings.label,
             #[cfg(feature = "serde")]
             schema: settings.schema,

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::chain::{Record, Visible};
 use crate::config::Config;
 use crate::listener::Departures;
-use crate::metrics::{Counters, EventKind, Recorder, ThreadCounts};
+use crate::metrics::{Counters, EventKind, LoadTimes, Recorder, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::Host;
@@ -20,6 +20,8 @@ pub struct Observers<K, V> {
     pub recorder: Recorder,
     pub config: Config<K, V>,
     pub departures: Departures<K, V>,
+    /// Where the times of loads go.
+    pub load_times: LoadTimes,
     timer: Timer,
     /// 1 while events are recorded.
     recording: AtomicU32,
@@ -32,6 +34,7 @@ impl<K, V> Observers<K, V> {
             recorder: Recorder::new(),
             config,
             departures: Departures::new(),
+            load_times: LoadTimes::default(),
             timer,
             recording: AtomicU32::new(0),
         }

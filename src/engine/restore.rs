@@ -104,7 +104,8 @@ where
         if refresh.is_some() {
             self.observers().config.expect_refresh();
         }
-        let restored = EntryTerms::restored(until(left), until(end), idle, until(refresh), weight);
+        let restored =
+            EntryTerms::restored(now, until(left), (until(end), idle, until(refresh)), weight);
         let mut requested = RequestedTerms::unchanged(Some(&restored));
         if !terms.tags.is_empty() {
             let mut bonds = BondsBuilder::new(&self.store);

@@ -42,8 +42,7 @@ impl RequestedTerms {
             return *unchanged;
         }
         let Self { now, end, weight, is_timed, policy_end, .. } = *self;
-        let refresh = times.refresh_after().filter(|_| is_timed);
-        let refresh = refresh.map_or(NEVER, |time| deadline(now, time));
+        let refresh = if is_timed { times.due(now) } else { NEVER };
         let terms = EntryTerms::new(now, end, times.time_to_idle(), refresh, weight);
         match policy_end {
             Some(until) => terms.by_policy(until),
@@ -119,8 +118,7 @@ impl<K, V> EntryRules<K, V> {
         let is_timed = time_to_live.is_some() || !times.is_none() || kept.is_some();
         let now = if is_timed { moment.time() } else { 0 };
         let policy_end = kept.map(|kept| kept.map_or(NEVER, |time| deadline(now, time)));
-        let time_to_live = time_to_live.or(times.time_to_live());
-        let end = time_to_live.map_or(NEVER, |time| deadline(now, time));
+        let end = time_to_live.map_or_else(|| times.end(now), |time| deadline(now, time));
         RequestedTerms { now, end, weight, is_timed, policy_end, ..RequestedTerms::default() }
     }
 }

@@ -4,6 +4,7 @@ use super::Engine;
 use super::maintenance::CLOSING_STEPS;
 use crate::reclaim::Reclaim;
 use crate::store::Snapshot;
+use crate::sync::time::NEVER;
 use std::time::Duration;
 
 /// A view that an operation opens for itself. It closes when it is dropped, also if user code
@@ -82,7 +83,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Does the same under a guard, except for reclamation and the listener. Returns whether the
     /// caller was the last holder of the view.
     fn close_under(&self, guard: &R::Guard<'_>, snapshot: Snapshot) -> bool {
+        let opened = snapshot.opened();
+        let version = snapshot.version();
         let Some(waiting) = self.store.close(guard, snapshot) else { return false };
+        if self.view_limit != NEVER {
+            let age = self.timer.now().saturating_sub(opened);
+            if age > self.view_limit {
+                self.tell_view_age(version, age);
+            }
+        }
         self.work_off(guard, waiting, CLOSING_STEPS);
         self.store.trim_clearings(guard);
         true

@@ -3,7 +3,9 @@
 use super::Engine;
 use crate::metrics::{Recorded, Recorder, Stats};
 use crate::reclaim::Reclaim;
+use crate::sync::time::NEVER;
 use crate::version::Version;
+use std::time::Duration;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Returns the figures of the cache.
@@ -17,14 +19,39 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         stats.weight = if self.is_weighed() { era.weight() } else { stats.entries };
         stats.views = store.views.count() as u64;
         let oldest = store.oldest_view(&guard);
-        stats.oldest_view = oldest.map(Version::from_u64);
-        stats.oldest_view_lag = oldest.map_or(0, |oldest| store.version().saturating_sub(oldest));
+        if let Some((oldest, opened)) = oldest {
+            stats.oldest_view = Some(Version::from_u64(oldest));
+            stats.oldest_view_lag = store.version().saturating_sub(oldest);
+            let age = self.timer.now().saturating_sub(opened);
+            stats.oldest_view_age = Duration::from_nanos(age);
+        }
         stats.retired = store.reclaim.retired() as u64;
         let policy = self.policy.as_ref().map_or(0, |policy| policy.bytes());
         let queues = observers.departures.bytes() + self.deadlines.bytes();
         stats.index_memory = store.index_bytes(&guard) as u64;
         stats.memory = (store.bytes() + policy + queues) as u64;
         stats
+    }
+
+    /// Sets the histograms of loads that returned a value, and of loads that failed.
+    #[cfg(feature = "metrics")]
+    pub fn export_load_times(&self, histograms: [::metrics::Histogram; 2]) {
+        self.observers().load_times.export(histograms);
+    }
+
+    /// Tells that the oldest view has been open for longer than the limit, if it has.
+    pub fn tell_old_view(&self) {
+        if self.view_limit == NEVER {
+            return;
+        }
+        let guard = self.pin();
+        if let Some((version, opened)) = self.store.oldest_view(&guard) {
+            let age = self.timer.now().saturating_sub(opened);
+            drop(guard);
+            if age > self.view_limit {
+                self.tell_view_age(version, age);
+            }
+        }
     }
 
     /// Counts a group whose entries did not belong together and which a monitor repaired.

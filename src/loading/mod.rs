@@ -78,6 +78,19 @@ pub struct LoadRules {
     pub pause: Duration,
     /// The time to which the pause grows with each further failure, if that is longer.
     pub longest_pause: Duration,
+    /// When old values are served. The caller applies it.
+    pub serving: ServeRules,
+}
+
+/// The rules for values that are served although they are old, or loaded anew although they are not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServeRules {
+    /// The age beyond which a value is not served.
+    pub max_age: Option<Duration>,
+    /// How long a caller waits for a load that an executor runs, if there is an old value.
+    pub soft_timeout: Duration,
+    /// The factor of the time that a load takes, for loads before a value is due; 0 for none.
+    pub early: f64,
 }
 
 impl LoadRules {

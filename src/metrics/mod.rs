@@ -8,18 +8,21 @@
 //! |---|---|
 //! | `counters.rs` | counts, one block per thread |
 //! | `stats.rs` | their sums, and what else `Cache::stats` shows |
+//! | `load_times.rs` | the histograms of the times of loads |
 //! | `event.rs` | one event, and how it prints |
 //! | `recorder.rs` | the last events of each thread |
 //! | `timeline.rs` | the events of all threads, in order |
 
 mod counters;
 mod event;
+mod load_times;
 mod recorder;
 mod stats;
 mod timeline;
 
 pub use counters::{Counters, ThreadCounts};
 pub use event::{Event, EventKind};
+pub use load_times::LoadTimes;
 pub use recorder::Recorder;
 #[cfg(coeval_loom)]
 pub use recorder::{EventRing, EventWords};

@@ -3,6 +3,7 @@
 use crate::removal::RemovalCause;
 use crate::version::Version;
 use std::fmt;
+use std::time::Duration;
 
 /// What a cache has done, and what it holds.
 ///
@@ -65,6 +66,8 @@ pub struct Stats {
     /// The number of version numbers handed out since that of the oldest view; 0 without a view. It
     /// is at least the number of commits since then, because some numbers stay unused.
     pub oldest_view_lag: u64,
+    /// The time for which the oldest view has been open; 0 without a view.
+    pub oldest_view_age: Duration,
     /// Objects of any kind that are retired but not yet reclaimed.
     pub retired: u64,
     /// Bytes that the pools of entries and versions hold, in use or free. Excludes the index and
@@ -123,6 +126,7 @@ impl fmt::Display for Stats {
         write!(f, "views     {} open", self.views)?;
         if let Some(oldest) = self.oldest_view {
             write!(f, ", oldest {oldest}, {} versions behind", self.oldest_view_lag)?;
+            write!(f, ", open for {:?}", self.oldest_view_age)?;
         }
         let (memory, index, retired) = (self.memory, self.index_memory, self.retired);
         write!(f, "\nmemory    {memory} bytes in pools, {index} in the index, {retired} retired")
@@ -214,6 +218,7 @@ mod tests {
             views: 1,
             oldest_view: Some(Version::from_u64(1040)),
             oldest_view_lag: 2,
+            oldest_view_age: Duration::from_secs(3),
             ..Stats::default()
         };
         let printed = stats.to_string();
@@ -223,7 +228,7 @@ mod tests {
             "commits   0, 0 conflicts, 0 recomputed, 0 repaired",
             "removals  0 explicit, 0 replaced, 0 expired, 0 size, 0 related, 0 listener panics",
             "contents  0 entries, weight 0, 0 versions",
-            "views     1 open, oldest v1040, 2 versions behind",
+            "views     1 open, oldest v1040, 2 versions behind, open for 3s",
             "memory    0 bytes in pools, 0 in the index, 0 retired",
         ];
         assert_eq!(printed.lines().collect::<Vec<_>>(), expected);

@@ -8,6 +8,12 @@ use std::io::{self, BufRead, Read};
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 256 << 10;
+/// How many bytes may be checked in vain, whatever the file. A file that was forged may have a head
+/// every 32 bytes, each of which claims all that follows.
+const IN_VAIN: u64 = 64 << 20;
+/// How often each byte may be checked in vain beyond that. The heads of a file that was not forged
+/// do not overlap, unless bytes are missing.
+const OFTEN: u64 = 8;
 
 /// Why a file cannot be read at all.
 #[derive(Debug)]
@@ -37,6 +43,10 @@ pub struct Reader<R: Read> {
     /// Where the rest begins in the buffer.
     at: usize,
     is_at_end: bool,
+    /// The bytes that were in the buffer before.
+    drained: u64,
+    /// The bytes that were checked in vain.
+    pub(super) in_vain: u64,
     header: Header,
     next_block: u32,
     damage: Damage,
@@ -59,6 +69,8 @@ impl<R: Read> Reader<R> {
             buffer: Vec::new(),
             at: 0,
             is_at_end: false,
+            drained: 0,
+            in_vain: 0,
             header,
             next_block: 0,
             damage: Damage { blocks: 0, is_cut_off: true },
@@ -122,11 +134,13 @@ impl<R: Read> Reader<R> {
     /// Reads until there are `bytes` more bytes, or no more. Returns whether there are so many.
     fn fill(&mut self, bytes: usize) -> io::Result<bool> {
         while !self.is_at_end && self.rest().len() < bytes {
-            if self.at > 0 {
+            // No byte is moved more often than others are passed.
+            if self.at > self.buffer.len() / 2 {
                 self.buffer.drain(..self.at);
+                self.drained += self.at as u64;
                 self.at = 0;
             }
-            let missing = (bytes - self.buffer.len()).max(CHUNK) as u64;
+            let missing = (bytes - self.rest().len()).max(CHUNK) as u64;
             // It grows with what the input has, whatever number of bytes was asked for.
             let read = self.input.by_ref().take(missing).read_to_end(&mut self.buffer)?;
             self.is_at_end = (read as u64) < missing;
@@ -139,10 +153,11 @@ impl<R: Read> Reader<R> {
         while self.find_head()? {
             let head = BlockHead::from_bytes(self.rest(), self.header.id).expect("it was found");
             let all = HEAD + head.bytes as usize;
-            let is_there = self.fill(all)?;
+            let may_be = head.number >= self.next_block && self.may_check(head.bytes);
+            let is_there = may_be && self.fill(all)?;
             let body = &self.rest()[HEAD..all.min(self.rest().len())];
-            if !is_there || crc32fast::hash(body) != head.checksum || head.number < self.next_block
-            {
+            if !is_there || crc32fast::hash(body) != head.checksum {
+                self.in_vain += if is_there { body.len() as u64 } else { 0 };
                 // The length may be that of a block that has lost some bytes.
                 self.at += HEAD;
                 continue;
@@ -163,6 +178,13 @@ impl<R: Read> Reader<R> {
             }
         }
         Ok(None)
+    }
+
+    /// Returns whether so many bytes may be checked, perhaps in vain. So the time is linear in the
+    /// length of the file.
+    fn may_check(&self, bytes: u32) -> bool {
+        let passed = self.drained + self.at as u64;
+        self.in_vain + u64::from(bytes) <= IN_VAIN + OFTEN * passed
     }
 
     /// Skips bytes until a head begins. Returns whether there is one.

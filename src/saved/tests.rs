@@ -123,3 +123,20 @@ fn a_file_within_an_entry_is_an_entry() {
     }
     assert_eq!((entries, reader.damage().blocks), (vec![inner.clone(), inner], 1));
 }
+
+/// A file of nothing but heads, each of which claims all that follows, with a wrong checksum.
+#[test]
+fn a_forged_file_takes_linear_time() {
+    let mut file = header().to_bytes();
+    let (heads, whole) = (100_000_u32, file.len());
+    for number in 0..heads {
+        let bytes = (heads - number - 1) * HEAD as u32;
+        let head = BlockHead { is_end: false, number, entries: 1, bytes, checksum: 1 };
+        file.extend(head.to_bytes(header().id));
+    }
+    let mut reader = Reader::new(&file[..]).unwrap();
+    assert!(reader.next_block().unwrap().is_none());
+    let all = (file.len() - whole) as u64;
+    assert!(reader.in_vain >= all, "some were checked");
+    assert!(reader.in_vain <= 9 * all + (128 << 20), "{} of {all}", reader.in_vain);
+}

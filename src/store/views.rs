@@ -161,8 +161,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         Some(PendingRemovals::after(taken, version))
     }
 
-    /// The smallest version of an open view at some instant, for statistics. Visits all views.
-    pub fn oldest_view(&self, _guard: &R::Guard<'_>) -> Option<u64> {
+    /// The smallest version of an open view at some instant, and when that view was opened, for
+    /// statistics. Visits all views.
+    pub fn oldest_view(&self, _guard: &R::Guard<'_>) -> Option<(u64, u64)> {
         // SAFETY: a guard is live.
         unsafe { self.views.oldest() }
     }

@@ -2,6 +2,7 @@
 //! or load in turn if the load failed. No other operation is delayed. No caller gets a value that
 //! was read before a removal that had returned when the caller came.
 
+mod beside;
 mod cycles;
 mod failures;
 #[cfg(feature = "async")]
@@ -11,6 +12,7 @@ mod futures_of_many;
 mod groups;
 #[cfg(feature = "async")]
 mod left_alone;
+mod outage;
 mod refresh;
 mod serving;
 mod taken_over;
@@ -398,16 +400,7 @@ fn a_caller_after_a_removal_loads<R: Reclaim>() {
     });
 }
 
-use serving::{
-    old_values_are_served_and_told, one_try_a_pause, pauses_grow_and_differ,
-    what_ended_meanwhile_is_not_served,
-};
-
 on_every_reclaimer!(
-    old_values_are_served_and_told,
-    pauses_grow_and_differ,
-    what_ended_meanwhile_is_not_served,
-    one_try_a_pause,
     one_load_for_all,
     another_loads_if_one_fails,
     another_loads_if_one_panics,

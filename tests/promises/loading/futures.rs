@@ -48,6 +48,14 @@ pub fn run<'f, T>(
     tasks.into_iter().map(|(.., outcome)| outcome.expect("every future ends")).collect()
 }
 
+/// Runs a future to its end, which takes one poll.
+pub fn finish<F: Future>(future: F) -> F::Output {
+    match poll(pin!(future)) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it is pending"),
+    }
+}
+
 pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -174,6 +182,8 @@ fn futures_may_go_to_other_threads() {
     is_send(&cache.get_with_async(1, ready(1)));
     is_send(&cache.try_get_with_async(1, ready(Ok::<_, ()>(1))));
     is_send(&cache.load_async(1, ready(Ok::<_, ()>(1))));
+    let spawn = |_: coeval::Task| {};
+    is_send(&cache.serving().load_async_on(1, spawn, ready(()), ready(Ok::<_, ()>(1))));
 }
 
 on_every_reclaimer!(

@@ -2,7 +2,7 @@
 //! once a pause.
 
 use super::*;
-use coeval::{LoadError, Served};
+use coeval::{LoadError, Loaded, Served};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,22 +15,25 @@ fn cache<R: Reclaim>() -> (ManualClock, Store<u64, u64, R>) {
     (clock.clone(), builder.manual_clock(&clock).reclaimer().build())
 }
 
-pub fn old_values_are_served_and_told<R: Reclaim>() {
+fn old_values_are_served_and_told<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
     let fails = || cache.serve_with(1, || Err::<u64, _>(DOWN));
     assert_eq!(fails(), Err(LoadError::Failed(DOWN)));
     assert_eq!(cache.serve_with(1, || Ok::<_, &str>(1)), Ok(Served::Loaded(1)));
     assert_eq!(fails(), Ok(Served::Fresh(1)));
     clock.advance(SECOND * 10);
-    assert_eq!(fails(), Ok(Served::Stale { value: 1, failures: 1, cause: Some(DOWN) }));
-    assert_eq!(fails(), Ok(Served::Stale { value: 1, failures: 1, cause: None }));
+    let stale = |value, seconds, failures, cause| {
+        Ok(Served::Stale { value, age: SECOND * seconds, failures, cause })
+    };
+    assert_eq!(fails(), stale(1, 10, 1, Some(DOWN)));
+    assert_eq!(fails(), stale(1, 10, 1, None));
     clock.advance(SECOND);
-    assert_eq!(fails(), Ok(Served::Stale { value: 1, failures: 2, cause: Some(DOWN) }));
+    assert_eq!(fails(), stale(1, 11, 2, Some(DOWN)));
     // A write ends the old value, and with it the count of failures.
     cache.insert(1, 2);
     assert_eq!(fails(), Ok(Served::Fresh(2)));
     clock.advance(SECOND * 10);
-    assert_eq!(fails().unwrap(), Served::Stale { value: 2, failures: 1, cause: Some(DOWN) });
+    assert_eq!(fails(), stale(2, 10, 1, Some(DOWN)));
     // An invalidation, too: there is nothing to serve then.
     cache.remove(&1);
     assert!(fails().is_err());
@@ -41,7 +44,7 @@ pub fn old_values_are_served_and_told<R: Reclaim>() {
 
 /// What ends while its loader runs is not served: the loader itself may have learned that there is
 /// no such thing any more.
-pub fn what_ended_meanwhile_is_not_served<R: Reclaim>() {
+fn what_ended_meanwhile_is_not_served<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
     let serve_while = |act: &dyn Fn()| {
         cache.insert(1, 1);
@@ -56,18 +59,67 @@ pub fn what_ended_meanwhile_is_not_served<R: Reclaim>() {
     assert_eq!(serve_while(&|| clock.advance(SECOND * 1_000)), failed);
     assert_eq!(serve_while(&|| _ = cache.invalidate_all()), failed);
     assert_eq!(serve_while(&|| _ = cache.insert(1, 2)), Ok(Served::Fresh(2)));
-    let stale = Served::Stale { value: 1, failures: 1, cause: Some(DOWN) };
-    assert_eq!(serve_while(&|| ()), Ok(stale));
+    let stale = |age| Ok(Served::Stale { value: 1, age, failures: 1, cause: Some(DOWN) });
+    assert_eq!(serve_while(&|| ()), stale(SECOND * 10));
+    assert_eq!(serve_while(&|| clock.advance(SECOND)), stale(SECOND * 11));
     let no_pause: Store<u64, u64, R> =
         coeval::Cache::builder().refresh_after(SECOND).manual_clock(&clock).reclaimer().build();
     no_pause.insert(1, 1);
     clock.advance(SECOND);
-    let stale = Served::Stale { value: 1, failures: 1, cause: Some(DOWN) };
-    assert_eq!(no_pause.serve_with(1, || Err(DOWN)), Ok(stale));
+    assert_eq!(no_pause.serve_with(1, || Err(DOWN)), stale(SECOND));
+}
+
+/// None of the methods that load gives a value that ended while its reload failed. The caller gets
+/// what the key holds by then, or the error.
+fn no_method_gives_what_ended<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    type Load<R> = fn(&Store<u64, u64, R>, &dyn Fn()) -> Result<u64, &'static str>;
+    fn fails(act: &dyn Fn()) -> Result<u64, &'static str> {
+        act();
+        Err(DOWN)
+    }
+    let mut ways: Vec<(&str, Load<R>)> = vec![
+        ("load", |cache, act| cache.load(1, || fails(act)).map_err(|_| DOWN)),
+        ("load_many", |cache, act| {
+            cache.load_many([1], || fails(act).map(|n| [n])).map_err(|_| DOWN).map(|[value]| value)
+        }),
+        ("load_ref", |cache, act| cache.load_ref(&1, || fails(act)).map_err(|_| DOWN)),
+        ("load_shared", |cache, act| cache.load_shared(1, || fails(act)).map_err(|_| DOWN)),
+        ("try_get_with", |cache, act| cache.try_get_with(1, || fails(act)).map_err(|_| DOWN)),
+        ("load_with_terms", |cache, act| {
+            cache.load_with_terms(1, || fails(act).map(Loaded::new)).map_err(|_| DOWN)
+        }),
+    ];
+    #[cfg(feature = "async")]
+    {
+        use super::futures::finish;
+        ways.push(("load_async", |cache, act| {
+            finish(cache.load_async(1, async { fails(act) })).map_err(|_| DOWN)
+        }));
+        ways.push(("load_shared_async", |cache, act| {
+            finish(cache.load_shared_async(1, async { fails(act) })).map_err(|_| DOWN)
+        }));
+        ways.push(("load_with_terms_async", |cache, act| {
+            let load = async { fails(act).map(Loaded::new) };
+            finish(cache.load_with_terms_async(1, load)).map_err(|_| DOWN)
+        }));
+    }
+    for (name, load) in ways {
+        let load_while = |act: &dyn Fn()| {
+            cache.insert(1, 1);
+            clock.advance(SECOND * 10);
+            load(&cache, act)
+        };
+        assert_eq!(load_while(&|| ()), Ok(1), "{name}: it is old, and there");
+        assert_eq!(load_while(&|| _ = cache.remove(&1)), Err(DOWN), "{name}");
+        assert_eq!(load_while(&|| _ = cache.invalidate_all()), Err(DOWN), "{name}");
+        assert_eq!(load_while(&|| clock.advance(SECOND * 1_000)), Err(DOWN), "{name}");
+        assert_eq!(load_while(&|| _ = cache.insert(1, 2)), Ok(2), "{name}: a newer one");
+    }
 }
 
 /// While the source is down, each key is tried seldom, and the keys at different times.
-pub fn pauses_grow_and_differ<R: Reclaim>() {
+fn pauses_grow_and_differ<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
     (0..50).for_each(|key| _ = cache.insert(key, key));
     clock.advance(SECOND * 10);
@@ -95,7 +147,7 @@ pub fn pauses_grow_and_differ<R: Reclaim>() {
 }
 
 /// Beside many callers, the source sees one try a pause, and nobody gets an error.
-pub fn one_try_a_pause<R: Reclaim>() {
+fn one_try_a_pause<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
     cache.insert(1, 7);
     clock.advance(SECOND * 10);
@@ -120,3 +172,11 @@ pub fn one_try_a_pause<R: Reclaim>() {
     }
     assert_eq!(cache.serve_with(1, || Ok::<_, &str>(8)), Ok(Served::Loaded(8)));
 }
+
+on_every_reclaimer!(
+    old_values_are_served_and_told,
+    what_ended_meanwhile_is_not_served,
+    no_method_gives_what_ended,
+    pauses_grow_and_differ,
+    one_try_a_pause,
+);
