@@ -15,6 +15,7 @@ tests+=(
     "units      COEVAL_STRESS=long cargo test --release -p coeval --lib --all-features"
     "ignored    cargo test --release --workspace --all-features -- --ignored"
     "loom       LOOM_MAX_PREEMPTIONS=4 LOOM_SECONDS=600 ci/loom.sh"
+    "model      ci/model.sh all"
     "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
     "leaks      COEVAL_STRESS=normal SANITIZER=leak ci/sanitize.sh"
     "near       COEVAL_STRESS=long ci/near.sh whole"

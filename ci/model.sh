@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# The protocol in Promela (the folder `model`) passes, explored by SPIN to its end, and each defect
+# that can be planted in it makes it fail. Installs SPIN; says that it is skipped if it cannot be had.
+# With the argument `all`: the larger setups, too, which take minutes and 2 GiB of memory.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+install_spin() {
+    command -v apt-get >/dev/null || return 1
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -qq -y --no-install-recommends spin gcc libc6-dev >/dev/null
+}
+
+if ! command -v spin >/dev/null; then part install_spin || true; fi
+if ! command -v spin >/dev/null || ! command -v gcc >/dev/null; then
+    echo '-- SKIPPED: the models in Promela. `apt-get install spin gcc` has not worked here.'
+    exit 0
+fi
+
+models=$PWD/model
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Explores one model to its end: explore OPTIMIZATION MODEL DEFINITIONS... Prints what SPIN says.
+explore() {
+    local folder
+    folder=$(mktemp -d -p "$work")
+    (
+        cd "$folder"
+        spin "${@:3}" -a "$models/$2.pml"
+        gcc "$1" -w -DSAFETY -DCOLLAPSE -DMEMLIM=4000 -o pan pan.c
+        # -m: no search is cut off because it is deep.
+        ./pan -m100000
+    ) >"$folder/log" 2>&1 || true
+    cat "$folder/log"
+}
+
+passes() { # MODEL DEFINITIONS...
+    local log
+    log=$(explore -O2 "$@")
+    # An incomplete search says so, and has no errors either.
+    if grep -q 'errors: 0$' <<<"$log" && ! grep -qE 'max search depth|not completed' <<<"$log"; then
+        echo "-- $*: passed, $(sed -n 's/^ *\([0-9]*\) states, stored.*/\1/p' <<<"$log") states"
+    else
+        printf '%s\n-- %s: FAILED\n' "$log" "$*"
+        touch "$work/failed"
+    fi
+}
+
+fails() { # MODEL DEFINITIONS...
+    local log
+    log=$(explore -O0 "$@")
+    if grep -q 'assertion violated' <<<"$log"; then
+        echo "-- $*: fails, as it must"
+    else
+        printf '%s\n-- %s: the model does not see this defect\n' "$log" "$*"
+        touch "$work/failed"
+    fi
+}
+
+# Two at a time.
+beside() {
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n || true; done
+    "$@" &
+}
+
+begin=$SECONDS
+beside passes commit -DSETUP=2
+beside passes near -DCHANGES=1
+beside passes sealing
+for defect in "1 5" "2 2" "3 2" "5 5" "6 2" "7 4"; do
+    beside fails commit "-DDEFECT=${defect% *}" "-DSETUP=${defect#* }"
+done
+for defect in 1 2 3 4 5; do beside fails near -DCHANGES=1 "-DDEFECT=$defect"; done
+for defect in 1 2 3 4; do beside fails sealing "-DDEFECT=$defect"; done
+if [ "${1:-}" = all ]; then
+    for setup in 1 3 4 5; do beside passes commit "-DSETUP=$setup"; done
+    beside fails commit -DDEFECT=4 -DSETUP=4
+    beside passes near -DCHANGES=2
+fi
+wait
+echo "-- $((SECONDS - begin)) s"
+[ ! -e "$work/failed" ]
