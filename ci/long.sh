@@ -7,7 +7,7 @@
 # processors run, then the rest: a name, and a command in which variables may be set.
 tests=()
 for name in $(ls tests | sed 's/\.rs$//' | sort -u); do
-    case $name in churn | common) continue ;; esac # below; no test
+    case $name in checked | churn | common) continue ;; esac # below; no test
     tests+=("$name  RUSTFLAGS=--cfg=coeval_internals CARGO_TARGET_DIR=target/internals COEVAL_STRESS=long \
         cargo test --release -p coeval --all-features --test $name")
 done
@@ -22,6 +22,8 @@ tests+=(
     "race       RUNS=20000 ci/main-job.sh"
     "churn      COEVAL_CHURN_OPS=200000000 cargo test --release -p coeval \
         --features crossbeam-epoch,seize --test churn -- --nocapture"
+    "checked    ci/checked.sh"
+    "planted    ci/planted.sh all"
     "kit        COEVAL_CHECK_HISTORIES=1000000 cargo test --release -p coeval-check"
     "stores     COEVAL_CHECK_TRANSACTIONS=1000000 cargo test --release -p coeval-check-stores"
     # Another: "name  [VARIABLE=value...] command [argument...]"

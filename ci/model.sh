@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The protocol in Promela (the folder `model`) passes, explored by SPIN to its end, and each defect
-# that can be planted in it makes it fail. Installs SPIN; says that it is skipped if it cannot be had.
+# that can be planted in it makes it fail. Installs SPIN; if that fails, says that it is skipped.
 # With the argument `all`: the larger setups, too, which take minutes and 2 GiB of memory.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -1,10 +1,13 @@
 //! Rules for the sources. The rooms stand on floors, and a floor uses only floors below it. The
 //! floor plan of `docs/architecture.md`, the modules of `lib.rs` and the folders are one list. No
 //! files of a room use each other in a cycle. A type's name means one thing. Atomics come from one
-//! room, there are no locks, and no file is too long. Each promise has witnesses.
+//! room, there are no locks, and no file is too long. Each promise has witnesses, and each planted
+//! defect.
 
 #[path = "layering/contract.rs"]
 mod contract;
+#[path = "layering/defects.rs"]
+mod defects;
 #[path = "layering/graph.rs"]
 mod graph;
 #[path = "layering/source.rs"]
@@ -280,6 +283,30 @@ fn each_promise_has_witnesses() {
 }
 
 /// A promise without a row, a row without a promise, and a witness that is not there are found.
+#[test]
+fn each_defect_has_a_witness() {
+    let sources = defects::all_text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let defects = defects::defects(&sources);
+    assert!(defects.len() > 100, "the defects were not found");
+    assert_eq!(defects::gaps(&defects, &read("docs/planted.md")), [""; 0]);
+}
+
+#[test]
+fn gaps_in_the_table_of_defects_are_found() {
+    let defects = defects::defects("if mutant(\"a.b\") || planted( \"c.d\") {}");
+    let good = "| `a.b` | `m` | – | – | – |\n| `c.d` | – | `t` | 7 | 0.1 |\n";
+    assert_eq!(defects::gaps(&defects, good), [""; 0]);
+    for (bad, why) in [
+        ("| `c.d` | – | `t` | 7 | 0.1 |\n", "a.b has no row"),
+        (&good.replace("`m`", "–"), "a.b is found by nothing"),
+        (&good.replace("0.1", "–"), "c.d: a test, and in how many seconds it finds it"),
+        (&format!("{good}| `e.f` | `m` | – | – | – |\n"), "e.f is no defect of the sources"),
+        (&format!("{good}| `a.b` | `m` | – | – | – |\n"), "a.b has two rows"),
+    ] {
+        assert_eq!(defects::gaps(&defects, bad), [why]);
+    }
+}
+
 #[test]
 fn gaps_in_the_evidence_are_found() {
     let promises = contract::promises(

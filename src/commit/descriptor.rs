@@ -3,7 +3,7 @@
 use super::{Joint, Milestones, Order, discard};
 use crate::chain::{Chain, Link, Live, Node, NodeRef, Record, RecordRef};
 use crate::removal::RemovalCause;
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{mutant, planted, step};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence_after_rmw};
 use crate::version::State;
@@ -380,7 +380,8 @@ impl<K, V> Descriptor<K, V> {
             || prev.and_then(NodeRef::visible).filter(|visible| visible.number() > watermark);
         match expected.precondition {
             Precondition::Holds(version) => visible().is_some_and(|visible| {
-                visible.number() == version && Self::is_in_time(visible.node(), order, time)
+                (visible.number() == version || planted("set.unchecked"))
+                    && Self::is_in_time(visible.node(), order, time)
             }),
             Precondition::IsAbsent(time) => {
                 visible().is_none_or(|visible| visible.is_expired(time))
@@ -390,7 +391,7 @@ impl<K, V> Descriptor<K, V> {
             }
             Precondition::UnchangedSince(version) => {
                 let newest = prev.map_or(0, |node| node.state().version());
-                newest.max(watermark) <= version
+                newest.max(watermark) <= version || planted("lease.unchecked")
             }
             Precondition::AbsentSince(version) => prev
                 .and_then(NodeRef::visible)
@@ -407,6 +408,8 @@ impl<K, V> Descriptor<K, V> {
     /// Whether the value has no deadline, or its deadline has not passed.
     fn is_in_time(node: NodeRef<'_, V>, order: &Order, time: &Cell<Option<u64>>) -> bool {
         let terms = node.terms().filter(|terms| terms.deadline() != NEVER);
-        terms.is_none_or(|terms| !terms.is_expired(Self::time(order, time)))
+        terms.is_none_or(|terms| {
+            !terms.is_expired(Self::time(order, time)) || planted("commit.deadline_unchecked")
+        })
     }
 }

@@ -7,7 +7,7 @@ use super::{Limit, Order, ReadAt, TakenOut, VersionStatus};
 use crate::chain::{NodeRef, RecordRef, Visible};
 use crate::removal::RemovalCause;
 use crate::sync::Ordering;
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{mutant, planted, step};
 use crate::version::State;
 
 /// What a record holds as of an instant: nothing, a tombstone, a value, or a value that had ended.
@@ -87,7 +87,8 @@ impl Order {
         }
         // The watermark is read after the state.
         let watermark = self.watermark.newest(&self.clock, record.live());
-        node.visible_as(state).filter(|visible| visible.number() > watermark)
+        let unseen = planted("clear.unseen");
+        node.visible_as(state).filter(|visible| visible.number() > watermark || unseen)
     }
 
     /// The same if the head is not committed, or there is none.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::chain::Live;
 use crate::pool::{Pool, Shape};
-use crate::sync::hook::{is_torn_down, mutant, step};
+use crate::sync::hook::{is_torn_down, mutant, planted, step};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 use crate::version::Clock;
 use crossbeam_utils::CachePadded;
@@ -290,9 +290,10 @@ impl Views {
             fence(Ordering::SeqCst); // partners: the fences in `open` and `ViewPlace::version`
         }
         // A view that gets its version now, or later, gets no smaller one.
+        let unseen = planted("views.unseen");
         let wanted = |place: &ViewPlace| {
             let seen = place.announced_version(clock);
-            seen.is_some_and(|seen| seen < version) && !place.waiting.is_closed()
+            seen.is_some_and(|seen| seen < version) && !place.waiting.is_closed() && !unseen
         };
         // SAFETY: the caller's promise.
         unsafe { self.walk(&retire, wanted) }.map(ViewCursor)

@@ -13,6 +13,7 @@ use crate::commit::ReadAt;
 use crate::dependencies::{BondsBuilder, DependencyWalk, Moment, WalkOverlay};
 use crate::reclaim::Reclaim;
 use crate::store::{KEPT, Snapshot};
+use crate::sync::hook::planted;
 use equivalent::Equivalent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
@@ -171,7 +172,11 @@ where
         if let Some(found) = present {
             store.note_use(found);
         }
-        self.ties.add_version(record, held, present.is_some());
+        let noted = match planted("derive.input_read_twice") {
+            true => store.order.resolve(record, ReadAt::newest(record.live())).expect(KEPT),
+            false => held,
+        };
+        self.ties.add_version(record, noted, present.is_some());
         match present {
             // SAFETY: the value is visible in the view, and the view is registered for 's.
             Some(found) => FoundValue::Kept(unsafe { found.kept() }.value()),

@@ -8,7 +8,7 @@ use crate::commit::{Limit, ReadAt, TakenOut};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{KEPT, Peeked, Snapshot};
-use crate::sync::hook::mutant;
+use crate::sync::hook::{mutant, planted};
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -50,6 +50,7 @@ where
         let at = match early {
             // SAFETY: none; this is the mutant's defect.
             Some(early) => unsafe { ReadAt::new(Limit::Now(early)) },
+            None if planted("get_many.one_by_one") => ReadAt::newest(live),
             None => self.store.order.now(live).1,
         };
         let moment = Moment::new(&self.timer);

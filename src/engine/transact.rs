@@ -17,7 +17,7 @@ use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{Snapshot, cell_of};
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{mutant, planted, step};
 use crate::sync::time::NEVER;
 use crate::version::Version;
 use equivalent::Equivalent;
@@ -193,6 +193,9 @@ where
             return None;
         };
         self.reads.note(&guard, record);
+        if planted("transact.reads_newest") {
+            return engine.newest::<Q, false>(&guard, key).map(|found| give(found.value()));
+        }
         engine.read_record(record, self.view.snapshot()).map(|found| give(found.value()))
     }
 }

@@ -10,7 +10,7 @@ use super::{Host, Store};
 use crate::chain::{Chain, HeldRecord, Node, NodeRef, Record, RecordRef, flags};
 use crate::commit::{self, DeferredPrune, PruneOutcome, VersionStatus, ViewCursor, close_link};
 use crate::reclaim::Reclaim;
-use crate::sync::hook::{claim, mutant, step};
+use crate::sync::hook::{claim, mutant, planted, step};
 use std::cell::Cell;
 use std::ptr;
 
@@ -76,7 +76,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             close_link(record.get(), node.get());
             (*before).state().version()
         };
-        if view.is_some_and(|view| version <= view.version()) {
+        let too_far = u64::from(planted("prune.one_too_far"));
+        if view.is_some_and(|view| version + too_far <= view.version()) {
             record.hold();
             let left = DeferredPrune { record: ptr::from_ref(record.get()).cast(), version };
             if self.defer_to_view(guard, left, &mut view) {

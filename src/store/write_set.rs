@@ -2,6 +2,7 @@
 
 use crate::chain::{Parcel, Record, RecordRef};
 use crate::removal::RemovalCause;
+use crate::sync::hook::planted;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
@@ -200,6 +201,9 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
     pub(super) fn in_order(&mut self) -> InOrder<'_, K, V> {
         if self.order.len() != self.writes.len() {
             self.sort();
+        }
+        if planted("commit.unsorted") {
+            self.order.sort_unstable_by_key(|&(_, place)| place);
         }
         (&mut self.writes, &self.order)
     }

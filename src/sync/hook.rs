@@ -1,6 +1,10 @@
-//! Hooks for tests: named steps at which a test may stop a thread, mutants, which a model switches
-//! on to check that it detects them, and claims, which models and tests check on the way. In a
-//! normal build, all of them compile to nothing.
+//! Hooks for tests: named steps at which a test may stop a thread, defects that a model or a test
+//! switches on to check that it detects them, and claims, which models and tests check on the way.
+//! In a normal build, all of them compile to nothing.
+//!
+//! A mutant is a defect that a model must find. A defect that is only for whole caches is *planted*.
+//! In the build of the models, mutants are switched on for one execution. In a build with
+//! `--cfg coeval_internals`, both kinds are switched on for the whole process (`set_defect`).
 
 /// Marks a named step of an operation. In a build with `--cfg coeval_internals`, a test may install
 /// a function that every step calls, for example to freeze the thread there. A model may have
@@ -21,7 +25,8 @@ pub fn claim(holds: impl FnOnce() -> bool, otherwise: &'static str) {
     }
 }
 
-/// Returns whether the running model asked for this defect. Always false outside of models.
+/// Returns whether the running model, or the process, asked for this defect. Always false in a
+/// normal build.
 #[inline(always)]
 pub fn mutant(_name: &'static str) -> bool {
     #[cfg(coeval_loom)]
@@ -29,6 +34,20 @@ pub fn mutant(_name: &'static str) -> bool {
         mutants::is_active(_name)
     }
     #[cfg(not(coeval_loom))]
+    {
+        planted(_name)
+    }
+}
+
+/// Returns whether the process asked for this defect, which no model looks for. Always false in a
+/// normal build, and in models.
+#[inline(always)]
+pub fn planted(_name: &'static str) -> bool {
+    #[cfg(all(coeval_internals, not(coeval_loom)))]
+    {
+        defects::is_active(_name)
+    }
+    #[cfg(not(all(coeval_internals, not(coeval_loom))))]
     {
         false
     }
@@ -44,6 +63,8 @@ pub fn is_torn_down() -> bool {
 
 #[cfg(all(coeval_internals, not(coeval_loom)))]
 pub use armed::set_step_hook;
+#[cfg(all(coeval_internals, not(coeval_loom)))]
+pub use defects::set_defect;
 
 #[cfg(all(coeval_internals, not(coeval_loom)))]
 mod armed {
@@ -64,6 +85,35 @@ mod armed {
             let hook: fn(&'static str) = unsafe { std::mem::transmute(hook) };
             hook(name);
         }
+    }
+}
+
+#[cfg(all(coeval_internals, not(coeval_loom)))]
+mod defects {
+    use std::ptr;
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    /// The name of the defect that is switched on. The empty name stands for none, and null for what
+    /// the environment says, which nobody has read yet.
+    static ACTIVE: AtomicPtr<String> = AtomicPtr::new(ptr::null_mut());
+
+    /// Switches this defect on, and all others off, for the whole process. The empty name is no
+    /// defect. Before the first call, the environment variable `COEVAL_DEFECT` counts.
+    pub fn set_defect(name: &str) {
+        // What was there is left behind, because other threads may be reading it.
+        let name = Box::leak(Box::new(name.to_owned()));
+        // Release: pairs with the load in `is_active`, so that the text is there.
+        ACTIVE.store(name, Ordering::Release);
+    }
+
+    pub(super) fn is_active(name: &str) -> bool {
+        let active = ACTIVE.load(Ordering::Acquire);
+        if active.is_null() {
+            set_defect(&std::env::var("COEVAL_DEFECT").unwrap_or_default());
+            return is_active(name);
+        }
+        // SAFETY: only `set_defect` stores here, and what it stores lives for ever.
+        unsafe { &*active == name }
     }
 }
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Each defect of docs/planted.md that a test of ci/stall.sh, or a checked run, finds within seconds:
+# it is planted, and the test must fail. With the argument `all`: the others that a test finds, too.
+# With other arguments: only the defects with these names.
+#
+#   LIMIT  the longest, in seconds, that a test may look for a defect (default 60)
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+limit=${LIMIT:-60}
+# Defect, witness and seconds of each row that has a witness.
+rows=$(sed -n 's/^| `\([a-z_.]*\)` | [^|]* | `\([a-z0-9_:]*\)` | [^|]* | \([0-9.]*\) |$/\1 \2 \3/p' docs/planted.md)
+[ -n "$rows" ]
+
+# The build of ci/stall.sh. The default backend is enough: the defects are not in the backends.
+export RUSTFLAGS='--cfg coeval_internals' CARGO_PROFILE_DEV_OPT_LEVEL=1
+test=(cargo test --quiet -p coeval --features crossbeam-epoch,seize --target-dir target/internals)
+declare -A programs
+# Builds a test program, and notes its path.
+build() {
+    local chosen=(--test "$1")
+    if [ "$1" = unit ]; then chosen=(--lib); fi
+    # The promises take long to compile: not optimized, as ci/stall.sh has them.
+    if [ "$1" != checked ]; then local -x CARGO_PROFILE_DEV_OPT_LEVEL=0; fi
+    part "${test[@]}" --no-run "${chosen[@]}"
+    programs[$1]=$("${test[@]}" --no-run --message-format=json "${chosen[@]}" 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=()
+count=0
+while read -r defect witness seconds; do
+    case ${1:-} in
+        all) ;;
+        '') [ "${seconds%.*}" -lt 5 ] && [ "${witness%%::*}" != unit ] || continue ;;
+        *) [[ " $* " == *" $defect "* ]] || continue ;;
+    esac
+    name=${witness%%::*}
+    if [ -z "${programs[$name]:-}" ]; then build "$name"; fi
+    begin=$(date +%s%N)
+    status=0
+    COEVAL_DEFECT=$defect COEVAL_CHECKED_OPS=100000000 RUST_BACKTRACE=0 timeout -s KILL "$limit" \
+        "${programs[$name]}" --exact "${witness#*::}" --nocapture >"$log" 2>&1 || status=$?
+    took=$(((($(date +%s%N) - begin) + 50000000) / 100000000))
+    count=$((count + 1))
+    if [ $status = 0 ] || [ $status = 137 ] || grep -q 'running 0 tests' "$log"; then
+        failed+=("$defect")
+        printf -- '-- %s: %s does NOT find it (%d)\n' "$defect" "$witness" "$status"
+    else
+        operations=$(sed -n 's/.*within \([0-9]*\) operations.*/ within \1 operations,/p' "$log" | head -n 1)
+        printf -- '-- %s: %s finds it%s in %d.%d s (%d)\n' "$defect" "$witness" "$operations" \
+            $((took / 10)) $((took % 10)) "$status"
+    fi
+done <<<"$rows"
+
+echo "-- $count defects, ${#failed[@]} not found: ${failed[*]:-}"
+[ ${#failed[@]} = 0 ]

@@ -1,0 +1,123 @@
+//! Promise: whatever threads do at once, one order in real time explains all that they saw.
+//!
+//! The judge is `coeval-check`, which knows nothing of coeval. Two kinds of runs feed it: `whole`
+//! keeps every entry, so that absences tell something; in `lossy`, entries are evicted, expire and
+//! are cleared at any time. In a third kind, `sourced`, entries are loaded from a source that
+//! changes, and the test itself is the judge.
+//!
+//! It needs threads that give way in the middle of operations, which only the build for tests has.
+//!
+//! `COEVAL_CHECKED_OPS` sets the number of operations of each test (default 12,000);
+//! `ci/checked.sh` runs many millions. `COEVAL_CHECKED_THREADS` sets the number of threads.
+
+#![cfg(coeval_internals)]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "checked/lossy.rs"]
+mod lossy;
+#[path = "checked/sourced.rs"]
+mod sourced;
+#[path = "checked/whole.rs"]
+mod whole;
+
+use coeval_check::{Checker, History};
+use common::random::{Random, run_seed};
+use common::{disturb, on_every_reclaimer, within};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// About so many operations make one history. Then comes another, on a new cache.
+const HISTORY: u64 = 30_000;
+
+/// A number from the environment.
+fn asked(name: &str, default: u64) -> u64 {
+    let asked = std::env::var(name);
+    asked.map_or(default, |asked| asked.parse().expect("the variable is a number"))
+}
+
+/// Calls `run` with seeds, numbers of threads and numbers of operations for each of them, until it
+/// has made enough operations.
+fn repeat(what: &str, run: impl Fn(u64, usize, u64) -> u64) {
+    disturb();
+    let goal = asked("COEVAL_CHECKED_OPS", 12_000);
+    let threads = asked("COEVAL_CHECKED_THREADS", 0);
+    let (mut random, mut done) = (Random::new(run_seed()), 0);
+    while done < goal {
+        let threads = if threads == 0 { random.pick(&[2, 3, 4, 8]) } else { threads };
+        let operations = (goal - done).min(HISTORY) / threads + 1;
+        let limit = Duration::from_secs(600);
+        done += within(limit, what, || run(random.next(), threads as usize, operations));
+    }
+    println!("{what}: {done} operations");
+}
+
+/// Has `record` make histories, and requires that each is clean.
+fn check(checker: &Checker, what: &str, record: impl Fn(u64, usize, u64) -> History) {
+    let done = AtomicU64::new(0);
+    repeat(what, |seed, threads, operations| {
+        let history = record(seed, threads, operations / 3 + 1);
+        let report = checker.check(&history).expect("the history is well-formed");
+        let checked = history.micro_operations() as u64;
+        let before = done.fetch_add(checked, Ordering::Relaxed);
+        assert!(report.is_clean(), "{what}, within {} operations: {report}", before + checked);
+        checked
+    });
+}
+
+/// Numbers that are written once: each thread takes its own.
+struct Values {
+    next: u64,
+}
+
+impl Values {
+    fn of(thread: usize) -> Self {
+        Self { next: (thread as u64 + 1) << 40 }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// The keys in use: a block of a few, which moves on as the threads get ahead.
+struct Block(AtomicU64);
+
+/// The keys of a block.
+const KEYS: u64 = 5;
+/// How many transactions use a block.
+const TERM: u64 = 200;
+
+impl Block {
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// The first key of the block for the next transaction.
+    fn first(&self) -> u64 {
+        // Relaxed: how far the threads are matters only about.
+        self.0.fetch_add(1, Ordering::Relaxed) / TERM * KEYS
+    }
+}
+
+/// Yields now and then, because threads seldom meet otherwise where there are few processors.
+fn pause(random: &mut Random) {
+    if random.one_in(3) {
+        std::thread::yield_now();
+    }
+}
+
+on_every_reclaimer! { whole, lossy, sourced }
+
+fn whole<R: coeval::reclaim::Reclaim>() {
+    check(&Checker::new(), "whole", whole::record::<R>);
+}
+
+fn lossy<R: coeval::reclaim::Reclaim>() {
+    check(&Checker::new().absences_tell_nothing(), "lossy", lossy::record::<R>);
+}
+
+fn sourced<R: coeval::reclaim::Reclaim>() {
+    repeat("sourced", sourced::run::<R>);
+}
