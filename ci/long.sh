@@ -24,6 +24,7 @@ tests+=(
         --features crossbeam-epoch,seize --test churn -- --nocapture"
     "checked    ci/checked.sh"
     "planted    ci/planted.sh all"
+    "fuzz       ci/fuzz.sh"
     "kit        COEVAL_CHECK_HISTORIES=1000000 cargo test --release -p coeval-check"
     "stores     COEVAL_CHECK_TRANSACTIONS=1000000 cargo test --release -p coeval-check-stores"
     # Another: "name  [VARIABLE=value...] command [argument...]"

@@ -201,7 +201,7 @@ fn threads_that_come_and_go<R: Reclaim>() {
         let key = random.below(50);
         match random.below(5) {
             0 => _ = cache.remove(&ById(key)),
-            1 => _ = cache.view().get(&ById(key)).map(Counted::clone),
+            1 => _ = cache.view().get(&ById(key)).cloned(),
             2 => {
                 let _ = cache.lease(&made.key(key)).fill(made.value(key));
             }

@@ -113,7 +113,7 @@ mod defects {
             return is_active(name);
         }
         // SAFETY: only `set_defect` stores here, and what it stores lives for ever.
-        unsafe { &*active == name }
+        unsafe { (*active).as_str() == name }
     }
 }
 

@@ -1,0 +1,3 @@
+//! What the property tests have from `tests/common`.
+
+pub mod random;
