@@ -72,7 +72,8 @@ mkdir -p "$(dirname "$page")"
 for program in "${programs[@]}"; do
     begin=$SECONDS
     run "$program" 2>&1 | tee "$logs/$program" || true
-    sum() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$logs/$program" | paste -sd+ | bc; }
+    sum() { awk -v of="$1;" '/^test result: / { for (i = 2; i <= NF; i++) if ($i == of) n += $(i - 1) }
+        END { print n + 0 }' "$logs/$program"; }
     printf '| `%s` | %d | %s | %s |\n' "$program" $((SECONDS - begin)) "$(sum passed)" \
         "$(sum failed)" >>"$page"
 done

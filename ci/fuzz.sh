@@ -16,7 +16,7 @@ for target in "${targets[@]}"; do
     # What is found goes to the first folder; a failure to target/fuzz-found.
     found=target/fuzz-found/$target
     mkdir -p "$found/corpus"
-    part cargo +nightly fuzz run --fuzz-dir fuzz --target-dir target/fuzz --features fuzzer \
+    part cargo +nightly fuzz run --fuzz-dir fuzz --target-dir target/fuzz \
         "$target" "$found/corpus" "fuzz/corpus/$target" -- \
         -max_total_time="${SECONDS_EACH:-200}" -max_len=4096 -artifact_prefix="$found/"
 done

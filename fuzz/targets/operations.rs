@@ -1,4 +1,10 @@
 //! See `coeval_fuzz::operations`.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
+#[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| coeval_fuzz::operations(bytes));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("`ci/fuzz.sh` runs this");
+}
