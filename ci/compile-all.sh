@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Everything that nobody runs every day compiles: each feature alone, every example and every
-# benchmark. `ci/clippy.sh` compiles all features together. The corpus of the
-# fuzz targets passes.
+# benchmark. `ci/clippy.sh` compiles all features together. The corpus of the fuzz targets passes.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 part cargo check -p coeval --no-default-features

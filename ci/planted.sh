@@ -11,18 +11,22 @@ limit=${LIMIT:-60}
 rows=$(sed -n 's/^| `\([a-z_.]*\)` | [^|]* | `\([a-z0-9_:]*\)` | [^|]* | \([0-9.]*\) |$/\1 \2 \3/p' docs/planted.md)
 [ -n "$rows" ]
 
-# The build of ci/stall.sh. The default backend is enough: the defects are not in the backends.
-export RUSTFLAGS='--cfg coeval_internals' CARGO_PROFILE_DEV_OPT_LEVEL=1
-test=(cargo test --quiet -p coeval --features crossbeam-epoch,seize --target-dir target/internals)
+# The builds of ci/stall.sh: the checked runs share the library with `stall`, and are optimized; the
+# promises are those of the default backend, as they are. With arguments: of all backends.
+export RUSTFLAGS='--cfg coeval_internals'
+test=(cargo test --quiet -p coeval --target-dir target/internals --no-run)
 declare -A programs
 # Builds a test program, and notes its path.
 build() {
-    local chosen=(--test "$1")
+    local chosen=(--test "$1") level=0
     if [ "$1" = unit ]; then chosen=(--lib); fi
-    # The promises take long to compile: not optimized, as ci/stall.sh has them.
-    if [ "$1" != checked ]; then local -x CARGO_PROFILE_DEV_OPT_LEVEL=0; fi
-    part "${test[@]}" --no-run "${chosen[@]}"
-    programs[$1]=$("${test[@]}" --no-run --message-format=json "${chosen[@]}" 2>/dev/null |
+    if [ "$1" = checked ]; then level=1; fi
+    if [ "$1" = checked ] || [ "$2" != default ]; then
+        chosen+=(--features crossbeam-epoch,seize)
+    fi
+    export CARGO_PROFILE_DEV_OPT_LEVEL=$level
+    part "${test[@]}" "${chosen[@]}"
+    programs[$1]=$("${test[@]}" --message-format=json "${chosen[@]}" 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 }
 
@@ -37,7 +41,7 @@ while read -r defect witness seconds; do
         *) [[ " $* " == *" $defect "* ]] || continue ;;
     esac
     name=${witness%%::*}
-    if [ -z "${programs[$name]:-}" ]; then build "$name"; fi
+    if [ -z "${programs[$name]:-}" ]; then build "$name" "${1:-default}"; fi
     begin=$(date +%s%N)
     status=0
     COEVAL_DEFECT=$defect COEVAL_CHECKED_OPS=100000000 RUST_BACKTRACE=0 timeout -s KILL "$limit" \
