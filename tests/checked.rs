@@ -108,7 +108,7 @@ fn pause(random: &mut Random) {
     }
 }
 
-on_every_reclaimer! { whole, lossy, sourced }
+on_every_reclaimer!(whole, lossy, sourced);
 
 fn whole<R: coeval::reclaim::Reclaim>() {
     check(&Checker::new(), "whole", whole::record::<R>);

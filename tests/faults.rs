@@ -232,8 +232,8 @@ fn threads_that_come_and_go<R: Reclaim>() {
     made.assert_settled();
 }
 
-on_every_reclaimer! {
+on_every_reclaimer!(
     an_allocation_that_is_refused,
     a_process_that_is_forked,
-    threads_that_come_and_go,
-}
+    threads_that_come_and_go
+);
