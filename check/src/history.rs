@@ -217,8 +217,11 @@ impl History {
         }
     }
 
-    /// The elements of a list or a set that was read.
+    /// The elements of a list or a set that was read; none, if it was neither.
     pub(crate) fn read(&self, micro: Micro) -> &[u64] {
+        if !matches!(micro.kind, Kind::ReadList | Kind::ReadSet) {
+            return &[];
+        }
         let from = micro.value as usize;
         &self.elements[from..from + micro.len as usize]
     }

@@ -391,3 +391,9 @@ fn many_unknown_outcomes_take_no_longer() {
     text += "2 90000..90001: r 1 30000";
     assert!(report(&text).is_clean());
 }
+
+#[test]
+fn a_key_of_two_types_is_an_error() {
+    let history = "0 1..4: r 1 7; l 1 3".parse().unwrap();
+    assert_eq!(Checker::new().check(&history).err(), Some(Malformed::TwoTypes { key: 1 }));
+}
