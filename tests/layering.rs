@@ -265,6 +265,15 @@ fn atomics_come_from_sync_and_there_are_no_locks() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// Unsafe code is left where memory is made, published and freed.
+#[test]
+fn the_store_and_the_engine_have_few_unsafe_blocks() {
+    let is_of = |source: &Source| ["store", "engine"].contains(&source.module().as_str());
+    let sources = sources().into_iter().filter(is_of);
+    let blocks: usize = sources.map(|source| source.text.matches("unsafe {").count()).sum();
+    assert!((50..=150).contains(&blocks), "{blocks} unsafe blocks");
+}
+
 #[test]
 fn no_file_is_too_long() {
     for source in sources() {

@@ -36,6 +36,13 @@ fn refusal(inspector: &Inspector, request: &Request) -> Option<(StatusCode, &'st
             if !is_for_this_machine(headers) {
                 return Some((StatusCode::FORBIDDEN, "the request is for another host"));
             }
+            // A proxy on this machine asks for others.
+            if headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for") {
+                return Some((StatusCode::FORBIDDEN, "a proxy may ask with a token only"));
+            }
+            if !is_of_own_page(headers) {
+                return Some((StatusCode::FORBIDDEN, "the header x-coeval is missing"));
+            }
         }
     }
     if request.method() == Method::GET {
@@ -44,9 +51,12 @@ fn refusal(inspector: &Inspector, request: &Request) -> Option<(StatusCode, &'st
     if !inspector.may_change {
         return Some((StatusCode::FORBIDDEN, "changes are not allowed"));
     }
-    // Browsers send this header to another site only if that site agrees.
-    let is_own = headers.contains_key("x-coeval");
-    (!is_own).then_some((StatusCode::FORBIDDEN, "the header x-coeval is missing"))
+    (!is_of_own_page(headers)).then_some((StatusCode::FORBIDDEN, "the header x-coeval is missing"))
+}
+
+/// Browsers send this header to another site only if that site agrees.
+fn is_of_own_page(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-coeval")
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {

@@ -152,10 +152,11 @@ where
 
     fn check(&self) -> Option<Value> {
         let cache = self.cache.upgrade()?;
-        let (found, findings) = mpsc::channel();
+        let (found, findings) = mpsc::sync_channel(MOST_FINDINGS);
         let keys = Arc::clone(&self.keys);
         let mut monitor = cache.monitor().on_mismatch(move |finding| {
-            let _ = found.send(json!({
+            // Findings above the limit are counted, not shown.
+            let _ = found.try_send(json!({
                 "key": (keys.show)(finding.key()),
                 "version": finding.version().get(),
                 "related": (keys.show)(finding.related()),
@@ -164,7 +165,7 @@ where
             Repair::Leave
         });
         let report = monitor.step(CHECKED);
-        let findings: Vec<Value> = findings.try_iter().take(MOST_FINDINGS).collect();
+        let findings: Vec<Value> = findings.try_iter().collect();
         Some(json!({
             "keys": report.keys,
             "related": report.related,

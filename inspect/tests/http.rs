@@ -36,7 +36,7 @@ async fn serve(inspector: Inspector) -> SocketAddr {
 }
 
 async fn get(to: SocketAddr, path: &str) -> Answer {
-    request(to, &format!("GET /coeval/{path}"), &[], "").await
+    request(to, &format!("GET /coeval/{path}"), &["x-coeval: 1"], "").await
 }
 
 #[tokio::test]
@@ -89,8 +89,16 @@ async fn only_this_machine_may_ask_without_a_token() {
     let users = users();
     let at = serve(Inspector::new().watch(&users)).await;
     let from = async |host: &str| {
-        request(at, "GET /coeval/api/caches", &[&format!("host: {host}")], "").await.status
+        let headers = [&format!("host: {host}"), "x-coeval: 1"];
+        request(at, "GET /coeval/api/caches", &headers, "").await.status
     };
+    let as_another =
+        async |headers: &[&str]| request(at, "GET /coeval/api/0/hottest", headers, "").await.status;
+    assert_eq!(as_another(&["x-coeval: 1"]).await, 200);
+    assert_eq!(as_another(&[]).await, 403, "as a page of another site would");
+    for by_proxy in ["forwarded: for=10.0.0.1", "x-forwarded-for: 10.0.0.1"] {
+        assert_eq!(as_another(&["x-coeval: 1", by_proxy]).await, 403, "{by_proxy}");
+    }
     for host in ["localhost", "localhost:80", "127.0.0.1:8600", "[::1]:8600"] {
         assert_eq!(from(host).await, 200, "{host}");
     }
@@ -143,7 +151,8 @@ async fn it_changes_something_only_if_that_is_allowed() {
     let at = serve(Inspector::new().watch(&users).allow_changes()).await;
     for line in lines {
         assert_eq!(request(at, line, &[], "").await.status, 403, "as a page of another site would");
-        assert_eq!(request(at, &line.replace("POST", "GET"), &[], "").await.status, 405);
+        let read = line.replace("POST", "GET");
+        assert_eq!(request(at, &read, &["x-coeval: 1"], "").await.status, 405);
     }
     assert!(users.contains_key(&1) && !users.timeline().is_recording());
     // A relation is followed.
@@ -164,7 +173,7 @@ async fn the_stream_has_the_figures_and_each_event_once() {
     users.timeline().start();
     users.insert(1, 2);
     let line = "GET /coeval/api/0/stream";
-    let (status, head, mut stream) = begin(at, line, &[], "").await;
+    let (status, head, mut stream) = begin(at, line, &["x-coeval: 1"], "").await;
     assert!(status == 200 && head.contains("text/event-stream"), "{head}");
     let mut next = async || {
         let mut line = String::new();

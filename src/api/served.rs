@@ -93,6 +93,11 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// absent, whether or not a pause is over. If the load fails, it gets the error. Other methods
     /// do not know this limit. Without it, an old value is served until its time to live is over.
     ///
+    /// The cache knows the age of a value only if the value has a time: one that the builder sets
+    /// ([`refresh_after`](Self::refresh_after), [`time_to_live`](Self::time_to_live),
+    /// [`time_to_idle`](Self::time_to_idle)), a time of its own, or one of a policy. Any other value
+    /// counts as new.
+    ///
     /// ```
     /// use coeval::{Cache, LoadError, ManualClock};
     /// use std::time::Duration;
@@ -118,8 +123,9 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     }
 
     /// Sets how long a caller of [`Serving::load_on`](crate::Serving::load_on) and its variants
-    /// waits for a load in an executor if there is an old value. After that time it gets the old
-    /// value, and the load goes on. Without this setting it waits for nothing.
+    /// waits for a load in an executor if there is an old value. After that time, or when the value
+    /// reaches its [greatest age](Self::max_age), it gets the old value as it was when the call
+    /// began, and the load goes on. Without this setting it waits for nothing.
     ///
     /// The time is that of the system's clock.
     #[must_use]

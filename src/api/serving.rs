@@ -114,7 +114,7 @@ where
     ///
     /// ```
     /// use coeval::{Cache, ManualClock, Served};
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
     /// let builder = Cache::builder().refresh_after(minute).time_to_live(minute * 60);
@@ -201,7 +201,7 @@ where
     ///
     /// ```
     /// use coeval::{Cache, ManualClock, Served};
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
     /// let cache = Cache::builder().refresh_after(minute).manual_clock(&clock).build();
@@ -310,12 +310,13 @@ where
         };
         let is_too_old = |age| self.rules.max_age.is_some_and(|most| age > most);
         match kept {
+            None => Err(LoadRefusal::Failed(cause)), // it has ended meanwhile
+            Some(Kept { age, .. }) if is_too_old(age) => Err(LoadRefusal::Failed(cause)),
             Some(Kept { values, is_old: false, .. }) => Ok(Served::Fresh(values)),
-            Some(Kept { values, age, .. }) if !is_too_old(age) => {
+            Some(Kept { values, age, .. }) => {
                 let (failures, cause) = (failures.saturating_add(1), Some(cause));
                 Ok(Served::Stale { value: values, age, failures, cause })
             }
-            _ => Err(LoadRefusal::Failed(cause)), // it has ended meanwhile
         }
     }
 }
@@ -391,7 +392,9 @@ where
             let _ = tell.send(refresh.finish_or_present(loaded)); // The caller may have gone.
         }));
         let wait = if old.age.is_early { Duration::ZERO } else { self.rules.soft_timeout };
-        match told.recv_timeout(wait) {
+        // The old value is not served at an age that the caller does not take.
+        let left = self.rules.max_age.map_or(wait, |most| most.saturating_sub(old.age.age));
+        match told.recv_timeout(wait.min(left)) {
             Ok(ended) => self.end(ended, old.age.failures),
             Err(_) => Ok(old.served()),
         }

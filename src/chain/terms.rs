@@ -27,7 +27,9 @@ pub struct EntryTerms {
     pub(super) idle: u64,
     /// The time from which on the value is to be loaded anew. It is served meanwhile.
     pub(super) refresh: AtomicU64,
-    /// The time at which the value was written, or restored.
+    /// The time at which the value was written, or restored; [`NEVER`] if nobody asked for the time.
+    ///
+    /// [`NEVER`]: crate::sync::time::NEVER
     written: u64,
 }
 

@@ -19,7 +19,9 @@ use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::version::{Clock, State};
 use smallvec::SmallVec;
-use std::sync::Weak;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
 
 /// A cache, as a joint commit knows it.
 pub trait Partner: Send + Sync {
@@ -56,6 +58,32 @@ pub struct Joint {
     parts: SmallVec<[JointPart; 4]>,
     /// The number of parts whose memory was not taken back yet.
     left: AtomicUsize,
+}
+
+/// A cache while a helper uses it. If the helper turns out to be its last holder, the cache is
+/// dropped here. A panic of a destructor of its user's ends here: the helper's operation, which is
+/// under way, has nothing to do with it.
+struct Upgraded(Option<Arc<dyn Partner>>);
+
+impl Upgraded {
+    fn of(partner: &Weak<dyn Partner>) -> Option<Self> {
+        Some(Self(Some(partner.upgrade()?)))
+    }
+}
+
+impl Deref for Upgraded {
+    type Target = dyn Partner;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().expect("the cache is there until this is dropped")
+    }
+}
+
+impl Drop for Upgraded {
+    fn drop(&mut self) {
+        let partner = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(partner)));
+    }
 }
 
 // SAFETY: the descriptors of the parts are reached by their partners alone, whose types are
@@ -136,7 +164,7 @@ impl Joint {
     pub fn complete(&self, clock: &Clock) -> State {
         for part in &self.parts {
             // A cache that is gone has no owner of an undecided commit: this one is decided.
-            let Some(partner) = part.partner.upgrade() else { break };
+            let Some(partner) = Upgraded::of(&part.partner) else { break };
             // SAFETY: the caller reached this commit under a guard of one of its caches, which
             // keeps it: see `release`.
             unsafe { partner.install_part(part.descriptor, self) };
@@ -174,7 +202,7 @@ impl Joint {
         let parts = self.parts.iter().take(if first == 1 { 1 } else { usize::MAX });
         for part in parts.filter(|part| part.is_conditional) {
             // A cache that is gone: the commit is decided, and any answer will do.
-            let Some(partner) = part.partner.upgrade() else { return Some(false) };
+            let Some(partner) = Upgraded::of(&part.partner) else { return Some(false) };
             // SAFETY: as in `complete`.
             if !unsafe { partner.is_part_met(part.descriptor, self, version) }? {
                 return Some(false);

@@ -120,7 +120,9 @@ impl Times {
         // The upper bits of this product change as the lower bits of the time do.
         let mixed = (now ^ (now >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
         let share = self.jitter * mixed as f64 / (1_u64 << 24) as f64;
-        deadline(now, time.mul_f64(1.0 - share).max(Duration::from_nanos(1)))
+        // The share is below 1, so a time that is not zero stays so.
+        let shorter = time.saturating_sub(time.mul_f64(share));
+        deadline(now, shorter.max(time.min(Duration::from_nanos(1))))
     }
 
     fn checked(self) -> Self {

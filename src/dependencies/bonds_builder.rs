@@ -16,7 +16,7 @@ use crate::chain::{Bonds, Dependencies, Dependency, RecordRef};
 use crate::commit::{ReadAt, Resolved};
 use crate::reclaim::Reclaim;
 use crate::relation::TagCell;
-use crate::store::{Host, Store, cell_of};
+use crate::store::{Host, Store, cells_of};
 use std::collections::HashSet;
 use std::ptr;
 
@@ -145,9 +145,8 @@ impl<'e, K, V, S, R: Reclaim, H: Host<K, V>> BondsBuilder<'e, K, V, S, R, H> {
     /// Adds the tags of another version, which is kept. `since` returns the number since which the
     /// value has a tag.
     pub fn add_tags_of(&mut self, bonds: &Bonds, since: impl Fn(&Dependency) -> u64) {
-        for tag in bonds.tags() {
-            // SAFETY: one of the tags.
-            self.add_tag(unsafe { cell_of(tag) }, since(tag));
+        for (cell, tag) in cells_of(bonds) {
+            self.add_tag(cell, since(tag));
         }
     }
 

@@ -7,9 +7,9 @@ use crate::commit::{ReadAt, Resolved};
 use crate::dependencies::Moment;
 use crate::metrics::{Event, EventKind};
 use crate::reclaim::Reclaim;
-use crate::relation::Tag;
+use crate::relation::{Tag, TagCell};
 use crate::removal::RemovalCause;
-use crate::store::{KEPT, Snapshot, cell_of};
+use crate::store::{KEPT, Snapshot, cells_of};
 use crate::sync::time::NEVER;
 use crate::version::Version;
 use equivalent::Equivalent;
@@ -247,17 +247,16 @@ where
     }
 
     fn explain_tags(&self, bonds: &Bonds, own: u64, at: ReadAt<'_>) -> Vec<ExplainedTag> {
-        let explain = |tag| {
+        let explain = |(cell, tag): (&TagCell, _)| {
             let ended = self.store.tag_invalidated_at(tag, at);
             let since = tag.tagged_since(own);
             ExplainedTag {
-                // SAFETY: one of the tags of these bonds.
-                tag: unsafe { cell_of(tag) }.tag().clone(),
+                tag: cell.tag().clone(),
                 since: Version::from_u64(since),
                 ended_by: (ended > since).then(|| Version::from_u64(ended)),
             }
         };
-        bonds.tags().iter().map(explain).collect()
+        cells_of(bonds).map(explain).collect()
     }
 
     /// Explains the inputs of a version, through all levels, the nearest first.

@@ -13,11 +13,12 @@
 //! with the value. A waiting caller takes the value only if it was committed after this caller
 //! came. Otherwise it looks up the key again.
 
-use super::group::{all, all_boxed, boxed, is_large, on_behalf_of};
+use super::group::on_behalf_of;
 use super::tell::TraceSpan;
 use super::{Engine, KeyLease};
 use crate::chain::{Parcel, RecordRef, clone_to_heap};
 use crate::loading::{Joined, Leader};
+use crate::memory::{all, all_boxed, boxed, is_large};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::sync::{Ordering, fence};

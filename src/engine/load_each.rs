@@ -4,10 +4,11 @@
 //! code runs on behalf of all of them, which makes such a wait an error, or after the end of all.
 
 use super::Engine;
-use super::group::{boxed, on_behalf_of};
+use super::group::on_behalf_of;
 use super::load::{Claims, Load, LoadOutcome};
 use crate::chain::Parcel;
 use crate::loading::Leader;
+use crate::memory::boxed;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use std::hash::{BuildHasher, Hash};

@@ -5,7 +5,7 @@
 //! replaces has changed.
 
 use super::fill::Filled;
-use super::group::{array, boxed, on_behalf_of};
+use super::group::on_behalf_of;
 use super::load::Load;
 use super::plan::Plan;
 use super::terms::{CallerTerms, RequestedTerms};
@@ -14,6 +14,7 @@ use super::{Engine, KeyLease};
 use crate::chain::{Bonds, Node, NodeRef, Parcel, RecordRef};
 use crate::commit::Precondition;
 use crate::dependencies::{BondsBuilder, Moment};
+use crate::memory::{array, boxed};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, Terms};

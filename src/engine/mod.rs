@@ -55,6 +55,9 @@ mod waited;
 mod watch;
 mod write;
 
+#[cfg(feature = "async")]
+pub use crate::memory::Moving;
+pub use crate::memory::{all, all_boxed, array, is_large, one, single};
 pub use age::{FailedLoad, GroupAge, Kept};
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
@@ -63,9 +66,7 @@ pub use domain::{DomainCore, Member, OpenedView};
 pub use errors::ErrorSettings;
 pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
-#[cfg(feature = "async")]
-pub use group::Moving;
-pub use group::{all, all_boxed, array, is_large, on_heap, one, single, try_on_heap};
+pub use group::{on_heap, try_on_heap};
 pub use inspect::Relations;
 pub use joint::{CachePart, Part, commit_parts, finish_reads};
 #[cfg(feature = "async")]

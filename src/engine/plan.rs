@@ -431,20 +431,23 @@ where
         outcome: &Decided<'g, K, V>,
         moment: &Moment<'_>,
     ) {
-        match outcome.commit() {
-            Some(commit) => self.settle_all(guard, outcome, commit, moment),
-            None => {
-                for (record, ..) in outcome.writes() {
-                    self.store.try_condemn(guard, record);
-                }
-            }
-        }
         // SAFETY: the caller's promise.
-        unsafe { self.store.forget(guard, outcome) };
+        unsafe {
+            match outcome.commit() {
+                Some(commit) => self.settle_all(guard, outcome, commit, moment),
+                None => outcome.writes().for_each(|(record, ..)| {
+                    self.store.try_condemn(guard, record);
+                }),
+            }
+            self.store.forget(guard, outcome);
+        }
     }
 
     /// Settles a commit of several writes.
-    fn settle_all<'g>(
+    ///
+    /// # Safety
+    /// As for [`conclude`](Self::conclude).
+    unsafe fn settle_all<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         decided: &Decided<'g, K, V>,
@@ -453,13 +456,10 @@ where
     ) {
         let settling = self.settling(commit);
         settling.mine.commits.add(1);
-        for (record, node, cause) in decided.writes() {
-            let Some(cause) = cause else { continue };
-            let version = (node, node.state());
-            // SAFETY: a version of this thread's commit, which was made under this guard and is
-            // settled here, once.
-            let settled = unsafe { self.settle(guard, &settling, record, version, cause, moment) };
-            if let Some(settled) = settled {
+        // SAFETY: the caller's promise.
+        for (own, cause) in unsafe { decided.own_versions() } {
+            let state = own.node().state();
+            if let Some(settled) = self.settle(guard, &settling, (own, state), cause, moment) {
                 settled.account();
             }
         }

@@ -9,7 +9,7 @@ use crate::dependencies::Moment;
 use crate::metrics::{EventKind, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::{Commit, Written};
+use crate::store::{Commit, OwnVersion, Written};
 use crate::sync::hook::step;
 use crate::version::State;
 
@@ -21,6 +21,9 @@ pub(super) struct Settling<'g> {
     era: &'g Era,
     pub mine: &'g ThreadCounts,
 }
+
+/// A version with its state, and the value below.
+type Unsettled<'g, K, V> = ((OwnVersion<'g, K, V>, State), Option<Visible<'g, V>>);
 
 /// What a commit changed in the sums that all threads share, and is not accounted for yet.
 #[must_use]
@@ -65,45 +68,32 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Afterwards it accounts for the returned changes, if there are any, and, when all versions are
     /// settled, keeps the bound if any of them is a value. `cause` is the cause of the removal of
     /// the superseded value.
-    ///
-    /// # Safety
-    /// The caller owns the commit, which put `node` on `record` under this guard, and settles each
-    /// of its versions once.
     #[inline(always)]
-    pub(super) unsafe fn settle<'g>(
+    pub(super) fn settle<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         settling: &Settling<'g>,
-        record: RecordRef<'g, K, V>,
-        version: (NodeRef<'g, V>, State),
+        version: (OwnVersion<'g, K, V>, State),
         cause: RemovalCause,
         moment: &Moment<'_>,
     ) -> Option<Settled<'g>> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let before = self.settle_if_plain(guard, settling, record, version, cause).err()?;
-            Some(self.settle_fully(guard, settling, record, version, (before, cause), moment))
-        }
+        let (version, before) = self.settle_if_plain(guard, settling, version, cause).err()?;
+        Some(self.settle_fully(guard, settling, version, (before, cause), moment))
     }
 
     /// Settles a plain version that replaces a plain one: only the version below needs disposal.
-    /// Otherwise does nothing, and returns the value below as the error.
-    ///
-    /// # Safety
-    /// As for [`settle`](Self::settle).
+    /// Otherwise does nothing, and returns the version and the value below as the error.
     #[inline(always)]
-    unsafe fn settle_if_plain<'g>(
+    fn settle_if_plain<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         settling: &Settling<'g>,
-        record: RecordRef<'g, K, V>,
-        (node, state): (NodeRef<'g, V>, State),
+        (own, state): (OwnVersion<'g, K, V>, State),
         cause: RemovalCause,
-    ) -> Result<(), Option<Visible<'g, V>>> {
+    ) -> Result<(), Unsettled<'g, K, V>> {
         step("settle.begin");
         settling.mine.versions_made.add(1);
-        // SAFETY: the caller's promise.
-        let before = unsafe { self.store.superseded(record, node) };
+        let before = own.superseded();
         if let Some(below) = before
             && below.number() > settling.watermark
             && !below.seen().has_terms()
@@ -111,27 +101,23 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             && self.observers().is_unobserved()
         {
             settling.mine.removal(cause);
-            // SAFETY: the caller's promise. The version below was found just now.
-            unsafe { self.store.dispose_superseded(guard, record, node) };
+            self.store.dispose_superseded(guard, own);
             return Ok(());
         }
-        Err(before)
+        Err(((own, state), before))
     }
 
     /// Settles a version in the general case.
-    ///
-    /// # Safety
-    /// As for [`settle`](Self::settle).
     #[inline(never)]
-    unsafe fn settle_fully<'g>(
+    fn settle_fully<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         settling: &Settling<'g>,
-        record: RecordRef<'g, K, V>,
-        (node, state): (NodeRef<'g, V>, State),
+        (own, state): (OwnVersion<'g, K, V>, State),
         (before, cause): (Option<Visible<'g, V>>, RemovalCause),
         moment: &Moment<'_>,
     ) -> Settled<'g> {
+        let (record, node) = (own.record(), own.node());
         let version = settling.commit.version();
         self.observers().record(EventKind::Committed, Some(record.hash()), Some(version));
         let was = before.filter(|before| before.number() > settling.watermark);
@@ -147,10 +133,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             node.set_hits_left(state, was.seen().hits_left().saturating_sub(1));
         }
         self.report_departures(settling, record, (before, was), cause, moment);
-        if !record.prev_of(node).link().target().is_null() {
-            // SAFETY: the caller's promise, and there is a version below.
-            unsafe { self.store.dispose_superseded(guard, record, node) };
-        }
+        self.store.dispose_superseded(guard, own);
         if !new {
             self.store.try_condemn(guard, record);
         } else if state.has_terms() {
@@ -188,18 +171,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) fn settle_one<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        record: RecordRef<'g, K, V>,
-        written: Written<'g, V>,
+        Written { own, state, commit }: Written<'g, K, V>,
         cause: RemovalCause,
         moment: &Moment<'_>,
     ) -> Settled<'g> {
-        let Written { node, state, commit } = written;
         let settling = self.settling(commit);
         settling.mine.commits.add(1);
-        // SAFETY: who has a `Written` owns its commit. It is passed by value, so it is settled
-        // once.
-        let settled =
-            unsafe { self.settle(guard, &settling, record, (node, state), cause, moment) };
+        let settled = self.settle(guard, &settling, (own, state), cause, moment);
         settled.unwrap_or(Settled { era: settling.era, entries: 0, weight: 0 })
     }
 
@@ -209,27 +187,23 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub(super) fn settle_replacement<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
-        record: RecordRef<'g, K, V>,
-        Written { node, state, commit }: Written<'g, V>,
+        Written { own, state, commit }: Written<'g, K, V>,
     ) -> Option<Settled<'g>> {
         let settling = self.settling(commit);
         settling.mine.commits.add(1);
-        let (version, cause) = ((node, state), RemovalCause::Replaced);
-        // SAFETY: as in `settle_one`.
-        unsafe {
-            let before = self.settle_if_plain(guard, &settling, record, version, cause).err()?;
-            let moment = Moment::new(&self.timer);
-            Some(self.settle_fully(guard, &settling, record, version, (before, cause), &moment))
-        }
+        let cause = RemovalCause::Replaced;
+        let (version, before) =
+            self.settle_if_plain(guard, &settling, (own, state), cause).err()?;
+        let moment = Moment::new(&self.timer);
+        Some(self.settle_fully(guard, &settling, version, (before, cause), &moment))
     }
 
     /// Settles the first version of a new record, which supersedes nothing and has no terms.
     pub(super) fn settle_first<'g>(
         &'g self,
-        record: RecordRef<'g, K, V>,
-        written: Written<'g, V>,
+        Written { own, state, commit }: Written<'g, K, V>,
     ) -> Settled<'g> {
-        let Written { node, state, commit } = written;
+        let (record, node) = (own.record(), own.node());
         let settling = self.settling(commit);
         step("settle.begin");
         settling.mine.commits.add(1);
@@ -254,7 +228,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
         step("evict.before_write");
         let written = self.store.write(guard, record, None, None, Some(current.node()))?;
-        let Written { node, commit, .. } = written;
+        let (node, commit) = (written.own.node(), written.commit);
         let moment = Moment::new(&self.timer);
         let settling = self.settling(commit);
         step("settle.begin");
@@ -266,8 +240,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let weight = was.map_or(0, |was| -i64::from(weight_of(was.node(), was.seen())));
         let cause = RemovalCause::Size;
         self.report_departures(&settling, record, (Some(current), was), cause, &moment);
-        // SAFETY: this thread's commit, made above under the guard. It superseded `current`.
-        unsafe { self.store.dispose_evicted(guard, record, node) };
+        self.store.dispose_evicted(guard, written.own);
         if current.seen().has_terms() {
             self.superseded_early(guard, record, node, current.node());
         }
@@ -290,7 +263,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         step("evict.before_write");
         let written = self.store.write(guard, record, None, None, Some(current))?;
         let moment = Moment::new(&self.timer);
-        Some(self.settle_one(guard, record, written, cause, &moment))
+        Some(self.settle_one(guard, written, cause, &moment))
     }
 
     /// Ends a value that was found absent, unless another commit has superseded it. Returns whether

@@ -3,11 +3,11 @@
 use super::Engine;
 use super::evict::EvictionContext;
 use super::expiry_policy::nanos_left;
-use crate::chain::{Bonds, EntryTerms, Visible};
+use crate::chain::{EntryTerms, Visible};
 use crate::policy::Rank;
 use crate::reclaim::Reclaim;
 use crate::relation::Tag;
-use crate::store::{Snapshot, cell_of, version_of};
+use crate::store::{Snapshot, cells_of, version_of};
 use crate::sync::time::NEVER;
 use crate::version::Version;
 use std::collections::HashSet;
@@ -96,7 +96,7 @@ where
 fn saved_terms<V>(found: Visible<'_, V>, rank: Rank, now: u64) -> SavedTerms {
     let left = |until| nanos_left(until, now);
     let (end, idle, refresh) = found.terms().map_or((NEVER, 0, NEVER), EntryTerms::times);
-    let tags = found.bonds().map_or(&[][..], Bonds::tags);
+    let tags = found.bonds().into_iter().flat_map(cells_of);
     SavedTerms {
         version: version_of(found.seen()),
         rank,
@@ -105,7 +105,6 @@ fn saved_terms<V>(found: Visible<'_, V>, rank: Rank, now: u64) -> SavedTerms {
         end: left(end),
         idle,
         refresh: left(refresh),
-        // SAFETY: these are tags, not inputs.
-        tags: tags.iter().map(|tag| unsafe { cell_of(tag) }.tag().clone()).collect(),
+        tags: tags.map(|(cell, _)| cell.tag().clone()).collect(),
     }
 }

@@ -43,7 +43,10 @@ impl RequestedTerms {
         }
         let Self { now, end, weight, is_timed, policy_end, .. } = *self;
         let refresh = if is_timed { times.due(now) } else { NEVER };
-        let terms = EntryTerms::new(now, end, times.time_to_idle(), refresh, weight);
+        // A value without a time does not know when it was written.
+        let is_known = is_timed || times.time_to_idle() != 0;
+        let written = if is_known { now } else { NEVER };
+        let terms = EntryTerms::new(written, end, times.time_to_idle(), refresh, weight);
         match policy_end {
             Some(until) => terms.by_policy(until),
             None => terms,

@@ -16,7 +16,7 @@ use crate::chain::{Bonds, EntryTerms, HeldRecord, Parcel, RecordRef};
 use crate::commit::{Precondition, ReadAt, Resolved};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
-use crate::store::{Snapshot, cell_of};
+use crate::store::{Snapshot, cells_of};
 use crate::sync::hook::{mutant, planted, step};
 use crate::sync::time::NEVER;
 use crate::version::Version;
@@ -331,9 +331,8 @@ pub(super) fn demand_tags<'g, K, V>(
     bonds: &Bonds,
     since: u64,
 ) {
-    for tag in bonds.tags().iter().filter(|_| !mutant("transact.tags_undemanded")) {
-        // SAFETY: one of the tags.
-        let ended = NonNull::from(unsafe { &cell_of(tag).ended });
+    for (cell, _) in cells_of(bonds).filter(|_| !mutant("transact.tags_undemanded")) {
+        let ended = NonNull::from(&cell.ended);
         preconditions.push((record, Precondition::NotEndedSince(ended, since)));
     }
 }

@@ -1,8 +1,8 @@
 //! What a caller does after it waited for another caller's load.
 
-use super::group::{all, clones};
 use super::load::{CachedGroup, Claim, Claims, LoadDecision, LoadOutcome, WaitFailed};
 use crate::loading::Waited;
+use crate::memory::{all, clones};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::mutant;
 use std::hash::{BuildHasher, Hash};

@@ -63,13 +63,13 @@ where
         let (node, commit, settled) = if value.is_some() {
             let written = self.store.write(&guard, record, Some(value), None, None);
             let written = written.expect("the write has no condition");
-            let (node, commit) = (written.node, written.commit);
-            (node, commit, self.settle_replacement(&guard, record, written))
+            let (node, commit) = (written.own.node(), written.commit);
+            (node, commit, self.settle_replacement(&guard, written))
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
             let written = unsafe { self.store.stamp_first(record) };
-            (written.node, written.commit, Some(self.settle_first(record, written)))
+            (written.own.node(), written.commit, Some(self.settle_first(written)))
         };
         let version = commit.version();
         match &self.policy {
@@ -100,8 +100,8 @@ where
         let retention = self.retention(&guard, record, &mut requested, times);
         let written = self.store.write(&guard, record, Some(value), Some(retention), None);
         let written = written.expect("the write has no condition");
-        let (node, version) = (written.node, written.commit.version());
-        let settled = self.settle_one(&guard, record, written, RemovalCause::Replaced, &moment);
+        let (node, version) = (written.own.node(), written.commit.version());
+        let settled = self.settle_one(&guard, written, RemovalCause::Replaced, &moment);
         match &self.policy {
             Some(policy) => self.keep_bound(policy, &guard, record, node, Some(settled)),
             None => settled.account(),
@@ -175,8 +175,7 @@ where
             let over = Some(current.node());
             if let Some(written) = self.store.write(guard, record, None, None, over) {
                 let commit = written.commit;
-                // SAFETY: of this thread's commit, which is settled below.
-                let superseded = unsafe { self.store.superseded(record, written.node) };
+                let superseded = written.own.superseded();
                 let watermark = self.store.order.watermark_at(commit.at());
                 let was_cleared = superseded.is_none_or(|was| was.number() <= watermark);
                 // If the value had ended before the removal, this caller did not remove it.
@@ -184,7 +183,7 @@ where
                     || current.state().has_terms() && self.had_ended(current, commit, &moment);
                 let is_ours = !was_cleared && !had_ended();
                 let cause = RemovalCause::Explicit;
-                self.account_removal(self.settle_one(guard, record, written, cause, &moment));
+                self.account_removal(self.settle_one(guard, written, cause, &moment));
                 return is_ours.then_some(copied);
             }
         }
@@ -218,7 +217,7 @@ where
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
                 let cause = RemovalCause::Explicit;
-                self.account_removal(self.settle_one(&guard, record, written, cause, &moment));
+                self.account_removal(self.settle_one(&guard, written, cause, &moment));
                 drop(guard);
                 self.tend();
                 return version_of(state);

@@ -104,7 +104,7 @@ impl LoadRules {
         let doubled = 1_u32.checked_shl(failures.into()).unwrap_or(u32::MAX);
         let longest = self.pause.saturating_mul(doubled).min(self.longest_pause);
         let mixed = (hash ^ u32::from(failures)).wrapping_mul(0x9E37_79B9) >> 16;
-        longest - longest / 4 * mixed / (1 << 16)
+        longest.saturating_sub(longest.mul_f64(f64::from(mixed) / f64::from(1 << 18)))
     }
 }
 

@@ -1,10 +1,14 @@
-//! Memory from the system: zeroed, aligned, and in huge pages if it is large.
+//! Memory from the system: zeroed, aligned, and in huge pages if it is large; and values on the heap.
 //!
 //! From one page on, it does not come from the allocator: a stopped thread may hold the allocator's
 //! locks.
 
+mod groups;
 mod zeroed;
 
+pub use groups::{
+    Moving, all, all_boxed, array, boxed, clones, consume_in_place, is_large, one, single,
+};
 pub use zeroed::{Zeroable, Zeroed};
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

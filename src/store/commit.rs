@@ -1,6 +1,6 @@
 //! A commit of several writes, from a write set to its outcome; and the memory of its descriptor.
 
-use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
+use super::{Commit, Host, OwnVersion, Store, TermsAndBonds, Write, WriteSet};
 use crate::chain::{Live, NodeRef, Parcel, Record, RecordRef};
 use crate::commit::{Descriptor, Entry, Expected, Joint, Precondition};
 use crate::memory;
@@ -13,6 +13,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::slice;
 
 /// A write of a commit: its record, its version, and why it takes a value away; `None` for a
 /// witness.
@@ -101,6 +102,20 @@ impl<'g, K, V> Decided<'g, K, V> {
         self.entries().iter().map(kept)
     }
 
+    /// The versions of the commit, if it was made, each with the cause for what it supersedes; the
+    /// witnesses are not among them.
+    ///
+    /// # Safety
+    /// The caller made the commit, and calls this once for it.
+    pub unsafe fn own_versions(
+        &self,
+    ) -> impl Iterator<Item = (OwnVersion<'g, K, V>, RemovalCause)> + use<'g, K, V> {
+        self.writes().filter_map(|(record, node, cause)| {
+            // SAFETY: the caller's promise.
+            Some((unsafe { OwnVersion::new(record, node) }, cause?))
+        })
+    }
+
     /// Takes the values of an aborted commit back, with their records. No other thread reads these
     /// values, and reclamation does not drop them.
     #[cold]
@@ -140,7 +155,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let state = State::undecided(memory.descriptor.expose_provenance());
         let plain = self.new_version.with_outcome(state);
         let (writes, order) = set.in_order();
-        for (at, &(_, place)) in order.iter().enumerate() {
+        for (room, &(_, place)) in memory.entries.iter_mut().zip(order) {
             let write = &mut writes[place];
             // SAFETY: it was made from a `RecordRef<'g>`.
             let record = unsafe { RecordRef::new(&*write.record()) };
@@ -157,34 +172,24 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 self.make_conditional(guard, state, below, value, terms)
             };
             let entry = Entry { record: write.record(), node, cause: write.cause };
-            // SAFETY: this thread owns the memory, which has a place for each entry.
-            let place = unsafe { memory.entries.cast::<Entry<K, V>>().add(at) };
-            lines::note(place.as_ptr(), Access::Write);
-            // SAFETY: as above.
-            unsafe { place.write(entry) };
+            lines::note(room.write(entry), Access::Write);
         }
         for (at, &(record, precondition)) in preconditions.iter().enumerate() {
             let address = ptr::from_ref(record.get()).addr();
             let entry = order.binary_search_by_key(&address, |(address, _)| *address);
             let entry = entry.expect("each precondition is on a key of the write set");
-            // SAFETY: as above.
-            unsafe {
-                memory.expected.cast::<Expected>().add(at).write(Expected { entry, precondition })
-            };
+            memory.expected[at].write(Expected { entry, precondition });
         }
         for (at, &precondition) in unknown.iter().enumerate() {
-            let expected = Expected { entry: 0, precondition };
-            // SAFETY: as above.
-            unsafe {
-                memory.expected.cast::<Expected>().add(preconditions.len() + at).write(expected);
-            };
+            memory.expected[preconditions.len() + at].write(Expected { entry: 0, precondition });
         }
         set.clear();
         // SAFETY: the lists were written above, and live as long as the descriptor. So does the
         // joint commit, which ends with its last part.
         unsafe {
-            let made = Descriptor::new(joint, memory.entries, memory.expected);
-            memory.descriptor.write(made);
+            let (entries, expected) =
+                (memory.entries.assume_init_mut(), memory.expected.assume_init_mut());
+            memory.descriptor.write(Descriptor::new(joint, entries.into(), expected.into()));
         }
         lines::note(memory.descriptor, Access::Write);
         memory.descriptor
@@ -267,10 +272,10 @@ pub(super) struct Descriptors<K, V> {
 }
 
 /// The memory of a commit, not written yet.
-struct DescriptorMemory<K, V> {
+struct DescriptorMemory<'g, K, V> {
     pub descriptor: *mut Descriptor<K, V>,
-    pub entries: NonNull<[Entry<K, V>]>,
-    pub expected: NonNull<[Expected]>,
+    pub entries: &'g mut [MaybeUninit<Entry<K, V>>],
+    pub expected: &'g mut [MaybeUninit<Expected>],
 }
 
 impl<K, V> Descriptors<K, V> {
@@ -287,18 +292,22 @@ impl<K, V> Descriptors<K, V> {
     }
 
     /// Takes memory for a commit with these numbers of entries and preconditions.
-    fn take<G>(&self, _guard: &G, entries: usize, expected: usize) -> DescriptorMemory<K, V> {
+    fn take<'g, G>(
+        &self,
+        _guard: &'g G,
+        entries: usize,
+        expected: usize,
+    ) -> DescriptorMemory<'g, K, V> {
         let places = Self::places(entries, expected);
-        let slot = if places <= FEW {
-            // SAFETY: a guard is live.
-            unsafe { self.few.take() }
-        } else if places <= MANY {
-            // SAFETY: as above.
-            unsafe { self.many.take() }
-        } else {
-            memory::map_zeroed(Self::size(places))
-        };
-        Self::room(slot, entries, expected)
+        // SAFETY: a guard is live, and the slot is used for one commit.
+        unsafe {
+            let slot = match places {
+                ..=FEW => self.few.take(),
+                ..=MANY => self.many.take(),
+                _ => memory::map_zeroed(Self::size(places)),
+            };
+            Self::room(slot, entries, expected)
+        }
     }
 
     /// The number of entry-sized places that the two lists of a commit take.
@@ -312,16 +321,22 @@ impl<K, V> Descriptors<K, V> {
         size_of::<DescriptorSlot<K, V, 0>>() + places * size_of::<Entry<K, V>>()
     }
 
-    fn room(slot: NonNull<u8>, entries: usize, expected: usize) -> DescriptorMemory<K, V> {
+    /// # Safety
+    /// The slot has that many places behind the descriptor, whatever size it was made for. For `'g`
+    /// it is used for nothing else.
+    unsafe fn room<'g>(
+        slot: NonNull<u8>,
+        entries: usize,
+        expected: usize,
+    ) -> DescriptorMemory<'g, K, V> {
         let slot = slot.cast::<DescriptorSlot<K, V, 0>>().as_ptr();
-        // SAFETY: the slot has that many places behind the descriptor, whatever size it was made
-        // for.
+        // SAFETY: the caller's promise.
         unsafe {
-            let first = NonNull::new_unchecked((&raw mut (*slot).entries).cast::<Entry<K, V>>());
+            let first = (&raw mut (*slot).entries).cast::<MaybeUninit<Entry<K, V>>>();
             DescriptorMemory {
                 descriptor: slot.cast(),
-                entries: NonNull::slice_from_raw_parts(first, entries),
-                expected: NonNull::slice_from_raw_parts(first.add(entries).cast(), expected),
+                entries: slice::from_raw_parts_mut(first, entries),
+                expected: slice::from_raw_parts_mut(first.add(entries).cast(), expected),
             }
         }
     }

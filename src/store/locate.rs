@@ -260,11 +260,13 @@ impl<'e, K, V> Unpublished<'e, K, V> {
         ready: State,
         value: Option<&mut Parcel<V>>,
     ) -> Self {
-        // SAFETY: the caller's promise.
-        let record: NonNull<Record<K, V>> = unsafe { pool.take_at(hash) }.cast();
         let has_value = value.as_ref().is_some_and(|value| value.is_some());
-        // SAFETY: taken from the pool of records.
-        unsafe { Record::write(record.as_ptr(), key, hash, ready, value) };
+        // SAFETY: the caller's promise. The slot is from the pool of records.
+        let record = unsafe {
+            let record: NonNull<Record<K, V>> = pool.take_at(hash).cast();
+            Record::write(record.as_ptr(), key, hash, ready, value);
+            record
+        };
         Self { record, has_value, pool }
     }
 

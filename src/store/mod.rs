@@ -26,8 +26,8 @@ pub use commit::Decided;
 pub use host::Host;
 pub use joint::PreparedPart;
 pub use read::Peeked;
-pub use tags::cell_of;
-pub use versions::{Commit, TermsAndBonds, Written};
+pub use tags::{cell_of, cells_of};
+pub use versions::{Commit, OwnVersion, TermsAndBonds, Written};
 pub use views::{KEPT, OpenView, Snapshot, version_of};
 pub use write_set::{Write, WriteSet};
 

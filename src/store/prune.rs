@@ -7,11 +7,10 @@
 
 use super::backlog::{DUE, PendingRemovals};
 use super::{Host, Store};
-use crate::chain::{Chain, HeldRecord, Node, NodeRef, Record, RecordRef, flags};
+use crate::chain::{Chain, HeldRecord, NodeRef, Record, RecordRef, flags};
 use crate::commit::{self, DeferredPrune, PruneOutcome, VersionStatus, ViewCursor, close_link};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, planted, step};
-use std::cell::Cell;
 use std::ptr;
 
 /// How often one holder of the right to prune goes over a chain before it leaves the chain to later
@@ -19,48 +18,19 @@ use std::ptr;
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Disposes of the value that the eviction `tombstone` superseded. If the value is in the
-    /// inline slot, as most are, the record begins to end by the same step.
-    ///
-    /// # Safety
-    /// As for [`dispose_superseded`](Self::dispose_superseded), with the tombstone as the node.
-    #[inline(always)]
-    pub unsafe fn dispose_evicted(
-        &self,
-        guard: &R::Guard<'_>,
-        record: RecordRef<'_, K, V>,
-        tombstone: NodeRef<'_, V>,
-    ) {
-        // SAFETY: as in `dispose_superseded`. The version in the inline slot was taken off the
-        // chain by this call.
-        unsafe {
-            if !self.views.none() {
-                return self.dispose_beside_views(guard, record, tombstone);
-            }
-            let inline = Cell::new(false);
-            let retire = |node: *mut Node<V>| match ptr::eq(node, record.inline_slot()) {
-                true => inline.set(true),
-                false => self.retire_node(guard, &record, node),
-            };
-            commit::take_suffix(record.get(), tombstone.get(), true, retire);
-            if inline.get() {
-                self.retire_evicted(guard, record, tombstone);
-            }
-        }
-    }
-
-    /// The same with open views. Looks only at the newest view that is older than `node`.
-    ///
-    /// # Safety
-    /// As for [`dispose_superseded`](Self::dispose_superseded).
+    /// Disposes of the version that `node` superseded, if there is one, beside open views. Looks only
+    /// at the newest view that is older than `node`, which is of a commit of the caller.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn dispose_beside_views(
+    pub(super) fn dispose_beside_views(
         &self,
         guard: &R::Guard<'_>,
         record: RecordRef<'_, K, V>,
         node: NodeRef<'_, V>,
     ) {
+        if record.prev_of(node).link().target().is_null() {
+            return;
+        }
         let mut view = self.first_view_below(guard, node.state().version());
         if view.is_none() {
             // SAFETY: as in `dispose_superseded`.

@@ -5,7 +5,7 @@
 //! writer takes a larger number, so the invalidation does not affect its value.
 
 use super::{Host, Store};
-use crate::chain::{Dependency, Linked, Node};
+use crate::chain::{Bonds, Dependency, Linked, Node};
 use crate::commit::{Limit, Milestone, ReadAt};
 use crate::index::{Index, Indexed};
 use crate::reclaim::Reclaim;
@@ -21,6 +21,12 @@ use std::ptr::{self, NonNull};
 pub unsafe fn cell_of(tag: &Dependency) -> &TagCell {
     // SAFETY: the caller's promise.
     unsafe { &*tag.cell::<TagCell>() }
+}
+
+/// The tags of a value, each with its cell.
+pub fn cells_of(bonds: &Bonds) -> impl Iterator<Item = (&TagCell, &Dependency)> {
+    // SAFETY: these are tags.
+    bonds.tags().iter().map(|tag| (unsafe { cell_of(tag) }, tag))
 }
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
@@ -39,16 +45,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         let fresh = NonNull::from(Box::leak(Box::new(TagCell::new(hash, tag.clone()))));
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
-        // unlinked.
-        let inserted =
-            unsafe { index.insert(&self.reclaim, guard, hash, fresh, |cell| cell.tag() == tag) };
-        match inserted {
-            // SAFETY: published just now under this guard.
-            Ok(()) => unsafe { fresh.as_ref() },
-            Err(existing) => {
-                // SAFETY: no other thread has seen it.
-                unsafe { drop_cell(fresh) };
-                existing
+        // unlinked. It was published just now under this guard, or no other thread has seen it.
+        unsafe {
+            match index.insert(&self.reclaim, guard, hash, fresh, |cell| cell.tag() == tag) {
+                Ok(()) => fresh.as_ref(),
+                Err(existing) => {
+                    drop_cell(fresh);
+                    existing
+                }
             }
         }
     }

@@ -45,8 +45,7 @@ where
         let store: &Self = unsafe { store.cast().as_ref() };
         let guard = store.pin();
         let has_changed = |record: &Record<K, V>| {
-            // SAFETY: the index passes records that the guard keeps.
-            let record = unsafe { RecordRef::new(record) };
+            let record = Self::in_index(record);
             record.hash() == hash && !Self::is_unchanged(record, since, own)
         };
         store.index.find(&guard, hash, has_changed).is_none()

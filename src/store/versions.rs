@@ -8,6 +8,7 @@ use crate::chain::{
 use crate::commit::{self, Limit, ReadAt};
 use crate::reclaim::Reclaim;
 use crate::version::State;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -49,22 +50,59 @@ impl<'g> Commit<'g> {
     }
 }
 
-/// A version that a commit of one key wrote. Who has this owns the commit, and settles it.
-pub struct Written<'g, V> {
-    pub node: NodeRef<'g, V>,
+/// A version that a commit of the caller installed, until the caller has disposed of what it
+/// superseded. There is one for each version, so that is done once.
+pub struct OwnVersion<'g, K, V> {
+    record: RecordRef<'g, K, V>,
+    node: NodeRef<'g, V>,
+}
+
+impl<'g, K, V> OwnVersion<'g, K, V> {
+    /// # Safety
+    /// A commit that the caller owns installed the version under the guard that keeps it. One is
+    /// made for each version.
+    #[inline(always)]
+    pub(super) unsafe fn new(record: RecordRef<'g, K, V>, node: NodeRef<'g, V>) -> Self {
+        Self { record, node }
+    }
+
+    #[inline(always)]
+    pub fn record(&self) -> RecordRef<'g, K, V> {
+        self.record
+    }
+
+    #[inline(always)]
+    pub fn node(&self) -> NodeRef<'g, V> {
+        self.node
+    }
+
+    /// The value below, cleared or not.
+    #[inline(always)]
+    pub fn superseded(&self) -> Option<Visible<'g, V>> {
+        let prev = self.record.prev_of(self.node).link().target();
+        // SAFETY: the link is open until the owner disposes of the version below, so that is the
+        // one from the install, and the guard keeps it.
+        unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }?.visible()
+    }
+}
+
+/// What a commit of one key wrote. Who has this owns the commit, and settles it.
+pub struct Written<'g, K, V> {
+    pub own: OwnVersion<'g, K, V>,
     pub state: State,
     pub commit: Commit<'g>,
 }
 
-impl<'g, V> Written<'g, V> {
+impl<'g, K, V> Written<'g, K, V> {
     /// # Safety
-    /// The version is of a commit that the caller made under the guard which keeps the version. One
-    /// is made for each commit.
+    /// As for [`OwnVersion::new`].
     #[inline(always)]
-    unsafe fn new(node: NodeRef<'g, V>, state: State) -> Self {
+    unsafe fn new(record: RecordRef<'g, K, V>, node: NodeRef<'g, V>, state: State) -> Self {
         // SAFETY: the caller's promise.
-        let commit = unsafe { Commit::new(state.version(), node.live()) };
-        Self { node, state, commit }
+        unsafe {
+            let commit = Commit::new(state.version(), node.live());
+            Self { own: OwnVersion::new(record, node), state, commit }
+        }
     }
 }
 
@@ -117,11 +155,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         prev: *mut Node<V>,
         value: Option<&mut Parcel<V>>,
     ) -> *mut Node<V> {
-        // SAFETY: a guard is live.
-        let slot = unsafe { self.nodes.take() }.cast::<Linked<V>>();
-        // SAFETY: the slot was taken for this version.
-        unsafe { Linked::init(slot.as_ptr(), state, prev, value) };
-        slot.cast().as_ptr()
+        // SAFETY: a guard is live, and the slot is taken for this version.
+        unsafe {
+            let slot = self.nodes.take().cast::<Linked<V>>();
+            Linked::init(slot.as_ptr(), state, prev, value);
+            slot.cast().as_ptr()
+        }
     }
 
     /// Makes a version with terms.
@@ -135,18 +174,17 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         TermsAndBonds { terms, bonds }: TermsAndBonds,
     ) -> *mut Node<V> {
         let state = self.new_version.with_outcome(state);
-        let Some(bonds) = bonds else {
-            // SAFETY: a guard is live.
-            let slot = unsafe { self.conditional.take() }.cast::<Conditional<V>>();
-            // SAFETY: the slot was taken for this version.
-            unsafe { Conditional::init(slot.as_ptr(), state, prev, value, terms) };
-            return slot.cast().as_ptr();
-        };
-        // SAFETY: a guard is live.
-        let slot = unsafe { self.derived.take() }.cast::<Derived<V>>();
-        // SAFETY: the slot was taken for this version.
-        unsafe { Derived::init(slot.as_ptr(), state, prev, value, terms, *bonds) };
-        slot.cast().as_ptr()
+        // SAFETY: a guard is live, and the slot is taken for this version.
+        unsafe {
+            let Some(bonds) = bonds else {
+                let slot = self.conditional.take().cast::<Conditional<V>>();
+                Conditional::init(slot.as_ptr(), state, prev, value, terms);
+                return slot.cast().as_ptr();
+            };
+            let slot = self.derived.take().cast::<Derived<V>>();
+            Derived::init(slot.as_ptr(), state, prev, value, terms, *bonds);
+            slot.cast().as_ptr()
+        }
     }
 
     /// Gives the memory of a version that was made here back. No other thread has seen it.
@@ -157,23 +195,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
         // SAFETY: taken by this thread, and not seen by any other thread.
         unsafe { self.pool_of(&*node).put_back(NonNull::new_unchecked(node).cast()) };
-    }
-
-    /// The value below `node`, cleared or not.
-    ///
-    /// # Safety
-    /// The caller owns the commit of `node`, which it made under the guard of `record`, and has not
-    /// disposed of the version below yet.
-    #[inline(always)]
-    pub unsafe fn superseded<'g>(
-        &self,
-        record: RecordRef<'g, K, V>,
-        node: NodeRef<'g, V>,
-    ) -> Option<Visible<'g, V>> {
-        let prev = record.prev_of(node).link().target();
-        // SAFETY: the caller's promise. The link is open until the owner settles the commit, so the
-        // version below is the one from the install.
-        unsafe { prev.as_ref().map(|prev| NodeRef::new(prev)) }?.visible()
     }
 
     /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
@@ -187,7 +208,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         value: Option<&mut Parcel<V>>,
         retention: Option<TermsAndBonds>,
         over: Option<NodeRef<'g, V>>,
-    ) -> Option<Written<'g, V>> {
+    ) -> Option<Written<'g, K, V>> {
         debug_assert!(value.as_ref().is_none_or(|value| !value.is_some()) || over.is_none());
         self.assist(guard);
         let Some(retention) = retention else {
@@ -208,7 +229,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: RecordRef<'g, K, V>,
         value: Option<&mut Parcel<V>>,
         over: Option<NodeRef<'g, V>>,
-    ) -> Option<Written<'g, V>> {
+    ) -> Option<Written<'g, K, V>> {
         let node = self.make_plain(guard, &record, self.new_ready, ptr::null_mut(), value);
         // SAFETY: made just now, for this record.
         unsafe { self.install(guard, record, node, over) }
@@ -226,7 +247,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: RecordRef<'g, K, V>,
         node: *mut Node<V>,
         over: Option<NodeRef<'g, V>>,
-    ) -> Option<Written<'g, V>> {
+    ) -> Option<Written<'g, K, V>> {
         // SAFETY: the caller's promise. `write` passes each version that it superseded once.
         let state = unsafe {
             let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
@@ -236,29 +257,44 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             self.give_back_node(&record, node);
         }
         // SAFETY: installed by this thread's commit, under the guard.
-        state.map(|state| unsafe { Written::new(NodeRef::new(&*node), state) })
+        state.map(|state| unsafe { Written::new(record, NodeRef::new(&*node), state) })
     }
 
-    /// Disposes of the version that `node` superseded.
-    ///
-    /// # Safety
-    /// There is one. The caller owns the commit of `node`, which it made under this guard, and
-    /// calls this once for it.
+    /// Disposes of the version that the caller's superseded, if there is one.
     #[inline]
-    pub unsafe fn dispose_superseded(
-        &self,
-        guard: &R::Guard<'_>,
-        record: RecordRef<'_, K, V>,
-        node: NodeRef<'_, V>,
-    ) {
+    pub fn dispose_superseded(&self, guard: &R::Guard<'_>, own: OwnVersion<'_, K, V>) {
+        let OwnVersion { record, node } = own;
+        if !self.views.none() {
+            return self.dispose_beside_views(guard, record, node);
+        }
         // SAFETY: the version is committed, no view is registered, and later views begin at its
-        // version or later. What is taken out is passed once. The rest is the caller's promise.
+        // version or later. What is taken out is passed once.
         unsafe {
-            if self.views.none() {
-                let retire = |node| self.retire_node(guard, &record, node);
-                return commit::take_suffix(record.get(), node.get(), true, retire);
+            let retire = |node| self.retire_node(guard, &record, node);
+            commit::take_suffix(record.get(), node.get(), true, retire);
+        }
+    }
+
+    /// Disposes of the value that an eviction superseded; the version is its tombstone. If the value is in the
+    /// inline slot, as most are, the record begins to end by the same step.
+    #[inline(always)]
+    pub fn dispose_evicted(&self, guard: &R::Guard<'_>, own: OwnVersion<'_, K, V>) {
+        let OwnVersion { record, node: tombstone } = own;
+        if !self.views.none() {
+            return self.dispose_beside_views(guard, record, tombstone);
+        }
+        // SAFETY: as in `dispose_superseded`. The version in the inline slot was taken off the
+        // chain by this call.
+        unsafe {
+            let inline = Cell::new(false);
+            let retire = |node: *mut Node<V>| match ptr::eq(node, record.inline_slot()) {
+                true => inline.set(true),
+                false => self.retire_node(guard, &record, node),
+            };
+            commit::take_suffix(record.get(), tombstone.get(), true, retire);
+            if inline.get() {
+                self.retire_evicted(guard, record, tombstone);
             }
-            self.dispose_beside_views(guard, record, node);
         }
     }
 
@@ -267,13 +303,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// # Safety
     /// The caller has just published `record` with a ready version in its inline slot, under the
     /// guard.
-    pub unsafe fn stamp_first<'g>(&self, record: RecordRef<'g, K, V>) -> Written<'g, V> {
+    pub unsafe fn stamp_first<'g>(&self, record: RecordRef<'g, K, V>) -> Written<'g, K, V> {
         // SAFETY: the inline slot contains a version, which is not reclaimed under the guard; see
         // above.
         let node = unsafe { NodeRef::new(&*record.inline_slot()) };
         let state = node.state();
         let state = if state.is_ready() { self.order.stamp_single(&node, state) } else { state };
         // SAFETY: the caller's promise.
-        unsafe { Written::new(node, state) }
+        unsafe { Written::new(record, node, state) }
     }
 }

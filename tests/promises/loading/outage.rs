@@ -128,6 +128,53 @@ fn no_value_is_older_than_its_caller_takes<R: Reclaim>() {
     assert_eq!(group(Ok([6, 6])), Ok(Served::Loaded([6, 6])));
 }
 
+/// A value that is not due is not served either if it is older than the caller takes.
+fn a_value_that_is_not_due_may_be_too_old<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    cache.insert(1, 1);
+    clock.advance(SECOND * 5);
+    let served = cache.serving().max_age(SECOND * 5).load(1, || Err(DOWN));
+    assert!(matches!(served, Ok(Served::Fresh(1))), "{served:?}");
+    let served = cache.serving().max_age(SECOND * 4).load(1, || Err(DOWN));
+    assert_eq!(served.unwrap_err(), LoadError::Failed(DOWN));
+    assert_eq!(cache.get(&1), Some(1));
+    let served = cache.serving().max_age(SECOND * 4).load(1, || Ok::<_, &str>(2));
+    assert_eq!(served.unwrap().into_value(), 2);
+}
+
+/// A value that has a weight and no time counts as new, however long the cache has been up.
+fn a_weight_gives_no_age<R: Reclaim>() {
+    let clock = ManualClock::new();
+    let builder = coeval::Cache::builder().max_capacity(9).weigher(|_, _| 1).max_age(SECOND);
+    let cache: Cache<R> = builder.manual_clock(&clock).reclaimer().build();
+    clock.advance(SECOND * 60);
+    cache.insert(1, 1);
+    clock.advance(SECOND * 60);
+    let served = cache.serve_with(1, || Err(DOWN));
+    assert!(matches!(served, Ok(Served::Fresh(1))), "{served:?}");
+}
+
+/// The longest times can be shortened, and grow no further.
+fn the_longest_times<R: Reclaim>() {
+    let (clock, most) = (ManualClock::new(), Duration::MAX);
+    let builder = coeval::Cache::builder().refresh_after(most).time_to_live(most).jitter(1.0);
+    let builder = builder.refresh_pause(most / 2).refresh_pause_up_to(most);
+    let cache: Cache<R> = builder.manual_clock(&clock).reclaimer().build();
+    for _ in 0..100 {
+        cache.batch().insert(1, 1).insert(2, 2).commit();
+        assert_eq!(cache.get_many([&1, &2]), [Some(1), Some(2)]);
+        clock.advance(SECOND);
+    }
+    let builder = coeval::Cache::builder().refresh_after(SECOND).refresh_pause(most / 2);
+    let builder = builder.refresh_pause_up_to(most).manual_clock(&clock);
+    let cache: Cache<R> = builder.reclaimer().build();
+    (0..100).for_each(|key| _ = cache.insert(key, key));
+    clock.advance(SECOND);
+    for key in 0..100 {
+        assert!(cache.serve_with(key, || Err(DOWN)).unwrap().is_stale());
+    }
+}
+
 /// Of many callers that take only younger values, one loads; after its failure each gets an error.
 fn one_load_for_all_that_take_no_older<R: Reclaim>() {
     within(LIMIT, "loads of values that are too old", || {
@@ -315,6 +362,9 @@ mod for_futures {
 on_every_reclaimer!(
     thirty_seconds_without_a_source,
     no_value_is_older_than_its_caller_takes,
+    a_value_that_is_not_due_may_be_too_old,
+    a_weight_gives_no_age,
+    the_longest_times,
     one_load_for_all_that_take_no_older,
     a_load_goes_on_after_the_soft_timeout,
     values_are_loaded_early,

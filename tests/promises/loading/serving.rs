@@ -78,6 +78,7 @@ fn no_method_gives_what_ended<R: Reclaim>() {
         act();
         Err(DOWN)
     }
+    #[allow(unused_mut)] // It gets more with futures.
     let mut ways: Vec<(&str, Load<R>)> = vec![
         ("load", |cache, act| cache.load(1, || fails(act)).map_err(|_| DOWN)),
         ("load_many", |cache, act| {

@@ -77,7 +77,9 @@ impl<R: Reclaim> Pair<R> {
         });
         agree!(since.is_some(), loads, "whether {key} was loaded");
         let own = matches!(loader, Loader::Loads).then_some(value);
-        agree!(loaded.ok(), if loads { own.or(shown) } else { shown }, "a load");
+        // If the reload of a value fails, the caller gets what the key holds by then.
+        let by_then = shown.and_then(|_| self.model.get(key).map(|held| held.value));
+        agree!(loaded.ok(), if loads { own.or(by_then) } else { shown }, "a load");
         if let Some(since) = since.filter(|_| own.is_some()) {
             let is_outdated = self.model.is_outdated(key, since);
             self.loaded(key, value, since, is_outdated);
