@@ -11,7 +11,7 @@ use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::relation::{KeyName, Related, RelationScope, Tag, Terms, too_deep, too_many};
 use crate::removal::RemovalCause;
-use crate::store::{Commit, Decided, Snapshot, Store, Write, WriteSet};
+use crate::store::{Commit, Decided, OwnVersion, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
@@ -456,9 +456,11 @@ where
     ) {
         let settling = self.settling(commit);
         settling.mine.commits.add(1);
-        // SAFETY: the caller's promise.
-        for (own, cause) in unsafe { decided.own_versions() } {
-            let state = own.node().state();
+        for (record, node, cause) in decided.writes() {
+            let Some(cause) = cause else { continue };
+            // SAFETY: the caller's promise.
+            let own = unsafe { OwnVersion::new(record, node) };
+            let state = node.state();
             if let Some(settled) = self.settle(guard, &settling, (own, state), cause, moment) {
                 settled.account();
             }

@@ -1,6 +1,6 @@
 //! A commit of several writes, from a write set to its outcome; and the memory of its descriptor.
 
-use super::{Commit, Host, OwnVersion, Store, TermsAndBonds, Write, WriteSet};
+use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
 use crate::chain::{Live, NodeRef, Parcel, Record, RecordRef};
 use crate::commit::{Descriptor, Entry, Expected, Joint, Precondition};
 use crate::memory;
@@ -102,20 +102,6 @@ impl<'g, K, V> Decided<'g, K, V> {
         self.entries().iter().map(kept)
     }
 
-    /// The versions of the commit, if it was made, each with the cause for what it supersedes; the
-    /// witnesses are not among them.
-    ///
-    /// # Safety
-    /// The caller made the commit, and calls this once for it.
-    pub unsafe fn own_versions(
-        &self,
-    ) -> impl Iterator<Item = (OwnVersion<'g, K, V>, RemovalCause)> + use<'g, K, V> {
-        self.writes().filter_map(|(record, node, cause)| {
-            // SAFETY: the caller's promise.
-            Some((unsafe { OwnVersion::new(record, node) }, cause?))
-        })
-    }
-
     /// Takes the values of an aborted commit back, with their records. No other thread reads these
     /// values, and reclamation does not drop them.
     #[cold]
@@ -187,9 +173,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // SAFETY: the lists were written above, and live as long as the descriptor. So does the
         // joint commit, which ends with its last part.
         unsafe {
-            let (entries, expected) =
-                (memory.entries.assume_init_mut(), memory.expected.assume_init_mut());
-            memory.descriptor.write(Descriptor::new(joint, entries.into(), expected.into()));
+            let (count, all) = (memory.entries.len(), memory.expected.len());
+            let entries = NonNull::from(memory.entries).cast();
+            let entries = NonNull::slice_from_raw_parts(entries, count);
+            let expected =
+                NonNull::slice_from_raw_parts(NonNull::from(memory.expected).cast(), all);
+            memory.descriptor.write(Descriptor::new(joint, entries, expected));
         }
         lines::note(memory.descriptor, Access::Write);
         memory.descriptor
@@ -301,10 +290,12 @@ impl<K, V> Descriptors<K, V> {
         let places = Self::places(entries, expected);
         // SAFETY: a guard is live, and the slot is used for one commit.
         unsafe {
-            let slot = match places {
-                ..=FEW => self.few.take(),
-                ..=MANY => self.many.take(),
-                _ => memory::map_zeroed(Self::size(places)),
+            let slot = if places <= FEW {
+                self.few.take()
+            } else if places <= MANY {
+                self.many.take()
+            } else {
+                memory::map_zeroed(Self::size(places))
             };
             Self::room(slot, entries, expected)
         }

@@ -62,7 +62,7 @@ impl<'g, K, V> OwnVersion<'g, K, V> {
     /// A commit that the caller owns installed the version under the guard that keeps it. One is
     /// made for each version.
     #[inline(always)]
-    pub(super) unsafe fn new(record: RecordRef<'g, K, V>, node: NodeRef<'g, V>) -> Self {
+    pub unsafe fn new(record: RecordRef<'g, K, V>, node: NodeRef<'g, V>) -> Self {
         Self { record, node }
     }
 
