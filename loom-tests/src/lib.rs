@@ -200,11 +200,15 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         entries: impl IntoIterator<Item = (usize, Option<Option<V>>)>,
         expected: Vec<Expected>,
     ) -> Shared<Descriptor<usize, V>> {
-        self.describe_part(ptr::null(), entries, expected)
+        // SAFETY: there is no joint commit.
+        unsafe { self.describe_part(ptr::null(), entries, expected) }
     }
 
     /// The same for the part of a joint commit, unless that is null.
-    pub fn describe_part(
+    ///
+    /// # Safety
+    /// The joint commit lives as long as the descriptor.
+    pub unsafe fn describe_part(
         &self,
         joint: *const Joint,
         entries: impl IntoIterator<Item = (usize, Option<Option<V>>)>,

@@ -92,7 +92,8 @@ impl Domain {
                 }
             };
             let is_conditional = !expected.is_empty();
-            let part = self.caches[at].0.describe_part(joint, [(0, write)], expected);
+            // SAFETY: the joint commit ends with its last part.
+            let part = unsafe { self.caches[at].0.describe_part(joint, [(0, write)], expected) };
             let partner = Arc::downgrade(&self.partners[at]);
             let descriptor = part.get().cast_const().cast();
             unsafe { (*joint).add(JointPart { partner, descriptor, is_conditional }) };

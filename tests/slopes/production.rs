@@ -2,12 +2,13 @@
 
 use crate::counter::count;
 use crate::row::Grows::{Linear, Not};
-use crate::row::{Row, builder, filled, row};
+use crate::row::{Cache, Row, builder, filled, row};
+use coeval::{Domain, ForeignCache};
 use std::hint::black_box;
 use std::time::Duration;
 
 pub fn rows() -> Vec<Row> {
-    [look_ups(), whole_caches(), explanations(), files(), figures()].concat()
+    [look_ups(), domains(), whole_caches(), explanations(), files(), figures()].concat()
 }
 
 fn look_ups() -> Vec<Row> {
@@ -32,6 +33,74 @@ fn look_ups() -> Vec<Row> {
             let serve = |key| _ = cache.serve_with(n + key, || Ok::<_, ()>(key));
             (0..100).for_each(serve);
             count(2_048, || (100..2_148).for_each(serve));
+        }),
+    ]
+}
+
+fn domains() -> Vec<Row> {
+    /// Two caches of a domain, with the entries `0..n`.
+    fn two(n: u64) -> (Domain, [Cache; 2]) {
+        let domain = Domain::new();
+        let caches = [(); 2].map(|()| builder().domain(&domain).build());
+        caches.iter().for_each(|cache| (0..n).for_each(|key| _ = cache.insert(key, key)));
+        (domain, caches)
+    }
+    fn many(n: u64) -> (Domain, Vec<Cache>) {
+        let domain = Domain::new();
+        let caches = (0..n).map(|_| builder().domain(&domain).build()).collect();
+        (domain, caches)
+    }
+    vec![
+        row("commit", "entries of two caches", Not, 500, |n| {
+            let (domain, [one, other]) = two(n);
+            let write = |key: u64| {
+                let mut batch = domain.batch();
+                batch.insert(&one, key % n, key).unwrap();
+                batch.insert(&other, key % n, key).unwrap();
+                _ = black_box(batch.commit());
+            };
+            (0..100).for_each(write);
+            count(1_000, || (0..1_000).for_each(write));
+        }),
+        row("Domain::view", "entries of two caches", Not, 500, |n| {
+            let (domain, _caches) = two(n);
+            count(100, || (0..100).for_each(|_| drop(black_box(domain.view()))));
+        }),
+        row("Domain::view", "caches", Linear, 8, |n| {
+            let (domain, _caches) = many(n);
+            count(100, || (0..100).for_each(|_| drop(black_box(domain.view()))));
+        }),
+        row("DomainView::of", "caches", Linear, 8, |n| {
+            let (domain, caches) = many(n);
+            let view = domain.view();
+            let last = caches.last().unwrap();
+            count(100, || (0..100).for_each(|_| drop(black_box(view.of(last)))));
+        }),
+        row("Domain::transact", "entries of two caches", Not, 500, |n| {
+            let (domain, [one, other]) = two(n);
+            let write = |key: u64| {
+                let made = domain.transact(|tx| {
+                    let read = tx.of(&one)?.get(&(key % n));
+                    tx.of(&other)?.insert(key % n, read.unwrap_or(0));
+                    Ok::<_, ForeignCache>(())
+                });
+                assert!(made.is_ok());
+            };
+            (0..100).for_each(write);
+            count(1_000, || (0..1_000).for_each(write));
+        }),
+        row("Serving::load", "entries, present", Not, 500, |n| {
+            let cache = filled(n);
+            let load = |key| _ = black_box(cache.serving().load(key % n, || Err::<u64, _>(())));
+            count(1_000, || (0..1_000).for_each(load));
+        }),
+        row("Serving::load_on", "entries, present", Not, 500, |n| {
+            let cache = filled(n);
+            let load = |key: u64| {
+                let execute = |_| unreachable!("the value is not due");
+                _ = black_box(cache.serving().load_on(key % n, execute, || Err::<u64, _>(())));
+            };
+            count(1_000, || (0..1_000).for_each(load));
         }),
     ]
 }
