@@ -115,11 +115,13 @@ where
                 begun.extend(follow(decision, place, &mut values)?);
                 later.remove(0);
             }
-            let missing = keys_of(&keys, &begun);
             let mut loaded = Ok(Vec::new());
             if !begun.is_empty() {
-                let mut run = || loaded = load(&missing).map(|all| value_for_each(all, &missing));
-                within(&mut begun, &mut run);
+                let places = places_of(&begun);
+                within(&mut begun, &mut || {
+                    let missing = keys_at(&keys, &places);
+                    loaded = load(&missing).map(|all| value_for_each(all, &missing));
+                });
             }
             self.end_loads(begun, loaded, &mut values)?;
             places = later;
@@ -207,12 +209,15 @@ pub(super) fn in_order<K: Hash + Eq, V: Clone>(
     values.into_iter().map(|value| value.expect("each key was found or loaded")).collect()
 }
 
-/// The keys of these loads.
-pub(super) fn keys_of<K: Clone, V, S, R: Reclaim>(
-    keys: &[K],
-    begun: &[Begun<'_, K, V, S, R>],
-) -> Vec<K> {
-    begun.iter().map(|(place, _)| keys[*place].clone()).collect()
+/// The places of the keys of these loads.
+pub(super) fn places_of<K, V, S, R: Reclaim>(begun: &[Begun<'_, K, V, S, R>]) -> Vec<usize> {
+    begun.iter().map(|(place, _)| *place).collect()
+}
+
+/// Clones of the keys at these places. They are made on behalf of the loads, because `Clone` may
+/// use the cache.
+pub(super) fn keys_at<K: Clone>(keys: &[K], places: &[usize]) -> Vec<K> {
+    places.iter().map(|place| keys[*place].clone()).collect()
 }
 
 /// What a loader returned for these keys.

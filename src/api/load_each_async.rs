@@ -3,7 +3,9 @@
 use super::cache::Cache;
 use super::give::{LoadRefusal, panic_on_cycle};
 use super::keys::IntoKey;
-use super::load_each::{Begun, distinct, follow, in_order, keys_of, value_for_each, within};
+use super::load_each::{
+    Begun, distinct, follow, in_order, keys_at, places_of, value_for_each, within,
+};
 use crate::error::LoadError;
 use crate::reclaim::Reclaim;
 use std::convert::Infallible;
@@ -104,10 +106,13 @@ where
                 begun.extend(follow(decision, place, &mut values)?);
                 later.remove(0);
             }
-            let missing = keys_of(&keys, &begun);
             let mut loaded = Ok(Vec::new());
             if !begun.is_empty() {
-                let run = async { load(&missing).await.map(|all| value_for_each(all, &missing)) };
+                let places = places_of(&begun);
+                let run = async {
+                    let missing = keys_at(&keys, &places);
+                    load(&missing).await.map(|all| value_for_each(all, &missing))
+                };
                 loaded = pin!(LoadingEach { load: Some(run), begun: &mut begun }).await;
             }
             self.end_loads(begun, loaded, &mut values)?;

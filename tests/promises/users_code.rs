@@ -131,7 +131,7 @@ async fn later() {
 type Load = fn(&Cache<Key, Value>, &ManualClock);
 
 /// The loads, of key 1 or of keys 1 and 2.
-const LOADS: [(&str, Load); 13] = [
+const LOADS: [(&str, Load); 14] = [
     ("get_with", |cache, _| {
         let held = Held;
         cache.get_with(Key(1), || {
@@ -191,6 +191,13 @@ const LOADS: [(&str, Load); 13] = [
             later().await;
             Value(11)
         }));
+    }),
+    ("get_each_with_async", |cache, _| {
+        let load = async |missing: &[Key]| {
+            later().await;
+            missing.iter().map(|key| Value(key.0 as u32)).collect::<Vec<_>>()
+        };
+        finish(cache.get_each_with_async([Key(1), Key(2)], load));
     }),
     ("a future given up", |cache, _| {
         let held = Held;
