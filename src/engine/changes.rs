@@ -1,7 +1,6 @@
 //! The writes that a caller lists for one commit, and lists that a thread reuses.
 
 use crate::chain::Parcel;
-use crate::memory::consume_in_place;
 use crate::relation;
 use std::cell::Cell;
 use std::mem::needs_drop;
@@ -45,6 +44,19 @@ pub struct Changes<K, V> {
 #[derive(Default)]
 pub(super) struct TermsList(pub Vec<relation::Terms>);
 
+/// The changes of a list that was emptied by [`take_each`], from `next` on.
+struct RestOfList<K, V> {
+    next: *mut Change<K, V>,
+    count: usize,
+}
+
+impl<K, V> Drop for RestOfList<K, V> {
+    fn drop(&mut self) {
+        // SAFETY: the list's memory still has these changes, which nobody else drops.
+        unsafe { ptr::slice_from_raw_parts_mut(self.next, self.count).drop_in_place() };
+    }
+}
+
 /// Empties the list, and passes each change to `take` in order. A value that is not taken is
 /// dropped. The values are not moved, as an iterator would do.
 #[inline(always)]
@@ -52,17 +64,19 @@ pub(super) fn take_each<K, V>(
     list: &mut Vec<Change<K, V>>,
     mut take: impl FnMut((u32, K), &mut Parcel<V>, WriteTerms, bool),
 ) {
-    consume_in_place(list, |place| {
-        // SAFETY: the change is this closure's: the key is moved out, and the value is dropped by
-        // `Taking`.
-        let (key, taking, change) = unsafe {
-            let change = &mut *place.as_ptr();
-            let key = ptr::read(&change.key);
-            (key, Taking(&mut change.value), (change.hash, change.terms, change.related))
-        };
-        let (hash, terms, related) = change;
-        take((hash, key), &mut *taking.0, terms, related);
-    });
+    // SAFETY: the changes are initialised, and from now on belong to `rest`, which loses each here:
+    // the key is moved out, and the value is dropped by `Taking`.
+    unsafe {
+        let mut rest = RestOfList { next: list.as_mut_ptr(), count: list.len() };
+        list.set_len(0);
+        while rest.count > 0 {
+            let change = &mut *rest.next;
+            (rest.next, rest.count) = (rest.next.add(1), rest.count - 1);
+            let (hash, terms, related) = (change.hash, change.terms, change.related);
+            let (key, taking) = (ptr::read(&change.key), Taking(&mut change.value));
+            take((hash, key), &mut *taking.0, terms, related);
+        }
+    }
 }
 
 /// Drops a value that was not taken.

@@ -2,7 +2,7 @@
 //! stack.
 
 use std::mem::{MaybeUninit, forget};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 /// A value that is moved to the heap from where it lies, and is not used there any more.
 pub struct Moving<'p, T>(&'p mut T);
@@ -130,39 +130,4 @@ pub fn all_boxed<V, const N: usize>(values: [Option<Box<V>>; N]) -> Option<Box<[
         }
     }
     Some(group.into_boxed_slice())
-}
-
-/// The items of a list that was emptied by [`consume_in_place`], from `next` on.
-struct RestOfItems<T> {
-    next: NonNull<T>,
-    count: usize,
-}
-
-impl<T> Drop for RestOfItems<T> {
-    fn drop(&mut self) {
-        let rest = NonNull::slice_from_raw_parts(self.next, self.count);
-        // SAFETY: the list's memory still has these items, which nobody else drops.
-        unsafe { rest.drop_in_place() };
-    }
-}
-
-/// Empties the list, and passes the place of each item to `consume`, in order. The item is the
-/// callee's, which moves it out or drops it. Items are not moved, as an iterator would do.
-#[inline(always)]
-pub fn consume_in_place<T>(list: &mut Vec<T>, mut consume: impl FnMut(NonNull<T>)) {
-    // SAFETY: the items are initialised, and from now on belong to `rest`. A list's pointer is not
-    // null.
-    let mut rest = unsafe {
-        let next = NonNull::new_unchecked(list.as_mut_ptr());
-        let count = list.len();
-        list.set_len(0);
-        RestOfItems { next, count }
-    };
-    while rest.count > 0 {
-        let place = rest.next;
-        // SAFETY: `rest` has this item, which it loses here.
-        rest.next = unsafe { place.add(1) };
-        rest.count -= 1;
-        consume(place);
-    }
 }

@@ -6,9 +6,7 @@
 mod groups;
 mod zeroed;
 
-pub use groups::{
-    Moving, all, all_boxed, array, boxed, clones, consume_in_place, is_large, one, single,
-};
+pub use groups::{Moving, all, all_boxed, array, boxed, clones, is_large, one, single};
 pub use zeroed::{Zeroable, Zeroed};
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

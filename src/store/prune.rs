@@ -154,17 +154,19 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let mut next = record.newest();
         while let Some(node) = next {
             if let VersionStatus::Committed(state) = self.order.status::<K, V>(node) {
-                // SAFETY: what is taken out is passed once.
-                let retire = |node| unsafe { self.retire_node(guard, &record, node) };
-                if let Some(version) = known {
-                    // SAFETY: the node is the newest committed version, this thread holds the
-                    // right, and callers know that no view needs `version`.
-                    return unsafe { commit::take_out(record.get(), node.get(), version, retire) };
-                }
-                let view = self.first_view_below(guard, state.version());
-                // SAFETY: the node is the newest committed version, seen before the views, and this
-                // thread holds the right.
-                return unsafe { commit::prune(record.get(), node.get(), view, retire) };
+                // SAFETY: the node is the newest committed version, seen before the views, this
+                // thread holds the right, and callers know that no view needs a `known` version.
+                // What is taken out is passed once.
+                return unsafe {
+                    let retire = |node| self.retire_node(guard, &record, node);
+                    match known {
+                        Some(known) => commit::take_out(record.get(), node.get(), known, retire),
+                        None => {
+                            let view = self.first_view_below(guard, state.version());
+                            commit::prune(record.get(), node.get(), view, retire)
+                        }
+                    }
+                };
             }
             // SAFETY: the guard keeps the version below an undecided or aborted one.
             next =
