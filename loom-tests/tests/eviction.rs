@@ -23,6 +23,9 @@ use std::time::Duration;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
+/// The stack of a thread, in words; twice that of loom.
+const STACK: usize = 0x2000;
+
 /// An engine with room for `capacity` entries, in which `keys` hold a value.
 fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     let settings = EngineSettings {
@@ -37,20 +40,28 @@ fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     engine
 }
 
-/// An engine with room for a weight of 2, in which a value is its own weight.
+/// An engine with room for a weight of 2, in which a value is its own weight. It is made on a larger
+/// stack than that of the model.
 fn weighing_engine() -> Arc<Engine> {
-    let settings = EngineSettings {
-        max_capacity: Some(2),
-        initial_capacity: 14,
-        weigher: Some(Box::new(|_: &usize, value: &u32| *value)),
-        ..EngineSettings::default()
+    let make = || {
+        let settings = EngineSettings {
+            max_capacity: Some(2),
+            initial_capacity: 14,
+            weigher: Some(Box::new(|_: &usize, value: &u32| *value)),
+            ..EngineSettings::default()
+        };
+        Arc::new(Engine::new(settings, Hash))
     };
-    Arc::new(Engine::new(settings, Hash))
+    thread::Builder::new().stack_size(STACK).spawn(make).unwrap().join().unwrap()
 }
 
-fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
+fn spawn(
+    engine: &Arc<Engine>,
+    act: impl FnOnce(&Engine) + Send + 'static,
+) -> thread::JoinHandle<()> {
     let engine = Arc::clone(engine);
-    thread::spawn(move || act(&engine))
+    // An eviction goes deeper than loom's stacks.
+    thread::Builder::new().stack_size(STACK).spawn(move || act(&engine)).unwrap()
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {

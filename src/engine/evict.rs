@@ -96,7 +96,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
     }
 
     /// Adds changes to the pending ones.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn defer(&self, settled: Settled<'_>) {
         if ptr::eq(self.era, settled.era) {
             self.pending.set(self.pending.get() + settled.weight);
@@ -254,7 +254,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     /// Makes the record known to the policy, and evicts the excess. `node` was the newest value of
     /// the record.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn admit(
         &self,
         policy: &Policy,
@@ -333,7 +333,7 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     }
 
     /// Returns the newest version, if it is a value with a weight above 0.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn newest_with_weight(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         self.newest(record).filter(|found| weight_of(found.node(), found.seen()) > 0)
     }
@@ -406,7 +406,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         let Some(current) = self.newest_with_weight(record) else { return false };

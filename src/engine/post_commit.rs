@@ -216,7 +216,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Evicts the value `current` of `record`, unless another commit has superseded it. The caller
     /// accounts for the weight change. The record begins to end, unless it is held.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     pub(super) fn evict<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,

@@ -123,7 +123,7 @@ impl FingerprintTable {
         try_replace(&bucket[at], words[at], words[at] & !(SLOT << shift) | slot << shift);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn take(&self, hash: u32, tick: u64) -> Option<Ghost> {
         let (bucket, fingerprint) = self.locate(hash);
         bucket.iter().find_map(|cell| {
@@ -257,7 +257,7 @@ impl History {
     }
 
     /// Removes and returns the remembered eviction of a key with this hash.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     pub fn take(&self, hash: u32, time: InsertionTime) -> Option<Ghost> {
         let table = self.table()?;
         table.take(hash, time >> table.shift)

@@ -168,6 +168,8 @@ pub struct Policy {
 }
 
 // All accesses are Relaxed: they guard no data but the engine's own, which the engine orders.
+// What an eviction runs through is one function for the compiler, except in models, whose stacks are
+// small.
 // `queue` documents how handles pass between threads.
 impl Policy {
     /// Creates a policy for entries of weight one, at most `capacity` of them.
@@ -215,7 +217,7 @@ impl Policy {
 
     /// Takes a handle that the policy does not hold and whose value has been accounted for, and
     /// makes room for it. The result is that of [`make_room`](Self::make_room).
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     pub fn admit(&self, residents: &impl Residents, entry: Handle) -> bool {
         let now = self.history.advance();
         let queue = match self.history.take(residents.hash(entry), now) {
@@ -329,7 +331,7 @@ impl Policy {
     }
 
     /// Evicts one entry. Returns false if there is none to try.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn evict_one(&self, residents: &impl Residents) -> bool {
         let mut chances = CHANCES;
         let mut avoided = None;
@@ -373,7 +375,7 @@ impl Policy {
 
     /// Removes an entry's value and remembers the eviction. If the entry refuses, returns it to its
     /// queue.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn evict(
         &self,
         residents: &impl Residents,
@@ -411,7 +413,7 @@ impl Policy {
 
     /// Pops from small if small has more than its share, otherwise from main. If a queue is
     /// `avoided`, pops from the other one. Falls back to whichever queue has an entry.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn pop(
         &self,
         residents: &impl Residents,

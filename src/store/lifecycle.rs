@@ -207,7 +207,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// The policy still holds the record. It lets go under the caller's guard, and so before the
     /// record is sealed. Any other holder prevents this.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn condemn_evicted(&self, record: RecordRef<'_, K, V>, tombstone: NodeRef<'_, V>) -> bool {
         let busy = (flags::HELD & !flags::ADMITTED) | flags::CONDEMNING | flags::PRUNING;
         let claim = |now: u32| (now & busy == 0).then_some(now | flags::CONDEMNING);
@@ -232,7 +232,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// # Safety
     /// As for [`retire_node`](Self::retire_node).
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     pub(super) unsafe fn retire_evicted(
         &self,
         guard: &R::Guard<'_>,
@@ -324,7 +324,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// false if a writer came or somebody holds the record; then it is not condemned.
     ///
     /// The caller has the flag `CONDEMNING`.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     fn try_seal(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> bool {
         let (head, top) = record.read_head();
         step("record.before_seal");

@@ -277,7 +277,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Disposes of the value that an eviction superseded; the version is its tombstone. If the value is in the
     /// inline slot, as most are, the record begins to end by the same step.
-    #[inline(always)]
+    #[cfg_attr(not(coeval_loom), inline(always))]
     pub fn dispose_evicted(&self, guard: &R::Guard<'_>, own: OwnVersion<'_, K, V>) {
         let OwnVersion { record, node: tombstone } = own;
         if !self.views.none() {
