@@ -20,23 +20,32 @@ use std::sync::Arc;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
 
+/// The stack of a thread, in words; twice that of loom.
+const STACK: usize = 0x2000;
+
 /// An engine with this capacity, in which `keys` keys weigh one each. If it has a weigher, a value
-/// is its own weight.
+/// is its own weight. It is made on a larger stack than that of the model.
 fn engine(capacity: u64, keys: usize, is_weighed: bool) -> Arc<Engine> {
-    let settings = EngineSettings {
-        max_capacity: Some(capacity),
-        initial_capacity: 14,
-        weigher: is_weighed.then(|| Box::new(|_: &usize, value: &u32| *value) as Box<_>),
-        ..EngineSettings::default()
+    let make = move || {
+        let settings = EngineSettings {
+            max_capacity: Some(capacity),
+            initial_capacity: 14,
+            weigher: is_weighed.then(|| Box::new(|_: &usize, value: &u32| *value) as Box<_>),
+            ..EngineSettings::default()
+        };
+        let engine = Arc::new(Engine::new(settings, Hash));
+        (0..keys).for_each(|key| _ = engine.insert(key, 1, None));
+        engine
     };
-    let engine = Arc::new(Engine::new(settings, Hash));
-    (0..keys).for_each(|key| _ = engine.insert(key, 1, None));
-    engine
+    thread::Builder::new().stack_size(STACK).spawn(make).unwrap().join().unwrap()
 }
 
-fn spawn(engine: &Arc<Engine>, act: impl FnOnce(&Engine) + 'static) -> thread::JoinHandle<()> {
+fn spawn(
+    engine: &Arc<Engine>,
+    act: impl FnOnce(&Engine) + Send + 'static,
+) -> thread::JoinHandle<()> {
     let engine = Arc::clone(engine);
-    thread::spawn(move || act(&engine))
+    thread::Builder::new().stack_size(STACK).spawn(move || act(&engine)).unwrap()
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
