@@ -79,6 +79,14 @@ impl Values {
         self.next += 1;
         self.next
     }
+
+    /// What a transaction does: keys of the block that begins at `first`, whether it writes each,
+    /// and a number for that.
+    fn plan(&mut self, random: &mut Random, first: u64) -> Vec<(u64, bool, u64)> {
+        let count = 2 + random.below(3);
+        let step = |_| (first + random.below(KEYS), random.one_in(2), self.next());
+        (0..count).map(step).collect()
+    }
 }
 
 /// The keys in use: a block of a few, which moves on as the threads get ahead.

@@ -1,5 +1,5 @@
-//! Stand-ins for moka, quick_cache, papaya and dashmap over coeval: types with their names, and with
-//! the methods that their users call most.
+//! Stand-ins for moka, quick_cache, papaya and dashmap over coeval: types with their names, and
+//! with the methods that their users call most.
 //!
 //! `tests` has what the documentation of those crates promises of these methods, written anew. It
 //! shows how far a program can move by exchanging an import. What has no equivalent stands in a

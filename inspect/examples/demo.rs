@@ -1,5 +1,5 @@
-//! A cache at work, and its page: `cargo run -p coeval-inspect --example demo`. Then open the address
-//! that it prints. The first argument is the port (default 8600), the second a token.
+//! A cache at work, and its page: `cargo run -p coeval-inspect --example demo`. Then open the
+//! address that it prints. The first argument is the port (default 8600), the second a token.
 
 use coeval::Cache;
 use coeval_inspect::Inspector;

@@ -100,11 +100,12 @@ impl Inspector {
         self
     }
 
-    /// Returns a router, to be nested under a path of a service. With the path `/coeval`, the page is
-    /// at `/coeval`, without a slash at the end.
+    /// Returns a router, to be nested under a path of a service. With the path `/coeval`, the page
+    /// is at `/coeval`, without a slash at the end.
     ///
     /// Without a [token](Self::token), it answers only requests whose sender it knows to be this
-    /// machine. For that, serve the service with `into_make_service_with_connect_info::<SocketAddr>`.
+    /// machine. For that, serve the service with
+    /// `into_make_service_with_connect_info::<SocketAddr>`.
     pub fn router(self) -> axum::Router {
         routes::router(self)
     }
@@ -112,8 +113,8 @@ impl Inspector {
     /// Serves the page at this address until an error occurs.
     ///
     /// # Errors
-    /// Those of the network. [`io::ErrorKind::InvalidInput`] if others than this machine could reach
-    /// the address, and there is no [token](Self::token).
+    /// Those of the network. [`io::ErrorKind::InvalidInput`] if others than this machine could
+    /// reach the address, and there is no [token](Self::token).
     pub async fn serve(self, address: SocketAddr) -> io::Result<()> {
         if self.token.is_none() && !address.ip().is_loopback() {
             let message = "an address that others can reach takes a token";

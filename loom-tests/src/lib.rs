@@ -54,6 +54,14 @@ fn limit() -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+/// Spawns a thread with twice the stack that loom gives to one, for acts that go deep.
+pub fn spawn_deep<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> loom::thread::JoinHandle<T> {
+    const WORDS: usize = 0x2000;
+    loom::thread::Builder::new().stack_size(WORDS).spawn(act).expect("loom has room for a thread")
+}
+
 /// Explores the interleavings of `model` with at most `preemptions` preemptions.
 /// `LOOM_MAX_PREEMPTIONS` overrides that number, except where a model must fail.
 ///

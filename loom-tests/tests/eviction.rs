@@ -17,14 +17,11 @@ use coeval::ManualClock;
 use coeval::internals::chain::flags;
 use coeval::internals::engine::{self, EngineSettings, WriteTerms};
 use loom::thread;
-use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
+use loom_tests::{Exact, Hash, explore_steps as explore, must_fail, spawn_deep};
 use std::sync::Arc;
 use std::time::Duration;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
-
-/// The stack of a thread, in words; twice that of loom.
-const STACK: usize = 0x2000;
 
 /// An engine with room for `capacity` entries, in which `keys` hold a value.
 fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
@@ -40,8 +37,8 @@ fn engine(capacity: u64, keys: impl IntoIterator<Item = usize>) -> Arc<Engine> {
     engine
 }
 
-/// An engine with room for a weight of 2, in which a value is its own weight. It is made on a larger
-/// stack than that of the model.
+/// An engine with room for a weight of 2, in which a value is its own weight. It is made on a
+/// larger stack than that of the model.
 fn weighing_engine() -> Arc<Engine> {
     let make = || {
         let settings = EngineSettings {
@@ -52,7 +49,7 @@ fn weighing_engine() -> Arc<Engine> {
         };
         Arc::new(Engine::new(settings, Hash))
     };
-    thread::Builder::new().stack_size(STACK).spawn(make).unwrap().join().unwrap()
+    spawn_deep(make).join().unwrap()
 }
 
 fn spawn(
@@ -60,8 +57,7 @@ fn spawn(
     act: impl FnOnce(&Engine) + Send + 'static,
 ) -> thread::JoinHandle<()> {
     let engine = Arc::clone(engine);
-    // An eviction goes deeper than loom's stacks.
-    thread::Builder::new().stack_size(STACK).spawn(move || act(&engine)).unwrap()
+    spawn_deep(move || act(&engine))
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
@@ -125,8 +121,8 @@ fn eviction_beside_a_write(preemptions: usize, capacity: usize) {
     });
 }
 
-/// An entry is evicted beside an overwrite whose value weighs nothing. The policy then lets go of the
-/// record, so nothing but its value keeps it. Such a value is never evicted.
+/// An entry is evicted beside an overwrite whose value weighs nothing. The policy then lets go of
+/// the record, so nothing but its value keeps it. Such a value is never evicted.
 fn eviction_beside_a_weightless_write(preemptions: usize) {
     explore(preemptions, || {
         let engine = weighing_engine();

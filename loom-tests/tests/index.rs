@@ -152,7 +152,8 @@ impl<const SEEN: bool> Scene<SEEN> {
         inserted.is_ok()
     }
 
-    /// Inserts a key as a write does: looks first, and inserts into the bucket that it has searched.
+    /// Inserts a key as a write does: looks first, and inserts into the bucket that it has
+    /// searched.
     fn look_and_insert(&self, key: u32) -> bool {
         hook::step("model.look");
         let (item, guard) = (self.item(key), self.scheme.pin());

@@ -15,13 +15,10 @@ use coeval::internals::chain::flags;
 use coeval::internals::engine::{self, DueWork, EngineSettings, due};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use loom_tests::{Exact, Hash, explore, must_fail};
+use loom_tests::{Exact, Hash, explore, must_fail, spawn_deep};
 use std::sync::Arc;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
-
-/// The stack of a thread, in words; twice that of loom.
-const STACK: usize = 0x2000;
 
 /// An engine with this capacity, in which `keys` keys weigh one each. If it has a weigher, a value
 /// is its own weight. It is made on a larger stack than that of the model.
@@ -37,7 +34,7 @@ fn engine(capacity: u64, keys: usize, is_weighed: bool) -> Arc<Engine> {
         (0..keys).for_each(|key| _ = engine.insert(key, 1, None));
         engine
     };
-    thread::Builder::new().stack_size(STACK).spawn(make).unwrap().join().unwrap()
+    spawn_deep(make).join().unwrap()
 }
 
 fn spawn(
@@ -45,7 +42,7 @@ fn spawn(
     act: impl FnOnce(&Engine) + Send + 'static,
 ) -> thread::JoinHandle<()> {
     let engine = Arc::clone(engine);
-    thread::Builder::new().stack_size(STACK).spawn(move || act(&engine)).unwrap()
+    spawn_deep(move || act(&engine))
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {

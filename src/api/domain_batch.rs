@@ -115,8 +115,8 @@ impl DomainBatch<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`ForeignCache`] if the cache is not of the domain. It returns the key and the value, and the
-    /// batch is as before.
+    /// [`ForeignCache`] if the cache is not of the domain. It returns the key and the value, and
+    /// the batch is as before.
     pub fn insert<K, V, S, R>(
         &mut self,
         cache: &Cache<K, V, S, R>,
@@ -188,22 +188,18 @@ where
     S: BuildHasher + Send + Sync + 'static,
     R: Reclaim,
 {
-    fn set(&mut self, key: K, value: V, terms: WriteTerms) -> &mut Self {
-        let hash = self.part.engine().hash(&key);
-        self.part.changes.set(hash, key, value, terms);
-        self
-    }
-
     /// Sets `key`, as [`BatchMut::insert`](crate::BatchMut::insert) does.
     #[inline]
     pub fn insert(&mut self, key: K, value: V) -> &mut Self {
-        self.set(key, value, WriteTerms::Default)
+        self.part.set(key, value, WriteTerms::Default);
+        self
     }
 
     /// Sets `key` to a value that becomes absent after `time_to_live`, as
     /// [`BatchMut::insert_with_ttl`](crate::BatchMut::insert_with_ttl) does.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) -> &mut Self {
-        self.set(key, value, WriteTerms::TimeToLive(time_to_live))
+        self.part.set(key, value, WriteTerms::TimeToLive(time_to_live));
+        self
     }
 
     /// Sets `key` to a value with these tags, as
@@ -215,21 +211,19 @@ where
     /// Sets `key` with these [terms](Terms), as
     /// [`BatchMut::insert_with`](crate::BatchMut::insert_with) does.
     pub fn insert_with(&mut self, key: K, value: V, terms: Terms) -> &mut Self {
-        let terms = self.part.changes.add_terms(terms);
-        self.set(key, value, terms)
+        self.part.set_with(key, value, terms);
+        self
     }
 
     /// Removes `key` alone.
     pub fn remove(&mut self, key: K) -> &mut Self {
-        let hash = self.part.engine().hash(&key);
-        self.part.changes.remove(hash, key, false);
+        self.part.remove(key, false);
         self
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(&mut self, key: K) -> &mut Self {
-        let hash = self.part.engine().hash(&key);
-        self.part.changes.remove(hash, key, true);
+        self.part.remove(key, true);
         self
     }
 }
@@ -257,7 +251,6 @@ impl fmt::Debug for DomainBatch<'_> {
 
 impl<K, V, S, R: Reclaim> fmt::Debug for BatchPart<'_, K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let writes = self.part.changes.len();
-        f.debug_struct("BatchPart").field("writes", &writes).finish_non_exhaustive()
+        f.debug_struct("BatchPart").field("writes", &self.part.len()).finish_non_exhaustive()
     }
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 /// # Transactions
 impl Domain {
     /// Runs `body`, and then publishes all its writes, to whichever caches, in one commit if
-    /// nothing that it read in any of them has changed meanwhile. Otherwise runs `body` again, up to
-    /// 64 times in all.
+    /// nothing that it read in any of them has changed meanwhile. Otherwise runs `body` again, up
+    /// to 64 times in all.
     ///
     /// All that [`Cache::transact`] promises for one cache holds across the caches: transactions
     /// are strictly serializable, all reads are as of one version, and `body` sees its own writes.
@@ -156,11 +156,6 @@ where
     S: BuildHasher + Send + Sync + 'static,
     R: Reclaim,
 {
-    fn set(&mut self, key: K, value: V, terms: WriteTerms) {
-        let hash = self.part.engine().hash(&key);
-        self.part.changes.set(hash, key, value, terms);
-    }
-
     /// Returns the value of `key`, cloned: the value that this transaction wrote, or else the value
     /// as of its version. The transaction commits only if that is still so.
     pub fn get<Q>(&mut self, key: &Q) -> Option<V>
@@ -195,13 +190,13 @@ where
     /// Sets `key` and applies its declared relations, as
     /// [`Transaction::insert`](crate::Transaction::insert) does.
     pub fn insert(&mut self, key: K, value: V) {
-        self.set(key, value, WriteTerms::Default);
+        self.part.set(key, value, WriteTerms::Default);
     }
 
     /// Sets `key` as [`insert`](Self::insert) does, to a value that becomes absent after
     /// `time_to_live`.
     pub fn insert_with_ttl(&mut self, key: K, value: V, time_to_live: Duration) {
-        self.set(key, value, WriteTerms::TimeToLive(time_to_live));
+        self.part.set(key, value, WriteTerms::TimeToLive(time_to_live));
     }
 
     /// Sets `key` as [`insert`](Self::insert) does, to a value with these tags.
@@ -211,20 +206,17 @@ where
 
     /// Sets `key` as [`insert`](Self::insert) does, with these [terms](Terms).
     pub fn insert_with(&mut self, key: K, value: V, terms: Terms) {
-        let terms = self.part.changes.add_terms(terms);
-        self.set(key, value, terms);
+        self.part.set_with(key, value, terms);
     }
 
     /// Removes `key` alone.
     pub fn remove(&mut self, key: K) {
-        let hash = self.part.engine().hash(&key);
-        self.part.changes.remove(hash, key, false);
+        self.part.remove(key, false);
     }
 
     /// Removes `key` and applies its declared relations.
     pub fn invalidate(&mut self, key: K) {
-        let hash = self.part.engine().hash(&key);
-        self.part.changes.remove(hash, key, true);
+        self.part.remove(key, true);
     }
 }
 
@@ -239,7 +231,6 @@ impl fmt::Debug for DomainTransaction<'_> {
 
 impl<K, V, S, R: Reclaim> fmt::Debug for TransactionPart<'_, K, V, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let writes = self.part.changes.len();
-        f.debug_struct("TransactionPart").field("writes", &writes).finish_non_exhaustive()
+        f.debug_struct("TransactionPart").field("writes", &self.part.len()).finish_non_exhaustive()
     }
 }

@@ -16,8 +16,8 @@ type Description = (&'static str, Option<(&'static str, &'static str)>, Unit, &'
 /// Returns a figure that only grows.
 type Count = fn(&Stats) -> u64;
 
-/// The metrics that only grow. The first ones have the names that Micrometer gives to the figures of
-/// a cache, so that dashboards for those show them.
+/// The metrics that only grow. The first ones have the names that Micrometer gives to the figures
+/// of a cache, so that dashboards for those show them.
 const COUNTERS: &[(Description, Count)] = &[
     (("cache_gets_total", Some(("result", "hit")), Unit::Count, "Look-ups of one key"), |s| s.hits),
     (("cache_gets_total", Some(("result", "miss")), Unit::Count, "Look-ups of one key"), |s| {
@@ -118,8 +118,8 @@ where
     /// [`update`](Exporter::update) as often as the metrics are read: from a task that runs every
     /// few seconds, or before each scrape.
     ///
-    /// Operations of the cache do nothing for this, except that loads record how long they took: the
-    /// figures are those of [`stats`](Self::stats). If there are several exporters, the time of a
+    /// Operations of the cache do nothing for this, except that loads record how long they took:
+    /// the figures are those of [`stats`](Self::stats). If there are several exporters, the time of a
     /// load goes to the recorder of the last one. Each metric has the label `cache` with the
     /// [name](crate::Builder::name) of the cache, which is empty if it has none. The names of what
     /// other caches have, too, are those of Micrometer: `cache_gets_total` with `result`,

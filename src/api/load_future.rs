@@ -51,8 +51,8 @@ pub(crate) struct Loading<'c, K, V, S, R: Reclaim, F, B, P, H, G, const N: usize
     give: G,
 }
 
-/// Loads one value as [`Loading`] does, by a borrowed key. Makes the key only if the value is absent
-/// or due for reloading.
+/// Loads one value as [`Loading`] does, by a borrowed key. Makes the key only if the value is
+/// absent or due for reloading.
 #[must_use = "a future does nothing until it is polled"]
 pub(crate) struct LoadingRef<'q, 'c, Q: ?Sized, K, V, S, R: Reclaim, F, B, P, H, G> {
     /// The key, and the look-up with which a load begins. Taken by the first poll.

@@ -60,8 +60,8 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// failed load of an absent key for this time. Callers that come within it get the error, and
     /// the source is not asked. A value of the key ends that, as does a commit that removes one, or
     /// [`invalidate_all`](crate::Cache::invalidate_all). The removal of a key of which the cache
-    /// knows nothing leaves no trace, and does not. If a value has come and gone within the time, and
-    /// the cache has forgotten the key, the error counts again for the rest of the time.
+    /// knows nothing leaves no trace, and does not. If a value has come and gone within the time,
+    /// and the cache has forgotten the key, the error counts again for the rest of the time.
     ///
     /// A group is known by its first key. An error of another type than the caller expects is
     /// disregarded. At most 65,536 errors are remembered. A time of zero remembers none.

@@ -27,7 +27,8 @@ pub struct EntryTerms {
     pub(super) idle: u64,
     /// The time from which on the value is to be loaded anew. It is served meanwhile.
     pub(super) refresh: AtomicU64,
-    /// The time at which the value was written, or restored; [`NEVER`] if nobody asked for the time.
+    /// The time at which the value was written, or restored; [`NEVER`] if nobody asked for the
+    /// time.
     ///
     /// [`NEVER`]: crate::sync::time::NEVER
     written: u64,
@@ -226,8 +227,8 @@ impl EntryTerms {
         if code == 0 { 0 } else { ((4 + u64::from(code & 3)) << (code >> 2)) >> 2 }
     }
 
-    /// Notes how long the load of the value took. What is kept is the power of two below it, and how
-    /// many quarters of that it is longer.
+    /// Notes how long the load of the value took. What is kept is the power of two below it, and
+    /// how many quarters of that it is longer.
     pub fn note_load_time(&self, nanos: u64) {
         let nanos = nanos.clamp(4, 1 << 60);
         let power = nanos.ilog2();

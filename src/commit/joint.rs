@@ -1,8 +1,8 @@
 //! A joint commit: a commit of several caches of one domain. One word decides all of its writes.
 //!
 //! A joint commit has a *part* for each cache: a [descriptor](super::Descriptor) with the writes to
-//! that cache, and with what the commit requires of it. A part has no outcome of its own: it leads to
-//! the joint commit. So does a version that the part has installed. A thread of one cache
+//! that cache, and with what the commit requires of it. A part has no outcome of its own: it leads
+//! to the joint commit. So does a version that the part has installed. A thread of one cache
 //! that meets the version helps the whole commit, and knows the other caches by the trait
 //! [`Partner`] alone.
 //!
@@ -158,9 +158,9 @@ impl Joint {
         (!state.is_installing()).then_some(state)
     }
 
-    /// Installs what is not installed yet, in all caches, and decides the commit. Lock-free: helping
-    /// goes on only to commits that are further on, so it nests no deeper than there are undecided
-    /// joint commits.
+    /// Installs what is not installed yet, in all caches, and decides the commit. Lock-free:
+    /// helping goes on only to commits that are further on, so it nests no deeper than there are
+    /// undecided joint commits.
     pub fn complete(&self, clock: &Clock) -> State {
         for part in &self.parts {
             // A cache that is gone has no owner of an undecided commit: this one is decided.

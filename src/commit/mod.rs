@@ -35,7 +35,8 @@ use crate::sync::{AtomicU32, Ordering, fence_after_rmw};
 use crate::version::{Clock, State};
 use std::ptr;
 
-/// The order of the commits of one cache: the clock, which is that of its domain, and the commits that clear everything.
+/// The order of the commits of one cache: the clock, which is that of its domain, and the commits
+/// that clear everything.
 pub struct Order {
     pub clock: Clock,
     pub watermark: ClearWatermark,

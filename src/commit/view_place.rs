@@ -133,8 +133,8 @@ impl ViewPlace {
         }
     }
 
-    /// The registration of this place, which has this version. Others may join it if there is a time
-    /// that belongs to the version.
+    /// The registration of this place, which has this version. Others may join it if there is a
+    /// time that belongs to the version.
     pub(super) fn registered(&self, version: u64, time: Option<u64>) -> Registered {
         let opened = time.map_or(0, |time| time.saturating_add(1));
         self.opened.store(opened, Ordering::Release); // pairs with `join`

@@ -66,8 +66,8 @@ where
         }
     }
 
-    /// Returns the error of a load of `key`, if it is remembered, has this type, and the cache knows
-    /// of no change since.
+    /// Returns the error of a load of `key`, if it is remembered, has this type, and the cache
+    /// knows of no change since.
     pub fn remembered_error<E: Send + Sync + 'static>(&self, key: &K) -> Option<Arc<E>> {
         let errors = &self.errors.as_ref()?.by_key;
         let (since, error) = errors.look_up::<K, _, true>(key, |found| found.value().clone())?;

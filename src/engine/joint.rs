@@ -6,13 +6,14 @@
 //! until the commit is decided.
 
 use super::Engine;
-use super::changes::Changes;
+use super::changes::{Changes, WriteTerms};
 use super::plan::Plan;
 use super::transact::{Demands, ReadSet, ViewReads};
 use crate::chain::Parcel;
 use crate::commit::{Joint, JointPart, Partner, Precondition};
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
+use crate::relation::Terms;
 use crate::store::{PreparedPart, Snapshot};
 use crate::sync::hook::{mutant, step};
 use crate::version::{Clock, State};
@@ -95,8 +96,15 @@ where
     reads: Option<Box<ViewReads<'static, K, V, S, R>>>,
     /// Whether a commit of the part was tried.
     is_tried: bool,
-    pub changes: Changes<K, V>,
+    changes: Changes<K, V>,
     engine: Arc<Engine<K, V, S, R>>,
+}
+
+impl<K, V, S, R: Reclaim> CachePart<K, V, S, R> {
+    /// Returns the number of listed writes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
 }
 
 impl<K, V, S, R> CachePart<K, V, S, R>
@@ -120,9 +128,20 @@ where
         Self { reads, is_tried: false, changes: engine.changes(), engine }
     }
 
-    /// Returns the cache.
-    pub fn engine(&self) -> &Engine<K, V, S, R> {
-        &self.engine
+    /// Lists a write of `key`, which applies its declared relations.
+    pub fn set(&mut self, key: K, value: V, terms: WriteTerms) {
+        self.changes.set(self.engine.hash(&key), key, value, terms);
+    }
+
+    /// Does the same with terms that the caller gives.
+    pub fn set_with(&mut self, key: K, value: V, terms: Terms) {
+        let terms = self.changes.add_terms(terms);
+        self.set(key, value, terms);
+    }
+
+    /// Lists a removal of `key`; `related`: which applies its declared relations.
+    pub fn remove(&mut self, key: K, related: bool) {
+        self.changes.remove(self.engine.hash(&key), key, related);
     }
 
     /// Passes the value that this part writes to `key`, otherwise the one in the view, to `give`.

@@ -65,9 +65,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Settles one version that a commit wrote: counts, notes what left for the listener, and
     /// disposes of the superseded version. The commit's owner calls this for each version.
-    /// Afterwards it accounts for the returned changes, if there are any, and, when all versions are
-    /// settled, keeps the bound if any of them is a value. `cause` is the cause of the removal of
-    /// the superseded value.
+    /// Afterwards it accounts for the returned changes, if there are any, and, when all versions
+    /// are settled, keeps the bound if any of them is a value. `cause` is the cause of the removal
+    /// of the superseded value.
     #[inline(always)]
     pub(super) fn settle<'g>(
         &'g self,

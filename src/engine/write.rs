@@ -4,7 +4,7 @@ use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
 use super::post_commit::Settled;
-use crate::chain::{Parcel, RecordRef, Visible};
+use crate::chain::{NodeRef, Parcel, RecordRef, Visible};
 use crate::commit::{Precondition, ReadAt};
 use crate::config::{ConfigSnapshot, Times};
 use crate::dependencies::Moment;
@@ -72,10 +72,7 @@ where
             (written.own.node(), written.commit, Some(self.settle_first(written)))
         };
         let version = commit.version();
-        match &self.policy {
-            Some(policy) => self.keep_bound(policy, &guard, record, node, settled),
-            None => settled.into_iter().for_each(Settled::account),
-        }
+        self.account_value(&guard, record, node, settled);
         drop(guard);
         self.tend();
         Version::from_u64(version)
@@ -102,13 +99,25 @@ where
         let written = written.expect("the write has no condition");
         let (node, version) = (written.own.node(), written.commit.version());
         let settled = self.settle_one(&guard, written, RemovalCause::Replaced, &moment);
-        match &self.policy {
-            Some(policy) => self.keep_bound(policy, &guard, record, node, Some(settled)),
-            None => settled.account(),
-        }
+        self.account_value(&guard, record, node, Some(settled));
         drop(guard);
         self.tend();
         Version::from_u64(version)
+    }
+
+    /// Accounts for a value that was written, and keeps the bound, if there is one.
+    #[inline(always)]
+    fn account_value<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        settled: Option<Settled<'g>>,
+    ) {
+        match &self.policy {
+            Some(policy) => self.keep_bound(policy, guard, record, node, settled),
+            None => settled.into_iter().for_each(Settled::account),
+        }
     }
 
     /// Does the same in a cache with relations. Not inlined, because a change needs stack space for

@@ -112,8 +112,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         placed
     }
 
-    /// Inserts `entry` into the bucket that a look-up has searched. Returns false, and does nothing,
-    /// if the bucket has changed since or has no room, or if entries are being moved: then
+    /// Inserts `entry` into the bucket that a look-up has searched. Returns false, and does
+    /// nothing, if the bucket has changed since or has no room, or if entries are being moved: then
     /// [`insert`](Self::insert) does more.
     ///
     /// # Safety

@@ -82,7 +82,8 @@ pub struct LoadRules {
     pub serving: ServeRules,
 }
 
-/// The rules for values that are served although they are old, or loaded anew although they are not.
+/// The rules for values that are served although they are old, or loaded anew although they are
+/// not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServeRules {
     /// The age beyond which a value is not served.

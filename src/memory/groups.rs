@@ -1,5 +1,5 @@
-//! Values on the heap, one or a group of them, and how they get there and back without a copy on the
-//! stack.
+//! Values on the heap, one or a group of them, and how they get there and back without a copy on
+//! the stack.
 
 use std::mem::{MaybeUninit, forget};
 use std::ptr;

@@ -1,4 +1,5 @@
-//! Memory from the system: zeroed, aligned, and in huge pages if it is large; and values on the heap.
+//! Memory from the system: zeroed, aligned, and in huge pages if it is large; and values on the
+//! heap.
 //!
 //! From one page on, it does not come from the allocator: a stopped thread may hold the allocator's
 //! locks.

@@ -168,8 +168,8 @@ pub struct Policy {
 }
 
 // All accesses are Relaxed: they guard no data but the engine's own, which the engine orders.
-// What an eviction runs through is one function for the compiler, except in models, whose stacks are
-// small.
+// What an eviction runs through is one function for the compiler, except in models, whose stacks
+// are small.
 // `queue` documents how handles pass between threads.
 impl Policy {
     /// Creates a policy for entries of weight one, at most `capacity` of them.

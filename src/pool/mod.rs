@@ -45,9 +45,9 @@ const SINGLE_BLOCK_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 16 };
 /// The memory layout of a pool's slots.
 ///
 /// If a slot has two parts, the first parts of several slots are contiguous, followed by their
-/// second parts, in a *group*. So a look-up that reads several slots finds more of them in one cache
-/// line. A group begins at a multiple of its size, which is a power of two, so the address of one
-/// part determines that of the other.
+/// second parts, in a *group*. So a look-up that reads several slots finds more of them in one
+/// cache line. A group begins at a multiple of its size, which is a power of two, so the address of
+/// one part determines that of the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// The distance from one slot to the next within a group.

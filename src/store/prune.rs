@@ -18,8 +18,8 @@ use std::ptr;
 const PRUNE_ROUNDS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Disposes of the version that `node` superseded, if there is one, beside open views. Looks only
-    /// at the newest view that is older than `node`, which is of a commit of the caller.
+    /// Disposes of the version that `node` superseded, if there is one, beside open views. Looks
+    /// only at the newest view that is older than `node`, which is of a commit of the caller.
     #[cold]
     #[inline(never)]
     pub(super) fn dispose_beside_views(

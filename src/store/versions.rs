@@ -275,8 +275,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Disposes of the value that an eviction superseded; the version is its tombstone. If the value is in the
-    /// inline slot, as most are, the record begins to end by the same step.
+    /// Disposes of the value that an eviction superseded; the version is its tombstone. If the
+    /// value is in the inline slot, as most are, the record begins to end by the same step.
     #[cfg_attr(not(coeval_loom), inline(always))]
     pub fn dispose_evicted(&self, guard: &R::Guard<'_>, own: OwnVersion<'_, K, V>) {
         let OwnVersion { record, node: tombstone } = own;

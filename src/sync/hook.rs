@@ -2,8 +2,9 @@
 //! switches on to check that it detects them, and claims, which models and tests check on the way.
 //! In a normal build, all of them compile to nothing.
 //!
-//! A mutant is a defect that a model must find. A defect that is only for whole caches is *planted*.
-//! In the build of the models, mutants are switched on for one execution. In a build with
+//! A mutant is a defect that a model must find. A defect that is only for whole caches is
+//! *planted*. In the build of the models, mutants are switched on for one execution. In a build
+//! with
 //! `--cfg coeval_internals`, both kinds are switched on for the whole process (`set_defect`).
 
 /// Marks a named step of an operation. In a build with `--cfg coeval_internals`, a test may install
@@ -93,8 +94,8 @@ mod defects {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, Ordering};
 
-    /// The name of the defect that is switched on. The empty name stands for none, and null for what
-    /// the environment says, which nobody has read yet.
+    /// The name of the defect that is switched on. The empty name stands for none, and null for
+    /// what the environment says, which nobody has read yet.
     static ACTIVE: AtomicPtr<String> = AtomicPtr::new(ptr::null_mut());
 
     /// Switches this defect on, and all others off, for the whole process. The empty name is no

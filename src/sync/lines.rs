@@ -22,9 +22,9 @@ pub fn note<T>(_place: *const T, _access: Access) {
     recorder::note(_place.addr(), size_of::<T>(), _access);
 }
 
-/// Asks for the line in which `place` begins, for a write. The caller is about to read the place and
-/// then to write it. Without this, a line that another core has written moves here for the read, and
-/// the other core is asked once more for the write.
+/// Asks for the line in which `place` begins, for a write. The caller is about to read the place
+/// and then to write it. Without this, a line that another core has written moves here for the
+/// read, and the other core is asked once more for the write.
 #[inline(always)]
 #[cfg_attr(coeval_lines, track_caller)]
 pub fn ask_to_write<T>(place: &T) {

@@ -95,9 +95,7 @@ impl<R: Reclaim> Worker<'_, R> {
 
     fn transact(&mut self, first: u64) {
         let Self { cache, random, values, log } = self;
-        let plan: Vec<_> = (0..2 + random.below(3))
-            .map(|_| (first + random.below(KEYS), random.one_in(2), values.next()))
-            .collect();
+        let plan = values.plan(random, first);
         let mut tx = log.begin();
         let outcome = cache.transact(|inner| {
             tx.restart();

@@ -17,8 +17,8 @@ struct Line {
     is_dirty: bool,
 }
 
-/// The lines of all cores, by the MESI protocol. The core that has the only copy of a line may write
-/// it without asking.
+/// The lines of all cores, by the MESI protocol. The core that has the only copy of a line may
+/// write it without asking.
 #[derive(Default)]
 pub struct Cores {
     lines: HashMap<usize, Line>,
