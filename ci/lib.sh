@@ -5,12 +5,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# One part of a step: prints it, runs it, says how long it took.
+# One part of a step: prints it, runs it, says how long it took, and how long on processors.
 part() {
-    local begin=$SECONDS
+    local TIMEFORMAT='-- %0R s, %0U s on processors'
     printf -- '-- %s\n' "$*"
-    "$@"
-    printf -- '-- %d s\n' $((SECONDS - begin))
+    time "$@"
 }
 
 # Like part, for cargo with RUSTFLAGS of its own: with_flags FLAGS COMMAND...

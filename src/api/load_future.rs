@@ -61,7 +61,7 @@ pub(crate) struct LoadingRef<'q, 'c, Q: ?Sized, K, V, S, R: Reclaim, F, B, P, H,
 }
 
 /// Reloads a group by a future in an executor. Its output is what `G` makes of the end of the load;
-/// `None` if another caller has taken the load over.
+/// the default if another caller has taken the load over.
 pub(crate) struct Refreshing<
     K: 'static,
     V: 'static,
@@ -382,10 +382,11 @@ where
     F: Future,
     P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
     G: Fn(RunningLoad<K, V, S, R, N>, Result<Box<[V]>, E>) -> T,
+    T: Default,
 {
-    type Output = Option<T>;
+    type Output = T;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         // SAFETY: only the field `load` is pinned. It is polled and dropped in place.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
@@ -397,14 +398,14 @@ where
         };
         let Some(mut refresh) = begun else {
             load.set(None); // another caller has taken the load over
-            return Poll::Ready(None);
+            return Poll::Ready(T::default());
         };
         let polled = poll_within(load, context, &this.read, |poll| refresh.during(poll));
         let Poll::Ready(loaded) = polled else {
             this.refresh = Refresh::Leads(refresh);
             return Poll::Pending;
         };
-        Poll::Ready(Some((this.end)(refresh, loaded)))
+        Poll::Ready((this.end)(refresh, loaded))
     }
 }
 

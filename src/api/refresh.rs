@@ -193,8 +193,8 @@ where
             && let Some(refresh) = self.engine().claim_all(keys).refresh(None)
             && let Some(refresh) = refresh.detach(self.shared_engine())
         {
-            let refreshing = Refreshing::new(load, refresh, read, RunningLoad::finish);
-            execute(Box::pin(async { _ = refreshing.await }));
+            // It is the task itself: an `async` block would have room for the loader twice.
+            execute(Box::pin(Refreshing::new(load, refresh, read, RunningLoad::finish)));
         }
     }
 }

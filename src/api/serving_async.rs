@@ -84,7 +84,8 @@ where
                 return Ok(old.served().map(one));
             };
             let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
-            let end = RunningLoad::finish_or_present;
+            let end =
+                |reload: RunningLoad<K, V, S, R, 1>, loaded| Some(reload.finish_or_present(loaded));
             let mut work = Box::pin(Refreshing::new(load, refresh, read, end));
             let mut soft_timeout = std::pin::pin!(soft_timeout);
             let ended = std::future::poll_fn(|context| {
