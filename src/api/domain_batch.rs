@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::domain::Domain;
 use super::hasher::RandomState;
-use crate::engine::{CachePart, Part, WriteTerms, commit_parts};
+use crate::engine::{CachePart, Parts, WriteTerms, commit_parts};
 use crate::error::ForeignCache;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
@@ -38,7 +38,7 @@ use std::time::Duration;
 #[must_use = "a batch does nothing until it is committed"]
 pub struct DomainBatch<'d> {
     domain: &'d Domain,
-    parts: Vec<Box<dyn Part>>,
+    parts: Parts,
 }
 
 /// The writes of a [`DomainBatch`] to one of its caches; made by [`DomainBatch::of`].
@@ -54,7 +54,7 @@ where
 
 /// Returns the part of a cache, which `make` makes if there is none.
 pub(super) fn part_of<'p, K, V, S, R>(
-    parts: &'p mut Vec<Box<dyn Part>>,
+    parts: &'p mut Parts,
     cache: &Cache<K, V, S, R>,
     make: impl FnOnce() -> Option<CachePart<K, V, S, R>>,
 ) -> Option<&'p mut CachePart<K, V, S, R>>
@@ -80,7 +80,7 @@ where
 impl Domain {
     /// Returns an empty batch, which collects writes to several caches for one commit.
     pub fn batch(&self) -> DomainBatch<'_> {
-        DomainBatch { domain: self, parts: Vec::new() }
+        DomainBatch { domain: self, parts: Parts::new() }
     }
 }
 

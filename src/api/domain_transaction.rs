@@ -6,7 +6,7 @@ use super::domain_batch::part_of;
 use super::domain_view::view_of;
 use super::hasher::RandomState;
 use super::transaction::{ATTEMPTS, Committed};
-use crate::engine::{CachePart, OpenedView, Part, WriteTerms, commit_parts, finish_reads};
+use crate::engine::{CachePart, OpenedView, Parts, WriteTerms, commit_parts, finish_reads};
 use crate::error::{ForeignCache, TransactError};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
@@ -61,7 +61,8 @@ impl Domain {
     ) -> Result<Committed<T>, TransactError<E>> {
         for _ in 0..ATTEMPTS {
             let (version, views) = self.core().open();
-            let mut attempt = DomainTransaction { domain: self, version, views, parts: Vec::new() };
+            let mut attempt =
+                DomainTransaction { domain: self, version, views, parts: Parts::new() };
             let value = body(&mut attempt).map_err(TransactError::Aborted)?;
             if let Some(version) = attempt.commit() {
                 return Ok(Committed { value, version });
@@ -92,7 +93,7 @@ pub struct DomainTransaction<'d> {
     domain: &'d Domain,
     version: u64,
     views: Vec<OpenedView>,
-    parts: Vec<Box<dyn Part>>,
+    parts: Parts,
 }
 
 /// The reads and writes of a [`DomainTransaction`] in one cache; made by [`DomainTransaction::of`].

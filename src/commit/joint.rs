@@ -172,6 +172,11 @@ impl Joint {
                 break;
             }
         }
+        self.decide(clock)
+    }
+
+    /// Decides the commit, all of whose parts are installed.
+    pub fn decide(&self, clock: &Clock) -> State {
         step("joint.before_ready");
         self.advance(State::INSTALLING, State::READY);
         step("joint.ready");

@@ -17,6 +17,7 @@ use crate::relation::Terms;
 use crate::store::{PreparedPart, Snapshot};
 use crate::sync::hook::{mutant, step};
 use crate::version::{Clock, State};
+use smallvec::SmallVec;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hash};
@@ -45,10 +46,16 @@ pub trait Part: Any + Send {
     fn finish(&mut self, is_committed: bool);
 }
 
+/// The parts of a joint commit.
+pub type Parts = SmallVec<[Box<dyn Part>; 4]>;
+
 /// A part that is planned.
 trait Planned {
     /// Makes the descriptor, and adds the part to the commit.
     fn prepare(&self, joint: &mut Joint);
+
+    /// Installs the versions of the part, which is prepared.
+    fn install(&self, joint: &Joint);
 }
 
 /// The planned parts: the one of a frame, and those of the frames around it.
@@ -64,6 +71,16 @@ impl PlannedParts<'_> {
             outer.prepare(joint);
         }
         self.part.prepare(joint);
+    }
+
+    /// Installs all parts, in the same order.
+    fn install(&self, joint: &Joint) {
+        if let Some(outer) = self.outer {
+            outer.install(joint);
+        }
+        if self.outer.is_none() || !mutant("joint.ready_early") {
+            self.part.install(joint);
+        }
     }
 }
 
@@ -248,6 +265,16 @@ where
         joint.add(JointPart { partner, descriptor, is_conditional });
         self.prepared.set(Some(prepared));
     }
+
+    fn install(&self, joint: &Joint) {
+        let plan = self.plan.borrow();
+        let prepared = self.prepared.take();
+        if let Some(part) = &prepared {
+            // SAFETY: prepared under this guard, as a part of this commit.
+            unsafe { plan.engine.store.install_under(plan.guard, part.descriptor(), joint) };
+        }
+        self.prepared.set(prepared);
+    }
 }
 
 /// Makes the commit of all planned parts, and decides it.
@@ -257,7 +284,9 @@ fn decide(parts: &PlannedParts<'_>, clock: &Clock) -> State {
     let joint = Box::into_raw(joint);
     step("joint.prepared");
     // SAFETY: it ends with its last part, and all parts are ended by frames around this one.
-    unsafe { (*joint).complete(clock) }
+    let joint = unsafe { &*joint };
+    parts.install(joint);
+    joint.decide(clock)
 }
 
 impl<K, V, S, R> Part for CachePart<K, V, S, R>

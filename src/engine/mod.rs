@@ -68,7 +68,7 @@ pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 pub use group::{on_heap, try_on_heap};
 pub use inspect::Relations;
-pub use joint::{CachePart, Part, commit_parts, finish_reads};
+pub use joint::{CachePart, Parts, commit_parts, finish_reads};
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};
 pub use lease::KeyLease;

@@ -74,11 +74,21 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if !joint.is_installing() {
             return;
         }
+        // SAFETY: see above, and the caller's promise.
+        unsafe { self.install_under(&guard, part, joint) };
+    }
+
+    /// Does the same under a guard that keeps the part: its owner's, or one under which the commit
+    /// was seen undecided.
+    ///
+    /// # Safety
+    /// The part is a descriptor of this store in this commit, and the guard keeps it.
+    pub unsafe fn install_under(&self, guard: &R::Guard<'_>, part: *const (), joint: &Joint) {
         let retire = |record: &Record<K, V>, node: *mut Node<V>| {
             // SAFETY: taken out of the record by the caller, once.
-            unsafe { self.retire_node(&guard, record, node) };
+            unsafe { self.retire_node(guard, record, node) };
         };
-        // SAFETY: see above, and the caller's promise.
+        // SAFETY: the caller's promise. A commit that blocks this one is kept by the guard.
         unsafe {
             let part = &*part.cast::<Descriptor<K, V>>();
             while let Err(blocking) = part.install_all(joint.word(), &self.order, &retire) {

@@ -165,19 +165,22 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
             self.order.extend(places.map(|(place, write)| (address(write), place)));
             return self.order.sort_unstable();
         }
-        let mut addresses = [0; MAX_RANKED];
-        for (place, write) in addresses.iter_mut().zip(&self.writes) {
-            *place = address(write);
-        }
         // Each write goes to the position that is the number of writes before it. So no branch
         // depends on addresses, which the processor could not predict.
+        let mut ranks = [(0, 0); MAX_RANKED];
+        for (place, write) in self.writes.iter().enumerate() {
+            let own = address(write);
+            let mut before = place;
+            for (other, rank) in ranks.iter_mut().take(place) {
+                let is_earlier = usize::from(own < *other);
+                *rank += is_earlier;
+                before -= is_earlier;
+            }
+            ranks[place] = (own, before);
+        }
         self.order.resize(count, (0, 0));
-        let addresses = &addresses[..count];
-        for (place, &address) in addresses.iter().enumerate() {
-            let (earlier, later) = addresses.split_at(place);
-            let before = earlier.iter().filter(|&&other| other <= address).count()
-                + later.iter().filter(|&&other| other < address).count();
-            self.order[before] = (address, place);
+        for (place, &(address, rank)) in ranks[..count].iter().enumerate() {
+            self.order[rank] = (address, place);
         }
     }
 
