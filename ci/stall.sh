@@ -2,6 +2,7 @@
 # The tests that stop threads at named steps, which only this build has: whoever is stopped, and
 # wherever, all others go on. And, by a build of its own, the count of the cache lines that each
 # operation moves between cores.
+# All of them on the default backend: `ci/long.sh stall promises` runs them on all.
 # With arguments: passed to the tests, as a filter.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -17,9 +18,8 @@ modules() {
 }
 
 # It does every operation at every step: that is worth being optimized.
-CARGO_PROFILE_DEV_OPT_LEVEL=1 run --features crossbeam-epoch,seize --test stall -- "$@"
+CARGO_PROFILE_DEV_OPT_LEVEL=1 run --test stall -- "$@"
 CARGO_PROFILE_DEV_OPT_LEVEL=1 with_flags '--cfg coeval_internals --cfg coeval_lines' \
     cargo test -p coeval --target-dir target/lines --test lines -- --nocapture "$@"
 if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi
-# On the default backend: `ci/long.sh promises` runs them on all.
 run --test promises -- "${filters[@]}"

@@ -166,6 +166,12 @@ fn a_fill_beside_a_removal_at_length() {
 
 #[test]
 fn a_fill_beside_an_invalidation() {
+    with_one_order(|| fill_beside(1, Was::Removed, invalidate));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_fill_beside_an_invalidation_at_length() {
     fill_beside(1, Was::Removed, invalidate);
 }
 

@@ -271,7 +271,7 @@ fn stress<R: Reclaim>(free: bool) {
             let (tracked, cells) = (&tracked, &cells);
             scope.spawn(move || {
                 let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                for _ in 0..2 * MANY * times() {
+                for _ in 0..MANY * times() {
                     random ^= random << 13;
                     random ^= random >> 7;
                     random ^= random << 17;

@@ -8,11 +8,11 @@ fn any_capacity_is_accepted() {
         let weigh = coeval::Cache::builder().max_capacity(capacity).weigher(|_, _| 3).build();
         for cache in [count, weigh] {
             for round in 0..3 {
-                (0..20_000).for_each(|key| assert!(cache.insert(key, round).get() > 0));
-                (0..20_000).step_by(3).for_each(|key| assert_eq!(cache.remove(&key), Some(round)));
+                (0..2_000).for_each(|key| assert!(cache.insert(key, round).get() > 0));
+                (0..2_000).step_by(3).for_each(|key| assert_eq!(cache.remove(&key), Some(round)));
             }
             assert_eq!(cache.get(&1), Some(2));
-            assert_eq!(cache.len(), 13_333);
+            assert_eq!(cache.len(), 1_333);
         }
     }
 }

@@ -223,7 +223,7 @@ fn a_view_at_a_version_is_of_the_same_time<R: Reclaim>() {
 
 /// One thread commits on a value while another sees it expired.
 fn beside_a_thread_that_sees_it_expired<R: Reclaim>() {
-    for round in 0..stress(3_000, 40_000, 1_000_000) {
+    for round in 0..stress(1_500, 40_000, 1_000_000) {
         let clock = ManualClock::new();
         let cache: Store<u64, u64, R> =
             Cache::builder().manual_clock(&clock).reclaimer::<R>().build();

@@ -99,7 +99,7 @@ impl Watchdog {
 
 fn every_program_agrees_with_the_model<R: Reclaim>() {
     let (mut seeds, watchdog) = (Random::new(run_seed()), Watchdog::new());
-    for _ in 0..stress(1_500, 20_000, 500_000) {
+    for _ in 0..stress(600, 20_000, 500_000) {
         let seed = seeds.next();
         watchdog.begin(seed);
         let mut random = Random::new(seed);

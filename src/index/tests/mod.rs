@@ -52,7 +52,7 @@ fn the_index_behaves_like_a_hash_map() {
         let map = TestMap::with_hash_bits(0, hash_bits);
         let mut model: HashMap<u64, *const Item> = HashMap::new();
         let mut random = Random(keys ^ hash_bits as u64);
-        for round in 0..60_000u64 {
+        for round in 0..40_000u64 {
             let key = random.below(keys);
             let guard = map.scheme.pin();
             match random.below(if round % 20_000 < 10_000 { 5 } else { 9 }) {

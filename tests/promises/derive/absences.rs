@@ -2,7 +2,7 @@
 
 use super::Cache;
 use crate::common::random::{Random, run_seed};
-use crate::common::{on_every_reclaimer, store, within};
+use crate::common::{on_every_reclaimer, store, stress, within};
 use coeval::ManualClock;
 use coeval::reclaim::Reclaim;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn each_is_judged_once<R: Reclaim>() {
         let (it, mut random) = (Levels::<R>::build(), Random::new(seed));
         let mut whole = vec![false; LEVELS as usize];
         *whole.last_mut().unwrap() = true;
-        for _ in 0..100 {
+        for _ in 0..stress(40, 100, 1_000) {
             let mut is_there = false;
             for level in 0..LEVELS {
                 is_there = whole[level as usize] && !is_there;
