@@ -86,6 +86,36 @@ fn transact<S: BuildHasher, R: Reclaim>(cache: &Cache<u64, u64, S, R>, keys: [u6
     black_box(committed.map(|committed| committed.version).ok());
 }
 
+/// Look-ups of 1,000 keys, collected into a list: one by one under a pin, and as of one instant.
+fn thousand(criterion: &mut Criterion) {
+    for count in [1_000, 10_000, 100_000, 1 << 20] {
+        let cache = Cache::builder().initial_capacity(count as usize).build();
+        for key in 0..count {
+            cache.insert(key, key);
+        }
+        let mut random = Keys(1);
+        let mut list =
+            || (0..1_000).map(|_| (random.next() << 16 | random.next()) % count).collect();
+        let lists: Vec<Vec<u64>> = (0..64).map(|_| list()).collect();
+        let mut turn = 0;
+        let mut keys = || {
+            turn += 1;
+            &lists[turn % lists.len()]
+        };
+        let mut group = criterion.benchmark_group(format!("1,000 of {count}"));
+        group.bench_function("get, pinned", |b| {
+            b.iter(|| {
+                let pinned = cache.pin();
+                keys().iter().map(|key| pinned.get(key).copied()).collect::<Vec<_>>()
+            });
+        });
+        group.bench_function("get_many", |b| {
+            b.iter(|| cache.get_many(keys()));
+        });
+        group.finish();
+    }
+}
+
 /// Hits of plain values, and of values derived from one and from four of them, in equal numbers.
 fn derived(criterion: &mut Criterion) {
     for count in [100, KEYS] {
@@ -144,6 +174,7 @@ fn micro(criterion: &mut Criterion) {
     backend::<Seize>(criterion, "seize");
     derived(criterion);
     tagged(criterion);
+    thousand(criterion);
 }
 
 criterion_group!(benches, micro);
