@@ -19,6 +19,7 @@ tests+=(
     "sanitize   COEVAL_STRESS=normal ci/sanitize.sh"
     "leaks      COEVAL_STRESS=normal SANITIZER=leak ci/sanitize.sh"
     "near       COEVAL_STRESS=long ci/near.sh whole"
+    "postgres   COEVAL_STRESS=long ci/postgres.sh whole"
     "race       RUNS=20000 ci/main-job.sh"
     "churn      COEVAL_CHURN_OPS=200000000 cargo test --release -p coeval \
         --features crossbeam-epoch,seize --test churn -- --nocapture"

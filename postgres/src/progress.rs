@@ -1,0 +1,148 @@
+//! How far the stream is, and whether hits are served.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
+
+/// The monotonic clock, in nanoseconds since the cache was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(&self) -> u64 {
+        let elapsed = self.0.elapsed();
+        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+    }
+}
+
+/// How far a stream was applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The link whose entries are served; 0 if none are.
+    pub link: u64,
+    pub position: u64,
+}
+
+/// A link is one stream, from when it is set up until it breaks. Links are counted from one.
+pub(crate) struct Progress {
+    /// The link whose entries may be served; 0: none may. What hits ask for.
+    serving: AtomicU64,
+    /// All that was committed before this time is applied.
+    confirmed: AtomicU64,
+    /// The same link, and the position, for those who wait.
+    reached: watch::Sender<Reached>,
+    /// Wakes the heartbeat, when somebody waits for a position that the server does not send.
+    pub impatient: Notify,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        Self {
+            serving: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
+            reached: watch::Sender::new(Reached::default()),
+            impatient: Notify::new(),
+        }
+    }
+
+    /// The link whose entries may be served; 0 if none may. Acquire: pairs with `open` and `close`.
+    /// Who asks after it has taken a lease, and is told of a link, knows: the clearing that ends
+    /// that link comes after the lease.
+    pub fn serving(&self) -> u64 {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    /// Acquire: pairs with `confirm`. Who loads it before an entry does not get one that was ended
+    /// until then.
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// All that was committed before this time is applied. Release: pairs with `confirmed`.
+    pub fn confirm(&self, time: u64) {
+        self.confirmed.fetch_max(time, Ordering::Release);
+    }
+
+    /// A new stream begins here; nobody is served from it yet.
+    pub fn begin(&self, position: u64) {
+        self.reached.send_replace(Reached { link: 0, position });
+    }
+
+    /// Entries of this link may be served. First those who read from now on wait for the stream;
+    /// then it is served from. Release: pairs with `serving`.
+    pub fn open(&self, link: u64) {
+        self.reached.send_modify(|reached| reached.link = link);
+        self.serving.store(link, Ordering::Release);
+    }
+
+    /// No entries may be served. Before the cache is cleared: a lease that is taken after that
+    /// finds no link. Release: pairs with `serving`.
+    pub fn close(&self) {
+        self.serving.store(0, Ordering::Release);
+        self.reached.send_modify(|reached| reached.link = 0);
+    }
+
+    /// All up to this position is applied.
+    pub fn advance(&self, position: u64) {
+        self.reached.send_if_modified(|reached| {
+            let is_news = position > reached.position;
+            reached.position = reached.position.max(position);
+            is_news
+        });
+    }
+
+    pub fn reached(&self) -> Reached {
+        *self.reached.borrow()
+    }
+
+    /// Waits until the stream has reached this position, whether it is served from or not.
+    pub async fn wait_for_position(&self, position: u64) {
+        self.wait_until(|reached| reached.position >= position).await;
+    }
+
+    /// Waits until the stream that is served from has reached this position. Does not wait if none
+    /// is, and no longer than it is: then there are no entries that are older.
+    pub async fn wait_while_serving(&self, position: u64) {
+        let link = self.reached().link;
+        self.wait_until(|reached| {
+            reached.link == 0 || reached.link != link || reached.position >= position
+        })
+        .await;
+    }
+
+    async fn wait_until(&self, holds: impl Fn(&Reached) -> bool) {
+        let mut reached = self.reached.subscribe();
+        // The sender lives as long as `self`.
+        let _ = reached.wait_for(holds).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Progress;
+
+    #[tokio::test]
+    async fn who_waits_is_woken() {
+        let progress = Progress::new();
+        progress.wait_while_serving(7).await; // nothing is served
+        progress.begin(5);
+        progress.open(1);
+        let advance = async {
+            tokio::task::yield_now().await;
+            progress.advance(6);
+            tokio::task::yield_now().await;
+            progress.advance(7);
+        };
+        tokio::join!(progress.wait_while_serving(7), progress.wait_for_position(7), advance);
+        let close = async {
+            tokio::task::yield_now().await;
+            progress.close();
+        };
+        tokio::join!(progress.wait_while_serving(8), close);
+        assert_eq!(progress.reached().position, 7);
+    }
+}
