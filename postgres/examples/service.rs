@@ -10,13 +10,13 @@
 mod server;
 
 use coeval_postgres::{
-    CommitStream, Event, FENCE, Fence, Lsn, PgCache, PgStream, ReplicationConfig, Row, Unsent,
+    CommitStream, Event, FENCE, Fence, Lsn, PgCache, PgStream, PgWireError, ReplicationConfig, Row,
+    Unsent,
 };
-use server::Server;
+use server::{Client, Server, text};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
 
 /// Few, so that readers and editors meet.
 const USERS: i64 = 12;
@@ -67,50 +67,53 @@ fn keys_of_row(row: &Row<'_>, keys: &mut Vec<Key>) -> Result<(), Unsent> {
     Ok(())
 }
 
-async fn part(transaction: &Transaction<'_>, key: Key) -> Result<Part, Error> {
-    let (statement, id) = match key {
-        Key::User(id) => ("SELECT name, edition FROM users WHERE id = $1", id),
-        Key::Profile(id) => ("SELECT about, edition FROM profiles WHERE user_id = $1", id),
-        Key::Feed(id) => (
+/// The statement that reads an entry: its text and its edition.
+fn statement(key: Key) -> String {
+    match key {
+        Key::User(id) => format!("SELECT name, edition FROM users WHERE id = {id}"),
+        Key::Profile(id) => format!("SELECT about, edition FROM profiles WHERE user_id = {id}"),
+        Key::Feed(id) => format!(
             "SELECT string_agg(title, ', ' ORDER BY place), max(edition) FROM posts \
-             WHERE user_id = $1",
-            id,
+             WHERE user_id = {id}"
         ),
-    };
-    let row = transaction.query_one(statement, &[&id]).await?;
-    Ok(Part { text: row.get::<_, String>(0).into(), edition: row.get(1) })
+    }
 }
 
 /// Reads keys with one snapshot, and says with which one.
 async fn parts<const N: usize>(
-    client: &mut Client,
+    client: &Client,
     keys: [Key; N],
-) -> Result<(Fence, [Part; N]), Error> {
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
-    let transaction = transaction.read_only(true).start().await?;
-    let fence: String = transaction.query_one(FENCE, &[]).await?.get(0);
+) -> Result<(Fence, [Part; N]), PgWireError> {
+    client.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let rows = client.rows(FENCE).await?;
+    let fence = text(&rows[0], 0).and_then(|text| text.parse().ok());
     let mut parts = Vec::with_capacity(N);
     for key in keys {
-        parts.push(part(&transaction, key).await?);
+        let rows = client.rows(&statement(key)).await?;
+        let edition = text(&rows[0], 1).and_then(|text| text.parse().ok());
+        parts.push(Part {
+            text: text(&rows[0], 0).unwrap_or("").into(),
+            edition: edition.expect("a number"),
+        });
     }
-    transaction.commit().await?;
-    let fence = fence.parse().expect("the value of FENCE is a fence");
-    Ok((fence, parts.try_into().unwrap_or_else(|_| unreachable!("one part a key"))))
+    client.run("COMMIT").await?;
+    let parts = parts.try_into().unwrap_or_else(|_| unreachable!("one part a key"));
+    Ok((fence.expect("the value of FENCE is a fence"), parts))
 }
 
 /// Changes all of a user's page by one transaction, and returns where it stands in the log.
-async fn edit(client: &mut Client, user: i64) -> Result<Lsn, Error> {
-    let transaction = client.transaction().await?;
-    for statement in [
-        "UPDATE users SET edition = edition + 1 WHERE id = $1",
-        "UPDATE profiles SET edition = edition + 1 WHERE user_id = $1",
-        "UPDATE posts SET edition = edition + 1 WHERE user_id = $1",
-    ] {
-        transaction.execute(statement, &[&user]).await?;
-    }
-    transaction.commit().await?;
-    let row = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
-    Ok(Lsn::parse(row.get(0)).expect("a position in the log"))
+async fn edit(client: &Client, user: i64) -> Result<Lsn, PgWireError> {
+    let edit = format!(
+        "BEGIN;
+         UPDATE users SET edition = edition + 1 WHERE id = {user};
+         UPDATE profiles SET edition = edition + 1 WHERE user_id = {user};
+         UPDATE posts SET edition = edition + 1 WHERE user_id = {user};
+         COMMIT;"
+    );
+    client.run(&edit).await?;
+    let rows = client.rows("SELECT pg_current_wal_insert_lsn()").await?;
+    let position = text(&rows[0], 0).and_then(|text| Lsn::parse(text).ok());
+    Ok(position.expect("a position in the log"))
 }
 
 /// How pages are read.
@@ -121,7 +124,7 @@ enum Pages {
 }
 
 impl Pages {
-    async fn page(&self, client: &mut Client, user: i64) -> Result<Page, Error> {
+    async fn page(&self, client: &Client, user: i64) -> Result<Page, PgWireError> {
         let keys = keys_of_page(user);
         match self {
             Self::ByTransaction(cache) => cache.get_many(keys, parts(client, keys)).await,
@@ -161,10 +164,10 @@ fn next(state: &mut u64, bound: i64) -> i64 {
     ((*state >> 33) as i64) % bound
 }
 
-async fn visit(pages: Pages, mut client: Client, seen: Arc<Seen>, stop: Arc<AtomicBool>, at: u64) {
+async fn visit(pages: Pages, client: Client, seen: Arc<Seen>, stop: Arc<AtomicBool>, at: u64) {
     let mut state = at;
     while !stop.load(Ordering::Relaxed) {
-        let page = pages.page(&mut client, next(&mut state, USERS)).await.expect("the server runs");
+        let page = pages.page(&client, next(&mut state, USERS)).await.expect("the server runs");
         count(&seen.pages, true);
         count(&seen.torn, is_torn(&page));
         tokio::task::yield_now().await;
@@ -172,16 +175,16 @@ async fn visit(pages: Pages, mut client: Client, seen: Arc<Seen>, stop: Arc<Atom
 }
 
 /// Edits pages that nobody else edits, and looks whether the edit is there.
-async fn work(pages: Pages, mut client: Client, seen: Arc<Seen>, stop: Arc<AtomicBool>, at: u64) {
+async fn work(pages: Pages, client: Client, seen: Arc<Seen>, stop: Arc<AtomicBool>, at: u64) {
     let mut state = at;
     while !stop.load(Ordering::Relaxed) {
         let user = next(&mut state, USERS / EDITORS) * EDITORS + at as i64;
-        let before = pages.page(&mut client, user).await.expect("the server runs");
-        let position = edit(&mut client, user).await.expect("the server runs");
+        let before = pages.page(&client, user).await.expect("the server runs");
+        let position = edit(&client, user).await.expect("the server runs");
         if let Pages::ByTransaction(cache) = &pages {
             cache.wait_for(position).await;
         }
-        let after = pages.page(&mut client, user).await.expect("the server runs");
+        let after = pages.page(&client, user).await.expect("the server runs");
         count(&seen.missed, after[0].edition <= before[0].edition);
     }
 }
@@ -239,7 +242,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     println!("The first stream was there after {:?}.", begin.elapsed());
     let [user, profile, feed] = Pages::ByTransaction(cache.clone())
-        .page(&mut server.client().await, 7)
+        .page(&server.client().await, 7)
         .await?
         .map(|part| part.text);
     println!("A page: {user}; {profile}; {feed}.");

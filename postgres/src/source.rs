@@ -22,7 +22,9 @@ pub(crate) struct Session(pub ReplicationClient);
 impl Session {
     /// A session that waits for statements. Whether there is a server, the first of them tells.
     pub async fn connect(config: &ReplicationConfig) -> Result<Self, Error> {
-        Ok(Self(ReplicationClient::connect_gated(config.clone()).await?))
+        let mut config = config.clone();
+        config.application_name.get_or_insert_with(|| "coeval".to_owned());
+        Ok(Self(ReplicationClient::connect_gated(config).await?))
     }
 }
 

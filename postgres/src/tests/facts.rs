@@ -11,11 +11,11 @@ on_a_server! {
     async fn fact_transactions_come_whole_in_the_order_of_their_commits(server: &mut Server) {
         let mut wire = Wire::start(server).await;
         let (first, second) = (server.client().await, server.client().await);
-        first.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
-        second.batch_execute("BEGIN; INSERT INTO users VALUES (200, 1)").await.unwrap();
-        first.batch_execute("INSERT INTO profiles VALUES (100, 1)").await.unwrap();
-        second.batch_execute("INSERT INTO profiles VALUES (200, 1); COMMIT").await.unwrap();
-        first.batch_execute("COMMIT").await.unwrap();
+        first.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        second.run("BEGIN; INSERT INTO users VALUES (200, 1)").await.unwrap();
+        first.run("INSERT INTO profiles VALUES (100, 1)").await.unwrap();
+        second.run("INSERT INTO profiles VALUES (200, 1); COMMIT").await.unwrap();
+        first.run("COMMIT").await.unwrap();
         let told = wire.told(server).await;
         let changes =
             |id: u32| ["users", "profiles"].map(|table| format!("insert {table} ({id}, 1)"));
@@ -30,9 +30,9 @@ on_a_server! {
     async fn fact_positions_of_commits_grow_and_those_of_changes_do_not(server: &mut Server) {
         let mut wire = Wire::start(server).await;
         let first = server.client().await;
-        first.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        first.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
         server.tell("INSERT INTO users VALUES (200, 1)").await;
-        first.batch_execute("COMMIT").await.unwrap();
+        first.run("COMMIT").await.unwrap();
         let told = wire.told(server).await;
         let of = |words: &str| {
             let all = told.iter().zip(&wire.positions).filter(|(it, _)| it.starts_with(words));
@@ -89,8 +89,8 @@ on_a_server! {
     async fn fact_a_table_without_identity_cannot_be_updated(server: &mut Server) {
         server.tell("CREATE TABLE bare (id int); INSERT INTO bare VALUES (1)").await;
         server.tell("UPDATE bare SET id = 2; ALTER PUBLICATION app ADD TABLE bare").await;
-        let update = server.client().await.batch_execute("UPDATE bare SET id = 3").await;
-        let error = update.unwrap_err().as_db_error().unwrap().message().to_owned();
+        let update = server.client().await.run("UPDATE bare SET id = 3").await;
+        let error = update.unwrap_err().to_string();
         assert!(error.contains("does not have a replica identity"), "{error}");
     }
 
@@ -139,11 +139,11 @@ on_a_server! {
         let mut wire = Wire::start(server).await;
         let large = server.client().await;
         let rows = "INSERT INTO users SELECT id, 1 FROM generate_series(100, 5099) id";
-        large.batch_execute(&format!("BEGIN; {rows}")).await.unwrap();
+        large.run(&format!("BEGIN; {rows}")).await.unwrap();
         server.tell("INSERT INTO users VALUES (10, 1)").await;
         let told = wire.told(server).await;
         assert_eq!(told, ["begin", "table users", "insert users (10, 1)", "commit"]);
-        large.batch_execute("COMMIT").await.unwrap();
+        large.run("COMMIT").await.unwrap();
         let told = wire.told(server).await;
         assert_eq!(told.iter().filter(|it| it.starts_with("insert")).count(), 5_000);
         assert_eq!(told.iter().filter(|it| *it == "commit").count(), 1);

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 /// Ends the sessions of all caches, and no others.
 const END_STREAMS: &str =
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender'";
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'coeval'";
 
 /// A cache that gives up soon.
 async fn hasty(port: u16, defect: Option<Defect>) -> PgCache<Key, i64> {
@@ -30,7 +30,7 @@ async fn serves_old_values(server: &Server, defect: Option<Defect>) -> bool {
     let (reader, writer) = (server.client().await, server.client().await);
     get(&cache, &reader, group(1)).await;
     proxy.set(Network::Withholds);
-    writer.batch_execute(&raise(1)).await.unwrap();
+    writer.run(&raise(1)).await.unwrap();
     let changed = Instant::now();
     let mut last = changed;
     while changed.elapsed() < 3 * bound {
@@ -52,7 +52,7 @@ async fn serves_past_a_break(server: &Server, defect: Option<Defect>) -> bool {
     get(&cache, &reader, group(1)).await;
     proxy.set(Network::Cut);
     until("the break is noticed", || cache.status().last_failure.is_some()).await;
-    writer.batch_execute(&raise(1)).await.unwrap();
+    writer.run(&raise(1)).await.unwrap();
     let old = get(&cache, &reader, group(1)).await == [1; 3];
     proxy.set(Network::Passes);
     until("there is a new stream", || cache.status().streams == 2).await;
@@ -66,7 +66,7 @@ async fn go_wrong(server: &Server, proxy: &Proxy) {
     let begin = Instant::now();
     while begin.elapsed() < 2 * duration() {
         match chance.below(4) {
-            0 => drop(client.simple_query(END_STREAMS).await.unwrap()),
+            0 => client.run(END_STREAMS).await.unwrap(),
             1 => proxy.set(Network::Withholds),
             2 => proxy.set(Network::Cut),
             _ => proxy.set(Network::Splits),
@@ -130,10 +130,10 @@ on_a_server! {
         let client = server.client().await;
         get(&cache, &client, group(1)).await;
         let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots";
-        client.simple_query(end).await.unwrap();
+        client.run(end).await.unwrap();
         until("the break is noticed", || cache.status().last_failure.is_some()).await;
         until("there is a new stream", || cache.status().streams == 2).await;
-        client.batch_execute(&raise(1)).await.unwrap();
+        client.run(&raise(1)).await.unwrap();
         cache.wait_for(position(&client).await).await;
         assert_eq!(get(&cache, &client, group(1)).await, [2; 3]);
     }
@@ -142,16 +142,16 @@ on_a_server! {
     async fn reads_go_past_the_cache_while_there_is_no_stream(server: &mut Server) {
         let cache = hasty(server.port(), None).await;
         let (client, writer) = (server.client().await, server.client().await);
-        writer.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
-        client.simple_query(END_STREAMS).await.unwrap();
+        writer.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        client.run(END_STREAMS).await.unwrap();
         until("the break is noticed", || cache.status().last_failure.is_some()).await;
         for revision in 2..20 {
-            client.batch_execute(&raise(1)).await.unwrap();
+            client.run(&raise(1)).await.unwrap();
             cache.wait_for(position(&client).await).await;
             assert_eq!(get(&cache, &client, group(1)).await, [revision; 3]);
             assert_eq!(cache.get_local(&group(1)), None);
         }
-        writer.batch_execute("ROLLBACK").await.unwrap();
+        writer.run("ROLLBACK").await.unwrap();
         until("there is a new stream", || cache.status().streams == 2).await;
         get(&cache, &client, group(1)).await;
         assert_eq!(cache.get_local(&group(1)), Some([19; 3]));

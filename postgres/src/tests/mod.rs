@@ -12,10 +12,9 @@ mod stress;
 mod wire;
 
 use crate::planted::Defect;
-use crate::{Builder, Fence, Lsn, PgCache, ReplicationConfig, Row, Unsent};
-use server::Server;
+use crate::{Builder, Fence, Lsn, PgCache, PgWireError, ReplicationConfig, Row, Unsent};
+use server::{Client, Server, text};
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 /// A table, and the number of a user.
 type Key = (&'static str, i64);
@@ -75,18 +74,15 @@ fn table(key: Key) -> String {
 }
 
 /// Reads the revisions of keys by one statement, so with one snapshot. 0: there is no row.
-async fn read<const N: usize>(client: &Client, keys: [Key; N]) -> Result<(Fence, [i64; N]), Error> {
+async fn read<const N: usize>(
+    client: &Client,
+    keys: [Key; N],
+) -> Result<(Fence, [i64; N]), PgWireError> {
     let columns = keys.map(|key| format!("({})", table(key))).join(", ");
-    let messages = client.simple_query(&format!("SELECT ({}), {columns}", crate::FENCE)).await?;
-    let SimpleQueryMessage::Row(row) = messages.iter().find(is_row).unwrap() else {
-        unreachable!()
-    };
-    let value = |at: usize| row.get(at + 1).map_or(0, |text| text.parse().unwrap());
-    Ok((row.get(0).unwrap().parse().unwrap(), std::array::from_fn(value)))
-}
-
-fn is_row(message: &&SimpleQueryMessage) -> bool {
-    matches!(message, SimpleQueryMessage::Row(_))
+    let rows = client.rows(&format!("SELECT ({}), {columns}", crate::FENCE)).await?;
+    let fence = text(&rows[0], 0).unwrap().parse().unwrap();
+    let value = |at: usize| text(&rows[0], at + 1).map_or(0, |text| text.parse().unwrap());
+    Ok((fence, std::array::from_fn(value)))
 }
 
 /// Reads keys through the cache.
@@ -115,9 +111,8 @@ fn raise(id: i64) -> String {
 
 /// Where the server's log ends.
 async fn position(client: &Client) -> Lsn {
-    let row = client.simple_query("SELECT pg_current_wal_insert_lsn()").await.unwrap();
-    let SimpleQueryMessage::Row(row) = row.iter().find(is_row).unwrap() else { unreachable!() };
-    Lsn::parse(row.get(0).unwrap()).unwrap()
+    let rows = client.rows("SELECT pg_current_wal_insert_lsn()").await.unwrap();
+    Lsn::parse(text(&rows[0], 0).unwrap()).unwrap()
 }
 
 /// Waits until this holds, and fails with the name of what did not come about.

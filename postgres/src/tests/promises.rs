@@ -31,7 +31,7 @@ async fn halves(cache: &PgCache<Key, i64>, server: &Server) -> u32 {
                 halves += u32::from(present < 3);
             }
         });
-        writer.batch_execute(&raise(1)).await.unwrap();
+        writer.run(&raise(1)).await.unwrap();
         halves += timeout(LONG, watch).await.unwrap().unwrap();
     }
     halves
@@ -45,7 +45,7 @@ async fn serves_what_was_overtaken(server: &Server, defect: Option<Defect>) -> b
     let before = cache.status().transactions;
     let load = async {
         let loaded = read(&reader, group(1)).await.unwrap();
-        writer.batch_execute(&raise(1)).await.unwrap();
+        writer.run(&raise(1)).await.unwrap();
         until("the change is applied", || cache.status().transactions > before).await;
         Ok::<_, ()>(loaded)
     };
@@ -64,7 +64,7 @@ async fn serves_what_was_hidden(server: &Server, defect: Option<Defect>) -> bool
     server.ask("SELECT pg_reload_conf()").await;
     sleep(Duration::from_millis(300)).await;
     let before = cache.status().transactions;
-    let commit = tokio::spawn(async move { writer.batch_execute(&raise(1)).await.unwrap() });
+    let commit = tokio::spawn(async move { writer.run(&raise(1)).await.unwrap() });
     until("the change is applied", || cache.status().transactions > before).await;
     assert_eq!(get(&cache, &reader, group(1)).await, [old; 3], "nobody sees the change yet");
     server.tell("ALTER SYSTEM RESET synchronous_standby_names").await;
@@ -85,7 +85,7 @@ async fn tears_if_the_stream_is_late(server: &Server, defect: Option<Defect>) ->
     get(&cache, &reader, group(1)).await;
     cache.cache().remove(&("user", 1)); // as an eviction does
     proxy.set(Network::Withholds);
-    writer.batch_execute(&raise(1)).await.unwrap();
+    writer.run(&raise(1)).await.unwrap();
     let _ = timeout(Duration::from_millis(300), get(&cache, &reader, [("user", 1)])).await;
     let view = cache.view().unwrap();
     let known: Vec<_> = group(1).iter().filter_map(|key| view.get(key).copied()).collect();
@@ -154,7 +154,7 @@ on_a_server! {
         let (reader, writer) = (server.client().await, server.client().await);
         for round in 2..100 {
             get(&cache, &reader, group(1)).await;
-            writer.batch_execute(&raise(1)).await.unwrap();
+            writer.run(&raise(1)).await.unwrap();
             cache.wait_for(position(&writer).await).await;
             assert_eq!(get(&cache, &reader, group(1)).await, [round; 3]);
         }
@@ -167,7 +167,7 @@ on_a_server! {
         let mut missed = 0;
         for round in 2..100 {
             get(&cache, &reader, group(1)).await;
-            writer.batch_execute(&raise(1)).await.unwrap();
+            writer.run(&raise(1)).await.unwrap();
             cache.wait_for(position(&writer).await).await;
             missed += u32::from(get(&cache, &reader, group(1)).await != [round; 3]);
         }
@@ -179,7 +179,7 @@ on_a_server! {
         ["bgwriter_delay=10s"]) {
         let cache = with_defect(server, None).await;
         let (reader, writer) = (server.client().await, server.client().await);
-        writer.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        writer.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
         let begin = Instant::now();
         get(&cache, &reader, group(1)).await;
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
@@ -192,7 +192,7 @@ on_a_server! {
         ["bgwriter_delay=10s"]) {
         let cache = with_defect(server, Some(Defect::NoFlush)).await;
         let (reader, writer) = (server.client().await, server.client().await);
-        writer.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        writer.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
         let wait = timeout(Duration::from_secs(2), get(&cache, &reader, group(1)));
         assert!(wait.await.is_err());
         drop(writer);
@@ -209,7 +209,7 @@ on_a_server! {
         let cache = with_defect(server, None).await;
         let (reader, writer) = (server.client().await, server.client().await);
         get(&cache, &reader, group(1)).await;
-        writer.batch_execute("TRUNCATE feeds").await.unwrap();
+        writer.run("TRUNCATE feeds").await.unwrap();
         cache.wait_for(position(&writer).await).await;
         assert_eq!(cache.get_local(&[("user", 1)]), None);
         assert_eq!(get(&cache, &reader, group(1)).await, [1, 1, 0]);
@@ -233,13 +233,13 @@ on_a_server! {
         let (reader, writer) = (server.client().await, server.client().await);
         get(&cache, &reader, group(1)).await;
         let moved = "UPDATE posts SET user_id = 2 WHERE id = 1";
-        writer.batch_execute(moved).await.unwrap();
+        writer.run(moved).await.unwrap();
         cache.wait_for(position(&writer).await).await;
         assert_eq!((cache.get_local(&[("feed", 1)]), cache.status().cleared), (None, 1));
         // With the column in the replica identity, only the two users' entries end.
-        writer.batch_execute("ALTER TABLE posts REPLICA IDENTITY FULL").await.unwrap();
+        writer.run("ALTER TABLE posts REPLICA IDENTITY FULL").await.unwrap();
         get(&cache, &reader, group(1)).await;
-        writer.batch_execute("UPDATE posts SET user_id = 1 WHERE id = 1").await.unwrap();
+        writer.run("UPDATE posts SET user_id = 1 WHERE id = 1").await.unwrap();
         cache.wait_for(position(&writer).await).await;
         assert_eq!((cache.get_local(&[("feed", 1)]), cache.status().cleared), (None, 1));
         assert_eq!(cache.get_local(&[("user", 1)]), Some([1]));

@@ -3,6 +3,8 @@
 //! `COEVAL_POSTGRES` names the folder of the programs `initdb` and `postgres`; without it, that is
 //! one in `PATH`, or Debian's.
 
+use pgwire_replication::client::QueryRow;
+use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -114,7 +116,7 @@ impl Template {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "wal_level=logical",
-            "max_wal_senders=20",
+            "max_wal_senders=100",
             "max_replication_slots=20",
             "max_prepared_transactions=10",
             "shared_buffers=16MB",
@@ -158,6 +160,37 @@ fn is_ready(port: u16) -> bool {
     answer.is_ok() && first == *b"R"
 }
 
+/// A client of the simple kind: texts to the server, and rows of texts from it. The session that
+/// `pgwire-replication` has before a stream is enough for that.
+pub struct Client(tokio::sync::Mutex<ReplicationClient>);
+
+impl Client {
+    async fn connect(port: u16) -> Self {
+        let config =
+            ReplicationConfig::new("127.0.0.1", "postgres", "", "postgres", "none", "none")
+                .with_port(port)
+                .with_application_name("somebody");
+        let client = Self(ReplicationClient::connect_gated(config).await.unwrap().into());
+        client.run("SELECT 1").await.unwrap();
+        client
+    }
+
+    /// Runs statements.
+    pub async fn run(&self, statements: &str) -> Result<(), PgWireError> {
+        self.rows(statements).await.map(drop)
+    }
+
+    /// Runs a statement, and returns its rows.
+    pub async fn rows(&self, statement: &str) -> Result<Vec<QueryRow>, PgWireError> {
+        self.0.lock().await.simple_query(statement).await
+    }
+}
+
+/// One value of a row.
+pub fn text(row: &QueryRow, at: usize) -> Option<&str> {
+    std::str::from_utf8(row.get(at)?.as_ref()?).ok()
+}
+
 impl Server {
     /// Starts a server with these settings, such as `wal_writer_delay=10s`. An error says why there
     /// can be none.
@@ -186,27 +219,19 @@ impl Server {
     }
 
     /// A connection of somebody else.
-    pub async fn client(&self) -> tokio_postgres::Client {
-        let address = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
-        let connecting = tokio_postgres::connect(&address, tokio_postgres::NoTls);
-        let (client, connection) = connecting.await.unwrap();
-        tokio::spawn(async move { drop(connection.await) });
-        client
+    pub async fn client(&self) -> Client {
+        Client::connect(self.port).await
     }
 
     /// Runs statements as somebody else.
     pub async fn tell(&self, statements: &str) {
-        self.client().await.batch_execute(statements).await.unwrap();
+        self.client().await.run(statements).await.unwrap();
     }
 
     /// The first value that a statement returns.
     pub async fn ask(&self, statement: &str) -> String {
-        let rows = self.client().await.simple_query(statement).await.unwrap();
-        let value = rows.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
-            _ => None,
-        });
-        value.unwrap_or_default()
+        let rows = self.client().await.rows(statement).await.unwrap();
+        rows.first().and_then(|row| text(row, 0)).unwrap_or_default().to_owned()
     }
 
     /// Its process id.

@@ -24,7 +24,7 @@ on_a_server! {
         let writer = server.client().await;
         tokio::time::sleep(QUIET).await;
         let commit = tokio::spawn(async move {
-            writer.batch_execute("UPDATE users SET revision = 2 WHERE id = 1").await.unwrap();
+            writer.run("UPDATE users SET revision = 2 WHERE id = 1").await.unwrap();
         });
         while wire.next().await.unwrap().0 != "commit" {}
         let revision = || server.ask("SELECT revision FROM users WHERE id = 1");
@@ -44,7 +44,7 @@ on_a_server! {
         let mut wire = Wire::start(server).await;
         let writer = server.client().await;
         wire.told(server).await;
-        writer.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        writer.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
         let end = lsn(server, "insert_").await;
         assert!(lsn(server, "flush_").await < end, "what is not committed is not flushed");
         let reach = timeout(4 * QUIET, wire.reach(end)).await;
@@ -59,11 +59,11 @@ on_a_server! {
         let mut wire = Wire::start(server).await;
         let writer = server.client().await;
         // The writer of the log is awake after such a commit, and sleeps after it.
-        writer.batch_execute("SET synchronous_commit = off").await.unwrap();
-        writer.batch_execute("UPDATE users SET revision = 2").await.unwrap();
+        writer.run("SET synchronous_commit = off").await.unwrap();
+        writer.run("UPDATE users SET revision = 2").await.unwrap();
         tokio::time::sleep(QUIET).await;
         wire.told(server).await;
-        writer.batch_execute("UPDATE users SET revision = 3 WHERE id = 1").await.unwrap();
+        writer.run("UPDATE users SET revision = 3 WHERE id = 1").await.unwrap();
         assert_eq!(server.ask("SELECT revision FROM users WHERE id = 1").await, "3");
         let (insert, flush) = (lsn(server, "insert_").await, lsn(server, "flush_").await);
         assert!(flush < insert, "what is visible is not flushed: {flush} {insert}");
@@ -86,15 +86,15 @@ on_a_server! {
 
     async fn fact_a_slot_waits_for_transactions_that_write(server: &mut Server) {
         let writer = server.client().await;
-        writer.batch_execute("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        writer.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
         let config = config(server.port());
         let mut connect = Box::pin(PgStream::connect(&config, keys_of));
         assert!(timeout(2 * QUIET, &mut connect).await.is_err(), "one is writing");
-        writer.batch_execute("COMMIT").await.unwrap();
+        writer.run("COMMIT").await.unwrap();
         timeout(LONG, connect).await.expect("it has ended").unwrap();
         let reader = server.client().await;
         let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT * FROM users";
-        reader.batch_execute(begin).await.unwrap();
+        reader.run(begin).await.unwrap();
         let connect = timeout(LONG, PgStream::connect(&config, keys_of));
         connect.await.expect("who only reads does not matter").unwrap();
         drop(reader);
@@ -159,11 +159,10 @@ on_a_server! {
         let mut stream = PgStream::connect(&config(server.port()), keys_of).await.unwrap();
         let client = server.client().await;
         let drop_slot = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots";
-        let error = client.simple_query(drop_slot).await.unwrap_err();
-        let message = error.as_db_error().unwrap().message().to_owned();
-        assert!(message.contains("is active for PID"), "{message}");
+        let error = client.run(drop_slot).await.unwrap_err();
+        assert!(error.to_string().contains("is active for PID"), "{error}");
         let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots";
-        client.simple_query(end).await.unwrap();
+        client.run(end).await.unwrap();
         let broken = async { while stream.next().await.is_ok() {} };
         timeout(LONG, broken).await.expect("the stream breaks");
     }
@@ -190,7 +189,7 @@ on_a_server! {
         let mut stream = PgStream::connect(&config(server.port()), keys_of).await.unwrap();
         tokio::time::sleep(QUIET).await;
         let client = server.client().await;
-        let mut commit = Box::pin(client.batch_execute("UPDATE users SET revision = 2"));
+        let mut commit = Box::pin(client.run("UPDATE users SET revision = 2"));
         assert!(timeout(QUIET, &mut commit).await.is_err(), "it waits for the stream's client");
         let follow = async { while stream.next().await.is_ok() {} };
         tokio::select! {

@@ -1,7 +1,7 @@
 //! Readers beside writers who change groups of rows: what was torn, what went backwards, and what
 //! was stale when all was quiet.
 
-use super::server::Server;
+use super::server::{Client, Server};
 use super::{Key, config, get, group, keys_of, position, raise, read};
 use crate::{CommitStream, Event, Fence, PgCache, PgStream};
 use coeval::Cache;
@@ -9,7 +9,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio_postgres::Client;
 
 const GROUPS: i64 = 4;
 
@@ -217,7 +216,7 @@ async fn observe(
 async fn write(client: Client, stop: Arc<AtomicBool>, seed: u64) {
     let mut chance = Chance(seed);
     while !stop.load(Ordering::Relaxed) {
-        client.batch_execute(&raise(chance.below(GROUPS as usize) as i64)).await.unwrap();
+        client.run(&raise(chance.below(GROUPS as usize) as i64)).await.unwrap();
         tokio::time::sleep(Duration::from_micros(chance.below(3_000) as u64)).await;
     }
 }
