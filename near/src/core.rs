@@ -176,13 +176,18 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     }
 
     /// A key as the server knows it, without the prefix, if it is one of this cache.
-    fn own_key<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
+    pub fn own_key<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
         std::str::from_utf8(key).ok()?.strip_prefix(&*self.settings.prefix)
     }
 
     /// A key as the server knows it.
     pub fn server_key(&self, key: &str) -> String {
         [&*self.settings.prefix, key].concat()
+    }
+
+    /// The key on the server that has the keys of a tag.
+    pub fn tag_key(&self, tag: &str) -> String {
+        ["coeval:tag:", &*self.settings.prefix, tag].concat()
     }
 
     /// Marks a key whose read is about to be sent on `link`. No mark is set if another link is in

@@ -28,6 +28,8 @@
 //!   by [`get_many`](NearCache::get_many), by a [`view`](NearCache::view), or by two
 //!   [`get`](NearCache::get)s.
 //! - **Own writes:** after [`exec`](Multi::exec) no read of this cache shows what it replaced.
+//! - **Tags:** [`invalidate_tag`](Multi::invalidate_tag) removes what any process has set with the
+//!   tag, as a part of its transaction.
 //! - **Bounded age:** nothing is served from this process more than
 //!   [`max_staleness`](Builder::max_staleness) after it was changed on the server, whatever the
 //!   network does.
@@ -56,6 +58,7 @@ mod read;
 mod settings;
 mod status;
 mod supervisor;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod view;

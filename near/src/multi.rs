@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::error::{CodecError, Error};
 use crate::planted::Defect;
+use crate::tags::{INVALIDATE_TAG, TAG};
 use std::fmt;
 use std::time::Duration;
 
@@ -13,18 +14,32 @@ use std::time::Duration;
 pub(crate) struct OwnWrite<'c, V: Clone + Send + Sync + 'static> {
     core: &'c Core<V>,
     keys: Vec<String>,
+    /// The server decides which further keys it removes, and has not told yet.
+    removes_unknown_keys: bool,
 }
 
 impl<'c, V: Clone + Send + Sync + 'static> OwnWrite<'c, V> {
     pub fn begin(core: &'c Core<V>, keys: Vec<String>) -> Self {
         core.drop_keys(&keys);
-        Self { core, keys }
+        Self { core, keys, removes_unknown_keys: false }
+    }
+
+    /// Takes what the server has told: the further keys that it removed.
+    fn also_removed<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) {
+        let keys = keys.filter_map(|key| self.core.own_key(key));
+        self.keys.extend(keys.map(ToOwned::to_owned));
+        self.removes_unknown_keys = false;
     }
 }
 
 impl<V: Clone + Send + Sync + 'static> Drop for OwnWrite<'_, V> {
     fn drop(&mut self) {
-        if !self.core.planted.has(Defect::NoSecondDrop) {
+        if self.core.planted.has(Defect::NoSecondDrop) {
+            return;
+        }
+        if self.removes_unknown_keys {
+            self.core.l1.invalidate_all();
+        } else {
             self.core.drop_keys(&self.keys);
         }
     }
@@ -37,6 +52,7 @@ pub struct Multi<'c, V: Clone + Send + Sync + 'static> {
     core: &'c Core<V>,
     keys: Vec<String>,
     commands: redis::Pipeline,
+    invalidates_tags: bool,
     failed: Option<CodecError>,
 }
 
@@ -44,7 +60,7 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     pub(crate) fn new(core: &'c Core<V>) -> Self {
         let mut commands = redis::pipe();
         commands.atomic();
-        Self { core, keys: Vec::new(), commands, failed: None }
+        Self { core, keys: Vec::new(), commands, invalidates_tags: false, failed: None }
     }
 
     /// Sets `key`.
@@ -56,6 +72,49 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     /// least one.
     pub fn set_with_ttl(self, key: &str, value: &V, time_to_live: Duration) -> Self {
         self.add_set(key, value, Some(time_to_live))
+    }
+
+    /// Sets `key`, and notes on the server that it has these tags: the
+    /// [invalidation](Self::invalidate_tag) of one of them, by any process, removes it.
+    ///
+    /// A key keeps its tags when it is set without them, removed, or over, until one of them is
+    /// invalidated. O(log n) on the server for each tag of n keys.
+    pub fn set_tagged(self, key: &str, value: &V, tags: &[&str]) -> Self {
+        self.add_set(key, value, None).add_tags(key, tags, None)
+    }
+
+    /// Sets `key` as [`set_tagged`](Self::set_tagged) and [`set_with_ttl`](Self::set_with_ttl) do.
+    /// When its time is over, the tags forget it with one of the next keys that get them.
+    pub fn set_tagged_with_ttl(
+        self,
+        key: &str,
+        value: &V,
+        tags: &[&str],
+        time_to_live: Duration,
+    ) -> Self {
+        self.add_set(key, value, Some(time_to_live)).add_tags(key, tags, Some(time_to_live))
+    }
+
+    /// Removes all keys that any process has set with this tag, in the order of the calls: what
+    /// this transaction has set with the tag before goes, and what it sets afterwards stays. It
+    /// also removes the rights of those who are loading such keys.
+    ///
+    /// O(n) on the server for n keys, during which the server does nothing else. Keys have the
+    /// same tag if they were set with the same [`key_prefix`](crate::Builder::key_prefix).
+    pub fn invalidate_tag(mut self, tag: &str) -> Self {
+        let tag = self.core.tag_key(tag);
+        self.commands.cmd("EVAL").arg(INVALIDATE_TAG).arg(1).arg(tag);
+        self.invalidates_tags = true;
+        self
+    }
+
+    fn add_tags(mut self, key: &str, tags: &[&str], time: Option<Duration>) -> Self {
+        for tag in tags {
+            self.commands.cmd("EVAL").arg(TAG).arg(1).arg(self.core.tag_key(tag));
+            self.commands.arg(self.core.server_key(key)).arg(time.map_or(0, milliseconds));
+            self.commands.ignore();
+        }
+        self
     }
 
     /// Removes `key`.
@@ -87,7 +146,7 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     /// this cache or of another one ever sees half of it.
     ///
     /// If the future is dropped, the transaction may still be done. The local entries of its keys
-    /// are gone all the same.
+    /// are gone all the same; if it invalidates tags, all local entries.
     ///
     /// # Errors
     /// [`Error::Codec`] if a value could not be encoded, [`Error::Down`] if there is no connection:
@@ -97,18 +156,25 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
         if let Some(error) = self.failed {
             return Err(Error::Codec(error));
         }
-        if self.keys.is_empty() {
+        if self.keys.is_empty() && !self.invalidates_tags {
             return Ok(());
         }
         let link = self.core.link().await?;
         let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
         // A write takes away the right of those who are loading its keys.
         let rights: Vec<_> = self.keys.iter().map(|key| self.core.right_of(key)).collect();
-        self.commands.cmd("DEL").arg(rights).ignore();
-        let write = OwnWrite::begin(self.core, self.keys);
-        let done = self.core.in_time(self.commands.exec_async(&mut connection)).await;
+        if !rights.is_empty() {
+            self.commands.cmd("DEL").arg(rights).ignore();
+        }
+        let mut write = OwnWrite::begin(self.core, self.keys);
+        write.removes_unknown_keys = self.invalidates_tags;
+        let answer = self.commands.query_async::<Vec<Vec<Vec<u8>>>>(&mut connection);
+        let done = self.core.in_time(answer).await;
+        if let Ok(removed) = &done {
+            write.also_removed(removed.iter().flatten().map(Vec::as_slice));
+        }
         drop(write);
-        done.map_err(Error::of_write)
+        done.map(drop).map_err(Error::of_write)
     }
 }
 

@@ -92,8 +92,9 @@ on_each_server! {
             server.kill();
             until("the break", || !near.status().connected).await;
             if mode == OnDisconnect::Refuse {
+                // The break is noted, then the L1 is cleared.
+                until("the clearing", || near.cache().is_empty()).await;
                 assert_eq!(near.get_local("one"), Local::Unknown);
-                assert_eq!(near.cache().len(), 0);
                 assert!(near.view().is_none());
             }
             server.restart();

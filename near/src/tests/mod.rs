@@ -11,6 +11,7 @@ mod promises;
 mod proxy;
 mod server;
 mod stress;
+mod tags;
 mod wire;
 
 use crate::{Builder, NearCache, Raw};
