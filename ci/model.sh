@@ -76,6 +76,11 @@ if [ "${1:-}" = all ]; then
     for setup in 1 3 4 5; do beside passes commit "-DSETUP=$setup"; done
     beside fails commit -DDEFECT=4 -DSETUP=4
     beside passes near -DCHANGES=2
+    beside passes postgres
+    beside passes postgres -DOTHER=4
+    beside passes postgres -DFIRST=6 -DSECOND=3
+    beside passes postgres -DOTHER=4 -DFIRST=6 -DSECOND=3
+    for defect in 1 2 3 4 5 6 7; do beside fails postgres "-DDEFECT=$defect"; done
 fi
 wait
 echo "-- $((SECONDS - begin)) s"
