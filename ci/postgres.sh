@@ -20,8 +20,11 @@ install_postgres() {
 find_postgres() {
     local folder
     for folder in "${COEVAL_POSTGRES:-}" /usr/lib/postgresql/*/bin ${PATH//:/ }; do
-        if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ]; then echo "$folder"; fi
-    done | head -n 1
+        if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ]; then
+            echo "$folder"
+            return
+        fi
+    done
 }
 
 if [ -z "$(find_postgres)" ]; then
