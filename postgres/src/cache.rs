@@ -160,8 +160,8 @@ where
     /// `SELECT pg_current_wal_insert_lsn()`, and then reads its own writes.
     ///
     /// Does not wait if there is no stream, since nothing older can be read then. It waits no
-    /// longer than a stream may be behind: the builder's
-    /// [`dead_after`](crate::Builder::dead_after), twice, and a heartbeat.
+    /// longer than it takes to give up a stream that does not get on: a few times the builder's
+    /// [`dead_after`](crate::Builder::dead_after).
     pub async fn wait_for(&self, position: Lsn) {
         self.core().catch_up(position.as_u64()).await;
     }

@@ -19,6 +19,7 @@ impl Control {
         let mut control = Self { session, patience };
         // A commit of this session waits until it is in the log, and not for standbys.
         control.ask("SET synchronous_commit = local").await?;
+        control.ask("SET default_transaction_read_only = off").await?; // `flush` writes
         for name in config.publication.names() {
             control.check(name).await?;
         }

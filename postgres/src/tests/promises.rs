@@ -4,7 +4,8 @@ use super::proxy::{Network, Proxy};
 use super::server::Server;
 use super::stress::{Seen, duration, stress, stress_both};
 use super::{
-    Key, builder, connect, get, group, on_a_server, position, raise, read, until, with_defect,
+    Key, builder, config, connect, get, group, keys_of, on_a_server, position, raise, read, until,
+    with_defect,
 };
 use crate::planted::Defect;
 use crate::{Fence, PgCache};
@@ -186,6 +187,25 @@ on_a_server! {
         assert!(cache.get_local(&group(1)).is_some());
         assert!(cache.status().flushes > 0);
         drop(writer);
+    }
+
+    /// A user with few rights, whose sessions only read if they do not ask for more.
+    async fn a_user_with_few_rights_is_enough(server: &mut Server,
+        ["bgwriter_delay=10s"]) {
+        server.tell("CREATE ROLE follower LOGIN REPLICATION").await;
+        server.tell("ALTER ROLE follower SET default_transaction_read_only = on").await;
+        let mut config = config(server.port());
+        config.user = "follower".to_owned();
+        let cache = connect(PgCache::<Key, i64>::builder(config).keys(keys_of)).await;
+        let (reader, writer) = (server.client().await, server.client().await);
+        writer.run("BEGIN; INSERT INTO users VALUES (100, 1)").await.unwrap();
+        get(&cache, &reader, group(1)).await;
+        assert!(cache.status().flushes > 0);
+        writer.run("ROLLBACK").await.unwrap();
+        writer.run(&raise(1)).await.unwrap();
+        cache.wait_for(position(&writer).await).await;
+        assert_eq!(get(&cache, &reader, group(1)).await, [2; 3]);
+        assert_eq!(cache.status().streams, 1);
     }
 
     async fn without_a_flush_it_does(server: &mut Server,
