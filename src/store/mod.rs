@@ -13,6 +13,8 @@ mod lifecycle;
 mod locate;
 mod prune;
 mod read;
+#[cfg(feature = "serde")]
+mod restore;
 mod retire;
 mod tags;
 mod unknown;

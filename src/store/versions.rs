@@ -97,7 +97,11 @@ impl<'g, K, V> Written<'g, K, V> {
     /// # Safety
     /// As for [`OwnVersion::new`].
     #[inline(always)]
-    unsafe fn new(record: RecordRef<'g, K, V>, node: NodeRef<'g, V>, state: State) -> Self {
+    pub(super) unsafe fn new(
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        state: State,
+    ) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
             let commit = Commit::new(state.version(), node.live());
