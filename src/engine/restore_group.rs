@@ -99,9 +99,9 @@ where
     }
 
     /// Returns whether it has set the members.
-    fn restore_members<'g, 'r>(
+    fn restore_members<'r>(
         &'r self,
-        guard: &'g R::Guard<'r>,
+        guard: &R::Guard<'r>,
         group: SavedGroup<K, V>,
         version: u64,
         since: u64,
@@ -130,8 +130,10 @@ where
             }
             let mut place = Parcel::empty();
             place.put(value);
-            let terms = self.terms_to_restore(terms.as_deref(), weight, since);
-            writes.push((record, place, terms, ties, rank));
+            // Apart, as most entries have none.
+            let requested = self.terms_to_restore(terms.as_deref(), weight, since);
+            let requested = requested.map(|requested| Box::new((requested, ties)));
+            writes.push((record, place, requested, rank));
         }
         fence(Ordering::SeqCst); // partners: the fences in `GoneMarks::note_now` and `remove`
         let is_gone = |record: &RecordRef<'_, K, V>| self.observers().gone.is_noted(record.hash());
@@ -142,18 +144,22 @@ where
         // versions.
         let config = self.observers().config.snapshot();
         let mut plan = Plan::new(self, guard, &config);
-        let mut preconditions = Vec::with_capacity(writes.len());
+        let mut preconditions = SmallVec::<[_; 1]>::with_capacity(writes.len());
         let mut ranks = SmallVec::<[_; 1]>::with_capacity(writes.len());
-        for (record, mut place, mut terms, ties, rank) in writes {
+        for (record, mut place, requested, rank) in writes {
             preconditions.push((record, Precondition::UnchangedSince(version)));
-            if let (Some(terms), Some(ties)) = (&mut terms, ties) {
-                terms.bonds = ties.into_bonds(guard);
-                if let Some(bonds) = &terms.bonds {
-                    demand_tags(&mut preconditions, record, bonds, version);
+            let requested = requested.map(|requested| {
+                let (mut requested, ties) = *requested;
+                requested.bonds = ties.and_then(|ties| ties.into_bonds(guard));
+                if let Some(bonds) = &requested.bonds {
+                    let mut demands = Vec::new();
+                    demand_tags(&mut demands, record, bonds, version);
+                    preconditions.extend(demands);
                 }
-            }
+                requested
+            });
             ranks.push((ptr::from_ref(record.get()).addr(), rank));
-            plan.push(record, Some(&mut place), terms, false, None);
+            plan.push(record, Some(&mut place), requested, false, None);
         }
         let decided = self.run(plan, &preconditions);
         if decided.is_committed() {
