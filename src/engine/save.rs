@@ -10,6 +10,7 @@ use crate::relation::Tag;
 use crate::store::{Snapshot, cells_of, version_of};
 use crate::sync::time::NEVER;
 use crate::version::Version;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 
@@ -47,7 +48,7 @@ where
     R: Reclaim,
 {
     /// Returns the keys that a view shows, each once, with their ranks and versions: first those
-    /// that the policy does not hold, and then the hottest. Visits all entries, those of the policy
+    /// that the policy does not hold, newest first, and then the hottest. Visits all entries, those of the policy
     /// under one guard.
     pub fn keys_by_heat<'v>(&self, snapshot: &'v Snapshot) -> Vec<(&'v K, Rank, Version)> {
         let (mut keys, mut known) = (Vec::new(), HashSet::new());
@@ -72,6 +73,8 @@ where
             let keys = part.drain(..).map(|(key, _, version)| (key, Rank::UNKNOWN, version));
             unknown.extend(keys.filter(|(key, ..)| !known.contains(&std::ptr::from_ref(*key))));
         }
+        // So the members of a group are together.
+        unknown.sort_unstable_by_key(|(.., version)| Reverse(*version));
         unknown.append(&mut keys);
         unknown
     }

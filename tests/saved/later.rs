@@ -124,6 +124,23 @@ fn groups_are_of_one_new_version() {
     assert_eq!(versions.len(), 100 - 9 - 1);
 }
 
+/// Without a bound there is no order of heat, and the newest groups come first.
+#[test]
+fn groups_come_early() {
+    let cache = Texts::new();
+    for first in (0..1_000).step_by(10) {
+        let mut batch = cache.batch_mut();
+        (first..first + 10).for_each(|key| _ = batch.insert(key, "y".repeat(1 << 10)));
+        batch.commit();
+    }
+    let (again, mut restoring) = later(Cache::builder(), &saved(&cache));
+    restoring.step().unwrap();
+    let some = again.len() as u64;
+    assert!((50..70).contains(&some) && some.is_multiple_of(10), "{some}");
+    assert!((1_000 - some..1_000).all(|key| again.contains_key(&key)));
+    assert_eq!(restoring.run().unwrap().restored, 1_000);
+}
+
 /// Something that happens to a key, and whether it leaves a value.
 type Change = (fn(&Texts, u64), bool);
 
