@@ -17,6 +17,7 @@ use crate::dependencies::{BondsBuilder, Moment};
 use crate::policy::{HITS, Rank};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
+use crate::store::Numbered;
 use crate::sync::time::{NEVER, Timer};
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
@@ -120,30 +121,24 @@ where
         let (mut place, number) = (Parcel::empty(), version.get());
         place.put(value);
         let is_plain = terms.is_none() && !self.rules.are_any;
-        let inserted = if is_plain {
-            self.store.insert_numbered(guard, (hash, key), &mut place, number)
-        } else {
-            Err(self.store.locate(guard, hash, key, None))
+        let retention = |record| {
+            let mut requested =
+                self.terms_to_restore(terms.as_deref(), weight, since).unwrap_or_default();
+            requested.bonds = self.bonds_to_restore(guard, terms.as_deref());
+            self.retention(guard, record, &mut requested, times)
         };
-        let (record, node, settled) = match inserted {
-            Ok(written) => {
-                let own = &written.own;
-                (own.record(), own.node(), self.settle_first(written))
+        let retention = (!is_plain).then_some(retention);
+        // Whether a key comes twice depends on the file alone, which may be forged.
+        let written =
+            self.store.write_numbered(guard, (hash, key), &mut place, number, retention)?;
+        let (record, node, settled) = match written {
+            Numbered::First(written) => {
+                (written.own.record(), written.own.node(), self.settle_first(written))
             }
-            Err(record) => {
-                // Whether a key comes twice depends on the file alone, which may be forged.
-                if self.store.order.newest(record).is_some_and(|found| found.number() > number) {
-                    return None;
-                }
-                let requested = self.terms_to_restore(terms.as_deref(), weight, since);
-                let retention = requested.map(|mut requested| {
-                    requested.bonds = self.bonds_to_restore(guard, terms.as_deref());
-                    self.retention(guard, record, &mut requested, times)
-                });
-                let written =
-                    self.store.write_numbered(guard, record, &mut place, retention, number);
-                let (node, moment) = (written.own.node(), Moment::new(&self.timer));
-                (record, node, self.settle_one(guard, written, RemovalCause::Replaced, &moment))
+            Numbered::Other(written) => {
+                let (record, node) = (written.own.record(), written.own.node());
+                let (cause, moment) = (RemovalCause::Replaced, Moment::new(&self.timer));
+                (record, node, self.settle_one(guard, written, cause, &moment))
             }
         };
         self.queue_restored(record, node, rank);

@@ -18,6 +18,14 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     }
 }
 
+/// What was written for an entry.
+pub enum Numbered<'g, K, V> {
+    /// The first version of a new record, without terms.
+    First(Written<'g, K, V>),
+    /// Any other version.
+    Other(Written<'g, K, V>),
+}
+
 impl<K, V, S, R, H> Store<K, V, S, R, H>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -26,56 +34,51 @@ where
     R: Reclaim,
     H: Host<K, V>,
 {
-    /// Sets a key that has no record to the value in `value`, which is taken, by a commit with this
-    /// number. An error is the record of the key. No other thread knows the store.
+    /// Sets a key to the value in `value`, which is taken, by a commit with this number, unless the
+    /// key has a version with a larger number. `retention` makes the terms of the value, if it is
+    /// not plain. No other thread knows the store.
     #[inline]
-    pub fn insert_numbered<'g>(
+    pub fn write_numbered<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         (hash, key): (u32, K),
         value: &mut Parcel<V>,
         number: u64,
-    ) -> Result<Written<'g, K, V>, RecordRef<'g, K, V>> {
-        let record = self.locate(guard, hash, key, Some(value));
-        if value.is_some() {
-            return Err(record);
-        }
-        // SAFETY: `locate` has put the value into the inline slot of a new record and published the
-        // record. So the version is this thread's, and is not reclaimed under the guard.
-        unsafe {
-            let node = NodeRef::new(&*record.inline_slot());
-            let state = node.stamp(node.state(), State::committed(number));
-            Ok(Written::new(record, node, state))
-        }
-    }
-
-    /// Sets a record to the value in `value`, which is taken, by a commit with this number. The
-    /// record has no version with a larger number. No other thread knows the store.
-    pub fn write_numbered<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        record: RecordRef<'g, K, V>,
-        value: &mut Parcel<V>,
-        retention: Option<TermsAndBonds>,
-        number: u64,
-    ) -> Written<'g, K, V> {
+        retention: Option<impl FnOnce(RecordRef<'g, K, V>) -> TermsAndBonds>,
+    ) -> Option<Numbered<'g, K, V>> {
         let state = State::committed(number);
-        let node = match retention {
-            Some(retention) => {
-                self.make_conditional(guard, state, ptr::null_mut(), value, retention)
+        let offered = if retention.is_none() { Some(&mut *value) } else { None };
+        let record = self.locate(guard, hash, key, offered);
+        let mut made = None;
+        if value.is_some() {
+            if self.order.newest(record).is_some_and(|found| found.number() > number) {
+                return None;
             }
-            None => {
-                let state = self.new_version.with_outcome(state);
-                self.make_plain(guard, &record, state, ptr::null_mut(), Some(value))
-            }
-        };
-        // SAFETY: made just now, for this record. `write` passes each version that it superseded
-        // once, and stamps no version that is committed.
+            made = Some(match retention {
+                Some(retention) => {
+                    let retention = retention(record);
+                    self.make_conditional(guard, state, ptr::null_mut(), value, retention)
+                }
+                None => {
+                    let state = self.new_version.with_outcome(state);
+                    self.make_plain(guard, &record, state, ptr::null_mut(), Some(value))
+                }
+            });
+        }
+        // SAFETY: if `locate` has taken the value, it has put it into the inline slot of a new
+        // record, as its first version, which is this thread's and is not reclaimed under the
+        // guard. Otherwise the version was made just now, for this record; `write` passes each
+        // version that it superseded once, and stamps no version that is committed.
         unsafe {
+            let Some(node) = made else {
+                let node = NodeRef::new(&*record.inline_slot());
+                let state = node.stamp(node.state(), state);
+                return Some(Numbered::First(Written::new(record, node, state)));
+            };
             let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
             let state = self.order.write(record, node, None, &retire);
             let state = state.expect("the write has no condition");
-            Written::new(record, NodeRef::new(&*node), state)
+            Some(Numbered::Other(Written::new(record, NodeRef::new(&*node), state)))
         }
     }
 }
