@@ -52,7 +52,8 @@
 //! - `macros`: the attributes `cached` and `derived`, for memoized functions.
 //! - `metrics`: a cache exports its figures (`Cache::export_metrics`); `tracing`: it tells of what an
 //!   operator must know. `docs/metrics.md` lists both.
-//! - `serde`: a cache is saved to a file (`Cache::save`), and restored (`Builder::restore`).
+//! - `serde`: a cache is saved to a file (`Cache::save`), and restored (`Builder::restore`), also
+//!   while it is in use (`Builder::restore_later`).
 //! - `rayon`: `View::par_iter` and `Cache::par_prewarm`.
 //! - `crossbeam-epoch`, `seize`: reclamation backends beside the default one; see [`reclaim`].
 //!
@@ -131,7 +132,7 @@ pub use api::{
 };
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
-pub use api::{RestoreError, RestoreReport, SaveReport};
+pub use api::{RestoreError, RestoreReport, Restoring, SaveReport};
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use coeval_macros::{cached, derived};

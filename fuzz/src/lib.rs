@@ -58,6 +58,10 @@ pub fn saved(bytes: &[u8]) {
     let bounded = || coeval::Cache::<u64, String>::builder().max_capacity(100);
     let Ok((cache, report)) = bounded().restore_from(&bytes[..]) else { return };
     assert!(cache.len() as u64 <= report.restored, "more entries than were restored");
+    let input = std::io::Cursor::new(bytes);
+    let (again, restoring) = bounded().restore_later_from(input).expect("it was just restored");
+    let report = restoring.run().expect("the reader does not fail");
+    assert!(again.len() as u64 <= report.restored, "more entries than were restored");
     let (file, _) = cache.save_to(Vec::new()).expect("a vector takes all");
     let (again, report) = bounded().restore_from(&file[..]).expect("it was just saved");
     assert!(report.is_whole(), "{report:?}");

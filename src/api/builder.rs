@@ -420,6 +420,11 @@ where
     /// # Errors
     /// [`BuildError`] names the setting.
     pub fn try_build(self) -> Result<Cache<K, V, S, R>, BuildError> {
+        self.try_engine().map(Cache::from_engine)
+    }
+
+    /// Builds the engine of the cache, which nobody else knows yet.
+    pub(super) fn try_engine(self) -> Result<Arc<Engine<K, V, S, R>>, BuildError> {
         let settings = &self.settings;
         if settings.initial_capacity > MAX_INITIAL_CAPACITY {
             return Err(BuildError::InitialCapacity(settings.initial_capacity));
@@ -436,8 +441,7 @@ where
         if settings.loads.limit == Some(Duration::ZERO) {
             return Err(BuildError::LoadTimeout);
         }
-        let engine = Engine::new(self.settings, self.hasher);
-        Ok(Cache::from_engine(Arc::new(engine)))
+        Ok(Arc::new(Engine::new(self.settings, self.hasher)))
     }
 }
 

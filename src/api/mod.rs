@@ -17,6 +17,10 @@ mod explain;
 mod export;
 mod give;
 mod hasher;
+#[cfg(feature = "serde")]
+mod held_groups;
+#[cfg(feature = "serde")]
+mod intake;
 mod introspect;
 mod iter;
 mod key;
@@ -43,6 +47,10 @@ mod policy;
 mod refresh;
 #[cfg(feature = "serde")]
 mod restore;
+#[cfg(feature = "serde")]
+mod restore_report;
+#[cfg(feature = "serde")]
+mod restoring;
 mod retain;
 #[cfg(feature = "serde")]
 mod save;
@@ -86,7 +94,9 @@ pub use refresh::Job;
 #[cfg(feature = "async")]
 pub use refresh::Task;
 #[cfg(feature = "serde")]
-pub use restore::{RestoreError, RestoreReport};
+pub use restore_report::{RestoreError, RestoreReport};
+#[cfg(feature = "serde")]
+pub use restoring::Restoring;
 pub use retain::{InParts, RemovalProgress};
 #[cfg(feature = "serde")]
 pub use save::SaveReport;

@@ -204,8 +204,9 @@ impl Order {
     ///
     /// # Safety
     /// `record` was revived under a guard that is still live. `node` was made for it under the same
-    /// guard, its state is `READY`, and no other thread has seen it. `retire` as for
-    /// [`help`](Self::help).
+    /// guard, its state is `READY`, and no other thread has seen it. (While no other thread knows
+    /// the cache, its state may be committed, to a number that no version of the record exceeds.)
+    /// `retire` as for [`help`](Self::help).
     #[inline(always)]
     pub unsafe fn write<'g, K, V>(
         &self,

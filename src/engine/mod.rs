@@ -18,6 +18,8 @@ mod expire;
 mod expiry_policy;
 mod explain;
 mod fill;
+#[cfg(feature = "serde")]
+mod gone_marks;
 mod group;
 mod heat;
 mod inspect;
@@ -39,6 +41,8 @@ mod read_each;
 mod read_many;
 #[cfg(feature = "serde")]
 mod restore;
+#[cfg(feature = "serde")]
+mod restore_group;
 mod retain;
 #[cfg(feature = "serde")]
 mod save;
@@ -82,6 +86,8 @@ pub use name::name_of;
 pub use read::with_version;
 #[cfg(feature = "serde")]
 pub use restore::ToRestore;
+#[cfg(feature = "serde")]
+pub use restore_group::{GroupOutcome, SavedGroup};
 #[cfg(feature = "serde")]
 pub use save::{SavedTerms, ToSave};
 pub use terms::Weigher;

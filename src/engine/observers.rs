@@ -3,6 +3,8 @@
 //! This is the host of the store: reclamation reports to it in the middle of any operation.
 
 use super::Engine;
+#[cfg(feature = "serde")]
+use super::gone_marks::GoneMarks;
 use crate::chain::{Record, Visible};
 use crate::config::Config;
 use crate::listener::Departures;
@@ -22,6 +24,9 @@ pub struct Observers<K, V> {
     pub departures: Departures<K, V>,
     /// Where the times of loads go.
     pub load_times: LoadTimes,
+    /// Which keys have left during a restore.
+    #[cfg(feature = "serde")]
+    pub gone: GoneMarks,
     timer: Timer,
     /// 1 while events are recorded.
     recording: AtomicU32,
@@ -35,6 +40,8 @@ impl<K, V> Observers<K, V> {
             config,
             departures: Departures::new(),
             load_times: LoadTimes::default(),
+            #[cfg(feature = "serde")]
+            gone: GoneMarks::new(),
             timer,
             recording: AtomicU32::new(0),
         }
@@ -65,6 +72,14 @@ impl<K, V> Observers<K, V> {
     #[inline(never)]
     fn record_now(&self, kind: EventKind, hash: Option<u32>, version: Option<u64>) {
         self.recorder.record(kind, hash, version.map(Version::from_u64), self.timer.now());
+    }
+
+    /// Notes that a key is about to be removed, or that its record is about to end.
+    #[inline(always)]
+    #[cfg_attr(not(feature = "serde"), allow(clippy::unused_self))]
+    pub fn note_gone(&self, _hash: u32) {
+        #[cfg(feature = "serde")]
+        self.gone.note(_hash);
     }
 
     /// Counts a commit of the caller.
@@ -155,6 +170,11 @@ impl<K, V> Host<K, V> for Observers<K, V> {
             let cause = RemovalCause::Explicit;
             self.record_departure(self.counters.mine(), record, value, cause, watermark);
         });
+    }
+
+    #[inline(always)]
+    fn record_ends(&self, hash: u32) {
+        self.note_gone(hash);
     }
 
     fn view_opened(&self, version: u64) {

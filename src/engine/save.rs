@@ -10,6 +10,7 @@ use crate::relation::Tag;
 use crate::store::{Snapshot, cells_of, version_of};
 use crate::sync::time::NEVER;
 use crate::version::Version;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 
@@ -46,24 +47,22 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Returns the keys that a view shows, each once, with their ranks: first those that the policy
-    /// does not hold, and then the hottest. Visits all entries, those of the policy under one
-    /// guard.
-    pub fn keys_by_heat<'v>(&self, snapshot: &'v Snapshot) -> Vec<(&'v K, Rank)> {
+    /// Returns the keys that a view shows, each once, with their ranks and versions: first those
+    /// that the policy does not hold, newest first, and then the hottest. Visits all entries, those of the policy
+    /// under one guard.
+    pub fn keys_by_heat<'v>(&self, snapshot: &'v Snapshot) -> Vec<(&'v K, Rank, Version)> {
         let (mut keys, mut known) = (Vec::new(), HashSet::new());
         if let Some(policy) = &self.policy {
             let guard = self.pin_for_long();
             let context = EvictionContext::new(self, &guard);
             for ranked in policy.coldest_first(&context).into_iter().rev() {
                 let record = context.record(ranked.handle);
-                if self.read_record(record, snapshot).is_none() {
-                    continue;
-                }
+                let Some(found) = self.read_record(record, snapshot) else { continue };
                 // SAFETY: a record is not removed while a registered view shows a value of it, and
                 // the view is registered for 'v.
                 let key: &'v K = unsafe { &*std::ptr::from_ref(record.key()) };
                 if known.insert(std::ptr::from_ref(key)) {
-                    keys.push((key, ranked.rank));
+                    keys.push((key, ranked.rank, version_of(found.seen())));
                 }
             }
         }
@@ -71,10 +70,11 @@ where
         let mut unknown = Vec::new();
         while next < division {
             next = self.scan(snapshot, division, next..division, &mut part);
-            let keys = part.drain(..).map(|(key, ..)| key);
-            let others = keys.filter(|key| !known.contains(&std::ptr::from_ref(*key)));
-            unknown.extend(others.map(|key| (key, Rank::UNKNOWN)));
+            let keys = part.drain(..).map(|(key, _, version)| (key, Rank::UNKNOWN, version));
+            unknown.extend(keys.filter(|(key, ..)| !known.contains(&std::ptr::from_ref(*key))));
         }
+        // So the members of a group are together.
+        unknown.sort_unstable_by_key(|(.., version)| Reverse(*version));
         unknown.append(&mut keys);
         unknown
     }

@@ -145,7 +145,9 @@ where
         let hash = self.hash(key);
         let removed = {
             let guard = self.pin();
-            fence(Ordering::SeqCst); // partner: the fence in `lease_held_record`; for `is_held`
+            self.observers().note_gone(hash);
+            // Partners: the fences in `lease_held_record` and `restore_members`; for `is_held`.
+            fence(Ordering::SeqCst);
             let record = self.store.find_alive(&guard, hash, key)?;
             self.remove_from(&guard, record, copy)
         };
@@ -219,6 +221,7 @@ where
     {
         let hash = self.hash(key);
         let guard = self.pin();
+        self.observers().note_gone(hash);
         loop {
             if let Some(record) = self.store.find_alive(&guard, hash, key)
                 && (record.is_held() || self.store.order.newest(record).is_some())

@@ -198,6 +198,12 @@ impl History {
         self.clock.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts several insertions.
+    #[cfg(feature = "serde")]
+    pub fn advance_by(&self, insertions: u64) {
+        self.clock.fetch_add(insertions, Ordering::Relaxed);
+    }
+
     /// Returns the present time.
     #[inline]
     pub fn now(&self) -> InsertionTime {

@@ -70,7 +70,7 @@ pub mod history;
 mod order;
 
 #[cfg(feature = "serde")]
-pub use order::{Rank, Ranked};
+pub use order::Rank;
 
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};

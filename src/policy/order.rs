@@ -2,8 +2,6 @@
 
 use super::{Policy, QueueKind, Residents};
 use crate::queue::{Handle, Queued};
-#[cfg(feature = "serde")]
-use std::collections::HashMap;
 
 /// How many turns of its queue an entry would outlast without a further hit, roughly: from 0, for
 /// those at which the policy looks first, to [`Rank::HOTTEST`].
@@ -36,6 +34,12 @@ impl Rank {
     #[cfg(feature = "serde")]
     pub fn from_number(number: u8) -> Self {
         Self(number).min(Self::HOTTEST)
+    }
+
+    /// The hits of an entry with this rank.
+    #[cfg(feature = "serde")]
+    pub fn hits(self) -> u32 {
+        self.place().1
     }
 
     /// The queue and the hits of an entry with this rank.
@@ -79,29 +83,18 @@ impl Policy {
         ranks.concat()
     }
 
-    /// Puts the entries that the policy holds into this order, those that are to leave first in
-    /// front. Entries of the order that it does not hold are left out, and those that are not in
-    /// the order come first. No other thread uses the policy.
+    /// Counts this many insertions, of entries that are [put](Self::put) into the queues next.
     #[cfg(feature = "serde")]
-    pub fn rearrange(&self, residents: &impl Residents, order: impl Iterator<Item = Ranked>) {
-        let now = self.history.now();
-        let mut others = HashMap::new();
-        for (kind, queue) in [(QueueKind::Small, &self.small), (QueueKind::Main, &self.main)] {
-            while let Some(queued) = queue.pop() {
-                others.insert(queued.handle.bits(), kind);
-            }
-        }
-        let mut ranked: Vec<Ranked> = Vec::with_capacity(others.len());
-        for entry in order {
-            if others.remove(&entry.handle.bits()).is_some() {
-                ranked.push(entry);
-            }
-        }
-        others.into_iter().for_each(|(bits, kind)| self.push(kind, Handle::new(bits), now));
-        for Ranked { handle, rank } in ranked {
-            let (queue, hits) = rank.place();
-            residents.set_hits(handle, hits);
-            self.push(queue, handle, now);
-        }
+    pub fn expect(&self, insertions: u64) {
+        self.history.advance_by(insertions);
+    }
+
+    /// Takes a handle that the policy does not hold, for which there is room, and which would leave
+    /// after all others of its rank. Returns the hits that its entry must have.
+    #[cfg(feature = "serde")]
+    pub fn put(&self, entry: Handle, rank: Rank) -> u32 {
+        let (queue, hits) = rank.place();
+        self.push(queue, entry, self.history.now());
+        hits
     }
 }

@@ -3,9 +3,11 @@
 //!
 //! `docs/saved-format.md` specifies the format. All numbers are little-endian.
 
+mod groups;
 mod read;
 mod write;
 
+pub use groups::Groups;
 #[cfg(test)]
 use read::Damage;
 pub use read::{Reader, Trouble};
@@ -14,16 +16,19 @@ pub use write::{Writer, random_id};
 /// The first bytes of a file. The first of them is no text, and the last one shows whether line ends
 /// were converted.
 const MAGIC: [u8; 8] = *b"\x89COEVAL\n";
-/// The format that is written, and the only one that is read.
-const FORMAT: u32 = 1;
+/// The format that is written.
+const FORMAT: u32 = 2;
+/// The format before, which is read as well. Its files have no block of groups.
+const WITHOUT_GROUPS: u32 = 1;
 /// The bytes of a header before the schema's name.
 const HEADER: usize = 40;
 /// The most bytes of a schema's name.
 pub const LONGEST_SCHEMA: usize = 4096;
 /// The bytes of the head of a block.
 const HEAD: usize = 32;
-/// The first bytes of a block, and of the end.
+/// The first bytes of a block of entries, of the block of groups, and of the end.
 const BLOCK: [u8; 4] = *b"cvlB";
+const GROUPS: [u8; 4] = *b"cvlG";
 const END: [u8; 4] = *b"cvlE";
 /// Numbers of commits have 58 bits.
 const MAX_VERSION: u64 = (1 << 57) - 1;
@@ -41,11 +46,35 @@ pub struct Header {
     pub schema: String,
 }
 
+/// What a block has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BlockKind {
+    Entries,
+    Groups,
+    End,
+}
+
+impl BlockKind {
+    const ALL: [(Self, [u8; 4]); 3] =
+        [(Self::Entries, BLOCK), (Self::Groups, GROUPS), (Self::End, END)];
+
+    /// Returns the first bytes of such a block.
+    fn magic(self) -> [u8; 4] {
+        Self::ALL[self as usize].1
+    }
+
+    /// Returns the kind of the block that begins so.
+    fn of(magic: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find_map(|(kind, bytes)| (bytes == *magic).then_some(kind))
+    }
+}
+
 /// The head of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct BlockHead {
-    is_end: bool,
+    kind: BlockKind,
     number: u32,
+    /// The number of entries, or of groups.
     entries: u32,
     bytes: u32,
     checksum: u32,
@@ -68,7 +97,7 @@ impl Header {
 impl BlockHead {
     fn to_bytes(self, id: u64) -> [u8; HEAD] {
         let mut bytes = [0; HEAD];
-        bytes[..4].copy_from_slice(if self.is_end { &END } else { &BLOCK });
+        bytes[..4].copy_from_slice(&self.kind.magic());
         bytes[4..12].copy_from_slice(&id.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.number.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.entries.to_le_bytes());
@@ -81,15 +110,11 @@ impl BlockHead {
 
     /// Returns the head in these bytes, unless they are no head of this file.
     fn from_bytes(bytes: &[u8], id: u64) -> Option<Self> {
-        let is_end = match bytes.get(..4)? {
-            magic if magic == BLOCK => false,
-            magic if magic == END => true,
-            _ => return None,
-        };
+        let kind = BlockKind::of(bytes.get(..4)?)?;
         let is_whole =
             u64_at(bytes, 4)? == id && u32_at(bytes, 28)? == crc32fast::hash(&bytes[..28]);
         is_whole.then_some(Self {
-            is_end,
+            kind,
             number: u32_at(bytes, 12)?,
             entries: u32_at(bytes, 16)?,
             bytes: u32_at(bytes, 20)?,

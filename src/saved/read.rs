@@ -1,10 +1,11 @@
 //! Reads the file of a saved cache. It passes on only bytes whose checksum is right.
 
 use super::{
-    BLOCK, BlockHead, FORMAT, HEAD, HEADER, Header, LONGEST_SCHEMA, MAGIC, MAX_VERSION, u32_at,
-    u64_at,
+    BLOCK, BlockHead, BlockKind, FORMAT, Groups, HEAD, HEADER, Header, LONGEST_SCHEMA, MAGIC,
+    MAX_VERSION, WITHOUT_GROUPS, u32_at, u64_at,
 };
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 256 << 10;
@@ -50,6 +51,8 @@ pub struct Reader<R: Read> {
     header: Header,
     next_block: u32,
     damage: Damage,
+    /// The groups of the file, once they were read.
+    groups: Option<Groups>,
     /// The number of all entries, as the end says.
     entries: Option<u64>,
 }
@@ -74,6 +77,7 @@ impl<R: Read> Reader<R> {
             header,
             next_block: 0,
             damage: Damage { blocks: 0, is_cut_off: true },
+            groups: None,
             entries: None,
         };
         reader.header = reader.read_header()?;
@@ -87,7 +91,7 @@ impl<R: Read> Reader<R> {
             return Err(Trouble::NotSaved);
         }
         match u32_at(rest, 8) {
-            Some(FORMAT) => {}
+            Some(FORMAT | WITHOUT_GROUPS) => {}
             Some(other) => return Err(Trouble::Format(other)),
             None => return Err(Trouble::Header),
         }
@@ -148,8 +152,15 @@ impl<R: Read> Reader<R> {
         Ok(self.rest().len() >= bytes)
     }
 
-    /// Returns the entries of the next block that is whole; `None` at the end.
-    pub fn next_block(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
+    /// Returns the next block that is whole; `None` at the end.
+    pub fn next_block(&mut self) -> io::Result<Option<Block<'_>>> {
+        let body = self.find_block()?;
+        let groups = self.groups.as_ref();
+        Ok(body.map(|body| Block { body: &self.buffer[body], groups }))
+    }
+
+    /// Returns where the body of the next block of entries that is whole lies in the buffer.
+    fn find_block(&mut self) -> io::Result<Option<Range<usize>>> {
         while self.find_head()? {
             let head = BlockHead::from_bytes(self.rest(), self.header.id).expect("it was found");
             let all = HEAD + head.bytes as usize;
@@ -162,19 +173,22 @@ impl<R: Read> Reader<R> {
                 self.at += HEAD;
                 continue;
             }
-            let (number, entries) = (head.number, entries_of(body, head.entries));
-            let total = u64_at(body, 0);
+            let (kind, number) = (head.kind, head.number);
+            let groups = (kind == BlockKind::Groups).then(|| Groups::read(body, head.entries));
+            let has_entries = kind == BlockKind::Entries && has_entries(body, head.entries);
+            let (total, body) = (u64_at(body, 0), self.at + HEAD..self.at + all);
             self.at += all;
             self.damage.blocks += u64::from(number - self.next_block);
             self.next_block = number.saturating_add(1);
-            if head.is_end {
-                self.damage.is_cut_off = false;
-                self.entries = total;
-                return Ok(None);
-            }
-            match entries {
-                Some(entries) => return Ok(Some(entries)),
-                None => self.damage.blocks += 1,
+            match (kind, groups) {
+                (BlockKind::End, _) => {
+                    self.damage.is_cut_off = false;
+                    self.entries = total;
+                    return Ok(None);
+                }
+                (BlockKind::Groups, Some(Some(groups))) => self.groups = Some(groups),
+                (BlockKind::Entries, _) if has_entries => return Ok(Some(body)),
+                _ => self.damage.blocks += 1,
             }
         }
         Ok(None)
@@ -193,7 +207,7 @@ impl<R: Read> Reader<R> {
             if BlockHead::from_bytes(self.rest(), self.header.id).is_some() {
                 return Ok(true);
             }
-            // Both kinds of heads begin with the same byte. This search is fast in any build.
+            // All kinds of heads begin with the same byte. This search is fast in any build.
             let mut rest = &self.rest()[1..];
             let skipped = rest.skip_until(BLOCK[0])?;
             let is_found = self.rest()[skipped] == BLOCK[0] && skipped > 0;
@@ -203,13 +217,42 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Splits the body of a block into its entries, unless they are not as many as the head says.
-fn entries_of(mut body: &[u8], count: u32) -> Option<Vec<Vec<u8>>> {
-    let mut entries = Vec::new();
-    while !body.is_empty() && entries.len() < count as usize {
-        let length = u32_at(body, 0)? as usize;
-        entries.push(body.get(4..4 + length)?.to_vec());
-        body = &body[4 + length..];
+/// The entries of a block.
+pub struct Block<'b> {
+    body: &'b [u8],
+    groups: Option<&'b Groups>,
+}
+
+impl<'b> Block<'b> {
+    /// Returns the groups of the file; `None` if they are unknown.
+    pub fn groups(&self) -> Option<&'b Groups> {
+        self.groups
     }
-    (body.is_empty() && entries.len() == count as usize).then_some(entries)
+}
+
+impl<'b> Iterator for Block<'b> {
+    type Item = &'b [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'b [u8]> {
+        let (entry, rest) = first_entry(self.body)?;
+        self.body = rest;
+        Some(entry)
+    }
+}
+
+/// Splits the first entry off the body of a block.
+#[inline]
+fn first_entry(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = body.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+/// Returns whether the body of a block consists of so many entries.
+fn has_entries(mut body: &[u8], count: u32) -> bool {
+    for _ in 0..count {
+        let Some((_, rest)) = first_entry(body) else { return false };
+        body = rest;
+    }
+    body.is_empty()
 }

@@ -27,7 +27,7 @@ fn read(file: &[u8]) -> Result<(Vec<Vec<u8>>, Damage), Trouble> {
     assert_eq!(reader.header(), &header());
     let mut entries = Vec::new();
     while let Some(block) = reader.next_block()? {
-        entries.extend(block);
+        entries.extend(block.map(<[u8]>::to_vec));
     }
     Ok((entries, reader.damage()))
 }
@@ -54,7 +54,7 @@ fn what_was_written_is_read() {
 #[test]
 fn the_bytes_are_as_specified() {
     let file = file(2);
-    let mut expected = b"\x89COEVAL\n\x01\0\0\0\x02\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11".to_vec();
+    let mut expected = b"\x89COEVAL\n\x02\0\0\0\x02\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11".to_vec();
     expected.extend(b"\xd2\x04\0\0\0\0\0\0\x63\0\0\0\0\0\0\0\xc3\xa9");
     expected.extend(crc32fast::hash(&expected).to_le_bytes());
     let mut head = b"cvlB\x88\x77\x66\x55\x44\x33\x22\x11\0\0\0\0\x02\0\0\0\x09\0\0\0".to_vec();
@@ -104,6 +104,30 @@ fn a_flipped_bit_anywhere_yields_true_entries_and_is_noticed() {
     }
 }
 
+#[test]
+fn groups_are_read_as_written() {
+    let groups = Groups::among(vec![7, 1 << 50, 3, 7, 9, 1 << 50, 7]);
+    assert_eq!(groups, [(7, 3), (1 << 50, 2)]);
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    writer.groups(&groups).unwrap();
+    writer.entry(|block| Ok([block, vec![1]].concat())).unwrap();
+    let file = writer.finish().unwrap().0;
+    let sizes = |file: &[u8]| {
+        let mut reader = Reader::new(file).unwrap();
+        let block = reader.next_block().unwrap().unwrap();
+        let sizes =
+            block.groups().map(|groups| [3, 7, 1 << 50].map(|version| groups.size(version)));
+        (sizes, reader.damage().blocks)
+    };
+    assert_eq!(sizes(&file), (Some([1, 3, 2]), 0));
+    let mut broken = file.clone();
+    broken[46 + HEAD] ^= 1;
+    assert_eq!(sizes(&broken), (None, 1));
+    for body in [&[][..], &[7], &[7, 3, 0], &[0xff; 30]] {
+        assert_eq!(Groups::read(body, 1), None, "{body:?}");
+    }
+}
+
 /// A value may contain a whole file, even with blocks of its own.
 #[test]
 fn a_file_within_an_entry_is_an_entry() {
@@ -119,7 +143,7 @@ fn a_file_within_an_entry_is_an_entry() {
     let mut reader = Reader::new(&file[..]).unwrap();
     let mut entries = Vec::new();
     while let Some(block) = reader.next_block().unwrap() {
-        entries.extend(block);
+        entries.extend(block.map(<[u8]>::to_vec));
     }
     assert_eq!((entries, reader.damage().blocks), (vec![inner.clone(), inner], 1));
 }
@@ -131,7 +155,7 @@ fn a_forged_file_takes_linear_time() {
     let (heads, whole) = (100_000_u32, file.len());
     for number in 0..heads {
         let bytes = (heads - number - 1) * HEAD as u32;
-        let head = BlockHead { is_end: false, number, entries: 1, bytes, checksum: 1 };
+        let head = BlockHead { kind: BlockKind::Entries, number, entries: 1, bytes, checksum: 1 };
         file.extend(head.to_bytes(header().id));
     }
     let mut reader = Reader::new(&file[..]).unwrap();

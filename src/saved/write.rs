@@ -1,6 +1,6 @@
 //! Writes the file of a saved cache.
 
-use super::{BlockHead, Header};
+use super::{BlockHead, BlockKind, Groups, Header};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
@@ -40,6 +40,15 @@ impl<W: Write> Writer<W> {
         })
     }
 
+    /// Writes the groups that the entries form, before all entries.
+    pub fn groups(&mut self, groups: &[(u64, u32)]) -> io::Result<()> {
+        let too_many = |_| io::Error::new(io::ErrorKind::InvalidData, "too many groups");
+        Groups::write(groups, &mut self.block);
+        u32::try_from(self.block.len()).map_err(too_many)?;
+        self.entries_in_block = u32::try_from(groups.len()).map_err(too_many)?;
+        self.end_block(BlockKind::Groups)
+    }
+
     /// Adds an entry: the bytes that `encode` appends to those that it is given.
     pub fn entry(
         &mut self,
@@ -56,17 +65,17 @@ impl<W: Write> Writer<W> {
         if start > 0 && u32::try_from(self.block.len()).is_err() {
             // Both the entries before this one and this one fit into a block of their own.
             let last = self.block.split_off(start);
-            self.end_block(false)?;
+            self.end_block(BlockKind::Entries)?;
             self.block = last;
         }
         self.entries_in_block += 1;
         self.entries += 1;
-        if self.block.len() >= BLOCK_BYTES { self.end_block(false) } else { Ok(()) }
+        if self.block.len() >= BLOCK_BYTES { self.end_block(BlockKind::Entries) } else { Ok(()) }
     }
 
-    fn end_block(&mut self, is_end: bool) -> io::Result<()> {
+    fn end_block(&mut self, kind: BlockKind) -> io::Result<()> {
         let head = BlockHead {
-            is_end,
+            kind,
             number: self.blocks,
             entries: self.entries_in_block,
             bytes: self.block.len() as u32,
@@ -85,10 +94,10 @@ impl<W: Write> Writer<W> {
     /// Writes the rest and the end. Returns the output, the number of entries, and that of bytes.
     pub fn finish(mut self) -> io::Result<(W, u64, u64)> {
         if !self.block.is_empty() {
-            self.end_block(false)?;
+            self.end_block(BlockKind::Entries)?;
         }
         self.block.extend(self.entries.to_le_bytes());
-        self.end_block(true)?;
+        self.end_block(BlockKind::End)?;
         self.out.flush()?;
         Ok((self.out, self.entries, self.bytes))
     }

@@ -14,6 +14,9 @@ pub trait Host<K, V> {
     /// of the newest clearing commit. The guard is the store's.
     fn cleared<G>(&self, guard: &G, record: &Record<K, V>, value: Visible<'_, V>, watermark: u64);
 
+    /// Reports that the record of a key with this hash is about to end, or that this was tried.
+    fn record_ends(&self, hash: u32);
+
     /// Reports that a view of this version was opened.
     fn view_opened(&self, version: u64);
 

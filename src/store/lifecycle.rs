@@ -335,7 +335,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             record.revive();
             return false;
         }
-        if !head.is_condemned() || !record.seal(head) {
+        if !head.is_condemned() {
+            return false;
+        }
+        self.host.record_ends(record.hash());
+        if !record.seal(head) {
             return false;
         }
         step("record.sealed");

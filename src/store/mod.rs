@@ -13,6 +13,8 @@ mod lifecycle;
 mod locate;
 mod prune;
 mod read;
+#[cfg(feature = "serde")]
+mod restore;
 mod retire;
 mod tags;
 mod unknown;
@@ -26,6 +28,8 @@ pub use commit::Decided;
 pub use host::Host;
 pub use joint::PreparedPart;
 pub use read::Peeked;
+#[cfg(feature = "serde")]
+pub use restore::Numbered;
 pub use tags::{cell_of, cells_of};
 pub use versions::{Commit, OwnVersion, TermsAndBonds, Written};
 pub use views::{KEPT, OpenView, Snapshot, version_of};

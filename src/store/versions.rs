@@ -97,7 +97,11 @@ impl<'g, K, V> Written<'g, K, V> {
     /// # Safety
     /// As for [`OwnVersion::new`].
     #[inline(always)]
-    unsafe fn new(record: RecordRef<'g, K, V>, node: NodeRef<'g, V>, state: State) -> Self {
+    pub(super) unsafe fn new(
+        record: RecordRef<'g, K, V>,
+        node: NodeRef<'g, V>,
+        state: State,
+    ) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
             let commit = Commit::new(state.version(), node.live());
@@ -306,10 +310,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub unsafe fn stamp_first<'g>(&self, record: RecordRef<'g, K, V>) -> Written<'g, K, V> {
         // SAFETY: the inline slot contains a version, which is not reclaimed under the guard; see
         // above.
-        let node = unsafe { NodeRef::new(&*record.inline_slot()) };
-        let state = node.state();
-        let state = if state.is_ready() { self.order.stamp_single(&node, state) } else { state };
-        // SAFETY: the caller's promise.
-        unsafe { Written::new(record, node, state) }
+        unsafe {
+            let node = NodeRef::new(&*record.inline_slot());
+            let state = node.state();
+            let is_ready = state.is_ready();
+            let state = if is_ready { self.order.stamp_single(&node, state) } else { state };
+            Written::new(record, node, state)
+        }
     }
 }

@@ -5,6 +5,8 @@ use crate::row::Grows::{Linear, Not};
 use crate::row::{Cache, Row, builder, filled, row};
 use coeval::{Domain, ForeignCache};
 use std::hint::black_box;
+#[cfg(feature = "serde")]
+use std::io::Cursor;
 use std::time::Duration;
 
 pub fn rows() -> Vec<Row> {
@@ -169,6 +171,29 @@ fn files() -> Vec<Row> {
             filled(n).save(file()).unwrap();
             count(1, || _ = black_box(builder().restore(file()).unwrap()));
             std::fs::remove_file(file()).unwrap();
+        }),
+        row("restore_later_from", "entries of the file", Not, 64, |n| {
+            let (saved, _) = filled(n).save_to(Vec::new()).unwrap();
+            let begin = |input| builder().restore_later_from(Cursor::new(input)).unwrap();
+            let files = [(); 16].map(|()| saved.clone());
+            count(16, || files.into_iter().for_each(|file| drop(black_box(begin(file)))));
+        }),
+        row("Builder::restore_later", "entries of the file", Not, 64, |n| {
+            filled(n).save(file()).unwrap();
+            let begin = |_| drop(black_box(builder().restore_later(file()).unwrap()));
+            count(16, || (0..16).for_each(begin));
+            std::fs::remove_file(file()).unwrap();
+        }),
+        row("Restoring::step", "entries of the file", Not, 64, |n| {
+            let cache = filled(n + 10_000);
+            let (saved, _) = cache.save_to(Vec::new()).unwrap();
+            let (_cache, mut restoring) = builder().restore_later_from(Cursor::new(saved)).unwrap();
+            count(1, || _ = black_box(restoring.step().unwrap()));
+        }),
+        row("run", "entries of the file", Linear, 1_000, |n| {
+            let (saved, _) = filled(n).save_to(Vec::new()).unwrap();
+            let (_cache, restoring) = builder().restore_later_from(Cursor::new(saved)).unwrap();
+            count(1, || _ = black_box(restoring.run().unwrap()));
         }),
     ]
 }

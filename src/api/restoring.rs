@@ -1,0 +1,281 @@
+//! A cache is restored while it is in use.
+
+use super::builder::Builder;
+use super::cache::Cache;
+use super::hasher::RandomState;
+use super::held_groups::HeldGroups;
+use super::intake::Intake;
+use super::restore_report::{RestoreError, RestoreReport};
+use crate::engine::{GroupOutcome, SavedGroup};
+use crate::reclaim::{Asymmetric, Reclaim};
+use crate::saved::Reader;
+use crate::version::Version;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::fs::File;
+use std::hash::{BuildHasher, Hash};
+use std::io::Read;
+use std::path::Path;
+
+/// The number of entries in held groups that one step restores, at least, if there are so many.
+const PART: usize = 1_024;
+
+/// A cache that is in use, and the rest of its restore; or why nothing can be restored.
+type UnderWay<K, V, S, R> = Result<(Cache<K, V, S, R>, Restoring<K, V, S, R>), RestoreError>;
+
+/// Groups of which the file has no more members.
+type CompleteGroups<K, V> = Box<dyn Iterator<Item = SavedGroup<K, V>> + Send>;
+
+/// The rest of a restore that [`Builder::restore_later`] has begun: a job for a thread of the
+/// program's, or for [steps](Self::step) of its own.
+///
+/// Dropped before its end, it restores no more.
+#[must_use = "nothing is restored unless this is run"]
+pub struct Restoring<K, V, S = RandomState, R = Asymmetric>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    cache: Cache<K, V, S, R>,
+    reader: Reader<Box<dyn Read + Send>>,
+    intake: Intake,
+    held: HeldGroups<K, V>,
+    /// What is left after the whole file was read.
+    rest: Option<CompleteGroups<K, V>>,
+}
+
+/// # Restoring a cache in use
+impl<K, V, S, R> Builder<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + DeserializeOwned + 'static,
+    V: Send + Sync + DeserializeOwned + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Builds the cache, which is empty at first and can be used at once, and begins to restore the
+    /// entries of a file to which another cache was [saved](Cache::save). The result goes on with
+    /// that: give [`Restoring::run`] to a thread. The cache starts no threads itself.
+    ///
+    /// The entries come hottest first, so most of the hits are back long before all entries are.
+    /// What [`restore`](Self::restore) says of deadlines, weights, broken blocks and the listener
+    /// holds here, too. The difference is that the cache is in use meanwhile:
+    ///
+    /// - **What one commit wrote is restored by one commit**, as soon as all of it is read. It gets a
+    ///   new version, which is larger than that of the file. So a view that is open does not change,
+    ///   and no reader sees some members of a group before the others. Members that the file has
+    ///   lost, that have expired, or for which there is no room are left out.
+    /// - **What happens to the cache takes precedence over the file.** If a key was written, removed
+    ///   or cleared since this call, or if a load of it is under way, or if one of its tags was
+    ///   invalidated, then its entry is not restored, nor are the others that were written by the
+    ///   same commit. So no old entry stands beside a newer one of its group.
+    ///   [`RestoreReport::superseded`] counts them. A few entries more may be left out, because keys
+    ///   that were removed are known by a part of their hash. A predicate
+    ///   ([`retain`](Cache::retain)) sees only what has been restored.
+    /// - Nothing is evicted for an entry of the file. If there is no room for its group by then, it
+    ///   is left out. The policy knows the hits of the entries, but not their order.
+    ///
+    /// The file's beginning is read by this call, and its errors are returned. O(1).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("coeval-later-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let path = folder.join("users.cache");
+    /// use coeval::Cache;
+    ///
+    /// let builder = || Cache::<u64, String>::builder().schema("users 1");
+    /// let cache = builder().build();
+    /// cache.insert(7, "Ada".to_string());
+    /// cache.insert(8, "Grace".to_string());
+    /// cache.save(&path)?;
+    ///
+    /// let (cache, restoring) = builder().restore_later(&path)?;
+    /// cache.insert(8, "Hedy".to_string());
+    /// let thread = std::thread::spawn(|| restoring.run());
+    /// assert_eq!(cache.get_with(7, || "Ada".to_string()), "Ada", "restored or not");
+    /// let report = thread.join().unwrap()?;
+    /// assert!(report.is_whole() && report.superseded >= 1);
+    /// assert_eq!(cache.get(&8).as_deref(), Some("Hedy"));
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RestoreError`], if nothing can be restored.
+    pub fn restore_later(self, path: impl AsRef<Path>) -> UnderWay<K, V, S, R> {
+        self.restore_later_from(File::open(path).map_err(RestoreError::Io)?)
+    }
+
+    /// Does what [`restore_later`](Self::restore_later) does, with what the reader returns.
+    ///
+    /// # Errors
+    /// [`RestoreError`], if nothing can be restored, or if the reader fails.
+    pub fn restore_later_from(self, input: impl Read + Send + 'static) -> UnderWay<K, V, S, R> {
+        let engine = self.try_engine().map_err(RestoreError::Build)?;
+        let input: Box<dyn Read + Send> = Box::new(input);
+        let reader = Reader::new(input)?;
+        let intake = Intake::new(&engine, reader.header())?;
+        engine.begin_restore(reader.header().version);
+        let cache = Cache::from_engine(engine);
+        let held = HeldGroups::new();
+        let restoring = Restoring { cache: cache.clone(), reader, intake, held, rest: None };
+        Ok((cache, restoring))
+    }
+}
+
+impl<K, V, S, R> Restoring<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + DeserializeOwned + 'static,
+    V: Send + Sync + DeserializeOwned + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Restores all the rest, and says what was restored.
+    ///
+    /// O(n), in steps. Lock-free: neither this nor any other use of the cache waits for the other,
+    /// except for the reader. It needs memory for the members of groups that are not complete. For a
+    /// file in the format of an earlier version of the library, that is all entries.
+    ///
+    /// # Errors
+    /// [`RestoreError::Io`], if the reader fails. What was restored by then stays.
+    ///
+    /// # Panics
+    /// Panics if `Deserialize` does. What was restored by then stays.
+    pub fn run(mut self) -> Result<RestoreReport, RestoreError> {
+        while self.step()? {}
+        Ok(*self.report())
+    }
+
+    /// Reads one block of the file, about 64 KiB, and restores the groups that are complete with it.
+    /// Returns whether there is more to do. So a program may restore between other work, and show
+    /// the [progress](Self::report).
+    ///
+    /// ```
+    /// use coeval::Cache;
+    ///
+    /// let cache = Cache::new();
+    /// (0..10_000_u64).for_each(|key| _ = cache.insert(key, key));
+    /// let (file, saved) = cache.save_to(Vec::new()).unwrap();
+    ///
+    /// let builder = Cache::<u64, u64>::builder();
+    /// let (cache, mut restoring) = builder.restore_later_from(std::io::Cursor::new(file)).unwrap();
+    /// while restoring.step().unwrap() {
+    ///     assert_eq!(cache.len() as u64, restoring.report().restored);
+    ///     println!("{} of {}", restoring.report().restored, saved.entries);
+    /// }
+    /// assert_eq!(cache.len(), 10_000);
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run). A later call goes on, if the reader does.
+    ///
+    /// # Panics
+    /// As for [`run`](Self::run).
+    pub fn step(&mut self) -> Result<bool, RestoreError> {
+        let Self { cache, reader, intake, held, rest } = self;
+        let version = intake.report.version;
+        if let Some(groups) = rest {
+            let mut done = 0;
+            while done < PART {
+                let Some(group) = groups.next() else {
+                    cache.engine().end_restore();
+                    return Ok(false);
+                };
+                done += group.len();
+                restore(cache, intake, group, version);
+            }
+            return Ok(true);
+        }
+        if let Some(block) = reader.next_block().map_err(RestoreError::Io)? {
+            let groups = block.groups();
+            for bytes in block {
+                let (of, entry) = match intake.take(cache.engine(), bytes) {
+                    Ok(entry) => (entry.version, Some(entry)),
+                    Err(Some(version)) => (version, None),
+                    Err(None) => continue,
+                };
+                let size = groups.map(|groups| groups.size(of.get()));
+                if let Some(group) = held.note(of, size, entry) {
+                    restore(cache, intake, group, version);
+                }
+            }
+            return Ok(true);
+        }
+        intake.finish(reader);
+        *rest = Some(Box::new(held.take()));
+        Ok(true)
+    }
+}
+
+/// Restores a complete group of a file with this version.
+fn restore<K, V, S, R>(
+    cache: &Cache<K, V, S, R>,
+    intake: &mut Intake,
+    mut group: SavedGroup<K, V>,
+    version: Version,
+) where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    let (engine, since) = (cache.engine(), intake.since());
+    if group.iter().any(|entry| entry.terms.is_some()) {
+        let (now, read) = (engine.time(), group.len());
+        group.retain(|entry| entry.deadline(since) > now);
+        intake.report.expired += (read - group.len()) as u64;
+    }
+    if group.is_empty() {
+        return;
+    }
+    let members = group.len() as u64;
+    let count = match engine.restore_group(group, version.get(), since) {
+        GroupOutcome::Restored => &mut intake.report.restored,
+        GroupOutcome::Superseded => &mut intake.report.superseded,
+        GroupOutcome::LeftOut => &mut intake.report.left_out,
+    };
+    *count += members;
+}
+
+impl<K, V, S, R> Restoring<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Returns what was restored so far. The broken blocks and the lost entries are known at the
+    /// end.
+    #[must_use]
+    pub fn report(&self) -> &RestoreReport {
+        &self.intake.report
+    }
+}
+
+impl<K, V, S, R> Drop for Restoring<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    fn drop(&mut self) {
+        self.cache.engine().end_restore();
+    }
+}
+
+impl<K, V, S, R> fmt::Debug for Restoring<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report();
+        f.debug_struct("Restoring").field("report", report).finish_non_exhaustive()
+    }
+}

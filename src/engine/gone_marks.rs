@@ -1,0 +1,75 @@
+//! Which keys may have been removed, or may have left the cache, while a file is being restored.
+//!
+//! A restore must not bring back what was removed, or what is older than a value that has left
+//! meanwhile. The record of a key knows its newest commit, but a removal of a key of which there is
+//! no record leaves none, and a record ends some time after its value. So each removal leaves a mark
+//! here *before* it looks for the record, and each record *before* it ends. A restore holds the
+//! record of an entry, and looks for a mark *after* that. Either the removal finds a record that is
+//! held, on which it leaves a tombstone, or the restore finds the mark.
+//!
+//! Keys with equal low bits in their hashes share a mark. So a restore may leave an entry out
+//! without need.
+
+use crate::sync::lazy_array::LazyArray;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// The number of marks.
+const MARKS: usize = 1 << 20;
+/// The marks of one word.
+const WORD: usize = 64;
+
+/// The marks of one cache.
+pub struct GoneMarks {
+    /// 1 while marks are left.
+    on: AtomicU32,
+    /// Made when they are used first, and kept as long as the cache.
+    words: LazyArray<Box<[AtomicU64]>, 1>,
+}
+
+impl GoneMarks {
+    pub fn new() -> Self {
+        Self { on: AtomicU32::new(0), words: LazyArray::new() }
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        self.words.get_or_make(0, || (0..MARKS / WORD).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Begins to leave marks. No other thread knows the cache yet.
+    pub fn begin(&self) {
+        self.words();
+        self.on.store(1, Ordering::Relaxed); // Relaxed: what makes the cache known publishes this
+    }
+
+    /// Ends to leave marks.
+    pub fn end(&self) {
+        self.on.store(0, Ordering::Relaxed); // Relaxed: threads may notice a little later
+    }
+
+    /// Notes that the key with this hash is about to be removed, or that its record is about to
+    /// end.
+    #[inline(always)]
+    pub fn note(&self, hash: u32) {
+        // Models restore nothing. The load would only multiply their schedules.
+        if !cfg!(coeval_loom) && self.on.load(Ordering::Relaxed) != 0 {
+            self.note_now(hash);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_now(&self, hash: u32) {
+        let mark = hash as usize % MARKS;
+        // Relaxed: the fence orders it.
+        self.words()[mark / WORD].fetch_or(1 << (mark % WORD), Ordering::Relaxed);
+        fence(Ordering::SeqCst); // partner: the fence in `Engine::restore_members`
+    }
+
+    /// Returns whether the key with this hash may have been removed. The caller holds its record,
+    /// and has run a fence since.
+    pub fn is_noted(&self, hash: u32) -> bool {
+        let mark = hash as usize % MARKS;
+        // Relaxed: the caller's fence orders it.
+        self.words()[mark / WORD].load(Ordering::Relaxed) & 1 << (mark % WORD) != 0
+    }
+}

@@ -1,0 +1,192 @@
+//! Groups of a saved cache, put into a cache that other threads use already.
+//!
+//! A group is set by one commit, which takes a new number, because a view that is open must not
+//! change. The commit is made only if no member was written, removed or cleared since the restore
+//! began: all that came since has a larger number than the file, or has left a mark
+//! (`gone_marks.rs`). So a member that is as old as the file never stands beside a newer one.
+
+use super::Engine;
+use super::plan::Plan;
+use super::restore::ToRestore;
+use super::transact::demand_tags;
+use crate::chain::{Parcel, RecordRef};
+use crate::commit::Precondition;
+use crate::dependencies::BondsBuilder;
+use crate::policy::{HITS, Rank};
+use crate::reclaim::Reclaim;
+use crate::store::Decided;
+use crate::sync::{Ordering, fence};
+use smallvec::SmallVec;
+use std::hash::{BuildHasher, Hash};
+use std::ptr;
+
+/// The entries that one commit wrote. Most commits write one.
+pub type SavedGroup<K, V> = SmallVec<[ToRestore<K, V>; 1]>;
+
+/// What became of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupOutcome {
+    /// All its members are set.
+    Restored,
+    /// A member was written, removed or cleared since the restore began, or is being loaded.
+    Superseded,
+    /// The cache has no room for it.
+    LeftOut,
+}
+
+/// The records of a group, which are held until this is dropped.
+struct HeldMembers<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
+    engine: &'r Engine<K, V, S, R>,
+    guard: &'g R::Guard<'r>,
+    records: SmallVec<[RecordRef<'g, K, V>; 4]>,
+}
+
+impl<K, V, S, R: Reclaim> Drop for HeldMembers<'_, '_, K, V, S, R> {
+    fn drop(&mut self) {
+        for record in &self.records {
+            record.let_go();
+            self.engine.store.condemn_or_queue(self.guard, *record);
+        }
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Makes a new cache ready for groups of a file with this version. No other thread knows the
+    /// cache yet. All its commits will have larger numbers.
+    pub fn begin_restore(&self, version: u64) {
+        self.store.order.clock.advance_to(version);
+        self.observers().gone.begin();
+    }
+
+    /// Ends the restore.
+    pub fn end_restore(&self) {
+        self.observers().gone.end();
+    }
+
+    /// Sets the members of a group by one commit, unless one of them was written, removed or
+    /// cleared since the restore of the file with this version began. Their times count from
+    /// `since`.
+    pub fn restore_group(&self, group: SavedGroup<K, V>, version: u64, since: u64) -> GroupOutcome {
+        let unwound = self.collect_on_unwind();
+        let outcome = {
+            let guard = self.pin();
+            if self.store.watermark(self.store.live(&guard)) > version {
+                GroupOutcome::Superseded
+            } else if !self.has_room_for(&guard, &group) {
+                GroupOutcome::LeftOut
+            } else if self.restore_members(&guard, group, version, since) {
+                GroupOutcome::Restored
+            } else {
+                GroupOutcome::Superseded
+            }
+        };
+        std::mem::forget(unwound);
+        self.tend();
+        outcome
+    }
+
+    /// Returns whether the bound leaves room for a group.
+    fn has_room_for(&self, guard: &R::Guard<'_>, group: &SavedGroup<K, V>) -> bool {
+        let Some(policy) = &self.policy else { return true };
+        let weight: u64 = group.iter().map(|member| u64::from(member.weight)).sum();
+        self.store.era(guard).weight().saturating_add(weight) <= policy.capacity()
+    }
+
+    /// Returns whether it has set the members.
+    fn restore_members<'r>(
+        &'r self,
+        guard: &R::Guard<'r>,
+        group: SavedGroup<K, V>,
+        version: u64,
+        since: u64,
+    ) -> bool {
+        let records = SmallVec::with_capacity(group.len());
+        let mut held = HeldMembers { engine: self, guard, records };
+        let mut writes = SmallVec::<[_; 1]>::with_capacity(group.len());
+        for ToRestore { key, value, rank, weight, terms, .. } in group {
+            let hash = self.hash(&key);
+            let record = self.store.locate(guard, hash, key, None);
+            // Somebody loads the key. Or a file that was forged has it twice in one group.
+            let is_free = !record.is_held();
+            record.hold();
+            held.records.push(record);
+            if !is_free {
+                return false;
+            }
+            let mut ties = None;
+            for tag in terms.iter().flat_map(|terms| &terms.tags) {
+                let (hash, builder) = (self.hash(tag), || BondsBuilder::new(&self.store));
+                let cell = self.store.find_or_create_tag(guard, hash, tag);
+                ties.get_or_insert_with(builder).add_tag(cell, version);
+                if self.tag_marks.is_noted_since(hash, version) {
+                    return false;
+                }
+            }
+            let mut place = Parcel::empty();
+            place.put(value);
+            // Apart, as most entries have none.
+            let requested = self.terms_to_restore(terms.as_deref(), weight, since);
+            let requested = requested.map(|requested| Box::new((requested, ties)));
+            writes.push((record, place, requested, rank));
+        }
+        fence(Ordering::SeqCst); // partners: the fences in `GoneMarks::note_now` and `remove`
+        let is_gone = |record: &RecordRef<'_, K, V>| self.observers().gone.is_noted(record.hash());
+        if held.records.iter().any(is_gone) {
+            return false;
+        }
+        // No user code runs from here on. A panic in it would separate the bonds from their
+        // versions.
+        let config = self.observers().config.snapshot();
+        let mut plan = Plan::new(self, guard, &config);
+        let mut preconditions = SmallVec::<[_; 1]>::with_capacity(writes.len());
+        let mut ranks = SmallVec::<[_; 1]>::with_capacity(writes.len());
+        for (record, mut place, requested, rank) in writes {
+            preconditions.push((record, Precondition::UnchangedSince(version)));
+            let requested = requested.map(|requested| {
+                let (mut requested, ties) = *requested;
+                requested.bonds = ties.and_then(|ties| ties.into_bonds(guard));
+                if let Some(bonds) = &requested.bonds {
+                    let mut demands = Vec::new();
+                    demand_tags(&mut demands, record, bonds, version);
+                    preconditions.extend(demands);
+                }
+                requested
+            });
+            ranks.push((ptr::from_ref(record.get()).addr(), rank));
+            plan.push(record, Some(&mut place), requested, false, None);
+        }
+        let decided = self.run(plan, &preconditions);
+        if decided.is_committed() {
+            self.set_hits(&decided, ranks);
+            return true;
+        }
+        decided.take_values(|_, unset| drop(unset));
+        false
+    }
+
+    /// Gives the values that a commit has set their former hits. `ranks` has the addresses of their
+    /// records.
+    fn set_hits<'g>(&self, decided: &Decided<'g, K, V>, mut ranks: SmallVec<[(usize, Rank); 1]>)
+    where
+        K: 'g,
+        V: 'g,
+    {
+        if self.policy.is_none() {
+            return;
+        }
+        ranks.sort_unstable_by_key(|(address, _)| *address);
+        // Both are in the order of the addresses.
+        for ((_, node, _), (_, rank)) in decided.writes().zip(ranks) {
+            let state = node.state();
+            if state.is_value() {
+                node.set_hits_left(state, HITS - rank.hits());
+            }
+        }
+    }
+}
