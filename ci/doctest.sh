@@ -8,6 +8,7 @@ part cargo test -p coeval-macros
 for example in examples/*.rs; do
     part cargo run -q -p coeval --all-features --example "$(basename "$example" .rs)"
 done
+# The short load test: about five seconds.
 part cargo run -q -p async-service
 # What only the optional features have, in the build that the examples have made.
 part cargo test -p coeval --all-features --test saved --test exported --test traced

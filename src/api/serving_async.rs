@@ -1,11 +1,11 @@
 //! Loads by futures that serve an old value if the source fails or is slow, and say so.
 
 use super::give::LoadRefusal;
-use super::load_future::Refreshing;
+use super::load_future::{Loading, Refreshing, poll_and_read};
 use super::refresh::Task;
 use super::served::Served;
 use super::serving::{ServedGroup, Serving, Start, give};
-use crate::engine::{LoadDecision, Moving, RunningLoad, one, single};
+use crate::engine::{LoadDecision, Moving, RunningLoad, array, one, single};
 use crate::error::LoadError;
 use crate::loading::Joined;
 use crate::reclaim::Reclaim;
@@ -68,39 +68,105 @@ where
     where
         V: 'c,
     {
-        let load = Box::pin(load);
-        async move {
-            let (refresh, old) = match self.start([key]) {
-                Start::Fresh(values) => return Ok(Served::Fresh(one(values))),
-                Start::Waits(old) => return Ok(old.served().map(one)),
-                Start::Reload(refresh, old) => (refresh, old),
-                Start::Absent([key]) => {
-                    let loaded = self.cache.load_async(key, load).await;
-                    return loaded.map(Served::Loaded);
-                }
-                Start::TooOld([key]) => return give(self.load_anew_async(key, load).await, one),
-            };
-            let Some(refresh) = refresh.detach(self.cache.shared_engine()) else {
-                return Ok(old.served().map(one));
-            };
-            let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
-            let end =
-                |reload: RunningLoad<K, V, S, R, 1>, loaded| Some(reload.finish_or_present(loaded));
-            let mut work = Box::pin(Refreshing::new(load, refresh, read, end));
-            let mut soft_timeout = std::pin::pin!(soft_timeout);
-            let ended = std::future::poll_fn(|context| {
-                if let Poll::Ready(ended) = work.as_mut().poll(context) {
-                    return Poll::Ready(Some(ended));
-                }
-                soft_timeout.as_mut().poll(context).map(|()| None)
-            });
-            match ended.await {
-                Some(Some(ended)) => give(self.end(ended, old.age.failures), one),
-                Some(None) => Ok(old.served().map(one)), // another caller has taken it over
-                None => {
-                    execute(Box::pin(async { _ = work.await }));
-                    Ok(old.served().map(one))
-                }
+        let read = |loaded: Moving<'_, Result<V, E>>| loaded.try_into_heap().map(single);
+        let served = self.serve_async_on([key], execute, soft_timeout, Box::pin(load), read);
+        async move { give(served.await, one) }
+    }
+
+    /// Does the same for a group, as [`load_many`](Self::load_many) loads it. The values are
+    /// always those of one instant, old or not.
+    ///
+    /// ```
+    /// # fn finish<T>(future: impl Future<Output = T>) -> T {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// #     let poll = future.as_mut().poll(&mut context);
+    /// #     let std::task::Poll::Ready(value) = poll else { panic!() };
+    /// #     value
+    /// # }
+    /// use coeval::{Cache, ManualClock, Served};
+    /// use std::future::{pending, ready};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let builder = Cache::builder().refresh_after(Duration::from_secs(60));
+    /// let cache = builder.manual_clock(&clock).build();
+    /// let load = |pair: Result<[i32; 2], &'static str>| {
+    ///     let (keys, never) = (["user", "feed"], pending());
+    ///     finish(cache.serving().load_many_async_on(keys, drop, never, ready(pair)))
+    /// };
+    /// assert_eq!(load(Ok([1, 1])), Ok(Served::Loaded([1, 1])));
+    /// clock.advance(Duration::from_secs(60));
+    /// let served = load(Err("the source is down")).unwrap();
+    /// assert!(served.is_stale() && served.into_value() == [1, 1]);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// # Panics
+    /// As [`load_async_on`](Self::load_async_on).
+    pub fn load_many_async_on<E: Send + 'static, X, const N: usize>(
+        self,
+        keys: [K; N],
+        execute: impl FnOnce(Task) -> X,
+        soft_timeout: impl Future<Output = ()>,
+        load: impl Future<Output = Result<[V; N], E>> + Send + 'static,
+    ) -> impl Future<Output = Result<Served<[V; N], E>, LoadError<E>>>
+    where
+        V: 'c,
+    {
+        let read = |loaded: Moving<'_, Result<[V; N], E>>| {
+            loaded.try_into_heap().map(|values| values as Box<[V]>)
+        };
+        let served = self.serve_async_on(keys, execute, soft_timeout, Box::pin(load), read);
+        async move { give(served.await, array) }
+    }
+
+    /// Does what both do. `read` converts the output of the loader into the values of the group.
+    async fn serve_async_on<E, X, F, P, const N: usize>(
+        self,
+        keys: [K; N],
+        execute: impl FnOnce(Task) -> X,
+        soft_timeout: impl Future<Output = ()>,
+        load: Pin<Box<F>>,
+        read: P,
+    ) -> ServedGroup<V, E>
+    where
+        E: Send + 'static,
+        F: Future + Send + 'static,
+        P: Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E> + Send + 'static,
+    {
+        let (refresh, old) = match self.start(keys) {
+            Start::Fresh(values) => return Ok(Served::Fresh(values)),
+            Start::Waits(old) => return Ok(old.served()),
+            Start::Reload(refresh, old) => (refresh, old),
+            Start::Absent(keys) => {
+                let (begin, hit) = (self.cache.initial_look_up(), |values| Ok(heap(values)));
+                let loading = Loading::new(self.cache, keys, load, begin, read, hit, |group| group);
+                return loading.await.map(Served::Loaded);
+            }
+            Start::TooOld(keys) => return self.load_anew_async(keys, load, read).await,
+        };
+        let Some(refresh) = refresh.detach(self.cache.shared_engine()) else {
+            return Ok(old.served());
+        };
+        let end =
+            |reload: RunningLoad<K, V, S, R, N>, loaded| Some(reload.finish_or_present(loaded));
+        let mut work = Box::pin(Refreshing::new(load, refresh, read, end));
+        let mut soft_timeout = std::pin::pin!(soft_timeout);
+        let ended = std::future::poll_fn(|context| {
+            if let Poll::Ready(ended) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(ended));
+            }
+            soft_timeout.as_mut().poll(context).map(|()| None)
+        });
+        match ended.await {
+            Some(Some(ended)) => self.end(ended, old.age.failures),
+            Some(None) => Ok(old.served()), // another caller has taken it over
+            None => {
+                execute(Box::pin(async { _ = work.await }));
+                Ok(old.served())
             }
         }
     }
@@ -114,13 +180,14 @@ where
     R: Reclaim,
 {
     /// Does what [`load_anew`](Self::load_anew) does, with a future as the loader.
-    async fn load_anew_async<E, F: Future<Output = Result<V, E>>>(
+    async fn load_anew_async<E, F: Future, const N: usize>(
         &self,
-        key: K,
+        keys: [K; N],
         mut load: Pin<Box<F>>,
+        read: impl Fn(Moving<'_, F::Output>) -> Result<Box<[V]>, E>,
     ) -> ServedGroup<V, E> {
         let oldest = self.rules.max_age.unwrap_or(Duration::MAX);
-        let mut claims = self.cache.engine().claim_all([key]);
+        let mut claims = self.cache.engine().claim_all(keys);
         let decision = loop {
             match claims.join() {
                 Joined::Leader(leader) => break claims.lead_anew(leader, oldest),
@@ -134,16 +201,18 @@ where
             LoadDecision::Found(values) => Ok(Served::Loaded(values)),
             LoadDecision::Cycle(key) => Err(LoadRefusal::Cycle(key)),
             LoadDecision::Load(mut leading) => {
-                let poll = std::future::poll_fn(|cx| leading.during(|| load.as_mut().poll(cx)));
-                let loaded = poll.await;
+                let loaded = std::future::poll_fn(|context| {
+                    leading.during(|| poll_and_read(load.as_mut(), context, &read))
+                });
+                let loaded = loaded.await;
                 drop(load); // the next load may want what it holds
-                self.end(leading.finish_or_present(loaded.map(single_value)), 0)
+                self.end(leading.finish_or_present(loaded), 0)
             }
         }
     }
 }
 
-/// Returns a value as the values of a group of one key.
-fn single_value<V>(value: V) -> Box<[V]> {
-    single(Box::new(value))
+/// Moves the values of a group to the heap.
+fn heap<V, const N: usize>(values: [V; N]) -> Box<[V]> {
+    Box::new(values)
 }

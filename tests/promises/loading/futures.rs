@@ -184,6 +184,8 @@ fn futures_may_go_to_other_threads() {
     is_send(&cache.load_async(1, ready(Ok::<_, ()>(1))));
     let spawn = |_: coeval::Task| {};
     is_send(&cache.serving().load_async_on(1, spawn, ready(()), ready(Ok::<_, ()>(1))));
+    let pair = ready(Ok::<_, ()>([1, 1]));
+    is_send(&cache.serving().load_many_async_on([1, 2], spawn, ready(()), pair));
 }
 
 on_every_reclaimer!(

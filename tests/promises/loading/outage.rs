@@ -298,6 +298,53 @@ fn the_same_for_futures<R: Reclaim>() {
     assert_eq!(serve(1, Ok(5)), Ok(Served::Loaded(5)));
 }
 
+#[cfg(feature = "async")]
+fn groups_by_futures_are_of_one_age<R: Reclaim>() {
+    use super::futures::{finish, poll};
+    use std::future::{pending, ready};
+    type Pair = Result<[u64; 2], &'static str>;
+    let (clock, cache) = cache::<R>();
+    let serve = |pair: Pair| {
+        let (execute, never) = (|_| unreachable!(), pending());
+        finish(cache.serving().load_many_async_on([1, 2], execute, never, ready(pair)))
+    };
+    assert_eq!(serve(Err(DOWN)), Err(LoadError::Failed(DOWN)));
+    assert_eq!(serve(Ok([1, 1])), Ok(Served::Loaded([1, 1])));
+    assert_eq!(serve(Err(DOWN)), Ok(Served::Fresh([1, 1])));
+    let version = |key| cache.get_versioned(&key).map(|(_, version)| version);
+    assert_eq!(version(1), version(2));
+    // One member is newer. The age is that of the oldest one.
+    clock.advance(SECOND * 6);
+    cache.insert(1, 2);
+    clock.advance(SECOND * 4);
+    let (value, age, failures, cause) = ([2, 1], SECOND * 10, 1, Some(DOWN));
+    assert_eq!(serve(Err(DOWN)), Ok(Served::Stale { value, age, failures, cause }));
+    clock.advance(SECOND);
+    assert_eq!(serve(Ok([3, 3])), Ok(Served::Loaded([3, 3])));
+    assert_eq!(version(1), version(2));
+    // The time is up. The executor goes on, and sets both by one commit.
+    clock.advance(SECOND * 10);
+    let (mut task, answer) = (None, Arc::new(AtomicBool::new(false)));
+    let answered = answer.clone();
+    let slow = std::future::poll_fn(move |_| match answered.load(SeqCst) {
+        true => std::task::Poll::Ready(Pair::Ok([4, 4])),
+        false => std::task::Poll::Pending,
+    });
+    let execute = |work| task = Some(work);
+    let served = cache.serving().load_many_async_on([1, 2], execute, ready(()), slow);
+    assert!(finish(served).is_ok_and(|it| it.is_stale() && it.into_value() == [3, 3]));
+    let mut task = task.expect("the executor has it");
+    assert!(poll(task.as_mut()).is_pending() && cache.get(&1) == Some(3));
+    answer.store(true, SeqCst);
+    assert!(poll(task.as_mut()).is_ready());
+    assert_eq!(serve(Err(DOWN)), Ok(Served::Fresh([4, 4])));
+    assert_eq!(version(1), version(2));
+    // Too old: the caller loads, and gets the error if that fails.
+    clock.advance(SECOND * 61);
+    assert_eq!(serve(Err(DOWN)), Err(LoadError::Failed(DOWN)));
+    assert_eq!(serve(Ok([5, 5])), Ok(Served::Loaded([5, 5])));
+}
+
 /// The share of callers that load early is that of the paper: exp(-left / (factor * load time)).
 fn values_are_loaded_early<R: Reclaim>() {
     let clock = ManualClock::new();
@@ -353,10 +400,10 @@ fn early_loads_pause<R: Reclaim>() {
 
 #[cfg(feature = "async")]
 mod for_futures {
-    use super::the_same_for_futures;
+    use super::{groups_by_futures_are_of_one_age, the_same_for_futures};
     use crate::common::on_every_reclaimer;
 
-    on_every_reclaimer!(the_same_for_futures);
+    on_every_reclaimer!(the_same_for_futures, groups_by_futures_are_of_one_age);
 }
 
 on_every_reclaimer!(
