@@ -9,5 +9,10 @@ if ! command -v chromedriver > /dev/null; then
     echo "chromedriver is missing (Debian: chromium chromium-driver)"
     exit 3
 fi
+# The tests run in the folder of their crate.
+if [ -n "${COEVAL_PICTURES:-}" ]; then
+    COEVAL_PICTURES=$(realpath "$COEVAL_PICTURES")
+    export COEVAL_PICTURES
+fi
 part cargo test -p coeval-inspect
 part cargo test -p coeval-inspect --test browser -- --ignored --test-threads=1

@@ -139,7 +139,10 @@ pub use coeval_macros::{cached, derived};
 pub use engine::{Expiry, ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, Conflict, ForeignCache, LoadError, Outdated, Returned, TransactError};
-pub use metrics::{Event, EventKind, Removals, Stats, Timeline};
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use metrics::LoadDurations;
+pub use metrics::{Event, EventKind, LoadInfo, Removals, Stats, Timeline, ViewInfo};
 pub use relation::{Related, Tag, Terms};
 pub use removal::RemovalCause;
 pub use sync::time::ManualClock;

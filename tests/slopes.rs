@@ -60,7 +60,7 @@ fn every_operation_of_the_table_has_a_row() {
             "save" | "save_to" | "Builder::restore" | "restore_from" => cfg!(feature = "serde"),
             "Builder::restore_later" | "restore_later_from" => cfg!(feature = "serde"),
             "Restoring::step" | "run" => cfg!(feature = "serde"),
-            "Exporter::update" => cfg!(feature = "metrics"),
+            "Exporter::update" | "load_durations" => cfg!(feature = "metrics"),
             _ => cfg!(feature = "async") || !name.contains("_async"),
         };
         ELSEWHERE.contains(&name) || !is_compiled

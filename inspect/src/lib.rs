@@ -33,15 +33,26 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use watched::{Keys, Watched, Watching};
 
 /// What is shown, and to whom. It does not keep the caches.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 #[must_use = "it shows nothing until it is served"]
 pub struct Inspector {
     pub(crate) caches: Vec<Arc<dyn Watched>>,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) may_change: bool,
+    /// The turns of requests that visit many entries.
+    pub(crate) scans: Arc<Semaphore>,
+}
+
+/// An inspector that shows no caches.
+impl Default for Inspector {
+    fn default() -> Self {
+        let scans = Arc::new(Semaphore::new(routes::SCANS));
+        Self { caches: Vec::new(), token: None, may_change: false, scans }
+    }
 }
 
 impl Inspector {

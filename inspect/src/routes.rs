@@ -19,6 +19,9 @@ use std::time::Duration;
 
 /// The time between two events of a stream.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How many requests that visit many entries run at once, and how long others wait for their turn.
+pub const SCANS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The hottest keys that the page shows.
 const HOTTEST: usize = 20;
 const PAGE: &str = include_str!("page.html");
@@ -44,6 +47,7 @@ pub fn router(inspector: Inspector) -> Router {
     let api = Router::new()
         .route("/caches", get(caches))
         .route("/{cache}/figures", get(figures))
+        .route("/{cache}/under-way", get(under_way))
         .route("/{cache}/stream", get(stream_of))
         .route("/{cache}/hottest", get(hottest))
         .route("/{cache}/explain", get(explain))
@@ -91,8 +95,29 @@ async fn figures(State(inspector): Shared, Path(cache): Path<usize>) -> Answer {
     find(&inspector, cache)?.figures().map(Json).ok_or(StatusCode::GONE)
 }
 
+async fn under_way(State(inspector): Shared, Path(cache): Path<usize>) -> Answer {
+    find(&inspector, cache)?.under_way().map(Json).ok_or(StatusCode::GONE)
+}
+
+/// Asks what visits many entries, when it is this request's turn. So not all processors are busy
+/// with requests, however many there are.
+async fn scan(
+    inspector: &Inspector,
+    cache: usize,
+    visit: impl FnOnce(&dyn Watched) -> Option<Value> + Send + 'static,
+) -> Answer {
+    let turn = Arc::clone(&inspector.scans).acquire_owned();
+    let turn = tokio::time::timeout(PATIENCE, turn).await;
+    let Ok(Ok(turn)) = turn else { return Err(StatusCode::TOO_MANY_REQUESTS) };
+    ask(inspector, cache, move |cache| {
+        let _until_it_has_ended = turn; // also if the viewer does not wait for that
+        visit(cache)
+    })
+    .await
+}
+
 async fn hottest(State(inspector): Shared, Path(cache): Path<usize>) -> Answer {
-    ask(&inspector, cache, |cache| cache.hottest(HOTTEST)).await
+    scan(&inspector, cache, |cache| cache.hottest(HOTTEST)).await
 }
 
 async fn explain(
@@ -104,7 +129,7 @@ async fn explain(
 }
 
 async fn check(State(inspector): Shared, Path(cache): Path<usize>) -> Answer {
-    ask(&inspector, cache, |cache| cache.check()).await
+    scan(&inspector, cache, |cache| cache.check()).await
 }
 
 async fn record(
@@ -134,8 +159,10 @@ async fn stream_of(
             if !is_first {
                 tokio::time::sleep(PERIOD).await;
             }
-            let (figures, events) = (cache.figures()?, cache.events(&mut since)?);
-            let data = json!({ "figures": figures, "events": events }).to_string();
+            let (figures, under_way) = (cache.figures()?, cache.under_way()?);
+            let events = cache.events(&mut since)?;
+            let data = json!({ "figures": figures, "under_way": under_way, "events": events });
+            let data = data.to_string();
             let event = Ok::<_, Infallible>(Event::default().data(data));
             Some((event, (cache, since, false)))
         });

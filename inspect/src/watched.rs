@@ -1,7 +1,7 @@
 //! A cache of any type, as the page sees it.
 
 use coeval::reclaim::Reclaim;
-use coeval::{Cache, Event, Repair, WeakCache};
+use coeval::{Cache, Event, LoadDurations, LoadInfo, Repair, ViewInfo, WeakCache};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
@@ -15,11 +15,16 @@ const MOST_EVENTS: usize = 400;
 /// Up to so many entries, the hottest are shown without being asked for: that visits all entries.
 const FEW_ENTRIES: u64 = 200_000;
 
+/// The most views, and the most loads, that are listed.
+const MOST_LISTED: usize = 50;
+
 /// What the page asks of a cache. `None`: the cache is gone.
 pub trait Watched: Send + Sync {
     fn name(&self) -> &str;
     /// The figures of the present moment.
     fn figures(&self) -> Option<Value>;
+    /// The open views, the loads under way, and how long loads took.
+    fn under_way(&self) -> Option<Value>;
     /// The events after this time and sequence of each thread, and where the last of them stand.
     fn events(&self, since: &mut Since) -> Option<Value>;
     /// The hottest keys.
@@ -115,6 +120,36 @@ where
             "refresh_after": seconds(policy.refresh_after()),
             "is_recording": cache.timeline().is_recording(),
             "few_entries": stats.entries <= FEW_ENTRIES,
+        }))
+    }
+
+    fn under_way(&self) -> Option<Value> {
+        let cache = self.cache.upgrade()?;
+        let (views, mut loads) = (cache.open_views(), cache.loads_under_way());
+        loads.sort_by_key(|load| std::cmp::Reverse(load.age));
+        let view = |view: &ViewInfo| {
+            json!({
+                "version": view.version.get(),
+                "age": view.age.as_secs_f64(),
+                "opened_at": view.opened_at.map(|at| format!("{}:{}", at.file(), at.line())),
+            })
+        };
+        let load = |load: &LoadInfo| {
+            json!({
+                "key": format!("{:08x}", load.key_hash),
+                "age": load.age.map(|age| age.as_secs_f64()),
+                "waiters": load.waiters,
+            })
+        };
+        let buckets = |loads: &LoadDurations| -> Value {
+            loads.buckets().map(|(end, count)| json!([end.as_secs_f64(), count])).collect()
+        };
+        let [succeeded, failed] = cache.load_durations();
+        Some(json!({
+            "views": views.iter().take(MOST_LISTED).map(view).collect::<Value>(),
+            "loads": loads.iter().take(MOST_LISTED).map(load).collect::<Value>(),
+            "loads_left_out": loads.len().saturating_sub(MOST_LISTED),
+            "load_times": { "success": buckets(&succeeded), "failure": buckets(&failed) },
         }))
     }
 

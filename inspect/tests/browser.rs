@@ -156,7 +156,10 @@ async fn cache_at_work(token: Option<&str>) -> (SocketAddr, Cache<String, u64>, 
             while !stop.load(Ordering::Relaxed) {
                 random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767);
                 let id = (random >> 33) % if random >> 62 == 0 { 900 } else { 40 };
-                cache.get_with(format!("user:{id}"), || id);
+                cache.get_with(format!("user:{id}"), || {
+                    std::thread::sleep(Duration::from_micros(200 + random % 6_000));
+                    id
+                });
                 cache.get_with(format!("feed:{id}"), || id * 10);
                 if random >> 60 == 1 {
                     let mut batch = cache.batch_mut();
@@ -164,6 +167,19 @@ async fn cache_at_work(token: Option<&str>) -> (SocketAddr, Cache<String, u64>, 
                     batch.commit();
                 }
                 std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+    }
+    // A load that lasts, for which another thread waits.
+    for _ in 0..2 {
+        let (cache, stop) = (cache.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                cache.get_with("report:1".to_owned(), || {
+                    std::thread::sleep(Duration::from_secs(3));
+                    1
+                });
+                cache.remove("report:1");
             }
         });
     }
@@ -198,6 +214,11 @@ async fn by_keyboard_in_light_and_dark_narrow_and_wide() {
         browser
             .until("return samples.length > 12 && document.querySelectorAll('#hot li').length > 5")
             .await;
+        browser
+            .until("return document.querySelector('#open-views tbody').textContent.includes('browser.rs')")
+            .await;
+        browser.until("return document.querySelectorAll('#under-way tbody tr').length > 0").await;
+        browser.until("return document.getElementById('loads').textContent.includes(' ms')").await;
         // Nothing is wider than the page.
         let overhang = "return document.documentElement.scrollWidth - innerWidth";
         assert!(browser.run(overhang).await.as_i64().unwrap() <= 0, "at {width} pixels");

@@ -8,6 +8,8 @@ use coeval_inspect::Inspector;
 use common::{Answer, begin, request};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpListener;
@@ -164,6 +166,65 @@ async fn it_changes_something_only_if_that_is_allowed() {
     assert_eq!(told["is_recording"], true);
     request(at, "POST /coeval/api/0/record?on=false", &["x-coeval: 1"], "").await.json();
     assert!(!users.timeline().is_recording());
+}
+
+#[tokio::test]
+async fn views_and_loads_are_shown_while_they_last() {
+    let users = users();
+    let at = serve(Inspector::new().watch(&users)).await;
+    let under_way = async || get(at, "api/0/under-way").await.json();
+    users.load(1_000_000, || Err::<u64, _>(())).unwrap_err();
+    let (view, line) = (users.view(), line!());
+    let (answer, answered) = std::sync::mpsc::channel();
+    let (waiting, loading) = (users.clone(), users.clone());
+    let loading =
+        std::thread::spawn(move || loading.get_with(2_000_000, || answered.recv().unwrap()));
+    while users.loads_under_way().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let waiting = std::thread::spawn(move || waiting.get_with(2_000_000, || 0));
+    while users.loads_under_way()[0].waiters == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let shown = under_way().await;
+    let opened_at = shown["views"][0]["opened_at"].as_str().unwrap();
+    assert!(opened_at.ends_with(&format!("http.rs:{line}")), "{opened_at}");
+    assert_eq!(shown["views"][0]["version"].as_u64(), Some(view.version().get()));
+    assert_eq!(shown["loads"][0]["waiters"], 1);
+    assert!(shown["loads"][0]["age"].as_f64().unwrap() > 0.0);
+    assert_eq!(shown["load_times"]["success"], serde_json::json!([]));
+    assert_eq!(shown["load_times"]["failure"][0][1], 1);
+    answer.send(7).unwrap();
+    assert_eq!((loading.join().unwrap(), waiting.join().unwrap()), (7, 7));
+    drop(view);
+    let shown = under_way().await;
+    assert_eq!((&shown["views"], &shown["loads"]), (&serde_json::json!([]), &shown["views"]));
+    assert_eq!(shown["load_times"]["success"][0][1], 1);
+}
+
+/// However many ask, only a few visit many entries at once. Nothing else waits for them.
+#[tokio::test]
+async fn requests_that_visit_many_entries_take_turns() {
+    let is_held = Arc::new(AtomicBool::new(false));
+    let held = is_held.clone();
+    let relation = move |_: &u64, _: &mut coeval::Related<u64, u64>| {
+        while held.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let cache: Users = Cache::builder().max_capacity(10).related(relation).build();
+    cache.insert(1, 1);
+    let at = serve(Inspector::new().watch(&cache)).await;
+    is_held.store(true, SeqCst);
+    let checks = [(); 2].map(|()| tokio::spawn(get(at, "api/0/check")));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(get(at, "api/0/hottest").await.status, 429);
+    assert_eq!(get(at, "api/0/figures").await.status, 200);
+    is_held.store(false, SeqCst);
+    for check in checks {
+        assert_eq!(check.await.unwrap().status, 200);
+    }
+    assert_eq!(get(at, "api/0/hottest").await.status, 200);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::version::Version;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,8 +143,11 @@ where
     }
 
     /// Returns a snapshot of the whole cache as of now.
+    #[track_caller]
     pub fn view(&self) -> View<K, V, S, R> {
-        View::new(Arc::clone(&self.engine), self.engine.open())
+        let snapshot = self.engine.open();
+        snapshot.opened_by(Location::caller());
+        View::new(Arc::clone(&self.engine), snapshot)
     }
 
     /// Returns a snapshot of the cache as of `version`, if the cache still keeps that version. A
@@ -159,8 +163,10 @@ where
     /// assert!(cache.view_at(first).is_none());
     /// ```
     #[must_use]
+    #[track_caller]
     pub fn view_at(&self, version: Version) -> Option<View<K, V, S, R>> {
         let snapshot = self.engine.open_at(version.get())?;
+        snapshot.opened_by(Location::caller());
         Some(View::new(Arc::clone(&self.engine), snapshot))
     }
 

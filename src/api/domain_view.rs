@@ -9,6 +9,7 @@ use crate::reclaim::Reclaim;
 use crate::version::Version;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A read-only snapshot of all caches of a [`Domain`] as of one [`Version`]; made by
@@ -39,8 +40,10 @@ impl Domain {
     /// O(n) for n caches. Lock-free: it begins again only if a commit was made meanwhile. May call
     /// the allocator.
     #[must_use]
+    #[track_caller]
     pub fn view(&self) -> DomainView {
         let (version, views) = self.core().open();
+        views.iter().for_each(|view| view.snapshot().opened_by(Location::caller()));
         DomainView { version, views }
     }
 }

@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::hasher::RandomState;
 use super::weak::WeakCache;
-use crate::metrics::Stats;
+use crate::metrics::{LoadDurations, Stats};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::removal::RemovalCause;
 use ::metrics::{Counter, Gauge, Label, Unit};
@@ -163,6 +163,31 @@ where
             bound: gauge(&BOUND),
             oldest_view: gauge(&OLDEST_VIEW),
         }
+    }
+}
+
+/// # Times of loads
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+impl<K, V, S, R> Cache<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Returns how long loads took since the cache was made: those that returned a value, and those
+    /// that failed. Loads that were refused count as the former. Wait-free, O(1).
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.get_with("key", || std::thread::sleep(std::time::Duration::from_millis(5)));
+    /// let [succeeded, failed] = cache.load_durations();
+    /// assert_eq!((succeeded.count(), failed.count()), (1, 0));
+    /// assert!(succeeded.quantile(0.99).unwrap().as_millis() >= 5);
+    /// ```
+    #[must_use]
+    pub fn load_durations(&self) -> [LoadDurations; 2] {
+        self.engine().load_durations()
     }
 }
 

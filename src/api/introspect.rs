@@ -1,6 +1,7 @@
 //! What a program may ask of a cache in use without changing it, and the bound while in use.
 
 use super::cache::Cache;
+use crate::metrics::{LoadInfo, ViewInfo};
 use crate::reclaim::Reclaim;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -102,6 +103,43 @@ where
         K: Clone,
     {
         self.engine().by_heat(most, false, K::clone)
+    }
+
+    /// Returns the open views, the oldest first: their versions, for how long they have been open,
+    /// and, with the feature `metrics` or `tracing`, the places in the code that opened them.
+    /// O(views), lock-free. A view that opens or closes meanwhile may be left out.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// let version = cache.insert("key", 1);
+    /// let view = cache.view();
+    /// let open = cache.open_views();
+    /// assert_eq!((open.len(), open[0].version), (1, version));
+    /// # #[cfg(any(feature = "metrics", feature = "tracing"))]
+    /// assert!(open[0].opened_at.unwrap().file().ends_with(".rs"));
+    /// drop(view);
+    /// assert!(cache.open_views().is_empty());
+    /// ```
+    #[must_use]
+    pub fn open_views(&self) -> Vec<ViewInfo> {
+        self.engine().open_views()
+    }
+
+    /// Returns the loads under way, in no particular order: the hash of the key, for how long the
+    /// load has lasted, and how many callers wait for it. O(loads and their waiters), lock-free. A
+    /// load that begins or ends meanwhile may be left out.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.get_with("key", || {
+    ///     let loads = cache.loads_under_way();
+    ///     assert_eq!((loads.len(), loads[0].waiters), (1, 0));
+    /// });
+    /// assert!(cache.loads_under_way().is_empty());
+    /// ```
+    #[must_use]
+    pub fn loads_under_way(&self) -> Vec<LoadInfo> {
+        self.engine().loads_under_way()
     }
 
     /// Changes the [bound](crate::Builder::max_capacity) of the total weight, and returns the

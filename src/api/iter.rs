@@ -68,6 +68,7 @@ where
     /// assert_eq!(entries, [("a", 1), ("b", 2)]);
     /// assert_eq!(cache.iter().count(), 3);
     /// ```
+    #[track_caller]
     pub fn iter(&self) -> OwnedIter<K, V, S, R>
     where
         K: Clone,
@@ -86,6 +87,7 @@ where
     /// assert_eq!(keys, ["a", "b"]);
     /// assert_eq!(cache.values().sum::<i32>(), 3);
     /// ```
+    #[track_caller]
     pub fn keys(&self) -> OwnedKeys<K, V, S, R>
     where
         K: Clone,
@@ -95,6 +97,7 @@ where
     }
 
     /// Returns an iterator over all values as of now, cloned.
+    #[track_caller]
     pub fn values(&self) -> OwnedValues<K, V, S, R>
     where
         V: Clone,

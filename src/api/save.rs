@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hash};
 use std::io::{self, BufWriter, Write};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -99,6 +100,7 @@ where
     ///
     /// # Panics
     /// Panics if `Serialize` does. The former file is unchanged then.
+    #[track_caller]
     pub fn save(&self, path: impl AsRef<Path>) -> io::Result<SaveReport>
     where
         K: Serialize,
@@ -119,6 +121,7 @@ where
     ///
     /// # Panics
     /// Panics if `Serialize` does.
+    #[track_caller]
     pub fn save_to<W: Write>(&self, out: W) -> io::Result<(W, SaveReport)>
     where
         K: Serialize,
@@ -127,6 +130,7 @@ where
         let engine = self.engine();
         let view = engine.open_view();
         let snapshot = view.snapshot();
+        snapshot.opened_by(Location::caller());
         let (version, mut derived) = (Version::from_u64(snapshot.version()), 0);
         let header = saved::Header {
             id: random_id(),

@@ -1,6 +1,6 @@
 //! A view's place in the list of views, and its registration.
 
-use super::{ClosableList, JointInstant};
+use super::{ClosableList, CodePlace, JointInstant, Opener};
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::version::Clock;
@@ -34,6 +34,8 @@ pub struct ViewPlace {
     pub(super) waiting: ClosableList<DeferredPrune>,
     /// The instant of the joint view that the place belongs to.
     pub(super) joint: Option<Arc<JointInstant>>,
+    /// The place in the code that opened the view.
+    pub(super) opener: Opener,
 }
 
 /// A registration of a view. It must be given back with [`Views::close`].
@@ -64,6 +66,13 @@ impl Registered {
     pub fn opened(&self) -> u64 {
         self.opened.saturating_sub(1)
     }
+
+    /// Keeps the place in the code that has opened the view.
+    #[inline]
+    pub fn note_opener(&self, opener: CodePlace) {
+        // SAFETY: the place lives as long as its registration.
+        unsafe { &*self.place }.opener.note(opener);
+    }
 }
 
 /// The place of a joint view, which is in its list.
@@ -90,6 +99,7 @@ impl ViewPlace {
             older: AtomicPtr::new(ptr::null_mut()),
             waiting: ClosableList::new(),
             joint: None,
+            opener: Opener::unknown(),
         }
     }
 

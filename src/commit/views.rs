@@ -5,7 +5,8 @@ mod tests;
 
 use super::view_place::{is_closed_link, unmarked};
 use super::{
-    AnnouncedPlace, ClosableList, DeferredPrune, Drained, JointInstant, Registered, ViewPlace,
+    AnnouncedPlace, ClosableList, CodePlace, DeferredPrune, Drained, JointInstant, Registered,
+    ViewPlace,
 };
 use crate::chain::Live;
 use crate::pool::{Pool, Shape};
@@ -260,19 +261,30 @@ impl Views {
         if self.count() == 0 {
             return None;
         }
-        let (mut oldest, mut opened) = (0, 0);
+        // SAFETY: the caller's promise.
+        unsafe { self.shown() }.last().map(|view| (view.version, view.opened))
+    }
+
+    /// The open views, the newest first, for statistics. Views that are still opening are left out.
+    ///
+    /// # Safety
+    /// A guard is live for `'g`, through which places are retired.
+    pub unsafe fn shown<'g>(&'g self) -> impl Iterator<Item = ShownView> + 'g {
         let mut next = self.newest.load(Ordering::Acquire); // pairs with `open`
-        // SAFETY: the guard keeps each place that is or was in the list.
-        while let Some(place) = unsafe { next.as_ref() } {
-            // Relaxed: no other memory depends on it. Views that are still opening, or closed, are
-            // left out.
-            if !place.waiting.is_closed() && place.version.load(Ordering::Relaxed) != 0 {
-                oldest = place.version.load(Ordering::Relaxed);
-                opened = place.opened.load(Ordering::Relaxed);
+        std::iter::from_fn(move || {
+            loop {
+                // SAFETY: the guard keeps each place that is or was in the list.
+                let place = unsafe { next.as_ref() }?;
+                next = unmarked(place.older.load(Ordering::Acquire)); // pairs with `walk`
+                // Relaxed: no other memory depends on it.
+                let version = place.version.load(Ordering::Relaxed);
+                if !place.waiting.is_closed() && version != 0 {
+                    let opened = place.opened.load(Ordering::Relaxed).saturating_sub(1);
+                    let opener = place.opener.get();
+                    return Some(ShownView { version: version - 1, opened, opener });
+                }
             }
-            next = unmarked(place.older.load(Ordering::Acquire)); // pairs with `walk`
-        }
-        Some((oldest.checked_sub(1)?, opened.saturating_sub(1)))
+        })
     }
 
     /// The newest open view that is older than `version`. The caller has seen the stamp of that
@@ -370,6 +382,15 @@ impl Drop for Views {
             next = unmarked(place.older.load(Ordering::Relaxed));
         }
     }
+}
+
+/// An open view, as statistics show it.
+pub struct ShownView {
+    pub version: u64,
+    /// When it was opened.
+    pub opened: u64,
+    /// The place in the code that opened it, if it is known.
+    pub opener: Option<CodePlace>,
 }
 
 /// A view that is open, or was open a moment ago, and the way from it to older views.

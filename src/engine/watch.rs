@@ -1,7 +1,10 @@
 //! The figures and recorded events that the cache shows.
 
 use super::Engine;
-use crate::metrics::{Recorded, Recorder, Stats};
+use crate::commit::ShownView;
+#[cfg(feature = "metrics")]
+use crate::metrics::LoadDurations;
+use crate::metrics::{LoadInfo, Recorded, Recorder, Stats, ViewInfo};
 use crate::reclaim::Reclaim;
 use crate::sync::time::NEVER;
 use crate::version::Version;
@@ -33,10 +36,35 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         stats
     }
 
+    /// Returns the open views, the oldest first.
+    pub fn open_views(&self) -> Vec<ViewInfo> {
+        let mut views = self.store.shown_views(&self.pin());
+        views.reverse();
+        let now = self.timer.now();
+        let info = |view: ShownView| ViewInfo {
+            version: Version::from_u64(view.version),
+            age: Duration::from_nanos(now.saturating_sub(view.opened)),
+            opened_at: view.opener,
+        };
+        views.into_iter().map(info).collect()
+    }
+
+    /// Returns the loads under way.
+    pub fn loads_under_way(&self) -> Vec<LoadInfo> {
+        let info = |(key_hash, age, waiters)| LoadInfo { key_hash, age, waiters };
+        self.flights.under_way().into_iter().map(info).collect()
+    }
+
     /// Sets the histograms of loads that returned a value, and of loads that failed.
     #[cfg(feature = "metrics")]
     pub fn export_load_times(&self, histograms: [::metrics::Histogram; 2]) {
         self.observers().load_times.export(histograms);
+    }
+
+    /// Returns how long loads took that returned a value, and loads that failed.
+    #[cfg(feature = "metrics")]
+    pub fn load_durations(&self) -> [LoadDurations; 2] {
+        self.observers().load_times.durations()
     }
 
     /// Tells that the oldest view has been open for longer than the limit, if it has.

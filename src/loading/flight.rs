@@ -261,6 +261,11 @@ impl<T> Flight<T> {
         step("flights.over");
     }
 
+    /// Counts the waiters.
+    pub(super) fn waiting(&self) -> usize {
+        self.seats.waiting()
+    }
+
     /// Signals all waiters that the flight is over.
     pub(super) fn signal_done(&self) {
         self.seats.signal_all(Signal::Done);

@@ -134,9 +134,24 @@ impl<K, T, R: Reclaim> Flights<K, T, R> {
         &self.rules
     }
 
-    /// Returns the time if there is a limit, otherwise 0.
+    /// Returns the time if there is a limit, or if metrics show it; otherwise 0.
     fn now(&self) -> u64 {
-        if self.limit == NEVER { 0 } else { self.timer.now() }
+        if self.limit == NEVER && !cfg!(feature = "metrics") { 0 } else { self.timer.now() }
+    }
+
+    /// Returns the loads under way: the hash of the key, the time since the load began if that is
+    /// known, and the number of waiters. Loads that begin or end meanwhile may be left out.
+    pub fn under_way(&self) -> Vec<(u32, Option<Duration>, usize)> {
+        let now = self.timer.now();
+        let mut all = Vec::new();
+        self.registry.pin().each(|hash, flight| {
+            let age = match flight.begun() {
+                0 => None,
+                begun => Some(Duration::from_nanos(now.saturating_sub(begun))),
+            };
+            all.push((hash, age, flight.waiting()));
+        });
+        all
     }
 
     /// Returns how long callers still wait for a load, if there is a limit.

@@ -144,6 +144,27 @@ impl<K, T, R: Reclaim> Section<'_, K, T, R> {
         }
     }
 
+    /// Shows the hash and the flight of each node whose flight is not over.
+    pub(super) fn each(&self, mut show: impl FnMut(u32, &Flight<T>)) {
+        for head in self.registry.heads.get(0).into_iter().flatten() {
+            // Acquire, here and below: as in `find`.
+            let mut at = head.load(Ordering::Acquire);
+            // SAFETY: each node from here on was in the list during the guard: it was reached from
+            // the head, and the link of a node that was taken out meanwhile still leads to what was
+            // behind it then. So none was retired before the guard began.
+            while let Some(node) = unsafe { at.as_ref() } {
+                let next = node.next.load(Ordering::Acquire);
+                if !is_marked(next)
+                    && let Some(flight) = node.flight()
+                    && !flight.is_over()
+                {
+                    show(node.hash, &flight);
+                }
+                at = unmarked(next);
+            }
+        }
+    }
+
     /// Takes a marked node out of the list. Returns false if `link` no longer leads to it.
     fn take_out(
         &self,

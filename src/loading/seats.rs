@@ -97,6 +97,13 @@ impl Seats {
         (0..issued).filter_map(|number| self.seats.get(number)).any(Seat::is_waiting)
     }
 
+    /// Counts the waiters that have no signal yet.
+    pub(super) fn waiting(&self) -> usize {
+        let issued = self.issued.load(Ordering::Relaxed);
+        let seats = (0..issued).filter_map(|number| self.seats.get(number));
+        seats.filter(|seat| seat.is_waiting()).count()
+    }
+
     /// Signals one waiter to lead. Returns false if there is no waiter.
     pub(super) fn signal_one_to_lead(&self) -> bool {
         let issued = self.issued.load(Ordering::Relaxed);

@@ -2,7 +2,9 @@
 
 use super::{Host, PendingRemovals, Store};
 use crate::chain::Live;
-use crate::commit::{AnnouncedPlace, JointInstant, Limit, ReadAt, Registered, Views};
+use crate::commit::{
+    AnnouncedPlace, CodePlace, JointInstant, Limit, ReadAt, Registered, ShownView, Views,
+};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::version::{State, Version};
@@ -34,6 +36,12 @@ impl Snapshot {
     /// passed by then, and only then.
     pub fn opened(&self) -> u64 {
         self.registered.opened()
+    }
+
+    /// Keeps the place in the code that has opened the view.
+    #[inline]
+    pub fn opened_by(&self, opener: CodePlace) {
+        self.registered.note_opener(opener);
     }
 
     /// The clear watermark of the view.
@@ -166,6 +174,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     pub fn oldest_view(&self, _guard: &R::Guard<'_>) -> Option<(u64, u64)> {
         // SAFETY: a guard is live.
         unsafe { self.views.oldest() }
+    }
+
+    /// The open views, the newest first, for statistics.
+    pub fn shown_views(&self, _guard: &R::Guard<'_>) -> Vec<ShownView> {
+        // SAFETY: a guard is live.
+        unsafe { self.views.shown() }.collect()
     }
 
     /// Retires the clearing commits that no view needs any more, if they are many.

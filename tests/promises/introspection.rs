@@ -169,7 +169,92 @@ fn the_index_is_counted<R: Reclaim>() {
     assert!((16 * 10_000..96 * 10_000).contains(&full.index_memory), "{}", full.index_memory);
 }
 
+fn open_views_are_listed<R: Reclaim>() {
+    let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+    let cache: Cache<R> = coeval::Cache::builder().manual_clock(&clock).reclaimer().build();
+    assert!(cache.open_views().is_empty());
+    let old = cache.insert(1, 1);
+    let (first, line) = (cache.view(), line!());
+    clock.advance(second * 5);
+    let new = cache.insert(1, 2);
+    let (second_view, copy) = (cache.view_at(new).unwrap(), first.clone());
+    let list = || {
+        let open = cache.open_views();
+        open.iter().map(|view| (view.version, view.age)).collect::<Vec<_>>()
+    };
+    assert_eq!(list(), [(old, second * 5), (new, Duration::ZERO)]);
+    let keys = cache.keys();
+    let places = cache.open_views().into_iter().map(|view| view.opened_at);
+    let lines: Vec<u32> = places.flatten().map(|place| place.line()).collect();
+    match cfg!(any(feature = "metrics", feature = "tracing")) {
+        // The iterator's view has the line of the call, too, not one of the library.
+        true => assert_eq!(lines, [line, line + 3, line + 9]),
+        false => assert_eq!(lines, []),
+    }
+    drop((keys, first));
+    assert_eq!(list().len(), 2, "the copy keeps it open");
+    drop((copy, second_view));
+    assert!(cache.open_views().is_empty());
+    // A view that an operation opens for itself has no place in the program's code.
+    let seen = cache.atomically(|tx| {
+        tx.get(&1);
+        cache.open_views().iter().map(|view| view.opened_at).collect::<Vec<_>>()
+    });
+    assert_eq!(seen.unwrap().value, [None]);
+}
+
+fn loads_under_way_are_listed<R: Reclaim>() {
+    let cache: Cache<R> = coeval::Cache::builder().reclaimer().build();
+    assert!(cache.loads_under_way().is_empty(), "there was no load yet");
+    std::thread::scope(|scope| {
+        let loaded = cache.get_with(1, || {
+            scope.spawn(|| assert_eq!(cache.get_with(1, || 8), 7));
+            while cache.loads_under_way()[0].waiters == 0 {
+                std::thread::yield_now();
+            }
+            cache.get_with(2, || {
+                let (one, [two]) = (cache.loads_under_way(), [2]);
+                assert_eq!(one.len(), 2, "{one:?}");
+                assert!(one.iter().all(|load| load.age.is_some() == cfg!(feature = "metrics")));
+                two
+            });
+            7
+        });
+        assert_eq!(loaded, 7);
+    });
+    assert!(cache.loads_under_way().is_empty());
+}
+
+/// Views and loads that come and go do not disturb whoever lists them.
+fn listing_beside_others<R: Reclaim>() {
+    let (cache, rounds) = (bounded::<R>(100), stress(2_000, 20_000, 2_000_000));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let worker = |seed: u64| {
+            let (cache, stop) = (&cache, &stop);
+            scope.spawn(move || {
+                for key in (seed..seed + rounds).map(|round| round % 7) {
+                    let view = cache.view();
+                    cache.get_with(key, || key);
+                    cache.remove(&key);
+                    drop(view);
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        };
+        [1, 3, 5].into_iter().for_each(worker);
+        while !stop.load(Ordering::Relaxed) {
+            assert!(cache.open_views().is_sorted_by_key(|view| view.version));
+            assert!(cache.loads_under_way().iter().all(|load| load.waiters <= 2));
+        }
+    });
+    assert!(cache.open_views().is_empty() && cache.loads_under_way().is_empty());
+}
+
 on_every_reclaimer! {
+    open_views_are_listed,
+    loads_under_way_are_listed,
+    listing_beside_others,
     the_coldest_leave_first,
     asking_changes_nothing,
     an_unbounded_cache_knows_no_order,

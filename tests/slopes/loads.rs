@@ -231,6 +231,22 @@ mod futures {
                 };
                 count(MANY, || (0..MANY).for_each(get));
             }),
+            row("get_with_ref_async", "entries", Not, MANY, |n| {
+                let cache = builder().initial_capacity(n as usize + 10_000).build();
+                (0..n).for_each(|key| _ = cache.insert(key, key));
+                let get = |key: u64| _ = ready(cache.get_with_ref_async(&(n + key), async { key }));
+                count(MANY, || (0..MANY).for_each(get));
+            }),
+            row("get_each_with_async", "entries", Not, MANY, |n| {
+                let cache = builder().initial_capacity(n as usize + 10_000).build();
+                (0..n).for_each(|key| _ = cache.insert(key, key));
+                let get = |key: u64| {
+                    let keys = [n + 2 * key, n + 2 * key + 1];
+                    let load = async |absent: &[u64]| absent.to_vec();
+                    _ = ready(cache.get_each_with_async(keys, load));
+                };
+                count(MANY, || (0..MANY).for_each(get));
+            }),
             row("load_async_on", "entries", Not, MANY, |n| {
                 let cache = due(n);
                 let get = |key| {

@@ -205,11 +205,18 @@ fn files() -> Vec<Row> {
 
 #[cfg(feature = "metrics")]
 fn figures() -> Vec<Row> {
-    vec![row("Exporter::update", "entries", Not, 500, |n| {
-        let cache = filled(n);
-        let exporter = cache.export_metrics();
-        count(100, || (0..100).for_each(|_| _ = black_box(exporter.update())));
-    })]
+    vec![
+        row("Exporter::update", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            let exporter = cache.export_metrics();
+            count(100, || (0..100).for_each(|_| _ = black_box(exporter.update())));
+        }),
+        row("load_durations", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            cache.get_with(n, || n);
+            count(10, || (0..10).for_each(|_| _ = black_box(cache.load_durations())));
+        }),
+    ]
 }
 
 #[cfg(not(feature = "metrics"))]

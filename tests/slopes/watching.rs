@@ -2,7 +2,7 @@
 
 use crate::counter::count;
 use crate::row::Grows::{Linear, Not};
-use crate::row::{Row, ended_threads, filled, row};
+use crate::row::{Row, ended_threads, filled, row, views};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -44,6 +44,18 @@ pub fn rows() -> Vec<Row> {
         row("present_len", "entries", Linear, 500, |n| {
             let cache = filled(n);
             count(1, || assert_eq!(cache.present_len() as u64, n));
+        }),
+        row("open_views", "views", Linear, 64, |n| {
+            let cache = filled(1);
+            let open = views(&cache, n);
+            count(1, || assert_eq!(cache.open_views().len(), open.len()));
+        }),
+        row("loads_under_way", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            cache.get_with(n, || {
+                count(10, || (0..10).for_each(|_| _ = black_box(cache.loads_under_way())));
+                n
+            });
         }),
         row("name", "entries", Not, 500, |n| {
             let cache = filled(n);
