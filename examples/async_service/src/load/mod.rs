@@ -149,7 +149,8 @@ async fn first_run(
     verdict: &mut Verdict,
 ) -> io::Result<Outsider> {
     let crowd = Crowd::new(service.address, known.clone());
-    let all = crowd.run(Pick::Each, Until::Requests(USERS as u64)).await;
+    // From then on the cache has each page, so there is something to serve.
+    let all = crowd.clone().read_only().run(Pick::Each, Until::Requests(USERS as u64)).await;
     verdict.require_of_all("each page once", &all, plan.fail_safe);
 
     let at_work = outsider.go();
