@@ -252,19 +252,6 @@ impl Views {
         self.registered.load(Ordering::Relaxed)
     }
 
-    /// The smallest version of an open view at some instant, and when that view was opened, for
-    /// statistics. Visits all views.
-    ///
-    /// # Safety
-    /// A guard is live, through which places are retired.
-    pub unsafe fn oldest(&self) -> Option<(u64, u64)> {
-        if self.count() == 0 {
-            return None;
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.shown() }.last().map(|view| (view.version, view.opened))
-    }
-
     /// The open views, the newest first, for statistics. Views that are still opening are left out.
     ///
     /// # Safety

@@ -38,7 +38,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Returns the open views, the oldest first.
     pub fn open_views(&self) -> Vec<ViewInfo> {
-        let mut views = self.store.shown_views(&self.pin());
+        let mut views: Vec<_> = self.store.shown_views(&self.pin()).collect();
         views.reverse();
         let now = self.timer.now();
         let info = |view: ShownView| ViewInfo {

@@ -171,15 +171,20 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The smallest version of an open view at some instant, and when that view was opened, for
     /// statistics. Visits all views.
-    pub fn oldest_view(&self, _guard: &R::Guard<'_>) -> Option<(u64, u64)> {
-        // SAFETY: a guard is live.
-        unsafe { self.views.oldest() }
+    pub fn oldest_view(&self, guard: &R::Guard<'_>) -> Option<(u64, u64)> {
+        if self.views.count() == 0 {
+            return None;
+        }
+        self.shown_views(guard).last().map(|view| (view.version, view.opened))
     }
 
     /// The open views, the newest first, for statistics.
-    pub fn shown_views(&self, _guard: &R::Guard<'_>) -> Vec<ShownView> {
-        // SAFETY: a guard is live.
-        unsafe { self.views.shown() }.collect()
+    pub fn shown_views<'g>(
+        &'g self,
+        _guard: &'g R::Guard<'_>,
+    ) -> impl Iterator<Item = ShownView> + 'g {
+        // SAFETY: a guard is live for `'g`.
+        unsafe { self.views.shown() }
     }
 
     /// Retires the clearing commits that no view needs any more, if they are many.

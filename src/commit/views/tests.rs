@@ -26,7 +26,7 @@ impl World {
 
     fn oldest(&self) -> Option<u64> {
         // SAFETY: as above.
-        unsafe { self.0.oldest() }.map(|(version, _)| version)
+        unsafe { self.0.shown() }.last().map(|view| view.version)
     }
 
     fn first_below(&self, version: u64) -> Option<u64> {
