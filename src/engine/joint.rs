@@ -269,6 +269,7 @@ where
     fn install(&self, joint: &Joint) {
         let plan = self.plan.borrow();
         let prepared = self.prepared.take();
+        step("joint.before_install");
         if let Some(part) = &prepared {
             // SAFETY: prepared under this guard, as a part of this commit.
             unsafe { plan.engine.store.install_under(plan.guard, part.descriptor(), joint) };

@@ -8,7 +8,7 @@ use coeval::ForeignCache;
 use coeval::reclaim::Reclaim;
 
 /// The steps before the commit is ready, in order.
-const BEFORE: &[&str] = &["joint.prepared", "joint.pinned", "install.before_head"];
+const BEFORE: &[&str] = &["joint.prepared", "joint.before_install", "install.before_head"];
 
 /// A look-up in the middle of the commit sees it in both caches or in none.
 fn a_look_up_in_the_middle<R: Reclaim>() {
