@@ -129,12 +129,13 @@ where
         if self.planted.has(Defect::NoWait) {
             return;
         }
-        let wait = self.progress.wait_while_serving(position);
+        let told = self.clock.now();
+        let wait = self.progress.wait_while_serving(position, told);
         if tokio::time::timeout(self.settings.patience, wait).await.is_err() {
             self.progress.impatient.notify_one();
-            // Without a limit of its own: the heartbeat, too, waits for a position that is no
-            // smaller, and ends the stream if that does not come.
-            self.progress.wait_while_serving(position).await;
+            // Without a limit of its own: the heartbeat asks for a position after this, which is no
+            // smaller if both are of one server, and ends the stream if that does not come.
+            self.progress.wait_while_serving(position, told).await;
         }
     }
 
@@ -150,7 +151,10 @@ where
             Event::Committed(mark) => {
                 // The order is what counts: a lease that is taken after the commit finds the
                 // number, and who finds the position finds the commit.
-                self.recent.push(mark.transaction).map_err(|_| Error::Hidden)?;
+                let waiting = self.recent.push(mark.transaction).map_err(|_| Error::Hidden)?;
+                if Recent::is_filling(waiting) {
+                    self.progress.impatient.notify_one();
+                }
                 if transaction.is_all() {
                     self.counts.cleared.add();
                 }
