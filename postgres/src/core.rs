@@ -183,3 +183,39 @@ where
         failure.as_deref().map(ToOwned::to_owned)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Core, Settings};
+    use crate::planted::Planted;
+    use crate::stream::{Event, Mark, Transaction};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    /// Rather than to run out of room for transactions that no snapshot has seen, between two beats
+    /// that are far apart.
+    #[tokio::test]
+    async fn many_transactions_wake_the_heartbeat() {
+        let hour = Duration::from_secs(3600);
+        let settings =
+            Settings { max_staleness: 0, heartbeat: hour, dead_after: hour, patience: hour };
+        let core = Core::<u8, u8>::new(coeval::Cache::new(), settings, Planted::default());
+        let mut transaction = Transaction::new();
+        let mut commit = |count: u32| {
+            for position in 0..u64::from(count) {
+                let mark = Mark { position, transaction: 3 };
+                core.take(Event::Committed(mark), &mut transaction).unwrap();
+            }
+        };
+        let is_woken = async || {
+            timeout(Duration::from_millis(1), core.progress.impatient.notified()).await.is_ok()
+        };
+        commit(20_000);
+        assert!(!is_woken().await);
+        commit(20_000);
+        assert!(is_woken().await);
+        core.recent.forget();
+        commit(20_000);
+        assert!(!is_woken().await, "snapshots have seen the others");
+    }
+}

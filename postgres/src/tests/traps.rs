@@ -153,18 +153,4 @@ on_a_server! {
             assert!(matches!(error, Error::Setting(_)), "{slot}: {error}");
         }
     }
-
-    /// Rather than to run out of room for transactions that no snapshot has seen.
-    async fn many_transactions_do_not_wait_for_the_heartbeat(server: &mut Server) {
-        let hour = Duration::from_secs(3600);
-        let cache = connect(builder(server.port()).max_staleness(hour).heartbeat(hour / 2)).await;
-        let client = server.client().await;
-        let many = "DO $$ BEGIN FOR i IN 1..70000 LOOP
-            UPDATE users SET revision = i WHERE id = 1; COMMIT; END LOOP; END $$";
-        client.run("SET synchronous_commit = off").await.unwrap();
-        client.run(many).await.unwrap();
-        cache.wait_for(position(&client).await).await;
-        let status = cache.status();
-        assert!(status.streams == 1 && status.transactions >= 70_000, "{status:?}");
-    }
 }
