@@ -152,9 +152,9 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     ///
     /// # Errors
     /// [`Error::Codec`] if a value could not be encoded, [`Error::Down`] if there is no connection:
-    /// then nothing was sent. [`Error::Server`] if the server refused: then nothing was done, unless
-    /// it was the script of a tag that has failed, because the server is out of memory, or its key
-    /// is of another type: then all the rest was done. Set the keys again, or remove them.
+    /// then nothing was sent. [`Error::Server`] if the server refused: then nothing was done, or
+    /// the script of a tag has failed, because the server is out of memory or the tag's key has
+    /// another type, and all the rest was done: set the keys again, or remove them.
     /// [`Error::Unknown`] if there was no answer.
     pub async fn exec(mut self) -> Result<(), Error> {
         if let Some(error) = self.failed {

@@ -7,7 +7,8 @@ use std::fmt;
 ///
 /// An old row has the columns of the table's replica identity only, by default those of its primary
 /// key. If keys of the cache depend on other columns, give the table another one: `ALTER TABLE …
-/// REPLICA IDENTITY FULL`, or `USING INDEX …`.
+/// REPLICA IDENTITY FULL`, or `USING INDEX …`. Of a partitioned table, give it to each partition:
+/// they do not inherit it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unsent {
     table: String,
@@ -44,6 +45,12 @@ impl<'r> Row<'r> {
     }
 
     /// Returns the value of a column in PostgreSQL's text form, or `None` for NULL.
+    ///
+    /// The form of dates, intervals, floats and `bytea` depends on settings of the stream's session
+    /// (`DateStyle`, `TimeZone`, `IntervalStyle`, `extra_float_digits`, `bytea_output`), which the
+    /// `options` of the [`ReplicationConfig`](crate::ReplicationConfig) can fix. `char(n)` comes
+    /// with its blanks, a `uuid` in lower case, a `numeric` with the zeros that it was stored with.
+    /// Where two texts are equal to the database (`citext`, `1.0` and `1.00`), make one key of them.
     ///
     /// # Errors
     /// [`Unsent`]. Return it: all entries are then ended with the transaction, as nobody knows

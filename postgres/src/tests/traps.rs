@@ -1,6 +1,8 @@
 //! What is easily misread: names, the identity of partitions, and functions of the user that panic.
 
-use super::{Key, builder, config, connect, get, group, keys_of, on_a_server, position, raise};
+use super::{
+    Key, builder, config, connect, get, group, keys_of, on_a_server, position, raise, until,
+};
 use crate::{Error, Lsn, PgCache, Row, Unsent};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -145,12 +147,22 @@ on_a_server! {
         client.run(&raise(1)).await.unwrap();
         cache.wait_for(position(&client).await).await;
         assert_eq!(get(&cache, &client, group(1)).await, [2; 3]);
-        assert_eq!((cache.status().streams, cache.status().cleared), (1, 0));
+        let status = cache.status();
+        assert!(status.cleared == 0 && status.last_failure.is_none(), "{status:?}");
         for slot in ["my-app", "1x", "", &"x".repeat(47)] {
             config.slot = slot.to_owned();
             let builder = PgCache::<Key, i64>::builder(config.clone()).keys(keys_of);
             let error = builder.connect(coeval::Cache::<Key, i64>::new()).await.unwrap_err();
             assert!(matches!(error, Error::Setting(_)), "{slot}: {error}");
         }
+    }
+
+    async fn a_cache_that_nobody_follows_any_more_is_empty(server: &mut Server) {
+        let cache = connect(builder(server.port())).await;
+        let client = server.client().await;
+        get(&cache, &client, group(1)).await;
+        let entries = cache.cache().clone();
+        drop(cache);
+        until("the cache is cleared", || entries.is_empty()).await;
     }
 }
