@@ -50,7 +50,7 @@ impl<'r> Row<'r> {
     /// (`DateStyle`, `TimeZone`, `IntervalStyle`, `extra_float_digits`, `bytea_output`), which the
     /// `options` of the [`ReplicationConfig`](crate::ReplicationConfig) can fix. `char(n)` comes
     /// with its blanks, a `uuid` in lower case, a `numeric` with the zeros that it was stored with.
-    /// Where two texts are equal to the database (`citext`, `1.0` and `1.00`), make one key of them.
+    /// Where the database takes two texts for equal (`citext`, `1.0` and `1.00`), make one key.
     ///
     /// # Errors
     /// [`Unsent`]. Return it: all entries are then ended with the transaction, as nobody knows
