@@ -77,14 +77,16 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     /// Sets `key`, and notes on the server that it has these tags: the
     /// [invalidation](Self::invalidate_tag) of one of them, by any process, removes it.
     ///
-    /// A key keeps its tags when it is set without them, removed, or over, until one of them is
-    /// invalidated. O(log n) on the server for each tag of n keys.
+    /// A key keeps its tags as long as it lives, also if it is set without them, until one of them
+    /// is invalidated. A key that was removed, or whose time is over, may lose them.
+    ///
+    /// O(log n) on the server for each tag of n keys.
     pub fn set_tagged(self, key: &str, value: &V, tags: &[&str]) -> Self {
         self.add_set(key, value, None).add_tags(key, tags, None)
     }
 
     /// Sets `key` as [`set_tagged`](Self::set_tagged) and [`set_with_ttl`](Self::set_with_ttl) do.
-    /// When its time is over, the tags forget it with one of the next keys that get them.
+    /// When its time is over, each of the tags forgets it once it is given to further keys.
     pub fn set_tagged_with_ttl(
         self,
         key: &str,
@@ -150,7 +152,9 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     ///
     /// # Errors
     /// [`Error::Codec`] if a value could not be encoded, [`Error::Down`] if there is no connection:
-    /// then nothing was sent. [`Error::Server`] if the server refused: then nothing was done.
+    /// then nothing was sent. [`Error::Server`] if the server refused: then nothing was done, or
+    /// the script of a tag has failed, because the server is out of memory or the tag's key has
+    /// another type, and all the rest was done: set the keys again, or remove them.
     /// [`Error::Unknown`] if there was no answer.
     pub async fn exec(mut self) -> Result<(), Error> {
         if let Some(error) = self.failed {

@@ -1,15 +1,24 @@
 //! Tags that all processes share: the keys of a tag stand in a sorted set on the server, so that
 //! one command removes them. Each removal is pushed like any other.
 
-/// Adds a key to a tag. KEYS: the tag. ARGV: the key; how many milliseconds it lives, or 0. What is
-/// over by now leaves the set, which so has no more keys than live ones, and those set for ever.
+/// Adds a key to a tag. KEYS: the tag. ARGV: the key; how many milliseconds it lives, or 0. Of the
+/// keys whose deadline in the set is over, those that are gone leave the set. The others were set
+/// again, and get the deadline that they have now. A hundred a call: what was over at once is gone
+/// after a few calls, and no call holds the server up.
 pub(crate) const TAG: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%.0f', now))
-local till = '+inf'
-if ARGV[2] ~= '0' then till = string.format('%.0f', now + ARGV[2] + 1) end
-redis.call('ZADD', KEYS[1], till, ARGV[1])";
+local function add(key, left)
+  local till = left and string.format('%.0f', now + left + 1) or '+inf'
+  redis.call('ZADD', KEYS[1], till, key)
+end
+local before = '(' .. string.format('%.0f', now)
+local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, 100)
+for _, key in ipairs(over) do
+  local left = redis.call('PTTL', key)
+  if left == -2 then redis.call('ZREM', KEYS[1], key) else add(key, left >= 0 and left) end
+end
+add(ARGV[1], ARGV[2] ~= '0' and tonumber(ARGV[2]))";
 
 /// Removes the keys of a tag, and the rights to load them. KEYS: the tag. Returns the keys.
 pub(crate) const INVALIDATE_TAG: &str = "

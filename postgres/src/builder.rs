@@ -45,7 +45,10 @@ impl<K> Builder<K> {
     ///
     /// Take the keys from columns of the table's replica identity, by default its primary key. Of
     /// other columns the server does not say what they were. Then the function fails, and the
-    /// transaction ends all entries.
+    /// transaction ends all entries. So it does if the function panics.
+    ///
+    /// A key must be the same whether it comes from a row or from a request. [`Row::get`] tells how
+    /// the server writes values.
     pub fn keys(
         mut self,
         keys_of: impl Fn(&Row<'_>, &mut Vec<K>) -> Result<(), Unsent> + Send + Sync + 'static,
@@ -104,7 +107,9 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Builder<K> {
     /// begin. After a break the new stream waits likewise, while reads go past the cache.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a setting makes no sense. [`Error::Publication`] if there is no such
+    /// [`Error::Setting`] if a setting makes no sense, or the slot cannot have its name: up to 46
+    /// lower case letters, digits and underscores, of which the first is no digit.
+    /// [`Error::Publication`] if there is no such
     /// publication. [`Error::Server`] if there is no server, or if it refuses: the user needs the
     /// attribute `REPLICATION`, and the server `wal_level = logical`.
     pub async fn connect<V>(self, cache: Cache<K, V>) -> Result<PgCache<K, V>, Error>
@@ -132,7 +137,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Builder<K> {
         };
         // The handle ends the task, also if this future is dropped meanwhile.
         let cache = PgCache::new(core, tokio::spawn(supervisor.run()));
-        outcome.await.unwrap_or(Err(Error::Ended))?;
+        outcome.await.unwrap_or(Err(Error::Stopped))?;
         Ok(cache)
     }
 }

@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 /// they were read from: each transaction by one commit. The [crate's page](crate) has an example
 /// and the promises.
 ///
-/// A clone is a handle of the same cache. The stream ends with the last one.
+/// A clone is a handle of the same cache. The stream ends with the last one, and the entries with
+/// the stream.
 pub struct PgCache<K, V> {
     shared: Arc<Shared<K, V>>,
 }
@@ -161,7 +162,8 @@ where
     ///
     /// Does not wait if there is no stream, since nothing older can be read then. It waits no
     /// longer than it takes to give up a stream that does not get on: a few times the builder's
-    /// [`dead_after`](crate::Builder::dead_after).
+    /// [`dead_after`](crate::Builder::dead_after). A position that the server has not reached, such
+    /// as one of another server, is not waited for: only what was committed before the call.
     pub async fn wait_for(&self, position: Lsn) {
         self.core().catch_up(position.as_u64()).await;
     }

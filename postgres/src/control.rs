@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::fence::{FENCE, Fence};
-use crate::source::{Session, column};
+use crate::source::{Session, column, literal};
 use pgwire_replication::ReplicationConfig;
 use std::time::Duration;
 
@@ -29,10 +29,10 @@ impl Control {
     /// A stream of a publication that is not there begins without an error, and breaks at the first
     /// change.
     async fn check(&mut self, publication: &str) -> Result<(), Error> {
-        let name = publication.replace('\'', "''");
         let query = format!(
             "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication \
-             WHERE pubname = '{name}'"
+             WHERE pubname = {}",
+            literal(publication)
         );
         match self.ask(&query).await?.as_deref() {
             Some("t") => Ok(()),

@@ -129,12 +129,13 @@ where
         if self.planted.has(Defect::NoWait) {
             return;
         }
-        let wait = self.progress.wait_while_serving(position);
+        let told = self.clock.now();
+        let wait = self.progress.wait_while_serving(position, told);
         if tokio::time::timeout(self.settings.patience, wait).await.is_err() {
             self.progress.impatient.notify_one();
-            // Without a limit of its own: the heartbeat, too, waits for a position that is no
-            // smaller, and ends the stream if that does not come.
-            self.progress.wait_while_serving(position).await;
+            // Without a limit of its own: the heartbeat asks for a position after this, which is no
+            // smaller if both are of one server, and ends the stream if that does not come.
+            self.progress.wait_while_serving(position, told).await;
         }
     }
 
@@ -150,7 +151,10 @@ where
             Event::Committed(mark) => {
                 // The order is what counts: a lease that is taken after the commit finds the
                 // number, and who finds the position finds the commit.
-                self.recent.push(mark.transaction).map_err(|_| Error::Hidden)?;
+                let waiting = self.recent.push(mark.transaction).map_err(|_| Error::Hidden)?;
+                if Recent::is_filling(waiting) {
+                    self.progress.impatient.notify_one();
+                }
                 if transaction.is_all() {
                     self.counts.cleared.add();
                 }
@@ -177,5 +181,41 @@ where
     pub fn last_failure(&self) -> Option<String> {
         let failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.as_deref().map(ToOwned::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Core, Settings};
+    use crate::planted::Planted;
+    use crate::stream::{Event, Mark, Transaction};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    /// Rather than to run out of room for transactions that no snapshot has seen, between two beats
+    /// that are far apart.
+    #[tokio::test]
+    async fn many_transactions_wake_the_heartbeat() {
+        let hour = Duration::from_secs(3600);
+        let settings =
+            Settings { max_staleness: 0, heartbeat: hour, dead_after: hour, patience: hour };
+        let core = Core::<u8, u8>::new(coeval::Cache::new(), settings, Planted::default());
+        let mut transaction = Transaction::new();
+        let mut commit = |count: u32| {
+            for position in 0..u64::from(count) {
+                let mark = Mark { position, transaction: 3 };
+                core.take(Event::Committed(mark), &mut transaction).unwrap();
+            }
+        };
+        let is_woken = async || {
+            timeout(Duration::from_millis(1), core.progress.impatient.notified()).await.is_ok()
+        };
+        commit(20_000);
+        assert!(!is_woken().await);
+        commit(20_000);
+        assert!(is_woken().await);
+        core.recent.forget();
+        commit(20_000);
+        assert!(!is_woken().await, "snapshots have seen the others");
     }
 }

@@ -24,6 +24,9 @@ pub enum Error {
     Hidden,
     /// The server has ended the stream.
     Ended,
+    /// The task that follows the stream has ended: with its runtime, or by a panic, such as one of
+    /// the function that compares keys.
+    Stopped,
 }
 
 impl fmt::Display for Error {
@@ -39,6 +42,7 @@ impl fmt::Display for Error {
             Self::Silent(time) => write!(f, "the server did not get on within {time:?}"),
             Self::Hidden => f.write_str("too many transactions are committed and not visible"),
             Self::Ended => f.write_str("the server has ended the stream"),
+            Self::Stopped => f.write_str("the task that follows the stream has ended"),
         }
     }
 }

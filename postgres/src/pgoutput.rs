@@ -20,6 +20,11 @@ pub(crate) struct Relation {
     pub schema: String,
     pub table: String,
     pub columns: Vec<Column>,
+    /// REPLICA IDENTITY FULL. Then an UPDATE that comes without the old row is of a partition whose
+    /// own identity is another one, and was published under its parent's name.
+    pub is_full: bool,
+    /// A null in an old row may stand for a column that was not sent: likewise of a partition.
+    pub null_is_doubtful: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,11 +154,11 @@ impl<'m> Rest<'m> {
     fn relation(&mut self) -> Result<Relation, Malformed> {
         let oid = self.u32()?;
         let (schema, table) = (self.text()?, self.text()?);
-        let _identity = self.u8()?;
+        let is_full = self.u8()? == b'f';
         let columns = (0..self.u16()?).map(|_| self.column()).collect::<Result<_, _>>()?;
         // An empty name stands for pg_catalog.
         let schema = if schema.is_empty() { "pg_catalog".to_owned() } else { schema };
-        Ok(Relation { oid, schema, table, columns })
+        Ok(Relation { oid, schema, table, columns, is_full, null_is_doubtful: false })
     }
 
     fn column(&mut self) -> Result<Column, Malformed> {

@@ -25,6 +25,8 @@ pub(crate) struct Reached {
     /// The link whose entries are served; 0 if none are.
     pub link: u64,
     pub position: u64,
+    /// All that was committed before this time is applied.
+    pub confirmed: u64,
 }
 
 /// A link is one stream, from when it is set up until it breaks. Links are counted from one.
@@ -65,11 +67,15 @@ impl Progress {
     /// All that was committed before this time is applied. Release: pairs with `confirmed`.
     pub fn confirm(&self, time: u64) {
         self.confirmed.fetch_max(time, Ordering::Release);
+        self.reached.send_modify(|reached| reached.confirmed = reached.confirmed.max(time));
     }
 
     /// A new stream begins here; nobody is served from it yet.
     pub fn begin(&self, position: u64) {
-        self.reached.send_replace(Reached { link: 0, position });
+        self.reached.send_modify(|reached| {
+            reached.link = 0;
+            reached.position = position;
+        });
     }
 
     /// Entries of this link may be served. First those who read from now on wait for the stream;
@@ -104,12 +110,15 @@ impl Progress {
         self.wait_until(|reached| reached.position >= position).await;
     }
 
-    /// Waits until the stream that is served from has reached this position. Does not wait if none
-    /// is, and no longer than it is: then there are no entries that are older.
-    pub async fn wait_while_serving(&self, position: u64) {
+    /// Waits until the stream that is served from has reached this position, which somebody was
+    /// told before this time. Does not wait if none is, and no longer than it is: then there are no
+    /// entries that are older. Nor longer than until all is applied that was committed before the
+    /// time: the position was another server's.
+    pub async fn wait_while_serving(&self, position: u64, told: u64) {
         let link = self.reached().link;
         self.wait_until(|reached| {
-            reached.link == 0 || reached.link != link || reached.position >= position
+            let is_over = reached.link == 0 || reached.link != link;
+            is_over || reached.position >= position || reached.confirmed >= told
         })
         .await;
     }
@@ -128,7 +137,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_woken() {
         let progress = Progress::new();
-        progress.wait_while_serving(7).await; // nothing is served
+        progress.wait_while_serving(7, 1).await; // nothing is served
         progress.begin(5);
         progress.open(1);
         let advance = async {
@@ -137,12 +146,17 @@ mod tests {
             tokio::task::yield_now().await;
             progress.advance(7);
         };
-        tokio::join!(progress.wait_while_serving(7), progress.wait_for_position(7), advance);
+        tokio::join!(progress.wait_while_serving(7, 1), progress.wait_for_position(7), advance);
         let close = async {
             tokio::task::yield_now().await;
             progress.close();
         };
-        tokio::join!(progress.wait_while_serving(8), close);
+        let confirm = async {
+            tokio::task::yield_now().await;
+            progress.confirm(1);
+        };
+        tokio::join!(progress.wait_while_serving(u64::MAX, 1), confirm);
+        tokio::join!(progress.wait_while_serving(8, 2), close);
         assert_eq!(progress.reached().position, 7);
     }
 }

@@ -34,17 +34,26 @@ impl Recent {
         }
     }
 
-    /// Notes that a transaction is about to be applied. Called by one thread at a time.
-    pub fn push(&self, transaction: u32) -> Result<(), Overrun> {
+    /// Notes that a transaction is about to be applied. Returns how many are waiting. Called by one
+    /// thread at a time.
+    pub fn push(&self, transaction: u32) -> Result<u64, Overrun> {
         let applied = self.applied.load(Ordering::Relaxed); // written by this thread only
-        if applied - self.visible.load(Ordering::Acquire) >= ROOM as u64 {
+        let waiting = applied - self.visible.load(Ordering::Acquire);
+        if waiting >= ROOM as u64 {
             return Err(Overrun);
         }
         // Release: pairs with the load in `are_visible`.
         self.slot(applied).store(transaction, Ordering::Release);
         // Release: pairs with `to_see`. Whoever sees the count finds the number.
         self.applied.store(applied + 1, Ordering::Release);
-        Ok(())
+        Ok(waiting + 1)
+    }
+
+    /// Whether it is time to ask for a snapshot, since so many are waiting for one: now and then
+    /// from when half of the room is taken.
+    pub fn is_filling(waiting: u64) -> bool {
+        let (half, step) = (ROOM as u64 / 2, ROOM as u64 / 16);
+        waiting >= half && waiting.is_multiple_of(step)
     }
 
     /// Forgets what was pushed, since everything was cleared. Called by the thread that pushes.

@@ -1,13 +1,14 @@
 //! A changed row, as the function sees it that says which keys it concerns.
 
-use crate::pgoutput::{Old, Relation, Tuple, Value};
+use crate::pgoutput::{Column, Old, Relation, Tuple, Value};
 use std::fmt;
 
 /// The server does not send this column with this row, or the table has no such column.
 ///
 /// An old row has the columns of the table's replica identity only, by default those of its primary
 /// key. If keys of the cache depend on other columns, give the table another one: `ALTER TABLE …
-/// REPLICA IDENTITY FULL`, or `USING INDEX …`.
+/// REPLICA IDENTITY FULL`, or `USING INDEX …`. Of a partitioned table, give it to each partition:
+/// they do not inherit it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unsent {
     table: String,
@@ -45,6 +46,12 @@ impl<'r> Row<'r> {
 
     /// Returns the value of a column in PostgreSQL's text form, or `None` for NULL.
     ///
+    /// The form of dates, intervals, floats and `bytea` depends on settings of the stream's session
+    /// (`DateStyle`, `TimeZone`, `IntervalStyle`, `extra_float_digits`, `bytea_output`), which the
+    /// `options` of the [`ReplicationConfig`](crate::ReplicationConfig) can fix. `char(n)` comes
+    /// with its blanks, a `uuid` in lower case, a `numeric` with the zeros that it was stored with.
+    /// Where the database takes two texts for equal (`citext`, `1.0` and `1.00`), make one key.
+    ///
     /// # Errors
     /// [`Unsent`]. Return it: all entries are then ended with the transaction, as nobody knows
     /// which key the row had.
@@ -61,8 +68,9 @@ impl<'r> Row<'r> {
             Old::Same | Old::Identity(_) => None,
         };
         let value = |(at, value): (usize, &Value<'r>)| match value {
-            // What an update has left as it was, stands in the old row, if that was sent.
-            Value::Unchanged => before(at),
+            // What an update has left as it was, stands in the old row, if that was sent. It is
+            // large, so no null.
+            Value::Unchanged => before(at).filter(Option::is_some),
             value => sent(value),
         };
         Self { relation, values: new.iter().enumerate().map(value).collect() }
@@ -71,13 +79,17 @@ impl<'r> Row<'r> {
     /// A row as it was. `new`: the row as it is, if it still exists.
     pub(crate) fn old(relation: &'r Relation, old: &Old<'r>, new: Option<&Tuple<'r>>) -> Self {
         let nothing = Vec::new();
-        let (tuple, identity_only) = match old {
-            Old::Full(tuple) => (tuple, false),
-            Old::Identity(tuple) => (tuple, true),
-            Old::Same => (new.unwrap_or(&nothing), true),
+        // Columns of an identity are never null, unless it is FULL.
+        let (tuple, identity_only, has_nulls) = match old {
+            Old::Full(tuple) => (tuple, false, !relation.null_is_doubtful),
+            Old::Identity(tuple) => (tuple, true, false),
+            Old::Same if relation.is_full => (&nothing, true, false),
+            Old::Same => (new.unwrap_or(&nothing), true, false),
         };
-        let value = |(column, value): (&crate::pgoutput::Column, &Value<'r>)| {
-            if identity_only && !column.is_identity { None } else { sent(value) }
+        let value = |(column, value): (&Column, &Value<'r>)| {
+            let is_sent = (column.is_identity || !identity_only)
+                && (has_nulls || !matches!(value, Value::Null));
+            if is_sent { sent(value) } else { None }
         };
         Self { relation, values: relation.columns.iter().zip(tuple).map(value).collect() }
     }
@@ -103,6 +115,8 @@ mod tests {
             schema: "public".to_owned(),
             table: "posts".to_owned(),
             columns: vec![column("id", true), column("user_id", false), column("text", false)],
+            is_full: false,
+            null_is_doubtful: false,
         }
     }
 
@@ -118,6 +132,22 @@ mod tests {
         let full = Old::Full(vec![Value::Text("1"), Value::Text("6"), Value::Null]);
         let row = Row::old(&table, &full, Some(&new));
         assert_eq!((row.get("user_id"), row.get("text")), (Ok(Some("6")), Ok(None)));
+    }
+
+    #[test]
+    fn a_partition_s_old_row_may_lack_what_its_parent_s_would_have() {
+        let mut table = table();
+        let old = Old::Full(vec![Value::Text("1"), Value::Null, Value::Null]);
+        assert_eq!(Row::old(&table, &old, None).get("user_id"), Ok(None));
+        table.null_is_doubtful = true;
+        assert!(Row::old(&table, &old, None).get("user_id").is_err());
+        assert_eq!(Row::old(&table, &old, None).get("id"), Ok(Some("1")));
+        // An index of the partition is its identity, and another one that of the parent.
+        let old = Old::Identity(vec![Value::Null, Value::Text("7"), Value::Null]);
+        assert!(Row::old(&table, &old, None).get("id").is_err());
+        table.is_full = true;
+        let new = vec![Value::Text("1"), Value::Text("7"), Value::Null];
+        assert!(Row::old(&table, &Old::Same, Some(&new)).get("id").is_err());
     }
 
     #[test]

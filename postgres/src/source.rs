@@ -9,6 +9,7 @@ use pgwire_replication::{Lsn, ReplicationClient, ReplicationConfig, ReplicationE
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct PgStream<K> {
     returned: Lsn,
     start: u64,
     unnamed: u64,
+    /// Partitions are published under their parent's name.
+    is_via_root: bool,
 }
 
 impl<K> PgStream<K> {
@@ -64,10 +67,12 @@ impl<K> PgStream<K> {
     /// Waits until all transactions have ended that were writing when the slot was made: only then
     /// does the server know where a stream can begin. Needs a tokio runtime with time and IO.
     ///
-    /// The slot's name begins with that of `config`.
+    /// The slot's name begins with that of `config`: up to 46 lower case letters, digits and
+    /// underscores, of which the first is no digit.
     ///
     /// # Errors
-    /// [`Error::Server`].
+    /// [`Error::Setting`] if the slot cannot have this name. [`Error::Server`] if there is no
+    /// server, or if it refuses.
     pub async fn connect(
         config: &ReplicationConfig,
         keys_of: impl Fn(&Row<'_>, &mut Vec<K>) -> Result<(), Unsent> + Send + Sync + 'static,
@@ -80,8 +85,20 @@ impl<K> PgStream<K> {
         keys_of: Arc<KeysOf<K>>,
     ) -> Result<Self, Error> {
         let mut config = config.clone().with_status_interval(STATUS).with_start_lsn(Lsn::ZERO);
+        (config.binary, config.stop_at_lsn) = (false, None); // rows are texts, and go on
+        check_slot(&config.slot)?;
         config.slot = format!("{}_{:016x}", config.slot, chance());
+        let names = config.publication.names();
+        let via_root = format!(
+            "SELECT 1 FROM pg_publication WHERE pubviaroot AND pubname IN ({})",
+            names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
+        );
+        // The server takes them for a list of identifiers, and turns those without quotes into
+        // lower case: it would find another publication, or none.
+        config.publication =
+            names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
         let mut session = Session::connect(&config).await?;
+        let is_via_root = !session.0.simple_query(&via_root).await?.is_empty();
         let create = format!(
             "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT",
             config.slot
@@ -101,6 +118,7 @@ impl<K> PgStream<K> {
             returned: start,
             start: start.as_u64(),
             unnamed: 0,
+            is_via_root,
         })
     }
 
@@ -120,7 +138,8 @@ impl<K> PgStream<K> {
         let message =
             Message::parse(message).map_err(|error| Error::Protocol(error.to_string()))?;
         match message {
-            Message::Relation(relation) => {
+            Message::Relation(mut relation) => {
+                relation.null_is_doubtful = self.is_via_root;
                 self.relations.insert(relation.oid, relation);
             }
             Message::Insert { relation, new } => {
@@ -149,9 +168,12 @@ impl<K> PgStream<K> {
             return Err(Error::Protocol("a change of a table that was not described".to_owned()));
         };
         let rows = rows(relation);
-        let named = rows.iter().flatten().try_for_each(|row| (self.keys_of)(row, &mut self.keys));
+        // A panic leaves nothing behind but some of the keys.
+        let named = catch_unwind(AssertUnwindSafe(|| {
+            rows.iter().flatten().try_for_each(|row| (self.keys_of)(row, &mut self.keys))
+        }));
         self.events.extend(self.keys.drain(..).map(Event::Changed));
-        if named.is_err() {
+        if !matches!(named, Ok(Ok(()))) {
             self.unnamed += 1;
             self.events.push_back(Event::AllChanged);
         }
@@ -192,6 +214,24 @@ impl<K> fmt::Debug for PgStream<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgStream").field("returned", &self.returned).finish_non_exhaustive()
     }
+}
+
+/// Whether the name of a slot can begin so: the server cuts off what is longer than 63 characters.
+fn check_slot(name: &str) -> Result<(), Error> {
+    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    let begins = name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+    if begins && name.len() <= 46 && name.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(Error::Setting(
+        "the slot's name must be 1 to 46 lower case letters, digits and underscores, and not begin \
+         with a digit",
+    ))
+}
+
+/// A text as a constant of SQL.
+pub(crate) fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// One column of the first row.

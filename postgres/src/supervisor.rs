@@ -18,7 +18,11 @@ use tokio::time::timeout;
 /// The shortest and the longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-pub(crate) struct Supervisor<K, V> {
+pub(crate) struct Supervisor<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     pub core: Arc<Core<K, V>>,
     pub config: ReplicationConfig,
     pub keys_of: Arc<KeysOf<K>>,
@@ -110,6 +114,18 @@ where
                 flush(&core, control).await?;
             }
         }
+    }
+}
+
+impl<K, V> Drop for Supervisor<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// However the task ends, also by a panic or with its runtime: nobody applies anything from now
+    /// on, and nobody must wait for it.
+    fn drop(&mut self) {
+        self.core.close(&Error::Stopped);
     }
 }
 

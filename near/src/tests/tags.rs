@@ -148,6 +148,29 @@ on_each_server! {
         assert_eq!(here.get("page:1").await.unwrap(), None, "it was not written");
     }
 
+    async fn a_key_that_lives_on_keeps_its_tag(server: &mut Server) {
+        let near = near(server).await;
+        let (value, short) = ("value".to_owned(), Duration::from_millis(1));
+        let long = Duration::from_secs(600);
+        near.multi()
+            .set_tagged_with_ttl("ever", &value, &["t"], short)
+            .set("ever", &value)
+            .set_tagged_with_ttl("longer", &value, &["t"], short)
+            .set_with_ttl("longer", &value, long)
+            .set_tagged_with_ttl("over", &value, &["t"], short)
+            .exec()
+            .await
+            .unwrap();
+        for round in 0..2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            near.multi().set_tagged("other", &value, &["t"]).exec().await.unwrap();
+            let count = server.tell("ZCARD coeval:tag:t").await;
+            assert_eq!(count, redis::Value::Int(3), "{round}: `over` is forgotten");
+        }
+        near.multi().invalidate_tag("t").exec().await.unwrap();
+        assert_eq!(server.tell("EXISTS ever longer other").await, redis::Value::Int(0));
+    }
+
     async fn a_tag_forgets_keys_whose_time_is_over(server: &mut Server) {
         let near = near(server).await;
         let value = "value".to_owned();

@@ -196,6 +196,23 @@ on_a_server! {
         }
     }
 
+    async fn fact_a_parent_s_identity_is_told_and_a_partition_s_is_sent(server: &mut Server) {
+        server.tell(
+            "CREATE TABLE parts (id int PRIMARY KEY, owner int) PARTITION BY RANGE (id);
+             CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (10);
+             ALTER TABLE parts REPLICA IDENTITY FULL;
+             INSERT INTO parts VALUES (1, 5);
+             CREATE PUBLICATION roots FOR TABLE parts WITH (publish_via_partition_root)"
+        ).await;
+        let mut wire = Wire::of(server, "roots").await;
+        server.tell("UPDATE parts SET owner = 6 WHERE id = 1").await;
+        server.tell("DELETE FROM parts WHERE id = 1").await;
+        let told = wire.told(server).await;
+        let changes: Vec<_> = told.iter().filter(|it| it.contains("parts (") || it.contains("full"))
+            .collect();
+        assert_eq!(changes, ["update parts (1, 6)", "delete parts full (1, null)"]);
+    }
+
     async fn fact_a_row_that_leaves_a_filter_is_deleted(server: &mut Server) {
         server.tell("CREATE PUBLICATION filtered FOR TABLE users WHERE (id > 5)").await;
         let mut wire = Wire::of(server, "filtered").await;

@@ -9,6 +9,7 @@ mod proxy;
 mod server;
 mod settings;
 mod stress;
+mod traps;
 mod wire;
 
 use crate::planted::Defect;
