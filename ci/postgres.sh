@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The cache in front of PostgreSQL passes its tests against a real server, which is installed from
-# Debian's packages if there is none, and its example shows that the other way tears. If no server
+# Debian's packages if there is none, and its example counts the torn pages of both ways. If no server
 # can be had, the tests are skipped, and the last line says so. With an argument: only the tests
 # whose name contains it.
 #
