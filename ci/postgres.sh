@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The cache in front of PostgreSQL passes its tests against a real server, which is installed from
-# Debian's packages if there is none, and its example counts the torn pages of both ways. If no server
-# can be had, the tests are skipped, and the last line says so. With an argument: only the tests
-# whose name contains it.
+# Debian's packages if there is none, and its example counts the torn pages of both ways. If no
+# server can be had, the tests are skipped, and the last line says so. With an argument: only the
+# tests whose name contains it.
 #
 #   COEVAL_POSTGRES  the folder of the programs initdb and postgres, in place of these
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
