@@ -2,10 +2,10 @@
 //!
 //! A restore must not bring back what was removed, or what is older than a value that has left
 //! meanwhile. The record of a key knows its newest commit, but a removal of a key of which there is
-//! no record leaves none, and a record ends some time after its value. So each removal leaves a mark
-//! here *before* it looks for the record, and each record *before* it ends. A restore holds the
-//! record of an entry, and looks for a mark *after* that. Either the removal finds a record that is
-//! held, on which it leaves a tombstone, or the restore finds the mark.
+//! no record leaves none, and a record ends some time after its value. So each removal leaves a
+//! mark here *before* it looks for the record, and each record *before* it ends. A restore holds
+//! the record of an entry, and looks for a mark *after* that. Either the removal finds a record
+//! that is held, on which it leaves a tombstone, or the restore finds the mark.
 //!
 //! Keys with equal low bits in their hashes share a mark. So a restore may leave an entry out
 //! without need.
