@@ -9,8 +9,8 @@ use std::ops::Range;
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 256 << 10;
-/// How many bytes may be checked in vain, whatever the file. A file that was forged may have a head
-/// every 32 bytes, each of which claims all that follows.
+/// How many bytes may be checked in vain before the last block that is, whatever the file. A file
+/// that was forged may have a head every 32 bytes, each of which claims all that follows.
 const IN_VAIN: u64 = 64 << 20;
 /// How often each byte may be checked in vain beyond that. The heads of a file that was not forged
 /// do not overlap, unless bytes are missing.
@@ -164,7 +164,7 @@ impl<R: Read> Reader<R> {
         while self.find_head()? {
             let head = BlockHead::from_bytes(self.rest(), self.header.id).expect("it was found");
             let all = HEAD + head.bytes as usize;
-            let may_be = head.number >= self.next_block && self.may_check(head.bytes);
+            let may_be = head.number >= self.next_block && self.may_check();
             let is_there = may_be && self.fill(all)?;
             let body = &self.rest()[HEAD..all.min(self.rest().len())];
             if !is_there || crc32fast::hash(body) != head.checksum {
@@ -194,11 +194,12 @@ impl<R: Read> Reader<R> {
         Ok(None)
     }
 
-    /// Returns whether so many bytes may be checked, perhaps in vain. So the time is linear in the
-    /// length of the file.
-    fn may_check(&self, bytes: u32) -> bool {
+    /// Returns whether another block may be checked, perhaps in vain. So the time is linear in the
+    /// length of the file. The length of that block does not count: a file that is whole may begin
+    /// with a large one.
+    fn may_check(&self) -> bool {
         let passed = self.drained + self.at as u64;
-        self.in_vain + u64::from(bytes) <= IN_VAIN + OFTEN * passed
+        self.in_vain <= IN_VAIN + OFTEN * passed
     }
 
     /// Skips bytes until a head begins. Returns whether there is one.

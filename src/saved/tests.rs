@@ -148,6 +148,18 @@ fn a_file_within_an_entry_is_an_entry() {
     assert_eq!((entries, reader.damage().blocks), (vec![inner.clone(), inner], 1));
 }
 
+/// The first block of a file may be larger than what is checked in vain: a large value, or the groups
+/// of a file with very many.
+#[test]
+fn a_large_block_may_come_first() {
+    let large = vec![7; 65 << 20];
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    writer.entry(|block| Ok([&block, &large[..]].concat())).unwrap();
+    let (entries, damage) = read(&writer.finish().unwrap().0).unwrap();
+    assert_eq!((entries.len(), damage), (1, Damage::default()));
+    assert!(entries[0] == large);
+}
+
 /// A file of nothing but heads, each of which claims all that follows, with a wrong checksum.
 #[test]
 fn a_forged_file_takes_linear_time() {
