@@ -120,7 +120,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    let mut reader = Reader::new(input)?;
+    let mut reader = Reader::new(input)?.without_groups();
     let mut intake = Intake::new(engine, reader.header())?;
     let mut entries = Vec::new();
     while let Some(block) = reader.next_block().map_err(RestoreError::Io)? {

@@ -143,8 +143,9 @@ where
     /// Restores all the rest, and says what was restored.
     ///
     /// O(n), in steps. Lock-free: neither this nor any other use of the cache waits for the other,
-    /// except for the reader. It needs memory for the members of groups that are not complete. For
-    /// a file in the format of an earlier version of the library, that is all entries.
+    /// except for the reader. It needs memory for a list of the groups with several members, and for
+    /// the members of groups that are not complete. If the file's list of groups is broken, or the
+    /// file has the format of an earlier version of the library, those are all entries.
     ///
     /// # Errors
     /// [`RestoreError::Io`], if the reader fails. What was restored by then stays.

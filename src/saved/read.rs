@@ -51,6 +51,8 @@ pub struct Reader<R: Read> {
     header: Header,
     next_block: u32,
     damage: Damage,
+    /// Whether the caller wants to know the groups.
+    wants_groups: bool,
     /// The groups of the file, once they were read.
     groups: Option<Groups>,
     /// The number of all entries, as the end says.
@@ -77,11 +79,17 @@ impl<R: Read> Reader<R> {
             header,
             next_block: 0,
             damage: Damage { blocks: 0, is_cut_off: true },
+            wants_groups: true,
             groups: None,
             entries: None,
         };
         reader.header = reader.read_header()?;
         Ok(reader)
+    }
+
+    /// Passes over the groups, which would take memory.
+    pub fn without_groups(self) -> Self {
+        Self { wants_groups: false, ..self }
     }
 
     fn read_header(&mut self) -> Result<Header, Trouble> {
@@ -174,7 +182,8 @@ impl<R: Read> Reader<R> {
                 continue;
             }
             let (kind, number) = (head.kind, head.number);
-            let groups = (kind == BlockKind::Groups).then(|| Groups::read(body, head.entries));
+            let is_wanted = kind == BlockKind::Groups && self.wants_groups;
+            let groups = is_wanted.then(|| Groups::read(body, head.entries));
             let has_entries = kind == BlockKind::Entries && has_entries(body, head.entries);
             let (total, body) = (u64_at(body, 0), self.at + HEAD..self.at + all);
             self.at += all;
@@ -187,6 +196,7 @@ impl<R: Read> Reader<R> {
                     return Ok(None);
                 }
                 (BlockKind::Groups, Some(Some(groups))) => self.groups = Some(groups),
+                (BlockKind::Groups, None) => {}
                 (BlockKind::Entries, _) if has_entries => return Ok(Some(body)),
                 _ => self.damage.blocks += 1,
             }

@@ -120,6 +120,9 @@ fn groups_are_read_as_written() {
         (sizes, reader.damage().blocks)
     };
     assert_eq!(sizes(&file), (Some([1, 3, 2]), 0));
+    let mut without = Reader::new(&file[..]).unwrap().without_groups();
+    assert!(without.next_block().unwrap().unwrap().groups().is_none());
+    assert_eq!(without.damage().blocks, 0);
     let mut broken = file.clone();
     broken[46 + HEAD] ^= 1;
     assert_eq!(sizes(&broken), (None, 1));
