@@ -68,22 +68,24 @@ where
     ///   file has lost, that have expired, or for which there is no room are left out.
     /// - **What happens to the cache takes precedence over the file.** An entry is not restored if
     ///   its key was written, removed or cleared since this call, if a load of it is under way, or
-    ///   if one of its tags was invalidated. Nor are the others that the same commit wrote, even if
-    ///   that entry itself has expired or there is no room for it. So no old entry stands beside a
-    ///   newer one of its group. [`RestoreReport::superseded`] counts the entries that are left out
-    ///   so.
-    /// - **Some entries are left out without need.** A removed key is known by 20 bits of its hash,
-    ///   and an invalidated tag by 8 bits; others with the same bits are left out, too. So is an
-    ///   entry if a value was [derived](Cache::derive) from its absence.
+    ///   if one of its tags was invalidated. Nor are the others that the same commit wrote. (The
+    ///   key counts even if its own entry has expired or there is no room for it.) So no old entry
+    ///   stands beside a newer one of its group. [`RestoreReport::superseded`] counts the entries
+    ///   that are left out so.
+    /// - **Some entries are left out without need.** A key that was removed or has left the cache,
+    ///   and a tag that was invalidated, are known by 20 bits of their hash; others with the same
+    ///   bits are left out, too. So is an entry if a value was [derived](Cache::derive) from its
+    ///   absence.
     /// - **A restored entry counts as written when it is restored.** A load or a
     ///   [`prewarm`](Cache::prewarm) that began before is refused then, unless the restore has seen
-    ///   the load. A predicate ([`retain`](Cache::retain)) sees only what has been restored.
+    ///   the load. A predicate ([`retain`](Cache::retain)) and a [save](Cache::save) see only what
+    ///   has been restored.
     /// - **Nothing is evicted for an entry of the file.** If there is no room for its group by
     ///   then, the group is left out. The policy learns the hits of the entries, but not their
     ///   order.
     ///
     /// This call reads the beginning of the file, and returns the errors of that. O(1). The cache
-    /// keeps 128 KiB for the removed keys.
+    /// keeps 128 KiB for those bits.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -143,9 +145,9 @@ where
     /// Restores all the rest, and says what was restored.
     ///
     /// O(n), in steps. Lock-free: neither this nor any other use of the cache waits for the other,
-    /// except for the reader. It needs memory for a list of the groups with several members, and for
-    /// the members of groups that are not complete. If the file's list of groups is broken, or the
-    /// file has the format of an earlier version of the library, those are all entries.
+    /// except for the reader. It needs memory for a list of the groups with several members, and
+    /// for the members of groups that are not complete. If the file's list of groups is broken, or
+    /// the file has the format of an earlier version of the library, those are all entries.
     ///
     /// # Errors
     /// [`RestoreError::Io`], if the reader fails. What was restored by then stays.

@@ -136,6 +136,7 @@ where
         let mut held = HeldMembers { engine: self, guard, records };
         absent.into_iter().for_each(|key| _ = held.hold(key));
         let absent = held.records.len();
+        let mut tags = SmallVec::<[_; 4]>::new();
         let mut writes = SmallVec::<[_; 1]>::with_capacity(members.len());
         for ToRestore { key, value, rank, weight, terms, .. } in members {
             let record = held.hold(key);
@@ -144,9 +145,7 @@ where
                 let (hash, builder) = (self.hash(tag), || BondsBuilder::new(&self.store));
                 let cell = self.store.find_or_create_tag(guard, hash, tag);
                 ties.get_or_insert_with(builder).add_tag(cell, version);
-                if self.tag_marks.is_noted_since(hash, version) {
-                    return false;
-                }
+                tags.push(hash);
             }
             let mut place = Parcel::empty();
             place.put(value);
@@ -160,10 +159,10 @@ where
         // If there is another holder, somebody loads the key. (Or a file that was forged has it
         // twice in one group.) Looked for as late as possible: the loads that begin from here on
         // are refused, if they began before the commit.
-        let is_taken = |record: &RecordRef<'_, K, V>| {
-            record.holds() > 1 || self.observers().gone.is_noted(record.hash())
-        };
-        if held.records.iter().any(is_taken) {
+        let gone = &self.observers().gone;
+        let is_taken = |record: &RecordRef<'_, K, V>| record.holds() > 1;
+        let mut hashes = held.records.iter().map(|record| record.hash()).chain(tags);
+        if held.records.iter().any(is_taken) || hashes.any(|hash| gone.is_noted(hash)) {
             return false;
         }
         // No user code runs from here on. A panic in it would separate the bonds from their
