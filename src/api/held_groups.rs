@@ -2,6 +2,7 @@
 
 use crate::engine::{SavedGroup, ToRestore};
 use crate::version::Version;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 
 /// The members of incomplete groups.
@@ -12,7 +13,7 @@ pub(super) struct HeldGroups<K, V> {
 }
 
 struct HeldGroup<K, V> {
-    members: SavedGroup<K, V>,
+    group: SavedGroup<K, V>,
     /// The members that are yet to be read; `None` if nobody knows.
     missing: Option<u32>,
     /// The place of the first member in the file.
@@ -25,34 +26,38 @@ impl<K, V> HeldGroups<K, V> {
     }
 
     /// Notes a member of the group with this version, which has `size` members in the file, if that
-    /// is known. `entry` is the member, if the cache takes it. Returns the group if that was the
-    /// last one.
+    /// is known. `entry` is the member, or its key if the cache does not take it. Returns the group
+    /// if that was the last one, unless the cache takes none of them.
     pub fn note(
         &mut self,
         version: Version,
         size: Option<u32>,
-        entry: Option<ToRestore<K, V>>,
+        entry: Result<ToRestore<K, V>, K>,
     ) -> Option<SavedGroup<K, V>> {
         if size == Some(1) {
-            return entry.map(|entry| SavedGroup::from_iter([entry]));
+            let members = SmallVec::from_iter([entry.ok()?]);
+            return Some(SavedGroup { members, absent: Vec::new() });
         }
         self.noted += 1;
-        let (members, place) = (SavedGroup::new(), self.noted);
-        let new = HeldGroup { members, missing: size, place };
-        let group = self.by_version.entry(version).or_insert(new);
-        group.members.extend(entry);
-        group.missing = group.missing.map(|missing| missing.saturating_sub(1));
-        if group.missing != Some(0) {
+        let group = SavedGroup { members: SmallVec::new(), absent: Vec::new() };
+        let new = HeldGroup { group, missing: size, place: self.noted };
+        let held = self.by_version.entry(version).or_insert(new);
+        match entry {
+            Ok(member) => held.group.members.push(member),
+            Err(key) => held.group.absent.push(key),
+        }
+        held.missing = held.missing.map(|missing| missing.saturating_sub(1));
+        if held.missing != Some(0) {
             return None;
         }
-        self.by_version.remove(&version).map(|group| group.members)
+        self.by_version.remove(&version).map(|held| held.group)
     }
 
     /// Takes the groups that are left, those with the hottest members in front. The file has no
     /// more of them.
     pub fn take(&mut self) -> impl Iterator<Item = SavedGroup<K, V>> + use<K, V> {
         let mut rest: Vec<_> = std::mem::take(&mut self.by_version).into_values().collect();
-        rest.sort_unstable_by_key(|group| group.place);
-        rest.into_iter().map(|group| group.members)
+        rest.sort_unstable_by_key(|held| held.place);
+        rest.into_iter().map(|held| held.group)
     }
 }

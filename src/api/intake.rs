@@ -63,14 +63,14 @@ impl Intake {
         self.since
     }
 
-    /// Returns the entry in these bytes, if the cache takes it. An error has its version, if it can
-    /// be read.
+    /// Returns the entry in these bytes, if the cache takes it. An error has its version and its
+    /// key, if they can be read.
     #[inline]
     pub fn take<K, V, S, R>(
         &mut self,
         engine: &Engine<K, V, S, R>,
         bytes: &[u8],
-    ) -> Result<ToRestore<K, V>, Option<Version>>
+    ) -> Result<ToRestore<K, V>, Option<(Version, K)>>
     where
         K: Hash + Eq + Send + Sync + DeserializeOwned + 'static,
         V: Send + Sync + DeserializeOwned + 'static,
@@ -88,12 +88,12 @@ impl Intake {
         let passed = self.passed;
         if !entry.terms.as_mut().is_none_or(|terms| age_by(terms, passed)) {
             self.report.expired += 1;
-            return Err(Some(entry.version));
+            return Err(Some((entry.version, entry.key)));
         }
         entry.weight = engine.weight_if_restored(entry.weight);
         let Some(room) = self.room.checked_sub(entry.weight.into()) else {
             self.report.left_out += 1;
-            return Err(Some(entry.version));
+            return Err(Some((entry.version, entry.key)));
         };
         self.room = room;
         Ok(entry)

@@ -29,9 +29,9 @@ where
     /// [saved](Cache::save). Entries that one commit wrote have one version again: the former one.
     /// The versions of new commits follow those of the saved cache.
     ///
-    /// - The time during which the file lay, and that of reading it, count against all deadlines, by
-    ///   the system's clock (not with a [manual clock](Self::manual_clock)). Expired entries are left
-    ///   out.
+    /// - The time during which the file lay, and that of reading it, count against all deadlines,
+    ///   by the system's clock (not with a [manual clock](Self::manual_clock)). Expired entries are
+    ///   left out.
     /// - If the new cache has a smaller [bound](Self::max_capacity), it gets the hottest entries.
     /// - A value keeps its saved weight if the new cache has a [weigher](Self::weigher).
     /// - A broken block (about 64 KiB of entries) is skipped, and the rest is restored. The report
@@ -42,8 +42,8 @@ where
     /// A tag that was invalidated elsewhere in the meantime is not known to the file. If the source
     /// may have changed, write or invalidate what has changed, or give entries a time to live.
     ///
-    /// O(n). It needs memory for all entries that it restores twice, except for what keys and values
-    /// refer to. The call returns when all entries are there.
+    /// O(n). It needs memory for all entries that it restores twice, except for what keys and
+    /// values refer to. The call returns when all entries are there.
     ///
     /// See [`Cache::save`] for an example.
     ///
@@ -120,7 +120,7 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    let mut reader = Reader::new(input)?;
+    let mut reader = Reader::new(input)?.without_groups();
     let mut intake = Intake::new(engine, reader.header())?;
     let mut entries = Vec::new();
     while let Some(block) = reader.next_block().map_err(RestoreError::Io)? {

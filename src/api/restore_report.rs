@@ -23,8 +23,8 @@ pub struct RestoreReport {
     /// The entries for which the new cache has no room: the coldest ones.
     pub left_out: u64,
     /// The entries that were superseded while the cache was in use already
-    /// ([`Builder::restore_later`](crate::Builder::restore_later)): a key of their group was written,
-    /// removed, cleared or loaded, or one of its tags was invalidated.
+    /// ([`Builder::restore_later`](crate::Builder::restore_later)): a key of their group was
+    /// written, removed, cleared or loaded, or one of its tags was invalidated.
     pub superseded: u64,
     /// The entries that `Deserialize` refused.
     pub unreadable: u64,

@@ -26,10 +26,10 @@ type UnderWay<K, V, S, R> = Result<(Cache<K, V, S, R>, Restoring<K, V, S, R>), R
 /// Groups of which the file has no more members.
 type CompleteGroups<K, V> = Box<dyn Iterator<Item = SavedGroup<K, V>> + Send>;
 
-/// The rest of a restore that [`Builder::restore_later`] has begun: a job for a thread of the
-/// program's, or for [steps](Self::step) of its own.
+/// The rest of a restore that [`Builder::restore_later`] has begun. A thread of the program
+/// [runs](Self::run) it as a whole, or in [steps](Self::step) between other work.
 ///
-/// Dropped before its end, it restores no more.
+/// It keeps the cache alive. If it is dropped before its end, the rest of the file is not restored.
 #[must_use = "nothing is restored unless this is run"]
 pub struct Restoring<K, V, S = RandomState, R = Asymmetric>
 where
@@ -54,29 +54,38 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Builds the cache, which is empty at first and can be used at once, and begins to restore the
-    /// entries of a file to which another cache was [saved](Cache::save). The result goes on with
-    /// that: give [`Restoring::run`] to a thread. The cache starts no threads itself.
+    /// Builds the cache, which is empty at first and can be used at once. The second result
+    /// restores the entries of a file to which another cache was [saved](Cache::save), while the
+    /// cache is in use: give [`Restoring::run`] to a thread. The cache starts no threads itself.
     ///
     /// The entries come hottest first, so most of the hits are back long before all entries are.
     /// What [`restore`](Self::restore) says of deadlines, weights, broken blocks and the listener
-    /// holds here, too. The difference is that the cache is in use meanwhile:
+    /// holds here, too. These are the differences:
     ///
-    /// - **What one commit wrote is restored by one commit**, as soon as all of it is read. It gets a
-    ///   new version, which is larger than that of the file. So a view that is open does not change,
-    ///   and no reader sees some members of a group before the others. Members that the file has
-    ///   lost, that have expired, or for which there is no room are left out.
-    /// - **What happens to the cache takes precedence over the file.** If a key was written, removed
-    ///   or cleared since this call, or if a load of it is under way, or if one of its tags was
-    ///   invalidated, then its entry is not restored, nor are the others that were written by the
-    ///   same commit. So no old entry stands beside a newer one of its group.
-    ///   [`RestoreReport::superseded`] counts them. A few entries more may be left out, because keys
-    ///   that were removed are known by a part of their hash. A predicate
-    ///   ([`retain`](Cache::retain)) sees only what has been restored.
-    /// - Nothing is evicted for an entry of the file. If there is no room for its group by then, it
-    ///   is left out. The policy knows the hits of the entries, but not their order.
+    /// - **What one commit wrote is restored by one commit**, as soon as all of it is read. It gets
+    ///   a new version, which is larger than that of the file. So a view that is open does not
+    ///   change, and no reader sees some members of a group before the others. Members that the
+    ///   file has lost, that have expired, or for which there is no room are left out.
+    /// - **What happens to the cache takes precedence over the file.** An entry is not restored if
+    ///   its key was written, removed or cleared since this call, if a load of it is under way, or
+    ///   if one of its tags was invalidated. Nor are the others that the same commit wrote. (The
+    ///   key counts even if its own entry has expired or there is no room for it.) So no old entry
+    ///   stands beside a newer one of its group. [`RestoreReport::superseded`] counts the entries
+    ///   that are left out so.
+    /// - **Some entries are left out without need.** A key that was removed or has left the cache,
+    ///   and a tag that was invalidated, are known by 20 bits of their hash; others with the same
+    ///   bits are left out, too. So is an entry if a value was [derived](Cache::derive) from its
+    ///   absence.
+    /// - **A restored entry counts as written when it is restored.** A load or a
+    ///   [`prewarm`](Cache::prewarm) that began before is refused then, unless the restore has seen
+    ///   the load. A predicate ([`retain`](Cache::retain)) and a [save](Cache::save) see only what
+    ///   has been restored.
+    /// - **Nothing is evicted for an entry of the file.** If there is no room for its group by
+    ///   then, the group is left out. The policy learns the hits of the entries, but not their
+    ///   order.
     ///
-    /// The file's beginning is read by this call, and its errors are returned. O(1).
+    /// This call reads the beginning of the file, and returns the errors of that. O(1). The cache
+    /// keeps 128 KiB for those bits.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,22 +145,24 @@ where
     /// Restores all the rest, and says what was restored.
     ///
     /// O(n), in steps. Lock-free: neither this nor any other use of the cache waits for the other,
-    /// except for the reader. It needs memory for the members of groups that are not complete. For a
-    /// file in the format of an earlier version of the library, that is all entries.
+    /// except for the reader. It needs memory for a list of the groups with several members, and
+    /// for the members of groups that are not complete. If the file's list of groups is broken, or
+    /// the file has the format of an earlier version of the library, those are all entries.
     ///
     /// # Errors
     /// [`RestoreError::Io`], if the reader fails. What was restored by then stays.
     ///
     /// # Panics
-    /// Panics if `Deserialize` does. What was restored by then stays.
+    /// Panics if `Deserialize`, `Hash` or `Eq` does. What was restored by then stays.
     pub fn run(mut self) -> Result<RestoreReport, RestoreError> {
         while self.step()? {}
         Ok(*self.report())
     }
 
-    /// Reads one block of the file, about 64 KiB, and restores the groups that are complete with it.
-    /// Returns whether there is more to do. So a program may restore between other work, and show
-    /// the [progress](Self::report).
+    /// Reads one block of the file, about 64 KiB, and restores the groups that are complete with
+    /// it. After the last block, restores the groups of which the file has lost a member, about
+    /// 1,024 entries at a time. Returns whether there is more to do. So a program may restore
+    /// between other work, and show the [progress](Self::report).
     ///
     /// ```
     /// use coeval::Cache;
@@ -173,7 +184,7 @@ where
     /// As for [`run`](Self::run). A later call goes on, if the reader does.
     ///
     /// # Panics
-    /// As for [`run`](Self::run).
+    /// As for [`run`](Self::run). A later call goes on with the next block.
     pub fn step(&mut self) -> Result<bool, RestoreError> {
         let Self { cache, reader, intake, held, rest } = self;
         let version = intake.report.version;
@@ -184,7 +195,7 @@ where
                     cache.engine().end_restore();
                     return Ok(false);
                 };
-                done += group.len();
+                done += group.members.len();
                 restore(cache, intake, group, version);
             }
             return Ok(true);
@@ -193,8 +204,8 @@ where
             let groups = block.groups();
             for bytes in block {
                 let (of, entry) = match intake.take(cache.engine(), bytes) {
-                    Ok(entry) => (entry.version, Some(entry)),
-                    Err(Some(version)) => (version, None),
+                    Ok(entry) => (entry.version, Ok(entry)),
+                    Err(Some((version, key))) => (version, Err(key)),
                     Err(None) => continue,
                 };
                 let size = groups.map(|groups| groups.size(of.get()));
@@ -223,15 +234,22 @@ fn restore<K, V, S, R>(
     R: Reclaim,
 {
     let (engine, since) = (cache.engine(), intake.since());
-    if group.iter().any(|entry| entry.terms.is_some()) {
-        let (now, read) = (engine.time(), group.len());
-        group.retain(|entry| entry.deadline(since) > now);
-        intake.report.expired += (read - group.len()) as u64;
+    let SavedGroup { members, absent } = &mut group;
+    if members.iter().any(|entry| entry.terms.is_some()) {
+        let (now, mut at) = (engine.time(), 0);
+        while at < members.len() {
+            if members[at].deadline(since) > now {
+                at += 1;
+                continue;
+            }
+            absent.push(members.swap_remove(at).key);
+            intake.report.expired += 1;
+        }
     }
-    if group.is_empty() {
+    if members.is_empty() {
         return;
     }
-    let members = group.len() as u64;
+    let members = members.len() as u64;
     let count = match engine.restore_group(group, version.get(), since) {
         GroupOutcome::Restored => &mut intake.report.restored,
         GroupOutcome::Superseded => &mut intake.report.superseded,

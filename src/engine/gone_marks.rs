@@ -1,14 +1,20 @@
-//! Which keys may have been removed, or may have left the cache, while a file is being restored.
+//! Which keys may have been removed, or may have left the cache, and which tags may have been
+//! invalidated, while a file is being restored.
 //!
 //! A restore must not bring back what was removed, or what is older than a value that has left
 //! meanwhile. The record of a key knows its newest commit, but a removal of a key of which there is
-//! no record leaves none, and a record ends some time after its value. So each removal leaves a mark
-//! here *before* it looks for the record, and each record *before* it ends. A restore holds the
-//! record of an entry, and looks for a mark *after* that. Either the removal finds a record that is
-//! held, on which it leaves a tombstone, or the restore finds the mark.
+//! no record leaves none, and a record ends some time after its value. So each removal leaves a
+//! mark here *before* it looks for the record, and each record *before* it ends. A restore holds
+//! the record of an entry, and looks for a mark *after* that. Either the removal finds a record
+//! that is held, on which it leaves a tombstone, or the restore finds the mark.
 //!
-//! Keys with equal low bits in their hashes share a mark. So a restore may leave an entry out
-//! without need.
+//! In the same way an invalidation of a tag leaves a mark before it looks for the tag's cell, and a
+//! restore makes the cell before it looks for the mark. (`tag_marks.rs` has the number of the last
+//! invalidation with each mark, for loads. So there are few of those marks, and they would tell
+//! less after many invalidations.)
+//!
+//! Keys and tags with equal low bits in their hashes share a mark. So a restore may leave an entry
+//! out without need.
 
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -46,8 +52,8 @@ impl GoneMarks {
         self.on.store(0, Ordering::Relaxed); // Relaxed: threads may notice a little later
     }
 
-    /// Notes that the key with this hash is about to be removed, or that its record is about to
-    /// end.
+    /// Notes that the key with this hash is about to be removed, that its record is about to end,
+    /// or that the tag with this hash is about to be invalidated.
     #[inline(always)]
     pub fn note(&self, hash: u32) {
         // Models restore nothing. The load would only multiply their schedules.
@@ -65,8 +71,8 @@ impl GoneMarks {
         fence(Ordering::SeqCst); // partner: the fence in `Engine::restore_members`
     }
 
-    /// Returns whether the key with this hash may have been removed. The caller holds its record,
-    /// and has run a fence since.
+    /// Returns whether the key with this hash may have been removed, or the tag invalidated. The
+    /// caller holds the record or the cell, and has run a fence since.
     pub fn is_noted(&self, hash: u32) -> bool {
         let mark = hash as usize % MARKS;
         // Relaxed: the caller's fence orders it.

@@ -78,7 +78,8 @@ where
         step("lease.held");
         let early = mutant("lease.clock_first").then(|| self.store.version());
         if !mutant("lease.unfenced") {
-            fence(Ordering::SeqCst); // partner: the fences in `remove` and `invalidate_alone`
+            // Partners: the fences in `remove`, `invalidate_alone` and `restore_members`.
+            fence(Ordering::SeqCst);
         }
         let since = early.unwrap_or_else(|| self.store.version());
         // SAFETY: the caller holds the record for the lease.

@@ -74,7 +74,8 @@ impl<K, V> Observers<K, V> {
         self.recorder.record(kind, hash, version.map(Version::from_u64), self.timer.now());
     }
 
-    /// Notes that a key is about to be removed, or that its record is about to end.
+    /// Notes that a key is about to be removed, that its record is about to end, or that a tag with
+    /// this hash is about to be invalidated.
     #[inline(always)]
     #[cfg_attr(not(feature = "serde"), allow(clippy::unused_self))]
     pub fn note_gone(&self, _hash: u32) {

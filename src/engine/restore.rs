@@ -1,10 +1,10 @@
 //! Entries of a saved cache, put into a new cache that no other thread knows yet. (In a cache that
 //! others use already, `restore_group.rs` does that.)
 //!
-//! The members of a group keep the number of their commit, and with it their oneness. Nobody sees in
-//! which order they come. So each entry is written by itself, with the number that it had, and the
-//! clock is set once. The entries come coldest first, each at the end of its queue of the policy,
-//! which thereby gets the order in which it was saved.
+//! The members of a group keep the number of their commit, and with it their oneness. Nobody sees
+//! in which order they come. So each entry is written by itself, with the number that it had, and
+//! the clock is set once. The entries come coldest first, each at the end of its queue of the
+//! policy, which thereby gets the order in which it was saved.
 
 use super::Engine;
 use super::evict::handle;

@@ -3,7 +3,8 @@
 //! A group is set by one commit, which takes a new number, because a view that is open must not
 //! change. The commit is made only if no member was written, removed or cleared since the restore
 //! began: all that came since has a larger number than the file, or has left a mark
-//! (`gone_marks.rs`). So a member that is as old as the file never stands beside a newer one.
+//! (`gone_marks.rs`). So a member that is as old as the file never stands beside a newer one. For
+//! that, the members that are not set themselves count, too: the commit has a witness for each.
 
 use super::Engine;
 use super::plan::Plan;
@@ -21,14 +22,20 @@ use std::hash::{BuildHasher, Hash};
 use std::ptr;
 
 /// The entries that one commit wrote. Most commits write one.
-pub type SavedGroup<K, V> = SmallVec<[ToRestore<K, V>; 1]>;
+pub struct SavedGroup<K, V> {
+    /// Those that are to be set.
+    pub members: SmallVec<[ToRestore<K, V>; 1]>,
+    /// The keys of the others, which have expired or for which there is no room.
+    pub absent: Vec<K>,
+}
 
 /// What became of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupOutcome {
     /// All its members are set.
     Restored,
-    /// A member was written, removed or cleared since the restore began, or is being loaded.
+    /// A member was written, removed or cleared since the restore began, or somebody holds its
+    /// record: it is being loaded, or a value was derived from its absence.
     Superseded,
     /// The cache has no room for it.
     LeftOut,
@@ -39,6 +46,23 @@ struct HeldMembers<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
     engine: &'r Engine<K, V, S, R>,
     guard: &'g R::Guard<'r>,
     records: SmallVec<[RecordRef<'g, K, V>; 4]>,
+}
+
+impl<'g, K, V, S, R> HeldMembers<'g, '_, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Holds the record of a key, which is made if there is none.
+    fn hold(&mut self, key: K) -> RecordRef<'g, K, V> {
+        let store = &self.engine.store;
+        let record = store.locate(self.guard, store.hash(&key), key, None);
+        record.hold();
+        self.records.push(record);
+        record
+    }
 }
 
 impl<K, V, S, R: Reclaim> Drop for HeldMembers<'_, '_, K, V, S, R> {
@@ -94,7 +118,8 @@ where
     /// Returns whether the bound leaves room for a group.
     fn has_room_for(&self, guard: &R::Guard<'_>, group: &SavedGroup<K, V>) -> bool {
         let Some(policy) = &self.policy else { return true };
-        let weight: u64 = group.iter().map(|member| u64::from(member.weight)).sum();
+        let weights = group.members.iter().map(|member| u64::from(member.weight));
+        let weight: u64 = weights.sum();
         self.store.era(guard).weight().saturating_add(weight) <= policy.capacity()
     }
 
@@ -106,27 +131,21 @@ where
         version: u64,
         since: u64,
     ) -> bool {
-        let records = SmallVec::with_capacity(group.len());
+        let SavedGroup { members, absent } = group;
+        let records = SmallVec::with_capacity(members.len() + absent.len());
         let mut held = HeldMembers { engine: self, guard, records };
-        let mut writes = SmallVec::<[_; 1]>::with_capacity(group.len());
-        for ToRestore { key, value, rank, weight, terms, .. } in group {
-            let hash = self.hash(&key);
-            let record = self.store.locate(guard, hash, key, None);
-            // Somebody loads the key. Or a file that was forged has it twice in one group.
-            let is_free = !record.is_held();
-            record.hold();
-            held.records.push(record);
-            if !is_free {
-                return false;
-            }
+        absent.into_iter().for_each(|key| _ = held.hold(key));
+        let absent = held.records.len();
+        let mut tags = SmallVec::<[_; 4]>::new();
+        let mut writes = SmallVec::<[_; 1]>::with_capacity(members.len());
+        for ToRestore { key, value, rank, weight, terms, .. } in members {
+            let record = held.hold(key);
             let mut ties = None;
             for tag in terms.iter().flat_map(|terms| &terms.tags) {
                 let (hash, builder) = (self.hash(tag), || BondsBuilder::new(&self.store));
                 let cell = self.store.find_or_create_tag(guard, hash, tag);
                 ties.get_or_insert_with(builder).add_tag(cell, version);
-                if self.tag_marks.is_noted_since(hash, version) {
-                    return false;
-                }
+                tags.push(hash);
             }
             let mut place = Parcel::empty();
             place.put(value);
@@ -135,9 +154,15 @@ where
             let requested = requested.map(|requested| Box::new((requested, ties)));
             writes.push((record, place, requested, rank));
         }
-        fence(Ordering::SeqCst); // partners: the fences in `GoneMarks::note_now` and `remove`
-        let is_gone = |record: &RecordRef<'_, K, V>| self.observers().gone.is_noted(record.hash());
-        if held.records.iter().any(is_gone) {
+        // Partners: the fences in `GoneMarks::note_now`, `remove` and `lease_held_record`.
+        fence(Ordering::SeqCst);
+        // If there is another holder, somebody loads the key. (Or a file that was forged has it
+        // twice in one group.) Looked for as late as possible: the loads that begin from here on
+        // are refused, if they began before the commit.
+        let gone = &self.observers().gone;
+        let is_taken = |record: &RecordRef<'_, K, V>| record.holds() > 1;
+        let mut hashes = held.records.iter().map(|record| record.hash()).chain(tags);
+        if held.records.iter().any(is_taken) || hashes.any(|hash| gone.is_noted(hash)) {
             return false;
         }
         // No user code runs from here on. A panic in it would separate the bonds from their
@@ -161,6 +186,12 @@ where
             ranks.push((ptr::from_ref(record.get()).addr(), rank));
             plan.push(record, Some(&mut place), requested, false, None);
         }
+        if absent > 0 {
+            let unset = held.records[..absent].iter().copied();
+            plan.set.witness(unset.clone());
+            let unchanged = |record| (record, Precondition::UnchangedSince(version));
+            preconditions.extend(unset.map(unchanged));
+        }
         let decided = self.run(plan, &preconditions);
         if decided.is_committed() {
             self.set_hits(&decided, ranks);
@@ -181,8 +212,9 @@ where
             return;
         }
         ranks.sort_unstable_by_key(|(address, _)| *address);
-        // Both are in the order of the addresses.
-        for ((_, node, _), (_, rank)) in decided.writes().zip(ranks) {
+        // Both are in the order of the addresses. A witness has no cause.
+        let writes = decided.writes().filter(|(.., cause)| cause.is_some());
+        for ((_, node, _), (_, rank)) in writes.zip(ranks) {
             let state = node.state();
             if state.is_value() {
                 node.set_hits_left(state, HITS - rank.hits());

@@ -110,6 +110,7 @@ where
     pub fn invalidate_tag(&self, tag: &Tag) -> Version {
         let hash = self.hash(tag);
         self.tag_marks.note(hash, self.store.version());
+        self.observers().note_gone(hash);
         let version = self.store.invalidate_tag(&self.pin(), hash, tag);
         self.observers().committed();
         self.observers().record(EventKind::Committed, None, Some(version));

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 256 << 10;
-/// How many bytes may be checked in vain, whatever the file. A file that was forged may have a head
-/// every 32 bytes, each of which claims all that follows.
+/// How many bytes may be checked in vain before the last block that is, whatever the file. A file
+/// that was forged may have a head every 32 bytes, each of which claims all that follows.
 const IN_VAIN: u64 = 64 << 20;
 /// How often each byte may be checked in vain beyond that. The heads of a file that was not forged
 /// do not overlap, unless bytes are missing.
@@ -51,6 +51,8 @@ pub struct Reader<R: Read> {
     header: Header,
     next_block: u32,
     damage: Damage,
+    /// Whether the caller wants to know the groups.
+    wants_groups: bool,
     /// The groups of the file, once they were read.
     groups: Option<Groups>,
     /// The number of all entries, as the end says.
@@ -77,11 +79,17 @@ impl<R: Read> Reader<R> {
             header,
             next_block: 0,
             damage: Damage { blocks: 0, is_cut_off: true },
+            wants_groups: true,
             groups: None,
             entries: None,
         };
         reader.header = reader.read_header()?;
         Ok(reader)
+    }
+
+    /// Passes over the groups, which would take memory.
+    pub fn without_groups(self) -> Self {
+        Self { wants_groups: false, ..self }
     }
 
     fn read_header(&mut self) -> Result<Header, Trouble> {
@@ -164,7 +172,7 @@ impl<R: Read> Reader<R> {
         while self.find_head()? {
             let head = BlockHead::from_bytes(self.rest(), self.header.id).expect("it was found");
             let all = HEAD + head.bytes as usize;
-            let may_be = head.number >= self.next_block && self.may_check(head.bytes);
+            let may_be = head.number >= self.next_block && self.may_check();
             let is_there = may_be && self.fill(all)?;
             let body = &self.rest()[HEAD..all.min(self.rest().len())];
             if !is_there || crc32fast::hash(body) != head.checksum {
@@ -174,7 +182,8 @@ impl<R: Read> Reader<R> {
                 continue;
             }
             let (kind, number) = (head.kind, head.number);
-            let groups = (kind == BlockKind::Groups).then(|| Groups::read(body, head.entries));
+            let is_wanted = kind == BlockKind::Groups && self.wants_groups;
+            let groups = is_wanted.then(|| Groups::read(body, head.entries));
             let has_entries = kind == BlockKind::Entries && has_entries(body, head.entries);
             let (total, body) = (u64_at(body, 0), self.at + HEAD..self.at + all);
             self.at += all;
@@ -187,6 +196,7 @@ impl<R: Read> Reader<R> {
                     return Ok(None);
                 }
                 (BlockKind::Groups, Some(Some(groups))) => self.groups = Some(groups),
+                (BlockKind::Groups, None) => {}
                 (BlockKind::Entries, _) if has_entries => return Ok(Some(body)),
                 _ => self.damage.blocks += 1,
             }
@@ -194,11 +204,12 @@ impl<R: Read> Reader<R> {
         Ok(None)
     }
 
-    /// Returns whether so many bytes may be checked, perhaps in vain. So the time is linear in the
-    /// length of the file.
-    fn may_check(&self, bytes: u32) -> bool {
+    /// Returns whether another block may be checked, perhaps in vain. So the time is linear in the
+    /// length of the file. The length of that block does not count: a file that is whole may begin
+    /// with a large one.
+    fn may_check(&self) -> bool {
         let passed = self.drained + self.at as u64;
-        self.in_vain + u64::from(bytes) <= IN_VAIN + OFTEN * passed
+        self.in_vain <= IN_VAIN + OFTEN * passed
     }
 
     /// Skips bytes until a head begins. Returns whether there is one.

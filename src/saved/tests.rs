@@ -120,6 +120,9 @@ fn groups_are_read_as_written() {
         (sizes, reader.damage().blocks)
     };
     assert_eq!(sizes(&file), (Some([1, 3, 2]), 0));
+    let mut without = Reader::new(&file[..]).unwrap().without_groups();
+    assert!(without.next_block().unwrap().unwrap().groups().is_none());
+    assert_eq!(without.damage().blocks, 0);
     let mut broken = file.clone();
     broken[46 + HEAD] ^= 1;
     assert_eq!(sizes(&broken), (None, 1));
@@ -146,6 +149,18 @@ fn a_file_within_an_entry_is_an_entry() {
         entries.extend(block.map(<[u8]>::to_vec));
     }
     assert_eq!((entries, reader.damage().blocks), (vec![inner.clone(), inner], 1));
+}
+
+/// The first block of a file may be larger than what is checked in vain: a large value, or the groups
+/// of a file with very many.
+#[test]
+fn a_large_block_may_come_first() {
+    let large = vec![7; 65 << 20];
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    writer.entry(|block| Ok([&block, &large[..]].concat())).unwrap();
+    let (entries, damage) = read(&writer.finish().unwrap().0).unwrap();
+    assert_eq!((entries.len(), damage), (1, Damage::default()));
+    assert!(entries[0] == large);
 }
 
 /// A file of nothing but heads, each of which claims all that follows, with a wrong checksum.

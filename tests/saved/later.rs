@@ -1,9 +1,11 @@
-//! Promise: a cache that is restored while it is in use shows each group of the file whole or not at
-//! all, and nothing that is older than what happened to the cache since.
+//! Promise: a cache that is restored while it is in use shows each group of the file whole or not
+//! at all, and nothing that is older than what happened to the cache since.
 
 use super::{Builder, Folder, SECOND, Texts, golden, saved, small, text};
 use coeval::{Cache, ManualClock, RestoreError, RestoreReport, Restoring, Terms, Version};
+use std::cell::RefCell;
 use std::io::Cursor;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 type Numbers = Cache<u64, u64>;
@@ -398,4 +400,101 @@ fn a_restore_that_is_dropped_restores_no_more() {
     again.insert(100, text(100));
     again.remove(&100);
     assert_eq!(again.len(), some);
+}
+
+/// A member that is not restored itself, because it has expired or because there is no room for it,
+/// counts nevertheless: the others must not stand beside what was written in its place.
+#[test]
+fn a_member_that_is_not_restored_counts_too() {
+    let clock = ManualClock::new();
+    let builder = || Cache::builder().max_capacity(20).manual_clock(&clock);
+    let cache = builder().build();
+    let terms = || Terms::new().time_to_live(SECOND);
+    for first in (0..8).step_by(2) {
+        let mut batch = cache.batch_mut();
+        batch.insert_with(first, text(first), terms()).insert(first + 1, text(first + 1));
+        batch.commit();
+    }
+    in_batch(&cache, 8..20);
+    (0..3).for_each(|_| (8..15).for_each(|key| _ = cache.get(&key)));
+    let file = saved(&cache);
+    // They expire while the file is read.
+    let (again, restoring) = later(builder(), &file);
+    again.insert(0, "new".to_owned());
+    again.remove(&2);
+    let lease = again.lease(&4);
+    clock.advance(SECOND * 2);
+    let report = restoring.run().unwrap();
+    assert_eq!((report.expired, report.superseded, report.restored), (4, 3, 13), "{report}");
+    assert_eq!([0, 1, 3, 5].map(|key| again.contains_key(&key)), [true, false, false, false]);
+    assert!((8..20).all(|key| again.get(&key) == Some(text(key))) && again.contains_key(&7));
+    assert!(lease.fill(text(4)).is_ok());
+    // There is no room for the coldest ones.
+    let (again, restoring) = later(builder().max_capacity(10), &file);
+    again.insert(19, "new".to_owned());
+    let report = restoring.run().unwrap();
+    assert!((8..19).all(|key| !again.contains_key(&key)), "{report}");
+    assert_eq!(again.get(&19), Some("new".to_owned()));
+}
+
+#[test]
+fn other_tags_matter_little() {
+    let cache = Texts::new();
+    (0..100).for_each(|key| _ = cache.insert_tagged(key, text(key), &[key.into()]));
+    let (again, restoring) = later(Cache::builder(), &saved(&cache));
+    (90..2_000_u64).for_each(|tag| _ = again.invalidate_tag(tag));
+    let superseded = restoring.run().unwrap().superseded;
+    assert!((10..15).contains(&superseded), "{superseded}");
+}
+
+thread_local! {
+    /// What happens when a key is hashed next.
+    static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// A key whose hash function takes the time in which something else happens.
+#[derive(Clone, PartialEq, Eq)]
+struct Slow(u64);
+
+impl serde::Serialize for Slow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self)
+    }
+}
+
+impl std::hash::Hash for Slow {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        if self.0 == 2
+            && let Some(act) = MEANWHILE.take()
+        {
+            act();
+        }
+    }
+}
+
+/// A load of a key of a group may begin while the cache looks up the others.
+#[test]
+fn a_load_that_begins_while_its_group_is_put_together_takes_precedence() {
+    let cache = Cache::<Slow, u64>::new();
+    cache.insert_many([(Slow(1), 10), (Slow(2), 20), (Slow(3), 30)]);
+    let file = cache.save_to(Vec::new()).unwrap().0;
+    let builder = Cache::<Slow, u64>::builder();
+    let (again, restoring) = builder.restore_later_from(Cursor::new(file)).unwrap();
+    let leases = Rc::new(RefCell::new(Vec::new()));
+    let (other, taken) = (again.clone(), leases.clone());
+    let take = move || taken.borrow_mut().extend([1, 3].map(|key| other.lease(&Slow(key))));
+    MEANWHILE.set(Some(Box::new(take)));
+    let report = restoring.run().unwrap();
+    assert_eq!((report.restored, report.superseded), (0, 3));
+    for (lease, value) in leases.take().into_iter().zip([11, 31]) {
+        assert!(lease.fill(value).is_ok(), "{value}");
+    }
+    assert_eq!([1, 2, 3].map(|key| again.get(&Slow(key))), [Some(11), None, Some(31)]);
 }
