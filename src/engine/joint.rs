@@ -19,7 +19,7 @@ use crate::sync::hook::{mutant, step};
 use crate::version::{Clock, State};
 use smallvec::SmallVec;
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::hash::{BuildHasher, Hash};
 use std::mem::forget;
 use std::sync::{Arc, Weak};
@@ -176,7 +176,7 @@ struct PlannedPart<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
     plan: RefCell<Plan<'g, 'r, K, V, S, R>>,
     engine: &'r Arc<Engine<K, V, S, R>>,
     demands: RefCell<PartDemands<'g, K, V>>,
-    prepared: Cell<Option<PreparedPart<K, V>>>,
+    prepared: RefCell<Option<PreparedPart<K, V>>>,
 }
 
 /// The preconditions of a part: on records, and on keys without a record.
@@ -263,18 +263,16 @@ where
         let partner: Weak<Engine<K, V, S, R>> = Arc::downgrade(self.engine);
         let (descriptor, is_conditional) = (prepared.descriptor(), prepared.is_conditional());
         joint.add(JointPart { partner, descriptor, is_conditional });
-        self.prepared.set(Some(prepared));
+        self.prepared.replace(Some(prepared));
     }
 
     fn install(&self, joint: &Joint) {
         let plan = self.plan.borrow();
-        let prepared = self.prepared.take();
         step("joint.before_install");
-        if let Some(part) = &prepared {
+        if let Some(part) = &*self.prepared.borrow() {
             // SAFETY: prepared under this guard, as a part of this commit.
             unsafe { plan.engine.store.install_under(plan.guard, part.descriptor(), joint) };
         }
-        self.prepared.set(prepared);
     }
 }
 
@@ -322,7 +320,7 @@ where
                 plan: RefCell::new(engine.plan(&guard, &config, self.changes.take())),
                 engine: &self.engine,
                 demands: RefCell::new(PartDemands::none()),
-                prepared: Cell::new(None),
+                prepared: RefCell::new(None),
             };
             let can_run = match reads.as_deref_mut() {
                 None => true,
