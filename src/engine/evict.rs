@@ -61,6 +61,8 @@ pub(super) struct EvictionContext<'g, 'r, K, V, S, R: Reclaim> {
     spares_left: Cell<usize>,
     own_spares_left: Cell<usize>,
     evicted: Cell<usize>,
+    /// The entry that the policy looked at last, with its value.
+    looked_at: Cell<Option<(Handle, Visible<'g, V>)>>,
 }
 
 impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
@@ -76,6 +78,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
             spares_left: Cell::new(CHANCES),
             own_spares_left: Cell::new(OWN_SPARES),
             evicted: Cell::new(0),
+            looked_at: Cell::new(None),
         }
     }
 
@@ -363,11 +366,19 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
 
     #[inline]
     fn hits(&self, entry: Handle) -> Option<u32> {
-        self.newest_with_weight(self.record(entry)).map(|found| HITS - found.seen().hits_left())
+        let found = self.newest_with_weight(self.record(entry))?;
+        self.looked_at.set(Some((entry, found)));
+        Some(HITS - found.seen().hits_left())
     }
 
     fn prefetch(&self, entry: Handle) {
         Record::<K, V>::prefetch_at(entry.bits() as usize);
+    }
+
+    fn prefetch_to_evict(&self, entry: Handle) -> u32 {
+        let hash = self.hash(entry);
+        self.engine.store.prefetch_bucket(self.guard, hash);
+        hash
     }
 
     fn set_hits(&self, entry: Handle, hits: u32) {
@@ -409,7 +420,14 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
     #[cfg_attr(not(coeval_loom), inline(always))]
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
-        let Some(current) = self.newest_with_weight(record) else { return false };
+        // What the policy has just seen is evicted, or nothing, if another commit came.
+        let current = match self.looked_at.take() {
+            Some((looked_at, found)) if looked_at == entry => found,
+            _ => match self.newest_with_weight(record) {
+                Some(found) => found,
+                None => return false,
+            },
+        };
         let evicted = self.engine.evict(self.guard, record, current);
         let is_gone = evicted.map(|settled| self.defer(settled)).is_some();
         if is_gone {

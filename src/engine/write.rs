@@ -49,6 +49,9 @@ where
         let times = config.times();
         let hash = self.store.hash(&key);
         self.store.prefetch_home(hash);
+        if let Some(policy) = &self.policy {
+            policy.prefetch(hash);
+        }
         if self.rules.are_plain(times, time_to_live) {
             return self.insert_plain(hash, key, value);
         }

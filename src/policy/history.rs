@@ -16,7 +16,8 @@
 
 use super::QueueKind;
 use super::bound::Bound;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, lazy_array::LazyArray};
+use crate::memory::Zeroed;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, lazy_array::LazyArray, prefetch};
 use crossbeam_utils::CachePadded;
 
 /// The age of the oldest remembered evictions, in sizes of the cache.
@@ -37,6 +38,8 @@ const SHIFTS: [u32; SLOTS_PER_WORD] = [0, SLOT_BITS, 2 * SLOT_BITS];
 const ONES: u64 = 1 | 1 << SLOT_BITS | 1 << (2 * SLOT_BITS);
 /// The fingerprints of the slots of a word.
 const FINGERPRINTS: u64 = ONES * (FINGERPRINT << (TIME_BITS + 1));
+/// A cache of this many entries takes more memory than a processor's second-level cache has.
+const LARGE: u64 = 1 << 14;
 /// The largest number of tables. Each is for at least half as many entries more than the previous.
 const TABLES: usize = 64;
 
@@ -57,18 +60,14 @@ struct FingerprintTable {
     entries: u64,
     /// A tick is `1 << shift` insertions, 1/64 to 1/32 of the entries.
     shift: u32,
-    buckets: Box<[[AtomicU64; WORDS]]>,
+    buckets: Zeroed<[AtomicU64; WORDS]>,
 }
 
 impl FingerprintTable {
     fn new(entries: u64) -> Self {
         let per_bucket = (WORDS * SLOTS_PER_WORD) as u64;
         let buckets = (entries * SLOTS_PER_ENTRY).div_ceil(per_bucket).max(1);
-        Self {
-            entries,
-            shift: tick_shift(entries),
-            buckets: (0..buckets).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
-        }
+        Self { entries, shift: tick_shift(entries), buckets: Zeroed::new(buckets as usize) }
     }
 
     /// Returns whether the table is large enough for this number of entries.
@@ -105,22 +104,23 @@ impl FingerprintTable {
         let (bucket, fingerprint) = self.locate(hash);
         let slot = fingerprint << (TIME_BITS + 1) | (tick & TIME) << 1 | queue as u64;
         let words: [u64; WORDS] = std::array::from_fn(|at| bucket[at].load(Ordering::Relaxed));
-        // The slot of the same fingerprint, or a free slot, or the stalest one.
-        let place = |sought| (0..WORDS).find_map(|at| Some((at, place_of(words[at], sought)?)));
-        let stalest = || {
-            let (mut most, mut stalest) = (0, (0, 0));
-            for (at, word) in words.into_iter().enumerate() {
-                for shift in SHIFTS {
-                    let staleness = Self::staleness(word >> shift & SLOT, tick);
-                    if staleness >= most {
-                        (most, stalest) = (staleness, (at, shift));
-                    }
-                }
-            }
-            stalest
-        };
-        let (at, shift) = place(fingerprint).or_else(|| place(0)).unwrap_or_else(stalest);
+        let free = (0..WORDS).find_map(|at| Some((at, place_of(words[at], 0)?)));
+        let (at, shift) = free.unwrap_or_else(|| {
+            // The words take turns. To look for the stalest slot of both would take twice as long,
+            // and does not show in hit ratios.
+            let at = tick as usize % WORDS;
+            (at, Self::stalest(words[at], tick))
+        });
         try_replace(&bucket[at], words[at], words[at] & !(SLOT << shift) | slot << shift);
+    }
+
+    /// Returns the number of bits below the stalest slot of a word.
+    #[inline(always)]
+    fn stalest(word: u64, tick: u64) -> u32 {
+        let staleness = |shift: u32| Self::staleness(word >> shift & SLOT, tick);
+        let [first, second, third] = SHIFTS.map(staleness);
+        let (most, shift) = if second > first { (second, SHIFTS[1]) } else { (first, SHIFTS[0]) };
+        if third > most { SHIFTS[2] } else { shift }
     }
 
     #[cfg_attr(not(coeval_loom), inline(always))]
@@ -196,6 +196,20 @@ impl History {
     #[inline]
     pub fn advance(&self) -> InsertionTime {
         self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Returns whether the entries and the history are too many to be near the processor.
+    #[inline(always)]
+    pub fn is_large(&self) -> bool {
+        self.table().is_some_and(|table| table.entries >= LARGE)
+    }
+
+    /// Prefetches the bucket of a hash.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u32) {
+        if let Some(table) = self.table() {
+            prefetch::line(table.locate(hash).0);
+        }
     }
 
     /// Counts several insertions.

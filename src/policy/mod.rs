@@ -68,9 +68,11 @@ pub mod balance;
 mod bound;
 pub mod history;
 mod order;
+mod residents;
 
 #[cfg(feature = "serde")]
 pub use order::Rank;
+pub use residents::{Residents, SpareDecision};
 
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
@@ -80,9 +82,11 @@ use history::{Ghost, History, InsertionTime, REACH};
 
 /// The largest number of entries with hits that one search for an entry without hits passes over.
 pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 32 };
-/// Entries are prefetched this many places ahead. This many evictions take about as long as one
-/// memory access.
-const AHEAD: u64 = 3;
+/// Entries are prefetched this many places ahead, and this many places ahead what else their
+/// evictions access, for which the entry must have arrived. The evictions in between take about as
+/// long as one memory access.
+const AHEAD: u64 = 4;
+const AHEAD_TO_EVICT: u64 = 2;
 /// The largest number of evictions that one admission tries.
 pub const EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 /// An admission searches for handles without a value if there are more than
@@ -112,49 +116,6 @@ const LONGEST: u32 = 16_000;
 /// The value at which hit counters saturate. With seven, the recorded traces gain 0.0 to 0.3
 /// points, and streams whose popularity drifts lose two.
 pub const HITS: u32 = 3;
-
-/// Whether to spare an entry that would otherwise be evicted, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpareDecision {
-    /// Evict the entry.
-    Evict,
-    /// Spare the entry: the thread that makes room has brought it. The front of the other queue is
-    /// tried first.
-    SpareOwn,
-    /// Spare the entry: another thread has brought it just now. It moves to main, so that it does
-    /// not hold up the new entries.
-    SpareOther,
-    /// Spare the entry, and end the search: there seems to be nothing else to evict.
-    EndSearch,
-}
-
-/// The engine as the policy sees it. The module documentation states the contract.
-pub trait Residents {
-    /// Returns the total weight of the present entries.
-    fn weight(&self) -> u64;
-    /// Returns the number of present entries.
-    fn count(&self) -> u64;
-    /// Returns the hash of the entry's key.
-    fn hash(&self, entry: Handle) -> u32;
-    /// Returns the entry's hit counter, at most [`HITS`] and zero at its admission; `None` if the
-    /// entry has no value.
-    fn hits(&self, entry: Handle) -> Option<u32>;
-    /// Announces a question about the entry. The handle may already be released.
-    fn prefetch(&self, _entry: Handle) {}
-    /// Sets the hit counter.
-    fn set_hits(&self, entry: Handle, hits: u32);
-    /// Decides whether to spare an entry that would otherwise be evicted. Eventually returns
-    /// [`SpareDecision::Evict`] or [`SpareDecision::EndSearch`].
-    fn spare(&self, entry: Handle) -> SpareDecision;
-    /// Makes the thread's changes of the weight visible to other threads, unless they are small.
-    /// The policy calls this before an eviction.
-    fn publish(&self) {}
-    /// Removes the entry's value. Returns false if the entry has no value or is being changed.
-    fn evict(&self, entry: Handle) -> bool;
-    /// Takes the handle back from the policy. Returns false if the policy must keep it, because a
-    /// value became present meanwhile whose writer found the handle held.
-    fn release(&self, entry: Handle) -> bool;
-}
 
 /// The eviction policy of one cache.
 pub struct Policy {
@@ -213,6 +174,14 @@ impl Policy {
     #[inline(always)]
     pub fn fits(&self, weight: u32) -> bool {
         u64::from(weight) <= self.capacity()
+    }
+
+    /// Announces the admission of an entry with this hash.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u32) {
+        if self.history.is_large() {
+            self.history.prefetch(hash);
+        }
     }
 
     /// Takes a handle that the policy does not hold and whose value has been accounted for, and
@@ -427,14 +396,25 @@ impl Policy {
             }
         };
         let from = |kind, queue: &Queue| {
-            if let Some(later) = queue.ahead(AHEAD) {
-                residents.prefetch(later);
+            if self.history.is_large() {
+                self.look_ahead(residents, queue);
             }
             queue.pop().map(|queued| (kind, queued))
         };
         let main = if is_small { None } else { from(QueueKind::Main, &self.main) };
         main.or_else(|| from(QueueKind::Small, &self.small))
             .or_else(|| from(QueueKind::Main, &self.main))
+    }
+
+    /// Prefetches what the next evictions access. (Small caches are near the processor anyway.)
+    #[cfg_attr(not(coeval_loom), inline(always))]
+    fn look_ahead(&self, residents: &impl Residents, queue: &Queue) {
+        if let Some(later) = queue.ahead(AHEAD) {
+            residents.prefetch(later);
+        }
+        if let Some(later) = queue.ahead(AHEAD_TO_EVICT) {
+            self.history.prefetch(residents.prefetch_to_evict(later));
+        }
     }
 
     #[inline]

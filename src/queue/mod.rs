@@ -236,7 +236,8 @@ impl Ring {
     #[inline]
     fn ahead(&self, distance: u64) -> Option<u64> {
         let (slot, _) = self.slot(self.drawn.popped.load(Ordering::Relaxed) + distance);
-        Some(slot.load(Ordering::Relaxed)).filter(|word| empty_turn(*word).is_none())
+        // Acquire: pairs with the CAS in `write`, as a pop would.
+        Some(slot.load(Ordering::Acquire)).filter(|word| empty_turn(*word).is_none())
     }
 
     /// Visits the words from the front to the back. While other threads push and pop, it may miss

@@ -46,6 +46,13 @@ pub(crate) mod segmented;
 mod thread_number;
 pub(crate) mod time;
 
+// SAFETY: atomic zeroes are all zeroes, and have no destructor.
+unsafe impl<const N: usize> crate::memory::Zeroable for [AtomicU64; N] {
+    fn zero() -> Self {
+        std::array::from_fn(|_| AtomicU64::new(0))
+    }
+}
+
 /// Orders an earlier atomic read-modify-write of this thread before every later load, as a
 /// sequentially consistent fence does.
 ///
