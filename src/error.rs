@@ -226,6 +226,25 @@ impl<T> fmt::Display for ForeignCache<T> {
 
 impl<T> Error for ForeignCache<T> {}
 
+/// A look-up of a [`BriefView`](crate::BriefView) met a version that is gone. The closure passes
+/// the error on with `?`, and is then called again with a view that misses nothing.
+#[derive(Debug)]
+pub struct Overtaken(());
+
+impl Overtaken {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl fmt::Display for Overtaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a version that the brief view needs is gone; the closure is called again")
+    }
+}
+
+impl Error for Overtaken {}
+
 /// Why a key was not loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -124,7 +124,7 @@ pub use api::Exporter;
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 pub use api::Task;
 pub use api::{
-    Batch, BatchMut, BatchPart, Builder, Cache, Committed, CompResult, Deriver, Domain,
+    Batch, BatchMut, BatchPart, BriefView, Builder, Cache, Committed, CompResult, Deriver, Domain,
     DomainBatch, DomainBuilder, DomainTransaction, DomainView, Entry, Finding, InParts, Iter, Job,
     KeyEntry, KeyList, Keys, Kind, Lease, Lent, Loaded, Monitor, Op, OwnedIter, OwnedKeys,
     OwnedValues, Pinned, PolicyInfo, RandomState, RemovalProgress, Repair, Report, Scope, Served,
@@ -138,7 +138,9 @@ pub use api::{RestoreError, RestoreReport, Restoring, SaveReport};
 pub use coeval_macros::{cached, derived};
 pub use engine::{Expiry, ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
 pub use equivalent::Equivalent;
-pub use error::{BuildError, Conflict, ForeignCache, LoadError, Outdated, Returned, TransactError};
+pub use error::{
+    BuildError, Conflict, ForeignCache, LoadError, Outdated, Overtaken, Returned, TransactError,
+};
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use metrics::LoadDurations;

@@ -246,6 +246,7 @@ fn few_functions_say_what_a_key_holds() {
     let files = [
         "engine/read.rs",
         "engine/read_many.rs",
+        "engine/brief_view.rs",
         "store/read.rs",
         "dependencies/lookup.rs",
         "commit/resolve.rs",

@@ -8,8 +8,21 @@ use loom::thread;
 use loom_tests::{advance, explore, must_fail, small_cache};
 use std::sync::Arc;
 
+/// How the reader reads.
+#[derive(Clone, Copy)]
+enum Reads {
+    /// By `get_many`.
+    Many,
+    /// One after the other, in a brief view.
+    Briefly,
+}
+
 /// Makes the other key present `turns` times. Afterwards, the record of the absent key may end.
 fn take_turns(preemptions: usize, turns: usize, after: usize) {
+    read_beside(preemptions, turns, after, Reads::Many);
+}
+
+fn read_beside(preemptions: usize, turns: usize, after: usize, reads: Reads) {
     explore(preemptions, move || {
         let cache = small_cache();
         let writer = {
@@ -25,8 +38,13 @@ fn take_turns(preemptions: usize, turns: usize, after: usize) {
         let reader = {
             let cache = Arc::clone(&cache);
             thread::spawn(move || {
-                let found = cache.get_many([&0, &1]);
-                assert_eq!(found.iter().flatten().count(), 1, "both or none");
+                let count = match reads {
+                    Reads::Many => cache.get_many([&0, &1]).iter().flatten().count(),
+                    Reads::Briefly => cache.view_briefly(|view| {
+                        Ok([0, 1].iter().filter_map(|key| view.get(key).unwrap()).count())
+                    }),
+                };
+                assert_eq!(count, 1, "both or none");
             })
         };
         writer.join().unwrap();
@@ -37,6 +55,11 @@ fn take_turns(preemptions: usize, turns: usize, after: usize) {
 #[test]
 fn one_turn() {
     take_turns(1, 1, 0);
+}
+
+#[test]
+fn one_turn_beside_a_brief_view() {
+    with_one_order(|| read_beside(1, 1, 5, Reads::Briefly));
 }
 
 #[test]
@@ -66,4 +89,10 @@ fn defect_sealing_at_once() {
 fn defect_the_clock_is_read_before_the_pin() {
     let model = || with_one_order(|| take_turns(1, 1, 5));
     must_fail("get_many.clock_first", "both or none", model);
+}
+
+#[test]
+fn defect_the_clock_is_read_before_the_pin_of_a_brief_view() {
+    let model = || with_one_order(|| read_beside(1, 1, 5, Reads::Briefly));
+    must_fail("brief_view.clock_first", "both or none", model);
 }

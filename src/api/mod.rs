@@ -1,6 +1,7 @@
 //! The public types. Each is thin: it checks its arguments, and calls the engine.
 
 mod batch;
+mod brief_view;
 mod builder;
 mod cache;
 mod contents;
@@ -69,6 +70,7 @@ mod view;
 mod weak;
 
 pub use batch::{Batch, BatchMut};
+pub use brief_view::BriefView;
 pub use builder::Builder;
 pub use cache::Cache;
 pub use derive::Scope;

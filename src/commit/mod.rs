@@ -5,6 +5,7 @@
 mod clear_watermark;
 mod descriptor;
 mod dispose;
+mod guarded;
 mod instant;
 mod joint;
 mod joint_view;
@@ -19,6 +20,7 @@ mod views;
 pub use clear_watermark::{ClearWatermark, Era};
 pub use descriptor::{Descriptor, Entry, Expected, Precondition, UnknownKey, VersionStatus};
 pub use dispose::{PruneOutcome, prune, take_out, withdraw};
+pub use guarded::GuardedInstant;
 pub use instant::{Limit, ReadAt, TakenOut};
 pub use joint::{Joint, JointPart, Partner};
 pub use joint_view::JointInstant;

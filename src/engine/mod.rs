@@ -3,6 +3,7 @@
 //! `docs/architecture.md` describes the task of each file.
 
 mod age;
+mod brief_view;
 mod caller_terms;
 mod changes;
 mod collect;
@@ -63,6 +64,7 @@ mod write;
 pub use crate::memory::Moving;
 pub use crate::memory::{all, all_boxed, array, is_large, one, single};
 pub use age::{FailedLoad, GroupAge, Kept};
+pub use brief_view::EngineBriefView;
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;

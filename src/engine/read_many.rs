@@ -26,8 +26,8 @@ where
     /// The clock is read once, under the guard. A version that was visible then can only be
     /// superseded later, so the guard keeps it, and no view need be registered. A version can be
     /// missing only if it was pruned between two versions that a registered view needed. Then, and
-    /// if a value has expired by a time that was read after the number, the look-up tries again as
-    /// of a number and a time that belong together, and after that in a registered view.
+    /// if a value has expired by a time that was read after the number, the look-up tries again in a
+    /// brief view, whose number and time belong together.
     pub fn get_many<Q, T, const N: usize, const COUNTS: bool>(
         &self,
         keys: [&Q; N],
@@ -81,52 +81,19 @@ where
                         value.is_some() || !moment.is_read() || mutant("get_many.clock_later")
                     };
                     let Some(value) = value.ok().filter(is_known) else {
-                        return self.get_many_again::<_, _, N, COUNTS>(keys, hashes, clone);
+                        return self.view_briefly(|view| {
+                            let mut found = [None; N];
+                            for (place, key) in found.iter_mut().zip(keys) {
+                                *place = view.read::<Q, COUNTS>(key)?.map(|(value, _)| value);
+                            }
+                            self.count_look_ups::<COUNTS, N>(&guard, &found);
+                            Ok::<_, TakenOut>(each_cloned(found, &clone))
+                        });
                     };
                     *place = value;
                 }
             }
         }
-        self.count_look_ups::<COUNTS, N>(&guard, &found);
-        each_cloned(found, &clone)
-    }
-
-    /// Does the same as of a number and a time that belong together, or in a registered view.
-    #[cold]
-    fn get_many_again<Q, T, const N: usize, const COUNTS: bool>(
-        &self,
-        keys: [&Q; N],
-        hashes: [u32; N],
-        clone: impl Fn(&V) -> T,
-    ) -> [Option<T>; N]
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        {
-            let guard = self.pin();
-            let (at, time) = self.store.order.instant_under(self.store.live(&guard));
-            let (at, moment) = (self.store.order.with_watermark(at), Moment::at(&self.timer, time));
-            let mut found = [None; N];
-            let mut places = found.iter_mut().zip(hashes.into_iter().zip(keys));
-            let all = places.try_for_each(|(place, (hash, key))| {
-                let record = self.store.find(&guard, hash, key);
-                let held = self.store.valid_at(record, at, COUNTS, &moment)?;
-                self.note_found::<COUNTS>(record, held.value());
-                *place = held.value().map(Visible::value);
-                Ok::<_, TakenOut>(())
-            });
-            if all.is_ok() {
-                self.count_look_ups::<COUNTS, N>(&guard, &found);
-                return each_cloned(found, &clone);
-            }
-        }
-        let view = self.open_view();
-        let snapshot = view.snapshot();
-        let guard = self.pin();
-        let found: [_; N] = std::array::from_fn(|n| {
-            let record = self.store.find(&guard, hashes[n], keys[n]);
-            Some(self.read_record(record?, snapshot)?.value())
-        });
         self.count_look_ups::<COUNTS, N>(&guard, &found);
         each_cloned(found, &clone)
     }

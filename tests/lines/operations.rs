@@ -93,6 +93,21 @@ pub const OPERATIONS: &[Operation] = &[
         },
     },
     Operation {
+        name: "a brief view, and 8 reads in it",
+        at_most: 0.0,
+        prepare: |_| {
+            on_filled(|cache, thread, round| {
+                let keys = eight(thread, round);
+                cache.view_briefly(|view| {
+                    keys.iter().try_for_each(|key| {
+                        assert!(view.contains_key(key)?);
+                        Ok(())
+                    })
+                });
+            })
+        },
+    },
+    Operation {
         name: "a view, and 8 reads in it",
         at_most: 3.2,
         prepare: |_| {

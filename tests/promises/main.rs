@@ -10,6 +10,7 @@ mod alignment;
 mod anomalies;
 mod api;
 mod atomicity;
+mod brief_view;
 mod bug_refused_set;
 mod bug_vast_capacity;
 mod by_pin;

@@ -90,6 +90,17 @@ pub fn rows() -> Vec<Row> {
             let cache = filled(n);
             count(1, || assert_eq!(cache.values().count() as u64, n));
         }),
+        row("view_briefly", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            let open = |key| cache.view_briefly(|view| Ok(_ = black_box(view.get(&key)?)));
+            count(1_000, || (0..1_000).for_each(|key| open(key % n)));
+        }),
+        row("view_briefly", "open views", Not, 16, |n| {
+            let cache = filled(100);
+            let _views = views(&cache, n);
+            let open = |key| cache.view_briefly(|view| Ok(_ = black_box(view.get(&key)?)));
+            count(100, || (0..100).for_each(open));
+        }),
         row("view", "entries", Not, 500, |n| {
             let cache = filled(n);
             count(100, || (0..100).for_each(|_| drop(cache.view())));
