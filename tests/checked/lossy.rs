@@ -138,6 +138,19 @@ impl<R: Reclaim> Worker<'_, R> {
     fn view(&mut self, first: u64) {
         let Self { cache, random, log, .. } = self;
         let mut tx = log.begin();
+        if random.below(2) == 0 {
+            let keys = [(); 4].map(|()| first + random.below(KEYS));
+            let found = cache.view_briefly(|view| {
+                let mut found = [None; 4];
+                for (found, key) in found.iter_mut().zip(&keys) {
+                    pause(random);
+                    *found = view.get(key)?.copied();
+                }
+                Ok(found)
+            });
+            keys.into_iter().zip(found).for_each(|(key, found)| tx.read(key, found));
+            return tx.commit();
+        }
         let view = cache.view();
         for _ in 0..4 {
             pause(random);

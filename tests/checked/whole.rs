@@ -128,6 +128,21 @@ impl<R: Reclaim> Worker<'_, R> {
     fn view(&mut self, first: u64) {
         let Self { cache, random, log, .. } = self;
         let mut tx = log.begin();
+        if random.below(2) == 0 {
+            let keys = [(); 4].map(|()| first + random.below(KEYS));
+            let found = cache.view_briefly(|view| {
+                let mut found = [const { None }; 4];
+                for (found, key) in found.iter_mut().zip(&keys) {
+                    pause(random);
+                    *found = view.get(key)?.cloned();
+                }
+                Ok(found)
+            });
+            for (key, found) in keys.into_iter().zip(&found) {
+                note(&mut tx, key, found.as_ref());
+            }
+            return tx.commit();
+        }
         let view = cache.view();
         for _ in 0..4 {
             pause(random);

@@ -274,6 +274,16 @@ fn reads<R: Reclaim>() -> Vec<Case<R>> {
             }
         }),
         ("get_many", |cache, _| assert_one_group(cache)),
+        ("view_briefly", |cache, _| {
+            let found = cache.view_briefly(|view| {
+                let mut found = Vec::new();
+                for key in &GROUP {
+                    found.push(view.get(key)?.map(Counted::read));
+                }
+                Ok(found)
+            });
+            cache.assert_one(&found);
+        }),
         ("timeline", |cache, made| {
             let timeline = cache.timeline();
             timeline.start();
