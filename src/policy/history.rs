@@ -104,23 +104,26 @@ impl FingerprintTable {
         let (bucket, fingerprint) = self.locate(hash);
         let slot = fingerprint << (TIME_BITS + 1) | (tick & TIME) << 1 | queue as u64;
         let words: [u64; WORDS] = std::array::from_fn(|at| bucket[at].load(Ordering::Relaxed));
-        let free = (0..WORDS).find_map(|at| Some((at, place_of(words[at], 0)?)));
-        let (at, shift) = free.unwrap_or_else(|| {
-            // The words take turns. To look for the stalest slot of both would take twice as long,
-            // and does not show in hit ratios.
-            let at = tick as usize % WORDS;
-            (at, Self::stalest(words[at], tick))
-        });
+        // The slot of the same fingerprint, or a free slot, or the stalest one.
+        let place = |sought| (0..WORDS).find_map(|at| Some((at, place_of(words[at], sought)?)));
+        let (at, shift) =
+            place(fingerprint).or_else(|| place(0)).unwrap_or_else(|| Self::stalest(words, tick));
         try_replace(&bucket[at], words[at], words[at] & !(SLOT << shift) | slot << shift);
     }
 
-    /// Returns the number of bits below the stalest slot of a word.
+    /// Returns the place of the stalest slot: its word, and the number of bits below it.
     #[inline(always)]
-    fn stalest(word: u64, tick: u64) -> u32 {
-        let staleness = |shift: u32| Self::staleness(word >> shift & SLOT, tick);
-        let [first, second, third] = SHIFTS.map(staleness);
-        let (most, shift) = if second > first { (second, SHIFTS[1]) } else { (first, SHIFTS[0]) };
-        if third > most { SHIFTS[2] } else { shift }
+    fn stalest(words: [u64; WORDS], tick: u64) -> (usize, u32) {
+        let (mut most, mut stalest) = (0, (0, 0));
+        for (at, word) in words.into_iter().enumerate() {
+            for shift in SHIFTS {
+                let staleness = Self::staleness(word >> shift & SLOT, tick);
+                if staleness >= most {
+                    (most, stalest) = (staleness, (at, shift));
+                }
+            }
+        }
+        stalest
     }
 
     #[cfg_attr(not(coeval_loom), inline(always))]

@@ -228,11 +228,9 @@ impl Model {
     fn remember(&mut self, key: u64, from_main: bool) {
         let (bucket, fingerprint) = self.bucket(key);
         let slots = &self.buckets[bucket];
-        let free = slots.iter().position(|slot| slot.fingerprint == 0);
-        // Of three slots; the first of several equal ones.
-        let word = self.tick(self.clock) as usize % 2 * 3;
-        let stalest = |place: &usize| self.staleness(slots[*place]);
-        let stalest = (word..word + 3).rev().max_by_key(stalest).unwrap();
+        let with = |sought| slots.iter().position(|slot| slot.fingerprint == sought);
+        let free = with(fingerprint).or_else(|| with(0));
+        let stalest = (0..6).max_by_key(|place| self.staleness(slots[*place])).unwrap();
         let slot = ModelSlot { fingerprint, time: self.tick(self.clock), from_main };
         self.buckets[bucket][free.unwrap_or(stalest)] = slot;
     }
