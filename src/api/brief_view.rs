@@ -33,9 +33,9 @@ where
     /// should end soon.
     ///
     /// `read` may be called twice. A look-up returns the error [`Overtaken`] if it needs a version
-    /// that is gone. That can happen only if a registered view of an earlier instant is open and an
-    /// entry was written twice meanwhile. `read` passes the error on, and is then called once more
-    /// with a registered view, which misses nothing.
+    /// that is gone. That can happen only if an older [`View`](crate::View) is open and the entry
+    /// was written meanwhile. `read` passes the error on, and is then called once more with a
+    /// registered view, which misses nothing.
     ///
     /// Lock-free. The look-ups are not counted, and are no uses of the entries.
     ///
