@@ -22,18 +22,16 @@ use tokio::task::JoinHandle;
 ///
 /// What it promises, and why that is true, is in the documentation of [the crate](crate).
 pub struct NearCache<V: Clone + Send + Sync + 'static> {
-    shared: Arc<Shared<V>>,
-}
-
-/// What ends with the last handle.
-struct Shared<V: Clone + Send + Sync + 'static> {
     core: Arc<Core<V>>,
-    supervisor: JoinHandle<()>,
+    supervisor: Arc<Supervisor>,
 }
 
-impl<V: Clone + Send + Sync + 'static> Drop for Shared<V> {
+/// A task that ends with the last handle.
+struct Supervisor(JoinHandle<()>);
+
+impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.supervisor.abort();
+        self.0.abort();
     }
 }
 
@@ -46,11 +44,12 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
 
     pub(crate) fn new(core: Arc<Core<V>>, client: redis::Client, link: Arc<Link>) -> Self {
         let task = supervisor::supervise(Arc::clone(&core), client, link);
-        Self { shared: Arc::new(Shared { core, supervisor: tokio::spawn(task) }) }
+        Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(task))) }
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Core<V> {
-        &self.shared.core
+        &self.core
     }
 
     /// Returns the value of `key`, or `None` if the server has none: from the L1 if that knows it,
@@ -63,7 +62,12 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// answer within the times that the builder sets; [`Error::Codec`] for bytes that the codec
     /// cannot read.
     pub async fn get(&self, key: &str) -> Result<Option<V>, Error> {
-        self.core().get(key).await
+        match self.core().local(key) {
+            Local::Present(value) => Ok(Some(value)),
+            Local::Absent => Ok(None),
+            // In a box, so that what a hit carries is small.
+            Local::Unknown => Box::pin(self.core().get_from_server(key)).await,
+        }
     }
 
     /// Returns the values of several keys, in their order, all as of one state of the server: never
@@ -80,6 +84,7 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     }
 
     /// Returns what is known of `key` here. Never waits, and never touches the network.
+    #[inline]
     pub fn get_local(&self, key: &str) -> Local<V> {
         self.core().local(key)
     }
@@ -148,7 +153,7 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         let counts = &core.counts;
         Status {
             connected: link.is_up(),
-            serves_hits: core.serving.link() != 0 && core.is_recent(confirmed, now),
+            serves_hits: core.serving.link() != 0 && now < core.limit(),
             connections: link.number,
             age: Duration::from_nanos(now.saturating_sub(confirmed)),
             reads: counts.reads.get(),
@@ -163,7 +168,7 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
 
 impl<V: Clone + Send + Sync + 'static> Clone for NearCache<V> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { core: Arc::clone(&self.core), supervisor: Arc::clone(&self.supervisor) }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the handles of one cache share: the L1, the current link, and the rules by which entries
 //! get into the L1, are served from it, and leave it.
 
+use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::flight::Flights;
-use crate::held::{Clock, Held, Local, NEVER};
+use crate::held::{Held, Local, NEVER};
 use crate::link::{Link, Serving};
 use crate::planted::{Defect, Planted};
 use crate::settings::{OnDisconnect, Settings};
@@ -52,14 +53,14 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         Self {
             l1,
             codec,
+            clock: Clock::new(settings.max_staleness),
+            serving: Serving::new(settings.max_staleness),
             settings,
-            clock: Clock::new(),
             flights: Flights::new(),
             counts: Counts::default(),
             planted,
             last_failure: ArcSwapOption::empty(),
             broken: Notify::new(),
-            serving: Serving::default(),
             current: ArcSwap::from_pointee(Link::none()),
             opened: watch::Sender::new(0),
             stamps: AtomicU64::new(0),
@@ -217,31 +218,37 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
     }
 
-    /// Whether hits are served, as far as their age is concerned. `confirmed` was loaded before the
-    /// entries, and `now` is read after them.
-    pub fn is_recent(&self, confirmed: u64, now: u64) -> bool {
-        now.saturating_sub(confirmed) <= self.settings.max_staleness
-            || self.planted.has(Defect::NoBound)
+    /// Until when hits are served that are read after this, if nothing more is heard.
+    #[inline]
+    pub fn limit(&self) -> u64 {
+        if self.planted.has(Defect::NoBound) { NEVER } else { self.serving.limit() }
     }
 
-    /// Whether an entry belongs to the link whose entries are served, and its time is not up.
+    /// Whether an entry belongs to the link whose entries are served, or were when it was read.
     /// `serving` was loaded after the entry.
-    pub fn is_of(&self, held: &Held<V>, serving: u64, now: u64) -> bool {
-        let lives = now < held.until || self.planted.has(Defect::DeadlineIgnored);
-        lives && (held.link == serving || self.planted.has(Defect::BreakIgnored))
+    #[inline]
+    pub fn is_of(&self, held: &Held<V>, serving: u64) -> bool {
+        held.link == serving || self.planted.has(Defect::BreakIgnored)
+    }
+
+    /// Until when an entry is served, if nothing more is heard. `limit` was asked for before the
+    /// entry; the time is read after it.
+    #[inline]
+    pub fn end(&self, held: &Held<V>, limit: u64) -> u64 {
+        if self.planted.has(Defect::DeadlineIgnored) { limit } else { limit.min(held.until) }
     }
 
     /// What is known of a key without asking the server.
+    #[inline(always)]
     pub fn local(&self, key: &str) -> Local<V> {
-        let confirmed = self.serving.confirmed();
-        let pinned = self.l1.pin();
-        let Some(held) = pinned.get(key) else { return Local::Unknown };
-        let serving = self.serving.link();
-        let now = self.clock.now();
-        if self.is_recent(confirmed, now) && self.is_of(held, serving, now) {
-            Local::from_known(held.value.clone())
-        } else {
-            Local::Unknown
+        let limit = self.limit();
+        let Some(held) = self.l1.get(key) else { return Local::Unknown };
+        if !self.is_of(&held, self.serving.link()) {
+            return Local::Unknown;
+        }
+        match self.clock.is_before(self.end(&held, limit)) {
+            true => Local::from_known(held.value),
+            false => Local::Unknown,
         }
     }
 

@@ -1,7 +1,5 @@
 //! What the L1 holds for a key.
 
-use std::time::Instant;
-
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -32,12 +30,13 @@ impl<V> Held<V> {
 /// What this process knows of a key without asking the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Local<V> {
-    /// Nothing that may be used: ask the server.
-    Unknown,
+    // The first two stand in the order of an `Option`, from which they are made.
     /// The server has no value for the key.
     Absent,
     /// The server has this value.
     Present(V),
+    /// Nothing that may be used: ask the server.
+    Unknown,
 }
 
 impl<V> Local<V> {
@@ -56,20 +55,5 @@ impl<V> Local<V> {
 
     pub(crate) fn from_known(value: Option<V>) -> Self {
         value.map_or(Self::Absent, Self::Present)
-    }
-}
-
-/// The monotonic clock, in nanoseconds since the cache was made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn now(&self) -> u64 {
-        let elapsed = self.0.elapsed();
-        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
     }
 }

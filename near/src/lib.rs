@@ -45,6 +45,7 @@
 mod blocking;
 mod builder;
 mod cache;
+mod clock;
 mod codec;
 mod core;
 mod error;

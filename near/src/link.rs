@@ -62,40 +62,55 @@ impl Link {
 /// What a hit asks for: whose entries may be served, and how old they may be. Apart from what other
 /// calls write.
 #[repr(align(128))]
-#[derive(Default)]
 pub(crate) struct Serving {
     /// The link whose entries may be served. 0: none may.
     link: AtomicU64,
-    /// All changes on the server before this time are applied to the L1, as far as entries of that
-    /// link are concerned: when the command was sent that has the last reply so far.
-    confirmed: AtomicU64,
+    /// Until when, if nothing more is heard of the server: `max_staleness` after the time up to
+    /// which all its changes are applied to the L1, as far as entries of that link are concerned.
+    /// That is when the command was sent that has the last reply so far.
+    limit: AtomicU64,
+    max_staleness: u64,
 }
 
 /// Less than this, in nanoseconds, is not worth a write to what all hits read.
 const STEP: u64 = 1_000_000;
 
 impl Serving {
-    /// The time up to which all changes are applied. Acquire: pairs with `confirm`. Who loads it
-    /// before an entry does not get one that was removed until then; and if it is of a later link
-    /// than the entry, then `link`, asked after the entry, is not the entry's any more.
+    /// Nothing may be served yet.
+    pub fn new(max_staleness: u64) -> Self {
+        Self { link: AtomicU64::new(0), limit: AtomicU64::new(0), max_staleness }
+    }
+
+    /// Until when entries may be served, which are read after this. Acquire: pairs with `confirm`.
+    /// Who loads it before an entry does not get one that was removed until the time that was
+    /// confirmed; and if it is of a later link than the entry, then `link`, asked after the entry,
+    /// is not the entry's any more.
+    #[inline]
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// The time up to which all changes are applied.
     pub fn confirmed(&self) -> u64 {
-        self.confirmed.load(Ordering::Acquire)
+        self.limit().saturating_sub(self.max_staleness)
     }
 
     /// The link whose entries may be served; 0 if none may. Acquire: pairs with `begin`.
+    #[inline]
     pub fn link(&self) -> u64 {
         self.link.load(Ordering::Acquire)
     }
 
-    /// A reply has come to a command that was sent at this time. Release: pairs with `confirmed`.
+    /// A reply has come to a command that was sent at this time. Release: pairs with `limit`.
     ///
     /// The caller has found its link to be the current one after it took the time. If another one
     /// follows before the time is noted here, that does no harm: the entries of that link are read
     /// later than this time, so nothing has changed them before it.
     pub fn confirm(&self, sent: u64) {
+        let limit = sent.saturating_add(self.max_staleness);
         // Relaxed: a smaller time than possible is noted, or the same twice.
-        if sent > self.confirmed.load(Ordering::Relaxed) + STEP {
-            self.confirmed.fetch_max(sent, Ordering::Release);
+        if limit > self.limit.load(Ordering::Relaxed).saturating_add(STEP) {
+            self.limit.fetch_max(limit, Ordering::Release);
         }
     }
 
@@ -113,7 +128,7 @@ impl Serving {
 
     /// Entries of this link may be served. Release: pairs with `link`.
     pub fn begin(&self, link: u64, sent: u64) {
-        self.confirmed.fetch_max(sent, Ordering::Release);
+        self.limit.fetch_max(sent.saturating_add(self.max_staleness), Ordering::Release);
         self.link.store(link, Ordering::Release);
     }
 }

@@ -17,10 +17,14 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     /// Returns the value of one key: from the L1, or from the server.
     pub async fn get(&self, key: &str) -> Result<Option<V>, Error> {
         match self.local(key) {
-            Local::Present(value) => return Ok(Some(value)),
-            Local::Absent => return Ok(None),
-            Local::Unknown => {}
+            Local::Present(value) => Ok(Some(value)),
+            Local::Absent => Ok(None),
+            Local::Unknown => self.get_from_server(key).await,
         }
+    }
+
+    /// The same, if it was not in the L1.
+    pub async fn get_from_server(&self, key: &str) -> Result<Option<V>, Error> {
         let flight = self.flights.begin(key).await;
         // Another caller's read is over, just now or after this one was waiting for it. What it has
         // left in the L1 is as good as any hit. If it has left nothing, this caller reads, too: it
@@ -64,13 +68,12 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     /// The entries of these keys that may be served, as of one instant, and the link to which they
     /// belong.
     fn hits(&self, keys: &[&str]) -> (u64, Vec<Option<Held<V>>>) {
-        let confirmed = self.serving.confirmed();
+        let limit = self.limit();
         let mut hits = self.l1.get_many(keys.iter().copied());
         let serving = self.serving.link();
         let now = self.clock.now();
-        let is_recent = self.is_recent(confirmed, now);
         for hit in &mut hits {
-            hit.take_if(|held| !is_recent || !self.is_of(held, serving, now));
+            hit.take_if(|held| !self.is_of(held, serving) || now >= self.end(held, limit));
         }
         (serving, hits)
     }
@@ -85,7 +88,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             None => true,
             Some(hit) => pinned
                 .get(*key)
-                .is_some_and(|held| held.stamp == hit.stamp && self.is_of(held, hit.link, now)),
+                .is_some_and(|held| held.stamp == hit.stamp && now < self.end(held, NEVER)),
         })
     }
 

@@ -19,11 +19,11 @@ pub struct NearView<V: Clone + Send + Sync + 'static> {
 
 impl<V: Clone + Send + Sync + 'static> NearView<V> {
     pub(crate) fn open(core: &Core<V>) -> Option<Self> {
-        let confirmed = core.serving.confirmed();
+        let limit = core.limit();
         let view = core.l1.view();
         let link = core.serving.link();
         let opened = core.clock.now();
-        let may_serve = link != 0 && core.is_recent(confirmed, opened);
+        let may_serve = link != 0 && opened < limit;
         may_serve.then_some(Self { view, link, opened })
     }
 

@@ -22,17 +22,16 @@ use tokio::task::JoinHandle;
 /// A clone is a handle of the same cache. The stream ends with the last one, and the entries with
 /// the stream.
 pub struct PgCache<K, V> {
-    shared: Arc<Shared<K, V>>,
-}
-
-struct Shared<K, V> {
     core: Arc<Core<K, V>>,
-    supervisor: JoinHandle<()>,
+    supervisor: Arc<Supervisor>,
 }
 
-impl<K, V> Drop for Shared<K, V> {
+/// A task that ends with the last handle.
+struct Supervisor(JoinHandle<()>);
+
+impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.supervisor.abort();
+        self.0.abort();
     }
 }
 
@@ -49,11 +48,12 @@ where
     }
 
     pub(crate) fn new(core: Arc<Core<K, V>>, supervisor: JoinHandle<()>) -> Self {
-        Self { shared: Arc::new(Shared { core, supervisor }) }
+        Self { core, supervisor: Arc::new(Supervisor(supervisor)) }
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Core<K, V> {
-        &self.shared.core
+        &self.core
     }
 
     /// Returns the values of keys that are read together, all as of one state of the server: from
@@ -76,13 +76,22 @@ where
         keys: [K; N],
         load: impl Future<Output = Result<(Fence, [V; N]), E>>,
     ) -> Result<[V; N], E> {
-        let core = self.core();
-        match core.look_up(&keys) {
-            Look::All(values) => return Ok(values),
-            Look::NotAll => {}
-            Look::Closed => return self.read_past(load).await,
+        match self.core().look_up(&keys) {
+            Look::All(values) => Ok(values),
+            // In boxes, so that what a hit carries is small.
+            Look::NotAll => Box::pin(self.load(keys, load)).await,
+            Look::Closed => Box::pin(self.read_past(load)).await,
         }
-        let confirmed = core.progress.confirmed();
+    }
+
+    /// What `get_many` does if the cache does not have all.
+    async fn load<E, const N: usize>(
+        &self,
+        keys: [K; N],
+        load: impl Future<Output = Result<(Fence, [V; N]), E>>,
+    ) -> Result<[V; N], E> {
+        let core = self.core();
+        let limit = core.limit();
         let mut load = pin!(load);
         let mut was_run = false;
         let mut own = None;
@@ -105,7 +114,7 @@ where
             core.cache.insert_many(keys.into_iter().zip(values.clone()));
         }
         match (loaded, own) {
-            (Ok(values), _) if was_run || core.is_recent(confirmed) => Ok(values),
+            (Ok(values), _) if was_run || core.clock.is_before(limit) => Ok(values),
             (_, Some(own)) => own,
             // Another caller's values that were loaded too long ago; or a cycle.
             (_, None) => self.read_past(load).await,
@@ -121,8 +130,13 @@ where
         key: K,
         load: impl Future<Output = Result<(Fence, V), E>>,
     ) -> Result<V, E> {
+        let keys = [key];
+        let look = self.core().look_up(&keys);
+        if let Look::All([value]) = look {
+            return Ok(value);
+        }
         let load = async { load.await.map(|(fence, value)| (fence, [value])) };
-        self.get_many([key], load).await.map(|[value]| value)
+        self.get_many(keys, load).await.map(|[value]| value)
     }
 
     /// A load whose values are for its caller alone.
@@ -140,6 +154,7 @@ where
 
     /// Returns the values of keys if the cache has all of them, as of one state of the server.
     /// Takes no lock, does not wait, and does not touch the network.
+    #[inline]
     pub fn get_local<const N: usize>(&self, keys: &[K; N]) -> Option<[V; N]> {
         match self.core().look_up(keys) {
             Look::All(values) => Some(values),
@@ -150,10 +165,11 @@ where
     /// Returns a view of all that is cached, as of one state of the server, for as long as it is
     /// held. `None` if nothing may be served now; see [`Status::serves_hits`].
     pub fn view(&self) -> Option<View<K, V>> {
-        let confirmed = self.core().progress.confirmed();
-        let is_open = self.core().is_open();
-        let view = self.core().cache.view();
-        (is_open && self.core().is_recent(confirmed)).then_some(view)
+        let core = self.core();
+        let limit = core.limit();
+        let is_open = core.is_open();
+        let view = core.cache.view();
+        (is_open && core.clock.is_before(limit)).then_some(view)
     }
 
     /// Waits until no read of this cache shows anything that was replaced before this position in
@@ -182,7 +198,7 @@ where
         let position = core.progress.reached().position;
         let counts = &core.counts;
         Status {
-            serves_hits: core.is_open() && core.is_recent(confirmed),
+            serves_hits: core.is_open() && core.clock.is_before(core.limit()),
             streams: counts.links.get(),
             age: Duration::from_nanos(core.clock.now().saturating_sub(confirmed)),
             position: Lsn::from_u64(position),
@@ -200,13 +216,13 @@ where
 
 impl<K, V> Clone for PgCache<K, V> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { core: Arc::clone(&self.core), supervisor: Arc::clone(&self.supervisor) }
     }
 }
 
 impl<K, V> fmt::Debug for PgCache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reached = self.shared.core.progress.reached();
+        let reached = self.core.progress.reached();
         f.debug_struct("PgCache").field("reached", &reached).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
 //! What the handles of one cache share, and the rules by which entries are served and ended.
 
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::fence::Fence;
 use crate::planted::{Defect, Planted};
-use crate::progress::{Clock, Progress};
+use crate::progress::Progress;
 use crate::recent::Recent;
 use crate::status::Counts;
 use crate::stream::{Event, Transaction};
@@ -66,9 +67,9 @@ where
     pub fn new(cache: Cache<K, V>, settings: Settings, planted: Planted) -> Self {
         Self {
             cache,
+            clock: Clock::new(settings.max_staleness),
+            progress: Progress::new(settings.max_staleness),
             settings,
-            clock: Clock::new(),
-            progress: Progress::new(),
             recent: Recent::new(),
             counts: Counts::default(),
             planted,
@@ -76,31 +77,37 @@ where
         }
     }
 
-    /// Whether hits are served. Asked with a time that was confirmed before the entries were read.
-    pub fn is_recent(&self, confirmed: u64) -> bool {
-        self.clock.now().saturating_sub(confirmed) <= self.settings.max_staleness
-            || self.planted.has(Defect::NoBound)
+    /// Until when entries are served that are read after this, if nothing more is confirmed.
+    #[inline]
+    pub fn limit(&self) -> u64 {
+        if self.planted.has(Defect::NoBound) { u64::MAX } else { self.progress.limit() }
     }
 
     /// Whether hits are served at all.
+    #[inline]
     pub fn is_open(&self) -> bool {
         self.progress.serving() != 0 || self.planted.has(Defect::BreakIgnored)
     }
 
     /// Looks keys up, as of one instant.
+    #[inline(always)]
     pub fn look_up<const N: usize>(&self, keys: &[K; N]) -> Look<V, N> {
-        let confirmed = self.progress.confirmed();
+        let limit = self.limit();
         if !self.is_open() {
             return Look::Closed;
         }
-        let found = self.cache.get_many(keys.each_ref());
-        if !self.is_recent(confirmed) {
-            return Look::Closed;
-        }
+        let found = match N {
+            // For one key, there is nothing that would have to be of one instant.
+            1 => keys.each_ref().map(|key| self.cache.get(key)),
+            _ => self.cache.get_many(keys.each_ref()),
+        };
         if found.iter().any(Option::is_none) {
             return Look::NotAll;
         }
-        Look::All(found.map(|value| value.expect("none is absent")))
+        match self.clock.is_before(limit) {
+            true => Look::All(found.map(|value| value.expect("none is absent"))),
+            false => Look::Closed,
+        }
     }
 
     /// What a load must know later. After its lease was taken, and before its snapshot is.

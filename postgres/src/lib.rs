@@ -61,6 +61,9 @@
 
 mod builder;
 mod cache;
+// The near cache over Redis has the same.
+#[path = "../../near/src/clock.rs"]
+mod clock;
 mod control;
 mod core;
 mod error;

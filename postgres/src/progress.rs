@@ -1,23 +1,7 @@
 //! How far the stream is, and whether hits are served.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 use tokio::sync::{Notify, watch};
-
-/// The monotonic clock, in nanoseconds since the cache was made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn now(&self) -> u64 {
-        let elapsed = self.0.elapsed();
-        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
-    }
-}
 
 /// How far a stream was applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +17,10 @@ pub(crate) struct Reached {
 pub(crate) struct Progress {
     /// The link whose entries may be served; 0: none may. What hits ask for.
     serving: AtomicU64,
-    /// All that was committed before this time is applied.
-    confirmed: AtomicU64,
+    /// Until when, if nothing more is confirmed: `max_staleness` after the time before which all
+    /// that was committed is applied.
+    limit: AtomicU64,
+    max_staleness: u64,
     /// The same link, and the position, for those who wait.
     reached: watch::Sender<Reached>,
     /// Wakes the heartbeat, when somebody waits for a position that the server does not send.
@@ -42,10 +28,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub fn new() -> Self {
+    pub fn new(max_staleness: u64) -> Self {
         Self {
             serving: AtomicU64::new(0),
-            confirmed: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            max_staleness,
             reached: watch::Sender::new(Reached::default()),
             impatient: Notify::new(),
         }
@@ -54,19 +41,27 @@ impl Progress {
     /// The link whose entries may be served; 0 if none may. Acquire: pairs with `open` and `close`.
     /// Who asks after it has taken a lease, and is told of a link, knows: the clearing that ends
     /// that link comes after the lease.
+    #[inline]
     pub fn serving(&self) -> u64 {
         self.serving.load(Ordering::Acquire)
     }
 
-    /// Acquire: pairs with `confirm`. Who loads it before an entry does not get one that was ended
-    /// until then.
-    pub fn confirmed(&self) -> u64 {
-        self.confirmed.load(Ordering::Acquire)
+    /// Until when entries may be served that are read after this. Acquire: pairs with `confirm`.
+    /// Who loads it before an entry does not get one that was ended until the time that was
+    /// confirmed.
+    #[inline]
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Acquire)
     }
 
-    /// All that was committed before this time is applied. Release: pairs with `confirmed`.
+    /// All that was committed before this time is applied.
+    pub fn confirmed(&self) -> u64 {
+        self.limit().saturating_sub(self.max_staleness)
+    }
+
+    /// All that was committed before this time is applied. Release: pairs with `limit`.
     pub fn confirm(&self, time: u64) {
-        self.confirmed.fetch_max(time, Ordering::Release);
+        self.limit.fetch_max(time.saturating_add(self.max_staleness), Ordering::Release);
         self.reached.send_modify(|reached| reached.confirmed = reached.confirmed.max(time));
     }
 
@@ -136,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_woken() {
-        let progress = Progress::new();
+        let progress = Progress::new(0);
         progress.wait_while_serving(7, 1).await; // nothing is served
         progress.begin(5);
         progress.open(1);

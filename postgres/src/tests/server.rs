@@ -165,7 +165,7 @@ fn is_ready(port: u16) -> bool {
 pub struct Client(tokio::sync::Mutex<ReplicationClient>);
 
 impl Client {
-    async fn connect(port: u16) -> Self {
+    pub async fn connect(port: u16) -> Self {
         let config =
             ReplicationConfig::new("127.0.0.1", "postgres", "", "postgres", "none", "none")
                 .with_port(port)
