@@ -95,6 +95,8 @@ Options:
 The comparison with other stores, and hit ratios, are a program of their own, which takes minutes
 to compile:
 cargo run --release -p coeval-compare -- --help
+So is the near cache beside other ways to read a Valkey or Redis:
+cargo run --release -p coeval-redis --example bench
 
 Exit status: 0 when all is well, 1 when coeval showed a group whose members do not belong together,
 2 when the arguments or the trace are no good.";
@@ -133,16 +135,17 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, lexop
     Ok(Command::Race(args))
 }
 
-/// Checks the first word, if it is not an option. The error for a former command names its new
-/// place.
+/// Checks the first word, if it is not an option. The error for a command of another program names
+/// that.
 fn subcommand(word: &str) -> Result<(), lexopt::Error> {
     let now = match word {
         "race" => return Ok(()),
         "compare" => "cargo run --release -p coeval-compare -- [OPTIONS]",
         "hitrate" => "cargo run --release -p coeval-compare -- hitrate [OPTIONS]",
+        "near" => "cargo run --release -p coeval-redis --example bench -- [DIR]",
         _ => return Err(format!("there is no '{word}' here; see --help").into()),
     };
-    Err(format!("'{word}' is in a program of its own now: {now}").into())
+    Err(format!("'{word}' is in a program of its own: {now}").into())
 }
 
 /// A number within `range`. The error states the range.
@@ -192,9 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn former_commands_name_their_new_place() {
+    fn other_commands_name_their_place() {
         assert!(error(&["compare", "--quick"]).contains("-p coeval-compare -- [OPTIONS]"));
         assert!(error(&["hitrate"]).contains("-p coeval-compare -- hitrate"));
+        assert!(error(&["near"]).contains("-p coeval-redis --example bench"));
         assert!(error(&["rase"]).contains("rase"));
     }
 
