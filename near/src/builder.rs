@@ -8,8 +8,9 @@ use crate::held::Held;
 use crate::planted::Planted;
 use crate::read::late;
 use crate::settings::{OnDisconnect, Settings};
+use crate::source::{Sentinels, Source};
 use crate::supervisor;
-use redis::{IntoConnectionInfo, ProtocolVersion};
+use redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `connect` is called and awaited"]
 pub struct Builder<V, C = NoCodec> {
     url: String,
+    sentinels: Option<(String, Vec<String>)>,
     codec: Option<C>,
     max_capacity: Option<u64>,
     time_to_live: Option<Duration>,
@@ -34,6 +36,7 @@ impl<V> Builder<V> {
     pub(crate) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            sentinels: None,
             codec: None,
             max_capacity: None,
             time_to_live: None,
@@ -63,6 +66,7 @@ impl<V, C> Builder<V, C> {
     pub fn codec<D: Codec<V>>(self, codec: D) -> Builder<V, D> {
         Builder {
             url: self.url,
+            sentinels: self.sentinels,
             codec: Some(codec),
             max_capacity: self.max_capacity,
             time_to_live: self.time_to_live,
@@ -73,6 +77,15 @@ impl<V, C> Builder<V, C> {
             planted: self.planted,
             value: PhantomData,
         }
+    }
+
+    /// Has these Sentinels say where the primary is that they know by this name: whenever a
+    /// connection is set up, and at each heartbeat. What the cache's own address says of user,
+    /// password, database and encryption holds for the primary; its host and port do not matter.
+    pub fn sentinels(mut self, name: &str, urls: &[&str]) -> Self {
+        let urls = urls.iter().map(|&url| url.to_owned()).collect();
+        self.sentinels = Some((name.to_owned(), urls));
+        self
     }
 
     /// Sets how many entries the L1 holds, at most. Known absences count. Without a bound by
@@ -160,6 +173,18 @@ impl<V, C> Builder<V, C> {
     }
 }
 
+/// Where the primary is, from addresses as the builder has them.
+fn source(url: &str, sentinels: Option<(String, Vec<String>)>) -> Result<Source, RedisError> {
+    let info = url.into_connection_info()?;
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let info = info.set_redis_settings(redis);
+    let Some((name, urls)) = sentinels else {
+        return Ok(Source::Address(Box::new(info)));
+    };
+    let clients = urls.into_iter().map(redis::Client::open).collect::<Result<_, _>>()?;
+    Ok(Source::Sentinels(Sentinels::new(info, &name, clients)))
+}
+
 /// As nanoseconds.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -171,7 +196,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     ///
     /// # Errors
     /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if
-    /// there is no server, or if it does not speak RESP3.
+    /// there is no server, or if it does not speak RESP3, is a replica, or part of a cluster.
     pub async fn connect(self) -> Result<NearCache<V>, Error> {
         let heartbeat = self.heartbeat.unwrap_or(self.max_staleness / 4);
         let dead_after = self.dead_after.unwrap_or(self.max_staleness.max(Duration::from_secs(1)));
@@ -183,9 +208,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
         let Some(codec) = self.codec else {
             return Err(Error::Setting("a codec must be set"));
         };
-        let info = self.url.into_connection_info().map_err(Error::Server)?;
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = redis::Client::open(info.set_redis_settings(redis)).map_err(Error::Server)?;
+        let mut source = source(&self.url, self.sentinels).map_err(Error::Server)?;
 
         let mut l1 = coeval::Cache::<String, Held<V>>::builder();
         if let Some(entries) = self.max_capacity {
@@ -202,10 +225,11 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
             ..self.settings
         };
         let core = Arc::new(Core::new(l1, Arc::new(codec), settings, self.planted));
-        let first = tokio::time::timeout(core.settings.wait, supervisor::connect(&core, &client));
+        let first =
+            tokio::time::timeout(core.settings.wait, supervisor::connect(&core, &mut source));
         let link = first.await.unwrap_or_else(|_| Err(late()));
         let link = link.map_err(Error::of_read)?;
-        Ok(NearCache::new(core, client, link))
+        Ok(NearCache::new(core, source, link))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::held::{Held, Local};
 use crate::link::Link;
 use crate::load::LoadError;
 use crate::multi::Multi;
+use crate::source::Source;
 use crate::status::Status;
 use crate::supervisor;
 use crate::view::NearView;
@@ -42,8 +43,8 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         Builder::new(url)
     }
 
-    pub(crate) fn new(core: Arc<Core<V>>, client: redis::Client, link: Arc<Link>) -> Self {
-        let task = supervisor::supervise(Arc::clone(&core), client, link);
+    pub(crate) fn new(core: Arc<Core<V>>, source: Source, link: Arc<Link>) -> Self {
+        let task = supervisor::supervise(Arc::clone(&core), source, link);
         Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(task))) }
     }
 

@@ -127,7 +127,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
     }
 
-    /// Notes that a command was answered which was sent on `link` at this time.
+    /// Notes that a heartbeat was answered which was sent on `link` at this time. No other reply
+    /// says that the server still is the primary.
     pub fn confirm(&self, link: &Link, sent: u64) {
         if self.current.load().number == link.number {
             self.serving.confirm(sent);

@@ -38,6 +38,8 @@
 //! - **Deadlines** of the server are kept here, too.
 //! - **Reconnect:** the local entries are cleared by one commit before the first read after a
 //!   break. A server that is down costs a caller a bounded wait, then an error that says so.
+//! - **Failover:** a primary that has become a replica, or that the
+//!   [Sentinels](Builder::sentinels) do not name any more, counts as a break.
 //!
 //! `docs/near.md` in the repository has the protocol, the argument why these promises hold, their
 //! limits, and a table of what the servers really do.
@@ -57,6 +59,7 @@ mod multi;
 mod planted;
 mod read;
 mod settings;
+mod source;
 mod status;
 mod supervisor;
 mod tags;

@@ -1,5 +1,6 @@
 //! One connection, from the moment it is set up until it breaks, and what is known through it.
 
+use crate::source::Place;
 use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,6 +11,8 @@ pub(crate) struct Link {
     /// Counts the links of a cache, from one. The place of the first link has the number 0.
     pub number: u64,
     connection: Option<MultiplexedConnection>,
+    /// Where Sentinels said that the primary is.
+    pub place: Option<Place>,
     /// The L1 is cleared of what earlier links read.
     opened: AtomicBool,
     /// The connection is broken, or is taken for broken. Shared with the receiver of its pushes.
@@ -22,14 +25,21 @@ impl Link {
         Self {
             number: 0,
             connection: None,
+            place: None,
             opened: AtomicBool::new(false),
             gone: Arc::new(AtomicBool::new(true)),
         }
     }
 
     /// A link that is not open yet.
-    pub fn new(number: u64, connection: MultiplexedConnection, gone: Arc<AtomicBool>) -> Self {
-        Self { number, connection: Some(connection), opened: AtomicBool::new(false), gone }
+    pub fn new(
+        number: u64,
+        connection: MultiplexedConnection,
+        place: Option<Place>,
+        gone: Arc<AtomicBool>,
+    ) -> Self {
+        let opened = AtomicBool::new(false);
+        Self { number, connection: Some(connection), place, opened, gone }
     }
 
     /// A handle of the connection. None only if there never was one.
@@ -67,7 +77,7 @@ pub(crate) struct Serving {
     link: AtomicU64,
     /// Until when, if nothing more is heard of the server: `max_staleness` after the time up to
     /// which all its changes are applied to the L1, as far as entries of that link are concerned.
-    /// That is when the command was sent that has the last reply so far.
+    /// That is when the heartbeat was sent that was answered last.
     limit: AtomicU64,
     max_staleness: u64,
 }
@@ -101,7 +111,7 @@ impl Serving {
         self.link.load(Ordering::Acquire)
     }
 
-    /// A reply has come to a command that was sent at this time. Release: pairs with `limit`.
+    /// A heartbeat was answered that was sent at this time. Release: pairs with `limit`.
     ///
     /// The caller has found its link to be the current one after it took the time. If another one
     /// follows before the time is noted here, that does no harm: the entries of that link are read

@@ -13,6 +13,12 @@ pub(crate) enum Defect {
     NoSecondDrop,
     /// A hit is served however long ago the server was last heard of.
     NoBound,
+    /// What a server says of itself at a heartbeat does not matter.
+    RoleIgnored,
+    /// What Sentinels say at a heartbeat does not matter.
+    SentinelsIgnored,
+    /// Any reply counts as one to a heartbeat.
+    ReadsConfirm,
     /// A break leaves the L1 as it is, and its entries in use.
     BreakIgnored,
     /// A hit is served although its deadline on the server has come.

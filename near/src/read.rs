@@ -98,7 +98,9 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let sent = self.clock.now();
         self.counts.reads.add();
         let replies = self.ask(link, &self.read_command(keys)).await?;
-        self.confirm(link, sent);
+        if self.planted.has(Defect::ReadsConfirm) {
+            self.confirm(link, sent);
+        }
         let (found, times) = parse(replies, keys.len()).map_err(Error::of_read)?;
         let mut values = Vec::with_capacity(keys.len());
         for ((mark, bytes), time) in marks.into_iter().zip(found).zip(times) {

@@ -50,6 +50,6 @@ pub struct Status {
     pub pushes: u64,
     /// How many of them were for all keys.
     pub flushes: u64,
-    /// Why the last attempt to connect failed, if it failed.
+    /// Why the last attempt to connect failed, or the server was given up, if there is none since.
     pub last_failure: Option<String>,
 }

@@ -2,6 +2,9 @@
 
 use crate::core::Core;
 use crate::link::Link;
+use crate::planted::Defect;
+use crate::read::late;
+use crate::source::{Source, be_primary};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, PushInfo, RedisError};
 use std::hash::{BuildHasher, Hasher};
@@ -16,8 +19,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// Sets up a connection that is told of changes, and puts it into use.
 pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
     core: &Arc<Core<V>>,
-    client: &Client,
+    source: &mut Source,
 ) -> Result<Arc<Link>, RedisError> {
+    // A part, so that a Sentinel that is silent leaves time for another one.
+    let (info, place) = source.primary(core.settings.dead_after / 4).await?;
+    let client = Client::open(info)?;
     let number = core.current().number + 1;
     let gone = Arc::new(AtomicBool::new(false));
     let receiver = {
@@ -34,8 +40,9 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
         .set_push_sender(receiver);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let sent = core.clock.now();
+    be_primary(&mut connection).await?;
     redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec_async(&mut connection).await?;
-    let link = Arc::new(Link::new(number, connection, gone));
+    let link = Arc::new(Link::new(number, connection, place, gone));
     core.put_into_use(&link, sent);
     Ok(link)
 }
@@ -43,47 +50,81 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
 /// Replaces the connection whenever it breaks, until the task is aborted.
 pub(crate) async fn supervise<V: Clone + Send + Sync + 'static>(
     core: Arc<Core<V>>,
-    client: Client,
+    mut source: Source,
     mut link: Arc<Link>,
 ) {
     loop {
-        watch_over(&core, &link).await;
+        let why = watch_over(&core, &mut source, &link).await;
+        if why.is_some() {
+            core.last_failure.store(why.map(Arc::new));
+        }
         core.note_break(&link);
         drop(link);
-        link = reconnect(&core, &client).await;
+        link = reconnect(&core, &mut source).await;
     }
 }
 
-/// Returns when the link has broken.
-async fn watch_over<V: Clone + Send + Sync + 'static>(core: &Core<V>, link: &Link) {
-    let Some(connection) = link.connection() else { return };
+/// Returns when the link has broken: with the reason, unless the connection itself has said so.
+async fn watch_over<V: Clone + Send + Sync + 'static>(
+    core: &Core<V>,
+    source: &mut Source,
+    link: &Link,
+) -> Option<String> {
+    let mut connection = link.connection()?;
     while !link.is_gone() {
         // A permit that an earlier link has left wakes it once too often, which does no harm.
         if timeout(core.settings.heartbeat, core.broken.notified()).await.is_ok() {
             continue;
         }
         let sent = core.clock.now();
-        let answer = timeout(core.settings.dead_after, ping(connection.clone())).await;
-        match answer {
-            Ok(Ok(())) => core.confirm(link, sent),
-            Ok(Err(_)) | Err(_) => return,
+        if let Err(error) = beat(core, &mut connection).await {
+            return Some(error.to_string());
         }
+        if has_moved(core, source, link).await {
+            return Some("the Sentinels name another primary".to_owned());
+        }
+        core.confirm(link, sent);
     }
+    None
 }
 
-/// The reply comes after the pushes of all that the server did before: that is what it is for.
-async fn ping(mut connection: MultiplexedConnection) -> Result<(), RedisError> {
-    redis::cmd("PING").exec_async(&mut connection).await
+/// One heartbeat.
+async fn beat<V: Clone + Send + Sync + 'static>(
+    core: &Core<V>,
+    connection: &mut MultiplexedConnection,
+) -> Result<(), RedisError> {
+    let ask = async {
+        match core.planted.has(Defect::RoleIgnored) {
+            true => redis::cmd("PING").exec_async(connection).await,
+            false => be_primary(connection).await,
+        }
+    };
+    timeout(core.settings.dead_after, ask).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Whether Sentinels say that the primary is elsewhere. Silent ones hold up a heartbeat no longer
+/// than until the next one.
+async fn has_moved<V: Clone + Send + Sync + 'static>(
+    core: &Core<V>,
+    source: &mut Source,
+    link: &Link,
+) -> bool {
+    let Some(place) = &link.place else { return false };
+    if core.planted.has(Defect::SentinelsIgnored) {
+        return false;
+    }
+    let heartbeat = core.settings.heartbeat;
+    timeout(heartbeat, source.has_moved(place, heartbeat)).await.unwrap_or(false)
 }
 
 /// Tries until there is a connection.
 async fn reconnect<V: Clone + Send + Sync + 'static>(
     core: &Arc<Core<V>>,
-    client: &Client,
+    source: &mut Source,
 ) -> Arc<Link> {
     let mut pause = PAUSES.0;
     loop {
-        match timeout(core.settings.dead_after, connect(core, client)).await {
+        match timeout(core.settings.dead_after, connect(core, source)).await {
             Ok(Ok(link)) => {
                 core.last_failure.store(None);
                 return link;

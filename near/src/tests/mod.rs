@@ -5,6 +5,7 @@
 //! nothing.
 
 mod facts;
+mod failover;
 mod faults;
 mod load;
 mod promises;

@@ -2,7 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ pub struct Server {
     program: PathBuf,
     port: u16,
     child: Child,
+    /// The file of a Sentinel, which it writes to.
+    file: Option<PathBuf>,
 }
 
 /// The programs to test with.
@@ -55,15 +57,20 @@ fn free_port() -> u16 {
 /// Starts a server on this port. None if it ends at once, as when somebody else has the port.
 fn spawn(program: &PathBuf, port: u16, more: &[&str]) -> Option<Child> {
     let port_text = port.to_string();
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--daemonize", "no", "--enable-debug-command", "yes"])
-        .args(more)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        // Where a replica puts what it is sent.
+        .args(["--repl-diskless-load", "swapdb", "--repl-diskless-sync-delay", "0"])
+        .args(more);
+    wait_for(command, program, port)
+}
+
+/// Starts a program that listens to this port. None if it ends at once.
+fn wait_for(mut command: Command, program: &Path, port: u16) -> Option<Child> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         if child.try_wait().unwrap().is_some() {
@@ -80,10 +87,33 @@ impl Server {
         for _ in 0..5 {
             let port = free_port();
             if let Some(child) = spawn(&program, port, &[]) {
-                return Self { program, port, child };
+                return Self { program, port, child, file: None };
             }
         }
         panic!("{} does not start", program.display());
+    }
+
+    /// Starts another server of the same kind.
+    pub fn another(&self) -> Self {
+        Self::start(self.program.clone())
+    }
+
+    /// Starts a Sentinel that watches over this server, as `primary`, and decides alone.
+    pub fn sentinel(&self) -> Self {
+        let port = free_port();
+        let file = std::env::temp_dir().join(format!("coeval-sentinel-{port}.conf"));
+        let settings = format!(
+            "port {port}\nbind 127.0.0.1\ndaemonize no\n\
+             sentinel monitor primary 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds primary 500\n\
+             sentinel failover-timeout primary 3000\n",
+            self.port
+        );
+        std::fs::write(&file, settings).unwrap();
+        let mut command = Command::new(&self.program);
+        command.arg(&file).arg("--sentinel");
+        let child = wait_for(command, &self.program, port).expect("the Sentinel starts");
+        Self { program: self.program.clone(), port, child, file: Some(file) }
     }
 
     pub fn port(&self) -> u16 {
@@ -104,6 +134,13 @@ impl Server {
     /// Sends a command of words as somebody else.
     pub async fn tell(&self, command: &str) -> redis::Value {
         tell(&mut self.other().await, command).await
+    }
+
+    /// Whether this part of INFO has this text.
+    pub async fn says(&self, part: &str, text: &str) -> bool {
+        let mut other = self.other().await;
+        let info: String = redis::cmd("INFO").arg(part).query_async(&mut other).await.unwrap();
+        info.contains(text)
     }
 
     /// Its name and version.
@@ -147,5 +184,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(file) = &self.file {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
