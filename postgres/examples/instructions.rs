@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It starts a server of its own, as the example `service` does, and runs itself under valgrind
-//! (Debian: `apt-get install valgrind`). Beside the instructions stands the time of one hit, without
+//! (Debian: `apt-get install valgrind`). Beside the instructions stands the time of a hit, without
 //! valgrind: the least of many rounds.
 
 #[path = "../../benches/src/instructions.rs"]
