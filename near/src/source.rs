@@ -117,12 +117,23 @@ fn error(message: &'static str) -> RedisError {
     (redis::ErrorKind::Client, message).into()
 }
 
+/// Has a server tell this connection of changes, and asks it what it is, as `be_primary`.
+pub(crate) async fn begin(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let mut pipe = redis::pipe();
+    pipe.cmd("HELLO").cmd("CLIENT").arg("TRACKING").arg("ON").ignore();
+    let (hello,): (Value,) = pipe.query_async(connection).await?;
+    is_of_primary(&hello)
+}
+
 /// Asks a server what it is. The reply comes after the pushes of all that the server did before.
 ///
 /// A server that is made a replica keeps its connections, and says nothing. From then on it is
 /// behind by an amount that nobody tells. So it counts as gone.
 pub(crate) async fn be_primary(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let hello: Value = redis::cmd("HELLO").query_async(connection).await?;
+    is_of_primary(&redis::cmd("HELLO").query_async(connection).await?)
+}
+
+fn is_of_primary(hello: &Value) -> Result<(), RedisError> {
     let Value::Map(fields) = hello else {
         return Err(error("the answer to HELLO is no map"));
     };

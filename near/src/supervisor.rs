@@ -4,7 +4,7 @@ use crate::core::Core;
 use crate::link::Link;
 use crate::planted::Defect;
 use crate::read::late;
-use crate::source::{Source, be_primary};
+use crate::source::{Source, be_primary, begin};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, PushInfo, RedisError};
 use std::hash::{BuildHasher, Hasher};
@@ -40,8 +40,7 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
         .set_push_sender(receiver);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let sent = core.clock.now();
-    be_primary(&mut connection).await?;
-    redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec_async(&mut connection).await?;
+    begin(&mut connection).await?;
     let link = Arc::new(Link::new(number, connection, place, gone));
     core.put_into_use(&link, sent);
     Ok(link)

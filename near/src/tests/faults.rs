@@ -184,7 +184,7 @@ on_each_server! {
     async fn a_network_that_swallows_everything(server: &mut Server) {
         let proxy = Proxy::start(server.port()).await;
         let near = builder(&proxy.url())
-            .connection_timeout(Duration::from_millis(50))
+            .connection_timeout(Duration::from_millis(500))
             .dead_after(Duration::from_millis(500))
             .connect()
             .await
