@@ -127,6 +127,18 @@ impl EntryTerms {
         self.deadline.load(Ordering::Relaxed)
     }
 
+    /// The deadline of a value that has no dependencies, if uses do not move it.
+    #[inline(always)]
+    pub fn plain_deadline(&self) -> Option<u64> {
+        (self.counts == DependencyCounts::NONE && self.idle == 0).then(|| self.deadline())
+    }
+
+    /// Whether uses move the deadline.
+    #[inline]
+    pub fn is_moved_by_uses(&self) -> bool {
+        self.idle != 0
+    }
+
     /// The weight of the value.
     pub fn weight(&self) -> u32 {
         self.weight

@@ -1,6 +1,6 @@
 //! The time of one operation.
 
-use crate::sync::time::Timer;
+use crate::sync::time::{Timer, was_surely_before};
 use std::cell::Cell;
 
 /// The time of one operation. It is read on demand, and then kept. So all values that one commit
@@ -8,6 +8,8 @@ use std::cell::Cell;
 pub struct Moment<'t> {
     timer: &'t Timer,
     read: Cell<Option<u64>>,
+    /// A rough time, if it was read first.
+    rough: Cell<Option<u64>>,
     /// The operation opened a view for itself, and closed it.
     opened_view: Cell<bool>,
 }
@@ -15,12 +17,17 @@ pub struct Moment<'t> {
 impl<'t> Moment<'t> {
     /// Makes a moment that is not read yet.
     pub fn new(timer: &'t Timer) -> Self {
-        Self { timer, read: Cell::new(None), opened_view: Cell::new(false) }
+        Self { timer, read: Cell::new(None), rough: Cell::new(None), opened_view: Cell::new(false) }
     }
 
     /// Makes a moment with this time.
     pub fn at(timer: &'t Timer, time: u64) -> Self {
-        Self { timer, read: Cell::new(Some(time)), opened_view: Cell::new(false) }
+        Self {
+            timer,
+            read: Cell::new(Some(time)),
+            rough: Cell::new(None),
+            opened_view: Cell::new(false),
+        }
     }
 
     /// Makes another moment of the same timer, which is not read yet.
@@ -31,6 +38,20 @@ impl<'t> Moment<'t> {
     /// Discards the time. The next use reads it again.
     pub fn renew(&self) {
         self.read.set(None);
+        self.rough.set(None);
+    }
+
+    /// Whether it is not `limit` yet. Reads the time only if a rough time, which costs little, does
+    /// not tell. The rough time is kept, too: all values of one operation that end at the same time
+    /// are judged alike.
+    #[inline]
+    pub fn is_before(&self, limit: u64) -> bool {
+        if let Some(time) = self.read.get() {
+            return time < limit;
+        }
+        let rough = self.rough.get().unwrap_or_else(|| self.timer.rough());
+        self.rough.set(Some(rough));
+        was_surely_before(limit, rough) || self.time() < limit
     }
 
     /// Notes that the operation opened a view for itself.

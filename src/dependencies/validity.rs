@@ -7,7 +7,7 @@ use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::{Host, Store, cell_of};
 use crate::sync::hook::planted;
-use crate::sync::time::NEVER;
+use crate::sync::time::{NEVER, was_surely_before};
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Why a value is not valid as of an instant: its deadline has passed, or a dependency does not
@@ -44,6 +44,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if terms.deadline() == NEVER {
             return true;
         }
+        if !terms.is_moved_by_uses() {
+            return moment.is_before(terms.deadline());
+        }
         let time = moment.time();
         let is_expired = terms.is_expired(time);
         if counts && !is_expired {
@@ -77,6 +80,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let own = tied.found().number();
         let is_as_seen = |input: &Dependency| self.is_as_seen(tied, input);
         tied.stands_plainly(is_as_seen, |tag| Self::is_tag_valid(tied, tag, own))
+    }
+
+    /// Decides quickly whether a value is valid that has no dependencies, and whose deadline is far
+    /// away and is not moved by uses. `false` says nothing.
+    #[inline(always)]
+    pub fn is_surely_in_time(&self, tied: Tied<'_, V>) -> bool {
+        let deadline = tied.found().terms().and_then(EntryTerms::plain_deadline);
+        let is_in_time = |deadline| was_surely_before(deadline, self.order.timer().rough());
+        deadline.is_some_and(|deadline| deadline == NEVER || is_in_time(deadline))
     }
 
     /// Whether a tag of the version `own` was not invalidated. `false` if the newest invalidation

@@ -108,7 +108,11 @@ where
     {
         // SAFETY: the caller's promise.
         let tied = unsafe { Tied::again(node.as_ref()) };
-        if self.store.stands_on_few(tied) != Some(true) {
+        let is_valid = || match self.store.stands_on_few(tied) {
+            Some(stands) => stands,
+            None => self.store.is_surely_in_time(tied),
+        };
+        if !is_valid() {
             let found = Some((record, Some(node)));
             // SAFETY: the caller's promise.
             return unsafe { self.look_up_from::<Q, T, COUNTS>(guard, key, found, give) };
@@ -146,7 +150,7 @@ where
         if let Some(tied) = found.and_then(|(_, tied)| tied) {
             // SAFETY: the caller's promise.
             let tied = unsafe { Tied::again(tied.as_ref()) };
-            if self.store.stands_plainly(tied) {
+            if self.store.stands_plainly(tied) || self.store.is_surely_in_time(tied) {
                 count_hit();
                 return Some(give(tied.found()));
             }
