@@ -4,13 +4,13 @@
 //! holds is freed, and no hold is lost by that.
 //!
 //! The models run the whole cache, on the asymmetric backend.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_one_order;
+use loom_tests::with_one_order;
 use coeval::{Loaded, Tag};
-use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use loom::thread;
-use loom_tests::{Hash, Small, advance, explore, must_fail};
+use loom_tests::loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use loom_tests::loom::thread;
+use loom_tests::{Hash, Scheme, Small, advance, explore, must_fail};
 use std::sync::Arc;
 
 fn tag() -> [Tag; 1] {
@@ -18,7 +18,7 @@ fn tag() -> [Tag; 1] {
 }
 
 fn cache() -> Arc<Small> {
-    Arc::new(coeval::Cache::builder().hasher(Hash).build())
+    Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build())
 }
 
 fn spawn<T: 'static>(

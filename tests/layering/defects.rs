@@ -6,7 +6,7 @@ use std::path::Path;
 /// Each literal that is the first argument of a call of one of these functions.
 pub fn defects(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for call in ["mutant(", "planted(", "unless("] {
+    for call in ["mutant(", "planted(", "too_early(", "unless("] {
         for (at, _) in text.match_indices(call) {
             let literal = text[at + call.len()..].trim_start().strip_prefix('"');
             let name = literal.and_then(|rest| rest.split('"').next());
