@@ -72,4 +72,3 @@ pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
     };
     assert!(message.contains(kind), "it failed for another reason: {message}");
 }
-

@@ -17,9 +17,9 @@ pub mod threads;
 
 #[cfg(coeval_loom)]
 pub use coeval::internals::hook::{with_one_order, with_turns};
-pub use exact::Exact;
 #[cfg(coeval_loom)]
 pub use coeval::internals::per_thread::with_ends;
+pub use exact::Exact;
 #[cfg(coeval_loom)]
 pub use explored::{explore, explore_steps, must_fail, run_to_its_end, spawn_deep};
 #[cfg(coeval_loom)]

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// A model whose threads take longer is taken to wait for ever.
 const FOR_EVER: Duration = Duration::from_secs(60);
 /// The same, if there is a defect to be found.
-const FOR_EVER_BY_DEFECT: Duration = Duration::from_secs(3);
+const FOR_EVER_BY_DEFECT: Duration = Duration::from_secs(2);
 /// How long one model runs at a time.
 const PART: Duration = Duration::from_millis(500);
 
@@ -279,16 +279,14 @@ pub fn with_turns<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// Spawns a thread; each has a stack that is large.
-pub fn spawn_deep<T: 'static>(
-    act: impl FnOnce() -> T + 'static,
-) -> thread::JoinHandle<T> {
+pub fn spawn_deep<T: 'static>(act: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
     thread::spawn(act)
 }
 
 /// As `loom::thread`.
 pub mod thread {
     use super::{Arc, IS_WORKER, Job, Mutex, PENDING, Play, begin, play, random, wait_until};
-    use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     pub use std::thread::yield_now;
 
@@ -311,7 +309,13 @@ pub mod thread {
         if IS_WORKER.get() {
             play.running.fetch_add(1, SeqCst);
             play.expected.fetch_add(1, SeqCst);
-            std::thread::spawn(move || job.run());
+            let has_begun = Arc::new(AtomicBool::new(false));
+            let begins = has_begun.clone();
+            std::thread::spawn(move || {
+                begins.store(true, SeqCst);
+                job.run();
+            });
+            wait_until(None, || has_begun.load(SeqCst));
         } else {
             PENDING.with_borrow_mut(|pending| pending.push(job));
             if random().is_multiple_of(2) {

@@ -9,9 +9,9 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::commit::Descriptor;
-use loom_tests::with_one_order;
 use coeval::internals::version::State;
 use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Keys, Shared, explore, must_fail};
 
 /// Checks that each version of each commit is in its chain exactly once, with the outcome of the

@@ -5,10 +5,10 @@
 //! The models run the whole cache, with a clock that moves once.
 #![cfg(any(coeval_loom, coeval_internals))]
 
-use loom_tests::with_one_order;
 use coeval::internals::hook::step;
 use coeval::{ManualClock, Version};
 use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Hash, Scheme, Small, explore, must_fail};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,8 +52,13 @@ fn gone_and_continued(preemptions: usize, look: Look, commit: Commit) {
     with_one_order(|| {
         explore(preemptions, move || {
             let clock = ManualClock::new();
-            let cache: Arc<Small> =
-                Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().manual_clock(&clock).build());
+            let cache: Arc<Small> = Arc::new(
+                coeval::Cache::builder()
+                    .hasher(Hash)
+                    .reclaimer::<Scheme>()
+                    .manual_clock(&clock)
+                    .build(),
+            );
             let version = cache.insert_with_ttl(0, 1, TIME);
             let (mine, others) = (Arc::clone(&cache), Arc::clone(&cache));
             let committer = thread::spawn(move || commit(&mine, version));

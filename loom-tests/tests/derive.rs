@@ -6,8 +6,8 @@
 //! The models run the whole cache, on the asymmetric backend.
 #![cfg(any(coeval_loom, coeval_internals))]
 
-use loom_tests::with_one_order;
 use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Hash, Scheme, Small, explore, explore_steps, must_fail};
 use std::sync::Arc;
 
@@ -125,7 +125,8 @@ fn a_derivation_beside_a_write_at_length() {
 /// wants key 1.
 fn a_second_caller(preemptions: usize) {
     explore(preemptions, || {
-        let cache: Arc<Small> = Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build());
+        let cache: Arc<Small> =
+            Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build());
         cache.insert(0, 4);
         let mut second = None;
         cache.derive(1, |scope| {

@@ -3,8 +3,8 @@
 //! of them.
 #![cfg(any(coeval_loom, coeval_internals))]
 
-use loom_tests::with_one_order;
 use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{advance, explore, must_fail, small_cache};
 use std::sync::Arc;
 

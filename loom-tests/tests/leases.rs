@@ -9,9 +9,9 @@
 #![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::Version;
-use loom_tests::with_one_order;
 use loom_tests::loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Hash, Scheme, Small, explore, must_fail};
 use std::sync::Arc;
 

@@ -9,9 +9,9 @@
 //! schedule, which counts as a failure.
 #![cfg(any(coeval_loom, coeval_internals))]
 
-use loom_tests::with_turns;
 use coeval::internals::queue::{Handle, Queue, Queued};
 use loom_tests::loom::thread;
+use loom_tests::with_turns;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 

@@ -83,12 +83,11 @@ impl<R: Reclaim> World<R> {
         unsafe { self.scheme.retire(guard, garbage) };
     }
 
-    /// Reads the object in the place, twice.
+    /// Reads the object in the place, twice; more often, where no schedule is explored to its end.
     fn read(&self) {
         let guard = self.pin();
         let object = self.place.load(Ordering::Acquire);
-        self.look(object);
-        self.look(object);
+        (0..if cfg!(coeval_loom) { 2 } else { 12 }).for_each(|_| self.look(object));
         drop(guard);
     }
 

@@ -7,13 +7,13 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::commit::{Descriptor, Expected, Precondition, withdraw};
-use loom_tests::with_one_order;
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use coeval::internals::version::State;
 use coeval::{Tag, Transaction, Version};
 use loom_tests::loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom_tests::loom::thread;
-use loom_tests::{Exact, Hash, Keys, NONE, Shared, Scheme, Small, explore, leak, must_fail};
+use loom_tests::with_one_order;
+use loom_tests::{Exact, Hash, Keys, NONE, Scheme, Shared, Small, explore, leak, must_fail};
 use std::convert::Infallible;
 use std::ptr;
 use std::sync::Arc;

@@ -256,7 +256,7 @@ fn what_happens_within_the_restore_of_a_group_takes_precedence() {
         |cache| _ = cache.invalidate_tag("tag"),
     ];
     for step in [&["restore.to_hold"], &["restore.held"]] {
-        for (change, number) in changes.iter().zip(0..) {
+        for (number, change) in changes.into_iter().enumerate() {
             let (again, restoring) = later(Cache::builder(), &file);
             // The commit of keys 1 and 2 is the older one, and so it comes last.
             let (other, mut restoring) = (again.clone(), restoring);
@@ -269,7 +269,8 @@ fn what_happens_within_the_restore_of_a_group_takes_precedence() {
             while restoring.step().unwrap() {}
             assert_eq!(super::steps::left(), 0, "{step:?}, change {number}");
             let newer = (number == 4).then(|| text(9));
-            let (first, third) = if happens { (Some(text(1)), None) } else { (newer, Some(text(3))) };
+            let (first, third) =
+                if happens { (Some(text(1)), None) } else { (newer, Some(text(3))) };
             let second = happens.then(|| text(2));
             let found = [1, 2, 3].map(|key| again.get(&key));
             assert_eq!(found, [first, second, third], "{step:?}, change {number}");
