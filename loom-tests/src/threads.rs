@@ -13,11 +13,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a thread waits at a step at most.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How often it may wait as long as it may at a step.
+const WAITS: u32 = 10;
+/// How long a thread waits for its next execution before it sleeps.
+const PATIENCE: Duration = Duration::from_micros(100);
+/// How long a thread sleeps that joins another one, unless it is woken.
+const NAP: Duration = Duration::from_micros(500);
 /// A model whose threads take longer is taken to wait for ever.
 const FOR_EVER: Duration = Duration::from_secs(60);
 /// The same, if there is a defect to be found.
@@ -40,6 +45,8 @@ impl Job {
 
 /// The threads of one execution.
 struct Play {
+    /// The thread that runs the model.
+    runs: Thread,
     /// How many are to begin, and how many are there.
     expected: AtomicUsize,
     arrived: AtomicUsize,
@@ -49,8 +56,12 @@ struct Play {
     /// How many steps all of them have visited.
     visits: AtomicU64,
     has_failed: AtomicBool,
+    /// How long a thread waits at a step, at most.
+    patience: Duration,
     /// One visit in so many is long; zero: none is.
     one_in: u64,
+    /// Whether each thread begins when it is spawned. Else they begin together.
+    begins_at_once: bool,
 }
 
 std::thread_local! {
@@ -58,6 +69,7 @@ std::thread_local! {
     static PLAY: RefCell<Option<Arc<Play>>> = const { RefCell::new(None) };
     /// Whether the thread is one of those that the model spawned.
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    static LEFT_TO_WAIT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static SEED: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1);
     /// On the thread that runs the model: the threads that have yet to begin.
     static PENDING: RefCell<Vec<Job>> = const { RefCell::new(Vec::new()) };
@@ -76,8 +88,13 @@ fn random() -> u64 {
     .unwrap_or(1)
 }
 
+/// One of eight.
+fn choice() -> usize {
+    random() as usize % 8
+}
+
 /// Waits, at first without leaving the processor.
-fn wait_until(patience: Option<Duration>, is_over: impl Fn() -> bool) {
+fn wait_until(patience: Option<Duration>, mut is_over: impl FnMut() -> bool) {
     let begin = Instant::now();
     for turn in 0_u32.. {
         if is_over() || patience.is_some_and(|patience| begin.elapsed() > patience) {
@@ -106,40 +123,51 @@ pub(super) fn visit(_: &'static str) {
 impl Play {
     /// Waits until the other threads have come some steps further.
     fn let_others_go_on(&self) {
+        let Ok(left) = LEFT_TO_WAIT.try_with(Cell::get) else { return };
+        let (begin, patience) =
+            (Instant::now(), left.min(self.patience / [1, 1, 2, 4][choice() / 2]));
         let steps = random() % [4, 16, 64][random() as usize % 3];
         let wanted = self.visits.load(SeqCst) + 1 + steps;
         self.waiting.fetch_add(1, SeqCst);
-        wait_until(Some(PATIENCE / (1 << (random() % 9))), || {
+        let mut is_chosen = false;
+        wait_until(Some(patience), || {
             let (running, waiting) = (self.running.load(SeqCst), self.waiting.load(SeqCst));
-            let is_over = self.visits.load(SeqCst) >= wanted || running <= 1;
             // If all wait, one of them goes on.
-            is_over || waiting >= running && random().is_multiple_of(8)
+            is_chosen = waiting >= running
+                && choice() < 4
+                && self.waiting.compare_exchange(waiting, waiting - 1, SeqCst, SeqCst).is_ok();
+            is_chosen || self.visits.load(SeqCst) >= wanted || running <= 1
         });
-        self.waiting.fetch_sub(1, SeqCst);
+        if !is_chosen {
+            self.waiting.fetch_sub(1, SeqCst);
+        }
+        LEFT_TO_WAIT.set(left.saturating_sub(begin.elapsed()));
     }
 
     fn new() -> Arc<Self> {
         Arc::new(Self {
+            runs: std::thread::current(),
             expected: AtomicUsize::new(0),
             arrived: AtomicUsize::new(0),
             running: AtomicUsize::new(1), // the thread that runs the model
             waiting: AtomicUsize::new(0),
             visits: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
-            one_in: [0, 1, 2, 3, 5, 8][random() as usize % 6],
+            patience: Duration::from_micros([40, 40, 40, 80, 160, 300, 600, 1_000][choice()]),
+            one_in: [0, 1, 1, 2, 3, 5, 8, 13][choice()],
+            begins_at_once: random().is_multiple_of(4),
         })
     }
 
     /// Runs `act` on a thread of the execution.
     fn run<T>(self: &Arc<Self>, act: impl FnOnce() -> T) -> std::thread::Result<T> {
+        LEFT_TO_WAIT.set(self.patience * WAITS);
         self.arrived.fetch_add(1, SeqCst);
         wait_until(None, || self.arrived.load(SeqCst) >= self.expected.load(SeqCst));
-        if random().is_multiple_of(2) {
-            for _ in 0..random() % [1, 8, 64, 512][random() as usize % 4] {
-                std::hint::spin_loop();
-            }
-        } else {
-            self.let_others_go_on();
+        match choice() as u64 {
+            0 => self.let_others_go_on(),
+            limit @ 1..4 => (0..random() % (8 << (2 * limit))).for_each(|_| std::hint::spin_loop()),
+            _ => {}
         }
         PLAY.set(Some(self.clone()));
         IS_WORKER.set(true);
@@ -159,7 +187,7 @@ fn work(jobs: &Receiver<Job>) {
             match jobs.try_recv() {
                 Ok(job) => break job,
                 Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) if begin.elapsed() > PATIENCE / 16 => match jobs.recv() {
+                Err(TryRecvError::Empty) if begin.elapsed() > PATIENCE => match jobs.recv() {
                     Ok(job) => break job,
                     Err(_) => return,
                 },
@@ -191,17 +219,20 @@ fn begin() {
     });
 }
 
-/// Ends the process if the executions stop.
-fn watch(executions: &Arc<AtomicU64>) {
-    let executions = Arc::downgrade(executions);
+/// How many executions have begun in this process.
+static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
+/// Whether one has begun that has not ended.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process if an execution does not end.
+fn watch() {
+    let for_ever = if defect().is_some() { FOR_EVER_BY_DEFECT } else { FOR_EVER };
     std::thread::spawn(move || {
-        let for_ever = if defect().is_some() { FOR_EVER_BY_DEFECT } else { FOR_EVER };
-        let mut last = (u64::MAX, Instant::now());
+        let mut last = (0, Instant::now());
         loop {
             std::thread::sleep(Duration::from_millis(100));
-            let Some(executions) = executions.upgrade() else { return };
-            let now = executions.load(SeqCst);
-            if now != last.0 {
+            let now = EXECUTIONS.load(SeqCst);
+            if now != last.0 || !IS_RUNNING.load(SeqCst) {
                 last = (now, Instant::now());
             } else if last.1.elapsed() > for_ever {
                 eprintln!("deadlock: the threads wait for ever; within {now} executions");
@@ -227,20 +258,26 @@ pub fn explore(_preemptions: usize, model: impl Fn()) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     set_step_hook(visit);
-    let executions = Arc::new(AtomicU64::new(0));
-    watch(&executions);
+    static WATCH: Once = Once::new();
+    WATCH.call_once(watch);
     let begin = Instant::now();
     // A test may explore several models.
     while begin.elapsed() < seconds().min(PART) {
         free_left();
-        PLAY.set(Some(Play::new()));
-        let count = executions.fetch_add(1, SeqCst) + 1;
-        if let Err(failure) = catch_unwind(AssertUnwindSafe(&model)) {
+        let play = Play::new();
+        LEFT_TO_WAIT.set(play.patience * WAITS);
+        PLAY.set(Some(play));
+        let count = EXECUTIONS.fetch_add(1, SeqCst) + 1;
+        IS_RUNNING.store(true, SeqCst);
+        let outcome = catch_unwind(AssertUnwindSafe(&model));
+        IS_RUNNING.store(false, SeqCst);
+        if let Err(failure) = outcome {
             eprintln!("it failed within {count} executions");
             resume_unwind(failure);
         }
     }
-    println!("{} executions", executions.load(SeqCst));
+    PLAY.set(None);
+    println!("{} executions", EXECUTIONS.load(SeqCst));
 }
 
 /// Like `explore`.
@@ -285,7 +322,7 @@ pub fn spawn_deep<T: 'static>(act: impl FnOnce() -> T + 'static) -> thread::Join
 
 /// As `loom::thread`.
 pub mod thread {
-    use super::{Arc, IS_WORKER, Job, Mutex, PENDING, Play, begin, play, random, wait_until};
+    use super::{Arc, IS_WORKER, Job, Mutex, NAP, PENDING, Play, begin, play, wait_until};
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     pub use std::thread::yield_now;
@@ -305,6 +342,7 @@ pub mod thread {
         let job = Job(Box::new(move || {
             let done = its.run(act);
             *one.lock().unwrap() = Some(done);
+            its.runs.unpark();
         }));
         if IS_WORKER.get() {
             play.running.fetch_add(1, SeqCst);
@@ -318,7 +356,7 @@ pub mod thread {
             wait_until(None, || has_begun.load(SeqCst));
         } else {
             PENDING.with_borrow_mut(|pending| pending.push(job));
-            if random().is_multiple_of(2) {
+            if play.begins_at_once {
                 begin();
             }
         }
@@ -330,9 +368,10 @@ pub mod thread {
         pub fn join(self) -> std::thread::Result<T> {
             begin();
             self.play.running.fetch_sub(1, SeqCst);
-            wait_until(None, || {
-                self.result.lock().unwrap().is_some() || self.play.has_failed.load(SeqCst)
-            });
+            while self.result.lock().unwrap().is_none() && !self.play.has_failed.load(SeqCst) {
+                // The thread that runs the model is woken. It leaves the processor to the others.
+                std::thread::park_timeout(NAP);
+            }
             self.play.running.fetch_add(1, SeqCst);
             match self.result.lock().unwrap().take() {
                 Some(result) => result,
