@@ -134,7 +134,7 @@ mod defects {
         // SAFETY: only `set_defect` stores here, and what it stores lives for ever.
         let is_active = unsafe { (*active).as_str() == name };
         if is_active {
-            super::lapse(); // the place of a defect is a step, too
+            super::armed::visit("defect"); // its place is a step, too
         }
         is_active
     }
