@@ -153,7 +153,7 @@ impl Play {
             waiting: AtomicUsize::new(0),
             visits: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
-            patience: Duration::from_micros([40, 40, 40, 80, 160, 300, 600, 1_000][choice()]),
+            patience: Duration::from_micros([40, 40, 40, 40, 80, 80, 160, 400][choice()]),
             one_in: [0, 1, 1, 2, 3, 5, 8, 13][choice()],
             begins_at_once: random().is_multiple_of(4),
         })

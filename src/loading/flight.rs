@@ -228,6 +228,7 @@ impl<T> Flight<T> {
     /// # Safety
     /// The caller leads.
     pub(super) unsafe fn set_adrift(&self) -> DriftOutcome {
+        step("flights.to_adrift");
         // Relaxed: only leaders change the state now, and each passes it on to the next.
         let led = self.state.load(Ordering::Relaxed);
         let adrift =
