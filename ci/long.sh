@@ -25,6 +25,7 @@ tests+=(
         --features crossbeam-epoch,seize --test churn -- --nocapture"
     "checked    ci/checked.sh"
     "planted    ci/planted.sh all"
+    "threads    MODEL_SECONDS=20 ci/threads.sh"
     "fuzz       ci/fuzz.sh"
     "kit        COEVAL_CHECK_HISTORIES=1000000 cargo test --release -p coeval-check"
     "stores     COEVAL_CHECK_TRANSACTIONS=1000000 cargo test --release -p coeval-check-stores"

@@ -298,7 +298,25 @@ fn each_defect_has_a_witness() {
     let sources = defects::all_text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let defects = defects::defects(&sources);
     assert!(defects.len() > 100, "the defects were not found");
-    assert_eq!(defects::gaps(&defects, &read("docs/planted.md")), [""; 0]);
+    let text = read("docs/planted.md");
+    assert_eq!(defects::gaps(&defects, &text), [""; 0]);
+    let (unfound, sentence) = defects::sums(&text);
+    assert_eq!(defects::excused(&text), unfound, "why no test finds them");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&sentence), "docs/planted.md is to say: {sentence}");
+    assert!(text.contains(&format!("hold {} defects", defects.len())), "{}", defects.len());
+    assert!(text.contains(&format!("these {} change", unfound.len())), "{}", unfound.len());
+}
+
+#[test]
+fn sums_of_the_table_of_defects_are_right() {
+    let rows = "| `a.b` | `m` | – | – | – |\n| `c.d` | – | `threads::t` | 7 | 0.1 |\n\
+                | `e.f` | – | `checked::x::sourced` | 7 | 0.1 |\n| `a.b` | a reason |\n";
+    let (unfound, sentence) = defects::sums(rows);
+    assert!(sentence.starts_with("2 of the 3 are found"), "{sentence}");
+    assert!(sentence.contains("0 by histories, 1 by old values, 0 by"), "{sentence}");
+    assert_eq!(defects::excused(rows), unfound);
+    assert!(defects::excused("| `a.b` | `m` | – | – | – |\n| `c.d` |  |\n").is_empty());
 }
 
 #[test]

@@ -6,6 +6,10 @@ mod later;
 #[allow(dead_code)]
 #[path = "common/random.rs"]
 mod random;
+#[cfg(coeval_internals)]
+#[allow(dead_code)]
+#[path = "common/steps.rs"]
+mod steps;
 
 use coeval::{Cache, ManualClock, RestoreError, RestoreReport, Tag, Terms};
 use random::Random;

@@ -1,7 +1,7 @@
 //! A reclamation scheme for the models of code that is built on reclamation.
 
+use crate::loom::sync::atomic::{AtomicUsize, Ordering};
 use coeval::internals::reclaim::{Garbage, Reclaim};
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 

@@ -1,36 +1,66 @@
-//! The models live in `tests/`, one file for each claim. Run them with `ci/loom.sh`.
+//! The models live in `tests/`, one file for each claim. Run them with `ci/loom.sh`. Each is also a
+//! test that runs on real threads (`ci/threads.sh`).
 //!
 //! This crate has what the models of the commit protocol share. The models run the library's code
 //! on a few records, which are freed only at the end of an execution, so that the state space stays
 //! small. Other models check whether memory is kept long enough.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 // The models are small programs that meet the preconditions of the unsafe interface.
 #![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod exact;
+#[cfg(coeval_loom)]
+mod explored;
+#[cfg(not(coeval_loom))]
+#[doc(hidden)]
+pub mod threads;
 
+#[cfg(coeval_loom)]
+pub use coeval::internals::hook::{with_one_order, with_turns};
+#[cfg(coeval_loom)]
+pub use coeval::internals::per_thread::with_ends;
 pub use exact::Exact;
+#[cfg(coeval_loom)]
+pub use explored::{explore, explore_steps, must_fail, run_to_its_end, spawn_deep};
+#[cfg(coeval_loom)]
+pub use loom;
+#[cfg(not(coeval_loom))]
+pub use threads as loom;
+#[cfg(not(coeval_loom))]
+pub use threads::{
+    explore, explore_steps, must_fail, run_to_its_end, spawn_deep, with_ends, with_one_order,
+    with_turns,
+};
 
 use coeval::RemovalCause;
 use coeval::internals::chain::{Chain, Linked, Node, Record, RecordRef};
 use coeval::internals::commit::{
     Descriptor, Entry, Expected, Joint, Limit, Order, ReadAt, TakenOut,
 };
-use coeval::internals::hook::{with_mutant, with_turns};
 use coeval::internals::version::{Clock, State};
 use std::any::Any;
-use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-std::thread_local! {
-    /// The memory that an execution leaves behind. The next execution frees it, when no thread can
-    /// reach it any more.
-    static LEFT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
-    /// Whether the explored model must fail.
-    static MUST_FAIL: Cell<bool> = const { Cell::new(false) };
+/// The memory that an execution leaves behind.
+struct Left(#[allow(dead_code)] Box<dyn Any>);
+
+// SAFETY: it is only dropped, once no thread of the execution is left.
+unsafe impl Send for Left {}
+
+/// What the last execution left behind. The next one frees it, when no thread can reach it any
+/// more.
+static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
+
+/// Keeps `value` to the end of the execution.
+fn keep(value: Box<dyn Any>) {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(Left(value));
+}
+
+/// Frees what the last execution left behind.
+fn free_left() {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 /// Puts `value` into memory that lives to the end of the execution.
@@ -38,7 +68,7 @@ pub fn leak<T: 'static>(value: T) -> *mut T {
     // The destructor does not run, because loom's atomics belong to the execution that made them.
     let mut boxed = Box::new(MaybeUninit::new(value));
     let leaked = boxed.as_mut_ptr();
-    LEFT.with_borrow_mut(|left| left.push(boxed));
+    keep(boxed);
     leaked
 }
 
@@ -46,58 +76,6 @@ fn leak_all<T: 'static>(values: Vec<T>) -> NonNull<[T]> {
     let count = values.len();
     let first = unsafe { NonNull::new_unchecked((*leak(values)).as_mut_ptr()) };
     NonNull::slice_from_raw_parts(first, count)
-}
-
-/// How long a model is explored. `LOOM_SECONDS` sets the limit; without it there is none.
-fn limit() -> Option<Duration> {
-    let seconds = std::env::var("LOOM_SECONDS").ok()?.parse().expect("a number of seconds");
-    Some(Duration::from_secs(seconds))
-}
-
-/// Spawns a thread with twice the stack that loom gives to one, for acts that go deep.
-pub fn spawn_deep<T: Send + 'static>(
-    act: impl FnOnce() -> T + Send + 'static,
-) -> loom::thread::JoinHandle<T> {
-    const WORDS: usize = 0x2000;
-    loom::thread::Builder::new().stack_size(WORDS).spawn(act).expect("loom has room for a thread")
-}
-
-/// Explores the interleavings of `model` with at most `preemptions` preemptions.
-/// `LOOM_MAX_PREEMPTIONS` overrides that number, except where a model must fail.
-///
-/// All code that races must run on spawned threads. loom explored only a single execution of a
-/// model whose main thread only read.
-pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    let asked = builder.preemption_bound.filter(|_| !MUST_FAIL.get());
-    builder.preemption_bound = asked.or(Some(preemptions));
-    builder.max_branches = 20_000;
-    builder.max_duration = limit();
-    builder.check(move || {
-        LEFT.take();
-        model();
-    });
-}
-
-/// Like `explore`, with every order of the threads' steps (see `with_turns`).
-pub fn explore_steps(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    with_turns(|| explore(preemptions, model));
-}
-
-/// Requires that the model fails when the library has `defect`, with a message that contains
-/// `kind`. So a failure by one of loom's limits, or by an index out of bounds, does not count. A
-/// model that must fail without a defect of the library names `NONE`.
-pub fn must_fail(defect: &'static str, kind: &str, model: impl FnOnce()) {
-    assert!(!kind.is_empty(), "state how the model must fail");
-    MUST_FAIL.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(|| with_mutant(defect, model)));
-    MUST_FAIL.set(false);
-    let failure = outcome.expect_err("the model does not see this defect");
-    let message = match failure.downcast_ref::<String>() {
-        Some(message) => message.as_str(),
-        None => failure.downcast_ref::<&str>().copied().unwrap_or("?"),
-    };
-    assert!(message.contains(kind), "it failed for another reason: {message}");
 }
 
 /// No defect of the library.
@@ -115,8 +93,14 @@ impl std::hash::BuildHasher for Hash {
     }
 }
 
-/// A small cache, on the asymmetric backend.
-pub type Small = coeval::Cache<usize, u32, Hash>;
+/// How small caches reclaim. The batches of the asymmetric backend are small under loom only.
+#[cfg(coeval_loom)]
+pub type Scheme = coeval::reclaim::Asymmetric;
+#[cfg(not(coeval_loom))]
+pub type Scheme = Exact;
+
+/// A small cache.
+pub type Small = coeval::Cache<usize, u32, Hash, Scheme>;
 
 /// A key that only `advance` writes.
 const OTHER: usize = 100;
@@ -124,7 +108,7 @@ const OTHER: usize = 100;
 /// A cache in which key 0 holds 1, and the room of its record is free. A tombstone therefore goes
 /// into the room, and the record can be condemned as soon as the key is removed.
 pub fn small_cache() -> std::sync::Arc<Small> {
-    let cache = coeval::Cache::builder().hasher(Hash).build();
+    let cache = coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build();
     cache.insert(0, 0);
     cache.insert(0, 1);
     advance(&cache, 4);
@@ -156,10 +140,29 @@ impl<T> Shared<T> {
     }
 }
 
+/// Records without a version, which live to the end of the execution.
+#[cfg(coeval_loom)]
+fn vacant_records<V: 'static, const N: usize>() -> [&'static Record<usize, V>; N] {
+    std::array::from_fn(|key| unsafe { &*leak(Record::vacant(key, 0)) })
+}
+
+/// The same; here, a part of a record is apart from it, in the memory of a pool.
+#[cfg(not(coeval_loom))]
+fn vacant_records<V: 'static, const N: usize>() -> [&'static Record<usize, V>; N] {
+    let pool = Box::new(coeval::internals::Pool::new(Record::<usize, V>::SHAPE));
+    let records = std::array::from_fn(|key| unsafe {
+        let slot = pool.take().cast::<Record<usize, V>>();
+        Record::write(slot.as_ptr(), key, 0, State::READY, None);
+        slot.as_ref()
+    });
+    keep(pool);
+    records
+}
+
 /// `N` keys, and the state that orders the commits on them. They live to the end of the execution.
 pub struct Keys<V: 'static, const N: usize> {
     pub order: Order,
-    pub records: [Record<usize, V>; N],
+    pub records: [&'static Record<usize, V>; N],
 }
 
 impl<V: 'static, const N: usize> Keys<V, N> {
@@ -174,8 +177,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     }
 
     fn ordered_by(order: Order) -> &'static Self {
-        let records = std::array::from_fn(|key| Record::vacant(key, 0));
-        unsafe { &*leak(Self { order, records }) }
+        unsafe { &*leak(Self { order, records: vacant_records() }) }
     }
 
     /// A version that is not installed.
@@ -227,7 +229,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
         let entries = entries
             .into_iter()
             .map(|(key, write)| {
-                let record = &self.records[key];
+                let record = self.records[key];
                 let (state, cause) = match write {
                     Some(_) => (state, Some(RemovalCause::Replaced)),
                     None => (state.witness(), None),
@@ -275,7 +277,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
 
     /// A key's record. Nothing is reclaimed before the execution ends.
     pub fn record(&self, key: usize) -> RecordRef<'_, usize, V> {
-        unsafe { RecordRef::new(&self.records[key]) }
+        unsafe { RecordRef::new(self.records[key]) }
     }
 
     /// What `get` finds: the newest version, if it holds a value.

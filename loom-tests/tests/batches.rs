@@ -5,13 +5,13 @@
 //! Readers in this file read one key after the other, each at its newest version. Every batch
 //! writes both keys. So a reader that has seen a batch in one key must find that batch, or a later
 //! one, in the key that it reads next.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::commit::Descriptor;
-use coeval::internals::hook::with_one_order;
 use coeval::internals::version::State;
-use loom::thread;
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Keys, Shared, explore, must_fail};
 
 /// Checks that each version of each commit is in its chain exactly once, with the outcome of the

@@ -2,13 +2,13 @@
 //! version was cleared before its own number. A `get` that begins after a clearing has returned
 //! finds nothing older. A view beside a clearing never changes its answer, and sees either both
 //! keys cleared or neither.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::commit::{
     Expected, Limit, Precondition, ReadAt, Registered, ViewPlace, Views,
 };
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
 struct World {

@@ -3,12 +3,12 @@
 //! that number.
 //!
 //! The models run the whole cache, with a clock that moves once.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_one_order;
 use coeval::{ManualClock, Version};
-use loom::thread;
-use loom_tests::{Hash, Small, explore, must_fail};
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
+use loom_tests::{Hash, Scheme, Small, explore, must_fail};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,14 +51,25 @@ fn gone_and_continued(preemptions: usize, look: Look, commit: Commit) {
     with_one_order(|| {
         explore(preemptions, move || {
             let clock = ManualClock::new();
-            let cache: Arc<Small> =
-                Arc::new(coeval::Cache::builder().hasher(Hash).manual_clock(&clock).build());
+            let cache: Arc<Small> = Arc::new(
+                coeval::Cache::builder()
+                    .hasher(Hash)
+                    .reclaimer::<Scheme>()
+                    .manual_clock(&clock)
+                    .build(),
+            );
             let version = cache.insert_with_ttl(0, 1, TIME);
             let (mine, others) = (Arc::clone(&cache), Arc::clone(&cache));
             let committer = thread::spawn(move || commit(&mine, version));
             let reader = thread::spawn(move || look(&others));
-            clock.advance(TIME);
+            let pass = move || clock.advance(TIME);
+            // loom has enough to explore without a third thread.
+            let third = if cfg!(coeval_loom) { None } else { Some(thread::spawn(pass.clone())) };
+            if third.is_none() {
+                pass();
+            }
             let (is_made, seen) = (committer.join().unwrap(), reader.join().unwrap());
+            third.into_iter().for_each(|third| third.join().unwrap());
             assert!(!is_made || seen.is_some(), "expired, and yet continued");
         });
     });

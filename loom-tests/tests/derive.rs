@@ -4,14 +4,14 @@
 //! equal result, is not mistaken for a value that was superseded in between.
 //!
 //! The models run the whole cache, on the asymmetric backend.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_one_order;
-use loom::thread;
-use loom_tests::{Hash, Small, explore, explore_steps, must_fail};
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
+use loom_tests::{Hash, Scheme, Small, explore, explore_steps, must_fail};
 use std::sync::Arc;
 
-type Scope<'s> = coeval::Scope<'s, usize, u32, Hash>;
+type Scope<'s> = coeval::Scope<'s, usize, u32, Hash, Scheme>;
 
 /// Key 0 is set, key 1 is derived from key 0, and key 2 from key 1.
 fn half(scope: &mut Scope<'_>) -> u32 {
@@ -24,7 +24,7 @@ fn next(scope: &mut Scope<'_>) -> u32 {
 
 /// A cache where key 0 is 4, and key 1 is 2.
 fn world() -> Arc<Small> {
-    let cache: Small = coeval::Cache::builder().hasher(Hash).build();
+    let cache: Small = coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build();
     cache.insert(0, 4);
     cache.derive(1, half);
     Arc::new(cache)
@@ -125,7 +125,8 @@ fn a_derivation_beside_a_write_at_length() {
 /// wants key 1.
 fn a_second_caller(preemptions: usize) {
     explore(preemptions, || {
-        let cache: Arc<Small> = Arc::new(coeval::Cache::builder().hasher(Hash).build());
+        let cache: Arc<Small> =
+            Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build());
         cache.insert(0, 4);
         let mut second = None;
         cache.derive(1, |scope| {

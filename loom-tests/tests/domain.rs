@@ -5,7 +5,7 @@
 //!
 //! The caches share a clock alone. A helper has one of them, and reaches the other one as the
 //! library does: by the trait of partners.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::{Live, Node};
@@ -14,8 +14,8 @@ use coeval::internals::commit::{
     Precondition, ViewPlace, Views, take_suffix,
 };
 use coeval::internals::version::{Clock, State};
-use loom::cell::UnsafeCell;
-use loom::thread;
+use loom_tests::loom::cell::UnsafeCell;
+use loom_tests::loom::thread;
 use loom_tests::{Keys, Shared, explore, leak, must_fail};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -272,7 +272,7 @@ impl Viewed {
         let none = self.views.none();
         let below = || unsafe { self.views.first_below(clock, version, |_| ()) };
         if none || below().is_none() {
-            unsafe { take_suffix(&self.keys.records[0], node, true, |node| retire(node)) };
+            unsafe { take_suffix(self.keys.records[0], node, true, |node| retire(node)) };
         }
     }
 

@@ -10,13 +10,13 @@
 //!
 //! The models run the engine, with room for one entry or two, on a reclamation scheme that reclaims
 //! as early as the contract allows.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::ManualClock;
 use coeval::internals::chain::flags;
 use coeval::internals::engine::{self, EngineSettings, WriteTerms};
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail, spawn_deep};
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,11 +5,11 @@
 //!
 //! A level has four slots. After the threads, the main thread turns the wheel one tick further than
 //! they did. An entry in a slot that the wheel has passed would come out only a round later.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::expiry::{DueOutcome, Scheduled, TICK_BITS, Timed, Wheel};
 use coeval::internals::queue::Handle;
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{explore, explore_steps, must_fail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};

@@ -7,15 +7,15 @@
 //! A caller that waits for ever is a deadlock, which loom reports. The loaded value is in a loom
 //! cell, which every clone reads; so are the wakers. Nodes that are unlinked from the registry live
 //! to the end of the execution.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 // The models are small programs that meet the preconditions of the unsafe interface.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use coeval::internals::hook::with_one_order;
 use coeval::internals::loading::{Flights, HandedOut, Joined, Leader, Waited, Waiter};
 use coeval::internals::reclaim::{Garbage, Reclaim};
-use loom::cell::UnsafeCell;
-use loom::thread;
+use loom_tests::loom::cell::UnsafeCell;
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Shared, explore, leak, must_fail};
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -236,6 +236,11 @@ fn a_caller_that_arrives_when_the_leader_fails_leads() {
 #[test]
 fn defect_the_lead_is_not_handed_over() {
     must_fail("flights.no_handover", "deadlock", one_takes_over);
+}
+
+#[test]
+fn defect_joining_a_failing_load_after_the_look_at_the_state() {
+    must_fail("flights.lost_wakeup", "deadlock", one_takes_over);
 }
 
 /// The leader fails while one waiter, whose waker is set, leaves and another waits.

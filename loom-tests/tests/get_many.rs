@@ -1,10 +1,10 @@
 //! Claim: `get_many` returns the state at one instant, including absences. Two keys take turns
 //! being present, and their records are removed and made anew. `get_many` always finds exactly one
 //! of them.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_one_order;
-use loom::thread;
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{advance, explore, must_fail, small_cache};
 use std::sync::Arc;
 

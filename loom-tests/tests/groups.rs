@@ -4,12 +4,12 @@
 //!
 //! The source is a number. Its accesses are relaxed, so that all ordering comes from the cache. The
 //! models run the whole cache, on the asymmetric backend.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_one_order;
-use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use loom::thread;
-use loom_tests::{Hash, Small, explore, must_fail};
+use loom_tests::loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
+use loom_tests::{Hash, Scheme, Small, explore, must_fail};
 use std::sync::Arc;
 
 const KEYS: [usize; 2] = [0, 1];
@@ -22,7 +22,7 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        let cache: Small = coeval::Cache::builder().hasher(Hash).build();
+        let cache: Small = coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build();
         Arc::new(Self { cache, source: AtomicU32::new(0) })
     }
 

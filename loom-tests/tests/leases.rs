@@ -6,13 +6,13 @@
 //!
 //! The source is a number. Its accesses are relaxed, so that all ordering comes from the cache. The
 //! models run the whole cache, on the asymmetric backend.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::Version;
-use coeval::internals::hook::with_one_order;
-use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use loom::thread;
-use loom_tests::{Hash, Small, explore, must_fail};
+use loom_tests::loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
+use loom_tests::{Hash, Scheme, Small, explore, must_fail};
 use std::sync::Arc;
 
 /// A cache and its source.
@@ -32,7 +32,7 @@ enum Was {
 
 impl World {
     fn new(was: Was) -> Arc<Self> {
-        let cache: Small = coeval::Cache::builder().hasher(Hash).build();
+        let cache: Small = coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build();
         if !matches!(was, Was::Unknown) {
             cache.insert(0, 0);
         }
@@ -55,7 +55,7 @@ impl World {
     }
 }
 
-type Lease = coeval::Lease<usize, u32, Hash>;
+type Lease = coeval::Lease<usize, u32, Hash, Scheme>;
 /// Tells the cache of a change. Returns the version of the commit, if it has one in any case.
 type Change = fn(&Small) -> Option<Version>;
 

@@ -6,12 +6,12 @@
 //! The models run the engine on a reclamation scheme that reclaims as early as the contract allows.
 //! A closing view and a write process one version each, and a pruner goes over its chain once, so
 //! that the models produce leftover work.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::{Chain, Record, RecordRef};
 use coeval::internals::engine::{self, EngineSettings};
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{Exact, Hash, Shared, explore_steps as explore, must_fail};
 use std::sync::Arc;
 
@@ -79,19 +79,21 @@ fn two_close(preemptions: usize) {
     });
 }
 
-/// A view closes for which two records wait. It leaves one of them to later writes, beside a write
+/// One record more than a closing view processes.
+const MANY: usize = if cfg!(coeval_loom) { 2 } else { 257 };
+
+/// A view closes for which many records wait. It leaves one of them to later writes, beside a write
 /// of `key`.
 fn closing_leaves_one(preemptions: usize, key: usize) {
     explore(preemptions, move || {
-        let engine = engine([0, 1]);
+        let engine = engine(0..MANY);
         let view = engine.open();
-        engine.insert(0, 1, None);
-        engine.insert(1, 1, None);
+        (0..MANY).for_each(|key| _ = engine.insert(key, 1, None));
         let closer = spawn(&engine, |engine| engine.close(view));
         let writer = spawn(&engine, move |engine| _ = engine.insert(key, 2, None));
         closer.join().unwrap();
         writer.join().unwrap();
-        assert_clean(&engine, 2);
+        assert_clean(&engine, MANY);
     });
 }
 
@@ -164,7 +166,8 @@ fn removal_beside_pruners(preemptions: usize) {
         let prune = move |engine: &Engine| {
             engine.prune(&engine.pin(), unsafe { RecordRef::new(&*record.get()) })
         };
-        let pruners = [(); 2].map(|()| spawn(&engine, prune));
+        // One more than the rounds that a pruner goes.
+        let pruners = [(); if cfg!(coeval_loom) { 2 } else { 3 }].map(|()| spawn(&engine, prune));
         let remover = spawn(&engine, Engine::tend);
         pruners.into_iter().for_each(|pruner| pruner.join().unwrap());
         remover.join().unwrap();

@@ -41,7 +41,7 @@ fn first_arguments<'t>(text: &'t str, function: &str) -> Vec<(&'t str, &'t str)>
 fn in_the_library() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (_, text) in files(&root().join("src")) {
-        for function in ["mutant", "unless"] {
+        for function in ["mutant", "too_early", "unless"] {
             let arguments = first_arguments(&text, function);
             found.extend(arguments.into_iter().map(|(_, defect)| defect.to_owned()));
         }

@@ -4,12 +4,13 @@
 //! A thread that takes a place and a thread that goes over all places meet as in Dekker's
 //! algorithm, like a thread that pins and a thread that advances the epoch. At the same time, the
 //! place of a thread that has ended is emptied.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::per_thread::{PerThread, end_thread, with_ends};
-use loom::sync::atomic::{AtomicU64, Ordering, fence};
-use loom::thread;
-use loom_tests::{explore, must_fail};
+use coeval::internals::hook::step;
+use coeval::internals::per_thread::PerThread;
+use loom_tests::loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom_tests::loom::thread;
+use loom_tests::{explore, must_fail, run_to_its_end, with_ends};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -52,12 +53,8 @@ fn taking_while_one_vacates() {
             let scene = scene.clone();
             thread::spawn(move || body(&scene))
         };
-        let one_that_ends = of(|scene| {
-            scene.values.get();
-            end_thread();
-            true
-        });
-        one_that_ends.join().unwrap();
+        let first = scene.clone();
+        run_to_its_end(move || _ = first.values.get());
         let taker = of(Scene::announces);
         let other = of(|scene| {
             scene.vacates();
@@ -76,15 +73,12 @@ fn summing_while_one_moves() {
             let scene = scene.clone();
             thread::spawn(move || body(&scene))
         };
-        let one_that_ends = of(|scene| {
-            scene.values.get().0.store(3, Ordering::Relaxed);
-            end_thread();
-            0
-        });
-        one_that_ends.join().unwrap();
+        let first = scene.clone();
+        run_to_its_end(move || first.values.get().0.store(3, Ordering::Relaxed));
         let mover = of(|scene| {
             scene.values.vacate(|word| {
                 let count = word.0.swap(0, Ordering::Relaxed);
+                step("model.moving");
                 scene.flag.fetch_add(count, Ordering::Relaxed);
                 true
             });

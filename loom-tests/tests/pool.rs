@@ -9,12 +9,12 @@
 //!
 //! The claim also covers slots that are taken at home, by one bit each. A thread that takes such a
 //! slot sees all earlier accesses to it.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::{Pool, Shape};
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
-use loom::thread;
+use loom_tests::loom::cell::UnsafeCell;
+use loom_tests::loom::sync::atomic::{AtomicBool, Ordering, fence};
+use loom_tests::loom::thread;
 use loom_tests::{NONE, explore, must_fail};
 use std::alloc::Layout;
 use std::collections::HashSet;

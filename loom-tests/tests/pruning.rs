@@ -7,7 +7,7 @@
 //! The value of a version is a loom cell. Retiring overwrites the cell, and a view accesses the
 //! cell that it found until it closes. So the models find a retirement that is not ordered after
 //! the closing even if no read was wrong.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::{Chain, Node, flags};
@@ -15,8 +15,8 @@ use coeval::internals::commit::{
     Limit, PruneOutcome, Registered, TakenOut, ViewCursor, ViewPlace, Views, close_link, prune,
     take_out, take_suffix,
 };
-use loom::cell::UnsafeCell;
-use loom::thread;
+use loom_tests::loom::cell::UnsafeCell;
+use loom_tests::loom::thread;
 use loom_tests::{Keys, NONE, Shared, explore, leak, must_fail};
 use std::ptr::NonNull;
 
@@ -56,7 +56,7 @@ impl World {
     }
 
     fn close_link(&self, node: &Node<Value>) {
-        unsafe { close_link(&self.keys.records[0], node) };
+        unsafe { close_link(self.keys.records[0], node) };
     }
 
     fn open(&self) -> Registered {
@@ -77,7 +77,7 @@ impl World {
 
     /// Does what the owner of a commit must do, as the engine does it (except for the queue).
     fn dispose(&self, node: &Node<Value>) {
-        let record = &self.keys.records[0];
+        let record = self.keys.records[0];
         let none = self.views.none();
         let Some(view) = (!none).then(|| self.first_below(node.state().version())).flatten() else {
             unsafe { take_suffix(record, node, true, |node| retire(node)) };
@@ -99,7 +99,7 @@ impl World {
     }
 
     fn prune_for(&self, mut known: Option<u64>) {
-        let record = &self.keys.records[0];
+        let record = self.keys.records[0];
         let claimed = record.change_flags(|now| {
             let busy = now & flags::PRUNING != 0;
             Some(now | if busy { flags::PRUNE_AGAIN } else { flags::PRUNING })
@@ -118,7 +118,7 @@ impl World {
     }
 
     fn prune_once(&self, known: Option<u64>) -> PruneOutcome {
-        let record = &self.keys.records[0];
+        let record = self.keys.records[0];
         let mut top = unsafe { &*record.head().node() };
         while !top.state().is_committed() {
             top = unsafe { &*record.prev_of(top).link().target() };

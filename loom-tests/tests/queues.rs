@@ -7,11 +7,11 @@
 //! and the words of each pusher came in order. A thread that waits for another one never ends in a
 //! model, because loom also explores schedules without the other thread. loom gives up on such a
 //! schedule, which counts as a failure.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_turns;
 use coeval::internals::queue::{Handle, Queue, Queued};
-use loom::thread;
+use loom_tests::loom::thread;
+use loom_tests::with_turns;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Claim: a range of quiet commits never covers the number of a commit that was not noted as one.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::commit::Quiet;
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 

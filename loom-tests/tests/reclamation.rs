@@ -17,14 +17,14 @@
 //! crossbeam_loom`, as in `ci/loom.sh`, this file has models of the adapter and of the parts that
 //! it uses. seize (0.5.1) always uses the atomics of std, with no cfg to change that. loom sees
 //! none of its steps, so a model of it would explore nothing.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 // The models are small programs that meet the preconditions of the unsafe interface.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::reclaim::{Asymmetric, Garbage, Reclaim};
-use loom::cell::UnsafeCell;
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicPtr, Ordering};
+use loom_tests::loom::cell::UnsafeCell;
+use loom_tests::loom::sync::Arc;
+use loom_tests::loom::sync::atomic::{AtomicPtr, Ordering};
 use loom_tests::{NONE, must_fail};
 use std::sync::atomic::{AtomicUsize as Count, Ordering::Relaxed};
 
@@ -83,12 +83,11 @@ impl<R: Reclaim> World<R> {
         unsafe { self.scheme.retire(guard, garbage) };
     }
 
-    /// Reads the object in the place, twice.
+    /// Reads the object in the place, twice; more often, where no schedule is explored to its end.
     fn read(&self) {
         let guard = self.pin();
         let object = self.place.load(Ordering::Acquire);
-        self.look(object);
-        self.look(object);
+        (0..if cfg!(coeval_loom) { 2 } else { 12 }).for_each(|_| self.look(object));
         drop(guard);
     }
 
@@ -97,22 +96,30 @@ impl<R: Reclaim> World<R> {
         assert_eq!(content, ALIVE, "read after it was reclaimed");
     }
 
+    /// Reclaims what is due. Under loom, a batch is one retirement.
+    fn collect(&self) {
+        if !cfg!(coeval_loom) {
+            self.scheme.hurry();
+        }
+        self.scheme.collect();
+    }
+
     /// Puts a new object into the place, and retires the old one.
     fn replace(&self) {
         let guard = self.pin();
         let old = self.place.swap(self.make(), Ordering::AcqRel);
         self.retire(&guard, old);
         drop(guard);
-        self.scheme.collect();
+        self.collect();
     }
 
-    /// One opportunity to advance the epoch: retires an object that no other thread has seen (under
-    /// loom a batch is one retirement), and collects.
+    /// One opportunity to advance the epoch: retires an object that no other thread has seen, and
+    /// collects.
     fn turn(&self) {
         let guard = self.pin();
         self.retire(&guard, self.make());
         drop(guard);
-        self.scheme.collect();
+        self.collect();
     }
 
     fn finish(&self) {
@@ -131,7 +138,7 @@ fn reader_beside_writer<R: Reclaim>(preemptions: usize, turns: usize) {
     explore(preemptions, move |world: Arc<World<R>>| {
         let reader = {
             let world = world.clone();
-            loom::thread::spawn(move || world.read())
+            loom_tests::loom::thread::spawn(move || world.read())
         };
         world.replace();
         (0..turns).for_each(|_| world.turn());
@@ -146,7 +153,7 @@ fn reads_too_long<R: Reclaim>() {
     explore(2, |world: Arc<World<R>>| {
         let reader = {
             let world = world.clone();
-            loom::thread::spawn(move || {
+            loom_tests::loom::thread::spawn(move || {
                 let guard = world.pin();
                 let object = world.place.load(Ordering::Acquire);
                 drop(guard);
@@ -166,7 +173,7 @@ fn nested_guards() {
     explore(2, |world: Arc<World>| {
         let reader = {
             let world = world.clone();
-            loom::thread::spawn(move || {
+            loom_tests::loom::thread::spawn(move || {
                 let first = world.pin();
                 let object = world.place.load(Ordering::Acquire);
                 let second = world.pin();
@@ -190,7 +197,7 @@ fn late_writer(preemptions: usize, turns: usize, reads: usize) {
     explore(preemptions, move |world: Arc<World>| {
         let reader = {
             let world = world.clone();
-            loom::thread::spawn(move || {
+            loom_tests::loom::thread::spawn(move || {
                 (0..turns).for_each(|_| world.turn());
                 (0..reads).for_each(|_| world.read());
             })
@@ -208,11 +215,11 @@ fn advanced_by_a_third() {
     explore(1, |world: Arc<World>| {
         let reader = {
             let world = world.clone();
-            loom::thread::spawn(move || world.read())
+            loom_tests::loom::thread::spawn(move || world.read())
         };
         let third = {
             let world = world.clone();
-            loom::thread::spawn(move || world.turn())
+            loom_tests::loom::thread::spawn(move || world.turn())
         };
         world.replace();
         (0..2).for_each(|_| world.turn());
@@ -229,7 +236,7 @@ fn garbage_is_reclaimed_in_passing() {
     explore(2, |world: Arc<World>| {
         let other = {
             let world = world.clone();
-            loom::thread::spawn(move || world.read())
+            loom_tests::loom::thread::spawn(move || world.read())
         };
         world.replace();
         other.join().unwrap();

@@ -2,10 +2,10 @@
 //! - sees no event that mixes parts of two events;
 //! - sees the last events that were recorded before, without a gap, except those that are being
 //!   overwritten; and learns how many events came before these.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::metrics::{EventRing, EventWords};
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{explore, must_fail};
 use std::sync::Arc;
 

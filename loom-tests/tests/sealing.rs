@@ -1,10 +1,10 @@
 //! Claim: no write is lost in a record that is being removed, and a key ends with one living
 //! record. The models run condemn, grace period, seal and unlink beside a write, a batch and a
 //! compare-and-set that fails, on the whole cache with the asymmetric backend.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::hook::with_one_order;
-use loom::thread;
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
 use loom_tests::{Small, advance, explore, must_fail, small_cache};
 use std::sync::Arc;
 

@@ -5,12 +5,12 @@
 //! - a view never changes its answer, and finds a batch in all keys or in none;
 //! - the same holds for reads as of what the clock showed (which `get_many` makes);
 //! - a `get`, a view and a read as of now that begin after a commit has returned see the commit.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::commit::{Limit, Registered, ViewPlace, Views};
-use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread;
+use loom_tests::loom::sync::atomic::{AtomicBool, Ordering};
+use loom_tests::loom::thread;
 use loom_tests::{Keys, explore, leak, must_fail};
 
 /// How the keys are written.

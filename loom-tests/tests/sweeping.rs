@@ -3,11 +3,11 @@
 //! sweep.
 //!
 //! The models run the engine on a reclamation scheme that reclaims as early as the contract allows.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::engine::{self, EngineSettings, WriteTerms};
-use loom::thread;
+use loom_tests::loom::thread;
 use loom_tests::{Exact, Hash, explore_steps as explore, must_fail};
 use std::sync::Arc;
 

@@ -3,25 +3,25 @@
 //! does not come back while a thread remembers it.
 //!
 //! The models run the commit protocol alone, and the whole cache.
-#![cfg(coeval_loom)]
+#![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::commit::{Descriptor, Expected, Precondition, withdraw};
-use coeval::internals::hook::with_one_order;
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use coeval::internals::version::State;
 use coeval::{Tag, Transaction, Version};
-use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use loom::thread;
-use loom_tests::{Exact, Hash, Keys, NONE, Shared, Small, explore, leak, must_fail};
+use loom_tests::loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use loom_tests::loom::thread;
+use loom_tests::with_one_order;
+use loom_tests::{Exact, Hash, Keys, NONE, Scheme, Shared, Small, explore, leak, must_fail};
 use std::convert::Infallible;
 use std::ptr;
 use std::sync::Arc;
 
-type Tx<'t> = Transaction<'t, usize, u32, Hash>;
+type Tx<'t> = Transaction<'t, usize, u32, Hash, Scheme>;
 
 fn cache() -> Arc<Small> {
-    Arc::new(coeval::Cache::builder().hasher(Hash).build())
+    Arc::new(coeval::Cache::builder().hasher(Hash).reclaimer::<Scheme>().build())
 }
 
 fn spawn<T: 'static>(
@@ -240,7 +240,7 @@ fn a_late_helper_beside_a_withdrawal(preemptions: usize, has_grace: bool) {
 unsafe fn withdrawn(commit: *mut (), keys: *const ()) {
     let (commit, keys) =
         unsafe { (&*commit.cast::<Descriptor<usize, u32>>(), &*keys.cast::<Keys<u32, 1>>()) };
-    unsafe { withdraw(&keys.records[0], commit.entries()[0].node) };
+    unsafe { withdraw(keys.records[0], commit.entries()[0].node) };
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl ClearWatermark {
     ///
     /// # Safety
     /// As there.
-    #[cfg(coeval_loom)]
+    #[cfg(any(coeval_loom, coeval_internals))]
     pub unsafe fn each(&self, show: impl FnMut(*mut Node<Milestone<Era>>)) {
         // SAFETY: the caller's promise.
         unsafe { self.cleared.each(show) };

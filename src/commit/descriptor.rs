@@ -3,7 +3,7 @@
 use super::{Joint, Milestones, Order, discard};
 use crate::chain::{Chain, Link, Live, Node, NodeRef, Record, RecordRef};
 use crate::removal::RemovalCause;
-use crate::sync::hook::{mutant, planted, step};
+use crate::sync::hook::{mutant, planted, step, too_early};
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence_after_rmw};
 use crate::version::State;
@@ -295,7 +295,7 @@ impl<K, V> Descriptor<K, V> {
             if !state.is_ready() {
                 return state;
             }
-            let early = mutant("commit.time_first").then(|| order.timer.now());
+            let early = too_early("commit.time_first", || order.timer.now());
             let version = order.clock.tick(); // after ready was seen
             step("commit.ticked");
             let time = Cell::new(early);

@@ -290,7 +290,7 @@ impl<T> Milestones<T> {
     ///
     /// # Safety
     /// No other thread uses the chain meanwhile.
-    #[cfg(coeval_loom)]
+    #[cfg(any(coeval_loom, coeval_internals))]
     pub unsafe fn each(&self, mut show: impl FnMut(*mut Node<Milestone<T>>)) {
         let mut next = self.head();
         while !next.is_null() {

@@ -57,13 +57,13 @@ const WATCHED: u32 = 2;
 
 impl Order {
     /// Makes the order of an empty cache, with a timer of its own.
-    #[cfg(coeval_loom)]
+    #[cfg(any(coeval_loom, coeval_internals))]
     pub fn new() -> Self {
         Self::timed(Clock::new(), Timer::new())
     }
 
     /// Makes the order of an empty cache of a domain with this clock, with a timer of its own.
-    #[cfg(coeval_loom)]
+    #[cfg(any(coeval_loom, coeval_internals))]
     pub fn in_domain(clock: &Clock) -> Self {
         Self::timed(clock.clone(), Timer::new())
     }

@@ -1,6 +1,6 @@
 //! Which of the newest commits are quiet: they changed no value that was present.
 
-use crate::sync::hook::mutant;
+use crate::sync::hook::{lapse, mutant};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A range of numbers, each of which a *quiet* commit took: one that wrote only keys that were
@@ -30,6 +30,7 @@ impl Quiet {
         }
         if mutant("quiet.last_first") {
             self.last.fetch_max(number, Ordering::Release);
+            lapse();
         }
         self.after.fetch_max(number - 1, relaxed);
         // Release: pairs with `are_all`. A thread that sees this number, or one that was added to

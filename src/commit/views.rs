@@ -302,7 +302,7 @@ impl Views {
     ///
     /// # Safety
     /// No other thread uses the views meanwhile.
-    #[cfg(coeval_loom)]
+    #[cfg(any(coeval_loom, coeval_internals))]
     pub unsafe fn each(&self, mut show: impl FnMut(&ViewPlace)) {
         let mut next = self.newest.load(Ordering::Relaxed);
         // SAFETY: the caller's promise.

@@ -6,7 +6,7 @@ use crate::commit::{ReadAt, TakenOut};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::{Host, Store, cell_of};
-use crate::sync::hook::planted;
+use crate::sync::hook::{planted, step};
 use crate::sync::time::{NEVER, was_surely_before};
 
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
@@ -50,6 +50,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let time = moment.time();
         let is_expired = terms.is_expired(time);
         if counts && !is_expired {
+            step("look.timed");
             terms.touch(time);
         }
         !is_expired

@@ -16,11 +16,12 @@
 //! Keys and tags with equal low bits in their hashes share a mark. So a restore may leave an entry
 //! out without need.
 
+use crate::sync::hook::mutant;
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The number of marks.
-const MARKS: usize = 1 << 20;
+const MARKS: usize = if cfg!(coeval_loom) { WORD } else { 1 << 20 };
 /// The marks of one word.
 const WORD: usize = 64;
 
@@ -56,19 +57,22 @@ impl GoneMarks {
     /// or that the tag with this hash is about to be invalidated.
     #[inline(always)]
     pub fn note(&self, hash: u32) {
-        // Models restore nothing. The load would only multiply their schedules.
+        // Models of whole caches restore nothing. The load would only multiply their schedules.
         if !cfg!(coeval_loom) && self.on.load(Ordering::Relaxed) != 0 {
             self.note_now(hash);
         }
     }
 
+    /// The same, while marks are left.
     #[cold]
     #[inline(never)]
-    fn note_now(&self, hash: u32) {
+    pub fn note_now(&self, hash: u32) {
         let mark = hash as usize % MARKS;
         // Relaxed: the fence orders it.
         self.words()[mark / WORD].fetch_or(1 << (mark % WORD), Ordering::Relaxed);
-        fence(Ordering::SeqCst); // partner: the fence in `Engine::restore_members`
+        if !mutant("gone.unfenced") {
+            fence(Ordering::SeqCst); // partner: the fence in `Engine::restore_members`
+        }
     }
 
     /// Returns whether the key with this hash may have been removed, or the tag invalidated. The

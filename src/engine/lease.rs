@@ -16,7 +16,7 @@ use super::Engine;
 use crate::chain::{HeldRecord, RecordRef};
 use crate::commit::{ReadAt, Resolved};
 use crate::reclaim::Reclaim;
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{mutant, step, too_early};
 use crate::sync::{Ordering, fence};
 use crate::version::Version;
 use equivalent::Equivalent;
@@ -76,7 +76,7 @@ where
     /// Takes a lease on the key of a record that the caller holds.
     pub(super) fn lease_held_record(&self, record: RecordRef<'_, K, V>) -> KeyLease<K, V> {
         step("lease.held");
-        let early = mutant("lease.clock_first").then(|| self.store.version());
+        let early = too_early("lease.clock_first", || self.store.version());
         if !mutant("lease.unfenced") {
             // Partners: the fences in `remove`, `invalidate_alone` and `restore_members`.
             fence(Ordering::SeqCst);

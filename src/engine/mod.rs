@@ -19,7 +19,7 @@ mod expire;
 mod expiry_policy;
 mod explain;
 mod fill;
-#[cfg(feature = "serde")]
+#[cfg(any(feature = "serde", coeval_loom, coeval_internals))]
 mod gone_marks;
 mod group;
 mod heat;
@@ -72,6 +72,8 @@ pub use domain::{DomainCore, Member, OpenedView};
 pub use errors::ErrorSettings;
 pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
+#[cfg(any(coeval_loom, coeval_internals))]
+pub use gone_marks::GoneMarks;
 pub use group::{on_heap, try_on_heap};
 pub use inspect::Relations;
 pub use joint::{CachePart, Parts, commit_parts, finish_reads};

@@ -12,6 +12,7 @@ use crate::metrics::{Counters, EventKind, LoadTimes, Recorder, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::Host;
+use crate::sync::hook::planted;
 use crate::sync::time::Timer;
 use crate::sync::{AtomicU32, Ordering};
 use crate::version::Version;
@@ -175,7 +176,9 @@ impl<K, V> Host<K, V> for Observers<K, V> {
 
     #[inline(always)]
     fn record_ends(&self, hash: u32) {
-        self.note_gone(hash);
+        if !planted("gone.end_unnoted") {
+            self.note_gone(hash);
+        }
     }
 
     fn view_opened(&self, version: u64) {

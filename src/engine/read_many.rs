@@ -8,7 +8,7 @@ use crate::commit::{Limit, ReadAt, TakenOut};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{KEPT, Peeked, Snapshot};
-use crate::sync::hook::{mutant, planted};
+use crate::sync::hook::{mutant, planted, too_early};
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -37,7 +37,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hashes = keys.map(|key| self.hash(key));
-        let early = mutant("get_many.clock_first").then(|| self.store.version());
+        let early = too_early("get_many.clock_first", || self.store.version());
         let guard = self.pin();
         for hash in hashes {
             self.store.prefetch_bucket(&guard, hash);

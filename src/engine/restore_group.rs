@@ -16,6 +16,7 @@ use crate::dependencies::BondsBuilder;
 use crate::policy::{HITS, Rank};
 use crate::reclaim::Reclaim;
 use crate::store::Decided;
+use crate::sync::hook::{planted, step};
 use crate::sync::{Ordering, fence};
 use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hash};
@@ -123,6 +124,12 @@ where
         self.store.era(guard).weight().saturating_add(weight) <= policy.capacity()
     }
 
+    /// Whether there is a mark of a key of this group.
+    fn is_any_noted(&self, group: &SavedGroup<K, V>) -> bool {
+        let mut keys = group.members.iter().map(|member| &member.key).chain(&group.absent);
+        keys.any(|key| self.observers().gone.is_noted(self.store.hash(key)))
+    }
+
     /// Returns whether it has set the members.
     fn restore_members<'r>(
         &'r self,
@@ -131,6 +138,8 @@ where
         version: u64,
         since: u64,
     ) -> bool {
+        let early = planted("gone.looked_first").then(|| self.is_any_noted(&group));
+        step("restore.to_hold");
         let SavedGroup { members, absent } = group;
         let records = SmallVec::with_capacity(members.len() + absent.len());
         let mut held = HeldMembers { engine: self, guard, records };
@@ -156,13 +165,15 @@ where
         }
         // Partners: the fences in `GoneMarks::note_now`, `remove` and `lease_held_record`.
         fence(Ordering::SeqCst);
+        step("restore.held");
         // If there is another holder, somebody loads the key. (Or a file that was forged has it
         // twice in one group.) Looked for as late as possible: the loads that begin from here on
         // are refused, if they began before the commit.
         let gone = &self.observers().gone;
         let is_taken = |record: &RecordRef<'_, K, V>| record.holds() > 1;
         let mut hashes = held.records.iter().map(|record| record.hash()).chain(tags);
-        if held.records.iter().any(is_taken) || hashes.any(|hash| gone.is_noted(hash)) {
+        let is_gone = || hashes.any(|hash| gone.is_noted(hash));
+        if held.records.iter().any(is_taken) || early.unwrap_or_else(is_gone) {
             return false;
         }
         // No user code runs from here on. A panic in it would separate the bonds from their
@@ -172,7 +183,8 @@ where
         let mut preconditions = SmallVec::<[_; 1]>::with_capacity(writes.len());
         let mut ranks = SmallVec::<[_; 1]>::with_capacity(writes.len());
         for (record, mut place, requested, rank) in writes {
-            preconditions.push((record, Precondition::UnchangedSince(version)));
+            let limit = if planted("gone.newer_unchecked") { u64::MAX } else { version };
+            preconditions.push((record, Precondition::UnchangedSince(limit)));
             let requested = requested.map(|requested| {
                 let (mut requested, ties) = *requested;
                 requested.bonds = ties.and_then(|ties| ties.into_bonds(guard));

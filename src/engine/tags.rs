@@ -9,7 +9,7 @@ use crate::dependencies::BondsBuilder;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, TagCell};
-use crate::sync::hook::step;
+use crate::sync::hook::{planted, step};
 use crate::version::Version;
 use std::hash::{BuildHasher, Hash};
 
@@ -110,7 +110,9 @@ where
     pub fn invalidate_tag(&self, tag: &Tag) -> Version {
         let hash = self.hash(tag);
         self.tag_marks.note(hash, self.store.version());
-        self.observers().note_gone(hash);
+        if !planted("gone.tag_unnoted") {
+            self.observers().note_gone(hash);
+        }
         let version = self.store.invalidate_tag(&self.pin(), hash, tag);
         self.observers().committed();
         self.observers().record(EventKind::Committed, None, Some(version));

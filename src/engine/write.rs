@@ -12,7 +12,7 @@ use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
 use crate::store::{Commit, version_of};
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{mutant, planted, step};
 use crate::sync::{Ordering, fence, fence_after_rmw};
 use crate::version::{State, Version};
 use equivalent::Equivalent;
@@ -148,7 +148,9 @@ where
         let hash = self.hash(key);
         let removed = {
             let guard = self.pin();
-            self.observers().note_gone(hash);
+            if !planted("gone.removal_unnoted") {
+                self.observers().note_gone(hash);
+            }
             // Partners: the fences in `lease_held_record` and `restore_members`; for `is_held`.
             fence(Ordering::SeqCst);
             let record = self.store.find_alive(&guard, hash, key)?;
@@ -240,6 +242,7 @@ where
             // There is nothing to remove, so this is a commit without writes.
             step("invalidate.nothing");
             let (version, at) = self.store.order.tick_under(self.store.live(&guard));
+            step("invalidate.numbered");
             if self.is_absent_at(&guard, hash, key, at) {
                 self.observers().committed();
                 drop(guard);

@@ -185,7 +185,7 @@ impl Cells {
     }
 
     /// Counts the cells of a stack. Exact when no other thread uses the stack.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn count(&self, stack: &CellStack) -> u64 {
         let created = self.created.load(Ordering::Relaxed);
         let non_zero = |number: u32| (number != 0).then_some(number);

@@ -298,7 +298,7 @@ impl Wheel {
         }
     }
 
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     fn stacks(&self) -> impl Iterator<Item = &CellStack> {
         let levels = (0..LEVELS).filter_map(|level| self.levels.get(level));
         levels.flat_map(|level| &level.0).flat_map(|slot| &slot.0)
@@ -306,13 +306,13 @@ impl Wheel {
 
     /// Counts the handles in the wheel; a handle counts once for each time that the wheel holds it.
     /// Exact when no other thread uses the wheel.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn len(&self) -> u64 {
         self.stacks().map(|stack| self.cells.count(stack)).sum()
     }
 
     /// Returns whether the wheel holds no handle.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn is_empty(&self) -> bool {
         self.stacks().all(CellStack::is_empty)
     }
@@ -324,7 +324,7 @@ impl Wheel {
     }
 
     /// Gives all handles back.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn drain(&self, mut each: impl FnMut(Handle)) {
         for stack in self.stacks() {
             while let Some(cell) = self.cells.pop(stack) {

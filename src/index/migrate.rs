@@ -195,7 +195,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 
     /// Begins a move to a larger table, for the models.
-    #[cfg(coeval_loom)]
+    #[cfg(any(coeval_loom, coeval_internals))]
     pub fn begin_growth(&self, guard: &R::Guard<'_>) {
         self.root(guard).grow(true);
     }

@@ -24,7 +24,7 @@ use super::contain;
 use super::seat::Signal;
 use super::seats::Seats;
 use super::waits::Vertex;
-use crate::sync::hook::{mutant, step};
+use crate::sync::hook::{mutant, step, too_early};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::cell::UnsafeCell;
 use std::ptr;
@@ -109,7 +109,8 @@ impl<T> Flight<T> {
     pub(super) fn join(&self) -> Arrival {
         // Acquire: pairs with all changes of the state, for what happens before the flight is over.
         let look = || self.state.load(Ordering::Acquire);
-        let early = mutant("flights.lost_wakeup").then(look);
+        let early = too_early("flights.lost_wakeup", look);
+        step("flights.found");
         let seat = self.seats.take();
         step("flights.seated");
         // Partners: the fences in `end`, `set_adrift`, `hand_out` and `signal_move`. They see the
@@ -227,6 +228,7 @@ impl<T> Flight<T> {
     /// # Safety
     /// The caller leads.
     pub(super) unsafe fn set_adrift(&self) -> DriftOutcome {
+        step("flights.to_adrift");
         // Relaxed: only leaders change the state now, and each passes it on to the next.
         let led = self.state.load(Ordering::Relaxed);
         let adrift =
@@ -304,7 +306,7 @@ impl<T> Flight<T> {
         self.state.load(Ordering::Acquire) & KIND == OVER
     }
 
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub(super) fn node(&self) -> *mut () {
         self.node.load(Ordering::Acquire)
     }

@@ -35,7 +35,7 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
     }
 
     /// Returns the key to load. The flight must not be ousted.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn key(&self) -> &K {
         let node = self.flight().node().cast::<super::registry::FlightNode<K, T>>();
         // SAFETY: the node is in the registry until the flight is over or ousted, and it is
@@ -97,7 +97,7 @@ impl<'f, K, T, R: Reclaim> Leader<'f, K, T, R> {
     }
 
     /// Ends the load. All waiters get a clone of `outcome`.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn finish(mut self, outcome: T) {
         self.end(Some(outcome));
     }

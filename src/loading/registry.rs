@@ -37,7 +37,7 @@ impl<K, T> FlightNode<K, T> {
         Box::new(Self { next, hash, key, flight: Arc::downgrade(flight) })
     }
 
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub(super) fn key(&self) -> &K {
         &self.key
     }

@@ -68,7 +68,7 @@ impl<'f, K, T, R: Reclaim> Waiter<'f, K, T, R> {
     }
 
     /// Ousts the flight. Returns false if the waiter had a signal before.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn oust(mut self) -> bool
     where
         T: Clone,

@@ -30,7 +30,7 @@
 //! flight that has ended leads nowhere, and a thread that follows edges touches no freed memory and
 //! need not be waited for.
 
-use crate::sync::hook::{is_torn_down, mutant, step};
+use crate::sync::hook::{is_torn_down, step, too_early};
 use crate::sync::segmented::SegmentedArray;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use std::cell::Cell;
@@ -226,7 +226,7 @@ impl Edge {
     /// cycle.
     pub(super) fn wait(held: &mut Option<Self>, from: VertexId, to: VertexId) -> bool {
         let look = || GRAPH.is_path(to, from);
-        let early = mutant("flights.cycle_looks_first").then(look);
+        let early = too_early("flights.cycle_looks_first", look);
         Self::set(held, from, to);
         step("flights.waits");
         // Partner: this fence in the other threads of the cycle. One of them sees all edges.

@@ -28,7 +28,7 @@ pub use event::{Event, EventKind};
 pub use load_times::LoadDurations;
 pub use load_times::LoadTimes;
 pub use recorder::Recorder;
-#[cfg(coeval_loom)]
+#[cfg(any(coeval_loom, coeval_internals))]
 pub use recorder::{EventRing, EventWords};
 pub use stats::{Removals, Stats};
 pub use timeline::{Recorded, Timeline};

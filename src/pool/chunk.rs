@@ -51,6 +51,7 @@ impl Chunk {
         // not matter. It cannot wrap: a thread that is too late adds once, then uses a newer chunk.
         if hook::mutant("pool.cut_in_two_steps") {
             let before = self.cursor.load(Ordering::Relaxed);
+            hook::lapse();
             self.cursor.store(before + slots, Ordering::Relaxed);
             return before;
         }

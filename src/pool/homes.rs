@@ -139,6 +139,7 @@ impl TakenBits {
             // Acquire: pairs with the Release in `Homes::give`.
             let before = if hook::mutant("pool.home_in_two_steps") {
                 let before = self.0.load(Ordering::Acquire);
+                hook::lapse();
                 self.0.store(before | 1 << slot, Ordering::Relaxed);
                 before
             } else {

@@ -41,6 +41,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         if let Some(cell) = index.find(guard, hash, |cell| cell.tag() == tag)
             && (mutant("tag.no_revive") || cell.revive())
         {
+            step("tag.found");
             return cell;
         }
         let fresh = NonNull::from(Box::leak(Box::new(TagCell::new(hash, tag.clone()))));
@@ -139,6 +140,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         self.invalidate_existing_tag(guard, hash, tag).unwrap_or_else(|| {
             // The tag has no cell, so the commit only takes a number. If a writer with a smaller
             // number holds the cell by now, the second look finds the cell.
+            step("tag.unknown");
             let version = self.order.clock.tick();
             let looks_again = !mutant("tag.look_once");
             let found =

@@ -54,6 +54,24 @@ pub fn planted(_name: &'static str) -> bool {
     }
 }
 
+/// A step in the middle of a defect. Models have none there: they stop threads at every access.
+#[inline(always)]
+pub fn lapse() {
+    #[cfg(all(coeval_internals, not(coeval_loom)))]
+    armed::visit("lapse");
+}
+
+/// What `read` returns, if the process asked for this defect: that something is read too early. The
+/// thread may then be stopped before it goes on.
+#[inline(always)]
+pub fn too_early<T>(name: &'static str, read: impl FnOnce() -> T) -> Option<T> {
+    mutant(name).then(|| {
+        let early = read();
+        lapse();
+        early
+    })
+}
+
 /// Returns whether a failed model is being unwound. Its remaining threads are then unwound outside
 /// of the execution, where a destructor must not access the model's objects. Always false outside
 /// of models.
@@ -114,7 +132,11 @@ mod defects {
             return is_active(name);
         }
         // SAFETY: only `set_defect` stores here, and what it stores lives for ever.
-        unsafe { (*active).as_str() == name }
+        let is_active = unsafe { (*active).as_str() == name };
+        if is_active {
+            super::armed::visit("defect"); // its place is a step, too
+        }
+        is_active
     }
 }
 

@@ -10,6 +10,8 @@ mod futures;
 #[cfg(feature = "async")]
 mod futures_of_many;
 mod groups;
+#[cfg(coeval_internals)]
+mod late;
 #[cfg(feature = "async")]
 mod left_alone;
 mod outage;

@@ -248,3 +248,5 @@ on_every_reclaimer!(
 
 #[cfg(feature = "async")]
 mod futures;
+#[cfg(coeval_internals)]
+mod late;

@@ -238,6 +238,46 @@ fn what_was_cleared_or_lost_its_tag_does_not_return() {
     assert!(!restoring.step().unwrap());
 }
 
+/// Things happen to a key right before its record is held, and right before the marks are looked
+/// at.
+#[cfg(coeval_internals)]
+#[test]
+fn what_happens_within_the_restore_of_a_group_takes_precedence() {
+    let cache = Texts::new();
+    in_batch(&cache, [1, 2]);
+    cache.insert_tagged(3, text(3), &["tag".into()]);
+    let file = saved(&cache);
+    let changes: [fn(&Texts); 6] = [
+        |cache| assert_eq!(cache.remove(&1), None),
+        |cache| _ = cache.invalidate(&1),
+        |cache| _ = cache.batch().remove(1).commit(),
+        |cache| _ = (cache.insert(1, text(9)), cache.remove(&1), cache.collect()),
+        |cache| _ = cache.insert(1, text(9)),
+        |cache| _ = cache.invalidate_tag("tag"),
+    ];
+    for step in [&["restore.to_hold"], &["restore.held"]] {
+        for (number, change) in changes.into_iter().enumerate() {
+            let (again, restoring) = later(Cache::builder(), &file);
+            // The commit of keys 1 and 2 is the older one, and so it comes last.
+            let (other, mut restoring) = (again.clone(), restoring);
+            let happens = number == 5;
+            let act = move || change(&other);
+            match happens {
+                true => super::steps::at(step, act),
+                false => super::steps::at(step, move || super::steps::at(step, act)),
+            }
+            while restoring.step().unwrap() {}
+            assert_eq!(super::steps::left(), 0, "{step:?}, change {number}");
+            let newer = (number == 4).then(|| text(9));
+            let (first, third) =
+                if happens { (Some(text(1)), None) } else { (newer, Some(text(3))) };
+            let second = happens.then(|| text(2));
+            let found = [1, 2, 3].map(|key| again.get(&key));
+            assert_eq!(found, [first, second, third], "{step:?}, change {number}");
+        }
+    }
+}
+
 /// Whoever has removed a key never sees it again, and nobody sees a part of a group.
 #[test]
 fn removals_race_with_a_restore() {

@@ -5,6 +5,9 @@ use crate::common::steps::at;
 use crate::common::{Store, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Version};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::mpsc::channel;
 
 type Look<R> = fn(&Store<u64, u64, R>) -> Option<u64>;
 
@@ -56,7 +59,7 @@ fn at_each_step_of_a_commit<R: Reclaim>() {
             let (clock, cache) = timed::<R>(idle);
             let version = cache.insert_with_ttl(1, 1, SECOND);
             let other = cache.clone();
-            let seen = std::rc::Rc::new(std::cell::Cell::new(Some(1)));
+            let seen = Rc::new(Cell::new(Some(1)));
             let found = seen.clone();
             at(step, move || {
                 clock.advance(SECOND);
@@ -98,7 +101,38 @@ fn an_expired_value_may_have_been_continued<R: Reclaim>() {
     assert_eq!(cache.get(&1), Some(2));
 }
 
+/// A commit reads the time and takes its number. In between, the deadline passes, and a view sees
+/// the value expired, helps the commit, and is stopped before it decides.
+fn a_commit_and_a_view_that_helps_it<R: Reclaim>() {
+    let (clock, cache) = timed::<R>(false);
+    let version = cache.insert_with_ttl(1, 1, SECOND);
+    let (other, reader) = (cache.clone(), Rc::new(Cell::new(None)));
+    let ((ticked, has_ticked), (go_on, may_go_on)) = (channel(), channel());
+    let begun = reader.clone();
+    // The first of these steps is between the two only if a defect swaps them.
+    at(&["lapse", "commit.ticked"], move || {
+        clock.advance(SECOND);
+        let look = move || {
+            let stops = ticked.clone();
+            at(&["commit.ticked"], move || {
+                stops.send(()).unwrap();
+                may_go_on.recv().unwrap();
+            });
+            let seen = other.view().get(&1).copied();
+            let _ = ticked.send(()); // It may have helped nobody.
+            seen
+        };
+        begun.set(Some(std::thread::spawn(look)));
+        has_ticked.recv().unwrap();
+    });
+    let is_made = cache.compare_and_set(1, Some(version), 2).is_ok();
+    let _ = go_on.send(());
+    let seen = reader.take().expect("it came to a step").join().unwrap();
+    assert!(!is_made || seen.is_some(), "expired, and yet continued");
+}
+
 on_every_reclaimer!(
+    a_commit_and_a_view_that_helps_it,
     at_each_step_of_a_commit,
     a_view_has_a_number_and_a_time_that_belong_together,
     an_expired_value_may_have_been_continued,
