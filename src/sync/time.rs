@@ -62,7 +62,7 @@ const SLACK: u64 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub enum Timer {
     /// The system's monotonic clock, relative to an instant.
-    Monotonic(Start),
+    Monotonic(TimerStart),
     /// A clock that a test advances.
     Manual(ManualClock),
 }
@@ -73,7 +73,7 @@ impl Timer {
     pub fn new() -> Self {
         match cfg!(coeval_loom) {
             true => Self::Manual(ManualClock::new()),
-            false => Self::Monotonic(Start::now()),
+            false => Self::Monotonic(TimerStart::now()),
         }
     }
 
@@ -110,14 +110,14 @@ pub fn was_surely_before(limit: u64, rough: u64) -> bool {
 
 /// The instant from which a timer counts.
 #[derive(Clone, Debug)]
-pub struct Start {
+pub struct TimerStart {
     instant: Instant,
     /// The same, or a little later, as the system's clock shows it.
     #[cfg(target_os = "linux")]
     nanos: u64,
 }
 
-impl Start {
+impl TimerStart {
     #[cfg(target_os = "linux")]
     fn now() -> Self {
         let instant = Instant::now();

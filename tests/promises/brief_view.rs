@@ -98,7 +98,7 @@ fn no_writer_is_seen_half<R: Reclaim>() {
                     n += 2;
                     cache.insert_many((0..4).map(|key| (key, n)));
                     let (from, to) = if n % 4 < 2 { (10, 11) } else { (11, 10) };
-                    cache.atomically(|tx| {
+                    let _ = cache.atomically(|tx| {
                         tx.remove(from);
                         tx.insert(to, n);
                     });
