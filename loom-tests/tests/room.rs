@@ -114,7 +114,6 @@ fn a_mark_and_a_weight() {
 }
 
 #[test]
-#[cfg_attr(not(coeval_loom), ignore = "on real threads it may fail: each spares the other's entry")]
 fn two_threads_that_bring_weight() {
     two_heavy_entries(0);
 }
