@@ -5,6 +5,7 @@ use super::{Builder, SECOND, Texts, saved, text};
 use coeval::{Cache, ManualClock, RestoreError, Terms};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Cursor};
+use std::time::Duration;
 
 /// Keys that are equal if they differ in the last digit only.
 #[derive(Clone, Debug)]
@@ -134,7 +135,7 @@ fn refusals_say_why() {
     let refused = Texts::builder().restore_from(Broken).map(drop).unwrap_err();
     assert_eq!(refused.to_string(), "the saved cache cannot be read: the disk is broken");
     assert_eq!(refused.source().unwrap().to_string(), "the disk is broken");
-    let builder = Texts::builder().time_to_live(SECOND * 0);
+    let builder = Texts::builder().time_to_live(Duration::ZERO);
     let refused = builder.restore_from(io::empty()).map(drop).unwrap_err();
     assert!(matches!(refused, RestoreError::Build(_)), "{refused}");
     assert_eq!(refused.to_string(), refused.source().unwrap().to_string());
