@@ -217,3 +217,16 @@ fn the_dashboard_and_the_documentation_have_these_metrics() {
     assert_eq!(dashboard, exported, "the dashboard");
     assert_eq!(names(&read("docs/metrics.md")), exported, "the documentation");
 }
+
+#[test]
+fn durations_of_loads_are_told_to_the_program_too() {
+    let clock = ManualClock::new();
+    let cache: Cache<u64, u64> = Cache::builder().manual_clock(&clock).build();
+    let exporter = cache.export_metrics();
+    assert_eq!(format!("{exporter:?}"), "Exporter { .. }");
+    let counts = || cache.load_durations().map(|durations| durations.count());
+    let before = counts();
+    cache.get_with(1, || 1);
+    assert!(cache.try_get_with(2, || Err::<u64, _>(())).is_err());
+    assert_eq!(counts(), before.map(|count| count + 1));
+}

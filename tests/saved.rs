@@ -1,6 +1,8 @@
 //! Promise: a cache that was saved is restored as of one instant, with versions, times, tags, weights
 //! and the order of eviction. Whatever happens to the file, no entry is restored that was not saved.
 
+#[path = "saved/forged.rs"]
+mod forged;
 #[path = "saved/later.rs"]
 mod later;
 #[allow(dead_code)]

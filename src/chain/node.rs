@@ -68,11 +68,6 @@ impl<V> Clone for Link<V> {
     }
 }
 impl<V> Copy for Link<V> {}
-impl<V> PartialEq for Link<V> {
-    fn eq(&self, other: &Self) -> bool {
-        ptr::eq(self.0, other.0)
-    }
-}
 
 impl<V> Link<V> {
     /// Everything below is retired, or is being retired, by the thread that set this mark.

@@ -66,12 +66,10 @@ where
         done
     }
 
-    /// Removes these entries by one commit, unless one of them was written since. Then removes each
-    /// half by a commit of its own, and so on. Returns the number of entries removed.
+    /// Removes these entries, at least one, by one commit, unless one of them was written since.
+    /// Then removes each half by a commit of its own, and so on. Returns the number of entries
+    /// removed.
     fn remove_chosen(&self, chosen: &[(&K, &V, Version)], related: bool) -> u64 {
-        if chosen.is_empty() {
-            return 0;
-        }
         let is_removed = {
             let guard = self.pin();
             let config = self.observers().config.snapshot();

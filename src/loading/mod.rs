@@ -118,12 +118,13 @@ pub enum Joined<'f, K, T, R: Reclaim> {
 }
 
 impl<K, T, R: Reclaim> Flights<K, T, R> {
-    /// Creates an empty set of flights. The first load allocates its memory.
+    /// Creates an empty set of flights with the usual rules.
+    #[cfg(any(test, coeval_loom))]
     pub fn new() -> Self {
         Self::with(LoadRules::default())
     }
 
-    /// Creates an empty set of flights with these rules.
+    /// Creates an empty set of flights with these rules. The first load allocates its memory.
     pub fn with(rules: LoadRules) -> Self {
         let limit = rules.limit.map_or(NEVER, |limit| deadline(0, limit));
         Self { registry: Registry::new(), limit, timer: Timer::new(), rules }
@@ -286,10 +287,4 @@ fn remove_over<K, T, R: Reclaim, J>(
 ) -> Option<J> {
     section.remove(node);
     None
-}
-
-impl<K, T, R: Reclaim> Default for Flights<K, T, R> {
-    fn default() -> Self {
-        Self::new()
-    }
 }

@@ -80,12 +80,6 @@ pub enum Lapse {
     Long,
 }
 
-impl Default for Balance {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// What each eviction writes, on one line.
 #[derive(Default)]
 struct Evictions {

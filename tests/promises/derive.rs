@@ -8,6 +8,7 @@ mod early_cutoff;
 mod futures;
 mod levels;
 mod memory;
+mod receivers;
 mod shared;
 
 use crate::common::{Store, assert_gone, on_every_reclaimer, store};

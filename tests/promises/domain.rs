@@ -2,6 +2,7 @@
 //! them at one instant, a view of the domain shows one instant, and a transaction across them is
 //! strictly serializable.
 
+mod parts;
 #[cfg(coeval_internals)]
 mod steps;
 

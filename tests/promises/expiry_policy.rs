@@ -60,6 +60,48 @@ fn cache() -> (Cache<u64, u64>, ManualClock, BySelf) {
     (cache, clock, policy)
 }
 
+/// A value that says that there is none has a time of its own, whatever was there before.
+#[test]
+fn what_is_not_there_is_kept_for_less() {
+    let clock = ManualClock::new();
+    let builder = Cache::builder().time_to_live(10 * SECOND).none_for(2 * SECOND);
+    let cache = builder.manual_clock(&clock).build();
+    cache.insert(1, Some(1));
+    cache.insert(2, None);
+    cache.insert(3, Some(3));
+    cache.insert(3, None);
+    cache.insert(4, None);
+    cache.insert(4, Some(4));
+    clock.advance(2 * SECOND);
+    let shown = || [1, 2, 3, 4].map(|key| cache.get(&key));
+    assert_eq!(shown(), [Some(Some(1)), None, None, Some(Some(4))]);
+    clock.advance(8 * SECOND);
+    assert_eq!(shown(), [None; 4]);
+}
+
+/// By default a policy keeps values for ever, and an update or a read leaves the deadline.
+#[test]
+fn a_policy_that_decides_nothing() {
+    struct OfFives;
+    impl Expiry<u64, u64> for OfFives {
+        fn expire_after_create(&self, key: &u64, _: &u64) -> Option<Duration> {
+            (*key == 5).then_some(5 * SECOND)
+        }
+    }
+    struct Nothing;
+    impl Expiry<u64, u64> for Nothing {}
+    let clock = ManualClock::new();
+    let kept = Cache::builder().expire_after(Nothing).manual_clock(&clock).build();
+    let cache = Cache::builder().expire_after(OfFives).manual_clock(&clock).build();
+    kept.insert(5, 1);
+    cache.insert(5, 1);
+    clock.advance(3 * SECOND);
+    cache.insert(5, 2);
+    assert_eq!((cache.get(&5), kept.get(&5)), (Some(2), Some(1)));
+    clock.advance(2 * SECOND);
+    assert_eq!((cache.get(&5), kept.get(&5)), (None, Some(1)));
+}
+
 #[test]
 fn each_kind_of_write_asks_the_policy() {
     let (cache, clock, policy) = cache();

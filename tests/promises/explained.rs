@@ -172,7 +172,63 @@ fn explanations_among_writers<R: Reclaim>() {
     });
 }
 
+/// An explanation is of a bounded length.
+fn of_many_inputs<R: Reclaim>() {
+    let (_, cache) = cache::<R>();
+    cache.derive(5_000, |scope| (0..1_200).filter_map(|key| scope.get(&key)).sum());
+    let explained = cache.explain(&5_000);
+    assert!(explained.is_present());
+    assert_eq!(explained.inputs.len(), 1_000);
+}
+
+/// What people read.
+fn each_standing_has_its_words<R: Reclaim>() {
+    let clock = ManualClock::new();
+    let builder = coeval::Cache::builder().max_capacity(1).manual_clock(&clock);
+    let cache: Cache<R> = builder.reclaimer().build();
+    let line =
+        |key: u64, n: usize| cache.explain(&key).to_string().lines().nth(n).map(str::to_owned);
+    let value = |key| line(key, 1).unwrap().split_once("value     ").unwrap().1.to_owned();
+    assert_eq!(value(1), "absent: the cache knows nothing of it");
+    let tag = Tag::from("people");
+    let terms = || Terms::new().refresh_after(SECOND).time_to_live(SECOND * 9).tags(["people"]);
+    let version = cache.batch().insert_with(1, 1, terms()).commit();
+    assert_eq!(value(1), "present");
+    assert_eq!(line(1, 3).unwrap(), "kept      for 9.0s if it is not used");
+    assert_eq!(line(1, 4).unwrap(), "reload    due in 1.0s");
+    assert_eq!(line(1, 5).unwrap(), format!("tag       people since {version}"));
+    let view = cache.view();
+    let by = cache.invalidate_tag(tag);
+    assert_eq!(value(1), format!("absent: {by} invalidated its tag people"));
+    assert!(cache.explain(&1).to_string().ends_with(&format!(", invalidated by {by}")));
+    cache.batch().insert_with(1, 2, terms()).commit();
+    clock.advance(SECOND * 11);
+    assert_eq!(value(1), "absent: expired 2.0s ago");
+    cache.insert(1, 3);
+    cache.remove(&1);
+    assert_eq!(value(1), format!("absent: removed by {}", cache.version()));
+    cache.insert(1, 4);
+    let by = cache.invalidate_all();
+    assert_eq!(value(1), format!("absent: {by} cleared everything"));
+
+    // The recorder knows the cause.
+    cache.timeline().start();
+    let kept = cache.view();
+    for key in 10..40 {
+        cache.insert(key, key);
+    }
+    let evicted = (10..40).find(|key| !cache.contains_key(key)).expect("one at most is kept");
+    let words = value(evicted);
+    assert!(words.ends_with("cause: size"), "{words}");
+    drop((view, kept));
+    let shown = cache.explain(&evicted).map_keys(|key| format!("user {key}"));
+    assert_eq!(shown.key, format!("user {evicted}"));
+    assert_eq!(shown.key_hash, cache.explain(&evicted).key_hash);
+}
+
 on_every_reclaimer! {
+    each_standing_has_its_words,
+    of_many_inputs,
     why_a_key_is_absent,
     inputs_through_all_levels,
     related_entries,

@@ -4,6 +4,8 @@
 
 mod beside;
 mod cycles;
+#[cfg(feature = "async")]
+mod each_way;
 mod failures;
 #[cfg(feature = "async")]
 mod futures;

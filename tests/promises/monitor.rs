@@ -111,6 +111,11 @@ fn it_describes_mismatches_in_words<R: Reclaim>() {
     );
     assert_eq!(cache.get_many(["user:42", "feed:42", "name:42"])[1..], [None, None]);
     assert_eq!((monitor.report().rounds, cache.stats().repaired), (2, 1));
+    cache.insert("feed:42".into(), "older than the user");
+    cache.remove("user:42");
+    cache.lease("user:42").fill("Ada").unwrap();
+    let report = monitor.step(100).to_string();
+    assert!(report.contains(": 1 does not belong to its key, 1 removed, 0 overtaken"), "{report}");
 }
 
 fn it_finds_entries_older_than_the_relations<R: Reclaim>() {
@@ -331,6 +336,18 @@ fn panics_are_counted<R: Reclaim>() {
     assert_eq!(cache.stats().views, 0);
 }
 
+/// A relation that names more keys than the cache allows counts as one that panics.
+fn relations_without_end_are_counted<R: Reclaim>() {
+    let cache: Cache<R> = coeval::Cache::builder().max_related(10).reclaimer().build();
+    (0..5).for_each(|key| _ = cache.insert(key, key));
+    let endless = |key: &u64, related: &mut Related<u64, u64>| {
+        related.invalidate(if *key == 3 || *key >= 100 { *key + 100 } else { *key });
+    };
+    cache.reconfigure(|settings| _ = settings.related(endless)).unwrap();
+    let report = round(&mut cache.monitor(), 100);
+    assert_eq!((report.keys, report.panics, report.is_sound()), (5, 1, true));
+}
+
 fn other_counts<R: Reclaim>() {
     let clock = ManualClock::new();
     let cache: Cache<R> = coeval::Cache::builder().manual_clock(&clock).reclaimer().build();
@@ -410,6 +427,7 @@ on_every_reclaimer!(
     no_false_alarms,
     repairs_race_with_writers,
     panics_are_counted,
+    relations_without_end_are_counted,
     other_counts,
     groups_have_each_key_once,
     a_repair_is_a_removal,

@@ -6,6 +6,8 @@
 
 mod fuse;
 mod terms;
+#[cfg(coeval_internals)]
+mod unset;
 
 use crate::common::random::{Random, run_seed};
 use crate::common::{Store, on_every_reclaimer, stress, together, within};

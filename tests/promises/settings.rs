@@ -149,6 +149,30 @@ fn the_listener<R: Reclaim>() {
     assert_eq!(*heard, [("first", 1, 1), ("second", 1, 2), ("second", 1, 3), ("second", 2, 0)]);
 }
 
+/// A listener is taken away while it is told of several values: it hears of those of the same list,
+/// and of none that leaves later.
+fn a_listener_is_taken_away_in_use<R: Reclaim>() {
+    let (_, cache) = cache::<R>();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (hear, weak) = (Arc::clone(&heard), cache.downgrade());
+    change(&cache, |settings| {
+        settings.eviction_listener(move |key, _, _, _| {
+            hear.lock().unwrap().push(*key);
+            let cache = weak.upgrade().expect("it is in use");
+            cache.remove(&9); // The listener is told of this later.
+            change(&cache, |settings| _ = settings.no_eviction_listener());
+        });
+    });
+    (0..10).for_each(|key| _ = cache.insert(key, key));
+    cache.batch().remove(1).remove(2).remove(3).commit();
+    let mut told = std::mem::take(&mut *heard.lock().unwrap());
+    told.sort_unstable();
+    assert_eq!(told, [1, 2, 3]);
+    cache.remove(&4);
+    assert!(heard.lock().unwrap().is_empty());
+    assert_eq!((cache.len(), cache.stats().listener_panics), (5, 0));
+}
+
 fn nonsense_is_refused_whole<R: Reclaim>() {
     let (clock, cache) = cache::<R>();
     let refused = |change: fn(&mut Settings<u64, u64>), error| {
@@ -368,6 +392,7 @@ on_every_reclaimer!(
     refresh_after,
     relations,
     the_listener,
+    a_listener_is_taken_away_in_use,
     nonsense_is_refused_whole,
     a_panic_changes_nothing,
     a_commit_uses_the_settings_with_which_it_began,

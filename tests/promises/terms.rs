@@ -182,27 +182,28 @@ fn after_an_earlier_write_of_its_own<R: Reclaim>() {
     }
     let mut batch = cache.batch();
     for key in 0..40 {
-        batch = match key % 4 {
+        batch = match key % 5 {
             0 => batch.insert_with(key, 1, minute()).insert_with(key, 2, as_it_was()),
             1 => batch.insert(key, 1).insert_with(key, 2, as_it_was()),
             2 => batch.remove(key).insert_with(key, 2, as_it_was()),
+            3 => batch.insert_with_ttl(key, 1, secs(50)).insert_with(key, 2, as_it_was()),
             _ => batch.insert_with(key, 1, as_it_was()).insert_with(key, 2, as_it_was()),
         };
     }
     batch.commit();
     let shown = |cache: &Store<u64, u64, R>| {
-        [0, 1, 2, 3].map(|kind| {
-            let mut keys = (0..40).filter(|key| key % 4 == kind);
+        [0, 1, 2, 3, 4].map(|kind| {
+            let mut keys = (0..40).filter(|key| key % 5 == kind);
             let first = cache.contains_key(&kind);
             assert!(keys.all(|key| cache.contains_key(&key) == first));
             first
         })
     };
-    assert_eq!(shown(&cache), [true; 4]);
+    assert_eq!(shown(&cache), [true; 5]);
     clock.advance(secs(5));
-    assert_eq!(shown(&cache), [true, true, true, false]);
+    assert_eq!(shown(&cache), [true, true, true, true, false]);
     cache.invalidate_tag("a");
-    assert_eq!(shown(&cache), [false, true, true, false]);
+    assert_eq!(shown(&cache), [false, true, true, true, false]);
 
     let done = cache.transact(|tx| -> Never<_> {
         tx.insert_with(1, 1, minute());
@@ -216,6 +217,7 @@ fn after_an_earlier_write_of_its_own<R: Reclaim>() {
     assert_eq!((cache.contains_key(&1), cache.contains_key(&2)), (true, false));
     clock.advance(secs(47));
     assert!(!cache.contains_key(&1));
+    assert_eq!((cache.contains_key(&3), cache.contains_key(&6)), (false, true));
 }
 
 /// A write with the terms of the value before reads that value, so the transaction runs again if it

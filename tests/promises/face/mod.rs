@@ -5,6 +5,7 @@ mod building;
 mod load_each;
 mod loading;
 mod many;
+mod printed;
 mod traits;
 mod transactions;
 mod typed;

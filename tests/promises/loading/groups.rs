@@ -322,11 +322,35 @@ fn futures<R: Reclaim>() {
 #[cfg(not(feature = "async"))]
 fn futures<R: Reclaim>() {}
 
+/// Values that have ended pass on their tags to those that are loaded in their place. A tag that was
+/// invalidated meanwhile refuses the whole group.
+fn a_tag_of_one_refuses_all<R: Reclaim>() {
+    let cache = store::<u64, u64, R>();
+    let fill = || {
+        cache.insert_tagged(1, 1, &["first".into(), "both".into()]);
+        cache.insert_tagged(2, 2, &["second".into(), "both".into()]);
+        cache.invalidate_tag("both");
+        assert_eq!(cache.get_many([1, 2].each_ref()), [None; 2]);
+    };
+    fill();
+    let loaded = cache.get_many_with([1, 2], || {
+        cache.invalidate_tag("second");
+        [10, 20]
+    });
+    assert_eq!((loaded, loads(&cache)), ([10, 20], (0, 0, 2)));
+    assert_eq!(cache.get_many([1, 2].each_ref()), [None; 2]);
+    fill();
+    assert_eq!(cache.get_many_with([1, 2], || [11, 21]), [11, 21]);
+    cache.invalidate_tag("first");
+    assert_eq!(cache.get_many([1, 2].each_ref()), [None, Some(21)]);
+}
+
 on_every_reclaimer!(
     all_by_one_commit,
     one_load_of_a_group_for_all,
     the_old_set_is_served,
     a_change_of_one_refuses_all,
+    a_tag_of_one_refuses_all,
     failures,
     with_a_bound_and_deadlines,
     bonds_stay,

@@ -174,7 +174,34 @@ fn one_try_a_pause<R: Reclaim>() {
     assert_eq!(cache.serve_with(1, || Ok::<_, &str>(8)), Ok(Served::Loaded(8)));
 }
 
+/// A group is loaded by an executor, too; and a caller that would load early does not wait for one
+/// that does.
+fn groups_and_early_loads<R: Reclaim>() {
+    let (clock, cache) = cache::<R>();
+    let slow = |value| {
+        clock.advance(SECOND);
+        Ok::<_, &str>([value, value])
+    };
+    assert_eq!(cache.serving().load_many([1, 2], || slow(1)), Ok(Served::Loaded([1, 1])));
+    let mut jobs: Vec<coeval::Job> = Vec::new();
+    let early = || cache.serving().refresh_early(1e9);
+    let on = early().load_many_on([1, 2], |job| jobs.push(job), || Ok::<_, &str>([2, 2]));
+    assert_eq!((on, jobs.len()), (Ok(Served::Fresh([1, 1])), 1));
+    let second = early().load_many_on([1, 2], |_| unreachable!(), || Ok::<_, &str>([3, 3]));
+    assert_eq!(second, Ok(Served::Fresh([1, 1])), "another caller loads early");
+    jobs.into_iter().for_each(|job| job());
+    assert_eq!(cache.get_many([1, 2].each_ref()), [Some(2), Some(2)]);
+    // With time to wait, the caller gets the new values.
+    clock.advance(SECOND * 10);
+    let patient = cache.serving().soft_timeout(LIMIT);
+    let on = patient.load_many_on([1, 2], |job| job(), || Ok::<_, &str>([4, 4]));
+    assert_eq!(on, Ok(Served::Loaded([4, 4])));
+    let shown = format!("{patient:?}");
+    assert!(shown.starts_with("Serving { rules: ") && shown.ends_with(", .. }"), "{shown}");
+}
+
 on_every_reclaimer!(
+    groups_and_early_loads,
     old_values_are_served_and_told,
     what_ended_meanwhile_is_not_served,
     no_method_gives_what_ended,
