@@ -6,6 +6,6 @@
 part cargo clippy --workspace --all-targets --all-features -- -D warnings
 part cargo clippy -p coeval --all-targets -- -D warnings
 with_flags '--cfg coeval_internals' \
-    cargo clippy -p coeval --all-targets --target-dir target/internals -- -D warnings
+    cargo clippy -p coeval -p loom-tests --all-targets --target-dir target/internals -- -D warnings
 with_flags '--cfg coeval_loom' \
     cargo clippy -p coeval -p loom-tests --lib --tests --target-dir target/loom -- -D warnings

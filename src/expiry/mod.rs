@@ -119,6 +119,12 @@ struct WheelProgress {
     swept: AtomicU64,
 }
 
+impl Default for Wheel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Wheel {
     /// Creates an empty wheel at time zero. Its memory is allocated by the first entries.
     pub fn new() -> Self {

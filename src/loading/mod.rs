@@ -119,7 +119,7 @@ pub enum Joined<'f, K, T, R: Reclaim> {
 
 impl<K, T, R: Reclaim> Flights<K, T, R> {
     /// Creates an empty set of flights with the usual rules.
-    #[cfg(any(test, coeval_loom))]
+    #[cfg(any(test, coeval_loom, coeval_internals))]
     pub fn new() -> Self {
         Self::with(LoadRules::default())
     }
