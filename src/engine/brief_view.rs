@@ -39,6 +39,7 @@ where
     ///
     /// # Panics
     /// Panics if `read` returns an error that it kept from an earlier call.
+    #[inline(never)] // In `get_many`, it would cost those who need no second look stack space.
     pub fn view_briefly<T, E>(
         &self,
         mut read: impl FnMut(EngineBriefView<'_, K, V, S, R>) -> Result<T, E>,

@@ -2,6 +2,7 @@
 
 use crate::common::counted::{Counted, Ledger};
 use crate::operations::{Case, Stage, value};
+use coeval::Terms;
 use coeval::reclaim::Reclaim;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,12 @@ pub fn cases<R: Reclaim>() -> Vec<Case<R>> {
                     _ => _ = cache.insert(key, value(key, made)),
                 }
             }
+        }),
+        ("kept as long as used", |cache, made| {
+            let terms = Terms::new().time_to_idle(TIME);
+            cache.batch().insert_with(4_650, value(1, made), terms).commit();
+            cache.clock.advance(Duration::from_millis(100));
+            drop(cache.get(&4_650));
         }),
         ("clearing", |cache, made| {
             cache.invalidate_all();
