@@ -4,6 +4,7 @@ use crate::version::Version;
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// An invalid setting of a [`Builder`](crate::Builder).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -227,23 +228,39 @@ impl<T> fmt::Display for ForeignCache<T> {
 impl<T> Error for ForeignCache<T> {}
 
 /// A look-up of a [`BriefView`](crate::BriefView) met a version that is gone. The closure passes
-/// the error on with `?`, and is then called again with a view that misses nothing.
-#[derive(Debug)]
-pub struct Overtaken(());
+/// the error on with `?`, and is then called again with a view that misses nothing. The lifetime is
+/// that of the view, so that no other view gets its error:
+///
+/// ```compile_fail
+/// let (names, ages) = (coeval::Cache::from([(1, "one")]), coeval::Cache::from([("one", 1)]));
+/// let age = names.view_briefly(|of_names| {
+///     Ok(ages.view_briefly(|of_ages| {
+///         let name = of_names.get(&1)?; // The inner closure passes on an error of the outer view.
+///         Ok(of_ages.get(name.unwrap())?.copied())
+///     }))
+/// });
+/// ```
+pub struct Overtaken<'v>(PhantomData<fn(&'v ()) -> &'v ()>);
 
-impl Overtaken {
+impl Overtaken<'_> {
     pub(crate) fn new() -> Self {
-        Self(())
+        Self(PhantomData)
     }
 }
 
-impl fmt::Display for Overtaken {
+impl fmt::Debug for Overtaken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Overtaken")
+    }
+}
+
+impl fmt::Display for Overtaken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a version that the brief view needs is gone; the closure is called again")
     }
 }
 
-impl Error for Overtaken {}
+impl Error for Overtaken<'_> {}
 
 /// Why a key was not loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

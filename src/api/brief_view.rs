@@ -33,15 +33,14 @@ where
     /// should end soon.
     ///
     /// `read` may be called twice. A look-up returns the error [`Overtaken`] if it needs a version
-    /// that is gone. That can happen only if an older [`View`](crate::View) is open and the entry
-    /// was written meanwhile. `read` passes the error on, and is then called once more with a
-    /// registered view, which misses nothing.
+    /// that is gone: the entry, or an input of it, was written meanwhile, and an older view is open
+    /// (one that a caller holds, or that another operation has opened for itself). `read` passes the
+    /// error on, and is then called once more with a registered view, which misses nothing.
     ///
     /// Lock-free. The look-ups are not counted, and are no uses of the entries.
     ///
     /// # Panics
-    /// Panics if `read` panics, or if its second call returns the error of the first. Panics if
-    /// the thread already holds a million guards (2^20 − 1).
+    /// Panics if `read` does, or if the thread already holds a million guards (2^20 − 1).
     ///
     /// ```
     /// let cache = coeval::Cache::new();
@@ -55,9 +54,9 @@ where
     /// ```
     pub fn view_briefly<T>(
         &self,
-        mut read: impl FnMut(&BriefView<'_, K, V, S, R>) -> Result<T, Overtaken>,
+        mut read: impl for<'v> FnMut(&'v BriefView<'_, K, V, S, R>) -> Result<T, Overtaken<'v>>,
     ) -> T {
-        self.engine().view_briefly(|view| read(&BriefView(view)))
+        self.engine().view_briefly(|view| read(&BriefView(view)).ok())
     }
 }
 
@@ -68,12 +67,13 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Returns the value of `key` in this view. O(1) in the number of entries, lock-free.
+    /// Returns the value of `key` in this view. O(1) in the number of entries; takes time in
+    /// proportion to the versions of the key that were written since. Lock-free.
     ///
     /// # Errors
     /// See [`Cache::view_briefly`](crate::Cache::view_briefly).
     #[inline]
-    pub fn get<Q>(&self, key: &Q) -> Result<Option<&V>, Overtaken>
+    pub fn get<'v, Q>(&'v self, key: &Q) -> Result<Option<&'v V>, Overtaken<'v>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -85,7 +85,10 @@ where
     /// # Errors
     /// As for [`get`](Self::get).
     #[inline]
-    pub fn get_versioned<Q>(&self, key: &Q) -> Result<Option<(&V, Version)>, Overtaken>
+    pub fn get_versioned<'v, Q>(
+        &'v self,
+        key: &Q,
+    ) -> Result<Option<(&'v V, Version)>, Overtaken<'v>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -97,7 +100,7 @@ where
     /// # Errors
     /// As for [`get`](Self::get).
     #[inline]
-    pub fn contains_key<Q>(&self, key: &Q) -> Result<bool, Overtaken>
+    pub fn contains_key<'v, Q>(&'v self, key: &Q) -> Result<bool, Overtaken<'v>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {

@@ -40,13 +40,16 @@ impl<'r, R: Reclaim> GuardedInstant<'r, R> {
 }
 
 impl Order {
-    /// The instant of the newest number under this guard. The time is as in [`Order::instant_if`].
+    /// The instant of the newest number under this guard. `is_timeless`
+    /// is called after the number was read, and says whether no version up to it has a deadline.
     pub fn guarded<'r, R: Reclaim>(
         &self,
         guard: R::Guard<'r>,
         is_timeless: impl Fn() -> bool,
     ) -> GuardedInstant<'r, R> {
-        let (number, time) = self.instant_if(is_timeless);
+        let number = self.clock.now();
+        // Called after the number was read: no version up to it has a deadline, so no time matters.
+        let (number, time) = if is_timeless() { (number, 0) } else { self.instant() };
         // SAFETY: the clock was read under the guard, which is live.
         let at = unsafe { ReadAt::new(Limit::Now(number)) };
         let watermark = self.watermark_at(at);

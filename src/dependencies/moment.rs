@@ -42,8 +42,10 @@ impl<'t> Moment<'t> {
     }
 
     /// Whether it is not `limit` yet. Reads the time only if a rough time, which costs little, does
-    /// not tell. The rough time is kept, too: all values of one operation that end at the same time
-    /// are judged alike.
+    /// not tell. The rough time is kept, too. A value that is judged by it may be judged present
+    /// although one with the same deadline is judged absent by a time that was read later. So an
+    /// operation on several keys that finds one absent after the time [was read](Self::is_read)
+    /// looks again, as of an instant and its time.
     #[inline]
     pub fn is_before(&self, limit: u64) -> bool {
         if let Some(time) = self.read.get() {

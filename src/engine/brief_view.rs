@@ -34,25 +34,21 @@ where
     S: BuildHasher,
     R: Reclaim,
 {
-    /// Passes a brief view to `read`. If `read` meets a version that is missing, calls it once more
-    /// with a registered view, which misses none.
-    ///
-    /// # Panics
-    /// Panics if `read` returns an error that it kept from an earlier call.
+    /// Passes a brief view to `read`. If `read` meets a version that is missing, and so returns
+    /// `None`, calls it once more with a registered view, which misses none.
     #[inline(never)] // In `get_many`, it would cost those who need no second look stack space.
-    pub fn view_briefly<T, E>(
+    pub fn view_briefly<T>(
         &self,
-        mut read: impl FnMut(EngineBriefView<'_, K, V, S, R>) -> Result<T, E>,
+        mut read: impl FnMut(EngineBriefView<'_, K, V, S, R>) -> Option<T>,
     ) -> T {
         let early = too_early("brief_view.clock_first", || self.version());
         let is_timeless = || !self.deadlines.may_be();
         let instant = self.store.order.guarded::<R>(self.pin(), is_timeless).or(early);
-        if let Ok(done) = read(EngineBriefView { engine: self, kept: KeptBy::Guard(instant) }) {
+        if let Some(done) = read(EngineBriefView { engine: self, kept: KeptBy::Guard(instant) }) {
             return done;
         }
         let view = EngineBriefView { engine: self, kept: KeptBy::View(self.open_view()) };
-        let Ok(done) = read(view) else { panic!("an error of an earlier run was returned") };
-        done
+        read(view).expect("a registered view misses nothing")
     }
 }
 

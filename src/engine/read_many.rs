@@ -4,7 +4,7 @@ use super::Engine;
 use super::group::each_cloned;
 use super::read::with_version;
 use crate::chain::{RecordRef, Visible};
-use crate::commit::{Limit, ReadAt, TakenOut};
+use crate::commit::{Limit, ReadAt};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::{KEPT, Peeked, Snapshot};
@@ -84,10 +84,10 @@ where
                         return self.view_briefly(|view| {
                             let mut found = [None; N];
                             for (place, key) in found.iter_mut().zip(keys) {
-                                *place = view.read::<Q, COUNTS>(key)?.map(|(value, _)| value);
+                                *place = view.read::<Q, COUNTS>(key).ok()?.map(|(value, _)| value);
                             }
                             self.count_look_ups::<COUNTS, N>(&guard, &found);
-                            Ok::<_, TakenOut>(each_cloned(found, &clone))
+                            Some(each_cloned(found, &clone))
                         });
                     };
                     *place = value;

@@ -2,7 +2,7 @@
 
 use super::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A deadline that never passes.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -86,7 +86,7 @@ impl Timer {
     #[inline]
     pub fn now(&self) -> u64 {
         match self {
-            Self::Monotonic(start) => nanos(start.instant.elapsed()),
+            Self::Monotonic(start) => start.elapsed(),
             Self::Manual(clock) => clock.nanos.load(Ordering::SeqCst),
         }
     }
@@ -109,37 +109,49 @@ pub fn was_surely_before(limit: u64, rough: u64) -> bool {
 }
 
 /// The instant from which a timer counts.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Debug)]
 pub struct TimerStart {
-    instant: Instant,
-    /// The same, or a little later, as the system's clock shows it.
-    #[cfg(target_os = "linux")]
+    /// As the system's clock showed it. Both times are differences to this one reading.
     nanos: u64,
 }
 
+#[cfg(target_os = "linux")]
 impl TimerStart {
-    #[cfg(target_os = "linux")]
     fn now() -> Self {
-        let instant = Instant::now();
-        Self { instant, nanos: read(libc::CLOCK_MONOTONIC).unwrap_or(0) }
+        Self { nanos: read(libc::CLOCK_MONOTONIC).unwrap_or(0) }
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn now() -> Self {
-        Self { instant: Instant::now() }
+    #[inline]
+    fn elapsed(&self) -> u64 {
+        // Each Linux has this clock. Else, everything would have expired.
+        read(libc::CLOCK_MONOTONIC).map_or(NEVER, |now| now.saturating_sub(self.nanos))
     }
 
-    #[cfg(target_os = "linux")]
     #[inline]
     fn rough(&self) -> u64 {
-        // A system without that clock is asked for the right time.
-        let now = || nanos(self.instant.elapsed());
-        read(libc::CLOCK_MONOTONIC_COARSE).map_or_else(now, |it| it.saturating_sub(self.nanos))
+        let rough = read(libc::CLOCK_MONOTONIC_COARSE);
+        rough.map_or_else(|| self.elapsed(), |now| now.saturating_sub(self.nanos))
+    }
+}
+
+/// The instant from which a timer counts.
+#[cfg(not(target_os = "linux"))]
+#[derive(Clone, Debug)]
+pub struct TimerStart(std::time::Instant);
+
+#[cfg(not(target_os = "linux"))]
+impl TimerStart {
+    fn now() -> Self {
+        Self(std::time::Instant::now())
     }
 
-    #[cfg(not(target_os = "linux"))]
+    fn elapsed(&self) -> u64 {
+        nanos(self.0.elapsed())
+    }
+
     fn rough(&self) -> u64 {
-        nanos(self.instant.elapsed())
+        self.elapsed()
     }
 }
 
