@@ -27,7 +27,7 @@ const NAP: Duration = Duration::from_micros(500);
 const FOR_EVER: Duration = Duration::from_secs(60);
 /// The same, if there is a defect to be found.
 const FOR_EVER_BY_DEFECT: Duration = Duration::from_secs(2);
-/// How long one model runs at a time.
+/// How long one model runs at a time if there is a defect to be found: a test may explore several.
 const PART: Duration = Duration::from_millis(500);
 
 /// What a thread is to do. loom asks of no model that its acts can be sent to another thread.
@@ -253,16 +253,16 @@ fn seconds() -> Duration {
     Duration::from_secs_f64(seconds.unwrap_or(0.2))
 }
 
-/// Runs `model` again and again, for `MODEL_SECONDS`.
+/// Runs `model` again and again, for `MODEL_SECONDS`. With a defect, for a part of them;
+/// [`must_fail`] repeats that.
 pub fn explore(_preemptions: usize, model: impl Fn()) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     set_step_hook(visit);
     static WATCH: Once = Once::new();
     WATCH.call_once(watch);
-    let begin = Instant::now();
-    // A test may explore several models.
-    while begin.elapsed() < seconds().min(PART) {
+    let (begin, most) = (Instant::now(), if defect().is_some() { PART } else { Duration::MAX });
+    while begin.elapsed() < seconds().min(most) {
         free_left();
         let play = Play::new();
         LEFT_TO_WAIT.set(play.patience * WAITS);

@@ -27,8 +27,8 @@ where
     /// for a few look-ups of which each depends on the one before; if all keys are known, use
     /// [`get_many`](Self::get_many).
     ///
-    /// A brief view costs hardly more than its look-ups: it writes to no memory that threads share.
-    /// It is not registered, as a [`View`](crate::View) is. Instead, `read` runs under a guard, as
+    /// A brief view costs hardly more than its look-ups: to open and to close it writes to no memory
+    /// that threads share. It is not registered, as a [`View`](crate::View) is. Instead, `read` runs under a guard, as
     /// under [`pin`](Self::pin): nothing retired in the cache meanwhile is reclaimed, so `read`
     /// should end soon.
     ///

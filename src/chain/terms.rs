@@ -127,16 +127,17 @@ impl EntryTerms {
         self.deadline.load(Ordering::Relaxed)
     }
 
+    /// Whether uses move the deadline.
+    #[inline(always)]
+    pub fn is_moved_by_uses(&self) -> bool {
+        self.idle != 0
+    }
+
     /// The deadline of a value that has no dependencies, if uses do not move it.
     #[inline(always)]
     pub fn plain_deadline(&self) -> Option<u64> {
-        (self.counts == DependencyCounts::NONE && self.idle == 0).then(|| self.deadline())
-    }
-
-    /// Whether uses move the deadline.
-    #[inline]
-    pub fn is_moved_by_uses(&self) -> bool {
-        self.idle != 0
+        let is_plain = self.counts == DependencyCounts::NONE && !self.is_moved_by_uses();
+        is_plain.then(|| self.deadline())
     }
 
     /// The weight of the value.

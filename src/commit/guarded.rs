@@ -1,7 +1,9 @@
 //! An instant together with the guard that keeps what it sees.
 
 use super::{Limit, Order, ReadAt};
+use crate::chain::Live;
 use crate::reclaim::Reclaim;
+use crate::sync::hook::too_early;
 
 /// An instant under a guard, with a time that belongs to it, and the guard.
 pub struct GuardedInstant<'r, R: Reclaim + 'r> {
@@ -23,11 +25,6 @@ impl<'r, R: Reclaim> GuardedInstant<'r, R> {
         unsafe { ReadAt::new(Limit::Now(self.number)) }.above(self.watermark)
     }
 
-    /// The same, but of this number, if there is one: the defect of a mutant.
-    pub fn or(self, early: Option<u64>) -> Self {
-        Self { number: early.unwrap_or(self.number), ..self }
-    }
-
     /// The number of the newest commit that the instant sees.
     pub fn number(&self) -> u64 {
         self.number
@@ -40,19 +37,24 @@ impl<'r, R: Reclaim> GuardedInstant<'r, R> {
 }
 
 impl Order {
-    /// The instant of the newest number under this guard. `is_timeless`
-    /// is called after the number was read, and says whether no version up to it has a deadline.
+    /// Takes a guard, and the instant of the newest number under it. `is_timeless` is called after
+    /// the number was read, and says whether no version up to it has a deadline; then no time
+    /// matters.
     pub fn guarded<'r, R: Reclaim>(
         &self,
-        guard: R::Guard<'r>,
+        pin: impl FnOnce() -> R::Guard<'r>,
         is_timeless: impl Fn() -> bool,
     ) -> GuardedInstant<'r, R> {
-        let number = self.clock.now();
-        // Called after the number was read: no version up to it has a deadline, so no time matters.
-        let (number, time) = if is_timeless() { (number, 0) } else { self.instant() };
-        // SAFETY: the clock was read under the guard, which is live.
-        let at = unsafe { ReadAt::new(Limit::Now(number)) };
+        let early = too_early("brief_view.clock_first", || self.clock.now());
+        let guard = pin();
+        let live = Live::by::<R>(&guard);
+        let (mut number, mut at) = self.now(live);
+        let mut time = 0;
+        if !is_timeless() {
+            (at, time) = self.instant_under(live);
+            number = at.number().expect("it is of a number");
+        }
         let watermark = self.watermark_at(at);
-        GuardedInstant { guard, number, time, watermark }
+        GuardedInstant { guard, number: early.unwrap_or(number), time, watermark }
     }
 }

@@ -22,12 +22,7 @@ impl<'t> Moment<'t> {
 
     /// Makes a moment with this time.
     pub fn at(timer: &'t Timer, time: u64) -> Self {
-        Self {
-            timer,
-            read: Cell::new(Some(time)),
-            rough: Cell::new(None),
-            opened_view: Cell::new(false),
-        }
+        Self { read: Cell::new(Some(time)), ..Self::new(timer) }
     }
 
     /// Makes another moment of the same timer, which is not read yet.

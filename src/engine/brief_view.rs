@@ -7,7 +7,7 @@ use crate::commit::{GuardedInstant, ReadAt, TakenOut};
 use crate::dependencies::Moment;
 use crate::reclaim::Reclaim;
 use crate::store::Peeked;
-use crate::sync::hook::{planted, too_early};
+use crate::sync::hook::planted;
 use crate::version::Version;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -41,9 +41,8 @@ where
         &self,
         mut read: impl FnMut(EngineBriefView<'_, K, V, S, R>) -> Option<T>,
     ) -> T {
-        let early = too_early("brief_view.clock_first", || self.version());
         let is_timeless = || !self.deadlines.may_be();
-        let instant = self.store.order.guarded::<R>(self.pin(), is_timeless).or(early);
+        let instant = self.store.order.guarded::<R>(|| self.pin(), is_timeless);
         if let Some(done) = read(EngineBriefView { engine: self, kept: KeptBy::Guard(instant) }) {
             return done;
         }

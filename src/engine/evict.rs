@@ -421,13 +421,9 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
     fn evict(&self, entry: Handle) -> bool {
         let record = self.record(entry);
         // What the policy has just seen is evicted, or nothing, if another commit came.
-        let current = match self.looked_at.take() {
-            Some((looked_at, found)) if looked_at == entry => found,
-            _ => match self.newest_with_weight(record) {
-                Some(found) => found,
-                None => return false,
-            },
-        };
+        let seen = self.looked_at.take().filter(|(looked_at, _)| *looked_at == entry);
+        let current = seen.map(|(_, found)| found).or_else(|| self.newest_with_weight(record));
+        let Some(current) = current else { return false };
         let evicted = self.engine.evict(self.guard, record, current);
         let is_gone = evicted.map(|settled| self.defer(settled)).is_some();
         if is_gone {

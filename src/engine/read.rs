@@ -108,11 +108,8 @@ where
     {
         // SAFETY: the caller's promise.
         let tied = unsafe { Tied::again(node.as_ref()) };
-        let is_valid = || match self.store.stands_on_few(tied) {
-            Some(stands) => stands,
-            None => self.store.is_surely_in_time(tied),
-        };
-        if !is_valid() {
+        let stands = self.store.stands_on_few(tied);
+        if !stands.unwrap_or_else(|| self.store.is_surely_in_time(tied)) {
             let found = Some((record, Some(node)));
             // SAFETY: the caller's promise.
             return unsafe { self.look_up_from::<Q, T, COUNTS>(guard, key, found, give) };

@@ -91,8 +91,8 @@ impl Timer {
         }
     }
 
-    /// Returns a time that has passed, at most [`SLACK`] ago. It costs a tenth of what the right
-    /// time costs.
+    /// Returns a time that has passed, at most [`SLACK`] ago. It costs a fraction of what the
+    /// right time costs.
     #[inline]
     pub fn rough(&self) -> u64 {
         match self {

@@ -1,6 +1,6 @@
-//! Promise: a brief view shows one instant, and costs threads nothing that they share.
+//! Promise: a brief view shows one instant, and the time of that instant.
 
-use crate::common::on_every_reclaimer;
+use crate::common::{StopOnDrop, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
 use coeval::{Cache, ManualClock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,15 +75,6 @@ fn it_is_repeated_if_it_was_overtaken<R: Reclaim>() {
     assert_eq!(cache.stats().views, 1);
 }
 
-/// Ends the writers, even if an assertion fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 /// Writers keep all keys of a group equal, and one of two keys absent.
 fn no_writer_is_seen_half<R: Reclaim>() {
     let (cache, done) = (cache::<R>(), AtomicBool::new(false));
@@ -111,7 +102,7 @@ fn no_writer_is_seen_half<R: Reclaim>() {
                 if n % 3 == 0 { Some(cache.view()) } else { older }
             });
         });
-        let _ends = Ends(&done);
+        let _done = StopOnDrop(&done);
         for _ in 0..5_000 {
             let (group, either) = cache.view_briefly(|view| {
                 let mut group = [None; 4];
