@@ -180,6 +180,9 @@ pub mod internals {
     pub mod loading {
         pub use crate::loading::*;
     }
+    pub mod policy {
+        pub use crate::policy::*;
+    }
     pub mod queue {
         pub use crate::queue::*;
     }

@@ -6,16 +6,18 @@
 //! - a record that the policy spares for a thread is not freed before the thread comes back to it,
 //!   and is freed afterwards if it is empty.
 //!
-//! The first model checks the mark alone. The others run the engine, which evicts one entry at a
+//! The first model checks the mark alone, and the second one the policy. The others run the engine, which evicts one entry at a
 //! time, on a reclamation scheme that reclaims as early as the contract allows.
 #![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 use coeval::internals::chain::flags;
 use coeval::internals::engine::{self, DueWork, EngineSettings, due};
+use coeval::internals::policy::{Policy, Residents, SpareDecision};
+use coeval::internals::queue::Handle;
 use loom_tests::loom::sync::atomic::{AtomicUsize, Ordering};
 use loom_tests::loom::thread;
-use loom_tests::{Exact, Hash, explore, must_fail, spawn_deep};
+use loom_tests::{Exact, Hash, explore, explore_steps, must_fail, spawn_deep};
 use std::sync::Arc;
 
 type Engine = engine::Engine<usize, u32, Hash, Exact>;
@@ -74,6 +76,84 @@ fn marked(preemptions: usize) {
     });
 }
 
+/// The entries of two threads, each of weight one, as one of the threads sees them. Both are in the
+/// queues, and there is room for one.
+struct Seen {
+    own: Handle,
+    both: Arc<Both>,
+}
+
+struct Both {
+    policy: Policy,
+    weight: AtomicUsize,
+    /// By the number of the entry.
+    is_gone: [AtomicUsize; 2],
+}
+
+fn entry(number: u64) -> Handle {
+    Handle::new((number + 1) * 2)
+}
+
+impl Seen {
+    fn is_gone(&self, entry: Handle) -> &AtomicUsize {
+        &self.both.is_gone[entry.bits() as usize / 2 - 1]
+    }
+}
+
+impl Residents for Seen {
+    fn weight(&self) -> u64 {
+        self.both.weight.load(Ordering::Relaxed) as u64
+    }
+
+    fn count(&self) -> u64 {
+        self.weight()
+    }
+
+    fn hash(&self, entry: Handle) -> u32 {
+        entry.bits() as u32
+    }
+
+    fn hits(&self, entry: Handle) -> Option<u32> {
+        (self.is_gone(entry).load(Ordering::Relaxed) == 0).then_some(0)
+    }
+
+    fn set_hits(&self, _: Handle, _: u32) {}
+
+    fn spare(&self, entry: Handle) -> SpareDecision {
+        if entry == self.own { SpareDecision::EndSearch } else { SpareDecision::Evict }
+    }
+
+    fn evict(&self, entry: Handle) -> bool {
+        let is_first = self.is_gone(entry).swap(1, Ordering::Relaxed) == 0;
+        if is_first {
+            self.both.weight.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    fn release(&self, _: Handle) -> bool {
+        true
+    }
+}
+
+/// Two threads make room, and each spares its own entry.
+fn two_searches(preemptions: usize) {
+    explore_steps(preemptions, || {
+        let both = Arc::new(Both {
+            policy: Policy::counting(1),
+            weight: AtomicUsize::new(0),
+            is_gone: Default::default(),
+        });
+        let seen = [0, 1].map(|number| Seen { own: entry(number), both: Arc::clone(&both) });
+        seen.iter().for_each(|seen| _ = both.policy.admit(seen, seen.own));
+        both.weight.store(2, Ordering::Relaxed);
+        let search =
+            |seen: Seen| thread::spawn(move || while !seen.both.policy.make_room(&seen, 1) {});
+        join(seen.map(search));
+        assert!(both.weight.load(Ordering::Relaxed) < 2, "above the bound at rest");
+    });
+}
+
 /// Two threads bring more weight than one guard evicts.
 fn two_heavy_entries(preemptions: usize) {
     explore(preemptions, || {
@@ -114,6 +194,11 @@ fn a_mark_and_a_weight() {
 }
 
 #[test]
+fn two_threads_that_spare_their_own() {
+    two_searches(1);
+}
+
+#[test]
 fn two_threads_that_bring_weight() {
     two_heavy_entries(0);
 }
@@ -138,6 +223,11 @@ fn a_spared_entry_and_an_eviction_at_length() {
 #[test]
 fn defect_taking_the_mark_off_without_acquire() {
     must_fail("room.clear_relaxed", "above the bound at rest", || marked(3));
+}
+
+#[test]
+fn defect_a_search_ends_beside_others_in_hand() {
+    must_fail("room.gives_up", "above the bound at rest", || two_searches(1));
 }
 
 #[test]

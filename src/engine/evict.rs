@@ -203,20 +203,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             // Clear first: a thread that sets the mark afterwards may have added weight that this
             // search does not see.
             self.due.clear(due::ROOM);
-            let gone = {
+            let (gone, is_searched) = {
                 let guard = self.pin();
                 let context = EvictionContext::new(self, &guard);
                 let more = self.scratch.get().fresh.count();
                 context.spares_left.set(CHANCES + more);
-                policy.make_room(&context, left.min(EVICTIONS));
+                let is_searched = policy.make_room(&context, left.min(EVICTIONS));
                 if context.account() <= policy.capacity() {
                     return;
                 }
-                context.evicted.get()
+                (context.evicted.get(), is_searched)
             };
             self.mark_over_bound();
             left = left.saturating_sub(gone);
-            if gone == 0 || left == 0 {
+            if left == 0 || gone == 0 && is_searched {
                 return;
             }
             self.store.reclaim.collect();
@@ -396,9 +396,9 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         }
         // If the only fresh entry is the only candidate, the rest of the cache has room for it.
         if is_fresh && self.entries.is_empty() && self.engine.scratch.get().fresh.is(&record) {
-            let left = self.own_spares_left.get();
-            self.own_spares_left.set(left.saturating_sub(1));
-            return if left > 0 { SpareDecision::SpareOwn } else { SpareDecision::EndSearch };
+            let left = self.own_spares_left.get().checked_sub(1);
+            self.own_spares_left.set(left.unwrap_or(OWN_SPARES)); // for the next search
+            return left.map_or(SpareDecision::EndSearch, |_| SpareDecision::SpareOwn);
         }
         let left = self.spares_left.get();
         self.spares_left.set(left.saturating_sub(1));

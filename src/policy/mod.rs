@@ -327,7 +327,9 @@ impl Policy {
                 self.push(next, entry, now);
                 continue;
             }
-            match residents.spare(entry) {
+            let decision = residents.spare(entry);
+            hook::step("policy.in_hand");
+            match decision {
                 SpareDecision::Evict => return self.evict(residents, queue, queued, hits > 0),
                 SpareDecision::SpareOwn => {
                     self.push(queue, entry, now);
@@ -336,10 +338,19 @@ impl Policy {
                 SpareDecision::SpareOther => self.push(QueueKind::Main, entry, now),
                 SpareDecision::EndSearch => {
                     self.push(queue, entry, now);
-                    return false;
+                    return self.has_others();
                 }
             }
         }
+    }
+
+    /// Whether a queue has a handle besides the one that this thread has just put back. Other
+    /// threads may have had it in hand during the search. Of several threads that end their
+    /// searches at the same time, the last one sees what all of them have put back.
+    #[cold]
+    fn has_others(&self) -> bool {
+        fence_after_rmw(); // partner: the same fence in another thread
+        self.len() > 1 && !hook::mutant("room.gives_up")
     }
 
     /// Removes an entry's value and remembers the eviction. If the entry refuses, returns it to its

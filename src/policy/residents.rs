@@ -13,7 +13,8 @@ pub enum SpareDecision {
     /// Spare the entry: another thread has brought it just now. It moves to main, so that it does
     /// not hold up the new entries.
     SpareOther,
-    /// Spare the entry, and end the search: there seems to be nothing else to evict.
+    /// Spare the entry, which the thread has brought: there seems to be nothing else to evict. The
+    /// search ends if no queue has another entry by now.
     EndSearch,
 }
 

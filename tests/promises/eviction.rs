@@ -2,6 +2,8 @@
 //! progress bring. An eviction is a commit like any other. Entries that are used stay.
 
 mod concurrent;
+#[cfg(coeval_internals)]
+mod in_hand;
 mod memory;
 mod newcomers;
 mod oversized;

@@ -211,7 +211,10 @@ impl Residents for PolicyCache {
 
     fn spare(&self, entry: Handle) -> SpareDecision {
         match OWN.get() {
-            (Some(own), 0) if own == entry => SpareDecision::EndSearch,
+            (Some(own), 0) if own == entry => {
+                OWN.set((Some(own), CHANCES * 2));
+                SpareDecision::EndSearch
+            }
             (Some(own), left) if own == entry => {
                 OWN.set((Some(own), left - 1));
                 SpareDecision::SpareOwn
