@@ -34,7 +34,7 @@ run() {
         loom) ci/loom.sh "${filters[@]}" ;;
         slopes) ci/slopes.sh ;;
         # In this build the tests can act at the steps of an operation.
-        promises | stall | checked)
+        promises | stall | turns | checked)
             with_flags '--cfg coeval_internals' cargo test -p coeval --all-features \
                 --target-dir target/internals --test "$1" -- "${filters[@]}"
             ;;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The tests that stop threads at named steps, which only this build has: whoever is stopped, and
-# wherever, all others go on. And, by a build of its own, the count of the cache lines that each
-# operation moves between cores.
+# wherever, all others go on. Those in which threads take their steps in any order: the cache is
+# whole afterwards. And, by a build of its own, the count of the cache lines that each operation
+# moves between cores.
 # All of them on the default backend: `ci/long.sh stall promises` runs them on all.
 # With arguments: passed to the tests, as a filter.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,7 +19,7 @@ modules() {
 }
 
 # It does every operation at every step: that is worth being optimized.
-CARGO_PROFILE_DEV_OPT_LEVEL=1 run --test stall -- "$@"
+CARGO_PROFILE_DEV_OPT_LEVEL=1 run --test stall --test turns -- "$@"
 CARGO_PROFILE_DEV_OPT_LEVEL=1 with_flags '--cfg coeval_internals --cfg coeval_lines' \
     cargo test -p coeval --target-dir target/lines --test lines -- --nocapture "$@"
 if [ $# -eq 0 ]; then mapfile -t filters < <(modules); else filters=("$@"); fi

@@ -6,6 +6,7 @@
 //! changes, and the test itself is the judge.
 //!
 //! It needs threads that give way in the middle of operations, which only the build for tests has.
+//! In half of the histories that are judged, one thread runs at a time (`common/turns.rs`).
 //!
 //! `COEVAL_CHECKED_OPS` sets the number of operations of each test (default 12,000);
 //! `ci/checked.sh` runs many millions. `COEVAL_CHECKED_THREADS` sets the number of threads.
@@ -23,12 +24,29 @@ mod whole;
 
 use coeval_check::{Checker, History};
 use common::random::{Random, run_seed};
-use common::{disturb, on_every_reclaimer, within};
+use common::turns::in_turns;
+use common::{disturb, on_every_reclaimer, together, within};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// About so many operations make one history. Then comes another, on a new cache.
 const HISTORY: u64 = 30_000;
+
+/// So many operations of a thread make a history if one thread runs at a time.
+const TURNS: u64 = 300;
+
+/// Whether the threads of the run with this seed run in turns.
+fn is_in_turns(seed: u64) -> bool {
+    seed.is_multiple_of(2)
+}
+
+/// Runs the threads of a history.
+fn run(seed: u64, threads: usize, body: impl Fn(usize) + Sync) {
+    match is_in_turns(seed) {
+        true => in_turns(Random::new(seed), threads, body),
+        false => together(threads, body),
+    }
+}
 
 /// A number from the environment.
 fn asked(name: &str, default: u64) -> u64 {
@@ -56,6 +74,10 @@ fn repeat(what: &str, run: impl Fn(u64, usize, u64) -> u64) {
 fn check(checker: &Checker, what: &str, record: impl Fn(u64, usize, u64) -> History) {
     let done = AtomicU64::new(0);
     repeat(what, |seed, threads, operations| {
+        let (threads, operations) = match is_in_turns(seed) {
+            true => (threads.min(3), operations.min(TURNS)),
+            false => (threads, operations),
+        };
         let history = record(seed, threads, operations / 3 + 1);
         let report = checker.check(&history).expect("the history is well-formed");
         let checked = history.micro_operations() as u64;

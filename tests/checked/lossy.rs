@@ -2,8 +2,8 @@
 //! others are derived from them. What is there must still belong together.
 
 use crate::common::random::Random;
-use crate::common::{StopOnDrop, Store, together};
-use crate::{Block, KEYS, Values, pause};
+use crate::common::{StopOnDrop, Store};
+use crate::{Block, KEYS, Values, pause, run};
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Terms};
 use coeval_check::{History, Log, Recorder};
@@ -25,7 +25,7 @@ pub fn record<R: Reclaim>(seed: u64, threads: usize, transactions: u64) -> Histo
     let cache: Cache<R> = bounded.manual_clock(&clock).reclaimer().build();
     let (recorder, block) = (Recorder::new(), Block::new());
     let (stop, left) = (AtomicBool::new(false), AtomicUsize::new(threads));
-    together(threads + 1, |thread| {
+    run(seed, threads + 1, |thread| {
         let mut random = Random::new(seed ^ (thread as u64) << 32);
         if thread == threads {
             return make_go(&cache, &clock, &mut random, &stop);

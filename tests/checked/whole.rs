@@ -1,8 +1,8 @@
 //! Lists and registers, of which none goes: transactions, batches, groups and views.
 
 use crate::common::random::Random;
-use crate::common::{Store, store, together};
-use crate::{Block, KEYS, Values, pause};
+use crate::common::{Store, store};
+use crate::{Block, KEYS, Values, pause, run};
 use coeval::reclaim::Reclaim;
 use coeval_check::{History, Log, Recorder};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const DERIVED: u64 = 1 << 32;
 pub fn record<R: Reclaim>(seed: u64, threads: usize, transactions: u64) -> History {
     let cache: Cache<R> = store();
     let (recorder, block) = (Recorder::new(), Block::new());
-    together(threads, |thread| {
+    run(seed, threads, |thread| {
         let random = Random::new(seed ^ (thread as u64) << 32);
         let mut worker =
             Worker { cache: &cache, random, values: Values::of(thread), log: recorder.log() };

@@ -8,6 +8,8 @@ pub mod quiet;
 pub mod random;
 #[cfg(coeval_internals)]
 pub mod steps;
+#[cfg(coeval_internals)]
+pub mod turns;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Actions at the steps of an operation: another thread gets its turn, or the test's own code runs.
-//! A process has only one hook, so both uses share it.
+//! A process has only one hook, so all uses share it.
 
 use super::random::Random;
 use std::cell::RefCell;
@@ -22,6 +22,7 @@ std::thread_local! {
 }
 
 fn hook(name: &'static str) {
+    super::turns::visit();
     let due = ACTS.try_with(|acts| {
         let acts = &mut *acts.borrow_mut();
         let is_due = acts.front().is_some_and(|(steps, _)| steps.contains(&name));
@@ -41,7 +42,7 @@ fn hook(name: &'static str) {
 /// this.
 pub fn disturb() {
     IS_DISTURBED.store(true, Ordering::Relaxed);
-    coeval::internals::set_step_hook(hook);
+    install();
 }
 
 /// Runs `act` once on this thread, at the first of these steps.
@@ -61,5 +62,10 @@ pub fn left() -> usize {
 
 fn set(acts: VecDeque<Act>) {
     ACTS.set(acts);
+    install();
+}
+
+/// Makes the library call this module at each step.
+pub fn install() {
     coeval::internals::set_step_hook(hook);
 }

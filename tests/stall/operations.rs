@@ -378,6 +378,7 @@ impl<R: Reclaim> Stage<R> {
 }
 
 /// Does everything that must work while other threads are stopped.
+#[allow(dead_code)] // for `stall` alone
 pub fn work<R: Reclaim>(cache: &Stage<R>, who: u64, made: &Arc<Ledger>) {
     for round in 0..3 {
         let id = 100 + who * 10 + round;

@@ -1,0 +1,51 @@
+//! Promise: whatever the order in which threads take their steps, the cache is whole at rest, its
+//! bound is kept, and nothing is lost or dropped twice.
+//!
+//! A failure names its seed, which brings the order back (`COEVAL_SEED`). Needs
+//! `RUSTFLAGS="--cfg coeval_internals"`.
+#![cfg(coeval_internals)]
+
+mod common;
+#[path = "stall/domain.rs"]
+mod domain;
+#[path = "stall/full.rs"]
+mod full;
+#[path = "stall/operations.rs"]
+mod operations;
+#[path = "turns/tight.rs"]
+mod tight;
+
+use coeval::reclaim::Reclaim;
+use common::counted::Ledger;
+use common::random::{Random, run_seed};
+use common::turns::in_turns;
+use common::{on_every_reclaimer, stress};
+use operations::{KINDS, assert_whole, cases, filled};
+
+/// Two or three operations of a stalled thread's list, in any order of their steps.
+fn operations_in_turns<R: Reclaim>() {
+    let mut seeds = Random::new(run_seed());
+    for _ in 0..stress(400, 10_000, 1_000_000) {
+        let seed = seeds.next();
+        let mut random = Random::new(seed);
+        let kind = KINDS[random.below(2) as usize];
+        let all = cases::<R>(kind);
+        let chosen: Vec<_> = (0..2 + random.below(2))
+            .map(|_| all[random.below(all.len() as u64) as usize])
+            .filter(|(name, _)| *name != "records come and go") // It takes long.
+            .collect();
+        let names: Vec<_> = chosen.iter().map(|(name, _)| *name).collect();
+        println!("seed {seed}: {kind:?}, {names:?}");
+        let ledger = Ledger::new();
+        let cache = filled::<R>(kind, &ledger);
+        in_turns(random, chosen.len(), |own| chosen[own].1(&cache, &ledger));
+        if kind == operations::Kind::Full {
+            assert!(cache.weighted_size() <= full::CAPACITY, "above the bound at rest");
+        }
+        assert_whole(&cache, &ledger);
+        drop(cache);
+        ledger.assert_settled();
+    }
+}
+
+on_every_reclaimer!(operations_in_turns);
