@@ -3,7 +3,7 @@
 
 use crate::common::random::Random;
 use crate::common::{StopOnDrop, Store};
-use crate::{Block, KEYS, Values, pause, run};
+use crate::{Block, KEYS, Values, give_way, pause, run};
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Terms};
 use coeval_check::{History, Log, Recorder};
@@ -72,13 +72,14 @@ struct Worker<'a, R: Reclaim> {
 
 impl<R: Reclaim> Worker<'_, R> {
     fn act(&mut self, first: u64) {
-        match self.random.below(12) {
+        match self.random.below(14) {
             0..4 => self.transact(first),
             4 => self.batch(first),
             5 => self.get_many(first),
             6 => self.view(first),
             7..9 => self.compare_and_set(first),
             9 => self.get(first),
+            10..12 => self.insert(first),
             _ => self.derive(first),
         }
     }
@@ -110,6 +111,19 @@ impl<R: Reclaim> Worker<'_, R> {
             Ok::<_, ()>(())
         });
         if outcome.is_ok() { tx.commit() } else { tx.abort() }
+    }
+
+    fn insert(&mut self, first: u64) {
+        let Self { cache, random, values, log } = self;
+        let (key, value) = (first + random.below(KEYS), values.next());
+        let mut tx = log.begin();
+        match random.below(3) {
+            0 => _ = cache.insert_tagged(key, value, &[TAG.into()]),
+            1 => _ = cache.insert_with_ttl(key, value, Duration::from_secs(1 + random.below(30))),
+            _ => _ = cache.insert(key, value),
+        }
+        tx.write(key, value);
+        tx.commit();
     }
 
     fn batch(&mut self, first: u64) {
@@ -189,7 +203,7 @@ impl<R: Reclaim> Worker<'_, R> {
         let mut tx = log.begin();
         let found = cache.derive(DERIVED + key, |scope| {
             let found = scope.get(&key);
-            std::thread::yield_now();
+            give_way();
             found.unwrap_or(0)
         });
         tx.read(key, (found != 0).then_some(found));

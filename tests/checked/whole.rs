@@ -2,7 +2,7 @@
 
 use crate::common::random::Random;
 use crate::common::{Store, store};
-use crate::{Block, KEYS, Values, pause, run};
+use crate::{Block, KEYS, Values, give_way, pause, run};
 use coeval::reclaim::Reclaim;
 use coeval_check::{History, Log, Recorder};
 use std::sync::Arc;
@@ -41,12 +41,13 @@ fn register(random: &mut Random, first: u64) -> u64 {
 
 impl<R: Reclaim> Worker<'_, R> {
     fn act(&mut self, first: u64) {
-        match self.random.below(10) {
+        match self.random.below(12) {
             0..4 => self.transact(first),
             4..6 => self.batch(first),
             6 => self.get_many(first),
             7 => self.view(first),
             8 => self.compare_and_set(first),
+            9..11 => self.insert(first),
             _ if self.random.one_in(2) => self.get(first),
             _ => self.derive(first),
         }
@@ -59,7 +60,7 @@ impl<R: Reclaim> Worker<'_, R> {
         let mut tx = log.begin();
         let found = cache.derive(DERIVED + key, |scope| {
             let found = scope.get(&key).unwrap_or_default();
-            std::thread::yield_now();
+            give_way();
             found
         });
         note(&mut tx, key, (!found.is_empty()).then_some(&found));
@@ -94,6 +95,15 @@ impl<R: Reclaim> Worker<'_, R> {
             Ok::<_, ()>(())
         });
         if outcome.is_ok() { tx.commit() } else { tx.abort() }
+    }
+
+    fn insert(&mut self, first: u64) {
+        let Self { cache, random, values, log } = self;
+        let (key, value) = (register(random, first), values.next());
+        let mut tx = log.begin();
+        cache.insert(key, Arc::new(vec![value]));
+        tx.write(key, value);
+        tx.commit();
     }
 
     fn batch(&mut self, first: u64) {

@@ -22,7 +22,7 @@ std::thread_local! {
 }
 
 fn hook(name: &'static str) {
-    super::turns::visit();
+    let in_turns = super::turns::visit();
     let due = ACTS.try_with(|acts| {
         let acts = &mut *acts.borrow_mut();
         let is_due = acts.front().is_some_and(|(steps, _)| steps.contains(&name));
@@ -31,7 +31,8 @@ fn hook(name: &'static str) {
     if let Ok(Some((_, act))) = due {
         act();
     }
-    if IS_DISTURBED.load(Ordering::Relaxed)
+    if !in_turns
+        && IS_DISTURBED.load(Ordering::Relaxed)
         && RANDOM.try_with(|random| random.borrow_mut().one_in(8)).unwrap_or(false)
     {
         std::thread::yield_now();

@@ -85,12 +85,11 @@ impl Drop for End<'_> {
     }
 }
 
-/// Called at each step.
-pub fn visit() {
+/// Called at each step: the turn may change. Returns whether this thread runs in turns.
+pub fn visit() -> bool {
     let own = OWN.try_with(|own| own.try_borrow().ok().and_then(|own| own.clone()));
-    if let Ok(Some((own, turns))) = own {
-        turns.visit(own);
-    }
+    let own = own.ok().flatten();
+    own.inspect(|(own, turns)| turns.visit(*own)).is_some()
 }
 
 /// Runs `body(0)`..`body(n - 1)`, each in its own thread, until all have ended. One of them runs at
