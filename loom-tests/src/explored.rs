@@ -38,8 +38,10 @@ pub fn run_to_its_end(act: impl FnOnce() + Send + 'static) {
 /// Explores the interleavings of `model` with at most `preemptions` preemptions.
 /// `LOOM_MAX_PREEMPTIONS` overrides that number, except where a model must fail.
 ///
-/// All code that races must run on spawned threads. loom explored only a single execution of a
-/// model whose main thread only read.
+/// All code that races must run on spawned threads. loom 0.7.3 explores a single execution of a
+/// model whose main thread only reads what another thread loads and then writes
+/// (`findings/loom-leading-load.sh`). On spawned threads it may miss orders, too: see
+/// `explore_steps`.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     let asked = builder.preemption_bound.filter(|_| !MUST_FAIL.get());

@@ -3,6 +3,7 @@
 //! beside it. For each table, one more test checks that these are its rows, in its order.
 #![cfg(test)]
 
+mod in_flight;
 mod maps;
 mod moka_rows;
 mod quick_cache_rows;
