@@ -65,14 +65,18 @@ fn a_load_that_an_invalidation_has_overtaken() {
     let quick = outcome(
         || Quick::new(100),
         |cache, load| cache.get_or_insert_with(&7, || Ok::<_, Infallible>(load())).unwrap(),
-        |cache| drop(cache.remove(&7)),
+        |cache| {
+            cache.remove(&7);
+        },
         |cache| cache.get(&7),
     );
     assert_eq!(quick, ("new", None));
     let ours = outcome(
         || Ours::builder().max_capacity(100).build(),
         |cache, load| cache.get_with(7, load),
-        |cache| drop(cache.invalidate(&7)),
+        |cache| {
+            cache.invalidate(&7);
+        },
         |cache| cache.get(&7),
     );
     assert_eq!(ours, ("new", None));
