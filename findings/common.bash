@@ -9,7 +9,8 @@ started=()
 
 end() {
     local status=$?
-    for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
+    # SIGINT, because PostgreSQL would wait for its clients after SIGTERM.
+    for process in "${started[@]}"; do kill -INT "$process" 2>/dev/null || true; done
     wait
     rm -rf "$temp"
     exit "$status"
@@ -79,13 +80,19 @@ need_valkey() {
     chmod +x "$valkey"
 }
 
+# Waits until this succeeds, by the server that was started last.
+is_up() {
+    until_true "$@"
+    kill -0 "${started[-1]}" 2>/dev/null || cannot "no server: $(tail -n 1 "$temp/server.log")"
+}
+
 # Starts a server of this program: sets `port`.
 start() {
     port=$(free_port)
     (cd "$temp" && exec "$1" --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
         --enable-debug-command local) >"$temp/server.log" 2>&1 &
     started+=($!)
-    until_true bash -c "echo PING >/dev/tcp/127.0.0.1/$port"
+    is_up bash -c "echo PING >/dev/tcp/127.0.0.1/$port"
 }
 
 # Runs a program in Python, the standard input, beside a server of each program, with its port.
@@ -148,7 +155,7 @@ start_postgres() {
     done
     "${as[@]}" postgres -D data -p "$port" "${settings[@]}" >"$temp/server.log" 2>&1 &
     started+=($!)
-    until_true pg_isready
+    is_up pg_isready
     echo "-- PostgreSQL $(sql 'SHOW server_version')"
 }
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # PostgreSQL: published by its root, a partition's old row has nulls where the row had values.
 #
-# Expected: with publish_via_partition_root, a stream of pgoutput shows one table, the root. Its
-# description says that the root's replica identity is FULL. So an old row is marked as the whole
-# old row, and a null in it was a null in the table.
+# Expected: with publish_via_partition_root, a stream of pgoutput tells of one table, the root, with
+# its identity and schema in place of the partition's (so the manual, under CREATE PUBLICATION). The
+# root's replica identity is FULL. So there are old rows, whole ones, and a null in one of them was
+# a null in the table.
 #
 # What happens: what is sent of the old row follows the partition's identity, which is the primary
 # key unless somebody has set another (ALTER TABLE root REPLICA IDENTITY FULL does not reach the
@@ -12,8 +13,8 @@
 # - an UPDATE of the owner has no old row.
 # With FULL for the partition, too, the old row has the owner.
 #
-# Version: PostgreSQL 15.18 (Debian 12), output plugin pgoutput, protocol version 1. The manual says
-# that ALTER TABLE ... REPLICA IDENTITY is about what is logged; it does not say whose counts here.
+# Version: PostgreSQL 15.18 (Debian 12), output plugin pgoutput, protocol version 1. The stream also
+# describes the partition, with its own identity, right after the root.
 #
 # For a cache that is invalidated by such a stream: "all posts of owner 5" stays in the cache when
 # a post of theirs is deleted, or is given to somebody else. Ask the catalog whether all partitions

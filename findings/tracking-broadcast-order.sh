@@ -2,9 +2,9 @@
 # Redis, Valkey: with CLIENT TRACKING ON BCAST, a reply comes before the invalidations of what it
 # shows. With default tracking it is the other way round.
 #
-# Expected: the two modes differ in what is told of, not in when. The manual says that on a single
-# connection no reply is overtaken by an invalidation, "since the order of the messages is always
-# known". It does not say which order that is.
+# Expected: the two modes differ in what is told of, not in when. The manual rules races between
+# replies and invalidations out where one connection has both, because that has an order. It does
+# not say which order, nor that it depends on the mode.
 #
 # What happens: somebody changes a and b in one transaction. In the same turn of the server's loop,
 # a reader asks for b.

@@ -2,16 +2,15 @@
 # Redis, Valkey: a client with CLIENT TRACKING ON has read a key, the key holds something else
 # now, and the server has said nothing.
 #
-# Expected: as the manual puts it, when a key is modified, all clients with tracking that may have
-# it in a cache are told; and a client that sends PING now and then, and hears its answer, knows
-# that its cache is good.
+# Expected: as the manual says, all clients that may have a key in their caches are told when it is
+# modified; and a client that sends PING now and then, and is answered, need not clear its cache.
 #
 # What happens: nothing is pushed
 # - by SWAPDB, although all keys hold something else at once, in any mode of tracking;
 # - by a write of somebody else, if the client itself has written the key since it read it, with
 #   NOLOOP: that write has used up the server's note. Valkey's manual recommends NOLOOP for clients
-#   that keep what they have written. (Redis's manual says since May 2026 that the key must be read
-#   again.)
+#   that keep what they have written. (Redis's manual says since redis/docs#3205, in May 2026, that
+#   the key must be read again.)
 # - if the value came by GETEX, SET ... GET, GETSET, BITFIELD with GET only, or SORT: they count as
 #   writes, and only reads are tracked. (BITFIELD_RO and SORT_RO are.)
 # - if the value came by a script, and the key is not among its KEYS. Here the two differ: Redis
