@@ -9,7 +9,7 @@
 # What happens: what is sent of the old row follows the partition's identity, which is the primary
 # key unless somebody has set another (ALTER TABLE root REPLICA IDENTITY FULL does not reach the
 # partitions that exist, nor those that are attached later). Yet it is marked by the root's:
-# - a DELETE of (id 1, owner 5) has an old row marked "whole", with the owner null;
+# - a DELETE of (id 1, owner 6) has an old row marked "whole", with the owner null;
 # - an UPDATE of the owner has no old row.
 # With FULL for the partition, too, the old row has the owner.
 #
