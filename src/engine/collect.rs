@@ -22,7 +22,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     pub fn collect(&self) -> usize {
         let reclaim = &self.store.reclaim;
         for _ in 0..MAX_WALKS {
-            if !self.begin_full_walk() {
+            if !self.begin_full_walk(false) {
                 break;
             }
             // As in `tend_fully`.

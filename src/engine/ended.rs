@@ -121,17 +121,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         ended.walk.begin(self.store.parts(&self.pin()));
     }
 
-    /// Begins a full walk over all parts, unless one is under way. Returns false if nothing can
-    /// have ended since the last one.
-    pub(super) fn begin_full_walk(&self) -> bool {
+    /// Begins a full walk over all parts, unless one is under way. If `anew`, begins it again if
+    /// something may have ended meanwhile. Returns false if nothing can have ended since the last
+    /// one.
+    pub(super) fn begin_full_walk(&self, anew: bool) -> bool {
         let ended = &self.ended;
-        if !ended.is_needed_again() && ended.walk.is_ended() {
+        let (is_needed, is_over) = (ended.is_needed_again(), ended.walk.is_ended());
+        let is_idle = ended.full_until.load(Ordering::Relaxed) == self.store.version();
+        if is_over && (!is_needed || is_idle) {
             return false;
         }
-        if ended.is_full.load(Ordering::Relaxed) == 0 || ended.walk.is_ended() {
-            if ended.full_until.load(Ordering::Relaxed) == self.store.version() {
-                return false;
-            }
+        let is_full = ended.is_full.load(Ordering::Relaxed) != 0;
+        if is_over || !is_full || anew && is_needed {
             self.begin_walk(true);
         }
         true

@@ -10,6 +10,7 @@ use crate::store::PendingRemovals;
 use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
+use std::mem;
 
 /// The number of backlog items that the closing of a view works off.
 pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
@@ -62,6 +63,19 @@ impl DueWork {
         let order = if relaxed { Ordering::Relaxed } else { Ordering::AcqRel };
         self.0.fetch_and(!what, order);
     }
+}
+
+/// Several calls of [`maintain`](Engine::maintain) by one thread, without a commit of its own in
+/// between, of which the last one said that there is more to do.
+///
+/// The first call begins the walk for ended values anew, so that it finds all that have ended
+/// before. Later calls do so once, when the walk has ended: values may have ended meanwhile. To do
+/// so more often might take as long as other threads end values.
+#[derive(Default)]
+pub(super) struct MaintenanceRun {
+    /// How many commits the thread had made after the last call.
+    commits: u64,
+    walked_again: bool,
 }
 
 /// Collects when a panic drops it, after the guard of the operation is gone: the operation has
@@ -153,7 +167,21 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Does at most `steps` steps of maintenance, each about as much as a write does. Returns
     /// whether there is more to do that need not wait for other threads or for views.
     pub fn maintain(&self, steps: usize) -> bool {
-        let mut sweeps = self.begin_full_walk();
+        let unfinished = &self.scratch.get().unfinished;
+        let goes_on = |run: &MaintenanceRun| run.commits == self.observers().own_commits();
+        let (mut run, anew) = match unfinished.take().filter(goes_on) {
+            Some(run) => (run, false),
+            None => (MaintenanceRun::default(), true),
+        };
+        let has_more = self.maintain_in(&mut run, anew, steps);
+        self.notify_listener(); // of what the last step has removed
+        run.commits = self.observers().own_commits();
+        unfinished.set(has_more.then_some(run));
+        has_more
+    }
+
+    fn maintain_in(&self, run: &mut MaintenanceRun, anew: bool, steps: usize) -> bool {
+        let mut sweeps = self.begin_full_walk(anew);
         if self.due.is_set(due::ROOM) {
             // The bound may have become smaller than what this thread has added last.
             self.clear_fresh(&self.pin());
@@ -162,7 +190,9 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let (retired, weight) = (self.store.reclaim.retired(), self.weight_to_evict());
             self.tend();
             self.store.assist(&self.pin());
-            sweeps = sweeps && self.sweep_ended();
+            if sweeps && !self.sweep_ended() {
+                sweeps = !mem::replace(&mut run.walked_again, true) && self.begin_full_walk(false);
+            }
             let is_idle = self.store.has_no_backlog()
                 && !self.is_sweep_due()
                 && self.weight_to_evict().is_none_or(|left| Some(left) >= weight)

@@ -84,6 +84,11 @@ impl<K, V> Observers<K, V> {
         self.gone.note(_hash);
     }
 
+    /// The number of commits of this thread.
+    pub fn own_commits(&self) -> u64 {
+        self.counters.mine().commits.get()
+    }
+
     /// Counts a commit of the caller.
     pub fn committed(&self) {
         self.counters.mine().commits.add(1);

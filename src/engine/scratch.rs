@@ -2,6 +2,7 @@
 //! allocator: a thread that is stopped inside the allocator stops other threads.
 
 use super::changes::{Change, MAX_KEPT_CAPACITY, ScratchList};
+use super::maintenance::MaintenanceRun;
 use super::terms::RequestedTerms;
 use crate::chain::Record;
 use crate::relation::RelatedWrite;
@@ -23,6 +24,8 @@ pub(super) struct Scratch<K, V> {
     pub fresh: FreshRecords<K, V>,
     /// The most entries that the operation still evicts if there is no room yet.
     pub owed: Cell<u64>,
+    /// The calls of `maintain` that have left something to do.
+    pub unfinished: Cell<Option<MaintenanceRun>>,
     /// The nesting depth of relations that write, on this thread.
     pub relation_depth: Cell<u32>,
 }
@@ -113,6 +116,7 @@ impl<K, V> Default for Scratch<K, V> {
             order: ScratchList::new(),
             fresh: FreshRecords::new(),
             owed: Cell::new(0),
+            unfinished: Cell::new(None),
             relation_depth: Cell::new(0),
         }
     }

@@ -98,14 +98,22 @@ pub fn in_turns(random: Random, n: usize, body: impl Fn(usize) + Sync) {
     super::steps::install();
     let turns = Turns::new(random, n);
     std::thread::scope(|scope| {
-        for own in 0..n {
+        let spawn = |own| {
             let (turns, body) = (Arc::clone(&turns), &body);
             scope.spawn(move || {
                 let _end = End(&turns, own);
                 OWN.set(Some((own, Arc::clone(&turns))));
                 turns.wait(turns.lock(), own);
                 body(own);
-            });
+            })
+        };
+        // Joined, so that what the threads kept for themselves is left to others: the scope alone
+        // does not wait for that.
+        let threads: Vec<_> = (0..n).map(spawn).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
 }

@@ -275,7 +275,32 @@ fn a_view_does_not_hold_it_back<R: Reclaim>() {
     assert!(heard.take().iter().all(|(key, ..)| *key == 2), "reported twice");
 }
 
+/// Each call of `maintain` reports what it has removed, its last step included: the thread may do
+/// nothing else.
+fn maintenance_reports_what_it_removes<R: Reclaim>() {
+    const KEYS: u64 = 100;
+    let (clock, heard) = (ManualClock::new(), Heard::default());
+    let builder = coeval::Cache::builder().manual_clock(&clock);
+    let cache: Cache<R> = heard.listen(builder);
+    for key in 0..KEYS {
+        cache.insert_tagged(key, key, &["tag".into()]);
+        cache.insert_with_ttl(KEYS + key, key, Duration::from_millis(1));
+    }
+    cache.invalidate_tag("tag");
+    clock.advance(Duration::from_secs(1));
+    let (mut seen, mut calls) = (heard.take().len(), 0);
+    while cache.maintain(1) {
+        seen += heard.take().len();
+        calls += 1;
+        assert_eq!((cache.len() + seen) as u64, 2 * KEYS, "after {calls} calls");
+    }
+    seen += heard.take().len();
+    assert!(calls > 5, "{calls}");
+    assert_eq!((cache.len(), seen as u64), (0, 2 * KEYS));
+}
+
 on_every_reclaimer!(
+    maintenance_reports_what_it_removes,
     each_write_reports_what_it_replaced,
     values_that_relations_remove,
     values_that_the_bound_evicts,

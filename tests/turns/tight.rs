@@ -1,66 +1,136 @@
-//! Caches with room for next to nothing.
+//! Caches with room for next to nothing, whose listener hears of each value that leaves, once.
 
 use crate::common::random::{Random, run_seed};
 use crate::common::turns::in_turns;
 use crate::common::{on_every_reclaimer, stress};
 use crate::operations::Fixed;
 use coeval::reclaim::Reclaim;
+use coeval::{ManualClock, Tag, Terms};
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+/// A value has its weight in the low bits, and a number of its own in the others.
 type Cache<R> = coeval::Cache<u64, u64, Fixed, R>;
 
-/// One operation by chance. A value is its own weight.
-fn act<R: Reclaim>(cache: &Cache<R>, random: &mut Random, capacity: u64) {
-    let (key, weight) = (random.below(8), 1 + random.below(capacity));
-    match random.below(12) {
-        0..4 => _ = cache.insert(key, weight),
-        4 => _ = cache.remove(&key),
-        5 => _ = cache.get(&key),
-        6 => _ = cache.batch().insert(key, weight).insert(key + 1, weight).commit(),
-        7 => _ = cache.lease(&key).fill(weight),
-        8 => {
-            let done = cache.transact(|tx| {
-                let read = tx.get(&key);
-                tx.insert(key + 2, read.unwrap_or(weight));
-                Ok::<_, Infallible>(())
-            });
-            drop(done);
-        }
-        9 => {
-            let view = cache.view();
-            cache.insert(key, weight);
-            drop(view);
-        }
-        10 => _ = cache.upsert(key, |_| weight),
-        _ => _ = cache.invalidate_all(),
+const WEIGHT: u64 = 16;
+const TAG: u64 = 1;
+
+/// One thread, and the values that it has set.
+struct Worker<'c, R: Reclaim> {
+    cache: &'c Cache<R>,
+    random: Random,
+    capacity: u64,
+    next: u64,
+    set: Vec<u64>,
+}
+
+impl<'c, R: Reclaim> Worker<'c, R> {
+    fn new(cache: &'c Cache<R>, random: Random, capacity: u64, number: u64) -> Self {
+        Self { cache, random, capacity, next: number << 32, set: Vec::new() }
     }
+
+    /// A value that no other write has.
+    fn value(&mut self) -> u64 {
+        self.next += WEIGHT;
+        self.next + 1 + self.random.below(self.capacity)
+    }
+
+    /// One operation by chance.
+    fn act(&mut self) {
+        let (key, value, cache) = (self.random.below(8), self.value(), self.cache);
+        match self.random.below(16) {
+            0..3 => _ = cache.insert(key, value),
+            3 => _ = cache.insert_tagged(key, value, &[Tag::from(TAG)]),
+            4 => _ = cache.upsert(key, |_| value),
+            5 => {
+                let view = cache.view();
+                cache.insert(key, value);
+                drop(view);
+            }
+            6 => {
+                let done = cache.transact(|tx| {
+                    tx.get(&(key + 1));
+                    tx.insert(key, value);
+                    Ok::<_, Infallible>(())
+                });
+                done.expect("it has no errors");
+            }
+            7 => {
+                let (second, terms) = (self.value(), Terms::new().time_to_live(Duration::ZERO));
+                cache.batch().insert(key, value).insert_with(key + 1, second, terms).commit();
+                self.set.push(second);
+            }
+            8 => {
+                if cache.lease(&key).fill(value).is_err() {
+                    return;
+                }
+            }
+            other => return self.take_away(key, other),
+        }
+        self.set.push(value);
+    }
+
+    fn take_away(&mut self, key: u64, what: u64) {
+        let cache = self.cache;
+        match what {
+            9 | 10 => _ = cache.remove(&key),
+            11 => _ = cache.invalidate_all(),
+            12 => _ = cache.invalidate_tag(TAG),
+            13 => _ = cache.invalidate(&key),
+            14 => _ = cache.maintain(2),
+            _ => _ = (cache.get(&key), cache.get_many([&key, &(key + 1)])),
+        }
+    }
+}
+
+/// Runs two or three threads with a few operations each. Returns the values that they have set.
+fn run<R: Reclaim>(cache: &Cache<R>, capacity: u64, random: &mut Random) -> Vec<u64> {
+    let mut first = Worker::new(cache, Random::new(random.next()), capacity, 1);
+    (0..capacity).for_each(|_| first.act());
+    let set = Mutex::new(first.set);
+    let (threads, seed) = (2 + random.below(2) as usize, random.next());
+    in_turns(Random::new(random.next()), threads, |own| {
+        let number = own as u64 + 2;
+        let mut worker = Worker::new(cache, Random::new(seed ^ number), capacity, number);
+        (0..1 + worker.random.below(4)).for_each(|_| worker.act());
+        set.lock().unwrap().append(&mut worker.set);
+    });
+    set.into_inner().unwrap()
+}
+
+/// One cache, and the order of steps that this seed makes.
+fn one_order<R: Reclaim>(seed: u64) {
+    let mut random = Random::new(seed);
+    let (capacity, is_weighed) = (1 + random.below(6), random.one_in(2));
+    let (clock, gone) = (ManualClock::new(), Arc::new(Mutex::new(Vec::new())));
+    let note = Arc::clone(&gone);
+    let mut builder = coeval::Cache::<u64, u64>::builder()
+        .manual_clock(&clock)
+        .max_capacity(capacity)
+        .eviction_listener(move |_, value, _, _| note.lock().unwrap().push(value));
+    if is_weighed {
+        builder = builder.weigher(|_, value| (*value % WEIGHT) as u32);
+    }
+    let cache: Cache<R> = builder.hasher(Fixed::default()).reclaimer::<R>().build();
+    let mut set = run(&cache, capacity, &mut random);
+    // What has ended, by its time or by its tag, counts until it is swept out.
+    clock.advance(Duration::from_secs(1));
+    while cache.maintain(100) {}
+    let here: Vec<u64> = cache.view().iter().map(|(_, value)| *value).collect();
+    let weight = here.iter().map(|value| if is_weighed { value % WEIGHT } else { 1 }).sum();
+    let sums = (cache.len(), cache.weighted_size());
+    assert_eq!(sums, (here.len(), weight), "entries and weight, seed {seed}");
+    assert!(weight <= capacity, "{weight} of {capacity} at rest, seed {seed}");
+    let mut found = [&here[..], &gone.lock().unwrap()].concat();
+    found.sort_unstable();
+    set.sort_unstable();
+    assert_eq!(found, set, "here or gone, and set; seed {seed}");
 }
 
 fn tight_caches_in_turns<R: Reclaim>() {
     let mut seeds = Random::new(run_seed());
-    for _ in 0..stress(3_000, 100_000, 10_000_000) {
-        let seed = seeds.next();
-        let mut random = Random::new(seed);
-        let capacity = 1 + random.below(6);
-        let is_weighed = random.one_in(2);
-        let mut builder = coeval::Cache::<u64, u64>::builder().max_capacity(capacity);
-        if is_weighed {
-            builder = builder.weigher(|_, value| *value as u32);
-        }
-        let cache: Cache<R> = builder.hasher(Fixed::default()).reclaimer::<R>().build();
-        for _ in 0..capacity {
-            act(&cache, &mut random, capacity);
-        }
-        in_turns(Random::new(seed), 2 + random.below(2) as usize, |own| {
-            let mut random = Random::new(seed ^ (own as u64 + 1) << 32);
-            (0..1 + random.below(3)).for_each(|_| act(&cache, &mut random, capacity));
-        });
-        let view = cache.view();
-        let weight: u64 = view.iter().map(|(_, value)| if is_weighed { *value } else { 1 }).sum();
-        let (len, sum) = (cache.len(), cache.weighted_size());
-        assert_eq!((len, sum), (view.iter().count(), weight), "seed {seed}");
-        assert!(weight <= capacity, "{weight} of {capacity} at rest, seed {seed}");
-    }
+    (0..stress(3_000, 100_000, 10_000_000)).for_each(|_| one_order::<R>(seeds.next()));
 }
 
 on_every_reclaimer!(tight_caches_in_turns);
