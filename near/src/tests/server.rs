@@ -11,7 +11,7 @@ pub struct Server {
     program: PathBuf,
     port: u16,
     child: Child,
-    /// The file of a Sentinel, which it writes to.
+    /// The file of a Sentinel or a node, which it writes to.
     file: Option<PathBuf>,
 }
 
@@ -93,6 +93,24 @@ impl Server {
         panic!("{} does not start", program.display());
     }
 
+    /// Starts a server of the same kind as a node of a cluster, with more arguments. Returns the
+    /// port by which other nodes reach it, too.
+    pub fn node(&self, more: &[&str]) -> (Self, u16) {
+        for _ in 0..5 {
+            let [port, bus] = [free_port(), free_port()];
+            let file = std::env::temp_dir().join(format!("coeval-node-{port}.conf"));
+            let (bus_text, name) = (bus.to_string(), file.to_str().unwrap());
+            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-config-file", name];
+            arguments.extend(["--cluster-port", &bus_text]);
+            arguments.extend(more);
+            if let Some(child) = spawn(&self.program, port, &arguments) {
+                let program = self.program.clone();
+                return (Self { program, port, child, file: Some(file) }, bus);
+            }
+        }
+        panic!("{} does not start as a node", self.program.display());
+    }
+
     /// Starts another server of the same kind.
     pub fn another(&self) -> Self {
         Self::start(self.program.clone())
@@ -152,6 +170,10 @@ impl Server {
             Some(version) => format!("Valkey {version}"),
             None => format!("Redis {}", field("redis_version:").unwrap_or("?")),
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn kill(&mut self) {
