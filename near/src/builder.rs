@@ -208,6 +208,13 @@ fn source(url: &str, sentinels: Option<(String, Vec<String>)>) -> Result<Source,
     Ok(Source::Sentinels(Sentinels::new(info, &name, clients)))
 }
 
+/// The cluster of which a server is a part, with further addresses, if it is part of one.
+fn cluster(url: &str, further: Option<Vec<String>>) -> Result<Option<Cluster>, RedisError> {
+    let Some(further) = further else { return Ok(None) };
+    let further = further.iter().map(|url| resp3(url)).collect::<Result<_, _>>()?;
+    Ok(Some(Cluster::new(resp3(url)?, further)))
+}
+
 /// As nanoseconds.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -235,11 +242,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
         if self.cluster.is_some() && self.sentinels.is_some() {
             return Err(Error::Setting("a cluster has no Sentinels"));
         }
-        let seeds = self.cluster.as_ref().map(|further| {
-            let all = std::iter::once(&self.url).chain(further);
-            all.map(|url| resp3(url)).collect::<Result<Vec<_>, _>>()
-        });
-        let seeds = seeds.transpose().map_err(Error::Server)?;
+        let cluster = cluster(&self.url, self.cluster).map_err(Error::Server)?;
         let mut source = source(&self.url, self.sentinels).map_err(Error::Server)?;
 
         let mut l1 = coeval::Cache::<String, Held<V>>::builder();
@@ -256,13 +259,11 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
             dead_after,
             ..self.settings
         };
-        let is_cluster = seeds.is_some();
-        let core = Core::new(l1, Arc::new(codec), settings, is_cluster, self.planted);
+        let core = Core::new(l1, Arc::new(codec), settings, cluster.is_some(), self.planted);
         let core = Arc::new(core);
         let in_time = tokio::time::timeout(core.settings.wait, async {
-            match seeds {
-                Some(seeds) => {
-                    let mut cluster = Cluster::new(seeds);
+            match cluster {
+                Some(mut cluster) => {
                     cluster.connect(&core).await?;
                     Ok(NearCache::new(Arc::clone(&core), cluster.supervise(core)))
                 }

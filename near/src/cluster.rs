@@ -23,8 +23,9 @@ const BREATH: Duration = Duration::from_millis(10);
 
 /// What is known of a cluster.
 pub(crate) struct Cluster {
-    /// Where to ask if there is no connection. What the first one says of user, password and
-    /// encryption holds for all nodes.
+    /// User, password and encryption hold for all nodes; host and port do not matter.
+    info: ConnectionInfo,
+    /// Where to ask if there is no connection.
     seeds: Vec<ConnectionInfo>,
     nodes: HashMap<Place, State>,
     connecting: JoinSet<(Place, Result<Arc<Link>, RedisError>)>,
@@ -46,9 +47,10 @@ enum State {
 }
 
 impl Cluster {
-    pub fn new(seeds: Vec<ConnectionInfo>) -> Self {
+    pub fn new(info: ConnectionInfo, further: Vec<ConnectionInfo>) -> Self {
         Self {
-            seeds,
+            seeds: std::iter::once(info.clone()).chain(further).collect(),
+            info,
             nodes: HashMap::new(),
             connecting: JoinSet::new(),
             links: 0,
@@ -175,7 +177,7 @@ impl Cluster {
         };
         self.links += 1;
         let (number, patience) = (self.links, core.settings.dead_after);
-        let info = info_at(&self.seeds[0], &place);
+        let info = info_at(&self.info, &place);
         self.nodes.insert(place.clone(), State::Connecting { pause });
         let core = Arc::clone(core);
         self.connecting.spawn(async move {
@@ -245,7 +247,10 @@ impl Cluster {
                 terms.end(slot);
             }
         }
-        if !ignored && owners.iter().enumerate().any(|(slot, owner)| !has_owner(slot, owner)) {
+        // Also without slots: a slot that is half moved sends callers there.
+        let is_as_before = map.has_links(links)
+            && owners.iter().enumerate().all(|(slot, owner)| has_owner(slot, owner));
+        if !(ignored || is_as_before) {
             core.set_map(Map::of(links.to_vec(), owners.len(), |slot| owners[slot].report));
         }
         self.note_ended(core);

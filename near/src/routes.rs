@@ -54,6 +54,12 @@ impl Map {
         self.links.iter().find(|link| link.is_up() && link.place.as_ref() == Some(place))
     }
 
+    /// Whether these are all the links.
+    pub fn has_links(&self, links: &[Arc<Link>]) -> bool {
+        let is_there = |link: &Arc<Link>| self.links.iter().any(|it| it.number == link.number);
+        self.links.len() == links.len() + 1 && links.iter().all(is_there)
+    }
+
     /// Whether there is a connection for each slot.
     pub fn is_up(&self) -> bool {
         let up: Vec<bool> = self.links.iter().map(|link| link.is_up()).collect();

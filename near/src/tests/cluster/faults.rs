@@ -143,13 +143,7 @@ on_each_server! {
 
     async fn a_replica_takes_over(server: &mut Server) {
         let mut nodes = Nodes::start(server).await;
-        nodes.add(server, &[]).await;
-        nodes.meet(3).await;
-        let begin = Instant::now();
-        while !nodes.all_say("known_nodes:4").await {
-            assert!(begin.elapsed() < Duration::from_secs(30), "no fourth node");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        nodes.add_fourth(server).await;
         let near = nodes.near().await;
         let keys = keys();
         nodes.set(&[&keys[0]], "old").await;

@@ -238,6 +238,25 @@ on_each_server! {
         assert_eq!(both, [Some(one.clone()), Some(one)]);
     }
 
+    async fn a_new_node_gets_its_first_slot(server: &mut Server) {
+        let mut nodes = Nodes::start(server).await;
+        let near = nodes.near().await;
+        nodes.add_fourth(server).await;
+        let [a, b] = keys(0);
+        nodes.set(&[&a, &b], "0").await;
+        let slot = slot_of(a.as_bytes());
+        nodes.begin_move(slot, 0, 3).await;
+        nodes.move_key(&a, 0, 3).await;
+        assert_eq!(near.get(&a).await.unwrap().as_deref(), Some("0"), "the new node is asked");
+        nodes.end_move(slot, 0, 3).await;
+        for value in ["1", "2"] {
+            nodes.set(&[&a, &b], value).await;
+            until("the push", || !near.get_local(&a).is_known()).await;
+            assert_eq!(know(&near, &a).await.as_deref(), Some(value));
+            assert_eq!(know(&near, &b).await.as_deref(), Some(value));
+        }
+    }
+
     async fn nodes_that_name_each_other_cost_a_bounded_wait(server: &mut Server) {
         let nodes = Nodes::start(server).await;
         let [key, other] = keys(0);

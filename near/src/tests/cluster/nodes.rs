@@ -36,12 +36,26 @@ impl Nodes {
         for at in 1..3 {
             nodes.meet(at).await;
         }
-        let begin = Instant::now();
-        while !nodes.all_say("cluster_state:ok").await || !nodes.all_say("known_nodes:3").await {
-            assert!(begin.elapsed() < Duration::from_secs(30), "no cluster");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        nodes.wait_for(&["cluster_state:ok", "known_nodes:3"]).await;
         nodes
+    }
+
+    /// Adds an empty fourth node.
+    pub async fn add_fourth(&mut self, server: &Server) {
+        self.add(server, &[]).await;
+        self.meet(3).await;
+        self.wait_for(&["known_nodes:4", "cluster_state:ok"]).await;
+    }
+
+    /// Waits until all nodes say all of this of the cluster.
+    async fn wait_for(&self, texts: &[&str]) {
+        let begin = Instant::now();
+        for text in texts {
+            while !self.all_say(text).await {
+                assert!(begin.elapsed() < Duration::from_secs(30), "{text}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// Starts a further server, which the nodes do not know.
