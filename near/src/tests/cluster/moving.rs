@@ -264,9 +264,11 @@ on_each_server! {
         let near = near.connect().await.unwrap();
         let slot = slot_of(key.as_bytes());
         nodes.tell(0, &format!("CLUSTER SETSLOT {slot} NODE {}", nodes.ids[1])).await;
+        let begin = Instant::now();
         let refused = near.get(&key).await.unwrap_err();
         assert!(matches!(refused, Error::Unsettled { .. }), "{refused:?}");
         assert!(refused.to_string().contains("Moved"), "{refused}");
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
         nodes.tell(1, &format!("CLUSTER SETSLOT {slot} NODE {}", nodes.ids[1])).await;
         settle(&near).await;
         assert_eq!(near.get(&other).await.unwrap(), None);
