@@ -96,6 +96,6 @@ on_each_server! {
     async fn whole_while_slots_move(server: &mut Server) {
         let (seen, moved) = stress(Nodes::start(server).await, true).await;
         assert_eq!(seen, Seen { reads: seen.reads, ..Seen::default() });
-        assert!(seen.reads > 100 && moved > 5, "{seen:?} {moved}");
+        assert!(seen.reads > 100 && moved > 0, "{seen:?} {moved}");
     }
 }
