@@ -16,13 +16,28 @@ pub(crate) fn slot_of(key: &[u8]) -> usize {
 
 /// CRC-16/XMODEM: the polynomial 0x1021, from 0, the highest bit first.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| match crc & 0x8000 {
-            0 => crc << 1,
-            _ => (crc << 1) ^ 0x1021,
-        })
+    bytes.iter().fold(0, |crc: u16, byte| {
+        let [high, low] = crc.to_be_bytes();
+        OF_BYTES[usize::from(high ^ byte)] ^ (u16::from(low) << 8)
     })
 }
+
+/// The CRC of each single byte.
+const OF_BYTES: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 /// A number for each slot whose digits are in it, the least: between braces, it puts a key there.
 pub(crate) fn numbers() -> Box<[u32]> {
