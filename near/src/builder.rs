@@ -224,6 +224,9 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     /// Connects. Needs a tokio runtime with time and IO, in which the tasks of the connection run
     /// from then on, as long as a handle of the cache lives.
     ///
+    /// In a cluster, one node has to answer, and the others have half of the time that a call waits
+    /// for a connection. Those that need longer are connected later.
+    ///
     /// # Errors
     /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if
     /// there is no server, or if it does not speak RESP3, is a replica, or is part of a cluster and
@@ -243,7 +246,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
             return Err(Error::Setting("a cluster has no Sentinels"));
         }
         let cluster = cluster(&self.url, self.cluster).map_err(Error::Server)?;
-        let mut source = source(&self.url, self.sentinels).map_err(Error::Server)?;
+        let source = source(&self.url, self.sentinels).map_err(Error::Server)?;
 
         let mut l1 = coeval::Cache::<String, Held<V>>::builder();
         if let Some(entries) = self.max_capacity {
@@ -261,21 +264,25 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
         };
         let core = Core::new(l1, Arc::new(codec), settings, cluster.is_some(), self.planted);
         let core = Arc::new(core);
-        let in_time = tokio::time::timeout(core.settings.wait, async {
-            match cluster {
-                Some(mut cluster) => {
-                    cluster.connect(&core).await?;
-                    Ok(NearCache::new(Arc::clone(&core), cluster.supervise(core)))
-                }
-                None => {
-                    let link = supervisor::connect(&core, &mut source).await?;
-                    let task = supervisor::supervise(Arc::clone(&core), source, link);
-                    Ok(NearCache::new(Arc::clone(&core), task))
-                }
-            }
-        });
-        in_time.await.unwrap_or_else(|_| Err(late())).map_err(Error::of_read)
+        let start = start(Arc::clone(&core), cluster, source);
+        let in_time = tokio::time::timeout(core.settings.wait, start).await;
+        in_time.unwrap_or_else(|_| Err(late())).map_err(Error::of_read)
     }
+}
+
+/// Connects for the first time, and has the connections kept.
+async fn start<V: Clone + Send + Sync + 'static>(
+    core: Arc<Core<V>>,
+    cluster: Option<Cluster>,
+    mut source: Source,
+) -> Result<NearCache<V>, RedisError> {
+    if let Some(mut cluster) = cluster {
+        cluster.connect(&core).await?;
+        return Ok(NearCache::new(Arc::clone(&core), cluster.supervise(core)));
+    }
+    let link = supervisor::connect(&core, &mut source).await?;
+    let task = supervisor::supervise(Arc::clone(&core), source, link);
+    Ok(NearCache::new(core, task))
 }
 
 impl<V, C> fmt::Debug for Builder<V, C> {
