@@ -104,8 +104,9 @@ impl Nodes {
         tell(&mut self.others[at].clone(), command).await
     }
 
+    /// With rarer heartbeats than for one server: each looks at all slots.
     pub fn builder(&self) -> Builder<String, Raw> {
-        builder(&self.url(0)).cluster(&[])
+        builder(&self.url(0)).cluster(&[]).heartbeat(Duration::from_millis(30))
     }
 
     pub async fn near(&self) -> NearCache<String> {

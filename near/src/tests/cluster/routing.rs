@@ -63,7 +63,7 @@ on_each_server! {
         let (near, other) = (nodes.near().await, nodes.near().await);
         let value = |at: u32| at.to_string();
         let mut seen = [0; 3];
-        for at in 0..60 {
+        for at in 0..28 {
             // Some of these are odd: braces that do not count, or no closing one.
             let key = match at % 4 {
                 0 => format!("plain:{at}"),
@@ -88,7 +88,7 @@ on_each_server! {
             assert_eq!(slot_of(right.as_bytes()), slot_of(key.as_bytes()), "{right}");
             assert_eq!(nodes.truth(&right).await, None, "the right was given back");
         }
-        assert!(seen.iter().all(|count| *count > 5), "{seen:?}");
+        assert!(seen.iter().all(|count| *count > 2), "{seen:?}");
     }
 
     async fn one_load_a_key_over_all_processes_of_a_cluster(server: &mut Server) {
