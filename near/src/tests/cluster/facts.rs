@@ -85,6 +85,7 @@ on_each_server! {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         heard.extend(reader.hear());
+        assert_eq!(reader.ask(&format!("CLUSTER COUNTKEYSINSLOT {slot}")), [":0"]);
         let is_pushed = |key: &str| heard.contains(&push(key));
         let is_redis = server.version().await.starts_with("Redis 7.0");
         assert_eq!([is_pushed(&a), is_pushed(&b)], [!is_redis; 2], "{heard:?}");
