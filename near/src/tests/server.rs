@@ -1,9 +1,11 @@
 //! Starts real servers, each on a free loopback port, without persistence, and ends them.
 
 use redis::aio::MultiplexedConnection;
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// A server that runs. It ends, by its process id, when this is dropped.
@@ -50,8 +52,16 @@ pub fn with_each(test: &str, run: impl AsyncFn(&mut Server)) {
     }
 }
 
+/// A port that nobody has, and that was not given to another test: who does not get its port would
+/// find that test's server there.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Starts a server on this port. None if it ends at once, as when somebody else has the port.
