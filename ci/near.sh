@@ -39,7 +39,7 @@ export COEVAL_SERVERS
 echo "-- servers: ${COEVAL_SERVERS:-none}"
 
 # Most tests wait for servers and networks most of the time.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
 part cargo test -p coeval-redis --all-features "${@:+--lib}" -- "$@"
 RUSTDOCFLAGS=-Dwarnings part cargo doc -p coeval-redis --no-deps --all-features
 if [ -z "$COEVAL_SERVERS" ]; then

@@ -38,8 +38,9 @@ class Wire:
         kind, rest = line[:1], line[1:]
         if kind == "_" or rest == "-1":
             return "nil"
-        if kind == "$":
-            return self.stream.read(int(rest) + 2)[:-2].decode(errors="replace")
+        if kind in ("$", "="):
+            text = self.stream.read(int(rest) + 2)[:-2].decode(errors="replace")
+            return text if kind == "$" else text[len("txt:") :]
         if kind in "*~":
             return "[" + " ".join(self.next() for _ in range(int(rest))) + "]"
         if kind == ">":

@@ -1,6 +1,7 @@
 //! Settings, and the first connection.
 
 use crate::cache::NearCache;
+use crate::cluster::Cluster;
 use crate::codec::{Codec, NoCodec};
 use crate::core::Core;
 use crate::error::Error;
@@ -10,7 +11,7 @@ use crate::read::late;
 use crate::settings::{OnDisconnect, Settings};
 use crate::source::{Sentinels, Source};
 use crate::supervisor;
-use redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
+use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use std::time::Duration;
 pub struct Builder<V, C = NoCodec> {
     url: String,
     sentinels: Option<(String, Vec<String>)>,
+    /// Further addresses of a cluster.
+    cluster: Option<Vec<String>>,
     codec: Option<C>,
     max_capacity: Option<u64>,
     time_to_live: Option<Duration>,
@@ -37,6 +40,7 @@ impl<V> Builder<V> {
         Self {
             url: url.to_owned(),
             sentinels: None,
+            cluster: None,
             codec: None,
             max_capacity: None,
             time_to_live: None,
@@ -67,6 +71,7 @@ impl<V, C> Builder<V, C> {
         Builder {
             url: self.url,
             sentinels: self.sentinels,
+            cluster: self.cluster,
             codec: Some(codec),
             max_capacity: self.max_capacity,
             time_to_live: self.time_to_live,
@@ -85,6 +90,19 @@ impl<V, C> Builder<V, C> {
     pub fn sentinels(mut self, name: &str, urls: &[&str]) -> Self {
         let urls = urls.iter().map(|&url| url.to_owned()).collect();
         self.sentinels = Some((name.to_owned(), urls));
+        self
+    }
+
+    /// The server is part of a cluster. The cache asks it where the other nodes are, or one of these
+    /// servers if it does not answer, and keeps a connection to each primary. What the cache's own
+    /// address says of user, password and encryption holds for all of them.
+    ///
+    /// A transaction, and what is promised of it, is one of a single slot: `get_many`, `multi` and
+    /// tags over several slots return [`Error::CrossSlot`]. Keys with the same text in braces lie
+    /// in one slot: `{7}:user` and `{7}:profile`, and the tag `{7}:all` with them. A
+    /// [`key_prefix`](Self::key_prefix) in braces puts all keys of a cache into one slot.
+    pub fn cluster(mut self, further_urls: &[&str]) -> Self {
+        self.cluster = Some(further_urls.iter().map(|&url| url.to_owned()).collect());
         self
     }
 
@@ -173,16 +191,28 @@ impl<V, C> Builder<V, C> {
     }
 }
 
-/// Where the primary is, from addresses as the builder has them.
-fn source(url: &str, sentinels: Option<(String, Vec<String>)>) -> Result<Source, RedisError> {
+/// An address, by which RESP3 is spoken.
+fn resp3(url: &str) -> Result<ConnectionInfo, RedisError> {
     let info = url.into_connection_info()?;
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let info = info.set_redis_settings(redis);
+    Ok(info.set_redis_settings(redis))
+}
+
+/// Where the primary is, from addresses as the builder has them.
+fn source(url: &str, sentinels: Option<(String, Vec<String>)>) -> Result<Source, RedisError> {
+    let info = resp3(url)?;
     let Some((name, urls)) = sentinels else {
         return Ok(Source::Address(Box::new(info)));
     };
     let clients = urls.into_iter().map(redis::Client::open).collect::<Result<_, _>>()?;
     Ok(Source::Sentinels(Sentinels::new(info, &name, clients)))
+}
+
+/// The cluster of which a server is a part, with further addresses, if it is part of one.
+fn cluster(url: &str, further: Option<Vec<String>>) -> Result<Option<Cluster>, RedisError> {
+    let Some(further) = further else { return Ok(None) };
+    let further = further.iter().map(|url| resp3(url)).collect::<Result<_, _>>()?;
+    Ok(Some(Cluster::new(resp3(url)?, further)))
 }
 
 /// As nanoseconds.
@@ -194,9 +224,13 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     /// Connects. Needs a tokio runtime with time and IO, in which the tasks of the connection run
     /// from then on, as long as a handle of the cache lives.
     ///
+    /// In a cluster, one node has to answer, and the others have half of the time that a call waits
+    /// for a connection. Those that need longer are connected later.
+    ///
     /// # Errors
     /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if
-    /// there is no server, or if it does not speak RESP3, is a replica, or part of a cluster.
+    /// there is no server, or if it does not speak RESP3, is a replica, or is part of a cluster and
+    /// [`cluster`](Self::cluster) was not called.
     pub async fn connect(self) -> Result<NearCache<V>, Error> {
         let heartbeat = self.heartbeat.unwrap_or(self.max_staleness / 4);
         let dead_after = self.dead_after.unwrap_or(self.max_staleness.max(Duration::from_secs(1)));
@@ -208,7 +242,11 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
         let Some(codec) = self.codec else {
             return Err(Error::Setting("a codec must be set"));
         };
-        let mut source = source(&self.url, self.sentinels).map_err(Error::Server)?;
+        if self.cluster.is_some() && self.sentinels.is_some() {
+            return Err(Error::Setting("a cluster has no Sentinels"));
+        }
+        let cluster = cluster(&self.url, self.cluster).map_err(Error::Server)?;
+        let source = source(&self.url, self.sentinels).map_err(Error::Server)?;
 
         let mut l1 = coeval::Cache::<String, Held<V>>::builder();
         if let Some(entries) = self.max_capacity {
@@ -224,13 +262,27 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
             dead_after,
             ..self.settings
         };
-        let core = Arc::new(Core::new(l1, Arc::new(codec), settings, self.planted));
-        let first =
-            tokio::time::timeout(core.settings.wait, supervisor::connect(&core, &mut source));
-        let link = first.await.unwrap_or_else(|_| Err(late()));
-        let link = link.map_err(Error::of_read)?;
-        Ok(NearCache::new(core, source, link))
+        let core = Core::new(l1, Arc::new(codec), settings, cluster.is_some(), self.planted);
+        let core = Arc::new(core);
+        let start = start(Arc::clone(&core), cluster, source);
+        let in_time = tokio::time::timeout(core.settings.wait, start).await;
+        in_time.unwrap_or_else(|_| Err(late())).map_err(Error::of_read)
     }
+}
+
+/// Connects for the first time, and has the connections kept.
+async fn start<V: Clone + Send + Sync + 'static>(
+    core: Arc<Core<V>>,
+    cluster: Option<Cluster>,
+    mut source: Source,
+) -> Result<NearCache<V>, RedisError> {
+    if let Some(mut cluster) = cluster {
+        cluster.connect(&core).await?;
+        return Ok(NearCache::new(Arc::clone(&core), cluster.supervise(core)));
+    }
+    let link = supervisor::connect(&core, &mut source).await?;
+    let task = supervisor::supervise(Arc::clone(&core), source, link);
+    Ok(NearCache::new(core, task))
 }
 
 impl<V, C> fmt::Debug for Builder<V, C> {

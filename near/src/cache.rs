@@ -4,12 +4,9 @@ use crate::builder::Builder;
 use crate::core::Core;
 use crate::error::Error;
 use crate::held::{Held, Local};
-use crate::link::Link;
 use crate::load::LoadError;
 use crate::multi::Multi;
-use crate::source::Source;
 use crate::status::Status;
-use crate::supervisor;
 use crate::view::NearView;
 use coeval::Cache;
 use std::fmt;
@@ -43,9 +40,12 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         Builder::new(url)
     }
 
-    pub(crate) fn new(core: Arc<Core<V>>, source: Source, link: Arc<Link>) -> Self {
-        let task = supervisor::supervise(Arc::clone(&core), source, link);
-        Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(task))) }
+    /// `supervise` keeps the connections.
+    pub(crate) fn new(
+        core: Arc<Core<V>>,
+        supervise: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(supervise))) }
     }
 
     #[inline]
@@ -60,8 +60,8 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     ///
     /// # Errors
     /// [`Error::Down`], [`Error::Lost`] or [`Error::Server`] if the server was needed, and did not
-    /// answer within the times that the builder sets; [`Error::Codec`] for bytes that the codec
-    /// cannot read.
+    /// answer within the times that the builder sets; [`Error::Unsettled`] if no node of a cluster
+    /// does; [`Error::Codec`] for bytes that the codec cannot read.
     pub async fn get(&self, key: &str) -> Result<Option<V>, Error> {
         match self.core().local(key) {
             Local::Present(value) => Ok(Some(value)),
@@ -79,7 +79,8 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// type than string are absent.
     ///
     /// # Errors
-    /// As those of [`get`](Self::get).
+    /// As those of [`get`](Self::get); and [`Error::CrossSlot`] if the keys lie in different slots of
+    /// a cluster.
     pub async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<V>>, Error> {
         self.core().get_many(keys).await
     }
@@ -93,7 +94,7 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// Returns the value of `key`, from the L1, from the server, or from `load`, whose value is
     /// then written to the server. In this process one caller loads a key, and the others wait.
     /// Among all processes, the one loads that has got the right to, by a key on the server
-    /// (`coeval:load:` and the key) that lasts as long as the builder's
+    /// (`coeval:load:` and the key; in a cluster with a number in braces between) that lasts as long as the builder's
     /// [`load_timeout`](Builder::load_timeout).
     ///
     /// A write of the key by [`multi`](Self::multi) or
@@ -148,14 +149,13 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// Tells how the cache is doing. Takes no lock, and does not wait.
     pub fn status(&self) -> Status {
         let core = self.core();
-        let link = Arc::clone(&core.current());
         let confirmed = core.serving.confirmed();
         let now = core.clock.now();
         let counts = &core.counts;
         Status {
-            connected: link.is_up(),
-            serves_hits: core.serving.link() != 0 && now < core.limit(),
-            connections: link.number,
+            connected: core.map().is_up(),
+            serves_hits: core.serving.terms.is_any() && now < core.limit(),
+            connections: counts.links.get(),
             age: Duration::from_nanos(now.saturating_sub(confirmed)),
             reads: counts.reads.get(),
             installed: counts.installed.get(),

@@ -3,12 +3,14 @@
 
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::error::Error;
 use crate::flight::Flights;
 use crate::held::{Held, Local, NEVER};
-use crate::link::{Link, Serving};
+use crate::link::Link;
 use crate::planted::{Defect, Planted};
+use crate::routes::{Map, Route};
+use crate::serving::Serving;
 use crate::settings::{OnDisconnect, Settings};
+use crate::slots::{SLOTS, numbers, slot_of};
 use crate::status::Counts;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use coeval::{Cache, Lease};
@@ -27,12 +29,14 @@ pub(crate) struct Core<V: Send + Sync + 'static> {
     pub planted: Planted,
     /// Why the last attempt to connect failed.
     pub last_failure: ArcSwapOption<String>,
-    /// Wakes the supervisor when a connection breaks.
+    /// Wakes the supervisor when a connection breaks, or a slot may have moved.
     pub broken: Notify,
     pub serving: Serving,
-    current: ArcSwap<Link>,
-    /// The number of the link that opened last; wakes those who wait for one.
-    opened: watch::Sender<u64>,
+    /// Of a cluster, for each slot a number whose digits are in it.
+    pub numbers: Option<Box<[u32]>>,
+    map: ArcSwap<Map>,
+    /// Changes when a link opens; wakes those who wait for one.
+    pub opened: watch::Sender<u64>,
     stamps: AtomicU64,
 }
 
@@ -48,71 +52,66 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         l1: Cache<String, Held<V>>,
         codec: Arc<dyn Codec<V>>,
         settings: Settings,
+        is_cluster: bool,
         planted: Planted,
     ) -> Self {
+        let slots = if is_cluster { SLOTS } else { 1 };
         Self {
             l1,
             codec,
             clock: Clock::new(settings.max_staleness),
-            serving: Serving::new(settings.max_staleness),
+            serving: Serving::new(settings.max_staleness, slots),
+            numbers: is_cluster.then(numbers),
+            map: ArcSwap::from_pointee(Map::empty(slots)),
             settings,
             flights: Flights::new(),
             counts: Counts::default(),
             planted,
             last_failure: ArcSwapOption::empty(),
             broken: Notify::new(),
-            current: ArcSwap::from_pointee(Link::none()),
             opened: watch::Sender::new(0),
             stamps: AtomicU64::new(0),
         }
     }
 
-    /// The link in use, or the last one.
-    pub fn current(&self) -> arc_swap::Guard<Arc<Link>> {
-        self.current.load()
+    /// Which link answers for which slot: the one in use, or the last one.
+    pub fn map(&self) -> arc_swap::Guard<Arc<Map>> {
+        self.map.load()
     }
 
-    /// Returns the link in use. Waits for one no longer than the settings say.
-    pub async fn link(&self) -> Result<Arc<Link>, Error> {
-        let link = self.current.load_full();
-        if link.is_up() {
-            return Ok(link);
-        }
-        let mut opened = self.opened.subscribe();
-        let wait = async {
-            loop {
-                let link = self.current.load_full();
-                if link.is_up() {
-                    return link;
-                }
-                if opened.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        tokio::time::timeout(self.settings.wait, wait).await.map_err(|_| Error::Down {
-            waited: self.settings.wait,
-            cause: self.last_failure.load().as_deref().cloned(),
-        })
+    /// From now on, the routes are these. Terms whose link is another one have ended before.
+    pub fn set_map(&self, map: Map) {
+        self.map.store(Arc::new(map));
+        self.opened.send_modify(|count| *count += 1);
     }
 
-    /// Puts a link into use that was set up by a command sent at this time. The order is what
-    /// counts: first nothing is served, and nobody can install what an earlier link read (`mark`
-    /// asks which link is current); then all of that is cleared by one commit; then the link can be
-    /// used.
+    pub fn is_cluster(&self) -> bool {
+        self.numbers.is_some()
+    }
+
+    /// The slot of a key as the server knows it.
+    pub fn slot(&self, server_key: &str) -> usize {
+        if self.is_cluster() { slot_of(server_key.as_bytes()) } else { 0 }
+    }
+
+    /// Puts a link to the one server into use that was set up by a command sent at this time. The
+    /// order is what counts: first nothing is served, and nobody can install what an earlier link
+    /// read (`mark` asks whether the term is under way); then all of that is cleared by one commit;
+    /// then the link's term begins, and the link can be used.
     pub fn put_into_use(&self, link: &Arc<Link>, sent: u64) {
-        self.serving.end();
-        self.current.store(Arc::clone(link));
+        self.counts.links.add();
+        self.serving.terms.end(0);
         // Before the first link there is nothing to clear. A cache that was cleared once is slower.
         if link.number > 1 && !self.planted.has(Defect::BreakIgnored) {
             self.l1.invalidate_all();
         }
-        link.open();
+        self.map.store(Arc::new(Map::to(Arc::clone(link))));
         self.serving.begin(link.number, sent);
-        self.opened.send_replace(link.number);
+        link.open();
+        self.opened.send_modify(|count| *count += 1);
     }
 
-    /// Notes that a link has broken. Unless hits may outlast a break, the L1 is cleared at once.
+    /// Notes that a link has broken. Unless hits may outlast a break, they end at once.
     pub fn note_break(&self, link: &Link) {
         link.break_off();
         self.end_hits(link.number);
@@ -121,8 +120,13 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     fn end_hits(&self, link: u64) {
         let refuses = self.settings.on_disconnect == OnDisconnect::Refuse;
-        if refuses && !self.planted.has(Defect::BreakIgnored) {
-            self.serving.end_of(link);
+        if !refuses || self.planted.has(Defect::BreakIgnored) {
+            return;
+        }
+        if self.is_cluster() {
+            self.end_slots_of(link);
+        } else {
+            self.serving.terms.end_term(link);
             self.l1.invalidate_all();
         }
     }
@@ -130,7 +134,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     /// Notes that a heartbeat was answered which was sent on `link` at this time. No other reply
     /// says that the server still is the primary.
     pub fn confirm(&self, link: &Link, sent: u64) {
-        if self.current.load().number == link.number {
+        if self.map().link(0).number == link.number {
             self.serving.confirm(sent);
         }
     }
@@ -139,7 +143,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     /// frame is looked at, this has returned. It only removes.
     pub fn receive(&self, push: PushInfo, link: u64, gone: &AtomicBool) {
         match push.kind {
-            PushKind::Invalidate => self.invalidate(&push.data),
+            PushKind::Invalidate => self.invalidate(&push.data, link),
             PushKind::Disconnection => {
                 // Release: pairs with `Link::is_gone`.
                 gone.store(true, Ordering::Release);
@@ -151,18 +155,33 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     }
 
     /// Applies one push of the server: a list of keys, or nothing for all keys.
-    fn invalidate(&self, data: &[Value]) {
-        self.apply(data);
+    fn invalidate(&self, data: &[Value], link: u64) {
+        match data.first() {
+            Some(Value::Array(keys)) => self.apply(keys),
+            _ => self.flush(link),
+        }
         // Whoever sees the count finds the push applied.
         self.counts.pushes.add();
     }
 
-    fn apply(&self, data: &[Value]) {
-        let Some(Value::Array(keys)) = data.first() else {
+    fn flush(&self, link: u64) {
+        if self.is_cluster() {
+            self.end_slots_of(link);
+            self.broken.notify_one();
+        } else {
             self.l1.invalidate_all();
-            self.counts.flushes.add();
-            return;
-        };
+        }
+        self.counts.flushes.add();
+    }
+
+    /// Ends the terms of a link to a node. If one begins meanwhile of a slot that the link did not
+    /// have: after a flush, all that is read in it is read later; after a break, the supervisor,
+    /// which is woken, ends it.
+    fn end_slots_of(&self, link: u64) {
+        self.map().slots_of(link).for_each(|slot| self.serving.terms.end(slot));
+    }
+
+    fn apply(&self, keys: &[Value]) {
         let keys = keys.iter().filter_map(|key| match key {
             Value::BulkString(key) => self.own_key(key),
             _ => None,
@@ -192,23 +211,23 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         ["coeval:tag:", &*self.settings.prefix, tag].concat()
     }
 
-    /// Marks a key whose read is about to be sent on `link`. No mark is set if another link is in
-    /// use by now: what the read brings is then nobody's to watch.
+    /// Marks a key whose read is about to be sent on this route. No mark is set if its term has
+    /// ended by now: what the read brings is then nobody's to watch.
     ///
-    /// First the lease, then the question. If the answer is that the link is current, then the
+    /// First the lease, then the question. If the answer is that the term is under way, then the
     /// clearing before the next link opens comes after the lease, and outdates it.
-    pub fn mark(&self, key: &str, link: &Link) -> Mark<V> {
+    pub fn mark(&self, key: &str, route: &Route) -> Mark<V> {
         let lease = self.l1.lease(key);
-        let is_current = self.current.load().number == link.number;
-        Mark { key: key.to_owned(), lease: is_current.then_some(lease) }
+        let is_under_way = route.term != 0 && self.serving.terms.is_under_way(route.term);
+        Mark { key: key.to_owned(), lease: is_under_way.then_some(lease) }
     }
 
     /// Installs what a read has brought, if its mark is still set. `until`: see `Held`.
-    pub fn install(&self, mark: Mark<V>, link: &Link, value: Option<V>, until: u64) {
+    pub fn install(&self, mark: Mark<V>, route: &Route, value: Option<V>, until: u64) {
         let Some(lease) = mark.lease else { return self.counts.refused.add() };
         // Relaxed: only that the stamps differ counts.
         let stamp = self.stamps.fetch_add(1, Ordering::Relaxed);
-        let held = Held { value, until, link: link.number, stamp };
+        let held = Held { value, until, term: route.term, stamp };
         if self.planted.has(Defect::NoMarks) {
             self.l1.insert(mark.key, held);
             return;
@@ -225,11 +244,10 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         if self.planted.has(Defect::NoBound) { NEVER } else { self.serving.limit() }
     }
 
-    /// Whether an entry belongs to the link whose entries are served, or were when it was read.
-    /// `serving` was loaded after the entry.
+    /// Whether the term of an entry is under way. Asked for after the entry was read.
     #[inline]
-    pub fn is_of(&self, held: &Held<V>, serving: u64) -> bool {
-        held.link == serving || self.planted.has(Defect::BreakIgnored)
+    pub fn may_serve(&self, held: &Held<V>) -> bool {
+        self.serving.terms.is_under_way(held.term) || self.planted.has(Defect::BreakIgnored)
     }
 
     /// Until when an entry is served, if nothing more is heard. `limit` was asked for before the
@@ -244,7 +262,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     pub fn local(&self, key: &str) -> Local<V> {
         let limit = self.limit();
         let Some(held) = self.l1.get(key) else { return Local::Unknown };
-        if !self.is_of(&held, self.serving.link()) {
+        if !self.may_serve(&held) {
             return Local::Unknown;
         }
         match self.clock.is_before(self.end(&held, limit)) {

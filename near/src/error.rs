@@ -26,6 +26,23 @@ pub enum Error {
     Unknown(redis::RedisError),
     /// The server refused. Of a refused transaction, the server has done nothing.
     Server(redis::RedisError),
+    /// These keys lie in different slots of the cluster, so they have no state of one server in
+    /// common. Nothing was sent. Keys with the same text in braces lie in one slot: `{7}:user` and
+    /// `{7}:profile`.
+    CrossSlot {
+        /// A key, as the server knows it; a tag is one, too.
+        first: String,
+        /// One in another slot.
+        second: String,
+    },
+    /// Within the time that a call waits, no node of the cluster answered for the slot: it is on the
+    /// move, or the cluster is not whole. Nothing was done.
+    Unsettled {
+        /// The slot.
+        slot: u16,
+        /// What was said last in place of an answer.
+        last: redis::RedisError,
+    },
     /// The codec could not write a value, or read the bytes that the server sent.
     Codec(CodecError),
 }
@@ -43,6 +60,15 @@ impl fmt::Display for Error {
                 write!(f, "the write got no answer, and may have been done: {error}")
             }
             Self::Server(error) => write!(f, "the server refused: {error}"),
+            Self::CrossSlot { first, second } => {
+                write!(f, "the keys `{first}` and `{second}` lie in different slots of the cluster")
+            }
+            Self::Unsettled { slot, last } => {
+                write!(
+                    f,
+                    "no node of the cluster answers for the slot {slot}; the last one said: {last}"
+                )
+            }
             Self::Codec(error) => write!(f, "the codec failed: {error}"),
         }
     }
@@ -51,8 +77,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Setting(_) | Self::Down { .. } => None,
+            Self::Setting(_) | Self::Down { .. } | Self::CrossSlot { .. } => None,
             Self::Lost(error) | Self::Unknown(error) | Self::Server(error) => Some(error),
+            Self::Unsettled { last, .. } => Some(last),
             Self::Codec(error) => Some(&**error),
         }
     }

@@ -14,8 +14,8 @@ pub struct Held<V> {
     pub(crate) value: Option<V>,
     /// Until when the server keeps it, at most, on the clock of the cache.
     pub(crate) until: u64,
-    /// The connection that read it, and is told of its changes.
-    pub(crate) link: u64,
+    /// The term in which it was read; see `Terms`.
+    pub(crate) term: u64,
     /// Differs for each reply that was installed.
     pub(crate) stamp: u64,
 }

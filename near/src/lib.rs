@@ -41,6 +41,9 @@
 //! - **Failover:** a primary that has become a replica, or that the
 //!   [Sentinels](Builder::sentinels) do not name any more, counts as a break.
 //!
+//! In a [cluster](Builder::cluster), all of that holds for each slot, while slots move and nodes
+//! fail, and keys in several slots are refused where one state of the server is promised.
+//!
 //! `docs/near.md` in the repository has the protocol, the argument why these promises hold, their
 //! limits, and a table of what the servers really do.
 
@@ -48,6 +51,7 @@ mod blocking;
 mod builder;
 mod cache;
 mod clock;
+mod cluster;
 mod codec;
 mod core;
 mod error;
@@ -58,13 +62,18 @@ mod load;
 mod multi;
 mod planted;
 mod read;
+mod routes;
+mod send;
+mod serving;
 mod settings;
+mod slots;
 mod source;
 mod status;
 mod supervisor;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod view;
 
 pub use blocking::BlockingNearCache;

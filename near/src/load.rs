@@ -4,9 +4,10 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::held::Local;
 use crate::multi::{OwnWrite, milliseconds};
+use redis::Value;
+use std::borrow::Cow;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Sets a key to what was loaded, if it is still absent and the right to load it still ours; then
@@ -24,6 +25,9 @@ return 1";
 const GIVE_BACK: &str = "
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0";
+
+/// What the names of rights to load begin with.
+const RIGHTS: &str = "coeval:load:";
 
 /// How often a process that waits for another one's load looks whether it is over.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -65,7 +69,17 @@ impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
 impl<V: Clone + Send + Sync + 'static> Core<V> {
     /// The key on the server that says who has the right to load `key`.
     pub fn right_of(&self, key: &str) -> String {
-        ["coeval:load:", &*self.settings.prefix, key].concat()
+        let key = self.server_key(key);
+        [&*self.rights_in(self.slot(&key)), &key].concat()
+    }
+
+    /// What stands before a key of this slot, as the server knows it, in the name of the right to
+    /// load it. In a cluster it puts the right into the slot of the key.
+    pub fn rights_in(&self, slot: usize) -> Cow<'static, str> {
+        match &self.numbers {
+            Some(numbers) => Cow::Owned(format!("{RIGHTS}{{{}}}", numbers[slot])),
+            None => Cow::Borrowed(RIGHTS),
+        }
     }
 
     /// See `NearCache::get_with`.
@@ -106,14 +120,11 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     /// Takes the right to load a key, for a limited time, unless another process has it.
     async fn take_right(&self, key: &str) -> Result<Option<String>, Error> {
         let token = format!("{:x}", std::hash::RandomState::new().build_hasher().finish());
-        let link = self.link().await?;
-        let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
         let mut command = redis::cmd("SET");
         command.arg(self.right_of(key)).arg(&token).arg("NX");
         command.arg("PX").arg(milliseconds(self.settings.load));
-        let taken: Option<String> =
-            self.in_time(command.query_async(&mut connection)).await.map_err(Error::of_write)?;
-        Ok(taken.map(|_| token))
+        let taken = self.tell(key, command).await?;
+        Ok((taken != Value::Nil).then_some(token))
     }
 
     /// Returns the value that another process has loaded between our look-up and our getting the
@@ -143,7 +154,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         fill.arg(FILL).arg(2).arg(self.server_key(key)).arg(self.right_of(key));
         fill.arg(token).arg(bytes).arg(self.settings.keep_loaded.map_or(0, milliseconds));
         let write = OwnWrite::begin(self, vec![key.to_owned()]);
-        self.try_to_tell(&fill).await;
+        self.try_to_tell(key, fill).await;
         drop(write);
         Ok(value)
     }
@@ -151,15 +162,14 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     async fn give_back(&self, key: &str, token: String) {
         let mut give_back = redis::cmd("EVAL");
         give_back.arg(GIVE_BACK).arg(1).arg(self.right_of(key)).arg(token);
-        self.try_to_tell(&give_back).await;
+        self.try_to_tell(key, give_back).await;
     }
 
     /// Sends a command, if there is a connection. Its outcome matters to nobody: the value is the
     /// caller's, whether the server took it or not, and a right that is not given back ends.
-    async fn try_to_tell(&self, command: &redis::Cmd) {
-        let link = Arc::clone(&self.current());
-        if let (true, Some(mut connection)) = (link.is_up(), link.connection()) {
-            let _: Result<i64, _> = self.in_time(command.query_async(&mut connection)).await;
+    async fn try_to_tell(&self, key: &str, command: redis::Cmd) {
+        if self.route_now(self.slot(&self.server_key(key))).link.is_up() {
+            let _ = self.tell(key, command).await;
         }
     }
 }

@@ -3,9 +3,11 @@
 use crate::core::Core;
 use crate::error::{CodecError, Error};
 use crate::planted::Defect;
+use crate::send::NoAnswer;
 use crate::tags::{INVALIDATE_TAG, TAG};
-use std::fmt;
+use redis::{FromRedisValue, RedisError, Value};
 use std::time::Duration;
+use std::{fmt, mem};
 
 /// The write of some keys by this process, from before it is sent until its outcome is known, or
 /// its caller gave up. Entries of the keys are dropped at the beginning, so that a write whose
@@ -51,16 +53,24 @@ impl<V: Clone + Send + Sync + 'static> Drop for OwnWrite<'_, V> {
 pub struct Multi<'c, V: Clone + Send + Sync + 'static> {
     core: &'c Core<V>,
     keys: Vec<String>,
+    /// The keys of tags, as the server knows them.
+    tags: Vec<String>,
     commands: redis::Pipeline,
-    invalidates_tags: bool,
+    /// Where the invalidations of tags stand among the commands.
+    invalidations: Vec<usize>,
     failed: Option<CodecError>,
 }
 
 impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     pub(crate) fn new(core: &'c Core<V>) -> Self {
-        let mut commands = redis::pipe();
-        commands.atomic();
-        Self { core, keys: Vec::new(), commands, invalidates_tags: false, failed: None }
+        Self {
+            core,
+            keys: Vec::new(),
+            tags: Vec::new(),
+            commands: redis::pipe().atomic().clone(),
+            invalidations: Vec::new(),
+            failed: None,
+        }
     }
 
     /// Sets `key`.
@@ -105,23 +115,26 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     /// same tag if they were set with the same [`key_prefix`](crate::Builder::key_prefix).
     pub fn invalidate_tag(mut self, tag: &str) -> Self {
         let tag = self.core.tag_key(tag);
-        self.commands.cmd("EVAL").arg(INVALIDATE_TAG).arg(1).arg(tag);
-        self.invalidates_tags = true;
+        let rights = self.core.rights_in(self.core.slot(&tag));
+        self.invalidations.push(self.commands.len());
+        self.commands.cmd("EVAL").arg(INVALIDATE_TAG).arg(1).arg(&tag).arg(&*rights);
+        self.tags.push(tag);
         self
     }
 
     fn add_tags(mut self, key: &str, tags: &[&str], time: Option<Duration>) -> Self {
         for tag in tags {
-            self.commands.cmd("EVAL").arg(TAG).arg(1).arg(self.core.tag_key(tag));
+            let tag = self.core.tag_key(tag);
+            self.commands.cmd("EVAL").arg(TAG).arg(1).arg(&tag);
             self.commands.arg(self.core.server_key(key)).arg(time.map_or(0, milliseconds));
-            self.commands.ignore();
+            self.tags.push(tag);
         }
         self
     }
 
     /// Removes `key`.
     pub fn del(mut self, key: &str) -> Self {
-        self.commands.cmd("DEL").arg(self.core.server_key(key)).ignore();
+        self.commands.cmd("DEL").arg(self.core.server_key(key));
         self.keys.push(key.to_owned());
         self
     }
@@ -133,7 +146,6 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
                 if let Some(time) = time {
                     self.commands.arg("PX").arg(milliseconds(time));
                 }
-                self.commands.ignore();
                 self.keys.push(key.to_owned());
             }
             Err(error) => {
@@ -151,8 +163,10 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
     /// are gone all the same; if it invalidates tags, all local entries.
     ///
     /// # Errors
-    /// [`Error::Codec`] if a value could not be encoded, [`Error::Down`] if there is no connection:
-    /// then nothing was sent. [`Error::Server`] if the server refused: then nothing was done, or
+    /// [`Error::Codec`] if a value could not be encoded, [`Error::Down`] if there is no connection,
+    /// and [`Error::CrossSlot`] if keys or tags lie in different slots of a cluster: then nothing
+    /// was sent. [`Error::Unsettled`] if no node answers for the slot, as while it moves: then
+    /// nothing was done. [`Error::Server`] if the server refused: then nothing was done, or
     /// the script of a tag has failed, because the server is out of memory or the tag's key has
     /// another type, and all the rest was done: set the keys again, or remove them.
     /// [`Error::Unknown`] if there was no answer.
@@ -160,26 +174,39 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
         if let Some(error) = self.failed {
             return Err(Error::Codec(error));
         }
-        if self.keys.is_empty() && !self.invalidates_tags {
+        if self.keys.is_empty() && self.invalidations.is_empty() {
             return Ok(());
         }
-        let link = self.core.link().await?;
-        let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
+        let keys = self.keys.iter().map(|key| self.core.server_key(key));
+        let slot = self.core.common_slot(keys.chain(self.tags))?;
+        let route = self.core.route(slot).await?;
         // A write takes away the right of those who are loading its keys.
         let rights: Vec<_> = self.keys.iter().map(|key| self.core.right_of(key)).collect();
         if !rights.is_empty() {
-            self.commands.cmd("DEL").arg(rights).ignore();
+            self.commands.cmd("DEL").arg(rights);
         }
         let mut write = OwnWrite::begin(self.core, self.keys);
-        write.removes_unknown_keys = self.invalidates_tags;
-        let answer = self.commands.query_async::<Vec<Vec<Vec<u8>>>>(&mut connection);
-        let done = self.core.in_time(answer).await;
+        write.removes_unknown_keys = !self.invalidations.is_empty();
+        let done = match self.core.send(&route, &self.commands).await {
+            Ok(answer) => removed(answer.values, &self.invalidations).map_err(Error::of_write),
+            Err(none) => Err(none.of_write()),
+        };
         if let Ok(removed) = &done {
-            write.also_removed(removed.iter().flatten().map(Vec::as_slice));
+            write.also_removed(removed.iter().map(Vec::as_slice));
         }
         drop(write);
-        done.map(drop).map_err(Error::of_write)
+        done.map(drop)
     }
+}
+
+/// The keys that the invalidations of tags have removed, of the answers to all commands.
+fn removed(mut values: Vec<Value>, invalidations: &[usize]) -> Result<Vec<Vec<u8>>, RedisError> {
+    let mut keys = Vec::new();
+    for at in invalidations {
+        let value = values.get_mut(*at).map_or(Value::Nil, |value| mem::replace(value, Value::Nil));
+        keys.extend(Vec::<Vec<u8>>::from_redis_value(value)?);
+    }
+    Ok(keys)
 }
 
 /// For PX: at least one, because the server refuses zero.
@@ -215,14 +242,21 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let bytes = self.codec.encode(value).map_err(Error::Codec)?;
         let expected =
             expected.map(|it| self.codec.encode(it)).transpose().map_err(Error::Codec)?;
-        let link = self.link().await?;
-        let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
         let mut command = redis::cmd("EVAL");
         command.arg(COMPARE_AND_SET).arg(2).arg(self.server_key(key)).arg(self.right_of(key));
         command.arg(u8::from(expected.is_some())).arg(expected.unwrap_or_default()).arg(bytes);
         let write = OwnWrite::begin(self, vec![key.to_owned()]);
-        let done = self.in_time(command.query_async::<bool>(&mut connection)).await;
+        let done = self.tell(key, command).await;
         drop(write);
-        done.map_err(Error::of_write)
+        bool::from_redis_value(done?).map_err(|error| Error::of_write(error.into()))
+    }
+
+    /// Sends one command for one key that writes.
+    pub async fn tell(&self, key: &str, command: redis::Cmd) -> Result<Value, Error> {
+        let route = self.route(self.slot(&self.server_key(key))).await?;
+        let mut pipe = redis::pipe();
+        pipe.add_command(command);
+        let mut answer = self.send(&route, &pipe).await.map_err(NoAnswer::of_write)?;
+        Ok(answer.values.pop().unwrap_or(Value::Nil))
     }
 }

@@ -21,6 +21,10 @@ pub(crate) enum Defect {
     ReadsConfirm,
     /// A break leaves the L1 as it is, and its entries in use.
     BreakIgnored,
+    /// What the nodes of a cluster say at a heartbeat of its slots does not matter.
+    SlotsIgnored,
+    /// A slot's entries stay in use although another node has answered for it.
+    RedirectIgnored,
     /// A hit is served although its deadline on the server has come.
     DeadlineIgnored,
 }

@@ -3,12 +3,10 @@
 use crate::core::Core;
 use crate::error::Error;
 use crate::held::{Held, Local, NEVER};
-use crate::link::Link;
 use crate::planted::Defect;
+use crate::routes::Route;
+use crate::send::{Answer, NoAnswer};
 use redis::{FromRedisValue, RedisError, Value};
-use std::future::Future;
-use std::sync::Arc;
-use tokio::time::timeout;
 
 /// What one read has brought for its keys, all as of one state of the server.
 type Values<V> = Vec<Option<V>>;
@@ -34,24 +32,26 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             Local::Absent => return Ok(None),
             Local::Unknown => {}
         }
-        let link = self.link().await?;
-        let mut values = self.fetch(&link, &[key]).await?;
+        let route = self.route(self.slot(&self.server_key(key))).await?;
+        let (mut values, _) = self.fetch(&route, &[key]).await?;
         drop(flight);
         Ok(values.pop().flatten())
     }
 
     /// Returns the values of several keys as of one state of the server.
     pub async fn get_many(&self, keys: &[&str]) -> Result<Values<V>, Error> {
-        let (serving, hits) = self.hits(keys);
+        let slot = self.common_slot(keys.iter().map(|key| self.server_key(key)))?;
+        let (term, hits) = self.hits(keys, slot);
         let missing: Vec<usize> = (0..keys.len()).filter(|&at| hits[at].is_none()).collect();
         if missing.is_empty() {
             return Ok(hits.into_iter().flatten().map(|held| held.value).collect());
         }
-        let link = Arc::clone(&self.current());
-        if missing.len() < keys.len() && link.number == serving && link.is_up() {
+        let route = self.route_now(slot);
+        if missing.len() < keys.len() && route.term == term && route.link.is_up() {
             let asked: Vec<&str> = missing.iter().map(|&at| keys[at]).collect();
-            let fetched = self.fetch(&link, &asked).await?;
-            if self.still_hold(keys, &hits) || self.planted.has(Defect::HitsUnchecked) {
+            let (fetched, is_direct) = self.fetch(&route, &asked).await?;
+            let hold = is_direct && self.still_hold(keys, &hits, term);
+            if hold || self.planted.has(Defect::HitsUnchecked) {
                 let mut fetched = fetched.into_iter();
                 let value = |hit: Option<Held<V>>| match hit {
                     Some(held) => held.value,
@@ -61,45 +61,54 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             }
         }
         // One command reads them all: whatever the L1 holds does not matter.
-        let link = self.link().await?;
-        self.fetch(&link, keys).await
+        let route = self.route(slot).await?;
+        Ok(self.fetch(&route, keys).await?.0)
     }
 
-    /// The entries of these keys that may be served, as of one instant, and the link to which they
-    /// belong.
-    fn hits(&self, keys: &[&str]) -> (u64, Vec<Option<Held<V>>>) {
+    /// The entries of these keys of one slot that may be served, as of one instant, and the term to
+    /// which they belong.
+    fn hits(&self, keys: &[&str], slot: usize) -> (u64, Vec<Option<Held<V>>>) {
         let limit = self.limit();
         let mut hits = self.l1.get_many(keys.iter().copied());
-        let serving = self.serving.link();
+        let term = self.serving.terms.of(slot);
+        let is_of_term =
+            |held: &Held<V>| held.term == term || self.planted.has(Defect::BreakIgnored);
         let now = self.clock.now();
         for hit in &mut hits {
-            hit.take_if(|held| !self.is_of(held, serving) || now >= self.end(held, limit));
+            hit.take_if(|held| !is_of_term(held) || now >= self.end(held, limit));
         }
-        (serving, hits)
+        (term, hits)
     }
 
-    /// Whether all hits are in the L1 as they were. Asked after a reply: then each of them was the
-    /// server's value at the moment of that reply, because no push came from before the read was
-    /// sent until after it was answered.
-    fn still_hold(&self, keys: &[&str], hits: &[Option<Held<V>>]) -> bool {
+    /// Whether all hits are in the L1 as they were, and their term is under way. Asked after a
+    /// reply: then each of them was the server's value at the moment of that reply, because no push
+    /// came from before the read was sent until after it was answered.
+    fn still_hold(&self, keys: &[&str], hits: &[Option<Held<V>>], term: u64) -> bool {
         let pinned = self.l1.pin();
         let now = self.clock.now();
-        keys.iter().zip(hits).all(|(key, hit)| match hit {
-            None => true,
-            Some(hit) => pinned
-                .get(*key)
-                .is_some_and(|held| held.stamp == hit.stamp && now < self.end(held, NEVER)),
-        })
+        self.serving.terms.is_under_way(term)
+            && keys.iter().zip(hits).all(|(key, hit)| match hit {
+                None => true,
+                Some(hit) => pinned
+                    .get(*key)
+                    .is_some_and(|held| held.stamp == hit.stamp && now < self.end(held, NEVER)),
+            })
     }
 
-    /// Reads keys from the server by one command, and installs what no push has marked meanwhile.
-    async fn fetch(&self, link: &Link, keys: &[&str]) -> Result<Values<V>, Error> {
-        let marks: Vec<_> = keys.iter().map(|key| self.mark(key, link)).collect();
+    /// Reads keys of one slot from the server by one command, and installs what no push has marked
+    /// meanwhile. Also returns whether the reply came by the link of the route.
+    async fn fetch(&self, route: &Route, keys: &[&str]) -> Result<(Values<V>, bool), Error> {
+        let mut marks: Vec<_> = keys.iter().map(|key| Some(self.mark(key, route))).collect();
         let sent = self.clock.now();
         self.counts.reads.add();
-        let replies = self.ask(link, &self.read_command(keys)).await?;
+        let answer = self.send(route, &self.read_command(keys)).await;
+        let Answer { values: replies, is_direct } = answer.map_err(NoAnswer::of_read)?;
         if self.planted.has(Defect::ReadsConfirm) {
-            self.confirm(link, sent);
+            self.confirm(&route.link, sent);
+        }
+        if !is_direct {
+            // What another node has read, the route's link is not told of.
+            marks.iter_mut().for_each(|mark| *mark = None);
         }
         let (found, times) = parse(replies, keys.len()).map_err(Error::of_read)?;
         let mut values = Vec::with_capacity(keys.len());
@@ -113,12 +122,12 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 Some(_) => Self::deadline(sent, time),
                 None => (time == -2).then_some(NEVER),
             };
-            if let Some(until) = until {
-                self.install(mark, link, value.clone(), until);
+            if let (Some(mark), Some(until)) = (mark, until) {
+                self.install(mark, route, value.clone(), until);
             }
             values.push(value);
         }
-        Ok(values)
+        Ok((values, is_direct))
     }
 
     /// The values by one command, so as of one state; and how long the server keeps each. What
@@ -136,19 +145,6 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
         pipe
     }
-
-    async fn ask(&self, link: &Link, pipe: &redis::Pipeline) -> Result<Vec<Value>, Error> {
-        let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
-        self.in_time(pipe.query_async(&mut connection)).await.map_err(Error::of_read)
-    }
-
-    /// Waits for an answer, no longer than the settings say.
-    pub async fn in_time<T>(
-        &self,
-        answer: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, RedisError> {
-        timeout(self.settings.answer, answer).await.unwrap_or_else(|_| Err(late()))
-    }
 }
 
 /// The error of what did not come in time.
@@ -160,7 +156,7 @@ pub(crate) fn late() -> RedisError {
 type Parsed = (Vec<Option<Vec<u8>>>, Vec<i64>);
 
 fn parse(mut replies: Vec<Value>, keys: usize) -> Result<Parsed, RedisError> {
-    let times = replies.split_off(1);
+    let times = replies.split_off(replies.len().min(1));
     let values = replies.pop().unwrap_or(Value::Nil);
     let values = match keys {
         1 => vec![Option::from_redis_value(values)?],

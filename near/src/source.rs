@@ -34,7 +34,7 @@ impl Source {
             Self::Address(info) => Ok(((**info).clone(), None)),
             Self::Sentinels(sentinels) => {
                 let place = sentinels.place(patience).await?;
-                let info = sentinels.info_at(&place);
+                let info = info_at(&sentinels.info, &place);
                 Ok((info, Some(place)))
             }
         }
@@ -55,20 +55,6 @@ impl Source {
 impl Sentinels {
     pub fn new(info: ConnectionInfo, name: &str, clients: Vec<Client>) -> Self {
         Self { info: Box::new(info), name: name.to_owned(), clients, answers: None }
-    }
-
-    fn info_at(&self, (host, port): &Place) -> ConnectionInfo {
-        let (host, port) = (host.clone(), *port);
-        let addr = match self.info.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        (*self.info).clone().set_addr(addr)
     }
 
     /// Asks the Sentinel that has answered last; if it does not, all, in turn, each no longer than
@@ -113,16 +99,34 @@ impl Sentinels {
     }
 }
 
+/// The same address, at another host and port.
+pub(crate) fn info_at(info: &ConnectionInfo, (host, port): &Place) -> ConnectionInfo {
+    let (host, port) = (host.clone(), *port);
+    let addr = match info.addr() {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    info.clone().set_addr(addr)
+}
+
 fn error(message: &'static str) -> RedisError {
     (redis::ErrorKind::Client, message).into()
 }
 
 /// Has a server tell this connection of changes, and asks it what it is, as `be_primary`.
-pub(crate) async fn begin(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+pub(crate) async fn begin(
+    connection: &mut MultiplexedConnection,
+    of_cluster: bool,
+) -> Result<(), RedisError> {
     let mut pipe = redis::pipe();
     pipe.cmd("HELLO").cmd("CLIENT").arg("TRACKING").arg("ON").ignore();
     let (hello,): (Value,) = pipe.query_async(connection).await?;
-    is_of_primary(&hello)
+    is_of_primary(&hello, of_cluster)
 }
 
 /// Asks a server what it is. The reply comes after the pushes of all that the server did before.
@@ -130,10 +134,10 @@ pub(crate) async fn begin(connection: &mut MultiplexedConnection) -> Result<(), 
 /// A server that is made a replica keeps its connections, and says nothing. From then on it is
 /// behind by an amount that nobody tells. So it counts as gone.
 pub(crate) async fn be_primary(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    is_of_primary(&redis::cmd("HELLO").query_async(connection).await?)
+    is_of_primary(&redis::cmd("HELLO").query_async(connection).await?, false)
 }
 
-fn is_of_primary(hello: &Value) -> Result<(), RedisError> {
+fn is_of_primary(hello: &Value, of_cluster: bool) -> Result<(), RedisError> {
     let Value::Map(fields) = hello else {
         return Err(error("the answer to HELLO is no map"));
     };
@@ -146,7 +150,9 @@ fn is_of_primary(hello: &Value) -> Result<(), RedisError> {
         })
     };
     match (field("mode"), field("role")) {
-        (Some(b"cluster"), _) => Err(error("the server is part of a cluster")),
+        (Some(b"cluster"), _) if !of_cluster => {
+            Err(error("the server is part of a cluster: call `Builder::cluster`"))
+        }
         (Some(b"sentinel"), _) => Err(error("the server is a Sentinel")),
         (_, Some(b"master")) => Ok(()),
         _ => Err(error("the server is a replica")),

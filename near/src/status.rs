@@ -19,6 +19,7 @@ impl Count {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    pub links: Count,
     pub pushes: Count,
     pub flushes: Count,
     pub installed: Count,
@@ -30,12 +31,13 @@ pub(crate) struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether there is a connection.
+    /// Whether there is a connection; in a cluster, to the node of each slot.
     pub connected: bool,
     /// Whether hits are served now: there is a connection, or hits outlast it, and the server was
     /// heard of within `max_staleness`.
     pub serves_hits: bool,
-    /// How many connections there have been. All but the first followed a break.
+    /// How many connections there have been. All but the first followed a break; in a cluster, all
+    /// but the first to each node.
     pub connections: u64,
     /// All changes on the server up to this long ago are applied here.
     pub age: Duration,

@@ -4,9 +4,9 @@ use crate::core::Core;
 use crate::link::Link;
 use crate::planted::Defect;
 use crate::read::late;
-use crate::source::{Source, be_primary, begin};
+use crate::source::{Place, Source, be_primary, begin};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, RedisError};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, RedisError};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The pauses between attempts to connect: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Sets up a connection that is told of changes, and puts it into use.
 pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
@@ -23,8 +23,21 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
 ) -> Result<Arc<Link>, RedisError> {
     // A part, so that a Sentinel that is silent leaves time for another one.
     let (info, place) = source.primary(core.settings.dead_after / 4).await?;
+    let number = core.map().link(0).number + 1;
+    let sent = core.clock.now();
+    let link = open_link(core, info, number, place).await?;
+    core.put_into_use(&link, sent);
+    Ok(link)
+}
+
+/// Sets up a connection that is told of changes.
+pub(crate) async fn open_link<V: Clone + Send + Sync + 'static>(
+    core: &Arc<Core<V>>,
+    info: ConnectionInfo,
+    number: u64,
+    place: Option<Place>,
+) -> Result<Arc<Link>, RedisError> {
     let client = Client::open(info)?;
-    let number = core.current().number + 1;
     let gone = Arc::new(AtomicBool::new(false));
     let receiver = {
         // Weak: the connection's own task holds it, and the core holds the connection.
@@ -39,11 +52,8 @@ pub(crate) async fn connect<V: Clone + Send + Sync + 'static>(
         .set_response_timeout(None) // every call has its own
         .set_push_sender(receiver);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let sent = core.clock.now();
-    begin(&mut connection).await?;
-    let link = Arc::new(Link::new(number, connection, place, gone));
-    core.put_into_use(&link, sent);
-    Ok(link)
+    begin(&mut connection, core.is_cluster()).await?;
+    Ok(Arc::new(Link::new(number, connection, place, gone)))
 }
 
 /// Replaces the connection whenever it breaks, until the task is aborted.
@@ -138,7 +148,7 @@ async fn reconnect<V: Clone + Send + Sync + 'static>(
 
 /// Between half of a pause and all of it, so that processes that lost a server together do not come
 /// back together.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     // A hasher with random keys is the only source of chance in std.
     let random = std::hash::RandomState::new().build_hasher().finish();
     let half = pause / 2;

@@ -20,11 +20,12 @@ for _, key in ipairs(over) do
 end
 add(ARGV[1], ARGV[2] ~= '0' and tonumber(ARGV[2]))";
 
-/// Removes the keys of a tag, and the rights to load them. KEYS: the tag. Returns the keys.
+/// Removes the keys of a tag, and the rights to load them. KEYS: the tag. ARGV: what stands before a
+/// key in the name of the right to load it. Returns the keys.
 pub(crate) const INVALIDATE_TAG: &str = "
 local keys = redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, key in ipairs(keys) do
-  redis.call('DEL', key, 'coeval:load:' .. key)
+  redis.call('DEL', key, ARGV[1] .. key)
 end
 redis.call('DEL', KEYS[1])
 return keys";

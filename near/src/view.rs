@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::held::{Held, Local};
+use crate::serving::Terms;
 use coeval::View;
 use std::fmt;
 
@@ -11,9 +12,14 @@ use std::fmt;
 /// What is unknown says nothing about the server. A look-up by other means, for what a view does
 /// not know, may be of a later state than the view: use [`get_many`](crate::NearCache::get_many)
 /// for keys that belong together.
+///
+/// In a cluster, one state of the server means one of each slot; and what is known of a slot becomes
+/// unknown, also in an open view, when the slot moves, or its node is flushed or lost.
 pub struct NearView<V: Clone + Send + Sync + 'static> {
     view: View<String, Held<V>>,
-    link: u64,
+    terms: Terms,
+    /// Of a single server: the term that was under way.
+    term: Option<u64>,
     opened: u64,
 }
 
@@ -21,16 +27,23 @@ impl<V: Clone + Send + Sync + 'static> NearView<V> {
     pub(crate) fn open(core: &Core<V>) -> Option<Self> {
         let limit = core.limit();
         let view = core.l1.view();
-        let link = core.serving.link();
+        let terms = core.serving.terms.clone();
+        let term = (!core.is_cluster()).then(|| terms.of(0));
         let opened = core.clock.now();
-        let may_serve = link != 0 && opened < limit;
-        may_serve.then_some(Self { view, link, opened })
+        let may_serve = term != Some(0) && opened < limit;
+        may_serve.then_some(Self { view, terms, term, opened })
+    }
+
+    /// In a cluster, no two look-ups find entries of two terms of one slot. If the view has entries
+    /// of a term, then that began before the view was opened; so no earlier term is under way.
+    fn may_serve(&self, held: &Held<V>) -> bool {
+        self.term.map_or_else(|| self.terms.is_under_way(held.term), |term| held.term == term)
     }
 
     /// Returns what was known of `key`. Does not wait.
     pub fn get(&self, key: &str) -> Local<&V> {
         match self.view.get(key) {
-            Some(held) if held.link == self.link && self.opened < held.until => {
+            Some(held) if self.may_serve(held) && self.opened < held.until => {
                 Local::from_known(held.value.as_ref())
             }
             _ => Local::Unknown,

@@ -315,7 +315,7 @@ async fn follows(replica: &Server) {
 }
 
 fn is_at(near: &NearCache<String>, server: &Server) -> bool {
-    let link = Arc::clone(&near.core().current());
+    let link = Arc::clone(near.core().map().link(0));
     link.is_up() && link.place.as_ref().is_some_and(|(_, port)| *port == server.port())
 }
 

@@ -192,11 +192,11 @@ on_each_server! {
         server.tell("SET key 1").await;
         near.get("key").await.unwrap();
         let core = near.core();
-        let first = core.link().await.unwrap();
+        let first = core.route(0).await.unwrap();
         // A read in flight, whose reply comes when its connection has long been replaced.
         proxy.set(Network::WithholdsReplies);
         let late = core.mark("late", &first);
-        let mut connection = first.connection().unwrap();
+        let mut connection = first.link.connection().unwrap();
         let in_flight = tokio::spawn(async move { tell(&mut connection, "GET key").await });
         until("the break is noticed", || !near.status().connected).await;
         server.tell("SET key 2").await;

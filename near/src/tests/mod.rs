@@ -4,6 +4,7 @@
 //! `redis-server` and `valkey-server` that are in `PATH`. Without any, the tests say so and do
 //! nothing.
 
+mod cluster;
 mod facts;
 mod failover;
 mod faults;

@@ -182,7 +182,7 @@ async fn exec_beside_a_read(near: &NearCache<String>, keys: &[String], value: &s
     for key in keys {
         pipe.arg(key).arg(value);
     }
-    let mut connection = core.link().await.unwrap().connection().unwrap();
+    let mut connection = core.route(0).await.unwrap().link.connection().unwrap();
     core.in_time(pipe.exec_async(&mut connection)).await.unwrap();
     drop(write);
 }
@@ -230,16 +230,16 @@ async fn oldest_served(server: &Server, mode: OnDisconnect, defect: Option<Defec
 async fn resurrected(server: &Server, defect: Option<Defect>) -> [bool; 5] {
     let near = builder(&server.url()).plant(defect).connect().await.unwrap();
     let core = near.core();
-    let link = core.link().await.unwrap();
+    let route = core.route(0).await.unwrap();
     let never = crate::held::NEVER;
     let mut found = [false; 5];
     for (at, change) in ["SET key 2", "", "FLUSHALL", "CLIENT KILL TYPE normal"].iter().enumerate()
     {
         // So that the server tells of a change.
-        if let Some(mut connection) = core.link().await.unwrap().connection() {
+        if let Some(mut connection) = core.route(0).await.unwrap().link.connection() {
             super::server::tell(&mut connection, "GET key").await;
         }
-        let mark = core.mark("key", &link);
+        let mark = core.mark("key", &route);
         let before = near.status();
         match at {
             1 => near.multi().del("key").exec().await.unwrap(),
@@ -250,16 +250,16 @@ async fn resurrected(server: &Server, defect: Option<Defect>) -> [bool; 5] {
             now.pushes > before.pushes || now.connections > before.connections
         })
         .await;
-        core.install(mark, &link, Some("1".to_owned()), never);
+        core.install(mark, &route, Some("1".to_owned()), never);
         found[at] = near.get_local("key").is_known();
     }
-    let mark = core.mark("key", &link);
-    core.install(mark, &link, Some("1".to_owned()), never);
+    let mark = core.mark("key", &route);
+    core.install(mark, &route, Some("1".to_owned()), never);
     found[4] = near.get_local("key").is_known();
     if defect.is_none() {
         assert_eq!(near.cache().len(), 0, "nor is it in the L1");
-        let link = core.link().await.unwrap();
-        core.install(core.mark("key", &link), &link, Some("1".to_owned()), never);
+        let route = core.route(0).await.unwrap();
+        core.install(core.mark("key", &route), &route, Some("1".to_owned()), never);
         assert!(near.get_local("key").is_known(), "what nothing has overtaken is installed");
     }
     found

@@ -1,9 +1,11 @@
 //! Starts real servers, each on a free loopback port, without persistence, and ends them.
 
 use redis::aio::MultiplexedConnection;
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// A server that runs. It ends, by its process id, when this is dropped.
@@ -11,7 +13,7 @@ pub struct Server {
     program: PathBuf,
     port: u16,
     child: Child,
-    /// The file of a Sentinel, which it writes to.
+    /// The file of a Sentinel or a node, which it writes to.
     file: Option<PathBuf>,
 }
 
@@ -50,8 +52,16 @@ pub fn with_each(test: &str, run: impl AsyncFn(&mut Server)) {
     }
 }
 
+/// A port that nobody has, and that was not given to another test: who does not get its port would
+/// find that test's server there.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Starts a server on this port. None if it ends at once, as when somebody else has the port.
@@ -91,6 +101,24 @@ impl Server {
             }
         }
         panic!("{} does not start", program.display());
+    }
+
+    /// Starts a server of the same kind as a node of a cluster, with more arguments. Returns the
+    /// port by which other nodes reach it, too.
+    pub fn node(&self, more: &[&str]) -> (Self, u16) {
+        for _ in 0..5 {
+            let [port, bus] = [free_port(), free_port()];
+            let file = std::env::temp_dir().join(format!("coeval-node-{port}.conf"));
+            let (bus_text, name) = (bus.to_string(), file.to_str().unwrap());
+            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-config-file", name];
+            arguments.extend(["--cluster-port", &bus_text]);
+            arguments.extend(more);
+            if let Some(child) = spawn(&self.program, port, &arguments) {
+                let program = self.program.clone();
+                return (Self { program, port, child, file: Some(file) }, bus);
+            }
+        }
+        panic!("{} does not start as a node", self.program.display());
     }
 
     /// Starts another server of the same kind.
@@ -152,6 +180,10 @@ impl Server {
             Some(version) => format!("Valkey {version}"),
             None => format!("Redis {}", field("redis_version:").unwrap_or("?")),
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn kill(&mut self) {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-const GROUPS: usize = 4;
+pub const GROUPS: usize = 4;
 const MEMBERS: usize = 4;
 
-const FUNCTION: &str = "#!lua name=coeval
+pub const FUNCTION: &str = "#!lua name=coeval
 redis.register_function('set_all', function(keys, args)
   for _, key in ipairs(keys) do redis.call('SET', key, args[1]) end
 end)";
@@ -33,7 +33,7 @@ pub struct Seen {
 }
 
 #[derive(Default)]
-struct Counts {
+pub struct Counts {
     reads: AtomicU64,
     failed: AtomicU64,
     torn_groups: AtomicU64,
@@ -45,8 +45,23 @@ fn add(count: &AtomicU64, add: bool) {
     count.fetch_add(u64::from(add), Ordering::Relaxed);
 }
 
-fn keys(group: usize) -> Vec<String> {
-    (0..MEMBERS).map(|member| format!("group:{group}:{member}")).collect()
+/// In a cluster, the keys of a group are in one slot.
+pub fn keys(group: usize) -> Vec<String> {
+    (0..MEMBERS).map(|member| format!("{{group:{group}}}:{member}")).collect()
+}
+
+impl Counts {
+    pub fn seen(&self, stale: u64) -> Seen {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Seen {
+            reads: load(&self.reads),
+            torn_groups: load(&self.torn_groups),
+            torn_views: load(&self.torn_views),
+            torn_pairs: load(&self.torn_pairs),
+            stale,
+            failed: load(&self.failed),
+        }
+    }
 }
 
 /// How long a stress lasts: two seconds, unless `COEVAL_STRESS` is `long`.
@@ -96,16 +111,10 @@ pub async fn stress_during(
     for task in tasks {
         task.await.unwrap();
     }
-    let stale = stale_after_quiet(server, caches).await;
-    let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    Seen {
-        reads: load(&counts.reads),
-        torn_groups: load(&counts.torn_groups),
-        torn_views: load(&counts.torn_views),
-        torn_pairs: load(&counts.torn_pairs),
-        stale,
-        failed: load(&counts.failed),
-    }
+    let mut connection = server.other().await;
+    let truth =
+        async |key: &str| redis::cmd("GET").arg(key).query_async(&mut connection).await.unwrap();
+    counts.seen(stale_after_quiet(caches, truth).await)
 }
 
 /// A small generator of chance.
@@ -139,7 +148,7 @@ async fn write(
                 let multi = keys.iter().fold(near.multi(), |multi, key| multi.set(key, &value));
                 multi.exec().await.unwrap();
             }
-            (_, way) => change(&mut connection, &keys, &value, way).await,
+            (_, way) => change(&keys, &value, way).exec_async(&mut connection).await.unwrap(),
         }
         tokio::time::sleep(Duration::from_micros(chance.below(600) as u64)).await;
     }
@@ -151,7 +160,8 @@ fn soon() -> u64 {
     u64::try_from(now.as_millis()).unwrap() + 5
 }
 
-async fn change(connection: &mut MultiplexedConnection, keys: &[String], value: &str, way: usize) {
+/// One way, of nine, to change all these keys at once.
+pub fn change(keys: &[String], value: &str, way: usize) -> redis::Pipeline {
     let mut pipe = redis::pipe();
     match way {
         0 => {
@@ -186,10 +196,10 @@ async fn change(connection: &mut MultiplexedConnection, keys: &[String], value: 
             }
         }
     }
-    pipe.exec_async(connection).await.unwrap();
+    pipe
 }
 
-async fn read(near: NearCache<String>, counts: Arc<Counts>, stop: Arc<AtomicBool>, seed: u64) {
+pub async fn read(near: NearCache<String>, counts: Arc<Counts>, stop: Arc<AtomicBool>, seed: u64) {
     let mut chance = Chance(seed * 7919);
     while !stop.load(Ordering::Relaxed) {
         let keys = keys(chance.below(GROUPS));
@@ -245,14 +255,15 @@ fn generation(value: Option<String>) -> Option<u64> {
 
 /// How many of the entries that would be served differ from what the server has, when nobody has
 /// written since a reply.
-async fn stale_after_quiet(server: &Server, caches: &[NearCache<String>]) -> u64 {
-    let mut connection = server.other().await;
+pub async fn stale_after_quiet(
+    caches: &[NearCache<String>],
+    mut truth: impl AsyncFnMut(&str) -> Option<String>,
+) -> u64 {
     let mut stale = 0;
     for near in caches {
         settle(near).await;
         for key in (0..GROUPS).flat_map(keys) {
-            let truth: Option<String> =
-                redis::cmd("GET").arg(&key).query_async(&mut connection).await.unwrap();
+            let truth = truth(&key).await;
             let local = near.get_local(&key);
             stale += u64::from(local.is_known() && local.present() != truth);
         }

@@ -1,0 +1,8 @@
+//! A cache over a real cluster.
+
+mod facts;
+mod faults;
+mod moving;
+mod nodes;
+mod routing;
+mod stress;
