@@ -198,3 +198,20 @@ fn a_forged_file_takes_linear_time() {
     assert!(reader.in_vain >= all, "some were checked");
     assert!(reader.in_vain <= 9 * all + (128 << 20), "{} of {all}", reader.in_vain);
 }
+
+/// In parts of any size, some of which the system is asked to write early.
+#[test]
+fn a_file_that_is_written_early_has_all_bytes() {
+    let path = std::env::temp_dir().join(format!("coeval-early-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    let (mut early, mut all) = (EarlyFile::new(&file), Vec::new());
+    for part in 0..60 {
+        let bytes = vec![part; usize::from(part) * 7];
+        std::io::Write::write_all(&mut early, &bytes).unwrap();
+        all.extend(bytes);
+    }
+    early.sync_all().unwrap();
+    let written = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(written == all, "{} bytes of {}", written.len(), all.len());
+}
