@@ -77,7 +77,13 @@ struct MemberWrite<'r, 'g, K, V, S, R: Reclaim> {
     value: Parcel<V>,
     rank: Rank,
     /// Apart, as most members request nothing.
-    requested: Option<Box<(RequestedTerms, Option<Ties<'r, K, V, S, R>>)>>,
+    requested: Option<Box<MemberTerms<'r, K, V, S, R>>>,
+}
+
+/// The terms that a member requests, and what ties it to its tags.
+struct MemberTerms<'r, K, V, S, R: Reclaim> {
+    terms: RequestedTerms,
+    ties: Option<Ties<'r, K, V, S, R>>,
 }
 
 /// The tags of a member.
@@ -177,7 +183,7 @@ where
                 self.tags.push(hash);
             }
             let requested = engine.terms_to_restore(terms.as_deref(), weight, self.since);
-            let requested = requested.map(|requested| Box::new((requested, ties)));
+            let requested = requested.map(|terms| Box::new(MemberTerms { terms, ties }));
             let mut place = Parcel::empty();
             place.put(value);
             self.writes.push(MemberWrite { record, value: place, rank, requested });
@@ -205,14 +211,14 @@ where
             let limit = if planted("gone.newer_unchecked") { u64::MAX } else { version };
             preconditions.push((record, Precondition::UnchangedSince(limit)));
             let requested = requested.map(|requested| {
-                let (mut requested, ties) = *requested;
-                requested.bonds = ties.and_then(|ties| ties.into_bonds(guard));
-                if let Some(bonds) = &requested.bonds {
+                let MemberTerms { mut terms, ties } = *requested;
+                terms.bonds = ties.and_then(|ties| ties.into_bonds(guard));
+                if let Some(bonds) = &terms.bonds {
                     let mut demands = Vec::new();
                     demand_tags(&mut demands, record, bonds, version);
                     preconditions.extend(demands);
                 }
-                requested
+                terms
             });
             ranks.push((ptr::from_ref(record.get()).addr(), rank));
             plan.push(record, Some(&mut value), requested, false, None);
