@@ -19,6 +19,8 @@ mod derived;
 mod face;
 #[path = "slopes/loads.rs"]
 mod loads;
+#[path = "slopes/observed.rs"]
+mod observed;
 #[path = "slopes/production.rs"]
 mod production;
 #[path = "slopes/reads.rs"]
@@ -105,6 +107,16 @@ fn few_files_are_crossed() {
     }
     let wrong = crossed::report();
     assert!(wrong.is_empty(), "more files than docs/decisions.md says:\n{}", wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "needs valgrind and optimized code; ci/slopes.sh runs it"]
+fn watched_operations_cost_no_more() {
+    if counter::is_counting() {
+        return observed::run();
+    }
+    let wrong = observed::report();
+    assert!(wrong.is_empty(), "these cost too much if they are watched:\n{}", wrong.join("\n"));
 }
 
 #[test]

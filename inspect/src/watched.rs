@@ -68,6 +68,14 @@ where
     pub fn new(cache: &Cache<K, V, S, R>, name: String, keys: Keys<K>) -> Self {
         Self { cache: cache.downgrade(), name, keys: Arc::new(keys) }
     }
+
+    /// Returns the key with this hash as it is shown, or the hash if the cache no longer knows it.
+    fn key_of(&self, cache: &Cache<K, V, S, R>, hash: u32) -> String {
+        match cache.key_with_hash(hash) {
+            Some(key) => (self.keys.show)(&key),
+            None => format!("hash {hash:08x}"),
+        }
+    }
 }
 
 impl<K, V, S, R> Watched for Watching<K, V, S, R>
@@ -136,7 +144,7 @@ where
         };
         let load = |load: &LoadInfo| {
             json!({
-                "key": format!("{:08x}", load.key_hash),
+                "key": self.key_of(&cache, load.key_hash),
                 "age": load.age.map(|age| age.as_secs_f64()),
                 "waiters": load.waiters,
             })
@@ -154,8 +162,8 @@ where
     }
 
     fn events(&self, since: &mut Since) -> Option<Value> {
-        let timeline = self.cache.upgrade()?.timeline();
-        let mut new = Vec::new();
+        let cache = self.cache.upgrade()?;
+        let (timeline, mut new) = (cache.timeline(), Vec::new());
         if timeline.is_recording() {
             new = timeline.events();
             new.retain(|event| event.sequence >= since.get(&event.thread).copied().unwrap_or(0));
@@ -164,7 +172,8 @@ where
             since.insert(event.thread, event.sequence + 1);
         }
         let left_out = new.len().saturating_sub(MOST_EVENTS);
-        let shown: Vec<Value> = new[left_out..].iter().map(shown_event).collect();
+        let shown = |event| shown_event(event, |hash| self.key_of(&cache, hash));
+        let shown: Vec<Value> = new[left_out..].iter().map(shown).collect();
         Some(json!({ "events": shown, "left_out": left_out }))
     }
 
@@ -227,12 +236,12 @@ where
     }
 }
 
-fn shown_event(event: &Event) -> Value {
+fn shown_event(event: &Event, key_of: impl FnOnce(u32) -> String) -> Value {
     json!({
         "time": event.time.as_secs_f64(),
         "thread": event.thread,
         "kind": event.kind.to_string(),
-        "key": event.key.map(|key| format!("{key:08x}")),
+        "key": event.key.map(key_of),
         "version": event.version.map(|version| version.get()),
     })
 }

@@ -190,7 +190,10 @@ async fn views_and_loads_are_shown_while_they_last() {
     let opened_at = shown["views"][0]["opened_at"].as_str().unwrap();
     assert!(opened_at.ends_with(&format!("http.rs:{line}")), "{opened_at}");
     assert_eq!(shown["views"][0]["version"].as_u64(), Some(view.version().get()));
-    assert_eq!(shown["loads"][0]["waiters"], 1);
+    assert_eq!(
+        (&shown["loads"][0]["key"], &shown["loads"][0]["waiters"]),
+        (&"2000000".into(), &1.into())
+    );
     assert!(shown["loads"][0]["age"].as_f64().unwrap() > 0.0);
     assert_eq!(shown["load_times"]["success"], serde_json::json!([]));
     assert_eq!(shown["load_times"]["failure"][0][1], 1);
@@ -250,6 +253,9 @@ async fn the_stream_has_the_figures_and_each_event_once() {
         commits.map(|event| event["version"].as_u64()).collect::<BTreeSet<_>>().len()
     };
     let first = next().await;
+    let is_commit = |event: &&serde_json::Value| event["kind"] == "commit";
+    let commit = first["events"]["events"].as_array().unwrap().iter().find(is_commit).unwrap();
+    assert_eq!(commit["key"], "1");
     assert_eq!((commits(&first), &first["figures"]["entries"]), (1, &10.into()));
     users.insert(2, 3);
     users.insert(20, 3);

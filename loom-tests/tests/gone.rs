@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The hash of the key.
 const HASH: u32 = 7;
 
-/// A removal, as in `Engine::remove`, beside a restore, as in `Engine::restore_members`. The record
+/// A removal, as in `Engine::remove`, beside a restore, as in `GroupWork::restore`. The record
 /// is no more than whether it is held.
 fn a_removal_beside_a_restore() {
     explore(3, || {

@@ -2,12 +2,13 @@
 
 use crate::engine::{SavedGroup, ToRestore};
 use crate::version::Version;
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
 /// The members of incomplete groups.
 pub(super) struct HeldGroups<K, V> {
-    by_version: HashMap<Version, HeldGroup<K, V>>,
+    by_version: HashMap<Version, HeldGroup<K, V>, RandomState>,
     /// The members that were noted.
     noted: u64,
 }
@@ -22,7 +23,7 @@ struct HeldGroup<K, V> {
 
 impl<K, V> HeldGroups<K, V> {
     pub fn new() -> Self {
-        Self { by_version: HashMap::new(), noted: 0 }
+        Self { by_version: HashMap::default(), noted: 0 }
     }
 
     /// Notes a member of the group with this version, which has `size` members in the file, if that
@@ -35,7 +36,7 @@ impl<K, V> HeldGroups<K, V> {
         entry: Result<ToRestore<K, V>, K>,
     ) -> Option<SavedGroup<K, V>> {
         if size == Some(1) {
-            let members = SmallVec::from_iter([entry.ok()?]);
+            let members = SmallVec::from([entry.ok()?]);
             return Some(SavedGroup { members, absent: Vec::new() });
         }
         self.noted += 1;

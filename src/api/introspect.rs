@@ -36,6 +36,27 @@ where
         self.engine().look_up::<Q, _, false>(key, |found| found.value().clone())
     }
 
+    /// Returns the key with this hash, if the cache knows one: the hash that an
+    /// [event](crate::Event), a [load under way](Self::loads_under_way), an
+    /// [explanation](Self::explain) or a field `cache.key_hash` of `tracing` shows. The cache also
+    /// knows keys that hold no value, for a while. If several keys have this hash, which is seldom,
+    /// it is one of them. O(1), lock-free.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert("key", 1);
+    /// let hash = cache.explain(&"key").key_hash;
+    /// assert_eq!(cache.key_with_hash(hash), Some("key"));
+    /// assert_eq!(cache.key_with_hash(hash ^ 1), None);
+    /// ```
+    #[must_use]
+    pub fn key_with_hash(&self, hash: u32) -> Option<K>
+    where
+        K: Clone,
+    {
+        self.engine().key_with_hash(hash)
+    }
+
     /// Returns how long the value of `key` is still kept if it is neither read nor written;
     /// [`Duration::MAX`] if it has no deadline. Returns `None` if the key holds no value. O(1),
     /// lock-free.

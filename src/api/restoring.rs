@@ -9,7 +9,6 @@ use super::restore_report::{RestoreError, RestoreReport};
 use crate::engine::{GroupOutcome, SavedGroup};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::saved::Reader;
-use crate::version::Version;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::fs::File;
@@ -19,6 +18,9 @@ use std::path::Path;
 
 /// The number of entries in held groups that one step restores, at least, if there are so many.
 const PART: usize = 1_024;
+/// The number of entries that are restored under one guard, at least, if there are so many. Their
+/// places in memory are prefetched together.
+const TOGETHER: usize = 16;
 
 /// A cache that is in use, and the rest of its restore; or why nothing can be restored.
 type UnderWay<K, V, S, R> = Result<(Cache<K, V, S, R>, Restoring<K, V, S, R>), RestoreError>;
@@ -44,6 +46,9 @@ where
     held: HeldGroups<K, V>,
     /// What is left after the whole file was read.
     rest: Option<CompleteGroups<K, V>>,
+    ready: Ready<K, V>,
+    /// Where the group of the last entry stands in the list of groups.
+    near: usize,
 }
 
 /// # Restoring a cache in use
@@ -129,8 +134,9 @@ where
         let intake = Intake::new(&engine, reader.header())?;
         engine.begin_restore(reader.header().version);
         let cache = Cache::from_engine(engine);
-        let held = HeldGroups::new();
-        let restoring = Restoring { cache: cache.clone(), reader, intake, held, rest: None };
+        let (held, ready) = (HeldGroups::new(), Ready { groups: Vec::new(), keys: 0 });
+        let of = cache.clone();
+        let restoring = Restoring { cache: of, reader, intake, held, rest: None, ready, near: 0 };
         Ok((cache, restoring))
     }
 }
@@ -186,18 +192,19 @@ where
     /// # Panics
     /// As for [`run`](Self::run). A later call goes on with the next block.
     pub fn step(&mut self) -> Result<bool, RestoreError> {
-        let Self { cache, reader, intake, held, rest } = self;
-        let version = intake.report.version;
+        let Self { cache, reader, intake, held, rest, ready, near } = self;
         if let Some(groups) = rest {
             let mut done = 0;
             while done < PART {
                 let Some(group) = groups.next() else {
+                    ready.restore(cache, intake);
                     cache.engine().end_restore();
                     return Ok(false);
                 };
                 done += group.members.len();
-                restore(cache, intake, group, version);
+                ready.add(group, cache, intake);
             }
+            ready.restore(cache, intake);
             return Ok(true);
         }
         if let Some(block) = reader.next_block().map_err(RestoreError::Io)? {
@@ -208,11 +215,12 @@ where
                     Err(Some((version, key))) => (version, Err(key)),
                     Err(None) => continue,
                 };
-                let size = groups.map(|groups| groups.size(of.get()));
+                let size = groups.map(|groups| groups.size(of.get(), near));
                 if let Some(group) = held.note(of, size, entry) {
-                    restore(cache, intake, group, version);
+                    ready.add(group, cache, intake);
                 }
             }
+            ready.restore(cache, intake);
             return Ok(true);
         }
         intake.finish(reader);
@@ -221,41 +229,64 @@ where
     }
 }
 
-/// Restores a complete group of a file with this version.
-fn restore<K, V, S, R>(
-    cache: &Cache<K, V, S, R>,
-    intake: &mut Intake,
-    mut group: SavedGroup<K, V>,
-    version: Version,
-) where
+/// Complete groups that are to be restored next, under one guard.
+struct Ready<K, V> {
+    groups: Vec<SavedGroup<K, V>>,
+    /// The number of their keys.
+    keys: usize,
+}
+
+impl<K, V> Ready<K, V>
+where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
-    S: BuildHasher,
-    R: Reclaim,
 {
-    let (engine, since) = (cache.engine(), intake.since());
-    let SavedGroup { members, absent } = &mut group;
-    if members.iter().any(|entry| entry.terms.is_some()) {
-        let (now, mut at) = (engine.time(), 0);
-        while at < members.len() {
-            if members[at].deadline(since) > now {
-                at += 1;
-                continue;
+    /// Adds a group, without its members that have expired. Restores all that are there if they are
+    /// enough.
+    fn add<S: BuildHasher, R: Reclaim>(
+        &mut self,
+        mut group: SavedGroup<K, V>,
+        cache: &Cache<K, V, S, R>,
+        intake: &mut Intake,
+    ) {
+        let SavedGroup { members, absent } = &mut group;
+        if members.iter().any(|entry| entry.terms.is_some()) {
+            let (now, mut at) = (cache.engine().time(), 0);
+            while at < members.len() {
+                if members[at].deadline(intake.since()) > now {
+                    at += 1;
+                    continue;
+                }
+                absent.push(members.swap_remove(at).key);
+                intake.report.expired += 1;
             }
-            absent.push(members.swap_remove(at).key);
-            intake.report.expired += 1;
+        }
+        if members.is_empty() {
+            return;
+        }
+        self.keys += members.len() + absent.len();
+        self.groups.push(group);
+        if self.keys >= TOGETHER {
+            self.restore(cache, intake);
         }
     }
-    if members.is_empty() {
-        return;
+
+    /// Restores the groups that are there.
+    fn restore<S: BuildHasher, R: Reclaim>(
+        &mut self,
+        cache: &Cache<K, V, S, R>,
+        intake: &mut Intake,
+    ) {
+        let of = (intake.report.version.get(), intake.since());
+        self.keys = 0;
+        cache.engine().restore_groups(&mut self.groups, of, |outcome, members| {
+            *match outcome {
+                GroupOutcome::Restored => &mut intake.report.restored,
+                GroupOutcome::Superseded => &mut intake.report.superseded,
+                GroupOutcome::LeftOut => &mut intake.report.left_out,
+            } += members;
+        });
     }
-    let members = members.len() as u64;
-    let count = match engine.restore_group(group, version.get(), since) {
-        GroupOutcome::Restored => &mut intake.report.restored,
-        GroupOutcome::Superseded => &mut intake.report.superseded,
-        GroupOutcome::LeftOut => &mut intake.report.left_out,
-    };
-    *count += members;
 }
 
 impl<K, V, S, R> Restoring<K, V, S, R>

@@ -6,7 +6,7 @@ use crate::engine::{SavedTerms, ToRestore, ToSave};
 use crate::policy::Rank;
 use crate::reclaim::Reclaim;
 use crate::relation::Tag;
-use crate::saved::{self, Groups, LONGEST_SCHEMA, Writer, random_id};
+use crate::saved::{self, EarlyFile, Groups, LONGEST_SCHEMA, Writer, random_id};
 use crate::version::Version;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,9 @@ use std::io::{self, BufWriter, Write};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How many bytes go to the system at a time: with large parts, it takes less for each page.
+const AT_ONCE: usize = 1 << 20;
 
 /// What was saved; the result of [`Cache::save`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +111,8 @@ where
     {
         let path = path.as_ref();
         let temporary = Temporary::beside(path)?;
-        let (out, report) = self.save_to(BufWriter::new(&temporary.file))?;
+        let out = BufWriter::with_capacity(AT_ONCE, EarlyFile::new(&temporary.file));
+        let (out, report) = self.save_to(out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         temporary.rename(path)?;
         Ok(report)
@@ -141,10 +145,10 @@ where
         let mut writer = Writer::new(out, &header)?;
         let keys = engine.keys_by_heat(snapshot);
         writer.groups(&Groups::among(keys.iter().map(|(.., version)| version.get()).collect()))?;
-        for (key, rank, _) in keys {
-            match engine.to_save(snapshot, (key, rank)) {
+        for (at, (key, ..)) in keys.iter().enumerate() {
+            match engine.to_save(snapshot, &keys, at) {
                 ToSave::Value(value, terms) => {
-                    writer.entry(|block| encode(block, key, value, &terms))?
+                    writer.entry(|block| encode(block, *key, value, &terms))?
                 }
                 ToSave::Derived => derived += 1,
                 ToSave::Absent => {}

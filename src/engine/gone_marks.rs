@@ -71,7 +71,7 @@ impl GoneMarks {
         // Relaxed: the fence orders it.
         self.words()[mark / WORD].fetch_or(1 << (mark % WORD), Ordering::Relaxed);
         if !mutant("gone.unfenced") {
-            fence(Ordering::SeqCst); // partner: the fence in `Engine::restore_members`
+            fence(Ordering::SeqCst); // partner: the fence in `GroupWork::restore`
         }
     }
 

@@ -78,7 +78,7 @@ where
         step("lease.held");
         let early = too_early("lease.clock_first", || self.store.version());
         if !mutant("lease.unfenced") {
-            // Partners: the fences in `remove`, `invalidate_alone` and `restore_members`.
+            // Partners: the fences in `remove`, `invalidate_alone` and `GroupWork::restore`.
             fence(Ordering::SeqCst);
         }
         let since = early.unwrap_or_else(|| self.store.version());

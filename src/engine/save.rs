@@ -3,7 +3,7 @@
 use super::Engine;
 use super::evict::EvictionContext;
 use super::expiry_policy::nanos_left;
-use crate::chain::{EntryTerms, Visible};
+use crate::chain::{EntryTerms, Record, Visible};
 use crate::policy::Rank;
 use crate::reclaim::Reclaim;
 use crate::relation::Tag;
@@ -13,6 +13,9 @@ use crate::version::Version;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
+
+/// How many keys ahead of the one that is saved memory is asked for.
+const AHEAD: usize = 12;
 
 /// The terms of a saved entry. Times are relative to the instant of the view; `None` stands for
 /// never.
@@ -79,9 +82,24 @@ where
         unknown
     }
 
-    /// Returns what a view holds for a key, and its terms.
-    pub fn to_save<'v>(&self, snapshot: &'v Snapshot, (key, rank): (&K, Rank)) -> ToSave<'v, V> {
-        let guard = self.pin();
+    /// Returns what a view holds for the key at this place of the list, and its terms.
+    pub fn to_save<'v>(
+        &self,
+        snapshot: &'v Snapshot,
+        keys: &[(&'v K, Rank, Version)],
+        at: usize,
+    ) -> ToSave<'v, V> {
+        let (guard, (key, rank, _)) = (self.pin(), keys[at]);
+        // What comes later is on its way to the processor meanwhile: first the keys, and when they
+        // are there, what their hashes lead to.
+        if let Some((key, ..)) = keys.get(at + 2 * AHEAD) {
+            Record::<K, V>::prefetch_at(std::ptr::from_ref(*key).addr());
+        }
+        if let Some((key, ..)) = keys.get(at + AHEAD) {
+            let hash = self.hash(*key);
+            self.store.prefetch_bucket(&guard, hash);
+            self.store.prefetch_home(hash);
+        }
         let Some(record) = self.store.find(&guard, self.hash(key), key) else {
             return ToSave::Absent;
         };

@@ -8,6 +8,7 @@ use crate::metrics::{LoadInfo, Recorded, Recorder, Stats, ViewInfo};
 use crate::reclaim::Reclaim;
 use crate::sync::time::NEVER;
 use crate::version::Version;
+use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
@@ -106,5 +107,22 @@ where
 
     fn is_recording(&self) -> bool {
         self.store.order.is_watched()
+    }
+}
+
+impl<K, V, S, R> Engine<K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Returns a key with this hash that the index has.
+    pub fn key_with_hash(&self, hash: u32) -> Option<K>
+    where
+        K: Clone,
+    {
+        let guard = self.pin();
+        self.store.find_by_hash(&guard, hash).map(|record| record.key().clone())
     }
 }

@@ -151,7 +151,7 @@ where
             if !planted("gone.removal_unnoted") {
                 self.observers().note_gone(hash);
             }
-            // Partners: the fences in `lease_held_record` and `restore_members`; for `is_held`.
+            // Partners: the fences in `lease_held_record` and `GroupWork::restore`; for `is_held`.
             fence(Ordering::SeqCst);
             let record = self.store.find_alive(&guard, hash, key)?;
             self.remove_from(&guard, record, copy)

@@ -3,10 +3,12 @@
 //!
 //! `docs/saved-format.md` specifies the format. All numbers are little-endian.
 
+mod early;
 mod groups;
 mod read;
 mod write;
 
+pub use early::EarlyFile;
 pub use groups::Groups;
 #[cfg(test)]
 use read::Damage;

@@ -115,8 +115,10 @@ fn groups_are_read_as_written() {
     let sizes = |file: &[u8]| {
         let mut reader = Reader::new(file).unwrap();
         let block = reader.next_block().unwrap().unwrap();
-        let sizes =
-            block.groups().map(|groups| [3, 7, 1 << 50].map(|version| groups.size(version)));
+        let sizes = block.groups().map(|groups| {
+            let near = &mut 0;
+            [3, 7, 1 << 50].map(|version| groups.size(version, near))
+        });
         (sizes, reader.damage().blocks)
     };
     assert_eq!(sizes(&file), (Some([1, 3, 2]), 0));
@@ -126,9 +128,26 @@ fn groups_are_read_as_written() {
     let mut broken = file.clone();
     broken[46 + HEAD] ^= 1;
     assert_eq!(sizes(&broken), (None, 1));
-    for body in [&[][..], &[7], &[7, 3, 0], &[0xff; 30]] {
+    for body in [&[][..], &[7], &[7, 3, 0], &[0, 3], &[0xff; 30]] {
         assert_eq!(Groups::read(body, 1), None, "{body:?}");
     }
+}
+
+/// Wherever the look-up before was.
+#[test]
+fn each_group_is_found_from_everywhere() {
+    let all = [(2, 3), (3, 2), (5, 4), (9, 2)];
+    let mut body = Vec::new();
+    Groups::write(&all, &mut body);
+    let groups = Groups::read(&body, 4).unwrap();
+    for version in 0..12 {
+        let size = all.into_iter().find(|group| group.0 == version).map_or(1, |group| group.1);
+        for mut near in 0..9 {
+            assert_eq!(groups.size(version, &mut near), size, "{version} from {near}");
+            assert_eq!(groups.size(version, &mut near), size, "{version} from its place");
+        }
+    }
+    assert_eq!(Groups::default().size(7, &mut 0), 1);
 }
 
 /// A value may contain a whole file, even with blocks of its own.
@@ -178,4 +197,21 @@ fn a_forged_file_takes_linear_time() {
     let all = (file.len() - whole) as u64;
     assert!(reader.in_vain >= all, "some were checked");
     assert!(reader.in_vain <= 9 * all + (128 << 20), "{} of {all}", reader.in_vain);
+}
+
+/// In parts of any size, some of which the system is asked to write early.
+#[test]
+fn a_file_that_is_written_early_has_all_bytes() {
+    let path = std::env::temp_dir().join(format!("coeval-early-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    let (mut early, mut all) = (EarlyFile::new(&file), Vec::new());
+    for part in 0..60 {
+        let bytes = vec![part; usize::from(part) * 7];
+        std::io::Write::write_all(&mut early, &bytes).unwrap();
+        all.extend(bytes);
+    }
+    early.sync_all().unwrap();
+    let written = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(written == all, "{} bytes of {}", written.len(), all.len());
 }

@@ -162,6 +162,15 @@ where
         self.index.find(guard, hash, |record| key.equivalent(record.key())).map(Self::in_index)
     }
 
+    /// A record of a key with this hash, if there is one.
+    pub fn find_by_hash<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        hash: u32,
+    ) -> Option<RecordRef<'g, K, V>> {
+        self.index.find(guard, hash, |record| record.hash() == hash).map(Self::in_index)
+    }
+
     /// The record of `key`, if there is one, alive as long as the guard.
     pub fn find_alive<'g, Q>(
         &self,

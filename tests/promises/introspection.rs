@@ -203,6 +203,21 @@ fn open_views_are_listed<R: Reclaim>() {
     assert_eq!(seen.unwrap().value, [None]);
 }
 
+/// Two of a thousand keys hardly ever have the same 32 bits.
+fn a_key_is_known_by_its_hash<R: Reclaim>() {
+    let cache: Cache<R> = coeval::Cache::builder().reclaimer().build();
+    fill(&cache, 0..1_000);
+    let hash = |key: u64| cache.explain(&key).key_hash;
+    let found = |key: u64| cache.key_with_hash(hash(key));
+    assert!((0..1_000).filter(|key| found(*key) == Some(*key)).count() > 990);
+    assert!((0..1_000).all(|key| found(key).is_some_and(|other| hash(other) == hash(key))));
+    assert!((1_000..2_000).filter(|key| found(*key).is_some()).count() < 10);
+    let view = cache.view();
+    cache.remove(&7);
+    assert!(found(7).is_some(), "a view still shows its value");
+    drop(view);
+}
+
 fn loads_under_way_are_listed<R: Reclaim>() {
     let cache: Cache<R> = coeval::Cache::builder().reclaimer().build();
     assert!(cache.loads_under_way().is_empty(), "there was no load yet");
@@ -254,6 +269,7 @@ fn listing_beside_others<R: Reclaim>() {
 on_every_reclaimer! {
     open_views_are_listed,
     loads_under_way_are_listed,
+    a_key_is_known_by_its_hash,
     listing_beside_others,
     the_coldest_leave_first,
     asking_changes_nothing,

@@ -94,6 +94,16 @@ pub fn output_of_self(test: &str, filter: &str, counts: usize) -> Vec<String> {
     outputs
 }
 
+/// Runs one test of this program under callgrind. Returns the instructions of one operation at each
+/// of its first `counts` counts.
+pub fn costs_of_self(test: &str, counts: usize) -> Vec<f64> {
+    let folder = tempfolder();
+    run_self_under_callgrind(&folder, test, "");
+    let costs = (1..=counts).map(|number| cost(&folder, number)).collect();
+    let _ = std::fs::remove_dir_all(&folder);
+    costs
+}
+
 fn tempfolder() -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!(
         "coeval-slopes-{}-{:?}",

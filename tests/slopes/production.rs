@@ -19,6 +19,13 @@ fn look_ups() -> Vec<Row> {
             let cache = filled(n);
             count(1_000, || (0..1_000).for_each(|key| _ = black_box(cache.peek(&(key % n)))));
         }),
+        row("key_with_hash", "entries", Not, 1_500, |n| {
+            let cache = filled(n);
+            let hashes: Vec<u32> =
+                (0..1_000).map(|key| cache.explain(&(key % n)).key_hash).collect();
+            let look = |hash: &u32| assert!(black_box(cache.key_with_hash(*hash)).is_some());
+            count(1_000, || hashes.iter().for_each(look));
+        }),
         row("time_to_live_left", "entries", Not, 500, |n| {
             let cache = builder().time_to_live(Duration::from_secs(3_600)).build();
             (0..n).for_each(|key| _ = cache.insert(key, key));
