@@ -12,6 +12,10 @@ mod random;
 #[allow(dead_code)]
 #[path = "common/steps.rs"]
 mod steps;
+#[cfg(coeval_internals)]
+#[allow(dead_code)]
+#[path = "common/turns.rs"]
+mod turns;
 
 use coeval::{Cache, ManualClock, RestoreError, RestoreReport, Tag, Terms};
 use random::Random;
