@@ -1,8 +1,10 @@
 //! `Version`, the commit clock, and the state word of a version in a chain.
 
+use crate::sync::hook::{self, planted};
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 
 /// The number of a commit: unique, totally ordered, and carried by every entry that the commit
@@ -57,7 +59,7 @@ pub struct Clock(Arc<CachePadded<AtomicU64>>);
 
 impl Clock {
     pub fn new() -> Self {
-        Self(Arc::new(CachePadded::new(AtomicU64::new(0))))
+        Self(Arc::new(CachePadded::new(AtomicU64::new(hook::clocks_begin_at()))))
     }
 
     /// Returns whether both are one counter.
@@ -75,13 +77,26 @@ impl Clock {
 
     /// Takes the next number. Called only for a commit that was seen ready.
     ///
-    /// If another thread stamps the commit first, the number stays unused.
+    /// If another thread stamps the commit first, the number stays unused. If there is no further
+    /// number, ends the process.
     #[inline(always)]
     pub fn tick(&self) -> u64 {
         // Release: pairs with `now`. SeqCst: with `fence_after_rmw`, it also orders the stamp and
         // the check for registered views (see `commit::views`).
-        self.0.fetch_add(1, Ordering::SeqCst) + 1
+        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        if number > State::LAST && !planted("clock.wraps") {
+            end();
+        }
+        number
     }
+}
+
+/// A commit that is ready cannot be undone, and none may get a number that another one has.
+#[cold]
+fn end() -> ! {
+    let message = b"coeval: a cache has made as many commits as there are version numbers\n";
+    let _ = std::io::stderr().write_all(message);
+    std::process::abort()
 }
 
 #[cfg(feature = "serde")]
@@ -128,6 +143,8 @@ impl State {
     /// The bits that the creator of a version sets.
     const KIND: u64 = Self::TOMBSTONE | Self::TERMS | Self::HITS;
     const NUMBER_AT: u32 = 6;
+    /// The last number. At a billion commits a second, it is reached after nine years.
+    const LAST: u64 = u64::MAX >> Self::NUMBER_AT;
     /// The alignment of a descriptor, which keeps the bits of all flags free in its address.
     pub const ALIGN: usize = 1 << Self::NUMBER_AT;
     /// The number of hits that are counted.

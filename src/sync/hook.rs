@@ -61,6 +61,16 @@ pub fn lapse() {
     armed::visit("lapse");
 }
 
+/// The number before the first commit of a new cache. In a build with `--cfg coeval_internals`, the
+/// environment variable `COEVAL_CLOCK` may set it, so that a test comes to the end of the numbers.
+pub fn clocks_begin_at() -> u64 {
+    #[cfg(all(coeval_internals, not(coeval_loom)))]
+    if let Ok(begin) = std::env::var("COEVAL_CLOCK") {
+        return begin.parse().expect("COEVAL_CLOCK is a number");
+    }
+    0
+}
+
 /// What `read` returns, if the process asked for this defect: that something is read too early. The
 /// thread may then be stopped before it goes on.
 #[inline(always)]

@@ -36,6 +36,8 @@ mod loaded_terms;
 mod loading;
 mod memory;
 mod monitor;
+#[cfg(coeval_internals)]
+mod numbers;
 mod panics;
 mod properties;
 mod recursion;
