@@ -66,11 +66,13 @@ beside() {
 begin=$SECONDS
 beside passes commit -DSETUP=2
 beside passes near -DCHANGES=1
+beside passes near_age
 beside passes sealing
 for defect in "1 5" "2 2" "3 2" "5 5" "6 2" "7 4"; do
     beside fails commit "-DDEFECT=${defect% *}" "-DSETUP=${defect#* }"
 done
-for defect in 1 2 3 4 5; do beside fails near -DCHANGES=1 "-DDEFECT=$defect"; done
+for defect in 1 2 3 4 5 6 7; do beside fails near -DCHANGES=1 "-DDEFECT=$defect"; done
+for defect in 1 2 3 4 5 6 7 8; do beside fails near_age "-DDEFECT=$defect"; done
 for defect in 1 2 3 4; do beside fails sealing "-DDEFECT=$defect"; done
 if [ "${1:-}" = all ]; then
     for setup in 1 3 4 5; do beside passes commit "-DSETUP=$setup"; done

@@ -3,7 +3,7 @@
  *
  * The server executes one command at a time, and writes replies and pushes into one stream. The
  * read loop takes one frame after the other. The numbers in brackets are the rules of docs/near.md.
- * Time (rules 8 to 10) is left out. DEFECT chooses a rule that is broken: see ci/model.sh.
+ * Time (rules 8 to 10) is in near_age.pml. DEFECT chooses a rule that is broken: see ci/model.sh.
  */
 
 #define KEYS 3
@@ -21,6 +21,8 @@
 #define NO_SECOND_DROP 3   /* a writer returns without having dropped the entries once more */
 #define BREAK_IGNORED 4    /* a break leaves the L1 as it is */
 #define RELAYED 5          /* a push is handed to another task, and applied later */
+#define APART 6            /* pushes have a connection of their own: no order to the replies */
+#define RESULT_SHARED 7    /* a caller takes the result of another one's read that is under way */
 #ifndef DEFECT
 #define DEFECT 0
 #endif
@@ -33,7 +35,13 @@ byte value[KEYS];              /* the change that wrote the key last */
 byte was[STATES * KEYS];       /* what each key held in each state */
 bool tracked[KEYS];            /* who reads a key is told of its next change */
 chan requests = [CALLERS] of { byte, byte, bool };     /* caller, keys, whether it writes */
-chan stream = [10] of { mtype, byte, byte, byte, byte }; /* key or caller, values */
+chan stream = [10] of { mtype, byte, byte, byte, byte }; /* [1] key or caller, values */
+#if DEFECT == APART
+chan pushes = [10] of { byte };
+#define PUSH(k) pushes!k
+#else
+#define PUSH(k) stream!push(k, 0, 0, 0)
+#endif
 
 /* This process. */
 #define NOTHING 255
@@ -46,6 +54,9 @@ bool failed[CALLERS];          /* the link broke while the caller waited */
 bool broken;
 byte floor;                    /* no read that begins now may show an earlier state */
 byte relayed = NOTHING;
+#if DEFECT == RESULT_SHARED
+byte under_way[CALLERS];       /* the keys that the caller reads from the server */
+#endif
 
 /* The server changes keys, and tells the cache if it reads them. */
 inline change(keys) {
@@ -67,7 +78,7 @@ inline tell(keys) {
     do
     :: k < KEYS ->
         if
-        :: HAS(keys, k) && tracked[k] -> tracked[k] = false; stream!push(k, 0, 0, 0)
+        :: HAS(keys, k) && tracked[k] -> tracked[k] = false; PUSH(k)
         :: else
         fi;
         k++
@@ -185,6 +196,9 @@ end:
             fi;
             kind = 0; caller = 0; held[0] = 0; held[1] = 0; held[2] = 0
         }
+#if DEFECT == APART
+    :: atomic { pushes?caller -> apply(caller); caller = 0 }
+#endif
 #if DEFECT == RELAYED
     :: atomic { relayed != NOTHING -> apply(relayed); relayed = NOTHING }
 #endif
@@ -284,11 +298,37 @@ take_marks:
             :: k == KEYS -> k = 0; break
             od
         };
+#if DEFECT == RESULT_SHARED
+        if
+        :: atomic {
+                (missing & under_way[1 - me]) == missing ->
+                do
+                :: k < KEYS -> mark[me * KEYS + k] = false; k++
+                :: k == KEYS -> k = 0; break
+                od
+            };
+            !waiting[1 - me];
+            atomic {
+                failed[me] = failed[1 - me];
+                do
+                :: k < KEYS -> answer[me * KEYS + k] = answer[(1 - me) * KEYS + k]; k++
+                :: k == KEYS -> k = 0; break
+                od
+            };
+            goto read
+        :: else
+        fi;
+        under_way[me] = missing;
+#endif
         ask(missing, false); /* [5] by one command */
         if
         :: !failed[me] -> install(missing)
         :: else
         fi;
+#if DEFECT == RESULT_SHARED
+        under_way[me] = 0;
+read:
+#endif
         atomic {
             fits = true;
             do
