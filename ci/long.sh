@@ -26,6 +26,7 @@ tests+=(
     "checked    ci/checked.sh"
     "planted    ci/planted.sh all"
     "threads    MODEL_SECONDS=20 ci/threads.sh"
+    "shuttle    MODEL_SECONDS=20 ci/shuttle.sh"
     "fuzz       ci/fuzz.sh"
     "kit        COEVAL_CHECK_HISTORIES=1000000 cargo test --release -p coeval-check"
     "stores     COEVAL_CHECK_TRANSACTIONS=1000000 cargo test --release -p coeval-check-stores"

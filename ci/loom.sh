@@ -24,8 +24,8 @@ if [ ${#files[@]} -eq 0 ]; then
     files=(eviction deadlines leases batches sweeping leftover derive)
     for file in loom-tests/tests/*.rs; do
         name=$(basename "$file" .rs)
-        # `threads` is another build.
-        if [[ " ${files[*]} threads " != *" $name "* ]]; then files+=("$name"); fi
+        # `threads` and `shuttle` are other builds, and `at_length` is for the latter alone.
+        if [[ " ${files[*]} threads shuttle at_length " != *" $name "* ]]; then files+=("$name"); fi
     done
     files+=(crossbeam)
 fi

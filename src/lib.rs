@@ -150,6 +150,10 @@ pub use removal::RemovalCause;
 pub use sync::time::ManualClock;
 pub use version::Version;
 
+/// In place of loom, as it has nearly the same interface.
+#[cfg(coeval_shuttle)]
+extern crate shuttle as loom;
+
 /// What models and tests of the algorithms use. Not part of the public interface.
 #[cfg(any(coeval_loom, coeval_internals))]
 #[allow(missing_docs)]

@@ -9,8 +9,11 @@
 #![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod exact;
-#[cfg(coeval_loom)]
+#[cfg(all(coeval_loom, not(coeval_shuttle)))]
 mod explored;
+#[cfg(coeval_shuttle)]
+#[doc(hidden)]
+pub mod shuttled;
 #[cfg(not(coeval_loom))]
 #[doc(hidden)]
 pub mod threads;
@@ -20,10 +23,14 @@ pub use coeval::internals::hook::{with_one_order, with_turns};
 #[cfg(coeval_loom)]
 pub use coeval::internals::per_thread::with_ends;
 pub use exact::Exact;
-#[cfg(coeval_loom)]
+#[cfg(all(coeval_loom, not(coeval_shuttle)))]
 pub use explored::{explore, explore_steps, must_fail, run_to_its_end, spawn_deep};
-#[cfg(coeval_loom)]
+#[cfg(all(coeval_loom, not(coeval_shuttle)))]
 pub use loom;
+#[cfg(coeval_shuttle)]
+pub use shuttled as loom;
+#[cfg(coeval_shuttle)]
+pub use shuttled::{explore, explore_steps, must_fail, run_to_its_end, spawn_deep};
 #[cfg(not(coeval_loom))]
 pub use threads as loom;
 #[cfg(not(coeval_loom))]

@@ -331,8 +331,8 @@ mod id {
                 // loom numbers its threads, but only prints the numbers. An atomic counter here
                 // would multiply the schedules to explore.
                 let id = format!("{:?}", loom::thread::current().id());
-                let digits = id.trim_start_matches("ThreadId(").trim_end_matches(')');
-                number.set(digits.parse().expect("loom prints `ThreadId(number)`"));
+                let digits: String = id.chars().filter(char::is_ascii_digit).collect();
+                number.set(digits.parse().expect("loom prints the number"));
             }
             number.get()
         })
