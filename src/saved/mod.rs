@@ -32,7 +32,7 @@ const HEAD: usize = 32;
 const BLOCK: [u8; 4] = *b"cvlB";
 const GROUPS: [u8; 4] = *b"cvlG";
 const END: [u8; 4] = *b"cvlE";
-/// Numbers of commits have 58 bits.
+/// Numbers of commits have 58 bits. Half of them are left to the restored cache.
 const MAX_VERSION: u64 = (1 << 57) - 1;
 
 /// What a file says of itself.

@@ -215,3 +215,15 @@ fn a_file_that_is_written_early_has_all_bytes() {
     std::fs::remove_file(&path).unwrap();
     assert!(written == all, "{} bytes of {}", written.len(), all.len());
 }
+
+/// A cache goes on from the version of its file, so there must be numbers left.
+#[test]
+fn a_version_that_is_too_large_is_refused() {
+    let read = |version| {
+        let file = Writer::new(Vec::new(), &Header { version, ..header() });
+        let (file, ..) = file.unwrap().finish().unwrap();
+        Reader::new(&*file).map(|reader| reader.header().version).ok()
+    };
+    assert_eq!(read(MAX_VERSION), Some(MAX_VERSION));
+    assert_eq!((read(MAX_VERSION + 1), read(u64::MAX)), (None, None));
+}
