@@ -3,19 +3,24 @@
 //! The judge is `coeval-check`, which knows nothing of coeval. Two kinds of runs feed it: `whole`
 //! keeps every entry, so that absences tell something; in `lossy`, entries are evicted, expire and
 //! are cleared at any time. In a third kind, `sourced`, entries are loaded from a source that
-//! changes, and the test itself is the judge.
+//! changes, and in a fourth, `kept`, all keys and values are counted; there the test itself is the
+//! judge.
 //!
-//! It needs threads that give way in the middle of operations, which only the build for tests has.
-//! In most of the histories that are judged, one thread runs at a time (`common/turns.rs`). These are
+//! Threads give way and stall in the middle of operations, which only the build for tests makes
+//! possible, and signals stop them at any instruction (`checked/crew.rs`). In most of the histories that are judged, one thread runs at a time (`common/turns.rs`). These are
 //! short. The others have most of the operations.
 //!
 //! `COEVAL_CHECKED_OPS` sets the number of operations of each test (default 12,000);
 //! `ci/checked.sh` runs many millions. `COEVAL_CHECKED_THREADS` sets the number of threads.
 
-#![cfg(coeval_internals)]
+#![cfg(all(target_os = "linux", coeval_internals))]
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "checked/crew.rs"]
+mod crew;
+#[path = "checked/kept.rs"]
+mod kept;
 #[path = "checked/lossy.rs"]
 mod lossy;
 #[path = "checked/sourced.rs"]
@@ -26,12 +31,15 @@ mod whole;
 use coeval_check::{Checker, History};
 use common::random::{Random, run_seed};
 use common::turns::{in_turns, visit};
-use common::{disturb, on_every_reclaimer, together, within};
+use common::{on_every_reclaimer, within};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// About so many operations make one history. Then comes another, on a new cache.
 const HISTORY: u64 = 30_000;
+/// About so many are made at a time where there is no history.
+const PART: u64 = 3_000;
 
 /// So many operations of a thread make a history if one thread runs at a time.
 const TURNS: u64 = 300;
@@ -45,7 +53,7 @@ fn is_in_turns(seed: u64) -> bool {
 fn run(seed: u64, threads: usize, body: impl Fn(usize) + Sync) {
     match is_in_turns(seed) {
         true => in_turns(Random::new(seed), threads, body),
-        false => together(threads, body),
+        false => crew::crew(threads, seed, body),
     }
 }
 
@@ -57,24 +65,30 @@ fn asked(name: &str, default: u64) -> u64 {
 
 /// Calls `run` with seeds, numbers of threads and numbers of operations for each of them, until it
 /// has made enough operations.
-fn repeat(what: &str, run: impl Fn(u64, usize, u64) -> u64) {
-    disturb();
+fn repeat(what: &str, most: u64, run: impl Fn(u64, usize, u64) -> u64) {
+    // One test at a time: what a thread that has ended leaves in a cache stays there while another
+    // thread, of another cache, has its number.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    common::steps::stall();
     let goal = asked("COEVAL_CHECKED_OPS", 12_000);
     let threads = asked("COEVAL_CHECKED_THREADS", 0);
     let (mut random, mut done) = (Random::new(run_seed()), 0);
     while done < goal {
         let threads = if threads == 0 { random.pick(&[2, 3, 4, 8]) } else { threads };
-        let operations = (goal - done).min(HISTORY) / threads + 1;
-        let limit = Duration::from_secs(600);
+        let operations = (goal - done).min(most) / threads + 1;
+        // A run takes seconds. A defect that has threads wait for ever is to show soon.
+        let has_defect = std::env::var("COEVAL_DEFECT").is_ok();
+        let limit = Duration::from_secs(if has_defect { 25 } else { 600 });
         done += within(limit, what, || run(random.next(), threads as usize, operations));
     }
-    println!("{what}: {done} operations");
+    println!("{what}: {done} operations, {} stops", crew::STOPPED.load(Ordering::Relaxed));
 }
 
 /// Has `record` make histories, and requires that each is clean.
 fn check(checker: &Checker, what: &str, record: impl Fn(u64, usize, u64) -> History) {
     let done = AtomicU64::new(0);
-    repeat(what, |seed, threads, operations| {
+    repeat(what, HISTORY, |seed, threads, operations| {
         let (threads, operations) = match is_in_turns(seed) {
             true => (threads.min(3), operations.min(TURNS)),
             false => (threads, operations),
@@ -145,7 +159,7 @@ fn give_way() {
     }
 }
 
-on_every_reclaimer!(whole, lossy, sourced);
+on_every_reclaimer!(whole, lossy, sourced, kept);
 
 fn whole<R: coeval::reclaim::Reclaim>() {
     check(&Checker::new(), "whole", whole::record::<R>);
@@ -156,5 +170,9 @@ fn lossy<R: coeval::reclaim::Reclaim>() {
 }
 
 fn sourced<R: coeval::reclaim::Reclaim>() {
-    repeat("sourced", sourced::run::<R>);
+    repeat("sourced", PART, sourced::run::<R>);
+}
+
+fn kept<R: coeval::reclaim::Reclaim>() {
+    repeat("kept", PART, kept::run::<R>);
 }

@@ -314,7 +314,7 @@ fn sums_of_the_table_of_defects_are_right() {
                 | `e.f` | – | `checked::x::sourced` | 7 | 0.1 |\n| `a.b` | a reason |\n";
     let (unfound, sentence) = defects::sums(rows);
     assert!(sentence.starts_with("2 of the 3 are found"), "{sentence}");
-    assert!(sentence.contains("0 by histories, 1 by old values, 0 by"), "{sentence}");
+    assert!(sentence.contains("0 by histories, 1 by old values, 0 by what"), "{sentence}");
     assert_eq!(defects::excused(rows), unfound);
     assert!(defects::excused("| `a.b` | `m` | – | – | – |\n| `c.d` |  |\n").is_empty());
 }

@@ -4,13 +4,16 @@
 //! Here the judge is the test: a loaded value that its caller could not set is for that caller
 //! alone, so callers during a change may see it in any order.
 
+use crate::common::Store;
 use crate::common::random::Random;
-use crate::common::{Store, together};
+use crate::crew::crew;
 use crate::pause;
 use coeval::reclaim::Reclaim;
 use coeval::{Loaded, Terms};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 type Cache<R> = Store<u64, u64, R>;
 
@@ -35,9 +38,13 @@ pub fn run<R: Reclaim>(seed: u64, threads: usize, operations: u64) -> u64 {
             related.invalidate(key - KEYS);
         }
     };
-    let cache: Cache<R> = coeval::Cache::builder().related(related).reclaimer().build();
+    let mut builder = coeval::Cache::builder().related(related);
+    if seed.is_multiple_of(2) {
+        builder = builder.load_timeout(Duration::from_micros(300)); // then another caller loads
+    }
+    let cache: Cache<R> = builder.reclaimer().build();
     let source = Source::default();
-    together(threads, |thread| {
+    crew(threads, seed, |thread| {
         let mut random = Random::new(seed ^ (thread as u64) << 32);
         for at in 0..operations {
             let key = random.below(KEYS);
@@ -46,7 +53,7 @@ pub fn run<R: Reclaim>(seed: u64, threads: usize, operations: u64) -> u64 {
                 change(&cache, number, key, &mut random);
             } else {
                 let told = number.told.load(SeqCst);
-                let found = look_up(&cache, number, key, &mut random);
+                let found = look_up(&cache, &source, key, &mut random);
                 let within = (at + 1) * threads as u64;
                 assert!(found >= told, "within {within} operations: {found} of key {key} is old");
             }
@@ -73,12 +80,16 @@ fn change<R: Reclaim>(cache: &Cache<R>, number: &Number, key: u64, random: &mut 
 }
 
 /// The number of a key from the cache, or else from the source.
-fn look_up<R: Reclaim>(cache: &Cache<R>, number: &Number, key: u64, random: &mut Random) -> u64 {
+fn look_up<R: Reclaim>(cache: &Cache<R>, source: &Source, key: u64, random: &mut Random) -> u64 {
+    let number = &source[key as usize];
     let load = || {
         let found = number.now.load(SeqCst);
         std::thread::yield_now();
         found
     };
+    if key % 2 == 1 && random.one_in(3) {
+        return load_oddly(cache, source, key, random);
+    }
     // Even keys may be told of by their tags, so each of their entries must have its tag.
     match (key.is_multiple_of(2), random.one_in(2)) {
         (true, true) => cache.get_with_terms(key, || Loaded::new(load()).tags([key])),
@@ -96,4 +107,31 @@ fn look_up<R: Reclaim>(cache: &Cache<R>, number: &Number, key: u64, random: &mut
             }
         }),
     }
+}
+
+/// Loads that fail, that panic, and that wait for each other. For the odd keys, 1 and 3.
+fn load_oddly<R: Reclaim>(cache: &Cache<R>, source: &Source, key: u64, random: &mut Random) -> u64 {
+    let read = |key: u64| {
+        let found = source[key as usize].now.load(SeqCst);
+        std::thread::yield_now();
+        found
+    };
+    let fails = random.one_in(3);
+    let found = match random.below(3) {
+        0 => cache.load(key, || if fails { Err(()) } else { Ok(read(key)) }).ok(),
+        1 => catch_unwind(AssertUnwindSafe(|| {
+            cache.get_with(key, || if fails { resume_unwind(Box::new(())) } else { read(key) })
+        }))
+        .ok(),
+        _ => {
+            let other = 4 - key;
+            let wait_for_other = || {
+                // Whoever would close a cycle gets an error.
+                let _ = cache.load(other, || Ok::<_, ()>(read(other)));
+                Ok::<_, ()>(read(key))
+            };
+            cache.load(key, wait_for_other).ok()
+        }
+    };
+    found.unwrap_or_else(|| read(key))
 }

@@ -5,6 +5,7 @@ use super::random::Random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Steps, and the action to run at the first of them that comes.
 type Act = (Vec<&'static str>, Box<dyn FnOnce()>);
@@ -13,6 +14,8 @@ type Act = (Vec<&'static str>, Box<dyn FnOnce()>);
 pub type AtStep = (&'static str, Box<dyn FnOnce()>);
 
 static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
+/// Whether threads also stall.
+static IS_STALLED: AtomicBool = AtomicBool::new(false);
 static NEXT_SEED: AtomicU64 = AtomicU64::new(0);
 
 std::thread_local! {
@@ -31,11 +34,30 @@ fn hook(name: &'static str) {
     if let Ok(Some((_, act))) = due {
         act();
     }
-    if !in_turns
-        && IS_DISTURBED.load(Ordering::Relaxed)
-        && RANDOM.try_with(|random| random.borrow_mut().one_in(8)).unwrap_or(false)
-    {
-        std::thread::yield_now();
+    if !in_turns && IS_DISTURBED.load(Ordering::Relaxed) {
+        rest();
+    }
+}
+
+/// How often a thread was about to yield. In a test, it tells how far the others have come.
+static RESTS: AtomicU64 = AtomicU64::new(0);
+/// A thread stalls no longer than this.
+const LONGEST_STALL: Duration = Duration::from_millis(2);
+
+/// Yields now and then. Seldom, stalls until others have come some way (`stall`).
+fn rest() {
+    let choice = RANDOM.try_with(|random| random.borrow_mut().next() >> 16).unwrap_or(1);
+    if !choice.is_multiple_of(8) {
+        return;
+    }
+    // Relaxed: how far the others are matters only about.
+    let rests = RESTS.fetch_add(1, Ordering::Relaxed);
+    std::thread::yield_now();
+    if (choice / 8).is_multiple_of(64) && IS_STALLED.load(Ordering::Relaxed) {
+        let (begin, others) = (Instant::now(), 1 << (choice / 512 % 8));
+        while RESTS.load(Ordering::Relaxed) < rests + others && begin.elapsed() < LONGEST_STALL {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -44,6 +66,12 @@ fn hook(name: &'static str) {
 pub fn disturb() {
     IS_DISTURBED.store(true, Ordering::Relaxed);
     install();
+}
+
+/// The same, and has threads stall there now and then. That takes time.
+pub fn stall() {
+    IS_STALLED.store(true, Ordering::Relaxed);
+    disturb();
 }
 
 /// Runs `act` once on this thread, at the first of these steps.
