@@ -8,5 +8,5 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 export MODEL_SECONDS=${MODEL_SECONDS:-0.2}
-with_flags '--cfg coeval_loom --cfg coeval_shuttle' cargo test --quiet --profile loom -p loom-tests \
-    --target-dir target/shuttle --test shuttle -- --test-threads=1 "$@"
+with_flags '--cfg coeval_loom --cfg coeval_shuttle' cargo test --quiet --profile loom \
+    -p loom-tests --target-dir target/shuttle --test shuttle -- --test-threads=1 "$@"
