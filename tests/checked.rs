@@ -31,9 +31,8 @@ mod whole;
 use coeval_check::{Checker, History};
 use common::random::{Random, run_seed};
 use common::turns::{in_turns, visit};
-use common::{on_every_reclaimer, within};
+use common::{alone, on_every_reclaimer, within};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// About so many operations make one history. Then comes another, on a new cache.
@@ -66,10 +65,7 @@ fn asked(name: &str, default: u64) -> u64 {
 /// Calls `run` with seeds, numbers of threads and numbers of operations for each of them, until it
 /// has made enough operations.
 fn repeat(what: &str, most: u64, run: impl Fn(u64, usize, u64) -> u64) {
-    // One test at a time: what a thread that has ended leaves in a cache stays there while another
-    // thread, of another cache, has its number.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     common::steps::stall();
     let goal = asked("COEVAL_CHECKED_OPS", 12_000);
     let threads = asked("COEVAL_CHECKED_THREADS", 0);

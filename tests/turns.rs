@@ -19,12 +19,12 @@ use coeval::reclaim::Reclaim;
 use common::counted::Ledger;
 use common::random::{Random, run_seed};
 use common::turns::in_turns;
-use common::{on_every_reclaimer, stress};
+use common::{alone, on_every_reclaimer, stress};
 use operations::{KINDS, assert_whole, cases, filled};
 
 /// Two or three operations of a stalled thread's list, in any order of their steps.
 fn operations_in_turns<R: Reclaim>() {
-    let mut seeds = Random::new(run_seed());
+    let (_alone, mut seeds) = (alone(), Random::new(run_seed()));
     for _ in 0..stress(400, 10_000, 1_000_000) {
         let seed = seeds.next();
         let mut random = Random::new(seed);

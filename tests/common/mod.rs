@@ -12,6 +12,7 @@ pub mod steps;
 pub mod turns;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Whether this build makes each step much slower and each stack frame much larger.
@@ -137,6 +138,14 @@ pub fn together(n: usize, body: impl Fn(usize) + Sync) {
             });
         }
     });
+}
+
+/// While this lives, no other test of the program runs that takes it. For tests that look at what
+/// is left: what a thread that has ended leaves in a cache stays there while another thread, of
+/// another cache, has its number.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sets its flag when it is dropped, even in a panic. The flag tells the other threads to stop.
