@@ -7,8 +7,9 @@
 //! judge.
 //!
 //! Threads give way and stall in the middle of operations, which only the build for tests makes
-//! possible, and signals stop them at any instruction (`checked/crew.rs`). In most of the histories that are judged, one thread runs at a time (`common/turns.rs`). These are
-//! short. The others have most of the operations.
+//! possible, and signals stop them at any instruction (`checked/crew.rs`). In most of the histories
+//! that are judged, one thread runs at a time (`common/turns.rs`). These are short. The others have
+//! most of the operations.
 //!
 //! `COEVAL_CHECKED_OPS` sets the number of operations of each test (default 12,000);
 //! `ci/checked.sh` runs many millions. `COEVAL_CHECKED_THREADS` sets the number of threads.

@@ -6,8 +6,9 @@
 //! - a record that the policy spares for a thread is not freed before the thread comes back to it,
 //!   and is freed afterwards if it is empty.
 //!
-//! The first model checks the mark alone, and the second one the policy. The others run the engine, which evicts one entry at a
-//! time, on a reclamation scheme that reclaims as early as the contract allows.
+//! The first model checks the mark alone, and the second one the policy. The others run the engine,
+//! which evicts one entry at a time, on a reclamation scheme that reclaims as early as the contract
+//! allows.
 #![cfg(any(coeval_loom, coeval_internals))]
 #![allow(clippy::undocumented_unsafe_blocks)]
 

@@ -190,7 +190,8 @@ where
     /// As for [`run`](Self::run). A later call goes on, if the reader does.
     ///
     /// # Panics
-    /// As for [`run`](Self::run). A later call goes on with the next block.
+    /// As for [`run`](Self::run). A later call goes on with the next block. Of the entries of this
+    /// one, some are lost.
     pub fn step(&mut self) -> Result<bool, RestoreError> {
         let Self { cache, reader, intake, held, rest, ready, near } = self;
         if let Some(groups) = rest {
@@ -279,13 +280,16 @@ where
     ) {
         let of = (intake.report.version.get(), intake.since());
         self.keys = 0;
-        cache.engine().restore_groups(&mut self.groups, of, |outcome, members| {
+        // Taken first: if a user's `Hash` or `Eq` panics, they do not come again.
+        let mut groups = std::mem::take(&mut self.groups);
+        cache.engine().restore_groups(&mut groups, of, |outcome, members| {
             *match outcome {
                 GroupOutcome::Restored => &mut intake.report.restored,
                 GroupOutcome::Superseded => &mut intake.report.superseded,
                 GroupOutcome::LeftOut => &mut intake.report.left_out,
             } += members;
         });
+        self.groups = groups; // empty; for its memory
     }
 }
 

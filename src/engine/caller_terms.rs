@@ -36,9 +36,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if terms.deadline() != NEVER {
             self.deadlines.expect();
         }
-        if bonds.as_ref().is_some_and(|bonds| !bonds.inputs().is_empty()) {
-            self.expect_ended();
-        }
         TermsAndBonds { terms, bonds }
     }
 

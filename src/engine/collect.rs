@@ -14,7 +14,7 @@ const MAX_LISTS: usize = if cfg!(coeval_loom) { 2 } else { 1 << 16 };
 
 /// The most walks for values that have ended. Each finds the values whose inputs the walk before it
 /// has removed.
-const MAX_WALKS: usize = 8;
+pub(super) const MAX_WALKS: usize = 8;
 
 impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Does all maintenance that is due, and reclaims all memory that nothing refers to. Returns

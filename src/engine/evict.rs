@@ -38,6 +38,9 @@ const CARRIED_EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 32 };
 /// Up to this weight, a pending change need not be visible to other threads while room is made for
 /// it. It is the weight of an entry in a cache without a weigher.
 const SMALL_WEIGHT: i64 = 1;
+/// A thread gives up after so many searches in turn in which it found nothing, although other
+/// threads had put something back each time.
+const VAIN_SEARCHES: usize = 4;
 /// How often one search spares an entry that the thread has just added. Between two such times, the
 /// search has passed over all other candidates, because they were hit or are spared. Each of these
 /// has at most [`CHANCES`] chances. After this many times there are no other candidates.
@@ -199,6 +202,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let Some(policy) = &self.policy else { return };
         let owed = usize::try_from(self.scratch.get().owed.take()).unwrap_or(usize::MAX);
         let mut left = owed.max(CARRIED_EVICTIONS);
+        let mut vain = 0;
         loop {
             // Clear first: a thread that sets the mark afterwards may have added weight that this
             // search does not see.
@@ -216,7 +220,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             };
             self.mark_over_bound();
             left = left.saturating_sub(gone);
-            if left == 0 || gone == 0 && is_searched {
+            vain = if gone > 0 { 0 } else { vain + 1 };
+            if left == 0 || gone == 0 && is_searched || vain == VAIN_SEARCHES {
                 return;
             }
             self.store.reclaim.collect();

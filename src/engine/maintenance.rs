@@ -1,6 +1,7 @@
 //! Maintenance in bounded steps. Each write does some, and so does the closing of a view.
 
 use super::Engine;
+use super::collect::MAX_WALKS;
 use super::expire::Scheduler;
 use crate::expiry::{DueOutcome, Scheduled, Timed};
 use crate::queue::Handle;
@@ -10,7 +11,6 @@ use crate::store::PendingRemovals;
 use crate::sync::hook::mutant;
 use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
-use std::mem;
 
 /// The number of backlog items that the closing of a view works off.
 pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
@@ -69,13 +69,14 @@ impl DueWork {
 /// between, of which the last one said that there is more to do.
 ///
 /// The first call begins the walk for ended values anew, so that it finds all that have ended
-/// before. Later calls do so once, when the walk has ended: values may have ended meanwhile. To do
-/// so more often might take as long as other threads end values.
+/// before. When it is over, another one begins, if values may have ended meanwhile. There is a most,
+/// because other threads may go on to end values.
 #[derive(Default)]
 pub(super) struct MaintenanceRun {
     /// How many commits the thread had made after the last call.
     commits: u64,
-    walked_again: bool,
+    /// The number of walks that the run has begun.
+    walks: usize,
 }
 
 /// Collects when a panic drops it, after the guard of the operation is gone: the operation has
@@ -180,8 +181,19 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         has_more
     }
 
+    /// Begins a full walk if the run needs one and none is under way, or, if `anew`, in any case.
+    /// Returns whether there is one.
+    fn begins_walk(&self, run: &mut MaintenanceRun, anew: bool) -> bool {
+        if !anew && self.is_walking_fully() {
+            return true;
+        }
+        let begins = run.walks < MAX_WALKS && self.begin_full_walk(anew);
+        run.walks += usize::from(begins);
+        begins
+    }
+
     fn maintain_in(&self, run: &mut MaintenanceRun, anew: bool, steps: usize) -> bool {
-        let mut sweeps = self.begin_full_walk(anew);
+        let mut sweeps = self.begins_walk(run, anew);
         if self.due.is_set(due::ROOM) {
             // The bound may have become smaller than what this thread has added last.
             self.clear_fresh(&self.pin());
@@ -191,7 +203,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.tend();
             self.store.assist(&self.pin());
             if sweeps && !self.sweep_ended() {
-                sweeps = !mem::replace(&mut run.walked_again, true) && self.begin_full_walk(false);
+                sweeps = self.begins_walk(run, false);
             }
             let is_idle = self.store.has_no_backlog()
                 && !self.is_sweep_due()
@@ -201,7 +213,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 // What is retired needs a few grace periods, each of which takes one step.
                 let left = self.store.reclaim.retired();
                 if left == 0 || left >= retired && !self.store.reclaim.reclaim_now() {
-                    return false;
+                    // What was removed meanwhile may have been the input of a value.
+                    sweeps = self.begins_walk(run, false);
+                    if !sweeps {
+                        return false;
+                    }
                 }
             }
         }

@@ -138,6 +138,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             self.store.try_condemn(guard, record);
         } else if state.has_terms() {
             self.schedule(guard, record, node, was.map(Visible::node));
+            if node.bonds().is_some_and(|bonds| !bonds.inputs().is_empty()) {
+                // An input may have changed already. A walk that begins after this finds the value.
+                self.expect_ended();
+            }
         }
         if let Some(before) = before.filter(|before| before.seen().has_terms()) {
             self.superseded_early(guard, record, node, before.node());

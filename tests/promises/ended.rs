@@ -168,7 +168,33 @@ fn memory_is_given_back<R: Reclaim>() {
     assert_eq!((made.keys.live(), made.values.live()), (0, 0));
 }
 
+/// A run of calls of `maintain` ends although another thread commits between any two of them, so
+/// that there is always a derived value that may have ended.
+fn maintenance_ends_beside_commits<R: Reclaim>() {
+    let cache = store::<u64, u64, R>();
+    cache.derive(0, |scope| scope.get(&1).unwrap_or(0));
+    let (ask, asked) = std::sync::mpsc::channel();
+    let (answer, answered) = std::sync::mpsc::channel();
+    let other = cache.clone();
+    let other = std::thread::spawn(move || {
+        for key in asked {
+            other.insert(key, key);
+            answer.send(()).unwrap();
+        }
+    });
+    let mut calls = 0;
+    while cache.maintain(1) {
+        ask.send(2 + calls % 2).unwrap();
+        answered.recv().unwrap();
+        calls += 1;
+        assert!(calls < 5_000, "it goes on");
+    }
+    drop(ask);
+    other.join().unwrap();
+}
+
 on_every_reclaimer!(
+    maintenance_ends_beside_commits,
     collect_removes_what_a_tag_ended,
     maintain_removes_it_step_by_step,
     writers_remove_what_a_tag_ended,

@@ -3,8 +3,9 @@
 
 use super::{Builder, Folder, SECOND, Texts, golden, saved, small, text};
 use coeval::{Cache, ManualClock, RestoreError, RestoreReport, Restoring, Terms, Version};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -490,6 +491,8 @@ fn other_tags_matter_little() {
 thread_local! {
     /// What happens when a key is hashed next.
     static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    /// Whether the hash of 2 panics.
+    static IS_RUDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A key whose hash function takes the time in which something else happens.
@@ -511,6 +514,7 @@ impl<'de> serde::Deserialize<'de> for Slow {
 impl std::hash::Hash for Slow {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.0.hash(state);
+        assert!(self.0 != 2 || !IS_RUDE.get(), "a rude hash");
         if self.0 == 2
             && let Some(act) = MEANWHILE.take()
         {
@@ -537,4 +541,28 @@ fn a_load_that_begins_while_its_group_is_put_together_takes_precedence() {
         assert!(lease.fill(value).is_ok(), "{value}");
     }
     assert_eq!([1, 2, 3].map(|key| again.get(&Slow(key))), [Some(11), None, Some(31)]);
+}
+
+/// What a panic of the user's `Hash` hits does not come again.
+#[test]
+fn a_hash_that_panics_does_not_end_a_restore() {
+    let cache = Cache::<Slow, String>::new();
+    // About 10 KiB each, so that a block has a few.
+    (0..100).for_each(|key| _ = cache.insert(Slow(key), "y".repeat(10 << 10)));
+    let file = cache.save_to(Vec::new()).unwrap().0;
+    let builder = Cache::<Slow, String>::builder();
+    let (again, mut restoring) = builder.restore_later_from(Cursor::new(file)).unwrap();
+    IS_RUDE.set(true);
+    let mut panics = 0;
+    for _ in 0..100 {
+        let step = catch_unwind(AssertUnwindSafe(|| restoring.step().unwrap()));
+        panics += u64::from(step.is_err());
+        if step.is_ok_and(|goes_on| !goes_on) {
+            break;
+        }
+    }
+    IS_RUDE.set(false);
+    assert_eq!(panics, 1);
+    assert!(again.len() >= 80, "{}", again.len());
+    assert_eq!(again.get(&Slow(2)), None);
 }

@@ -1,7 +1,7 @@
 //! What it costs look-ups and insertions that a program watches its cache: with the features
 //! `metrics` and `tracing`, a recorder and a subscriber that take everything, and an exporter that
-//! exports the figures once. Without the features, the
-//! counts are printed alone, for a comparison of two builds.
+//! exports the figures once. Without the features, the counts are printed alone, for a comparison of
+//! two builds.
 
 use crate::counter::{costs_of_self, count};
 use crate::row::{Cache, builder, filled};
