@@ -178,10 +178,16 @@ impl<'c, V: Clone + Send + Sync + 'static> Multi<'c, V> {
             return Ok(());
         }
         let keys = self.keys.iter().map(|key| self.core.server_key(key));
-        let slot = self.core.common_slot(keys.chain(self.tags))?;
+        let slot = self.core.common_slot(keys.chain(self.tags.iter().cloned()))?;
         let route = self.core.route(slot).await?;
         // A write takes away the right of those who are loading its keys.
-        let rights: Vec<_> = self.keys.iter().map(|key| self.core.right_of(key)).collect();
+        let mut rights: Vec<_> = self.keys.iter().map(|key| self.core.right_of(key)).collect();
+        if !self.invalidations.is_empty() && self.core.is_cluster() {
+            // The script names the tag alone. While the slot moves, it would fail half-way at a
+            // node that has the tag and not all of its keys. Because this key never exists, no node
+            // takes the transaction then.
+            rights.push([&*self.core.rights_in(slot), &self.tags[0]].concat());
+        }
         if !rights.is_empty() {
             self.commands.cmd("DEL").arg(rights);
         }

@@ -238,6 +238,30 @@ on_each_server! {
         assert_eq!(both, [Some(one.clone()), Some(one)]);
     }
 
+    async fn a_tag_whose_slot_is_half_moved_is_refused_whole(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let [a, b] = keys(0);
+        let tag = tag_at(0, 0) + "tag";
+        let near = nodes.builder().response_timeout(Duration::from_millis(200));
+        let near = near.connect().await.unwrap();
+        let (zero, slot) = ("0".to_owned(), slot_of(a.as_bytes()));
+        let set = near.multi().set_tagged(&a, &zero, &[&tag]).set_tagged(&b, &zero, &[&tag]);
+        set.exec().await.unwrap();
+        nodes.begin_move(slot, 0, 1).await;
+        // The tag's set stays, with one of its keys. Then it goes, too, and that key stays.
+        for moved in [&b, &format!("coeval:tag:{tag}")] {
+            nodes.move_key(moved, 0, 1).await;
+            let refused = near.multi().invalidate_tag(&tag).exec().await.unwrap_err();
+            assert!(matches!(refused, Error::Unsettled { .. }), "{refused:?}");
+            for key in [&a, &b] {
+                assert_eq!(nodes.truth(key).await.as_ref(), Some(&zero), "nothing was done");
+            }
+        }
+        nodes.end_move(slot, 0, 1).await;
+        near.multi().invalidate_tag(&tag).exec().await.unwrap();
+        assert_eq!(near.get_many(&[&a, &b]).await.unwrap(), [None, None]);
+    }
+
     async fn a_new_node_gets_its_first_slot(server: &mut Server) {
         let mut nodes = Nodes::start(server).await;
         let near = nodes.near().await;
