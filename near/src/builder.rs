@@ -224,8 +224,9 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     /// Connects. Needs a tokio runtime with time and IO, in which the tasks of the connection run
     /// from then on, as long as a handle of the cache lives.
     ///
-    /// In a cluster, one node has to answer, and the others have half of the time that a call waits
-    /// for a connection. Those that need longer are connected later.
+    /// In a cluster, one of the addresses has to answer, each in its part of half of the time that
+    /// a call waits for a connection. The other nodes have the other half. Those that need longer
+    /// are connected later.
     ///
     /// # Errors
     /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if

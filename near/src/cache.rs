@@ -94,8 +94,8 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// Returns the value of `key`, from the L1, from the server, or from `load`, whose value is
     /// then written to the server. In this process one caller loads a key, and the others wait.
     /// Among all processes, the one loads that has got the right to, by a key on the server
-    /// (`coeval:load:` and the key; in a cluster with a number in braces between) that lasts as long as the builder's
-    /// [`load_timeout`](Builder::load_timeout).
+    /// (`coeval:load:` and the key; in a cluster with a number in braces between) that lasts as
+    /// long as the builder's [`load_timeout`](Builder::load_timeout).
     ///
     /// A write of the key by [`multi`](Self::multi) or
     /// [`compare_and_set`](Self::compare_and_set), of any process, takes that right away. What was
@@ -134,7 +134,9 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     }
 
     /// Returns a view of what is known here, as of one state of the server, for as long as it is
-    /// held. `None` if nothing may be served now; see [`Status::serves_hits`].
+    /// held. `None` if nothing may be served now; see [`Status::serves_hits`]. In a cluster, `None`
+    /// only if too long nothing was heard of it: of a slot that may not be served now, the view
+    /// knows nothing.
     pub fn view(&self) -> Option<NearView<V>> {
         NearView::open(self.core())
     }

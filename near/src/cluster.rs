@@ -14,6 +14,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -37,6 +38,8 @@ pub(crate) struct Cluster {
     /// Removes the entries of terms that have ended, which nothing else looks at.
     sweep: Option<JoinHandle<()>>,
     is_unswept: bool,
+    /// For how long redirects cause no look after the last one.
+    quiet: Duration,
 }
 
 /// How it stands with a node.
@@ -58,6 +61,7 @@ impl Cluster {
             begun: vec![0; SLOTS],
             sweep: None,
             is_unswept: false,
+            quiet: Duration::ZERO,
         }
     }
 
@@ -66,7 +70,9 @@ impl Cluster {
         &mut self,
         core: &Arc<Core<V>>,
     ) -> Result<(), RedisError> {
-        self.discover(core).await?;
+        // All together have half of the time, so that those that are silent do not use it up.
+        let patience = core.settings.wait / (2 * self.seeds.len() as u32);
+        self.discover(core, patience.min(core.settings.dead_after / 4)).await?;
         let (mut failed, end) = (None, Instant::now() + core.settings.wait / 2);
         while let Ok(Some(done)) = timeout_at(end, self.connecting.join_next()).await {
             let Ok((place, link)) = done else { continue };
@@ -83,17 +89,41 @@ impl Cluster {
 
     /// Keeps the connections, until the task is aborted.
     pub async fn supervise<V: Clone + Send + Sync + 'static>(mut self, core: Arc<Core<V>>) {
+        let heartbeat = core.settings.heartbeat;
+        let mut beat = Instant::now() + heartbeat;
         loop {
-            if timeout(core.settings.heartbeat, core.broken.notified()).await.is_ok() {
-                sleep(BREATH.min(core.settings.heartbeat)).await;
+            let next = self.due().map_or(beat, |due| due.min(beat));
+            let is_told = timeout_at(next, core.broken.notified()).await.is_ok();
+            if is_told {
+                sleep(BREATH.min(heartbeat)).await;
             }
             self.take_connected(&core);
-            match self.links().is_empty() {
-                true => self.look_for_nodes(&core).await,
-                false => self.look(&core).await,
+            if self.links().is_empty() {
+                self.look_for_nodes(&core).await;
+            } else if is_told || Instant::now() >= beat {
+                self.look(&core).await;
+            } else {
+                self.try_again(&core);
+                continue;
             }
+            beat = Instant::now() + heartbeat;
             self.sweep(&core);
         }
+    }
+
+    /// When the next attempt to connect is due to a node that is down.
+    fn due(&self) -> Option<Instant> {
+        let due = |state: &State| match state {
+            State::Down { until, .. } => Some(*until),
+            _ => None,
+        };
+        self.nodes.values().filter_map(due).min()
+    }
+
+    /// Tries those nodes again for which it is time.
+    fn try_again<V: Clone + Send + Sync + 'static>(&mut self, core: &Arc<Core<V>>) {
+        let places: Vec<Place> = self.nodes.keys().cloned().collect();
+        places.into_iter().for_each(|place| self.connect_to(core, place));
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
@@ -107,13 +137,27 @@ impl Cluster {
     /// One heartbeat: asks all nodes what they are and which slots they have, and acts on it.
     async fn look<V: Clone + Send + Sync + 'static>(&mut self, core: &Arc<Core<V>>) {
         let sent = core.clock.now();
+        let has_left = core.has_left.swap(false, Ordering::Relaxed);
         let (links, reports) = self.ask_all(core).await;
         if !links.is_empty() {
             self.follow_nodes(core, &reports);
-            self.follow_slots(core, &links, &reports);
+            let is_as_before = self.follow_slots(core, &links, &reports);
             // All who have a term have answered.
             core.serving.confirm(sent);
+            self.rest(core, has_left && is_as_before);
         }
+    }
+
+    /// While looks find nothing new, as when a slot is half moved, redirects cause fewer of them:
+    /// in the end four a heartbeat, but never so few that those who wait for an answer miss them.
+    fn rest<V: Clone + Send + Sync + 'static>(&mut self, core: &Core<V>, was_futile: bool) {
+        let longest = core.settings.heartbeat.min(core.settings.answer) / 4;
+        self.quiet = match was_futile {
+            true => (self.quiet * 2).max(BREATH).min(longest),
+            false => Duration::ZERO,
+        };
+        let end = core.clock.now() + self.quiet.as_nanos() as u64;
+        core.no_look_before.store(end, Ordering::Relaxed);
     }
 
     /// What each node says. Who does not answer in time counts as gone.
@@ -228,13 +272,13 @@ impl Cluster {
     ///
     /// The order is what counts: terms end whose slot has another owner, or is not settled; then
     /// the routes change; then terms begin. So what is read of a slot in a term is read through one
-    /// link; see `Core::route_now`.
+    /// link; see `Core::route_now`. Returns whether the routes are as before.
     fn follow_slots<V: Clone + Send + Sync + 'static>(
         &mut self,
         core: &Arc<Core<V>>,
         links: &[Arc<Link>],
         reports: &[Report],
-    ) {
+    ) -> bool {
         let owners = owners(&reports.iter().collect::<Vec<_>>());
         let terms = &core.serving.terms;
         let map = Arc::clone(&core.map());
@@ -262,6 +306,7 @@ impl Cluster {
                 terms.begin(self.begun[slot]);
             }
         }
+        is_as_before
     }
 
     /// Notes whether terms have ended, by whomever, since they began.
@@ -279,19 +324,19 @@ impl Cluster {
         for state in self.nodes.values_mut().filter(|state| matches!(state, State::Up(_))) {
             *state = State::Down { until: Instant::now(), pause: PAUSES.0 };
         }
-        let places: Vec<Place> = self.nodes.keys().cloned().collect();
-        places.into_iter().for_each(|place| self.connect_to(core, place));
-        if let Err(error) = self.discover(core).await {
+        self.try_again(core);
+        if let Err(error) = self.discover(core, core.settings.dead_after / 4).await {
             core.last_failure.store(Some(Arc::new(error.to_string())));
         }
     }
 
-    /// Asks the seeds, one after the other, where the nodes are, and connects to them.
+    /// Asks the seeds, one after the other and each no longer than this, where the nodes are, and
+    /// connects to them.
     async fn discover<V: Clone + Send + Sync + 'static>(
         &mut self,
         core: &Arc<Core<V>>,
+        patience: Duration,
     ) -> Result<(), RedisError> {
-        let patience = core.settings.dead_after / 4;
         let mut last = late();
         for _ in 0..self.seeds.len() {
             let asked = ask_seed(&self.seeds[0], patience);

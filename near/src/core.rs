@@ -31,6 +31,11 @@ pub(crate) struct Core<V: Send + Sync + 'static> {
     pub last_failure: ArcSwapOption<String>,
     /// Wakes the supervisor when a connection breaks, or a slot may have moved.
     pub broken: Notify,
+    /// Since the last look at a cluster, a slot was answered for by another node than that of its
+    /// route.
+    pub has_left: AtomicBool,
+    /// Until when that does not wake the supervisor.
+    pub no_look_before: AtomicU64,
     pub serving: Serving,
     /// Of a cluster, for each slot a number whose digits are in it.
     pub numbers: Option<Box<[u32]>>,
@@ -69,6 +74,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             planted,
             last_failure: ArcSwapOption::empty(),
             broken: Notify::new(),
+            has_left: AtomicBool::new(false),
+            no_look_before: AtomicU64::new(0),
             opened: watch::Sender::new(0),
             stamps: AtomicU64::new(0),
         }

@@ -9,8 +9,9 @@ use crate::routes::Route;
 use redis::aio::ConnectionLike;
 use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How many times in a row a node may name another one.
 const HOPS: u32 = 8;
@@ -114,6 +115,9 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 return Err(NoAnswer::Failed(error));
             };
             self.leave(route.slot);
+            if Instant::now() > until {
+                return Err(moving(route, error));
+            }
             hops += 1;
             let next = match &elsewhere {
                 Elsewhere::Moved(place) | Elsewhere::Ask(place) if hops <= HOPS => {
@@ -124,12 +128,14 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             let is_asking = next.is_some() && matches!(elsewhere, Elsewhere::Ask(_));
             let next = match next {
                 Some(link) => link,
-                None if Instant::now() > until => return Err(moving(route, error)),
                 // Meanwhile the supervisor looks where the slot is.
                 None => {
                     sleep(pause).await;
                     (hops, pause) = (0, (pause * 2).min(PAUSES.1));
-                    self.route(route.slot).await.map_err(NoAnswer::Other)?.link
+                    match timeout_at(until, self.route(route.slot)).await {
+                        Ok(route) => route.map_err(NoAnswer::Other)?.link,
+                        Err(_) => return Err(moving(route, error)),
+                    }
                 }
             };
             match self.send_to(&next, commands, is_asking).await {
@@ -142,10 +148,16 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
     }
 
-    /// Ends a slot's term, and has the supervisor look where the slot is.
+    /// Ends a slot's term, and has the supervisor look where the slot is, unless that is of no use
+    /// at the moment.
     fn leave(&self, slot: usize) {
-        if !self.planted.has(Defect::RedirectIgnored) {
-            self.serving.terms.end(slot);
+        if self.planted.has(Defect::RedirectIgnored) {
+            return;
+        }
+        self.serving.terms.end(slot);
+        // Relaxed: it only matters how often the supervisor looks.
+        self.has_left.store(true, Ordering::Relaxed);
+        if self.clock.now() >= self.no_look_before.load(Ordering::Relaxed) {
             self.broken.notify_one();
         }
     }

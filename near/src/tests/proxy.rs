@@ -20,7 +20,11 @@ pub enum Network {
     SplitsReplies,
     /// Takes what the server sends, and delivers a part of it late.
     DelaysParts,
+    /// Takes what the server sends, and delivers it after `DELAY`.
+    DelaysReplies,
 }
+
+pub const DELAY: Duration = Duration::from_millis(500);
 
 /// A network that runs, until this is dropped.
 pub struct Proxy {
@@ -43,6 +47,10 @@ impl Proxy {
             }
         });
         Self { port, mode, task }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -83,6 +91,9 @@ async fn pump(
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
         while is(Network::Withholds) || are_replies && is(Network::WithholdsReplies) {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if are_replies && is(Network::DelaysReplies) {
+            tokio::time::sleep(DELAY).await;
         }
         let step = match are_replies {
             true if is(Network::SplitsReplies) => 1,

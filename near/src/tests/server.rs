@@ -77,6 +77,13 @@ fn spawn(program: &PathBuf, port: u16, more: &[&str]) -> Option<Child> {
     wait_for(command, program, port)
 }
 
+/// The same, as a node of a cluster, which keeps in a file what it knows of the others.
+fn spawn_node(program: &PathBuf, port: u16, bus: u16, file: &Path, more: &[&str]) -> Option<Child> {
+    let (bus, name) = (bus.to_string(), file.to_str().unwrap());
+    let node = ["--cluster-enabled", "yes", "--cluster-config-file", name, "--cluster-port", &bus];
+    spawn(program, port, &[&node[..], more].concat())
+}
+
 /// Starts a program that listens to this port. None if it ends at once.
 fn wait_for(mut command: Command, program: &Path, port: u16) -> Option<Child> {
     let mut child =
@@ -109,11 +116,7 @@ impl Server {
         for _ in 0..5 {
             let [port, bus] = [free_port(), free_port()];
             let file = std::env::temp_dir().join(format!("coeval-node-{port}.conf"));
-            let (bus_text, name) = (bus.to_string(), file.to_str().unwrap());
-            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-config-file", name];
-            arguments.extend(["--cluster-port", &bus_text]);
-            arguments.extend(more);
-            if let Some(child) = spawn(&self.program, port, &arguments) {
+            if let Some(child) = spawn_node(&self.program, port, bus, &file, more) {
                 let program = self.program.clone();
                 return (Self { program, port, child, file: Some(file) }, bus);
             }
@@ -194,6 +197,13 @@ impl Server {
     /// Starts it again, empty, on its port.
     pub fn restart(&mut self) {
         self.restart_with(&[]);
+    }
+
+    /// Starts a node again.
+    pub fn restart_node(&mut self, bus: u16) {
+        let file = self.file.as_ref().expect("it is a node");
+        let node = spawn_node(&self.program, self.port, bus, file, &[]);
+        self.child = node.expect("the ports are free again");
     }
 
     /// The same, with more arguments.

@@ -78,6 +78,20 @@ on_each_server! {
         assert!(known(&near, &keys)[0]);
     }
 
+    async fn a_node_that_comes_back_does_not_wait_for_a_heartbeat(server: &mut Server) {
+        let mut nodes = Nodes::start(server).await;
+        let near = nodes.builder().heartbeat(Duration::from_secs(60)).connect().await.unwrap();
+        until("all nodes are connected", || near.status().connected).await;
+        assert_eq!(near.status().connections, 3);
+        nodes.server(1).kill();
+        until("an attempt", || near.status().last_failure.is_some()).await;
+        // Some more attempts, between two of which nothing else happens.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        nodes.restart(1);
+        until("a new connection", || near.status().connections == 4).await;
+        assert_eq!(near.get(&keys()[1]).await.unwrap(), None);
+    }
+
     async fn bounded_age_when_a_node_is_silent(server: &mut Server) {
         let mut nodes = Nodes::start(server).await;
         let bound = Duration::from_millis(600);

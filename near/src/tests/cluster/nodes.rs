@@ -87,8 +87,42 @@ impl Nodes {
         true
     }
 
+    /// Waits until all nodes say this when asked for all nodes.
+    pub async fn all_know(&self, text: &str) {
+        for mut other in self.others.clone() {
+            let begin = Instant::now();
+            loop {
+                let mut ask = redis::cmd("CLUSTER");
+                let said: String = ask.arg("NODES").query_async(&mut other).await.unwrap();
+                if said.contains(text) {
+                    break;
+                }
+                assert!(begin.elapsed() < Duration::from_secs(20), "{text}: {said}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
     pub fn server(&mut self, at: usize) -> &mut Server {
         &mut self.servers[at]
+    }
+
+    /// Starts a node again that was killed, without its keys, but with its slots.
+    pub fn restart(&mut self, at: usize) {
+        let bus = self.buses[at];
+        self.servers[at].restart_node(bus);
+    }
+
+    /// The sum over all nodes of a number that INFO has for this name in this part.
+    pub async fn count(&self, part: &str, name: &str) -> u64 {
+        let mut sum = 0;
+        for mut other in self.others.clone() {
+            let info: String = redis::cmd("INFO").arg(part).query_async(&mut other).await.unwrap();
+            let rest = info.lines().find_map(|line| line.strip_prefix(name));
+            let digits = rest.map_or("0", |rest| rest.split(',').next().unwrap());
+            sum += digits.parse::<u64>().unwrap();
+        }
+        sum
     }
 
     pub fn port(&self, at: usize) -> u16 {

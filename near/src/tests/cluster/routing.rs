@@ -7,6 +7,9 @@ use crate::{Error, Local};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Longer than a call waits for a connection, and so is a quarter of it.
+const LONG: Duration = Duration::from_secs(60);
+
 fn assert_cross_slot<T: std::fmt::Debug>(outcome: Result<T, Error>, keys: [&str; 2]) {
     let error = outcome.unwrap_err();
     let Error::CrossSlot { first, second } = &error else { panic!("{error:?}") };
@@ -152,6 +155,16 @@ on_each_server! {
         assert!(refused.to_string().contains("Builder::cluster"), "{refused}");
         let both = builder(nowhere).cluster(&[]).sentinels("primary", &[]).connect().await;
         assert!(matches!(both, Err(Error::Setting(_))), "{both:?}");
+    }
+
+    async fn a_seed_that_is_silent_is_passed_over(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        // It takes connections, and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}/", silent.local_addr().unwrap());
+        let builder = builder(&url).cluster(&[&nodes.url(1)]).max_staleness(LONG);
+        let near = builder.connection_timeout(Duration::from_secs(6)).connect().await.unwrap();
+        assert_eq!(near.get("key").await.unwrap(), None);
     }
 
     async fn the_blocking_form_of_a_cluster_does_the_same(server: &mut Server) {
