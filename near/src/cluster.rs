@@ -35,6 +35,9 @@ pub(crate) struct Cluster {
     /// How many terms there have been, and the last one of each slot.
     terms: u64,
     begun: Vec<u64>,
+    /// The epoch of each slot's owner when its last term began. A slot that has left and come back
+    /// has another one.
+    epochs: Vec<u64>,
     /// Removes the entries of terms that have ended, which nothing else looks at.
     sweep: Option<JoinHandle<()>>,
     is_unswept: bool,
@@ -59,6 +62,7 @@ impl Cluster {
             links: 0,
             terms: 0,
             begun: vec![0; SLOTS],
+            epochs: vec![0; SLOTS],
             sweep: None,
             is_unswept: false,
             quiet: Duration::ZERO,
@@ -287,7 +291,8 @@ impl Cluster {
         };
         let ignored = core.planted.has(Defect::SlotsIgnored) && map.is_up();
         for (slot, owner) in owners.iter().enumerate() {
-            if !(ignored || owner.is_settled && has_owner(slot, owner)) {
+            let is_same = has_owner(slot, owner) && self.epochs[slot] == owner.epoch;
+            if !(ignored || owner.is_settled && is_same) {
                 terms.end(slot);
             }
         }
@@ -303,6 +308,7 @@ impl Cluster {
                 self.terms += 1;
                 self.is_unswept |= self.begun[slot] != 0;
                 self.begun[slot] = terms.number(self.terms, slot);
+                self.epochs[slot] = owner.epoch;
                 terms.begin(self.begun[slot]);
             }
         }

@@ -99,6 +99,9 @@ pub(crate) struct Owner {
     pub report: Option<usize>,
     /// The owner itself has said so, and has all of the slot's keys.
     pub is_settled: bool,
+    /// The epoch by which it has the slot. A node that takes a slot from another one gets a later
+    /// one, for all of its slots, unless it had the latest of all.
+    pub epoch: u64,
 }
 
 /// Who answers for each slot. Of several who claim one, the one with the latest epoch; and the slot
@@ -116,7 +119,7 @@ pub(crate) fn owners(reports: &[&Report]) -> Vec<Owner> {
         let Some(myself) = report.myself() else { continue };
         let has = |slot: usize| best[slot].is_some_and(|(_, id)| id == myself.id);
         for slot in (0..SLOTS).filter(|slot| has(*slot)) {
-            owners[slot].report = Some(at);
+            (owners[slot].report, owners[slot].epoch) = (Some(at), best[slot].map_or(0, |it| it.0));
         }
         if myself.is_primary && report.is_whole {
             for slot in myself.all_slots().filter(|slot| has(*slot)) {
@@ -163,7 +166,10 @@ mod tests {
         let myself = B.replace("master", "myself,master");
         let (a, b) = (report(&[A, B]), report(&[&A.replace("myself,", ""), &myself]));
         let found = owners(&[&a, &b]);
-        let owner = |report, is_settled| Owner { report, is_settled };
+        let owner = |report: Option<usize>, is_settled| {
+            let epoch = report.map_or(0, |at| at as u64 + 1);
+            Owner { report, is_settled, epoch }
+        };
         assert_eq!(found[0], owner(Some(0), true));
         assert_eq!(found[3], owner(Some(0), false), "it gives it away");
         assert_eq!(found[6], Owner::default(), "nobody has it");
@@ -179,7 +185,7 @@ mod tests {
         assert_eq!(owners(&[&b])[4].report, Some(0));
         let a = report(&[A, B]);
         let owner = owners(&[&a, &b])[4];
-        assert_eq!(owner, Owner { report: Some(1), is_settled: true });
+        assert_eq!(owner, Owner { report: Some(1), is_settled: true, epoch: 2 });
         // A third one knows that somebody has, who has not reported.
         let c = report(&["c :3@13 myself,master - 0 5 3 connected", "d :4@14 master - 0 5 4 x 4"]);
         assert_eq!(owners(&[&a, &c])[4], Owner::default());
@@ -189,6 +195,6 @@ mod tests {
     fn a_node_whose_cluster_is_not_whole_settles_nothing() {
         let mut a = report(&[A]);
         a.is_whole = false;
-        assert_eq!(owners(&[&a])[0], Owner { report: Some(0), is_settled: false });
+        assert_eq!(owners(&[&a])[0], Owner { report: Some(0), is_settled: false, epoch: 1 });
     }
 }

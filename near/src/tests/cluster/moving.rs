@@ -139,6 +139,32 @@ on_each_server! {
         }
     }
 
+    async fn nothing_is_known_of_a_slot_that_has_left_and_come_back(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let long = Duration::from_secs(600);
+        let near = nodes.builder().max_staleness(long).heartbeat(long / 4).connect().await.unwrap();
+        until("all nodes are connected", || near.status().connected).await;
+        let stays = tag_at(2, 0);
+        for moved in [Moved::Wholly, Moved::AtOnce] {
+            let [_, nothing] = keys(0);
+            for key in [&nothing, &stays] {
+                assert_eq!(know(&near, key).await, None);
+            }
+            let slot = slot_of(nothing.as_bytes());
+            for (from, to) in [(0, 1), (1, 0)] {
+                match moved {
+                    Moved::AtOnce => move_somehow(&nodes, slot, from, to).await,
+                    _ => nodes.move_slot(slot, from, to).await,
+                }
+            }
+            assert_eq!(near.get_local(&nothing), Local::Absent, "nobody was told");
+            // A heartbeat out of turn.
+            near.core().broken.notify_one();
+            until("the term's end", || !near.get_local(&nothing).is_known()).await;
+            assert!(near.get_local(&stays).is_known(), "slots of other nodes go on");
+        }
+    }
+
     async fn nothing_of_an_old_node_is_resurrected(server: &mut Server) {
         let nodes = Nodes::start(server).await;
         let near = nodes.near().await;
