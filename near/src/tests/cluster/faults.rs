@@ -58,6 +58,8 @@ on_each_server! {
         read_all(&near, &keys).await;
         nodes.server(1).kill();
         until("the break", || !near.status().connected && !short.status().connected).await;
+        // The break is noted a moment before the hits end.
+        until("no hits", || !near.get_local(&keys[1]).is_known()).await;
         assert_eq!(known(&near, &keys), [true, false, true]);
         until("an attempt", || short.status().last_failure.is_some()).await;
         let begin = Instant::now();
