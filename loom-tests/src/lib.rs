@@ -11,6 +11,7 @@
 mod exact;
 #[cfg(all(coeval_loom, not(coeval_shuttle)))]
 mod explored;
+mod models;
 #[cfg(coeval_shuttle)]
 #[doc(hidden)]
 pub mod shuttled;

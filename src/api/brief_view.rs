@@ -27,10 +27,10 @@ where
     /// for a few look-ups of which each depends on the one before; if all keys are known, use
     /// [`get_many`](Self::get_many).
     ///
-    /// A brief view costs hardly more than its look-ups: to open and to close it writes to no memory
-    /// that threads share. It is not registered, as a [`View`](crate::View) is. Instead, `read` runs under a guard, as
-    /// under [`pin`](Self::pin): nothing retired in the cache meanwhile is reclaimed, so `read`
-    /// should end soon.
+    /// A brief view costs hardly more than its look-ups: to open and to close it writes to no
+    /// memory that threads share. It is not registered, as a [`View`](crate::View) is. Instead,
+    /// `read` runs under a guard, as under [`pin`](Self::pin): nothing retired in the cache
+    /// meanwhile is reclaimed, so `read` should end soon.
     ///
     /// `read` may be called twice. A look-up returns the error [`Overtaken`] if it needs a version
     /// that is gone: the entry, or an input of it, was written meanwhile, and an older view is open

@@ -50,15 +50,15 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// one.
     pub(super) fn begin_full_walk(&self, anew: bool) -> bool {
         let ended = &self.ended;
-        let (is_needed, is_over) = (ended.is_needed_again(), ended.walk.is_ended());
-        let is_idle = ended.full_until.load(Ordering::Relaxed) == self.store.version();
-        if is_over && (!is_needed || is_idle) {
+        let is_needed = ended.is_needed_again();
+        if self.is_walking_fully() && !(anew && is_needed) {
+            return true;
+        }
+        let is_idle = || ended.full_until.load(Ordering::Relaxed) == self.store.version();
+        if ended.walk.is_ended() && (!is_needed || is_idle()) {
             return false;
         }
-        let is_full = ended.is_full.load(Ordering::Relaxed) != 0;
-        if is_over || !is_full || anew && is_needed {
-            self.begin_walk(true);
-        }
+        self.begin_walk(true);
         true
     }
 

@@ -51,8 +51,8 @@ where
     R: Reclaim,
 {
     /// Returns the keys that a view shows, each once, with their ranks and versions: first those
-    /// that the policy does not hold, newest first, and then the hottest. Visits all entries, those of the policy
-    /// under one guard.
+    /// that the policy does not hold, newest first, and then the hottest. Visits all entries, those
+    /// of the policy under one guard.
     pub fn keys_by_heat<'v>(&self, snapshot: &'v Snapshot) -> Vec<(&'v K, Rank, Version)> {
         let (mut keys, mut known) = (Vec::new(), HashSet::new());
         if let Some(policy) = &self.policy {

@@ -1,5 +1,5 @@
 //! Threads of which one runs at a time. At each step of the library it may give the turn to another
-//! one. Chance decides, so an order of the steps has a number, which brings it back.
+//! one. Chance decides, so an order of the steps has a number, which usually brings it back.
 
 use super::random::Random;
 use std::cell::RefCell;
