@@ -14,8 +14,9 @@ use crate::sync::{AtomicUsize, Ordering};
 
 /// The number of backlog items that the closing of a view works off.
 pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
-/// The number of backlog items that a write works off.
-const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
+/// The number of backlog items that a write works off, besides one for each write of a commit of
+/// several. So writers work off more than they add, and none of them pauses for long.
+const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
 /// The most entries that a write takes out of the timing wheel.
 const EXPIRING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
@@ -230,7 +231,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !self.store.has_no_backlog() {
             let guard = self.pin();
             if let Some(waiting) = self.store.take_backlog(&guard) {
-                self.work_off(&guard, waiting, WRITING_STEPS);
+                let steps = WRITING_STEPS + self.scratch.get().settled.take();
+                self.work_off(&guard, waiting, steps);
             }
         }
         if self.store.order.watermark.is_raised() {

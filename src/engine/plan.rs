@@ -456,7 +456,9 @@ where
     ) {
         let settling = self.settling(commit);
         settling.mine.commits.add(1);
+        let mut count = 0;
         for (record, node, cause) in decided.writes() {
+            count += 1;
             let Some(cause) = cause else { continue };
             // SAFETY: the caller's promise.
             let own = unsafe { OwnVersion::new(record, node) };
@@ -465,6 +467,7 @@ where
                 settled.account();
             }
         }
+        self.scratch.get().settled.set(count);
         if let Some(policy) = &self.policy {
             self.keep_bound_of(policy, guard, decided);
         }

@@ -24,6 +24,9 @@ pub(super) struct Scratch<K, V> {
     pub fresh: FreshRecords<K, V>,
     /// The most entries that the operation still evicts if there is no room yet.
     pub owed: Cell<u64>,
+    /// The number of writes of the thread's last commit of several. Each may have left a removal to
+    /// a view, and so to the backlog.
+    pub settled: Cell<usize>,
     /// The calls of `maintain` that have left something to do.
     pub unfinished: Cell<Option<MaintenanceRun>>,
     /// The nesting depth of relations that write, on this thread.
@@ -116,6 +119,7 @@ impl<K, V> Default for Scratch<K, V> {
             order: ScratchList::new(),
             fresh: FreshRecords::new(),
             owed: Cell::new(0),
+            settled: Cell::new(0),
             unfinished: Cell::new(None),
             relation_depth: Cell::new(0),
         }

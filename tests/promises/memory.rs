@@ -242,6 +242,33 @@ fn overlapping_views_keep_a_bounded_number_of_versions<R: Reclaim>() {
     made.assert_settled();
 }
 
+/// Views follow one another while batches write. What waits for one view is worked off beside the
+/// next ones, however many entries a batch has.
+fn views_in_a_row_beside_batches_keep_a_bounded_number_of_versions<R: Reclaim>() {
+    const KEYS: u64 = 4_000;
+    const WRITES: u64 = 64;
+    let views = stress(60, 1_000, 10_000);
+    let made = Ledgers::new();
+    let cache = store::<_, _, R>();
+    let mut next = 0;
+    for _ in 0..views {
+        let view = cache.view();
+        for _ in 0..KEYS / WRITES {
+            let mut batch = cache.batch();
+            for _ in 0..WRITES {
+                batch = batch.insert(made.key(next % KEYS), made.value(next));
+                next += 1;
+            }
+            batch.commit();
+        }
+        drop(view);
+        let live = made.values.live();
+        assert!(live <= 4 * KEYS as i64 + RETIRED, "{live} values live after {next} overwrites");
+    }
+    drop(cache);
+    made.assert_settled();
+}
+
 /// Views close in any order. Versions that only they needed are freed, and versions that others
 /// need stay, for many keys and for one.
 fn views_that_close_in_any_order_free_their_versions<R: Reclaim>() {
@@ -363,6 +390,7 @@ on_every_reclaimer!(
     pinned_values_outlive_their_overwriting,
     held_views_keep_a_bounded_number_of_versions,
     overlapping_views_keep_a_bounded_number_of_versions,
+    views_in_a_row_beside_batches_keep_a_bounded_number_of_versions,
     views_that_close_in_any_order_free_their_versions,
     at_rest_a_held_view_keeps_little,
     fresh_keys_that_are_removed_leave_nothing,

@@ -16,9 +16,12 @@ use std::ptr::{self, NonNull};
 /// The largest number of guards that a thread may hold at a time.
 pub(super) const MAX_GUARDS: u32 = (1 << 20) - 1;
 
-/// A call of `collect` reclaims at most this many due objects, and two more for each object that
-/// the thread retired since the last call. So due objects neither cause a pause nor accumulate.
-const RECLAIM_STEP: usize = 32;
+/// A call of `collect` reclaims at most as many due objects as the thread retired since the last
+/// call, and some more: one of [`WAITING_SHARE`] that wait, but no fewer than the first number, and
+/// no more than the second. So due objects do not accumulate, and cause no pause.
+const RECLAIM_STEPS: (usize, usize) = (2, 32);
+/// See [`RECLAIM_STEPS`].
+const WAITING_SHARE: usize = 4096;
 
 /// Returns `order`, or Relaxed in a model that asked for this defect.
 #[inline(always)]
@@ -175,6 +178,17 @@ impl Participant {
         }
     }
 
+    fn has_due(&self) -> bool {
+        // SAFETY: as in `push`; the borrow ends here.
+        !unsafe { &*self.due.get() }.is_empty()
+    }
+
+    /// See [`RECLAIM_STEPS`].
+    fn surplus(&self) -> usize {
+        let waiting = self.waiting.load(Ordering::Relaxed); // Relaxed: written by this thread.
+        (waiting / WAITING_SHARE).clamp(RECLAIM_STEPS.0, RECLAIM_STEPS.1)
+    }
+
     /// Reclaims up to `most` objects of `due` and returns their number.
     ///
     /// # Safety
@@ -232,20 +246,21 @@ impl Asymmetric {
     pub(super) fn collect_due(&self) {
         let participant = self.participants.get();
         let since_collect = participant.since_collect.get();
-        // SAFETY: as in `push`; the borrow ends here.
-        let idle = since_collect == 0
-            && participant.since_attempt.get() < BATCH
-            && unsafe { &*participant.due.get() }.is_empty();
+        let idle =
+            since_collect == 0 && participant.since_attempt.get() < BATCH && !participant.has_due();
         if !idle && !participant.is_pinned() && !participant.reclaiming.get() {
             participant.since_collect.set(0);
             participant.since_attempt.set(participant.since_attempt.get() + since_collect);
             if participant.since_attempt.get() >= BATCH {
                 self.collect_now(participant);
             }
+            if !participant.has_due() {
+                return;
+            }
             participant.reclaiming.set(true);
             // SAFETY: by the module's documentation, no thread holds an object that is three epochs
             // old. Only such objects get into `due`, after an Acquire load of the epoch.
-            unsafe { participant.reclaim_due(RECLAIM_STEP + 2 * since_collect) };
+            unsafe { participant.reclaim_due(participant.surplus() + since_collect) };
             participant.reclaiming.set(false);
         }
     }
