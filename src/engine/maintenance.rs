@@ -17,6 +17,11 @@ pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 /// The number of backlog items that a write works off, besides one for each write of a commit of
 /// several. So writers work off more than they add, and none of them pauses for long.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
+/// The number of lists in the backlog at which a write works off two shares, and so on. An item is
+/// handed on to an older view that needs it, so several views may leave it to writers in turn.
+const FEW_LISTS: usize = 2;
+/// The most shares that a write works off.
+const MAX_SHARES: usize = 64;
 /// The most entries that a write takes out of the timing wheel.
 const EXPIRING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
@@ -125,9 +130,29 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Works off `steps` of the backlog items, and puts the others back.
-    pub(super) fn work_off(&self, guard: &R::Guard<'_>, waiting: PendingRemovals, steps: usize) {
-        self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record));
+    /// Works off `steps` of the backlog items, and puts the others back. Returns how many of the
+    /// steps are left.
+    pub(super) fn work_off(
+        &self,
+        guard: &R::Guard<'_>,
+        waiting: PendingRemovals,
+        steps: usize,
+    ) -> usize {
+        self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record))
+    }
+
+    /// Works off as many backlog items as is a write's share.
+    #[cold]
+    fn work_off_a_share(&self) {
+        let guard = self.pin();
+        let share = WRITING_STEPS + self.scratch.get().settled.take();
+        let shares = (1 + self.store.backlog_lists() / FEW_LISTS).min(MAX_SHARES);
+        let mut steps = share * shares;
+        while steps > 0
+            && let Some(waiting) = self.store.take_backlog(&guard)
+        {
+            steps = self.work_off(&guard, waiting, steps);
+        }
     }
 
     /// Lets reclamation do a bounded part of its work, at the end of an operation that is not a
@@ -229,11 +254,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// of its own.
     pub fn tend(&self) {
         if !self.store.has_no_backlog() {
-            let guard = self.pin();
-            if let Some(waiting) = self.store.take_backlog(&guard) {
-                let steps = WRITING_STEPS + self.scratch.get().settled.take();
-                self.work_off(&guard, waiting, steps);
-            }
+            self.work_off_a_share();
         }
         if self.store.order.watermark.is_raised() {
             self.sweep();

@@ -4,6 +4,7 @@ use super::{Host, Store};
 use crate::chain::{RecordRef, flags};
 use crate::commit::{DeferredPrune, Drained, Stack};
 use crate::reclaim::Reclaim;
+use crate::sync::{AtomicUsize, Ordering};
 use std::ptr;
 
 /// Takes the place of a version number: the whole record is to be pruned or swept out. The flag
@@ -15,6 +16,8 @@ pub(super) struct Backlog {
     /// Removals that waited for a view and were too many for the thread that closed it; and records
     /// whose pruning was given up under contention, or that are to be swept out.
     queue: Stack<PendingRemovals>,
+    /// The number of items of the queue, and of pushes that have begun.
+    lists: AtomicUsize,
     /// The cells of all lists of deferred removals.
     pub(super) cells: Stack<DeferredPrune>,
 }
@@ -36,7 +39,7 @@ impl PendingRemovals {
 
 impl Backlog {
     pub fn new() -> Self {
-        Self { queue: Stack::new(), cells: Stack::new() }
+        Self { queue: Stack::new(), lists: AtomicUsize::new(0), cells: Stack::new() }
     }
 
     /// The bytes of the queues.
@@ -63,8 +66,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// Leaves removals to later writers.
     pub fn defer(&self, guard: &R::Guard<'_>, waiting: PendingRemovals) {
         if !waiting.taken.is_empty() {
+            // Relaxed, as all accesses: the count orders nothing.
+            self.backlog.lists.fetch_add(1, Ordering::Relaxed);
             self.backlog.queue.push(guard, waiting);
         }
+    }
+
+    /// The number of lists in the backlog, about: mostly one for each closed view.
+    pub fn backlog_lists(&self) -> usize {
+        self.backlog.lists.load(Ordering::Relaxed)
     }
 
     /// Whether the backlog was empty at some instant of the call.
@@ -75,6 +85,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// Takes removals from the backlog.
     pub fn take_backlog(&self, guard: &R::Guard<'_>) -> Option<PendingRemovals> {
-        self.backlog.queue.pop(&self.reclaim, guard)
+        let taken = self.backlog.queue.pop(&self.reclaim, guard)?;
+        self.backlog.lists.fetch_sub(1, Ordering::Relaxed);
+        Some(taken)
     }
 }

@@ -175,28 +175,29 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         PruneOutcome::Done
     }
 
-    /// Processes up to `steps` removals, and defers the rest. `sweep` is called for each record
-    /// that is to be swept out if it was cleared.
+    /// Processes up to `steps` removals, and defers the rest. Returns how many of the steps are left.
+    /// `sweep` is called for each record that is to be swept out if it was cleared.
     pub fn work_off(
         &self,
         guard: &R::Guard<'_>,
         waiting: PendingRemovals,
         steps: usize,
         sweep: impl Fn(RecordRef<'_, K, V>),
-    ) {
+    ) -> usize {
         let PendingRemovals { mut taken, closed } = waiting;
         if taken.is_empty() {
-            return;
+            return steps;
         }
         let mut view = closed.and_then(|version| self.first_view_below(guard, version + 1));
-        for _ in 0..steps {
+        for done in 0..steps {
             let next = self.backlog.cells.next(&self.reclaim, guard, &mut taken);
-            let Some(left) = next else { return };
+            let Some(left) = next else { return steps - done };
             self.process_removal(guard, left, &mut view, &sweep);
         }
         if !mutant("leftover.no_orphans") {
             self.defer(guard, PendingRemovals { taken, closed });
         }
+        0
     }
 
     fn process_removal<'g>(

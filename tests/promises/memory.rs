@@ -269,6 +269,41 @@ fn views_in_a_row_beside_batches_keep_a_bounded_number_of_versions<R: Reclaim>()
     made.assert_settled();
 }
 
+/// Many views are open, and close in any order while batches write. What they hand on to one
+/// another is worked off as well.
+fn many_views_beside_batches_keep_a_bounded_number_of_versions<R: Reclaim>() {
+    const KEYS: u64 = 20_000;
+    const WRITES: u64 = 64;
+    const VIEWS: u64 = 16;
+    /// The number of batches from one view to the next.
+    const BATCHES: u64 = 12;
+    /// What closed views may have left to writers.
+    const LEFT: u64 = 80_000;
+    const MOST: i64 = (KEYS + VIEWS * BATCHES * WRITES + LEFT) as i64 + RETIRED;
+    let closed = stress(400, 2_000, 20_000);
+    let mut random = Random::new(run_seed());
+    let made = Ledgers::new();
+    let cache = store::<_, _, R>();
+    let mut views = Vec::new();
+    for round in 0..closed {
+        for _ in 0..BATCHES {
+            let mut batch = cache.batch();
+            for _ in 0..WRITES {
+                batch = batch.insert(made.key(random.below(KEYS)), made.value(round));
+            }
+            batch.commit();
+        }
+        if views.len() as u64 == VIEWS {
+            views.swap_remove(random.below(VIEWS) as usize);
+        }
+        views.push(cache.view());
+        let live = made.values.live();
+        assert!(live <= MOST, "{live} values live beside {VIEWS} views, round {round}");
+    }
+    drop((views, cache));
+    made.assert_settled();
+}
+
 /// Views close in any order. Versions that only they needed are freed, and versions that others
 /// need stay, for many keys and for one.
 fn views_that_close_in_any_order_free_their_versions<R: Reclaim>() {
@@ -391,6 +426,7 @@ on_every_reclaimer!(
     held_views_keep_a_bounded_number_of_versions,
     overlapping_views_keep_a_bounded_number_of_versions,
     views_in_a_row_beside_batches_keep_a_bounded_number_of_versions,
+    many_views_beside_batches_keep_a_bounded_number_of_versions,
     views_that_close_in_any_order_free_their_versions,
     at_rest_a_held_view_keeps_little,
     fresh_keys_that_are_removed_leave_nothing,
