@@ -5,6 +5,7 @@
 //! ```
 //!
 //! - `restore`: how many entries a second come back, and when the first hit is served.
+//! - `writes`: how long single writes take.
 //! - `writers`: how long writes take beside a save, and beside a thread that writes as many bytes.
 //! - `restart TRACE`: the hit ratio of a recorded trace before and after restarts.
 //! - `outage`: a source that is down for 30 seconds at 5,000 requests a second.
@@ -19,6 +20,8 @@ mod restart;
 mod restore;
 #[path = "production/writers.rs"]
 mod writers;
+#[path = "production/writes.rs"]
+mod writes;
 
 use std::path::PathBuf;
 
@@ -53,9 +56,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["restore"] => restore::run(),
+        ["writes"] => writes::run(),
         ["writers"] => writers::run(),
         ["restart", trace] => restart::run(trace.as_ref()),
         ["outage"] => outage::run(),
-        _ => panic!("restore, writers, restart TRACE, or outage"),
+        _ => panic!("restore, writes, writers, restart TRACE, or outage"),
     }
 }
