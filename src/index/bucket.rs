@@ -173,6 +173,14 @@ impl<E: Indexed> Bucket<E> {
         unsafe { &*entry }
     }
 
+    /// Asks for all entries ahead, for a thread that moves them. The caller holds a guard.
+    pub(super) fn prefetch_entries(&self) {
+        for slot in self.header().occupied() {
+            // SAFETY: the slot is occupied in a header that was loaded under the caller's guard.
+            unsafe { self.entry(slot) }.prefetch_to_move();
+        }
+    }
+
     /// Returns the first entry for which `same` holds, among those with this fingerprint in
     /// `header`.
     ///

@@ -131,7 +131,12 @@ impl<E: Indexed> Table<E> {
         // Relaxed, both: claims only distribute the work, and any bucket may be moved twice.
         if progress.claimed.load(Ordering::Relaxed) < self.len() {
             let start = progress.claimed.fetch_add(MOVED_PER_INSERT, Ordering::Relaxed);
-            for number in start..self.len().min(start + MOVED_PER_INSERT) {
+            let claimed = start..self.len().min(start + MOVED_PER_INSERT);
+            // Most of the time goes into waiting for the entries. So all are asked for at once.
+            for number in claimed.clone() {
+                self.bucket(number).prefetch_entries();
+            }
+            for number in claimed {
                 self.move_bucket(self.bucket(number), next);
             }
             if start + MOVED_PER_INSERT < self.len() {

@@ -17,7 +17,7 @@ mod tests;
 
 use crate::memory::Mapped;
 use crate::reclaim::Reclaim;
-use crate::sync::{AtomicPtr, Ordering, hook};
+use crate::sync::{AtomicPtr, Ordering, hook, prefetch};
 use bucket::Fingerprint;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -25,7 +25,7 @@ use table::Table;
 pub use table::{Peek, Vacancy};
 
 /// An entry to which an index points.
-pub trait Indexed {
+pub trait Indexed: Sized {
     /// The number of bytes, from the beginning of an entry, that a look-up usually reads; 0 if they
     /// never cross a cache line.
     const READ: usize;
@@ -42,6 +42,11 @@ pub trait Indexed {
 
     /// Returns whether the entry is sealed.
     fn is_sealed(&self) -> bool;
+
+    /// Prefetches what [`hash`](Self::hash) and [`revive`](Self::revive) read.
+    fn prefetch_to_move(&self) {
+        prefetch::line(self);
+    }
 }
 
 /// A lock-free hash table from keys to entries of type `E`. Outgrown tables are retired through

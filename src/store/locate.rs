@@ -30,6 +30,10 @@ impl<K, V> Indexed for Record<K, V> {
     fn is_sealed(&self) -> bool {
         self.head().is_sealed()
     }
+
+    fn prefetch_to_move(&self) {
+        self.prefetch_parts();
+    }
 }
 
 /// The hash bits under which the index keeps a key: the upper half of a product in which every bit
