@@ -267,14 +267,7 @@ impl<K, V> Record<K, V> {
         lines::ask_to_write(self.rest());
     }
 
-    /// Prefetches the beginnings of both parts of the record.
-    pub fn prefetch_parts(&self) {
-        prefetch::line(self);
-        prefetch::line(self.rest());
-    }
-
-    /// Prefetches the beginnings of both parts of a record that may be, or may have been, at this
-    /// address.
+    /// Prefetches all memory of a record that may be, or may have been, at this address.
     pub fn prefetch_at(address: usize) {
         let slot = ptr::with_exposed_provenance::<Self>(address);
         prefetch::line(slot);

@@ -173,11 +173,12 @@ impl<E: Indexed> Bucket<E> {
         unsafe { &*entry }
     }
 
-    /// Asks for all entries ahead, for a thread that moves them. The caller holds a guard.
+    /// Prefetches the entries, for a thread that visits all buckets in turn.
+    #[inline]
     pub(super) fn prefetch_entries(&self) {
         for slot in self.header().occupied() {
-            // SAFETY: the slot is occupied in a header that was loaded under the caller's guard.
-            unsafe { self.entry(slot) }.prefetch_to_move();
+            // Relaxed: the pointer is only a hint here.
+            E::prefetch(self.entries[slot].load(Ordering::Relaxed));
         }
     }
 

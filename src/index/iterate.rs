@@ -112,6 +112,13 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 }
 
+/// A visit asks for the entries of the bucket that comes this many buckets later, most likely in a
+/// later call.
+const AHEAD: usize = 8;
+/// Entries of tables with fewer buckets are near the processor. To ask for them costs more than it
+/// gains.
+const FAR: usize = 1 << 15;
+
 impl<E: Indexed> Table<E> {
     /// Returns whether a sequence runs through more than `size` buckets after the homes of the
     /// `size` parts from `start` on.
@@ -147,6 +154,9 @@ impl<E: Indexed> Table<E> {
         let mut offset = 0; // From the first home, around to the bucket before it.
         while offset < self.len() {
             let bucket = self.bucket(parts.start + offset);
+            if self.len() >= FAR {
+                self.bucket(parts.start + offset + AHEAD).prefetch_entries();
+            }
             let header = bucket.header();
             for slot in header.occupied() {
                 // SAFETY: the slot is occupied in a header that was loaded under the caller's

@@ -43,9 +43,9 @@ pub trait Indexed: Sized {
     /// Returns whether the entry is sealed.
     fn is_sealed(&self) -> bool;
 
-    /// Prefetches what [`hash`](Self::hash) and [`revive`](Self::revive) read.
-    fn prefetch_to_move(&self) {
-        prefetch::line(self);
+    /// Prefetches an entry that may be at this address.
+    fn prefetch(entry: *const Self) {
+        prefetch::line(entry);
     }
 }
 

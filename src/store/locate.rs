@@ -31,8 +31,8 @@ impl<K, V> Indexed for Record<K, V> {
         self.head().is_sealed()
     }
 
-    fn prefetch_to_move(&self) {
-        self.prefetch_parts();
+    fn prefetch(entry: *const Self) {
+        Record::<K, V>::prefetch_at(entry.addr());
     }
 }
 
