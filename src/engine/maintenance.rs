@@ -13,7 +13,7 @@ use crate::sync::time::NEVER;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The number of backlog items that the closing of a view works off.
-pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
+pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 /// The number of backlog items that a write works off, besides one for each write of a commit of
 /// several. So writers work off more than they add, and none of them pauses for long.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
