@@ -262,7 +262,7 @@ fn frozen_writers_of_a_full_cache_hold_no_thread_up<R: Reclaim>() {
     assert_eq!((cache.len(), cache.weighted_size()), (1, 1));
 }
 
-/// Commits of two caches of a domain, which call the allocator.
+/// Commits of two caches of a domain, and views of it, which call the allocator.
 #[test]
 fn frozen_writers_of_a_domain_hold_no_thread_up() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -355,6 +355,28 @@ fn the_allocator_is_not_called() {
         }
     };
     work(); // Values that a thread takes once, and growth of the index.
+    let before = ASKED.get();
+    work();
+    assert_eq!(ASKED.get() - before, 0);
+}
+
+/// The same of commits of two caches of a domain, once a thread has the memory of enough of them.
+#[test]
+#[cfg(not(coeval_lsan))]
+fn commits_of_a_domain_use_their_memory_again() {
+    let domain = Domain::new();
+    let (left, right) = (domain.cache::<u64, u64>(), domain.cache::<u64, u64>());
+    let work = || {
+        for round in 0..3_000 {
+            let mut batch = domain.batch();
+            for key in 0..4 {
+                batch.insert(&left, (round + key) % 16, round).unwrap();
+                batch.insert(&right, key, round).unwrap();
+            }
+            batch.commit();
+        }
+    };
+    work();
     let before = ASKED.get();
     work();
     assert_eq!(ASKED.get() - before, 0);

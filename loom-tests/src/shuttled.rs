@@ -86,6 +86,7 @@ const UNSEEN: &[&str] = &[
     "flights.relaxed_verdict",
     "gone.unfenced",
     "index.publish_relaxed",
+    "joint.released_relaxed",
     "lease.clock_first",
     "lease.unfenced",
     "pool.home_given_relaxed",

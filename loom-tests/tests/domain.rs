@@ -1,7 +1,7 @@
 //! Claim: a joint commit of two caches is decided once, and installed once in each of them,
 //! whichever threads help. A reader finds it in both caches or in none. A joint commit is made only
-//! if what it requires is met in each of the caches. What a joint view needs is not retired, in any
-//! of the caches.
+//! if what it requires is met in each of the caches. Its memory is used again only when all caches
+//! have done with it. What a joint view needs is not retired, in any of the caches.
 //!
 //! The caches share a clock alone. A helper has one of them, and reaches the other one as the
 //! library does: by the trait of partners.
@@ -120,7 +120,7 @@ impl Domain {
     /// Frees what the model's own code has made.
     fn end(self, commits: impl IntoIterator<Item = Commit>) {
         for commit in commits {
-            (0..2).for_each(|_| unsafe { Joint::release(commit.joint.get()) });
+            (0..2).for_each(|_| drop(unsafe { Joint::release(commit.joint.get()) }));
         }
     }
 }
@@ -243,6 +243,40 @@ fn there_is_no_write_skew_across_caches() {
 fn defect_judging_the_first_part_alone() {
     let kind = "each must be made, or see the other";
     must_fail("joint.first_part_only", kind, || each_requires_what_the_other_writes(1));
+}
+
+/// Two threads take back one part each of a commit that is over, as the reclamation of two caches
+/// does. The one that takes the last part uses the commit's memory for another commit.
+fn the_last_part_is_taken_back() {
+    explore(2, || {
+        let domain = Domain::new();
+        let commit = domain.describe([Part::Write(1), Part::Write(1)]);
+        assert!(domain.run(commit).is_committed());
+        let memory = Shared(leak(UnsafeCell::new(0)));
+        let threads = [0, 1].map(|_| {
+            thread::spawn(move || {
+                let memory = unsafe { &*memory.get() };
+                memory.with(|used| assert_eq!(unsafe { *used }, 0));
+                let over = unsafe { Joint::release(commit.joint.get()) };
+                if over.is_some() {
+                    memory.with_mut(|used| unsafe { *used = 1 });
+                }
+                over.is_some()
+            })
+        });
+        let owners = threads.map(|thread| thread.join().unwrap());
+        assert!(owners[0] != owners[1], "one of them has the last part");
+    });
+}
+
+#[test]
+fn who_takes_the_last_part_owns_the_commit() {
+    the_last_part_is_taken_back();
+}
+
+#[test]
+fn defect_a_part_is_taken_back_without_synchronizing() {
+    must_fail("joint.released_relaxed", "Causality violation", the_last_part_is_taken_back);
 }
 
 /// Set when its version is retired.

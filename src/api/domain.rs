@@ -75,9 +75,10 @@ impl Domain {
     /// Returns the version of the newest commit to any cache of the domain.
     #[must_use]
     pub fn version(&self) -> Version {
-        Version::from_u64(self.core.clock.now())
+        Version::from_u64(self.core.commits.clock.now())
     }
 
+    #[inline]
     pub(super) fn core(&self) -> &DomainCore {
         &self.core
     }
@@ -90,7 +91,7 @@ impl Domain {
         S: BuildHasher,
         R: Reclaim,
     {
-        cache.engine().is_timed_by(&self.core.clock)
+        cache.engine().is_timed_by(&self.core.commits.clock)
     }
 }
 
@@ -156,7 +157,7 @@ where
     /// [`BuildError`] names the setting.
     pub fn try_build(self) -> Result<Cache<K, V, S, R>, BuildError> {
         let Self { mut builder, domain } = self;
-        builder.settings.clock = domain.core.clock.clone();
+        builder.settings.membership = domain.core.commits.membership();
         let cache = builder.try_build()?;
         let member: Arc<dyn Member> = cache.shared_engine();
         domain.core.add(&member);

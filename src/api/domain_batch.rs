@@ -8,7 +8,6 @@ use crate::error::ForeignCache;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
 use crate::version::Version;
-use std::any::Any;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -52,35 +51,11 @@ where
     part: &'b mut CachePart<K, V, S, R>,
 }
 
-/// Returns the part of a cache, which `make` makes if there is none.
-pub(super) fn part_of<'p, K, V, S, R>(
-    parts: &'p mut Parts,
-    cache: &Cache<K, V, S, R>,
-    make: impl FnOnce() -> Option<CachePart<K, V, S, R>>,
-) -> Option<&'p mut CachePart<K, V, S, R>>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    S: BuildHasher + Send + Sync + 'static,
-    R: Reclaim,
-{
-    let address = std::ptr::from_ref(cache.engine()).addr();
-    let at = match parts.iter().position(|part| part.address() == address) {
-        Some(at) => at,
-        None => {
-            parts.push(Box::new(make()?));
-            parts.len() - 1
-        }
-    };
-    let part: &mut dyn Any = &mut *parts[at];
-    // The part keeps its cache, so no other one is at that address.
-    Some(part.downcast_mut().expect("the cache at this address has these types"))
-}
-
 impl Domain {
     /// Returns an empty batch, which collects writes to several caches for one commit.
+    #[inline]
     pub fn batch(&self) -> DomainBatch<'_> {
-        DomainBatch { domain: self, parts: Parts::new() }
+        DomainBatch { domain: self, parts: Parts::new(&self.core().commits) }
     }
 }
 
@@ -89,6 +64,7 @@ impl DomainBatch<'_> {
     ///
     /// # Errors
     /// [`ForeignCache`] if the cache is not of the domain. The batch is as before.
+    #[inline]
     pub fn of<K, V, S, R>(
         &mut self,
         cache: &Cache<K, V, S, R>,
@@ -99,9 +75,9 @@ impl DomainBatch<'_> {
         S: BuildHasher + Send + Sync + 'static,
         R: Reclaim,
     {
-        let is_ours = self.domain.has(cache);
-        let make = || is_ours.then(|| CachePart::writing(cache.shared_engine()));
-        let part = part_of(&mut self.parts, cache, make);
+        let domain = self.domain;
+        let make = || domain.has(cache).then(|| CachePart::writing(cache.shared_engine()));
+        let part = self.parts.of(cache.engine(), make);
         part.map(|part| BatchPart { part }).ok_or(ForeignCache::new(()))
     }
 
@@ -117,6 +93,7 @@ impl DomainBatch<'_> {
     /// # Errors
     /// [`ForeignCache`] if the cache is not of the domain. It returns the key and the value, and
     /// the batch is as before.
+    #[inline]
     pub fn insert<K, V, S, R>(
         &mut self,
         cache: &Cache<K, V, S, R>,
@@ -129,8 +106,9 @@ impl DomainBatch<'_> {
         S: BuildHasher + Send + Sync + 'static,
         R: Reclaim,
     {
+        let hash = cache.engine().hash(&key);
         match self.of(cache) {
-            Ok(mut part) => _ = part.insert(key, value),
+            Ok(BatchPart { part }) => part.set_hashed(hash, key, value, WriteTerms::Default),
             Err(_) => return Err(ForeignCache::new((key, value))),
         }
         Ok(self)
@@ -162,7 +140,7 @@ impl DomainBatch<'_> {
     /// Returns whether nothing is to be written yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parts.iter().all(|part| part.is_empty())
+        self.parts.are_empty()
     }
 
     /// Publishes all writes in one atomic step and returns their version. An empty batch is a
@@ -174,9 +152,8 @@ impl DomainBatch<'_> {
     /// # Panics
     /// Panics only if `Eq`, a relation's closure or a weigher does. Nothing is written then, in any
     /// of the caches.
-    pub fn commit(mut self) -> Version {
-        self.parts.retain(|part| !part.is_empty());
-        let version = commit_parts(&mut self.parts, &self.domain.core().clock);
+    pub fn commit(self) -> Version {
+        let version = commit_parts(self.parts, &self.domain.core().commits);
         Version::from_u64(version.expect("there is no precondition"))
     }
 }

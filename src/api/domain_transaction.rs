@@ -2,11 +2,10 @@
 
 use super::cache::Cache;
 use super::domain::Domain;
-use super::domain_batch::part_of;
 use super::domain_view::view_of;
 use super::hasher::RandomState;
 use super::transaction::{ATTEMPTS, Committed};
-use crate::engine::{CachePart, OpenedView, Parts, WriteTerms, commit_parts, finish_reads};
+use crate::engine::{CachePart, OfEach, OpenedView, Parts, WriteTerms, commit_parts};
 use crate::error::{ForeignCache, TransactError};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::relation::{Tag, Terms};
@@ -61,8 +60,8 @@ impl Domain {
     ) -> Result<Committed<T>, TransactError<E>> {
         for _ in 0..ATTEMPTS {
             let (version, views) = self.core().open();
-            let mut attempt =
-                DomainTransaction { domain: self, version, views, parts: Parts::new() };
+            let parts = Parts::new(&self.core().commits);
+            let mut attempt = DomainTransaction { domain: self, version, views, parts };
             let value = body(&mut attempt).map_err(TransactError::Aborted)?;
             if let Some(version) = attempt.commit() {
                 return Ok(Committed { value, version });
@@ -92,7 +91,7 @@ impl Domain {
 pub struct DomainTransaction<'d> {
     domain: &'d Domain,
     version: u64,
-    views: Vec<OpenedView>,
+    views: OfEach<OpenedView>,
     parts: Parts,
 }
 
@@ -127,7 +126,7 @@ impl DomainTransaction<'_> {
             let view = view_of(views, std::ptr::from_ref(cache.engine()).addr())?;
             Some(CachePart::reading(cache.shared_engine(), view.snapshot()))
         };
-        let part = part_of(&mut self.parts, cache, make);
+        let part = self.parts.of(cache.engine(), make);
         part.map(|part| TransactionPart { part }).ok_or(ForeignCache::new(()))
     }
 
@@ -139,14 +138,14 @@ impl DomainTransaction<'_> {
 
     /// Commits the planned writes, if everything that was read is unchanged.
     fn commit(self) -> Option<Version> {
-        let Self { domain, version, views, mut parts } = self;
-        if parts.iter().all(|part| part.is_empty()) {
-            finish_reads(&mut parts); // all reads are valid as of the view
+        let Self { domain, version, views, parts } = self;
+        if parts.are_empty() {
+            parts.finish(&domain.core().commits, true); // all reads are valid as of the view
             return Some(Version::from_u64(version));
         }
         // Each part has a share of its view, which it closes when the commit is decided.
         drop(views);
-        commit_parts(&mut parts, &domain.core().clock).map(Version::from_u64)
+        commit_parts(parts, &domain.core().commits).map(Version::from_u64)
     }
 }
 

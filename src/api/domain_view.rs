@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::domain::Domain;
 use super::view::View;
-use crate::engine::OpenedView;
+use crate::engine::{OfEach, OpenedView};
 use crate::error::ForeignCache;
 use crate::reclaim::Reclaim;
 use crate::version::Version;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// ```
 pub struct DomainView {
     version: u64,
-    views: Vec<OpenedView>,
+    views: OfEach<OpenedView>,
 }
 
 impl Domain {

@@ -12,16 +12,19 @@
 //!
 //! **Memory.** A helper takes a guard of another cache, and then sees that the commit is undecided.
 //! The owner has guards of all caches until the commit is decided. So what the helper then reaches
-//! was not retired before its guard. The joint commit itself goes after its last part, and a part
-//! goes a grace period of its cache after the owner has forgotten it.
+//! was not retired before its guard. The joint commit itself is over with its last part, and a part
+//! goes a grace period of its cache after the owner has forgotten it. Then the thread that took the
+//! last part back owns the commit, and nobody else can reach it: see [`JointPool`](super::JointPool).
 
 use crate::sync::hook::{mutant, step};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::version::{Clock, State};
-use smallvec::SmallVec;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+
+/// The largest list of parts that is kept for a later commit.
+const MOST_KEPT: usize = 64;
 
 /// A cache, as a joint commit knows it.
 pub trait Partner: Send + Sync {
@@ -55,9 +58,13 @@ pub struct Joint {
     /// As the state of a descriptor: *installing* → *ready* → the outcome.
     word: AtomicU64,
     /// The parts, in the order of the addresses of their caches.
-    parts: SmallVec<[JointPart; 4]>,
+    parts: Vec<JointPart>,
+    /// Whether a part has preconditions.
+    is_conditional: bool,
     /// The number of parts whose memory was not taken back yet.
     left: AtomicUsize,
+    /// The next one in a list of [`JointPool`].
+    pub(super) next: Option<Box<Joint>>,
 }
 
 /// A cache while a helper uses it. If the helper turns out to be its last holder, the cache is
@@ -96,28 +103,48 @@ impl Joint {
     /// Makes a commit without parts. The caller adds them before another thread can reach it.
     pub fn new() -> Box<Self> {
         let word = AtomicU64::new(State::INSTALLING.0);
-        Box::new(Self { word, parts: SmallVec::new(), left: AtomicUsize::new(0) })
+        let (parts, left) = (Vec::new(), AtomicUsize::new(0));
+        Box::new(Self { word, parts, is_conditional: false, left, next: None })
+    }
+
+    /// Whether its list of parts is worth keeping.
+    pub(super) fn is_small(&self) -> bool {
+        self.parts.capacity() <= MOST_KEPT
+    }
+
+    /// Makes a commit that is over as one that was just made.
+    #[inline]
+    pub(super) fn renew(&mut self) {
+        self.parts.clear();
+        self.is_conditional = false;
+        // Relaxed, both: as in `add`.
+        self.word.store(State::INSTALLING.0, Ordering::Relaxed);
+        self.left.store(0, Ordering::Relaxed);
     }
 
     /// Adds a part, which ends by [`release`](Self::release).
+    #[inline]
     pub fn add(&mut self, part: JointPart) {
+        self.is_conditional |= part.is_conditional;
         self.parts.push(part);
         // Relaxed: what installs a part publishes this.
         self.left.store(self.parts.len(), Ordering::Relaxed);
     }
 
-    /// Takes a part back, and with the last one the commit.
+    /// Takes a part back. Returns the commit with the last one.
     ///
     /// # Safety
-    /// The commit was [made](Self::new) in a box, which nobody else drops. A grace period of the
+    /// The commit was [made](Self::new) in a box, which nobody else owns. A grace period of the
     /// part's cache has passed since no version leads to the part. This is called once for a part.
-    pub unsafe fn release(joint: *const Self) {
+    #[inline]
+    pub unsafe fn release(joint: *const Self) -> Option<Box<Self>> {
+        // AcqRel: each thread has done with the commit before the last one owns it.
+        let relaxed = mutant("joint.released_relaxed");
+        let order = if relaxed { Ordering::Relaxed } else { Ordering::AcqRel };
         // SAFETY: the caller's promise: this part is left.
-        // AcqRel: each thread has done with the commit before the last one drops it.
-        if unsafe { &*joint }.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: the last part. No thread of any of the caches can reach the commit.
-            drop(unsafe { Box::from_raw(joint.cast_mut()) });
-        }
+        let was = unsafe { &*joint }.left.fetch_sub(1, order);
+        // SAFETY: the last part. No thread of any of the caches can reach the commit.
+        (was == 1).then(|| unsafe { Box::from_raw(joint.cast_mut()) })
     }
 
     /// The word that decides the commit.
@@ -176,6 +203,7 @@ impl Joint {
     }
 
     /// Decides the commit, all of whose parts are installed.
+    #[inline]
     pub fn decide(&self, clock: &Clock) -> State {
         step("joint.before_ready");
         self.advance(State::INSTALLING, State::READY);
@@ -184,6 +212,7 @@ impl Joint {
     }
 
     /// Decides a ready commit: the one atomic step that publishes all writes of all caches.
+    #[inline]
     fn stamp(&self, clock: &Clock) -> State {
         loop {
             let state = self.state();
@@ -192,7 +221,7 @@ impl Joint {
             }
             let version = clock.tick(); // after ready was seen
             step("commit.ticked");
-            match self.are_met(version) {
+            match if self.is_conditional { self.are_met(version) } else { Some(true) } {
                 // A cache was cleared after the number was taken. Another number is taken.
                 None => continue,
                 Some(true) => return self.advance(State::READY, State::committed(version)),

@@ -3,7 +3,7 @@
 use crate::chain::Parcel;
 use crate::relation;
 use std::cell::Cell;
-use std::mem::needs_drop;
+use std::mem::{forget, needs_drop};
 use std::ptr;
 use std::time::Duration;
 
@@ -140,6 +140,14 @@ impl<K, V> Changes<K, V> {
         Self { list: std::mem::take(&mut self.list), terms: self.terms.take() }
     }
 
+    /// Makes the list as a new one, which uses the same memory. Returns whether that is worth it.
+    #[inline]
+    pub(super) fn renew(&mut self) -> bool {
+        self.list.clear();
+        self.terms = None;
+        (1..=MAX_KEPT_CAPACITY).contains(&self.list.capacity())
+    }
+
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -152,12 +160,19 @@ impl<K, V> Changes<K, V> {
 /// A list that is empty while it is stored here.
 pub(super) struct ScratchList<T>(Cell<Vec<T>>);
 
+impl<T> Default for ScratchList<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> ScratchList<T> {
     pub fn new() -> Self {
         Self(Cell::new(Vec::new()))
     }
 
     /// Takes the list, or a new one if the list is in use.
+    #[inline]
     pub fn take(&self) -> Vec<T> {
         let mut list = self.0.take();
         if list.capacity() == 0 {
@@ -167,10 +182,16 @@ impl<T> ScratchList<T> {
     }
 
     /// Stores a list for reuse. Drops its elements.
+    #[inline]
     pub fn keep(&self, mut list: Vec<T>) {
-        list.clear();
+        if !list.is_empty() {
+            list.clear();
+        }
         if list.capacity() <= MAX_KEPT_CAPACITY {
-            self.0.set(list);
+            let before = self.0.replace(list);
+            if before.capacity() == 0 {
+                forget(before); // without a call of a destructor
+            }
         }
     }
 }

@@ -98,7 +98,7 @@ where
         let mut version = None;
         if let Some(last) = last {
             let moment = Moment::new(&self.timer);
-            let decided: Decided<'_, K, V> = self.run(plan, &preconditions);
+            let decided: Decided<'_, K, V> = self.run(&mut plan, &preconditions);
             let Some(commit) = decided.commit() else {
                 decided.take_values(|_, unset| drop(unset));
                 return Err(());

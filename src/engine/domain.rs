@@ -1,6 +1,7 @@
 //! Domains: caches with one clock. One view shows all of them at one instant.
 
 use super::Engine;
+use super::parts::JointCommits;
 use crate::commit::{AnnouncedPlace, JointInstant, Partner};
 use crate::reclaim::Reclaim;
 use crate::store::Snapshot;
@@ -8,6 +9,7 @@ use crate::sync::hook::step;
 use crate::sync::{Ordering, fence};
 use crate::version::Clock;
 use arc_swap::ArcSwap;
+use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
 use std::sync::{Arc, Weak};
@@ -69,10 +71,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
 /// The state of a domain.
 pub struct DomainCore {
-    pub clock: Clock,
+    pub commits: JointCommits,
     /// The caches. Those that are gone are taken out when another one is added.
     members: ArcSwap<Vec<Weak<dyn Member>>>,
 }
+
+/// Some of each cache of a domain. A few need no memory of their own.
+pub type OfEach<T> = SmallVec<[T; 4]>;
 
 /// A view of one cache. It is closed when it is dropped.
 pub struct OpenedView {
@@ -99,7 +104,7 @@ impl Drop for OpenedView {
 impl DomainCore {
     /// Makes a domain without caches.
     pub fn new() -> Self {
-        Self { clock: Clock::new(), members: ArcSwap::new(Arc::default()) }
+        Self { commits: JointCommits::new(), members: ArcSwap::new(Arc::default()) }
     }
 
     /// Adds a cache that was made with the domain's clock.
@@ -113,17 +118,17 @@ impl DomainCore {
     }
 
     /// Returns the caches that live.
-    fn members(&self) -> Vec<Arc<dyn Member>> {
+    fn members(&self) -> OfEach<Arc<dyn Member>> {
         self.members.load().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Opens views of all caches, of one version. Returns the version, too. Lock-free: begins again
     /// only if a commit took a number meanwhile.
-    pub fn open(&self) -> (u64, Vec<OpenedView>) {
+    pub fn open(&self) -> (u64, OfEach<OpenedView>) {
         let members = self.members();
         loop {
             let joint = JointInstant::new();
-            let places: Vec<_> = members.iter().map(|member| member.announce(&joint)).collect();
+            let places: OfEach<_> = members.iter().map(|member| member.announce(&joint)).collect();
             joint.announce();
             let (number, times) = self.instant(&members);
             let version = joint.propose(number);
@@ -134,7 +139,7 @@ impl DomainCore {
                 OpenedView { member: Arc::clone(member), snapshot }
             });
             // All are registered, also after one that failed. A view that failed is closed.
-            let opened: Vec<_> = opened.collect();
+            let opened: OfEach<_> = opened.collect();
             if opened.iter().all(|view| view.snapshot.is_some()) {
                 return (version, opened);
             }
@@ -142,8 +147,8 @@ impl DomainCore {
     }
 
     /// Returns a number, and for each cache a time that belongs to it; see `Order::instant`.
-    fn instant(&self, members: &[Arc<dyn Member>]) -> (u64, Vec<u64>) {
-        let mut number = self.clock.now();
+    fn instant(&self, members: &[Arc<dyn Member>]) -> (u64, OfEach<u64>) {
+        let mut number = self.commits.clock.now();
         loop {
             let mut are_timeless = true;
             let time = |(time, is_timeless)| {
@@ -152,7 +157,7 @@ impl DomainCore {
             };
             let times = members.iter().map(|member| member.time()).map(time).collect();
             fence(Ordering::SeqCst); // partner: the fence in `Descriptor::time`
-            let now = self.clock.now();
+            let now = self.commits.clock.now();
             if are_timeless || now == number {
                 return (number, times);
             }

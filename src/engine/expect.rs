@@ -103,7 +103,7 @@ where
             preconditions.extend(ties);
         }
         step("expect.planned");
-        let decided = self.run(plan, &preconditions);
+        let decided = self.run(&mut plan, &preconditions);
         if let Some(commit) = decided.commit() {
             return Ok(Version::from_u64(commit.version()));
         }
@@ -182,7 +182,7 @@ where
                 let mut plan = Plan::new(self, &guard, &config);
                 plan.push(record, None, None, false, Some(RemovalCause::Related));
                 let precondition = Precondition::Holds(version.get());
-                let decided: Decided<'_, K, V> = self.run(plan, &[(record, precondition)]);
+                let decided: Decided<'_, K, V> = self.run(&mut plan, &[(record, precondition)]);
                 if let Some(commit) = decided.commit() {
                     let (hash, version) = (Some(record.hash()), Some(commit.version()));
                     self.observers().record(EventKind::Repaired, hash, version);

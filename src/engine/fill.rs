@@ -185,7 +185,7 @@ where
         }
         let preconditions = records.map(|record| (record, Precondition::UnchangedSince(since)));
         let few = if mutant("fill.checks_one") { 1 } else { N };
-        let decided = self.run(plan, &preconditions[..few]);
+        let decided = self.run(&mut plan, &preconditions[..few]);
         if let Some(commit) = decided.commit() {
             for record in records {
                 let (hash, version) = (Some(record.hash()), Some(commit.version()));

@@ -127,7 +127,7 @@ where
             demand_tags(&mut preconditions, record, bonds, since);
         }
         plan.push(record, Some(value), Some(requested), false, None);
-        let decided = self.run(plan, &preconditions);
+        let decided = self.run(&mut plan, &preconditions);
         let Some(commit) = decided.commit() else {
             decided.take_values(|_, taken| taken.give_back(value));
             return None;

@@ -37,6 +37,7 @@ mod maintenance;
 mod memo;
 mod name;
 mod observers;
+mod parts;
 mod plan;
 mod post_commit;
 mod read;
@@ -70,7 +71,7 @@ pub use brief_view::EngineBriefView;
 pub use changes::{Changes, WriteTerms};
 pub use compute::{Computed, Decision};
 pub use derivation::Reading;
-pub use domain::{DomainCore, Member, OpenedView};
+pub use domain::{DomainCore, Member, OfEach, OpenedView};
 pub use errors::ErrorSettings;
 pub use expiry_policy::Expiry;
 pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, Standing};
@@ -78,7 +79,7 @@ pub use explain::{ExplainedInput, ExplainedRelated, ExplainedTag, Explanation, S
 pub use gone_marks::GoneMarks;
 pub use group::{on_heap, try_on_heap};
 pub use inspect::Relations;
-pub use joint::{CachePart, Parts, commit_parts, finish_reads};
+pub use joint::commit_parts;
 #[cfg(feature = "async")]
 pub use later::{DetachedLoad, RunningLoad};
 pub use lease::KeyLease;
@@ -89,6 +90,7 @@ pub use load_terms::LoadedTerms;
 #[cfg(any(coeval_loom, coeval_internals))]
 pub use maintenance::{DueWork, due};
 pub use name::name_of;
+pub use parts::{CachePart, Parts};
 pub use read::with_version;
 #[cfg(feature = "serde")]
 pub use restore::ToRestore;
@@ -99,6 +101,7 @@ pub use save::{SavedTerms, ToSave};
 pub use terms::Weigher;
 pub use transact::Attempt;
 
+use crate::commit::Membership;
 use crate::config::{Adjustable, Config, Times};
 use crate::listener::Listener;
 use crate::loading::{Flights, LoadRules};
@@ -107,7 +110,7 @@ use crate::reclaim::Reclaim;
 use crate::relation::Relation;
 use crate::store::Store;
 use crate::sync::time::{NEVER, Timer, deadline};
-use crate::version::{Clock, State};
+use crate::version::State;
 use ended_state::EndedSweep;
 use errors::RememberedErrors;
 use expire::Deadlines;
@@ -145,8 +148,8 @@ pub struct EngineSettings<K, V> {
     pub max_related: usize,
     pub listener: Option<Arc<Listener<K, V>>>,
     pub timer: Timer,
-    /// The clock, which is that of the domain.
-    pub clock: Clock,
+    /// What it shares with its domain.
+    pub membership: Membership,
     pub loads: LoadRules,
     /// How errors of loads are remembered, if they are.
     pub errors: Option<ErrorSettings<K>>,
@@ -175,7 +178,7 @@ impl<K, V> Default for EngineSettings<K, V> {
             max_related: 65_536,
             listener: None,
             timer: Timer::new(),
-            clock: Clock::new(),
+            membership: Membership::none(),
             view_limit: None,
             sweeps_ended: false,
             errors: None,
@@ -235,7 +238,7 @@ where
             store: Store::new(
                 settings.initial_capacity,
                 hits,
-                settings.clock,
+                settings.membership,
                 timer.clone(),
                 hasher,
                 observers,

@@ -9,13 +9,13 @@ use crate::config::ConfigSnapshot;
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
-use crate::relation::{KeyName, Related, RelationScope, Tag, Terms, too_deep, too_many};
+use crate::relation::{KeyName, Related, Relation, RelationScope, Tag, Terms, too_deep, too_many};
 use crate::removal::RemovalCause;
 use crate::store::{Commit, Decided, OwnVersion, Snapshot, Store, Write, WriteSet};
 use crate::version::Version;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
-use std::mem::forget;
+use std::mem::{forget, take};
 
 /// The writes of a commit in preparation, with the requested terms of their values. If a user's
 /// closure panics, the records that were made for the commit and have no value are condemned.
@@ -30,13 +30,14 @@ pub(super) struct Plan<'g, 'r, K: 'g, V: 'g, S, R: Reclaim> {
 }
 
 impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
+    #[inline(always)]
     pub fn new(
         engine: &'r Engine<K, V, S, R>,
         guard: &'g R::Guard<'r>,
         config: &'g ConfigSnapshot<'r, K, V>,
     ) -> Self {
         let scratch = engine.scratch.get();
-        let set = WriteSet::new(scratch.writes.take(), scratch.order.take());
+        let set = WriteSet::new(&scratch.writes);
         let moment = Moment::new(&engine.timer);
         Self { engine, guard, config, set, requested: Vec::new(), moment }
     }
@@ -102,7 +103,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> Plan<'g, 'r, K, V, S, R> {
             WriteTerms::TimeToLive(time) => request(Some(time)),
             WriteTerms::Given(index) => {
                 let TermsList(terms) = &mut **list.as_mut().expect("the list has these terms");
-                self.request_given(record, value, std::mem::take(&mut terms[index as usize]))
+                self.request_given(record, value, take(&mut terms[index as usize]))
             }
         };
         forget(unplanned);
@@ -255,17 +256,43 @@ impl<K, V, S, R: Reclaim> Drop for Unplanned<'_, '_, K, V, S, R> {
 }
 
 impl<K, V, S, R: Reclaim> Drop for Plan<'_, '_, K, V, S, R> {
+    #[inline(always)] // so that the lists are known to be empty when they are dropped
     fn drop(&mut self) {
         for at in 0..self.set.len() {
             self.engine.store.try_condemn(self.guard, self.set.record(at));
         }
-        let (writes, order) = self.set.take_lists();
-        let scratch = self.engine.scratch.get();
-        scratch.writes.keep(writes);
-        scratch.order.keep(order);
         if self.requested.capacity() != 0 {
-            scratch.requested.keep(std::mem::take(&mut self.requested));
+            self.engine.scratch.get().requested.keep(take(&mut self.requested));
         }
+    }
+}
+
+impl<'g, 'r, K, V, S, R> Plan<'g, 'r, K, V, S, R>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+    R: Reclaim,
+{
+    /// Plans a caller's changes: locates the record of each, drops all changes of a key but the
+    /// last, and adds the writes that the declared relations require. The list is empty afterwards.
+    pub(super) fn add_changes(&mut self, changes: &mut Changes<K, V>) {
+        let Changes { list: changes, terms: list } = changes;
+        let (engine, guard) = (self.engine, self.guard);
+        for change in &*changes {
+            engine.store.prefetch_bucket(guard, change.hash);
+        }
+        for change in &*changes {
+            if let Some(record) = engine.store.candidate(guard, change.hash) {
+                record.prefetch_to_write();
+            }
+        }
+        take_each(changes, |(hash, key), value, terms, related| {
+            let record = engine.store.locate(guard, hash, key, None);
+            self.push_change(record, value, terms, related, list);
+        });
+        self.keep_last();
+        engine.relate(self);
     }
 }
 
@@ -281,6 +308,12 @@ where
         Changes { list: self.scratch.get().changes.take(), terms: None }
     }
 
+    /// Keeps the list of changes, which were planned.
+    #[inline(always)]
+    pub(super) fn keep_changes(&self, changes: Changes<K, V>) {
+        self.scratch.get().changes.keep(changes.list);
+    }
+
     /// Applies `changes` by one commit. For each key, the last change counts.
     pub fn commit(&self, changes: Changes<K, V>) -> Version {
         self.commit_by(&self.observers().config.snapshot(), changes)
@@ -290,17 +323,19 @@ where
     pub(super) fn commit_by<'r>(
         &'r self,
         config: &ConfigSnapshot<'r, K, V>,
-        changes: Changes<K, V>,
+        mut changes: Changes<K, V>,
     ) -> Version {
         let unwound = self.collect_on_unwind();
         let version = {
             let guard = self.pin();
-            let plan = self.plan(&guard, config, changes);
+            let mut plan = Plan::new(self, &guard, config);
+            plan.add_changes(&mut changes);
+            self.keep_changes(changes);
             if plan.set.is_empty() {
                 self.observers().committed();
                 self.store.order.clock.tick()
             } else {
-                self.run_unconditionally(plan).version()
+                self.run_unconditionally(&mut plan).version()
             }
         };
         forget(unwound);
@@ -308,42 +343,20 @@ where
         Version::from_u64(version)
     }
 
-    /// Locates the record of each change, drops all changes of a key but the last, and adds the
-    /// writes that the declared relations require.
-    pub(super) fn plan<'g, 'r>(
-        &'r self,
-        guard: &'g R::Guard<'r>,
-        config: &'g ConfigSnapshot<'r, K, V>,
-        changes: Changes<K, V>,
-    ) -> Plan<'g, 'r, K, V, S, R> {
-        let Changes { list: mut changes, terms: mut list } = changes;
-        for change in &changes {
-            self.store.prefetch_bucket(guard, change.hash);
-        }
-        for change in &changes {
-            if let Some(record) = self.store.candidate(guard, change.hash) {
-                record.prefetch_to_write();
-            }
-        }
-        let mut plan = Plan::new(self, guard, config);
-        take_each(&mut changes, |(hash, key), value, terms, related| {
-            let record = self.store.locate(guard, hash, key, None);
-            plan.push_change(record, value, terms, related, &mut list);
-        });
-        self.scratch.get().changes.keep(changes);
-        plan.keep_last();
-        self.relate(&mut plan);
-        plan
-    }
-
     /// Adds the writes that the declared relations require for the planned writes, and in turn for
     /// the added ones. Each record is written once. A write by the caller takes precedence over one
     /// by a relation, and a nearer relation over a farther one.
+    #[inline(always)]
     pub(super) fn relate<'g, 'r>(&'r self, plan: &mut Plan<'g, 'r, K, V, S, R>) {
-        let Some(relation) = plan.config.relation() else { return };
-        if plan.set.is_empty() {
-            return;
+        if let Some(relation) = plan.config.relation()
+            && !plan.set.is_empty()
+        {
+            self.relate_by(relation, plan);
         }
+    }
+
+    #[inline(never)]
+    fn relate_by<'g, 'r>(&'r self, relation: &Relation<K, V>, plan: &mut Plan<'g, 'r, K, V, S, R>) {
         let first = plan.set.record(0);
         let name = |record: RecordRef<'g, K, V>| KeyName::new(record.get().key(), record.hash());
         let Some(_nested) = RelationScope::begin(&self.scratch.get().relation_depth) else {
@@ -385,7 +398,10 @@ where
     }
 
     /// Makes a commit that has no preconditions.
-    pub(super) fn run_unconditionally<'g>(&self, plan: Plan<'g, '_, K, V, S, R>) -> Commit<'g> {
+    pub(super) fn run_unconditionally<'g>(
+        &self,
+        plan: &mut Plan<'g, '_, K, V, S, R>,
+    ) -> Commit<'g> {
         self.run(plan, &[]).commit().expect("there is no precondition")
     }
 
@@ -393,7 +409,7 @@ where
     /// met. Each precondition is on a record of the write set. The guard keeps the result.
     pub(super) fn run<'g>(
         &self,
-        plan: Plan<'g, '_, K, V, S, R>,
+        plan: &mut Plan<'g, '_, K, V, S, R>,
         preconditions: &[(RecordRef<'g, K, V>, Precondition)],
     ) -> Decided<'g, K, V> {
         self.run_then(plan, preconditions, || ())
@@ -403,11 +419,11 @@ where
     #[inline(always)]
     pub(super) fn run_then<'g, 'r>(
         &self,
-        mut plan: Plan<'g, 'r, K, V, S, R>,
+        plan: &mut Plan<'g, 'r, K, V, S, R>,
         preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         decided: impl FnOnce(),
     ) -> Decided<'g, K, V> {
-        let Plan { engine, guard, config, ref mut set, ref mut requested, .. } = plan;
+        let Plan { engine, guard, config, ref mut set, ref mut requested, .. } = *plan;
         let store: &'r Store<K, V, S, R, _> = &engine.store;
         engine.observers().record(EventKind::CommitBegun, None, None);
         let times = config.times();
@@ -447,6 +463,7 @@ where
     ///
     /// # Safety
     /// As for [`conclude`](Self::conclude).
+    #[inline(always)]
     unsafe fn settle_all<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,

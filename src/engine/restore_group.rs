@@ -229,7 +229,7 @@ where
             let unchanged = |record| (record, Precondition::UnchangedSince(version));
             preconditions.extend(unset.map(unchanged));
         }
-        let decided = engine.run(plan, preconditions);
+        let decided = engine.run(&mut plan, preconditions);
         if decided.is_committed() {
             engine.set_hits(&decided, ranks);
             return true;

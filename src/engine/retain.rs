@@ -83,7 +83,7 @@ where
                 preconditions.push((record, Precondition::Holds(version.get())));
             }
             self.relate(&mut plan);
-            let decided = self.run(plan, &preconditions);
+            let decided = self.run(&mut plan, &preconditions);
             let is_committed = decided.is_committed();
             if !is_committed {
                 decided.take_values(|_, value| drop(value));

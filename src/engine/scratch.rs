@@ -6,19 +6,18 @@ use super::maintenance::MaintenanceRun;
 use super::terms::RequestedTerms;
 use crate::chain::Record;
 use crate::relation::RelatedWrite;
-use crate::store::Write;
+use crate::store::KeptLists;
 use crate::sync::per_thread::PerThread;
+use std::any::Any;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 /// The reusable state of one thread.
 pub(super) struct Scratch<K, V> {
     pub changes: ScratchList<Change<K, V>>,
-    pub writes: ScratchList<Write<K, V>>,
+    pub writes: KeptLists<K, V>,
     pub requested: ScratchList<RequestedTerms>,
     pub related: ScratchList<RelatedWrite<K, V>>,
-    /// The addresses of records, with the indexes of their writes.
-    pub order: ScratchList<(usize, usize)>,
     /// The records of the entries that the thread's last operation added, if this thread set their
     /// flag `FRESH`.
     pub fresh: FreshRecords<K, V>,
@@ -29,6 +28,8 @@ pub(super) struct Scratch<K, V> {
     pub settled: Cell<usize>,
     /// The calls of `maintain` that have left something to do.
     pub unfinished: Cell<Option<MaintenanceRun>>,
+    /// The memory of a part of a joint commit.
+    pub part: Cell<Option<Box<dyn Any + Send>>>,
     /// The nesting depth of relations that write, on this thread.
     pub relation_depth: Cell<u32>,
 }
@@ -113,14 +114,14 @@ impl<K, V> Default for Scratch<K, V> {
     fn default() -> Self {
         Self {
             changes: ScratchList::new(),
-            writes: ScratchList::new(),
+            writes: KeptLists::new(),
             requested: ScratchList::new(),
             related: ScratchList::new(),
-            order: ScratchList::new(),
             fresh: FreshRecords::new(),
             owed: Cell::new(0),
             settled: Cell::new(0),
             unfinished: Cell::new(None),
+            part: Cell::new(None),
             relation_depth: Cell::new(0),
         }
     }

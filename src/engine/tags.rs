@@ -45,7 +45,7 @@ where
             let bonds = ties.into_bonds(&guard);
             plan.set_first_bonds(bonds.expect("a value without inputs can have bonds"));
             step("tag.before_run");
-            self.run_unconditionally(plan).version()
+            self.run_unconditionally(&mut plan).version()
         };
         std::mem::forget(unwound);
         self.tend();
@@ -98,7 +98,7 @@ where
             let mut requested = RequestedTerms::unchanged(found.terms());
             requested.bonds = Some(bonds);
             plan.push(record, value.first_mut(), Some(requested), false, None);
-            let decided = self.run(plan, &[(record, Precondition::Holds(own))]);
+            let decided = self.run(&mut plan, &[(record, Precondition::Holds(own))]);
             if let Some(commit) = decided.commit() {
                 return Some(commit.version());
             }

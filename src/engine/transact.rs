@@ -11,6 +11,7 @@
 
 use super::Engine;
 use super::changes::{Change, Changes, WriteTerms};
+use super::plan::Plan;
 use super::views::EngineView;
 use crate::chain::{Bonds, EntryTerms, HeldRecord, Parcel, RecordRef};
 use crate::commit::{Precondition, ReadAt, Resolved};
@@ -113,7 +114,7 @@ where
     /// Commits the planned writes, if everything that was read is unchanged. Otherwise returns
     /// `None`.
     pub fn commit(self) -> Option<Version> {
-        let Self { engine, reads: ViewReads { view, reads, unknown, .. }, changes } = self;
+        let Self { engine, reads: ViewReads { view, reads, unknown, .. }, mut changes } = self;
         if changes.is_empty() {
             reads.note_uses(&engine.pin());
             // all reads are valid as of the view
@@ -122,7 +123,9 @@ where
         let committed = {
             let guard = engine.pin();
             let config = engine.observers().config.snapshot();
-            let mut plan = engine.plan(&guard, &config, changes);
+            let mut plan = Plan::new(engine, &guard, &config);
+            plan.add_changes(&mut changes);
+            engine.keep_changes(changes);
             // SAFETY: the view is registered until the commit is decided.
             let kept = unsafe { plan.read_preserved(view.snapshot()) };
             let preconditions = reads.preconditions(&guard, view.snapshot(), kept);
@@ -139,7 +142,7 @@ where
                 step("transact.planned");
                 // The view must stay open until the verdict. The superseded versions need not wait
                 // for it.
-                let decided = engine.run_then(plan, &preconditions, || view.close(&guard));
+                let decided = engine.run_then(&mut plan, &preconditions, || view.close(&guard));
                 if let Some(commit) = decided.commit() {
                     reads.note_uses(&guard);
                     return Ok(Version::from_u64(commit.version()));

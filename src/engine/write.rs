@@ -299,7 +299,7 @@ where
             let mut plan = Plan::new(self, &guard, &config);
             plan.push(record, None, None, true, None);
             self.relate(&mut plan);
-            self.run_unconditionally(plan).version()
+            self.run_unconditionally(&mut plan).version()
         };
         std::mem::forget(unwound);
         self.tend();
@@ -330,6 +330,6 @@ where
         let mut plan = Plan::new(self, guard, &config);
         plan.push(record, None, None, false, None);
         let precondition = Precondition::IsAbsent(plan.moment.time());
-        self.run(plan, &[(record, precondition)]).is_committed()
+        self.run(&mut plan, &[(record, precondition)]).is_committed()
     }
 }

@@ -142,6 +142,7 @@ impl Pool {
         slot
     }
 
+    #[inline(always)]
     fn unpoison(&self, slot: NonNull<u8>) {
         for (start, bytes) in self.shape.parts(slot) {
             asan::unpoison(start, bytes);

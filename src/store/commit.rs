@@ -2,7 +2,7 @@
 
 use super::{Commit, Host, Store, TermsAndBonds, Write, WriteSet};
 use crate::chain::{Live, NodeRef, Parcel, Record, RecordRef};
-use crate::commit::{Descriptor, Entry, Expected, Joint, Precondition};
+use crate::commit::{Descriptor, Entry, Expected, Joint, JointPool, Precondition};
 use crate::memory;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::Reclaim;
@@ -14,14 +14,32 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::Arc;
 
 /// A write of a commit: its record, its version, and why it takes a value away; `None` for a
 /// witness.
 type DecidedWrite<'g, K, V> = (RecordRef<'g, K, V>, NodeRef<'g, V>, Option<RemovalCause>);
 
 /// The preconditions of a commit: on records of the write set, and on keys without a record.
-pub(super) type Preconditions<'a, 'g, K, V> =
+pub type Preconditions<'a, 'g, K, V> =
     (&'a [(RecordRef<'g, K, V>, Precondition)], &'a [Precondition]);
+
+/// A commit of several writes, or a part of a joint commit, that is not decided yet. Its owner
+/// decides it, and passes it to [`conclude`](Store::conclude).
+#[must_use]
+pub struct Prepared<K, V> {
+    descriptor: *const Descriptor<K, V>,
+    has_witnesses: bool,
+    /// Whether it has preconditions.
+    pub is_conditional: bool,
+}
+
+impl<K, V> Prepared<K, V> {
+    /// The descriptor, as a joint commit knows it.
+    pub fn part(&self) -> *const () {
+        self.descriptor.cast()
+    }
+}
 
 /// A commit of several writes that is decided.
 pub struct Decided<'g, K, V> {
@@ -129,7 +147,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// The commit is a part of `joint`, unless that is null. `unknown` has preconditions on keys
     /// without a record.
     #[inline(never)]
-    pub(super) fn make_descriptor<'g>(
+    fn make_descriptor<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         joint: *const Joint,
@@ -184,9 +202,27 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         memory.descriptor
     }
 
-    /// Installs and decides a commit, which is made only if all preconditions are met. Each
-    /// precondition is on a record of the write set. `terms_of` makes the terms at an index that
-    /// the caller chose. The owner ends the commit by [`forget`](Self::forget).
+    /// Makes the versions and the descriptor of a commit, or of a part of `joint`, unless that is
+    /// null. Each precondition is on a record of the write set, or on a key without a record.
+    /// `terms_of` makes the terms at an index that the caller chose.
+    #[inline(always)]
+    pub fn prepare<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        joint: *const Joint,
+        set: &mut WriteSet<'g, K, V>,
+        preconditions: Preconditions<'_, 'g, K, V>,
+        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
+    ) -> Prepared<K, V> {
+        self.assist(guard);
+        let has_witnesses = set.has_witnesses();
+        let is_conditional = !preconditions.0.is_empty() || !preconditions.1.is_empty();
+        let descriptor = self.make_descriptor(guard, joint, set, preconditions, terms_of);
+        Prepared { descriptor, has_witnesses, is_conditional }
+    }
+
+    /// Installs and decides a commit, which is made only if all preconditions are met. Arguments as
+    /// for [`prepare`](Self::prepare). The owner ends the commit by [`forget`](Self::forget).
     #[inline(always)]
     pub fn commit<'g>(
         &self,
@@ -195,30 +231,26 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         preconditions: &[(RecordRef<'g, K, V>, Precondition)],
         terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
     ) -> Decided<'g, K, V> {
-        self.assist(guard);
-        let has_witnesses = set.has_witnesses();
-        let descriptor =
-            self.make_descriptor(guard, ptr::null(), set, (preconditions, &[]), terms_of);
+        let prepared = self.prepare(guard, ptr::null(), set, (preconditions, &[]), terms_of);
         // SAFETY: this thread owns the commit, under the guard that located its records. `help`
-        // passes each version that it superseded once.
-        let outcome = unsafe {
+        // passes each version that it superseded once. Then the commit is decided.
+        unsafe {
             let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-            self.order.help(descriptor, &retire)
-        };
-        // SAFETY: this thread's commit, which was decided just now.
-        unsafe { self.decided(guard, descriptor, has_witnesses, outcome) }
+            let outcome = self.order.help(prepared.descriptor, &retire);
+            self.conclude(guard, prepared, outcome)
+        }
     }
 
-    /// Copies the outcome of a commit into its versions.
+    /// Copies the outcome of a commit, or of the joint commit of a part, into its versions. The
+    /// owner ends it by [`forget`](Self::forget).
     ///
     /// # Safety
-    /// The caller owns the commit, which was made under this guard, and was decided so.
+    /// The caller owns the commit, which was prepared under this guard, and was decided so.
     #[inline(always)]
-    pub(super) unsafe fn decided<'g>(
+    pub unsafe fn conclude<'g>(
         &self,
         guard: &'g R::Guard<'_>,
-        descriptor: *const Descriptor<K, V>,
-        has_witnesses: bool,
+        Prepared { descriptor, has_witnesses, .. }: Prepared<K, V>,
         outcome: State,
     ) -> Decided<'g, K, V> {
         // SAFETY: it is retired by `forget` at the earliest, under this guard, which keeps it.
@@ -257,6 +289,8 @@ struct DescriptorSlot<K, V, const N: usize> {
 pub(super) struct Descriptors<K, V> {
     few: Pool,
     many: Pool,
+    /// For the joint commits whose last part ends here.
+    joints: Option<Arc<JointPool>>,
     of: PhantomData<fn(K, V)>,
 }
 
@@ -268,11 +302,11 @@ struct DescriptorMemory<'g, K, V> {
 }
 
 impl<K, V> Descriptors<K, V> {
-    pub fn new() -> Self {
+    pub fn new(joints: Option<Arc<JointPool>>) -> Self {
         let pool = |slot| Pool::new(Shape::plain(slot));
         let few = pool(Layout::new::<DescriptorSlot<K, V, FEW>>());
         let many = pool(Layout::new::<DescriptorSlot<K, V, MANY>>());
-        Self { few, many, of: PhantomData }
+        Self { few, many, joints, of: PhantomData }
     }
 
     /// The bytes of the pools.
@@ -281,6 +315,7 @@ impl<K, V> Descriptors<K, V> {
     }
 
     /// Takes memory for a commit with these numbers of entries and preconditions.
+    #[inline(always)]
     fn take<'g, G>(
         &self,
         _guard: &'g G,
@@ -304,6 +339,9 @@ impl<K, V> Descriptors<K, V> {
     /// The number of entry-sized places that the two lists of a commit take.
     fn places(entries: usize, expected: usize) -> usize {
         const { assert!(align_of::<Expected>() <= align_of::<Entry<K, V>>()) };
+        if expected == 0 {
+            return entries; // without a division
+        }
         entries + (expected * size_of::<Expected>()).div_ceil(size_of::<Entry<K, V>>())
     }
 
@@ -332,6 +370,14 @@ impl<K, V> Descriptors<K, V> {
         }
     }
 
+    /// Keeps the memory of a joint commit that is over.
+    #[inline(never)]
+    fn keep(&self, over: Box<Joint>) {
+        if let Some(joints) = &self.joints {
+            joints.keep(over);
+        }
+    }
+
     /// Gives the memory of a commit back.
     ///
     /// # Safety
@@ -341,8 +387,10 @@ impl<K, V> Descriptors<K, V> {
     pub unsafe fn give(&self, descriptor: *mut Descriptor<K, V>) {
         // SAFETY: the caller's promise. Neither descriptors nor entries have a destructor.
         unsafe {
-            if let Some(joint) = (*descriptor).joint() {
-                Joint::release(joint);
+            if let Some(joint) = (*descriptor).joint()
+                && let Some(over) = Joint::release(joint)
+            {
+                self.keep(over);
             }
             let (entries, expected) = ((*descriptor).entries(), (*descriptor).expected());
             let places = Self::places(entries.len(), expected.len());

@@ -1,67 +1,13 @@
 //! The part of this store in a joint commit.
 
-use super::commit::Preconditions;
-use super::{Decided, Host, Store, TermsAndBonds, WriteSet};
-use crate::chain::{Node, Record, RecordRef};
+use super::{Host, Store};
+use crate::chain::{Node, Record};
 use crate::commit::{Descriptor, Joint};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
-use crate::version::State;
 use std::cell::Cell;
 
-/// The descriptor of a part whose joint commit is undecided. The owner of the commit decides it,
-/// and passes it to [`conclude_part`](Store::conclude_part).
-#[must_use]
-pub struct PreparedPart<K, V> {
-    descriptor: *const Descriptor<K, V>,
-    has_witnesses: bool,
-}
-
-impl<K, V> PreparedPart<K, V> {
-    /// The descriptor, as the joint commit knows it.
-    pub fn descriptor(&self) -> *const () {
-        self.descriptor.cast()
-    }
-
-    /// Whether the part has preconditions.
-    pub fn is_conditional(&self) -> bool {
-        // SAFETY: the owner of the commit has this, and its guard keeps the descriptor.
-        !unsafe { &*self.descriptor }.expected().is_empty()
-    }
-}
-
 impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
-    /// Makes the versions and the descriptor of a part of a joint commit. Arguments as for
-    /// [`commit`](Self::commit); `unknown` has the preconditions on keys without a record.
-    pub fn prepare_part<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        joint: *const Joint,
-        set: &mut WriteSet<'g, K, V>,
-        preconditions: Preconditions<'_, 'g, K, V>,
-        terms_of: impl FnMut(RecordRef<'g, K, V>, u32) -> TermsAndBonds,
-    ) -> PreparedPart<K, V> {
-        self.assist(guard);
-        let has_witnesses = set.has_witnesses();
-        let descriptor = self.make_descriptor(guard, joint, set, preconditions, terms_of);
-        PreparedPart { descriptor, has_witnesses }
-    }
-
-    /// Copies the outcome of the joint commit into the versions of a part. The owner ends the part
-    /// by [`forget`](Self::forget).
-    ///
-    /// # Safety
-    /// The part was prepared under this guard, and its joint commit was decided so.
-    pub unsafe fn conclude_part<'g>(
-        &self,
-        guard: &'g R::Guard<'_>,
-        part: PreparedPart<K, V>,
-        outcome: State,
-    ) -> Decided<'g, K, V> {
-        // SAFETY: the caller's promise.
-        unsafe { self.decided(guard, part.descriptor, part.has_witnesses, outcome) }
-    }
-
     /// Installs the versions of a part; see [`Partner`](crate::commit::Partner).
     ///
     /// # Safety
@@ -83,6 +29,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// # Safety
     /// The part is a descriptor of this store in this commit, and the guard keeps it.
+    #[inline(always)]
     pub unsafe fn install_under(&self, guard: &R::Guard<'_>, part: *const (), joint: &Joint) {
         let retire = |record: &Record<K, V>, node: *mut Node<V>| {
             // SAFETY: taken out of the record by the caller, once.

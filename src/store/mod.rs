@@ -24,26 +24,25 @@ mod write_set;
 
 pub use backlog::PendingRemovals;
 pub use clearing::ClearProgress;
-pub use commit::Decided;
+pub use commit::{Decided, Prepared};
 pub use host::Host;
-pub use joint::PreparedPart;
 pub use read::Peeked;
 #[cfg(feature = "serde")]
 pub use restore::Numbered;
 pub use tags::{cell_of, cells_of};
 pub use versions::{Commit, OwnVersion, TermsAndBonds, Written};
 pub use views::{KEPT, OpenView, Snapshot, version_of};
-pub use write_set::{Write, WriteSet};
+pub use write_set::{KeptLists, Write, WriteSet};
 
 use crate::chain::{Conditional, Derived, Linked, Live, Record};
-use crate::commit::{Era, Order, Quiet, Views};
+use crate::commit::{Era, Membership, Order, Quiet, Views};
 use crate::index::Index;
 use crate::pool::{Pool, Shape};
 use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::TagCell;
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::time::Timer;
-use crate::version::{Clock, State};
+use crate::version::State;
 use backlog::Backlog;
 use commit::Descriptors;
 use std::alloc::Layout;
@@ -93,10 +92,17 @@ fn records_for(entries: usize, shape: Shape) -> Pool {
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Makes an empty store with memory for `entries` entries. `hits` hits of a new version are
     /// counted.
-    pub fn new(entries: usize, hits: u32, clock: Clock, timer: Timer, hasher: S, host: H) -> Self {
+    pub fn new(
+        entries: usize,
+        hits: u32,
+        membership: Membership,
+        timer: Timer,
+        hasher: S,
+        host: H,
+    ) -> Self {
         let new_version = State::INSTALLING.with_hits_left(hits);
         Self {
-            order: Order::timed(clock, timer),
+            order: Order::timed(membership.clock, timer),
             views: Views::new(),
             reclaim: R::new(),
             host,
@@ -112,7 +118,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
             derived: Pool::new(Shape::plain(Layout::new::<Derived<V>>())),
-            descriptors: Descriptors::new(),
+            descriptors: Descriptors::new(membership.joints),
             backlog: Backlog::new(),
         }
     }

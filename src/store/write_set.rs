@@ -3,13 +3,19 @@
 use crate::chain::{Parcel, Record, RecordRef};
 use crate::removal::RemovalCause;
 use crate::sync::hook::planted;
+use std::cell::Cell;
 use std::collections::HashSet;
-use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 /// Up to this number, writes are sorted by comparing each with all others.
 const MAX_RANKED: usize = 12;
 /// Above this number of writes, a hash set instead of a scan says which records a commit writes.
 const MAX_SCANNED: usize = 16;
+
+/// The capacity of new lists.
+const FIRST_CAPACITY: usize = 8;
+/// Lists with a larger capacity are not kept.
+const MAX_KEPT: usize = 64;
 
 /// One write of a commit.
 pub struct Write<K, V> {
@@ -35,56 +41,87 @@ impl<K, V> Write<K, V> {
 }
 
 /// The writes, and their order: the addresses of their records, sorted, with the index of each.
-type Lists<K, V> = (Vec<Write<K, V>>, Vec<(usize, usize)>);
-
-/// The same, lent.
 type InOrder<'a, K, V> = (&'a mut [Write<K, V>], &'a [(usize, usize)]);
+
+/// The memory of a write set.
+struct Lists<K, V> {
+    writes: Vec<Write<K, V>>,
+    /// The addresses of the records, in order, with the indices of their writes. After those of the
+    /// sorted writes, the list has what is left of earlier commits.
+    order: Vec<(usize, usize)>,
+}
+
+/// The memory of a thread's write sets, for the next one.
+pub struct KeptLists<K, V>(Cell<Option<Box<Lists<K, V>>>>);
+
+impl<K, V> KeptLists<K, V> {
+    pub fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make() -> Box<Lists<K, V>> {
+        let writes = Vec::with_capacity(FIRST_CAPACITY);
+        Box::new(Lists { writes, order: Vec::with_capacity(FIRST_CAPACITY) })
+    }
+}
 
 /// The writes of a commit. Their records were located under the guard that lives for `'g`.
 pub struct WriteSet<'g, K, V> {
-    writes: Vec<Write<K, V>>,
-    /// The addresses of the records, in order, with the indices of their writes. Out of date if
-    /// writes were added since.
-    order: Vec<(usize, usize)>,
+    lists: ManuallyDrop<Box<Lists<K, V>>>,
+    /// Gets the lists in the end.
+    home: &'g KeptLists<K, V>,
+    /// The number of writes when they were sorted last.
+    sorted: usize,
     has_witnesses: bool,
-    guard: PhantomData<&'g ()>,
+}
+
+impl<K, V> Drop for WriteSet<'_, K, V> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: they are used no more.
+        let mut lists = unsafe { ManuallyDrop::take(&mut self.lists) };
+        if !lists.writes.is_empty() {
+            lists.writes.clear();
+        }
+        if lists.writes.capacity() <= MAX_KEPT && lists.order.capacity() <= MAX_KEPT {
+            self.home.0.set(Some(lists));
+        }
+    }
 }
 
 impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
-    /// Makes an empty write set in these lists, which are empty.
-    pub fn new(writes: Vec<Write<K, V>>, order: Vec<(usize, usize)>) -> Self {
-        assert!(writes.is_empty());
-        Self { writes, order, has_witnesses: false, guard: PhantomData }
-    }
-
-    /// Takes the lists out, for later use.
-    pub fn take_lists(&mut self) -> Lists<K, V> {
-        (std::mem::take(&mut self.writes), std::mem::take(&mut self.order))
+    /// Makes an empty write set, in the memory of the thread's last one.
+    #[inline(always)]
+    pub fn new(home: &'g KeptLists<K, V>) -> Self {
+        let lists = home.0.take().unwrap_or_else(KeptLists::make);
+        Self { lists: ManuallyDrop::new(lists), home, sorted: 0, has_witnesses: false }
     }
 
     /// The number of writes.
     pub fn len(&self) -> usize {
-        self.writes.len()
+        self.lists.writes.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.lists.writes.is_empty()
     }
 
     /// The writes.
     pub fn writes(&self) -> &[Write<K, V>] {
-        &self.writes
+        &self.lists.writes
     }
 
     /// Says where the terms of one of the writes are.
     pub fn set_terms(&mut self, at: usize, terms: u32) {
-        self.writes[at].terms = terms;
+        self.lists.writes[at].terms = terms;
     }
 
     /// The record of one of the writes.
     pub fn record(&self, at: usize) -> RecordRef<'g, K, V> {
         // SAFETY: a `RecordRef<'g>` until it was put here.
-        unsafe { RecordRef::new(&*self.writes[at].record) }
+        unsafe { RecordRef::new(&*self.lists.writes[at].record) }
     }
 
     /// Whether some writes are witnesses.
@@ -117,17 +154,17 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
         related: bool,
         cause: Option<RemovalCause>,
     ) -> &mut Parcel<V> {
-        self.writes.reserve(1);
-        let at = self.writes.len();
+        self.lists.writes.reserve(1);
+        let at = self.lists.writes.len();
         // SAFETY: there is room for one more. All of its fields are written.
         unsafe {
-            let write = self.writes.as_mut_ptr().add(at);
+            let write = self.lists.writes.as_mut_ptr().add(at);
             (&raw mut (*write).record).write(std::ptr::from_ref(record.get()));
             Parcel::init(&raw mut (*write).value);
             (&raw mut (*write).terms).write(terms);
             (&raw mut (*write).related).write(related);
             (&raw mut (*write).cause).write(cause);
-            self.writes.set_len(at + 1);
+            self.lists.writes.set_len(at + 1);
             &mut (*write).value
         }
     }
@@ -146,73 +183,80 @@ impl<'g, K: 'g, V: 'g> WriteSet<'g, K, V> {
 
     /// Whether the commit writes `record` already. `set` caches the answer between calls.
     pub fn has(&self, set: &mut HashSet<*const Record<K, V>>, record: RecordRef<'g, K, V>) -> bool {
-        if self.writes.len() <= MAX_SCANNED {
-            return self.writes.iter().any(|write| record.is(write.record));
+        if self.lists.writes.len() <= MAX_SCANNED {
+            return self.lists.writes.iter().any(|write| record.is(write.record));
         }
         // Adds the writes that were added since the last call. Records are not removed from the
         // set.
-        set.extend(self.writes[set.len()..].iter().map(|write| write.record));
+        set.extend(self.lists.writes[set.len()..].iter().map(|write| write.record));
         set.contains(&std::ptr::from_ref(record.get()))
     }
 
     /// Sorts the indices of the writes. To move the writes themselves costs more.
     fn sort(&mut self) {
-        self.order.clear();
         let address = |write: &Write<K, V>| write.record.addr();
-        let count = self.writes.len();
+        let Lists { writes, order } = &mut **self.lists;
+        let count = writes.len();
+        self.sorted = count;
         if count > MAX_RANKED {
-            let places = self.writes.iter().enumerate();
-            self.order.extend(places.map(|(place, write)| (address(write), place)));
-            return self.order.sort_unstable();
+            order.clear();
+            let places = writes.iter().enumerate();
+            order.extend(places.map(|(place, write)| (address(write), place)));
+            return order.sort_unstable();
         }
         // Each write goes to the position that is the number of writes before it. So no branch
         // depends on addresses, which the processor could not predict.
-        let mut ranks = [(0, 0); MAX_RANKED];
-        for (place, write) in self.writes.iter().enumerate() {
+        let mut ranks = [0_u8; MAX_RANKED];
+        for (place, write) in writes.iter().enumerate() {
             let own = address(write);
-            let mut before = place;
-            for (other, rank) in ranks.iter_mut().take(place) {
-                let is_earlier = usize::from(own < *other);
+            let mut before = place as u8;
+            for (other, rank) in writes[..place].iter().zip(&mut ranks) {
+                let is_earlier = u8::from(own < address(other));
                 *rank += is_earlier;
                 before -= is_earlier;
             }
-            ranks[place] = (own, before);
+            ranks[place] = before;
         }
-        self.order.resize(count, (0, 0));
-        for (place, &(address, rank)) in ranks[..count].iter().enumerate() {
-            self.order[rank] = (address, place);
+        if order.len() < count {
+            order.resize(count, (0, 0));
+        }
+        let order = &mut order[..count];
+        for (place, (write, rank)) in writes.iter().zip(ranks).enumerate() {
+            order[usize::from(rank)] = (address(write), place);
         }
     }
 
     /// Whether a record is written twice.
     pub fn has_duplicates(&mut self) -> bool {
         self.sort();
-        self.order.windows(2).any(|two| two[0].0 == two[1].0)
+        self.lists.order[..self.sorted].windows(2).any(|two| two[0].0 == two[1].0)
     }
 
     /// Drops all writes except the last one of each record. The others keep their order.
     #[cold]
     pub fn keep_last(&mut self) {
-        self.order.clear();
+        self.sorted = 0;
         let mut seen = HashSet::new();
-        self.writes.reverse();
-        self.writes.retain(|write| seen.insert(write.record));
-        self.writes.reverse();
+        self.lists.writes.reverse();
+        self.lists.writes.retain(|write| seen.insert(write.record));
+        self.lists.writes.reverse();
     }
 
     /// The writes in the order of their records' addresses, in which all commits install.
     pub(super) fn in_order(&mut self) -> InOrder<'_, K, V> {
-        if self.order.len() != self.writes.len() {
+        if self.sorted != self.lists.writes.len() {
             self.sort();
         }
+        let Lists { writes, order } = &mut **self.lists;
+        let order = &mut order[..self.sorted];
         if planted("commit.unsorted") {
-            self.order.sort_unstable_by_key(|&(_, place)| place);
+            order.sort_unstable_by_key(|&(_, place)| place);
         }
-        (&mut self.writes, &self.order)
+        (writes, order)
     }
 
-    /// Removes the writes, whose values were taken. The sorted indices stay.
+    /// Removes the writes, whose values were taken.
     pub(super) fn clear(&mut self) {
-        self.writes.clear();
+        self.lists.writes.clear();
     }
 }
