@@ -21,6 +21,9 @@
 #ifndef GETS
 #define GETS 2        /* of each caller */
 #endif
+#ifndef BEATS
+#define BEATS 3       /* heartbeats */
+#endif
 #ifndef TICKS
 #define TICKS 3       /* then time stands still */
 #endif
@@ -41,11 +44,12 @@
 #define ENTRY_WITHOUT_TERM 9 /* what is read belongs to the term under way when it is installed */
 #define LEFT_ONCE 10         /* the term ends at the redirect, and not again at the answer */
 #define HIT_WITHOUT_TERM 11  /* a hit does not ask whether its term is under way */
+#define OLD_ROUTE_COUNTS 12  /* an answer by a route whose term has ended is like any other */
 #ifndef DEFECT
 #define DEFECT 0
 #endif
 
-mtype = { get, asking, beat, push, reply, moved, ask, alive };
+mtype = { get, asking, push, reply, moved, ask, alive };
 
 byte now;
 
@@ -53,21 +57,21 @@ byte now;
 byte state;                     /* of the slot: the number of its changes */
 byte over[CHANGES + 1] = NEVER; /* when each was replaced */
 byte at[KEYS];                  /* the node that has the key */
-byte old;                       /* what a node goes on to answer that has lost the slot unawares */
+byte was;                       /* the state in which the slot left: a node that has lost it
+                                 * unawares goes on to answer from that */
+bool silent;                    /* a slot has come back changed, without a push */
 bool claims[2];
 byte epoch[2];
 bool leaving;                   /* the one that claims the slot gives it away */
 bool tracked[2 * KEYS];         /* node and key: its next change there is told */
 byte moves;
-chan requests0 = [CALLERS + 1] of { mtype, byte, byte };       /* caller, key */
-chan requests1 = [CALLERS + 1] of { mtype, byte, byte };
 chan stream0 = [CALLERS + 4] of { mtype, byte, byte, byte };   /* key or caller, what it says */
 chan stream1 = [CALLERS + 4] of { mtype, byte, byte, byte };
 
 /* This process. */
 byte term;                      /* that is under way; 0 if none is */
 byte terms;                     /* how many there have been */
-byte route;
+byte route = NONE;
 byte heard;                     /* when the heartbeat was sent that was answered last */
 byte l1[KEYS] = NOTHING;
 byte l1_term[KEYS];
@@ -78,63 +82,40 @@ bool waiting[CALLERS];
 byte floor;                     /* no call that begins now may show an earlier state */
 bool reported[2];
 bool says_claims[2];
-bool says_leaving[2];
-byte says_epoch[2];
+bool says_leaving[3];
+byte says_epoch[3];
 
-#define SEND(n, kind, a, b) if :: n == 0 -> requests0!kind(a, b) :: n == 1 -> requests1!kind(a, b) fi
 #define SAY(n, kind, a, b, c) if :: n == 0 -> stream0!kind(a, b, c) :: n == 1 -> stream1!kind(a, b, c) fi
-#define MINE(n, k) (at[k] == n)
 
-/* The node `n` tells who has read the key, if it does. */
-inline tell(n, k) {
+/* The node `n` executes a read. It may have been sent long before: nobody can tell. */
+inline execute(n, how, k, caller) {
     if
-    :: tracked[n * KEYS + k] -> tracked[n * KEYS + k] = false; SAY(n, push, k, 0, 0)
+    :: !(claims[n] || (how == asking && leaving)) -> SAY(n, moved, caller, 1 - (n), 0)
+    :: else ->
+        if
+        :: at[k] != n && leaving && claims[n] -> SAY(n, ask, caller, 1 - (n), 0)
+        :: else -> tracked[n * KEYS + k] = true; SAY(n, reply, caller, (at[k] == n -> state : was), 0)
+        fi
+    fi
+}
+
+/* A key changes at the node that has it. */
+inline tell(k) {
+    if
+    :: tracked[at[k] * KEYS + k] -> tracked[at[k] * KEYS + k] = false; SAY(at[k], push, k, 0, 0)
     :: else
     fi
 }
 
-/* Answers as the one that claims the slot, or as one that is asked all the same. */
-inline answer_for(n, k, caller) {
-    if
-    :: MINE(n, k) -> tracked[n * KEYS + k] = true; SAY(n, reply, caller, state, 0)
-    :: !MINE(n, k) && claims[n] && leaving -> SAY(n, ask, caller, 1 - n, 0)
-    :: else -> tracked[n * KEYS + k] = true; SAY(n, reply, caller, old, 0) /* it does not know */
-    fi
-}
-
-#define SERVES(n, requests) \
-    :: atomic { \
-            requests?kind, caller, key -> \
-            if \
-            :: kind == beat -> SAY(n, alive, claims[n], leaving && claims[n], epoch[n]) \
-            :: kind == get && claims[n] -> answer_for(n, key, caller) \
-            :: kind == asking && (claims[n] || leaving) -> answer_for(n, key, caller) \
-            :: else -> SAY(n, moved, caller, 1 - n, 0) \
-            fi; \
-            kind = 0; caller = 0; key = 0 \
-        }
-
-active proctype Nodes() {
-    byte caller, key;
-    mtype kind;
+proctype Elsewhere() {
 end:
     do
-    SERVES(0, requests0)
-    SERVES(1, requests1)
-    od
-}
-
-active proctype Elsewhere() {
-    byte n;
-    do
     :: atomic {
-            n < CHANGES && at[0] == at[1] -> /* a transaction needs both of its keys */
+            state < CHANGES && at[0] == at[1] -> /* a transaction needs both of its keys */
             over[state] = now;
-            state++; n++;
-            tell(at[0], 0);
-            tell(at[0], 1)
+            state++;
+            tell(0); tell(1)
         }
-    :: n == CHANGES -> break
     od
 }
 
@@ -142,50 +123,63 @@ active proctype Elsewhere() {
 inline claim(n) {
     claims[n] = true;
     if
-    :: epoch[n] < epoch[1 - n] -> epoch[n] = epoch[1 - n] + 1
+    :: epoch[n] < epoch[1 - (n)] -> epoch[n] = epoch[1 - (n)] + 1
     :: else
     fi
 }
 
-/* A key leaves the node, with a push or without one. */
-inline leave_node(n, k) {
+/* A key comes to a node. If it has been there before and was changed since, that is a change. */
+inline come_to(to, k) {
+    at[k] = to;
     if
-    :: tell(n, k)
-    :: tracked[n * KEYS + k] = false
-    fi;
-    at[k] = 1 - n
+    :: state != was -> tell(k)
+    :: state != was && tracked[to * KEYS + k] && TICKS > 0 -> silent = true
+    :: else
+    fi
 }
 
-active proctype Mover() {
-    byte from;
+inline begin_move() {
+    from = moves % 2; to = 1 - from;
+    if
+    :: moves == 0 -> was = state
+    :: else
+    fi
+}
+
+proctype Mover() {
+    byte from, to;
+end:
     do
-    :: moves < MOVES ->
-        from = moves % 2;
-        if
-        :: leaving = true; /* key by key */
-            atomic { leave_node(from, 0) };
-            atomic { leave_node(from, 1) };
-            atomic { claim(1 - from); claims[from] = false; leaving = false; moves++ }
-        :: atomic { /* at once, of which the old node hears later */
-                old = state;
-                claim(1 - from);
-                at[0] = 1 - from; at[1] = 1 - from
-            };
-            atomic {
-                claims[from] = false;
-                tracked[from * KEYS] = false; tracked[from * KEYS + 1] = false;
-                old = 0;
-                moves++
-            }
-        fi
-    :: moves == MOVES -> break
+    :: atomic { /* key by key */
+            moves < MOVES ->
+            begin_move();
+            leaving = true;
+            come_to(to, 0)
+        };
+        atomic {
+            come_to(to, 1);
+            claim(to); claims[from] = false; leaving = false;
+            from = 0; to = 0;
+            moves++
+        }
+    :: atomic { /* at once, of which the old node hears later; a second time: see its limits */
+            moves == 0 && moves < MOVES ->
+            begin_move();
+            come_to(to, 0); come_to(to, 1);
+            claim(to)
+        };
+        atomic {
+            claims[from] = false;
+            from = 0; to = 0;
+            moves++
+        }
     od
 }
 
-active proctype Clock() {
+proctype Clock() {
+end:
     do
     :: now < TICKS -> now++
-    :: now == TICKS -> break
     od
 }
 
@@ -200,7 +194,7 @@ active proctype Clock() {
             kind = 0; a = 0; b = 0; c = 0 \
         }
 
-active proctype ReadLoops() {
+proctype ReadLoops() {
     byte a, b, c;
     mtype kind;
 end:
@@ -208,4 +202,210 @@ end:
     HEARS(0, stream0)
     HEARS(1, stream1)
     od
+}
+
+inline report(n) {
+    SAY(n, alive, claims[n], claims[n] && leaving, epoch[n])
+}
+
+inline begin_term() {
+    if
+    :: settled && term == 0 -> terms++; term = terms; term_epoch = says_epoch[owner]
+    :: else
+    fi
+}
+
+/* [13] Terms end, the route changes, a term begins. */
+inline heed() {
+#if DEFECT == ONE_ANSWER_COUNTS
+    atomic { (route != NONE && reported[route]) || (reported[0] && reported[1]) ->
+#else
+    atomic { reported[0] && reported[1] ->
+#endif
+        owner = NONE;
+        if
+        :: says_claims[0] -> owner = 0
+        :: else
+        fi;
+        if
+#if DEFECT == FIRST_CLAIM_COUNTS
+        :: says_claims[1] && owner == NONE -> owner = 1
+#else
+        :: says_claims[1] && (owner == NONE || says_epoch[1] > says_epoch[0]) -> owner = 1
+#endif
+        :: else
+        fi;
+#if DEFECT == LEAVING_COUNTS
+        settled = owner != NONE;
+#else
+        settled = owner != NONE && !says_leaving[owner];
+#endif
+        if
+#if DEFECT == EPOCH_IGNORED
+        :: settled && route == owner
+#else
+        :: settled && route == owner && term_epoch == says_epoch[owner]
+#endif
+        :: else -> term = 0
+        fi;
+#if DEFECT == BEGUN_BEFORE_ROUTE
+        begin_term()
+#endif
+    };
+    route = owner;
+    d_step {
+        begin_term();
+        heard = sent;
+        n++; sent = 0; owner = 0; settled = false;
+        reported[0] = false; says_claims[0] = false; says_leaving[0] = false; says_epoch[0] = 0;
+        reported[1] = false; says_claims[1] = false; says_leaving[1] = false; says_epoch[1] = 0
+    }
+}
+
+/* [14] A heartbeat asks both nodes, and acts on what they say. */
+proctype Supervisor() {
+    byte n, sent, owner, term_epoch;
+    bool settled;
+end:
+    do
+    :: atomic { n < BEATS -> sent = now; report(0) }; report(1); heed()
+    :: atomic { n < BEATS -> sent = now; report(1) }; report(0); heed()
+    od
+}
+
+inline leave() {
+#if DEFECT == REDIRECT_IGNORED
+    skip
+#else
+    term = 0
+#endif
+}
+
+/* Sends a read, and waits for what the node says. */
+inline ask_node(n, how) {
+    atomic { waiting[me] = true; execute(n, how, key, me) };
+    !waiting[me]
+}
+
+/* The end of a call, with what it has found: no older than what was seen before. */
+inline finish(found) {
+    assert(silent || found >= since);
+    floor = (found > floor -> found : floor);
+    n++;
+    answer[me] = 0; kind_of[me] = 0; is_redirected = false; mark[me * KEYS + key] = false;
+    key = 0; since = 0; known = 0; held = 0; held_term = 0; when = 0; node = 0
+}
+
+/* A miss. */
+inline read() {
+    /* [13] First the term, then the link. */
+#if DEFECT != LINK_FIRST
+    held_term = term;
+#else
+    skip;
+#endif
+end_waits:
+    atomic { route != NONE -> node = route };
+#if DEFECT == LINK_FIRST
+    held_term = term;
+#endif
+    mark[me * KEYS + key] = (held_term != 0 && held_term == term);
+    ask_node(node, get);
+    do
+    :: kind_of[me] == reply -> break
+    :: atomic {
+            kind_of[me] != reply -> /* [15] */
+            leave();
+            mark[me * KEYS + key] = false;
+            is_redirected = true;
+            node = answer[me]
+        };
+        if
+        :: kind_of[me] == moved -> ask_node(node, get)
+        :: kind_of[me] == ask -> ask_node(node, asking)
+        fi
+    od;
+#if DEFECT == BEGUN_BY_REDIRECT
+    if
+    :: atomic { is_redirected -> terms++; term = terms; route = node }
+    :: else
+    fi;
+#elif DEFECT == OLD_ROUTE_COUNTS
+    if
+    :: atomic { is_redirected -> leave() }
+    :: else
+    fi;
+#elif DEFECT == LEFT_ONCE
+    if
+    :: atomic { !is_redirected && held_term != term -> leave(); is_redirected = true }
+    :: else
+    fi;
+#else
+    if
+    :: atomic { is_redirected || held_term != term -> leave(); is_redirected = true } /* [15] */
+    :: else
+    fi;
+#endif
+    d_step {
+        if
+        :: !is_redirected && mark[me * KEYS + key] ->
+            l1[key] = answer[me];
+#if DEFECT == ENTRY_WITHOUT_TERM
+            l1_term[key] = term
+#else
+            l1_term[key] = held_term
+#endif
+        :: else
+        fi;
+        finish(answer[me])
+    }
+}
+
+/* One get of either key. */
+proctype Caller(byte me) {
+    byte n, key, since, known, held, held_term, when, node;
+    bool is_redirected;
+end:
+    do
+    :: atomic {
+            n < GETS ->
+            if
+            :: key = 0
+            :: key = 1
+            fi;
+            since = floor;
+            known = heard /* [9] before the entry */
+        };
+        d_step { held = l1[key]; held_term = l1_term[key]; when = now };
+        if
+        :: d_step {
+#if DEFECT == HIT_WITHOUT_TERM
+                held != NOTHING && now < known + MOST ->
+#else
+                held != NOTHING && held_term == term && now < known + MOST ->
+#endif
+                /* A hit. When it was read, it was replaced not long ago, or not at all. */
+                assert(over[held] == NEVER || when < over[held] + MOST);
+                finish(held)
+            }
+        :: else -> read()
+        fi
+    od
+}
+
+init {
+    atomic {
+        claims[0] = true;
+        epoch[0] = 1; epoch[1] = 2;
+        run Elsewhere(); run Mover();
+        run ReadLoops(); run Supervisor(); run Caller(0);
+        if
+        :: CALLERS > 1 -> run Caller(1)
+        :: else
+        fi;
+        if
+        :: TICKS > 0 -> run Clock()
+        :: else
+        fi
+    }
 }
