@@ -9,47 +9,66 @@
  */
 
 #define KEYS 2
-#ifndef CALLERS
-#define CALLERS 2
-#endif
-#ifndef CHANGES
 #define CHANGES 1     /* by a client elsewhere */
+
+/* How many callers, calls of the first one (the second makes one less), moves of the slot,
+ * heartbeats, and ticks until time stands still: without ticks, time plays no part. */
+#ifndef SETUP
+#define SETUP 1
 #endif
-#ifndef MOVES
+#if SETUP == 1        /* the bound on the age: what is known at first is looked at */
+#define CALLERS 1
+#define GETS 1
 #define MOVES 2       /* away and back */
+#define BEATS 2
+#define TICKS 2
+#elif SETUP == 2      /* from here on, that nothing is older than what was seen */
+#define CALLERS 1
+#define GETS 2
+#define MOVES 2
+#define BEATS 2
+#define TICKS 0
+#elif SETUP == 3
+#define CALLERS 1
+#define GETS 3
+#define MOVES 1
+#define BEATS 1
+#define TICKS 0
+#elif SETUP == 4
+#define CALLERS 2
+#define GETS 2
+#define MOVES 1
+#define BEATS 1
+#define TICKS 0
+#else
+#define CALLERS 2
+#define GETS 2
+#define MOVES 2
+#define BEATS 1
+#define TICKS 0
 #endif
-#ifndef GETS
-#define GETS 2        /* of each caller */
-#endif
-#ifndef BEATS
-#define BEATS 3       /* heartbeats */
-#endif
-#ifndef TICKS
-#define TICKS 3       /* then time stands still */
-#endif
-#define MOST 2        /* the bound on the age, `max_staleness` */
+#define MOST 1        /* the bound on the age, `max_staleness` */
 #define NEVER 255
 #define NOTHING 255
 #define NONE 2        /* no node */
 
 /* Defects. */
 #define REDIRECT_IGNORED 1   /* a slot's term goes on although another node has answered for it */
-#define BEGUN_BY_REDIRECT 2  /* a term begins, with its route, where a redirect has led */
-#define EPOCH_IGNORED 3      /* a term goes on if its slot has left and come back in between */
-#define LEAVING_COUNTS 4     /* a slot that its owner gives away is settled */
-#define FIRST_CLAIM_COUNTS 5 /* of two nodes that claim the slot, not the later epoch has it */
-#define ONE_ANSWER_COUNTS 6  /* a heartbeat is over when the slot's node has answered */
-#define LINK_FIRST 7         /* a reader takes the link first, and then the term */
-#define BEGUN_BEFORE_ROUTE 8 /* a term begins before its route is there */
-#define ENTRY_WITHOUT_TERM 9 /* what is read belongs to the term under way when it is installed */
-#define LEFT_ONCE 10         /* the term ends at the redirect, and not again at the answer */
-#define HIT_WITHOUT_TERM 11  /* a hit does not ask whether its term is under way */
-#define OLD_ROUTE_COUNTS 12  /* an answer by a route whose term has ended is like any other */
+#define EPOCH_IGNORED 2      /* a term goes on if its slot has left and come back in between */
+#define LEAVING_COUNTS 3     /* a slot that its owner gives away is settled */
+#define FIRST_CLAIM_COUNTS 4 /* of two nodes that claim the slot, not the later epoch has it */
+#define ONE_ANSWER_COUNTS 5  /* a heartbeat is over when the slot's node has answered */
+#define LINK_FIRST 6         /* a reader takes the link first, and then the term */
+#define BEGUN_BEFORE_ROUTE 7 /* a term begins before its route is there */
+#define ENTRY_WITHOUT_TERM 8 /* what is read belongs to the term under way when it is installed */
+#define LEFT_ONCE 9          /* the term ends at the redirect, and not again at the answer */
+#define HIT_WITHOUT_TERM 10  /* a hit does not ask whether its term is under way */
+#define OLD_ROUTE_COUNTS 11  /* an answer by a route whose term has ended is like any other */
 #ifndef DEFECT
 #define DEFECT 0
 #endif
 
-mtype = { get, asking, push, reply, moved, ask, alive };
+mtype = { get, asking, push, reply, moved, ask };
 
 byte now;
 
@@ -65,13 +84,14 @@ byte epoch[2];
 bool leaving;                   /* the one that claims the slot gives it away */
 bool tracked[2 * KEYS];         /* node and key: its next change there is told */
 byte moves;
-chan stream0 = [CALLERS + 4] of { mtype, byte, byte, byte };   /* key or caller, what it says */
-chan stream1 = [CALLERS + 4] of { mtype, byte, byte, byte };
+chan stream0 = [CALLERS + 4] of { mtype, byte, byte };   /* key or caller, what it says */
+chan stream1 = [CALLERS + 4] of { mtype, byte, byte };
 
 /* This process. */
 byte term;                      /* that is under way; 0 if none is */
 byte terms;                     /* how many there have been */
-byte route = NONE;
+byte term_epoch;                /* of the slot's owner, when the last one began */
+byte route;
 byte heard;                     /* when the heartbeat was sent that was answered last */
 byte l1[KEYS] = NOTHING;
 byte l1_term[KEYS];
@@ -80,21 +100,20 @@ byte answer[CALLERS];
 mtype kind_of[CALLERS];
 bool waiting[CALLERS];
 byte floor;                     /* no call that begins now may show an earlier state */
-bool reported[2];
 bool says_claims[2];
 bool says_leaving[3];
 byte says_epoch[3];
 
-#define SAY(n, kind, a, b, c) if :: n == 0 -> stream0!kind(a, b, c) :: n == 1 -> stream1!kind(a, b, c) fi
+#define SAY(n, kind, a, b) if :: n == 0 -> stream0!kind(a, b) :: n == 1 -> stream1!kind(a, b) fi
 
 /* The node `n` executes a read. It may have been sent long before: nobody can tell. */
 inline execute(n, how, k, caller) {
     if
-    :: !(claims[n] || (how == asking && leaving)) -> SAY(n, moved, caller, 1 - (n), 0)
+    :: !(claims[n] || (how == asking && leaving)) -> SAY(n, moved, caller, 1 - (n))
     :: else ->
         if
-        :: at[k] != n && leaving && claims[n] -> SAY(n, ask, caller, 1 - (n), 0)
-        :: else -> tracked[n * KEYS + k] = true; SAY(n, reply, caller, (at[k] == n -> state : was), 0)
+        :: at[k] != n && leaving && claims[n] -> SAY(n, ask, caller, 1 - (n))
+        :: else -> tracked[n * KEYS + k] = true; SAY(n, reply, caller, (at[k] == n -> state : was))
         fi
     fi
 }
@@ -102,7 +121,7 @@ inline execute(n, how, k, caller) {
 /* A key changes at the node that has it. */
 inline tell(k) {
     if
-    :: tracked[at[k] * KEYS + k] -> tracked[at[k] * KEYS + k] = false; SAY(at[k], push, k, 0, 0)
+    :: tracked[at[k] * KEYS + k] -> tracked[at[k] * KEYS + k] = false; SAY(at[k], push, k, 0)
     :: else
     fi
 }
@@ -154,16 +173,16 @@ end:
             moves < MOVES ->
             begin_move();
             leaving = true;
-            come_to(to, 0)
+            come_to(to, 1)
         };
+        atomic { come_to(to, 0) };
         atomic {
-            come_to(to, 1);
             claim(to); claims[from] = false; leaving = false;
             from = 0; to = 0;
             moves++
         }
-    :: atomic { /* at once, of which the old node hears later; a second time: see its limits */
-            moves == 0 && moves < MOVES ->
+    :: atomic { /* at once, of which the old node hears later; then it stays: see the limits */
+            moves == 0 && MOVES > 0 ->
             begin_move();
             come_to(to, 0); come_to(to, 1);
             claim(to)
@@ -171,7 +190,7 @@ end:
         atomic {
             claims[from] = false;
             from = 0; to = 0;
-            moves++
+            moves = MOVES
         }
     od
 }
@@ -183,29 +202,33 @@ end:
     od
 }
 
-#define HEARS(n, stream) \
+#define HEARS(stream) \
     :: atomic { \
-            stream?kind, a, b, c -> \
+            stream?kind, a, b -> \
             if \
             :: kind == push -> l1[a] = NOTHING; mark[a] = false; mark[(CALLERS - 1) * KEYS + a] = false \
-            :: kind == alive -> says_claims[n] = a; says_leaving[n] = b; says_epoch[n] = c; reported[n] = true \
             :: else -> answer[a] = b; kind_of[a] = kind; waiting[a] = false \
             fi; \
-            kind = 0; a = 0; b = 0; c = 0 \
+            kind = 0; a = 0; b = 0 \
         }
 
+/* Takes one frame after the other, of each stream. */
 proctype ReadLoops() {
-    byte a, b, c;
+    byte a, b;
     mtype kind;
 end:
     do
-    HEARS(0, stream0)
-    HEARS(1, stream1)
+    HEARS(stream0)
+    HEARS(stream1)
     od
 }
 
-inline report(n) {
-    SAY(n, alive, claims[n], claims[n] && leaving, epoch[n])
+/* What a node says of itself. It comes after the pushes for all that was before. */
+inline report(n, stream) {
+    empty(stream);
+    says_claims[n] = claims[n];
+    says_leaving[n] = claims[n] && leaving;
+    says_epoch[n] = epoch[n]
 }
 
 inline begin_term() {
@@ -215,61 +238,65 @@ inline begin_term() {
     fi
 }
 
-/* [13] Terms end, the route changes, a term begins. */
-inline heed() {
-#if DEFECT == ONE_ANSWER_COUNTS
-    atomic { (route != NONE && reported[route]) || (reported[0] && reported[1]) ->
-#else
-    atomic { reported[0] && reported[1] ->
-#endif
-        owner = NONE;
-        if
-        :: says_claims[0] -> owner = 0
-        :: else
-        fi;
-        if
+/* [13] Terms end whose slot has another owner, or is not settled. */
+inline end_terms() {
+    owner = NONE;
+    if
+    :: says_claims[0] -> owner = 0
+    :: else
+    fi;
+    if
 #if DEFECT == FIRST_CLAIM_COUNTS
-        :: says_claims[1] && owner == NONE -> owner = 1
+    :: says_claims[1] && owner == NONE -> owner = 1
 #else
-        :: says_claims[1] && (owner == NONE || says_epoch[1] > says_epoch[0]) -> owner = 1
+    :: says_claims[1] && (owner == NONE || says_epoch[1] > says_epoch[0]) -> owner = 1
 #endif
-        :: else
-        fi;
+    :: else
+    fi;
 #if DEFECT == LEAVING_COUNTS
-        settled = owner != NONE;
+    settled = owner != NONE;
 #else
-        settled = owner != NONE && !says_leaving[owner];
+    settled = owner != NONE && !says_leaving[owner];
 #endif
-        if
+    if
 #if DEFECT == EPOCH_IGNORED
-        :: settled && route == owner
+    :: settled && route == owner
 #else
-        :: settled && route == owner && term_epoch == says_epoch[owner]
+    :: settled && route == owner && term_epoch == says_epoch[owner]
 #endif
-        :: else -> term = 0
-        fi;
-#if DEFECT == BEGUN_BEFORE_ROUTE
-        begin_term()
-#endif
-    };
-    route = owner;
-    d_step {
-        begin_term();
-        heard = sent;
-        n++; sent = 0; owner = 0; settled = false;
-        reported[0] = false; says_claims[0] = false; says_leaving[0] = false; says_epoch[0] = 0;
-        reported[1] = false; says_claims[1] = false; says_leaving[1] = false; says_epoch[1] = 0
-    }
+    :: else -> term = 0
+    fi
 }
 
 /* [14] A heartbeat asks both nodes, and acts on what they say. */
 proctype Supervisor() {
-    byte n, sent, owner, term_epoch;
+    byte n, sent, owner;
     bool settled;
 end:
     do
-    :: atomic { n < BEATS -> sent = now; report(0) }; report(1); heed()
-    :: atomic { n < BEATS -> sent = now; report(1) }; report(0); heed()
+    :: n < BEATS ->
+        if
+#if DEFECT == ONE_ANSWER_COUNTS
+        :: atomic { route != 1 && empty(stream0) -> sent = now; report(0, stream0); end_terms() }
+        :: atomic { route == 1 && empty(stream1) -> sent = now; report(1, stream1); end_terms() }
+#else
+        :: atomic { empty(stream0) -> sent = now; report(0, stream0) };
+            atomic { report(1, stream1); end_terms() }
+        :: atomic { empty(stream1) -> sent = now; report(1, stream1) };
+            atomic { report(0, stream0); end_terms() }
+#endif
+        fi;
+#if DEFECT == BEGUN_BEFORE_ROUTE
+        begin_term();
+#endif
+        route = owner; /* [13] then the route changes, and then a term begins */
+        d_step {
+            begin_term();
+            heard = sent;
+            n++; sent = 0; owner = 0; settled = false;
+            says_claims[0] = false; says_leaving[0] = false; says_epoch[0] = 0;
+            says_claims[1] = false; says_leaving[1] = false; says_epoch[1] = 0
+        }
     od
 }
 
@@ -325,12 +352,7 @@ end_waits:
         :: kind_of[me] == ask -> ask_node(node, asking)
         fi
     od;
-#if DEFECT == BEGUN_BY_REDIRECT
-    if
-    :: atomic { is_redirected -> terms++; term = terms; route = node }
-    :: else
-    fi;
-#elif DEFECT == OLD_ROUTE_COUNTS
+#if DEFECT == OLD_ROUTE_COUNTS
     if
     :: atomic { is_redirected -> leave() }
     :: else
@@ -368,11 +390,15 @@ proctype Caller(byte me) {
 end:
     do
     :: atomic {
-            n < GETS ->
+            n < GETS - me ->
+#if CALLERS == 2
+            key = (me + n + 1) % 2; /* the first one reads both, the second one the known one */
+#elif TICKS == 0
             if
             :: key = 0
             :: key = 1
             fi;
+#endif
             since = floor;
             known = heard /* [9] before the entry */
         };
@@ -388,7 +414,11 @@ end:
                 assert(over[held] == NEVER || when < over[held] + MOST);
                 finish(held)
             }
+#if TICKS == 0
         :: else -> read()
+#else
+        :: else -> d_step { finish(floor) } /* only what is known is looked at */
+#endif
         fi
     od
 }
@@ -397,6 +427,8 @@ init {
     atomic {
         claims[0] = true;
         epoch[0] = 1; epoch[1] = 2;
+        term = 1; terms = 1; term_epoch = 1; /* a heartbeat is over */
+        l1[0] = 0; l1_term[0] = 1; tracked[0] = true; /* and one key was read */
         run Elsewhere(); run Mover();
         run ReadLoops(); run Supervisor(); run Caller(0);
         if
