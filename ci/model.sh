@@ -82,7 +82,8 @@ if [ "${1:-}" = all ]; then
     for setup in 1 3 4 5; do beside passes commit "-DSETUP=$setup"; done
     beside fails commit -DDEFECT=4 -DSETUP=4
     beside passes near -DCHANGES=2
-    beside passes near_slots -DSETUP=2
+    for setup in 2 5; do beside passes near_slots "-DSETUP=$setup"; done
+    beside fails near_slots -DDEFECT=11 -DSETUP=5
     beside passes postgres
     beside passes postgres -DOTHER=4
     beside passes postgres -DFIRST=6 -DSECOND=3

@@ -115,7 +115,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         false
     }
 
-    /// Follows what nodes say in place of an answer, for a limited time.
+    /// Follows what nodes say in place of an answer, in the first half of a call's time.
     ///
     /// A value that another node has answered is later than what the slot's link has told, and
     /// there is no order between the two. So the slot's term ends before anybody sees the value:
@@ -127,6 +127,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         commands: &Pipeline,
         until: Instant,
     ) -> Result<Vec<Value>, NoAnswer> {
+        // The last node that is asked has the other half, so that its answer comes.
+        let ask_until = until - self.settings.answer / 2;
         let (mut hops, mut pause) = (0, PAUSES.0);
         let mut asked = route.link.clone();
         loop {
@@ -134,7 +136,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 return Err(NoAnswer::Failed(error));
             };
             self.leave(route.slot);
-            if Instant::now() > until {
+            if Instant::now() > ask_until {
                 return Err(moving(route, error));
             }
             hops += 1;
@@ -151,7 +153,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 None => {
                     sleep(pause).await;
                     (hops, pause) = (0, (pause * 2).min(PAUSES.1));
-                    match timeout_at(until, self.route(route.slot)).await {
+                    match timeout_at(ask_until, self.route(route.slot)).await {
                         Ok(route) => route.map_err(NoAnswer::Other)?.link,
                         Err(_) => return Err(moving(route, error)),
                     }

@@ -132,8 +132,9 @@ on_each_server! {
                     nodes.set(&[&a, &nothing], "1").await;
                 }
             }
-            let frames = reader.ask(&format!("GET {a};GET {nothing}"));
-            eprintln!("by nodes: {by_nodes}: {frames:?}");
+            let mut frames = reader.ask(&format!("GET {a};GET {nothing}"));
+            frames[..2].sort();
+            assert_eq!(frames, [&push(&a), &push(&nothing), "$1", "$1"], "{by_nodes}");
             nodes.tell(0, &format!("DEL {a} {nothing}")).await;
         }
     }

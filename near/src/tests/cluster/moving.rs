@@ -301,7 +301,7 @@ on_each_server! {
         let one = "1".to_owned();
         let refused = near.multi().set(&a, &one).set(&b, &one).exec().await.unwrap_err();
         assert!(matches!(refused, Error::Unsettled { .. }), "{refused:?}");
-        assert!(begin.elapsed() > answer * 2 && begin.elapsed() < answer * 20);
+        assert!(begin.elapsed() > answer && begin.elapsed() < answer * 20);
         assert_eq!(nodes.truth(&a).await.as_deref(), Some("0"), "nothing was done");
         assert_eq!(nodes.truth(&b).await.as_deref(), Some("0"));
         // A write that comes while the slot moves is done when it has moved.
@@ -384,7 +384,7 @@ on_each_server! {
             nodes.tell(at, &format!("CONFIG SET cluster-announce-port {port}")).await;
             nodes.all_know(&format!("127.0.0.1:{port}@")).await;
         }
-        let builder = nodes.builder().response_timeout(DELAY * 8 / 5);
+        let builder = nodes.builder().response_timeout(DELAY * 3);
         let near = builder.heartbeat(Duration::from_secs(9)).connect().await.unwrap();
         until("all nodes are connected", || near.status().connected).await;
         let [key, _] = keys(0);
@@ -392,8 +392,9 @@ on_each_server! {
         nodes.tell(0, &format!("CLUSTER SETSLOT {slot} NODE {}", nodes.ids[1])).await;
         networks.iter().for_each(|network| network.set(Network::DelaysReplies));
         let before = nodes.count("errorstats", "errorstat_MOVED:count=").await;
-        near.get(&key).await.unwrap_err();
-        // The time is over before the node answers that was named: all have one time together.
+        let refused = near.get(&key).await.unwrap_err();
+        assert!(matches!(refused, Error::Unsettled { .. }), "{refused:?}");
+        // Half of the time is over when the node has answered that was named.
         let refused = nodes.count("errorstats", "errorstat_MOVED:count=").await - before;
         assert!(refused <= 2 * 2, "{refused}, of GET and PTTL");
     }
