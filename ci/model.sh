@@ -68,16 +68,22 @@ beside passes commit -DSETUP=2
 beside passes near -DCHANGES=1
 beside passes near_age
 beside passes sealing
+for setup in 1 3 4; do beside passes near_slots "-DSETUP=$setup"; done
 for defect in "1 5" "2 2" "3 2" "5 5" "6 2" "7 4"; do
     beside fails commit "-DDEFECT=${defect% *}" "-DSETUP=${defect#* }"
 done
 for defect in 1 2 3 4 5 6 7; do beside fails near -DCHANGES=1 "-DDEFECT=$defect"; done
 for defect in 1 2 3 4 5 6 7 8; do beside fails near_age "-DDEFECT=$defect"; done
 for defect in 1 2 3 4; do beside fails sealing "-DDEFECT=$defect"; done
+for defect in "1 3" "2 1" "3 1" "4 1" "5 1" "6 3" "7 3" "8 3" "9 4" "10 1"; do
+    beside fails near_slots "-DDEFECT=${defect% *}" "-DSETUP=${defect#* }"
+done
 if [ "${1:-}" = all ]; then
     for setup in 1 3 4 5; do beside passes commit "-DSETUP=$setup"; done
     beside fails commit -DDEFECT=4 -DSETUP=4
     beside passes near -DCHANGES=2
+    for setup in 2 5; do beside passes near_slots "-DSETUP=$setup"; done
+    beside fails near_slots -DDEFECT=11 -DSETUP=5
     beside passes postgres
     beside passes postgres -DOTHER=4
     beside passes postgres -DFIRST=6 -DSECOND=3

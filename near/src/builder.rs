@@ -157,7 +157,8 @@ impl<V, C> Builder<V, C> {
         self
     }
 
-    /// Sets how long a call waits for the answer of the server. One second by default.
+    /// Sets how long a call waits for the answer of the server; in a cluster, of all nodes to which
+    /// it is sent in turn. One second by default.
     pub fn response_timeout(mut self, time: Duration) -> Self {
         self.settings.answer = time;
         self

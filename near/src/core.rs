@@ -65,7 +65,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             l1,
             codec,
             clock: Clock::new(settings.max_staleness),
-            serving: Serving::new(settings.max_staleness, slots),
+            serving: Serving::new(settings.max_staleness, is_cluster),
             numbers: is_cluster.then(numbers),
             map: ArcSwap::from_pointee(Map::empty(slots)),
             settings,
@@ -257,25 +257,25 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         self.serving.terms.is_under_way(held.term) || self.planted.has(Defect::BreakIgnored)
     }
 
-    /// Until when an entry is served, if nothing more is heard. `limit` was asked for before the
-    /// entry; the time is read after it.
+    /// Until when an entry is served, if nothing more is heard: before both of these. `limit` was
+    /// asked for before the entry; the time is read after it.
     #[inline]
-    pub fn end(&self, held: &Held<V>, limit: u64) -> u64 {
-        if self.planted.has(Defect::DeadlineIgnored) { limit } else { limit.min(held.until) }
+    pub fn ends(&self, held: &Held<V>, limit: u64) -> [u64; 2] {
+        let is_ignored = self.planted.has(Defect::DeadlineIgnored);
+        [limit, if is_ignored { NEVER } else { held.until }]
     }
 
     /// What is known of a key without asking the server.
     #[inline(always)]
     pub fn local(&self, key: &str) -> Local<V> {
         let limit = self.limit();
-        let Some(held) = self.l1.get(key) else { return Local::Unknown };
-        if !self.may_serve(&held) {
-            return Local::Unknown;
-        }
-        match self.clock.is_before(self.end(&held, limit)) {
-            true => Local::from_known(held.value),
-            false => Local::Unknown,
-        }
+        let known = self.l1.read(key, move |held| {
+            if self.may_serve(held) && self.clock.is_before(self.ends(held, limit)) {
+                return Local::from_known(held.value.clone());
+            }
+            Local::Unknown
+        });
+        known.unwrap_or(Local::Unknown)
     }
 
     /// Removes the entries of these keys, and the marks of their reads in flight, by one commit.

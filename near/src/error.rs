@@ -35,8 +35,8 @@ pub enum Error {
         /// One in another slot.
         second: String,
     },
-    /// Within the time that a call waits, no node of the cluster answered for the slot: it is on the
-    /// move, or the cluster is not whole. Nothing was done.
+    /// Within half of the time that a call waits for an answer, no node of the cluster answered for
+    /// the slot: it is on the move, or the cluster is not whole. Nothing was done.
     Unsettled {
         /// The slot.
         slot: u16,

@@ -25,6 +25,8 @@ pub(crate) enum Defect {
     SlotsIgnored,
     /// A slot's entries stay in use although another node has answered for it.
     RedirectIgnored,
+    /// An answer by a route whose term has ended is like any other.
+    OldRouteIgnored,
     /// A hit is served although its deadline on the server has come.
     DeadlineIgnored,
 }

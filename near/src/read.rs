@@ -75,7 +75,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             |held: &Held<V>| held.term == term || self.planted.has(Defect::BreakIgnored);
         let now = self.clock.now();
         for hit in &mut hits {
-            hit.take_if(|held| !is_of_term(held) || now >= self.end(held, limit));
+            let is_over = |held: &Held<V>| self.ends(held, limit).iter().any(|end| now >= *end);
+            hit.take_if(|held| !is_of_term(held) || is_over(held));
         }
         (term, hits)
     }
@@ -91,7 +92,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 None => true,
                 Some(hit) => pinned
                     .get(*key)
-                    .is_some_and(|held| held.stamp == hit.stamp && now < self.end(held, NEVER)),
+                    .is_some_and(|held| held.stamp == hit.stamp && now < self.ends(held, NEVER)[1]),
             })
     }
 

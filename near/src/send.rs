@@ -8,10 +8,9 @@ use crate::read::late;
 use crate::routes::Route;
 use redis::aio::ConnectionLike;
 use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
-use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How many times in a row a node may name another one.
 const HOPS: u32 = 8;
@@ -83,20 +82,40 @@ impl Elsewhere {
 }
 
 impl<V: Clone + Send + Sync + 'static> Core<V> {
-    /// Sends commands for one slot, in a cluster until a node answers. The keys of all of them are
-    /// in that slot.
+    /// Sends commands for one slot, in a cluster until a node answers, all within the time for which
+    /// a call waits for an answer. The keys of all of them are in that slot.
     pub async fn send(&self, route: &Route, commands: &Pipeline) -> Result<Answer, NoAnswer> {
-        match self.send_to(&route.link, commands, false).await {
-            Ok(values) => Ok(Answer { values, is_direct: true }),
+        let until = Instant::now() + self.settings.answer;
+        match self.send_to(&route.link, commands, false, until).await {
+            Ok(values) => {
+                let is_direct = self.is_of_term(route);
+                Ok(Answer { values, is_direct })
+            }
             Err(error) if self.is_cluster() => {
-                let values = self.follow(route, error, commands).await?;
+                let values = self.follow(route, error, commands, until).await?;
                 Ok(Answer { values, is_direct: false })
             }
             Err(error) => Err(NoAnswer::Failed(error)),
         }
     }
 
-    /// Follows what nodes say in place of an answer, for a limited time.
+    /// Whether an answer by this route is one of the term that is under way. If another term is, its
+    /// link has told nothing of what has just been answered, which may be later than its entries: so
+    /// they are not served any more.
+    fn is_of_term(&self, route: &Route) -> bool {
+        let term = self.serving.terms.of(route.slot);
+        if term == route.term || self.planted.has(Defect::OldRouteIgnored) {
+            return true;
+        }
+        if term != 0 && self.is_cluster() {
+            self.leave(route.slot);
+        } else if term != 0 {
+            self.l1.invalidate_all();
+        }
+        false
+    }
+
+    /// Follows what nodes say in place of an answer, in the first half of a call's time.
     ///
     /// A value that another node has answered is later than what the slot's link has told, and
     /// there is no order between the two. So the slot's term ends before anybody sees the value:
@@ -106,8 +125,10 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         route: &Route,
         mut error: RedisError,
         commands: &Pipeline,
+        until: Instant,
     ) -> Result<Vec<Value>, NoAnswer> {
-        let until = Instant::now() + self.settings.answer;
+        // The last node that is asked has the other half, so that its answer comes.
+        let ask_until = until - self.settings.answer / 2;
         let (mut hops, mut pause) = (0, PAUSES.0);
         let mut asked = route.link.clone();
         loop {
@@ -115,7 +136,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 return Err(NoAnswer::Failed(error));
             };
             self.leave(route.slot);
-            if Instant::now() > until {
+            if Instant::now() > ask_until {
                 return Err(moving(route, error));
             }
             hops += 1;
@@ -132,13 +153,13 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
                 None => {
                     sleep(pause).await;
                     (hops, pause) = (0, (pause * 2).min(PAUSES.1));
-                    match timeout_at(until, self.route(route.slot)).await {
+                    match timeout_at(ask_until, self.route(route.slot)).await {
                         Ok(route) => route.map_err(NoAnswer::Other)?.link,
                         Err(_) => return Err(moving(route, error)),
                     }
                 }
             };
-            match self.send_to(&next, commands, is_asking).await {
+            match self.send_to(&next, commands, is_asking, until).await {
                 Ok(values) => {
                     self.leave(route.slot);
                     return Ok(values);
@@ -167,6 +188,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         link: &Link,
         commands: &Pipeline,
         is_asking: bool,
+        until: Instant,
     ) -> Result<Vec<Value>, RedisError> {
         let Some(mut connection) = link.connection() else { unreachable!("the link was up") };
         let asking = is_asking.then(|| asking(commands));
@@ -176,16 +198,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             true => (pipe.len() + 1, 1),
             false => (0, pipe.len()),
         };
-        let answer = self.in_time(connection.req_packed_commands(pipe, skipped, count)).await;
-        values(commands, is_asking, answer)
-    }
-
-    /// Waits for an answer, no longer than the settings say.
-    pub async fn in_time<T>(
-        &self,
-        answer: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, RedisError> {
-        timeout(self.settings.answer, answer).await.unwrap_or_else(|_| Err(late()))
+        let answer = timeout_at(until, connection.req_packed_commands(pipe, skipped, count)).await;
+        values(commands, is_asking, answer.unwrap_or_else(|_| Err(late())))
     }
 }
 

@@ -1,43 +1,61 @@
 //! What a hit asks for: whose entries may be served, and how old they may be.
 
+use crate::slots::SLOTS;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which terms are under way. A *term* is the time for which one link answers for one slot: from
 /// its begin on, all that is read of the slot is read through that link. An entry belongs to the
-/// term in which it was read, and is served only as long as that is under way. A single server has
-/// one slot.
+/// term in which it was read, and is served only as long as that is under way.
 ///
 /// The number of a term tells its slot. Those of one slot only grow.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms(Arc<[AtomicU64]>);
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// That of a single server, which has one slot. In a cluster, 0.
+    only: AtomicU64,
+    of_slots: Option<Arc<[AtomicU64; SLOTS]>>,
+}
 
 impl Terms {
-    fn new(slots: usize) -> Self {
-        debug_assert!(slots.is_power_of_two());
-        Self((0..slots).map(|_| AtomicU64::new(0)).collect())
+    fn new(is_cluster: bool) -> Self {
+        let none = || (0..SLOTS).map(|_| AtomicU64::new(0)).collect::<Arc<[_]>>();
+        let of_slots = is_cluster.then(|| none().try_into().expect("one for each slot"));
+        Self { only: AtomicU64::new(0), of_slots }
+    }
+
+    /// What a view asks: of a single server, the term that is under way now, for as long as the
+    /// view is held; of a cluster, all terms.
+    pub fn for_view(&self) -> Self {
+        let only = AtomicU64::new(self.only.load(Ordering::Acquire));
+        Self { only, of_slots: self.of_slots.clone() }
     }
 
     /// The number of the term of this slot that is the `count`th of a cache.
     pub fn number(&self, count: u64, slot: usize) -> u64 {
-        count * self.0.len() as u64 + slot as u64
+        count * self.slots() as u64 + slot as u64
     }
 
     pub fn slots(&self) -> usize {
-        self.0.len()
+        self.of_slots.as_ref().map_or(1, |slots| slots.len())
+    }
+
+    /// Where the term of a slot stands; also by the number of a term.
+    fn at(&self, slot: usize) -> &AtomicU64 {
+        self.of_slots.as_ref().map_or(&self.only, |slots| &slots[slot % SLOTS])
     }
 
     /// The term that is under way for this slot; 0 if none is. Acquire: pairs with `begin`.
-    #[inline]
     pub fn of(&self, slot: usize) -> u64 {
-        self.0[slot].load(Ordering::Acquire)
+        self.at(slot).load(Ordering::Acquire)
     }
 
-    /// Whether this term is under way. Acquire: pairs with `begin` and `end`.
+    /// Whether this term, not 0, is under way. Acquire: pairs with `begin` and `end`.
     #[inline]
     pub fn is_under_way(&self, term: u64) -> bool {
-        // The slots are a power of two.
-        self.of(term as usize & (self.0.len() - 1)) == term
+        let in_slot = |slots: &Arc<[AtomicU64; SLOTS]>| {
+            slots[term as usize % SLOTS].load(Ordering::Acquire) == term
+        };
+        self.only.load(Ordering::Acquire) == term || self.of_slots.as_ref().is_some_and(in_slot)
     }
 
     /// Whether any term is under way.
@@ -48,19 +66,19 @@ impl Terms {
     /// Ends what is under way for this slot. Release: who sees a time that is confirmed later, or
     /// hears of an answer that its caller has got, also sees this.
     pub fn end(&self, slot: usize) {
-        self.0[slot].store(0, Ordering::Release);
+        self.at(slot).store(0, Ordering::Release);
     }
 
     /// Ends this term, if it is under way. Release: as `end`.
     pub fn end_term(&self, term: u64) {
-        let slot = term as usize & (self.0.len() - 1);
+        let slot = self.at(term as usize);
         // Relaxed on failure: then another term has begun or this one has ended, by somebody else.
-        let _ = self.0[slot].compare_exchange(term, 0, Ordering::Release, Ordering::Relaxed);
+        let _ = slot.compare_exchange(term, 0, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Begins a term. Release: pairs with `of`.
     pub fn begin(&self, term: u64) {
-        self.0[term as usize & (self.0.len() - 1)].store(term, Ordering::Release);
+        self.at(term as usize).store(term, Ordering::Release);
     }
 }
 
@@ -81,8 +99,8 @@ const STEP: u64 = 1_000_000;
 
 impl Serving {
     /// Nothing may be served yet.
-    pub fn new(max_staleness: u64, slots: usize) -> Self {
-        Self { terms: Terms::new(slots), limit: AtomicU64::new(0), max_staleness }
+    pub fn new(max_staleness: u64, is_cluster: bool) -> Self {
+        Self { terms: Terms::new(is_cluster), limit: AtomicU64::new(0), max_staleness }
     }
 
     /// Until when entries may be served, which are read after this. Acquire: pairs with `confirm`.

@@ -18,8 +18,6 @@ use std::fmt;
 pub struct NearView<V: Clone + Send + Sync + 'static> {
     view: View<String, Held<V>>,
     terms: Terms,
-    /// Of a single server: the term that was under way.
-    term: Option<u64>,
     opened: u64,
 }
 
@@ -27,17 +25,16 @@ impl<V: Clone + Send + Sync + 'static> NearView<V> {
     pub(crate) fn open(core: &Core<V>) -> Option<Self> {
         let limit = core.limit();
         let view = core.l1.view();
-        let terms = core.serving.terms.clone();
-        let term = (!core.is_cluster()).then(|| terms.of(0));
+        let terms = core.serving.terms.for_view();
         let opened = core.clock.now();
-        let may_serve = term != Some(0) && opened < limit;
-        may_serve.then_some(Self { view, terms, term, opened })
+        let is_any = core.is_cluster() || terms.is_any();
+        (is_any && opened < limit).then_some(Self { view, terms, opened })
     }
 
     /// In a cluster, no two look-ups find entries of two terms of one slot. If the view has entries
     /// of a term, then that began before the view was opened; so no earlier term is under way.
     fn may_serve(&self, held: &Held<V>) -> bool {
-        self.term.map_or_else(|| self.terms.is_under_way(held.term), |term| held.term == term)
+        self.terms.is_under_way(held.term)
     }
 
     /// Returns what was known of `key`. Does not wait.

@@ -114,7 +114,7 @@ where
             core.cache.insert_many(keys.into_iter().zip(values.clone()));
         }
         match (loaded, own) {
-            (Ok(values), _) if was_run || core.clock.is_before(limit) => Ok(values),
+            (Ok(values), _) if was_run || core.clock.is_before([limit]) => Ok(values),
             (_, Some(own)) => own,
             // Another caller's values that were loaded too long ago; or a cycle.
             (_, None) => self.read_past(load).await,
@@ -169,7 +169,7 @@ where
         let limit = core.limit();
         let is_open = core.is_open();
         let view = core.cache.view();
-        (is_open && core.clock.is_before(limit)).then_some(view)
+        (is_open && core.clock.is_before([limit])).then_some(view)
     }
 
     /// Waits until no read of this cache shows anything that was replaced before this position in
@@ -198,7 +198,7 @@ where
         let position = core.progress.reached().position;
         let counts = &core.counts;
         Status {
-            serves_hits: core.is_open() && core.clock.is_before(core.limit()),
+            serves_hits: core.is_open() && core.clock.is_before([core.limit()]),
             streams: counts.links.get(),
             age: Duration::from_nanos(core.clock.now().saturating_sub(confirmed)),
             position: Lsn::from_u64(position),

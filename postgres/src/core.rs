@@ -104,7 +104,7 @@ where
         if found.iter().any(Option::is_none) {
             return Look::NotAll;
         }
-        match self.clock.is_before(limit) {
+        match self.clock.is_before([limit]) {
             true => Look::All(found.map(|value| value.expect("none is absent"))),
             false => Look::Closed,
         }

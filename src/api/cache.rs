@@ -94,6 +94,30 @@ where
         Some(found.value().clone())
     }
 
+    /// Calls `read` with the newest committed value of `key`, and returns its result, or `None` if
+    /// the key is absent: [`get`](Self::get) without a clone, for values that are dear to clone or
+    /// cannot be cloned.
+    ///
+    /// `read` runs under a guard, as under [`pin`](Self::pin): nothing retired in the cache
+    /// meanwhile is reclaimed, so it should end soon. It may use the cache.
+    ///
+    /// # Panics
+    /// Panics if `read` does.
+    ///
+    /// ```
+    /// let cache = coeval::Cache::new();
+    /// cache.insert("list", vec![1, 2, 3]);
+    /// assert_eq!(cache.read("list", |list| list.len()), Some(3));
+    /// assert_eq!(cache.read("other", |list| list.len()), None);
+    /// ```
+    #[inline]
+    pub fn read<Q, T>(&self, key: &Q, read: impl FnOnce(&V) -> T) -> Option<T>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.engine.look_up::<Q, _, true>(key, |found| read(found.value()))
+    }
+
     /// Returns the newest committed value of `key`, cloned, and the version that wrote it.
     #[inline]
     pub fn get_versioned<Q>(&self, key: &Q) -> Option<(V, Version)>

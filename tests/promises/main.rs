@@ -40,6 +40,7 @@ mod monitor;
 mod numbers;
 mod panics;
 mod properties;
+mod read_in_place;
 mod recursion;
 mod relations;
 mod retain;

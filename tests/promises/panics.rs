@@ -95,6 +95,7 @@ fn cases<R: Reclaim>() -> Vec<Case<R>> {
             cache.invalidate_all();
         }),
         ("get", |cache, _| drop((cache.get(&ById(5)), cache.get(&ById(99))))),
+        ("read", |cache, _| drop(cache.read(&ById(5), Val::clone))),
         ("get_versioned", |cache, _| drop(cache.get_versioned(&ById(5)))),
         ("contains_key", |cache, _| assert!(cache.contains_key(&ById(5)))),
         ("pin", |cache, _| assert!(cache.pin().get(&ById(5)).is_some())),

@@ -3,7 +3,7 @@
 use super::proxy::{Network, Proxy};
 use super::server::{Server, tell};
 use super::stress::{Chance, Seen, duration, stress_during};
-use super::{builder, near, on_each_server, settle, until};
+use super::{builder, kill_trackers, near, on_each_server, settle, until};
 use crate::{Error, Local, NearCache, OnDisconnect};
 use std::time::{Duration, Instant};
 
@@ -50,15 +50,6 @@ async fn go_wrong(server: &Server, proxy: &Proxy) {
         tokio::time::sleep(Duration::from_millis(chance.below(250) as u64)).await;
         proxy.set(Network::Passes);
         tokio::time::sleep(Duration::from_millis(chance.below(50) as u64)).await;
-    }
-}
-
-/// Kills the connections with tracking, and no others.
-async fn kill_trackers(connection: &mut redis::aio::MultiplexedConnection) {
-    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
-    for client in list.lines().filter(|line| line.contains(" flags=t ")) {
-        let id = client.split(' ').next().unwrap().strip_prefix("id=").unwrap();
-        tell(connection, &format!("CLIENT KILL ID {id}")).await;
     }
 }
 
@@ -208,6 +199,13 @@ on_each_server! {
         core.install(late, &first, Some("1".to_owned()), crate::held::NEVER);
         assert_eq!(near.get_local("late"), Local::Unknown);
         assert_eq!(near.get("key").await.unwrap().as_deref(), Some("2"));
+        // A caller of the old connection gets its answer. It may be later than what is known by the
+        // new one, which has yet to be told.
+        let mut get = redis::pipe();
+        get.cmd("GET").arg("another");
+        assert!(near.get_local("key").is_known());
+        assert!(core.send(&first, &get).await.is_ok_and(|answer| !answer.is_direct));
+        assert!(!near.get_local("key").is_known());
     }
 
     async fn flushall_ends_all_entries_at_once(server: &mut Server) {

@@ -17,6 +17,7 @@ mod tags;
 mod wire;
 
 use crate::{Builder, NearCache, Raw};
+use redis::aio::MultiplexedConnection;
 use server::Server;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,15 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 async fn settle(near: &NearCache<String>) {
     let begin = Instant::now();
     until("a reply", || near.status().age < begin.elapsed()).await;
+}
+
+/// Kills the connections with tracking, and no others.
+async fn kill_trackers(connection: &mut MultiplexedConnection) {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
+    for client in list.lines().filter(|line| line.contains(" flags=t ")) {
+        let id = client.split(' ').next().unwrap().strip_prefix("id=").unwrap();
+        server::tell(connection, &format!("CLIENT KILL ID {id}")).await;
+    }
 }
 
 /// Makes a test for each of these functions, which it runs with each server that there is.

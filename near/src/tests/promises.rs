@@ -183,7 +183,7 @@ async fn exec_beside_a_read(near: &NearCache<String>, keys: &[String], value: &s
         pipe.arg(key).arg(value);
     }
     let mut connection = core.route(0).await.unwrap().link.connection().unwrap();
-    core.in_time(pipe.exec_async(&mut connection)).await.unwrap();
+    pipe.exec_async(&mut connection).await.unwrap();
     drop(write);
 }
 

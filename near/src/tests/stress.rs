@@ -64,10 +64,15 @@ impl Counts {
     }
 }
 
-/// How long a stress lasts: two seconds, unless `COEVAL_STRESS` is `long`.
+/// How long a stress lasts: two seconds, unless `COEVAL_STRESS` says `long`, two minutes, or how
+/// many seconds.
 pub fn duration() -> Duration {
-    let is_long = std::env::var("COEVAL_STRESS").is_ok_and(|it| it == "long");
-    Duration::from_secs(if is_long { 120 } else { 2 })
+    let seconds = match std::env::var("COEVAL_STRESS").as_deref() {
+        Ok("long") => 120,
+        Ok(seconds) => seconds.parse().unwrap_or(2),
+        Err(_) => 2,
+    };
+    Duration::from_secs(seconds)
 }
 
 /// Runs readers of two caches, with this defect, beside two writers.

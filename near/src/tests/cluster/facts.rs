@@ -113,4 +113,29 @@ on_each_server! {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(reader.hear().is_empty());
     }
+
+    async fn fact_a_slot_that_comes_back_is_pushed_with_what_was_absent(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let tag = tag_at(0, 0);
+        let (a, nothing) = (format!("{tag}a"), format!("{tag}nothing"));
+        let slot = slot_of(tag.as_bytes());
+        for by_nodes in [false, true] {
+            let mut reader = Wire::tracking(nodes.port(0));
+            assert_eq!(reader.ask(&format!("GET {a};GET {nothing}")), ["nil", "nil"]);
+            for (from, to) in [(0, 1), (1, 0)] {
+                if !by_nodes {
+                    nodes.move_slot(slot, from, to).await;
+                } else if !nodes.move_at_once(slot, from, to).await {
+                    return; // Redis 7.0 cannot
+                }
+                if to == 1 {
+                    nodes.set(&[&a, &nothing], "1").await;
+                }
+            }
+            let mut frames = reader.ask(&format!("GET {a};GET {nothing}"));
+            frames[..2].sort();
+            assert_eq!(frames, [&push(&a), &push(&nothing), "$1", "$1"], "{by_nodes}");
+            nodes.tell(0, &format!("DEL {a} {nothing}")).await;
+        }
+    }
 }

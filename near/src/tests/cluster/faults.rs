@@ -3,7 +3,6 @@
 use super::nodes::{Nodes, know, tag_at};
 use crate::tests::{on_each_server, settle, until};
 use crate::{Error, NearCache, OnDisconnect};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A key of each node.
@@ -20,12 +19,6 @@ async fn read_all(near: &NearCache<String>, keys: &[String; 3]) {
 
 fn known(near: &NearCache<String>, keys: &[String; 3]) -> [bool; 3] {
     [0, 1, 2].map(|at| near.get_local(&keys[at]).is_known())
-}
-
-/// Halts a process, or lets it go on.
-fn signal(process: u32, signal: &str) {
-    let sent = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 on_each_server! {
@@ -110,10 +103,9 @@ on_each_server! {
             until("all nodes are connected", || near.status().connected).await;
             let keys = keys();
             read_all(&near, &keys).await;
-            let process = nodes.server(1).pid();
             // From now on, another node might take its slots over.
             let begin = Instant::now();
-            signal(process, "-STOP");
+            nodes.server(1).signal("-STOP");
             let mut oldest = Duration::ZERO;
             while begin.elapsed() < bound * 4 {
                 if near.get_local(&keys[1]).is_known() {
@@ -122,7 +114,7 @@ on_each_server! {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let others = known(&near, &keys);
-            signal(process, "-CONT");
+            nodes.server(1).signal("-CONT");
             assert!(oldest > Duration::ZERO && oldest <= bound, "{oldest:?}");
             assert_eq!(others, [true, false, true], "it counts as gone, and they go on");
             until("it is back", || near.status().connected).await;
@@ -165,24 +157,9 @@ on_each_server! {
         nodes.set(&[&keys[0]], "old").await;
         read_all(&near, &keys).await;
         let begin = Instant::now();
-        let follow = format!("CLUSTER REPLICATE {}", nodes.ids[0]);
-        let mut replica = nodes.others[3].clone();
-        let mut command = redis::cmd("CLUSTER");
-        command.arg("REPLICATE").arg(&nodes.ids[0]);
-        while command.exec_async(&mut replica).await.is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(30), "{follow}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        while !nodes.server(3).says("replication", "master_link_status:up").await {
-            assert!(begin.elapsed() < Duration::from_secs(30), "no replica");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        nodes.follow(3, 0).await;
         // The old primary becomes a replica, and keeps its connections.
-        while !nodes.server(3).says("replication", "role:master").await {
-            assert!(begin.elapsed() < Duration::from_secs(60), "no failover");
-            let _ = redis::cmd("CLUSTER").arg("FAILOVER").exec_async(&mut replica).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        nodes.fail_over_to(3).await;
         nodes.set(&[&keys[0]], "new").await;
         until("the old primary is left", || !near.get_local(&keys[0]).is_known()).await;
         assert_eq!(near.get(&keys[0]).await.unwrap().as_deref(), Some("new"));

@@ -1,5 +1,6 @@
 //! A cache over a real cluster.
 
+mod all_faults;
 mod facts;
 mod faults;
 mod moving;

@@ -79,6 +79,38 @@ async fn is_torn(nodes: &Nodes, nth: usize, moved: Moved, defect: Option<Defect>
     second != first || both[0] != both[1]
 }
 
+/// A read is on its way to a node while the slot leaves that and comes back. In between, the cache
+/// has known a key by the other node. Returns whether that is known after the read's answer, though
+/// both keys have changed before it.
+async fn is_torn_by_an_old_route(nodes: &Nodes, defect: Option<Defect>) -> bool {
+    let [a, nothing] = keys(0);
+    let slot = slot_of(a.as_bytes());
+    nodes.write(redis::pipe().cmd("DEL").arg(&a).arg(&nothing)).await;
+    let long = Duration::from_secs(600);
+    let builder = nodes.builder().max_staleness(long).heartbeat(long / 4).plant(defect);
+    let near = builder.connect().await.unwrap();
+    until("all nodes are connected", || near.status().connected).await;
+    let core = near.core();
+    let route = core.route(slot).await.unwrap();
+    nodes.move_slot(slot, 0, 1).await;
+    let is_there = || {
+        core.broken.notify_one();
+        let now = core.route_now(slot);
+        now.term != 0 && now.link.number != route.link.number
+    };
+    until("the new route", is_there).await;
+    // A look at the nodes may be left that was asked for.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(know(&near, &nothing).await, None);
+    nodes.move_slot(slot, 1, 0).await;
+    nodes.set(&[&a, &nothing], "1").await;
+    let mut get = redis::pipe();
+    get.cmd("GET").arg(&a);
+    let answer = core.send(&route, &get).await.unwrap_or_else(|_| panic!("the node has the slot"));
+    assert_eq!(answer.values, [redis::Value::BulkString(b"1".to_vec())]);
+    near.get_local(&nothing) == Local::Absent
+}
+
 const BOUND: Duration = Duration::from_millis(600);
 
 /// How long after a change at the slot's new node a key was still served as absent.
@@ -171,6 +203,19 @@ on_each_server! {
         }
     }
 
+    async fn whole_when_a_read_is_answered_by_an_old_route(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        assert!(!is_torn_by_an_old_route(&nodes, None).await);
+    }
+
+    async fn defect_old_route_ignored_tears(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let begin = Instant::now();
+        while !is_torn_by_an_old_route(&nodes, Some(Defect::OldRouteIgnored)).await {
+            assert!(begin.elapsed() < Duration::from_secs(30), "a look comes in between each time");
+        }
+    }
+
     async fn nothing_of_an_old_node_is_resurrected(server: &mut Server) {
         let nodes = Nodes::start(server).await;
         let near = nodes.near().await;
@@ -256,7 +301,7 @@ on_each_server! {
         let one = "1".to_owned();
         let refused = near.multi().set(&a, &one).set(&b, &one).exec().await.unwrap_err();
         assert!(matches!(refused, Error::Unsettled { .. }), "{refused:?}");
-        assert!(begin.elapsed() > answer * 2 && begin.elapsed() < answer * 20);
+        assert!(begin.elapsed() > answer && begin.elapsed() < answer * 20);
         assert_eq!(nodes.truth(&a).await.as_deref(), Some("0"), "nothing was done");
         assert_eq!(nodes.truth(&b).await.as_deref(), Some("0"));
         // A write that comes while the slot moves is done when it has moved.
@@ -339,7 +384,7 @@ on_each_server! {
             nodes.tell(at, &format!("CONFIG SET cluster-announce-port {port}")).await;
             nodes.all_know(&format!("127.0.0.1:{port}@")).await;
         }
-        let builder = nodes.builder().response_timeout(DELAY * 8 / 5);
+        let builder = nodes.builder().response_timeout(DELAY * 3);
         let near = builder.heartbeat(Duration::from_secs(9)).connect().await.unwrap();
         until("all nodes are connected", || near.status().connected).await;
         let [key, _] = keys(0);
@@ -347,10 +392,11 @@ on_each_server! {
         nodes.tell(0, &format!("CLUSTER SETSLOT {slot} NODE {}", nodes.ids[1])).await;
         networks.iter().for_each(|network| network.set(Network::DelaysReplies));
         let before = nodes.count("errorstats", "errorstat_MOVED:count=").await;
-        near.get(&key).await.unwrap_err();
-        // The time is over when the second node that was named has answered.
+        let refused = near.get(&key).await.unwrap_err();
+        assert!(matches!(refused, Error::Unsettled { .. }), "{refused:?}");
+        // Half of the time is over when the node has answered that was named.
         let refused = nodes.count("errorstats", "errorstat_MOVED:count=").await - before;
-        assert!(refused <= 3 * 2, "{refused}, of GET and PTTL");
+        assert!(refused <= 2 * 2, "{refused}, of GET and PTTL");
     }
 
     async fn a_slot_on_the_move_does_not_have_nodes_asked_all_the_time(server: &mut Server) {

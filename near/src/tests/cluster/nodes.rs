@@ -3,7 +3,7 @@
 use crate::send::{asking, values};
 use crate::slots::{SLOTS, slot_of};
 use crate::tests::server::{Server, tell};
-use crate::tests::{builder, until};
+use crate::tests::{builder, kill_trackers, until};
 use crate::{Builder, NearCache, Raw};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Pipeline, RedisError, Value};
@@ -125,6 +125,71 @@ impl Nodes {
         sum
     }
 
+    /// Connects to a node again that was restarted.
+    pub async fn reconnect(&mut self, at: usize) {
+        self.others[at] = self.servers[at].other().await;
+    }
+
+    /// Has a node tell others that it is reached at this port.
+    pub async fn announce(&self, at: usize, port: u16) {
+        self.tell(at, &format!("CONFIG SET cluster-announce-port {port}")).await;
+        self.all_know(&format!("127.0.0.1:{port}@")).await;
+    }
+
+    /// Makes a node the replica of another one, and waits until it has all that this has.
+    pub async fn follow(&mut self, replica: usize, primary: usize) {
+        let begin = Instant::now();
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("REPLICATE").arg(&self.ids[primary]);
+        while command.exec_async(&mut self.others[replica]).await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "it does not follow");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while !self.servers[replica].says("replication", "master_link_status:up").await {
+            assert!(begin.elapsed() < Duration::from_secs(30), "no replica");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Has a replica take over, which loses nothing, and waits until it has a replica itself.
+    pub async fn fail_over_to(&mut self, replica: usize) {
+        let begin = Instant::now();
+        let mut other = self.others[replica].clone();
+        while !self.servers[replica].says("replication", "role:master").await {
+            assert!(begin.elapsed() < Duration::from_secs(60), "no failover");
+            let _ = redis::cmd("CLUSTER").arg("FAILOVER").exec_async(&mut other).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        while !self.servers[replica].says("replication", "state=online").await {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the old one does not follow");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until all nodes say that these slots are on these nodes.
+    pub async fn agree(&self, owned: &[(usize, usize)]) {
+        let begin = Instant::now();
+        for mut other in self.others.clone() {
+            let is_known = |said: &str| {
+                owned.iter().all(|(slot, at)| owner_of(said, *slot) == Some(&*self.ids[*at]))
+            };
+            loop {
+                let mut ask = redis::cmd("CLUSTER");
+                let said: String = ask.arg("NODES").query_async(&mut other).await.unwrap();
+                if is_known(&said) {
+                    break;
+                }
+                assert!(begin.elapsed() < Duration::from_secs(30), "{owned:?}: {said}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    /// Kills the connections of a node with tracking, and no others.
+    pub async fn kill_trackers(&self, at: usize) {
+        kill_trackers(&mut self.others[at].clone()).await;
+    }
+
     pub fn port(&self, at: usize) -> u16 {
         self.servers[at].port()
     }
@@ -184,15 +249,32 @@ impl Nodes {
         self.write(&pipe).await;
     }
 
-    /// Lets a slot be moved.
-    pub async fn begin_move(&self, slot: usize, from: usize, to: usize) {
-        self.tell(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", self.ids[from])).await;
-        self.tell(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", self.ids[to])).await;
+    /// Tells a node something of a slot, until it can be told: its replica may not be ready.
+    async fn set_slot(&self, at: usize, slot: usize, state: &str, node: usize) {
+        let begin = Instant::now();
+        let mut set = redis::cmd("CLUSTER");
+        set.arg("SETSLOT").arg(slot).arg(state).arg(&self.ids[node]);
+        while let Err(error) = set.exec_async(&mut self.others[at].clone()).await {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{state}: {error}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
-    /// Moves one key, if it is there.
+    /// Lets a slot be moved.
+    pub async fn begin_move(&self, slot: usize, from: usize, to: usize) {
+        self.set_slot(to, slot, "IMPORTING", from).await;
+        self.set_slot(from, slot, "MIGRATING", to).await;
+    }
+
+    /// Moves one key, if it is there. A node that was restarted takes no keys at first.
     pub async fn move_key(&self, key: &str, from: usize, to: usize) {
-        self.tell(from, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", self.port(to))).await;
+        let begin = Instant::now();
+        let mut migrate = redis::cmd("MIGRATE");
+        migrate.arg("127.0.0.1").arg(self.port(to)).arg(key).arg(0).arg(5000);
+        while let Err(error) = migrate.exec_async(&mut self.others[from].clone()).await {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{key}: {error}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Moves what is left, and the slot with it.
@@ -209,24 +291,32 @@ impl Nodes {
             }
         }
         for at in [to, from] {
-            self.tell(at, &format!("CLUSTER SETSLOT {slot} NODE {}", self.ids[to])).await;
+            self.set_slot(at, slot, "NODE", to).await;
         }
     }
 
-    /// Has the nodes move a slot by themselves, all at once. Returns whether they can.
+    /// Has the nodes move a slot by themselves, all at once. Returns whether they can. They give it
+    /// up if they cannot reach each other.
     pub async fn move_at_once(&self, slot: usize, from: usize, to: usize) -> bool {
         let mut migrate = redis::cmd("CLUSTER");
         migrate.arg("MIGRATESLOTS").arg("SLOTSRANGE").arg(slot).arg(slot);
         migrate.arg("NODE").arg(&self.ids[to]);
         let mut other = self.others[from].clone();
-        match migrate.exec_async(&mut other).await {
-            Err(error) if error.to_string().contains("unknown subcommand") => return false,
-            done => done.unwrap(),
-        }
-        let begin = Instant::now();
         let key = format!("{{{}}}", crate::slots::numbers()[slot]);
-        while redis::cmd("GET").arg(&key).exec_async(&mut other).await.is_ok() {
-            assert!(begin.elapsed() < Duration::from_secs(20), "the slot does not move");
+        let begin = Instant::now();
+        for tries in 0u32.. {
+            let asked = tries.is_multiple_of(1_000);
+            let done = if asked { migrate.exec_async(&mut other).await } else { Ok(()) };
+            let refused = done.map_or_else(|error| error.to_string(), |()| String::new());
+            if refused.contains("unknown subcommand") {
+                return false;
+            }
+            let gone = redis::cmd("GET").arg(&key).exec_async(&mut other).await;
+            let moved = redis::ErrorKind::Server(redis::ServerErrorKind::Moved);
+            if gone.is_err_and(|error| error.kind() == moved) {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(30), "the slot stays: {refused}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         true
@@ -238,7 +328,19 @@ impl Nodes {
     }
 }
 
-async fn send(
+/// The node that has a slot, in the answer to CLUSTER NODES.
+fn owner_of(said: &str, slot: usize) -> Option<&str> {
+    let has = |words: &str| {
+        words.split(' ').skip(8).any(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let ends = (first.parse::<usize>(), last.parse::<usize>());
+            matches!(ends, (Ok(first), Ok(last)) if (first..=last).contains(&slot))
+        })
+    };
+    said.lines().find(|line| has(line)).and_then(|line| line.split(' ').next())
+}
+
+pub async fn send(
     mut to: MultiplexedConnection,
     commands: &Pipeline,
     is_asking: bool,
