@@ -17,6 +17,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A longer time for a call means this one, which can be added to the present time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Collects the settings of a [`NearCache`]; made by [`NearCache::builder`].
 #[must_use = "a builder does nothing until `connect` is called and awaited"]
 pub struct Builder<V, C = NoCodec> {
@@ -151,16 +154,17 @@ impl<V, C> Builder<V, C> {
         self
     }
 
-    /// Sets how long a call waits for a connection, if there is none. One second by default.
+    /// Sets how long a call waits for a connection, if there is none. One second by default, and a
+    /// year at most.
     pub fn connection_timeout(mut self, time: Duration) -> Self {
-        self.settings.wait = time;
+        self.settings.wait = time.min(LONGEST);
         self
     }
 
     /// Sets how long a call waits for the answer of the server; in a cluster, of all nodes to which
-    /// it is sent in turn. One second by default.
+    /// it is sent in turn. One second by default, and a year at most.
     pub fn response_timeout(mut self, time: Duration) -> Self {
-        self.settings.answer = time;
+        self.settings.answer = time.min(LONGEST);
         self
     }
 

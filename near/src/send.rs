@@ -88,7 +88,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let until = Instant::now() + self.settings.answer;
         match self.send_to(&route.link, commands, false, until).await {
             Ok(values) => {
-                let is_direct = self.is_of_term(route);
+                let is_direct = self.settle_route(route);
                 Ok(Answer { values, is_direct })
             }
             Err(error) if self.is_cluster() => {
@@ -99,17 +99,19 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
     }
 
-    /// Whether an answer by this route is one of the term that is under way. If another term is, its
-    /// link has told nothing of what has just been answered, which may be later than its entries: so
-    /// they are not served any more.
-    fn is_of_term(&self, route: &Route) -> bool {
+    /// Returns whether an answer by this route is one of the term that is under way. If the slot has
+    /// another link by now, that one has told nothing of what has just been answered, which may be
+    /// later than its entries: so they are not served any more. On the slot's own link, the answer
+    /// came in order, also if no term was under way when the read was sent.
+    fn settle_route(&self, route: &Route) -> bool {
         let term = self.serving.terms.of(route.slot);
         if term == route.term || self.planted.has(Defect::OldRouteIgnored) {
             return true;
         }
-        if term != 0 && self.is_cluster() {
+        let is_replaced = self.map().link(route.slot).number != route.link.number;
+        if is_replaced && term != 0 && self.is_cluster() {
             self.leave(route.slot);
-        } else if term != 0 {
+        } else if is_replaced && term != 0 {
             self.l1.invalidate_all();
         }
         false

@@ -374,7 +374,7 @@ where
                 value
             }
         };
-        engine.tend();
+        engine.tend_after_several();
         value
     }
 }

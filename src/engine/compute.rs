@@ -76,7 +76,7 @@ where
             }
         };
         mem::forget(unwound);
-        self.tend();
+        self.tend_after_several();
         Ok(computed)
     }
 }

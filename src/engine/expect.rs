@@ -54,7 +54,7 @@ where
         }
         drop(guard);
         mem::forget(unwound);
-        self.tend();
+        self.tend_after_several();
         // Dropping the values of the related entries may panic.
         result.map_err(|(found, _related)| Conflict::new(found, value.take_to_heap()))
     }
@@ -190,7 +190,7 @@ where
                 decided.is_committed()
             })
         };
-        self.tend();
+        self.tend_after_several();
         is_removed
     }
 }

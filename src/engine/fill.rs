@@ -35,7 +35,7 @@ where
     /// since the lease was taken.
     pub fn fill(&self, lease: &KeyLease<K, V>, value: &mut Parcel<V>) -> Option<Filled> {
         let filled = self.fill_many([lease], std::slice::from_mut(value));
-        self.tend();
+        self.tend_after_several();
         filled
     }
 

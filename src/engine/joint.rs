@@ -216,7 +216,7 @@ where
         let (mut reads, unwound) = (opened.take(), engine.collect_on_unwind());
         let mut unset = None;
         let outcome = {
-            let ViewReads { view, reads, unknown, .. } = reads.as_deref_mut()?;
+            let ViewReads { view, reads, unknown, .. } = reads.as_deref_mut().expect("it has read");
             let guard = engine.pin();
             let config = engine.observers().config.snapshot();
             let mut plan = Plan::new(engine, &guard, &config);
@@ -293,7 +293,7 @@ where
             }
         }
         self.keep(&engine);
-        engine.tend();
+        engine.tend_after_several();
     }
 }
 

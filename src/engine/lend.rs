@@ -46,7 +46,7 @@ where
         let value = load().inspect_err(failed)?;
         let filled = self.fill_and_lend(guard, &lease.1, value);
         drop(lease);
-        self.tend();
+        self.tend_after_several();
         Ok(filled)
     }
 

@@ -346,7 +346,7 @@ where
                 values // its loader read them before the change
             }
         };
-        engine.tend();
+        engine.tend_after_several();
         Ok(values)
     }
 

@@ -60,7 +60,7 @@ where
             .into_iter()
             .map(|outcome| outcome.map_or_else(|values| values, LoadOutcome::into_values));
         let values = values.flat_map(Box::<[V]>::into_iter).collect();
-        self.tend();
+        self.tend_after_several();
         values
     }
 }

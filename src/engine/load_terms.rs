@@ -182,7 +182,7 @@ where
                 (value, None) // its loader read it before the change
             }
         };
-        engine.tend();
+        engine.tend_after_several();
         Ok(ended)
     }
 }

@@ -17,11 +17,13 @@ pub(super) const CLOSING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 /// The number of backlog items that a write works off, besides one for each write of a commit of
 /// several. So writers work off more than they add, and none of them pauses for long.
 const WRITING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 2 };
-/// The number of lists in the backlog at which a write works off two shares, and so on. An item is
-/// handed on to an older view that needs it, so several views may leave it to writers in turn.
+/// For each of this many lists in the backlog, a write works off as many items once more. An item
+/// is handed on to an older view that needs it, so several views may leave it to writers in turn.
 const FEW_LISTS: usize = 2;
-/// The most shares that a write works off.
-const MAX_SHARES: usize = 64;
+/// With many lists, a write works off at most this many items, or at most [`MOST_TIMES`] as many as
+/// with none.
+const MOST_STEPS: usize = 192;
+const MOST_TIMES: usize = 8;
 /// The most entries that a write takes out of the timing wheel.
 const EXPIRING_STEPS: usize = if cfg!(coeval_loom) { 1 } else { 16 };
 
@@ -141,13 +143,13 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         self.store.work_off(guard, waiting, steps, |record| self.sweep_out(guard, record))
     }
 
-    /// Works off as many backlog items as is a write's share.
+    /// Works off what a write is to work off of the backlog.
     #[cold]
-    fn work_off_a_share(&self) {
+    fn work_off_for_write(&self) {
         let guard = self.pin();
-        let share = WRITING_STEPS + self.scratch.get().settled.take();
-        let shares = (1 + self.store.backlog_lists() / FEW_LISTS).min(MAX_SHARES);
-        let mut steps = share * shares;
+        let own = WRITING_STEPS + self.scratch.get().settled.get();
+        let times = 1 + self.store.backlog_lists() / FEW_LISTS;
+        let mut steps = own * times.min((MOST_STEPS / own).max(MOST_TIMES));
         while steps > 0
             && let Some(waiting) = self.store.take_backlog(&guard)
         {
@@ -250,11 +252,18 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         true
     }
 
+    /// Does the same as [`tend`](Self::tend) after an operation that may have made a commit of
+    /// several writes.
+    pub fn tend_after_several(&self) {
+        self.tend();
+        self.scratch.get().settled.set(0);
+    }
+
     /// Does a bounded part of the maintenance that is due. Runs after each write, without a guard
     /// of its own.
     pub fn tend(&self) {
         if !self.store.has_no_backlog() {
-            self.work_off_a_share();
+            self.work_off_for_write();
         }
         if self.store.order.watermark.is_raised() {
             self.sweep();

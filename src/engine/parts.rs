@@ -9,13 +9,12 @@ use crate::relation::Terms;
 use crate::store::Snapshot;
 use crate::sync::per_thread::PerThread;
 use crate::version::{Clock, State};
-use std::any::Any;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
 use std::sync::Arc;
 
 /// What one cache contributes to a joint commit, without its types.
-pub trait Part: Any + Send {
+pub trait Part: Send + 'static {
     /// Returns whether nothing is to be written.
     fn is_empty(&self) -> bool;
 

@@ -339,7 +339,7 @@ where
             }
         };
         forget(unwound);
-        self.tend();
+        self.tend_after_several();
         Version::from_u64(version)
     }
 
@@ -484,7 +484,9 @@ where
                 settled.account();
             }
         }
-        self.scratch.get().settled.set(count);
+        if self.store.has_views() {
+            self.scratch.get().settled.set(count);
+        }
         if let Some(policy) = &self.policy {
             self.keep_bound_of(policy, guard, decided);
         }

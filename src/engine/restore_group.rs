@@ -285,7 +285,7 @@ where
             }
         }
         std::mem::forget(unwound);
-        self.tend();
+        self.tend_after_several();
     }
 
     /// Returns whether the bound leaves room for a group.

@@ -62,7 +62,7 @@ where
                 done.removed += self.remove_chosen(chosen, related);
             }
         }
-        self.tend();
+        self.tend_after_several();
         done
     }
 

@@ -23,8 +23,8 @@ pub(super) struct Scratch<K, V> {
     pub fresh: FreshRecords<K, V>,
     /// The most entries that the operation still evicts if there is no room yet.
     pub owed: Cell<u64>,
-    /// The number of writes of the thread's last commit of several. Each may have left a removal to
-    /// a view, and so to the backlog.
+    /// The number of writes of a commit of several beside a view, until the operation has tended.
+    /// Each may have left a removal to the view, and so to the backlog.
     pub settled: Cell<usize>,
     /// The calls of `maintain` that have left something to do.
     pub unfinished: Cell<Option<MaintenanceRun>>,

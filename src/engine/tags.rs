@@ -48,7 +48,7 @@ where
             self.run_unconditionally(&mut plan).version()
         };
         std::mem::forget(unwound);
-        self.tend();
+        self.tend_after_several();
         Version::from_u64(version)
     }
 

@@ -156,7 +156,7 @@ where
             let hash = unknown.first().copied();
             engine.observers().conflicted(hash.unwrap_or_else(|| reads.hash()));
         }
-        engine.tend();
+        engine.tend_after_several();
         committed.ok()
     }
 }

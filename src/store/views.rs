@@ -169,6 +169,11 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         Some(PendingRemovals::after(taken, version))
     }
 
+    /// Whether a view is open.
+    pub fn has_views(&self) -> bool {
+        !self.views.none()
+    }
+
     /// The smallest version of an open view at some instant, and when that view was opened, for
     /// statistics. Visits all views.
     pub fn oldest_view(&self, guard: &R::Guard<'_>) -> Option<(u64, u64)> {

@@ -304,6 +304,31 @@ fn many_views_beside_batches_keep_a_bounded_number_of_versions<R: Reclaim>() {
     made.assert_settled();
 }
 
+/// A write does a bounded part of what a long view has left, also after a large batch.
+fn a_write_after_a_long_view_works_off_a_little<R: Reclaim>() {
+    const KEYS: u64 = 20_000;
+    const PART: u64 = 1_024;
+    let made = Ledgers::new();
+    let cache = store::<_, _, R>();
+    let all = |round| (0..KEYS).map(move |id| (id, round));
+    for with_view in [false, true] {
+        let view = with_view.then(|| cache.view());
+        cache.insert_many(all(1).map(|(id, round)| (made.key(id), made.value(round))));
+        drop(view);
+        let view = cache.view();
+        for (id, round) in all(2) {
+            cache.insert(made.key(id), made.value(round));
+        }
+        drop(view);
+        let (before, retired) = (made.values.live(), cache.stats().retired);
+        cache.insert(made.key(0), made.value(3));
+        let done = cache.stats().retired.abs_diff(retired) + made.values.live().abs_diff(before);
+        assert!(done <= PART, "one write retired or dropped {done} objects");
+    }
+    drop(cache);
+    made.assert_settled();
+}
+
 /// Views close in any order. Versions that only they needed are freed, and versions that others
 /// need stay, for many keys and for one.
 fn views_that_close_in_any_order_free_their_versions<R: Reclaim>() {
@@ -427,6 +452,7 @@ on_every_reclaimer!(
     overlapping_views_keep_a_bounded_number_of_versions,
     views_in_a_row_beside_batches_keep_a_bounded_number_of_versions,
     many_views_beside_batches_keep_a_bounded_number_of_versions,
+    a_write_after_a_long_view_works_off_a_little,
     views_that_close_in_any_order_free_their_versions,
     at_rest_a_held_view_keeps_little,
     fresh_keys_that_are_removed_leave_nothing,

@@ -16,6 +16,12 @@ on_each_server! {
         all_is_whole(stress(server, &server.url(), None).await, 200);
     }
 
+    async fn times_that_never_end_are_accepted(server: &mut Server) {
+        let patient = builder(&server.url()).connection_timeout(Duration::MAX);
+        let near = patient.response_timeout(Duration::MAX).connect().await.unwrap();
+        assert_eq!(near.get("key").await.unwrap(), None);
+    }
+
     async fn whole_in_an_l1_that_evicts_and_expires(server: &mut Server) {
         let mut caches = Vec::new();
         for _ in 0..2 {

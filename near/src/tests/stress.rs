@@ -69,8 +69,8 @@ impl Counts {
 pub fn duration() -> Duration {
     let seconds = match std::env::var("COEVAL_STRESS").as_deref() {
         Ok("long") => 120,
-        Ok(seconds) => seconds.parse().unwrap_or(2),
-        Err(_) => 2,
+        Err(_) | Ok("least" | "normal") => 2,
+        Ok(seconds) => seconds.parse().expect("a number of seconds"),
     };
     Duration::from_secs(seconds)
 }

@@ -7,6 +7,8 @@ use crate::slots::slot_of;
 use crate::tests::proxy::{DELAY, Network, Proxy};
 use crate::tests::{on_each_server, settle, until};
 use crate::{Error, Local, NearCache};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How far a slot has moved when keys of it are changed.
@@ -200,6 +202,36 @@ on_each_server! {
             };
             until("the term's end", is_over).await;
             assert!(near.get_local(&stays).is_known(), "slots of other nodes go on");
+        }
+    }
+
+    async fn a_slot_is_known_again_though_callers_miss_all_the_time(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let near = nodes.builder().connect().await.unwrap();
+        until("all nodes are connected", || near.status().connected).await;
+        let tag = tag_at(0, 0);
+        let keys: Vec<String> = (0..16).map(|at| format!("{tag}k{at}")).collect();
+        let known = || keys.iter().filter(|key| near.get_local(key).is_known()).count();
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = keys.iter().cloned().map(|key| {
+            let (near, stop) = (near.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    match near.get_local(&key).is_known() {
+                        true => tokio::time::sleep(Duration::from_millis(1)).await,
+                        false => _ = near.get(&key).await,
+                    }
+                }
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        until("all are known", || known() == keys.len()).await;
+        nodes.tell(0, "FLUSHALL").await;
+        until("the term ends", || known() < keys.len()).await;
+        until("all are known again", || known() == keys.len()).await;
+        stop.store(true, Ordering::Relaxed);
+        for caller in callers {
+            caller.await.unwrap();
         }
     }
 
