@@ -12,6 +12,11 @@ pub fn rows() -> Vec<Row> {
             let cache = filled(n);
             count(1_000, || (0..1_000).for_each(|key| _ = black_box(cache.get(&(key % n)))));
         }),
+        row("read", "entries", Not, 500, |n| {
+            let cache = filled(n);
+            let read = |key| _ = black_box(cache.read(&(key % n), |value| *value));
+            count(1_000, || (0..1_000).for_each(read));
+        }),
         row("get", "open views", Not, 16, |n| {
             let cache = filled(100);
             let _views = views(&cache, n);

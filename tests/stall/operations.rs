@@ -266,6 +266,10 @@ fn writes<R: Reclaim>() -> Vec<Case<R>> {
 fn reads<R: Reclaim>() -> Vec<Case<R>> {
     vec![
         ("get", |cache, _| drop((cache.get(&20), cache.get(&99), cache.get(&0)))),
+        ("read", |cache, _| {
+            let read = |value: &Counted| drop(value.read().to_string());
+            _ = (cache.read(&20, read), cache.read(&0, read));
+        }),
         ("get_versioned", |cache, _| drop((cache.get_versioned(&20), cache.get_versioned(&0)))),
         ("pin", |cache, _| {
             let pinned = cache.pin();
