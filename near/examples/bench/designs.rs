@@ -1,11 +1,17 @@
 //! The ways to read a server.
 
 use crate::server::{self, Server};
+use bytes::Bytes;
 use coeval_redis::{NearCache, Raw};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind};
+use rustis::cache::{Cache, CacheStore, CachedValue, MokaStore};
+use rustis::client::Client;
+use rustis::commands::{ClientTrackingOptions, StringCommands};
+use rustis::resp::BulkString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub async fn near(server: &Server) -> NearCache<String> {
     NearCache::<String>::builder(&server.url()).codec(Raw).connect().await.unwrap()
@@ -40,6 +46,50 @@ pub async fn told(server: &Server) -> (MultiplexedConnection, Arc<AtomicU64>) {
     let mut told = connection(server, config).await;
     server::tell(&mut told, "CLIENT TRACKING ON").await;
     (told, pushes)
+}
+
+/// The client-side cache of `rustis`, with default tracking and as many keys as its `Cache::new`
+/// keeps.
+pub struct Rustis {
+    client: Client,
+    pub cache: Arc<Cache<Counting>>,
+    pub ended: Arc<AtomicU64>,
+    fences: u64,
+}
+
+pub async fn rustis(server: &Server) -> Rustis {
+    let client = Client::connect(server.url()).await.unwrap();
+    let ended = Arc::new(AtomicU64::new(0));
+    let store = MokaStore::new(Duration::from_secs(1_800), 10_000);
+    let store = Counting { store, ended: Arc::clone(&ended) };
+    let tracking = ClientTrackingOptions::default();
+    let cache = Cache::with_store(client.clone(), store, tracking).await.unwrap();
+    Rustis { client, cache, ended, fences: 0 }
+}
+
+/// The store that this cache has by default. It counts the entries that the server ends.
+pub struct Counting {
+    store: MokaStore,
+    ended: Arc<AtomicU64>,
+}
+
+impl CacheStore for Counting {
+    async fn get(&self, key: &BulkString, command: &Bytes) -> Option<CachedValue> {
+        self.store.get(key, command).await
+    }
+
+    async fn insert(&self, key: BulkString, command: Bytes, value: CachedValue) {
+        self.store.insert(key, command, value).await;
+    }
+
+    async fn invalidate(&self, key: &BulkString) {
+        self.store.invalidate(key).await;
+        self.ended.fetch_add(1, Ordering::Release);
+    }
+
+    fn invalidate_all(&self) {
+        self.store.invalidate_all();
+    }
 }
 
 pub async fn get(connection: &mut MultiplexedConnection, key: &str) -> Option<String> {
@@ -81,5 +131,26 @@ impl Design for MultiplexedConnection {
 
     async fn fence(&mut self) {
         redis::cmd("PING").exec_async(self).await.unwrap();
+    }
+}
+
+impl Design for Rustis {
+    async fn one(&mut self, key: &str) {
+        self.cache.get::<Option<String>>(key).await.unwrap();
+    }
+
+    async fn both(&mut self, keys: &[String; 2]) -> [Option<String>; 2] {
+        self.cache.mget::<Vec<Option<String>>>(keys).await.unwrap().try_into().unwrap()
+    }
+
+    /// A task of its own applies what the server says. It is in order, so what was said before is
+    /// applied when an own write has ended the entry of its key.
+    async fn fence(&mut self) {
+        self.one("fence").await;
+        self.fences += 1;
+        self.client.set("fence", self.fences).await.unwrap();
+        while self.cache.get::<Option<u64>>("fence").await.unwrap() != Some(self.fences) {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -65,18 +65,22 @@ pub async fn rates(server: &Server) -> Vec<Rate> {
         ("hit, get_local", true),
         ("hit, get", true),
         ("hit, redis crate's cache", false),
+        ("hit, rustis's cache", false),
         ("miss, get", true),
         ("miss, redis crate's cache", false),
+        ("miss, rustis's cache", false),
         ("plain GET", false),
     ]
     .map(rate);
     let (near, mut cached, plain) =
         (designs::near(server).await, designs::cached(server).await, designs::plain(server).await);
+    let rustis = designs::rustis(server).await.cache;
     let local = coeval::Cache::<String, String>::new();
     local.insert("hot".to_owned(), "value".to_owned());
     server.tell("SET hot value").await;
     near.get("hot").await.unwrap();
     get(&mut cached, "hot").await;
+    rustis.get::<Option<String>>("hot").await.unwrap();
     let by = |connection: &MultiplexedConnection, key: &str| {
         let (mut connection, key) = (connection.clone(), key.to_owned());
         async move { get(&mut connection, &key).await }
@@ -84,13 +88,16 @@ pub async fn rates(server: &Server) -> Vec<Rate> {
     for turn in 0..TURNS {
         let cold: Vec<String> = (0..COLD).map(|at| format!("cold:{turn}:{at}")).collect();
         let key = |at: u64| cold[at as usize].as_str();
-        let [own, get_local, get, theirs, miss, their_miss, bare] = &mut rates;
+        let [own, get_local, get, theirs, rustis_hit, miss, their_miss, rustis_miss, bare] =
+            &mut rates;
         own.look(HOT, |_| ready(local.get("hot"))).await;
         get_local.look(HOT, |_| ready(near.get_local("hot"))).await;
         get.look(HOT, |_| near.get("hot")).await;
         theirs.look(HOT / 10, |_| by(&cached, "hot")).await;
+        rustis_hit.look(HOT / 10, |_| rustis.get::<Option<String>>("hot")).await;
         miss.look(COLD, |at| near.get(key(at))).await;
         their_miss.look(COLD, |at| by(&cached, key(at))).await;
+        rustis_miss.look(COLD, |at| rustis.get::<Option<String>>(key(at))).await;
         bare.look(COLD, |at| by(&plain, key(at))).await;
     }
     rates.into()
@@ -104,10 +111,12 @@ const COLD: u64 = 3_000;
 pub async fn torn(server: &Server, seconds: u64) -> Vec<Torn> {
     let near = look(server, designs::near(server).await, seconds).await;
     let cached = look(server, designs::cached(server).await, seconds).await;
+    let rustis = look(server, designs::rustis(server).await, seconds).await;
     let plain = look(server, designs::plain(server).await, seconds).await;
     vec![
         Torn { name: "coeval-redis, get_many", is_ours: true, ..near },
         Torn { name: "redis crate's cache, MGET", ..cached },
+        Torn { name: "rustis's cache, mget", ..rustis },
         Torn { name: "plain MGET", ..plain },
     ]
 }
@@ -189,6 +198,10 @@ pub async fn notices(server: &Server) -> Vec<Notice> {
     let ended = || cached.get_cache_statistics().map_or(0, |it| it.invalidate as u64);
     let theirs = notice(server, read, ended).await;
 
+    let rustis = designs::rustis(server).await;
+    let read = async || drop(rustis.cache.get::<Option<String>>("a").await.unwrap());
+    let rustis = notice(server, read, || rustis.ended.load(Ordering::Acquire)).await;
+
     let (told, pushes) = designs::told(server).await;
     let read = async || drop(get(&mut told.clone(), "a").await);
     let bare = notice(server, read, || pushes.load(Ordering::Relaxed)).await;
@@ -196,6 +209,7 @@ pub async fn notices(server: &Server) -> Vec<Notice> {
     vec![
         Notice { name: "coeval-redis", is_ours: true, ..ours },
         Notice { name: "redis crate's cache", ..theirs },
+        Notice { name: "rustis's cache", ..rustis },
         Notice { name: "a bare client with tracking", ..bare },
     ]
 }
