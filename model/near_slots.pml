@@ -363,13 +363,19 @@ end_waits:
     fi;
 #elif DEFECT == LEFT_ONCE
     if
-    :: atomic { !is_redirected && held_term != term && route != node -> leave(); is_redirected = true }
+    :: atomic {
+            !is_redirected && held_term != term && route != node -> leave();
+            is_redirected = true
+        }
     :: else
     fi;
 #else
     /* [15] An answer of the slot's own link came in order, but is not installed in another term. */
     if
-    :: atomic { is_redirected || (held_term != term && route != node) -> leave(); is_redirected = true }
+    :: atomic {
+            is_redirected || (held_term != term && route != node) -> leave();
+            is_redirected = true
+        }
     :: atomic { !is_redirected && held_term != term && route == node -> is_redirected = true }
     :: else
     fi;

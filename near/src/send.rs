@@ -82,8 +82,8 @@ impl Elsewhere {
 }
 
 impl<V: Clone + Send + Sync + 'static> Core<V> {
-    /// Sends commands for one slot, in a cluster until a node answers, all within the time for which
-    /// a call waits for an answer. The keys of all of them are in that slot.
+    /// Sends commands for one slot, in a cluster until a node answers, all within the time for
+    /// which a call waits for an answer. The keys of all of them are in that slot.
     pub async fn send(&self, route: &Route, commands: &Pipeline) -> Result<Answer, NoAnswer> {
         let until = Instant::now() + self.settings.answer;
         match self.send_to(&route.link, commands, false, until).await {
@@ -99,8 +99,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
     }
 
-    /// Returns whether an answer by this route is one of the term that is under way. If the slot has
-    /// another link by now, that one has told nothing of what has just been answered, which may be
+    /// Returns whether an answer by this route is one of the term that is under way. If the slot
+    /// has another link by now, that one has told nothing of what has just been answered, which may be
     /// later than its entries: so they are not served any more. On the slot's own link, the answer
     /// came in order, also if no term was under way when the read was sent.
     fn settle_route(&self, route: &Route) -> bool {
@@ -109,10 +109,11 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             return true;
         }
         let is_replaced = self.map().link(route.slot).number != route.link.number;
-        if is_replaced && term != 0 && self.is_cluster() {
-            self.leave(route.slot);
-        } else if is_replaced && term != 0 {
-            self.l1.invalidate_all();
+        if is_replaced && term != 0 {
+            match self.is_cluster() {
+                true => self.leave(route.slot),
+                false => _ = self.l1.invalidate_all(),
+            }
         }
         false
     }

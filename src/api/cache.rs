@@ -95,8 +95,8 @@ where
     }
 
     /// Calls `read` with the newest committed value of `key`, and returns its result, or `None` if
-    /// the key is absent: [`get`](Self::get) without a clone, for values that are expensive to clone or
-    /// cannot be cloned.
+    /// the key is absent: [`get`](Self::get) without a clone, for values that are expensive to
+    /// clone or cannot be cloned.
     ///
     /// `read` runs under a guard, as under [`pin`](Self::pin): nothing retired in the cache
     /// meanwhile is reclaimed, so it should end soon. It may use the cache.
