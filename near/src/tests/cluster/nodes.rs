@@ -260,8 +260,10 @@ impl Nodes {
         }
     }
 
-    /// Lets a slot be moved.
+    /// Lets a slot be moved, once all nodes know where it is: if it moves on sooner, nodes may go on
+    /// for good to name each other.
     pub async fn begin_move(&self, slot: usize, from: usize, to: usize) {
+        self.agree(&[(slot, from)]).await;
         self.set_slot(to, slot, "IMPORTING", from).await;
         self.set_slot(from, slot, "MIGRATING", to).await;
     }
@@ -298,6 +300,7 @@ impl Nodes {
     /// Has the nodes move a slot by themselves, all at once. Returns whether they can. They give it
     /// up if they cannot reach each other.
     pub async fn move_at_once(&self, slot: usize, from: usize, to: usize) -> bool {
+        self.agree(&[(slot, from)]).await;
         let mut migrate = redis::cmd("CLUSTER");
         migrate.arg("MIGRATESLOTS").arg("SLOTSRANGE").arg(slot).arg(slot);
         migrate.arg("NODE").arg(&self.ids[to]);
