@@ -67,28 +67,47 @@ fn a_write_in_the_middle<R: Reclaim>() {
 }
 
 /// A writer that changes what a transaction has read in another cache, in the middle of its commit,
-/// either comes first, or after it.
+/// either comes first, or after it. What was read is in the part that comes first, or last.
 fn a_change_of_what_was_read_in_the_middle<R: Reclaim>() {
     for &step in &["joint.planned", "joint.prepared", "joint.before_ready", "joint.ready"] {
-        let pair = pair::<R>();
-        pair.set(1, 1);
-        let numbers = pair.numbers.clone();
-        at(Box::leak(vec![step].into_boxed_slice()), move || _ = numbers.insert(1, 5));
-        let mut runs = 0;
-        let done = pair
-            .domain
-            .transact(|tx| {
-                runs += 1;
-                let read = tx.of(&pair.numbers)?.get(&1).unwrap();
-                tx.of(&pair.names)?.insert("1".into(), read.to_string().into());
-                Ok::<_, ForeignCache>(read)
-            })
-            .unwrap();
-        let (_, written) = pair.numbers.get_versioned(&1).unwrap();
-        assert_eq!(done.value == 5, written < done.version, "at {step}");
-        assert_eq!(runs, if done.value == 5 { 2 } else { 1 }, "at {step}");
-        assert_eq!(pair.names.get("1").unwrap().parse(), Ok(done.value));
+        for of_numbers in [true, false] {
+            a_change_of_what_was_read::<R>(step, of_numbers);
+        }
     }
+}
+
+/// The same at this step, with a transaction that has read one cache and writes the other one.
+fn a_change_of_what_was_read<R: Reclaim>(step: &'static str, of_numbers: bool) {
+    let pair = pair::<R>();
+    pair.set(1, 1);
+    let (numbers, names) = (pair.numbers.clone(), pair.names.clone());
+    at(Box::leak(vec![step].into_boxed_slice()), move || {
+        _ = match of_numbers {
+            true => numbers.insert(1, 5),
+            false => names.insert("1".into(), "5".into()),
+        };
+    });
+    let mut runs = 0;
+    let done = pair.domain.transact(|tx| {
+        runs += 1;
+        if of_numbers {
+            let read = tx.of(&pair.numbers)?.get(&1).unwrap();
+            tx.of(&pair.names)?.insert("1".into(), read.to_string().into());
+            return Ok::<_, ForeignCache>(read);
+        }
+        let read = tx.of(&pair.names)?.get("1").unwrap().parse().unwrap();
+        tx.of(&pair.numbers)?.insert(1, read);
+        Ok(read)
+    });
+    let done = done.unwrap();
+    let versions =
+        [pair.numbers.get_versioned(&1).unwrap().1, pair.names.get_versioned("1").unwrap().1];
+    let changed = versions[usize::from(!of_numbers)];
+    assert_eq!(done.value == 5, changed < done.version, "at {step}");
+    assert_eq!(runs, if done.value == 5 { 2 } else { 1 }, "at {step}");
+    let both = pair.shown(1..2)[0];
+    let written = if of_numbers { both.1 } else { both.0 };
+    assert_eq!(written, Some(done.value));
 }
 
 /// A view of one cache is opened upon the place of a view that is opening: both show one instant.
