@@ -4,7 +4,7 @@
 use crate::common::Store;
 use crate::common::counted::{ById, Counted, Ledgers};
 use crate::common::random::Random;
-use crate::run as run_threads;
+use crate::{is_in_turns, run as run_threads};
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Terms};
 use std::any::type_name;
@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 
 type Cache<R> = Store<Counted, Counted, R>;
 
-/// The operations of one cache. Then all is counted.
+/// The operations of one cache if one thread runs at a time, otherwise those of each thread. Then
+/// all is counted.
 const ROUND: u64 = 600;
+/// More threads in turns would mostly wake each other.
+const THREADS_IN_TURNS: usize = 3;
 /// What is left after so long stays for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
 const KEYS: u64 = 12;
@@ -25,12 +28,22 @@ const TAGS: u64 = 3;
 
 /// Runs the threads on one cache after another, and returns the number of operations.
 pub fn run<R: Reclaim>(seed: u64, threads: usize, operations: u64) -> u64 {
-    let mut seeds = Random::new(seed);
-    let rounds = (operations * threads as u64).div_ceil(ROUND);
-    (0..rounds).map(|_| round::<R>(seeds.next(), threads)).sum()
+    let (mut seeds, mut done) = (Random::new(seed), 0);
+    while done < operations * threads as u64 {
+        let seed = seeds.next();
+        done += match is_in_turns(seed) {
+            true => {
+                let threads = threads.min(THREADS_IN_TURNS);
+                round::<R>(seed, threads, ROUND / threads as u64)
+            }
+            false => round::<R>(seed, threads, ROUND),
+        };
+    }
+    done
 }
 
-fn round<R: Reclaim>(seed: u64, threads: usize) -> u64 {
+/// Runs the threads on one cache, with so many operations each. Returns the number of all.
+fn round<R: Reclaim>(seed: u64, threads: usize, each: u64) -> u64 {
     let (made, clock) = (Ledgers::new(), ManualClock::new());
     let mut random = Random::new(seed);
     let mut builder = coeval::Cache::builder().manual_clock(&clock);
@@ -39,7 +52,6 @@ fn round<R: Reclaim>(seed: u64, threads: usize) -> u64 {
         builder = builder.max_capacity(1 + random.below(KEYS));
     }
     let cache: Cache<R> = builder.sweep_ended().reclaimer().build();
-    let each = ROUND / threads as u64;
     run_threads(seed, threads, |thread| {
         let random = Random::new(seed ^ (thread as u64 + 1) << 32);
         let mut worker = Worker { cache: &cache, clock: &clock, made: &made, random };
