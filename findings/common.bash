@@ -83,16 +83,32 @@ need_valkey() {
 # Waits until this succeeds, by the server that was started last.
 is_up() {
     until_true "$@"
-    kill -0 "${started[-1]}" 2>/dev/null || cannot "no server: $(tail -n 1 "$temp/server.log")"
+    kill -0 "${started[-1]}" 2>/dev/null || cannot "no server: $(tail -n 1 "$log")"
 }
 
 # Starts a server of this program: sets `port`.
 start() {
     port=$(free_port)
+    log=$temp/server.log
     (cd "$temp" && exec "$1" --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
-        --enable-debug-command local) >"$temp/server.log" 2>&1 &
+        --enable-debug-command local) >"$log" 2>&1 &
     started+=($!)
     is_up bash -c "echo PING >/dev/tcp/127.0.0.1/$port"
+}
+
+# Starts a node of a cluster, of a program with these arguments: adds its ports to `ports`. Its log
+# is $temp/PORT.log.
+start_node() {
+    local port bus
+    port=$(free_port)
+    bus=$(free_port)
+    log=$temp/$port.log
+    (cd "$temp" && exec "$@" --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
+        --dbfilename "$port.rdb" --cluster-enabled yes --cluster-config-file "$port.conf" \
+        --cluster-port "$bus") >"$log" 2>&1 &
+    started+=($!)
+    is_up bash -c "echo PING >/dev/tcp/127.0.0.1/$port"
+    ports+=("$port" "$bus")
 }
 
 # Runs a program in Python, the standard input, beside a server of each program, with its port.
@@ -103,6 +119,20 @@ beside_each() {
         start "$program"
         echo "$(basename "$program") $("$program" --version | grep -o '[0-9.]*' | head -n 1)"
         PYTHONPATH=$findings python3 -c "$source" "$port"
+    done
+}
+
+# Runs a program in Python, the standard input, beside this number of nodes of a cluster of each
+# program, with a folder of their logs and the ports of the nodes and of their buses.
+beside_nodes() {
+    local number=$1 program source ports
+    shift
+    source=$(cat)
+    for program in "$redis" "$valkey"; do
+        ports=()
+        for _ in $(seq "$number"); do start_node "$program" "$@"; done
+        echo "$(basename "$program") $("$program" --version | grep -o '[0-9.]*' | head -n 1)"
+        PYTHONPATH=$findings python3 -c "$source" "$temp" "${ports[@]}"
     done
 }
 
@@ -153,7 +183,8 @@ start_postgres() {
     for setting in listen_addresses=127.0.0.1 unix_socket_directories= fsync=off "$@"; do
         settings+=(-c "$setting")
     done
-    "${as[@]}" postgres -D data -p "$port" "${settings[@]}" >"$temp/server.log" 2>&1 &
+    log=$temp/server.log
+    "${as[@]}" postgres -D data -p "$port" "${settings[@]}" >"$log" 2>&1 &
     started+=($!)
     is_up pg_isready
     echo "-- PostgreSQL $(sql 'SHOW server_version')"

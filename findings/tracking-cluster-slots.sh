@@ -35,19 +35,6 @@
 #   the slot has moved (MIGRATESLOTS): pushed: invalidate [{v}a]
 . "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
-# Starts a node of a cluster: adds its ports to `ports`.
-start_node() {
-    local port bus
-    port=$(free_port)
-    bus=$(free_port)
-    (cd "$temp" && exec "$1" --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
-        --cluster-enabled yes --cluster-config-file "$port.conf" --cluster-port "$bus") \
-        >"$temp/server.log" 2>&1 &
-    started+=($!)
-    is_up bash -c "echo PING >/dev/tcp/127.0.0.1/$port"
-    ports+=("$port" "$bus")
-}
-
 need_redis
 need_valkey
 read -rd '' source <<'PYTHON' || true
