@@ -35,8 +35,9 @@
 //! - Commits are strictly serializable. Each commit has a unique [`Version`], the order of versions
 //!   agrees with real time, and every entry that a commit wrote carries its version. Transactions,
 //!   which also read, are strictly serializable too ([`Cache::transact`]).
-//! - [`Cache::get`] writes nothing to shared memory and does not retry. [`Cache::get_many`] and
-//!   [`View`] show one instant.
+//! - [`Cache::get`] does not retry. It writes no shared memory, except that a hit may mark its
+//!   entry, for the eviction policy or a time to idle. [`Cache::get_many`] and [`View`] show one
+//!   instant.
 //! - If the cache has a bound, the writers keep it. An eviction is a commit. A value is never
 //!   returned after its deadline. A value read from its source before an invalidation is never
 //!   cached after it.

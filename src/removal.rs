@@ -22,8 +22,9 @@ pub enum RemovalCause {
     Expired,
     /// The capacity bound evicted it.
     Size,
-    /// A relation, or a monitor. A write of another key removed or replaced the value in its own
-    /// commit, or a monitor found it older than its key.
+    /// Another key, a tag or an input. A write of another key removed or replaced the value in its
+    /// own commit; its tag was invalidated, or what it was derived from has changed; or a monitor
+    /// found it older than its key.
     Related,
 }
 

@@ -114,6 +114,25 @@ fn times_tags_and_weights_return() {
     assert_eq!((again.get(&2), again.get(&3).as_deref()), (None, Some("again")));
     again.invalidate_tag(7);
     assert_eq!((again.get(&3), again.get(&4)), (None, Some(text(4))));
+    // A weight that was given is one after the restart, too.
+    again.upsert(4, |_| text(5));
+    assert_eq!(again.explain(&4).weight, 0);
+}
+
+#[test]
+fn a_weight_of_the_weigher_is_no_given_one_after_a_restart() {
+    let builder = || {
+        let weigher = |_: &u64, value: &String| value.len() as u32;
+        Cache::builder().max_capacity(1_000).weigher(weigher)
+    };
+    let cache = builder().build();
+    cache.insert(1, "four".to_owned());
+    cache.batch().insert_tagged(2, "four".to_owned(), &["tag".into()]).commit();
+    let (again, _) = restore(builder(), &saved(&cache));
+    for key in [1, 2] {
+        again.upsert(key, |value| format!("{}teen", value.unwrap()));
+        assert_eq!(again.explain(&key).weight, 8);
+    }
 }
 
 #[test]
@@ -203,8 +222,8 @@ fn another_schema_is_refused_by_name() {
     let other = |file: &[u8]| Builder::default().restore_from(file).unwrap_err();
     assert!(matches!(other(b""), RestoreError::NotSaved));
     assert!(matches!(other(b"{\"json\": [1, 2, 3]}"), RestoreError::NotSaved));
-    let newer = [&file[..8], &[3, 0, 0, 0], &file[12..]].concat();
-    assert!(matches!(other(&newer), RestoreError::Format(3)));
+    let newer = [&file[..8], &[4, 0, 0, 0], &file[12..]].concat();
+    assert!(matches!(other(&newer), RestoreError::Format(4)));
 }
 
 /// A small file of several blocks, and the cache that it shows.
@@ -388,7 +407,7 @@ fn golden(format: u32) -> PathBuf {
 /// A file that an earlier build wrote is read for ever.
 #[test]
 fn the_golden_files_are_read() {
-    (1..=2).for_each(check_golden);
+    (1..=3).for_each(check_golden);
 }
 
 fn check_golden(format: u32) {
@@ -434,7 +453,7 @@ fn the_golden_file_is_what_is_written() {
         differ.iter().for_each(|range| file[range.clone()].fill(0));
         file
     };
-    assert_eq!(masked(golden_of_today()), masked(std::fs::read(golden(2)).unwrap()));
+    assert_eq!(masked(golden_of_today()), masked(std::fs::read(golden(3)).unwrap()));
 }
 
 /// A figure of docs/benchmarks.md. `dd` writes the same bytes to the same disk: to a new file, which

@@ -97,7 +97,7 @@ rows! { "quick_cache":
     {
         let cache = ours();
         cache.insert(1, text("one"));
-        cache.view().get(&1).cloned()
+        cache.peek(&1)
     }
 
     remove: "`cache.remove(&k)`" gives [Some(text("one")), None];

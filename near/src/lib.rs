@@ -36,8 +36,9 @@
 //! - **Nothing resurrected:** a reply that was overtaken, by an invalidation of its key, a flush or
 //!   a break, is not cached.
 //! - **Deadlines** of the server are kept here, too.
-//! - **Reconnect:** the local entries are cleared by one commit before the first read after a
-//!   break. A server that is down costs a caller a bounded wait, then an error that says so.
+//! - **Reconnect:** after a break, the local entries are cleared by one commit before anything that
+//!   a new connection brings is read. A server that is down costs a caller a bounded wait, then an
+//!   error that says so.
 //! - **Failover:** a primary that has become a replica, or that the
 //!   [Sentinels](Builder::sentinels) do not name any more, counts as a break.
 //!

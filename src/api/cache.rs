@@ -40,7 +40,9 @@ use std::time::Duration;
 /// alignment does not compile.
 ///
 /// # Panics
-/// No operation panics on its own. A panic in a key's `Hash` or `Eq`, in a value's `Clone` or in a
+/// Few operations panic on their own, and each says so: a load that waits for itself
+/// ([`get_with`](Self::get_with)), a relation that reaches more keys than
+/// [`max_related`](crate::Builder::max_related), a loader that returns too few values. A panic in a key's `Hash` or `Eq`, in a value's `Clone` or in a
 /// relation's closure reaches the caller and changes nothing. A destructor may run later, when
 /// memory is reclaimed, and perhaps on another thread. A panic in it ends there, after the panic
 /// hook has reported it.

@@ -91,7 +91,7 @@ impl Intake {
             return Err(Some((entry.version, entry.key)));
         }
         entry.weight = engine.weight_if_restored(entry.weight);
-        let Some(room) = self.room.checked_sub(entry.weight.into()) else {
+        let Some(room) = self.room.checked_sub(entry.weight.amount.into()) else {
             self.report.left_out += 1;
             return Err(Some((entry.version, entry.key)));
         };

@@ -3,6 +3,7 @@
 use super::builder::Builder;
 use super::cache::Cache;
 use crate::reclaim::Reclaim;
+use crate::sync::time::NEVER;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -98,11 +99,15 @@ where
     #[must_use]
     pub fn policy(&self) -> PolicyInfo {
         let times = self.engine().times();
-        let idle = Some(times.time_to_idle()).filter(|idle| *idle != 0);
+        let idle = match times.time_to_idle() {
+            0 => None,
+            NEVER => Some(Duration::MAX),
+            nanos => Some(Duration::from_nanos(nanos)),
+        };
         PolicyInfo {
             max_capacity: self.engine().max_capacity(),
             time_to_live: times.time_to_live(),
-            time_to_idle: idle.map(Duration::from_nanos),
+            time_to_idle: idle,
             refresh_after: times.refresh_after(),
         }
     }

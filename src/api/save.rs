@@ -2,6 +2,7 @@
 
 use super::builder::Builder;
 use super::cache::Cache;
+use crate::chain::Weight;
 use crate::engine::{SavedTerms, ToRestore, ToSave};
 use crate::policy::Rank;
 use crate::reclaim::Reclaim;
@@ -159,6 +160,9 @@ where
     }
 }
 
+/// A bit beside the number of a rank: a caller has given the weight.
+const GIVEN: u8 = 1 << 7;
+
 /// The terms of an entry in a file.
 type Encoded<T> = (u64, u8, u32, Option<u64>, Option<u64>, u64, Option<u64>, Vec<Result<u64, T>>);
 
@@ -170,8 +174,8 @@ fn encode<K: Serialize, V: Serialize>(
 ) -> io::Result<Vec<u8>> {
     let SavedTerms { version, rank, weight, left, end, idle, refresh, ref tags } = *terms;
     let tags = tags.iter().map(Tag::name).collect();
-    let terms: Encoded<&str> =
-        (version.get(), rank.number(), weight, left, end, idle, refresh, tags);
+    let rank = rank.number() | if weight.is_given { GIVEN } else { 0 };
+    let terms: Encoded<&str> = (version.get(), rank, weight.amount, left, end, idle, refresh, tags);
     let error = |error: postcard::Error| io::Error::new(io::ErrorKind::InvalidData, error);
     let block = postcard::to_extend(&terms, block).map_err(error)?;
     let block = postcard::to_extend(key, block).map_err(error)?;
@@ -189,7 +193,7 @@ where
     V: DeserializeOwned,
 {
     let (first, rest) = postcard::take_from_bytes::<(u64, u8, u32)>(bytes).ok()?;
-    let (version, rank, weight) = (Version::from_u64(first.0), Rank::from_number(first.1), first.2);
+    let (version, (rank, weight)) = (Version::from_u64(first.0), decode_rank(first.1, first.2));
     let (terms, rest) = match rest.strip_prefix(&PLAIN) {
         Some(rest) => (None, rest),
         None => decode_terms(bytes)?,
@@ -200,13 +204,18 @@ where
     rest.is_empty().then_some(entry)
 }
 
+/// Returns the rank, and the weight, which is marked beside the rank if a caller has given it.
+fn decode_rank(rank: u8, amount: u32) -> (Rank, Weight) {
+    (Rank::from_number(rank & !GIVEN), Weight { amount, is_given: rank & GIVEN != 0 })
+}
+
 /// Returns the terms at the beginning of these bytes, and the rest.
 #[inline(never)]
 fn decode_terms(bytes: &[u8]) -> Option<(Option<Box<SavedTerms>>, &[u8])> {
     let (terms, rest) = postcard::take_from_bytes::<Encoded<String>>(bytes).ok()?;
     let (version, rank, weight, left, end, idle, refresh, tags) = terms;
     let tags = tags.into_iter().map(|tag| tag.map_or_else(Tag::from, Tag::from)).collect();
-    let (version, rank) = (Version::from_u64(version), Rank::from_number(rank));
+    let (version, (rank, weight)) = (Version::from_u64(version), decode_rank(rank, weight));
     let terms = SavedTerms { version, rank, weight, left, end, idle, refresh, tags };
     Some((Some(Box::new(terms)), rest))
 }

@@ -12,4 +12,4 @@ pub use node::{
     Chain, Conditional, Link, Linked, Node, Parcel, Prev, clone_to_heap, write_on_heap,
 };
 pub use record::{Head, Record, flags};
-pub use terms::EntryTerms;
+pub use terms::{EntryTerms, Weight};

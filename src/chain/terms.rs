@@ -12,7 +12,8 @@ pub struct EntryTerms {
     weight: u32,
     /// The shape of the dependencies of the value.
     pub(super) counts: DependencyCounts,
-    /// How many loads of a newer value have failed, as far as it is counted.
+    /// How many loads of a newer value have failed, as far as it is counted, and the flag
+    /// [`GIVEN_WEIGHT`](Self::GIVEN_WEIGHT).
     pub(super) failures: AtomicU8,
     /// How long the load of the value took; see [`load_time`](Self::load_time).
     load_time: AtomicU8,
@@ -32,6 +33,26 @@ pub struct EntryTerms {
     ///
     /// [`NEVER`]: crate::sync::time::NEVER
     written: u64,
+}
+
+/// What a value weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    pub amount: u32,
+    /// Whether a caller has given the weight, in place of the weigher.
+    pub is_given: bool,
+}
+
+impl Weight {
+    /// A weight that the weigher says, or 1 without one.
+    pub fn weighed(amount: u32) -> Self {
+        Self { amount, is_given: false }
+    }
+
+    /// A weight that a caller gives.
+    pub fn given(amount: u32) -> Self {
+        Self { amount, is_given: true }
+    }
 }
 
 /// Whether a version is a [`Derived`](super::Derived) one, and, in the common cases, how many
@@ -73,15 +94,18 @@ impl EntryTerms {
     pub(super) const EXPIRED: u64 = 1;
     /// In place of the time without a use: a policy of the user moves the deadline.
     pub(super) const BY_POLICY: u64 = u64::MAX;
+    /// A bit beside the failures: a caller has given the weight.
+    const GIVEN_WEIGHT: u8 = 1 << 7;
 
     /// The value is kept until `end`. If `idle` is not 0, it is kept no longer than `idle` without
     /// a use; the first use is at `now`.
-    pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: u32) -> Self {
+    pub fn new(now: u64, end: u64, idle: u64, refresh: u64, weight: Weight) -> Self {
         let deadline = AtomicU64::new(end);
         let refresh = AtomicU64::new(refresh);
+        let flag = if weight.is_given { Self::GIVEN_WEIGHT } else { 0 };
         let (counts, failures, load_time) =
-            (DependencyCounts::NONE, AtomicU8::new(0), AtomicU8::new(0));
-        let written = now;
+            (DependencyCounts::NONE, AtomicU8::new(flag), AtomicU8::new(0));
+        let (written, weight) = (now, weight.amount);
         let terms =
             Self { deadline, end, idle, refresh, weight, counts, failures, load_time, written };
         let deadline = if idle == 0 { end } else { terms.after_use(now) };
@@ -99,14 +123,15 @@ impl EntryTerms {
             AtomicU64::new(self.deadline() & if self.idle == 0 { !0 } else { !Self::EXPIRED });
         let Self { end, idle, weight, written, .. } = *self;
         let refresh = AtomicU64::new(self.refresh.load(Ordering::Relaxed));
-        let (counts, failures) = (DependencyCounts::NONE, AtomicU8::new(self.failures()));
+        let failures = AtomicU8::new(self.failures.load(Ordering::Relaxed)); // as in `failures`
+        let counts = DependencyCounts::NONE;
         let load_time = AtomicU8::new(self.load_time.load(Ordering::Relaxed)); // as in `load_time`
         Self { deadline, end, idle, refresh, weight, counts, failures, load_time, written }
     }
 
     /// How many loads of a newer value have failed.
     pub fn failures(&self) -> u8 {
-        self.failures.load(Ordering::Relaxed) // Relaxed: it orders nothing.
+        self.failures.load(Ordering::Relaxed) & !Self::GIVEN_WEIGHT // Relaxed: it orders nothing.
     }
 
     /// The latest deadline, the time without a use, and the time from which on the value is to be
@@ -143,6 +168,18 @@ impl EntryTerms {
     /// The weight of the value.
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// The weight of the value, and whether a caller has given it.
+    pub fn whole_weight(&self) -> Weight {
+        let flags = self.failures.load(Ordering::Relaxed); // as in `failures`
+        Weight { amount: self.weight, is_given: flags & Self::GIVEN_WEIGHT != 0 }
+    }
+
+    /// The weight of the value, if a caller has given it.
+    pub fn given_weight(&self) -> Option<u32> {
+        let Weight { amount, is_given } = self.whole_weight();
+        is_given.then_some(amount)
     }
 
     /// Whether the value is expired at `time`. A value that was found expired stays expired, so
@@ -196,7 +233,7 @@ impl EntryTerms {
         now: u64,
         deadline: u64,
         (end, idle, refresh): (u64, u64, u64),
-        weight: u32,
+        weight: Weight,
     ) -> Self {
         let mut terms = Self::new(now, end, 0, refresh, weight);
         let flag = if idle == 0 { 0 } else { Self::EXPIRED };
@@ -224,7 +261,10 @@ impl EntryTerms {
     /// earliest. If two threads note a failure at the same time, they may count as one.
     pub fn note_failure(&self, until: u64) {
         // Relaxed, both: they order nothing.
-        self.failures.store(self.failures().saturating_add(1), Ordering::Relaxed);
+        let noted = self.failures.load(Ordering::Relaxed);
+        if noted & !Self::GIVEN_WEIGHT != !Self::GIVEN_WEIGHT {
+            self.failures.store(noted + 1, Ordering::Relaxed);
+        }
         self.refresh.fetch_max(until, Ordering::Relaxed);
     }
 

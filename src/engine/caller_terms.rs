@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::terms::{CallerTerms, RequestedTerms, ViewInstant};
-use crate::chain::{Bonds, EntryTerms, RecordRef, Visible};
+use crate::chain::{Bonds, EntryTerms, RecordRef, Visible, Weight};
 use crate::commit::{Limit, ReadAt};
 use crate::config::Times;
 use crate::dependencies::{BondsBuilder, Moment};
@@ -68,8 +68,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             refresh = until(time);
             self.observers().config.expect_refresh();
         }
-        let weight = caller_terms.weight.filter(|_| self.rules.weigher.is_some());
-        let weight = weight.unwrap_or(requested.weight);
+        // A weight that was given for the earlier value is kept with its other terms.
+        let kept = was.and_then(|(was, _)| was.terms()?.given_weight());
+        let given = caller_terms.weight.or(kept).filter(|_| self.rules.weigher.is_some());
+        let weight = given.map_or(Weight::weighed(requested.weight), Weight::given);
         let mut ties = BondsBuilder::new(&self.store);
         let was = was.filter(|_| !caller_terms.has_bonds);
         let bonds = was.and_then(|(was, since)| Some((was.bonds()?, since)));

@@ -68,9 +68,8 @@ where
         let (times, LoadedTerms { terms, weight }) = (config.times(), given);
         let (key, replaced) = (record.key(), || self.lifetime_of(record));
         let mut requested = self.rules.request(times, key, value.get()?, None, &moment, replaced);
-        let weight = weight.filter(|_| self.rules.weigher.is_some());
-        requested.weight = weight.unwrap_or(requested.weight);
         let mut caller_terms = CallerTerms::new(terms, |tag: &Tag| self.hash(tag));
+        caller_terms.weight = weight.or(caller_terms.weight);
         let tags = caller_terms.tags.take();
         caller_terms.has_bonds = true;
         requested.set_caller_terms(moment.time(), caller_terms);

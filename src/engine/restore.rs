@@ -11,7 +11,7 @@ use super::evict::handle;
 use super::post_commit::Settled;
 use super::save::SavedTerms;
 use super::terms::{RequestedTerms, weight_of};
-use crate::chain::{Bonds, EntryTerms, NodeRef, Parcel, RecordRef, flags};
+use crate::chain::{Bonds, EntryTerms, NodeRef, Parcel, RecordRef, Weight, flags};
 use crate::config::Times;
 use crate::dependencies::{BondsBuilder, Moment};
 use crate::policy::{HITS, Rank};
@@ -31,7 +31,7 @@ pub struct ToRestore<K, V> {
     pub value: V,
     pub version: Version,
     pub rank: Rank,
-    pub weight: u32,
+    pub weight: Weight,
     /// All terms of the entry, if there are others than these.
     pub terms: Option<Box<SavedTerms>>,
 }
@@ -66,8 +66,8 @@ where
     }
 
     /// Returns what an entry with this saved weight weighs in this cache.
-    pub fn weight_if_restored(&self, saved: u32) -> u32 {
-        if self.rules.weigher.is_some() { saved } else { 1 }
+    pub fn weight_if_restored(&self, saved: Weight) -> Weight {
+        if self.rules.weigher.is_some() { saved } else { Weight::weighed(1) }
     }
 
     /// Makes room in the index for as many entries. There are none yet.
@@ -161,7 +161,7 @@ where
     pub(super) fn terms_to_restore(
         &self,
         terms: Option<&SavedTerms>,
-        weight: u32,
+        weight: Weight,
         since: u64,
     ) -> Option<RequestedTerms> {
         let Some(terms) = terms else {

@@ -291,7 +291,7 @@ where
     /// Returns whether the bound leaves room for a group.
     fn has_room_for(&self, guard: &R::Guard<'_>, group: &SavedGroup<K, V>) -> bool {
         let Some(policy) = &self.policy else { return true };
-        let weights = group.members.iter().map(|member| u64::from(member.weight));
+        let weights = group.members.iter().map(|member| u64::from(member.weight.amount));
         let weight: u64 = weights.sum();
         self.store.era(guard).weight().saturating_add(weight) <= policy.capacity()
     }

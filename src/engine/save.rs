@@ -3,7 +3,7 @@
 use super::Engine;
 use super::evict::EvictionContext;
 use super::expiry_policy::nanos_left;
-use crate::chain::{EntryTerms, Record, Visible};
+use crate::chain::{EntryTerms, Record, Visible, Weight};
 use crate::policy::Rank;
 use crate::reclaim::Reclaim;
 use crate::relation::Tag;
@@ -23,7 +23,7 @@ const AHEAD: usize = 12;
 pub struct SavedTerms {
     pub version: Version,
     pub rank: Rank,
-    pub weight: u32,
+    pub weight: Weight,
     /// The time left until the deadline, if the value is not used.
     pub left: Option<u64>,
     /// The time left until the latest deadline.
@@ -118,7 +118,7 @@ fn saved_terms<V>(found: Visible<'_, V>, rank: Rank, now: u64) -> SavedTerms {
     SavedTerms {
         version: version_of(found.seen()),
         rank,
-        weight: found.terms().map_or(1, EntryTerms::weight),
+        weight: found.terms().map_or(Weight::weighed(1), EntryTerms::whole_weight),
         left: left(found.terms().map_or(NEVER, EntryTerms::deadline)),
         end: left(end),
         idle,

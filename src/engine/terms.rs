@@ -1,7 +1,7 @@
 //! The terms of a value: its deadline, its weight and its bonds.
 
 use super::expiry_policy::{Expiry, Lifetime};
-use crate::chain::{Bonds, EntryTerms, NodeRef};
+use crate::chain::{Bonds, EntryTerms, NodeRef, Weight};
 use crate::config::Times;
 use crate::dependencies::Moment;
 use crate::relation::{self, Tag};
@@ -46,7 +46,8 @@ impl RequestedTerms {
         // A value without a time does not know when it was written.
         let is_known = is_timed || times.time_to_idle() != 0;
         let written = if is_known { now } else { NEVER };
-        let terms = EntryTerms::new(written, end, times.time_to_idle(), refresh, weight);
+        let (idle, weight) = (times.time_to_idle(), Weight::weighed(weight));
+        let terms = EntryTerms::new(written, end, idle, refresh, weight);
         match policy_end {
             Some(until) => terms.by_policy(until),
             None => terms,
@@ -184,6 +185,7 @@ impl RequestedTerms {
                 caller_terms.time_to_live = caller_terms.time_to_live.or(before.time_to_live);
                 caller_terms.time_to_idle = caller_terms.time_to_idle.or(before.time_to_idle);
                 caller_terms.refresh_after = caller_terms.refresh_after.or(before.refresh_after);
+                caller_terms.weight = caller_terms.weight.or(before.weight);
                 caller_terms.tags = caller_terms.tags.take().or_else(|| before.tags.clone());
             }
             None => {

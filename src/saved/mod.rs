@@ -19,9 +19,10 @@ pub use write::{Writer, random_id};
 /// were converted.
 const MAGIC: [u8; 8] = *b"\x89COEVAL\n";
 /// The format that is written.
-const FORMAT: u32 = 2;
-/// The format before, which is read as well. Its files have no block of groups.
-const WITHOUT_GROUPS: u32 = 1;
+const FORMAT: u32 = 3;
+/// The first format. All since then are read. Files of this one have no block of groups; in those
+/// of the second, no weight is marked as given.
+const FIRST_FORMAT: u32 = 1;
 /// The bytes of a header before the schema's name.
 const HEADER: usize = 40;
 /// The most bytes of a schema's name.

@@ -1,8 +1,8 @@
 //! Reads the file of a saved cache. It passes on only bytes whose checksum is right.
 
 use super::{
-    BLOCK, BlockHead, BlockKind, FORMAT, Groups, HEAD, HEADER, Header, LONGEST_SCHEMA, MAGIC,
-    MAX_VERSION, WITHOUT_GROUPS, u32_at, u64_at,
+    BLOCK, BlockHead, BlockKind, FIRST_FORMAT, FORMAT, Groups, HEAD, HEADER, Header,
+    LONGEST_SCHEMA, MAGIC, MAX_VERSION, u32_at, u64_at,
 };
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
@@ -99,7 +99,7 @@ impl<R: Read> Reader<R> {
             return Err(Trouble::NotSaved);
         }
         match u32_at(rest, 8) {
-            Some(FORMAT | WITHOUT_GROUPS) => {}
+            Some(FIRST_FORMAT..=FORMAT) => {}
             Some(other) => return Err(Trouble::Format(other)),
             None => return Err(Trouble::Header),
         }

@@ -54,7 +54,7 @@ fn what_was_written_is_read() {
 #[test]
 fn the_bytes_are_as_specified() {
     let file = file(2);
-    let mut expected = b"\x89COEVAL\n\x02\0\0\0\x02\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11".to_vec();
+    let mut expected = b"\x89COEVAL\n\x03\0\0\0\x02\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11".to_vec();
     expected.extend(b"\xd2\x04\0\0\0\0\0\0\x63\0\0\0\0\0\0\0\xc3\xa9");
     expected.extend(crc32fast::hash(&expected).to_le_bytes());
     let mut head = b"cvlB\x88\x77\x66\x55\x44\x33\x22\x11\0\0\0\0\x02\0\0\0\x09\0\0\0".to_vec();

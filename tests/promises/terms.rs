@@ -3,7 +3,7 @@
 
 use crate::common::{Store, on_every_reclaimer};
 use coeval::reclaim::Reclaim;
-use coeval::{Cache, ManualClock, Tag, Terms};
+use coeval::{Cache, Loaded, ManualClock, Tag, Terms};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -55,6 +55,40 @@ fn lives<R: Reclaim>(clock: &ManualClock, cache: &Store<u64, u64, R>) -> u64 {
         clock.advance(secs(1));
     }
     100
+}
+
+/// A weight that a caller gave is kept with the other terms; one that the weigher said is not.
+fn a_given_weight_stays<R: Reclaim>() {
+    let changes: [fn(&Store<u64, u64, R>); 5] = [
+        |cache| by_batch(cache, 1, 5, Terms::as_it_was()),
+        |cache| by_transaction(cache, 1, 5, Terms::as_it_was()),
+        |cache| _ = cache.upsert(1, |value| value.unwrap() + 1),
+        |cache| _ = cache.get_and_update(1, |value| value.map(|value| value + 1)),
+        |cache| _ = cache.transact(|tx| Never::Ok(tx.update(1, |value| value + 1))).unwrap(),
+    ];
+    let weight = |cache: &Store<u64, u64, R>| cache.explain(&1).weight;
+    for change in changes {
+        let weigher = |_: &u64, value: &u64| *value as u32;
+        let cache = Cache::builder().max_capacity(1_000).weigher(weigher).reclaimer::<R>().build();
+        cache.insert(1, 4);
+        change(&cache);
+        assert_eq!(weight(&cache), 5, "the weigher says it again");
+        for given in [0, 7] {
+            cache.insert(1, 4);
+            assert_eq!(weight(&cache), 4, "a write without terms follows the weigher");
+            cache.batch().insert_with(1, 4, Terms::new().weight(given)).commit();
+            (0..3).for_each(|_| change(&cache));
+            assert_eq!(weight(&cache), given);
+        }
+        let (seven, as_it_was) = (Terms::new().weight(7), Terms::as_it_was());
+        cache.batch().insert_with(1, 1, seven).insert_with(1, 2, as_it_was).commit();
+        assert_eq!(weight(&cache), 7, "an earlier write of the batch gave it");
+        cache.batch().insert_with(1, 1, Terms::as_it_was().weight(9)).commit();
+        assert_eq!(weight(&cache), 9);
+        cache.get_with_terms(2, || Loaded::new(4).weight(3));
+        cache.upsert(2, |value| value.unwrap() + 1);
+        assert_eq!(cache.explain(&2).weight, 3, "the load gave it");
+    }
 }
 
 fn times_are_as_given<R: Reclaim>() {
@@ -357,6 +391,7 @@ on_every_reclaimer!(
     times_are_as_given,
     as_it_was,
     a_value_without_a_deadline_stays_so,
+    a_given_weight_stays,
     tags_are_as_given,
     each_call_takes_terms,
     after_an_earlier_write_of_its_own,

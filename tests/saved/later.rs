@@ -391,7 +391,7 @@ fn a_group_with_a_lost_member_is_restored_at_the_end() {
 #[test]
 fn an_old_file_is_restored_after_it_was_read() {
     let clock = ManualClock::new();
-    for (format, steps) in [(1, [0, 0].as_slice()), (2, &[4, 4])] {
+    for (format, steps) in [(1, [0, 0].as_slice()), (2, &[4, 4]), (3, &[4, 4])] {
         let file = std::fs::read(golden(format)).unwrap();
         let builder = Cache::builder().schema("golden").manual_clock(&clock);
         let (again, restoring) = later(builder, &file);
