@@ -310,6 +310,7 @@ where
     }
 
     /// Removes `key` alone and returns its value, cloned. Makes no commit if the key held nothing.
+    /// If values are not [`Clone`], `cache.batch().remove(key).commit()` removes the key.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,

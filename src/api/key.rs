@@ -9,7 +9,8 @@
 #[diagnostic::on_unimplemented(
     message = "no owned key `{K}` can be made of a borrowed `{Self}`",
     label = "a cache that does not know the key needs one, to keep it or to follow its relations",
-    note = "hand the key over instead: `cache.batch().invalidate(key).commit()`",
+    note = "to load, hand the key over instead: `cache.get_with(key, ..)`",
+    note = "to invalidate, too: `cache.batch().invalidate(key).commit()`",
     note = "or, to take out the key alone, call `cache.remove(key)`, which follows no relations"
 )]
 pub trait ToKey<K> {

@@ -130,6 +130,7 @@ where
     /// others wait for that load or, if the values are only old, return the present values. If one
     /// of the keys is written, removed or cleared meanwhile, the load is refused and its values go
     /// to its caller alone. A loader should therefore not write or load one of the keys.
+    /// A group has at least one key: `[K; 0]` does not compile.
     ///
     /// # Panics
     /// Panics as [`get_with`](Self::get_with) does.

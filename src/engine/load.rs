@@ -188,7 +188,7 @@ where
 
     /// Claims the keys of a group.
     pub fn claim_all<const N: usize>(&self, keys: [K; N]) -> Claims<'_, K, V, S, R, N> {
-        const { assert!(N > 0, "a group has a key") };
+        const { assert!(N > 0, "a group that is loaded as a whole has at least one key") };
         Claims { each: keys.map(|key| self.claim(key)), is_early: false }
     }
 }
