@@ -57,9 +57,12 @@ fn lives<R: Reclaim>(clock: &ManualClock, cache: &Store<u64, u64, R>) -> u64 {
     100
 }
 
+/// A change of key 1 that keeps its terms.
+type Change<R> = fn(&Store<u64, u64, R>);
+
 /// A weight that a caller gave is kept with the other terms; one that the weigher said is not.
 fn a_given_weight_stays<R: Reclaim>() {
-    let changes: [fn(&Store<u64, u64, R>); 5] = [
+    let changes: [Change<R>; 5] = [
         |cache| by_batch(cache, 1, 5, Terms::as_it_was()),
         |cache| by_transaction(cache, 1, 5, Terms::as_it_was()),
         |cache| _ = cache.upsert(1, |value| value.unwrap() + 1),
