@@ -140,7 +140,8 @@ impl<V, C> Builder<V, C> {
     }
 
     /// Sets how often the server is asked whether it is still there. A quarter of
-    /// [`max_staleness`](Self::max_staleness) by default; hits fail if it is not less than that.
+    /// [`max_staleness`](Self::max_staleness) by default; hits fail if it is not less than that. A
+    /// year at most.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = Some(interval);
         self
@@ -148,7 +149,7 @@ impl<V, C> Builder<V, C> {
 
     /// Sets how long a heartbeat, or the setting up of a connection, may go without an answer until
     /// the connection is given up. [`max_staleness`](Self::max_staleness) by default, but at least
-    /// one second.
+    /// one second; a year at most.
     pub fn dead_after(mut self, time: Duration) -> Self {
         self.dead_after = Some(time);
         self
@@ -181,10 +182,11 @@ impl<V, C> Builder<V, C> {
         self
     }
 
-    /// Sets how long a loader of [`get_with`](NearCache::get_with) may take until another process
-    /// loads the same key. Five seconds by default.
+    /// Sets how long a loader of [`get_with`](NearCache::get_with) may take until another caller
+    /// loads the same key, in this process or in another one. So no caller waits longer for the
+    /// loader of another one. Five seconds by default, and a year at most.
     pub fn load_timeout(mut self, time: Duration) -> Self {
-        self.settings.load = time;
+        self.settings.load = time.min(LONGEST);
         self
     }
 
@@ -234,16 +236,15 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     /// are connected later.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a setting makes no sense. [`Error::Lost`] or [`Error::Server`] if
-    /// there is no server, or if it does not speak RESP3, is a replica, or is part of a cluster and
-    /// [`cluster`](Self::cluster) was not called.
+    /// [`Error::Setting`] if a setting makes no sense. [`Error::Connect`] if there is no server, or
+    /// an address makes no sense. [`Error::Server`] if the server does not speak RESP3, is a
+    /// replica, or is part of a cluster and [`cluster`](Self::cluster) was not called.
     pub async fn connect(self) -> Result<NearCache<V>, Error> {
-        let heartbeat = self.heartbeat.unwrap_or(self.max_staleness / 4);
+        let heartbeat = self.heartbeat.unwrap_or(self.max_staleness / 4).min(LONGEST);
         let dead_after = self.dead_after.unwrap_or(self.max_staleness.max(Duration::from_secs(1)));
-        let times = [heartbeat, dead_after, self.settings.wait, self.settings.answer];
-        if times.contains(&Duration::ZERO) {
-            let message = "max_staleness, heartbeat, dead_after and timeouts must not be zero";
-            return Err(Error::Setting(message));
+        let dead_after = dead_after.min(LONGEST);
+        if let Some(what) = self.zero(heartbeat, dead_after) {
+            return Err(Error::Setting(what));
         }
         let Some(codec) = self.codec else {
             return Err(Error::Setting("a codec must be set"));
@@ -251,8 +252,8 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
         if self.cluster.is_some() && self.sentinels.is_some() {
             return Err(Error::Setting("a cluster has no Sentinels"));
         }
-        let cluster = cluster(&self.url, self.cluster).map_err(Error::Server)?;
-        let source = source(&self.url, self.sentinels).map_err(Error::Server)?;
+        let cluster = cluster(&self.url, self.cluster).map_err(Error::Connect)?;
+        let source = source(&self.url, self.sentinels).map_err(Error::Connect)?;
 
         let mut l1 = coeval::Cache::<String, Held<V>>::builder();
         if let Some(entries) = self.max_capacity {
@@ -272,7 +273,26 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
         let core = Arc::new(core);
         let start = start(Arc::clone(&core), cluster, source);
         let in_time = tokio::time::timeout(core.settings.wait, start).await;
-        in_time.unwrap_or_else(|_| Err(late())).map_err(Error::of_read)
+        in_time.unwrap_or_else(|_| Err(late())).map_err(Error::of_connect)
+    }
+
+    /// What is wrong with the first time that is zero, if one is.
+    fn zero(&self, heartbeat: Duration, dead_after: Duration) -> Option<&'static str> {
+        let of_heartbeat = match self.heartbeat {
+            Some(_) => "heartbeat must not be zero",
+            None => {
+                "max_staleness must be 4 ns at least: heartbeat is a quarter of it, and not zero"
+            }
+        };
+        let times = [
+            (self.max_staleness, "max_staleness must not be zero"),
+            (heartbeat, of_heartbeat),
+            (dead_after, "dead_after must not be zero"),
+            (self.settings.wait, "connection_timeout must not be zero"),
+            (self.settings.answer, "response_timeout must not be zero"),
+            (self.settings.load, "load_timeout must not be zero"),
+        ];
+        times.into_iter().find_map(|(time, what)| time.is_zero().then_some(what))
     }
 }
 

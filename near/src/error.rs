@@ -10,8 +10,10 @@ pub type CodecError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The address, or a setting, makes no sense. The message names it.
+    /// A setting makes no sense. The message names it.
     Setting(&'static str),
+    /// No first connection came about, or an address makes no sense.
+    Connect(redis::RedisError),
     /// There is no connection, and none came about within the time that a call waits for one.
     Down {
         /// How long the call waited.
@@ -51,6 +53,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting(what) => write!(f, "{what}"),
+            Self::Connect(error) => write!(f, "could not connect to the server: {error}"),
             Self::Down { waited, cause } => {
                 write!(f, "no connection to the server within {waited:?}")?;
                 cause.as_ref().map_or(Ok(()), |cause| write!(f, "; the last attempt: {cause}"))
@@ -78,7 +81,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Setting(_) | Self::Down { .. } | Self::CrossSlot { .. } => None,
-            Self::Lost(error) | Self::Unknown(error) | Self::Server(error) => Some(error),
+            Self::Connect(error)
+            | Self::Lost(error)
+            | Self::Unknown(error)
+            | Self::Server(error) => Some(error),
             Self::Unsettled { last, .. } => Some(last),
             Self::Codec(error) => Some(&**error),
         }
@@ -94,6 +100,10 @@ fn is_without_answer(error: &redis::RedisError) -> bool {
 }
 
 impl Error {
+    pub(crate) fn of_connect(error: redis::RedisError) -> Self {
+        if is_without_answer(&error) { Self::Connect(error) } else { Self::Server(error) }
+    }
+
     pub(crate) fn of_read(error: redis::RedisError) -> Self {
         if is_without_answer(&error) { Self::Lost(error) } else { Self::Server(error) }
     }

@@ -110,7 +110,11 @@ on_each_server! {
         let write = near.multi().set("key", &"1".to_owned()).exec().await.unwrap_err();
         assert!(matches!(write, Error::Down { .. }), "{write:?}");
         let failed = builder(&server.url()).connect().await.unwrap_err();
-        assert!(matches!(failed, Error::Lost(_)), "{failed:?}");
+        assert!(matches!(failed, Error::Connect(_)), "{failed:?}");
+        let message = failed.to_string();
+        assert!(message.starts_with("could not connect to the server: "), "{message}");
+        let failed = builder("nowhere").connect().await.unwrap_err();
+        assert!(matches!(failed, Error::Connect(_)), "{failed:?}");
         server.restart();
         assert!(matches!(near.get("key").await, Ok(None) | Err(Error::Down { .. })));
         until("a connection", || near.status().connected).await;

@@ -20,6 +20,26 @@ on_each_server! {
         let patient = builder(&server.url()).connection_timeout(Duration::MAX);
         let near = patient.response_timeout(Duration::MAX).connect().await.unwrap();
         assert_eq!(near.get("key").await.unwrap(), None);
+        let slow = builder(&server.url()).heartbeat(Duration::MAX).dead_after(Duration::MAX);
+        assert_eq!(slow.connect().await.unwrap().get("key").await.unwrap(), None);
+    }
+
+    async fn a_time_that_is_zero_is_named(server: &mut Server) {
+        let url = server.url();
+        let zero = Duration::ZERO;
+        let tiny = NearCache::builder(&url).codec(crate::Raw).max_staleness(Duration::from_nanos(1));
+        for (builder, what) in [
+            (tiny, "max_staleness must be 4 ns at least"),
+            (builder(&url).max_staleness(zero), "max_staleness must not be zero"),
+            (builder(&url).heartbeat(zero), "heartbeat must not be zero"),
+            (builder(&url).dead_after(zero), "dead_after must not be zero"),
+            (builder(&url).connection_timeout(zero), "connection_timeout must not be zero"),
+            (builder(&url).response_timeout(zero), "response_timeout must not be zero"),
+            (builder(&url).load_timeout(zero), "load_timeout must not be zero"),
+        ] {
+            let message = builder.connect().await.unwrap_err().to_string();
+            assert!(message.starts_with(what), "{message}");
+        }
     }
 
     async fn whole_in_an_l1_that_evicts_and_expires(server: &mut Server) {

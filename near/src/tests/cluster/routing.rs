@@ -2,7 +2,7 @@
 
 use super::nodes::{Nodes, know, node_of, tag_at};
 use crate::slots::slot_of;
-use crate::tests::{builder, on_each_server, settle, until};
+use crate::tests::{builder, kill_trackers, on_each_server, settle, until};
 use crate::{Error, Local};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -155,6 +155,16 @@ on_each_server! {
         assert!(refused.to_string().contains("Builder::cluster"), "{refused}");
         let both = builder(nowhere).cluster(&[]).sentinels("primary", &[]).connect().await;
         assert!(matches!(both, Err(Error::Setting(_))), "{both:?}");
+    }
+
+    async fn times_that_never_end_are_accepted(server: &mut Server) {
+        let mut nodes = Nodes::start(server).await;
+        let builder = nodes.builder().heartbeat(Duration::MAX).dead_after(Duration::MAX);
+        let near = builder.connect().await.unwrap();
+        until("all nodes are connected", || near.status().connected).await;
+        let before = near.status().connections;
+        kill_trackers(&mut nodes.others[0]).await;
+        until("a new connection", || near.status().connections > before).await;
     }
 
     async fn a_seed_that_is_silent_is_passed_over(server: &mut Server) {
