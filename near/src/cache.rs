@@ -102,15 +102,29 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// loaded before such a write is not written to the server after it. A write by other means is
     /// noticed only if the key is present when the load ends.
     ///
+    /// A caller waits for the loaders of others, in this process or elsewhere, no longer than
+    /// `load_timeout` in all. Then it loads by itself. If it gets the right, because that of the
+    /// other one is over, its value is written, and that of the other one is not, whichever comes
+    /// first. If not, its value is its own, and is not written.
+    ///
+    /// A loader should not wait for itself: by loading its own key from this cache, or one whose
+    /// loader waits for it. Nobody notices that. One of those who wait for each other does so until
+    /// `load_timeout`, and then loads by itself.
+    ///
+    /// The right is given back if the loader fails or panics, if its value cannot be encoded, and
+    /// if the future is dropped; after a panic and a drop by a task in the runtime in which the
+    /// cache connected. If that has ended, or the server cannot be reached, the right lasts until
+    /// its time is over.
+    ///
     /// # Errors
     /// [`LoadError::Loader`] if the loader failed; then another caller loads. [`LoadError::Cache`]
-    /// as [`get`](Self::get).
+    /// as [`get`](Self::get), and if the value cannot be encoded.
     pub async fn get_with<E>(
         &self,
         key: &str,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
-        self.core().get_with(key, load).await
+        self.core.get_with(key, load).await
     }
 
     /// Begins a transaction: several writes that the server does as one.

@@ -17,6 +17,7 @@ use coeval::{Cache, Lease};
 use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 pub(crate) struct Core<V: Send + Sync + 'static> {
@@ -37,6 +38,8 @@ pub(crate) struct Core<V: Send + Sync + 'static> {
     /// Until when that does not wake the supervisor.
     pub no_look_before: AtomicU64,
     pub serving: Serving,
+    /// The runtime in which the cache connected.
+    pub runtime: Handle,
     /// Of a cluster, for each slot a number whose digits are in it.
     pub numbers: Option<Box<[u32]>>,
     map: ArcSwap<Map>,
@@ -53,6 +56,7 @@ pub(crate) struct Mark<V: Send + Sync + 'static> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Core<V> {
+    /// Called in the runtime that is to keep the connections.
     pub fn new(
         l1: Cache<String, Held<V>>,
         codec: Arc<dyn Codec<V>>,
@@ -69,6 +73,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             numbers: is_cluster.then(numbers),
             map: ArcSwap::from_pointee(Map::empty(slots)),
             settings,
+            runtime: Handle::current(),
             flights: Flights::new(),
             counts: Counts::default(),
             planted,

@@ -1,4 +1,5 @@
-//! One read of a key at a time; other callers wait for it, and then look into the L1.
+//! One read of a key at a time; other callers wait for it, and then look into the L1. A read that
+//! takes too long can be replaced.
 
 use coeval::Cache;
 use std::sync::Arc;
@@ -33,11 +34,27 @@ impl Flights {
         }
         None
     }
+
+    /// Begins a read of `key` in place of the one under way, which may take too long. Who waits for
+    /// that one looks again, and waits for this one.
+    pub fn replace<'f>(&'f self, key: &'f str) -> Flight<'f> {
+        let over = Arc::new(Semaphore::new(0));
+        let other = self.0.get(key);
+        self.0.insert(key.to_owned(), Arc::clone(&over));
+        if let Some(other) = other {
+            other.close();
+        }
+        Flight { flights: self, key, over }
+    }
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        self.flights.0.invalidate(self.key);
+        // Not if it was replaced. If that happens just now, nobody waits for the other one, which
+        // makes a read too many, and no more.
+        if self.flights.0.get(self.key).is_some_and(|it| Arc::ptr_eq(&it, &self.over)) {
+            self.flights.0.invalidate(self.key);
+        }
         self.over.close();
     }
 }

@@ -8,7 +8,10 @@ use redis::Value;
 use std::borrow::Cow;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
+use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Sets a key to what was loaded, if it is still absent and the right to load it still ours; then
 /// gives the right back. ARGV: the token, the bytes, the time to live or 0. Returns whether the key
@@ -29,7 +32,8 @@ return 0";
 /// What the names of rights to load begin with.
 const RIGHTS: &str = "coeval:load:";
 
-/// How often a process that waits for another one's load looks whether it is over.
+/// How often a process that waits for another one's load looks whether it is over; and how much
+/// later a right may end than the wait of a caller who came after it was taken.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Why a read that loads has failed.
@@ -84,47 +88,44 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     /// See `NearCache::get_with`.
     pub async fn get_with<E>(
-        &self,
+        self: &Arc<Self>,
         key: &str,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
-        let given_up = self.clock.now() + u64::try_from(self.settings.load.as_nanos()).unwrap_or(0);
-        let right = self.right_of(key);
+        let given_up = Instant::now() + self.settings.load;
+        let name = self.right_of(key);
         loop {
             if let Some(value) = self.get(key).await? {
                 return Ok(value);
             }
-            let _flight = match self.flights.begin(&right).await {
-                Some(flight) => flight,
+            let flight = match timeout_at(given_up, self.flights.begin(&name)).await {
+                Ok(Some(flight)) => Some(flight),
                 // Another task has loaded, or has failed to: look again.
-                None => continue,
+                Ok(None) => continue,
+                // It has the right a little longer than a caller waits who came after it.
+                Err(_) => {
+                    sleep(GLANCE).await;
+                    None
+                }
             };
-            if let Some(token) = self.take_right(key).await? {
+            if let Some(right) = Right::take(self, key).await? {
+                // A flight that this caller has given up has lost the right.
+                let _flight = flight.unwrap_or_else(|| self.flights.replace(&name));
                 return match self.loaded_meanwhile(key).await? {
                     Some(value) => {
-                        self.give_back(key, token).await;
+                        right.give_back().await;
                         Ok(value)
                     }
-                    None => self.load_and_fill(key, token, load).await,
+                    None => self.load_and_fill(right, load).await,
                 };
             }
             // Another process loads. Its write of the key is pushed to us, because we know the key
             // as absent; so the look-ups until then cost no network.
-            tokio::time::sleep(GLANCE).await;
-            if self.clock.now() > given_up {
+            sleep(GLANCE).await;
+            if Instant::now() > given_up {
                 return load.await.map_err(LoadError::Loader);
             }
         }
-    }
-
-    /// Takes the right to load a key, for a limited time, unless another process has it.
-    async fn take_right(&self, key: &str) -> Result<Option<String>, Error> {
-        let token = format!("{:x}", std::hash::RandomState::new().build_hasher().finish());
-        let mut command = redis::cmd("SET");
-        command.arg(self.right_of(key)).arg(&token).arg("NX");
-        command.arg("PX").arg(milliseconds(self.settings.load));
-        let taken = self.tell(key, command).await?;
-        Ok((taken != Value::Nil).then_some(token))
     }
 
     /// Returns the value that another process has loaded between our look-up and our getting the
@@ -138,38 +139,98 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     async fn load_and_fill<E>(
         &self,
-        key: &str,
-        token: String,
+        right: Right<V>,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
-        let value = match load.await {
-            Ok(value) => value,
+        let loaded = match load.await {
+            Ok(value) => self.codec.encode(&value).map(|bytes| (value, bytes)),
             Err(error) => {
-                self.give_back(key, token).await;
+                right.give_back().await;
                 return Err(LoadError::Loader(error));
             }
         };
-        let bytes = self.codec.encode(&value).map_err(Error::Codec)?;
-        let mut fill = redis::cmd("EVAL");
-        fill.arg(FILL).arg(2).arg(self.server_key(key)).arg(self.right_of(key));
-        fill.arg(token).arg(bytes).arg(self.settings.keep_loaded.map_or(0, milliseconds));
-        let write = OwnWrite::begin(self, vec![key.to_owned()]);
-        self.try_to_tell(key, fill).await;
-        drop(write);
-        Ok(value)
-    }
-
-    async fn give_back(&self, key: &str, token: String) {
-        let mut give_back = redis::cmd("EVAL");
-        give_back.arg(GIVE_BACK).arg(1).arg(self.right_of(key)).arg(token);
-        self.try_to_tell(key, give_back).await;
-    }
-
-    /// Sends a command, if there is a connection. Its outcome matters to nobody: the value is the
-    /// caller's, whether the server took it or not, and a right that is not given back ends.
-    async fn try_to_tell(&self, key: &str, command: redis::Cmd) {
-        if self.route_now(self.slot(&self.server_key(key))).link.is_up() {
-            let _ = self.tell(key, command).await;
+        match loaded {
+            Ok((value, bytes)) => {
+                right.fill(bytes).await;
+                Ok(value)
+            }
+            Err(error) => {
+                right.give_back().await;
+                Err(Error::Codec(error).into())
+            }
         }
+    }
+
+    /// Sends a command, if there is a connection. Returns whether it was done. No caller need know:
+    /// the value is the caller's, whether the server took it or not, and a right that is not given
+    /// back ends.
+    async fn try_to_tell(&self, key: &str, command: redis::Cmd) -> bool {
+        let is_up = self.route_now(self.slot(&self.server_key(key))).link.is_up();
+        is_up && self.tell(key, command).await.is_ok()
+    }
+}
+
+/// The right to load a key, from before it is asked for until it is given back, which is done
+/// whatever becomes of the caller.
+struct Right<V: Clone + Send + Sync + 'static> {
+    core: Arc<Core<V>>,
+    key: String,
+    token: String,
+    /// The server may have this token.
+    may_be_held: bool,
+}
+
+impl<V: Clone + Send + Sync + 'static> Right<V> {
+    /// Takes the right, for a limited time, unless somebody else has it.
+    async fn take(core: &Arc<Core<V>>, key: &str) -> Result<Option<Self>, Error> {
+        let token = format!("{:x}", std::hash::RandomState::new().build_hasher().finish());
+        let core = Arc::clone(core);
+        let mut right = Self { core, key: key.to_owned(), token, may_be_held: true };
+        let mut command = redis::cmd("SET");
+        command.arg(right.name()).arg(&right.token).arg("NX");
+        command.arg("PX").arg(milliseconds(right.core.settings.load));
+        right.may_be_held = right.core.tell(key, command).await? != Value::Nil;
+        Ok(right.may_be_held.then_some(right))
+    }
+
+    fn name(&self) -> String {
+        self.core.right_of(&self.key)
+    }
+
+    /// Writes what was loaded, if the right is still held, and gives it back.
+    async fn fill(mut self, bytes: Vec<u8>) {
+        let core = &*self.core;
+        let mut fill = redis::cmd("EVAL");
+        fill.arg(FILL).arg(2).arg(core.server_key(&self.key)).arg(self.name());
+        fill.arg(&self.token).arg(bytes).arg(core.settings.keep_loaded.map_or(0, milliseconds));
+        let write = OwnWrite::begin(core, vec![self.key.clone()]);
+        let is_done = core.try_to_tell(&self.key, fill).await;
+        drop(write);
+        self.may_be_held = !is_done;
+    }
+
+    async fn give_back(mut self) {
+        self.send_back().await;
+        self.may_be_held = false;
+    }
+
+    async fn send_back(&self) {
+        let mut give_back = redis::cmd("EVAL");
+        give_back.arg(GIVE_BACK).arg(1).arg(self.name()).arg(&self.token);
+        self.core.try_to_tell(&self.key, give_back).await;
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Right<V> {
+    /// The caller has given up, or its loader has panicked, or it got no answer. If the runtime in
+    /// which the cache connected is gone, the right stays until its time is over.
+    fn drop(&mut self) {
+        if !mem::take(&mut self.may_be_held) {
+            return;
+        }
+        let (core, runtime) = (Arc::clone(&self.core), self.core.runtime.clone());
+        let (key, token) = (mem::take(&mut self.key), mem::take(&mut self.token));
+        let right = Self { core, key, token, may_be_held: false };
+        runtime.spawn(async move { right.send_back().await });
     }
 }
