@@ -61,7 +61,8 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// # Errors
     /// [`Error::Down`], [`Error::Lost`] or [`Error::Server`] if the server was needed, and did not
     /// answer within the times that the builder sets; [`Error::Unsettled`] if no node of a cluster
-    /// does; [`Error::Codec`] for bytes that the codec cannot read.
+    /// does; [`Error::Codec`] for bytes that the codec cannot read; [`Error::Server`] for a key of
+    /// another type than string.
     pub async fn get(&self, key: &str) -> Result<Option<V>, Error> {
         match self.core().local(key) {
             Local::Present(value) => Ok(Some(value)),

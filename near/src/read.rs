@@ -33,7 +33,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             Local::Unknown => {}
         }
         let route = self.route(self.slot(&self.server_key(key))).await?;
-        let (mut values, _) = self.fetch(&route, &[key]).await?;
+        let (mut values, _) = self.fetch(&route, "GET", &[key]).await?;
         drop(flight);
         Ok(values.pop().flatten())
     }
@@ -49,7 +49,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let route = self.route_now(slot);
         if missing.len() < keys.len() && route.term == term && route.link.is_up() {
             let asked: Vec<&str> = missing.iter().map(|&at| keys[at]).collect();
-            let (fetched, is_direct) = self.fetch(&route, &asked).await?;
+            let (fetched, is_direct) = self.fetch(&route, "MGET", &asked).await?;
             let hold = is_direct && self.still_hold(keys, &hits, term);
             if hold || self.planted.has(Defect::HitsUnchecked) {
                 let mut fetched = fetched.into_iter();
@@ -62,7 +62,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         }
         // One command reads them all: whatever the L1 holds does not matter.
         let route = self.route(slot).await?;
-        Ok(self.fetch(&route, keys).await?.0)
+        Ok(self.fetch(&route, "MGET", keys).await?.0)
     }
 
     /// The entries of these keys of one slot that may be served, as of one instant, and the term to
@@ -97,12 +97,18 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     }
 
     /// Reads keys of one slot from the server by one command, and installs what no push has marked
-    /// meanwhile. Also returns whether the reply came by the link of the route.
-    async fn fetch(&self, route: &Route, keys: &[&str]) -> Result<(Values<V>, bool), Error> {
+    /// meanwhile. Also returns whether the reply came by the link of the route. For a key of another
+    /// type than string, GET is an error, and MGET finds nothing.
+    async fn fetch(
+        &self,
+        route: &Route,
+        command: &str,
+        keys: &[&str],
+    ) -> Result<(Values<V>, bool), Error> {
         let mut marks: Vec<_> = keys.iter().map(|key| Some(self.mark(key, route))).collect();
         let sent = self.clock.now();
         self.counts.reads.add();
-        let answer = self.send(route, &self.read_command(keys)).await;
+        let answer = self.send(route, &self.read_command(command, keys)).await;
         let Answer { values: replies, is_direct } = answer.map_err(NoAnswer::of_read)?;
         if self.planted.has(Defect::ReadsConfirm) {
             self.confirm(&route.link, sent);
@@ -111,7 +117,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             // What another node has read, the route's link is not told of.
             marks.iter_mut().for_each(|mark| *mark = None);
         }
-        let (found, times) = parse(replies, keys.len()).map_err(Error::of_read)?;
+        let (found, times) = parse(replies).map_err(Error::of_read)?;
         let mut values = Vec::with_capacity(keys.len());
         for ((mark, bytes), time) in marks.into_iter().zip(found).zip(times) {
             let value = match bytes {
@@ -133,14 +139,10 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     /// The values by one command, so as of one state; and how long the server keeps each. What
     /// changes between the commands is pushed, and outdates the mark.
-    fn read_command(&self, keys: &[&str]) -> redis::Pipeline {
+    fn read_command(&self, command: &str, keys: &[&str]) -> redis::Pipeline {
         let keys: Vec<String> = keys.iter().map(|key| self.server_key(key)).collect();
         let mut pipe = redis::pipe();
-        match &keys[..] {
-            // Unlike MGET, it is an error for a key of another type.
-            [key] => pipe.cmd("GET").arg(key),
-            keys => pipe.cmd("MGET").arg(keys),
-        };
+        pipe.cmd(command).arg(&keys);
         for key in &keys {
             pipe.cmd("PTTL").arg(key);
         }
@@ -156,12 +158,12 @@ pub(crate) fn late() -> RedisError {
 /// The values, and the times to live.
 type Parsed = (Vec<Option<Vec<u8>>>, Vec<i64>);
 
-fn parse(mut replies: Vec<Value>, keys: usize) -> Result<Parsed, RedisError> {
+fn parse(mut replies: Vec<Value>) -> Result<Parsed, RedisError> {
     let times = replies.split_off(replies.len().min(1));
     let values = replies.pop().unwrap_or(Value::Nil);
-    let values = match keys {
-        1 => vec![Option::from_redis_value(values)?],
-        _ => Vec::from_redis_value(values)?,
+    let values = match values {
+        Value::Array(_) => Vec::from_redis_value(values)?,
+        _ => vec![Option::from_redis_value(values)?],
     };
     let times = times.into_iter().map(i64::from_redis_value).collect::<Result<_, _>>()?;
     Ok((values, times))

@@ -335,6 +335,10 @@ on_each_server! {
         let error = near.get("list").await.unwrap_err();
         assert!(matches!(error, Error::Server(_)), "{error:?}");
         assert_eq!(near.get_many(&["list", "nothing"]).await.unwrap(), [None, None]);
+        // Also if it is the only one that is asked for.
+        assert_eq!(near.get_local("nothing"), Local::Absent);
+        assert_eq!(near.get_many(&["nothing", "list"]).await.unwrap(), [None, None]);
+        assert_eq!(near.get_many(&["list"]).await.unwrap(), [None]);
         assert_eq!(near.get_local("list"), Local::Unknown);
         let mut other = server.other().await;
         redis::cmd("SET").arg("bytes").arg(b"\xff").exec_async(&mut other).await.unwrap();

@@ -157,6 +157,19 @@ on_each_server! {
         assert!(matches!(both, Err(Error::Setting(_))), "{both:?}");
     }
 
+    async fn a_key_of_another_type_is_absent_among_others(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let near = nodes.near().await;
+        for key in ["a", "b", "c", "d"] {
+            let (list, nothing) = (format!("{{{key}}}:list"), format!("{{{key}}}:nothing"));
+            nodes.tell(node_of(key), &format!("LPUSH {list} 1")).await;
+            assert!(matches!(near.get(&list).await, Err(Error::Server(_))));
+            assert_eq!(near.get(&nothing).await.unwrap(), None);
+            assert_eq!(near.get_many(&[&nothing, &list]).await.unwrap(), [None, None]);
+            assert_eq!(near.get_many(&[&list]).await.unwrap(), [None]);
+        }
+    }
+
     async fn times_that_never_end_are_accepted(server: &mut Server) {
         let mut nodes = Nodes::start(server).await;
         let builder = nodes.builder().heartbeat(Duration::MAX).dead_after(Duration::MAX);
