@@ -8,6 +8,7 @@ use crate::multi::Multi;
 use crate::{Builder, Local};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// A [`NearCache`] for code that is not async; made by [`Builder::connect_blocking`]. It has a
@@ -113,6 +114,23 @@ impl<V: Clone + Send + Sync + 'static> BlockingNearCache<V> {
         value: &V,
     ) -> Result<bool, Error> {
         self.runtime.runtime().block_on(self.near.compare_and_set(key, expected, value))
+    }
+
+    /// Sets `key` if it is as expected, for a limited time; see
+    /// [`NearCache::compare_and_set_with_ttl`].
+    ///
+    /// # Errors
+    /// As those of [`Multi::exec`].
+    pub fn compare_and_set_with_ttl(
+        &self,
+        key: &str,
+        expected: Option<&V>,
+        value: &V,
+        time_to_live: Duration,
+    ) -> Result<bool, Error> {
+        let near = &self.near;
+        let set = near.compare_and_set_with_ttl(key, expected, value, time_to_live);
+        self.runtime.runtime().block_on(set)
     }
 
     /// Returns the cache itself, for what does not wait: `multi`, `get_local`, `view`, `status`.

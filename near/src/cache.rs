@@ -137,6 +137,10 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// and `expected` is `None`. Returns whether it was set. When this returns, no read of this
     /// cache shows what it replaced.
     ///
+    /// A key that was set has no deadline afterwards, as after [`Multi::set`], even if it had one;
+    /// see [`compare_and_set_with_ttl`](Self::compare_and_set_with_ttl). One that was not set keeps
+    /// its own.
+    ///
     /// # Errors
     /// As those of [`Multi::exec`].
     pub async fn compare_and_set(
@@ -145,7 +149,23 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         expected: Option<&V>,
         value: &V,
     ) -> Result<bool, Error> {
-        self.core().compare_and_set(key, expected, value).await
+        self.core().compare_and_set(key, expected, value, None).await
+    }
+
+    /// Sets `key` as [`compare_and_set`](Self::compare_and_set) does, if it is as expected. Then the
+    /// server removes it after this time, counted from now: a whole number of milliseconds, at least
+    /// one. A key that was not set keeps the deadline that it has.
+    ///
+    /// # Errors
+    /// As those of [`Multi::exec`].
+    pub async fn compare_and_set_with_ttl(
+        &self,
+        key: &str,
+        expected: Option<&V>,
+        value: &V,
+        time_to_live: Duration,
+    ) -> Result<bool, Error> {
+        self.core().compare_and_set(key, expected, value, Some(time_to_live)).await
     }
 
     /// Returns a view of what is known here, as of one state of the server, for as long as it is

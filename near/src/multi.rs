@@ -227,13 +227,15 @@ impl<V: Clone + Send + Sync + 'static> fmt::Debug for Multi<'_, V> {
 }
 
 /// Sets a key if it has the bytes that are expected, or is absent as expected. ARGV: the expected
-/// bytes, if any are, after whether any are; the new bytes. Returns whether it was set.
+/// bytes, if any are, after whether any are; the new bytes; the time to live or 0. Returns whether
+/// it was set.
 const COMPARE_AND_SET: &str = "
 local found = redis.call('GET', KEYS[1])
 if ARGV[1] == '1' then
   if found ~= ARGV[2] then return 0 end
 elseif found then return 0 end
-redis.call('SET', KEYS[1], ARGV[3])
+if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[3])
+else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
 redis.call('DEL', KEYS[2])
 return 1";
 
@@ -244,6 +246,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         key: &str,
         expected: Option<&V>,
         value: &V,
+        time_to_live: Option<Duration>,
     ) -> Result<bool, Error> {
         let bytes = self.codec.encode(value).map_err(Error::Codec)?;
         let expected =
@@ -251,6 +254,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let mut command = redis::cmd("EVAL");
         command.arg(COMPARE_AND_SET).arg(2).arg(self.server_key(key)).arg(self.right_of(key));
         command.arg(u8::from(expected.is_some())).arg(expected.unwrap_or_default()).arg(bytes);
+        command.arg(time_to_live.map_or(0, milliseconds));
         let write = OwnWrite::begin(self, vec![key.to_owned()]);
         let done = self.tell(key, command).await;
         drop(write);

@@ -388,6 +388,35 @@ on_each_server! {
         assert_eq!(near(server).await.get("count").await.unwrap().as_deref(), Some("100"));
     }
 
+    async fn compare_and_set_says_when_a_key_ends(server: &mut Server) {
+        async fn left(server: &Server) -> i64 {
+            let mut other = server.other().await;
+            redis::cmd("PTTL").arg("session").query_async(&mut other).await.unwrap()
+        }
+        let near = near(server).await;
+        let [old, new] = ["old", "new"].map(str::to_owned);
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let set = near.compare_and_set_with_ttl("session", None, &old, minute);
+        assert!(set.await.unwrap());
+        assert!((1..=60_000).contains(&left(server).await));
+        let set = near.compare_and_set_with_ttl("session", Some(&old), &new, hour);
+        assert!(set.await.unwrap());
+        assert_eq!(near.get("session").await.unwrap().as_ref(), Some(&new));
+        assert!((60_001..=3_600_000).contains(&left(server).await));
+        let set = near.compare_and_set_with_ttl("session", Some(&old), &old, minute);
+        assert!(!set.await.unwrap());
+        assert!(!near.compare_and_set("session", Some(&old), &old).await.unwrap());
+        assert!((60_001..=3_600_000).contains(&left(server).await), "it was not set");
+        assert!(near.compare_and_set("session", Some(&new), &old).await.unwrap());
+        assert_eq!(left(server).await, -1);
+        // It ends here, too.
+        let short = Duration::from_millis(1);
+        let set = near.compare_and_set_with_ttl("session", Some(&old), &new, short);
+        assert!(set.await.unwrap());
+        tokio::time::sleep(short * 10).await;
+        assert_eq!(near.get("session").await.unwrap(), None);
+    }
+
     async fn the_blocking_form_does_the_same(server: &mut Server) {
         let url = server.url();
         let near = tokio::task::spawn_blocking(move || {
@@ -399,12 +428,17 @@ on_each_server! {
             assert_eq!(near.get("two").unwrap(), None);
             assert!(near.compare_and_set("two", None, &value).unwrap());
             assert!(!near.compare_and_set("two", None, &value).unwrap());
+            let minute = Duration::from_secs(60);
+            assert!(!near.compare_and_set_with_ttl("two", None, &value, minute).unwrap());
+            let set = near.compare_and_set_with_ttl("two", Some(&value), &value, minute);
+            assert!(set.unwrap());
             let loaded = near.get_with("three", || Ok::<_, ()>("loaded".to_owned())).unwrap();
             assert_eq!(loaded, "loaded");
             near
         })
         .await
         .unwrap();
+        assert!(matches!(server.tell("PTTL two").await, redis::Value::Int(1..=60_000)));
         server.tell("SET one 2").await;
         until("the push", || !near.near().get_local("one").is_known()).await;
         drop(near); // its runtime ends, though this is a thread of another one
