@@ -229,7 +229,9 @@ fn nanoseconds(time: Duration) -> u64 {
 
 impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Builder<V, C> {
     /// Connects. Needs a tokio runtime with time and IO, in which the tasks of the connection run
-    /// from then on, as long as a handle of the cache lives.
+    /// from then on, as long as a handle of the cache lives. If that runtime ends before, the
+    /// connection counts as broken, and no other one follows: what needs the server fails at once,
+    /// and [`Status::last_failure`](crate::Status::last_failure) says why.
     ///
     /// In a cluster, one of the addresses has to answer, each in its part of half of the time that
     /// a call waits for a connection. The other nodes have the other half. Those that need longer

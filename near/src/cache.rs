@@ -11,7 +11,7 @@ use crate::view::NearView;
 use coeval::Cache;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -33,6 +33,21 @@ impl Drop for Supervisor {
     }
 }
 
+/// Tells that nobody keeps the connections any more, however that came about.
+struct End<V: Clone + Send + Sync + 'static>(Weak<Core<V>>);
+
+impl<V: Clone + Send + Sync + 'static> Drop for End<V> {
+    fn drop(&mut self) {
+        // If the last handle is gone, there is nobody to tell.
+        if let Some(core) = self.0.upgrade() {
+            core.note_end(match std::thread::panicking() {
+                true => "the task that keeps the connections has panicked",
+                false => "the runtime in which the cache connected has ended",
+            });
+        }
+    }
+}
+
 impl<V: Clone + Send + Sync + 'static> NearCache<V> {
     /// Returns a builder for a cache over the server at this address, such as
     /// `redis://127.0.0.1:6379`.
@@ -45,7 +60,13 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         core: Arc<Core<V>>,
         supervise: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
-        Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(supervise))) }
+        let end = End(Arc::downgrade(&core));
+        let task = async move {
+            // The first to be declared is dropped last: by then, only handles have the core.
+            let _end = end;
+            supervise.await;
+        };
+        Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(task))) }
     }
 
     #[inline]

@@ -28,7 +28,7 @@ pub(crate) struct Core<V: Send + Sync + 'static> {
     pub flights: Flights,
     pub counts: Counts,
     pub planted: Planted,
-    /// Why the last attempt to connect failed.
+    /// Why the last attempt to connect failed, or a connection was given up.
     pub last_failure: ArcSwapOption<String>,
     /// Wakes the supervisor when a connection breaks, or a slot may have moved.
     pub broken: Notify,
@@ -40,10 +40,11 @@ pub(crate) struct Core<V: Send + Sync + 'static> {
     pub serving: Serving,
     /// The runtime in which the cache connected.
     pub runtime: Handle,
+    has_ended: AtomicBool,
     /// Of a cluster, for each slot a number whose digits are in it.
     pub numbers: Option<Box<[u32]>>,
     map: ArcSwap<Map>,
-    /// Changes when a link opens; wakes those who wait for one.
+    /// Changes when a link opens, or none will any more; wakes those who wait for one.
     pub opened: watch::Sender<u64>,
     stamps: AtomicU64,
 }
@@ -74,6 +75,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             map: ArcSwap::from_pointee(Map::empty(slots)),
             settings,
             runtime: Handle::current(),
+            has_ended: AtomicBool::new(false),
             flights: Flights::new(),
             counts: Counts::default(),
             planted,
@@ -128,6 +130,21 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         link.break_off();
         self.end_hits(link.number);
         self.broken.notify_one();
+    }
+
+    /// Notes that nobody keeps the connections any more: they count as broken.
+    pub fn note_end(&self, why: &str) {
+        self.last_failure.store(Some(Arc::new(why.to_owned())));
+        // Release: pairs with `has_ended`.
+        self.has_ended.store(true, Ordering::Release);
+        let map = Arc::clone(&self.map());
+        map.links().iter().for_each(|link| self.note_break(link));
+        self.opened.send_modify(|count| *count += 1);
+    }
+
+    /// Whether no link will open any more. Acquire: who sees it finds the reason.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
 
     fn end_hits(&self, link: u64) {

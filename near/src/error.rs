@@ -14,11 +14,13 @@ pub enum Error {
     Setting(&'static str),
     /// No first connection came about, or an address makes no sense.
     Connect(redis::RedisError),
-    /// There is no connection, and none came about within the time that a call waits for one.
+    /// There is no connection, and none came about within the time that a call waits for one; or
+    /// none can come about, since the runtime in which the cache connected has ended.
     Down {
         /// How long the call waited.
         waited: Duration,
-        /// Why the last attempt to connect failed, if one has failed.
+        /// What has failed last, if anything has; see
+        /// [`Status::last_failure`](crate::Status::last_failure).
         cause: Option<String>,
     },
     /// The server did not answer in time, or the connection broke, before a read was answered.
@@ -56,7 +58,7 @@ impl fmt::Display for Error {
             Self::Connect(error) => write!(f, "could not connect to the server: {error}"),
             Self::Down { waited, cause } => {
                 write!(f, "no connection to the server within {waited:?}")?;
-                cause.as_ref().map_or(Ok(()), |cause| write!(f, "; the last attempt: {cause}"))
+                cause.as_ref().map_or(Ok(()), |cause| write!(f, "; the last failure: {cause}"))
             }
             Self::Lost(error) => write!(f, "the read got no answer: {error}"),
             Self::Unknown(error) => {

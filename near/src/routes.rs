@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::link::Link;
 use std::sync::Arc;
+use tokio::time::{Instant, timeout};
 
 /// Which link answers for which slot. A single server has one slot.
 pub(crate) struct Map {
@@ -49,6 +50,11 @@ impl Map {
         &self.links[usize::from(self.places[slot])]
     }
 
+    /// All links, and what is none.
+    pub fn links(&self) -> &[Arc<Link>] {
+        &self.links
+    }
+
     /// The link to the node that others know by this address.
     pub fn link_at(&self, place: &(String, u16)) -> Option<&Arc<Link>> {
         self.links.iter().find(|link| link.is_up() && link.place.as_ref() == Some(place))
@@ -73,26 +79,34 @@ impl Map {
 }
 
 impl<V: Clone + Send + Sync + 'static> Core<V> {
-    /// Where commands for this slot go. Waits for a connection no longer than the settings say.
+    /// Where commands for this slot go. Waits for a connection no longer than the settings say, and
+    /// not at all if none can come.
     pub async fn route(&self, slot: usize) -> Result<Route, Error> {
         let route = self.route_now(slot);
         if route.link.is_up() {
             return Ok(route);
         }
+        let begin = Instant::now();
         let mut opened = self.opened.subscribe();
-        let wait = async {
-            loop {
+        let route = async {
+            while !self.has_ended() {
                 let route = self.route_now(slot);
                 if route.link.is_up() {
-                    return route;
+                    return Some(route);
                 }
                 if opened.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
+            None
         };
-        tokio::time::timeout(self.settings.wait, wait).await.map_err(|_| Error::Down {
-            waited: self.settings.wait,
+        let wait = self.settings.wait;
+        let (found, waited) = match timeout(wait, route).await {
+            Ok(found) => (found, begin.elapsed()),
+            Err(_) => (None, wait),
+        };
+        found.ok_or_else(|| Error::Down {
+            waited,
             cause: self.last_failure.load().as_deref().cloned(),
         })
     }

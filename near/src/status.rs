@@ -52,6 +52,7 @@ pub struct Status {
     pub pushes: u64,
     /// How many of them were for all keys.
     pub flushes: u64,
-    /// Why the last attempt to connect failed, or the server was given up, if there is none since.
+    /// Why the last attempt to connect failed, or the server was given up, if there is none since;
+    /// or that the runtime in which the cache connected has ended.
     pub last_failure: Option<String>,
 }

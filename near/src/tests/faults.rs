@@ -5,7 +5,10 @@ use super::server::{Server, tell};
 use super::stress::{Chance, Seen, duration, stress_during};
 use super::{builder, kill_trackers, near, on_each_server, settle, until};
 use crate::{Error, Local, NearCache, OnDisconnect};
+use std::future::pending;
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 /// `count` keys with values, as somebody else sets them.
 async fn fill(server: &Server, count: usize, value: &str) -> Vec<String> {
@@ -50,6 +53,25 @@ async fn go_wrong(server: &Server, proxy: &Proxy) {
         tokio::time::sleep(Duration::from_millis(chance.below(250) as u64)).await;
         proxy.set(Network::Passes);
         tokio::time::sleep(Duration::from_millis(chance.below(50) as u64)).await;
+    }
+}
+
+/// A runtime that a test can end.
+pub fn another_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().unwrap()
+}
+
+/// Has the status say, and each call, that the runtime is gone.
+pub async fn has_no_runtime(near: &NearCache<String>, key: &str) {
+    let failure = near.status().last_failure.expect("a reason");
+    assert!(failure.contains("runtime"), "{failure}");
+    let read = timeout(Duration::from_secs(20), near.get(key)).await.expect("at once");
+    let write = near.multi().del(key).exec();
+    let write = timeout(Duration::from_secs(20), write).await.expect("at once");
+    for error in [read.unwrap_err(), write.unwrap_err()] {
+        assert!(matches!(error, Error::Down { .. }), "{error:?}");
+        assert!(error.to_string().contains("runtime"), "{error}");
     }
 }
 
@@ -344,6 +366,40 @@ on_each_server! {
         redis::cmd("SET").arg("bytes").arg(b"\xff").exec_async(&mut other).await.unwrap();
         assert!(matches!(near.get("bytes").await.unwrap_err(), Error::Codec(_)));
         assert_eq!(near.get_local("bytes"), Local::Unknown);
+    }
+
+    async fn the_end_of_the_runtime_is_told(server: &mut Server) {
+        server.tell("SET key 1").await;
+        for mode in [OnDisconnect::Refuse, OnDisconnect::ServeWithinMaxStaleness] {
+            let runtime = another_runtime();
+            let builder = builder(&server.url()).on_disconnect(mode);
+            let builder = builder.max_staleness(Duration::from_millis(300));
+            let connect = builder.connection_timeout(Duration::MAX).connect();
+            let near = runtime.spawn(connect).await.unwrap().unwrap();
+            assert_eq!(near.get("key").await.unwrap().as_deref(), Some("1"));
+            let mut load = Box::pin(near.get_with("load", pending::<Result<String, ()>>()));
+            assert!(timeout(Duration::from_millis(10), &mut load).await.is_err());
+            runtime.shutdown_background();
+            until("the end", || !near.status().connected).await;
+            drop(load); // its right cannot be given back
+            has_no_runtime(&near, "other").await;
+            until("no hits", || !near.status().serves_hits).await;
+            assert_eq!(near.get_local("key"), Local::Unknown);
+        }
+    }
+
+    async fn a_call_that_waits_for_a_connection_ends_with_the_runtime(server: &mut Server) {
+        let runtime = another_runtime();
+        let connect = builder(&server.url()).connection_timeout(Duration::MAX).connect();
+        let near = runtime.spawn(connect).await.unwrap().unwrap();
+        server.kill();
+        until("the break", || !near.status().connected).await;
+        let mut get = Box::pin(near.get("key"));
+        assert!(timeout(Duration::from_millis(10), &mut get).await.is_err());
+        runtime.shutdown_background();
+        let error = timeout(Duration::from_secs(20), get).await.expect("it ends").unwrap_err();
+        assert!(error.to_string().contains("runtime"), "{error}");
+        has_no_runtime(&near, "key").await;
     }
 
     async fn the_connection_ends_with_the_last_handle(server: &mut Server) {

@@ -1,8 +1,9 @@
 //! What goes wrong with the nodes of a cluster.
 
 use super::nodes::{Nodes, know, tag_at};
+use crate::tests::faults::{another_runtime, has_no_runtime};
 use crate::tests::{on_each_server, settle, until};
-use crate::{Error, NearCache, OnDisconnect};
+use crate::{Error, Local, NearCache, OnDisconnect};
 use std::time::{Duration, Instant};
 
 /// A key of each node.
@@ -147,6 +148,22 @@ on_each_server! {
         until("no hits", || known(&near, &keys) == [false; 3]).await;
         assert!(!view.get(&keys[0]).is_known());
         until("the sweep", || near.cache().is_empty()).await;
+    }
+
+    async fn the_end_of_the_runtime_is_told(server: &mut Server) {
+        let nodes = Nodes::start(server).await;
+        let runtime = another_runtime();
+        let connect = nodes.builder().connection_timeout(Duration::MAX).connect();
+        let near = runtime.spawn(connect).await.unwrap().unwrap();
+        until("all nodes are connected", || near.status().connected).await;
+        let keys = keys();
+        read_all(&near, &keys).await;
+        runtime.shutdown_background();
+        until("the end", || !near.status().connected).await;
+        for key in &keys {
+            has_no_runtime(&near, key).await;
+            assert_eq!(near.get_local(key), Local::Unknown);
+        }
     }
 
     async fn a_replica_takes_over(server: &mut Server) {
