@@ -164,7 +164,11 @@ on_each_server! {
         // As if its time were over for the next one.
         let gone = near.core().right_of("key");
         server.tell(&format!("DEL {gone}")).await;
-        let flight = near.core().flights.replace(&gone);
+        let flights = &near.core().flights;
+        let mut early = Box::pin(flights.begin(&gone));
+        assert!(timeout(Duration::from_millis(50), &mut early).await.is_err());
+        let flight = flights.replace(&gone);
+        assert!(timeout(PATIENCE, early).await.expect("it looks again").is_none());
         let waits = tokio::spawn({
             let near = near.clone();
             async move { near.get_with("key", pending::<Result<String, ()>>()).await }
