@@ -156,6 +156,20 @@ on_each_server! {
         other.ask("DEBUG SET-ACTIVE-EXPIRE 1");
     }
 
+    async fn fact_a_key_that_is_migrated_ends_later(server: &mut Server) {
+        let target = server.another();
+        server.tell("SET a 1 PX 60000").await;
+        let before = server.tell("PEXPIRETIME a").await;
+        // As if the way there were long.
+        target.tell("CLIENT PAUSE 200 ALL").await;
+        server.tell(&format!("MIGRATE 127.0.0.1 {} a 0 5000", target.port())).await;
+        let after = target.tell("PEXPIRETIME a").await;
+        let (redis::Value::Int(before), redis::Value::Int(after)) = (&before, &after) else {
+            panic!("{before:?} {after:?}");
+        };
+        assert!(*after >= before + 100, "{before} {after}");
+    }
+
     async fn fact_paused_writes_hide_a_value_without_a_push(server: &mut Server) {
         let (mut reader, mut other) = reader_and_other(server);
         other.ask("SET a 1 PX 300");

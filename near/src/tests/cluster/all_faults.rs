@@ -7,7 +7,7 @@ use crate::slots::slot_of;
 use crate::tests::proxy::{Network, Proxy};
 use crate::tests::server::Server;
 use crate::tests::stress::{
-    Chance, Counts, FUNCTION, GROUPS, Seen, change, duration, keys, read, stale_after_quiet,
+    Chance, Counts, FUNCTION, GROUPS, Seen, WAYS, change, duration, keys, read, stale_after_quiet,
 };
 use crate::tests::{builder, on_each_server, until};
 use crate::{NearCache, OnDisconnect};
@@ -222,7 +222,7 @@ async fn write(mut to: Writer, stop: Arc<AtomicBool>, clock: Arc<AtomicU64>, wri
     while !stop.load(Ordering::Relaxed) {
         let group = chance.below(GROUPS / 2) * 2 + writer;
         let value = clock.fetch_add(1, Ordering::Relaxed).to_string();
-        to.write(&change(&keys(group), &value, chance.below(9)), &stop).await;
+        to.write(&change(&keys(group), &value, chance.below(WAYS[1])), &stop).await;
         tokio::time::sleep(Duration::from_micros(chance.below(600) as u64)).await;
     }
 }

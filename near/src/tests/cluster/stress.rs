@@ -5,20 +5,25 @@ use crate::NearCache;
 use crate::planted::Defect;
 use crate::slots::slot_of;
 use crate::tests::stress::{
-    Chance, Counts, FUNCTION, GROUPS, Seen, change, duration, keys, read, stale_after_quiet,
+    Chance, Counts, FUNCTION, GROUPS, Seen, WAYS, change, duration, keys, read, stale_after_quiet,
 };
 use crate::tests::{on_each_server, settle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Writes to the groups of a writer until it is told to stop.
-async fn write(nodes: Arc<Nodes>, stop: Arc<AtomicBool>, clock: Arc<AtomicU64>, writer: usize) {
+/// Writes to the groups of a writer, in so many ways, until it is told to stop.
+async fn write(
+    nodes: Arc<Nodes>,
+    stop: Arc<AtomicBool>,
+    clock: Arc<AtomicU64>,
+    (writer, ways): (usize, usize),
+) {
     let mut chance = Chance(writer as u64 + 77);
     while !stop.load(Ordering::Relaxed) {
         let group = chance.below(GROUPS / 2) * 2 + writer;
         let value = clock.fetch_add(1, Ordering::Relaxed).to_string();
-        nodes.write(&change(&keys(group), &value, chance.below(9))).await;
+        nodes.write(&change(&keys(group), &value, chance.below(ways))).await;
         tokio::time::sleep(Duration::from_micros(chance.below(600) as u64)).await;
     }
 }
@@ -64,7 +69,8 @@ async fn stress(nodes: Nodes, moves: bool) -> (Seen, u64) {
         tasks.push(tokio::spawn(reading));
     }
     for writer in 0..2 {
-        let writing = write(nodes.clone(), stop.clone(), clock.clone(), writer);
+        let who = (writer, WAYS[usize::from(moves)]);
+        let writing = write(nodes.clone(), stop.clone(), clock.clone(), who);
         tasks.push(tokio::spawn(writing));
     }
     let moving = moves.then(|| tokio::spawn(move_slots(nodes.clone(), stop.clone())));
