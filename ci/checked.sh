@@ -3,7 +3,7 @@
 # signals stop them, `coeval-check` finds no anomaly in what they saw, no value is older than its
 # source, and nothing is left over.
 #
-#   OPERATIONS  the number of operations in all (default 100,000,000: some hours)
+#   OPERATIONS  the number of operations in all (default 100,000,000: an hour or two)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 operations=${OPERATIONS:-100000000}
