@@ -184,7 +184,8 @@ impl<V, C> Builder<V, C> {
 
     /// Sets how long a loader of [`get_with`](NearCache::get_with) may take until another caller
     /// loads the same key, in this process or in another one. So no caller waits longer for the
-    /// loader of another one. Five seconds by default, and a year at most.
+    /// loader of another one: all who have waited in vain load at once. It should be longer than
+    /// the slowest load. Five seconds by default, and a year at most.
     pub fn load_timeout(mut self, time: Duration) -> Self {
         self.settings.load = time.min(LONGEST);
         self

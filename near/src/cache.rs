@@ -11,6 +11,7 @@ use crate::view::NearView;
 use coeval::Cache;
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -25,23 +26,36 @@ pub struct NearCache<V: Clone + Send + Sync + 'static> {
 }
 
 /// A task that ends with the last handle.
-struct Supervisor(JoinHandle<()>);
+struct Supervisor {
+    task: JoinHandle<()>,
+    /// Whether the last handle is gone.
+    is_over: Arc<AtomicBool>,
+}
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.0.abort();
+        // Relaxed: the end of the task, which `abort` brings about, comes later.
+        self.is_over.store(true, Ordering::Relaxed);
+        self.task.abort();
     }
 }
 
 /// Tells that nobody keeps the connections any more, however that came about.
-struct End<V: Clone + Send + Sync + 'static>(Weak<Core<V>>);
+struct End<V: Clone + Send + Sync + 'static> {
+    core: Weak<Core<V>>,
+    is_over: Arc<AtomicBool>,
+}
 
 impl<V: Clone + Send + Sync + 'static> Drop for End<V> {
     fn drop(&mut self) {
-        // If the last handle is gone, there is nobody to tell.
-        if let Some(core) = self.0.upgrade() {
+        // If the last handle is gone, there is nobody to tell, and the connections are left to what
+        // still gives back a right.
+        if self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(core) = self.core.upgrade() {
             core.note_end(match std::thread::panicking() {
-                true => "the task that keeps the connections has panicked",
+                true => "the task that keeps the connections has ended by a panic",
                 false => "the runtime in which the cache connected has ended",
             });
         }
@@ -60,13 +74,15 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         core: Arc<Core<V>>,
         supervise: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
-        let end = End(Arc::downgrade(&core));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let end = End { core: Arc::downgrade(&core), is_over: Arc::clone(&is_over) };
         let task = async move {
             // The first to be declared is dropped last: by then, only handles have the core.
             let _end = end;
             supervise.await;
         };
-        Self { core, supervisor: Arc::new(Supervisor(tokio::spawn(task))) }
+        let supervisor = Supervisor { task: tokio::spawn(task), is_over };
+        Self { core, supervisor: Arc::new(supervisor) }
     }
 
     #[inline]

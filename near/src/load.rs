@@ -123,6 +123,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             // as absent; so the look-ups until then cost no network.
             sleep(GLANCE).await;
             if Instant::now() > given_up {
+                drop(flight); // Nobody waits for a value that is not written.
                 return load.await.map_err(LoadError::Loader);
             }
         }

@@ -7,6 +7,7 @@ use crate::planted::Defect;
 use crate::routes::Route;
 use crate::send::{Answer, NoAnswer};
 use redis::{FromRedisValue, RedisError, Value};
+use tokio::time::timeout;
 
 /// What one read has brought for its keys, all as of one state of the server.
 type Values<V> = Vec<Option<V>>;
@@ -23,7 +24,9 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
 
     /// The same, if it was not in the L1.
     pub async fn get_from_server(&self, key: &str) -> Result<Option<V>, Error> {
-        let flight = self.flights.begin(key).await;
+        // For so long a read takes at most. A read that takes longer is one that nobody polls.
+        let most = self.settings.wait + self.settings.answer;
+        let flight = timeout(most, self.flights.begin(key)).await.ok().flatten();
         // Another caller's read is over, just now or after this one was waiting for it. What it has
         // left in the L1 is as good as any hit. If it has left nothing, this caller reads, too: it
         // has waited for one read, and waits for no more.

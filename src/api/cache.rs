@@ -40,9 +40,10 @@ use std::time::Duration;
 /// alignment does not compile.
 ///
 /// # Panics
-/// Few operations panic on their own, and each says so: a load that waits for itself
-/// ([`get_with`](Self::get_with)), a relation that reaches more keys than
-/// [`max_related`](crate::Builder::max_related), a loader that returns too few values. A panic in a key's `Hash` or `Eq`, in a value's `Clone` or in a
+/// An operation panics on its own only for a mistake of its caller: a load or a derivation that
+/// waits for itself, relations that add more keys than
+/// [`max_related`](crate::Builder::max_related), a loader that returns too few values, a million
+/// pins of one thread at a time. A panic in a key's `Hash` or `Eq`, in a value's `Clone` or in a
 /// relation's closure reaches the caller and changes nothing. A destructor may run later, when
 /// memory is reclaimed, and perhaps on another thread. A panic in it ends there, after the panic
 /// hook has reported it.

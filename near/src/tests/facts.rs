@@ -161,7 +161,7 @@ on_each_server! {
         server.tell("SET a 1 PX 60000").await;
         let before = server.tell("PEXPIRETIME a").await;
         // As if the way there were long.
-        target.tell("CLIENT PAUSE 200 ALL").await;
+        target.tell("CLIENT PAUSE 2000 ALL").await;
         server.tell(&format!("MIGRATE 127.0.0.1 {} a 0 5000", target.port())).await;
         let after = target.tell("PEXPIRETIME a").await;
         let (redis::Value::Int(before), redis::Value::Int(after)) = (&before, &after) else {

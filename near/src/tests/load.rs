@@ -28,7 +28,7 @@ async fn on_server(server: &Server, key: &str) -> Option<String> {
 }
 
 /// Short, so that a test can wait for it.
-const SHORT: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Less than for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +43,14 @@ async fn load_now(near: &NearCache<String>, key: &str) {
     let load = near.get_with(key, async { Ok::<_, ()>("loaded".to_owned()) });
     let loaded = timeout(PATIENCE, load).await.expect("the right was given back");
     assert_eq!(loaded.unwrap(), "loaded");
+}
+
+/// Waits until somebody has the right to load this key.
+async fn has_right(server: &Server, key: &str) {
+    let exists = format!("EXISTS coeval:load:{key}");
+    while server.tell(&exists).await != redis::Value::Int(1) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Has whoever holds the right to load this key hold it for longer than any test lasts.
@@ -227,11 +235,39 @@ on_each_server! {
         let proxy = Proxy::start(server.port()).await;
         let near = with_long_rights(&proxy.url()).await;
         near.get("key").await.unwrap();
-        proxy.set(Network::Withholds);
+        proxy.set(Network::WithholdsReplies);
         let load = near.get_with("key", pending::<Result<String, ()>>());
-        assert!(timeout(Duration::from_millis(50), load).await.is_err());
+        tokio::select! {
+            _ = load => unreachable!("its loader does not end"),
+            () = has_right(server, "key") => {}
+        }
         proxy.set(Network::Passes);
         load_now(&near, "key").await;
+    }
+
+    async fn a_right_is_given_back_also_if_the_last_handle_goes(server: &mut Server) {
+        let near = with_long_rights(&server.url()).await;
+        let load = async move { near.get_with("key", pending::<Result<String, ()>>()).await };
+        let load = tokio::spawn(load);
+        has_right(server, "key").await;
+        load.abort();
+        assert!(load.await.unwrap_err().is_cancelled());
+        load_now(&with_long_rights(&server.url()).await, "key").await;
+    }
+
+    async fn a_read_that_nobody_polls_holds_nobody_up(server: &mut Server) {
+        let proxy = Proxy::start(server.port()).await;
+        let soon = Duration::from_millis(300);
+        let builder = builder(&proxy.url()).connection_timeout(soon).response_timeout(soon);
+        let near = builder.connect().await.unwrap();
+        proxy.set(Network::WithholdsReplies);
+        let mut first = std::pin::pin!(near.get("key"));
+        assert!(timeout(Duration::from_millis(20), &mut first).await.is_err());
+        proxy.set(Network::Passes);
+        let second = timeout(PATIENCE, near.get("key")).await.expect("it reads by itself");
+        assert_eq!(second.unwrap(), None);
+        let load = near.get_with("key", async { Ok::<_, ()>("loaded".to_owned()) });
+        assert_eq!(timeout(PATIENCE, load).await.expect("it does not wait").unwrap(), "loaded");
     }
 
     async fn the_blocking_form_gives_the_right_back(server: &mut Server) {

@@ -89,16 +89,17 @@ impl Damaged {
             self.move_slot().await;
             let any = self.chance.below(3);
             let any = self.node(any);
+            let mut is_done = true;
             match round % FAULTS {
                 0 => self.nodes.kill_trackers(any).await,
                 1 => self.kill().await,
                 2 => drop(self.nodes.tell(any, "CLIENT PAUSE 30 ALL").await),
-                3 => self.fail_over().await,
+                3 => is_done = self.fail_over().await,
                 4 => drop(self.nodes.tell(any, "FLUSHALL").await),
                 5 => self.halt(any).await,
                 _ => self.move_slot().await,
             }
-            self.faults[round % FAULTS] += 1;
+            self.faults[round % FAULTS] += u64::from(is_done);
             self.pause(60).await;
         }
         self
@@ -136,11 +137,11 @@ impl Damaged {
         self.nodes.server(at).signal("-CONT");
     }
 
-    /// The replica takes over, and has all that was written.
-    async fn fail_over(&mut self) {
+    /// The replica takes over, and has all that was written. Returns false if it may not yet.
+    async fn fail_over(&mut self) -> bool {
         let at = usize::from(self.primary == PAIR[0]);
         if self.elected[at].is_some_and(|then| then.elapsed() < OLD_VOTES) {
-            return;
+            return false;
         }
         let new = PAIR[at];
         let slots = (0..GROUPS).map(|group| slot_of(keys(group)[0].as_bytes()));
@@ -152,6 +153,7 @@ impl Damaged {
         self.elected[at] = Some(Instant::now());
         self.is_calm.store(false, Ordering::Relaxed);
         self.primary = new;
+        true
     }
 }
 
