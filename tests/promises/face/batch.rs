@@ -77,7 +77,7 @@ fn each_entry_has_its_own_terms() {
     assert_eq!(cache.get(&3), None);
     assert_eq!(cache.get_with(4, || 44), 44, "it is due");
     assert_eq!(cache.get_with(6, || unreachable!("it has no time")), 6);
-    // The weigher weighs a value that keeps the other terms.
+    // The weight was given, so it stays with the other terms.
     cache.batch().insert_with(5, 7, Terms::as_it_was()).commit();
     cache.collect();
     assert_eq!(
