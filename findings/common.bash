@@ -137,13 +137,14 @@ beside_nodes() {
 }
 
 # Builds and runs a program in Rust: its dependencies, and then its arguments. The program is the
-# standard input.
+# standard input, which may have the module `network`.
 rust() {
     local dependencies=$1
     shift
     command -v cargo >/dev/null || cannot 'there is no cargo'
     mkdir -p "$temp/program/src"
     cat >"$temp/program/src/main.rs"
+    cp "$findings/network.rs" "$temp/program/src/"
     cat >"$temp/program/Cargo.toml" <<-TOML
 		[package]
 		name = "finding"

@@ -47,70 +47,30 @@
 need_redis
 start "$redis"
 cat >"$temp/main.rs" <<'RUST'
+mod network;
+
+use network::Network;
 use redis::aio::MultiplexedConnection;
 use redis::caching::CacheConfig;
 use redis::{AsyncConnectionConfig, Client, Connection, cmd, pipe};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// The way from the server to the reader. While it is slow, all that the server says is on its
-/// way; then it arrives, in order.
-struct Way {
-    reader: TcpStream,
-    is_slow: bool,
-    on_its_way: Vec<u8>,
-}
-
-impl Way {
-    fn arrive(&mut self) {
-        let bytes = std::mem::take(&mut self.on_its_way);
-        self.reader.write_all(&bytes).unwrap();
-    }
-}
-
-/// Something between a reader and a server, for one connection.
-fn network(server: u16) -> (u16, Arc<Mutex<Option<Way>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let shared = Arc::new(Mutex::new(None));
-    let way = Arc::clone(&shared);
-    thread::spawn(move || {
-        let (reader, _) = listener.accept().unwrap();
-        let mut server = TcpStream::connect(("127.0.0.1", server)).unwrap();
-        let (mut from, mut to) = (reader.try_clone().unwrap(), server.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut from, &mut to));
-        *way.lock().unwrap() = Some(Way { reader, is_slow: false, on_its_way: Vec::new() });
-        let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = server.read(&mut bytes) {
-            let mut way = way.lock().unwrap();
-            let way = way.as_mut().unwrap();
-            way.on_its_way.extend_from_slice(&bytes[..count]);
-            if !way.is_slow {
-                way.arrive();
-            }
-        }
-    });
-    (port, shared)
-}
-
 struct Test {
     reader: MultiplexedConnection,
-    way: Arc<Mutex<Option<Way>>>,
+    network: Network,
     other: Connection,
 }
 
 impl Test {
     async fn begin(server: u16) -> Self {
-        let (port, way) = network(server);
+        let network = Network::to(server);
         let url = |port| format!("redis://127.0.0.1:{port}/?protocol=resp3");
         let config = AsyncConnectionConfig::new().set_cache_config(CacheConfig::new());
-        let client = Client::open(url(port)).unwrap();
+        let client = Client::open(url(network.port)).unwrap();
         let reader = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
         let other = Client::open(url(server)).unwrap().get_connection().unwrap();
-        Self { reader, way, other }
+        Self { reader, network, other }
     }
 
     async fn get(&self, key: &str) -> String {
@@ -131,23 +91,6 @@ impl Test {
         transaction.exec(&mut self.other).unwrap();
     }
 
-    fn on_its_way(&self, what: &str) -> bool {
-        let way = self.way.lock().unwrap();
-        let bytes = &way.as_ref().unwrap().on_its_way;
-        bytes.windows(what.len()).any(|part| part == what.as_bytes())
-    }
-
-    fn slow(&self) {
-        self.way.lock().unwrap().as_mut().unwrap().is_slow = true;
-    }
-
-    fn arrive(&self) {
-        let mut way = self.way.lock().unwrap();
-        let way = way.as_mut().unwrap();
-        way.is_slow = false;
-        way.arrive();
-    }
-
     /// The reader's `GET` is answered, then the key is written, and then both the answer and the
     /// invalidation arrive.
     async fn overtaken(&mut self) -> String {
@@ -157,14 +100,14 @@ impl Test {
                 cmd("GET").arg("key").query_async::<String>(&mut reader).await.unwrap()
             })
         };
-        while !self.on_its_way("old") {
+        while !self.network.on_its_way("old") {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         cmd("SET").arg("key").arg("new").exec(&mut self.other).unwrap();
-        while !self.on_its_way("invalidate") {
+        while !self.network.on_its_way("invalidate") {
             thread::sleep(Duration::from_millis(1));
         }
-        self.arrive();
+        self.network.arrive();
         reply.await.unwrap()
     }
 }
@@ -178,7 +121,7 @@ async fn main() {
     let server: u16 = std::env::args().nth(1).unwrap().parse().unwrap();
     let mut test = Test::begin(server).await;
     cmd("SET").arg("key").arg("old").exec(&mut test.other).unwrap();
-    test.slow();
+    test.network.slow();
     println!("the GET that is overtaken returns {}", test.overtaken().await);
     quiet().await;
     let (there, here) = (test.there(), test.get("key").await);
@@ -191,16 +134,16 @@ async fn main() {
     test.set_both("old");
     let a = test.get("a").await;
     println!("a is in the cache, as {a}; one MULTI/EXEC sets a and b to new");
-    test.slow();
+    test.network.slow();
     test.set_both("new");
-    while !test.on_its_way("invalidate") {
+    while !test.network.on_its_way("invalidate") {
         thread::sleep(Duration::from_millis(1));
     }
     let (reply, ()) = tokio::join!(test.get_both(), async {
-        while !test.on_its_way("new") {
+        while !test.network.on_its_way("new") {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        test.arrive();
+        test.network.arrive();
     });
     println!("one MGET of a and b: {} and {}", reply.0, reply.1);
     quiet().await;

@@ -54,69 +54,29 @@ rustis.default-features = false
 rustis.features = ['client-cache', 'tokio-runtime']
 tokio = { version = '=1.54.1', features = ['macros', 'rt-multi-thread', 'time'] }
 " "$port" >"$temp/seen" <<'RUST'
+mod network;
+
+use network::Network;
 use redis::{Client as Other, Connection, cmd, pipe};
 use rustis::cache::Cache;
 use rustis::client::Client;
 use rustis::commands::ClientTrackingOptions;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// The way from the server to the reader. While it is slow, all that the server says is on its
-/// way; then it arrives, in order.
-struct Way {
-    reader: TcpStream,
-    is_slow: bool,
-    on_its_way: Vec<u8>,
-}
-
-impl Way {
-    fn arrive(&mut self) {
-        let bytes = std::mem::take(&mut self.on_its_way);
-        self.reader.write_all(&bytes).unwrap();
-    }
-}
-
-/// Something between a reader and a server, for one connection.
-fn network(server: u16) -> (u16, Arc<Mutex<Option<Way>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let shared = Arc::new(Mutex::new(None));
-    let way = Arc::clone(&shared);
-    thread::spawn(move || {
-        let (reader, _) = listener.accept().unwrap();
-        let mut server = TcpStream::connect(("127.0.0.1", server)).unwrap();
-        let (mut from, mut to) = (reader.try_clone().unwrap(), server.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut from, &mut to));
-        *way.lock().unwrap() = Some(Way { reader, is_slow: false, on_its_way: Vec::new() });
-        let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = server.read(&mut bytes) {
-            let mut way = way.lock().unwrap();
-            let way = way.as_mut().unwrap();
-            way.on_its_way.extend_from_slice(&bytes[..count]);
-            if !way.is_slow {
-                way.arrive();
-            }
-        }
-    });
-    (port, shared)
-}
 
 struct Test {
     reader: Arc<Cache>,
-    way: Arc<Mutex<Option<Way>>>,
+    network: Network,
     other: Connection,
 }
 
 impl Test {
     async fn begin(server: u16) -> Self {
-        let (port, way) = network(server);
-        let client = Client::connect(format!("redis://127.0.0.1:{port}")).await.unwrap();
+        let network = Network::to(server);
+        let client = Client::connect(format!("redis://127.0.0.1:{}", network.port)).await.unwrap();
         let reader = Cache::new(client, 1_800, ClientTrackingOptions::default()).await.unwrap();
         let other = Other::open(format!("redis://127.0.0.1:{server}")).unwrap();
-        Self { reader, way, other: other.get_connection().unwrap() }
+        Self { reader, network, other: other.get_connection().unwrap() }
     }
 
     async fn get(&self, key: &str) -> String {
@@ -144,34 +104,17 @@ impl Test {
         transaction.exec(&mut self.other).unwrap();
     }
 
-    fn on_its_way(&self, what: &str) -> bool {
-        let way = self.way.lock().unwrap();
-        let bytes = &way.as_ref().unwrap().on_its_way;
-        bytes.windows(what.len()).any(|part| part == what.as_bytes())
-    }
-
     async fn until_on_its_way(&self, what: &str) {
-        while !self.on_its_way(what) {
+        while !self.network.on_its_way(what) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    }
-
-    fn slow(&self) {
-        self.way.lock().unwrap().as_mut().unwrap().is_slow = true;
-    }
-
-    fn arrive(&self) {
-        let mut way = self.way.lock().unwrap();
-        let way = way.as_mut().unwrap();
-        way.is_slow = false;
-        way.arrive();
     }
 
     /// The reader's command is answered, then the key is written, and then both the answer and the
     /// invalidation arrive.
     async fn overtaken(&mut self, key: &'static str, is_mget: bool) -> String {
         self.set(key, "old");
-        self.slow();
+        self.network.slow();
         let reader = Arc::clone(&self.reader);
         let reply = tokio::spawn(async move {
             if is_mget {
@@ -183,7 +126,7 @@ impl Test {
         self.until_on_its_way("old").await;
         self.set(key, "new");
         self.until_on_its_way("invalidate").await;
-        self.arrive();
+        self.network.arrive();
         reply.await.unwrap()
     }
 
@@ -215,12 +158,12 @@ async fn run(server: u16) {
 
     test.set_both("old");
     println!("a is in the cache, as {}; one MULTI/EXEC sets a and b to new", test.get("a").await);
-    test.slow();
+    test.network.slow();
     test.set_both("new");
     test.until_on_its_way("invalidate").await;
     let (reply, ()) = tokio::join!(test.mget(&["a", "b"]), async {
         test.until_on_its_way("new").await;
-        test.arrive();
+        test.network.arrive();
     });
     println!("one MGET of a and b: {reply}");
     quiet().await;

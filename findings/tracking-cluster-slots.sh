@@ -37,26 +37,15 @@
 
 need_redis
 need_valkey
-read -rd '' source <<'PYTHON' || true
+beside_nodes 2 >"$temp/seen" <<'PYTHON'
 import sys
 import time
 
+from nodes import Node, wait
 from wire import Wire
 
-old_port, _, new_port, new_bus = sys.argv[1:]
-old, new = Wire(old_port), Wire(new_port)
-
-
-def one(wire, command):
-    (answer,) = wire.ask(command)
-    return answer
-
-
-def wait(holds):
-    end = time.time() + 20
-    while not holds():
-        assert time.time() < end, "after twenty seconds, it is not so"
-        time.sleep(0.01)
+old_port, old_bus, new_port, new_bus = sys.argv[2:]
+old, new = Node(old_port, old_bus), Node(new_port, new_bus)
 
 
 def pushed(reader):
@@ -66,47 +55,46 @@ def pushed(reader):
 
 def read(tag):
     """A reader of the old node that knows `a`, and `nothing` as absent; and their slot."""
-    assert one(old, f"SET {{{tag}}}a 1") == "OK"
+    old.told(f"SET {{{tag}}}a 1")
     reader = Wire(old_port, "CLIENT TRACKING ON")
     assert reader.ask(f"GET {{{tag}}}a", f"GET {{{tag}}}nothing") == ["1", "nil"]
-    return reader, one(old, f"CLUSTER KEYSLOT {{{tag}}}")
+    return reader, old.ask(f"CLUSTER KEYSLOT {{{tag}}}")
 
 
 def begin_to_move(slot):
-    one(new, f"CLUSTER SETSLOT {slot} IMPORTING {old_id}")
-    one(old, f"CLUSTER SETSLOT {slot} MIGRATING {new_id}")
+    new.told(f"CLUSTER SETSLOT {slot} IMPORTING {old.id}")
+    old.told(f"CLUSTER SETSLOT {slot} MIGRATING {new.id}")
 
 
 def has_left(tag):
-    wait(lambda: one(old, f"GET {{{tag}}}nothing").startswith("-MOVED"))
-    assert one(new, f"SET {{{tag}}}nothing 1") == "OK"
+    wait(lambda: old.ask(f"GET {{{tag}}}nothing").startswith("-MOVED"))
+    new.told(f"SET {{{tag}}}nothing 1")
 
 
-one(old, "CLUSTER ADDSLOTSRANGE 0 16383")
-one(old, f"CLUSTER MEET 127.0.0.1 {new_port} {new_bus}")
-wait(lambda: all("cluster_state:ok" in one(node, "CLUSTER INFO") for node in (old, new)))
-old_id, new_id = (one(node, "CLUSTER MYID") for node in (old, new))
+old.told("CLUSTER ADDSLOTSRANGE 0 16383")
+old.told(f"CLUSTER MEET 127.0.0.1 {new_port} {new_bus}")
+wait(lambda: all(node.says("cluster_state:ok") for node in (old, new)))
 
 reader, slot = read("t")
 begin_to_move(slot)
-assert one(old, "GET {t}nothing").startswith("-ASK")
-assert new.ask("ASKING", "SET {t}nothing 1") == ["OK", "OK"]
+assert old.ask("GET {t}nothing").startswith("-ASK")
+assert new.wire.ask("ASKING", "SET {t}nothing 1") == ["OK", "OK"]
 print(f"the slot is moving, nothing is set at its new node: {pushed(reader)}")
-assert one(old, f"MIGRATE 127.0.0.1 {new_port} {{t}}a 0 5000") == "OK"
+old.told(f"MIGRATE 127.0.0.1 {new_port} {{t}}a 0 5000")
 for node in (new, old):
-    assert one(node, f"CLUSTER SETSLOT {slot} NODE {new_id}") == "OK"
+    node.told(f"CLUSTER SETSLOT {slot} NODE {new.id}")
 has_left("t")
 print(f"the slot has moved (MIGRATE, SETSLOT): {pushed(reader)}")
-print(f"nothing reads as nil in the cache, and is {one(new, 'GET {t}nothing')} at the new node")
+print(f"nothing reads as nil in the cache, and is {new.ask('GET {t}nothing')} at the new node")
 
 reader, slot = read("u")
 begin_to_move(slot)
-assert one(new, f"CLUSTER SETSLOT {slot} NODE {new_id}") == "OK"
+new.told(f"CLUSTER SETSLOT {slot} NODE {new.id}")
 has_left("u")
 print(f"the new node takes a slot over: {pushed(reader)}")
 
 reader, slot = read("v")
-answer = one(old, f"CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {new_id}")
+answer = old.ask(f"CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {new.id}")
 if answer == "OK":
     has_left("v")
     heard = []
@@ -116,11 +104,4 @@ if answer == "OK":
     names = ", ".join(it.removeprefix("push ") for it in heard)
     print(f"the slot has moved (MIGRATESLOTS): pushed: {names}")
 PYTHON
-for program in "$redis" "$valkey"; do
-    ports=()
-    start_node "$program"
-    start_node "$program"
-    echo "$(basename "$program") $("$program" --version | grep -o '[0-9.]*' | head -n 1)"
-    PYTHONPATH=$findings python3 -c "$source" "${ports[@]}"
-done >"$temp/seen"
 as_stated 'what a client with tracking is told of a slot that moves'
