@@ -69,7 +69,7 @@ where
         let (key, replaced) = (record.key(), || self.lifetime_of(record));
         let mut requested = self.rules.request(times, key, value.get()?, None, &moment, replaced);
         let mut caller_terms = CallerTerms::new(terms, |tag: &Tag| self.hash(tag));
-        caller_terms.weight = weight.or(caller_terms.weight);
+        caller_terms.weight = caller_terms.weight.or(weight);
         let tags = caller_terms.tags.take();
         caller_terms.has_bonds = true;
         requested.set_caller_terms(moment.time(), caller_terms);

@@ -91,6 +91,9 @@ fn a_given_weight_stays<R: Reclaim>() {
         cache.get_with_terms(2, || Loaded::new(4).weight(3));
         cache.upsert(2, |value| value.unwrap() + 1);
         assert_eq!(cache.explain(&2).weight, 3, "the load gave it");
+        let both = || Loaded::new(4).weight(3).terms(Terms::new().weight(5));
+        cache.get_with_terms(3, both);
+        assert_eq!(cache.explain(&3).weight, 5, "its terms take precedence");
     }
 }
 
