@@ -41,6 +41,8 @@ const HISTORY: u64 = 30_000;
 /// About so many are made at a time where there is no history.
 const PART: u64 = 3_000;
 
+/// So many threads run in turns. More would mostly wake each other.
+const THREADS_IN_TURNS: usize = 3;
 /// So many operations of a thread make a history if one thread runs at a time.
 const TURNS: u64 = 300;
 
@@ -87,7 +89,7 @@ fn check(checker: &Checker, what: &str, record: impl Fn(u64, usize, u64) -> Hist
     let done = AtomicU64::new(0);
     repeat(what, HISTORY, |seed, threads, operations| {
         let (threads, operations) = match is_in_turns(seed) {
-            true => (threads.min(3), operations.min(TURNS)),
+            true => (threads.min(THREADS_IN_TURNS), operations.min(TURNS)),
             false => (threads, operations),
         };
         let history = record(seed, threads, operations / 3 + 1);

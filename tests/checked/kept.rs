@@ -4,7 +4,7 @@
 use crate::common::Store;
 use crate::common::counted::{ById, Counted, Ledgers};
 use crate::common::random::Random;
-use crate::{is_in_turns, run as run_threads};
+use crate::{THREADS_IN_TURNS, is_in_turns, run as run_threads};
 use coeval::reclaim::Reclaim;
 use coeval::{ManualClock, Terms};
 use std::any::type_name;
@@ -16,8 +16,6 @@ type Cache<R> = Store<Counted, Counted, R>;
 /// The operations of one cache if one thread runs at a time, otherwise those of each thread. Then
 /// all is counted.
 const ROUND: u64 = 600;
-/// More threads in turns would mostly wake each other.
-const THREADS_IN_TURNS: usize = 3;
 /// What is left after so long stays for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
 const KEYS: u64 = 12;
