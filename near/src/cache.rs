@@ -11,8 +11,8 @@ use crate::view::NearView;
 use coeval::Cache;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -42,7 +42,7 @@ impl Drop for Supervisor {
 
 /// Tells that nobody keeps the connections any more, however that came about.
 struct End<V: Clone + Send + Sync + 'static> {
-    core: Weak<Core<V>>,
+    core: Arc<Core<V>>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -50,11 +50,8 @@ impl<V: Clone + Send + Sync + 'static> Drop for End<V> {
     fn drop(&mut self) {
         // If the last handle is gone, there is nobody to tell, and the connections are left to what
         // still gives back a right.
-        if self.is_over.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(core) = self.core.upgrade() {
-            core.note_end(match std::thread::panicking() {
+        if !self.is_over.load(Ordering::Relaxed) {
+            self.core.note_end(match std::thread::panicking() {
                 true => "the task that keeps the connections has ended by a panic",
                 false => "the runtime in which the cache connected has ended",
             });
@@ -75,9 +72,9 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         supervise: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
-        let end = End { core: Arc::downgrade(&core), is_over: Arc::clone(&is_over) };
+        let end = End { core: Arc::clone(&core), is_over: Arc::clone(&is_over) };
         let task = async move {
-            // The first to be declared is dropped last: by then, only handles have the core.
+            // The first to be declared is dropped last: by then, nothing else connects any more.
             let _end = end;
             supervise.await;
         };
@@ -189,9 +186,9 @@ impl<V: Clone + Send + Sync + 'static> NearCache<V> {
         self.core().compare_and_set(key, expected, value, None).await
     }
 
-    /// Sets `key` as [`compare_and_set`](Self::compare_and_set) does, if it is as expected. Then the
-    /// server removes it after this time, counted from now: a whole number of milliseconds, at least
-    /// one. A key that was not set keeps the deadline that it has.
+    /// Sets `key` as [`compare_and_set`](Self::compare_and_set) does, if it is as expected. Then
+    /// the server removes it after this time, counted from now: a whole number of milliseconds, at
+    /// least one. A key that was not set keeps the deadline that it has.
     ///
     /// # Errors
     /// As those of [`Multi::exec`].

@@ -143,13 +143,10 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         right: Right<V>,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
-        let loaded = match load.await {
-            Ok(value) => self.codec.encode(&value).map(|bytes| (value, bytes)),
-            Err(error) => {
-                right.give_back().await;
-                return Err(LoadError::Loader(error));
-            }
-        };
+        let loaded = load.await.map_err(LoadError::Loader).and_then(|value| {
+            let bytes = self.codec.encode(&value).map_err(Error::Codec)?;
+            Ok((value, bytes))
+        });
         match loaded {
             Ok((value, bytes)) => {
                 right.fill(bytes).await;
@@ -157,7 +154,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
             }
             Err(error) => {
                 right.give_back().await;
-                Err(Error::Codec(error).into())
+                Err(error)
             }
         }
     }

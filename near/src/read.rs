@@ -100,8 +100,8 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     }
 
     /// Reads keys of one slot from the server by one command, and installs what no push has marked
-    /// meanwhile. Also returns whether the reply came by the link of the route. For a key of another
-    /// type than string, GET is an error, and MGET finds nothing.
+    /// meanwhile. Also returns whether the reply came by the link of the route. For a key of
+    /// another type than string, GET is an error, and MGET finds nothing.
     async fn fetch(
         &self,
         route: &Route,

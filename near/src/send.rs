@@ -100,9 +100,9 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     }
 
     /// Returns whether an answer by this route is one of the term that is under way. If the slot
-    /// has another link by now, that one has told nothing of what has just been answered, which may be
-    /// later than its entries: so they are not served any more. On the slot's own link, the answer
-    /// came in order, also if no term was under way when the read was sent.
+    /// has another link by now, that one has told nothing of what has just been answered, which may
+    /// be later than its entries: so they are not served any more. On the slot's own link, the
+    /// answer came in order, also if no term was under way when the read was sent.
     fn settle_route(&self, route: &Route) -> bool {
         let term = self.serving.terms.of(route.slot);
         if term == route.term || self.planted.has(Defect::OldRouteIgnored) {

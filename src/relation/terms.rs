@@ -45,8 +45,8 @@ impl Terms {
     /// Creates the terms of the value that the write replaces: the same deadline, the same time to
     /// idle (the write counts as a use), the same refresh time, and the same tags. If the weight of
     /// that value was [given](Self::weight), it stays as well; otherwise the weigher says what the
-    /// new value weighs. If the key is absent, the terms are those of [`new`](Self::new). Terms that
-    /// are set in addition take precedence.
+    /// new value weighs. If the key is absent, the terms are those of [`new`](Self::new). Terms
+    /// that are set in addition take precedence.
     ///
     /// If the same batch or transaction has written the key before, the replaced value is the one
     /// it wrote last. Otherwise:

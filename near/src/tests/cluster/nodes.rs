@@ -260,8 +260,8 @@ impl Nodes {
         }
     }
 
-    /// Lets a slot be moved, once all nodes know where it is: if it moves on sooner, nodes may go on
-    /// for good to name each other.
+    /// Lets a slot be moved, once all nodes know where it is: if it moves on sooner, nodes may go
+    /// on for good to name each other.
     pub async fn begin_move(&self, slot: usize, from: usize, to: usize) {
         self.agree(&[(slot, from)]).await;
         self.set_slot(to, slot, "IMPORTING", from).await;
