@@ -196,7 +196,7 @@ impl<V: 'static, const N: usize> Keys<V, N> {
     /// Writes one key as the engine does, but does not dispose of superseded versions.
     pub fn write(&self, key: usize, value: Option<V>) -> (&'static Node<V>, u64) {
         let node = self.node(State::READY, ptr::null_mut(), value);
-        let state = unsafe { self.order.write(self.record(key), node, None, &|_, _| ()) };
+        let state = unsafe { self.order.write(self.record(key), node, Over::Any, &|_, _| ()) };
         let state = state.expect("it may supersede anything");
         (unsafe { &*node }, state.version())
     }

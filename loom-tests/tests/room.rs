@@ -14,7 +14,7 @@
 
 use coeval::internals::chain::flags;
 use coeval::internals::engine::{self, DueWork, EngineSettings, due};
-use coeval::internals::policy::{Policy, Residents, SpareDecision};
+use coeval::internals::policy::{EvictionOutcome, Policy, Residents, SpareDecision};
 use coeval::internals::queue::Handle;
 use loom_tests::loom::sync::atomic::{AtomicUsize, Ordering};
 use loom_tests::loom::thread;
@@ -124,12 +124,12 @@ impl Residents for Seen {
         if entry == self.own { SpareDecision::EndSearch } else { SpareDecision::Evict }
     }
 
-    fn evict(&self, entry: Handle) -> bool {
+    fn evict(&self, entry: Handle) -> EvictionOutcome {
         let is_first = self.is_gone(entry).swap(1, Ordering::Relaxed) == 0;
         if is_first {
             self.both.weight.fetch_sub(1, Ordering::Relaxed);
         }
-        is_first
+        EvictionOutcome { is_gone: is_first, is_released: false }
     }
 
     fn release(&self, _: Handle) -> bool {

@@ -300,6 +300,12 @@ impl<K, V> Record<K, V> {
         self.replace(seen, Head(node))
     }
 
+    /// The same, and condemns the record by the same step.
+    #[inline(always)]
+    pub fn install_last(&self, seen: Head<V>, node: *mut Node<V>) -> bool {
+        self.replace(seen, Head(node).condemned())
+    }
+
     /// Marks the record as condemned if its head is still `seen`.
     pub fn condemn(&self, seen: Head<V>) -> bool {
         self.replace(seen, seen.condemned())

@@ -205,7 +205,7 @@ impl Order {
     }
 
     /// Installs the *ready* version `node` above `record`'s chain and stamps it. Returns its final
-    /// state. If `over` is given and `node` would supersede another version, installs nothing and
+    /// state. If `node` would supersede another version than `over` says, installs nothing and
     /// returns `None`.
     ///
     /// # Safety
@@ -218,7 +218,7 @@ impl Order {
         &self,
         record: RecordRef<'g, K, V>,
         node: *mut Node<V>,
-        over: Option<NodeRef<'g, V>>,
+        over: Over<'g, V>,
         retire: &impl Fn(&Record<K, V>, *mut Node<V>),
     ) -> Option<State> {
         // SAFETY: no other thread has seen it.
@@ -235,7 +235,7 @@ impl Order {
                     continue;
                 }
             };
-            if over.is_some_and(|over| !over.is(below)) {
+            if !over.is(below) {
                 return None;
             }
             // SAFETY: made for this record, and not seen by any other thread.
@@ -244,7 +244,7 @@ impl Order {
                 new.set_outcome(State::committed(self.clock.tick()));
             }
             step("write.before_install");
-            if record.install(head, node) {
+            if over.install(&record, head, node) {
                 step("write.installed");
                 // SAFETY: the caller's guard keeps the head; this install alone superseded it.
                 unsafe { discard(record.get(), head, below, retire) };
@@ -280,7 +280,48 @@ impl Order {
     }
 }
 
+/// Which version a write of one key may supersede.
+pub enum Over<'g, V> {
+    /// Whatever is the newest version.
+    Any,
+    /// Only this version.
+    Only(NodeRef<'g, V>),
+    /// Only this version; and the record is condemned by the same step.
+    Last(NodeRef<'g, V>),
+}
+
+impl<V> Clone for Over<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Over<'_, V> {}
+
+impl<V> Over<'_, V> {
+    #[inline(always)]
+    fn is(self, below: *mut Node<V>) -> bool {
+        match self {
+            Over::Any => true,
+            Over::Only(over) | Over::Last(over) => over.is(below),
+        }
+    }
+
+    #[inline(always)]
+    fn install<K>(self, record: &Record<K, V>, seen: Head<V>, node: *mut Node<V>) -> bool {
+        match self {
+            Over::Last(_) => record.install_last(seen, node),
+            _ => record.install(seen, node),
+        }
+    }
+}
+
 impl Views {
+    /// Whether no view seems to be registered. Only a hint.
+    #[inline(always)]
+    pub fn seem_none(&self) -> bool {
+        self.registered.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether no view can need what a commit superseded. Called after the stamp of the commit was
     /// seen, and after a `SeqCst` read-modify-write by the caller.
     #[inline(always)]

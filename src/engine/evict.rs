@@ -25,7 +25,7 @@ use super::post_commit::Settled;
 use super::terms::weight_of;
 use crate::chain::{HeldRecord, NodeRef, Record, RecordRef, Visible, flags};
 use crate::commit::{Entry, Era};
-use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, SpareDecision};
+use crate::policy::{CHANCES, EVICTIONS, EvictionOutcome, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
 use crate::reclaim::Reclaim;
 use crate::store::Decided;
@@ -276,7 +276,7 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
         }
         if !policy.fits(weight) {
             // The policy does not know the record and releases nothing.
-            if self.evict(handle(record)) {
+            if self.evict_entry(handle(record), false).is_gone {
                 self.engine.store.try_condemn(self.guard, record);
             }
             return;
@@ -344,6 +344,27 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     #[cfg_attr(not(coeval_loom), inline(always))]
     fn newest_with_weight(&self, record: RecordRef<'g, K, V>) -> Option<Visible<'g, V>> {
         self.newest(record).filter(|found| weight_of(found.node(), found.seen()) > 0)
+    }
+
+    /// Evicts the value of an entry, unless another commit came. `in_hand`: the policy holds the
+    /// handle, and has taken it out of its queue.
+    #[cfg_attr(not(coeval_loom), inline(always))]
+    fn evict_entry(&self, entry: Handle, in_hand: bool) -> EvictionOutcome {
+        let record = self.record(entry);
+        // What the policy has just seen is evicted, or nothing, if another commit came.
+        let seen = self.looked_at.take().filter(|(looked_at, _)| *looked_at == entry);
+        let current = seen.map(|(_, found)| found).or_else(|| self.newest_with_weight(record));
+        let refused = EvictionOutcome { is_gone: false, is_released: false };
+        let Some(current) = current else { return refused };
+        let (settled, is_released) = match self.engine.evict(self.guard, record, current, in_hand) {
+            Ok(evicted) => evicted,
+            Err(is_released) => return EvictionOutcome { is_released, ..refused },
+        };
+        self.defer(settled);
+        self.evicted.set(self.evicted.get() + 1);
+        self.spares_left.set(self.spares_left.get().max(CHANCES));
+        self.own_spares_left.set(OWN_SPARES);
+        EvictionOutcome { is_gone: true, is_released }
     }
 
     /// Returns whether the current commit writes the record.
@@ -423,20 +444,8 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
     }
 
     #[cfg_attr(not(coeval_loom), inline(always))]
-    fn evict(&self, entry: Handle) -> bool {
-        let record = self.record(entry);
-        // What the policy has just seen is evicted, or nothing, if another commit came.
-        let seen = self.looked_at.take().filter(|(looked_at, _)| *looked_at == entry);
-        let current = seen.map(|(_, found)| found).or_else(|| self.newest_with_weight(record));
-        let Some(current) = current else { return false };
-        let evicted = self.engine.evict(self.guard, record, current);
-        let is_gone = evicted.map(|settled| self.defer(settled)).is_some();
-        if is_gone {
-            self.evicted.set(self.evicted.get() + 1);
-            self.spares_left.set(self.spares_left.get().max(CHANCES));
-            self.own_spares_left.set(OWN_SPARES);
-        }
-        is_gone
+    fn evict(&self, entry: Handle) -> EvictionOutcome {
+        self.evict_entry(entry, true)
     }
 
     #[inline]

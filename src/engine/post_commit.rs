@@ -4,12 +4,12 @@
 use super::Engine;
 use super::terms::weight_of;
 use crate::chain::{NodeRef, RecordRef, Visible};
-use crate::commit::Era;
+use crate::commit::{Era, Over};
 use crate::dependencies::Moment;
 use crate::metrics::{EventKind, ThreadCounts};
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::{Commit, OwnVersion, Written};
+use crate::store::{Commit, Evicted, OwnVersion, RecordEnd, Written};
 use crate::sync::hook::step;
 use crate::version::State;
 
@@ -219,19 +219,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     }
 
     /// Evicts the value `current` of `record`, unless another commit has superseded it. The caller
-    /// accounts for the weight change. The record begins to end, unless it is held.
+    /// accounts for the weight change. If the policy has the handle of the record `in_hand`, this
+    /// may take the record back from the policy; says in either case whether it did.
     #[cfg_attr(not(coeval_loom), inline(always))]
     pub(super) fn evict<'g>(
         &'g self,
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         current: Visible<'g, V>,
-    ) -> Option<Settled<'g>> {
-        if !record.revive() {
-            return None;
-        }
-        step("evict.before_write");
-        let written = self.store.write(guard, record, None, None, Some(current.node()))?;
+        in_hand: bool,
+    ) -> Result<(Settled<'g>, bool), bool> {
+        let (written, end) = match self.store.evict(guard, record, current.node(), in_hand) {
+            Evicted::Gone(written, end) => (written, end),
+            Evicted::Refused { is_released } => return Err(is_released),
+        };
         let (node, commit) = (written.own.node(), written.commit);
         let moment = Moment::new(&self.timer);
         let settling = self.settling(commit);
@@ -244,12 +245,14 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let weight = was.map_or(0, |was| -i64::from(weight_of(was.node(), was.seen())));
         let cause = RemovalCause::Size;
         self.report_departures(&settling, record, (Some(current), was), cause, &moment);
-        self.store.dispose_evicted(guard, written.own);
+        self.store.dispose_evicted(guard, written.own, end);
         if current.seen().has_terms() {
             self.superseded_early(guard, record, node, current.node());
         }
         let weight = if self.is_weighed() { weight } else { 0 };
-        Some(Settled { era: settling.era, entries: -i64::from(was.is_some()), weight })
+        let entries = -i64::from(was.is_some());
+        let is_released = end == RecordEnd::WithTheValue;
+        Ok((Settled { era: settling.era, entries, weight }, is_released))
     }
 
     /// Ends the value `current` of `record` by a commit of the cache itself, unless another commit
@@ -265,7 +268,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             return None;
         }
         step("evict.before_write");
-        let written = self.store.write(guard, record, None, None, Some(current))?;
+        let written = self.store.write(guard, record, None, None, Over::Only(current))?;
         let moment = Moment::new(&self.timer);
         Some(self.settle_one(guard, written, cause, &moment))
     }

@@ -5,7 +5,7 @@ use super::changes::WriteTerms;
 use super::plan::Plan;
 use super::post_commit::Settled;
 use crate::chain::{NodeRef, Parcel, RecordRef, Visible};
-use crate::commit::{Precondition, ReadAt};
+use crate::commit::{Over, Precondition, ReadAt};
 use crate::config::{ConfigSnapshot, Times};
 use crate::dependencies::Moment;
 use crate::metrics::EventKind;
@@ -64,7 +64,7 @@ where
         let guard = self.store.pin();
         let record = self.store.locate(&guard, hash, key, Some(value));
         let (node, commit, settled) = if value.is_some() {
-            let written = self.store.write(&guard, record, Some(value), None, None);
+            let written = self.store.write(&guard, record, Some(value), None, Over::Any);
             let written = written.expect("the write has no condition");
             let (node, commit) = (written.own.node(), written.commit);
             (node, commit, self.settle_replacement(&guard, written))
@@ -98,7 +98,7 @@ where
         let guard = self.pin();
         let record = self.store.locate(&guard, hash, key, None);
         let retention = self.retention(&guard, record, &mut requested, times);
-        let written = self.store.write(&guard, record, Some(value), Some(retention), None);
+        let written = self.store.write(&guard, record, Some(value), Some(retention), Over::Any);
         let written = written.expect("the write has no condition");
         let (node, version) = (written.own.node(), written.commit.version());
         let settled = self.settle_one(&guard, written, RemovalCause::Replaced, &moment);
@@ -188,7 +188,7 @@ where
                 continue; // another thread has set it since, possibly under a lease
             }
             let copied = copy(current.value());
-            let over = Some(current.node());
+            let over = Over::Only(current.node());
             if let Some(written) = self.store.write(guard, record, None, None, over) {
                 let commit = written.commit;
                 let superseded = written.own.superseded();
@@ -230,7 +230,7 @@ where
         loop {
             if let Some(record) = self.store.find_alive(&guard, hash, key)
                 && (record.is_held() || self.store.order.newest(record).is_some())
-                && let Some(written) = self.store.write(&guard, record, None, None, None)
+                && let Some(written) = self.store.write(&guard, record, None, None, Over::Any)
             {
                 let (moment, state) = (Moment::new(&self.timer), written.state);
                 let cause = RemovalCause::Explicit;

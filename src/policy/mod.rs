@@ -72,7 +72,7 @@ mod residents;
 
 #[cfg(feature = "serde")]
 pub use order::Rank;
-pub use residents::{Residents, SpareDecision};
+pub use residents::{EvictionOutcome, Residents, SpareDecision};
 
 use crate::queue::{Handle, Queue, Queued};
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
@@ -366,11 +366,16 @@ impl Policy {
         let now = self.history.now();
         let hash = residents.hash(queued.handle);
         hook::step("policy.evicting");
-        if !residents.evict(queued.handle) {
-            self.push(queue, queued.handle, now);
+        let outcome = residents.evict(queued.handle);
+        if !outcome.is_gone {
+            if !outcome.is_released {
+                self.push(queue, queued.handle, now);
+            }
             return true;
         }
-        self.release(residents, QueueKind::Small, queued);
+        if !outcome.is_released {
+            self.release(residents, QueueKind::Small, queued);
+        }
         let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
         self.history.remember(hash, now, queue, || self.len());
         self.balance.evicted(queue, stay, now, self.history.entries());

@@ -18,6 +18,15 @@ pub enum SpareDecision {
     EndSearch,
 }
 
+/// What came of an eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvictionOutcome {
+    /// The value was removed.
+    pub is_gone: bool,
+    /// The engine has taken the handle back, as [`release`](Residents::release) would.
+    pub is_released: bool,
+}
+
 /// The engine as the policy sees it. The documentation of the [room](super) states the contract.
 pub trait Residents {
     /// Returns the total weight of the present entries.
@@ -44,8 +53,8 @@ pub trait Residents {
     /// Makes the thread's changes of the weight visible to other threads, unless they are small.
     /// The policy calls this before an eviction.
     fn publish(&self) {}
-    /// Removes the entry's value. Returns false if the entry has no value or is being changed.
-    fn evict(&self, entry: Handle) -> bool;
+    /// Removes the entry's value, unless the entry has none or is being changed.
+    fn evict(&self, entry: Handle) -> EvictionOutcome;
     /// Takes the handle back from the policy. Returns false if the policy must keep it, because a
     /// value became present meanwhile whose writer found the handle held.
     fn release(&self, entry: Handle) -> bool;

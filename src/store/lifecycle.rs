@@ -102,7 +102,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// # Safety
     /// Nobody else has access to the version, and this is done once.
     #[inline(always)]
-    unsafe fn drop_contents(&self, node: &Node<V>) -> &Pool {
+    pub(super) unsafe fn drop_contents(&self, node: &Node<V>) -> &Pool {
         let state = node.state();
         if state.is_committed() {
             self.host.reclaimed();
@@ -201,52 +201,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         }
     }
 
-    /// Begins the end of a record whose value was evicted: condemns it together with the version in
-    /// its inline slot, so that one grace period serves both. The caller has taken that version off
-    /// the chain, and retires it.
-    ///
-    /// The policy still holds the record. It lets go under the caller's guard, and so before the
-    /// record is sealed. Any other holder prevents this.
-    #[cfg_attr(not(coeval_loom), inline(always))]
-    fn condemn_evicted(&self, record: RecordRef<'_, K, V>, tombstone: NodeRef<'_, V>) -> bool {
-        let busy = (flags::HELD & !flags::ADMITTED) | flags::CONDEMNING | flags::PRUNING;
-        let claim = |now: u32| (now & busy == 0).then_some(now | flags::CONDEMNING);
-        if record.change_flags(claim).is_err() {
-            return false;
-        }
-        step("record.before_condemn");
-        let (head, top) = record.read_head();
-        let is_newest = top.is_some_and(|top| top.is(tombstone.get()));
-        if is_newest && !head.is_condemned() && record.condemn(head) {
-            step("record.condemned");
-            return true;
-        }
-        // A writer came. Whoever wanted to condemn the record meanwhile found the inline slot in
-        // use, and leaves it to the thread that frees the slot.
-        let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
-        false
-    }
-
-    /// Retires the version in the inline slot of `record`, which the eviction `tombstone`
-    /// superseded and which is off the chain. Condemns the record if possible.
-    ///
-    /// # Safety
-    /// As for [`retire_node`](Self::retire_node).
-    #[cfg_attr(not(coeval_loom), inline(always))]
-    pub(super) unsafe fn retire_evicted(
-        &self,
-        guard: &R::Guard<'_>,
-        record: RecordRef<'_, K, V>,
-        tombstone: NodeRef<'_, V>,
-    ) {
-        let ends_too = self.condemn_evicted(record, tombstone);
-        let reclaim = if ends_too { Self::seal_evicted } else { Self::reclaim_inline };
-        // SAFETY: the caller's promise. If the record ends too, this thread condemned it.
-        unsafe { self.retire(guard, record.get(), reclaim) };
-    }
-
     /// The flags that say that a record is held.
-    fn holder_flags() -> u32 {
+    pub(super) fn holder_flags() -> u32 {
         let but = if mutant("room.fresh_unheld") { flags::FRESH } else { 0 };
         flags::HELD & !but
     }
@@ -296,28 +252,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Ends a cycle that did not seal the record, and condemns it again if it is dead.
-    fn begin_again(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
+    pub(super) fn begin_again(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         let _ = record.change_flags(|now| Some(now & !flags::CONDEMNING));
         self.condemn_or_queue(guard, record);
-    }
-
-    /// The second step for an evicted record, whose inline version ends with it. If a writer came,
-    /// only that version ends.
-    unsafe fn seal_evicted(record: *mut (), store: *const ()) {
-        // SAFETY: retired by `retire_evicted`. For the record, as in `seal`; for the version in its
-        // inline slot, as in `reclaim_inline`.
-        unsafe {
-            let store = &*store.cast::<Self>();
-            let record = RecordRef::new(&*record.cast::<Record<K, V>>());
-            store.drop_contents(&*record.inline_slot());
-            let guard = store.pin();
-            if !store.try_seal(&guard, record) {
-                if !mutant("evict.keeps_slot") {
-                    record.free_inline_slot();
-                }
-                store.begin_again(&guard, record);
-            }
-        }
     }
 
     /// Seals a record that was condemned a grace period ago, unlinks it and retires it. Returns
@@ -325,7 +262,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// The caller has the flag `CONDEMNING`.
     #[cfg_attr(not(coeval_loom), inline(always))]
-    fn try_seal(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> bool {
+    pub(super) fn try_seal(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> bool {
         let (head, top) = record.read_head();
         step("record.before_seal");
         // A thread that still had the record in hand when it was condemned may have queued it, or

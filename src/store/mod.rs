@@ -7,6 +7,7 @@
 mod backlog;
 mod clearing;
 mod commit;
+mod evict;
 mod host;
 mod joint;
 mod lifecycle;
@@ -25,6 +26,7 @@ mod write_set;
 pub use backlog::PendingRemovals;
 pub use clearing::ClearProgress;
 pub use commit::{Decided, Prepared};
+pub use evict::{Evicted, RecordEnd};
 pub use host::Host;
 pub use read::Peeked;
 #[cfg(feature = "serde")]

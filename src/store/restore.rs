@@ -5,6 +5,7 @@
 
 use super::{Host, Store, TermsAndBonds, Written};
 use crate::chain::{NodeRef, Parcel, Record, RecordRef};
+use crate::commit::Over;
 use crate::index::Index;
 use crate::reclaim::Reclaim;
 use crate::version::State;
@@ -76,7 +77,7 @@ where
                 return Some(Numbered::First(Written::new(record, node, state)));
             };
             let retire = |record: &Record<K, V>, node| self.retire_node(guard, record, node);
-            let state = self.order.write(record, node, None, &retire);
+            let state = self.order.write(record, node, Over::Any, &retire);
             let state = state.expect("the write has no condition");
             Some(Numbered::Other(Written::new(record, NodeRef::new(&*node), state)))
         }

@@ -11,6 +11,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     /// `object` is retired once for each end that the caller prepares: after it was made
     /// unreachable, or with a `reclaim` that looks again whether it may end. `reclaim` may be
     /// called with the object and this store, a grace period later.
+    #[cfg_attr(not(coeval_loom), inline(always))]
     pub(super) unsafe fn retire<T>(
         &self,
         guard: &R::Guard<'_>,

@@ -5,10 +5,9 @@ use crate::chain::{
     Bonds, Conditional, Derived, EntryTerms, Linked, Live, Node, NodeRef, Parcel, Record,
     RecordRef, Visible,
 };
-use crate::commit::{self, Limit, ReadAt};
+use crate::commit::{self, Limit, Over, ReadAt};
 use crate::reclaim::Reclaim;
 use crate::version::State;
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -201,9 +200,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe { self.pool_of(&*node).put_back(NonNull::new_unchecked(node).cast()) };
     }
 
-    /// Installs and stamps a version of one key. Takes the value out of `value`. If `over` is
-    /// given, does so only if the new version supersedes exactly that one. `over` is for
-    /// tombstones, because a value would be lost.
+    /// Installs and stamps a version of one key, unless it would supersede another version than
+    /// `over` says. Takes the value out of `value`; a value supersedes any version, because it would
+    /// be lost otherwise.
     #[inline(always)]
     pub fn write<'g>(
         &self,
@@ -211,12 +210,16 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         record: RecordRef<'g, K, V>,
         value: Option<&mut Parcel<V>>,
         retention: Option<TermsAndBonds>,
-        over: Option<NodeRef<'g, V>>,
+        over: Over<'g, V>,
     ) -> Option<Written<'g, K, V>> {
-        debug_assert!(value.as_ref().is_none_or(|value| !value.is_some()) || over.is_none());
+        let is_value = value.as_ref().is_some_and(|value| value.is_some());
+        debug_assert!(!is_value || matches!(over, Over::Any));
         self.assist(guard);
         let Some(retention) = retention else {
-            return self.write_plain(guard, record, value, over);
+            return match over {
+                Over::Any => self.write_plain(guard, record, value),
+                _ => self.write_tombstone(guard, record, over),
+            };
         };
         let value = value.expect("only values have terms");
         let node = self.make_conditional(guard, State::READY, ptr::null_mut(), value, retention);
@@ -232,9 +235,21 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         value: Option<&mut Parcel<V>>,
-        over: Option<NodeRef<'g, V>>,
     ) -> Option<Written<'g, K, V>> {
         let node = self.make_plain(guard, &record, self.new_ready, ptr::null_mut(), value);
+        // SAFETY: made just now, for this record.
+        unsafe { self.install(guard, record, node, Over::Any) }
+    }
+
+    /// Installs and stamps a tombstone on a version. In one function, as above.
+    #[inline(never)]
+    fn write_tombstone<'g>(
+        &self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        over: Over<'g, V>,
+    ) -> Option<Written<'g, K, V>> {
+        let node = self.make_plain(guard, &record, self.new_ready, ptr::null_mut(), None);
         // SAFETY: made just now, for this record.
         unsafe { self.install(guard, record, node, over) }
     }
@@ -250,7 +265,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         guard: &'g R::Guard<'_>,
         record: RecordRef<'g, K, V>,
         node: *mut Node<V>,
-        over: Option<NodeRef<'g, V>>,
+        over: Over<'g, V>,
     ) -> Option<Written<'g, K, V>> {
         // SAFETY: the caller's promise. `write` passes each version that it superseded once.
         let state = unsafe {
@@ -276,29 +291,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe {
             let retire = |node| self.retire_node(guard, &record, node);
             commit::take_suffix(record.get(), node.get(), true, retire);
-        }
-    }
-
-    /// Disposes of the value that an eviction superseded; the version is its tombstone. If the
-    /// value is in the inline slot, as most are, the record begins to end by the same step.
-    #[cfg_attr(not(coeval_loom), inline(always))]
-    pub fn dispose_evicted(&self, guard: &R::Guard<'_>, own: OwnVersion<'_, K, V>) {
-        let OwnVersion { record, node: tombstone } = own;
-        if !self.views.none() {
-            return self.dispose_beside_views(guard, record, tombstone);
-        }
-        // SAFETY: as in `dispose_superseded`. The version in the inline slot was taken off the
-        // chain by this call.
-        unsafe {
-            let inline = Cell::new(false);
-            let retire = |node: *mut Node<V>| match ptr::eq(node, record.inline_slot()) {
-                true => inline.set(true),
-                false => self.retire_node(guard, &record, node),
-            };
-            commit::take_suffix(record.get(), tombstone.get(), true, retire);
-            if inline.get() {
-                self.retire_evicted(guard, record, tombstone);
-            }
         }
     }
 

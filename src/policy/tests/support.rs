@@ -1,6 +1,6 @@
 //! A cache for the policy to manage, and key streams of the kinds that caches meet.
 
-use crate::policy::{CHANCES, EVICTIONS, HITS, Policy, Residents, SpareDecision};
+use crate::policy::{CHANCES, EVICTIONS, EvictionOutcome, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -227,10 +227,17 @@ impl Residents for PolicyCache {
         self.entry(key(entry)).hits.store(hits, Ordering::SeqCst);
     }
 
-    fn evict(&self, entry: Handle) -> bool {
-        let gone = self.remove(key(entry));
-        self.entry(key(entry)).evictions.fetch_add(gone.into(), Ordering::SeqCst);
-        gone
+    fn evict(&self, entry: Handle) -> EvictionOutcome {
+        // Every other entry is taken back by its eviction, and given back if that fails.
+        let held = &self.entry(key(entry)).held;
+        let takes_back = key(entry) % 2 == 0;
+        if takes_back {
+            assert!(held.swap(false, Ordering::SeqCst), "evicted without a handle");
+        }
+        let is_gone = self.remove(key(entry));
+        self.entry(key(entry)).evictions.fetch_add(is_gone.into(), Ordering::SeqCst);
+        let is_held_again = || held.swap(true, Ordering::SeqCst);
+        EvictionOutcome { is_gone, is_released: takes_back && (is_gone || is_held_again()) }
     }
 
     fn release(&self, entry: Handle) -> bool {
