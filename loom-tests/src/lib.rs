@@ -160,7 +160,7 @@ fn vacant_records<V: 'static, const N: usize>() -> [&'static Record<usize, V>; N
     let pool = Box::new(coeval::internals::Pool::new(Record::<usize, V>::SHAPE));
     let records = std::array::from_fn(|key| unsafe {
         let slot = pool.take().cast::<Record<usize, V>>();
-        Record::write(slot.as_ptr(), key, 0, State::READY, None);
+        Record::write(slot.as_ptr(), key, (0, 0), State::READY, None);
         slot.as_ref()
     });
     keep(pool);

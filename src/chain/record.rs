@@ -137,21 +137,21 @@ impl<K, V> Record<K, V> {
     /// two cache lines; otherwise 0.
     pub const READ: usize = if Self::SHAPE.fits_lines() { 0 } else { size_of::<Self>() };
 
-    /// Makes a record in `slot`. If there is a value, takes it and makes it the first version, in
-    /// state `ready`. Otherwise the inline slot is free.
+    /// Makes a record in `slot`, with these flags. If there is a value, takes it and makes it the
+    /// first version, in state `ready`. Otherwise the inline slot is free.
     ///
     /// # Safety
     /// `slot` was taken from a pool of this [`SHAPE`](Self::SHAPE) for this record.
     pub unsafe fn write(
         slot: *mut Self,
         key: K,
-        hash: u32,
+        (hash, flags): (u32, u32),
         ready: State,
         value: Option<&mut Parcel<V>>,
     ) {
         let has_value = value.as_ref().is_some_and(|value| value.is_some());
-        let flags = if has_value { 0 } else { flags::INLINE_SLOT_FREE };
-        let rest = Rest::new(hash, flags);
+        let free = if has_value { 0 } else { flags::INLINE_SLOT_FREE };
+        let rest = Rest::new(hash, flags | free);
         // SAFETY: the slot and its rest belong to the caller.
         unsafe {
             let inline = &raw mut (*slot).inline;

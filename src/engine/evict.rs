@@ -22,6 +22,7 @@
 use super::Engine;
 use super::maintenance::due;
 use super::post_commit::Settled;
+use super::scratch::FreshRecords;
 use super::terms::weight_of;
 use crate::chain::{HeldRecord, NodeRef, Record, RecordRef, Visible, flags};
 use crate::commit::{Entry, Era};
@@ -50,6 +51,7 @@ const OWN_SPARES: usize = 2 * CHANCES + 2;
 pub(super) struct EvictionContext<'g, 'r, K, V, S, R: Reclaim> {
     pub engine: &'g Engine<K, V, S, R>,
     pub guard: &'g R::Guard<'r>,
+    fresh: &'g FreshRecords<K, V>,
     /// Changes of the weight and of the number of entries in this era that are not in the shared
     /// sums yet. What an insertion adds and what it evicts cancel out, so the sums, which all
     /// threads write, stay untouched.
@@ -74,6 +76,7 @@ impl<'g, 'r, K, V, S, R: Reclaim> EvictionContext<'g, 'r, K, V, S, R> {
         Self {
             engine,
             guard,
+            fresh: &engine.scratch.get().fresh,
             pending: Cell::new(0),
             pending_entries: Cell::new(0),
             era,
@@ -135,11 +138,46 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let added = settled.as_ref().map_or(0, |settled| settled.weight);
         settled.into_iter().for_each(|settled| context.defer(settled));
         if added > 0 {
-            self.clear_fresh(guard);
+            self.clear_fresh_of(guard, context.fresh);
         }
         context.admit(policy, record, node, added > 0);
         if context.account() > policy.capacity() {
             context.evict_more(policy, added.max(0) as u64);
+        }
+    }
+
+    /// The flags of a new record that takes a value without terms. If such a value may be kept, the
+    /// policy has it from the beginning: the writer admits it before it does anything else.
+    pub(super) fn flags_of_new(policy: &Policy) -> u32 {
+        match () {
+            () if !policy.fits(1) => 0,
+            () if policy.is_deep() => flags::ADMITTED,
+            () => flags::ADMITTED | flags::FRESH,
+        }
+    }
+
+    /// Does the same as [`keep_bound`](Self::keep_bound) for a new record, which began with these
+    /// flags.
+    #[cfg_attr(not(coeval_loom), inline(always))]
+    pub(super) fn keep_bound_of_new<'g>(
+        &'g self,
+        policy: &Policy,
+        guard: &'g R::Guard<'_>,
+        (record, node): (RecordRef<'g, K, V>, NodeRef<'g, V>),
+        flags: u32,
+        settled: Settled<'g>,
+    ) {
+        if flags == 0 {
+            return self.keep_bound(policy, guard, record, node, Some(settled));
+        }
+        let context = EvictionContext::new(self, guard);
+        context.defer(settled);
+        self.clear_fresh_of(guard, context.fresh);
+        context.fresh.begin(&record, flags & flags::FRESH != 0);
+        step("evict.flagged");
+        policy.admit(&context, handle(record));
+        if context.account() > policy.capacity() {
+            context.evict_more(policy, 1);
         }
     }
 
@@ -153,7 +191,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         decided: &Decided<'g, K, V>,
     ) {
         let context = EvictionContext::of(self, guard, decided.entries());
-        self.clear_fresh(guard);
+        self.clear_fresh_of(guard, context.fresh);
         let mut added = 0;
         for (record, node, _) in decided.writes() {
             let state = node.state();
@@ -210,7 +248,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             let (gone, is_searched) = {
                 let guard = self.pin();
                 let context = EvictionContext::new(self, &guard);
-                let more = self.scratch.get().fresh.count();
+                let more = context.fresh.count();
                 context.spares_left.set(CHANCES + more);
                 let is_searched = policy.make_room(&context, left.min(EVICTIONS));
                 if context.account() <= policy.capacity() {
@@ -246,7 +284,11 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
 
     /// Stops sparing the entries that this thread added before.
     pub(super) fn clear_fresh(&self, guard: &R::Guard<'_>) {
-        self.scratch.get().fresh.take(|record| {
+        self.clear_fresh_of(guard, &self.scratch.get().fresh);
+    }
+
+    fn clear_fresh_of(&self, guard: &R::Guard<'_>, fresh: &FreshRecords<K, V>) {
+        fresh.take(|record| {
             // SAFETY: this thread set the flag, no other thread clears it, and a record does not
             // end while it has the flag.
             let record = unsafe { HeldRecord::new(record) }.kept(self.store.live(guard));
@@ -300,7 +342,7 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
     /// Sets the flags of a record whose value the operation has added. Returns the flags that were
     /// set before.
     fn set_admission_flags(&self, record: RecordRef<'g, K, V>) -> u32 {
-        let fresh = &self.engine.scratch.get().fresh;
+        let fresh = self.fresh;
         if !fresh.has_room() {
             return record.set_flags(flags::ADMITTED);
         }
@@ -416,12 +458,13 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
     #[inline]
     fn spare(&self, entry: Handle) -> SpareDecision {
         let record = self.record(entry);
-        let is_fresh = record.flags() & flags::FRESH != 0;
+        let fresh = self.fresh;
+        let is_fresh = record.flags() & flags::FRESH != 0 || fresh.is(&record);
         if !is_fresh && !self.is_own_write(record) {
             return SpareDecision::Evict;
         }
         // If the only fresh entry is the only candidate, the rest of the cache has room for it.
-        if is_fresh && self.entries.is_empty() && self.engine.scratch.get().fresh.is(&record) {
+        if is_fresh && self.entries.is_empty() && fresh.is(&record) {
             let left = self.own_spares_left.get().checked_sub(1);
             self.own_spares_left.set(left.unwrap_or(OWN_SPARES)); // for the next search
             return left.map_or(SpareDecision::EndSearch, |_| SpareDecision::SpareOwn);
@@ -430,9 +473,7 @@ impl<K, V, S, R: Reclaim> Residents for EvictionContext<'_, '_, K, V, S, R> {
         self.spares_left.set(left.saturating_sub(1));
         match left {
             0 => SpareDecision::Evict,
-            _ if self.is_own_write(record) || self.engine.scratch.get().fresh.has(&record) => {
-                SpareDecision::SpareOwn
-            }
+            _ if self.is_own_write(record) || fresh.has(&record) => SpareDecision::SpareOwn,
             _ => SpareDecision::SpareOther,
         }
     }

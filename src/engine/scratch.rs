@@ -18,8 +18,7 @@ pub(super) struct Scratch<K, V> {
     pub writes: KeptLists<K, V>,
     pub requested: ScratchList<RequestedTerms>,
     pub related: ScratchList<RelatedWrite<K, V>>,
-    /// The records of the entries that the thread's last operation added, if this thread set their
-    /// flag `FRESH`.
+    /// The records of the entries that the thread's last operation added.
     pub fresh: FreshRecords<K, V>,
     /// The most entries that the operation still evicts if there is no room yet.
     pub owed: Cell<u64>,
@@ -34,9 +33,11 @@ pub(super) struct Scratch<K, V> {
     pub relation_depth: Cell<u32>,
 }
 
-/// A list of records, optimized for the usual case of one.
+/// A list of records, optimized for the usual case of one. This thread has set their flag `FRESH`,
+/// or not, if there is only one.
 pub(super) struct FreshRecords<K, V> {
     one: Cell<*const Record<K, V>>,
+    is_flagged: Cell<bool>,
     more: Cell<Vec<*const Record<K, V>>>,
     /// The number of records in `more`, so that the usual case does not move the list.
     more_count: Cell<usize>,
@@ -44,7 +45,12 @@ pub(super) struct FreshRecords<K, V> {
 
 impl<K, V> FreshRecords<K, V> {
     fn new() -> Self {
-        Self { one: Cell::new(ptr::null()), more: Cell::new(Vec::new()), more_count: Cell::new(0) }
+        Self {
+            one: Cell::new(ptr::null()),
+            is_flagged: Cell::new(false),
+            more: Cell::new(Vec::new()),
+            more_count: Cell::new(0),
+        }
     }
 
     /// Returns whether this record is the only one in the list.
@@ -75,9 +81,17 @@ impl<K, V> FreshRecords<K, V> {
         self.one.get().is_null() || self.count() < MAX_KEPT_CAPACITY
     }
 
+    /// Begins an empty list with a record, which may be without the flag. The list then only
+    /// compares its address.
+    pub fn begin(&self, record: &Record<K, V>, is_flagged: bool) {
+        self.one.set(record);
+        self.is_flagged.set(is_flagged);
+    }
+
+    /// Adds a record with the flag.
     pub fn push(&self, record: &Record<K, V>) {
-        if self.one.get().is_null() {
-            return self.one.set(record);
+        if self.one.get().is_null() || !self.is_flagged.get() {
+            return self.begin(record, true);
         }
         let mut more = self.more.take();
         if more.capacity() == 0 {
@@ -88,9 +102,13 @@ impl<K, V> FreshRecords<K, V> {
         self.more.set(more);
     }
 
-    /// Empties the list and passes each record to `each`.
+    /// Empties the list and passes each record that has the flag to `each`.
     pub fn take(&self, mut each: impl FnMut(NonNull<Record<K, V>>)) {
-        let Some(one) = NonNull::new(self.one.replace(ptr::null()).cast_mut()) else { return };
+        let one = self.one.replace(ptr::null());
+        if !self.is_flagged.replace(false) {
+            return;
+        }
+        let Some(one) = NonNull::new(one.cast_mut()) else { return };
         if self.more_count.replace(0) == 0 {
             return each(one);
         }

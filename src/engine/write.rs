@@ -11,7 +11,7 @@ use crate::dependencies::Moment;
 use crate::metrics::EventKind;
 use crate::reclaim::Reclaim;
 use crate::removal::RemovalCause;
-use crate::store::{Commit, version_of};
+use crate::store::{Commit, Offered, version_of};
 use crate::sync::hook::{mutant, planted, step};
 use crate::sync::{Ordering, fence, fence_after_rmw};
 use crate::version::{State, Version};
@@ -62,23 +62,47 @@ where
     #[inline(always)]
     fn insert_plain(&self, hash: u32, key: K, value: &mut Parcel<V>) -> Version {
         let guard = self.store.pin();
-        let record = self.store.locate(&guard, hash, key, Some(value));
-        let (node, commit, settled) = if value.is_some() {
+        let flags = self.policy.as_ref().map_or(0, Self::flags_of_new);
+        let offered = Offered { value: &mut *value, flags };
+        let record = self.store.locate(&guard, hash, key, Some(offered));
+        let version = if value.is_some() {
             let written = self.store.write(&guard, record, Some(value), None, Over::Any);
             let written = written.expect("the write has no condition");
-            let (node, commit) = (written.own.node(), written.commit);
-            (node, commit, self.settle_replacement(&guard, written))
+            let (node, version) = (written.own.node(), written.commit.version());
+            let settled = self.settle_replacement(&guard, written);
+            self.account_value(&guard, record, node, settled);
+            version
         } else {
             // SAFETY: `locate` has put the value into the inline slot of a new record and published
             // the record.
-            let written = unsafe { self.store.stamp_first(record) };
-            (written.own.node(), written.commit, Some(self.settle_first(written)))
+            unsafe { self.insert_first(&guard, record, flags) }
         };
-        let version = commit.version();
-        self.account_value(&guard, record, node, settled);
         drop(guard);
         self.tend();
         Version::from_u64(version)
+    }
+
+    /// Completes the insertion of a new record, which has these flags. Returns the number of the
+    /// commit.
+    ///
+    /// # Safety
+    /// As for [`stamp_first`](crate::store::Store::stamp_first).
+    #[inline(never)] // so that an overwrite needs fewer registers
+    unsafe fn insert_first<'g>(
+        &'g self,
+        guard: &'g R::Guard<'_>,
+        record: RecordRef<'g, K, V>,
+        flags: u32,
+    ) -> u64 {
+        // SAFETY: the caller's promise.
+        let written = unsafe { self.store.stamp_first(record) };
+        let (node, version) = (written.own.node(), written.commit.version());
+        let settled = self.settle_first(written);
+        match &self.policy {
+            Some(policy) => self.keep_bound_of_new(policy, guard, (record, node), flags, settled),
+            None => settled.account(),
+        }
+        version
     }
 
     /// Sets `key` alone to a value that may have terms.

@@ -75,9 +75,11 @@ pub use order::Rank;
 pub use residents::{EvictionOutcome, Residents, SpareDecision};
 
 use crate::queue::{Handle, Queue, Queued};
-use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence_after_rmw, hook};
+
 use balance::{Balance, Lapse, NEAR_AT_FIRST};
 use bound::Bound;
+use crossbeam_utils::CachePadded;
 use history::{Ghost, History, InsertionTime, REACH};
 
 /// The largest number of entries with hits that one search for an entry without hits passes over.
@@ -96,6 +98,9 @@ const DEAD_AT_LEAST: u64 = if cfg!(coeval_loom) { 1 } else { 64 };
 /// The number of handles that such a search looks at. One in [`SWEEP_EACH`] admissions searches.
 const SWEEP: usize = 4 * SWEEP_EACH as usize;
 const SWEEP_EACH: u64 = if cfg!(coeval_loom) { 1 } else { 8 };
+
+/// A new entry with at least so many entries before it need not be spared by other threads.
+const DEEP: u64 = 128;
 
 /// Names one of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +129,11 @@ pub struct Policy {
     main: Queue,
     history: History,
     balance: Balance,
-    /// The time of the last push to main.
-    main_moved: AtomicU64,
+    /// 1 if a new entry is far from the front of either queue. It lags a little behind.
+    is_deep: AtomicU32,
+    /// The time of the last push to main. Each such push writes it, so it shares no line with what
+    /// is only read.
+    main_moved: CachePadded<AtomicU64>,
 }
 
 // All accesses are Relaxed: they guard no data but the engine's own, which the engine orders.
@@ -153,7 +161,8 @@ impl Policy {
             main: Queue::new(most),
             history: History::new(entries),
             balance: Balance::new(),
-            main_moved: AtomicU64::new(0),
+            is_deep: AtomicU32::new(0),
+            main_moved: CachePadded::new(AtomicU64::new(0)),
         }
     }
 
@@ -174,6 +183,21 @@ impl Policy {
     #[inline(always)]
     pub fn fits(&self, weight: u32) -> bool {
         u64::from(weight) <= self.capacity()
+    }
+
+    /// Returns whether a new entry is far from the front of either queue.
+    #[inline(always)]
+    pub fn is_deep(&self) -> bool {
+        // The queues of models are never deep, so a load would only multiply the schedules.
+        !cfg!(coeval_loom) && self.is_deep.load(Ordering::Relaxed) != 0
+    }
+
+    /// Looks how deep the queues are.
+    fn look_how_deep(&self) {
+        let is_deep = self.small.len().min(self.main.len()) >= DEEP;
+        if is_deep != self.is_deep() {
+            self.is_deep.store(is_deep.into(), Ordering::Relaxed);
+        }
     }
 
     /// Announces the admission of an entry with this hash.
@@ -197,6 +221,7 @@ impl Policy {
         hook::step("policy.admitted");
         if now.is_multiple_of(SWEEP_EACH) {
             self.sweep(residents);
+            self.look_how_deep();
         }
         self.make_room(residents, EVICTIONS)
     }

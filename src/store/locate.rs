@@ -12,6 +12,14 @@ use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 use std::ptr::NonNull;
 
+/// What a new record takes over.
+pub struct Offered<'p, V> {
+    /// Its first version, without terms, which is *ready*.
+    pub value: &'p mut Parcel<V>,
+    /// Flags that it has from the beginning.
+    pub flags: u32,
+}
+
 /// The position of the hash bits in a product.
 const HASH_AT: u32 = 32;
 
@@ -204,14 +212,14 @@ where
         known.unwrap_or_else(|| self.locate(guard, hash, own(), None))
     }
 
-    /// The record of `key`, alive as long as the guard. If there is none, makes one. A new record
-    /// takes the value in `offered`, without terms, as its first version, which is *ready*.
+    /// The record of `key`, alive as long as the guard. If there is none, makes one, which takes
+    /// what is `offered`.
     pub fn locate<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
         key: K,
-        mut offered: Option<&mut Parcel<V>>,
+        mut offered: Option<Offered<'_, V>>,
     ) -> RecordRef<'g, K, V> {
         let same = |record: &Record<K, V>| {
             record.prefetch_to_write(); // both parts at once
@@ -222,10 +230,9 @@ where
             Ok(_) => None,
             Err(vacancy) => vacancy,
         };
-        let ready = self.new_ready;
         // SAFETY: a guard is live.
         let fresh =
-            unsafe { Unpublished::new(&self.records, hash, key, ready, offered.as_deref_mut()) };
+            unsafe { Unpublished::new(&self.records, hash, key, self.new_ready, offered.as_mut()) };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
@@ -247,7 +254,7 @@ where
             }
             Err(existing) => {
                 if let Some(offered) = offered {
-                    fresh.give_back(offered);
+                    fresh.give_back(offered.value);
                 }
                 Self::in_index(existing)
             }
@@ -271,13 +278,15 @@ impl<'e, K, V> Unpublished<'e, K, V> {
         hash: u32,
         key: K,
         ready: State,
-        value: Option<&mut Parcel<V>>,
+        offered: Option<&mut Offered<'_, V>>,
     ) -> Self {
+        let flags = offered.as_ref().map_or(0, |offered| offered.flags);
+        let value = offered.map(|offered| &mut *offered.value);
         let has_value = value.as_ref().is_some_and(|value| value.is_some());
         // SAFETY: the caller's promise. The slot is from the pool of records.
         let record = unsafe {
             let record: NonNull<Record<K, V>> = pool.take_at(hash).cast();
-            Record::write(record.as_ptr(), key, hash, ready, value);
+            Record::write(record.as_ptr(), key, (hash, flags), ready, value);
             record
         };
         Self { record, has_value, pool }

@@ -28,6 +28,7 @@ pub use clearing::ClearProgress;
 pub use commit::{Decided, Prepared};
 pub use evict::{Evicted, RecordEnd};
 pub use host::Host;
+pub use locate::Offered;
 pub use read::Peeked;
 #[cfg(feature = "serde")]
 pub use restore::Numbered;

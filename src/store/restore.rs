@@ -3,7 +3,7 @@
 //! Such a version does not take its number from the clock, so nobody may see the store meanwhile:
 //! an entry that appears with an old number would change what a view shows.
 
-use super::{Host, Store, TermsAndBonds, Written};
+use super::{Host, Offered, Store, TermsAndBonds, Written};
 use crate::chain::{NodeRef, Parcel, Record, RecordRef};
 use crate::commit::Over;
 use crate::index::Index;
@@ -48,7 +48,7 @@ where
         retention: Option<impl FnOnce(RecordRef<'g, K, V>) -> TermsAndBonds>,
     ) -> Option<Numbered<'g, K, V>> {
         let state = State::committed(number);
-        let offered = if retention.is_none() { Some(&mut *value) } else { None };
+        let offered = retention.is_none().then(|| Offered { value: &mut *value, flags: 0 });
         let record = self.locate(guard, hash, key, offered);
         let mut made = None;
         if value.is_some() {
