@@ -43,7 +43,7 @@ pub use threads::{
 use coeval::RemovalCause;
 use coeval::internals::chain::{Chain, Linked, Node, Record, RecordRef};
 use coeval::internals::commit::{
-    Descriptor, Entry, Expected, Joint, Limit, Order, ReadAt, TakenOut,
+    Descriptor, Entry, Expected, Joint, Limit, Order, Over, ReadAt, TakenOut,
 };
 use coeval::internals::version::{Clock, State};
 use std::any::Any;

@@ -230,7 +230,7 @@ impl Residents for PolicyCache {
     fn evict(&self, entry: Handle) -> EvictionOutcome {
         // Every other entry is taken back by its eviction, and given back if that fails.
         let held = &self.entry(key(entry)).held;
-        let takes_back = key(entry) % 2 == 0;
+        let takes_back = key(entry).is_multiple_of(2);
         if takes_back {
             assert!(held.swap(false, Ordering::SeqCst), "evicted without a handle");
         }
