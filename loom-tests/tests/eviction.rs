@@ -183,13 +183,29 @@ fn eviction_beside_a_batch(preemptions: usize) {
     });
 }
 
+/// An entry is written again after its eviction, while a guard keeps its record from being sealed.
+/// So only the value of before ends, and later the record.
+fn eviction_before_a_write(preemptions: usize) {
+    explore(preemptions, || {
+        let engine = engine(2, 0..2);
+        let guard = engine.pin();
+        // The last two writes end what spares the first ones.
+        let writes = spawn(&engine, |engine| {
+            [2, 0, 1, 3, 4].into_iter().for_each(|key| _ = engine.insert(key, 1, None));
+        });
+        join([writes]);
+        drop(guard);
+        assert_whole(&engine, 2, 5);
+    });
+}
+
 /// One thread looks an entry up, as of now and in views, while it is evicted and, if `is_written`,
-/// written.
-fn eviction_beside_reads(preemptions: usize, is_written: bool) {
+/// written. With room for two entries, the record begins to end by the eviction.
+fn eviction_beside_reads(preemptions: usize, capacity: usize, is_written: bool) {
     explore(preemptions, move || {
-        let engine = engine(1, [0]);
+        let engine = engine(capacity as u64, 0..capacity);
         let evicts = spawn(&engine, move |engine| {
-            engine.insert(1, 0, None);
+            engine.insert(capacity, 0, None);
             if is_written {
                 engine.insert(0, 1, None);
             }
@@ -209,7 +225,7 @@ fn eviction_beside_reads(preemptions: usize, is_written: bool) {
             engine.close(view);
         });
         join([evicts, reads]);
-        assert_whole(&engine, 1, 2);
+        assert_whole(&engine, capacity as u64, capacity + 1);
     });
 }
 
@@ -295,12 +311,22 @@ fn an_eviction_and_a_batch() {
 #[test]
 #[ignore = "takes minutes"]
 fn an_eviction_and_reads() {
-    eviction_beside_reads(2, false);
+    eviction_beside_reads(2, 1, false);
+}
+
+#[test]
+fn an_eviction_that_ends_the_record_and_reads() {
+    eviction_beside_reads(1, 2, false);
+}
+
+#[test]
+fn an_eviction_before_a_write() {
+    eviction_before_a_write(1);
 }
 
 #[test]
 fn an_eviction_a_write_and_reads() {
-    eviction_beside_reads(1, true);
+    eviction_beside_reads(1, 1, true);
 }
 
 #[test]
@@ -333,8 +359,26 @@ fn defect_releasing_without_a_look_at_the_value() {
 
 #[test]
 fn defect_not_freeing_the_slot_of_a_record_that_lives_on() {
-    let model = || eviction_beside_a_write(1, 2);
+    let model = || eviction_before_a_write(1);
     must_fail("evict.keeps_slot", "a record is never freed", model);
+}
+
+#[test]
+fn defect_not_giving_the_record_back_to_the_policy() {
+    let kind = "the policy does not know a present entry";
+    must_fail("evict.forgets", kind, || eviction_beside_a_write(1, 2));
+}
+
+#[test]
+fn defect_ending_a_record_that_a_view_needs() {
+    let kind = "the view changed its answer";
+    must_fail("evict.unseen", kind, || eviction_beside_reads(2, 2, false));
+}
+
+#[test]
+fn defect_keeping_the_right_to_end_a_record_that_goes_on() {
+    let model = || eviction_beside_reads(1, 2, false);
+    must_fail("evict.keeps_right", "a record is never freed", model);
 }
 
 #[test]

@@ -128,15 +128,16 @@ impl Balance {
         ((u128::from(entries) * u128::from(share)) >> 16).max(1) as u64
     }
 
-    /// Notes an eviction, and the time from the last push of the entry to the eviction.
+    /// Notes some evictions, and for the last of them the time from the last push of the entry to
+    /// the eviction.
     #[inline]
-    pub fn evicted(&self, queue: QueueKind, stay: u16, now: u64, entries: u64) {
-        let evictions = &self.evictions;
-        let evicted = evictions.counts[queue as usize].fetch_add(1, Ordering::Relaxed) + 1;
+    pub fn evicted(&self, queue: QueueKind, count: u32, stay: u16, now: u64, entries: u64) {
+        let (evictions, count) = (&self.evictions, u64::from(count));
+        let before = evictions.counts[queue as usize].fetch_add(count, Ordering::Relaxed);
         evictions.stays[queue as usize].store(stay.into(), Ordering::Relaxed);
         let (spacing, _) = spacing(entries);
-        if evicted.is_multiple_of(spacing) {
-            let mark = (evicted / spacing % MARKS) as usize;
+        for mark in before / spacing..(before + count) / spacing {
+            let mark = ((mark + 1) % MARKS) as usize;
             self.marks[queue as usize][mark].store(now, Ordering::Relaxed);
         }
     }
@@ -158,13 +159,14 @@ impl Balance {
         }
     }
 
-    /// Notes an entry at the front of small, and whether it had a hit.
+    /// Notes a few entries at the front of small, and how many of them had a hit.
     #[inline]
-    pub fn passed_small(&self, has_hit: bool) {
+    pub fn passed_small(&self, count: u32, with_hits: u32) {
         let small_hits = &self.evictions.small_hits;
         let average = small_hits.load(Ordering::Relaxed);
-        let hit = if has_hit { ONE / AVERAGED } else { 0 };
-        small_hits.store(average - average / AVERAGED + hit, Ordering::Relaxed);
+        let gone = (average / AVERAGED * u64::from(count)).min(average);
+        let hits = ONE / AVERAGED * u64::from(with_hits);
+        small_hits.store(average - gone + hits, Ordering::Relaxed);
     }
 
     /// Notes the return of an entry that was evicted from `queue`. Returns the share of small
@@ -282,7 +284,7 @@ mod tests {
         let first = share(&balance);
         turn_away();
         assert!(share(&balance) < first, "a loop enlarges small");
-        (0..100).for_each(|at| balance.passed_small(at % 10 == 0));
+        (0..100).for_each(|at| balance.passed_small(1, u32::from(at % 10 == 0)));
         let then = share(&balance);
         turn_away();
         assert!(share(&balance) > then, "recency does not enlarge small");
@@ -296,7 +298,7 @@ mod tests {
                 balance.recent_since(QueueKind::Small, 1600),
                 if now <= 100 { 0 } else { now - 1 - (now - 1) % 12 - 96 }
             );
-            balance.evicted(QueueKind::Small, 0, now, 1600);
+            balance.evicted(QueueKind::Small, 1, 0, now, 1600);
         }
         assert_eq!(balance.recent_since(QueueKind::Main, 1600), 0, "the queues share a log");
     }

@@ -11,8 +11,8 @@
 //! Talus (Beckmann & Sanchez, HPCA'15) uses it to turn the cliff of a loop into a slope.
 //!
 //! There are two slots per entry and six slots per bucket. A slot has 21 bits: 11 of fingerprint,
-//! 9 of time, 1 for the queue. All accesses are Relaxed. An update that loses a race is lost: one
-//! eviction too few or too many is remembered.
+//! 9 of time, 1 for the queue. All accesses are Relaxed. An update that loses a race is lost: a few
+//! evictions too few or too many are remembered.
 
 use super::QueueKind;
 use super::bound::Bound;
@@ -108,7 +108,8 @@ impl FingerprintTable {
         let place = |sought| (0..WORDS).find_map(|at| Some((at, place_of(words[at], sought)?)));
         let (at, shift) =
             place(fingerprint).or_else(|| place(0)).unwrap_or_else(|| Self::stalest(words, tick));
-        try_replace(&bucket[at], words[at], words[at] & !(SLOT << shift) | slot << shift);
+        // A store: what another thread writes to the word at the same time is lost.
+        bucket[at].store(words[at] & !(SLOT << shift) | slot << shift, Ordering::Relaxed);
     }
 
     /// Returns the place of the stalest slot: its word, and the number of bits below it.
@@ -132,7 +133,7 @@ impl FingerprintTable {
         bucket.iter().find_map(|cell| {
             let word = cell.load(Ordering::Relaxed);
             let shift = place_of(word, fingerprint)?;
-            try_replace(cell, word, word & !(SLOT << shift));
+            cell.store(word & !(SLOT << shift), Ordering::Relaxed);
             let slot = word >> shift & SLOT;
             let is_remembered = Self::staleness(slot, tick) <= self.limit();
             let age = tick.wrapping_sub(slot >> 1) & TIME;
@@ -150,12 +151,6 @@ fn place_of(word: u64, fingerprint: u64) -> Option<u32> {
     // A slot with another fingerprint carries into the bit above it, and no further.
     let found = !(others + FINGERPRINTS) & (ONES << SLOT_BITS);
     (found != 0).then(|| found.trailing_zeros() - SLOT_BITS)
-}
-
-/// Replaces a word, unless another thread has changed it.
-#[inline]
-fn try_replace(cell: &AtomicU64, from: u64, to: u64) {
-    let _ = cell.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 fn tick_shift(entries: u64) -> u32 {
@@ -195,10 +190,10 @@ impl History {
         self.tables.get(self.current.load(Ordering::Relaxed))
     }
 
-    /// Counts an insertion. Returns its time.
+    /// Counts several insertions. Returns the time of the last one.
     #[inline]
-    pub fn advance(&self) -> InsertionTime {
-        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    pub fn advance_by(&self, insertions: u64) -> InsertionTime {
+        self.clock.fetch_add(insertions, Ordering::Relaxed) + insertions
     }
 
     /// Returns whether the entries and the history are too many to be near the processor.
@@ -213,12 +208,6 @@ impl History {
         if let Some(table) = self.table() {
             prefetch::line(table.locate(hash).0);
         }
-    }
-
-    /// Counts several insertions.
-    #[cfg(feature = "serde")]
-    pub fn advance_by(&self, insertions: u64) {
-        self.clock.fetch_add(insertions, Ordering::Relaxed);
     }
 
     /// Returns the present time.

@@ -69,18 +69,21 @@ mod bound;
 pub mod history;
 mod order;
 mod residents;
+mod share;
 
 #[cfg(feature = "serde")]
 pub use order::Rank;
 pub use residents::{EvictionOutcome, Residents, SpareDecision};
 
 use crate::queue::{Handle, Queue, Queued};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence_after_rmw, hook};
+use crate::sync::per_thread::PerThread;
+use crate::sync::{AtomicU64, Ordering, fence_after_rmw, hook};
 
 use balance::{Balance, Lapse, NEAR_AT_FIRST};
 use bound::Bound;
 use crossbeam_utils::CachePadded;
 use history::{Ghost, History, InsertionTime, REACH};
+use share::{Depth, Share};
 
 /// The largest number of entries with hits that one search for an entry without hits passes over.
 pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 32 };
@@ -98,9 +101,6 @@ const DEAD_AT_LEAST: u64 = if cfg!(coeval_loom) { 1 } else { 64 };
 /// The number of handles that such a search looks at. One in [`SWEEP_EACH`] admissions searches.
 const SWEEP: usize = 4 * SWEEP_EACH as usize;
 const SWEEP_EACH: u64 = if cfg!(coeval_loom) { 1 } else { 8 };
-
-/// A new entry with at least so many entries before it need not be spared by other threads.
-const DEEP: u64 = 128;
 
 /// Names one of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +129,8 @@ pub struct Policy {
     main: Queue,
     history: History,
     balance: Balance,
-    /// 1 if a new entry is far from the front of either queue. It lags a little behind.
-    is_deep: AtomicU32,
+    depth: Depth,
+    shares: PerThread<Share>,
     /// The time of the last push to main. Each such push writes it, so it shares no line with what
     /// is only read.
     main_moved: CachePadded<AtomicU64>,
@@ -161,7 +161,8 @@ impl Policy {
             main: Queue::new(most),
             history: History::new(entries),
             balance: Balance::new(),
-            is_deep: AtomicU32::new(0),
+            depth: Depth::new(),
+            shares: PerThread::new(),
             main_moved: CachePadded::new(AtomicU64::new(0)),
         }
     }
@@ -185,21 +186,6 @@ impl Policy {
         u64::from(weight) <= self.capacity()
     }
 
-    /// Returns whether a new entry is far from the front of either queue.
-    #[inline(always)]
-    pub fn is_deep(&self) -> bool {
-        // The queues of models are never deep, so a load would only multiply the schedules.
-        !cfg!(coeval_loom) && self.is_deep.load(Ordering::Relaxed) != 0
-    }
-
-    /// Looks how deep the queues are.
-    fn look_how_deep(&self) {
-        let is_deep = self.small.len().min(self.main.len()) >= DEEP;
-        if is_deep != self.is_deep() {
-            self.is_deep.store(is_deep.into(), Ordering::Relaxed);
-        }
-    }
-
     /// Announces the admission of an entry with this hash.
     #[inline(always)]
     pub fn prefetch(&self, hash: u32) {
@@ -212,23 +198,29 @@ impl Policy {
     /// makes room for it. The result is that of [`make_room`](Self::make_room).
     #[cfg_attr(not(coeval_loom), inline(always))]
     pub fn admit(&self, residents: &impl Residents, entry: Handle) -> bool {
-        let now = self.history.advance();
+        let share = self.share();
+        let (now, looks_after) = self.count_insertion(share);
         let queue = match self.history.take(residents.hash(entry), now) {
-            Some(ghost) => self.queue_for_return(residents, ghost, now),
+            Some(ghost) => self.queue_for_return(share, residents, ghost, now),
             None => self.queue_for_new(residents),
         };
-        self.push(queue, entry, now);
+        self.push(share, queue, entry, now);
         hook::step("policy.admitted");
-        if now.is_multiple_of(SWEEP_EACH) {
+        if looks_after {
             self.sweep(residents);
-            self.look_how_deep();
+            self.look_how_deep(share);
         }
-        self.make_room(residents, EVICTIONS)
+        self.make_room_by(share, residents, EVICTIONS)
     }
 
     /// Evicts entries until the weight is within the capacity or nothing is left to evict. Returns
     /// false if it stops earlier, after `most` tries.
     pub fn make_room(&self, residents: &impl Residents, most: usize) -> bool {
+        self.make_room_by(self.share(), residents, most)
+    }
+
+    #[inline(always)]
+    fn make_room_by(&self, share: Option<&Share>, residents: &impl Residents, most: usize) -> bool {
         for _ in 0..most {
             // Each thread here has accounted for a weight, pushed a handle, or evicted an entry. It
             // now reads the weight and looks for handles. Of several threads that do so at the same
@@ -238,7 +230,7 @@ impl Policy {
                 return true;
             }
             residents.publish();
-            if !self.evict_one(residents) {
+            if !self.evict_one(share, residents) && !self.recover() {
                 return true;
             }
         }
@@ -258,6 +250,7 @@ impl Policy {
     /// Chooses the queue for an entry that returns while it is remembered.
     fn queue_for_return(
         &self,
+        share: Option<&Share>,
         residents: &impl Residents,
         ghost: Ghost,
         now: InsertionTime,
@@ -265,13 +258,14 @@ impl Policy {
         let entries = self.history.entries();
         let before = self.balance.returned(ghost.queue, self.lapse(ghost, now), now, entries);
         let is_full = residents.weight() > self.capacity();
-        let takes_from_small = self.small.len() > self.balance.target(self.len() + 1);
+        let (small, main) = self.lens(share);
+        let takes_from_small = small > self.balance.target(small + main + 1);
         // An estimate of the time of its last push, from the last stay in that queue.
         let stay = self.balance.last_stay(ghost.queue).wrapping_add(1);
         let tick = self.history.tick(now) as u16;
         let interval = u32::from(tick.wrapping_sub((ghost.tick as u16).wrapping_sub(stay)));
         let pushed = tick.wrapping_sub((interval * MARGIN.0 / MARGIN.1).min(LONGEST) as u16);
-        if !is_full || takes_from_small || self.main_has_staler(residents, pushed) {
+        if !is_full || takes_from_small || self.main_has_staler(share, residents, pushed) {
             return QueueKind::Main;
         }
         self.balance.refused(ghost.queue, before, entries);
@@ -294,22 +288,27 @@ impl Policy {
 
     /// Returns whether main has an entry that has had no hit since before `pushed`. Brings such an
     /// entry to the front.
-    fn main_has_staler(&self, residents: &impl Residents, pushed: u16) -> bool {
+    fn main_has_staler(
+        &self,
+        share: Option<&Share>,
+        residents: &impl Residents,
+        pushed: u16,
+    ) -> bool {
         for _ in 0..CHANCES {
-            let Some(front) = self.main.peek() else { return self.main.is_empty() };
+            let Some(front) = self.peek_main(share) else { return self.main.is_empty() };
             if !self.is_older(front.stamp, pushed) {
                 return false;
             }
             if residents.hits(front.handle) == Some(0) {
                 return true;
             }
-            let Some(front) = self.main.pop() else { continue };
+            let Some(front) = self.pop_from(share, QueueKind::Main) else { continue };
             match residents.hits(front.handle) {
                 None => _ = self.release(residents, QueueKind::Main, front),
                 Some(0) => self.main.push(front), // The front changed since the peek.
                 Some(hits) => {
                     residents.set_hits(front.handle, hits - 1);
-                    self.push(QueueKind::Main, front.handle, self.history.now());
+                    self.push(share, QueueKind::Main, front.handle, self.now(share));
                 }
             }
         }
@@ -326,13 +325,13 @@ impl Policy {
 
     /// Evicts one entry. Returns false if there is none to try.
     #[cfg_attr(not(coeval_loom), inline(always))]
-    fn evict_one(&self, residents: &impl Residents) -> bool {
+    fn evict_one(&self, share: Option<&Share>, residents: &impl Residents) -> bool {
         let mut chances = CHANCES;
         let mut avoided = None;
         loop {
-            let Some((queue, queued)) = self.pop(residents, avoided) else { return false };
+            let Some((queue, queued)) = self.pop(share, residents, avoided) else { return false };
             let entry = queued.handle;
-            let now = self.history.now();
+            let now = self.now(share);
             let Some(hits) = residents.hits(entry) else {
                 if !self.release(residents, queue, queued) {
                     return true; // The next round of `make_room` decides.
@@ -342,27 +341,29 @@ impl Policy {
             if hits > 0 && chances > 0 {
                 chances -= 1;
                 if queue == QueueKind::Small {
-                    self.balance.passed_small(true);
+                    self.count_passed(share, true);
                 }
                 let next = match queue {
                     QueueKind::Small if hits > 1 => QueueKind::Main,
                     _ => queue,
                 };
                 residents.set_hits(entry, if queue == QueueKind::Main { hits - 1 } else { 0 });
-                self.push(next, entry, now);
+                self.push(share, next, entry, now);
                 continue;
             }
             let decision = residents.spare(entry);
             hook::step("policy.in_hand");
             match decision {
-                SpareDecision::Evict => return self.evict(residents, queue, queued, hits > 0),
+                SpareDecision::Evict => {
+                    return self.evict(share, residents, (queue, queued), hits > 0);
+                }
                 SpareDecision::SpareOwn => {
-                    self.push(queue, entry, now);
+                    self.push(share, queue, entry, now);
                     avoided = Some(queue);
                 }
-                SpareDecision::SpareOther => self.push(QueueKind::Main, entry, now),
+                SpareDecision::SpareOther => self.push(share, QueueKind::Main, entry, now),
                 SpareDecision::EndSearch => {
-                    self.push(queue, entry, now);
+                    self.push(share, queue, entry, now);
                     return self.has_others();
                 }
             }
@@ -383,18 +384,18 @@ impl Policy {
     #[cfg_attr(not(coeval_loom), inline(always))]
     fn evict(
         &self,
+        share: Option<&Share>,
         residents: &impl Residents,
-        queue: QueueKind,
-        queued: Queued,
+        (queue, queued): (QueueKind, Queued),
         has_hit: bool,
     ) -> bool {
-        let now = self.history.now();
+        let now = self.now(share);
         let hash = residents.hash(queued.handle);
         hook::step("policy.evicting");
         let outcome = residents.evict(queued.handle);
         if !outcome.is_gone {
             if !outcome.is_released {
-                self.push(queue, queued.handle, now);
+                self.push(share, queue, queued.handle, now);
             }
             return true;
         }
@@ -403,9 +404,9 @@ impl Policy {
         }
         let stay = (self.history.tick(now) as u16).wrapping_sub(queued.stamp);
         self.history.remember(hash, now, queue, || self.len());
-        self.balance.evicted(queue, stay, now, self.history.entries());
+        self.count_eviction(share, queue, stay, now);
         if queue == QueueKind::Small {
-            self.balance.passed_small(has_hit);
+            self.count_passed(share, has_hit);
         }
         true
     }
@@ -416,7 +417,7 @@ impl Policy {
         hook::step("policy.releasing");
         let released = residents.release(queued.handle);
         if !released {
-            self.push(queue, queued.handle, self.history.now());
+            self.push(None, queue, queued.handle, self.history.now());
         }
         released
     }
@@ -426,47 +427,35 @@ impl Policy {
     #[cfg_attr(not(coeval_loom), inline(always))]
     fn pop(
         &self,
+        share: Option<&Share>,
         residents: &impl Residents,
         avoided: Option<QueueKind>,
     ) -> Option<(QueueKind, Queued)> {
         let is_small = match avoided {
             Some(queue) => queue == QueueKind::Main,
             None => {
-                let small = self.small.len();
-                small > self.balance.target(small + self.main.len())
+                let (small, main) = self.lens(share);
+                small > self.balance.target(small + main)
             }
         };
-        let from = |kind, queue: &Queue| {
+        let from = |kind| {
             if self.history.is_large() {
-                self.look_ahead(residents, queue);
+                self.look_ahead(share, residents, kind);
             }
-            queue.pop().map(|queued| (kind, queued))
+            self.pop_from(share, kind).map(|queued| (kind, queued))
         };
-        let main = if is_small { None } else { from(QueueKind::Main, &self.main) };
-        main.or_else(|| from(QueueKind::Small, &self.small))
-            .or_else(|| from(QueueKind::Main, &self.main))
+        let main = if is_small { None } else { from(QueueKind::Main) };
+        main.or_else(|| from(QueueKind::Small)).or_else(|| from(QueueKind::Main))
     }
 
     /// Prefetches what the next evictions access. (Small caches are near the processor anyway.)
     #[cfg_attr(not(coeval_loom), inline(always))]
-    fn look_ahead(&self, residents: &impl Residents, queue: &Queue) {
-        if let Some(later) = queue.ahead(AHEAD) {
+    fn look_ahead(&self, share: Option<&Share>, residents: &impl Residents, kind: QueueKind) {
+        if let Some(later) = self.ahead(share, kind, AHEAD) {
             residents.prefetch(later);
         }
-        if let Some(later) = queue.ahead(AHEAD_TO_EVICT) {
+        if let Some(later) = self.ahead(share, kind, AHEAD_TO_EVICT) {
             self.history.prefetch(residents.prefetch_to_evict(later));
-        }
-    }
-
-    #[inline]
-    fn push(&self, queue: QueueKind, handle: Handle, now: InsertionTime) {
-        let stamp = self.history.tick(now) as u16;
-        match queue {
-            QueueKind::Small => self.small.push(Queued { handle, stamp }),
-            QueueKind::Main => {
-                self.main.push(Queued { handle, stamp });
-                self.main_moved.store(now, Ordering::Relaxed);
-            }
         }
     }
 
@@ -501,6 +490,7 @@ impl Policy {
     /// Gives all handles back.
     #[cfg(all(test, not(coeval_loom)))]
     pub fn drain(&self, mut each: impl FnMut(Handle)) {
+        self.recover();
         for queue in [&self.small, &self.main] {
             while let Some(queued) = queue.pop() {
                 each(queued.handle);

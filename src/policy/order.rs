@@ -94,7 +94,7 @@ impl Policy {
     #[cfg(feature = "serde")]
     pub fn put(&self, entry: Handle, rank: Rank) -> u32 {
         let (queue, hits) = rank.place();
-        self.push(queue, entry, self.history.now());
+        self.push(None, queue, entry, self.history.now());
         hits
     }
 }

@@ -22,13 +22,17 @@
 //! one exception: a popper that is stopped between its ticket and its slot delays one word, until
 //! it continues or the ring comes round. (In a closed ring: until it continues.)
 //!
+//! A thread may also draw several tickets at once ([`lots`]).
+//!
 //! A full ring is closed, and a larger ring replaces it. Poppers empty the old ring first. Rings
 //! are kept until the queue is dropped, since a late thread may access them. All old rings together
 //! have at most as many slots as the newest.
 
 mod handle;
+mod lots;
 
 pub use handle::Handle;
+pub use lots::Tickets;
 
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook, lazy_array::LazyArray, lines};
 use crossbeam_utils::CachePadded;
@@ -132,9 +136,9 @@ impl Ring {
         self.pushed().saturating_sub(popped)
     }
 
-    /// Draws a ticket for a word. Closes the ring if it is full.
+    /// Draws tickets for this number of words, and returns the first. Closes the ring if it is full.
     #[inline]
-    fn draw_ticket(&self) -> Result<u64, Closed> {
+    fn draw_tickets(&self, count: u64) -> Result<u64, Closed> {
         lines::ask_to_write(&self.drawn.pushed);
         let lets_in = hook::mutant("queue.closed_ring_lets_in");
         if self.is_closed() && !lets_in {
@@ -144,7 +148,7 @@ impl Ring {
             self.drawn.pushed.fetch_or(CLOSED, Ordering::Relaxed);
             return Err(Closed);
         }
-        let ticket = self.drawn.pushed.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.drawn.pushed.fetch_add(count, Ordering::Relaxed);
         if ticket & CLOSED != 0 && !lets_in {
             return Err(Closed);
         }
@@ -184,7 +188,7 @@ impl Ring {
     #[inline]
     fn push(&self, word: u64) -> Result<(), Closed> {
         loop {
-            let ticket = self.draw_ticket()?;
+            let ticket = self.draw_tickets(1)?;
             hook::step("queue.ticket_to_push");
             // Another ticket is needed only if another thread has made a step: a popper that came
             // first, or one that is late from the round before.
@@ -235,30 +239,29 @@ impl Ring {
     /// Returns the word at a distance behind the next one, if there is one.
     #[inline]
     fn ahead(&self, distance: u64) -> Option<u64> {
-        let (slot, _) = self.slot(self.drawn.popped.load(Ordering::Relaxed) + distance);
+        self.word_of(self.drawn.popped.load(Ordering::Relaxed) + distance)
+    }
+
+    /// Returns the word in the slot of a ticket, if there is one.
+    #[inline]
+    fn word_of(&self, ticket: u64) -> Option<u64> {
         // Acquire: pairs with the CAS in `write`, as a pop would.
-        Some(slot.load(Ordering::Acquire)).filter(|word| empty_turn(*word).is_none())
+        let word = self.slot(ticket).0.load(Ordering::Acquire);
+        empty_turn(word).is_none().then_some(word)
     }
 
     /// Visits the words from the front to the back. While other threads push and pop, it may miss
     /// some words, and meet others that were pushed or popped meanwhile.
     fn visit(&self, each: &mut impl FnMut(u64)) {
-        let popped = self.drawn.popped.load(Ordering::Relaxed);
-        let tickets = self.pushed().saturating_sub(popped).min(self.size());
-        for ticket in popped..popped + tickets {
-            // Acquire: pairs with the CAS in `write`, as a pop would.
-            let word = self.slot(ticket).0.load(Ordering::Acquire);
-            if empty_turn(word).is_none() {
-                each(word);
-            }
-        }
+        let pushed = self.pushed();
+        (pushed.saturating_sub(self.size())..pushed)
+            .filter_map(|ticket| self.word_of(ticket))
+            .for_each(each);
     }
 
     /// Returns the next word, unless a thread is just pushing or popping it.
     fn peek(&self) -> Option<u64> {
-        let (slot, _) = self.slot(self.drawn.popped.load(Ordering::Relaxed));
-        // Acquire: pairs with the CAS in `write`, as a pop would.
-        Some(slot.load(Ordering::Acquire)).filter(|word| empty_turn(*word).is_none())
+        self.word_of(self.drawn.popped.load(Ordering::Relaxed))
     }
 }
 
@@ -305,11 +308,15 @@ impl Queue {
             if self.ring(last).push(queued.word()).is_ok() {
                 return;
             }
-            self.ring(last + 1);
-            hook::step("queue.grown");
-            let _ =
-                self.last.compare_exchange(last, last + 1, Ordering::Relaxed, Ordering::Relaxed);
+            self.grow(last);
         }
+    }
+
+    /// Replaces the last ring, which is closed.
+    fn grow(&self, last: usize) {
+        self.ring(last + 1);
+        hook::step("queue.grown");
+        let _ = self.last.compare_exchange(last, last + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Pops the word at the front.

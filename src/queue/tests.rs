@@ -60,7 +60,7 @@ fn the_last_ring_has_the_size_that_was_asked_for() {
 #[test]
 fn a_stopped_pusher_is_passed() {
     let ring = Ring::new(4);
-    let late = ring.draw_ticket().ok().unwrap();
+    let late = ring.draw_tickets(1).ok().unwrap();
     assert!(ring.push(queued(1).word()).is_ok());
     assert_eq!(ring.pop(), Some(queued(1).word()));
     assert!(!ring.write(late, queued(0).word()));
@@ -90,7 +90,7 @@ fn no_word_is_left_behind() {
     ring.push(queued(0).word()).ok().unwrap();
     let popper = ring.drawn.popped.fetch_add(1, Ordering::Relaxed); // Ticket 0, turn 0.
     // Ticket 2, turn 1.
-    let pusher = (0..2).map(|_| ring.draw_ticket().ok().unwrap()).last().unwrap();
+    let pusher = (0..2).map(|_| ring.draw_tickets(1).ok().unwrap()).last().unwrap();
     assert_eq!((popper, pusher), (0, 2));
     // The poppers of tickets 1 and 2 run: the second takes the first word, and ends turn 1.
     assert_eq!((ring.take(1), ring.take(2)), (None, Some(queued(0).word())));

@@ -5,7 +5,7 @@ fn an_eviction_is_remembered_with_its_time_and_queue() {
     let history = History::new(1000);
     for hash in 0..100 {
         let queue = if hash % 2 == 0 { QueueKind::Small } else { QueueKind::Main };
-        history.remember(hash, history.advance(), queue, || 1000);
+        history.remember(hash, history.advance_by(1), queue, || 1000);
     }
     let now = history.now();
     for hash in 0..100 {
@@ -22,7 +22,7 @@ fn older_evictions_are_remembered_more_sparsely() {
     let history = History::new(size);
     let evictions = size as u32 * 20;
     for hash in 0..evictions {
-        history.remember(hash, history.advance(), QueueKind::Small, || size);
+        history.remember(hash, history.advance_by(1), QueueKind::Small, || size);
     }
     let known = |from: f64, to: f64| {
         let at = |ago: f64| evictions - (ago * size as f64) as u32;
@@ -52,12 +52,12 @@ fn older_evictions_are_remembered_more_sparsely() {
 fn the_table_is_made_when_needed_and_grows_with_the_entries() {
     let history = History::new(0);
     assert_eq!((history.bytes(), history.entries()), (0, 1));
-    history.remember(1, history.advance(), QueueKind::Main, || 600);
+    history.remember(1, history.advance_by(1), QueueKind::Main, || 600);
     let small = history.bytes();
     assert_eq!((small, history.entries()), (200 * 16, 600));
-    history.remember(2, history.advance(), QueueKind::Main, || 900);
+    history.remember(2, history.advance_by(1), QueueKind::Main, || 900);
     assert_eq!(history.bytes(), small);
-    history.remember(3, history.advance(), QueueKind::Main, || 901);
+    history.remember(3, history.advance_by(1), QueueKind::Main, || 901);
     assert_eq!(history.entries(), 901);
     assert!(history.take(3, history.now()).is_some());
 }
@@ -67,11 +67,11 @@ fn the_table_is_made_when_needed_and_grows_with_the_entries() {
 fn a_vast_plan_makes_no_vast_table() {
     let history = History::new(1000);
     history.plan(u64::MAX);
-    history.remember(1, history.advance(), QueueKind::Main, || 1000);
+    history.remember(1, history.advance_by(1), QueueKind::Main, || 1000);
     assert_eq!(history.entries(), 2000);
-    history.remember(2, history.advance(), QueueKind::Main, || 1000);
+    history.remember(2, history.advance_by(1), QueueKind::Main, || 1000);
     history.plan(1 << 40);
-    history.remember(3, history.advance(), QueueKind::Main, || 1500);
+    history.remember(3, history.advance_by(1), QueueKind::Main, || 1500);
     assert_eq!(history.entries(), 2000, "the table is large enough");
     assert!(history.take(1, history.now()).is_some() && history.bytes() < 100_000);
 }

@@ -13,6 +13,16 @@ struct ModelSlot {
     from_main: bool,
 }
 
+/// What the thread has counted since it published its counts.
+#[derive(Default)]
+struct Unpublished {
+    insertions: u64,
+    evictions: [u64; 2],
+    stays: [u16; 2],
+    passed: u64,
+    passed_with_hits: u64,
+}
+
 /// The cache: the keys that it holds, and their hits.
 pub struct Model {
     capacity: u64,
@@ -28,6 +38,9 @@ pub struct Model {
     stays: [u16; 2],
     /// The share of hits at the front of small.
     small_hits: u64,
+    /// Whether the thread publishes its counts with every eighth insertion: the queues were deep.
+    in_lots: bool,
+    unpublished: Unpublished,
     first_returns: u64,
     buckets: Vec<[ModelSlot; 6]>,
 }
@@ -45,6 +58,8 @@ impl Model {
             evicted: [Vec::new(), Vec::new()],
             stays: [0; 2],
             small_hits: 0,
+            in_lots: false,
+            unpublished: Unpublished::default(),
             first_returns: 0,
             buckets: vec![[ModelSlot::default(); 6]; (capacity * 2).div_ceil(6) as usize],
         }
@@ -61,6 +76,8 @@ impl Model {
             return true;
         }
         self.clock += 1;
+        let in_lots = self.in_lots;
+        let looks_after = if in_lots { self.counts_eighth() } else { self.clock % 8 == 0 };
         let to_main = match self.take(key) {
             Some((from_main, tick)) => self.returns_to_main(from_main, tick),
             // While the cache fills, main takes the new entries.
@@ -71,10 +88,36 @@ impl Model {
         };
         self.hits.insert(key, 0);
         self.push(to_main, key);
+        self.in_lots |= looks_after && self.small.len().min(self.main.len()) >= 256;
         if self.hits.len() as u64 > self.capacity {
-            self.evict(key);
+            self.evict(key, in_lots);
         }
         false
+    }
+
+    /// Counts an insertion of a thread that publishes eight at once. Returns whether this was the
+    /// eighth.
+    fn counts_eighth(&mut self) -> bool {
+        self.unpublished.insertions += 1;
+        let is_eighth = self.unpublished.insertions == 8;
+        if is_eighth {
+            self.publish();
+        }
+        is_eighth
+    }
+
+    fn publish(&mut self) {
+        let counts = std::mem::take(&mut self.unpublished);
+        for queue in 0..2 {
+            let count = counts.evictions[queue];
+            self.evicted[queue].extend((0..count).map(|_| self.clock));
+            if count > 0 {
+                self.stays[queue] = counts.stays[queue];
+            }
+        }
+        let gone = (self.small_hits / 64 * counts.passed).min(self.small_hits);
+        self.small_hits += ONE / 64 * counts.passed_with_hits;
+        self.small_hits -= gone;
     }
 
     fn push(&mut self, to_main: bool, key: u64) {
@@ -172,7 +215,7 @@ impl Model {
     }
 
     /// Evicts an entry other than `own`, which was just inserted.
-    fn evict(&mut self, own: u64) {
+    fn evict(&mut self, own: u64, in_lots: bool) {
         let mut chances = 32;
         let mut avoided: Option<bool> = None;
         loop {
@@ -191,15 +234,21 @@ impl Model {
                 continue;
             }
             if from_small {
-                let hit = if hits > 0 { ONE / 64 } else { 0 };
-                self.small_hits = self.small_hits - self.small_hits / 64 + hit;
+                self.unpublished.passed += 1;
+                self.unpublished.passed_with_hits += u64::from(hits > 0);
+                if !in_lots {
+                    self.publish();
+                }
             }
             if hits == 0 || chances == 0 {
                 self.hits.remove(&key);
-                self.stays[usize::from(!from_small)] =
-                    (self.tick(self.clock) as u16).wrapping_sub(stamp);
+                let from = usize::from(!from_small);
+                self.unpublished.stays[from] = (self.tick(self.clock) as u16).wrapping_sub(stamp);
+                self.unpublished.evictions[from] += 1;
+                if !in_lots {
+                    self.publish();
+                }
                 self.remember(key, !from_small);
-                self.evicted[usize::from(!from_small)].push(self.clock);
                 return;
             }
             chances -= 1;
