@@ -4,12 +4,12 @@
 //!
 //! Two threads push and one pops, on rings of one slot, two slots and more. Afterwards the main
 //! thread empties the queue. The words that it and the popper got are the words that were pushed,
-//! and the words of each pusher came in order. A thread that waits for another one never ends in a
+//! and the words of each pusher came in order (unless the threads draw tickets in lots). A thread that waits for another one never ends in a
 //! model, because loom also explores schedules without the other thread. loom gives up on such a
 //! schedule, which counts as a failure.
 #![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::queue::{Handle, Queue, Queued};
+use coeval::internals::queue::{Handle, Queue, Queued, Tickets};
 use loom_tests::loom::thread;
 use loom_tests::with_turns;
 use loom_tests::{explore, must_fail};
@@ -88,4 +88,44 @@ fn nothing_is_lost_when_the_queue_grows() {
 #[test]
 fn defect_a_closed_ring_lets_in() {
     must_fail("queue.closed_ring_lets_in", "a word is lost", growth);
+}
+
+/// Two threads draw tickets in lots of two, and keep one each: one pushes a word, and one pops a
+/// word where there are two. A third one recovers what waits for the popper, and pops.
+fn lots(preemptions: usize) {
+    explore(preemptions, || {
+        let queue = Arc::new(Queue::new(2));
+        [1, 2].into_iter().for_each(|n| queue.push(queued(n)));
+        let act = |act: fn(&Queue, &Tickets) -> Option<Queued>| {
+            let queue = queue.clone();
+            thread::spawn(move || act(&queue, &Tickets::default()).map(number))
+        };
+        let threads = [
+            act(|queue, tickets| {
+                queue.push_by(tickets, 2, queued(3));
+                None
+            }),
+            act(|queue, tickets| queue.pop_by(tickets, 2)),
+        ];
+        queue.recover();
+        let mut popped: Vec<u64> = queue.pop().map(number).into_iter().collect();
+        popped.extend(threads.into_iter().filter_map(|thread| thread.join().unwrap()));
+        queue.recover();
+        while let Some(queued) = queue.pop() {
+            popped.push(number(queued));
+        }
+        popped.sort_unstable();
+        assert!(popped.windows(2).all(|pair| pair[0] < pair[1]), "a word came twice: {popped:?}");
+        assert_eq!(popped, [1, 2, 3], "a word is lost");
+    });
+}
+
+#[test]
+fn nothing_is_lost_with_tickets_in_lots() {
+    lots(2);
+}
+
+#[test]
+fn defect_what_is_recovered_is_dropped() {
+    must_fail("queue.recovers_nothing", "a word is lost", || lots(1));
 }

@@ -9,7 +9,7 @@
 use super::history::InsertionTime;
 use super::{Policy, QueueKind};
 use crate::queue::{Handle, Queue, Queued, Tickets};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, fence};
 use std::cell::Cell;
 
 /// The number of tickets that a thread draws at once, and of insertions that it counts at once. As
@@ -63,6 +63,7 @@ impl Depth {
             let lots = if in_lots { Self::LOTS | Self::HAD_LOTS | Self::WAITING } else { 0 };
             self.0.fetch_and(!(Self::DEEP | Self::LOTS), Ordering::Relaxed);
             self.0.fetch_or(deep | lots, Ordering::Relaxed);
+            fence(Ordering::SeqCst); // partner: `recover`
         }
     }
 }
@@ -177,6 +178,9 @@ impl Policy {
     /// Pushes handles anew that wait for threads with tickets. Returns whether there were any.
     #[cold]
     pub(super) fn recover(&self) -> bool {
+        // Partner: the fence in `note`. A thread that has found no word, since others have drawn
+        // tickets for all, sees that there are tickets.
+        fence(Ordering::SeqCst);
         if !self.depth.has(Depth::WAITING) {
             return false;
         }
