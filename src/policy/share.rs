@@ -17,8 +17,10 @@ use std::cell::Cell;
 const LOT: u32 = 8;
 /// A new entry with at least so many entries before it need not be spared by other threads.
 const DEEP: u64 = 128;
-/// Threads draw tickets in lots while both queues have at least so many entries.
+/// Threads draw tickets in lots while both queues have at least so many entries, and so many for
+/// each of these threads. So at most a quarter of a queue is in lots.
 const DEEP_ENOUGH: u64 = 256;
+const DEEP_ENOUGH_FOR_ONE: u64 = 4 * LOT as u64;
 
 /// What one thread keeps.
 #[derive(Default)]
@@ -56,8 +58,9 @@ impl Depth {
         !cfg!(coeval_loom) && self.0.load(Ordering::Relaxed) & flag != 0
     }
 
-    fn note(&self, depth: u64) {
-        let (is_deep, in_lots) = (depth >= DEEP, depth >= DEEP_ENOUGH);
+    fn note(&self, depth: u64, threads: u64) {
+        let (is_deep, enough) = (depth >= DEEP, DEEP_ENOUGH.max(DEEP_ENOUGH_FOR_ONE * threads));
+        let in_lots = depth >= enough;
         if is_deep != self.has(Self::DEEP) || in_lots != self.has(Self::LOTS) {
             let deep = if is_deep { Self::DEEP } else { 0 };
             let lots = if in_lots { Self::LOTS | Self::HAD_LOTS | Self::WAITING } else { 0 };
@@ -83,7 +86,7 @@ impl Policy {
     /// Looks how deep the queues are.
     pub(super) fn look_how_deep(&self, share: Option<&Share>) {
         let (small, main) = self.lens(share);
-        self.depth.note(small.min(main));
+        self.depth.note(small.min(main), self.shares.count());
     }
 
     /// Returns what the thread keeps, if threads keep something.

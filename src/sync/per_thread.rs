@@ -79,6 +79,11 @@ impl<T: Default> PerThread<T> {
         self.try_get().unwrap_or_else(|| self.find())
     }
 
+    /// Returns about how many threads have a value.
+    pub fn count(&self) -> u64 {
+        self.used.load(Ordering::Relaxed) & COUNT
+    }
+
     /// Returns the calling thread's value if the first entry of the table has it.
     #[inline(always)]
     pub fn try_get(&self) -> Option<&T> {
