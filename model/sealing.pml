@@ -97,7 +97,9 @@ inline note() {
     od
 }
 
-/* One commit that sets one key and removes another one; then the steps 1 and 2. */
+/* One commit that sets one key and removes another one; then the steps 1 and 2. Or it evicts the
+ * other one: then the commit takes the step 1 as well.
+ */
 inline move(from, to) {
     pin();
     locate(to, set);
@@ -106,7 +108,14 @@ commit:
     atomic {
         assert(head[set] != sealed && head[gone] != sealed);
         head[set] = present;
-        head[gone] = absent;
+        if
+        :: head[gone] = absent
+        :: head[gone] == present && !condemning[gone] ->
+            head[gone] = condemned; condemning[gone] = true;
+#if DEFECT != NO_GRACE
+            awaited[gone] = guards
+#endif
+        fi;
         note()
     };
 condemn:
