@@ -366,7 +366,7 @@ fn defect_not_freeing_the_slot_of_a_record_that_lives_on() {
 #[test]
 fn defect_not_giving_the_record_back_to_the_policy() {
     let kind = "the policy does not know a present entry";
-    must_fail("evict.forgets", kind, || eviction_beside_a_write(1, 2));
+    must_fail("evict.forgets", kind, || eviction_beside_a_write(1, 3));
 }
 
 #[test]

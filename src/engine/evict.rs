@@ -20,11 +20,11 @@
 //! entries of a larger batch are spared only by the commit of that batch itself.
 
 use super::Engine;
+use super::fresh::FreshRecords;
 use super::maintenance::due;
 use super::post_commit::Settled;
-use super::scratch::FreshRecords;
 use super::terms::weight_of;
-use crate::chain::{HeldRecord, NodeRef, Record, RecordRef, Visible, flags};
+use crate::chain::{NodeRef, Record, RecordRef, Visible, flags};
 use crate::commit::{Entry, Era};
 use crate::policy::{CHANCES, EVICTIONS, EvictionOutcome, HITS, Policy, Residents, SpareDecision};
 use crate::queue::Handle;
@@ -280,24 +280,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
             before = weight;
             self.make_owed_room();
         }
-    }
-
-    /// Stops sparing the entries that this thread added before.
-    pub(super) fn clear_fresh(&self, guard: &R::Guard<'_>) {
-        self.clear_fresh_of(guard, &self.scratch.get().fresh);
-    }
-
-    fn clear_fresh_of(&self, guard: &R::Guard<'_>, fresh: &FreshRecords<K, V>) {
-        fresh.take(|record| {
-            // SAFETY: this thread set the flag, no other thread clears it, and a record does not
-            // end while it has the flag.
-            let record = unsafe { HeldRecord::new(record) }.kept(self.store.live(guard));
-            record.clear_flags(flags::FRESH);
-            step("evict.spared_no_more");
-            if !mutant("room.forgets") {
-                self.store.try_condemn(guard, record);
-            }
-        });
     }
 }
 

@@ -20,6 +20,7 @@ mod expire;
 mod expiry_policy;
 mod explain;
 mod fill;
+mod fresh;
 #[cfg(any(feature = "serde", coeval_loom, coeval_internals))]
 mod gone_marks;
 mod group;

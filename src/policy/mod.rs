@@ -87,11 +87,6 @@ use share::{Depth, Share};
 
 /// The largest number of entries with hits that one search for an entry without hits passes over.
 pub const CHANCES: usize = if cfg!(coeval_loom) { 2 } else { 32 };
-/// Entries are prefetched this many places ahead, and this many places ahead what else their
-/// evictions access, for which the entry must have arrived. The evictions in between take about as
-/// long as one memory access.
-const AHEAD: u64 = 4;
-const AHEAD_TO_EVICT: u64 = 2;
 /// The largest number of evictions that one admission tries.
 pub const EVICTIONS: usize = if cfg!(coeval_loom) { 1 } else { 256 };
 /// An admission searches for handles without a value if there are more than
@@ -446,17 +441,6 @@ impl Policy {
         };
         let main = if is_small { None } else { from(QueueKind::Main) };
         main.or_else(|| from(QueueKind::Small)).or_else(|| from(QueueKind::Main))
-    }
-
-    /// Prefetches what the next evictions access. (Small caches are near the processor anyway.)
-    #[cfg_attr(not(coeval_loom), inline(always))]
-    fn look_ahead(&self, share: Option<&Share>, residents: &impl Residents, kind: QueueKind) {
-        if let Some(later) = self.ahead(share, kind, AHEAD) {
-            residents.prefetch(later);
-        }
-        if let Some(later) = self.ahead(share, kind, AHEAD_TO_EVICT) {
-            self.history.prefetch(residents.prefetch_to_evict(later));
-        }
     }
 
     /// Releases some handles without a value, if there are many of them.

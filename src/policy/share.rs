@@ -7,7 +7,7 @@
 //! are not counted. [`Policy::recover`] finds the entries if there is nothing else to evict.
 
 use super::history::InsertionTime;
-use super::{Policy, QueueKind};
+use super::{Policy, QueueKind, Residents};
 use crate::queue::{Handle, Queue, Queued, Tickets};
 use crate::sync::{AtomicU32, Ordering, fence};
 use std::cell::Cell;
@@ -21,6 +21,12 @@ const DEEP: u64 = 128;
 /// each of these threads. So at most a quarter of a queue is in lots.
 const DEEP_ENOUGH: u64 = 256;
 const DEEP_ENOUGH_FOR_ONE: u64 = 4 * LOT as u64;
+
+/// Entries are prefetched this many places ahead, and this many places ahead what else their
+/// evictions access, for which the entry must have arrived. The evictions in between take about as
+/// long as one memory access.
+const AHEAD: u64 = 4;
+const AHEAD_TO_EVICT: u64 = 2;
 
 /// What one thread keeps.
 #[derive(Default)]
@@ -166,15 +172,26 @@ impl Policy {
 
     /// Returns the handle at a distance behind the front. Only a hint.
     #[inline(always)]
-    pub(super) fn ahead(
-        &self,
-        share: Option<&Share>,
-        kind: QueueKind,
-        distance: u64,
-    ) -> Option<Handle> {
+    fn ahead(&self, share: Option<&Share>, kind: QueueKind, distance: u64) -> Option<Handle> {
         match share {
             None => self.queue(kind).ahead(distance),
             Some(share) => self.queue(kind).ahead_by(&share.pop[kind as usize], distance),
+        }
+    }
+
+    /// Prefetches what the next evictions access. (Small caches are near the processor anyway.)
+    #[cfg_attr(not(coeval_loom), inline(always))]
+    pub(super) fn look_ahead(
+        &self,
+        share: Option<&Share>,
+        residents: &impl Residents,
+        kind: QueueKind,
+    ) {
+        if let Some(later) = self.ahead(share, kind, AHEAD) {
+            residents.prefetch(later);
+        }
+        if let Some(later) = self.ahead(share, kind, AHEAD_TO_EVICT) {
+            self.history.prefetch(residents.prefetch_to_evict(later));
         }
     }
 

@@ -77,7 +77,7 @@ impl Model {
         }
         self.clock += 1;
         let in_lots = self.in_lots;
-        let looks_after = if in_lots { self.counts_eighth() } else { self.clock % 8 == 0 };
+        let looks_after = if in_lots { self.counts_eighth() } else { self.clock.is_multiple_of(8) };
         let to_main = match self.take(key) {
             Some((from_main, tick)) => self.returns_to_main(from_main, tick),
             // While the cache fills, main takes the new entries.
