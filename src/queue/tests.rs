@@ -155,3 +155,50 @@ fn an_unused_queue_has_no_memory() {
     queue.push(queued(1));
     assert_eq!((queue.slots(), queue.pop()), (FIRST, Some(queued(1))));
 }
+
+/// Threads push and pop in lots, and leave tickets. What waits for them is recovered, so no word is
+/// lost, and none comes twice.
+#[test]
+fn no_word_is_lost_or_doubled_with_tickets_in_lots() {
+    const EACH: u64 = 40_000;
+    let queue = Queue::new(0);
+    let popped: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let work = |thread: u64| {
+            let queue = &queue;
+            scope.spawn(move || {
+                let ((push, pop), mut mine) = ((Tickets::default(), Tickets::default()), vec![]);
+                for n in 0..EACH {
+                    queue.push_by(&push, 1 + n % 8, queued(thread * EACH + n));
+                    if n % 64 > 8 {
+                        mine.extend(queue.pop_by(&pop, 1 + n % 5).map(number));
+                    }
+                    if n % 10_000 == 0 {
+                        queue.recover();
+                    }
+                }
+                mine
+            })
+        };
+        let threads: Vec<_> = (0..4).map(work).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    queue.recover();
+    let mut all: Vec<u64> = popped.into_iter().flatten().collect();
+    all.extend(std::iter::from_fn(|| queue.pop()).map(number));
+    all.sort_unstable();
+    assert_eq!(all, (0..4 * EACH).collect::<Vec<_>>());
+}
+
+#[test]
+fn words_that_wait_for_a_thread_are_recovered() {
+    let queue = Queue::new(0);
+    (0..20).for_each(|n| queue.push(queued(n)));
+    let idle = Tickets::default();
+    assert_eq!(queue.pop_by(&idle, 8).map(number), Some(0));
+    assert_eq!((queue.len(), queue.len_by(&Tickets::default(), &idle)), (12, 19));
+    assert_eq!((queue.pop().map(number), queue.peek_by(&idle).map(number)), (Some(8), Some(1)));
+    assert!(queue.recover());
+    let rest: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(number).collect();
+    assert_eq!(rest, (9..20).chain(1..8).collect::<Vec<_>>());
+    assert_eq!((queue.pop_by(&idle, 8), queue.recover()), (None, false));
+}

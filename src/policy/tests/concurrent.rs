@@ -45,6 +45,19 @@ fn entries_that_are_removed_and_inserted_are_held_once() {
     cache.check();
 }
 
+/// The queues are so deep that threads draw tickets in lots.
+#[test]
+fn tickets_in_lots_lose_no_entry() {
+    for removes in [false, true] {
+        let cache = PolicyCache::counting(10_000, 40_000);
+        let most = hammer(&cache, 40_000, removes);
+        assert!(most <= 10_000 + THREADS, "{most}");
+        assert!(cache.weight() <= 10_000);
+        assert!(cache.policy.share().is_some(), "the queues were never deep");
+        cache.check();
+    }
+}
+
 #[test]
 fn weights_add_up_with_many_threads() {
     let cache = PolicyCache::new(Policy::weighing(5000), 2000, |key| key as u32 % 40);
