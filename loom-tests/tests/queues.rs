@@ -4,9 +4,9 @@
 //!
 //! Two threads push and one pops, on rings of one slot, two slots and more. Afterwards the main
 //! thread empties the queue. The words that it and the popper got are the words that were pushed,
-//! and the words of each pusher came in order (unless the threads draw tickets in lots). A thread that waits for another one never ends in a
-//! model, because loom also explores schedules without the other thread. loom gives up on such a
-//! schedule, which counts as a failure.
+//! and the words of each pusher came in order (unless the threads draw tickets in lots). A thread
+//! that waits for another one never ends in a model, because loom also explores schedules without
+//! the other thread. loom gives up on such a schedule, which counts as a failure.
 #![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::queue::{Handle, Queue, Queued, Tickets};

@@ -275,10 +275,11 @@ where
     /// [bound](crate::Builder::max_capacity), this call makes room for what it brings. It does not
     /// evict the entry that it sets, unless that entry alone is heavier than the bound. Until this
     /// thread's next write, the writes of other threads do not evict the entry either, unless
-    /// nothing else is left. The same holds for what any other operation brings. For a commit of
-    /// several writes, it holds if there is room for all of them; with more than 64 writes, only
-    /// that commit itself spares them. If threads bring the same key in turn, the entry is spared
-    /// for the first of them.
+    /// nothing else is left, or, in a large cache, unless 128 entries that were before it have had
+    /// their turn. The same holds for what any other operation brings. For a commit of several
+    /// writes, it holds if there is room for all of them; with more than 64 writes, only that
+    /// commit itself spares them. If threads bring the same key in turn, the entry is spared for the
+    /// first of them.
     ///
     /// If the cache knows a key equal to `key`, it keeps that key and drops `key`, as a
     /// [`HashMap`](std::collections::HashMap) does. It knows a key for some time after its entry is

@@ -17,7 +17,9 @@
 //! Their records have the flag `FRESH` until their thread adds other entries. The policy prefers
 //! other records as long as it finds some. The flag keeps the record in memory, because its thread
 //! comes back to it. So a thread keeps the records of its last operation, at most 64. The other
-//! entries of a larger batch are spared only by the commit of that batch itself.
+//! entries of a larger batch are spared only by the commit of that batch itself. If the queues of
+//! the policy are deep, a new record does not need the flag: its thread only notes its address, and
+//! so spares it itself.
 
 use super::Engine;
 use super::fresh::FreshRecords;
@@ -173,7 +175,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let context = EvictionContext::new(self, guard);
         context.defer(settled);
         self.clear_fresh_of(guard, context.fresh);
-        context.fresh.begin(&record, flags & flags::FRESH != 0);
+        context.note_new(record, flags);
         step("evict.flagged");
         policy.admit(&context, handle(record));
         if context.account() > policy.capacity() {
@@ -251,6 +253,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
                 let more = context.fresh.count();
                 context.spares_left.set(CHANCES + more);
                 let is_searched = policy.make_room(&context, left.min(EVICTIONS));
+                policy.look_again();
                 if context.account() <= policy.capacity() {
                     return;
                 }
@@ -305,19 +308,30 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
             }
             return;
         }
-        // Always a read-modify-write, because the policy's `release` does one on the same word. If
-        // `release` comes later, it sees this value. If it came before, this thread sees the flag
-        // cleared.
-        let before = if adds_weight {
-            self.set_admission_flags(record)
-        } else {
-            record.set_flags(flags::ADMITTED)
+        // A thread that adds weight does a read-modify-write in any case, because the policy's
+        // `release` does one on the same word. If `release` comes later, it sees this value. If it
+        // came before, this thread sees the flag cleared. A write that adds none found the entry
+        // present, so some thread has added it and does so. This thread helps if that one is
+        // stopped.
+        let before = match adds_weight {
+            true => self.set_admission_flags(record),
+            false if record.flags() & flags::ADMITTED != 0 => return,
+            false => record.set_flags(flags::ADMITTED),
         };
         step("evict.flagged");
         if before & flags::ADMITTED == 0 {
             policy.admit(self, handle(record));
         } else if adds_weight {
             policy.make_room(self, EVICTIONS);
+        }
+    }
+
+    /// Notes a new record, which began with these flags, so that the thread spares it.
+    fn note_new(&self, record: RecordRef<'g, K, V>, flags: u32) {
+        if flags & flags::FRESH != 0 {
+            self.fresh.push(&record);
+        } else if !self.fresh.note(&record) && record.set_flags(flags::FRESH) & flags::FRESH == 0 {
+            self.fresh.push(&record);
         }
     }
 

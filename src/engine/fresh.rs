@@ -57,17 +57,21 @@ impl<K, V> FreshRecords<K, V> {
         self.one.get().is_null() || self.count() < MAX_KEPT_CAPACITY
     }
 
-    /// Begins an empty list with a record, which may be without the flag. The list then only
-    /// compares its address.
-    pub fn begin(&self, record: &Record<K, V>, is_flagged: bool) {
-        self.one.set(record);
-        self.is_flagged.set(is_flagged);
+    /// Notes a record without the flag, if no other one is in the list. The list only compares its
+    /// address. Returns false if there is another one.
+    pub fn note(&self, record: &Record<K, V>) -> bool {
+        let is_empty = self.one.get().is_null();
+        if is_empty {
+            self.one.set(record);
+        }
+        is_empty
     }
 
     /// Adds a record with the flag.
     pub fn push(&self, record: &Record<K, V>) {
         if self.one.get().is_null() || !self.is_flagged.get() {
-            return self.begin(record, true);
+            self.one.set(record);
+            return self.is_flagged.set(true);
         }
         let mut more = self.more.take();
         if more.capacity() == 0 {

@@ -24,7 +24,8 @@
 //!
 //! Entries that were written just now are spared in either queue: a thread that makes room for an
 //! entry evicts other entries first ([`Residents::spare`]). Otherwise, if *small* had room for
-//! hardly any entry, an old entry with one hit would outlive each new one.
+//! hardly any entry, an old entry with one hit would outlive each new one. In deep queues, other
+//! threads need not spare them ([`Policy::is_deep`]).
 //!
 //! While the cache fills, new entries go to main, up to its share (quick_cache also fills its hot
 //! part first). Nothing is known of them yet, and to keep some of them is better than to let each
@@ -290,7 +291,13 @@ impl Policy {
         pushed: u16,
     ) -> bool {
         for _ in 0..CHANCES {
-            let Some(front) = self.peek_main(share) else { return self.main.is_empty() };
+            let Some(front) = self.peek_main(share) else {
+                // A thread that keeps its ticket may leave the slot empty for ever. The pop passes
+                // such slots by.
+                let Some(front) = self.pop_from(share, QueueKind::Main) else { return true };
+                self.main.push(front);
+                continue;
+            };
             if !self.is_older(front.stamp, pushed) {
                 return false;
             }

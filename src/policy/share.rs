@@ -9,7 +9,7 @@
 use super::history::InsertionTime;
 use super::{Policy, QueueKind, Residents};
 use crate::queue::{Handle, Queue, Queued, Tickets};
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering};
 use std::cell::Cell;
 
 /// The number of tickets that a thread draws at once, and of insertions that it counts at once. As
@@ -69,10 +69,17 @@ impl Depth {
         let in_lots = depth >= enough;
         if is_deep != self.has(Self::DEEP) || in_lots != self.has(Self::LOTS) {
             let deep = if is_deep { Self::DEEP } else { 0 };
-            let lots = if in_lots { Self::LOTS | Self::HAD_LOTS | Self::WAITING } else { 0 };
+            let lots = if in_lots { Self::LOTS | Self::HAD_LOTS } else { 0 };
             self.0.fetch_and(!(Self::DEEP | Self::LOTS), Ordering::Relaxed);
             self.0.fetch_or(deep | lots, Ordering::Relaxed);
-            fence(Ordering::SeqCst); // partner: `recover`
+        }
+    }
+
+    /// Notes that a thread has drawn more tickets to pop than it uses at once.
+    #[inline(always)]
+    fn note_waiting(&self) {
+        if !self.has(Self::WAITING) {
+            self.0.fetch_or(Self::WAITING, Ordering::AcqRel);
         }
     }
 }
@@ -89,7 +96,12 @@ impl Policy {
         self.depth.has(Depth::DEEP)
     }
 
-    /// Looks how deep the queues are.
+    /// Looks how deep the queues are. Threads that insert do so now and then. The engine calls this
+    /// after it has evicted many entries.
+    pub fn look_again(&self) {
+        self.look_how_deep(self.share());
+    }
+
     pub(super) fn look_how_deep(&self, share: Option<&Share>) {
         let (small, main) = self.lens(share);
         self.depth.note(small.min(main), self.shares.count());
@@ -156,10 +168,14 @@ impl Policy {
     /// Pops the handle at the front of a queue.
     #[inline(always)]
     pub(super) fn pop_from(&self, share: Option<&Share>, kind: QueueKind) -> Option<Queued> {
-        match share {
-            None => self.queue(kind).pop(),
-            Some(share) => self.queue(kind).pop_by(&share.pop[kind as usize], self.lot()),
+        let Some(share) = share else { return self.queue(kind).pop() };
+        let lot = self.lot();
+        let popped = self.queue(kind).pop_by(&share.pop[kind as usize], lot);
+        if lot > 1 {
+            // After the draw: `recover` may have been between the two.
+            self.depth.note_waiting();
         }
+        popped
     }
 
     /// Returns the handle at the front of main, unless a thread is just pushing or popping it.
@@ -198,16 +214,12 @@ impl Policy {
     /// Pushes handles anew that wait for threads with tickets. Returns whether there were any.
     #[cold]
     pub(super) fn recover(&self) -> bool {
-        // Partner: the fence in `note`. A thread that has found no word, since others have drawn
-        // tickets for all, sees that there are tickets.
-        fence(Ordering::SeqCst);
         if !self.depth.has(Depth::WAITING) {
             return false;
         }
-        if !self.depth.has(Depth::LOTS) {
-            // Cleared first: a thread that draws tickets afterwards sets it again.
-            self.depth.0.fetch_and(!Depth::WAITING, Ordering::Relaxed);
-        }
+        // Cleared first: a thread that draws tickets afterwards sets it again before its next look
+        // at the weight. That thread sees the weight for which this one finds no word.
+        self.depth.0.fetch_and(!Depth::WAITING, Ordering::AcqRel);
         self.small.recover() | self.main.recover()
     }
 

@@ -54,7 +54,6 @@ impl Ring {
         for ticket in pushed.saturating_sub(self.size())..popped {
             let (slot, turn) = self.slot(ticket);
             let word = slot.load(Ordering::Relaxed);
-            hook::step("queue.recovering");
             if empty_turn(word).is_none()
                 && slot
                     .compare_exchange(word, empty(turn + 1), Ordering::AcqRel, Ordering::Relaxed)
@@ -82,7 +81,7 @@ impl Queue {
                 Ok(first) => tickets.set(last, first, lot),
                 Err(Closed) => self.grow(last),
             }
-            hook::step("queue.tickets_to_push");
+            hook::step("queue.ticket_to_push");
         }
     }
 
@@ -107,11 +106,11 @@ impl Queue {
                     tickets.set(first, ticket, count);
                 }
             }
-            hook::step("queue.tickets_to_pop");
+            hook::step("queue.ticket_to_pop");
         }
     }
 
-    /// Returns the number of words, if only this thread has tickets left.
+    /// Returns the number of words, if only this thread has tickets left, and none of an old ring.
     #[inline]
     pub fn len_by(&self, push: &Tickets, pop: &Tickets) -> u64 {
         (self.len() + pop.left()).saturating_sub(push.left())

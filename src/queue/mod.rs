@@ -136,7 +136,7 @@ impl Ring {
         self.pushed().saturating_sub(popped)
     }
 
-    /// Draws tickets for this number of words, and returns the first. Closes the ring if it is full.
+    /// Draws tickets for this number of words. Returns the first. Closes the ring if it is full.
     #[inline]
     fn draw_tickets(&self, count: u64) -> Result<u64, Closed> {
         lines::ask_to_write(&self.drawn.pushed);
@@ -336,7 +336,8 @@ impl Queue {
     }
 
     /// Returns whether poppers may go on from a ring that gave no word. All tickets of a closed
-    /// ring are known. Once poppers have drawn as many, each slot is empty and admits no word.
+    /// ring are known. Once poppers have drawn as many, each slot is empty and admits no word, or
+    /// belongs to a popper that is yet to come.
     fn skip_if_drained(&self, first: usize, ring: &Ring) -> bool {
         if !ring.is_closed() || self.rings.get(first + 1).is_none() {
             return false;
@@ -357,15 +358,16 @@ impl Queue {
     }
 
     /// Visits the words from the front to the back, and leaves them in the queue. It visits each
-    /// word once while no other thread uses the queue.
+    /// word once while no other thread uses the queue. Rings that poppers have left are visited,
+    /// too, since words may wait there for threads that have tickets.
     pub fn visit(&self, mut each: impl FnMut(Queued)) {
-        let first = self.first.load(Ordering::Relaxed);
-        for ring in (first..MAX_RINGS).map_while(|index| self.rings.get(index)) {
+        for ring in (0..MAX_RINGS).map_while(|index| self.rings.get(index)) {
             ring.visit(&mut |word| each(Queued::from_word(word)));
         }
     }
 
-    /// Returns the number of words. It is exact while no other thread uses the queue.
+    /// Returns the number of words. It is exact while no other thread uses the queue or has tickets
+    /// left. Words that wait for such a thread do not count; its tickets to push do.
     #[inline]
     pub fn len(&self) -> u64 {
         let (first, last) = (self.first.load(Ordering::Relaxed), self.last.load(Ordering::Relaxed));
@@ -388,11 +390,6 @@ impl Queue {
     pub fn ahead(&self, distance: u64) -> Option<Handle> {
         let ring = self.rings.get(self.first.load(Ordering::Relaxed))?;
         ring.ahead(distance).map(|word| Queued::from_word(word).handle)
-    }
-
-    /// Returns whether the queue has no words.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Returns the number of slots of all rings, as a measure of memory.

@@ -115,7 +115,6 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     #[inline(never)]
     fn go_on(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) {
         record.revive();
-        step("evict.goes_on");
         if !mutant("evict.keeps_right") {
             self.begin_again(guard, record);
         }

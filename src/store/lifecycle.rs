@@ -137,8 +137,9 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     unsafe fn reclaim_inline(record: *mut (), store: *const ()) {
         // SAFETY: as in `reclaim_node`. The record is not condemned while its inline slot is
-        // neither free nor the head, so it is alive. Once the slot is free, the guard keeps the
-        // record.
+        // neither free nor the head, so it is alive. (An eviction condemns it so, but revives it
+        // under its guard if another thread has retired the version; see `go_on`.) Once the slot is
+        // free, the guard keeps the record.
         unsafe {
             let store = &*store.cast::<Self>();
             let record = RecordRef::new(&*record.cast::<Record<K, V>>());

@@ -201,8 +201,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     }
 
     /// Installs and stamps a version of one key, unless it would supersede another version than
-    /// `over` says. Takes the value out of `value`; a value supersedes any version, because it would
-    /// be lost otherwise.
+    /// `over` says. Takes the value out of `value`. A value supersedes any version, because it
+    /// would be lost otherwise.
     #[inline(always)]
     pub fn write<'g>(
         &self,

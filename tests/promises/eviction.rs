@@ -2,6 +2,7 @@
 //! progress bring. An eviction is a commit like any other. Entries that are used stay.
 
 mod concurrent;
+mod idle;
 #[cfg(coeval_internals)]
 mod in_hand;
 mod memory;

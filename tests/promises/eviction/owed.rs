@@ -2,11 +2,11 @@
 //! threads finish the work that one leaves.
 
 use crate::common::{Store, on_every_reclaimer};
-use crate::eviction::{Cache, assert_within, bounded, with_weigher};
+use crate::eviction::{Cache, assert_within, with_weigher};
 use coeval::Tag;
 use coeval::reclaim::Reclaim;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// A cache that this many light entries fill.
@@ -136,36 +136,11 @@ fn every_eviction_is_reported<R: Reclaim>() {
     assert_eq!((cache.len(), told.load(Ordering::Relaxed)), (1, LIGHT));
 }
 
-/// Threads that do nothing for now have entries in hand that they will evict next. Others evict
-/// them if there is nothing else.
-fn what_idle_threads_have_in_hand<R: Reclaim>() {
-    const FULL: u64 = 20_000;
-    let (cache, filled, resized) = (&bounded::<R>(FULL), &Barrier::new(4), &Barrier::new(4));
-    std::thread::scope(|scope| {
-        for thread in 0..3 {
-            scope.spawn(move || {
-                (0..FULL + thread).for_each(|key| _ = cache.insert(thread << 32 | key, key));
-                filled.wait();
-                resized.wait();
-            });
-        }
-        filled.wait();
-        cache.resize(10);
-        // Each of them evicts at least 32.
-        (0..FULL / 32).for_each(|key| _ = cache.insert(key, key));
-        let count = cache.len();
-        resized.wait();
-        assert_eq!(count, 10);
-        assert_within(cache, 10, false);
-    });
-}
-
 on_every_reclaimer!(
     each_heavy_entry_makes_its_own_room,
     every_way_to_bring_a_weight,
     many_heavy_at_once,
     every_eviction_is_reported,
-    what_idle_threads_have_in_hand,
 );
 
 #[test]
