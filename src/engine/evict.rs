@@ -175,7 +175,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let context = EvictionContext::new(self, guard);
         context.defer(settled);
         self.clear_fresh_of(guard, context.fresh);
-        context.note_new(record, flags);
+        context.fresh.add_new(&record, flags & flags::FRESH != 0);
         step("evict.flagged");
         policy.admit(&context, handle(record));
         if context.account() > policy.capacity() {
@@ -323,15 +323,6 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
             policy.admit(self, handle(record));
         } else if adds_weight {
             policy.make_room(self, EVICTIONS);
-        }
-    }
-
-    /// Notes a new record, which began with these flags, so that the thread spares it.
-    fn note_new(&self, record: RecordRef<'g, K, V>, flags: u32) {
-        if flags & flags::FRESH != 0 {
-            self.fresh.push(&record);
-        } else if !self.fresh.note(&record) && record.set_flags(flags::FRESH) & flags::FRESH == 0 {
-            self.fresh.push(&record);
         }
     }
 

@@ -57,14 +57,14 @@ impl<K, V> FreshRecords<K, V> {
         self.one.get().is_null() || self.count() < MAX_KEPT_CAPACITY
     }
 
-    /// Notes a record without the flag, if no other one is in the list. The list only compares its
-    /// address. Returns false if there is another one.
-    pub fn note(&self, record: &Record<K, V>) -> bool {
-        let is_empty = self.one.get().is_null();
-        if is_empty {
-            self.one.set(record);
+    /// Adds a new record, which may be without the flag. The list then only compares its address.
+    pub fn add_new(&self, record: &Record<K, V>, is_flagged: bool) {
+        if !is_flagged && self.one.get().is_null() {
+            return self.one.set(record);
         }
-        is_empty
+        if is_flagged || record.set_flags(flags::FRESH) & flags::FRESH == 0 {
+            self.push(record);
+        }
     }
 
     /// Adds a record with the flag.
