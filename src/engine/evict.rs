@@ -148,16 +148,6 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// The flags of a new record that takes a value without terms. If such a value may be kept, the
-    /// policy has it from the beginning: the writer admits it before it does anything else.
-    pub(super) fn flags_of_new(policy: &Policy) -> u32 {
-        match () {
-            () if !policy.fits(1) => 0,
-            () if policy.is_deep() => flags::ADMITTED,
-            () => flags::ADMITTED | flags::FRESH,
-        }
-    }
-
     /// Does the same as [`keep_bound`](Self::keep_bound) for a new record, which began with these
     /// flags.
     #[cfg_attr(not(coeval_loom), inline(always))]

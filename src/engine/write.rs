@@ -4,7 +4,7 @@ use super::Engine;
 use super::changes::WriteTerms;
 use super::plan::Plan;
 use super::post_commit::Settled;
-use crate::chain::{NodeRef, Parcel, RecordRef, Visible};
+use crate::chain::{NodeRef, Parcel, RecordRef, Visible, flags};
 use crate::commit::{Over, Precondition, ReadAt};
 use crate::config::{ConfigSnapshot, Times};
 use crate::dependencies::Moment;
@@ -62,7 +62,7 @@ where
     #[inline(always)]
     fn insert_plain(&self, hash: u32, key: K, value: &mut Parcel<V>) -> Version {
         let guard = self.store.pin();
-        let flags = self.policy.as_ref().map_or(0, Self::flags_of_new);
+        let flags = self.flags_of_new();
         let offered = Offered { value: &mut *value, flags };
         let record = self.store.locate(&guard, hash, key, Some(offered));
         let version = if value.is_some() {
@@ -80,6 +80,18 @@ where
         drop(guard);
         self.tend();
         Version::from_u64(version)
+    }
+
+    /// The flags of a new record that takes a value without terms. If such a value may be kept, the
+    /// policy has it from the beginning: the writer admits it before it does anything else.
+    #[inline(always)]
+    fn flags_of_new(&self) -> u32 {
+        match &self.policy {
+            Some(policy) if !policy.fits(1) => 0,
+            Some(policy) if policy.is_deep() => flags::ADMITTED,
+            Some(_) => flags::ADMITTED | flags::FRESH,
+            None => 0,
+        }
     }
 
     /// Completes the insertion of a new record, which has these flags. Returns the number of the
