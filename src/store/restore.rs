@@ -48,7 +48,7 @@ where
         retention: Option<impl FnOnce(RecordRef<'g, K, V>) -> TermsAndBonds>,
     ) -> Option<Numbered<'g, K, V>> {
         let state = State::committed(number);
-        let offered = retention.is_none().then(|| Offered { value: &mut *value, flags: 0 });
+        let offered = retention.is_none().then_some(Offered { value: &mut *value, flags: 0 });
         let record = self.locate(guard, hash, key, offered);
         let mut made = None;
         if value.is_some() {
