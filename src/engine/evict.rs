@@ -373,11 +373,12 @@ impl<'g, K, V, S, R: Reclaim> EvictionContext<'g, '_, K, V, S, R> {
         // What the policy has just seen is evicted, or nothing, if another commit came.
         let seen = self.looked_at.take().filter(|(looked_at, _)| *looked_at == entry);
         let current = seen.map(|(_, found)| found).or_else(|| self.newest_with_weight(record));
-        let refused = EvictionOutcome { is_gone: false, is_released: false };
-        let Some(current) = current else { return refused };
-        let (settled, is_released) = match self.engine.evict(self.guard, record, current, in_hand) {
-            Ok(evicted) => evicted,
-            Err(is_released) => return EvictionOutcome { is_released, ..refused },
+        let (settled, is_released) = match current {
+            Some(current) => self.engine.evict(self.guard, record, current, in_hand),
+            None => (None, false),
+        };
+        let Some(settled) = settled else {
+            return EvictionOutcome { is_gone: false, is_released };
         };
         self.defer(settled);
         self.evicted.set(self.evicted.get() + 1);

@@ -228,10 +228,10 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         record: RecordRef<'g, K, V>,
         current: Visible<'g, V>,
         in_hand: bool,
-    ) -> Result<(Settled<'g>, bool), bool> {
+    ) -> (Option<Settled<'g>>, bool) {
         let (written, end) = match self.store.evict(guard, record, current.node(), in_hand) {
             Evicted::Gone(written, end) => (written, end),
-            Evicted::Refused { is_released } => return Err(is_released),
+            Evicted::Refused { is_released } => return (None, is_released),
         };
         let (node, commit) = (written.own.node(), written.commit);
         let moment = Moment::new(&self.timer);
@@ -252,7 +252,7 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         let weight = if self.is_weighed() { weight } else { 0 };
         let entries = -i64::from(was.is_some());
         let is_released = end == RecordEnd::WithTheValue;
-        Ok((Settled { era: settling.era, entries, weight }, is_released))
+        (Some(Settled { era: settling.era, entries, weight }), is_released)
     }
 
     /// Ends the value `current` of `record` by a commit of the cache itself, unless another commit

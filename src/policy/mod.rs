@@ -43,11 +43,13 @@
 //!   of such entries is not bounded.
 //! - The engine calls `admit` after a value has become present and has been accounted for, if the
 //!   policy does not hold its handle. The policy then holds the handle until `Residents::release`
-//!   returns true. A held handle is in exactly one place: in one queue, or with one thread that
-//!   runs the policy. The engine calls `make_room` after a heavier value replaced a value.
+//!   returns true, or until `Residents::evict` says that the engine has taken it back. A held
+//!   handle is in exactly one place: in one queue, or with one thread that runs the policy. The
+//!   engine calls `make_room` after a heavier value replaced a value.
 //! - A handle whose value is gone stays in its queue, and is released when it reaches the front.
 //!   If a value becomes present under the handle before that, the engine makes no call. The engine
-//!   therefore needs a flag that says whether the handle is held; it clears the flag in `release`.
+//!   therefore needs a flag that says whether the handle is held; it clears the flag in `release`,
+//!   or before an eviction.
 //!   If many handles have no value, each admission searches for a few of them.
 //! - The engine makes all calls under a guard of its reclamation. The policy may use a handle until
 //!   that guard ends, even if another thread releases the handle meanwhile.
@@ -59,7 +61,8 @@
 //! the history (one cache line), and as many evictions as are needed to be within the capacity, at
 //! most [`EVICTIONS`]. Each eviction passes over at most [`CHANCES`] entries with hits, and about
 //! as many spared entries. A thread that reaches [`EVICTIONS`] and is still above the capacity
-//! continues with further calls; [`Policy::make_room`] returns false in that case.
+//! continues with further calls; [`Policy::make_room`] returns false in that case. A search that
+//! finds nothing visits all slots of the queues, once, if threads have drawn tickets ([`share`]).
 //!
 //! Memory: each entry takes a slot of 8 bytes in a queue and 5⅓ bytes of history. Each queue may
 //! have held all entries at some time, and keeps its memory (`queue`). That makes 28 bytes per
@@ -127,8 +130,8 @@ pub struct Policy {
     balance: Balance,
     depth: Depth,
     shares: PerThread<Share>,
-    /// The time of the last push to main. Each such push writes it, so it shares no line with what
-    /// is only read.
+    /// The time of the last push to main, to the tick. Pushes write it, so it shares no line with
+    /// what is only read.
     main_moved: CachePadded<AtomicU64>,
 }
 

@@ -9,7 +9,7 @@
 use super::history::InsertionTime;
 use super::{Policy, QueueKind, Residents};
 use crate::queue::{Handle, Queue, Queued, Tickets};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, fence, fence_after_rmw};
 use std::cell::Cell;
 
 /// The number of tickets that a thread draws at once, and of insertions that it counts at once. As
@@ -45,7 +45,7 @@ pub(super) struct Share {
 /// How deep the queues are. It lags a little behind.
 pub(super) struct Depth(AtomicU32);
 
-// All accesses are Relaxed: threads may notice a little later.
+// All accesses are Relaxed: threads may notice a little later. For WAITING, see `Policy::recover`.
 impl Depth {
     const DEEP: u32 = 1;
     const LOTS: u32 = 2;
@@ -79,7 +79,7 @@ impl Depth {
     #[inline(always)]
     fn note_waiting(&self) {
         if !self.has(Self::WAITING) {
-            self.0.fetch_or(Self::WAITING, Ordering::AcqRel);
+            self.0.fetch_or(Self::WAITING, Ordering::Relaxed);
         }
     }
 }
@@ -172,7 +172,8 @@ impl Policy {
         let lot = self.lot();
         let popped = self.queue(kind).pop_by(&share.pop[kind as usize], lot);
         if lot > 1 {
-            // After the draw: `recover` may have been between the two.
+            // After the draw. Partner: the fence in `recover`.
+            fence_after_rmw();
             self.depth.note_waiting();
         }
         popped
@@ -217,9 +218,11 @@ impl Policy {
         if !self.depth.has(Depth::WAITING) {
             return false;
         }
-        // Cleared first: a thread that draws tickets afterwards sets it again before its next look
-        // at the weight. That thread sees the weight for which this one finds no word.
-        self.depth.0.fetch_and(!Depth::WAITING, Ordering::AcqRel);
+        // A thread that draws tickets sees the flag cleared, and sets it again; or this thread sees
+        // the tickets. What is drawn later is drawn by a thread that then looks at the weight, and
+        // sees the weight for which this one finds no word.
+        self.depth.0.fetch_and(!Depth::WAITING, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // partner: the fence in `pop_from`
         self.small.recover() | self.main.recover()
     }
 
@@ -239,7 +242,7 @@ impl Policy {
         (self.publish_counts(share), true)
     }
 
-    /// Counts an eviction, and whether the entry had hits.
+    /// Counts an eviction, and notes how long the entry had stayed.
     #[inline(always)]
     pub(super) fn count_eviction(
         &self,

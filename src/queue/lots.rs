@@ -119,22 +119,27 @@ impl Queue {
     /// Returns the word that [`pop_by`](Self::pop_by) would pop next, unless another thread is just
     /// pushing or popping it.
     pub fn peek_by(&self, tickets: &Tickets) -> Option<Queued> {
-        if tickets.left() == 0 {
-            return self.peek();
+        match tickets.left() {
+            0 => self.peek(),
+            _ => self.word_by(tickets, 0),
         }
-        let ring = self.rings.get(tickets.ring.get())?;
-        ring.word_of(tickets.next.get()).map(Queued::from_word)
     }
 
     /// Returns the handle at a distance behind the one that [`pop_by`](Self::pop_by) would pop
     /// next, if there is one. Only a hint.
     #[inline]
     pub fn ahead_by(&self, tickets: &Tickets, distance: u64) -> Option<super::Handle> {
-        if tickets.next.get() >= tickets.end.get() {
-            return self.ahead(distance);
+        match tickets.left() {
+            0 => self.ahead(distance),
+            _ => self.word_by(tickets, distance).map(|queued| queued.handle),
         }
+    }
+
+    /// Returns the word in the slot at a distance behind that of the next ticket, if there is one.
+    #[inline]
+    fn word_by(&self, tickets: &Tickets, distance: u64) -> Option<Queued> {
         let ring = self.rings.get(tickets.ring.get())?;
-        ring.word_of(tickets.next.get() + distance).map(|word| Queued::from_word(word).handle)
+        ring.word_of(tickets.next.get() + distance).map(Queued::from_word)
     }
 
     /// Pushes the words anew for which tickets to pop were drawn, and which are still in their

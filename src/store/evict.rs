@@ -4,11 +4,10 @@
 //! installs the tombstone also marks the record as condemned, and one grace period serves both: the
 //! callback drops the value, and then seals the record or, if a writer came, frees the inline slot.
 
-use super::{Host, Store};
+use super::{Host, OwnVersion, Store, Written};
 use crate::chain::{NodeRef, Record, RecordRef, flags};
 use crate::commit::{self, Over};
 use crate::reclaim::Reclaim;
-use crate::store::{OwnVersion, Written};
 use crate::sync::hook::{mutant, step};
 use std::cell::Cell;
 use std::ptr;
