@@ -7,13 +7,14 @@
 #![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::hook;
-use coeval::internals::index::{Index, Indexed};
+use coeval::internals::index::{Index, Indexed, Memory};
 use coeval::internals::reclaim::{Garbage, Reclaim};
 use loom_tests::loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use loom_tests::loom::thread;
 use loom_tests::{explore_steps as explore, must_fail};
+use std::num::NonZeroU32;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const LIVING: u32 = 0;
 const CONDEMNED: u32 = 1;
@@ -29,7 +30,24 @@ fn hash(key: u32) -> u32 {
     (key + 1) << 24 | key
 }
 
+/// All items of an index, numbered from 1 on. They are freed at the end.
+#[derive(Default)]
+struct Items(Mutex<Vec<NonNull<Item>>>);
+
+impl Memory<Item> for Items {
+    fn number(&self, item: NonNull<Item>) -> NonZeroU32 {
+        let place = self.0.lock().unwrap().iter().position(|other| *other == item).unwrap();
+        NonZeroU32::new(place as u32 + 1).unwrap()
+    }
+
+    fn entry(&self, number: NonZeroU32) -> *const Item {
+        self.0.lock().unwrap()[number.get() as usize - 1].as_ptr()
+    }
+}
+
 impl Indexed for Item {
+    type Memory = Items;
+
     const READ: usize = size_of::<Self>();
 
     fn hash(&self) -> u32 {
@@ -115,8 +133,6 @@ unsafe impl<const SEEN: bool> Reclaim for Scheme<SEEN> {
 struct Scene<const SEEN: bool> {
     index: Index<Item, Scheme<SEEN>>,
     scheme: Scheme<SEEN>,
-    /// All items, to be freed at the end.
-    items: Mutex<Vec<NonNull<Item>>>,
 }
 
 // SAFETY: items are shared by reference only, until the threads have ended.
@@ -127,18 +143,22 @@ unsafe impl<const SEEN: bool> Sync for Scene<SEEN> {}
 impl<const SEEN: bool> Scene<SEEN> {
     /// An index of the smallest size with these keys.
     fn with(keys: &[u32]) -> Arc<Self> {
-        let index = Index::with_capacity(0);
-        let scene = Arc::new(Self { index, scheme: Scheme::new(), items: Mutex::default() });
+        let index = Index::with_capacity(0, Items::default());
+        let scene = Arc::new(Self { index, scheme: Scheme::new() });
         for &key in keys {
             assert!(scene.insert(key));
         }
         scene
     }
 
+    fn items(&self) -> MutexGuard<'_, Vec<NonNull<Item>>> {
+        self.index.memory().0.lock().unwrap()
+    }
+
     fn item(&self, key: u32) -> NonNull<Item> {
         let item = Box::new(Item { key, state: AtomicU32::new(LIVING) });
         let item = NonNull::from(Box::leak(item));
-        self.items.lock().unwrap().push(item);
+        self.items().push(item);
         item
     }
 
@@ -205,7 +225,7 @@ impl<const SEEN: bool> Drop for Scene<SEEN> {
         // SAFETY: the threads have ended; each item was made from a box and is here once.
         unsafe {
             self.scheme.drain();
-            for item in self.items.lock().unwrap().drain(..) {
+            for item in self.items().drain(..) {
                 drop(Box::from_raw(item.as_ptr()));
             }
         }
@@ -327,7 +347,7 @@ fn a_late_copier_beside_seal_and_unlink() {
             let scene = scene.clone();
             thread::spawn(move || assert!(scene.insert_third(2)))
         };
-        let item = scene.items.lock().unwrap()[0];
+        let item = scene.items()[0];
         // SAFETY: freed when the threads have ended.
         let entry = unsafe { item.as_ref() };
         let mut sealed = false;

@@ -1,4 +1,5 @@
-//! One bucket: a header word and the pointers that it describes, together one 64-byte line.
+//! One bucket: a header word and the numbers of the entries that it describes. Two buckets share a
+//! line of 64 bytes.
 //!
 //! The header holds an eight-bit fingerprint for each slot, 0 for an empty one, and three flags.
 //! | part | set by | cleared by |
@@ -12,8 +13,8 @@
 //! no fingerprint and no `OVERFLOWED` is added. After `MOVED` is set, the next table has all living
 //! entries of the bucket. `clear` is called once the entry is sealed.
 //!
-//! A slot's pointer is stored before its fingerprint and outlives it: `clear` leaves the pointer,
-//! which becomes null a grace period later. So within one guard, a slot is not used for two
+//! A slot's number is stored before its fingerprint and outlives it: `clear` leaves the number,
+//! which becomes 0 a grace period later. So within one guard, a slot is not used for two
 //! entries, and a header value does not recur. A successful compare-and-swap of the header
 //! therefore proves that nothing was added since the bucket was searched.
 //!
@@ -21,13 +22,15 @@
 //! an acquire load of the header synchronizes with *every* earlier release of it, not just the
 //! last.
 
-use super::Indexed;
+use super::{Indexed, Memory};
 use crate::memory::Zeroable;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, hook, prefetch};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, hook, prefetch};
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::ptr::{self, NonNull};
 
 /// The number of entries in a bucket. Models use two, so that a bucket overflows quickly.
-pub(super) const SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 7 };
+pub(super) const SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 6 };
 
 /// A one in the byte of every fingerprint.
 const ONES: u64 = ((1 << (8 * SLOTS)) - 1) / 0xff;
@@ -125,21 +128,23 @@ impl Iterator for SlotSet {
 }
 
 /// See the module's documentation. All zeroes is an empty bucket.
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub(super) struct Bucket<E> {
     header: AtomicU64,
-    entries: [AtomicPtr<E>; SLOTS],
+    entries: [AtomicU32; SLOTS],
+    numbers_of: PhantomData<E>,
 }
 
 #[cfg(not(coeval_loom))]
-const _: () = assert!(size_of::<Bucket<u64>>() == 64);
+const _: () = assert!(size_of::<Bucket<u64>>() == 32);
 
-// SAFETY: an atomic zero and null pointers are all zeroes, and have no destructor.
+// SAFETY: atomic zeroes are all zeroes, and have no destructor.
 unsafe impl<E> Zeroable for Bucket<E> {
     fn zero() -> Self {
         Self {
             header: AtomicU64::new(0),
-            entries: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            entries: std::array::from_fn(|_| AtomicU32::new(0)),
+            numbers_of: PhantomData,
         }
     }
 }
@@ -147,7 +152,7 @@ unsafe impl<E> Zeroable for Bucket<E> {
 impl<E: Indexed> Bucket<E> {
     #[inline(always)]
     pub(super) fn header(&self) -> BucketHeader {
-        // Acquire: pairs with `publish` (the slot's pointer and the entry behind it), `freeze` (the
+        // Acquire: pairs with `publish` (the slot's number and the entry behind it), `freeze` (the
         // next table) and `mark_moved` (the copies in that table).
         BucketHeader(self.header.load(Ordering::Acquire))
     }
@@ -158,27 +163,30 @@ impl<E: Indexed> Bucket<E> {
     /// The slot was occupied in a header of this bucket that was loaded under a guard. That guard
     /// is still live, and does not end before `'g` does.
     #[inline(always)]
-    pub(super) unsafe fn entry<'g>(&self, slot: usize) -> &'g E {
+    pub(super) unsafe fn entry<'g>(&self, memory: &E::Memory, slot: usize) -> &'g E {
         debug_assert!(slot < SLOTS);
         // SAFETY: `SlotSet` yields only slots below `SLOTS`.
-        let pointer = unsafe { self.entries.get_unchecked(slot) };
-        // Relaxed: the load of the header that had the fingerprint also acquired the pointer. The
-        // slot gets no other pointer while the guard lives.
-        let entry = pointer.load(Ordering::Relaxed);
+        let number = unsafe { self.entries.get_unchecked(slot) };
+        // Relaxed: the load of the header that had the fingerprint also acquired the number. The
+        // slot gets no other number while the guard lives.
+        let number = number.load(Ordering::Relaxed);
         if cfg!(coeval_loom) {
-            assert!(!entry.is_null(), "a fingerprint without its pointer");
+            assert!(number != 0, "a fingerprint without its number");
         }
-        // SAFETY: an occupied slot's pointer is not null. Its entry is freed a grace period after
-        // the fingerprint is cleared, so not during this guard (the caller's promise).
-        unsafe { &*entry }
+        // SAFETY: an occupied slot's number is not 0, and is that of an entry. This is freed a
+        // grace period after the fingerprint is cleared, so not during this guard (the caller's
+        // promise).
+        unsafe { &*memory.entry(NonZeroU32::new_unchecked(number)) }
     }
 
     /// Prefetches the entries, for a thread that visits all buckets in turn.
     #[inline]
-    pub(super) fn prefetch_entries(&self) {
+    pub(super) fn prefetch_entries(&self, memory: &E::Memory) {
         for slot in self.header().occupied() {
-            // Relaxed: the pointer is only a hint here.
-            E::prefetch(self.entries[slot].load(Ordering::Relaxed));
+            // Relaxed: the number is only a hint here.
+            if let Some(number) = NonZeroU32::new(self.entries[slot].load(Ordering::Relaxed)) {
+                E::prefetch(memory.entry(number));
+            }
         }
     }
 
@@ -190,6 +198,7 @@ impl<E: Indexed> Bucket<E> {
     #[inline(always)]
     pub(super) unsafe fn search<'g>(
         &self,
+        memory: &E::Memory,
         header: BucketHeader,
         fingerprint: Fingerprint,
         mut same: impl FnMut(&'g E) -> bool,
@@ -197,7 +206,7 @@ impl<E: Indexed> Bucket<E> {
         let mut slots = header.matching(fingerprint);
         while let Some(slot) = slots.first() {
             // SAFETY: the caller's promise; `slot` is occupied in `header`.
-            let entry = unsafe { self.entry(slot) };
+            let entry = unsafe { self.entry(memory, slot) };
             if E::READ != 0 {
                 prefetch::end(entry, E::READ);
             }
@@ -209,20 +218,19 @@ impl<E: Indexed> Bucket<E> {
         None
     }
 
-    /// Reserves a slot for `entry` that is empty in `seen` and not reserved.
+    /// Reserves a slot for the entry `number` that is empty in `seen` and not reserved.
     pub(super) fn reserve(
         &self,
         seen: BucketHeader,
-        entry: NonNull<E>,
+        number: NonZeroU32,
     ) -> Option<Reservation<'_, E>> {
-        let null = ptr::null_mut();
         for slot in seen.vacant() {
-            let pointer = &self.entries[slot];
-            // Relaxed, all three: no thread follows the pointer before the fingerprint is
-            // published, which is a release.
-            if pointer.load(Ordering::Relaxed).is_null()
-                && pointer
-                    .compare_exchange(null, entry.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
+            let place = &self.entries[slot];
+            // Relaxed, all three: no thread follows the number before the fingerprint is published,
+            // which is a release.
+            if place.load(Ordering::Relaxed) == 0
+                && place
+                    .compare_exchange(0, number.get(), Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok()
             {
                 return Some(Reservation { bucket: self, slot });
@@ -254,10 +262,9 @@ impl<E: Indexed> Bucket<E> {
     }
 
     /// Clears the fingerprint of `entry`, if the entry is in this bucket.
-    pub(super) fn clear(&self, entry: NonNull<E>, fingerprint: Fingerprint) {
+    pub(super) fn clear(&self, memory: &E::Memory, entry: NonNull<E>, fingerprint: Fingerprint) {
         for slot in self.header().matching(fingerprint) {
-            // Relaxed: as in `entry`. The pointer is only compared, never followed.
-            if self.entries[slot].load(Ordering::Relaxed) == entry.as_ptr() {
+            if self.has(memory, slot, entry) {
                 // Relaxed: a missing fingerprint tells readers nothing about other memory. Retiring
                 // the entry ensures that later guards do not see the fingerprint.
                 self.header.fetch_and(!(0xff << (8 * slot)), Ordering::Relaxed);
@@ -265,15 +272,21 @@ impl<E: Indexed> Bucket<E> {
         }
     }
 
-    /// Makes the slots of `entry` reusable, a grace period after `clear`.
-    pub(super) fn release(&self, entry: NonNull<E>) {
-        // Relaxed, both: the fingerprint is cleared, so no thread follows the pointer. Only the
-        // owner of a reservation also writes a pointer that is not null, and it ended long ago. It
-        // had one slot at a time.
-        let is_its = |pointer: &&AtomicPtr<E>| pointer.load(Ordering::Relaxed) == entry.as_ptr();
-        if let Some(pointer) = self.entries.iter().find(is_its) {
-            pointer.store(ptr::null_mut(), Ordering::Relaxed);
+    /// Makes the slot of `entry` reusable, a grace period after `clear`.
+    pub(super) fn release(&self, memory: &E::Memory, entry: NonNull<E>) {
+        if let Some(slot) = self.header().vacant().find(|slot| self.has(memory, *slot, entry)) {
+            // Relaxed: the fingerprint is cleared, so no thread follows the number. Only the owner
+            // of a reservation also writes a number that is not 0, and it ended long ago. It had
+            // one slot at a time.
+            self.entries[slot].store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Returns whether a slot has the number of `entry`.
+    fn has(&self, memory: &E::Memory, slot: usize, entry: NonNull<E>) -> bool {
+        // Relaxed: as in `entry`. The address is only compared, never followed.
+        let number = NonZeroU32::new(self.entries[slot].load(Ordering::Relaxed));
+        number.is_some_and(|number| ptr::eq(memory.entry(number), entry.as_ptr()))
     }
 }
 
@@ -294,7 +307,7 @@ impl<E> Reservation<'_, E> {
             std::mem::forget(self);
             return Ok(());
         }
-        // Release: pairs with the acquire loads of the header. It publishes the pointer and the
+        // Release: pairs with the acquire loads of the header. It publishes the number and the
         // entry together with the fingerprint.
         let release = if hook::mutant("index.publish_relaxed") {
             Ordering::Relaxed
@@ -313,9 +326,9 @@ impl<E> Reservation<'_, E> {
 
 impl<E> Drop for Reservation<'_, E> {
     fn drop(&mut self) {
-        // Relaxed: no thread follows the pointer of a slot without a fingerprint, and no other
-        // thread stores to it while it is not null.
-        self.bucket.entries[self.slot].store(ptr::null_mut(), Ordering::Relaxed);
+        // Relaxed: no thread follows the number of a slot without a fingerprint, and no other thread
+        // stores to it while it is not 0.
+        self.bucket.entries[self.slot].store(0, Ordering::Relaxed);
     }
 }
 
@@ -350,6 +363,6 @@ mod tests {
     fn no_hash_has_the_empty_tag() {
         assert_eq!(Fingerprint::new(0).at(0), 2);
         assert_eq!(Fingerprint::new(0x01ff_ffff).at(3), 2 << 24);
-        assert_eq!(Fingerprint::new(0xab00_0000).at(6), 0xab << 48);
+        assert_eq!(Fingerprint::new(0xab00_0000).at(5), 0xab << 40);
     }
 }

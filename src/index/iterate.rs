@@ -97,7 +97,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         let mut tables = 0;
         for table in self.tables(guard) {
             // SAFETY: `guard` protects the tables that are reached from the root.
-            unsafe { table.visit_parts(homes, parts.clone(), &mut visit) };
+            unsafe { table.visit_parts(&self.memory, homes, parts.clone(), &mut visit) };
             tables += 1;
         }
         tables
@@ -144,6 +144,7 @@ impl<E: Indexed> Table<E> {
     /// The caller's guard protects this table until the end of `'g`.
     unsafe fn visit_parts<'g>(
         &self,
+        memory: &E::Memory,
         homes: usize,
         parts: Range<usize>,
         visit: &mut impl FnMut(&'g E),
@@ -155,13 +156,13 @@ impl<E: Indexed> Table<E> {
         while offset < self.len() {
             let bucket = self.bucket(parts.start + offset);
             if self.len() >= FAR {
-                self.bucket(parts.start + offset + AHEAD).prefetch_entries();
+                self.bucket(parts.start + offset + AHEAD).prefetch_entries(memory);
             }
             let header = bucket.header();
             for slot in header.occupied() {
                 // SAFETY: the slot is occupied in a header that was loaded under the caller's
                 // guard.
-                let entry: &'g E = unsafe { bucket.entry(slot) };
+                let entry: &'g E = unsafe { bucket.entry(memory, slot) };
                 if parts.contains(&(entry.hash() as usize & mask)) && !entry.is_sealed() {
                     visit(entry);
                 }

@@ -1,7 +1,7 @@
 //! Growth: many threads together move entries from a table into the next one, without waiting.
 //!
 //! To move a bucket, a thread *freezes* it (no fingerprint is added any more), *copies* its living
-//! entries (the same pointers, into the next table), and marks it *moved*. Any thread may move any
+//! entries (the same numbers, into the next table), and marks it *moved*. Any thread may move any
 //! bucket at any time, also one that another thread is moving or has moved: every step is
 //! idempotent.
 //!
@@ -31,10 +31,11 @@
 use super::bucket::{Bucket, BucketHeader};
 use super::place::Placed;
 use super::table::Table;
-use super::{Index, Indexed};
+use super::{Index, Indexed, Memory};
 use crate::memory::Mapped;
 use crate::reclaim::{Garbage, Reclaim};
 use crate::sync::{Ordering, hook};
+use std::num::NonZeroU32;
 use std::ptr::{self, NonNull};
 
 /// The number of buckets that one insert moves.
@@ -43,21 +44,22 @@ const MOVED_PER_INSERT: usize = 8;
 const VERIFIED_PER_INSERT: usize = 64;
 
 impl<E: Indexed> Table<E> {
-    /// Places `entry` in this table or a later one, unless `same` holds for an entry there.
+    /// Places the entry `number` in this table or a later one, unless `same` holds for an entry there.
     ///
     /// # Safety
     /// As for [`place`](Self::place).
     pub(super) unsafe fn place_from<'g>(
         &'g self,
+        memory: &E::Memory,
         hash: u32,
-        entry: NonNull<E>,
+        number: NonZeroU32,
         same: &mut impl FnMut(&'g E) -> bool,
         overflowed: &mut bool,
     ) -> Result<(), &'g E> {
         let mut table = self;
         loop {
             // SAFETY: the caller's promise; the guard also protects the tables after this one.
-            match unsafe { table.place(hash, entry, same, overflowed) } {
+            match unsafe { table.place(memory, hash, number, same, overflowed) } {
                 Placed::Here => return Ok(()),
                 Placed::Existing(existing) => return Err(existing),
                 Placed::Frozen => {}
@@ -65,7 +67,7 @@ impl<E: Indexed> Table<E> {
                     table.grow(true);
                 }
             }
-            table = table.move_sequence(hash);
+            table = table.move_sequence(memory, hash);
         }
     }
 
@@ -78,14 +80,14 @@ impl<E: Indexed> Table<E> {
     }
 
     /// Moves all buckets of a hash's sequence. Returns the table into which they were moved.
-    fn move_sequence(&self, hash: u32) -> &Self {
+    fn move_sequence(&self, memory: &E::Memory, hash: u32) -> &Self {
         // A bucket is frozen only if there is a next table, and an exhausted table just got one.
         let next = self.grow(true);
         for bucket in self.probe(hash) {
             let header = if hook::mutant("index.insert_without_copying") {
                 bucket.freeze()
             } else {
-                self.move_bucket(bucket, next)
+                self.move_bucket(memory, bucket, next)
             };
             if !header.is_overflowed() {
                 break;
@@ -96,7 +98,7 @@ impl<E: Indexed> Table<E> {
 
     /// Moves one bucket, unless it is moved. Returns its header, which then changes only by cleared
     /// fingerprints.
-    fn move_bucket(&self, bucket: &Bucket<E>, next: &Self) -> BucketHeader {
+    fn move_bucket(&self, memory: &E::Memory, bucket: &Bucket<E>, next: &Self) -> BucketHeader {
         let header = bucket.header();
         if header.is_moved() {
             return header;
@@ -105,14 +107,15 @@ impl<E: Indexed> Table<E> {
         hook::step("index.frozen");
         for slot in header.occupied() {
             // SAFETY: the slot is occupied in a header that was loaded under the caller's guard.
-            let entry: &E = unsafe { bucket.entry(slot) };
+            let entry: &E = unsafe { bucket.entry(memory, slot) };
             if entry.revive() || hook::mutant("index.copy_without_reviving") {
                 // SAFETY: the guard protects `next`; the caller of `insert` keeps it valid
                 // until it is unlinked. An error means that another thread has copied it.
                 let _ = unsafe {
                     next.place_from(
+                        memory,
                         entry.hash(),
-                        NonNull::from(entry),
+                        memory.number(NonNull::from(entry)),
                         &mut |there| ptr::eq(there, entry),
                         &mut false,
                     )
@@ -126,7 +129,7 @@ impl<E: Indexed> Table<E> {
     }
 
     /// Does a bounded part of moving this table into `next`. Returns true if all of it is moved.
-    fn move_some(&self, next: &Self) -> bool {
+    fn move_some(&self, memory: &E::Memory, next: &Self) -> bool {
         let progress = &*self.progress;
         // Relaxed, both: claims only distribute the work, and any bucket may be moved twice.
         if progress.claimed.load(Ordering::Relaxed) < self.len() {
@@ -134,10 +137,10 @@ impl<E: Indexed> Table<E> {
             let claimed = start..self.len().min(start + MOVED_PER_INSERT);
             // Most of the time goes into waiting for the entries. So all are asked for at once.
             for number in claimed.clone() {
-                self.bucket(number).prefetch_entries();
+                self.bucket(number).prefetch_entries(memory);
             }
             for number in claimed {
-                self.move_bucket(self.bucket(number), next);
+                self.move_bucket(memory, self.bucket(number), next);
             }
             if start + MOVED_PER_INSERT < self.len() {
                 return false;
@@ -148,7 +151,7 @@ impl<E: Indexed> Table<E> {
         let start = progress.verified.load(Ordering::Acquire);
         let end = self.len().min(start + VERIFIED_PER_INSERT);
         for number in start..end {
-            self.move_bucket(self.bucket(number), next);
+            self.move_bucket(memory, self.bucket(number), next);
         }
         if start < end {
             // Release: pairs with the load above. On failure, another thread has verified the same
@@ -175,7 +178,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         table: &Table<E>,
         next: &Table<E>,
     ) {
-        if table.move_some(next) {
+        if table.move_some(&self.memory, next) {
             self.promote(reclaim, guard, table, next);
         }
     }

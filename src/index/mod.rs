@@ -1,7 +1,8 @@
 //! The index: a lock-free hash table from keys to entries.
 //!
 //! It knows neither keys nor values: callers pass a hash, and decide which entry matches. It owns
-//! its tables, but not the entries.
+//! its tables and the memory of the entries, but not the entries. It refers to an entry by its
+//! number in that memory, which takes half of a pointer.
 //!
 //! The life of an entry in the index: *inserted* (a fingerprint in a bucket makes it visible) →
 //! *sealed* by its owner, a grace period after it was condemned → *unlinked* (its fingerprints are
@@ -16,16 +17,42 @@ mod table;
 mod tests;
 
 use crate::memory::Mapped;
+use crate::pool::{Pool, PoolOf, Pooled};
 use crate::reclaim::Reclaim;
 use crate::sync::{AtomicPtr, Ordering, hook, prefetch};
 use bucket::Fingerprint;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use table::Table;
 pub use table::{Peek, Vacancy};
 
+/// The memory of an index's entries. It numbers them.
+pub trait Memory<E> {
+    /// Returns the number of an entry in this memory, which it has for life.
+    fn number(&self, entry: NonNull<E>) -> NonZeroU32;
+
+    /// Returns the entry with this number, or the place of one.
+    fn entry(&self, number: NonZeroU32) -> *const E;
+}
+
+impl<E: Pooled> Memory<E> for PoolOf<E> {
+    #[inline(never)]
+    fn number(&self, entry: NonNull<E>) -> NonZeroU32 {
+        Pool::number(self, &E::SHAPE, entry.cast())
+    }
+
+    #[inline(always)]
+    fn entry(&self, number: NonZeroU32) -> *const E {
+        self.slot(&E::SHAPE, number).cast()
+    }
+}
+
 /// An entry to which an index points.
 pub trait Indexed: Sized {
+    /// The memory in which all entries of an index are.
+    type Memory: Memory<Self>;
+
     /// The number of bytes, from the beginning of an entry, that a look-up usually reads; 0 if they
     /// never cross a cache line.
     const READ: usize;
@@ -51,22 +78,31 @@ pub trait Indexed: Sized {
 
 /// A lock-free hash table from keys to entries of type `E`. Outgrown tables are retired through
 /// `R`. All guards must belong to the one instance that `insert` and `assist` are given.
-pub struct Index<E, R: Reclaim> {
+pub struct Index<E: Indexed, R: Reclaim> {
     /// The oldest table that is not moved completely. It links to the newer ones.
     root: AtomicPtr<Table<E>>,
+    memory: E::Memory,
     /// Makes the index `Send` and `Sync` only if entries are.
     entries: PhantomData<E>,
     retires_through: PhantomData<fn(&R)>,
 }
 
 impl<E: Indexed, R: Reclaim> Index<E, R> {
-    /// Creates an index with room for `entries` entries before it grows.
-    pub fn with_capacity(entries: usize) -> Self {
+    /// Creates an index with room for `entries` entries before it grows. All entries are in
+    /// `memory`.
+    pub fn with_capacity(entries: usize, memory: E::Memory) -> Self {
         Self {
             root: AtomicPtr::new(Mapped::into_raw(Table::with_capacity(entries))),
+            memory,
             entries: PhantomData,
             retires_through: PhantomData,
         }
+    }
+
+    /// Returns the memory of the entries.
+    #[inline(always)]
+    pub fn memory(&self) -> &E::Memory {
+        &self.memory
     }
 
     /// Returns the bytes of the tables in use: one, or two while entries move to the next table.
@@ -89,7 +125,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// so, revives that entry and returns it as the error. If `eq` panics, nothing is published.
     ///
     /// # Safety
-    /// `entry.hash()` is `hash`. The entry is in no index. It stays valid until it is sealed, then
+    /// `entry.hash()` is `hash`. The entry is in the index's memory, and not in the index. It stays
+    /// valid until it is sealed, then
     /// unlinked, and after a grace period released.
     pub unsafe fn insert<'g>(
         &self,
@@ -105,8 +142,9 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         // `entry`.
         let placed = unsafe {
             self.root(guard).place_from(
+                &self.memory,
                 hash,
-                entry,
+                self.memory.number(entry),
                 &mut |there: &E| eq(there) && there.revive(),
                 &mut overflowed,
             )
@@ -130,7 +168,10 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         Vacancy { home, header, fingerprint }: Vacancy<'_, E>,
         entry: NonNull<E>,
     ) -> bool {
-        let reserved = if self.is_moving(guard) { None } else { home.reserve(header, entry) };
+        let reserved = match self.is_moving(guard) {
+            true => None,
+            false => home.reserve(header, self.memory.number(entry)),
+        };
         hook::step("index.reserved_at_once");
         // The header is as it was, so nothing was added since the search.
         reserved.is_some_and(|slot| slot.publish(header, fingerprint).is_ok())
@@ -147,8 +188,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     pub unsafe fn unlink(&self, guard: &R::Guard<'_>, entry: NonNull<E>) {
         // SAFETY: the entry is valid until it is released, which is later.
         let hash = unsafe { entry.as_ref() }.hash();
-        let fingerprint = Fingerprint::new(hash);
-        self.for_each_bucket(guard, hash, |bucket| bucket.clear(entry, fingerprint));
+        let (memory, fingerprint) = (&self.memory, Fingerprint::new(hash));
+        self.for_each_bucket(guard, hash, |bucket| bucket.clear(memory, entry, fingerprint));
     }
 
     /// Makes the slots of an entry reusable.
@@ -158,7 +199,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     pub unsafe fn release(&self, guard: &R::Guard<'_>, entry: NonNull<E>) {
         // SAFETY: the caller's promise.
         let hash = unsafe { entry.as_ref() }.hash();
-        self.for_each_bucket(guard, hash, |bucket| bucket.release(entry));
+        self.for_each_bucket(guard, hash, |bucket| bucket.release(&self.memory, entry));
     }
 
     /// Visits the hash's sequence in every table: all buckets that may contain an entry with this
@@ -180,16 +221,9 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             table = current.next();
         }
     }
-
-    /// Returns the size of the tables in use.
-    #[allow(dead_code)] // For tests, as long as there are no statistics.
-    pub fn memory(&self, guard: &R::Guard<'_>) -> usize {
-        let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
-        tables.map(Table::memory).sum()
-    }
 }
 
-impl<E, R: Reclaim> Drop for Index<E, R> {
+impl<E: Indexed, R: Reclaim> Drop for Index<E, R> {
     fn drop(&mut self) {
         let mut table = self.root.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
         while !table.is_null() {

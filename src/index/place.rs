@@ -5,7 +5,7 @@ use super::bucket::{Fingerprint, SLOTS};
 use super::table::Table;
 use crate::memory::Mapped;
 use crate::sync::{Ordering, hook};
-use std::ptr::NonNull;
+use std::num::NonZeroU32;
 
 /// The number of buckets in the smallest table.
 const MIN_BUCKETS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
@@ -13,13 +13,18 @@ const MIN_BUCKETS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// and a small machine has no more memory.
 const MAX_BUCKETS: usize = 1 << if cfg!(target_pointer_width = "64") { 31 } else { 24 };
 /// The largest number of entries per bucket in a table for a known number of entries. With four,
-/// one bucket in 18 overflows.
+/// one bucket in nine overflows.
 const PLANNED_LOAD: usize = if cfg!(coeval_loom) { 1 } else { 4 };
 /// A rebuilt table begins with at most half this many entries per bucket, to delay the next
 /// rebuild.
-const TWICE_LOAD_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 5 };
+const TWICE_LOAD_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 6 };
 /// A table is rebuilt when more than one bucket in this many has overflowed.
-const CROWDED: usize = 8;
+const CROWDED: usize = 4;
+/// The same for a small table. Such a table is near the processor, so what counts is that look-ups
+/// need one bucket.
+const CROWDED_IF_SMALL: usize = 16;
+/// The number of buckets in the largest small table.
+const SMALL: usize = if cfg!(coeval_loom) { 0 } else { 1 << 12 };
 /// A table with this many times the fitting number of buckets is sparse.
 const SPARSE: usize = 4;
 /// The number of buckets that are counted to estimate the number of entries.
@@ -40,10 +45,11 @@ pub(super) enum Placed<'g, E> {
 impl<E: Indexed> Table<E> {
     /// Makes a table with room for `entries` entries.
     pub(super) fn with_capacity(entries: usize) -> Mapped<Self> {
-        Self::new(table_size(entries.div_ceil(PLANNED_LOAD)))
+        let buckets = table_size(entries.div_ceil(PLANNED_LOAD));
+        Self::new(if buckets < SMALL { table_size(2 * buckets) } else { buckets })
     }
 
-    /// Places `entry` in this table, unless `same` holds for an entry that is present. Sets
+    /// Places the entry `number` in this table, unless `same` holds for an entry that is present. Sets
     /// `overflowed` if it closed a bucket.
     ///
     /// A key gets only one entry. It can only be added to the last bucket of its sequence. The
@@ -51,12 +57,13 @@ impl<E: Indexed> Table<E> {
     /// entry fails if the last bucket has changed since its search.
     ///
     /// # Safety
-    /// The caller holds a guard that protects this table until the end of `'g`. `entry` stays valid
-    /// until it is unlinked and a grace period has passed.
+    /// The caller holds a guard that protects this table until the end of `'g`. The entry stays
+    /// valid until it is unlinked and a grace period has passed.
     pub(super) unsafe fn place<'g>(
         &self,
+        memory: &E::Memory,
         hash: u32,
-        entry: NonNull<E>,
+        number: NonZeroU32,
         same: &mut impl FnMut(&'g E) -> bool,
         overflowed: &mut bool,
     ) -> Placed<'g, E> {
@@ -70,14 +77,15 @@ impl<E: Indexed> Table<E> {
                     return Placed::Frozen;
                 }
                 // SAFETY: `header` was loaded under the caller's guard.
-                if let Some(existing) = unsafe { bucket.search(header, fingerprint, &mut *same) } {
+                let found = unsafe { bucket.search(memory, header, fingerprint, &mut *same) };
+                if let Some(existing) = found {
                     return Placed::Existing(existing);
                 }
                 if header.is_overflowed() {
                     break;
                 }
-                let Some(slot) = reserved.take().or_else(|| bucket.reserve(header, entry)) else {
-                    // Each slot has a fingerprint, or a pointer that is reserved or waits for the
+                let Some(slot) = reserved.take().or_else(|| bucket.reserve(header, number)) else {
+                    // Each slot has a fingerprint, or a number that is reserved or waits for the
                     // end of a grace period.
                     if bucket.overflow(header) {
                         // Relaxed: the count only decides when to rebuild.
@@ -102,8 +110,9 @@ impl<E: Indexed> Table<E> {
 
     /// Returns whether so many buckets have overflowed that the table should be rebuilt.
     pub(super) fn is_crowded(&self) -> bool {
+        let crowded = if self.len() < SMALL { CROWDED_IF_SMALL } else { CROWDED };
         // Relaxed: as for the increment.
-        self.progress.overflowed.load(Ordering::Relaxed) * CROWDED > self.len()
+        self.progress.overflowed.load(Ordering::Relaxed) * crowded > self.len()
     }
 
     /// Returns the number of buckets that the next table should have; with `forced`, always more

@@ -146,21 +146,22 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         self.root(guard).next().is_some()
     }
 
-    /// Checks the one slot where an entry with this hash usually is. Unlike [`find`](Self::find),
-    /// it may return a sealed entry.
+    /// Checks the slots where an entry with this hash usually is. Unlike [`find`](Self::find), it
+    /// may return a sealed entry.
     #[inline(always)]
     pub fn peek<'g>(
         &self,
         guard: &'g R::Guard<'_>,
         hash: u32,
-        eq: impl FnOnce(&E) -> bool,
+        eq: impl Fn(&E) -> bool,
     ) -> Peek<'g, E> {
-        let home = self.root(guard).home(hash);
+        let table = self.root(guard);
+        let home = table.home(hash);
         let header = home.header();
         let mut slots = header.matching(Fingerprint::new(hash));
         if let Some(slot) = slots.next() {
             // SAFETY: the slot is occupied in a header that was loaded under `guard`.
-            let entry = unsafe { home.entry(slot) };
+            let entry = unsafe { home.entry(&self.memory, slot) };
             if E::READ != 0 {
                 prefetch::end(entry, E::READ);
             }
@@ -168,8 +169,39 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
                 return Peek::Found(entry);
             }
         }
-        let may_continue = header.may_continue() || slots.first().is_some();
-        if may_continue { Peek::Elsewhere } else { Peek::Absent }
+        if !header.may_continue() && slots.first().is_none() {
+            return Peek::Absent;
+        }
+        if header.is_frozen() { Peek::Elsewhere } else { self.peek_on(table, header, hash, eq) }
+    }
+
+    /// Goes on with a look-up in the home bucket, whose header was `header`, and in the next one.
+    #[inline(never)]
+    fn peek_on<'g>(
+        &self,
+        table: &'g Table<E>,
+        header: BucketHeader,
+        hash: u32,
+        eq: impl Fn(&E) -> bool,
+    ) -> Peek<'g, E> {
+        let fingerprint = Fingerprint::new(hash);
+        let search = |bucket: &'g Bucket<E>, header| {
+            // SAFETY: `header` was loaded under the guard that protects the table.
+            unsafe { bucket.search(&self.memory, header, fingerprint, &eq) }
+        };
+        if let Some(found) = search(table.home(hash), header) {
+            return Peek::Found(found);
+        }
+        if !header.is_overflowed() {
+            return Peek::Absent;
+        }
+        let next = table.bucket(hash as usize + 1);
+        let header = next.header();
+        match search(next, header) {
+            Some(found) => Peek::Found(found),
+            None if header.may_continue() => Peek::Elsewhere,
+            None => Peek::Absent,
+        }
     }
 
     /// Returns the living entry with this hash for which `eq` holds. Calls `eq` on entries whose
@@ -202,14 +234,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         let fingerprint = Fingerprint::new(hash);
         let home = table.home(hash);
         let header = home.header();
+        let same = |entry: &E| eq(entry) && !entry.is_sealed();
         // SAFETY: `header` was loaded under `guard`.
-        let found =
-            unsafe { home.search(header, fingerprint, |entry| eq(entry) && !entry.is_sealed()) };
+        let found = unsafe { home.search(&self.memory, header, fingerprint, same) };
         match found {
             Some(found) => Ok(found),
             None if !header.may_continue() => Err(Some(Vacancy { home, header, fingerprint })),
             // SAFETY: `guard` protects the tables reached from the root.
-            None => unsafe { find_rest(table, header, hash, eq) }.ok_or(None),
+            None => unsafe { find_rest(&self.memory, table, header, hash, eq) }.ok_or(None),
         }
     }
 
@@ -226,7 +258,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         let home = self.root(guard).home(hash);
         let slot = home.header().matching(Fingerprint::new(hash)).first()?;
         // SAFETY: the slot is occupied in a header that was loaded under `guard`.
-        Some(unsafe { home.entry(slot) })
+        Some(unsafe { home.entry(&self.memory, slot) })
     }
 }
 
@@ -235,13 +267,15 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
 /// # Safety
 /// The caller's guard protects `table` and those after it, for the lifetime of the reference.
 #[inline(never)]
-unsafe fn find_rest<E: Indexed>(
-    mut table: &Table<E>,
+unsafe fn find_rest<'g, E: Indexed>(
+    memory: &E::Memory,
+    mut table: &'g Table<E>,
     mut header: BucketHeader,
     hash: u32,
     mut eq: impl FnMut(&E) -> bool,
-) -> Option<&E> {
+) -> Option<&'g E> {
     let fingerprint = Fingerprint::new(hash);
+    let mut same = |entry: &E| eq(entry) && !entry.is_sealed();
     let mut buckets = table.probe(hash);
     buckets.next(); // The caller has searched the home bucket.
     loop {
@@ -251,7 +285,7 @@ unsafe fn find_rest<E: Indexed>(
             header = bucket.header();
             frozen |= header.is_frozen();
             // SAFETY: `header` was loaded under the caller's guard.
-            let found = unsafe { bucket.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
+            let found = unsafe { bucket.search(memory, header, fingerprint, &mut same) };
             if found.is_some() {
                 return found;
             }
@@ -265,7 +299,7 @@ unsafe fn find_rest<E: Indexed>(
         let home = buckets.next()?;
         header = home.header();
         // SAFETY: as above.
-        let found = unsafe { home.search(header, fingerprint, |e| eq(e) && !e.is_sealed()) };
+        let found = unsafe { home.search(memory, header, fingerprint, &mut same) };
         if found.is_some() {
             return found;
         }

@@ -149,7 +149,8 @@ mod pages {
     /// Maps pages. Returns null if there is no memory.
     fn map_pages(length: usize) -> *mut u8 {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // Pages that are never used are not counted, so more may be mapped than the machine has.
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new private mapping, at an address that the system chooses, affects no existing
         // memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, -1, 0) };

@@ -16,6 +16,7 @@
 
 use super::Shape;
 use super::asan;
+use super::chunk::chunks_of_homes;
 use crate::memory::{self, Zeroable, Zeroed};
 use crate::sync::{AtomicU32, Ordering, hook};
 use std::ptr::NonNull;
@@ -24,6 +25,9 @@ use std::ptr::NonNull;
 const SLACK_DIVISOR: usize = 8;
 /// The number of blocks in which `take` searches for a slot.
 const BLOCKS_TRIED: usize = if cfg!(coeval_loom) { 1 } else { 4 };
+
+/// The number of chunks that homes take at most.
+const MOST_CHUNKS: usize = 24;
 
 /// The word of a block: which of its slots, fewer than 32, are taken.
 struct TakenBits(AtomicU32);
@@ -55,6 +59,9 @@ impl Homes {
         let blocks = slots.checked_add(slots / SLACK_DIVISOR)?.div_ceil(shape.block_slots()).max(1);
         u32::try_from(blocks).ok()?; // The product of a hash and this has 64 bits.
         let bytes = blocks.checked_mul(shape.block_bytes())?;
+        if chunks_of_homes(shape, bytes) > MOST_CHUNKS {
+            return None; // There are no numbers for so many.
+        }
         let mapped = bytes.checked_add(shape.align())?;
         let memory = memory::try_map_zeroed(mapped)?;
         let head = memory.as_ptr().addr().wrapping_neg() % shape.align();
@@ -63,6 +70,16 @@ impl Homes {
         asan::poison(memory.as_ptr(), mapped);
         memory.as_ptr().expose_provenance(); // For the second parts, see `Shape::parts`.
         Some(Self { first, blocks, taken: Zeroed::new(blocks), mapped: (memory, mapped) })
+    }
+
+    /// Returns the address of the first slot.
+    pub(super) fn first(&self) -> usize {
+        self.first.as_ptr().addr()
+    }
+
+    /// Returns the size of all slots.
+    pub(super) fn slot_bytes(&self, shape: &Shape) -> usize {
+        self.blocks * shape.block_bytes()
     }
 
     /// Returns the address of the first slot of a hash's bin.
@@ -89,7 +106,7 @@ impl Homes {
     /// Returns whether a slot is one of these homes.
     #[inline(always)]
     pub(super) fn contains(&self, shape: &Shape, slot: NonNull<u8>) -> bool {
-        self.distance(slot) < self.blocks * shape.block_bytes()
+        self.distance(slot) < self.slot_bytes(shape)
     }
 
     /// Frees a slot.

@@ -21,52 +21,23 @@ mod asan;
 mod batch;
 mod chunk;
 mod homes;
+mod shape;
+mod typed;
 
-use crate::memory;
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::PerThread;
 use batch::{BATCH, Batches, FreeSlot, HeaderNumber};
 use chunk::{Chunks, Span};
 use homes::Homes;
-use std::alloc::Layout;
+pub use shape::Shape;
+use shape::memory_of;
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
+pub use typed::{PoolOf, Pooled};
 
 /// The number of headers without a batch that a thread keeps.
 const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
-
-/// A group has about this many slots, or a few more.
-const MIN_GROUP_SLOTS: usize = 16;
-/// The size of a cache line. A first part of this size gains nothing from a separate second part.
-const LINE: usize = 64;
-/// The number of slots in a block of homes if each slot is a group of its own.
-const SINGLE_BLOCK_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 16 };
-
-/// The memory layout of a pool's slots.
-///
-/// If a slot has two parts, the first parts of several slots are contiguous, followed by their
-/// second parts, in a *group*. So a look-up that reads several slots finds more of them in one
-/// cache line. A group begins at a multiple of its size, which is a power of two, so the address of
-/// one part determines that of the other.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// The distance from one slot to the next within a group.
-    stride: usize,
-    /// The size of the second part; 0 without one.
-    rest: usize,
-    /// The offset of the second parts in a group.
-    rest_at: usize,
-    /// The size of a group.
-    group: usize,
-    /// The number of slots in a group.
-    slots: usize,
-    /// The alignment of a group beyond a cache line: its size, or for a group of one slot only the
-    /// alignment of the parts.
-    align: usize,
-}
-
-/// Slots are aligned to a page at most, since chunks of memory have no larger alignment.
-const MAX_ALIGN: usize = memory::PAGE;
 
 /// A pool of slots of one layout. The pool allocates nothing before the first slot is taken, and
 /// returns no memory to the system before it is dropped.
@@ -118,6 +89,9 @@ impl Pool {
     pub fn with_homes(shape: Shape, slots: usize) -> Self {
         let mut pool = Self::new(shape);
         pool.homes = Homes::new(&shape, slots);
+        if let Some(homes) = &pool.homes {
+            pool.chunks.number_homes(&shape, homes.first(), homes.slot_bytes(&shape));
+        }
         pool
     }
 
@@ -127,6 +101,19 @@ impl Pool {
     #[inline(always)]
     pub fn home(&self, shape: &Shape, hash: u32) -> Option<*const u8> {
         Some(self.homes.as_ref()?.home(shape, hash))
+    }
+
+    /// Returns the number of a slot of this pool, which is not 0, and which it has for life. `shape`
+    /// is as for [`home`](Self::home). Takes a step for each chunk: they double in size.
+    #[inline(always)]
+    pub fn number(&self, shape: &Shape, slot: NonNull<u8>) -> NonZeroU32 {
+        self.chunks.number(shape, slot.as_ptr().addr())
+    }
+
+    /// Returns the slot with this number. `shape` is as for [`home`](Self::home).
+    #[inline(always)]
+    pub fn slot(&self, shape: &Shape, number: NonZeroU32) -> *mut u8 {
+        memory_of(self.chunks.address(shape, number))
     }
 
     /// Takes an uninitialised slot, at the home of a hash if that has room.
@@ -307,135 +294,8 @@ impl Pool {
     /// Returns the size of the pool's memory.
     pub fn bytes(&self) -> usize {
         let homes = self.homes.as_ref().map_or(0, Homes::bytes);
-        homes + self.chunks.bytes() + self.batches.get(0).map_or(0, Batches::bytes)
+        homes + self.chunks.bytes(&self.shape) + self.batches.get(0).map_or(0, Batches::bytes)
     }
-}
-
-impl Shape {
-    /// Slots of one part, at least as large as a pointer, and aligned to a page at most.
-    pub const fn plain(slot: Layout) -> Self {
-        Self::split(slot, Layout::new::<()>())
-    }
-
-    /// Slots of two parts. The first part has the same limits as a plain slot.
-    pub const fn split(slot: Layout, rest: Layout) -> Self {
-        assert!(slot.size() >= size_of::<usize>(), "a slot is at least as large as a pointer");
-        assert!(
-            slot.align() <= MAX_ALIGN && rest.align() <= MAX_ALIGN,
-            "keys and values of a cache are aligned to a page (4096 bytes) at most"
-        );
-        let align = max(slot.align(), align_of::<usize>());
-        let stride = slot.size().next_multiple_of(align);
-        let rest_size = rest.size().next_multiple_of(align_of::<usize>());
-        if rest_size == 0 || stride >= LINE || rest.align() > LINE {
-            let rest_at = stride.next_multiple_of(rest.align());
-            let all = max(align, rest.align());
-            let group = (rest_at + rest_size).next_multiple_of(all);
-            // All chunks are aligned to a cache line.
-            let align = if all > LINE { all } else { 1 };
-            return Self { stride, rest: rest_size, rest_at, group, slots: 1, align };
-        }
-        let group = (MIN_GROUP_SLOTS * (stride + rest_size)).next_power_of_two();
-        let most = group / (stride + rest_size);
-        let all = (most * stride).next_multiple_of(rest.align()) + most * rest_size;
-        let slots = if all <= group { most } else { most - 1 };
-        let rest_at = (slots * stride).next_multiple_of(rest.align());
-        Self { stride, rest: rest_size, rest_at, group, slots, align: group }
-    }
-
-    /// Returns whether every slot's first part lies in one cache line.
-    pub const fn fits_lines(&self) -> bool {
-        self.slots > 1 && 64 % self.stride == 0
-    }
-
-    /// Returns the alignment of a chunk's first slot, beyond 64 bytes.
-    pub(super) const fn align(&self) -> usize {
-        self.align
-    }
-
-    /// Returns the address of the second part of the slot at `address`.
-    #[inline(always)]
-    pub const fn rest_of(&self, address: usize) -> usize {
-        if self.slots == 1 {
-            return address + self.rest_at;
-        }
-        let within = address & (self.group - 1);
-        address - within + self.rest_at + within / self.stride * self.rest
-    }
-
-    /// Returns the distance from the slot at `slot` to the next.
-    #[inline(always)]
-    pub(super) fn step(&self, slot: NonNull<u8>) -> usize {
-        if self.slots == 1 {
-            return self.group;
-        }
-        let within = slot.as_ptr().addr() & (self.group - 1);
-        if within == (self.slots - 1) * self.stride { self.group - within } else { self.stride }
-    }
-
-    /// Returns the offset of the slot with this number from the first slot.
-    pub(super) const fn offset(&self, number: usize) -> usize {
-        number / self.slots * self.group + number % self.slots * self.stride
-    }
-
-    /// Returns the number of slots in `bytes` of memory.
-    pub const fn slots_in(&self, bytes: usize) -> usize {
-        bytes / self.group * self.slots
-    }
-
-    /// Returns the size of the memory for `slots` slots.
-    pub(super) const fn bytes(&self, slots: usize) -> usize {
-        slots.div_ceil(self.slots) * self.group
-    }
-
-    /// Returns the number of slots in a block of homes: a group, or several groups of one slot.
-    pub(super) const fn block_slots(&self) -> usize {
-        if self.slots == 1 { SINGLE_BLOCK_SLOTS } else { self.slots }
-    }
-
-    /// Returns the size of a block of homes.
-    pub(super) const fn block_bytes(&self) -> usize {
-        if self.slots == 1 { SINGLE_BLOCK_SLOTS * self.group } else { self.group }
-    }
-
-    /// Returns the number of slots in a bin: those that share a cache line, if none crosses a line.
-    pub(super) const fn bin_slots(&self) -> usize {
-        if self.fits_lines() { LINE / self.stride } else { 1 }
-    }
-
-    /// Returns the block of a hash's home, out of `blocks`, and the first slot of its bin in there.
-    #[inline(always)]
-    pub(super) const fn home(&self, hash: u32, blocks: usize) -> (usize, usize) {
-        // The upper half of the product is a number below `blocks`. The lower half, the remaining
-        // bits of the hash, selects the bin in the same way.
-        let product = hash as u64 * blocks as u64;
-        let bins = (self.block_slots() / self.bin_slots()) as u64;
-        let bin = ((product & u32::MAX as u64) * bins) >> 32;
-        ((product >> 32) as usize, bin as usize * self.bin_slots())
-    }
-
-    /// Returns the offset of the slot with this number in a block, from the first block.
-    #[inline(always)]
-    pub(super) const fn offset_in(&self, block: usize, number: usize) -> usize {
-        block * self.block_bytes() + number * if self.slots == 1 { self.group } else { self.stride }
-    }
-
-    /// Returns the number of the slot at this distance from the start of its block.
-    pub(super) const fn number_in_block(&self, distance: usize) -> usize {
-        distance / if self.slots == 1 { self.group } else { self.stride }
-    }
-
-    /// Returns the start and the size of both parts of a slot.
-    #[inline(always)]
-    pub(super) fn parts(&self, slot: NonNull<u8>) -> [(*mut u8, usize); 2] {
-        let slot = slot.as_ptr();
-        let rest = ptr::with_exposed_provenance_mut(self.rest_of(slot.addr()));
-        [(slot, self.stride), (rest, self.rest)]
-    }
-}
-
-const fn max(a: usize, b: usize) -> usize {
-    if a > b { a } else { b }
 }
 
 #[cfg(all(test, not(coeval_loom)))]

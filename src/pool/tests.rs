@@ -65,7 +65,7 @@ fn no_memory_is_allocated_before_the_first_slot() {
     let pool = pool_of::<[u64; 6]>();
     assert_eq!(pool.bytes(), 0);
     take(&pool, 1);
-    assert_eq!(pool.bytes(), 512);
+    assert_eq!(pool.bytes(), 8 * 48);
 }
 
 #[test]

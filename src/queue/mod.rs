@@ -34,6 +34,7 @@ mod lots;
 pub use handle::Handle;
 pub use lots::Tickets;
 
+use crate::memory::Zeroed;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook, lazy_array::LazyArray, lines};
 use crossbeam_utils::CachePadded;
 
@@ -58,7 +59,7 @@ pub struct Queued {
 
 impl Queued {
     fn word(self) -> u64 {
-        u64::from(self.stamp) << 48 | self.handle.bits()
+        u64::from(self.stamp) << 48 | self.handle.bits() | 1
     }
 
     #[inline]
@@ -67,22 +68,22 @@ impl Queued {
     }
 }
 
-/// Returns the word of a slot that is empty for a turn. Handles are even, so it differs from every
-/// pushed word.
+/// Returns the word of a slot that is empty for a turn. It is even, and every pushed word is odd.
+/// For the first turn it is 0, so a ring takes no memory before its slots are used.
 #[inline]
 fn empty(turn: u64) -> u64 {
-    turn << 1 | 1
+    turn << 1
 }
 
 /// Returns the turn for which a slot is empty, or `None` if it holds a pushed word.
 #[inline]
 fn empty_turn(word: u64) -> Option<u64> {
-    (word & 1 == 1).then_some(word >> 1)
+    (word & 1 == 0).then_some(word >> 1)
 }
 
 /// One ring of slots.
 struct Ring {
-    slots: Box<[AtomicU64]>,
+    slots: Zeroed<AtomicU64>,
     /// Most threads that push pop as well, so both counts are on one line.
     drawn: CachePadded<Drawn>,
 }
@@ -103,7 +104,7 @@ struct Closed;
 impl Ring {
     fn new(size: u64) -> Self {
         Self {
-            slots: (0..size).map(|_| AtomicU64::new(empty(0))).collect(),
+            slots: Zeroed::new(size as usize),
             drawn: CachePadded::new(Drawn { popped: AtomicU64::new(0), pushed: AtomicU64::new(0) }),
         }
     }
@@ -392,9 +393,10 @@ impl Queue {
         ring.ahead(distance).map(|word| Queued::from_word(word).handle)
     }
 
-    /// Returns the number of slots of all rings, as a measure of memory.
+    /// Returns the number of slots of all rings that were used, as a measure of memory.
     pub fn slots(&self) -> u64 {
-        (0..MAX_RINGS).map_while(|index| self.rings.get(index)).map(Ring::size).sum()
+        let used = |ring: &Ring| ring.pushed().min(ring.size());
+        (0..MAX_RINGS).map_while(|index| self.rings.get(index)).map(used).sum()
     }
 }
 

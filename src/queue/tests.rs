@@ -52,7 +52,8 @@ fn the_last_ring_has_the_size_that_was_asked_for() {
         for n in 0..most.max(200) {
             queue.push(queued(n));
         }
-        assert_eq!(queue.slots(), expected);
+        let rings = (0..MAX_RINGS).map_while(|index| queue.rings.get(index));
+        assert_eq!(rings.map(Ring::size).sum::<u64>(), expected);
     }
 }
 
@@ -153,7 +154,8 @@ fn an_unused_queue_has_no_memory() {
     let queue = Queue::new(0);
     assert_eq!((queue.pop(), queue.peek(), queue.len(), queue.slots()), (None, None, 0, 0));
     queue.push(queued(1));
-    assert_eq!((queue.slots(), queue.pop()), (FIRST, Some(queued(1))));
+    // Only what was used counts.
+    assert_eq!((queue.slots(), queue.pop()), (1, Some(queued(1))));
 }
 
 /// Threads push and pop in lots, and leave tickets. What waits for them is recovered, so no word is

@@ -10,8 +10,10 @@
 
 use crate::commit::Milestones;
 use crate::index::Indexed;
+use crate::pool::{PoolOf, Pooled, Shape};
 use crate::sync::hook::mutant;
 use crate::sync::{AtomicU64, Ordering};
+use std::alloc::Layout;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -191,7 +193,13 @@ impl TagCell {
     }
 }
 
+impl Pooled for TagCell {
+    const SHAPE: Shape = Shape::plain(Layout::new::<Self>());
+}
+
 impl Indexed for TagCell {
+    type Memory = PoolOf<Self>;
+
     const READ: usize = 0;
 
     fn hash(&self) -> u32 {

@@ -306,7 +306,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             store.index.release(&guard, record);
             store.free_newest(record.as_ref());
             catch_panic(|| drop(record.as_ref().take_key()));
-            store.records.give(record.cast());
+            store.records().give(record.cast());
         }
     }
 

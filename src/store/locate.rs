@@ -3,7 +3,7 @@
 use super::{Host, Store};
 use crate::chain::{Live, Parcel, Record, RecordRef};
 use crate::index::Indexed;
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolOf, Pooled, Shape};
 use crate::reclaim::Reclaim;
 use crate::sync::hook::step;
 use crate::version::State;
@@ -23,7 +23,13 @@ pub struct Offered<'p, V> {
 /// The position of the hash bits in a product.
 const HASH_AT: u32 = 32;
 
+impl<K, V> Pooled for Record<K, V> {
+    const SHAPE: Shape = Record::<K, V>::SHAPE;
+}
+
 impl<K, V> Indexed for Record<K, V> {
+    type Memory = PoolOf<Self>;
+
     const READ: usize = Record::<K, V>::READ;
 
     #[inline(always)]
@@ -75,7 +81,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Prefetches the usual place of a record with this hash, as far as a look-up reads it.
     #[inline(always)]
     pub fn prefetch_home(&self, hash: u32) {
-        if let Some(home) = self.records.home(&Record::<K, V>::SHAPE, hash) {
+        if let Some(home) = self.records().home(&Record::<K, V>::SHAPE, hash) {
             Record::<K, V>::prefetch_to_read_at(home.cast());
         }
     }
@@ -231,8 +237,9 @@ where
             Err(vacancy) => vacancy,
         };
         // SAFETY: a guard is live.
-        let fresh =
-            unsafe { Unpublished::new(&self.records, hash, key, self.new_ready, offered.as_mut()) };
+        let fresh = unsafe {
+            Unpublished::new(self.records(), hash, key, self.new_ready, offered.as_mut())
+        };
         step("write.record_made");
         let entry = fresh.record;
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and

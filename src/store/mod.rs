@@ -40,7 +40,7 @@ pub use write_set::{KeptLists, Write, WriteSet};
 use crate::chain::{Conditional, Derived, Linked, Live, Record};
 use crate::commit::{Era, Membership, Order, Quiet, Views};
 use crate::index::Index;
-use crate::pool::{Pool, Shape};
+use crate::pool::{Pool, PoolOf, Shape};
 use crate::reclaim::{Reclaim, count_leaked};
 use crate::relation::TagCell;
 use crate::sync::lazy_array::LazyArray;
@@ -74,7 +74,6 @@ pub struct Store<K, V, S, R: Reclaim, H> {
     /// of one that is ready.
     new_version: State,
     new_ready: State,
-    records: Pool,
     nodes: Pool,
     conditional: Pool,
     derived: Pool,
@@ -84,12 +83,9 @@ pub struct Store<K, V, S, R: Reclaim, H> {
 
 /// A pool for this number of records. Records that fit into a second-level cache need no homes,
 /// because there is no miss to avoid.
-fn records_for(entries: usize, shape: Shape) -> Pool {
-    if entries < shape.slots_in(LARGEST_CACHED) {
-        Pool::new(shape)
-    } else {
-        Pool::with_homes(shape, entries)
-    }
+fn records_for<K, V>(entries: usize) -> PoolOf<Record<K, V>> {
+    let is_near = entries < Record::<K, V>::SHAPE.slots_in(LARGEST_CACHED);
+    PoolOf::with_homes(if is_near { 0 } else { entries })
 }
 
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
@@ -111,19 +107,24 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
             host,
             cleared: ClearProgress::new(),
             quiet: Quiet::new(),
-            index: Index::with_capacity(entries),
+            index: Index::with_capacity(entries, records_for(entries)),
             tags: LazyArray::new(),
             entries: PhantomData,
             hasher,
             new_version,
             new_ready: new_version.with_outcome(State::READY),
-            records: records_for(entries, Record::<K, V>::SHAPE),
             nodes: Pool::new(Shape::plain(Layout::new::<Linked<V>>())),
             conditional: Pool::new(Shape::plain(Layout::new::<Conditional<V>>())),
             derived: Pool::new(Shape::plain(Layout::new::<Derived<V>>())),
             descriptors: Descriptors::new(membership.joints),
             backlog: Backlog::new(),
         }
+    }
+
+    /// The memory of the records.
+    #[inline(always)]
+    fn records(&self) -> &PoolOf<Record<K, V>> {
+        self.index.memory()
     }
 
     /// The number of the newest commit; 0 before the first.
@@ -143,7 +144,7 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
 
     /// The bytes of all pools and queues.
     pub fn bytes(&self) -> usize {
-        let pools = [&self.records, &self.nodes, &self.conditional, &self.derived];
+        let pools = [&**self.records(), &self.nodes, &self.conditional, &self.derived];
         let pools: usize = pools.iter().map(|pool| pool.bytes()).sum();
         pools + self.backlog.bytes() + self.views.bytes() + self.descriptors.bytes()
     }

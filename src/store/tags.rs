@@ -8,6 +8,7 @@ use super::{Host, Store};
 use crate::chain::{Bonds, Dependency, Linked, Node};
 use crate::commit::{Limit, Milestone, ReadAt};
 use crate::index::{Index, Indexed};
+use crate::pool::PoolOf;
 use crate::reclaim::Reclaim;
 use crate::relation::{Tag, TagCell};
 use crate::sync::hook::{mutant, step};
@@ -37,14 +38,19 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         hash: u32,
         tag: &Tag,
     ) -> &'g TagCell {
-        let index = self.tags.get_or_make(0, || Index::with_capacity(0));
+        let index = self.tags.get_or_make(0, || Index::with_capacity(0, PoolOf::with_homes(0)));
         if let Some(cell) = index.find(guard, hash, |cell| cell.tag() == tag)
             && (mutant("tag.no_revive") || cell.revive())
         {
             step("tag.found");
             return cell;
         }
-        let fresh = NonNull::from(Box::leak(Box::new(TagCell::new(hash, tag.clone()))));
+        // SAFETY: the guard is live. The slot is of this shape, and exclusively owned.
+        let fresh = unsafe {
+            let slot = index.memory().take().cast::<TagCell>();
+            slot.write(TagCell::new(hash, tag.clone()));
+            slot
+        };
         // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
         // unlinked. It was published just now under this guard, or no other thread has seen it.
         unsafe {
@@ -52,6 +58,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
                 Ok(()) => fresh.as_ref(),
                 Err(existing) => {
                     drop_cell(fresh);
+                    index.memory().put_back(fresh.cast());
                     existing
                 }
             }
@@ -119,14 +126,16 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
 
     /// The last step: frees the cell. No guard can have found it.
     unsafe fn free_tag(cell: *mut (), store: *const ()) {
-        // SAFETY: retired by `seal_tag` after it was unlinked. It was made as a box.
+        // SAFETY: retired by `seal_tag` after it was unlinked. It is in the memory of the
+        // index.
         unsafe {
             let store = &*store.cast::<Self>();
             let cell = NonNull::new_unchecked(cell.cast::<TagCell>());
             if let Some(index) = store.tags.get(0) {
                 index.release(&store.pin(), cell);
+                drop_cell(cell);
+                index.memory().give(cell.cast());
             }
-            drop_cell(cell);
         }
     }
 
@@ -183,13 +192,15 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     }
 }
 
+/// Drops the contents of a cell.
+///
 /// # Safety
-/// The cell was made as a box, and nobody else has access to it.
+/// Nobody else has access to the cell, and this is done once.
 unsafe fn drop_cell(cell: NonNull<TagCell>) {
     // SAFETY: the caller's promise. The drained milestones belong to this cell only.
     unsafe {
-        let mut cell = Box::from_raw(cell.as_ptr());
-        cell.ended.drain(|node| free_milestone(node));
+        (*cell.as_ptr()).ended.drain(|node| free_milestone(node));
+        cell.drop_in_place();
     }
 }
 

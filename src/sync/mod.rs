@@ -47,6 +47,13 @@ mod thread_number;
 pub(crate) mod time;
 
 // SAFETY: atomic zeroes are all zeroes, and have no destructor.
+unsafe impl crate::memory::Zeroable for AtomicU64 {
+    fn zero() -> Self {
+        Self::new(0)
+    }
+}
+
+// SAFETY: as above.
 unsafe impl<const N: usize> crate::memory::Zeroable for [AtomicU64; N] {
     fn zero() -> Self {
         std::array::from_fn(|_| AtomicU64::new(0))

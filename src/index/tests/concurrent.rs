@@ -84,7 +84,7 @@ fn readers_miss_nothing_while_tables_grow() {
     });
     let guard = map.scheme.pin();
     while map.index.assist(&map.scheme, &guard) {}
-    assert!(map.index.memory(&guard) < 64 << 20);
+    assert!(map.index.bytes(&guard) < 64 << 20);
     assert!((0..KEYS).all(|key| map.find(&guard, key).is_some()));
 }
 
@@ -117,7 +117,7 @@ fn churn_by_many_threads() {
                             assert!(map.find(&guard, key).is_some());
                             present.insert(key);
                         }
-                        let bytes = map.index.memory(&guard) as u64;
+                        let bytes = map.index.bytes(&guard) as u64;
                         largest.fetch_max(bytes, Ordering::Relaxed);
                         drop(guard);
                         map.scheme.collect();

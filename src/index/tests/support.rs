@@ -1,7 +1,9 @@
 //! Entries, a reclamation scheme and a set of keys for the tests.
 
 use super::{Index, Indexed};
+use crate::pool::{PoolOf, Pooled, Shape};
 use crate::reclaim::{Garbage, Reclaim};
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
@@ -37,7 +39,13 @@ impl Item {
     }
 }
 
+impl Pooled for Item {
+    const SHAPE: Shape = Shape::plain(Layout::new::<Self>());
+}
+
 impl Indexed for Item {
+    type Memory = PoolOf<Self>;
+
     const READ: usize = size_of::<Self>();
 
     fn hash(&self) -> u32 {
@@ -178,7 +186,7 @@ impl TestMap {
 
     /// Creates a map with a hash function of the test.
     pub fn hashing(entries: usize, hash: impl Fn(u64) -> u32 + Send + Sync + 'static) -> Self {
-        let (index, scheme) = (Index::with_capacity(entries), Grace::new());
+        let (index, scheme) = (Index::with_capacity(entries, PoolOf::with_homes(0)), Grace::new());
         Self { inner: Box::new(TestSet { index, scheme, hash: Box::new(hash) }) }
     }
 }
@@ -188,10 +196,16 @@ impl TestSet {
         (self.hash)(key)
     }
 
+    /// Makes an entry. The caller holds a guard.
     pub fn item(&self, key: u64) -> NonNull<Item> {
         let (state, removing) = (AtomicU32::new(LIVING), AtomicBool::new(false));
         let item = Item { key, hash: self.hash(key), state, removing };
-        NonNull::from(Box::leak(Box::new(item)))
+        // SAFETY: the caller holds a guard. The slot has this shape, and is exclusively owned.
+        unsafe {
+            let slot = self.index.memory().take().cast::<Item>();
+            slot.write(item);
+            slot
+        }
     }
 
     pub fn insert(&self, guard: &GraceGuard<'_>, key: u64) -> bool {
@@ -202,7 +216,7 @@ impl TestSet {
         };
         if inserted.is_err() {
             // SAFETY: not published; made by `item`.
-            drop(unsafe { Box::from_raw(item.as_ptr()) });
+            unsafe { self.index.memory().put_back(item.cast()) };
         }
         inserted.is_ok()
     }
@@ -263,10 +277,10 @@ unsafe fn free(item: *mut (), map: *const ()) {
     // SAFETY: the caller's promise.
     let inner = unsafe { &*map.cast::<TestSet>() };
     let item = NonNull::new(item.cast::<Item>()).expect("not null");
-    // SAFETY: as above; made from a box by `item`.
+    // SAFETY: as above; made by `item`.
     unsafe {
         inner.index.release(&inner.scheme.pin(), item);
-        drop(Box::from_raw(item.as_ptr()));
+        inner.index.memory().give(item.cast());
     }
 }
 
@@ -274,11 +288,6 @@ impl Drop for TestSet {
     fn drop(&mut self) {
         // SAFETY: no other thread uses the scheme.
         unsafe { self.scheme.drain() };
-        let guard = self.scheme.pin();
-        for item in self.index.all_entries(&guard) {
-            // SAFETY: made from a box; found once; no other thread uses it.
-            drop(unsafe { Box::from_raw(std::ptr::from_ref(item).cast_mut()) });
-        }
     }
 }
 
