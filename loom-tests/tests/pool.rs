@@ -9,15 +9,18 @@
 //!
 //! The claim also covers slots that are taken at home, by one bit each. A thread that takes such a
 //! slot sees all earlier accesses to it.
+//!
+//! A number leads each thread that has learnt it to its slot, in chunks that others have made.
 #![cfg(any(coeval_loom, coeval_internals))]
 
 use coeval::internals::{Pool, Shape};
 use loom_tests::loom::cell::UnsafeCell;
-use loom_tests::loom::sync::atomic::{AtomicBool, Ordering, fence};
+use loom_tests::loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use loom_tests::loom::thread;
 use loom_tests::{NONE, explore, must_fail};
 use std::alloc::Layout;
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -103,18 +106,31 @@ fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
     }
 }
 
-/// Two threads begin with an empty pool and use up its first chunks.
+/// Two threads begin with an empty pool and use up its first chunks. Each tells the number of its
+/// last slot, and looks for the one that it was told.
 fn two_threads_with_an_empty_pool() {
     explore(3, || {
-        let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
+        let shape = Shape::plain(Layout::new::<[u64; 8]>());
+        let pool = Arc::new(Pool::new(shape));
         let in_hands = Arc::new(Mutex::new(HashSet::new()));
+        let told = Arc::new(AtomicU32::new(0));
         let take_three = {
             let (pool, in_hands) = (pool.clone(), in_hands.clone());
             move || {
+                let mut last = 0;
                 for _ in 0..3 {
                     // SAFETY: nothing is ever given back.
-                    let slot = unsafe { pool.take() }.as_ptr().addr();
-                    assert!(in_hands.lock().unwrap().insert(slot), "a slot is in two hands");
+                    let slot = unsafe { pool.take() };
+                    let address = slot.as_ptr().addr();
+                    assert!(in_hands.lock().unwrap().insert(address), "a slot is in two hands");
+                    let number = pool.number(&shape, slot);
+                    assert!(pool.slot(&shape, number).addr() == address, "another slot");
+                    last = number.get();
+                }
+                // Release and Acquire: as a bucket tells a number.
+                if let Some(number) = NonZeroU32::new(told.swap(last, Ordering::AcqRel)) {
+                    let address = pool.slot(&shape, number).addr();
+                    assert!(in_hands.lock().unwrap().contains(&address), "no slot");
                 }
             }
         };
@@ -193,6 +209,12 @@ const TWO_HANDS: &str = "a slot is in two hands";
 #[test]
 fn defect_cutting_spans_in_two_steps() {
     must_fail("pool.cut_in_two_steps", TWO_HANDS, two_threads_with_an_empty_pool);
+}
+
+#[test]
+fn defect_a_chunk_before_its_origin() {
+    // A thread cuts a span from a chunk of which nobody knows yet where it is.
+    must_fail("pool.chunk_before_origin", "another slot", two_threads_with_an_empty_pool);
 }
 
 #[test]

@@ -207,7 +207,9 @@ impl Chunks {
         if chunk >= self.homes.0 {
             handle_alloc_error(shape.chunk_layout(used_up)); // All numbers are in use.
         }
-        self.make(shape, chunk);
+        if !hook::mutant("pool.chunk_before_origin") {
+            self.make(shape, chunk);
+        }
         let mut word = self.cut.load(Ordering::Relaxed); // Relaxed: only compared.
         while Cut::unpack(word).chunk == used_up {
             let next = Cut { chunk, slots: 0 }.pack();
