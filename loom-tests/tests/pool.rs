@@ -106,6 +106,9 @@ fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
     }
 }
 
+/// As many slots each of two threads takes, so that the first chunk does not suffice.
+const EACH: usize = if cfg!(coeval_loom) { 3 } else { 6 };
+
 /// Two threads begin with an empty pool and use up its first chunks. Each tells the number of its
 /// last slot, and looks for the one that it was told.
 fn two_threads_with_an_empty_pool() {
@@ -114,11 +117,11 @@ fn two_threads_with_an_empty_pool() {
         let pool = Arc::new(Pool::new(shape));
         let in_hands = Arc::new(Mutex::new(HashSet::new()));
         let told = Arc::new(AtomicU32::new(0));
-        let take_three = {
+        let take_some = {
             let (pool, in_hands) = (pool.clone(), in_hands.clone());
             move || {
                 let mut last = 0;
-                for _ in 0..3 {
+                for _ in 0..EACH {
                     // SAFETY: nothing is ever given back.
                     let slot = unsafe { pool.take() };
                     let address = slot.as_ptr().addr();
@@ -134,8 +137,8 @@ fn two_threads_with_an_empty_pool() {
                 }
             }
         };
-        let other = thread::spawn(take_three.clone());
-        take_three();
+        let other = thread::spawn(take_some.clone());
+        take_some();
         other.join().unwrap();
     });
 }

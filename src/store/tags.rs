@@ -45,15 +45,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             step("tag.found");
             return cell;
         }
-        // SAFETY: the guard is live. The slot is of this shape, and exclusively owned.
-        let fresh = unsafe {
-            let slot = index.memory().take().cast::<TagCell>();
-            slot.write(TagCell::new(hash, tag.clone()));
-            slot
-        };
-        // SAFETY: its hash is `hash`, and it is freed a grace period after it was sealed and
-        // unlinked. It was published just now under this guard, or no other thread has seen it.
+        // SAFETY: a guard is live, and the slot is for a cell. The cell's hash is `hash`, and it is
+        // freed a grace period after it was sealed and unlinked. It was published just now under
+        // this guard, or no other thread has seen it.
         unsafe {
+            let fresh = index.memory().take().cast::<TagCell>();
+            fresh.write(TagCell::new(hash, tag.clone()));
             match index.insert(&self.reclaim, guard, hash, fresh, |cell| cell.tag() == tag) {
                 Ok(()) => fresh.as_ref(),
                 Err(existing) => {
