@@ -10,6 +10,7 @@ use super::asan;
 use super::shape::{CHUNK_BITS, CHUNKS, Shape, memory_of};
 use crate::memory;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook};
+use crossbeam_utils::CachePadded;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -48,10 +49,11 @@ pub(super) struct Chunks {
     /// By chunk: the address that a slot with the number 0 would have, if the slots of the chunk
     /// went on below it; 0 if there is no such chunk. The entry 0 is not used.
     origins: [AtomicUsize; CHUNKS],
-    /// How far slots were handed out, as a [`Cut`].
-    cut: AtomicU64,
     /// The first chunk of the pool's homes, and their size.
     homes: (usize, usize),
+    /// How far slots were handed out, as a [`Cut`]. Look-ups read the origins, so they share no line
+    /// with it.
+    cut: CachePadded<AtomicU64>,
 }
 
 /// The newest chunk, and the number of its slots that were handed out. This exceeds the number of
@@ -77,8 +79,8 @@ impl Chunks {
     pub(super) fn new() -> Self {
         Self {
             origins: std::array::from_fn(|_| AtomicUsize::new(0)),
-            cut: AtomicU64::new(Cut { chunk: 1, slots: 0 }.pack()),
             homes: (CHUNKS, 0),
+            cut: CachePadded::new(AtomicU64::new(Cut { chunk: 1, slots: 0 }.pack())),
         }
     }
 

@@ -382,6 +382,8 @@ fn chunks_double_until_they_have_all_numbers() {
             assert_eq!(shape.chunk_bytes(chunk + 1), times * bytes, "{shape:?}, {chunk}");
         }
         assert_eq!(shape.number_at(shape.chunk_bytes(last)), 1 << shape::CHUNK_BITS);
+        let all: usize = (1..shape::CHUNKS).map(|chunk| shape.chunk_slots(chunk)).sum();
+        assert!(all >= 1_000_000_000 && all as u64 <= chunk::MAX_SLOTS, "{all}: {shape:?}");
         // A slot's distance from the first one, and its number in the chunk.
         for place in [0, 1, 20, 21, 63, 64, 1000, 12_345] {
             let number = shape.number_at(shape.offset(place));
