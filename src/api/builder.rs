@@ -70,11 +70,12 @@ impl<K, V, S, R> Builder<K, V, S, R> {
     /// each entry is placed where the hash of its key says, so a look-up waits for one cache miss
     /// instead of two. This holds for most entries; some find their place taken.
     ///
-    /// The index takes 16 to 32 bytes per entry. The entries take 9/8 of their size (about 50 bytes
-    /// for keys and values of 8 bytes). The system provides this memory page by page when a page is
-    /// first written. That happens soon, because entries are scattered over the memory. Therefore
-    /// give the number of entries that the cache will hold, not the number that it might hold.
-    /// Entries beyond this number are no worse off than without this setting.
+    /// The index takes 8 to 16 bytes per entry, and twice as many below 8,192 entries. The entries
+    /// take 9/8 of their size (about 50 bytes for keys and values of 8 bytes). The system provides
+    /// this memory page by page when a page is first written. That happens soon, because entries
+    /// are scattered over the memory. Therefore give the number of entries that the cache will
+    /// hold, not the number that it might hold. Entries beyond this number are no worse off than
+    /// without this setting.
     #[must_use]
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.settings.initial_capacity = entries;

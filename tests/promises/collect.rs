@@ -128,7 +128,7 @@ fn leftovers_of_ended_threads<R: Reclaim>() {
         // A thread of another test may have taken the number of one of these threads. What was left
         // under that number belongs to the new thread as long as it lives.
         let left = || cache.collect() != 0 || made.keys.live() != 0;
-        (0..6_000)
+        (0..30_000)
             .take_while(|_| left())
             .for_each(|_| std::thread::sleep(Duration::from_millis(10)));
         assert_left(&made, &cache, 0);
