@@ -99,6 +99,23 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         }
     }
 
+    /// Makes room for `entries` entries. There are none yet.
+    #[cfg(feature = "serde")]
+    pub fn make_room(&mut self, entries: usize) {
+        self.free_tables();
+        self.root = AtomicPtr::new(Mapped::into_raw(Table::with_capacity(entries)));
+    }
+
+    /// Frees the tables. The caller makes a new one, or is the last to use the index.
+    fn free_tables(&mut self) {
+        let mut table = self.root.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
+        while !table.is_null() {
+            // SAFETY: mapped, not retired, as the root leads to it, and exclusively owned.
+            let freed = unsafe { Mapped::from_raw(table) };
+            table = freed.next_pointer();
+        }
+    }
+
     /// Returns the memory of the entries.
     #[inline(always)]
     pub fn memory(&self) -> &E::Memory {
@@ -225,11 +242,6 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
 
 impl<E: Indexed, R: Reclaim> Drop for Index<E, R> {
     fn drop(&mut self) {
-        let mut table = self.root.load(Ordering::Relaxed); // Relaxed: `&mut self` is exclusive.
-        while !table.is_null() {
-            // SAFETY: mapped, not retired, as the root leads to it, and exclusively owned.
-            let freed = unsafe { Mapped::from_raw(table) };
-            table = freed.next_pointer();
-        }
+        self.free_tables();
     }
 }

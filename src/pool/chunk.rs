@@ -7,13 +7,23 @@
 //! memory. The pool's homes are the last chunks, which are contiguous.
 
 use super::asan;
-use super::shape::{CHUNK_BITS, CHUNKS, Shape, memory_of};
+use super::{Shape, max, memory_of};
 use crate::memory;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook};
 use crossbeam_utils::CachePadded;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
+
+/// The number of chunks, one more than there are.
+pub(super) const CHUNKS: usize = 64;
+/// The width of a slot's number within its chunk.
+pub(super) const CHUNK_BITS: u32 = u32::BITS - CHUNKS.ilog2();
+
+/// A pool's first chunk has about this many bytes, if its slots are small.
+const FIRST_BYTES: usize = if cfg!(coeval_loom) { 64 } else { 512 };
+/// A chunk holds at least this many slots, even if they are large.
+const MIN_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 8 };
 
 /// The largest number of slots in a span.
 const SPAN_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 32 };
@@ -305,6 +315,64 @@ unsafe fn unmap(shape: &Shape, chunk: usize, memory: NonNull<u8>) {
 }
 
 impl Shape {
+    /// Returns the distance of the slot with this number from one with the number 0. The slots of a
+    /// group have contiguous numbers, and the first one of each group is a multiple of a power of
+    /// two.
+    #[inline(always)]
+    pub(super) const fn distance(&self, number: usize) -> usize {
+        if self.slots == 1 {
+            return number.wrapping_mul(self.group);
+        }
+        let most = self.slots.next_power_of_two();
+        if self.group == most * self.stride {
+            return number.wrapping_mul(self.stride); // The usual case takes one multiplication.
+        }
+        (number / most).wrapping_mul(self.group).wrapping_add(number % most * self.stride)
+    }
+
+    /// Returns the number of the slot at this distance from one with the number 0.
+    #[inline(always)]
+    pub(super) const fn number_at(&self, distance: usize) -> usize {
+        let (group, within) = (distance / self.group, distance % self.group);
+        group * self.slots.next_power_of_two() + within / self.stride
+    }
+
+    /// Returns the number of groups in the first chunk, a power of two.
+    #[inline(always)]
+    const fn first_groups(&self) -> usize {
+        let fitting = FIRST_BYTES / self.group;
+        let least = if self.slots == 1 { MIN_SLOTS } else { 1 };
+        1 << max(fitting, least).ilog2()
+    }
+
+    /// Returns the number of the last chunk that is twice as large as the one before. From then on
+    /// each has all numbers that it may have.
+    #[inline(always)]
+    pub(super) const fn chunks_that_double(&self) -> usize {
+        let numbers = self.first_groups() * self.slots.next_power_of_two();
+        (CHUNK_BITS - numbers.ilog2()) as usize + 1
+    }
+
+    /// Returns the number of groups in a chunk. The first chunk is 1.
+    #[inline(always)]
+    const fn chunk_groups(&self, chunk: usize) -> usize {
+        let last = self.chunks_that_double();
+        let doubled = if chunk < last { chunk - 1 } else { last - 1 };
+        self.first_groups() << doubled
+    }
+
+    /// Returns the number of slots in a chunk.
+    #[inline(always)]
+    pub(super) const fn chunk_slots(&self, chunk: usize) -> usize {
+        self.chunk_groups(chunk) * self.slots
+    }
+
+    /// Returns the size of a chunk.
+    #[inline(always)]
+    pub(super) const fn chunk_bytes(&self, chunk: usize) -> usize {
+        self.chunk_groups(chunk).saturating_mul(self.group)
+    }
+
     /// The layout of a chunk.
     fn chunk_layout(&self, chunk: usize) -> Layout {
         Layout::from_size_align(self.chunk_bytes(chunk), self.align().max(64))

@@ -21,23 +21,53 @@ mod asan;
 mod batch;
 mod chunk;
 mod homes;
-mod shape;
 mod typed;
 
+use crate::memory;
 use crate::sync::lazy_array::LazyArray;
 use crate::sync::per_thread::PerThread;
 use batch::{BATCH, Batches, FreeSlot, HeaderNumber};
 use chunk::{Chunks, Span};
 use homes::Homes;
-pub use shape::Shape;
-use shape::memory_of;
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::num::NonZeroU32;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 pub use typed::{PoolOf, Pooled};
 
 /// The number of headers without a batch that a thread keeps.
 const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
+
+/// A group has about this many slots, or a few more.
+const MIN_GROUP_SLOTS: usize = 16;
+/// The size of a cache line. A first part of this size gains nothing from a separate second part.
+const LINE: usize = 64;
+
+/// The memory layout of a pool's slots.
+///
+/// If a slot has two parts, the first parts of several slots are contiguous, followed by their
+/// second parts, in a *group*. So a look-up that reads several slots finds more of them in one
+/// cache line. A group begins at a multiple of its size, which is a power of two, so the address of
+/// one part determines that of the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The distance from one slot to the next within a group.
+    stride: usize,
+    /// The size of the second part; 0 without one.
+    rest: usize,
+    /// The offset of the second parts in a group.
+    rest_at: usize,
+    /// The size of a group.
+    group: usize,
+    /// The number of slots in a group.
+    slots: usize,
+    /// The alignment of a group beyond a cache line: its size, or for a group of one slot only the
+    /// alignment of the parts.
+    align: usize,
+}
+
+/// Slots are aligned to a page at most, since chunks of memory have no larger alignment.
+const MAX_ALIGN: usize = memory::PAGE;
 
 /// A pool of slots of one layout. The pool allocates nothing before the first slot is taken, and
 /// returns no memory to the system before it is dropped.
@@ -296,6 +326,103 @@ impl Pool {
         let homes = self.homes.as_ref().map_or(0, Homes::bytes);
         homes + self.chunks.bytes(&self.shape) + self.batches.get(0).map_or(0, Batches::bytes)
     }
+}
+
+impl Shape {
+    /// Slots of one part, at least as large as a pointer, and aligned to a page at most.
+    pub const fn plain(slot: Layout) -> Self {
+        Self::split(slot, Layout::new::<()>())
+    }
+
+    /// Slots of two parts. The first part has the same limits as a plain slot.
+    pub const fn split(slot: Layout, rest: Layout) -> Self {
+        assert!(slot.size() >= size_of::<usize>(), "a slot is at least as large as a pointer");
+        assert!(
+            slot.align() <= MAX_ALIGN && rest.align() <= MAX_ALIGN,
+            "keys and values of a cache are aligned to a page (4096 bytes) at most"
+        );
+        let align = max(slot.align(), align_of::<usize>());
+        let stride = slot.size().next_multiple_of(align);
+        let rest_size = rest.size().next_multiple_of(align_of::<usize>());
+        if rest_size == 0 || stride >= LINE || rest.align() > LINE {
+            let rest_at = stride.next_multiple_of(rest.align());
+            let all = max(align, rest.align());
+            let group = (rest_at + rest_size).next_multiple_of(all);
+            // All chunks are aligned to a cache line.
+            let align = if all > LINE { all } else { 1 };
+            return Self { stride, rest: rest_size, rest_at, group, slots: 1, align };
+        }
+        let group = (MIN_GROUP_SLOTS * (stride + rest_size)).next_power_of_two();
+        let most = group / (stride + rest_size);
+        let all = (most * stride).next_multiple_of(rest.align()) + most * rest_size;
+        let slots = if all <= group { most } else { most - 1 };
+        let rest_at = (slots * stride).next_multiple_of(rest.align());
+        Self { stride, rest: rest_size, rest_at, group, slots, align: group }
+    }
+
+    /// Returns whether every slot's first part lies in one cache line.
+    pub const fn fits_lines(&self) -> bool {
+        self.slots > 1 && 64 % self.stride == 0
+    }
+
+    /// Returns the alignment of a chunk's first slot, beyond 64 bytes.
+    const fn align(&self) -> usize {
+        self.align
+    }
+
+    /// Returns the address of the second part of the slot at `address`.
+    #[inline(always)]
+    pub const fn rest_of(&self, address: usize) -> usize {
+        if self.slots == 1 {
+            return address + self.rest_at;
+        }
+        let within = address & (self.group - 1);
+        address - within + self.rest_at + within / self.stride * self.rest
+    }
+
+    /// Returns the distance from the slot at `slot` to the next.
+    #[inline(always)]
+    fn step(&self, slot: NonNull<u8>) -> usize {
+        if self.slots == 1 {
+            return self.group;
+        }
+        let within = slot.as_ptr().addr() & (self.group - 1);
+        if within == (self.slots - 1) * self.stride { self.group - within } else { self.stride }
+    }
+
+    /// Returns the offset of the slot with this number from the first slot.
+    const fn offset(&self, number: usize) -> usize {
+        number / self.slots * self.group + number % self.slots * self.stride
+    }
+
+    /// Returns the number of slots in `bytes` of memory.
+    pub const fn slots_in(&self, bytes: usize) -> usize {
+        bytes / self.group * self.slots
+    }
+
+    /// Returns the size of the memory for `slots` slots.
+    const fn bytes(&self, slots: usize) -> usize {
+        slots.div_ceil(self.slots) * self.group
+    }
+
+    /// Returns the start and the size of both parts of a slot.
+    #[inline(always)]
+    fn parts(&self, slot: NonNull<u8>) -> [(*mut u8, usize); 2] {
+        let slot = slot.as_ptr();
+        let rest = memory_of(self.rest_of(slot.addr()));
+        [(slot, self.stride), (rest, self.rest)]
+    }
+}
+
+/// Memory of a pool. Pools expose the provenance of their memory.
+#[inline(always)]
+fn memory_of(address: usize) -> *mut u8 {
+    ptr::with_exposed_provenance_mut(address)
+}
+
+#[inline(always)]
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
 }
 
 #[cfg(all(test, not(coeval_loom)))]

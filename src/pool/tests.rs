@@ -375,14 +375,14 @@ fn chunks_double_until_they_have_all_numbers() {
     for (size, rest) in [(32, 16), (40, 8), (8, 0), (64, 16), (1 << 20, 16)] {
         let shape = Shape::split(layout(size, 8), layout(rest, 8));
         let last = shape.chunks_that_double();
-        for chunk in 1..shape::CHUNKS {
+        for chunk in 1..chunk::CHUNKS {
             let (bytes, slots) = (shape.chunk_bytes(chunk), shape.chunk_slots(chunk));
             assert_eq!(bytes, shape.bytes(slots), "{shape:?}");
             let times = if chunk < last { 2 } else { 1 };
             assert_eq!(shape.chunk_bytes(chunk + 1), times * bytes, "{shape:?}, {chunk}");
         }
-        assert_eq!(shape.number_at(shape.chunk_bytes(last)), 1 << shape::CHUNK_BITS);
-        let all: usize = (1..shape::CHUNKS).map(|chunk| shape.chunk_slots(chunk)).sum();
+        assert_eq!(shape.number_at(shape.chunk_bytes(last)), 1 << chunk::CHUNK_BITS);
+        let all: usize = (1..chunk::CHUNKS).map(|chunk| shape.chunk_slots(chunk)).sum();
         assert!(all >= 1_000_000_000 && all as u64 <= chunk::MAX_SLOTS, "{all}: {shape:?}");
         // A slot's distance from the first one, and its number in the chunk.
         for place in [0, 1, 20, 21, 63, 64, 1000, 12_345] {

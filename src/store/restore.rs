@@ -6,7 +6,6 @@
 use super::{Host, Offered, Store, TermsAndBonds, Written};
 use crate::chain::{NodeRef, Parcel, Record, RecordRef};
 use crate::commit::Over;
-use crate::index::Index;
 use crate::reclaim::Reclaim;
 use crate::version::State;
 use std::hash::{BuildHasher, Hash};
@@ -15,7 +14,7 @@ use std::ptr;
 impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
     /// Makes room in the index for `entries` entries. There are none yet.
     pub fn make_room(&mut self, entries: usize) {
-        self.index = Index::with_capacity(entries);
+        self.index.make_room(entries);
     }
 }
 
