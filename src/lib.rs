@@ -200,7 +200,7 @@ pub mod internals {
         pub use crate::version::*;
     }
     pub use crate::index::{Index, Indexed};
-    pub use crate::pool::{Pool, Shape};
+    pub use crate::pool::{Pool, PoolOf, Pooled, Shape};
 }
 
 /// Compiles and runs the README's examples with those of the documentation.

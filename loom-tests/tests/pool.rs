@@ -10,10 +10,10 @@
 //! The claim also covers slots that are taken at home, by one bit each. A thread that takes such a
 //! slot sees all earlier accesses to it.
 //!
-//! A number leads each thread that has learnt it to its slot, in chunks that others have made.
+//! A number leads each thread that was told it to its slot.
 #![cfg(any(coeval_loom, coeval_internals))]
 
-use coeval::internals::{Pool, Shape};
+use coeval::internals::{Pool, PoolOf, Pooled, Shape};
 use loom_tests::loom::cell::UnsafeCell;
 use loom_tests::loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use loom_tests::loom::thread;
@@ -106,39 +106,59 @@ fn q_does_not_wait(scene: &Scene, retired: NonNull<u8>) {
     }
 }
 
-/// As many slots each of two threads takes, so that the first chunk does not suffice.
-const EACH: usize = if cfg!(coeval_loom) { 3 } else { 6 };
-
-/// Two threads begin with an empty pool and use up its first chunks. Each tells the number of its
-/// last slot, and looks for the one that it was told.
+/// Two threads begin with an empty pool and use up its first chunks.
 fn two_threads_with_an_empty_pool() {
     explore(3, || {
-        let shape = Shape::plain(Layout::new::<[u64; 8]>());
-        let pool = Arc::new(Pool::new(shape));
+        let pool = Arc::new(Pool::new(Shape::plain(Layout::new::<[u64; 8]>())));
         let in_hands = Arc::new(Mutex::new(HashSet::new()));
-        let told = Arc::new(AtomicU32::new(0));
-        let take_some = {
+        let take_three = {
             let (pool, in_hands) = (pool.clone(), in_hands.clone());
             move || {
-                let mut last = 0;
-                for _ in 0..EACH {
+                for _ in 0..3 {
                     // SAFETY: nothing is ever given back.
-                    let slot = unsafe { pool.take() };
-                    let address = slot.as_ptr().addr();
-                    assert!(in_hands.lock().unwrap().insert(address), "a slot is in two hands");
-                    let number = pool.number(&shape, slot);
-                    assert!(pool.slot(&shape, number).addr() == address, "another slot");
-                    last = number.get();
-                }
-                // Release and Acquire: as a bucket tells a number.
-                if let Some(number) = NonZeroU32::new(told.swap(last, Ordering::AcqRel)) {
-                    let address = pool.slot(&shape, number).addr();
-                    assert!(in_hands.lock().unwrap().contains(&address), "no slot");
+                    let slot = unsafe { pool.take() }.as_ptr().addr();
+                    assert!(in_hands.lock().unwrap().insert(slot), "a slot is in two hands");
                 }
             }
         };
-        let other = thread::spawn(take_some.clone());
-        take_some();
+        let other = thread::spawn(take_three.clone());
+        take_three();
+        other.join().unwrap();
+    });
+}
+
+struct Wide {
+    _words: [u64; 8],
+}
+
+impl Pooled for Wide {
+    const SHAPE: Shape = Shape::plain(Layout::new::<Self>());
+}
+
+/// Two threads take slots of an empty pool. Each tells the number of its slot, and looks for the
+/// one that it was told.
+fn two_tell_numbers() {
+    explore(2, || {
+        let pool = Arc::new(PoolOf::<Wide>::with_homes(0));
+        let told = Arc::new(AtomicU32::new(0));
+        let addresses = Arc::new(Mutex::new(HashSet::new()));
+        let tell = {
+            let (pool, addresses) = (pool.clone(), addresses.clone());
+            move || {
+                // SAFETY: nothing is ever given back.
+                let slot = unsafe { pool.take() };
+                addresses.lock().unwrap().insert(slot.as_ptr().addr());
+                let number = pool.number(slot.cast());
+                // Release and Acquire: as a bucket tells a number.
+                let other = NonZeroU32::new(told.swap(number.get(), Ordering::AcqRel));
+                if let Some(other) = other {
+                    let address = pool.slot(other).addr();
+                    assert!(addresses.lock().unwrap().contains(&address), "no slot");
+                }
+            }
+        };
+        let other = thread::spawn(tell.clone());
+        tell();
         other.join().unwrap();
     });
 }
@@ -207,6 +227,11 @@ fn new_slots_are_not_in_two_hands() {
     two_threads_with_an_empty_pool();
 }
 
+#[test]
+fn numbers_lead_to_their_slots() {
+    two_tell_numbers();
+}
+
 const TWO_HANDS: &str = "a slot is in two hands";
 
 #[test]
@@ -215,9 +240,9 @@ fn defect_cutting_spans_in_two_steps() {
 }
 
 #[test]
-fn defect_a_chunk_before_its_origin() {
-    // A thread cuts a span from a chunk of which nobody knows yet where it is.
-    must_fail("pool.chunk_before_origin", "another slot", two_threads_with_an_empty_pool);
+fn defect_a_number_that_teaches_nobody() {
+    // A thread learns where a chunk is, and keeps it to itself.
+    must_fail("pool.number_untaught", "no slot", two_tell_numbers);
 }
 
 #[test]

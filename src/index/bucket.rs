@@ -218,6 +218,12 @@ impl<E: Indexed> Bucket<E> {
         None
     }
 
+    /// Returns the number of slots that have an entry, or wait for the end of a grace period.
+    pub(super) fn used(&self) -> usize {
+        // Relaxed: only an estimate.
+        self.entries.iter().filter(|number| number.load(Ordering::Relaxed) != 0).count()
+    }
+
     /// Reserves a slot for the entry `number` that is empty in `seen` and not reserved.
     pub(super) fn reserve(
         &self,
@@ -326,8 +332,8 @@ impl<E> Reservation<'_, E> {
 
 impl<E> Drop for Reservation<'_, E> {
     fn drop(&mut self) {
-        // Relaxed: no thread follows the number of a slot without a fingerprint, and no other thread
-        // stores to it while it is not 0.
+        // Relaxed: no thread follows the number of a slot without a fingerprint, and no other
+        // thread stores to it while it is not 0.
         self.bucket.entries[self.slot].store(0, Ordering::Relaxed);
     }
 }

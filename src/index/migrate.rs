@@ -44,7 +44,8 @@ const MOVED_PER_INSERT: usize = 8;
 const VERIFIED_PER_INSERT: usize = 64;
 
 impl<E: Indexed> Table<E> {
-    /// Places the entry `number` in this table or a later one, unless `same` holds for an entry there.
+    /// Places the entry `number` in this table or a later one, unless `same` holds for an entry
+    /// there.
     ///
     /// # Safety
     /// As for [`place`](Self::place).

@@ -17,7 +17,7 @@ mod table;
 mod tests;
 
 use crate::memory::Mapped;
-use crate::pool::{Pool, PoolOf, Pooled};
+use crate::pool::{PoolOf, Pooled};
 use crate::reclaim::Reclaim;
 use crate::sync::{AtomicPtr, Ordering, hook, prefetch};
 use bucket::Fingerprint;
@@ -37,14 +37,13 @@ pub trait Memory<E> {
 }
 
 impl<E: Pooled> Memory<E> for PoolOf<E> {
-    #[inline(never)]
     fn number(&self, entry: NonNull<E>) -> NonZeroU32 {
-        Pool::number(self, &E::SHAPE, entry.cast())
+        PoolOf::number(self, entry)
     }
 
     #[inline(always)]
     fn entry(&self, number: NonZeroU32) -> *const E {
-        self.slot(&E::SHAPE, number).cast()
+        self.slot(number)
     }
 }
 
@@ -143,8 +142,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     ///
     /// # Safety
     /// `entry.hash()` is `hash`. The entry is in the index's memory, and not in the index. It stays
-    /// valid until it is sealed, then
-    /// unlinked, and after a grace period released.
+    /// valid until it is sealed, then unlinked, and after a grace period released.
     pub unsafe fn insert<'g>(
         &self,
         reclaim: &R,

@@ -13,17 +13,17 @@ const MIN_BUCKETS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
 /// and a small machine has no more memory.
 const MAX_BUCKETS: usize = 1 << if cfg!(target_pointer_width = "64") { 31 } else { 24 };
 /// The largest number of entries per bucket in a table for a known number of entries. With four,
-/// one bucket in nine overflows.
+/// one bucket in six overflows.
 const PLANNED_LOAD: usize = if cfg!(coeval_loom) { 1 } else { 4 };
 /// A rebuilt table begins with at most half this many entries per bucket, to delay the next
 /// rebuild.
-const TWICE_LOAD_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 6 };
+const TWICE_LOAD_AFTER_REBUILD: usize = if cfg!(coeval_loom) { 2 } else { 5 };
 /// A table is rebuilt when more than one bucket in this many has overflowed.
-const CROWDED: usize = 4;
+const CROWDED: usize = 5;
 /// The same for a small table. Such a table is near the processor, so what counts is that look-ups
 /// need one bucket.
-const CROWDED_IF_SMALL: usize = 16;
-/// The number of buckets in the largest small table.
+const CROWDED_IF_SMALL: usize = 12;
+/// A table with fewer buckets is small.
 const SMALL: usize = if cfg!(coeval_loom) { 0 } else { 1 << 12 };
 /// A table with this many times the fitting number of buckets is sparse.
 const SPARSE: usize = 4;
@@ -49,8 +49,8 @@ impl<E: Indexed> Table<E> {
         Self::new(if buckets < SMALL { table_size(2 * buckets) } else { buckets })
     }
 
-    /// Places the entry `number` in this table, unless `same` holds for an entry that is present. Sets
-    /// `overflowed` if it closed a bucket.
+    /// Places the entry `number` in this table, unless `same` holds for an entry that is present.
+    /// Sets `overflowed` if it closed a bucket.
     ///
     /// A key gets only one entry. It can only be added to the last bucket of its sequence. The
     /// buckets before that were closed when they were searched, and the CAS that publishes the
@@ -144,26 +144,28 @@ impl<E: Indexed> Table<E> {
     fn sample(&self) -> Sample {
         let samples = self.len().min(SAMPLES);
         let stride = self.len() / samples;
-        let (mut living, mut overflowed, mut full) = (0, 0, 0);
+        let (mut used, mut overflowed, mut full) = (0, 0, 0);
         for number in 0..samples {
             // One bucket of each stride, at positions unrelated to any pattern of the hashes.
             let place = (number.wrapping_mul(0x9e37_79b1) >> 8) % stride;
-            let header = self.bucket(number * stride + place).header();
+            let bucket = self.bucket(number * stride + place);
+            let header = bucket.header();
             let occupied = header.occupied().len();
-            living += occupied;
+            // In the next table, too, slots will wait for the end of grace periods.
+            used += bucket.used();
             overflowed += usize::from(header.is_overflowed());
             full += usize::from(header.is_overflowed() && occupied == SLOTS);
         }
         // If few buckets were counted, entries may have been missed.
-        let living = if stride == 1 { living } else { living + SAMPLES / 16 };
-        let fitting = table_size((living * stride * 2).div_ceil(TWICE_LOAD_AFTER_REBUILD));
+        let used = if stride == 1 { used } else { used + SAMPLES / 16 };
+        let fitting = table_size((used * stride * 2).div_ceil(TWICE_LOAD_AFTER_REBUILD));
         Sample { fitting, overflowed, full }
     }
 }
 
 /// The result of counting in some of a table's buckets.
 struct Sample {
-    /// The size of a table for the estimated number of entries.
+    /// The size of a table for the estimated number of entries and of slots that wait.
     fitting: usize,
     /// The number of counted buckets that have overflowed.
     overflowed: usize,

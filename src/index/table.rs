@@ -19,7 +19,7 @@ pub enum Peek<'g, E> {
     Found(&'g E),
     /// The index has no such entry.
     Absent,
-    /// The entry is not in this slot, but may be in another.
+    /// The entry is not where it usually is, but may be elsewhere.
     Elsewhere,
 }
 
@@ -207,8 +207,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// Returns the living entry with this hash for which `eq` holds. Calls `eq` on entries whose
     /// fingerprint matches. Skips sealed entries, but may return a condemned one.
     ///
-    /// In nearly all cases, this searches one bucket. At most, it searches the hash's sequence in
-    /// every table.
+    /// In most cases, this searches one bucket, or two that are neighbours. At most, it searches
+    /// the hash's sequence in every table.
     #[inline(always)]
     pub fn find<'g>(
         &self,

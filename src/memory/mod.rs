@@ -35,11 +35,10 @@ pub fn map_zeroed(bytes: usize) -> NonNull<u8> {
 
 /// Returns memory as [`map_zeroed`] does, or `None` if there is none.
 pub fn try_map_zeroed(bytes: usize) -> Option<NonNull<u8>> {
-    NonNull::new(match pages::map(bytes) {
-        Some(memory) => memory,
-        // SAFETY: `layout` ensures that the size is not zero.
-        None => unsafe { alloc_zeroed(layout(bytes)?) },
-    })
+    match pages::map(bytes) {
+        Some(memory) => NonNull::new(memory),
+        None => allocate(bytes),
+    }
 }
 
 /// Frees memory that [`map_zeroed`] returned.
@@ -50,7 +49,7 @@ pub unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller's promise; `map` and `unmap` choose by the same size.
     unsafe {
         if !pages::unmap(memory.as_ptr(), bytes) {
-            dealloc(memory.as_ptr(), layout(bytes).expect("as it was mapped"));
+            deallocate(memory, bytes);
         }
     }
 }
@@ -114,6 +113,44 @@ fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.max(1), align).ok()
 }
 
+/// Returns zeroed memory of the allocator, or `None` if there is none. If an allocator is asked for
+/// zeroed pages that are aligned, it may write them all. So pages are cut out of a larger block,
+/// whose address stands before them.
+fn allocate(bytes: usize) -> Option<NonNull<u8>> {
+    if bytes < PAGE {
+        // SAFETY: `layout` ensures that the size is not zero.
+        return NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) });
+    }
+    // SAFETY: the size is not zero.
+    let block = NonNull::new(unsafe { alloc_zeroed(block_layout(bytes)?) })?;
+    let before = PAGE - block.as_ptr().addr() % PAGE;
+    // SAFETY: the block has `PAGE` bytes more, and `before` is at least its alignment, so the
+    // pointer's place is within the block, and aligned.
+    unsafe {
+        let memory = block.add(before);
+        memory.cast::<NonNull<u8>>().sub(1).write(block);
+        Some(memory)
+    }
+}
+
+/// # Safety
+/// `memory` came from `allocate(bytes)`, and no thread uses it any more.
+unsafe fn deallocate(memory: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise; `allocate` wrote the pointer.
+    unsafe {
+        if bytes < PAGE {
+            return dealloc(memory.as_ptr(), layout(bytes).expect("as it was allocated"));
+        }
+        let block = memory.cast::<NonNull<u8>>().sub(1).read();
+        dealloc(block.as_ptr(), block_layout(bytes).expect("as it was allocated"));
+    }
+}
+
+/// The layout of a block out of which `bytes` of pages are cut.
+fn block_layout(bytes: usize) -> Option<Layout> {
+    Layout::from_size_align(bytes.checked_add(PAGE)?, align_of::<NonNull<u8>>()).ok()
+}
+
 /// Whole pages, mapped without the allocator. Not used under a leak sanitizer, which searches only
 /// the allocator's memory for references.
 #[cfg(all(target_os = "linux", not(any(coeval_lsan, coeval_loom))))]
@@ -149,8 +186,7 @@ mod pages {
     /// Maps pages. Returns null if there is no memory.
     fn map_pages(length: usize) -> *mut u8 {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // Pages that are never used are not counted, so more may be mapped than the machine has.
-        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new private mapping, at an address that the system chooses, affects no existing
         // memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, -1, 0) };

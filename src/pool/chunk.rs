@@ -1,34 +1,65 @@
 //! New slots: chunks of memory, divided into spans. Each span goes to one thread.
-//!
-//! A slot has a number for life, which leads to its address by one table of 64 addresses. The upper
-//! six bits of a number are those of its chunk, from 1 on, and the others count within the chunk.
-//! Each chunk is twice as large as the one before, up to all numbers that it may have. The system
-//! gives a chunk's pages when they are first used, so the unused part of the newest chunk takes no
-//! memory. The pool's homes are the last chunks, which are contiguous.
 
+use super::Shape;
 use super::asan;
-use super::{Shape, max, memory_of};
 use crate::memory;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, hook};
-use crossbeam_utils::CachePadded;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, hook};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::num::NonZeroU32;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
-/// The number of chunks, one more than there are.
-pub(super) const CHUNKS: usize = 64;
-/// The width of a slot's number within its chunk.
-pub(super) const CHUNK_BITS: u32 = u32::BITS - CHUNKS.ilog2();
-
-/// A pool's first chunk has about this many bytes, if its slots are small.
-const FIRST_BYTES: usize = if cfg!(coeval_loom) { 64 } else { 512 };
+/// The size of a pool's first chunk, if its slots are small. This chunk comes from the allocator,
+/// and its head is allocated separately.
+const SMALL_BYTES: usize = 1024;
+/// The size of the first mapped chunk. Each later one is twice as large, up to the pool's limit.
+const FIRST_BYTES: usize = if cfg!(coeval_loom) { 256 } else { 4096 };
 /// A chunk holds at least this many slots, even if they are large.
 const MIN_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 8 };
-
 /// The largest number of slots in a span.
 const SPAN_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 32 };
-/// A pool has no more slots than this. The proof in [`super::batch`] depends on it.
-pub(super) const MAX_SLOTS: u64 = 1 << u32::BITS;
+/// A pool has fewer slots than this. The proof in [`super::batch`] depends on it.
+pub(super) const MAX_SLOTS: u64 = 1 << 36;
+
+/// The head of a chunk. The slots follow it, except in a small chunk.
+struct Chunk {
+    /// The next older chunk.
+    older: *mut Chunk,
+    bytes: usize,
+    first: NonNull<u8>,
+    slots: usize,
+    /// 1 for the oldest chunk, and one more for each later one.
+    place: usize,
+    /// The number of slots handed out. It exceeds `slots` once the chunk is used up.
+    cursor: AtomicUsize,
+}
+
+/// The head's size in whole cache lines, so that the slots after it are aligned to 64 bytes.
+const HEAD: usize = size_of::<Chunk>().next_multiple_of(64);
+
+impl Chunk {
+    /// Takes the next span, or returns `None` if the chunk is used up.
+    fn take_span(&self, shape: &Shape) -> Option<Span> {
+        // Several threads share even a small chunk, so a span is at most an eighth of it.
+        let want = (self.slots / 8).clamp(1, SPAN_SLOTS);
+        let first = self.advance(want);
+        let left = want.min(self.slots.checked_sub(first)?);
+        // SAFETY: `first <= slots`, so the address is within the chunk or at its end.
+        let next = unsafe { self.first.add(shape.offset(first)) };
+        (left > 0).then_some(Span { next, left })
+    }
+
+    /// Adds `slots` to the number of slots handed out, and returns the previous number.
+    fn advance(&self, slots: usize) -> usize {
+        // Relaxed: the addition alone makes the ranges disjoint, and the content of the slots does
+        // not matter. It cannot wrap: a thread that is too late adds once, then uses a newer chunk.
+        if hook::mutant("pool.cut_in_two_steps") {
+            let before = self.cursor.load(Ordering::Relaxed);
+            hook::lapse();
+            self.cursor.store(before + slots, Ordering::Relaxed);
+            return before;
+        }
+        self.cursor.fetch_add(slots, Ordering::Relaxed)
+    }
+}
 
 /// Contiguous slots that were never taken.
 #[derive(Clone, Copy)]
@@ -54,328 +85,195 @@ impl Span {
     }
 }
 
-/// All chunks of a pool. `shape`, here and below, is the pool's.
+/// All chunks of a pool.
 pub(super) struct Chunks {
-    /// By chunk: the address that a slot with the number 0 would have, if the slots of the chunk
-    /// went on below it; 0 if there is no such chunk. The entry 0 is not used.
-    origins: [AtomicUsize; CHUNKS],
-    /// The first chunk of the pool's homes, and their size.
-    homes: (usize, usize),
-    /// How far slots were handed out, as a [`Cut`]. Look-ups read the origins, so they share no line
-    /// with it.
-    cut: CachePadded<AtomicU64>,
+    newest: AtomicPtr<Chunk>,
+    bytes: AtomicUsize,
+    limits: Limits,
 }
 
-/// The newest chunk, and the number of its slots that were handed out. This exceeds the number of
-/// its slots once the chunk is used up.
+/// How large chunks may be, and how many there may be.
 #[derive(Clone, Copy)]
-struct Cut {
-    chunk: usize,
-    slots: usize,
+pub(super) struct Limits {
+    pub(super) bytes: usize,
+    pub(super) chunks: usize,
 }
 
-impl Cut {
-    fn unpack(word: u64) -> Self {
-        Self { chunk: (word >> 32) as usize, slots: word as u32 as usize }
-    }
-
-    fn pack(self) -> u64 {
-        (self.chunk as u64) << 32 | self.slots as u64
-    }
+/// A chunk, as [`Chunks::visit`] shows it.
+pub(super) struct Range {
+    /// 1 for the oldest chunk, and one more for each later one.
+    pub(super) place: usize,
+    /// The address of the first slot.
+    pub(super) first: usize,
+    /// The size of all slots.
+    pub(super) bytes: usize,
 }
 
 impl Chunks {
     /// Creates an empty list of chunks.
     pub(super) fn new() -> Self {
-        Self {
-            origins: std::array::from_fn(|_| AtomicUsize::new(0)),
-            homes: (CHUNKS, 0),
-            cut: CachePadded::new(AtomicU64::new(Cut { chunk: 1, slots: 0 }.pack())),
-        }
+        let limits = Limits { bytes: memory::HUGE, chunks: usize::MAX };
+        Self { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0), limits }
     }
 
-    /// Returns the size of the memory that was handed out, in whole pages of the size that the
-    /// system uses.
+    /// Returns the size of all chunks, without the huge pages of the newest one that were not used.
     pub(super) fn bytes(&self, shape: &Shape) -> usize {
-        let cut = Cut::unpack(self.cut.load(Ordering::Relaxed)); // Relaxed: a statistic.
-        let bytes = |chunk: usize| match self.origins[chunk].load(Ordering::Relaxed) {
-            0 => 0,
-            _ if chunk < cut.chunk => shape.chunk_bytes(chunk),
-            _ => {
-                let (used, all) = (shape.bytes(cut.slots), shape.chunk_bytes(chunk));
-                used.max(1).next_multiple_of(memory::HUGE).min(all)
-            }
+        let all = self.bytes.load(Ordering::Relaxed); // Relaxed: a statistic.
+        // SAFETY: a chunk lives as long as the pool. Acquire: as in `span`.
+        let Some(newest) = (unsafe { self.newest.load(Ordering::Acquire).as_ref() }) else {
+            return all;
         };
-        (1..=cut.chunk).map(bytes).sum()
+        let used = newest.cursor.load(Ordering::Relaxed).min(newest.slots);
+        let used = (HEAD + shape.align() + shape.bytes(used)).next_multiple_of(memory::HUGE);
+        all - newest.bytes.saturating_sub(used).min(all)
     }
 
-    /// Returns the address of the slot with this number.
-    #[inline(always)]
-    pub(super) fn address(&self, shape: &Shape, number: NonZeroU32) -> usize {
-        let number = number.get() as usize;
-        // Relaxed: the caller has the number from a thread that took a slot of this chunk, and that
-        // loaded the origin before, in `span` (Acquire).
-        let origin = self.origins[number >> CHUNK_BITS].load(Ordering::Relaxed);
-        origin.wrapping_add(shape.distance(number))
+    /// Sets the limits of chunks to come.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
-    /// Returns the number of the slot at this address.
-    #[inline(always)]
-    pub(super) fn number(&self, shape: &Shape, slot: usize) -> NonZeroU32 {
-        let (homes, bytes) = self.homes;
-        if bytes != 0
-            && let Some(number) = self.number_within(shape, homes, bytes, slot)
-        {
-            return number;
-        }
-        // Relaxed: as in `address`. The newest chunk comes first, as it has half of all slots.
-        let mut chunk = Cut::unpack(self.cut.load(Ordering::Relaxed)).chunk;
-        let mut bytes = shape.chunk_bytes(chunk);
-        loop {
-            if let Some(number) = self.number_within(shape, chunk, bytes, slot) {
-                return number;
-            }
-            bytes = if chunk > shape.chunks_that_double() { bytes } else { bytes / 2 };
-            chunk -= 1;
-            assert!(chunk > 0, "a slot of this pool");
+    /// Visits all chunks, from the newest to the oldest.
+    pub(super) fn visit(&self, shape: &Shape, mut each: impl FnMut(Range)) {
+        // Acquire: pairs with the CAS in `add`.
+        let mut next = self.newest.load(Ordering::Acquire);
+        // SAFETY: a chunk lives as long as the pool.
+        while let Some(chunk) = unsafe { next.as_ref() } {
+            let (first, bytes) = (chunk.first.as_ptr().addr(), shape.bytes(chunk.slots));
+            each(Range { place: chunk.place, first, bytes });
+            next = chunk.older;
         }
     }
 
-    /// Returns the number of the slot at this address, if it is in this chunk, of this size.
-    #[inline(always)]
-    fn number_within(
-        &self,
-        shape: &Shape,
-        chunk: usize,
-        bytes: usize,
-        slot: usize,
-    ) -> Option<NonZeroU32> {
-        // Relaxed: as in `address`.
-        let origin = self.origins[chunk % CHUNKS].load(Ordering::Relaxed);
-        let distance = slot.wrapping_sub(origin.wrapping_add(shape.distance(first_number(chunk))));
-        if distance >= bytes {
-            return None;
-        }
-        NonZeroU32::new((first_number(chunk) + shape.number_at(distance)) as u32)
-    }
-
-    /// Numbers the pool's homes, which are at this address and take this much memory.
-    pub(super) fn number_homes(&mut self, shape: &Shape, address: usize, bytes: usize) {
-        let first = CHUNKS - chunks_of_homes(shape, bytes);
-        self.homes = (first, bytes);
-        let origin = address.wrapping_sub(shape.distance(first_number(first)));
-        self.origins[first..].fill_with(|| AtomicUsize::new(origin));
-    }
-
-    /// Takes a span that no other thread gets.
+    /// Takes a span that no other thread gets. `shape`, here and below, is the pool's.
     pub(super) fn span(&self, shape: &Shape) -> Span {
+        // Acquire: pairs with the CAS in `add`, which publishes the chunk's head.
+        let mut newest = self.newest.load(Ordering::Acquire);
         loop {
-            // Acquire: pairs with the CAS in `add`. Whoever sees a chunk here sees its origin.
-            let seen = Cut::unpack(self.cut.load(Ordering::Acquire));
-            let origin = &self.origins[seen.chunk];
-            // Acquire: pairs with the CAS in `make`, for the first chunk.
-            if origin.load(Ordering::Acquire) == 0 {
-                self.make(shape, seen.chunk);
+            // SAFETY: a chunk lives as long as the pool.
+            if let Some(span) = unsafe { newest.as_ref() }.and_then(|chunk| chunk.take_span(shape))
+            {
+                return span;
             }
-            // Several threads share even a small chunk, so a span is at most an eighth of it.
-            let want = (shape.chunk_slots(seen.chunk) / 8).clamp(1, SPAN_SLOTS);
-            let Cut { chunk, slots: first } = self.advance(want);
-            let left = shape.chunk_slots(chunk).saturating_sub(first);
-            if left > 0 {
-                let next = self.slot(shape, chunk, first);
-                return Span { next, left: want.min(left) };
-            }
-            self.add(shape, chunk);
+            newest = self.add(newest, shape);
         }
     }
 
-    /// Adds `slots` to the number of slots handed out, and returns what it was before.
-    fn advance(&self, slots: usize) -> Cut {
-        // Relaxed would do for the slots: the addition alone makes the ranges disjoint. It cannot
-        // wrap: a thread that is too late adds once, then uses a newer chunk. Acquire: as in
-        // `span`, if there is a newer chunk by now.
-        Cut::unpack(if hook::mutant("pool.cut_in_two_steps") {
-            let before = self.cut.load(Ordering::Acquire);
-            hook::lapse();
-            self.cut.store(before + slots as u64, Ordering::Relaxed);
-            before
-        } else {
-            self.cut.fetch_add(slots as u64, Ordering::Acquire)
-        })
-    }
-
-    /// Returns a slot of a chunk, by its place in there.
-    fn slot(&self, shape: &Shape, chunk: usize, place: usize) -> NonNull<u8> {
-        let origin = self.origins[chunk].load(Ordering::Relaxed); // Relaxed: seen before.
-        let first = origin.wrapping_add(shape.distance(first_number(chunk)));
-        let slot = memory_of(first + shape.offset(place));
-        NonNull::new(slot).expect("a chunk is not at address 0")
-    }
-
-    /// Goes on to the chunk after this one, unless another thread has.
+    /// Publishes a chunk after `newest`, unless another thread has. Returns the chunk after it.
     #[cold]
-    fn add(&self, shape: &Shape, used_up: usize) {
-        let chunk = used_up + 1;
-        if chunk >= self.homes.0 {
-            handle_alloc_error(shape.chunk_layout(used_up)); // All numbers are in use.
-        }
-        if !hook::mutant("pool.chunk_before_origin") {
-            self.make(shape, chunk);
-        }
-        let mut word = self.cut.load(Ordering::Relaxed); // Relaxed: only compared.
-        while Cut::unpack(word).chunk == used_up {
-            let next = Cut { chunk, slots: 0 }.pack();
-            // Release: publishes the origin to threads that load the cut (Acquire). Later additions
-            // are read-modify-writes, so they continue the release sequence.
-            match self.cut.compare_exchange(word, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return hook::step("pool.chunk_added"),
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Makes a chunk, unless another thread has.
-    #[cold]
-    fn make(&self, shape: &Shape, chunk: usize) {
-        let fresh = map(shape, chunk);
-        let first = shape.distance(first_number(chunk));
-        let origin = fresh.as_ptr().expose_provenance().wrapping_sub(first);
-        // Release: publishes the memory, which is zeroed, to threads that load the origin. Acquire:
-        // for that of the winner.
+    fn add(&self, newest: *mut Chunk, shape: &Shape) -> *mut Chunk {
+        let small = if newest.is_null() { Self::make_small(shape) } else { None };
+        let fresh = small.unwrap_or_else(|| self.map(newest, shape));
+        // Release: publishes the chunk's head to threads that load it in `span` or here (Acquire).
         let publish =
-            self.origins[chunk].compare_exchange(0, origin, Ordering::AcqRel, Ordering::Acquire);
-        if publish.is_err() {
-            // SAFETY: mapped above and never published.
-            unsafe { unmap(shape, chunk, fresh) };
+            self.newest.compare_exchange(newest, fresh, Ordering::AcqRel, Ordering::Acquire);
+        match publish {
+            Ok(_) => {
+                // SAFETY: published just now; chunks live as long as the pool.
+                let bytes = unsafe { (*fresh).bytes };
+                self.bytes.fetch_add(bytes, Ordering::Relaxed); // Relaxed: see `bytes`.
+                hook::step("pool.chunk_added");
+                fresh
+            }
+            Err(winner) => {
+                // SAFETY: mapped above and never published.
+                unsafe { Self::unmap(fresh, shape) };
+                winner
+            }
+        }
+    }
+
+    /// Returns the layout of a small chunk, if the slots are small.
+    fn small_layout(shape: &Shape) -> Option<Layout> {
+        let bytes = shape.bytes(MIN_SLOTS);
+        let bytes = if bytes > SMALL_BYTES / 2 { bytes } else { SMALL_BYTES / 2 };
+        let is_small = bytes <= SMALL_BYTES && !cfg!(coeval_loom);
+        is_small.then(|| Layout::from_size_align(bytes, shape.align().max(64)).ok()).flatten()
+    }
+
+    /// Allocates a small first chunk, if the slots are small.
+    fn make_small(shape: &Shape) -> Option<*mut Chunk> {
+        let layout = Self::small_layout(shape)?;
+        // SAFETY: the size is not zero.
+        let Some(first) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
+            handle_alloc_error(layout);
+        };
+        asan::poison(first.as_ptr(), layout.size());
+        first.as_ptr().expose_provenance(); // For the second parts, see `Shape::parts`.
+        let (bytes, slots) = (layout.size(), shape.slots_in(layout.size()));
+        let (older, cursor) = (ptr::null_mut(), AtomicUsize::new(0));
+        Some(Box::into_raw(Box::new(Chunk { older, bytes, first, slots, place: 1, cursor })))
+    }
+
+    /// Maps a new chunk that follows `older`, which may be null.
+    fn map(&self, older: *mut Chunk, shape: &Shape) -> *mut Chunk {
+        // SAFETY: a chunk lives as long as the pool.
+        let (double, place) = unsafe { older.as_ref() }
+            .map_or((0, 1), |older| (older.bytes.saturating_mul(2), older.place + 1));
+        // The first group begins at a multiple of its size, which may lengthen the head.
+        let most_head = HEAD + shape.align();
+        let least = (most_head + shape.bytes(MIN_SLOTS)).next_power_of_two();
+        let bytes = double.clamp(FIRST_BYTES, self.limits.bytes).max(least);
+        let all = self.bytes.load(Ordering::Relaxed); // Relaxed: only a bound.
+        // Half the bound leaves a margin for threads that add a chunk at the same time.
+        let is_last = shape.slots_in(all) as u64 >= MAX_SLOTS / 2 || place > self.limits.chunks;
+        let (memory, bytes) = if is_last { None } else { Self::map_at_most(bytes, least) }
+            .unwrap_or_else(|| handle_alloc_error(Layout::new::<Chunk>()));
+        let head = HEAD + (memory.as_ptr().addr() + HEAD).wrapping_neg() % shape.align();
+        let slots = shape.slots_in(bytes - head);
+        // SAFETY: `head < bytes`, since `least` includes the longest head.
+        let first = unsafe { memory.add(head) };
+        asan::poison(first.as_ptr(), bytes - head);
+        memory.as_ptr().expose_provenance(); // For the second parts, see `Shape::parts`.
+        let chunk = memory.cast::<Chunk>().as_ptr();
+        // SAFETY: the memory is exclusively owned, aligned to 64 bytes, and larger than `HEAD`.
+        unsafe {
+            let cursor = AtomicUsize::new(0);
+            chunk.write(Chunk { older, bytes, first, slots, place, cursor });
+        }
+        chunk
+    }
+
+    /// Maps `most` bytes or, if the system refuses that, fewer, but at least `least`. The system
+    /// gives a page when it is first used, but it may have to keep room for all of them.
+    fn map_at_most(most: usize, least: usize) -> Option<(NonNull<u8>, usize)> {
+        let sizes = std::iter::successors(Some(most), |bytes| Some(bytes / 2));
+        let mut sizes = sizes.take_while(|bytes| *bytes >= least.max(FIRST_BYTES));
+        sizes.find_map(|bytes| Some((memory::try_map_zeroed(bytes)?, bytes)))
+    }
+
+    /// # Safety
+    /// `chunk` came from `map` or `make_small`, and no thread uses it or its slots any more.
+    unsafe fn unmap(chunk: *mut Chunk, shape: &Shape) {
+        // SAFETY: the caller's promise. `map` wrote the head and mapped this many bytes. A chunk of
+        // less than a page is a small one, which `make_small` made.
+        unsafe {
+            let bytes = (*chunk).bytes;
+            if let Some(layout) = Self::small_layout(shape)
+                && layout.size() == bytes
+            {
+                let first = Box::from_raw(chunk).first.as_ptr();
+                asan::unpoison(first, bytes);
+                return dealloc(first, layout);
+            }
+            ptr::drop_in_place(chunk);
+            let memory = NonNull::new_unchecked(chunk.cast::<u8>());
+            asan::unpoison(memory.as_ptr(), bytes);
+            memory::unmap(memory, bytes);
         }
     }
 
     /// Frees all chunks. The caller ensures that no slot is in use.
     pub(super) fn free(&mut self, shape: &Shape) {
-        for chunk in 1..self.homes.0 {
-            // Relaxed: `&mut self` is exclusive.
-            if self.origins[chunk].load(Ordering::Relaxed) != 0 {
-                let first = self.slot(shape, chunk, 0);
-                // SAFETY: the pool is dropped, so no slot is in use.
-                unsafe { unmap(shape, chunk, first) };
-                self.origins[chunk].store(0, Ordering::Relaxed);
+        // Relaxed: `&mut self` is exclusive.
+        let mut chunk = self.newest.swap(ptr::null_mut(), Ordering::Relaxed);
+        while !chunk.is_null() {
+            // SAFETY: the pool is dropped, so no slot is in use; `older` is read before.
+            unsafe {
+                let older = (*chunk).older;
+                Self::unmap(chunk, shape);
+                chunk = older;
             }
         }
-    }
-}
-
-/// Returns the smallest number in a chunk.
-const fn first_number(chunk: usize) -> usize {
-    chunk << CHUNK_BITS
-}
-
-/// Returns the number of chunks that homes of this size take.
-pub(super) const fn chunks_of_homes(shape: &Shape, bytes: usize) -> usize {
-    shape.number_at(bytes).div_ceil(1 << CHUNK_BITS)
-}
-
-/// Whether a chunk is so small that the allocator serves it. Only the first one may be: a stopped
-/// thread may hold the allocator's locks.
-fn is_small(shape: &Shape, chunk: usize) -> bool {
-    chunk == 1 && shape.chunk_bytes(chunk) < memory::PAGE
-}
-
-/// The size of the pages of a chunk that is not small. They are aligned to a page, which suffices
-/// for groups of any shape.
-fn mapped_bytes(shape: &Shape, chunk: usize) -> usize {
-    shape.chunk_bytes(chunk).max(memory::PAGE)
-}
-
-/// Maps the memory of a chunk.
-fn map(shape: &Shape, chunk: usize) -> NonNull<u8> {
-    let (layout, bytes) = (shape.chunk_layout(chunk), shape.chunk_bytes(chunk));
-    let memory = if is_small(shape, chunk) {
-        // SAFETY: the size is not zero.
-        NonNull::new(unsafe { alloc_zeroed(layout) })
-    } else {
-        memory::try_map_zeroed(mapped_bytes(shape, chunk))
-    };
-    let memory = memory.unwrap_or_else(|| handle_alloc_error(layout));
-    asan::poison(memory.as_ptr(), bytes);
-    memory
-}
-
-/// # Safety
-/// `memory` came from `map`, for this chunk, and no thread uses it any more.
-unsafe fn unmap(shape: &Shape, chunk: usize, memory: NonNull<u8>) {
-    asan::unpoison(memory.as_ptr(), shape.chunk_bytes(chunk));
-    // SAFETY: the caller's promise.
-    unsafe {
-        if is_small(shape, chunk) {
-            dealloc(memory.as_ptr(), shape.chunk_layout(chunk));
-        } else {
-            memory::unmap(memory, mapped_bytes(shape, chunk));
-        }
-    }
-}
-
-impl Shape {
-    /// Returns the distance of the slot with this number from one with the number 0. The slots of a
-    /// group have contiguous numbers, and the first one of each group is a multiple of a power of
-    /// two.
-    #[inline(always)]
-    pub(super) const fn distance(&self, number: usize) -> usize {
-        if self.slots == 1 {
-            return number.wrapping_mul(self.group);
-        }
-        let most = self.slots.next_power_of_two();
-        if self.group == most * self.stride {
-            return number.wrapping_mul(self.stride); // The usual case takes one multiplication.
-        }
-        (number / most).wrapping_mul(self.group).wrapping_add(number % most * self.stride)
-    }
-
-    /// Returns the number of the slot at this distance from one with the number 0.
-    #[inline(always)]
-    pub(super) const fn number_at(&self, distance: usize) -> usize {
-        let (group, within) = (distance / self.group, distance % self.group);
-        group * self.slots.next_power_of_two() + within / self.stride
-    }
-
-    /// Returns the number of groups in the first chunk, a power of two.
-    #[inline(always)]
-    const fn first_groups(&self) -> usize {
-        let fitting = FIRST_BYTES / self.group;
-        let least = if self.slots == 1 { MIN_SLOTS } else { 1 };
-        1 << max(fitting, least).ilog2()
-    }
-
-    /// Returns the number of the last chunk that is twice as large as the one before. From then on
-    /// each has all numbers that it may have.
-    #[inline(always)]
-    pub(super) const fn chunks_that_double(&self) -> usize {
-        let numbers = self.first_groups() * self.slots.next_power_of_two();
-        (CHUNK_BITS - numbers.ilog2()) as usize + 1
-    }
-
-    /// Returns the number of groups in a chunk. The first chunk is 1.
-    #[inline(always)]
-    const fn chunk_groups(&self, chunk: usize) -> usize {
-        let last = self.chunks_that_double();
-        let doubled = if chunk < last { chunk - 1 } else { last - 1 };
-        self.first_groups() << doubled
-    }
-
-    /// Returns the number of slots in a chunk.
-    #[inline(always)]
-    pub(super) const fn chunk_slots(&self, chunk: usize) -> usize {
-        self.chunk_groups(chunk) * self.slots
-    }
-
-    /// Returns the size of a chunk.
-    #[inline(always)]
-    pub(super) const fn chunk_bytes(&self, chunk: usize) -> usize {
-        self.chunk_groups(chunk).saturating_mul(self.group)
-    }
-
-    /// The layout of a chunk.
-    fn chunk_layout(&self, chunk: usize) -> Layout {
-        Layout::from_size_align(self.chunk_bytes(chunk), self.align().max(64))
-            .expect("a size below isize::MAX")
     }
 }

@@ -14,23 +14,16 @@
 //! only this bit. As elsewhere in the pool, slots are given back a grace period after their last
 //! use.
 
+use super::Shape;
 use super::asan;
-use super::chunk::chunks_of_homes;
-use super::{LINE, Shape};
 use crate::memory::{self, Zeroable, Zeroed};
 use crate::sync::{AtomicU32, Ordering, hook};
 use std::ptr::NonNull;
-
-/// The number of slots in a block of homes if each slot is a group of its own.
-const SINGLE_BLOCK_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 16 };
 
 /// One slot is added for this many slots, so that fewer bins are full.
 const SLACK_DIVISOR: usize = 8;
 /// The number of blocks in which `take` searches for a slot.
 const BLOCKS_TRIED: usize = if cfg!(coeval_loom) { 1 } else { 4 };
-
-/// The number of chunks that homes take at most.
-const MOST_CHUNKS: usize = 24;
 
 /// The word of a block: which of its slots, fewer than 32, are taken.
 struct TakenBits(AtomicU32);
@@ -62,9 +55,6 @@ impl Homes {
         let blocks = slots.checked_add(slots / SLACK_DIVISOR)?.div_ceil(shape.block_slots()).max(1);
         u32::try_from(blocks).ok()?; // The product of a hash and this has 64 bits.
         let bytes = blocks.checked_mul(shape.block_bytes())?;
-        if chunks_of_homes(shape, bytes) > MOST_CHUNKS {
-            return None; // There are no numbers for so many.
-        }
         let mapped = bytes.checked_add(shape.align())?;
         let memory = memory::try_map_zeroed(mapped)?;
         let head = memory.as_ptr().addr().wrapping_neg() % shape.align();
@@ -75,14 +65,9 @@ impl Homes {
         Some(Self { first, blocks, taken: Zeroed::new(blocks), mapped: (memory, mapped) })
     }
 
-    /// Returns the address of the first slot.
-    pub(super) fn first(&self) -> usize {
-        self.first.as_ptr().addr()
-    }
-
-    /// Returns the size of all slots.
-    pub(super) fn slot_bytes(&self, shape: &Shape) -> usize {
-        self.blocks * shape.block_bytes()
+    /// Returns the address of the first slot, and the size of all slots.
+    pub(super) fn range(&self, shape: &Shape) -> (usize, usize) {
+        (self.first.as_ptr().addr(), self.blocks * shape.block_bytes())
     }
 
     /// Returns the address of the first slot of a hash's bin.
@@ -109,7 +94,7 @@ impl Homes {
     /// Returns whether a slot is one of these homes.
     #[inline(always)]
     pub(super) fn contains(&self, shape: &Shape, slot: NonNull<u8>) -> bool {
-        self.distance(slot) < self.slot_bytes(shape)
+        self.distance(slot) < self.blocks * shape.block_bytes()
     }
 
     /// Frees a slot.
@@ -147,45 +132,6 @@ impl Drop for Homes {
         asan::unpoison(memory.as_ptr(), bytes);
         // SAFETY: mapped in `new` with this size; the pool is dropped, so no slot is in use.
         unsafe { memory::unmap(memory, bytes) };
-    }
-}
-
-impl Shape {
-    /// Returns the number of slots in a block of homes: a group, or several groups of one slot.
-    pub(super) const fn block_slots(&self) -> usize {
-        if self.slots == 1 { SINGLE_BLOCK_SLOTS } else { self.slots }
-    }
-
-    /// Returns the size of a block of homes.
-    pub(super) const fn block_bytes(&self) -> usize {
-        if self.slots == 1 { SINGLE_BLOCK_SLOTS * self.group } else { self.group }
-    }
-
-    /// Returns the number of slots in a bin: those that share a cache line, if none crosses a line.
-    pub(super) const fn bin_slots(&self) -> usize {
-        if self.fits_lines() { LINE / self.stride } else { 1 }
-    }
-
-    /// Returns the block of a hash's home, out of `blocks`, and the first slot of its bin in there.
-    #[inline(always)]
-    pub(super) const fn home(&self, hash: u32, blocks: usize) -> (usize, usize) {
-        // The upper half of the product is a number below `blocks`. The lower half, the remaining
-        // bits of the hash, selects the bin in the same way.
-        let product = hash as u64 * blocks as u64;
-        let bins = (self.block_slots() / self.bin_slots()) as u64;
-        let bin = ((product & u32::MAX as u64) * bins) >> 32;
-        ((product >> 32) as usize, bin as usize * self.bin_slots())
-    }
-
-    /// Returns the offset of the slot with this number in a block, from the first block.
-    #[inline(always)]
-    pub(super) const fn offset_in(&self, block: usize, number: usize) -> usize {
-        block * self.block_bytes() + number * if self.slots == 1 { self.group } else { self.stride }
-    }
-
-    /// Returns the number of the slot at this distance from the start of its block.
-    pub(super) const fn number_in_block(&self, distance: usize) -> usize {
-        distance / if self.slots == 1 { self.group } else { self.stride }
     }
 }
 

@@ -31,7 +31,6 @@ use chunk::{Chunks, Span};
 use homes::Homes;
 use std::alloc::Layout;
 use std::cell::Cell;
-use std::num::NonZeroU32;
 use std::ptr::{self, NonNull};
 pub use typed::{PoolOf, Pooled};
 
@@ -42,6 +41,8 @@ const HEADERS_KEPT: u32 = if cfg!(coeval_loom) { 1 } else { 8 };
 const MIN_GROUP_SLOTS: usize = 16;
 /// The size of a cache line. A first part of this size gains nothing from a separate second part.
 const LINE: usize = 64;
+/// The number of slots in a block of homes if each slot is a group of its own.
+const SINGLE_BLOCK_SLOTS: usize = if cfg!(coeval_loom) { 2 } else { 16 };
 
 /// The memory layout of a pool's slots.
 ///
@@ -119,9 +120,6 @@ impl Pool {
     pub fn with_homes(shape: Shape, slots: usize) -> Self {
         let mut pool = Self::new(shape);
         pool.homes = Homes::new(&shape, slots);
-        if let Some(homes) = &pool.homes {
-            pool.chunks.number_homes(&shape, homes.first(), homes.slot_bytes(&shape));
-        }
         pool
     }
 
@@ -131,19 +129,6 @@ impl Pool {
     #[inline(always)]
     pub fn home(&self, shape: &Shape, hash: u32) -> Option<*const u8> {
         Some(self.homes.as_ref()?.home(shape, hash))
-    }
-
-    /// Returns the number of a slot of this pool, which is not 0, and which it has for life. `shape`
-    /// is as for [`home`](Self::home). Takes a step for each chunk: they double in size.
-    #[inline(always)]
-    pub fn number(&self, shape: &Shape, slot: NonNull<u8>) -> NonZeroU32 {
-        self.chunks.number(shape, slot.as_ptr().addr())
-    }
-
-    /// Returns the slot with this number. `shape` is as for [`home`](Self::home).
-    #[inline(always)]
-    pub fn slot(&self, shape: &Shape, number: NonZeroU32) -> *mut u8 {
-        memory_of(self.chunks.address(shape, number))
     }
 
     /// Takes an uninitialised slot, at the home of a hash if that has room.
@@ -366,7 +351,7 @@ impl Shape {
     }
 
     /// Returns the alignment of a chunk's first slot, beyond 64 bytes.
-    const fn align(&self) -> usize {
+    pub(super) const fn align(&self) -> usize {
         self.align
     }
 
@@ -382,7 +367,7 @@ impl Shape {
 
     /// Returns the distance from the slot at `slot` to the next.
     #[inline(always)]
-    fn step(&self, slot: NonNull<u8>) -> usize {
+    pub(super) fn step(&self, slot: NonNull<u8>) -> usize {
         if self.slots == 1 {
             return self.group;
         }
@@ -391,8 +376,30 @@ impl Shape {
     }
 
     /// Returns the offset of the slot with this number from the first slot.
-    const fn offset(&self, number: usize) -> usize {
+    pub(super) const fn offset(&self, number: usize) -> usize {
         number / self.slots * self.group + number % self.slots * self.stride
+    }
+
+    /// Returns the distance of the slot with this number from one with the number 0. The slots of a
+    /// group have contiguous numbers, and the first one of each group is a multiple of a power of
+    /// two.
+    #[inline(always)]
+    const fn distance(&self, number: usize) -> usize {
+        if self.slots == 1 {
+            return number.wrapping_mul(self.group);
+        }
+        let most = self.slots.next_power_of_two();
+        if self.group == most * self.stride {
+            return number.wrapping_mul(self.stride); // The usual case takes one multiplication.
+        }
+        (number / most).wrapping_mul(self.group).wrapping_add(number % most * self.stride)
+    }
+
+    /// Returns the number of the slot at this distance from one with the number 0.
+    #[inline(always)]
+    const fn number_at(&self, distance: usize) -> usize {
+        let (group, within) = (distance / self.group, distance % self.group);
+        group * self.slots.next_power_of_two() + within / self.stride
     }
 
     /// Returns the number of slots in `bytes` of memory.
@@ -401,26 +408,56 @@ impl Shape {
     }
 
     /// Returns the size of the memory for `slots` slots.
-    const fn bytes(&self, slots: usize) -> usize {
+    pub(super) const fn bytes(&self, slots: usize) -> usize {
         slots.div_ceil(self.slots) * self.group
+    }
+
+    /// Returns the number of slots in a block of homes: a group, or several groups of one slot.
+    pub(super) const fn block_slots(&self) -> usize {
+        if self.slots == 1 { SINGLE_BLOCK_SLOTS } else { self.slots }
+    }
+
+    /// Returns the size of a block of homes.
+    pub(super) const fn block_bytes(&self) -> usize {
+        if self.slots == 1 { SINGLE_BLOCK_SLOTS * self.group } else { self.group }
+    }
+
+    /// Returns the number of slots in a bin: those that share a cache line, if none crosses a line.
+    pub(super) const fn bin_slots(&self) -> usize {
+        if self.fits_lines() { LINE / self.stride } else { 1 }
+    }
+
+    /// Returns the block of a hash's home, out of `blocks`, and the first slot of its bin in there.
+    #[inline(always)]
+    pub(super) const fn home(&self, hash: u32, blocks: usize) -> (usize, usize) {
+        // The upper half of the product is a number below `blocks`. The lower half, the remaining
+        // bits of the hash, selects the bin in the same way.
+        let product = hash as u64 * blocks as u64;
+        let bins = (self.block_slots() / self.bin_slots()) as u64;
+        let bin = ((product & u32::MAX as u64) * bins) >> 32;
+        ((product >> 32) as usize, bin as usize * self.bin_slots())
+    }
+
+    /// Returns the offset of the slot with this number in a block, from the first block.
+    #[inline(always)]
+    pub(super) const fn offset_in(&self, block: usize, number: usize) -> usize {
+        block * self.block_bytes() + number * if self.slots == 1 { self.group } else { self.stride }
+    }
+
+    /// Returns the number of the slot at this distance from the start of its block.
+    pub(super) const fn number_in_block(&self, distance: usize) -> usize {
+        distance / if self.slots == 1 { self.group } else { self.stride }
     }
 
     /// Returns the start and the size of both parts of a slot.
     #[inline(always)]
-    fn parts(&self, slot: NonNull<u8>) -> [(*mut u8, usize); 2] {
+    pub(super) fn parts(&self, slot: NonNull<u8>) -> [(*mut u8, usize); 2] {
         let slot = slot.as_ptr();
-        let rest = memory_of(self.rest_of(slot.addr()));
+        let rest = ptr::with_exposed_provenance_mut(self.rest_of(slot.addr()));
         [(slot, self.stride), (rest, self.rest)]
     }
 }
 
-/// Memory of a pool. Pools expose the provenance of their memory.
-#[inline(always)]
-fn memory_of(address: usize) -> *mut u8 {
-    ptr::with_exposed_provenance_mut(address)
-}
-
-#[inline(always)]
 const fn max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }

@@ -142,11 +142,12 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         self.order.watermark.era(&self.order.clock, self.live(guard))
     }
 
-    /// The bytes of all pools and queues.
+    /// The bytes of all pools and queues, with the cells of tags.
     pub fn bytes(&self) -> usize {
         let pools = [&**self.records(), &self.nodes, &self.conditional, &self.derived];
         let pools: usize = pools.iter().map(|pool| pool.bytes()).sum();
-        pools + self.backlog.bytes() + self.views.bytes() + self.descriptors.bytes()
+        let tags = self.tags.get(0).map_or(0, |tags| tags.memory().bytes());
+        pools + tags + self.backlog.bytes() + self.views.bytes() + self.descriptors.bytes()
     }
 
     /// The bytes of the index, and of the index of the tags.

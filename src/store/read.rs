@@ -18,7 +18,7 @@ pub enum Peeked<'g, K, V> {
     Tied(RecordRef<'g, K, V>, Tied<'g, V>),
     /// The key is absent.
     Absent,
-    /// The result needs the slow path. This record is in the home bucket of the key.
+    /// The result needs the slow path. This record was found where the key's usually is.
     Unclear(Option<RecordRef<'g, K, V>>),
 }
 
@@ -30,8 +30,8 @@ where
     R: Reclaim,
     H: Host<K, V>,
 {
-    /// Looks a key up in its home bucket, as of an instant. `COUNTS`: the look-up is a use of the
-    /// entry. `hash` is the key's.
+    /// Looks a key up where its record usually is, as of an instant. `COUNTS`: the look-up is a use
+    /// of the entry. `hash` is the key's.
     #[inline(always)]
     pub fn peek<'g, Q, const COUNTS: bool>(
         &self,
