@@ -24,7 +24,7 @@ const CROWDED: usize = 5;
 /// need one bucket.
 const CROWDED_IF_SMALL: usize = 12;
 /// A table with fewer buckets is small.
-const SMALL: usize = if cfg!(coeval_loom) { 0 } else { 1 << 12 };
+const SMALL: usize = if cfg!(coeval_loom) { 1 } else { 1 << 12 };
 /// A table with this many times the fitting number of buckets is sparse.
 const SPARSE: usize = 4;
 /// The number of buckets that are counted to estimate the number of entries.

@@ -261,4 +261,25 @@ mod tests {
             }
         }
     }
+
+    /// On systems without `mmap`, pages come from the allocator, which must not write them all.
+    #[cfg(all(target_os = "linux", not(any(coeval_asan, coeval_lsan))))]
+    #[test]
+    fn what_the_allocator_gives_takes_memory_as_it_is_used() {
+        let resident = || {
+            let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+            text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * PAGE
+        };
+        let (bytes, before) = (256 << 20, resident());
+        let memory = allocate(bytes).unwrap();
+        // Other tests use memory at the same time.
+        assert!(resident() < before + bytes / 2);
+        assert_eq!(memory.as_ptr().addr() % PAGE, 0);
+        // SAFETY: the memory is exclusively owned, `bytes` long, and freed once.
+        unsafe {
+            assert_eq!((memory.read(), memory.add(bytes - 1).read()), (0, 0));
+            memory.add(bytes - 1).write(1);
+            deallocate(memory, bytes);
+        }
+    }
 }

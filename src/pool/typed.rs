@@ -200,12 +200,11 @@ mod tests {
 
     #[test]
     fn each_slot_has_a_number_that_leads_to_it() {
-        for homes in [0, 1, 1000, 30_000] {
-            numbers_lead_to_slots::<8>(homes, 40_000);
-            numbers_lead_to_slots::<32>(homes, 40_000);
-            numbers_lead_to_slots::<40>(homes, 40_000);
-            numbers_lead_to_slots::<56>(homes, 40_000);
-            numbers_lead_to_slots::<200>(homes, 40_000);
+        for homes in [0, 1, 1000, 10_000] {
+            numbers_lead_to_slots::<8>(homes, 12_000);
+            numbers_lead_to_slots::<32>(homes, 12_000);
+            numbers_lead_to_slots::<40>(homes, 12_000);
+            numbers_lead_to_slots::<200>(homes, 12_000);
             numbers_lead_to_slots::<300_000>(homes.min(100), 300);
         }
     }
@@ -215,8 +214,8 @@ mod tests {
         fn check<const BYTES: usize>() {
             let shape = Of::<BYTES>::SHAPE;
             let most = shape.distance(1 << CHUNK_BITS);
-            let first = std::iter::successors(Some(4096), |bytes| Some(2 * bytes));
-            let chunks = first.map(|bytes| bytes.min(most)).take(CHUNKS - 2);
+            let double = |bytes: &usize| Some((2 * bytes).min(most));
+            let chunks = std::iter::successors(Some(4096), double).take(CHUNKS - 2);
             let slots: usize = chunks.map(|bytes| shape.slots_in(bytes)).sum();
             assert!(slots > 1_000_000_000, "{slots}: {shape:?}");
             for number in [0, 1, 20, 21, 63, 64, 1000, 12_345] {
