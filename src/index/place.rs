@@ -46,8 +46,8 @@ impl<E: Indexed> Table<E> {
     /// Makes a table with room for `entries` entries.
     pub(super) fn with_capacity(entries: usize) -> Mapped<Self> {
         let buckets = table_size(entries.div_ceil(PLANNED_LOAD));
-        let is_planned_small = buckets > MIN_BUCKETS && buckets < SMALL;
-        Self::new(if is_planned_small { 2 * buckets } else { buckets })
+        let is_planned = entries > MIN_BUCKETS * PLANNED_LOAD;
+        Self::new(if is_planned && buckets < SMALL { 2 * buckets } else { buckets })
     }
 
     /// Places the entry `number` in this table, unless `same` holds for an entry that is present.
