@@ -116,6 +116,8 @@ impl Server {
         for _ in 0..5 {
             let [port, bus] = [free_port(), free_port()];
             let file = std::env::temp_dir().join(format!("coeval-node-{port}.conf"));
+            // A run that was ended may have left its cluster there.
+            let _ = std::fs::remove_file(&file);
             if let Some(child) = spawn_node(&self.program, port, bus, &file, more) {
                 let program = self.program.clone();
                 return (Self { program, port, child, file: Some(file) }, bus);
