@@ -29,6 +29,22 @@ const MOST_CHUNKS_OF_HOMES: usize = if cfg!(coeval_loom) { 1 } else { 24 };
 /// The origin of a chunk that nobody has learnt of. No slot is at an address beyond it.
 const UNKNOWN: usize = 1 << (usize::BITS - 1);
 
+/// A word for each chunk. The stacks of models are small.
+#[cfg(not(coeval_loom))]
+type Table = [AtomicUsize; CHUNKS];
+#[cfg(coeval_loom)]
+type Table = Box<[AtomicUsize]>;
+
+#[cfg(not(coeval_loom))]
+fn table(value: usize) -> Table {
+    std::array::from_fn(|_| AtomicUsize::new(value))
+}
+
+#[cfg(coeval_loom)]
+fn table(value: usize) -> Table {
+    (0..CHUNKS).map(|_| AtomicUsize::new(value)).collect()
+}
+
 /// What a pool may hold in slots of a shape of its own.
 pub trait Pooled {
     /// The shape of the slots.
@@ -37,12 +53,15 @@ pub trait Pooled {
 
 /// A pool of slots for values of type `T`. It owns the memory, not the values.
 pub struct PoolOf<T> {
+    #[cfg(not(coeval_loom))]
     pool: Pool,
+    #[cfg(coeval_loom)]
+    pool: Box<Pool>,
     /// By chunk: the address that a slot with the number 0 would have, if the slots of the chunk
     /// went on below it.
-    origins: [AtomicUsize; CHUNKS],
+    origins: Table,
     /// By chunk: the size of its slots.
-    sizes: [AtomicUsize; CHUNKS],
+    sizes: Table,
     /// The newest chunk that is known, apart from homes.
     newest: AtomicUsize,
     /// The first of the chunks that are homes.
@@ -57,10 +76,12 @@ impl<T: Pooled> PoolOf<T> {
             0 => Pool::new(T::SHAPE),
             _ => Pool::with_homes(T::SHAPE, homes),
         };
+        #[cfg(coeval_loom)]
+        let pool = Box::new(pool);
         let mut pool = Self {
             pool,
-            origins: std::array::from_fn(|_| AtomicUsize::new(UNKNOWN)),
-            sizes: std::array::from_fn(|_| AtomicUsize::new(0)),
+            origins: table(UNKNOWN),
+            sizes: table(0),
             newest: AtomicUsize::new(0),
             homes: CHUNKS,
             slots_for: PhantomData,
