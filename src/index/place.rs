@@ -9,9 +9,6 @@ use std::num::NonZeroU32;
 
 /// The number of buckets in the smallest table.
 const MIN_BUCKETS: usize = if cfg!(coeval_loom) { 1 } else { 8 };
-/// The number of buckets in the smallest table that replaces another one: a page, which does not
-/// come from the allocator, as a writer makes it.
-const MIN_REBUILT: usize = if cfg!(coeval_loom) { MIN_BUCKETS } else { 128 };
 /// The number of buckets in the largest table. A hash has few more bits to select a home bucket,
 /// and a small machine has no more memory.
 const MAX_BUCKETS: usize = 1 << if cfg!(target_pointer_width = "64") { 31 } else { 24 };
@@ -131,7 +128,7 @@ impl<E: Indexed> Table<E> {
         if sample.fitting > self.len() {
             sample.fitting
         } else if forced || 2 * sample.full > sample.overflowed {
-            table_size(2 * self.len()).max(MIN_REBUILT)
+            table_size(2 * self.len())
         } else if sample.is_sparse(self.len()) {
             sample.fitting
         } else {
@@ -163,7 +160,6 @@ impl<E: Indexed> Table<E> {
         // If few buckets were counted, entries may have been missed.
         let used = if stride == 1 { used } else { used + SAMPLES / 16 };
         let fitting = table_size((used * stride * 2).div_ceil(TWICE_LOAD_AFTER_REBUILD));
-        let fitting = fitting.max(MIN_REBUILT);
         Sample { fitting, overflowed, full }
     }
 }
