@@ -112,7 +112,7 @@ fn a_finding_is_told() {
     let cache: Cache<u64, u64> = builder.build();
     cache.insert(2, 2);
     let filled = cache.lease(&1).fill(1).unwrap();
-    let lines = heard(|| assert_eq!(cache.monitor().step(100).mismatches, 1));
+    let lines = heard(|| assert_eq!(cache.monitor().step(10).mismatches, 1));
     assert_eq!(lines.len(), 1, "{lines:?}");
     let version = format!("cache.version={}", filled.get());
     let parts = ["WARN", "cache.name=\"users\"", &version, "related.version=1", "older"];

@@ -4,7 +4,7 @@
 //! addresses. The upper six bits of a number are those of its chunk, from 1 on. The others count
 //! within the chunk. So that 64 chunks are enough, each is twice as large as the one before, up to
 //! all numbers that it may have. The system gives a chunk's pages when they are first used. The
-//! pool's homes have the last numbers of chunks.
+//! pool's homes have the numbers of the last chunks.
 //!
 //! Threads *learn* of a chunk: whoever asks for the number of a slot enters the slot's chunk into
 //! the table, unless it is there. All write the same, so they need no order among themselves. A

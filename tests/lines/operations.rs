@@ -141,7 +141,7 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "`insert` of a new key",
-        at_most: 7.2,
+        at_most: 6.7,
         prepare: |_| {
             on_filled(|cache, thread, round| {
                 cache.insert(fresh(thread, round), 1);
@@ -150,7 +150,7 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "`insert` of a new key into a full cache",
-        at_most: 9.0,
+        at_most: 8.5,
         prepare: |_| {
             let cache = full();
             Box::new(move |thread, round| {

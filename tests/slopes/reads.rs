@@ -167,7 +167,7 @@ pub fn rows() -> Vec<Row> {
             let view = filled(n).view();
             count(1, || assert_eq!(view.iter().count() as u64, n));
         }),
-        row("iter", "entries of one hash", Linear, 70, |n| {
+        row("iter", "entries of one hash", Linear, 50, |n| {
             let hasher = BuildHasherDefault::<OneHash>::default();
             let cache = coeval::Cache::<u64, u64>::builder().hasher(hasher).build();
             (0..n).for_each(|key| _ = cache.insert(key, key));
