@@ -43,6 +43,9 @@ const FIRST: u64 = if cfg!(coeval_loom) { 2 } else { 64 };
 /// The next ring is this many times larger while the expected maximum is far. Few rings are quickly
 /// counted.
 const GROWTH: u64 = if cfg!(coeval_loom) { 4 } else { 16 };
+/// The same for a queue that is expected to stay short. In time, all slots of a ring are used, so
+/// the ring must not be much larger than the queue is long.
+const GROWTH_IF_SHORT: u64 = 4;
 /// The largest number of rings: the last one would have 2^40 slots or more.
 const MAX_RINGS: usize = 36;
 /// A flag in the count of pushers' tickets: the ring admits no more words.
@@ -274,6 +277,8 @@ pub struct Queue {
     last: AtomicUsize,
     /// The largest expected number of words; 0 if unknown.
     expected_max: u64,
+    /// How many times larger the next ring is.
+    growth: u64,
 }
 
 impl Queue {
@@ -281,7 +286,12 @@ impl Queue {
     /// `expected_max` words; 0 if unknown. The first push allocates its memory.
     pub fn new(expected_max: u64) -> Self {
         let (first, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { rings: LazyArray::new(), first, last, expected_max }
+        Self { rings: LazyArray::new(), first, last, expected_max, growth: GROWTH }
+    }
+
+    /// Creates an empty queue that is expected to stay much shorter than `expected_max`.
+    pub fn short(expected_max: u64) -> Self {
+        Self { growth: GROWTH_IF_SHORT, ..Self::new(expected_max) }
     }
 
     #[inline]
@@ -291,8 +301,8 @@ impl Queue {
 
     /// Returns the size of a ring: growing, and exactly `expected_max` once that is near.
     fn size(&self, index: usize) -> u64 {
-        let larger = |size: u64, _| match size * GROWTH {
-            next if next * GROWTH < self.expected_max => next,
+        let larger = |size: u64, _| match size * self.growth {
+            next if next * self.growth < self.expected_max => next,
             _ if size < self.expected_max => self.expected_max,
             _ => size * 2,
         };

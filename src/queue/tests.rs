@@ -57,6 +57,21 @@ fn the_last_ring_has_the_size_that_was_asked_for() {
     }
 }
 
+#[test]
+fn a_short_queue_has_rings_that_are_hardly_longer() {
+    let (most, length) = (1 << 20, 10_000);
+    let queue = Queue::short(most);
+    for n in 0..3 * most {
+        queue.push(queued(n % 1000));
+        if n >= length {
+            queue.pop();
+        }
+    }
+    assert_eq!((queue.len(), queue.slots()), (length, 64 + 256 + 1024 + 4096 + 16_384));
+    (0..most - length).for_each(|n| queue.push(queued(n % 1000)));
+    assert!(queue.slots() < 2 * most, "{}", queue.slots());
+}
+
 /// A late pusher finds that its turn is past. Nothing is lost, and no thread waits.
 #[test]
 fn a_stopped_pusher_is_passed() {
