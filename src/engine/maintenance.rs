@@ -157,9 +157,8 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         }
     }
 
-    /// Lets reclamation do a bounded part of its work, at the end of an operation that is not a
-    /// write and has retired something. Does nothing under a guard: then an outer operation does
-    /// this.
+    /// Lets reclamation do a bounded part of its work. Does nothing under a guard: then an outer
+    /// operation does this.
     pub(super) fn collect_some(&self) {
         self.store.reclaim.collect();
     }
@@ -262,6 +261,20 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
     /// Does a bounded part of the maintenance that is due. Runs after each write, without a guard
     /// of its own.
     pub fn tend(&self) {
+        self.do_what_is_due();
+        self.collect_some();
+        self.notify_listener();
+    }
+
+    /// Does the same after an operation that has collected at its beginning.
+    #[inline(always)]
+    pub(super) fn tend_after_collecting(&self) {
+        self.do_what_is_due();
+        self.notify_listener();
+    }
+
+    #[inline(always)]
+    fn do_what_is_due(&self) {
         if !self.store.has_no_backlog() {
             self.work_off_for_write();
         }
@@ -271,7 +284,5 @@ impl<K, V, S, R: Reclaim> Engine<K, V, S, R> {
         if !self.due.is_empty() {
             self.do_due_work();
         }
-        self.store.reclaim.collect();
-        self.notify_listener();
     }
 }

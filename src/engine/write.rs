@@ -48,10 +48,14 @@ where
         }
         let times = config.times();
         let hash = self.store.hash(&key);
+        self.store.prefetch_bucket_early(hash);
         self.store.prefetch_home(hash);
         if let Some(policy) = &self.policy {
             policy.prefetch(hash);
         }
+        // What earlier operations retired is reclaimed now, and not at the end: what was asked for
+        // arrives meanwhile.
+        self.collect_some();
         if self.rules.are_plain(times, time_to_live) {
             return self.insert_plain(hash, key, value);
         }
@@ -78,7 +82,7 @@ where
             unsafe { self.insert_first(&guard, record, flags) }
         };
         drop(guard);
-        self.tend();
+        self.tend_after_collecting();
         Version::from_u64(version)
     }
 
@@ -140,7 +144,7 @@ where
         let settled = self.settle_one(&guard, written, RemovalCause::Replaced, &moment);
         self.account_value(&guard, record, node, Some(settled));
         drop(guard);
-        self.tend();
+        self.tend_after_collecting();
         Version::from_u64(version)
     }
 

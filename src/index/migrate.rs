@@ -193,6 +193,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         // guard keeps this table from being freed. Relaxed on failure: another thread has replaced
         // it.
         if self.root.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_ok() {
+            self.near.set(next);
             let garbage =
                 Garbage { object: old.cast(), context: ptr::null(), reclaim: free_table::<E> };
             // SAFETY: the root no longer leads to this table, and nothing else ever did (no table

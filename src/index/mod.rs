@@ -24,7 +24,7 @@ use bucket::Fingerprint;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
-use table::Table;
+use table::{BucketsHint, Table};
 pub use table::{Peek, Vacancy};
 
 /// The memory of an index's entries. It numbers them.
@@ -80,6 +80,8 @@ pub trait Indexed: Sized {
 pub struct Index<E: Indexed, R: Reclaim> {
     /// The oldest table that is not moved completely. It links to the newer ones.
     root: AtomicPtr<Table<E>>,
+    /// Where the buckets of the root are, for prefetches without a guard.
+    near: BucketsHint,
     memory: E::Memory,
     /// Makes the index `Send` and `Sync` only if entries are.
     entries: PhantomData<E>,
@@ -90,8 +92,10 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     /// Creates an index with room for `entries` entries before it grows. All entries are in
     /// `memory`.
     pub fn with_capacity(entries: usize, memory: E::Memory) -> Self {
+        let root = Table::with_capacity(entries);
         Self {
-            root: AtomicPtr::new(Mapped::into_raw(Table::with_capacity(entries))),
+            near: BucketsHint::new(&root),
+            root: AtomicPtr::new(Mapped::into_raw(root)),
             memory,
             entries: PhantomData,
             retires_through: PhantomData,
@@ -102,7 +106,9 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     #[cfg(feature = "serde")]
     pub fn make_room(&mut self, entries: usize) {
         self.free_tables();
-        self.root = AtomicPtr::new(Mapped::into_raw(Table::with_capacity(entries)));
+        let root = Table::with_capacity(entries);
+        self.near.set(&root);
+        self.root = AtomicPtr::new(Mapped::into_raw(root));
     }
 
     /// Frees the tables. The caller makes a new one, or is the last to use the index.
@@ -170,7 +176,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         placed
     }
 
-    /// Inserts `entry` into the bucket that a look-up has searched. Returns false, and does
+    /// Inserts `entry` into the bucket where a look-up has ended. Returns false, and does
     /// nothing, if the bucket has changed since or has no room, or if entries are being moved: then
     /// [`insert`](Self::insert) does more.
     ///
@@ -180,12 +186,12 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     pub unsafe fn insert_into(
         &self,
         guard: &R::Guard<'_>,
-        Vacancy { home, header, fingerprint }: Vacancy<'_, E>,
+        Vacancy { bucket, header, fingerprint }: Vacancy<'_, E>,
         entry: NonNull<E>,
     ) -> bool {
         let reserved = match self.is_moving(guard) {
             true => None,
-            false => home.reserve(header, self.memory.number(entry)),
+            false => bucket.reserve(header, self.memory.number(entry)),
         };
         hook::step("index.reserved_at_once");
         // The header is as it was, so nothing was added since the search.

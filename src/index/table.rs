@@ -23,11 +23,40 @@ pub enum Peek<'g, E> {
     Elsewhere,
 }
 
-/// A home bucket without a certain entry, as it was when it was searched.
+/// The last bucket of a sequence without a certain entry, as it was when it was searched.
 pub struct Vacancy<'g, E> {
-    pub(super) home: &'g Bucket<E>,
+    pub(super) bucket: &'g Bucket<E>,
     pub(super) header: BucketHeader,
     pub(super) fingerprint: Fingerprint,
+}
+
+/// The address of a table's buckets, and its mask. The two may be those of different tables for a
+/// while, or those of a table that has been freed.
+pub(super) struct BucketsHint {
+    buckets: AtomicUsize,
+    mask: AtomicUsize,
+}
+
+// All accesses are Relaxed: a hint.
+impl BucketsHint {
+    pub(super) fn new<E: Indexed>(table: &Table<E>) -> Self {
+        let hint = Self { buckets: AtomicUsize::new(0), mask: AtomicUsize::new(0) };
+        hint.set(table);
+        hint
+    }
+
+    pub(super) fn set<E: Indexed>(&self, table: &Table<E>) {
+        self.buckets.store(table.buckets.as_ptr().addr(), Ordering::Relaxed);
+        self.mask.store(table.mask, Ordering::Relaxed);
+    }
+
+    /// Returns the address where the home bucket of a hash may be.
+    #[inline(always)]
+    fn home<E>(&self, hash: u32) -> *const Bucket<E> {
+        let number = hash as usize & self.mask.load(Ordering::Relaxed);
+        let offset = number.wrapping_mul(size_of::<Bucket<E>>());
+        ptr::without_provenance(self.buckets.load(Ordering::Relaxed).wrapping_add(offset))
+    }
 }
 
 /// A table, and the progress of its move into the next one.
@@ -219,8 +248,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         self.find_or_vacancy(guard, hash, eq).ok()
     }
 
-    /// Does the same. If there is no such entry, returns where one may be [inserted], unless that
-    /// takes more than the home bucket.
+    /// Does the same. If there is no such entry, returns where one may be [inserted], unless entries
+    /// are being moved.
     ///
     /// [inserted]: Self::insert_into
     #[inline(always)]
@@ -232,16 +261,16 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     ) -> Result<&'g E, Option<Vacancy<'g, E>>> {
         let table = self.root(guard);
         let fingerprint = Fingerprint::new(hash);
-        let home = table.home(hash);
-        let header = home.header();
+        let bucket = table.home(hash);
+        let header = bucket.header();
         let same = |entry: &E| eq(entry) && !entry.is_sealed();
         // SAFETY: `header` was loaded under `guard`.
-        let found = unsafe { home.search(&self.memory, header, fingerprint, same) };
+        let found = unsafe { bucket.search(&self.memory, header, fingerprint, same) };
         match found {
             Some(found) => Ok(found),
-            None if !header.may_continue() => Err(Some(Vacancy { home, header, fingerprint })),
+            None if !header.may_continue() => Err(Some(Vacancy { bucket, header, fingerprint })),
             // SAFETY: `guard` protects the tables reached from the root.
-            None => unsafe { find_rest(&self.memory, table, header, hash, eq) }.ok_or(None),
+            None => unsafe { find_rest(&self.memory, table, header, hash, eq) },
         }
     }
 
@@ -249,6 +278,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     #[inline(always)]
     pub fn prefetch(&self, guard: &R::Guard<'_>, hash: u32) {
         prefetch::line(self.root(guard).home(hash));
+    }
+
+    /// Prefetches the hash's home bucket, without a guard.
+    #[inline(always)]
+    pub fn prefetch_early(&self, hash: u32) {
+        if !cfg!(coeval_loom) {
+            prefetch::line(self.near.home::<E>(hash));
+        }
     }
 
     /// Returns the first entry in the home bucket whose fingerprint matches, for the caller to
@@ -262,7 +299,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 }
 
-/// Continues a look-up that did not end in its home bucket, whose header was `header`.
+/// Continues a look-up that did not end in its home bucket, whose header was `header`. If there is no
+/// such entry, returns where one may be inserted, unless entries are being moved.
 ///
 /// # Safety
 /// The caller's guard protects `table` and those after it, for the lifetime of the reference.
@@ -273,35 +311,39 @@ unsafe fn find_rest<'g, E: Indexed>(
     mut header: BucketHeader,
     hash: u32,
     mut eq: impl FnMut(&E) -> bool,
-) -> Option<&'g E> {
+) -> Result<&'g E, Option<Vacancy<'g, E>>> {
     let fingerprint = Fingerprint::new(hash);
     let mut same = |entry: &E| eq(entry) && !entry.is_sealed();
     let mut buckets = table.probe(hash);
     buckets.next(); // The caller has searched the home bucket.
     loop {
         let mut frozen = header.is_frozen();
+        let mut last = None;
         while header.is_overflowed() {
             let Some(bucket) = buckets.next() else { break };
             header = bucket.header();
             frozen |= header.is_frozen();
+            last = Some(bucket);
             // SAFETY: `header` was loaded under the caller's guard.
             let found = unsafe { bucket.search(memory, header, fingerprint, &mut same) };
-            if found.is_some() {
-                return found;
+            if let Some(found) = found {
+                return Ok(found);
             }
         }
         if !frozen || hook::mutant("index.reader_stays") {
-            return None;
+            // As in `place`, an entry may be added to the last bucket of the sequence alone.
+            let last = last.filter(|_| !header.may_continue());
+            return Err(last.map(|bucket| Vacancy { bucket, header, fingerprint }));
         }
         // FROZEN was published together with the next table (see `Bucket::freeze`).
-        table = table.next()?;
+        table = table.next().ok_or(None)?;
         buckets = table.probe(hash);
-        let home = buckets.next()?;
+        let home = buckets.next().ok_or(None)?;
         header = home.header();
         // SAFETY: as above.
         let found = unsafe { home.search(memory, header, fingerprint, &mut same) };
-        if found.is_some() {
-            return found;
+        if let Some(found) = found {
+            return Ok(found);
         }
     }
 }

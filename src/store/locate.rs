@@ -94,6 +94,12 @@ impl<K, V, S, R: Reclaim, H> Store<K, V, S, R, H> {
         unsafe { RecordRef::new(record) }
     }
 
+    /// Prefetches the bucket of a hash, without a guard.
+    #[inline(always)]
+    pub fn prefetch_bucket_early(&self, hash: u32) {
+        self.index.prefetch_early(hash);
+    }
+
     /// Prefetches the bucket of a hash.
     pub fn prefetch_bucket(&self, guard: &R::Guard<'_>, hash: u32) {
         self.index.prefetch(guard, hash);
