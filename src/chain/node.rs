@@ -261,6 +261,18 @@ impl<V> Node<V> {
         }
     }
 
+    /// Replaces the state of a version that was reclaimed by a word of the owner's.
+    pub(super) fn leave_note(&self, word: u64) {
+        // Relaxed: no other thread reads it before the owner is retired.
+        self.state.store(word, Ordering::Relaxed);
+    }
+
+    /// The word that was left.
+    #[inline(always)]
+    pub(super) fn note(&self) -> u64 {
+        self.state.load(Ordering::Relaxed) // as in `leave_note`
+    }
+
     /// Sets how many hits of a committed version are yet to be counted.
     pub fn set_hits_left(&self, state: State, hits: u32) {
         debug_assert!(state.is_committed());

@@ -242,6 +242,17 @@ impl<K, V> Record<K, V> {
         self.rest().flags.fetch_or(flags::INLINE_SLOT_FREE, Ordering::AcqRel);
     }
 
+    /// Leaves a word in the inline slot, which is not free, and whose version was reclaimed.
+    pub fn leave_note(&self, word: u64) {
+        self.inline.leave_note(word);
+    }
+
+    /// The word that was left last in the inline slot.
+    #[inline(always)]
+    pub fn note(&self) -> u64 {
+        self.inline.note()
+    }
+
     /// Prefetches what a look-up reads.
     #[inline(always)]
     pub fn prefetch_to_read(&self) {

@@ -267,25 +267,42 @@ impl<E: Indexed> Bucket<E> {
         self.header.fetch_or(MOVED, Ordering::Release);
     }
 
-    /// Clears the fingerprint of `entry`, if the entry is in this bucket.
-    pub(super) fn clear(&self, memory: &E::Memory, entry: NonNull<E>, fingerprint: Fingerprint) {
-        for slot in self.header().matching(fingerprint) {
-            if self.has(memory, slot, entry) {
-                // Relaxed: a missing fingerprint tells readers nothing about other memory. Retiring
-                // the entry ensures that later guards do not see the fingerprint.
-                self.header.fetch_and(!(0xff << (8 * slot)), Ordering::Relaxed);
-            }
-        }
+    /// Clears the fingerprint of `entry`, if the entry is in this bucket. Returns its slot.
+    pub(super) fn clear(
+        &self,
+        memory: &E::Memory,
+        entry: NonNull<E>,
+        fingerprint: Fingerprint,
+    ) -> Option<usize> {
+        let slot = self.header().matching(fingerprint).find(|at| self.has(memory, *at, entry))?;
+        // Relaxed: a missing fingerprint tells readers nothing about other memory. Retiring the
+        // entry ensures that later guards do not see the fingerprint.
+        self.header.fetch_and(!(0xff << (8 * slot)), Ordering::Relaxed);
+        Some(slot)
     }
 
     /// Makes the slot of `entry` reusable, a grace period after `clear`.
     pub(super) fn release(&self, memory: &E::Memory, entry: NonNull<E>) {
         if let Some(slot) = self.header().vacant().find(|slot| self.has(memory, *slot, entry)) {
-            // Relaxed: the fingerprint is cleared, so no thread follows the number. Only the owner
-            // of a reservation also writes a number that is not 0, and it ended long ago. It had
-            // one slot at a time.
-            self.entries[slot].store(0, Ordering::Relaxed);
+            self.release_slot(slot);
         }
+    }
+
+    /// Does the same if the slot of `entry` is this one. Returns whether it is.
+    #[inline(always)]
+    pub(super) fn release_from(&self, memory: &E::Memory, slot: usize, entry: NonNull<E>) -> bool {
+        let is_there = self.has(memory, slot, entry);
+        if is_there {
+            self.release_slot(slot);
+        }
+        is_there
+    }
+
+    fn release_slot(&self, slot: usize) {
+        // Relaxed: the fingerprint is cleared, so no thread follows the number. Only the owner of a
+        // reservation also writes a number that is not 0, and it ended long ago. It had one slot at
+        // a time.
+        self.entries[slot].store(0, Ordering::Relaxed);
     }
 
     /// Returns whether a slot has the number of `entry`.

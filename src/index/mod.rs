@@ -19,7 +19,7 @@ mod tests;
 use crate::memory::Mapped;
 use crate::pool::{PoolOf, Pooled};
 use crate::reclaim::Reclaim;
-use crate::sync::{AtomicPtr, Ordering, hook, prefetch};
+use crate::sync::{AtomicPtr, Ordering, hook, lines, prefetch};
 use bucket::Fingerprint;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
@@ -86,6 +86,37 @@ pub struct Index<E: Indexed, R: Reclaim> {
     /// Makes the index `Send` and `Sync` only if entries are.
     entries: PhantomData<E>,
     retires_through: PhantomData<fn(&R)>,
+}
+
+/// Where the slot of an unlinked entry is: in the bucket with this number, modulo the size of the
+/// table. It fits into a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotPlace(u64);
+
+impl SlotPlace {
+    /// The bits of a slot's number in its bucket.
+    const BITS: u32 = 4;
+    /// Not known.
+    const UNKNOWN: Self = Self((1 << Self::BITS) - 1);
+
+    fn new(bucket: usize, slot: usize) -> Self {
+        Self((bucket as u64) << Self::BITS | slot as u64)
+    }
+
+    /// Returns the word that says this.
+    pub fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Returns what such a word says.
+    pub fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Returns the numbers of the bucket and of the slot, which is too large if it is not known.
+    fn split(self) -> (usize, usize) {
+        ((self.0 >> Self::BITS) as usize, self.0 as usize % (1 << Self::BITS))
+    }
 }
 
 impl<E: Indexed, R: Reclaim> Index<E, R> {
@@ -199,18 +230,25 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 
     /// Clears the fingerprints of a sealed entry in every table. Guards that begin later cannot
-    /// find it.
+    /// find it. Returns where its slot is.
     ///
     /// The entry cannot come back. No thread copies a sealed entry. A thread that began to copy it
     /// while it lived has ended that guard, since the entry was not sealed during it.
     ///
     /// # Safety
     /// The entry is sealed.
-    pub unsafe fn unlink(&self, guard: &R::Guard<'_>, entry: NonNull<E>) {
+    pub unsafe fn unlink(&self, guard: &R::Guard<'_>, entry: NonNull<E>) -> SlotPlace {
         // SAFETY: the entry is valid until it is released, which is later.
         let hash = unsafe { entry.as_ref() }.hash();
         let (memory, fingerprint) = (&self.memory, Fingerprint::new(hash));
-        self.for_each_bucket(guard, hash, |bucket| bucket.clear(memory, entry, fingerprint));
+        let mut place = SlotPlace::UNKNOWN;
+        self.for_each_bucket(guard, hash, |step, bucket| {
+            if let Some(slot) = bucket.clear(memory, entry, fingerprint) {
+                place = SlotPlace::new(hash as usize + step, slot);
+            }
+        });
+        // Several tables may have the entry.
+        if self.is_moving(guard) { SlotPlace::UNKNOWN } else { place }
     }
 
     /// Makes the slots of an entry reusable.
@@ -220,7 +258,31 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     pub unsafe fn release(&self, guard: &R::Guard<'_>, entry: NonNull<E>) {
         // SAFETY: the caller's promise.
         let hash = unsafe { entry.as_ref() }.hash();
-        self.for_each_bucket(guard, hash, |bucket| bucket.release(&self.memory, entry));
+        self.for_each_bucket(guard, hash, |_, bucket| bucket.release(&self.memory, entry));
+    }
+
+    /// Does the same for an entry whose slot is where [`unlink`](Self::unlink) has said.
+    ///
+    /// If there is another table by now, that has no slot with the number of the entry, since
+    /// sealed entries are not copied.
+    ///
+    /// # Safety
+    /// As for [`release`](Self::release).
+    #[inline(always)]
+    pub unsafe fn release_at(&self, guard: &R::Guard<'_>, entry: NonNull<E>, place: SlotPlace) {
+        let (number, slot) = place.split();
+        let is_there = slot < bucket::SLOTS
+            && self.root(guard).bucket(number).release_from(&self.memory, slot, entry);
+        if !is_there {
+            // SAFETY: the caller's promise.
+            unsafe { self.release(guard, entry) };
+        }
+    }
+
+    /// Prefetches the bucket of a slot, to release the slot.
+    #[inline(always)]
+    pub fn prefetch_slot(&self, guard: &R::Guard<'_>, place: SlotPlace) {
+        lines::ask_to_write(self.root(guard).bucket(place.split().0));
     }
 
     /// Visits the hash's sequence in every table: all buckets that may contain an entry with this
@@ -229,12 +291,12 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         &self,
         guard: &R::Guard<'_>,
         hash: u32,
-        mut visit: impl FnMut(&bucket::Bucket<E>),
+        mut visit: impl FnMut(usize, &bucket::Bucket<E>),
     ) {
         let mut table = Some(self.root(guard));
         while let Some(current) = table {
-            for bucket in current.probe(hash) {
-                visit(bucket);
+            for (step, bucket) in current.probe(hash).enumerate() {
+                visit(step, bucket);
                 if !bucket.header().is_overflowed() {
                     break;
                 }

@@ -8,6 +8,7 @@
 use super::{Host, Store};
 use crate::chain::{Bonds, Chain, Dependency, Live, Node, NodeRef, Record, RecordRef, flags};
 use crate::commit::{Descriptor, Entry, ReadAt, withdraw};
+use crate::index::SlotPlace;
 use crate::pool::Pool;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{claim, mutant, step};
@@ -247,8 +248,10 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let (store, record) =
             unsafe { (&*store.cast::<Self>(), RecordRef::new(&*record.cast::<Record<K, V>>())) };
         let guard = store.pin();
-        if !store.try_seal(&guard, record) {
-            store.begin_again(&guard, record);
+        match store.try_seal(&guard, record) {
+            // SAFETY: sealed and unlinked by this call.
+            Some(_) => unsafe { store.retire(&guard, record.get(), Self::free) },
+            None => store.begin_again(&guard, record),
         }
     }
 
@@ -258,12 +261,16 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         self.condemn_or_queue(guard, record);
     }
 
-    /// Seals a record that was condemned a grace period ago, unlinks it and retires it. Returns
-    /// false if a writer came or somebody holds the record; then it is not condemned.
+    /// Seals a record that was condemned a grace period ago, and unlinks it. The caller retires it
+    /// then. Returns `None` if a writer came or somebody holds the record; then it is not condemned.
     ///
     /// The caller has the flag `CONDEMNING`.
     #[cfg_attr(not(coeval_loom), inline(always))]
-    pub(super) fn try_seal(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> bool {
+    pub(super) fn try_seal(
+        &self,
+        guard: &R::Guard<'_>,
+        record: RecordRef<'_, K, V>,
+    ) -> Option<SlotPlace> {
         let (head, top) = record.read_head();
         step("record.before_seal");
         // A thread that still had the record in hand when it was condemned may have queued it, or
@@ -271,14 +278,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // that takes the record from the queue, or lets go, tries to condemn it again.
         if record.flags() & Self::holder_flags() != 0 && !mutant("leftover.seal_queued") {
             record.revive();
-            return false;
+            return None;
         }
         if !head.is_condemned() {
-            return false;
+            return None;
         }
         self.host.record_ends(record.hash());
         if !record.seal(head) {
-            return false;
+            return None;
         }
         step("record.sealed");
         // If the newest version was cleared, not removed, its end is reported here.
@@ -286,12 +293,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let watermark = self.watermark(self.live(guard));
             self.host.cleared(guard, &record, value, watermark);
         }
-        // SAFETY: the record is sealed by this call, and it is freed a grace period from now.
-        unsafe {
-            self.index.unlink(guard, NonNull::from(record.get()));
-            self.retire(guard, record.get(), Self::free);
-        }
-        true
+        // SAFETY: the record is sealed by this call.
+        Some(unsafe { self.index.unlink(guard, NonNull::from(record.get())) })
     }
 
     /// The last step: frees the record. No guard can have found it.
@@ -300,13 +303,24 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         unsafe {
             let store = &*store.cast::<Self>();
             let record = NonNull::new_unchecked(record.cast::<Record<K, V>>());
+            store.index.release(&store.pin(), record);
+            store.free_newest(record.as_ref());
+            store.free_unlinked(record);
+        }
+    }
+
+    /// Frees a record whose slots in the index are released, and whose versions are freed.
+    ///
+    /// # Safety
+    /// It is sealed and unlinked, and a grace period has passed since. This is done once.
+    #[inline(always)]
+    pub(super) unsafe fn free_unlinked(&self, record: NonNull<Record<K, V>>) {
+        // SAFETY: the caller's promise.
+        unsafe {
             let is_held = || record.as_ref().flags() & flags::HELD != 0;
             claim(|| !is_held(), "a queued record was freed");
-            let guard = store.pin();
-            store.index.release(&guard, record);
-            store.free_newest(record.as_ref());
             catch_panic(|| drop(record.as_ref().take_key()));
-            store.records().give(record.cast());
+            self.records().give(record.cast());
         }
     }
 
