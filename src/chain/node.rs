@@ -235,6 +235,12 @@ impl<V> Node<V> {
         }
     }
 
+    /// The word of the state, for its record.
+    #[inline(always)]
+    pub(super) fn state_word(&self) -> &AtomicU64 {
+        &self.state
+    }
+
     #[inline(always)]
     pub fn state(&self) -> State {
         // Acquire: pairs with the Release of `set_outcome` and `stamp`. A thread that sees an
@@ -259,18 +265,6 @@ impl<V> Node<V> {
             Ok(_) => outcome,
             Err(now) => State(now),
         }
-    }
-
-    /// Replaces the state of a version that was reclaimed by a word of the owner's.
-    pub(super) fn leave_note(&self, word: u64) {
-        // Relaxed: no other thread reads it before the owner is retired.
-        self.state.store(word, Ordering::Relaxed);
-    }
-
-    /// The word that was left.
-    #[inline(always)]
-    pub(super) fn note(&self) -> u64 {
-        self.state.load(Ordering::Relaxed) // as in `leave_note`
     }
 
     /// Sets how many hits of a committed version are yet to be counted.

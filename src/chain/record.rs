@@ -242,15 +242,16 @@ impl<K, V> Record<K, V> {
         self.rest().flags.fetch_or(flags::INLINE_SLOT_FREE, Ordering::AcqRel);
     }
 
-    /// Leaves a word in the inline slot, which is not free, and whose version was reclaimed.
+    /// Leaves a word in the inline slot, where there is no version any more. The record is sealed.
     pub fn leave_note(&self, word: u64) {
-        self.inline.leave_note(word);
+        // Relaxed: only who frees the record reads it, a grace period later.
+        self.inline.state_word().store(word, Ordering::Relaxed);
     }
 
-    /// The word that was left last in the inline slot.
+    /// The word that was left.
     #[inline(always)]
     pub fn note(&self) -> u64 {
-        self.inline.note()
+        self.inline.state_word().load(Ordering::Relaxed) // as in `leave_note`
     }
 
     /// Prefetches what a look-up reads.

@@ -97,7 +97,7 @@ impl SlotPlace {
     /// The bits of a slot's number in its bucket.
     const BITS: u32 = 4;
     /// Not known.
-    const UNKNOWN: Self = Self((1 << Self::BITS) - 1);
+    pub const UNKNOWN: Self = Self((1 << Self::BITS) - 1);
 
     fn new(bucket: usize, slot: usize) -> Self {
         Self((bucket as u64) << Self::BITS | slot as u64)
@@ -237,6 +237,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     ///
     /// # Safety
     /// The entry is sealed.
+    #[inline(always)]
     pub unsafe fn unlink(&self, guard: &R::Guard<'_>, entry: NonNull<E>) -> SlotPlace {
         // SAFETY: the entry is valid until it is released, which is later.
         let hash = unsafe { entry.as_ref() }.hash();
@@ -287,6 +288,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
 
     /// Visits the hash's sequence in every table: all buckets that may contain an entry with this
     /// hash.
+    #[inline(always)]
     fn for_each_bucket(
         &self,
         guard: &R::Guard<'_>,

@@ -7,11 +7,10 @@
 use super::{Host, OwnVersion, Store, Written};
 use crate::chain::{NodeRef, Record, RecordRef, flags};
 use crate::commit::{self, Over};
-use crate::index::SlotPlace;
 use crate::reclaim::Reclaim;
 use crate::sync::hook::{mutant, step};
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 /// What came of an eviction.
 pub enum Evicted<'g, K, V> {
@@ -130,32 +129,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let record = RecordRef::new(&*record.cast::<Record<K, V>>());
             store.drop_contents(&*record.inline_slot());
             let guard = store.pin();
-            if let Some(place) = store.try_seal(&guard, record) {
-                record.leave_note(place.word());
-                return store.retire(&guard, record.get(), Self::free_evicted);
+            if !store.try_seal(&guard, record) {
+                if !mutant("evict.keeps_slot") {
+                    record.free_inline_slot();
+                }
+                store.begin_again(&guard, record);
             }
-            if !mutant("evict.keeps_slot") {
-                record.free_inline_slot();
-            }
-            store.begin_again(&guard, record);
-        }
-    }
-
-    /// The last step for an evicted record. Its bucket in the index arrives meanwhile.
-    unsafe fn free_evicted(record: *mut (), store: *const ()) {
-        // SAFETY: retired by `seal_evicted` after it was unlinked. Its newest version is the
-        // tombstone of the eviction, which has ended with the record.
-        unsafe {
-            let store = &*store.cast::<Self>();
-            let record = NonNull::new_unchecked(record.cast::<Record<K, V>>());
-            let (tombstone, place) = (record.as_ref().head().node(), record.as_ref().note());
-            let guard = store.pin();
-            let place = SlotPlace::from_word(place);
-            store.index.prefetch_slot(&guard, place);
-            store.drop_contents(&*tombstone).give(NonNull::new_unchecked(tombstone).cast());
-            store.index.release_at(&guard, record, place);
-            drop(guard);
-            store.free_unlinked(record);
         }
     }
 }

@@ -240,6 +240,13 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         top.is_some_and(is_inline) || Self::newest_unaborted(record, top).is_some_and(is_inline)
     }
 
+    /// Whether a note is left in the inline slot of a sealed record with this newest version. If it
+    /// was committed and is elsewhere, there is no version in the slot any more.
+    #[inline(always)]
+    fn may_have_note<'g>(record: RecordRef<'g, K, V>, top: Option<NodeRef<'g, V>>) -> bool {
+        top.is_some_and(|top| !top.is(record.inline_slot()) && top.state().is_committed())
+    }
+
     /// The second step, a grace period after a record was condemned: seals the record if no writer
     /// came.
     unsafe fn seal(record: *mut (), store: *const ()) {
@@ -248,10 +255,8 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         let (store, record) =
             unsafe { (&*store.cast::<Self>(), RecordRef::new(&*record.cast::<Record<K, V>>())) };
         let guard = store.pin();
-        match store.try_seal(&guard, record) {
-            // SAFETY: sealed and unlinked by this call.
-            Some(_) => unsafe { store.retire(&guard, record.get(), Self::free) },
-            None => store.begin_again(&guard, record),
+        if !store.try_seal(&guard, record) {
+            store.begin_again(&guard, record);
         }
     }
 
@@ -261,16 +266,12 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         self.condemn_or_queue(guard, record);
     }
 
-    /// Seals a record that was condemned a grace period ago, and unlinks it. The caller retires it
-    /// then. Returns `None` if a writer came or somebody holds the record; then it is not condemned.
+    /// Seals a record that was condemned a grace period ago, unlinks it and retires it. Returns
+    /// false if a writer came or somebody holds the record; then it is not condemned.
     ///
     /// The caller has the flag `CONDEMNING`.
     #[cfg_attr(not(coeval_loom), inline(always))]
-    pub(super) fn try_seal(
-        &self,
-        guard: &R::Guard<'_>,
-        record: RecordRef<'_, K, V>,
-    ) -> Option<SlotPlace> {
+    pub(super) fn try_seal(&self, guard: &R::Guard<'_>, record: RecordRef<'_, K, V>) -> bool {
         let (head, top) = record.read_head();
         step("record.before_seal");
         // A thread that still had the record in hand when it was condemned may have queued it, or
@@ -278,14 +279,14 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // that takes the record from the queue, or lets go, tries to condemn it again.
         if record.flags() & Self::holder_flags() != 0 && !mutant("leftover.seal_queued") {
             record.revive();
-            return None;
+            return false;
         }
         if !head.is_condemned() {
-            return None;
+            return false;
         }
         self.host.record_ends(record.hash());
         if !record.seal(head) {
-            return None;
+            return false;
         }
         step("record.sealed");
         // If the newest version was cleared, not removed, its end is reported here.
@@ -293,8 +294,15 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
             let watermark = self.watermark(self.live(guard));
             self.host.cleared(guard, &record, value, watermark);
         }
-        // SAFETY: the record is sealed by this call.
-        Some(unsafe { self.index.unlink(guard, NonNull::from(record.get())) })
+        // SAFETY: the record is sealed by this call, and it is freed a grace period from now.
+        unsafe {
+            let place = self.index.unlink(guard, NonNull::from(record.get()));
+            if Self::may_have_note(record, top) {
+                record.leave_note(place.word());
+            }
+            self.retire(guard, record.get(), Self::free);
+        }
+        true
     }
 
     /// The last step: frees the record. No guard can have found it.
@@ -302,25 +310,19 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
         // SAFETY: retired by `seal` after it was unlinked.
         unsafe {
             let store = &*store.cast::<Self>();
-            let record = NonNull::new_unchecked(record.cast::<Record<K, V>>());
-            store.index.release(&store.pin(), record);
-            store.free_newest(record.as_ref());
-            store.free_unlinked(record);
-        }
-    }
-
-    /// Frees a record whose slots in the index are released, and whose versions are freed.
-    ///
-    /// # Safety
-    /// It is sealed and unlinked, and a grace period has passed since. This is done once.
-    #[inline(always)]
-    pub(super) unsafe fn free_unlinked(&self, record: NonNull<Record<K, V>>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let is_held = || record.as_ref().flags() & flags::HELD != 0;
-            claim(|| !is_held(), "a queued record was freed");
-            catch_panic(|| drop(record.as_ref().take_key()));
-            self.records().give(record.cast());
+            let record = RecordRef::new(&*record.cast::<Record<K, V>>());
+            claim(|| record.flags() & flags::HELD == 0, "a queued record was freed");
+            let guard = store.pin();
+            let place = match Self::may_have_note(record, record.newest()) {
+                true => SlotPlace::from_word(record.note()),
+                false => SlotPlace::UNKNOWN,
+            };
+            store.index.prefetch_slot(&guard, place); // It arrives during the next steps.
+            store.free_newest(record.get());
+            catch_panic(|| drop(record.take_key()));
+            let record = NonNull::from(record.get());
+            store.index.release_at(&guard, record, place);
+            store.records().give(record.cast());
         }
     }
 
@@ -328,6 +330,7 @@ impl<K, V, S, R: Reclaim, H: Host<K, V>> Store<K, V, S, R, H> {
     ///
     /// # Safety
     /// A grace period has passed since, and this is done once.
+    #[inline(always)]
     unsafe fn free_newest(&self, record: &Record<K, V>) {
         let mut next = record.head().node();
         // SAFETY: the newest version ended with the record, so nobody has access to it. The same is
