@@ -143,7 +143,12 @@ unsafe impl<const SEEN: bool> Sync for Scene<SEEN> {}
 impl<const SEEN: bool> Scene<SEEN> {
     /// An index of the smallest size with these keys.
     fn with(keys: &[u32]) -> Arc<Self> {
-        let index = Index::with_capacity(0, Items::default());
+        Self::with_room(0, keys)
+    }
+
+    /// An index with room for so many keys, and with these keys.
+    fn with_room(entries: usize, keys: &[u32]) -> Arc<Self> {
+        let index = Index::with_capacity(entries, Items::default());
         let scene = Arc::new(Self { index, scheme: Scheme::new() });
         for &key in keys {
             assert!(scene.insert(key));
@@ -283,6 +288,24 @@ fn two_look_and_insert_one_key() {
     });
 }
 
+/// Two threads look for one key and insert it. Its home bucket has overflowed, so they insert into
+/// the next one.
+fn two_look_and_insert_behind_a_full_bucket() {
+    // So many keys do not fit into a bucket, and the table is not crowded when one has overflowed.
+    let (keys, room) = if cfg!(coeval_loom) { (3, 8) } else { (7, 64) };
+    explore(4, move || {
+        let keys: Vec<u32> = (0..keys).map(|number| 64 * number).collect();
+        let scene = Unseen::with_room(room, &keys);
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || scene.look_and_insert(640))
+        };
+        let mine = scene.look_and_insert(640);
+        assert!(mine != other.join().unwrap(), "both inserted the key, or neither");
+        assert!(scene.contains(640));
+    });
+}
+
 /// A thread looks and inserts into the last slot, which another thread wants as well, or while the
 /// table is moved.
 fn one_looks_and_inserts_beside_growth() {
@@ -339,41 +362,50 @@ fn two_move_and_promote() {
 }
 
 /// An entry is condemned, sealed a grace period later and unlinked, while another thread grows the
-/// table and may have seen the entry. Guards that begin after the unlinking do not meet it.
+/// table and may have seen the entry. Guards that begin after the unlinking do not meet it. When it
+/// is released, it alone gives up its slots.
 fn a_late_copier_beside_seal_and_unlink() {
     explore(5, || {
         let scene = Scene::<true>::with(&[0, 1]);
         let copier = {
             let scene = scene.clone();
-            thread::spawn(move || assert!(scene.insert_third(2)))
+            thread::spawn(move || assert!(scene.insert_third(16)))
         };
         let item = scene.items()[0];
         // SAFETY: freed when the threads have ended.
         let entry = unsafe { item.as_ref() };
-        let mut sealed = false;
+        let mut place = None;
         assert_eq!(entry.state.swap(CONDEMNED, Ordering::AcqRel), LIVING);
         hook::step("model.condemned");
         if scene.scheme.no_thread_is_pinned() {
             hook::step("model.grace");
-            sealed = entry
-                .state
-                .compare_exchange(CONDEMNED, SEALED, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok();
-        }
-        if sealed {
-            hook::step("model.sealed");
-            // SAFETY: sealed just now.
-            unsafe { scene.index.unlink(&scene.scheme.pin(), item) };
+            let (order, otherwise) = (Ordering::AcqRel, Ordering::Acquire);
+            if entry.state.compare_exchange(CONDEMNED, SEALED, order, otherwise).is_ok() {
+                hook::step("model.sealed");
+                // SAFETY: sealed just now.
+                place = Some(unsafe { scene.index.unlink(&scene.scheme.pin(), item) });
+            }
         }
         copier.join().unwrap();
+        (0..2).for_each(|_| scene.assist()); // so that there may be another table
         let guard = scene.scheme.pin();
+        let sealed = place.is_some();
+        if let Some(place) = place {
+            // SAFETY: the other thread has ended since the entry was unlinked.
+            unsafe { scene.index.release_at(&guard, item, place) };
+        }
         let found = scene.index.find(&guard, hash(0), |met| {
             assert!(!met.is_sealed(), "an unlinked entry came back");
             met.key == 0
         });
         assert_eq!(found.is_some(), !sealed, "a living entry is gone");
+        let items: Vec<_> = scene.items().clone();
+        for other in items {
+            let is_in = scene.index.slots_of(&guard, other) > 0;
+            assert_eq!(is_in, !sealed || other != item, "a slot was not released, or a wrong one");
+        }
         drop(guard);
-        assert_eq!(scene.keys(), if sealed { vec![1, 2] } else { vec![0, 1, 2] });
+        assert_eq!(scene.keys(), if sealed { vec![1, 16] } else { vec![0, 1, 16] });
     });
 }
 
@@ -401,12 +433,19 @@ fn one_entry_a_key() {
 #[test]
 fn one_entry_a_key_after_a_look() {
     two_look_and_insert_one_key();
+    two_look_and_insert_behind_a_full_bucket();
     one_looks_and_inserts_beside_growth();
 }
 
 #[test]
 fn one_entry_a_key_after_a_look_needs_a_comparing_publication() {
     must_fail("index.publish_blindly", "both inserted the key", two_look_and_insert_one_key);
+}
+
+#[test]
+fn so_does_one_behind_a_full_bucket() {
+    let model = two_look_and_insert_behind_a_full_bucket;
+    must_fail("index.publish_blindly", "both inserted the key", model);
 }
 
 #[test]
@@ -450,6 +489,11 @@ fn inserters_must_copy_the_sequence_first() {
 #[test]
 fn an_unlinked_entry_does_not_come_back() {
     a_late_copier_beside_seal_and_unlink();
+}
+
+#[test]
+fn a_slot_is_released_only_if_it_is_the_entrys() {
+    must_fail("index.release_unseen", "or a wrong one", a_late_copier_beside_seal_and_unlink);
 }
 
 #[test]

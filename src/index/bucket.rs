@@ -291,7 +291,7 @@ impl<E: Indexed> Bucket<E> {
     /// Does the same if the slot of `entry` is this one. Returns whether it is.
     #[inline(always)]
     pub(super) fn release_from(&self, memory: &E::Memory, slot: usize, entry: NonNull<E>) -> bool {
-        let is_there = self.has(memory, slot, entry);
+        let is_there = self.has(memory, slot, entry) || hook::mutant("index.release_unseen");
         if is_there {
             self.release_slot(slot);
         }
@@ -303,6 +303,12 @@ impl<E: Indexed> Bucket<E> {
         // reservation also writes a number that is not 0, and it ended long ago. It had one slot at
         // a time.
         self.entries[slot].store(0, Ordering::Relaxed);
+    }
+
+    /// Returns in how many slots `entry` is, or waits for the end of a grace period.
+    #[cfg(any(coeval_loom, coeval_internals))]
+    pub(super) fn slots_of(&self, memory: &E::Memory, entry: NonNull<E>) -> usize {
+        (0..SLOTS).filter(|slot| self.has(memory, *slot, entry)).count()
     }
 
     /// Returns whether a slot has the number of `entry`.

@@ -286,6 +286,14 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         lines::ask_to_write(self.root(guard).bucket(place.split().0));
     }
 
+    /// Returns in how many slots an entry is, for the models.
+    #[cfg(any(coeval_loom, coeval_internals))]
+    pub fn slots_of(&self, guard: &R::Guard<'_>, entry: NonNull<E>) -> usize {
+        let tables = std::iter::successors(Some(self.root(guard)), |table| table.next());
+        let buckets = tables.flat_map(|table| table.probe(0));
+        buckets.map(|bucket| bucket.slots_of(&self.memory, entry)).sum()
+    }
+
     /// Visits the hash's sequence in every table: all buckets that may contain an entry with this
     /// hash.
     #[inline(always)]
