@@ -179,7 +179,7 @@ fn memory_stays_small() {
         cache.request(key);
     }
     let bytes = cache.policy.bytes() as f64 / 10_000.0;
-    assert!(bytes < 28.0, "{bytes} bytes per entry");
+    assert!(bytes < 18.0, "{bytes} bytes per entry");
     let empty = PolicyCache::counting(1 << 40, 1);
     empty.request(0);
     assert!(empty.policy.bytes() < 4096, "memory is allocated before it is needed");
