@@ -280,10 +280,12 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         }
     }
 
-    /// Prefetches the bucket of a slot, to release the slot.
+    /// Prefetches the bucket of a slot, if it is known, to release the slot.
     #[inline(always)]
     pub fn prefetch_slot(&self, guard: &R::Guard<'_>, place: SlotPlace) {
-        lines::ask_to_write(self.root(guard).bucket(place.split().0));
+        if place != SlotPlace::UNKNOWN {
+            lines::ask_to_write(self.root(guard).bucket(place.split().0));
+        }
     }
 
     /// Returns in how many slots an entry is, for the models.
