@@ -122,6 +122,7 @@ fn cost(page: &mut Page, report: &Report) {
         cells
     };
     page.table(&table(&head, report.cost.iter().map(row)));
+    page.paragraph("note", report::WHY_A_LOCK_WRITES_FASTER);
 }
 
 fn frozen(page: &mut Page, report: &Report) {

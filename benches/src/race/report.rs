@@ -156,6 +156,11 @@ pub fn failure(timeline: Option<&Timeline>) -> String {
     }
 }
 
+/// Why the cache with the lock has the fastest writes.
+pub const WHY_A_LOCK_WRITES_FASTER: &str = "\
+The lock writes faster because its readers wait: its writer overwrites the earlier values,
+which coeval keeps for those who read them.";
+
 /// The table of the costs of each cache.
 pub fn cost(rows: &[Cost], heading: &str) -> String {
     let mut table = Table::new([
@@ -184,7 +189,7 @@ pub fn cost(rows: &[Cost], heading: &str) -> String {
             row.mixed_reads.to_string(),
         ]);
     }
-    format!("{heading}\n\n{table}")
+    format!("{heading}\n\n{table}\n{WHY_A_LOCK_WRITES_FASTER}\n")
 }
 
 /// The table of the costs with a writer frozen. A stall counts for all the reads that it held up.
