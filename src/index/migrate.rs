@@ -193,7 +193,7 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         // guard keeps this table from being freed. Relaxed on failure: another thread has replaced
         // it.
         if self.root.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_ok() {
-            self.near.set(next);
+            self.renew_hint(guard);
             let garbage =
                 Garbage { object: old.cast(), context: ptr::null(), reclaim: free_table::<E> };
             // SAFETY: the root no longer leads to this table, and nothing else ever did (no table
@@ -201,6 +201,21 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
             // free it at any time: it refers to entries but owns none.
             unsafe { reclaim.retire(guard, garbage) };
             reclaim.hurry();
+        }
+    }
+
+    /// Sets the hint of where the buckets are. A thread that is late sets it again, so that the last
+    /// hint is that of the last root.
+    fn renew_hint(&self, guard: &R::Guard<'_>) {
+        if cfg!(coeval_loom) {
+            return; // Models do not prefetch.
+        }
+        loop {
+            let root = self.root(guard);
+            self.near.set(root);
+            if ptr::eq(root, self.root(guard)) {
+                return;
+            }
         }
     }
 

@@ -59,17 +59,27 @@ fn the_last_ring_has_the_size_that_was_asked_for() {
 
 #[test]
 fn a_short_queue_has_rings_that_are_hardly_longer() {
-    let (most, length) = (1 << 20, 10_000);
-    let queue = Queue::short(most);
-    for n in 0..3 * most {
-        queue.push(queued(n % 1000));
-        if n >= length {
-            queue.pop();
+    let most_of = |entries: u64| entries + entries / 4 + 64;
+    for (entries, length) in [(1 << 20, 10_000), (52_300, 4_097), (838_000, 65_537), (3_200, 257)] {
+        let (most, queue) = (most_of(entries), Queue::short(most_of(entries)));
+        for n in 0..2 * most {
+            queue.push(queued(n % 1000));
+            if n >= length {
+                queue.pop();
+            }
         }
+        assert_eq!(queue.len(), length);
+        let bytes = (queue.slots() * 8) as f64;
+        assert!(bytes / (length as f64) < 75.0, "{bytes} bytes for {length} of {entries}");
+        for n in 0..2 * most {
+            queue.push(queued(n % 1000));
+            if n >= entries - length {
+                queue.pop();
+            }
+        }
+        let bytes = (queue.slots() * 8) as f64;
+        assert!(bytes / (entries as f64) < 18.0, "{bytes} bytes for all {entries}");
     }
-    assert_eq!((queue.len(), queue.slots()), (length, 64 + 256 + 1024 + 4096 + 16_384));
-    (0..most - length).for_each(|n| queue.push(queued(n % 1000)));
-    assert!(queue.slots() < 2 * most, "{}", queue.slots());
 }
 
 /// A late pusher finds that its turn is past. Nothing is lost, and no thread waits.
