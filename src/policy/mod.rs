@@ -64,9 +64,10 @@
 //! continues with further calls; [`Policy::make_room`] returns false in that case. A search that
 //! finds nothing visits all slots of the queues, once, if threads have drawn tickets ([`share`]).
 //!
-//! Memory, per entry of the cache: 10 bytes in main's ring, and 5⅓ in the history. The rings of
-//! small have up to 75 bytes for each entry that small has ever held at one time, and less than 17
-//! per entry of the cache. With small's share at first, these are 2 bytes.
+//! Memory, per entry of the cache: 10 bytes in main's ring, and 5⅓ in the history. With small's
+//! share at first, its rings have 2 bytes; they have up to 43 for each entry that small has ever held
+//! at one time. Only the last ring is larger: it is for all entries, and all rings of small together
+//! have less than 14 bytes per entry of the cache.
 
 pub mod balance;
 mod bound;

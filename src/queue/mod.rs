@@ -46,10 +46,6 @@ const GROWTH: u64 = if cfg!(coeval_loom) { 4 } else { 16 };
 /// The same for a queue that is expected to stay short. In time, all slots of a ring are used, so
 /// the ring must not be much larger than the queue is long.
 const GROWTH_IF_SHORT: u64 = 4;
-/// A ring is followed by one of the expected maximum if the next one would have at least this part
-/// of it: a sixteenth, and half if the queue is expected to stay short.
-const LEAP: u64 = GROWTH;
-const LEAP_IF_SHORT: u64 = 2;
 /// The largest number of rings: the last one would have 2^40 slots or more.
 const MAX_RINGS: usize = 36;
 /// A flag in the count of pushers' tickets: the ring admits no more words.
@@ -281,9 +277,8 @@ pub struct Queue {
     last: AtomicUsize,
     /// The largest expected number of words; 0 if unknown.
     expected_max: u64,
-    /// See `GROWTH` and `LEAP`.
+    /// How many times larger the next ring is.
     growth: u64,
-    leap: u64,
 }
 
 impl Queue {
@@ -291,14 +286,12 @@ impl Queue {
     /// `expected_max` words; 0 if unknown. The first push allocates its memory.
     pub fn new(expected_max: u64) -> Self {
         let (first, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (growth, leap) = (GROWTH, LEAP);
-        Self { rings: LazyArray::new(), first, last, expected_max, growth, leap }
+        Self { rings: LazyArray::new(), first, last, expected_max, growth: GROWTH }
     }
 
     /// Creates an empty queue that is expected to stay much shorter than `expected_max`.
     pub fn short(expected_max: u64) -> Self {
-        let (growth, leap) = (GROWTH_IF_SHORT, LEAP_IF_SHORT);
-        Self { growth, leap, ..Self::new(expected_max) }
+        Self { growth: GROWTH_IF_SHORT, ..Self::new(expected_max) }
     }
 
     #[inline]
@@ -309,7 +302,7 @@ impl Queue {
     /// Returns the size of a ring: growing, and exactly `expected_max` once that is near.
     fn size(&self, index: usize) -> u64 {
         let larger = |size: u64, _| match size * self.growth {
-            next if next * self.leap < self.expected_max => next,
+            next if next * self.growth < self.expected_max => next,
             _ if size < self.expected_max => self.expected_max,
             _ => size * 2,
         };
