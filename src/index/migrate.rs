@@ -204,8 +204,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         }
     }
 
-    /// Sets the hint of where the buckets are. A thread that is late sets it again, so that the last
-    /// hint is that of the last root.
+    /// Sets the hint of where the buckets are. A thread that is late sets it again, so the last hint
+    /// is that of the last root.
     fn renew_hint(&self, guard: &R::Guard<'_>) {
         if cfg!(coeval_loom) {
             return; // Models do not prefetch.

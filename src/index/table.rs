@@ -248,8 +248,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
         self.find_or_vacancy(guard, hash, eq).ok()
     }
 
-    /// Does the same. If there is no such entry, returns where one may be [inserted], unless entries
-    /// are being moved.
+    /// Does the same. If there is no such entry, returns where one may be [inserted], unless
+    /// entries are being moved.
     ///
     /// [inserted]: Self::insert_into
     #[inline(always)]
@@ -299,8 +299,8 @@ impl<E: Indexed, R: Reclaim> Index<E, R> {
     }
 }
 
-/// Continues a look-up that did not end in its home bucket, whose header was `header`. If there is no
-/// such entry, returns where one may be inserted, unless entries are being moved.
+/// Continues a look-up that did not end in its home bucket, whose header was `header`. If there is
+/// no such entry, returns where one may be inserted, unless entries are being moved.
 ///
 /// # Safety
 /// The caller's guard protects `table` and those after it, for the lifetime of the reference.

@@ -65,9 +65,9 @@
 //! finds nothing visits all slots of the queues, once, if threads have drawn tickets ([`share`]).
 //!
 //! Memory, per entry of the cache: 10 bytes in main's ring, and 5⅓ in the history. With small's
-//! share at first, its rings have 2 bytes; they have up to 43 for each entry that small has ever held
-//! at one time. Only the last ring is larger: it is for all entries, and all rings of small together
-//! have less than 14 bytes per entry of the cache.
+//! share at first, its rings have 2 bytes; they have up to 43 for each entry that small has ever
+//! held at one time. Only the last ring is larger: it is for all entries. All rings of small
+//! together have less than 14 bytes per entry of the cache.
 
 pub mod balance;
 mod bound;
